@@ -1,0 +1,40 @@
+# `make serve` runs the service, `make test` runs every test. Both set up what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup serve test check clean
+
+help:
+	@echo "make serve   run the service on http://localhost:8000 (SQLite file in this folder)"
+	@echo "make test    run all tests"
+	@echo "make check   ruff, mypy --strict and the import contracts"
+	@echo "make setup   make .venv with everything in it; the others call it by themselves"
+
+setup: $(READY)
+
+# uv comes from PyPI into the virtual environment itself, and installs the exact versions of uv.lock.
+$(READY): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Handstamp needs Python 3.11 or newer. Name one that you have: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python could not make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+	$(BIN)/uv sync --quiet --locked --inexact --all-extras --python $(BIN)/python
+	@touch $@
+
+serve: $(READY)
+	$(BIN)/handstamp serve
+
+test: $(READY)
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -1,0 +1,195 @@
+"""The composition root: the only file that names the concrete parts and puts them together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from . import logs
+from .clock import Clock, now_ms
+from .config import Settings, load
+from .crypto.passwords import PasswordHasher
+from .crypto.seal import MasterSecret, Pseudonyms
+from .errors import ConfigurationError
+from .service.accounts import Accounts
+from .service.audit import Audit
+from .service.hashing import Hashing
+from .service.housekeeping import Housekeeping
+from .service.keys import Keys
+from .service.refresh import Refresh
+from .service.sessions import Sessions
+from .service.sign_in import SignIn
+from .service.sign_out import SignOut
+from .service.throttling import Throttling
+from .service.tokens import Tokens
+from .storage.sqlite import SqliteStore
+from .storage.store import Store
+from .verify.verifier import Verifier
+from .web.app import asgi
+from .web.endpoints import Endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One deployment's use cases over one store. Enter `running` before calling any."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    hashing: Hashing
+    keys: Keys
+    tokens: Tokens
+    sign_in: SignIn
+    refresh: Refresh
+    sign_out: SignOut
+    sessions: Sessions
+    accounts: Accounts
+    housekeeping: Housekeeping
+    verifier: Verifier
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Open the store and the keys, and let go of them at the end. Raises `ConfigurationError`."""
+        await self.store.open()
+        try:
+            await self.keys.load(self.clock())
+            yield
+        finally:
+            self.hashing.close()
+            await self.store.close()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """As `opened`, with housekeeping going on beside it."""
+        async with self.opened():
+            task = asyncio.create_task(self.housekeeping.run())
+            try:
+                yield
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    def asgi(self) -> ASGIApp:
+        """Return the service as an ASGI application, which runs it from its start to its stop."""
+        endpoints = Endpoints(
+            sign_in=self.sign_in,
+            refresher=self.refresh,
+            sign_out=self.sign_out,
+            sessions=self.sessions,
+            accounts=self.accounts,
+            keys=self.keys,
+            verifier=self.verifier,
+            registration_open=self.settings.registration == "open",
+        )
+        application = asgi(
+            endpoints,
+            clock=self.clock,
+            issuer=self.settings.issuer,
+            trusted_origins=self.settings.trusted_origins,
+            version=version("handstamp"),
+            running=self.running,
+        )
+        if self.settings.trusted_proxies:
+            return ProxyHeadersMiddleware(application, trusted_hosts=list(self.settings.trusted_proxies))  # type: ignore[arg-type, return-value]
+        return application
+
+
+def service(settings: Settings, *, clock: Clock = now_ms) -> Service:
+    """Put a deployment together. Nothing is opened yet, but for the secret's file. Raises `ConfigurationError`."""
+    if not settings.issuer:
+        raise ConfigurationError("HANDSTAMP_ISSUER is not set: write the public URL of the service.")
+    secret = master_secret(settings)
+    store = SqliteStore(settings.database_path)
+    audience = settings.audience or (settings.issuer,)
+    policy = settings.policy
+    audit = Audit()
+    keys = Keys(
+        store=store,
+        secret=secret,
+        algorithm=settings.algorithm,
+        access_lifetime_ms=policy.access_lifetime_ms,
+        audit=audit,
+    )
+    tokens = Tokens(issuer=settings.issuer, audience=audience, policy=policy, keys=keys, refresh_key=secret.refresh_key())
+    hashing = Hashing(PasswordHasher(settings.password_cost))
+    throttling = Throttling(Pseudonyms(secret))
+    return Service(
+        settings=settings,
+        clock=clock,
+        store=store,
+        hashing=hashing,
+        keys=keys,
+        tokens=tokens,
+        sign_in=SignIn(store=store, tokens=tokens, hashing=hashing, throttling=throttling, policy=policy, audit=audit),
+        refresh=Refresh(store=store, tokens=tokens, policy=policy, audit=audit),
+        sign_out=SignOut(store=store, tokens=tokens, audit=audit),
+        sessions=Sessions(store=store),
+        accounts=Accounts(
+            store=store,
+            tokens=tokens,
+            hashing=hashing,
+            throttling=throttling,
+            policy=policy,
+            audit=audit,
+            password_min_length=settings.password_min_length,
+            service_words=("handstamp", urlsplit(settings.issuer).hostname or ""),
+        ),
+        housekeeping=Housekeeping(store=store, keys=keys, clock=clock),
+        verifier=Verifier(settings.issuer, audience=audience, keys=lambda: keys.verifying, clock=clock),
+    )
+
+
+def application() -> ASGIApp:
+    """Return the service as the environment configures it: what each worker process of `handstamp serve` runs."""
+    logs.configure()
+    return service(load()).asgi()
+
+
+def master_secret(settings: Settings) -> MasterSecret:
+    """Return the master secret; make its file, mode 0600, if there is neither file nor database yet.
+
+    A missing file beside an existing database is never replaced: a new secret would void every session without a word.
+    """
+    if settings.secret is not None:
+        if settings.secret_file is not None:
+            raise ConfigurationError("Both HANDSTAMP_SECRET and HANDSTAMP_SECRET_FILE are set: keep one.")
+        return MasterSecret(settings.secret.get_secret_value().encode())
+    file = settings.secret_file or settings.database_path.with_name("handstamp.secret")
+    try:
+        if not file.exists():
+            _make_secret(file, settings.database_path)
+        status = file.stat()
+        text = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigurationError(f"The secret file {file} cannot be read: {problem}") from None
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise ConfigurationError(f"Others on this machine can read the secret file {file}: chmod 600 {file}")
+    return MasterSecret(text.encode())
+
+
+def _make_secret(file: Path, database: Path) -> None:
+    if database.exists() and database.stat().st_size > 0:
+        raise ConfigurationError(
+            f"The secret file {file} is missing, but the database {database} was made with it. "
+            "Bring the file back from your backup, or set HANDSTAMP_SECRET."
+        )
+    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+        opened.write(MasterSecret.generate_text() + "\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+    with suppress(FileExistsError):  # another process was faster: its secret counts
+        os.link(draft, file)
+    draft.unlink()

@@ -1,0 +1,97 @@
+"""What the commands share: opening a deployment, tables, times in words."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .. import logs
+from ..assemble import Service, service
+from ..clock import now_ms
+from ..config import load
+from ..errors import ConfigurationError
+from ..service.caller import Caller
+
+T = TypeVar("T")
+Database = Annotated[str | None, typer.Option("--database", help="sqlite:///FILE; else HANDSTAMP_DATABASE.", metavar="URL")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
+LOCAL_ISSUER = "http://localhost:8000"
+
+stdout = Console()
+stderr = Console(stderr=True)
+
+
+def on_service(work: Callable[[Service, Caller], Awaitable[T]], database: str | None, *, may_create: bool = False) -> T:
+    """Run `work` on the deployment that is configured here, beside whatever serves it.
+
+    Raises `ConfigurationError` if there is no database yet and the command has no business making one.
+    """
+    logs.configure(logging.WARNING)
+    settings = load(database=database)
+    if not settings.issuer:
+        settings = settings.model_copy(update={"issuer": LOCAL_ISSUER})
+    if not may_create and not settings.database_path.exists():
+        raise ConfigurationError(
+            f"There is no database at {settings.database_path} yet. Start the service once with 'handstamp serve', "
+            "or name another with --database sqlite:///FILE."
+        )
+
+    async def run() -> T:
+        opened = service(settings)
+        async with opened.opened():
+            return await work(opened, Caller(now_ms=now_ms(), user_agent="handstamp command line"))
+
+    return asyncio.run(run())
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, nothing: str) -> None:
+    """Print an aligned table, or a sentence where there is nothing to show."""
+    if not rows:
+        stdout.print(nothing, markup=False, highlight=False)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=not sys.stdout.isatty())
+    for row in rows:
+        table.add_row(*(printable(cell) for cell in row))
+    console = stdout if sys.stdout.isatty() else Console(width=10_000, highlight=False)
+    console.print(table)
+
+
+def printable(text: str) -> str:
+    """Return text that cannot steer a terminal or be taken for markup."""
+    return "".join(character if character.isprintable() else "?" for character in text).replace("[", r"\[")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def said(sentence: str) -> None:
+    """Print what was done."""
+    stdout.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def stamp(at_ms: int) -> str:
+    """Return a time as people write it, UTC."""
+    return datetime.datetime.fromtimestamp(at_ms / 1000, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def in_words(from_ms: int, to_ms: int) -> str:
+    """Return the distance between two times: "in 14 minutes", "3 days ago"."""
+    seconds = abs(to_ms - from_ms) // 1000
+    unit, size = next(
+        ((unit, size) for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)) if seconds >= 2 * size), ("second", 1)
+    )
+    amount = f"{seconds // size} {unit}{'' if seconds // size == 1 else 's'}"
+    return f"in {amount}" if to_ms > from_ms else f"{amount} ago"

@@ -1,0 +1,123 @@
+"""`handstamp serve`: the service on a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from .. import logs
+from ..assemble import service
+from ..config import Settings, is_loopback, load
+from ..errors import ConfigurationError
+from .common import Database, said
+
+_APPLICATION = "handstamp.assemble:application"
+_STOP_PATIENCE_S = 30
+
+
+def serve(  # noqa: PLR0917 - they are options
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
+    database: Database = None,
+    issuer: Annotated[str | None, typer.Option(help="The public URL; else HANDSTAMP_ISSUER. https off loopback.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that serve; they share the database.", min=1, max=64)] = 1,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
+) -> None:
+    """Run the service. The first start makes the database, its schema, the secret file and a signing key.
+
+    Example:  handstamp serve --port 8000
+    """
+    _check_tls(tls_cert, tls_key)
+    listening = _listen(host, port)
+    with listening:
+        settings = _settings(database, issuer, host, listening.getsockname()[1], has_tls=tls_cert is not None)
+        # The workers read the environment; what was said on the command line must reach them.
+        os.environ["HANDSTAMP_DATABASE"] = f"sqlite:///{settings.database_path.absolute()}"
+        os.environ["HANDSTAMP_ISSUER"] = settings.issuer
+        logs.configure()
+        asyncio.run(_prepare(settings))
+        _greet(settings, f"{host}:{listening.getsockname()[1]}")
+        config = uvicorn.Config(
+            _APPLICATION,
+            factory=True,
+            workers=workers,
+            ssl_certfile=tls_cert,
+            ssl_keyfile=str(tls_key) if tls_key else None,
+            lifespan="on",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_STOP_PATIENCE_S,
+        )
+        if workers > 1:
+            Multiprocess(config, sockets=[listening]).run()
+        else:
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _settings(database: str | None, issuer: str | None, host: str, port: int, *, has_tls: bool) -> Settings:
+    settings = load(database=database, issuer=issuer)
+    if not settings.issuer:
+        if not is_loopback(host):
+            raise ConfigurationError(
+                f"On {host} others can reach the service: say its public URL with --issuer https://… or HANDSTAMP_ISSUER."
+            )
+        settings = settings.model_copy(update={"issuer": f"{'https' if has_tls else 'http'}://localhost:{port}"})
+    scheme = urlsplit(settings.issuer).scheme
+    if scheme == "http" and not is_loopback(host):
+        raise ConfigurationError(
+            f"The issuer {settings.issuer} is plain http, which is for loopback alone, and the service would listen on {host}. "
+            "Use an https issuer, with --tls-cert and --tls-key or behind a proxy that ends TLS."
+        )
+    if scheme == "http" and has_tls:
+        raise ConfigurationError(f"The service would speak TLS and call itself {settings.issuer}: use an https issuer.")
+    return settings
+
+
+def _check_tls(cert: Path | None, key: Path | None) -> None:
+    if (cert is None) != (key is None):
+        raise ConfigurationError("--tls-cert and --tls-key belong together: give both.")
+    if cert is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
+        except (OSError, ssl.SSLError) as problem:
+            raise ConfigurationError(f"The certificate {cert} with the key {key} cannot be used: {problem}") from None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as problem:
+        raise ConfigurationError(
+            f"Cannot listen on {host}:{port}: {problem.strerror or problem}. Take another port with --port, 0 for any free one."
+        ) from None
+
+
+async def _prepare(settings: Settings) -> None:
+    """Make what a first start makes, once and before any worker, and show every mistake here."""
+    async with service(settings).opened():
+        pass
+
+
+def _greet(settings: Settings, address: str) -> None:
+    said(f"Handstamp serves {settings.issuer} on {address}, database {settings.database_path.absolute()}")
+    said(f"Try {settings.issuer}/docs in a browser, or:")
+    said(
+        f"  curl {settings.issuer}/register --json "
+        """'{"email": "ada@example.com", "password": "a sentence only ada would say"}'"""
+    )
+    said("Stop with Ctrl-C.")

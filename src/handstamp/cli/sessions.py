@@ -1,0 +1,78 @@
+"""`handstamp sessions`: who is signed in, and ending that."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..assemble import Service
+from ..domain.session import Session
+from ..service.caller import Caller
+from ..service.sessions import LIST_LIMIT
+from .common import AsJson, Database, in_words, on_service, print_json, print_rows, said
+
+app = typer.Typer(help="List sessions and end them.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+def list_sessions(
+    email: Annotated[str | None, typer.Argument(metavar="[EMAIL]", help="Only this person's.")] = None,
+    as_json: AsJson = False,
+    limit: Annotated[int, typer.Option(help="At most so many, last seen first.", min=1)] = LIST_LIMIT,
+    database: Database = None,
+) -> None:
+    """List living sessions, last seen first.
+
+    Example:  handstamp sessions list ada@example.com
+    """
+
+    async def look(service: Service, caller: Caller) -> tuple[int, list[Session]]:
+        subject = None if email is None else (await service.accounts.by_email(email)).id
+        return caller.now_ms, await service.sessions.of(subject, caller, limit=limit)
+
+    now_ms, found = on_service(look, database)
+    if as_json:
+        print_json(
+            [
+                {
+                    "id": session.id,
+                    "subject": session.subject,
+                    "delivery": session.delivery,
+                    "generation": session.generation,
+                    "createdAtMs": session.created_at_ms,
+                    "seenAtMs": session.seen_at_ms,
+                    "expiresAtMs": session.expires_at_ms,
+                    "ip": session.ip,
+                    "userAgent": session.user_agent,
+                }
+                for session in found
+            ]
+        )
+        return
+    rows = [
+        (
+            session.id,
+            session.subject,
+            session.delivery,
+            str(session.generation),
+            in_words(now_ms, session.seen_at_ms),
+            in_words(now_ms, session.expires_at_ms),
+            session.ip,
+            session.user_agent[:40],
+        )
+        for session in found
+    ]
+    print_rows(
+        ("SESSION", "SUBJECT", "DELIVERY", "RENEWED", "SEEN", "ENDS", "IP", "USER AGENT"), rows, nothing="Nobody is signed in."
+    )
+
+
+@app.command()
+def end(session: Annotated[str, typer.Argument(metavar="SESSION")], database: Database = None) -> None:
+    """End one session at once.
+
+    Example:  handstamp sessions end 4mYQ0rTgq0cW6xw2JbXf3A
+    """
+    on_service(lambda service, caller: service.sign_out.by_operator(session, caller), database)
+    said(f"Session {session} has ended: none of its tokens is good any more.")

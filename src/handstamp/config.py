@@ -1,0 +1,194 @@
+"""Settings, from `HANDSTAMP_*` in the environment, then from `handstamp.toml`; every mistake is reported at once."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from .crypto.jwk import Algorithm
+from .crypto.passwords import Cost
+from .domain.policy import Policy
+from .errors import ConfigurationError
+
+PREFIX = "HANDSTAMP_"
+FILE = "handstamp.toml"
+_NOT_SETTINGS = (f"{PREFIX}TEST_",)
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d{1,9})\s*([smhd]?)")
+
+
+def duration_s(value: object) -> int:
+    """Return seconds for `900`, `"900"`, `"15m"`, `"12h"` or `"30d"`. Raises `ValueError` saying so for anything else."""
+    match = _DURATION.fullmatch(str(value).strip().lower()) if not isinstance(value, bool) else None
+    if match is None:
+        raise ValueError("write a duration as seconds or as 15m, 12h, 30d")
+    return int(match[1]) * _UNITS_S[match[2]]
+
+
+def _duration_or_off(value: object) -> int | None:
+    return None if str(value).strip().lower() in ("off", "none") else duration_s(value)
+
+
+def _separated(value: object) -> object:
+    return tuple(re.split(r"[,\s]+", value.strip())) if isinstance(value, str) and value.strip() else value or ()
+
+
+DurationS = Annotated[int, BeforeValidator(duration_s)]
+Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Names in the environment have the prefix `HANDSTAMP_`; durations are seconds or `15m`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file=FILE, extra="forbid", frozen=True, validate_default=False)
+
+    database: str = Field("sqlite:///handstamp.db", description="Where sessions and accounts are kept: sqlite:///FILE")
+    issuer: str = Field("", description="The public URL; https off loopback. Default: http://localhost:PORT while on loopback")
+    audience: Texts = Field((), description="Whom the access tokens are for, one or several. Default: the issuer")
+    secret: SecretStr | None = Field(None, description="The master secret, at least 32 bytes")
+    secret_file: Path | None = Field(
+        None, description="Its file; default: handstamp.secret beside the database, made at first start"
+    )
+    algorithm: Algorithm = Field("ES256", description="What access tokens are signed with")
+    access_lifetime: DurationS = Field(900, description="Of an access token; 30s to 1h")
+    refresh_idle_lifetime: DurationS = Field(14 * 86400, description="A session that is not renewed for so long is over")
+    session_lifetime: DurationS = Field(30 * 86400, description="A session is over after this, whatever happens")
+    grace: DurationS = Field(10, description="How long a replaced refresh token is answered again; 0 to 60s, 0 is strict")
+    recovery_interval: Annotated[int | None, BeforeValidator(_duration_or_off)] = Field(
+        86400, description="One late repeat is allowed per interval; 'off' is strict"
+    )
+    catch_up: bool = Field(default=True, description="Accept tokens newer than a restored database; false treats them as reuse")
+    registration: Literal["open", "closed"] = Field("open", description="Whether strangers can make accounts")
+    password_min_length: Annotated[int, Field(ge=8, le=64)] = Field(15, description="In characters; 15 is NIST's minimum")
+    password_cost: Cost = Field("owasp", description="Of the password hash")
+    trusted_origins: Texts = Field((), description="Other origins whose pages may use this service, as https://app.example.com")
+    trusted_proxies: Texts = Field((), description="Addresses or networks whose X-Forwarded-For is believed")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then the environment, then the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @field_validator("database")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if not value.removeprefix("sqlite:///") or not value.startswith("sqlite:///"):
+            raise ValueError("write it as sqlite:///handstamp.db, or sqlite:////var/lib/handstamp/handstamp.db from the root")
+        return value
+
+    @field_validator("issuer")
+    @classmethod
+    def _sound_issuer(cls, value: str) -> str:
+        if not value:
+            return value
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+            raise ValueError("write the public URL, as https://auth.example.com, without query or fragment")
+        if value.endswith("/"):
+            raise ValueError("leave the slash at its end away: tokens carry it byte for byte")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ValueError("must be https off loopback: cookies and tokens would travel in the clear")
+        return value
+
+    @field_validator("trusted_origins")
+    @classmethod
+    def _sound_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            parts = urlsplit(origin)
+            if f"{parts.scheme}://{parts.netloc}" != origin or not parts.hostname or origin != origin.lower():
+                raise ValueError(f"{origin!r} is no origin: write scheme, host and port alone, as https://app.example.com")
+            if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
+                raise ValueError(f"{origin!r} must be https off loopback")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _sound_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            if ipaddress.ip_network(network, strict=False).prefixlen == 0:
+                raise ValueError("everybody is no proxy: name its address or network")
+        return value
+
+    @property
+    def policy(self) -> Policy:
+        """The numbers that the rules of sessions depend on. Raises `ValueError` where they contradict each other."""
+        return Policy(
+            access_lifetime_ms=self.access_lifetime * 1000,
+            idle_lifetime_ms=self.refresh_idle_lifetime * 1000,
+            session_lifetime_ms=self.session_lifetime * 1000,
+            grace_ms=self.grace * 1000,
+            recovery_interval_ms=None if self.recovery_interval is None else self.recovery_interval * 1000,
+            catch_up=self.catch_up,
+        )
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file."""
+        return Path(self.database.removeprefix("sqlite:///"))
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address never leaves this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load(environment: Mapping[str, str] = os.environ, **arguments: object) -> Settings:
+    """Return the settings; `arguments`, where not None, come before the environment.
+
+    Raises `ConfigurationError` with a sentence for every mistake, so that one start shows them all.
+    """
+    problems = _unknown_names(environment)
+    settings = None
+    try:
+        settings = Settings(**{name: value for name, value in arguments.items() if value is not None})  # type: ignore[arg-type]
+        settings.policy  # noqa: B018 - it checks the numbers against each other
+    except ValidationError as wrong:
+        problems += [_in_words(dict(error)) for error in wrong.errors(include_url=False, include_input=False)]
+    except ValueError as wrong:  # the policy's own, or TOML that cannot be read
+        problems.append(str(wrong))
+    if problems or settings is None:
+        raise ConfigurationError(*problems)
+    return settings
+
+
+def _unknown_names(environment: Mapping[str, str]) -> list[str]:
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    return [
+        f"{name} is not a setting.{_suggestion(name, known)}"
+        for name in sorted(environment)
+        if name.startswith(PREFIX) and name not in known and not name.startswith(_NOT_SETTINGS)
+    ]
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {near[0]}?" if near else f" There are: {', '.join(known)}."
+
+
+def _in_words(error: dict[str, Any]) -> str:
+    name = PREFIX + ".".join(str(part) for part in error["loc"]).upper()
+    if error["type"] == "extra_forbidden":
+        known = [PREFIX + field.upper() for field in Settings.model_fields]
+        return f"{FILE}: {name.removeprefix(PREFIX).lower()} is not a setting.{_suggestion(name, known).lower()}"
+    return f"{name}: {str(error['msg']).removeprefix('Value error, ')}"

@@ -1,0 +1,41 @@
+"""What happened, in the words of the audit trail.
+
+An event is kept in the store with the write that it describes, in the same transaction. What writes nothing (a repeat, a failed
+sign-in) and what is routine (a refresh, whose row is its own record) goes to the audit log alone.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal[
+    "account_created",
+    "account_disabled",
+    "account_enabled",
+    "caught_up",
+    "key_added",
+    "key_removed",
+    "logged_out_everywhere",
+    "password_changed",
+    "recovered",
+    "refreshed",
+    "repeated",
+    "reuse_detected",
+    "session_ended",
+    "sign_in_failed",
+    "sign_in_throttled",
+    "signed_in",
+]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the audit trail. It never holds a password, a token, a cookie or an address typed by a stranger."""
+
+    at_ms: int
+    kind: Kind
+    subject: str | None = None
+    sid: str | None = None
+    ip: str = ""
+    detail: dict[str, str | int | None] = {}

@@ -1,0 +1,42 @@
+"""How log lines look: JSON for machines, aligned text on a terminal, always on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+
+def configure(level: int = logging.INFO) -> None:
+    """Set up structlog for a process of ours. An application that embeds Handstamp configures its own logging instead."""
+    terminal = sys.stderr.isatty()
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if terminal
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[
+            _name_logger,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *renderers,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=_Named,
+        cache_logger_on_first_use=True,
+    )
+
+
+class _Named(structlog.PrintLogger):
+    """A logger on standard error that remembers its name."""
+
+    def __init__(self, name: str = "handstamp") -> None:
+        super().__init__(sys.stderr)
+        self.name = name
+
+
+def _name_logger(logger: object, _: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event["logger"] = getattr(logger, "name", "handstamp")
+    return event

@@ -1,0 +1,101 @@
+"""Refresh: a presented refresh token becomes the next pair, or the same pair again, or the end of its session."""
+
+from __future__ import annotations
+
+from typing import Literal, assert_never
+
+from ..domain.account import Account
+from ..domain.claims import RefreshClaims
+from ..domain.event import Event, Kind
+from ..domain.policy import Policy
+from ..domain.rotation import CatchUp, Ended, Outcome, Recover, Repeat, Reuse, Rotate, decide
+from ..domain.session import Session, end_reason
+from ..errors import InvalidToken, SessionEnded
+from ..storage.store import Store, Update
+from .audit import Audit
+from .caller import Caller
+from .tokens import TokenPair, Tokens
+
+Way = Literal["body", "cookie"]
+
+
+class Refresh:
+    """The use case behind `POST /refresh`."""
+
+    def __init__(self, *, store: Store, tokens: Tokens, policy: Policy, audit: Audit) -> None:
+        """Take what it works with."""
+        self._store = store
+        self._tokens = tokens
+        self._policy = policy
+        self._audit = audit
+
+    async def __call__(self, token: str, *, way: Way, caller: Caller) -> TokenPair:
+        """Return the pair that follows `token`, which came by `way`.
+
+        The decision is taken with the session's row held, and the pair is minted before the commit: if signing fails the old
+        token stays good. An error is raised only after what must be remembered is durable. Raises `InvalidToken`,
+        `SessionEnded`, `Unavailable`.
+        """
+        claims = self._tokens.read_refresh(token)
+        if caller.now_ms >= claims.exp * 1000:
+            # Over by its own time. It revokes nothing: an old backup's tokens are no sign of theft.
+            raise SessionEnded(await self._why_over(claims, caller))
+
+        def judge(session: Session | None, account: Account | None) -> Update[tuple[Outcome, TokenPair | None]]:
+            if session is not None and (session.subject != claims.sub or (session.delivery == "json") != (way == "body")):
+                raise InvalidToken("presented by another way than its session's, or for another subject")
+            outcome = decide(session, account, claims, caller.now_ms, self._policy)
+            pair: TokenPair | None = None
+            if not isinstance(outcome, Reuse | Ended):
+                pair = self._tokens.mint(outcome.session, account.roles if account else (), caller.now_ms)
+            return Update((outcome, pair), _row_to_write(outcome), _events_to_keep(outcome, claims, caller))
+
+        outcome, pair = await self._store.update_session(claims.sid, judge)
+        event = _event(outcome, claims, caller)
+        if event is not None:
+            self._audit.log(event)
+        if pair is None:
+            raise SessionEnded(outcome.reason if isinstance(outcome, Ended) else "reuse")
+        return pair
+
+    async def _why_over(self, claims: RefreshClaims, caller: Caller) -> str:
+        session, account = await self._store.read(lambda rows: rows.session(claims.sid)) or (None, None)
+        if session is None:
+            return "expired"
+        return end_reason(session, account, caller.now_ms) or "idle"
+
+
+def _row_to_write(outcome: Outcome) -> Session | None:
+    match outcome:
+        case Rotate(session) | Recover(session) | Reuse(session) | CatchUp(session):
+            return session
+        case Repeat() | Ended():
+            return None
+        case _:
+            assert_never(outcome)
+
+
+def _events_to_keep(outcome: Outcome, claims: RefreshClaims, caller: Caller) -> tuple[Event, ...]:
+    event = _event(outcome, claims, caller)
+    return (event,) if event is not None and isinstance(outcome, Recover | Reuse | CatchUp) else ()
+
+
+def _event(outcome: Outcome, claims: RefreshClaims, caller: Caller) -> Event | None:
+    kind: Kind
+    match outcome:
+        case Ended():
+            return None  # it was recorded when it ended
+        case Rotate():
+            kind = "refreshed"
+        case Repeat():
+            kind = "repeated"
+        case Recover():
+            kind = "recovered"
+        case Reuse():
+            kind = "reuse_detected"
+        case CatchUp():
+            kind = "caught_up"
+        case _:
+            assert_never(outcome)
+    detail: dict[str, str | int | None] = {"presented": claims.gen, "generation": outcome.session.generation}
+    return Event(at_ms=caller.now_ms, kind=kind, subject=claims.sub, sid=claims.sid, ip=caller.ip, detail=detail)

@@ -1,0 +1,109 @@
+"""Making tokens from a session's row, and reading the ones that come back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..crypto import jws
+from ..crypto.identifiers import new_id
+from ..crypto.jwk import KeySet, SigningKey
+from ..domain.claims import (
+    ACCESS_TYPE,
+    REFRESH_TYPE,
+    AccessClaims,
+    RefreshClaims,
+    check_access_but_for_time,
+    check_refresh_but_for_time,
+)
+from ..domain.policy import Policy
+from ..domain.session import Delivery, Session, refresh_expires_at_s
+from ..errors import InvalidToken
+from .keys import Keys
+
+FIRST_PARTY = "handstamp"
+"""The `client_id` of sessions that were started at our own endpoints (RFC 9068 §2.2 wants one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """What a sign-in or a refresh answers. Lifetimes are whole seconds from now."""
+
+    access_token: str = field(repr=False)
+    expires_in_s: int
+    refresh_token: str = field(repr=False)
+    refresh_expires_in_s: int
+    session_id: str
+    delivery: Delivery
+
+
+class Tokens:
+    """Mints and reads both kinds of token for one issuer."""
+
+    def __init__(self, *, issuer: str, audience: tuple[str, ...], policy: Policy, keys: Keys, refresh_key: SigningKey) -> None:
+        """Take who issues, for whom, for how long, and with which keys."""
+        self._issuer = issuer
+        self._audience = audience
+        self._policy = policy
+        self._keys = keys
+        self._refresh_key = refresh_key
+        self._refresh_keys = KeySet([refresh_key.public])
+
+    def mint(self, session: Session, roles: tuple[str, ...], now_ms: int) -> TokenPair:
+        """Return the session's current refresh token, the same bytes each time, and a fresh access token.
+
+        No access token outlives its session. Raises whatever the signature raises: call it before the commit.
+        """
+        now_s = now_ms // 1000
+        access_exp = min(now_s + self._policy.access_lifetime_ms // 1000, session.expires_at_ms // 1000)
+        refresh_exp = refresh_expires_at_s(session)
+        access = AccessClaims(
+            iss=self._issuer,
+            aud=self._audience if len(self._audience) > 1 else self._audience[0],
+            sub=session.subject,
+            client_id=FIRST_PARTY,
+            iat=now_s,
+            exp=access_exp,
+            jti=new_id(),
+            sid=session.id,
+            auth_time=session.authenticated_at_ms // 1000,
+            roles=roles,
+        )
+        refresh = RefreshClaims(
+            iss=self._issuer,
+            aud=self._issuer,
+            sub=session.subject,
+            sid=session.id,
+            gen=session.generation,
+            iat=session.rotated_at_ms // 1000,
+            exp=refresh_exp,
+        )
+        return TokenPair(
+            access_token=jws.sign(access, self._keys.signing_at(now_ms), typ=ACCESS_TYPE),
+            expires_in_s=access_exp - now_s,
+            refresh_token=jws.sign(refresh, self._refresh_key, typ=REFRESH_TYPE),
+            refresh_expires_in_s=refresh_exp - now_s,
+            session_id=session.id,
+            delivery=session.delivery,
+        )
+
+    def read_refresh(self, token: str) -> RefreshClaims:
+        """Return the claims of a refresh token of ours, whatever its time. Raises `InvalidToken`."""
+        claims = jws.verify(token, self._refresh_keys, typ=REFRESH_TYPE, shape=RefreshClaims)
+        check_refresh_but_for_time(claims, issuer=self._issuer)
+        return claims
+
+    def session_named_by(self, token: str) -> str | None:
+        """Return the session that a token of either kind belongs to, whatever its time; None if it is not one of ours.
+
+        For ending sessions alone: whoever holds a token that is over may still sign out with it.
+        """
+        try:
+            return self.read_refresh(token).sid
+        except InvalidToken:
+            pass
+        try:
+            claims = jws.verify(token, self._keys.verifying, typ=ACCESS_TYPE, shape=AccessClaims)
+            check_access_but_for_time(claims, issuer=self._issuer, audience=self._audience)
+        except InvalidToken:
+            return None
+        return claims.sid

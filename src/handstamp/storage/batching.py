@@ -1,0 +1,86 @@
+"""Group commit: operations that arrive together share one transaction, and so one wait for the disk.
+
+Making a commit durable costs a millisecond, a refresh some microseconds. While one commit is under way the next operations
+gather, and go together. Each stands in a savepoint of its own, so one that fails harms no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from ..errors import Unavailable
+
+Operation = TypeVar("Operation")
+MAX_BATCH = 128
+MAX_WAITING = 10_000
+
+
+class Failed(NamedTuple):
+    """Stands in a list of results for an operation that raised `cause` and was undone."""
+
+    cause: Exception
+
+
+class GroupCommit(Generic[Operation]):
+    """Collects operations and hands them in batches to `commit`, one batch at a time."""
+
+    def __init__(self, commit: Callable[[Sequence[Operation]], Awaitable[list[Any]]]) -> None:
+        """Take what runs a batch: it returns one result an operation, after the commit, or raises for all of them."""
+        self._commit = commit
+        self._waiting: deque[tuple[Operation, asyncio.Future[Any]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def submit(self, operation: Operation) -> Any:
+        """Return the operation's result once it is durable, or raise what it raised.
+
+        Raises `Unavailable` when more operations wait than can be answered in any sensible time.
+        """
+        if self._closed or len(self._waiting) >= MAX_WAITING:
+            raise Unavailable("too many operations wait for the store")
+        result = asyncio.get_running_loop().create_future()
+        self._waiting.append((operation, result))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        return await result
+
+    async def close(self) -> None:
+        """Finish what was submitted; take nothing more."""
+        self._closed = True
+        if self._worker is not None:
+            await self._worker
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                await self._run(self._next_batch())
+        finally:
+            self._worker = None
+
+    def _next_batch(self) -> list[tuple[Operation, asyncio.Future[Any]]]:
+        batch: list[tuple[Operation, asyncio.Future[Any]]] = []
+        while self._waiting and len(batch) < MAX_BATCH:
+            operation, result = self._waiting.popleft()
+            if not result.cancelled():  # whoever asked has gone away before it began: leave it undone
+                batch.append((operation, result))
+        return batch
+
+    async def _run(self, batch: list[tuple[Operation, asyncio.Future[Any]]]) -> None:
+        if not batch:
+            return
+        try:
+            outcomes = await self._commit([operation for operation, _ in batch])
+        except Exception as problem:  # noqa: BLE001 - it is raised again, in whoever waits
+            if isinstance(problem, Unavailable):  # those behind would only wait for the same nothing
+                batch, self._waiting = [*batch, *self._waiting], deque()
+            outcomes = [Failed(problem)] * len(batch)
+        for (_, result), outcome in zip(batch, outcomes, strict=True):
+            if result.cancelled():
+                continue
+            if isinstance(outcome, Failed):
+                result.set_exception(outcome.cause)
+            else:
+                result.set_result(outcome)

@@ -1,0 +1,238 @@
+"""The embedded store: one SQLite file, shared by any number of processes of one machine.
+
+How it is fast and durable at once: WAL with `synchronous=FULL`, and one writer a process that commits in groups. Statements take
+microseconds and run on the event loop; only COMMIT waits for the disk, and does so on a thread. `BEGIN IMMEDIATE` takes the
+write lock before anything is read, so that a decision never rests on a row that another process has changed since (a deferred
+transaction fails there, and no busy time-out helps). Whoever finds the lock taken sleeps without stopping the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import ConfigurationError, Unavailable
+from . import migrations
+from .batching import Failed, GroupCommit
+from .sqlite_rows import SqliteTransaction
+from .store import Decide, Rows, Transaction
+
+T = TypeVar("T")
+PATIENCE_S = 5.0
+"""How long a request waits for another process's lock before it is answered 503."""
+_BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class _Connection:
+    """A connection that notices when its file was taken away or replaced.
+
+    SQLite would go on writing into a file that nobody can open any more, and those sign-ins would be lost.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._sqlite: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+
+    def get(self) -> sqlite3.Connection:
+        try:
+            stat = self.path.stat()
+        except OSError as problem:
+            self.close()
+            raise Unavailable(f"the database file cannot be found: {problem}") from None
+        if self._sqlite is None or self._identity != (stat.st_dev, stat.st_ino):
+            self.close()
+            self._sqlite = _connect(self.path)
+            self._identity = (stat.st_dev, stat.st_ino)
+            if migrations.pending(migrations.known("sqlite"), _applied(self._sqlite)):
+                self.close()
+                raise Unavailable("the database file was replaced by one of an older schema: restart to bring it up to date")
+        return self._sqlite
+
+    def close(self) -> None:
+        if self._sqlite is not None:
+            with suppress(sqlite3.Error):
+                self._sqlite.close()
+        self._sqlite = None
+
+
+class SqliteStore:
+    """Implements `handstamp.storage.store.Store` on one file."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the file's path; it is made, with mode 0600, when the store is opened."""
+        self.path = path
+        self._reader = _Connection(path)
+        self._writer = _Connection(path)
+        self._group: GroupCommit[Callable[[SqliteTransaction], Any]] = GroupCommit(self._commit_together)
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="handstamp-commit")
+
+    async def open(self) -> None:
+        """Make the file if there is none and bring its schema up to date. Raises `ConfigurationError` if it is not ours."""
+        try:
+            _migrate(self.path)
+        except (OSError, sqlite3.Error) as problem:
+            raise ConfigurationError(f"The database {self.path} cannot be opened: {problem}") from None
+        self._reader.get()
+        self._writer.get()
+
+    async def close(self) -> None:
+        """Commit what was submitted, then let go of the file."""
+        await self._group.close()
+        self._disk.shutdown()
+        self._writer.close()
+        self._reader.close()
+
+    async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
+        """Run `work` on the last committed rows. No writer, in this process or another, holds it up."""
+        return await _patiently(lambda: _finish(work(SqliteTransaction(self._reader.get()))))
+
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run `work` in a savepoint of the next group; return when that group is on the disk."""
+        result: T = await self._group.submit(lambda rows: _finish(work(rows)))
+        return result
+
+    async def update_session(self, sid: str, decide: Decide[T]) -> T:
+        """Ask `decide` with the write lock held, and write what it says; return when that is on the disk."""
+
+        def apply(rows: SqliteTransaction) -> T:
+            session, account = rows.get_session(sid) or (None, None)
+            update = decide(session, account)
+            if update.session is not None:
+                rows.put_session(update.session)
+            for event in update.events:
+                rows.put_event(event)
+            return update.answer
+
+        result: T = await self._group.submit(apply)
+        return result
+
+    async def _commit_together(self, operations: Sequence[Callable[[SqliteTransaction], Any]]) -> list[Any]:
+        connection = await _patiently(self._begin)
+        try:
+            rows = SqliteTransaction(connection)
+            outcomes = [_in_savepoint(connection, rows, operation) for operation in operations]
+            await asyncio.get_running_loop().run_in_executor(self._disk, connection.execute, "COMMIT")
+        except sqlite3.Error as problem:
+            raise _unavailable(problem) from None
+        finally:
+            if connection.in_transaction:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+        return outcomes
+
+    def _begin(self) -> sqlite3.Connection:
+        connection = self._writer.get()
+        connection.execute("BEGIN IMMEDIATE")
+        return connection
+
+
+def _in_savepoint(connection: sqlite3.Connection, rows: SqliteTransaction, operation: Callable[[SqliteTransaction], Any]) -> Any:
+    """Return the operation's result, or `Failed` with what it raised. Raises only if the whole transaction is lost."""
+    connection.execute("SAVEPOINT operation")
+    try:
+        outcome = operation(rows)
+    except Exception as problem:  # noqa: BLE001 - it belongs to whoever submitted the operation
+        if not connection.in_transaction:  # SQLite rolls everything back by itself when the disk is full or failing
+            raise _unavailable(problem) from None
+        connection.execute("ROLLBACK TO operation")
+        outcome = Failed(_unavailable(problem) if isinstance(problem, sqlite3.OperationalError) else problem)
+    connection.execute("RELEASE operation")
+    return outcome
+
+
+def _finish(work: Awaitable[T]) -> T:
+    """Run a coroutine that awaits nothing but rows, which on SQLite never wait."""
+    if not isinstance(work, Coroutine):
+        raise TypeError("work must be an 'async def' function")
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    work.close()
+    raise RuntimeError("Inside a transaction, await its rows and nothing else: the write lock is held.")
+
+
+async def _patiently(attempt: Callable[[], T]) -> T:
+    """Return what `attempt` gives, trying again while another process holds the lock; `Unavailable` after `PATIENCE_S`."""
+    try:
+        return attempt()
+    except sqlite3.OperationalError as problem:
+        if not _is_busy(problem):
+            raise _unavailable(problem) from None
+    except sqlite3.DatabaseError as problem:
+        raise _unavailable(problem) from None
+    pause_s = 0.001
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, 0.02)
+                try:
+                    return attempt()
+                except sqlite3.OperationalError as problem:
+                    if not _is_busy(problem):
+                        raise _unavailable(problem) from None
+    except TimeoutError:
+        raise Unavailable(f"another process has locked the database for more than {PATIENCE_S:g} s") from None
+
+
+def _is_busy(problem: sqlite3.Error) -> bool:
+    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _BUSY_CODES
+
+
+def _unavailable(problem: Exception) -> Unavailable:
+    return problem if isinstance(problem, Unavailable) else Unavailable(f"SQLite: {problem}")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Connect to a file that exists; a missing one is never made here, where it would look like an empty database."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0, check_same_thread=False
+    )
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "cell_size_check=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _applied(connection: sqlite3.Connection) -> dict[int, str]:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if "schema_migration" in tables:
+        return dict(connection.execute("SELECT version, checksum FROM schema_migration"))
+    if tables:
+        raise ConfigurationError(
+            "This SQLite file belongs to another program: name a file of Handstamp's own in HANDSTAMP_DATABASE."
+        )
+    return {}
+
+
+def _migrate(path: Path) -> None:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it holds addresses and sealed keys; WAL files take its mode
+    connection = _connect(path)
+    try:
+        connection.execute("PRAGMA busy_timeout = 10000")
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            _applied(connection)  # leave a stranger's file as it is
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        waiting = migrations.pending(migrations.known("sqlite"), _applied(connection))
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migration "
+            "(version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL) STRICT"
+        )
+        for migration in waiting:
+            for statement in migration.statements():
+                connection.execute(statement)
+            connection.execute(
+                "INSERT INTO schema_migration VALUES (?, ?, ?)", (migration.version, migration.name, migration.checksum)
+            )
+        connection.execute("COMMIT")
+    finally:
+        connection.close()

@@ -1,0 +1,123 @@
+"""The store, as services see it.
+
+Three verbs. `read` looks, `transact` changes anything, and `update_session` is the one change that must be fast: it hands a
+session's row, held, to a pure decision and writes what that decides. Whatever a verb's work raises undoes that work alone, and
+a store that cannot answer raises `Unavailable`: never an empty result, which would read as "signed out".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from ..domain.account import Account
+from ..domain.event import Event
+from ..domain.keyring import KeyRecord
+from ..domain.session import RevokedWhy, Session
+from ..domain.throttle import Failures
+
+T = TypeVar("T")
+
+
+class Update(msgspec.Struct, Generic[T], frozen=True):
+    """What a decision about one session came to: the answer, the row to write (None: write nothing) and what to record."""
+
+    answer: T
+    session: Session | None = None
+    events: tuple[Event, ...] = ()
+
+
+Decide = Callable[[Session | None, Account | None], Update[T]]
+"""Pure: takes a session's row and its account's, as they are under the lock."""
+
+
+class Rows(Protocol):
+    """Looking at rows. Times are milliseconds since 1970."""
+
+    async def account(self, account_id: str) -> Account | None:
+        """Return the account of that id."""
+
+    async def account_by_email(self, email: str) -> Account | None:
+        """Return the account of that normalised address."""
+
+    async def accounts(self, *, after: str, limit: int) -> list[Account]:
+        """Return up to `limit` accounts in the order of their addresses, from the one behind `after` on."""
+
+    async def session(self, sid: str) -> tuple[Session, Account | None] | None:
+        """Return a session with the account of its subject, whether it lives or not."""
+
+    async def live_sessions(self, subject: str | None, *, now_ms: int, limit: int) -> list[Session]:
+        """Return up to `limit` sessions that were not revoked and are not past their end, last seen first.
+
+        `subject=None` means everybody's. Idle ones and those of an earlier epoch are for `domain.session.end_reason` to tell.
+        """
+
+    async def has_session_from(self, subject: str, ip: str) -> bool:
+        """Say whether the subject has a session, live or not, that was started from that address."""
+
+    async def failures(self, keys: Sequence[str]) -> list[Failures]:
+        """Return the failed attempts counted under each key, in the order of `keys`."""
+
+    async def keys(self) -> list[KeyRecord]:
+        """Return all signing keys that are kept, oldest first."""
+
+    async def events(self, about: str, *, limit: int) -> list[Event]:
+        """Return the last `limit` recorded events whose subject or session is `about`, oldest first."""
+
+
+class Transaction(Rows, Protocol):
+    """Looking at rows and changing them, all or nothing. Rows that were looked at stay as they were until the commit."""
+
+    async def insert_account(self, account: Account) -> bool:
+        """Add an account; False, and nothing added, where its address is taken."""
+
+    async def save_account(self, account: Account) -> None:
+        """Write an account that exists."""
+
+    async def insert_session(self, session: Session) -> None:
+        """Add a session."""
+
+    async def save_session(self, session: Session) -> None:
+        """Write a session that exists."""
+
+    async def revoke_sessions(self, subject: str, why: RevokedWhy, *, now_ms: int) -> int:
+        """End every live session of a subject; return how many. What was revoked before keeps its reason."""
+
+    async def save_failures(self, key: str, failures: Failures) -> None:
+        """Write the count of failed attempts under one key."""
+
+    async def forget_failures(self, key: str) -> None:
+        """Start that count anew."""
+
+    async def insert_key(self, record: KeyRecord) -> None:
+        """Add a signing key."""
+
+    async def delete_key(self, kid: str) -> None:
+        """Remove a signing key."""
+
+    async def add_event(self, event: Event) -> None:
+        """Record what this transaction does."""
+
+    async def purge(self, *, now_ms: int, limit: int) -> int:
+        """Delete up to `limit` rows of each kind that nobody will ask for again; return how many in all."""
+
+
+class Store(Protocol):
+    """A place that keeps rows for any number of processes."""
+
+    async def open(self) -> None:
+        """Connect. Raises `ConfigurationError` if this is not a store of ours, or of another version."""
+
+    async def close(self) -> None:
+        """Finish what was begun and let go."""
+
+    async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
+        """Run `work` on rows as they were committed. It awaits its rows and nothing else, and may be run again."""
+
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run `work` in a transaction, and return once that is durable. It awaits its transaction and nothing else."""
+
+    async def update_session(self, sid: str, decide: Decide[T]) -> T:
+        """Hold a session's row, ask `decide`, write what it says, and return its answer once that is durable."""

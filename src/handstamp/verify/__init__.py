@@ -1,0 +1,5 @@
+"""For whoever receives access tokens: verifying them needs no database and no other service."""
+
+from .verifier import Verifier
+
+__all__ = ["Verifier"]

@@ -1,0 +1,1 @@
+"""The ASGI edge: HTTP in, use case, HTTP out. Tokens enter and leave in `transport` alone."""

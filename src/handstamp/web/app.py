@@ -1,0 +1,148 @@
+"""The whole edge as one ASGI application: routes, the documentation page, security headers, start and stop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.resources import files
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..clock import Clock
+from ..errors import HandstampError, InvalidRequest, NotFound
+from . import openapi
+from .endpoints import Endpoints
+from .origin import origin_of
+from .problems import MethodNotAllowed, write_problem
+from .routes import routes
+from .transport import Cookies
+
+_STRICT = "default-src 'none'; frame-ancestors 'none'"
+_FOR_DOCS = (
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
+    "script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
+)
+_YEAR_S = 365 * 24 * 60 * 60
+
+
+def asgi(
+    endpoints: Endpoints,
+    *,
+    clock: Clock,
+    issuer: str,
+    trusted_origins: Collection[str],
+    version: str,
+    running: Callable[[], AbstractAsyncContextManager[None]],
+) -> ASGIApp:
+    """Return the application. `running` is entered when the server starts and left when it stops."""
+    is_https = issuer.startswith("https://")
+    cookies = Cookies(secure=is_https)
+    trusted = frozenset(trusted_origins)
+    own_routes = routes(endpoints, clock=clock, cookies=cookies, own_origin=origin_of(issuer), trusted_origins=trusted)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with running():
+            yield
+
+    application = Starlette(
+        routes=[*own_routes, *_documentation(openapi.document(issuer=issuer, version=version, cookies=cookies))],
+        exception_handlers={HTTPException: _write_routing_problem},
+        middleware=_cors(trusted),
+        lifespan=lifespan,
+    )
+    application.router.redirect_slashes = False
+    return SecurityHeaders(application, is_https=is_https)
+
+
+class SecurityHeaders:
+    """Adds to every answer what keeps browsers from doing foolish things with it (OWASP ASVS 3.4)."""
+
+    def __init__(self, app: ASGIApp, *, is_https: bool) -> None:
+        """Wrap an application."""
+        self._app = app
+        self._headers = {
+            "x-content-type-options": "nosniff",
+            "referrer-policy": "no-referrer",
+            "content-security-policy": _STRICT,
+            "cross-origin-resource-policy": "same-origin",
+        }
+        if is_https:
+            self._headers["strict-transport-security"] = f"max-age={_YEAR_S}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _cors(trusted: Collection[str]) -> list[Middleware]:
+    """Let scripts of the trusted origins read answers, with cookies; nobody else (Fetch standard, CORS protocol)."""
+    if not trusted:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=sorted(trusted),
+            allow_credentials=True,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Retry-After", "WWW-Authenticate"],
+            max_age=600,
+        )
+    ]
+
+
+def _documentation(document: bytes) -> list[Route]:
+    async def openapi_json(_: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    def page(name: str, media_type: str) -> Route:
+        content = files(__package__).joinpath("pages", name).read_bytes()
+
+        async def show(_: Request) -> Response:
+            return Response(content, media_type=media_type, headers={"content-security-policy": _FOR_DOCS})
+
+        return Route("/docs" if name.endswith(".html") else f"/docs/{name}", show, methods=["GET"])
+
+    return [
+        Route("/openapi.json", openapi_json, methods=["GET"]),
+        page("docs.html", "text/html"),
+        page("docs.css", "text/css"),
+        page("docs.js", "text/javascript"),
+    ]
+
+
+async def _write_routing_problem(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = error.headers if isinstance(error, HTTPException) and error.headers else {}
+    problem: HandstampError
+    match status:
+        case 404:
+            problem = NotFound("There is nothing at this address: see /docs for what there is.")
+        case 405:
+            problem = MethodNotAllowed(f"This address is there, but not for this method; it takes {headers.get('Allow', '')}.")
+        case _:
+            problem = InvalidRequest("The request cannot be understood.")
+    response = write_problem(problem)
+    if "Allow" in headers:
+        response.headers["allow"] = headers["Allow"]
+    return response

@@ -1,0 +1,148 @@
+"""What each endpoint does: read the request, call one use case, write the answer. Rules live in the use cases."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TypeVar
+
+from starlette.responses import Response
+
+from ..domain.account import Account
+from ..domain.keyring import JWKS_MAX_AGE_S
+from ..domain.session import Session
+from ..errors import InvalidRequest, NotFound
+from ..service.accounts import Accounts
+from ..service.keys import Keys
+from ..service.refresh import Refresh
+from ..service.sessions import Sessions
+from ..service.sign_in import SignIn
+from ..service.sign_out import SignOut
+from ..verify.verifier import Verifier
+from .messages import (
+    HealthAnswer,
+    LoginRequest,
+    LogoutRequest,
+    PasswordRequest,
+    RefreshRequest,
+    RegisterAnswer,
+    RegisterRequest,
+    SessionsAnswer,
+    profile,
+    session_entry,
+    user,
+)
+from .origin import is_from_browser
+from .transport import Call, clear_cookies, write_json, write_pair
+
+_Body = TypeVar("_Body")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The endpoints over their use cases. Each takes the call and its decoded body, and returns the answer."""
+
+    sign_in: SignIn
+    refresher: Refresh
+    sign_out: SignOut
+    sessions: Sessions
+    accounts: Accounts
+    keys: Keys
+    verifier: Verifier
+    registration_open: bool
+
+    async def register(self, call: Call, body: RegisterRequest | None) -> Response:
+        """Make an account."""
+        if not self.registration_open:
+            raise NotFound("Accounts are made by the people who run this service.")
+        body = _needed(body)
+        account = await self.accounts.register(body.email, body.password, call.caller)
+        return write_json(RegisterAnswer(user=user(account)), status=201)
+
+    async def login(self, call: Call, body: LoginRequest | None) -> Response:
+        """Sign in; always a new session. A session that cookies presented is over, so they are replaced or deleted."""
+        body = _needed(body)
+        presented = call.tokens_in_cookies()
+        pair = await self.sign_in(
+            body.email,
+            body.password,
+            delivery=body.delivery or ("split" if is_from_browser(call.headers) else "json"),
+            caller=call.caller,
+            presented=presented,
+        )
+        response = write_pair(pair, call.cookies)
+        return clear_cookies(response, call.cookies, but_for=pair) if presented else response
+
+    async def refresh(self, call: Call, body: RefreshRequest | None) -> Response:
+        """Renew the pair."""
+        token, way = call.refresh_token(body.refresh_token if body else None)
+        return write_pair(await self.refresher(token, way=way, caller=call.caller), call.cookies)
+
+    async def profile(self, call: Call, _: None) -> Response:
+        """Say who is signed in."""
+        session, account = await self._signed_in(call)
+        return write_json(profile(session, account))
+
+    async def logout(self, call: Call, body: LogoutRequest | None) -> Response:
+        """End the sessions of every token that came; 204 whatever came."""
+        tokens = call.all_tokens(body.refresh_token, body.access_token) if body else call.all_tokens()
+        await self.sign_out.by_tokens(tokens, call.caller)
+        return clear_cookies(_nothing(), call.cookies)
+
+    async def logout_everywhere(self, call: Call, _: None) -> Response:
+        """End every session of this person."""
+        session, _account = await self._signed_in(call)
+        await self.sign_out.everywhere(session.subject, call.caller)
+        return _nothing() if session.delivery == "json" else clear_cookies(_nothing(), call.cookies)
+
+    async def list_sessions(self, call: Call, _: None) -> Response:
+        """List this person's living sessions."""
+        session, _account = await self._signed_in(call)
+        found = await self.sessions.of(session.subject, call.caller)
+        return write_json(SessionsAnswer(sessions=tuple(session_entry(entry, current=session.id) for entry in found)))
+
+    async def end_session(self, call: Call, _: None) -> Response:
+        """End one of this person's sessions, perhaps this one."""
+        session, _account = await self._signed_in(call)
+        sid = call.request.path_params["id"]
+        await self.sign_out.of_own(session.subject, sid, call.caller)
+        is_this = sid == session.id and session.delivery != "json"
+        return clear_cookies(_nothing(), call.cookies) if is_this else _nothing()
+
+    async def change_password(self, call: Call, body: PasswordRequest | None) -> Response:
+        """Change the password; every session ends and this one is replaced."""
+        session, _account = await self._signed_in(call)
+        body = _needed(body)
+        pair = await self.accounts.change_password(session, body.current_password, body.new_password, call.caller)
+        return write_pair(pair, call.cookies)
+
+    async def jwks(self, call: Call, _: None) -> Response:
+        """Publish the keys, for caches and verifiers."""
+        etag = f'"{hashlib.sha256(self.keys.jwks).hexdigest()[:32]}"'
+        headers = {"cache-control": f"public, max-age={JWKS_MAX_AGE_S}", "etag": etag}
+        if etag in (tag.strip() for tag in call.headers.get("if-none-match", "").split(",")):
+            return Response(status_code=304, headers=headers)
+        return Response(self.keys.jwks, media_type="application/json", headers=headers)
+
+    async def healthz(self, _call: Call, _: None) -> Response:
+        """Say that the process answers."""
+        return write_json(HealthAnswer(status="alive"))
+
+    async def readyz(self, call: Call, _: None) -> Response:
+        """Say that requests can be served: the store is there and a key is active. Raises `Unavailable` otherwise."""
+        await self.keys.check(call.caller.now_ms)
+        return write_json(HealthAnswer(status="ready"))
+
+    async def _signed_in(self, call: Call) -> tuple[Session, Account | None]:
+        claims = self.verifier.verify(call.access_token(), now_ms=call.caller.now_ms)
+        return await self.sessions.living(claims.sid, call.caller)
+
+
+def _nothing() -> Response:
+    return Response(status_code=204, headers={"cache-control": "no-store"})
+
+
+def _needed(body: _Body | None) -> _Body:
+    if body is None:
+        raise InvalidRequest("This request needs a JSON body.")
+    return body

@@ -1,0 +1,234 @@
+"""The bodies of requests and answers. They parse what comes in, and the OpenAPI document is made of them."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from ..crypto.jws import MAX_TOKEN_LENGTH
+from ..domain.account import EMAIL_MAX_LENGTH, PASSWORD_MAX_BYTES, Account
+from ..domain.session import Delivery, EndReason, Session
+
+_EMAIL = msgspec.Meta(max_length=EMAIL_MAX_LENGTH, examples=["ada@example.com"])
+_PASSWORD = msgspec.Meta(
+    max_length=PASSWORD_MAX_BYTES,
+    description="At most 256 characters; how many at least is the service's setting, 15 by default",
+    examples=["a sentence only ada would say"],
+)
+_TOKEN = msgspec.Meta(max_length=MAX_TOKEN_LENGTH)
+Email = Annotated[str, _EMAIL]
+Password = Annotated[str, _PASSWORD]
+Token = Annotated[str, _TOKEN]
+
+
+class _Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What a client sends. Holds secrets, so it is never shown."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(****)"
+
+
+class RegisterRequest(_Request, frozen=True, kw_only=True, rename="camel"):
+    """Make an account."""
+
+    email: Email
+    password: Password
+
+
+class LoginRequest(_Request, frozen=True, kw_only=True, rename="camel"):
+    """Sign in. `delivery` says how the session's tokens travel; the default is `split` for browsers and `json` for others."""
+
+    email: Email
+    password: Password
+    delivery: Delivery | msgspec.UnsetType = msgspec.UNSET
+
+
+class RefreshRequest(_Request, frozen=True, kw_only=True, rename="camel"):
+    """Renew. Sessions whose refresh token is a cookie send no body."""
+
+    refresh_token: Token
+
+
+class LogoutRequest(_Request, frozen=True, kw_only=True, rename="camel"):
+    """Any token of the session, valid, expired or already rotated."""
+
+    refresh_token: Token | msgspec.UnsetType = msgspec.UNSET
+    access_token: Token | msgspec.UnsetType = msgspec.UNSET
+
+
+class PasswordRequest(_Request, frozen=True, kw_only=True, rename="camel"):
+    """Change the password."""
+
+    current_password: Password
+    new_password: Password
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the service sends."""
+
+
+class TokenAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
+    """A session's tokens, without those that travel as cookies. Lifetimes are whole seconds."""
+
+    access_token: str | msgspec.UnsetType = msgspec.UNSET
+    token_type: str
+    expires_in: int
+    refresh_token: str | msgspec.UnsetType = msgspec.UNSET
+    refresh_expires_in: int
+    session_id: str
+
+    def __repr__(self) -> str:
+        """Name the session; the tokens are its owner's."""
+        return f"TokenAnswer(session_id={self.session_id!r})"
+
+
+class User(_Answer, frozen=True, kw_only=True, rename="camel"):
+    """A person's account."""
+
+    id: str
+    email: str
+    email_verified: bool
+    roles: tuple[str, ...]
+    created_at: datetime.datetime
+
+
+class RegisterAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
+    """The account that was made."""
+
+    user: User
+
+
+class ThisSession(_Answer, frozen=True, kw_only=True, rename="camel"):
+    """The session that asks."""
+
+    id: str
+    created_at: datetime.datetime
+    authenticated_at: datetime.datetime
+    expires_at: datetime.datetime
+
+
+class ProfileAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
+    """Who is signed in. `email` and what follows from an account are null where the subject is no account of this service."""
+
+    id: str
+    email: str | None
+    email_verified: bool
+    roles: tuple[str, ...]
+    created_at: datetime.datetime | None
+    session: ThisSession
+
+
+class SessionEntry(_Answer, frozen=True, kw_only=True, rename="camel"):
+    """One of a person's living sessions."""
+
+    id: str
+    current: bool
+    created_at: datetime.datetime
+    seen_at: datetime.datetime
+    expires_at: datetime.datetime
+    user_agent: str
+    ip: str
+    delivery: Delivery
+
+
+class SessionsAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
+    """A person's living sessions, last seen first."""
+
+    sessions: tuple[SessionEntry, ...]
+
+
+class JwksAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
+    """The public keys that access tokens are signed with (RFC 7517 §5)."""
+
+    keys: tuple[dict[str, str], ...]
+
+
+class HealthAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
+    """The service's state, in a word."""
+
+    status: str
+
+
+class FieldProblem(_Answer, frozen=True, kw_only=True, rename="camel"):
+    """What is wrong with one field."""
+
+    name: str
+    problem: str
+
+
+class Problem(_Answer, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """An error (RFC 9457). Switch on `code`; show `detail` to people; `instance` finds the request in the service's log."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    reason: EndReason | None = None
+    fields: tuple[FieldProblem, ...] = ()
+
+
+def utc(at_ms: int) -> datetime.datetime:
+    """Return milliseconds since 1970 as the time that JSON shows (RFC 3339, UTC)."""
+    return datetime.datetime.fromtimestamp(at_ms // 1000, tz=datetime.UTC)
+
+
+def user(account: Account) -> User:
+    """Return what a person may see of their account."""
+    return User(
+        id=account.id,
+        email=account.email,
+        email_verified=account.email_verified,
+        roles=account.roles,
+        created_at=utc(account.created_at_ms),
+    )
+
+
+def profile(session: Session, account: Account | None) -> ProfileAnswer:
+    """Return who is signed in, by which session."""
+    return ProfileAnswer(
+        id=session.subject,
+        email=account.email if account else None,
+        email_verified=account.email_verified if account else False,
+        roles=account.roles if account else (),
+        created_at=utc(account.created_at_ms) if account else None,
+        session=ThisSession(
+            id=session.id,
+            created_at=utc(session.created_at_ms),
+            authenticated_at=utc(session.authenticated_at_ms),
+            expires_at=utc(session.expires_at_ms),
+        ),
+    )
+
+
+def session_entry(session: Session, *, current: str) -> SessionEntry:
+    """Return one line of a person's list; `current` is the id of the session that asks."""
+    return SessionEntry(
+        id=session.id,
+        current=session.id == current,
+        created_at=utc(session.created_at_ms),
+        seen_at=utc(session.seen_at_ms),
+        expires_at=utc(session.expires_at_ms),
+        user_agent=session.user_agent,
+        ip=session.ip,
+        delivery=session.delivery,
+    )
+
+
+def field_problems(shape: type[msgspec.Struct], members: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return (field, what is wrong) for every field of a body that does not fit its shape."""
+    known = {field.encode_name: field for field in msgspec.structs.fields(shape)}
+    problems = [(name, "is not a field of this request") for name in members if name not in known]
+    for name, field in known.items():
+        if name not in members:
+            if field.required:
+                problems.append((name, "is missing"))
+            continue
+        try:
+            msgspec.convert(members[name], field.type)
+        except msgspec.ValidationError as problem:
+            problems.append((name, str(problem)))
+    return problems

@@ -1,0 +1,97 @@
+"""The OpenAPI document, made of the table of operations and the types that parse their bodies."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..errors import HandstampError, InvalidRequest, Unavailable
+from .messages import Problem
+from .problems import MEDIA_TYPE, status_of
+from .routes import OPERATIONS, Operation
+from .transport import Cookies
+
+_JSON = "application/json"
+
+
+def document(*, issuer: str, version: str, cookies: Cookies, operations: Sequence[Operation] = OPERATIONS) -> bytes:
+    """Return the OpenAPI 3.1 document as JSON."""
+    shapes = {shape for operation in operations for shape in (operation.body, operation.answer) if shape is not None}
+    ordered = sorted(shapes, key=lambda shape: shape.__name__)
+    _, components = msgspec.json.schema_components([*ordered, Problem], ref_template="#/components/schemas/{name}")
+    paths: dict[str, dict[str, Any]] = defaultdict(dict)
+    for operation in operations:
+        paths[operation.path][operation.method.lower()] = _describe(operation)
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "Handstamp",
+                "version": version,
+                "summary": "Sign in once, stay signed in, sign out everywhere at once",
+                "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            },
+            "servers": [{"url": issuer}],
+            "paths": paths,
+            "components": {
+                "schemas": components,
+                "securitySchemes": {
+                    "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                    "accessCookie": {"type": "apiKey", "in": "cookie", "name": cookies.access},
+                    "refreshCookie": {"type": "apiKey", "in": "cookie", "name": cookies.refresh},
+                },
+            },
+        }
+    )
+
+
+def _describe(operation: Operation) -> dict[str, Any]:
+    run_doc = operation.run.__doc__ or ""
+    description: dict[str, Any] = {
+        "operationId": operation.run.__name__,
+        "summary": operation.summary,
+        "description": run_doc.strip(),
+        "responses": _answers(operation),
+    }
+    if "{id}" in operation.path:
+        description["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    if operation.body is not None:
+        content = {_JSON: {"schema": _reference(operation.body)}}
+        description["requestBody"] = {"required": operation.body_required, "content": content}
+    by_credential: dict[str | None, list[dict[str, list[str]]]] = {
+        None: [],
+        "access": [{"accessToken": []}, {"accessCookie": []}],
+        "refresh": [{"refreshCookie": []}, {}],
+        "any": [{"accessToken": []}, {"accessCookie": []}, {"refreshCookie": []}, {}],
+    }
+    security = by_credential[operation.credential]
+    return description | ({"security": security} if security else {})
+
+
+def _answers(operation: Operation) -> dict[str, Any]:
+    good: dict[str, Any] = {"description": "Done" if operation.answer is None else _first_line(operation.answer)}
+    if operation.answer is not None:
+        good["content"] = {_JSON: {"schema": _reference(operation.answer)}}
+    codes: dict[int, set[str]] = defaultdict(set)
+    kinds: tuple[type[HandstampError], ...] = (*operation.errors, InvalidRequest, Unavailable, HandstampError)
+    for error in kinds:
+        codes[status_of(error)].add(error.code)
+    problems = {
+        str(status): {
+            "description": " or ".join(f"`{code}`" for code in sorted(codes[status])),
+            "content": {MEDIA_TYPE: {"schema": _reference(Problem)}},
+        }
+        for status in sorted(codes)
+    }
+    return {str(operation.status): good} | problems
+
+
+def _reference(shape: type[msgspec.Struct]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{shape.__name__}"}
+
+
+def _first_line(shape: type[msgspec.Struct]) -> str:
+    return (shape.__doc__ or "").partition("\n")[0]

@@ -1,0 +1,221 @@
+"""The one place where tokens enter and leave.
+
+A session's *delivery* is fixed at sign-in: what travels as a cookie never appears in a body, whatever is asked, so that a
+script that got into a page cannot turn an HttpOnly cookie into something to carry away (trap T7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from functools import cached_property
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ..errors import InvalidFields, InvalidRequest, InvalidToken, MissingToken, RequestTooLarge, UnsupportedMediaType
+from ..service.caller import Caller
+from ..service.refresh import Way
+from ..service.tokens import TokenPair
+from .messages import TokenAnswer, field_problems
+
+MAX_BODY_BYTES = 64 * 1024
+BODY_PATIENCE_S = 20.0
+USER_AGENT_LENGTH = 256
+_T = TypeVar("_T", bound=msgspec.Struct)
+_LONG_AGO = "Thu, 01 Jan 1970 00:00:00 GMT"
+
+
+class Cookies(msgspec.Struct, frozen=True):
+    """The credential cookies. The `__Host-` prefix keeps sibling subdomains from setting them (ASVS 3.3)."""
+
+    secure: bool
+
+    @property
+    def access(self) -> str:
+        """The name of the access token's cookie."""
+        return "__Host-handstamp-access" if self.secure else "handstamp-access"
+
+    @property
+    def refresh(self) -> str:
+        """The name of the refresh token's cookie."""
+        return "__Host-handstamp-refresh" if self.secure else "handstamp-refresh"
+
+    def header(self, name: str, value: str, max_age_s: int) -> str:
+        """Return a `Set-Cookie` value; `max_age_s=0` deletes, which needs the very attributes that it was set with."""
+        # Lax lets the first page after a link find the person signed in; renewing is never part of a navigation.
+        same_site = "Lax" if name == self.access else "Strict"
+        secure = "Secure; " if self.secure else ""
+        expires = f"; Expires={_LONG_AGO}" if max_age_s == 0 else ""
+        return f"{name}={value}; Path=/; Max-Age={max_age_s}{expires}; {secure}HttpOnly; SameSite={same_site}"
+
+
+class Call:
+    """One request, read strictly. `now_ms` was read once, when it came."""
+
+    def __init__(self, request: Request, *, now_ms: int, cookies: Cookies) -> None:
+        """Wrap a Starlette request."""
+        self.request = request
+        self.headers = request.headers
+        self.cookies = cookies
+        self.caller = Caller(
+            now_ms=now_ms,
+            ip=request.client.host if request.client else "",
+            user_agent=_printable(request.headers.get("user-agent", ""))[:USER_AGENT_LENGTH],
+        )
+        self.judged_cookie = False
+        """Whether the credential that this request stands or falls with came as a cookie: its end then clears the cookies."""
+
+    async def body(self, shape: type[_T] | None) -> _T | None:
+        """Return the JSON body as a `shape`, None where none was sent.
+
+        Raises `RequestTooLarge`, `UnsupportedMediaType`, `InvalidRequest`, and `InvalidFields` naming every field that is wrong.
+        """
+        if shape is None:
+            return None
+        data = await _read(self.request)
+        if not data:
+            return None
+        media_type = self.headers.get("content-type", "").split(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise UnsupportedMediaType("Send the body as JSON, with 'Content-Type: application/json'.")
+        try:
+            return msgspec.json.decode(data, type=shape)
+        except msgspec.ValidationError:
+            raise _wrong_fields(data, shape) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise InvalidRequest("The body is not JSON.") from None
+
+    def access_token(self) -> str:
+        """Return the access token from `Authorization`, or else from its cookie. Raises `MissingToken`."""
+        token = self._bearer()
+        if token is None:
+            token = self._cookie(self.cookies.access)
+            self.judged_cookie = token is not None
+        if token is None:
+            raise MissingToken
+        return token
+
+    def refresh_token(self, in_body: str | None) -> tuple[str, Way]:
+        """Return the refresh token and the way it came: by cookie or in the body, never both."""
+        in_cookie = self._cookie(self.cookies.refresh)
+        if in_cookie is not None and in_body is not None:
+            raise InvalidRequest("The refresh token came both as a cookie and in the body: send one of them.")
+        if in_cookie is not None:
+            self.judged_cookie = True
+            return in_cookie, "cookie"
+        if in_body is not None:
+            return in_body, "body"
+        raise MissingToken("This request needs a refresh token: send it as 'refreshToken' in the body, or its cookie.")
+
+    def tokens_in_cookies(self) -> list[str]:
+        """Return whatever credential cookies hold."""
+        return [token for name in (self.cookies.refresh, self.cookies.access) if (token := self._cookie(name)) is not None]
+
+    def all_tokens(self, *in_body: str | msgspec.UnsetType) -> list[str]:
+        """Return every token that came, by whatever way: signing out takes any."""
+        bearer = self._bearer()
+        sent = [token for token in in_body if token is not msgspec.UNSET]
+        return [*self.tokens_in_cookies(), *([bearer] if bearer else []), *sent]
+
+    @property
+    def carries_cookie(self) -> bool:
+        """Whether a credential cookie came, even an empty or a doubtful one."""
+        return not self._cookie_values.keys().isdisjoint((self.cookies.access, self.cookies.refresh))
+
+    def _bearer(self) -> str | None:
+        sent = self.headers.getlist("authorization")
+        if len(sent) > 1:
+            raise InvalidRequest("There is more than one Authorization header.")
+        scheme, _, token = (sent[0] if sent else "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        if not token:
+            raise InvalidToken("Authorization: Bearer without a token")
+        return token.strip(" ")
+
+    def _cookie(self, name: str) -> str | None:
+        values = self._cookie_values.get(name, set()) - {""}
+        if len(values) > 1:
+            raise InvalidRequest(f"There are two different cookies named {name}: delete this site's cookies and sign in again.")
+        return next(iter(values), None)
+
+    @cached_property
+    def _cookie_values(self) -> dict[str, set[str]]:
+        """All values of each name: a reader that takes the first or the last could be fed a foreign one (trap T16)."""
+        found: dict[str, set[str]] = {}
+        for header in self.headers.getlist("cookie"):
+            for pair in header.split(";"):
+                name, _, value = pair.partition("=")
+                found.setdefault(name.strip(), set()).add(value.strip().strip('"'))
+        return found
+
+
+def write_pair(pair: TokenPair, cookies: Cookies) -> Response:
+    """Return the token answer: each token in the body or as a cookie, as the session's delivery says (RFC 6749 §5.1)."""
+    access_as_cookie, refresh_as_cookie = pair.delivery == "cookie", pair.delivery != "json"
+    answer = TokenAnswer(
+        access_token=msgspec.UNSET if access_as_cookie else pair.access_token,
+        token_type="Bearer",  # noqa: S106 - the name of a scheme
+        expires_in=pair.expires_in_s,
+        refresh_token=msgspec.UNSET if refresh_as_cookie else pair.refresh_token,
+        refresh_expires_in=pair.refresh_expires_in_s,
+        session_id=pair.session_id,
+    )
+    response = write_json(answer)
+    # Both cookies live as long as the refresh token, so that an access token that is over is seen as such, not as missing.
+    if refresh_as_cookie:
+        _set(response, cookies.header(cookies.refresh, pair.refresh_token, pair.refresh_expires_in_s))
+    if access_as_cookie:
+        _set(response, cookies.header(cookies.access, pair.access_token, pair.refresh_expires_in_s))
+    return response
+
+
+def clear_cookies(response: Response, cookies: Cookies, *, but_for: TokenPair | None = None) -> Response:
+    """Delete the credential cookies, except those that `but_for` has just set. Only for a session that is over for good."""
+    if but_for is None or but_for.delivery == "json":
+        _set(response, cookies.header(cookies.refresh, "", 0))
+    if but_for is None or but_for.delivery != "cookie":
+        _set(response, cookies.header(cookies.access, "", 0))
+    return response
+
+
+def write_json(answer: msgspec.Struct, status: int = 200, media_type: str = "application/json") -> Response:
+    """Return an answer that no cache keeps: it holds tokens or somebody's data."""
+    return Response(msgspec.json.encode(answer), status_code=status, media_type=media_type, headers={"cache-control": "no-store"})
+
+
+def _set(response: Response, cookie: str) -> None:
+    response.headers.append("set-cookie", cookie)
+
+
+async def _read(request: Request) -> bytes:
+    """Return the whole body, or refuse it as soon as it is known to be too large."""
+    declared = request.headers.get("content-length")
+    if declared is not None and (not declared.isdigit() or int(declared) > MAX_BODY_BYTES):
+        raise RequestTooLarge(f"The body must have at most {MAX_BODY_BYTES} bytes.")
+    data = b""
+    try:
+        async with asyncio.timeout(BODY_PATIENCE_S):
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > MAX_BODY_BYTES:
+                    raise RequestTooLarge(f"The body must have at most {MAX_BODY_BYTES} bytes.")
+    except TimeoutError:
+        raise InvalidRequest("The body did not arrive in time.") from None
+    except ClientDisconnect:
+        raise InvalidRequest("The connection was closed before the body had arrived.") from None
+    return data
+
+
+def _wrong_fields(data: bytes, shape: type[msgspec.Struct]) -> InvalidRequest:
+    members = msgspec.json.decode(data)
+    if not isinstance(members, dict):
+        return InvalidRequest("The body must be a JSON object.")
+    return InvalidFields(field_problems(shape, members))
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text if not unicodedata.category(character).startswith("C"))

@@ -1,0 +1,72 @@
+"""Values for tests: each with sensible fields, of which a test names those that matter to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handstamp.domain.account import Account
+from handstamp.domain.claims import RefreshClaims
+from handstamp.domain.policy import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Policy
+from handstamp.domain.session import Session, refresh_expires_at_s, start
+
+__all__ = ["DAY_MS", "HOUR_MS", "MINUTE_MS", "NOW_MS", "SECOND_MS", "Clock", "a_session", "an_account", "claims_of"]
+
+NOW_MS = 1_800_000_000_000
+ISSUER = "https://auth.example.com"
+
+
+class Clock:
+    """A clock that stands still until it is told to move. Call it for milliseconds since 1970."""
+
+    def __init__(self, now_ms: int = NOW_MS) -> None:
+        """Begin at `now_ms`."""
+        self.now_ms = now_ms
+
+    def __call__(self) -> int:
+        """Return the time."""
+        return self.now_ms
+
+    def advance(self, *, ms: int = 0, seconds: int = 0) -> None:
+        """Let time pass."""
+        self.now_ms += ms + seconds * SECOND_MS
+
+
+def an_account(**fields: Any) -> Account:
+    """Return an account that can sign in."""
+    defaults: dict[str, Any] = {
+        "id": "ada-id",
+        "email": "ada@example.com",
+        "password_hash": "$argon2id$none",
+        "created_at_ms": NOW_MS,
+    }
+    return Account(**defaults | fields)
+
+
+def a_session(*, policy: Policy | None = None, **fields: Any) -> Session:
+    """Return a session that began at `NOW_MS`."""
+    fresh = start(
+        fields.pop("id", "session-id"),
+        subject=fields.pop("subject", "ada-id"),
+        epoch=fields.pop("epoch", None),
+        delivery=fields.pop("delivery", "json"),
+        amr=("pwd",),
+        user_agent="test",
+        ip="192.0.2.1",
+        now_ms=fields.pop("now_ms", NOW_MS),
+        policy=policy or Policy(),
+    )
+    values = {name: getattr(fresh, name) for name in fresh.__struct_fields__}
+    return Session(**values | fields)
+
+
+def claims_of(session: Session, *, generation: int | None = None) -> RefreshClaims:
+    """Return the claims of a session's current refresh token, or of another generation of it."""
+    return RefreshClaims(
+        iss=ISSUER,
+        aud=ISSUER,
+        sub=session.subject,
+        sid=session.id,
+        gen=session.generation if generation is None else generation,
+        iat=session.rotated_at_ms // 1000,
+        exp=refresh_expires_at_s(session),
+    )

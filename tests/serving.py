@@ -1,0 +1,116 @@
+"""Running the real service as a real process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PASSWORD = "a sentence only ada would say"
+EMAIL = "ada@example.com"
+_START_PATIENCE_S = 30.0
+
+
+def command(*arguments: str) -> list[str]:
+    """Return how the `handstamp` command of this environment is run."""
+    return [sys.executable, "-c", "from handstamp.cli import main; main()", *arguments]
+
+
+def environment_with(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with these settings, names without the prefix, and no others."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HANDSTAMP_")}
+    return clean | {f"HANDSTAMP_{name}": value for name, value in settings.items()}
+
+
+def run(folder: Path, *arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a `handstamp` command in a folder and return what it said."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment_with(settings),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+class Server:
+    """A `handstamp serve` process on a port of its own. Its log is kept in `log`."""
+
+    def __init__(self, folder: Path, *options: str, **settings: str) -> None:
+        """Serve from `folder`, where the database and the secret are made."""
+        self.folder = folder
+        self.port = free_port()
+        self.url = settings.get("ISSUER", f"http://localhost:{self.port}")
+        self.log = folder / "server.log"
+        self.options = options
+        self.settings = settings
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Server:
+        """Start the process and return once it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command("serve", "--port", str(self.port), *self.options),
+                cwd=self.folder,
+                env=environment_with(self.settings),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_PATIENCE_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"handstamp serve ended with {self.process.returncode}:\n{self.log.read_text()}")
+            try:
+                if self.client().get("/readyz", timeout=5).status_code == 200:
+                    return self
+            except httpx.TransportError:
+                time.sleep(0.02)
+        raise AssertionError(f"handstamp serve did not become ready:\n{self.log.read_text()}")
+
+    def kill(self, with_signal: int = signal.SIGKILL) -> int:
+        """End the process and its workers, by default without a chance to tidy up; return its exit status."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            if with_signal == signal.SIGKILL:
+                os.killpg(self.process.pid, with_signal)
+            else:
+                self.process.send_signal(with_signal)
+        return self.process.wait(timeout=40)
+
+    def client(self, **options: Any) -> httpx.Client:
+        """Return an HTTP client of this server. `base_url` is its address."""
+        scheme = "https" if "--tls-cert" in self.options else "http"
+        return httpx.Client(base_url=f"{scheme}://localhost:{self.port}", trust_env=False, timeout=30, **options)
+
+    def register(self, email: str = EMAIL, password: str = PASSWORD) -> httpx.Response:
+        """Make an account."""
+        with self.client() as client:
+            return client.post("/register", json={"email": email, "password": password})
+
+    def login(self, email: str = EMAIL, password: str = PASSWORD, **fields: Any) -> dict[str, Any]:
+        """Sign in as an API client and return the token answer."""
+        with self.client() as client:
+            answer = client.post("/login", json={"email": email, "password": password, **fields})
+        assert answer.status_code == 200, answer.text
+        tokens: dict[str, Any] = answer.json()
+        return tokens
