@@ -80,8 +80,9 @@ class Server:
             if self.process.poll() is not None:
                 raise AssertionError(f"handstamp serve ended with {self.process.returncode}:\n{self.log.read_text()}")
             try:
-                if self.client().get("/readyz", timeout=5).status_code == 200:
-                    return self
+                with self.client(timeout=5) as client:
+                    if client.get("/readyz").status_code == 200:
+                        return self
             except httpx.TransportError:
                 time.sleep(0.02)
         raise AssertionError(f"handstamp serve did not become ready:\n{self.log.read_text()}")
@@ -98,9 +99,12 @@ class Server:
         return self.process.wait(timeout=40)
 
     def client(self, **options: Any) -> httpx.Client:
-        """Return an HTTP client of this server. `base_url` is its address."""
+        """Return an HTTP client of this server."""
         scheme = "https" if "--tls-cert" in self.options else "http"
-        return httpx.Client(base_url=f"{scheme}://localhost:{self.port}", trust_env=False, timeout=30, **options)
+        tls = {} if scheme == "https" else {"verify": False}  # loading the system's certificates takes a while
+        return httpx.Client(
+            **{"base_url": f"{scheme}://localhost:{self.port}", "trust_env": False, "timeout": 30} | tls | options
+        )
 
     def register(self, email: str = EMAIL, password: str = PASSWORD) -> httpx.Response:
         """Make an account."""

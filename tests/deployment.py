@@ -1,0 +1,59 @@
+"""A whole service in this process, on a real SQLite file, with a clock that a test moves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from handstamp.assemble import Service, service
+from handstamp.config import Settings, load
+from handstamp.crypto.identifiers import new_id
+from handstamp.domain.session import Delivery, Session, start
+from handstamp.service.caller import Caller
+from handstamp.service.tokens import TokenPair
+from handstamp.storage.store import Transaction
+from tests.builders import Clock
+
+ISSUER = "https://auth.example.com"
+
+
+def settings_in(folder: Path, **fields: object) -> Settings:
+    """Return settings for a deployment in `folder`."""
+    return load({}, **{"database": f"sqlite:///{folder}/handstamp.db", "issuer": ISSUER} | fields)
+
+
+@asynccontextmanager
+async def deployed(folder: Path, clock: Clock, **fields: object) -> AsyncIterator[Service]:
+    """Open a service in `folder` and close it at the end."""
+    running = service(settings_in(folder, **fields), clock=clock)
+    async with running.opened():
+        yield running
+
+
+def caller(clock: Clock, ip: str = "192.0.2.1") -> Caller:
+    """Return who asks, now."""
+    return Caller(now_ms=clock(), ip=ip, user_agent="test")
+
+
+async def start_session(
+    running: Service, clock: Clock, *, subject: str = "ada-id", epoch: int | None = None, delivery: Delivery = "json"
+) -> tuple[Session, TokenPair]:
+    """Start a session without a password and return its row and its first pair."""
+    session = start(
+        new_id(),
+        subject=subject,
+        epoch=epoch,
+        delivery=delivery,
+        amr=("pwd",),
+        user_agent="test",
+        ip="192.0.2.1",
+        now_ms=clock(),
+        policy=running.settings.policy,
+    )
+
+    async def begin(rows: Transaction) -> TokenPair:
+        await rows.insert_session(session)
+        return running.tokens.mint(session, (), clock())
+
+    return session, await running.store.transact(begin)

@@ -1,0 +1,120 @@
+"""`kill -9` at any moment: what was answered is kept, who retries stays signed in, and nothing signed out comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+
+import httpx
+import pytest
+
+from tests.serving import EMAIL, Server
+
+pytestmark = pytest.mark.anyio
+KILLS = int(os.environ.get("HANDSTAMP_TEST_KILLS", "8"))
+CHAINS = 12
+
+
+class Client:
+    """A device that keeps its newest refresh token and asks again until it hears an answer."""
+
+    def __init__(self, tokens: dict[str, str]) -> None:
+        """Begin with a sign-in's answer."""
+        self.refresh_token = tokens["refreshToken"]
+        self.access_token = tokens["accessToken"]
+        self.sid = tokens["sessionId"]
+        self.renewals = 0
+        self.signed_out = False
+        self.hears_no_more = False
+
+    async def renew_until_cut_off(self, http: httpx.AsyncClient, sign_out_after: int | None) -> None:
+        """Renew one after the other until the server is gone; perhaps sign out on the way."""
+        try:
+            while not self.signed_out:
+                if self.renewals == sign_out_after:
+                    self.hears_no_more = True
+                    answer = await http.post("/logout", json={"refreshToken": self.refresh_token})
+                    assert answer.status_code == 204, answer.text
+                    self.signed_out = True
+                    return
+                await self.renew(http)
+        except httpx.TransportError:
+            return
+
+    async def renew(self, http: httpx.AsyncClient) -> None:
+        """Renew once."""
+        answer = await http.post("/refresh", json={"refreshToken": self.refresh_token})
+        assert answer.status_code == 200, answer.text
+        tokens = answer.json()
+        self.refresh_token, self.access_token = tokens["refreshToken"], tokens["accessToken"]
+        self.renewals += 1
+
+
+async def test_nothing_is_lost_when_the_process_is_killed(
+    serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Clients under load, a kill at a random moment, a restart on the same file, and again."""
+    server = serve()
+    server.register()
+    dice = random.Random(20261123)
+    clients = [Client(server.login()) for _ in range(CHAINS)]
+    ended: list[Client] = []
+    for kill in range(KILLS):
+        async with httpx.AsyncClient(base_url=server.url, trust_env=False, verify=False, timeout=20) as http:
+            leaver = clients[0]
+            work = [
+                asyncio.create_task(
+                    client.renew_until_cut_off(http, leaver.renewals + dice.randrange(9) if client is leaver else None)
+                )
+                for client in clients
+            ]
+            await asyncio.sleep(dice.uniform(0.02, 0.25))
+            server.kill()
+            await asyncio.gather(*work)
+        server.start()
+        async with httpx.AsyncClient(base_url=server.url, trust_env=False, verify=False, timeout=20) as http:
+            for client in clients:
+                if not client.hears_no_more:
+                    await client.renew(http)  # the retry of whatever was cut off
+                    profile = await http.get("/profile", headers={"Authorization": f"Bearer {client.access_token}"})
+                    assert profile.status_code == 200, profile.text
+            if leaver.hears_no_more:  # answered or not, signing out once more ends it for certain
+                assert (await http.post("/logout", json={"refreshToken": leaver.refresh_token})).status_code == 204
+                leaver.signed_out = True
+            ended += [client for client in clients if client.signed_out]
+            for client in ended:
+                refused = await http.post("/refresh", json={"refreshToken": client.refresh_token})
+                assert (refused.status_code, refused.json()["code"]) == (401, "session_ended"), f"kill {kill}: it came back"
+                refused = await http.get("/profile", headers={"Authorization": f"Bearer {client.access_token}"})
+                assert (refused.status_code, refused.json()["code"]) == (401, "session_ended")
+        clients = [client for client in clients if not client.signed_out]
+        clients += [Client(server.login()) for _ in range(CHAINS - len(clients))]
+    renewals = sum(client.renewals for client in [*clients, *ended])
+    assert ended, "nobody signed out in any trial"
+    assert renewals > KILLS * CHAINS, "there was no load"
+    with closing(sqlite3.connect(server.folder / "handstamp.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        reuse = database.execute("SELECT count(*) FROM event WHERE kind IN ('reuse_detected', 'caught_up')").fetchone()
+    assert reuse == (0,), "an honest retry was taken for theft, or a commit was forgotten"
+    with capsys.disabled():
+        print(f"\n{KILLS} kills, {renewals} renewals, {len(ended)} signed out, account {EMAIL}: nothing lost")
+
+
+async def test_an_acknowledged_sign_out_survives_a_kill_in_the_same_instant(serve: Callable[..., Server]) -> None:
+    """The 204 is only sent once the end is on the disk, and so is what a password change ends."""
+    server = serve()
+    server.register()
+    for _ in range(3):
+        tokens = server.login()
+        with server.client() as client:
+            assert client.post("/logout", json={"refreshToken": tokens["refreshToken"]}).status_code == 204
+            server.kill()
+        server.start()
+        with server.client() as client:
+            assert client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}).json()["reason"] == "logout"
+            gone = client.get("/profile", headers={"Authorization": f"Bearer {tokens['accessToken']}"})
+            assert gone.json()["code"] == "session_ended"

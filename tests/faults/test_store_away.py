@@ -1,0 +1,128 @@
+"""The store is locked, gone, replaced or full: 503 with Retry-After, nobody is signed out, and it recovers by itself."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serving import EMAIL, PASSWORD, Server
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Hold the write lock, as a backup tool or another program might."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def assert_unavailable(answer: httpx.Response) -> None:
+    """The one answer for a store that is away."""
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "set-cookie" not in answer.headers
+    assert not any(word in answer.text.lower() for word in ("sqlite", "traceback", ".db", "locked"))
+
+
+@pytest.fixture
+def server(serve: Callable[..., Server]) -> Server:
+    """Return a running service with one account."""
+    running = serve()
+    assert running.register().status_code == 201
+    return running
+
+
+def test_a_locked_store_answers_503_and_goes_on_afterwards(server: Server) -> None:
+    """Writing waits some seconds, then says 503; reading goes on; the token that was tried is still good."""
+    tokens = server.login()
+    browser = {"sec-fetch-site": "same-origin"}
+    with server.client() as cookies, server.client(timeout=30) as client:
+        credentials = {"email": EMAIL, "password": PASSWORD}
+        assert cookies.post("/login", json=credentials, headers=browser).status_code == 200
+        with locked(server.folder / "handstamp.db"):
+            assert_unavailable(client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}))
+            assert_unavailable(cookies.post("/refresh", headers=browser))
+            assert_unavailable(cookies.post("/logout", headers=browser))
+            profile = client.get("/profile", headers={"Authorization": f"Bearer {tokens['accessToken']}"})
+            assert profile.status_code == 200
+        assert client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}).status_code == 200
+        assert cookies.post("/refresh", headers=browser).status_code == 200
+
+
+def test_a_store_that_was_taken_away_answers_503_until_it_is_back(server: Server) -> None:
+    """Nothing is written into a file that nobody can open any more, and no empty database takes its place."""
+    tokens = server.login()
+    bearer = {"Authorization": f"Bearer {tokens['accessToken']}"}
+    files = [file for file in server.folder.iterdir() if file.name.startswith("handstamp.db")]
+    away = server.folder / "away"
+    away.mkdir()
+    for file in files:
+        file.rename(away / file.name)
+    with server.client() as client:
+        assert client.get("/healthz").status_code == 200
+        assert_unavailable(client.get("/readyz"))
+        assert_unavailable(client.get("/profile", headers=bearer))
+        assert_unavailable(client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}))
+        assert_unavailable(client.post("/login", json={"email": EMAIL, "password": PASSWORD}))
+        assert_unavailable(client.post("/logout", json={"refreshToken": tokens["refreshToken"]}))
+        assert not (server.folder / "handstamp.db").exists()
+        for file in files:
+            shutil.move(away / file.name, file)
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/profile", headers=bearer).status_code == 200
+        assert client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}).status_code == 200
+
+
+def test_a_backup_that_was_brought_back_is_used_at_once(server: Server) -> None:
+    """Sessions that it knows go on, also those that have moved on since: they are caught up with."""
+    tokens = server.login()
+    database = server.folder / "handstamp.db"
+    with closing(sqlite3.connect(database)) as live, closing(sqlite3.connect(server.folder / "backup.db")) as copy:
+        live.backup(copy)
+    with server.client() as client:
+        for _ in range(3):
+            tokens = client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}).json()
+        for leftover in server.folder.glob("handstamp.db-*"):
+            leftover.unlink()
+        (server.folder / "backup.db").rename(database)
+        answer = client.post("/refresh", json={"refreshToken": tokens["refreshToken"]})
+        assert answer.status_code == 200, answer.text
+    with closing(sqlite3.connect(database)) as live:
+        assert live.execute("SELECT generation FROM session").fetchone() == (4,)
+        assert live.execute("SELECT count(*) FROM event WHERE kind = 'caught_up'").fetchone() == (1,)
+
+
+def test_a_damaged_store_answers_503(server: Server) -> None:
+    """Whoever overwrites the file signs nobody out by it."""
+    tokens = server.login()
+    database = server.folder / "handstamp.db"
+    for leftover in server.folder.glob("handstamp.db-*"):
+        leftover.unlink()
+    replacement = server.folder / "rubbish"
+    replacement.write_bytes(b"this is no database " * 1000)
+    replacement.rename(database)
+    with server.client() as client:
+        assert_unavailable(client.get("/profile", headers={"Authorization": f"Bearer {tokens['accessToken']}"}))
+        assert_unavailable(client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}))
+        assert client.get("/healthz").status_code == 200
+
+
+def test_a_full_disk_answers_503_and_goes_on_afterwards(server: Server) -> None:
+    """A commit that does not fit is no success: the old token stays good, and works once there is room."""
+    tokens = server.login()
+    assert server.process is not None
+    unlimited = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+    with server.client() as client:
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (4096, unlimited[1]))
+        assert_unavailable(client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}))
+        assert_unavailable(client.post("/logout", json={"refreshToken": tokens["refreshToken"]}))
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)
+        assert client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}).status_code == 200
