@@ -101,10 +101,10 @@ class Server:
     def client(self, **options: Any) -> httpx.Client:
         """Return an HTTP client of this server."""
         scheme = "https" if "--tls-cert" in self.options else "http"
-        tls = {} if scheme == "https" else {"verify": False}  # loading the system's certificates takes a while
-        return httpx.Client(
-            **{"base_url": f"{scheme}://localhost:{self.port}", "trust_env": False, "timeout": 30} | tls | options
-        )
+        defaults: dict[str, Any] = {"base_url": f"{scheme}://localhost:{self.port}", "trust_env": False, "timeout": 30}
+        if scheme == "http":
+            defaults["verify"] = False  # loading the system's certificates takes a while
+        return httpx.Client(**defaults | options)
 
     def register(self, email: str = EMAIL, password: str = PASSWORD) -> httpx.Response:
         """Make an account."""

@@ -101,7 +101,7 @@ async def test_nothing_is_lost_when_the_process_is_killed(
         reuse = database.execute("SELECT count(*) FROM event WHERE kind IN ('reuse_detected', 'caught_up')").fetchone()
     assert reuse == (0,), "an honest retry was taken for theft, or a commit was forgotten"
     with capsys.disabled():
-        print(f"\n{KILLS} kills, {renewals} renewals, {len(ended)} signed out, account {EMAIL}: nothing lost")
+        print(f"\n{KILLS} kills, {renewals} renewals, {len(ended)} signed out, account {EMAIL}: nothing lost")  # noqa: T201 - the count of trials
 
 
 async def test_an_acknowledged_sign_out_survives_a_kill_in_the_same_instant(serve: Callable[..., Server]) -> None:

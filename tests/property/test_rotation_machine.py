@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +103,8 @@ class LifeOfASession(RuleBasedStateMachine):
         row, now_ms = self.row(), self.clock()
         want = "ended" if now_ms >= claims.exp * 1000 else expected(row, claims.gen, now_ms)
         pair: TokenPair | None = None
-        try:
+        with suppress(SessionEnded):
             pair = self.run(self.running.refresh(token, way="body", caller=caller(self.clock)))
-        except SessionEnded:
-            pass
         after = self.row()
         assert (pair is None) == (want in ("ended", "reuse")), want
         changed = {name for name in row.__struct_fields__ if getattr(row, name) != getattr(after, name)}
@@ -200,7 +198,7 @@ class LifeOfASession(RuleBasedStateMachine):
     def backup_is_restored(self) -> None:
         """The operator brings the copy back: the session has forgotten what happened since, a sign-out too."""
         assert self.backup is not None
-        values = [self.backup.generation, self.backup.rotated_at_ms, self.backup.recovered_at_ms]
+        values: list[Any] = [self.backup.generation, self.backup.rotated_at_ms, self.backup.recovered_at_ms]
         values += [self.backup.revoked_at_ms, self.backup.revoked_why, self.backup.seen_at_ms, self.sid]
         with closing(sqlite3.connect(Path(self.folder.name) / "handstamp.db", isolation_level=None)) as database:
             database.execute(
