@@ -117,7 +117,7 @@ def _greet(settings: Settings, address: str) -> None:
     said(f"Handstamp serves {settings.issuer} on {address}, database {settings.database_path.absolute()}")
     said(f"Try {settings.issuer}/docs in a browser, or:")
     said(
-        f"  curl {settings.issuer}/register --json "
+        f"  curl {settings.issuer}/register -H 'Content-Type: application/json' -d "
         """'{"email": "ada@example.com", "password": "a sentence only ada would say"}'"""
     )
     said("Stop with Ctrl-C.")
