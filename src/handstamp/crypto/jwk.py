@@ -72,7 +72,8 @@ class VerifyingKey:
         if not isinstance(kid, str):
             raise ConfigurationError("A key without a 'kid' cannot be told from others: give it one")
         name = f"The key {kid[:80]!r}"
-        if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]):
+        operations = jwk.get("key_ops", ["verify"])
+        if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
             raise ConfigurationError(f"{name} is not meant for verifying: its 'use' or 'key_ops' says so")
         if jwk.get("kty") != "oct" and _PRIVATE_MEMBERS & jwk.keys():
             raise ConfigurationError(f"{name} holds its private part: publish only the public members")

@@ -28,7 +28,7 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """The claims of an access token: all of RFC 9068 §2.2, and `sid`, the session that a sign-out ends.
 
     `iat`, `exp` and `auth_time` are seconds since 1970; `auth_time` is when the person proved who they are, and stays the same
-    over refreshes. `scope` is a space-separated list.
+    over refreshes. `scope` is a space-separated list, empty where there is none.
     """
 
     iss: Text
@@ -40,8 +40,8 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     jti: Text
     sid: Text
     auth_time: NumericDate
-    nbf: NumericDate | None = None
-    scope: str | None = None
+    nbf: NumericDate | msgspec.UnsetType = msgspec.UNSET
+    scope: str = ""
     roles: tuple[str, ...] = ()
 
 
@@ -79,7 +79,7 @@ def check_access(claims: AccessClaims, *, issuer: str, audience: Collection[str]
     check_access_but_for_time(claims, issuer=issuer, audience=audience)
     if claims.iat > now_s + leeway_s:
         raise InvalidToken("iat lies in the future")
-    if claims.nbf is not None and claims.nbf > now_s + leeway_s:
+    if claims.nbf is not msgspec.UNSET and claims.nbf > now_s + leeway_s:
         raise InvalidToken("nbf lies in the future")
     if now_s >= claims.exp + leeway_s:
         raise ExpiredToken

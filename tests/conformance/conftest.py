@@ -1,0 +1,26 @@
+"""One key of every algorithm a session: making an RSA key takes long."""
+
+from __future__ import annotations
+
+import pytest
+
+from handstamp.crypto.jwk import ALGORITHMS, Algorithm, SigningKey
+from tests.conformance.builders import Issuer
+
+
+@pytest.fixture(scope="session")
+def signing_keys() -> dict[Algorithm, SigningKey]:
+    """Return a key of each algorithm."""
+    return {algorithm: SigningKey.generate(algorithm) for algorithm in ALGORITHMS}
+
+
+@pytest.fixture
+def issuer(signing_keys: dict[Algorithm, SigningKey]) -> Issuer:
+    """Return an issuer that signs with ES256."""
+    return Issuer(signing_keys["ES256"])
+
+
+@pytest.fixture(params=ALGORITHMS)
+def every_issuer(request: pytest.FixtureRequest, signing_keys: dict[Algorithm, SigningKey]) -> Issuer:
+    """Return an issuer of each algorithm in turn."""
+    return Issuer(signing_keys[request.param])
