@@ -48,11 +48,8 @@ class _Connection:
             raise Unavailable(f"the database file cannot be found: {problem}") from None
         if self._sqlite is None or self._identity != (stat.st_dev, stat.st_ino):
             self.close()
-            self._sqlite = _connect(self.path)
+            self._sqlite = _connect_to_current(self.path)
             self._identity = (stat.st_dev, stat.st_ino)
-            if migrations.pending(migrations.known("sqlite"), _applied(self._sqlite)):
-                self.close()
-                raise Unavailable("the database file was replaced by one of an older schema: restart to bring it up to date")
         return self._sqlite
 
     def close(self) -> None:
@@ -199,6 +196,23 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
     for pragma in ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "cell_size_check=ON"):
         connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _connect_to_current(path: Path) -> sqlite3.Connection:
+    """Connect to a file that should be ours and up to date; `Unavailable` where it was replaced by one that is not."""
+    connection = _connect(path)
+    try:
+        is_outdated = bool(migrations.pending(migrations.known("sqlite"), _applied(connection)))
+    except ConfigurationError as problem:
+        connection.close()
+        raise Unavailable(f"the database file was replaced: {problem}") from None
+    except sqlite3.Error:
+        connection.close()
+        raise
+    if is_outdated:
+        connection.close()
+        raise Unavailable("the database file was replaced by one of an older schema: restart to bring it up to date")
     return connection
 
 

@@ -60,13 +60,13 @@ def asgi(
         lifespan=lifespan,
     )
     application.router.redirect_slashes = False
-    return SecurityHeaders(application, is_https=is_https)
+    return SecurityHeaders(application, is_https=is_https, varies_by_origin=bool(trusted))
 
 
 class SecurityHeaders:
     """Adds to every answer what keeps browsers from doing foolish things with it (OWASP ASVS 3.4)."""
 
-    def __init__(self, app: ASGIApp, *, is_https: bool) -> None:
+    def __init__(self, app: ASGIApp, *, is_https: bool, varies_by_origin: bool) -> None:
         """Wrap an application."""
         self._app = app
         self._headers = {
@@ -75,6 +75,8 @@ class SecurityHeaders:
             "content-security-policy": _STRICT,
             "cross-origin-resource-policy": "same-origin",
         }
+        if varies_by_origin:  # also for whoever is not trusted: a cache must not hand one origin's answer to another
+            self._headers["vary"] = "Origin"
         if is_https:
             self._headers["strict-transport-security"] = f"max-age={_YEAR_S}"
 

@@ -114,7 +114,7 @@ OPERATIONS = (
         body=LogoutRequest,
         body_required=False,
         status=204,
-        errors=(*_BODY, InvalidToken, CrossSite),
+        errors=(*_BODY, CrossSite),
         credential="any",
     ),
     Operation(

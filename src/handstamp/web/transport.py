@@ -111,14 +111,15 @@ class Call:
         raise MissingToken("This request needs a refresh token: send it as 'refreshToken' in the body, or its cookie.")
 
     def tokens_in_cookies(self) -> list[str]:
-        """Return whatever credential cookies hold."""
-        return [token for name in (self.cookies.refresh, self.cookies.access) if (token := self._cookie(name)) is not None]
+        """Return whatever credential cookies hold, all values of each: what is ended by mistake was offered twice."""
+        names = (self.cookies.refresh, self.cookies.access)
+        return [token for name in names for token in self._cookie_values.get(name, set()) if token]
 
     def all_tokens(self, *in_body: str | msgspec.UnsetType) -> list[str]:
-        """Return every token that came, by whatever way: signing out takes any."""
-        bearer = self._bearer()
+        """Return every token that came, by whatever way: signing out takes any and refuses none."""
+        bearers = [header.partition(" ")[2].strip(" ") for header in self.headers.getlist("authorization")]
         sent = [token for token in in_body if token is not msgspec.UNSET]
-        return [*self.tokens_in_cookies(), *([bearer] if bearer else []), *sent]
+        return [*self.tokens_in_cookies(), *bearers, *sent]
 
     @property
     def carries_cookie(self) -> bool:
