@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from .crypto.jwk import Algorithm
 from .crypto.passwords import Cost
+from .crypto.seal import MasterSecret
 from .domain.policy import Policy
 from .errors import ConfigurationError
 
@@ -42,6 +43,15 @@ def _separated(value: object) -> object:
     return tuple(re.split(r"[,\s]+", value.strip())) if isinstance(value, str) and value.strip() else value or ()
 
 
+def _between(least: str, most: str) -> AfterValidator:
+    def check(value: int) -> int:
+        if not duration_s(least) <= value <= duration_s(most):
+            raise ValueError(f"must be between {least} and {most}")
+        return value
+
+    return AfterValidator(check)
+
+
 DurationS = Annotated[int, BeforeValidator(duration_s)]
 Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)]
 
@@ -59,10 +69,12 @@ class Settings(BaseSettings):
         None, description="Its file; default: handstamp.secret beside the database, made at first start"
     )
     algorithm: Algorithm = Field("ES256", description="What access tokens are signed with")
-    access_lifetime: DurationS = Field(900, description="Of an access token; 30s to 1h")
+    access_lifetime: Annotated[DurationS, _between("30s", "1h")] = Field(900, description="Of an access token; 30s to 1h")
     refresh_idle_lifetime: DurationS = Field(14 * 86400, description="A session that is not renewed for so long is over")
     session_lifetime: DurationS = Field(30 * 86400, description="A session is over after this, whatever happens")
-    grace: DurationS = Field(10, description="How long a replaced refresh token is answered again; 0 to 60s, 0 is strict")
+    grace: Annotated[DurationS, _between("0", "60s")] = Field(
+        10, description="How long a replaced refresh token is answered again; 0 to 60s, 0 is strict"
+    )
     recovery_interval: Annotated[int | None, BeforeValidator(_duration_or_off)] = Field(
         86400, description="One late repeat is allowed per interval; 'off' is strict"
     )
@@ -90,6 +102,16 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str) -> str:
         if not value.removeprefix("sqlite:///") or not value.startswith("sqlite:///"):
             raise ValueError("write it as sqlite:///handstamp.db, or sqlite:////var/lib/handstamp/handstamp.db from the root")
+        return value
+
+    @field_validator("secret")
+    @classmethod
+    def _strong_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                MasterSecret(value.get_secret_value().encode())
+            except ConfigurationError as weak:
+                raise ValueError(str(weak)) from None
         return value
 
     @field_validator("issuer")

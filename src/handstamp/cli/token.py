@@ -57,7 +57,11 @@ async def _verdict(service: Service, caller: Caller, token: str) -> tuple[str, b
         is_time = name in ("exp", "iat", "nbf", "auth_time") and isinstance(value, int)
         words = f"   {stamp(value * 1000)} UTC, {in_words(caller.now_ms, value * 1000)}" if is_time else ""
         lines.append(f"{name:<10} {value if isinstance(value, str) else msgspec.json.encode(value).decode()}{words}")
-    why_not = await _why_not(service, caller, token, jws.media_type(header.typ))
+    issuer = service.settings.issuer
+    if claims.get("iss") != issuer:
+        why_not: str | None = f"its issuer is another one; here it is {issuer}, which HANDSTAMP_ISSUER sets"
+    else:
+        why_not = await _why_not(service, caller, token, jws.media_type(header.typ))
     lines += ["", "It holds here." if why_not is None else f"It does not hold here: {why_not}."]
     return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines), why_not is None
 
