@@ -11,16 +11,33 @@ from ..crypto.jws import MAX_TOKEN_LENGTH
 from ..domain.account import EMAIL_MAX_LENGTH, PASSWORD_MAX_BYTES, Account
 from ..domain.session import Delivery, EndReason, Session
 
-_EMAIL = msgspec.Meta(max_length=EMAIL_MAX_LENGTH, examples=["ada@example.com"])
-_PASSWORD = msgspec.Meta(
-    max_length=PASSWORD_MAX_BYTES,
-    description="At most 256 characters; how many at least is the service's setting, 15 by default",
-    examples=["a sentence only ada would say"],
-)
-_TOKEN = msgspec.Meta(max_length=MAX_TOKEN_LENGTH)
-Email = Annotated[str, _EMAIL]
-Password = Annotated[str, _PASSWORD]
-Token = Annotated[str, _TOKEN]
+
+def _described(text: str, **bounds: Any) -> msgspec.Meta:
+    return msgspec.Meta(description=text, **bounds)
+
+
+Email = Annotated[
+    str, _described("An e-mail address; case does not matter", max_length=EMAIL_MAX_LENGTH, examples=["ada@example.com"])
+]
+Password = Annotated[str, _described("The password", max_length=PASSWORD_MAX_BYTES, examples=["a sentence only ada would say"])]
+NewPassword = Annotated[
+    str,
+    _described(
+        "At most 256 characters, counted after normalisation (NFC); how many at least is the service's setting, 15 by default",
+        max_length=PASSWORD_MAX_BYTES,
+        examples=["a sentence only ada would say"],
+    ),
+]
+Token = Annotated[str, _described("A token, as it was answered", max_length=MAX_TOKEN_LENGTH)]
+Seconds = Annotated[int, _described("Whole seconds from now")]
+Time = Annotated[datetime.datetime, _described("UTC", tz=True)]
+SessionId = Annotated[str, _described("Names the session; also the `sid` claim of its tokens")]
+How = Annotated[
+    Delivery,
+    _described(
+        "`json`: both tokens in bodies; `split`: the refresh token as a cookie; `cookie`: both as cookies. Fixed at sign-in"
+    ),
+]
 
 
 class _Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -34,7 +51,7 @@ class RegisterRequest(_Request, frozen=True, kw_only=True, rename="camel"):
     """Make an account."""
 
     email: Email
-    password: Password
+    password: NewPassword
 
 
 class LoginRequest(_Request, frozen=True, kw_only=True, rename="camel"):
@@ -42,7 +59,7 @@ class LoginRequest(_Request, frozen=True, kw_only=True, rename="camel"):
 
     email: Email
     password: Password
-    delivery: Delivery | msgspec.UnsetType = msgspec.UNSET
+    delivery: How | msgspec.UnsetType = msgspec.UNSET
 
 
 class RefreshRequest(_Request, frozen=True, kw_only=True, rename="camel"):
@@ -62,7 +79,7 @@ class PasswordRequest(_Request, frozen=True, kw_only=True, rename="camel"):
     """Change the password."""
 
     current_password: Password
-    new_password: Password
+    new_password: Annotated[NewPassword, msgspec.Meta(examples=["another sentence, known to nobody else"])]
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -74,10 +91,10 @@ class TokenAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
 
     access_token: str | msgspec.UnsetType = msgspec.UNSET
     token_type: str
-    expires_in: int
+    expires_in: Seconds
     refresh_token: str | msgspec.UnsetType = msgspec.UNSET
-    refresh_expires_in: int
-    session_id: str
+    refresh_expires_in: Seconds
+    session_id: SessionId
 
     def __repr__(self) -> str:
         """Name the session; the tokens are its owner's."""
@@ -91,7 +108,7 @@ class User(_Answer, frozen=True, kw_only=True, rename="camel"):
     email: str
     email_verified: bool
     roles: tuple[str, ...]
-    created_at: datetime.datetime
+    created_at: Time
 
 
 class RegisterAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
@@ -104,9 +121,9 @@ class ThisSession(_Answer, frozen=True, kw_only=True, rename="camel"):
     """The session that asks."""
 
     id: str
-    created_at: datetime.datetime
-    authenticated_at: datetime.datetime
-    expires_at: datetime.datetime
+    created_at: Time
+    authenticated_at: Time
+    expires_at: Time
 
 
 class ProfileAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
@@ -116,7 +133,7 @@ class ProfileAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
     email: str | None
     email_verified: bool
     roles: tuple[str, ...]
-    created_at: datetime.datetime | None
+    created_at: Time | None
     session: ThisSession
 
 
@@ -125,12 +142,12 @@ class SessionEntry(_Answer, frozen=True, kw_only=True, rename="camel"):
 
     id: str
     current: bool
-    created_at: datetime.datetime
-    seen_at: datetime.datetime
-    expires_at: datetime.datetime
+    created_at: Time
+    seen_at: Time
+    expires_at: Time
     user_agent: str
     ip: str
-    delivery: Delivery
+    delivery: How
 
 
 class SessionsAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
@@ -164,11 +181,11 @@ class Problem(_Answer, frozen=True, kw_only=True, rename="camel", omit_defaults=
     type: str
     title: str
     status: int
-    detail: str
-    instance: str
-    code: str
-    reason: EndReason | None = None
-    fields: tuple[FieldProblem, ...] = ()
+    detail: Annotated[str, _described("For people: what happened and what to do")]
+    instance: Annotated[str, _described("Names this request in the service's log")]
+    code: Annotated[str, _described("For programs: switch on this")]
+    reason: Annotated[EndReason | None, _described("Why the session is over, with `session_ended`")] = None
+    fields: Annotated[tuple[FieldProblem, ...], _described("Each field that is wrong, with 422")] = ()
 
 
 def utc(at_ms: int) -> datetime.datetime:

@@ -15,6 +15,13 @@ from .routes import OPERATIONS, Operation
 from .transport import Cookies
 
 _JSON = "application/json"
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"description": "RFC 6750 §3", "schema": {"type": "string"}}},
+    405: {"Allow": {"schema": {"type": "string"}}},
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
+}
 
 
 def document(*, issuer: str, version: str, cookies: Cookies, operations: Sequence[Operation] = OPERATIONS) -> bytes:
@@ -49,15 +56,15 @@ def document(*, issuer: str, version: str, cookies: Cookies, operations: Sequenc
 
 
 def _describe(operation: Operation) -> dict[str, Any]:
-    run_doc = operation.run.__doc__ or ""
     description: dict[str, Any] = {
         "operationId": operation.run.__name__,
         "summary": operation.summary,
-        "description": run_doc.strip(),
         "responses": _answers(operation),
     }
     if "{id}" in operation.path:
-        description["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+        description["parameters"] = [
+            {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}, "description": "A session's id"}
+        ]
     if operation.body is not None:
         content = {_JSON: {"schema": _reference(operation.body)}}
         description["requestBody"] = {"required": operation.body_required, "content": content}
@@ -84,6 +91,7 @@ def _answers(operation: Operation) -> dict[str, Any]:
             "description": " or ".join(f"`{code}`" for code in sorted(codes[status])),
             "content": {MEDIA_TYPE: {"schema": _reference(Problem)}},
         }
+        | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
         for status in sorted(codes)
     }
     return {str(operation.status): good} | problems

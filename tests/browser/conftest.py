@@ -1,0 +1,76 @@
+"""A real Chromium for the tests of pages, and a page that writes down what goes wrong in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_MISSING = (
+    "These tests need Chromium: install it (Debian: apt install chromium; Fedora: dnf install chromium; "
+    "macOS: brew install --cask google-chrome), or name its file in HANDSTAMP_TEST_CHROMIUM."
+)
+# Chromium reports every 4xx that a script asked for, here always on purpose.
+_REFUSAL = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d ")
+_REPORT_VIOLATIONS = """
+addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
+  console.error(`Content-Security-Policy: ${violatedDirective} blocked ${blockedURI}`));
+"""
+
+
+def _chromium_path() -> str | None:
+    named = os.environ.get("HANDSTAMP_TEST_CHROMIUM")
+    return named or next((path for name in _NAMES if (path := shutil.which(name)) is not None), None)
+
+
+# Not for the whole run: while Playwright is there, its event loop runs in this thread and no async test could.
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """Return a running Chromium; skip where there is none, except in CI, where that is a failure."""
+    path = _chromium_path()
+    if path is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(_MISSING)
+        pytest.skip(_MISSING)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def troubles() -> list[str]:
+    """Return the list in which `page` writes console errors, uncaught exceptions and violations of the CSP."""
+    return []
+
+
+@pytest.fixture
+def page(chromium: Browser, troubles: list[str]) -> Iterator[Page]:
+    """Return an empty page 1200 px wide, with cookies and storages of its own."""
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not _REFUSAL.match(message.text):
+            troubles.append(message.text)
+
+    context = chromium.new_context(viewport={"width": 1200, "height": 900})
+    context.set_default_timeout(10_000)
+    context.add_init_script(_REPORT_VIOLATIONS)
+    opened = context.new_page()
+    opened.on("console", note)
+    opened.on("pageerror", lambda error: troubles.append(str(error)))
+    yield opened
+    context.close()
