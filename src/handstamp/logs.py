@@ -7,14 +7,17 @@ import sys
 
 import structlog
 
+# Tracebacks never show local variables: in ours there are passwords and tokens.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
 
 def configure(level: int = logging.INFO) -> None:
     """Set up structlog for a process of ours. An application that embeds Handstamp configures its own logging instead."""
     terminal = sys.stderr.isatty()
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if terminal
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[

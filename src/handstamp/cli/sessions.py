@@ -68,7 +68,7 @@ def list_sessions(
     )
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # one id in 64 begins with a dash
 def end(session: Annotated[str, typer.Argument(metavar="SESSION")], database: Database = None) -> None:
     """End one session at once.
 

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.resources import files
 
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..clock import Clock
-from ..errors import HandstampError, InvalidRequest, NotFound
+from ..errors import CrossSite, HandstampError, InvalidRequest, NotFound
 from . import openapi
 from .endpoints import Endpoints
 from .origin import origin_of
@@ -96,13 +96,22 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
+class _Cors(CORSMiddleware):
+    """Starlette's, but what it refuses is refused in our words."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Answer whether a page of that origin may send that request."""
+        response = super().preflight_response(request_headers)
+        return response if response.status_code < 400 else write_problem(CrossSite())
+
+
 def _cors(trusted: Collection[str]) -> list[Middleware]:
     """Let scripts of the trusted origins read answers, with cookies; nobody else (Fetch standard, CORS protocol)."""
     if not trusted:
         return []
     return [
         Middleware(
-            CORSMiddleware,
+            _Cors,
             allow_origins=sorted(trusted),
             allow_credentials=True,
             allow_methods=["GET", "POST", "DELETE"],

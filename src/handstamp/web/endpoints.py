@@ -119,8 +119,9 @@ class Endpoints:
     async def jwks(self, call: Call, _: None) -> Response:
         """Publish the keys, for caches and verifiers."""
         etag = f'"{hashlib.sha256(self.keys.jwks).hexdigest()[:32]}"'
+        has_already = {tag.strip().removeprefix("W/") for tag in call.headers.get("if-none-match", "").split(",")}
         headers = {"cache-control": f"public, max-age={JWKS_MAX_AGE_S}", "etag": etag}
-        if etag in (tag.strip() for tag in call.headers.get("if-none-match", "").split(",")):
+        if has_already & {etag, "*"}:  # weakly, RFC 9110 §13.1.2: a proxy that compresses makes tags weak
             return Response(status_code=304, headers=headers)
         return Response(self.keys.jwks, media_type="application/json", headers=headers)
 

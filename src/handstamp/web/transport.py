@@ -25,6 +25,7 @@ MAX_BODY_BYTES = 64 * 1024
 BODY_PATIENCE_S = 20.0
 USER_AGENT_LENGTH = 256
 _T = TypeVar("_T", bound=msgspec.Struct)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LONG_AGO = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
@@ -83,10 +84,8 @@ class Call:
             raise UnsupportedMediaType("Send the body as JSON, with 'Content-Type: application/json'.")
         try:
             return msgspec.json.decode(data, type=shape)
-        except msgspec.ValidationError:
-            raise _wrong_fields(data, shape) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise InvalidRequest("The body is not JSON.") from None
+        except _UNREADABLE:
+            raise _what_is_wrong(data, shape) from None
 
     def access_token(self) -> str:
         """Return the access token from `Authorization`, or else from its cookie. Raises `MissingToken`."""
@@ -211,8 +210,12 @@ async def _read(request: Request) -> bytes:
     return data
 
 
-def _wrong_fields(data: bytes, shape: type[msgspec.Struct]) -> InvalidRequest:
-    members = msgspec.json.decode(data)
+def _what_is_wrong(data: bytes, shape: type[msgspec.Struct]) -> InvalidRequest:
+    """Say why a body does not fit its shape. It is read once more, whole: a wrong field may hide broken JSON behind it."""
+    try:
+        members = msgspec.json.decode(data)
+    except _UNREADABLE:
+        return InvalidRequest("The body is not JSON.")
     if not isinstance(members, dict):
         return InvalidRequest("The body must be a JSON object.")
     return InvalidFields(field_problems(shape, members))

@@ -1,0 +1,292 @@
+"""What the integration tests share: clients that keep no cookies, people, and tokens made with the service's own keys."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import json
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from handstamp.assemble import master_secret, service
+from handstamp.clock import now_ms
+from handstamp.config import load
+from handstamp.crypto import jws
+from handstamp.crypto.jwk import SigningKey
+from handstamp.domain.claims import ACCESS_TYPE, REFRESH_TYPE, AccessClaims, RefreshClaims
+from tests.serving import PASSWORD, Server
+
+PROBLEM = "application/problem+json"
+CODES = frozenset(
+    {
+        "invalid_request",
+        "missing_token",
+        "invalid_token",
+        "expired_token",
+        "session_ended",
+        "invalid_credentials",
+        "insufficient_scope",
+        "cross_site",
+        "not_found",
+        "account_exists",
+        "too_many_attempts",
+        "unavailable",
+    }
+)
+"""The codes of the public contract, all of them."""
+EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
+_numbers = itertools.count(1)
+
+
+@contextmanager
+def running(folder: Path, *options: str, **settings: str) -> Iterator[Server]:
+    """Serve from a folder for the length of a `with` block."""
+    server = Server(folder, *options, **settings)
+    try:
+        yield server.start()
+    finally:
+        server.kill()
+
+
+def client_of(server: Server, **options: Any) -> httpx.Client:
+    """Return a client that takes no cookies by itself: what a test sends is what the test says."""
+    client = server.client(**options)
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return client
+
+
+def new_email(name: str = "ada") -> str:
+    """Return an address that no other test uses."""
+    return f"{name}-{os.getpid()}-{next(_numbers)}@example.com"
+
+
+def new_address() -> str:
+    """Return an IPv4 address that no other test uses, to be played by `X-Forwarded-For`."""
+    number = next(_numbers)
+    return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """One `Set-Cookie` line: the value, and its attributes with lower-case names."""
+
+    value: str
+    attributes: Mapping[str, str]
+
+
+def set_cookies(answer: httpx.Response) -> dict[str, Cookie]:
+    """Return the cookies that an answer sets or deletes, by name; no name may stand there twice."""
+    cookies: dict[str, Cookie] = {}
+    for line in answer.headers.get_list("set-cookie"):
+        first, *rest = (part.strip() for part in line.split(";"))
+        name, _, value = first.partition("=")
+        assert name not in cookies, f"{name} is set twice"
+        pairs = (part.partition("=") for part in rest)
+        cookies[name] = Cookie(value, {key.lower(): text for key, _, text in pairs})
+    return cookies
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A session as its client holds it, by whatever way its tokens came."""
+
+    email: str
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
+    sid: str
+    delivery: str
+    origin: str
+    prefix: str
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The access token in its header."""
+        return {"authorization": f"Bearer {self.access}"}
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """What a browser sends by itself from the service's own page."""
+        pairs = [("refresh", self.refresh), ("access", self.access)] if self.delivery == "cookie" else [("refresh", self.refresh)]
+        text = "; ".join(f"{self.prefix}handstamp-{kind}={token}" for kind, token in pairs)
+        return {"cookie": text, "origin": self.origin, "sec-fetch-site": "same-origin"}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What proves this session's person to an endpoint that takes the access token."""
+        return self.cookies if self.delivery == "cookie" else self.bearer
+
+    def after(self, answer: httpx.Response) -> SignedIn:
+        """Return the session as it is after a token answer."""
+        assert answer.status_code == 200, answer.text
+        return _taken(answer, self.email, self.delivery, self.origin)
+
+
+def sign_up(client: httpx.Client, email: str = "", password: str = PASSWORD) -> str:
+    """Make an account and return its address."""
+    email = email or new_email()
+    answer = client.post("/register", json={"email": email, "password": password})
+    assert answer.status_code == 201, answer.text
+    return email
+
+
+def sign_in(client: httpx.Client, email: str, *, delivery: str = "json", origin: str = "", password: str = PASSWORD) -> SignedIn:
+    """Sign in and return the session."""
+    answer = client.post("/login", json={"email": email, "password": password, "delivery": delivery})
+    assert answer.status_code == 200, answer.text
+    return _taken(answer, email, delivery, origin or str(client.base_url).rstrip("/"))
+
+
+def somebody(client: httpx.Client, *, delivery: str = "json", origin: str = "") -> SignedIn:
+    """Make an account, sign in and return the session."""
+    return sign_in(client, sign_up(client), delivery=delivery, origin=origin)
+
+
+def refresh(client: httpx.Client, signed_in: SignedIn, token: str | None = None) -> httpx.Response:
+    """Renew a session, or present another of its refresh tokens, by the way of its delivery."""
+    presented = token or signed_in.refresh
+    if signed_in.delivery == "json":
+        return client.post("/refresh", json={"refreshToken": presented})
+    cookie = f"{signed_in.prefix}handstamp-refresh={presented}"
+    return client.post("/refresh", headers={"cookie": cookie, "origin": signed_in.origin, "sec-fetch-site": "same-origin"})
+
+
+def profile(client: httpx.Client, signed_in: SignedIn) -> httpx.Response:
+    """Ask who is signed in."""
+    return client.get("/profile", headers=signed_in.headers)
+
+
+def at_once(client: httpx.Client, signed_in: SignedIn, times: int) -> list[httpx.Response]:
+    """Present one refresh token several times at the same moment."""
+    with ThreadPoolExecutor(times) as pool:
+        return list(pool.map(lambda _: refresh(client, signed_in), range(times)))
+
+
+def raw(server: Server, request: bytes) -> bytes:
+    """Send these very bytes on a connection of their own and return all that comes back."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def expect_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Assert that an answer is this problem, in its full form, and return it."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM), answer.text
+    problem: dict[str, Any] = answer.json()
+    assert problem["code"] == code, problem
+    assert problem["status"] == status
+    assert {"type", "title", "detail", "instance"} <= problem.keys()
+    assert all(isinstance(problem[name], str) and problem[name] for name in ("type", "title", "detail", "instance"))
+    assert answer.headers["cache-control"] == "no-store"
+    return problem
+
+
+def expect_ended(answer: httpx.Response, reason: str) -> None:
+    """Assert that an answer says that the session has ended, for this reason."""
+    assert expect_problem(answer, 401, "session_ended")["reason"] == reason, answer.text
+
+
+def read_claims(token: str) -> dict[str, Any]:
+    """Return what a token says, unchecked."""
+    segment = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    return claims
+
+
+def row_counts(server: Server) -> dict[str, int]:
+    """Return how many rows each table has."""
+    with closing(_database(server)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
+        return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+
+
+def session_row(server: Server, sid: str) -> dict[str, Any]:
+    """Return a session's row as it lies in the file."""
+    with closing(_database(server)) as connection:
+        connection.row_factory = sqlite3.Row
+        return dict(connection.execute("SELECT * FROM session WHERE id = ?", (sid,)).fetchone())
+
+
+def change_session(server: Server, sid: str, **columns: str | int | None) -> None:
+    """Write into a session's row, as a restored backup or the passing of time would."""
+    assignments = ", ".join(f"{name} = ?" for name in columns)
+    with closing(_database(server)) as connection, connection:
+        done = connection.execute(f"UPDATE session SET {assignments} WHERE id = ?", (*columns.values(), sid))
+        assert done.rowcount == 1
+
+
+def damage_account(server: Server, email: str) -> None:
+    """Write into an account's row what nobody can read."""
+    with closing(_database(server)) as connection, connection:
+        done = connection.execute("UPDATE account SET roles = '{rubbish' WHERE email = ?", (email,))
+        assert done.rowcount == 1
+
+
+def event_kinds(server: Server, sid: str) -> list[str]:
+    """Return the kinds of a session's audit events, oldest first."""
+    with closing(_database(server)) as connection:
+        return [kind for (kind,) in connection.execute("SELECT kind FROM event WHERE sid = ? ORDER BY id", (sid,))]
+
+
+@dataclass(frozen=True, slots=True)
+class Mint:
+    """The deployment's own keys, to make tokens that it would make at another time or would never make."""
+
+    refresh_key: SigningKey
+    access_key: SigningKey
+
+    def access(self, like: str, *, typ: str = ACCESS_TYPE, **changes: Any) -> str:
+        """Return an access token as `like` with other claims."""
+        claims = msgspec.convert(read_claims(like) | changes, AccessClaims)
+        return jws.sign(claims, self.access_key, typ=typ)
+
+    def refresh(self, like: str, *, typ: str = REFRESH_TYPE, **changes: Any) -> str:
+        """Return a refresh token as `like` with other claims."""
+        claims = msgspec.convert(read_claims(like) | changes, RefreshClaims)
+        return jws.sign(claims, self.refresh_key, typ=typ)
+
+    def expired_access(self, like: str) -> str:
+        """Return an access token that ended an hour ago."""
+        now_s = int(time.time())
+        return self.access(like, iat=now_s - 4500, exp=now_s - 3600)
+
+
+def mint_of(server: Server) -> Mint:
+    """Open the deployment of a running server in this process and return its keys."""
+    settings = load(database=f"sqlite:///{server.folder / 'handstamp.db'}", issuer=server.url)
+
+    async def open_keys() -> Mint:
+        opened = service(settings)
+        async with opened.opened():
+            return Mint(master_secret(settings).refresh_key(), opened.keys.signing_at(now_ms()))
+
+    return asyncio.run(open_keys())
+
+
+def _database(server: Server) -> sqlite3.Connection:
+    return sqlite3.connect(server.folder / "handstamp.db", timeout=10)
+
+
+def _taken(answer: httpx.Response, email: str, delivery: str, origin: str) -> SignedIn:
+    """Read the tokens of an answer, each from where its delivery puts it."""
+    body, cookies = answer.json(), set_cookies(answer)
+    prefix = "__Host-" if origin.startswith("https://") else ""
+    in_cookies = {"json": (), "split": ("refresh",), "cookie": ("access", "refresh")}[delivery]
+    tokens = {
+        kind: cookies[f"{prefix}handstamp-{kind}"].value if kind in in_cookies else body[f"{kind}Token"]
+        for kind in ("access", "refresh")
+    }
+    return SignedIn(email, tokens["access"], tokens["refresh"], body["sessionId"], delivery, origin, prefix)

@@ -1,0 +1,360 @@
+"""What every answer carries: security headers, caching, challenges, problems; and what the service says of itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from handstamp.crypto.jwk import KeySet
+from handstamp.errors import InvalidToken
+from handstamp.verify.verifier import Verifier
+from tests.integration.helpers import (
+    Mint,
+    SignedIn,
+    client_of,
+    damage_account,
+    expect_problem,
+    read_claims,
+    refresh,
+    running,
+    sign_up,
+    somebody,
+)
+from tests.serving import PASSWORD, Server
+
+pytestmark = pytest.mark.xdist_group("answers")
+ENDPOINTS = {
+    ("POST", "/register"),
+    ("POST", "/login"),
+    ("POST", "/refresh"),
+    ("GET", "/profile"),
+    ("POST", "/logout"),
+    ("POST", "/logout-everywhere"),
+    ("GET", "/sessions"),
+    ("DELETE", "/sessions/{id}"),
+    ("POST", "/password"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/.well-known/jwks.json"),
+}
+STRICT = "default-src 'none'; frame-ancestors 'none'"
+
+
+@pytest.fixture(scope="module")
+def ada(client: httpx.Client) -> SignedIn:
+    """Return a session that stays."""
+    return somebody(client)
+
+
+@pytest.fixture(scope="module")
+def https(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Return a client of a server with an https issuer that trusts one origin."""
+    folder = tmp_path_factory.mktemp("https")
+    settings = {"ISSUER": "https://auth.example.com", "TRUSTED_ORIGINS": "https://app.example.com"}
+    with running(folder, **settings) as server, client_of(server) as client:
+        yield client
+
+
+Ask = Callable[[httpx.Client], httpx.Response]
+ANSWERS: dict[str, tuple[int, Ask]] = {
+    "200 token answer": (200, lambda c: refresh(c, somebody(c))),
+    "200 profile": (200, lambda c: c.get("/profile", headers=somebody(c).bearer)),
+    "200 sessions": (200, lambda c: c.get("/sessions", headers=somebody(c).bearer)),
+    "200 jwks": (200, lambda c: c.get("/.well-known/jwks.json")),
+    "200 openapi": (200, lambda c: c.get("/openapi.json")),
+    "200 docs": (200, lambda c: c.get("/docs")),
+    "200 docs.js": (200, lambda c: c.get("/docs/docs.js")),
+    "200 docs.css": (200, lambda c: c.get("/docs/docs.css")),
+    "200 healthz": (200, lambda c: c.get("/healthz")),
+    "200 readyz": (200, lambda c: c.get("/readyz")),
+    "200 head": (200, lambda c: c.head("/healthz")),
+    "201 register": (201, lambda c: c.post("/register", json={"email": f"x{id(c)}@example.com", "password": PASSWORD})),
+    "204 logout": (204, lambda c: c.post("/logout")),
+    "204 everywhere": (204, lambda c: c.post("/logout-everywhere", headers=somebody(c).bearer)),
+    "304 jwks": (
+        304,
+        lambda c: c.get("/.well-known/jwks.json", headers={"if-none-match": c.get("/.well-known/jwks.json").headers["etag"]}),
+    ),
+    "400": (400, lambda c: c.post("/login", content=b"{", headers={"content-type": "application/json"})),
+    "401 missing": (401, lambda c: c.get("/profile")),
+    "401 invalid": (401, lambda c: c.get("/profile", headers={"authorization": "Bearer x"})),
+    "401 credentials": (
+        401,
+        lambda c: c.post("/login", json={"email": "nobody@example.com", "password": "a sentence nobody says"}),
+    ),
+    "403": (403, lambda c: c.post("/login", json={}, headers={"sec-fetch-site": "cross-site"})),
+    "404 route": (404, lambda c: c.get("/nowhere")),
+    "404 session": (404, lambda c: c.delete("/sessions/nobodys", headers=somebody(c).bearer)),
+    "405": (405, lambda c: c.put("/login")),
+    "409": (409, lambda c: c.post("/register", json={"email": sign_up(c), "password": PASSWORD})),
+    "413": (413, lambda c: c.post("/login", content=b"x" * 70_000, headers={"content-type": "application/json"})),
+    "415": (415, lambda c: c.post("/login", content=b"x", headers={"content-type": "text/plain"})),
+    "422": (422, lambda c: c.post("/login", json={})),
+}
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_every_answer_has_the_security_headers(client: httpx.Client, https: httpx.Client, scheme: str, kind: str) -> None:
+    """nosniff, no referrer, a CSP and CORP on every kind of answer, HSTS on https alone (req. 78)."""
+    status, ask = ANSWERS[kind]
+    answer = ask(client if scheme == "http" else https)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith(STRICT) if "docs" in kind else policy == STRICT
+    transport = answer.headers.get("strict-transport-security")
+    assert transport == ("max-age=31536000" if scheme == "https" else None)
+    assert "server" not in answer.headers
+    assert "x-powered-by" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in ANSWERS if "jwks" not in kind and "docs" not in kind and "openapi" not in kind]
+)
+def test_no_cache_keeps_tokens_or_personal_data(client: httpx.Client, kind: str) -> None:
+    """Everything that holds tokens or somebody's data, and every error, is `no-store` (req. 76)."""
+    assert ANSWERS[kind][1](client).headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ANSWERS if int(kind[:3]) >= 400])
+def test_every_error_is_a_full_problem(client: httpx.Client, kind: str) -> None:
+    """RFC 9457: type, title, status, detail, instance, and the code to switch on; each request has its own id (req. 80)."""
+    status, ask = ANSWERS[kind]
+    codes = {401: ("missing_token", "invalid_token", "invalid_credentials"), 403: ("cross_site",), 404: ("not_found",)}
+    codes |= {409: ("account_exists",)}
+    first, second = ask(client), ask(client)
+    problem = first.json()
+    assert problem["code"] in codes.get(status, ("invalid_request",))
+    assert expect_problem(first, status, problem["code"])["instance"] != second.json()["instance"]
+    assert problem["type"].endswith(problem["code"])
+    assert problem.keys() <= {"type", "title", "status", "detail", "instance", "code", "fields"}
+
+
+def test_a_refused_preflight_is_a_problem_too(https: httpx.Client) -> None:
+    """Whatever is refused is refused in one form, be it by the CORS layer."""
+    headers = {"origin": "https://evil.example", "access-control-request-method": "POST"}
+    answer = https.options("/refresh", headers=headers)
+    assert answer.status_code >= 400
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_an_unexpected_error_gives_nothing_away(server: Server, client: httpx.Client) -> None:
+    """A row that cannot be read fails a request without details, and the log that has them holds no secret (req. 80, 83)."""
+    signed_in = somebody(client)
+    damage_account(server, signed_in.email)
+    start = server.log.stat().st_size
+    answers = [
+        client.post("/login", json={"email": signed_in.email, "password": PASSWORD}),
+        client.get("/profile", headers=signed_in.bearer),
+        refresh(client, signed_in),
+    ]
+    for answer in answers:
+        assert answer.status_code in (500, 503)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert not set(answer.json()) - {"type", "title", "status", "detail", "instance", "code"}
+        assert "rubbish" not in answer.text
+        assert "Traceback" not in answer.text
+    log = server.log.read_bytes()[start:].decode()
+    assert log
+    for secret in (PASSWORD, signed_in.access, signed_in.refresh, signed_in.access[:60], signed_in.refresh[:60]):
+        assert secret not in log
+
+
+def test_a_body_that_fails_is_not_written_to_the_log(server: Server, client: httpx.Client) -> None:
+    """What people type stays out of the log, even where reading it goes wrong (req. 83)."""
+    secret = "a sentence that stays in this body"
+    for body in (
+        b'{"email": "ada@example.com", "password": "%s", "delivery": 1, ',
+        b'{"password": "%s"',
+        b'{"password": "%s", "email": "\xff"}',
+    ):
+        client.post("/login", content=body % secret.encode(), headers={"content-type": "application/json"})
+    assert secret not in server.log.read_text()
+
+
+# --- 401
+
+
+CHALLENGES: dict[str, tuple[str, str, Callable[[httpx.Client, SignedIn, Mint], httpx.Response]]] = {
+    "no token": ("missing_token", "Bearer", lambda c, _a, _m: c.get("/profile")),
+    "no token to renew": ("missing_token", "Bearer", lambda c, _a, _m: c.post("/refresh")),
+    "basic": ("missing_token", "Bearer", lambda c, _a, _m: c.get("/profile", headers={"authorization": "Basic eDp5"})),
+    "wrong password": (
+        "invalid_credentials",
+        "Bearer",
+        lambda c, _a, _m: c.post("/login", json={"email": "who@example.com", "password": "a sentence nobody says"}),
+    ),
+    "rubbish": (
+        "invalid_token",
+        'Bearer error="invalid_token"',
+        lambda c, _a, _m: c.get("/profile", headers={"authorization": "Bearer rubbish"}),
+    ),
+    "rubbish to renew": (
+        "invalid_token",
+        'Bearer error="invalid_token"',
+        lambda c, _a, _m: c.post("/refresh", json={"refreshToken": "rubbish"}),
+    ),
+    "refresh token": (
+        "invalid_token",
+        'Bearer error="invalid_token"',
+        lambda c, a, _m: c.get("/profile", headers={"authorization": f"Bearer {a.refresh}"}),
+    ),
+    "over": (
+        "expired_token",
+        'Bearer error="invalid_token"',
+        lambda c, a, m: c.get("/profile", headers={"authorization": f"Bearer {m.expired_access(a.access)}"}),
+    ),
+    "ended": (
+        "session_ended",
+        'Bearer error="invalid_token"',
+        lambda c, a, m: c.get("/profile", headers={"authorization": f"Bearer {m.access(a.access, sid='gone')}"}),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHALLENGES)
+def test_every_401_challenges_as_rfc_6750_says(client: httpx.Client, ada: SignedIn, mint: Mint, case: str) -> None:
+    """`WWW-Authenticate: Bearer`, bare when no token was sent, else with error="invalid_token" (req. 77)."""
+    code, challenge, ask = CHALLENGES[case]
+    answer = ask(client, ada, mint)
+    expect_problem(answer, 401, code)
+    (header,) = answer.headers.get_list("www-authenticate")
+    assert header == challenge if challenge == "Bearer" else header.startswith(challenge)
+
+
+def test_no_other_answer_challenges(client: httpx.Client) -> None:
+    """A challenge stands on 401 alone."""
+    for kind, (status, ask) in ANSWERS.items():
+        if status != 401:
+            assert "www-authenticate" not in ask(client).headers, kind
+
+
+# --- methods and paths
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ENDPOINTS))
+def test_other_methods_are_405_and_told_which_there_are(client: httpx.Client, method: str, path: str) -> None:
+    """Every endpoint refuses the methods that it has not, names those that it has, and TRACE is off (req. 81)."""
+    allowed = {method} | ({"HEAD"} if method == "GET" else set())
+    for other in sorted({"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "OPTIONS"} - allowed):
+        answer = client.request(other, path.replace("{id}", "x"))
+        assert answer.status_code == 405, (other, answer.text)
+        assert set(re.split(r",\s*", answer.headers["allow"])) == allowed
+        expect_problem(answer, 405, "invalid_request")
+
+
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/login/", "//login", "/LOGIN", "/docs/", "/sessions/", "/sessions/a/b"])
+def test_other_paths_are_404_and_never_redirected(client: httpx.Client, path: str) -> None:
+    """There is one spelling of each path, and nothing is redirected (req. 81)."""
+    answer = client.get(httpx.URL(str(client.base_url).rstrip("/")).copy_with(raw_path=path.encode()))
+    expect_problem(answer, 404, "not_found")
+
+
+# --- keys
+
+
+def test_the_published_keys_are_public_ones(client: httpx.Client, ada: SignedIn) -> None:
+    """Every key is public, named, for signatures; the one that signs is there, that of refresh tokens is not (req. 29)."""
+    answer = client.get("/.well-known/jwks.json")
+    keys = answer.json()["keys"]
+    assert answer.headers["content-type"] in ("application/json", "application/jwk-set+json")
+    assert keys
+    for key in keys:
+        assert key.keys().isdisjoint({"d", "p", "q", "dp", "dq", "qi", "k", "oth"})
+        assert key["kty"] != "oct"
+        assert (key["use"], key["alg"]) == ("sig", "ES256")
+    names = [key["kid"] for key in keys]
+    assert len(names) == len(set(names))
+    kids = {
+        kind: json.loads(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))["kid"]
+        for kind, token in (("access", ada.access), ("refresh", ada.refresh))
+    }
+    assert kids["access"] in names
+    assert kids["refresh"] not in names
+
+
+def test_the_published_keys_may_be_cached(client: httpx.Client) -> None:
+    """Public, with an age and an ETag; who has them already gets 304 without a body (req. 34)."""
+    answer = client.get("/.well-known/jwks.json")
+    assert re.fullmatch(r"public, max-age=\d+", answer.headers["cache-control"])
+    assert client.get("/.well-known/jwks.json", headers={"if-none-match": '"other"'}).content == answer.content
+
+
+@pytest.mark.parametrize("sent", ["{}", '"other", {}', "W/{}", "*"], ids=["the same", "one of two", "weak", "any"])
+def test_who_has_the_keys_already_gets_304(client: httpx.Client, sent: str) -> None:
+    """`If-None-Match` compares weakly, since a proxy that compresses makes tags weak (RFC 9110 §13.1.2, req. 34)."""
+    answer = client.get("/.well-known/jwks.json")
+    again = client.get("/.well-known/jwks.json", headers={"if-none-match": sent.format(answer.headers["etag"])})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == answer.headers["etag"]
+    assert again.headers["cache-control"] == answer.headers["cache-control"]
+
+
+def test_a_token_verifies_with_the_published_keys_alone(server: Server, client: httpx.Client, ada: SignedIn) -> None:
+    """What is published is enough to verify an access token elsewhere, and is of no use for a refresh token (req. 22)."""
+    keys = KeySet.from_jwks(client.get("/.well-known/jwks.json").content)
+    verifier = Verifier(server.url, audience=server.url, keys=keys)
+    assert verifier.verify(ada.access).sid == ada.sid == read_claims(ada.access)["sid"]
+    with pytest.raises(InvalidToken):
+        verifier.verify(ada.refresh)
+
+
+# --- about itself
+
+
+def test_health_and_readiness(client: httpx.Client) -> None:
+    """A process with its store and a key is alive and ready."""
+    assert client.get("/healthz").json() == {"status": "alive"}
+    assert client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_the_openapi_document_lists_exactly_what_there_is(server: Server, client: httpx.Client) -> None:
+    """OpenAPI 3.1, JSON, the endpoints of the contract and no others, at the address of the issuer."""
+    answer = client.get("/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    document = answer.json()
+    assert document["openapi"].startswith("3.1")
+    assert document["servers"] == [{"url": server.url}]
+    assert {(method.upper(), path) for path, methods in document["paths"].items() for method in methods} == ENDPOINTS
+
+
+def test_the_openapi_document_holds_together(client: httpx.Client) -> None:
+    """Every reference leads somewhere, every operation has a name of its own, and every error is a problem."""
+    document = client.get("/openapi.json").json()
+    for reference in re.findall(r'"\$ref": ?"#/([^"]+)"', json.dumps(document)):
+        found: Any = document
+        for step in reference.split("/"):
+            found = found[step]
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    for operation in operations:
+        for status, response in operation["responses"].items():
+            assert response["description"]
+            if int(status) >= 400:
+                assert list(response["content"]) == ["application/problem+json"]
+
+
+def test_the_documentation_page_runs_nothing_from_elsewhere(client: httpx.Client) -> None:
+    """`/docs` brings its own script and style, has a policy that allows nothing else, and no inline code (req. 78)."""
+    page = client.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
+    assert (policy["default-src"], policy["script-src"], policy["style-src"]) == ("'none'", "'self'", "'self'")
+    assert (policy["frame-ancestors"], policy["base-uri"], policy["form-action"]) == ("'none'", "'none'", "'none'")
+    assert not re.search(r"<script(?![^>]*\bsrc=)", page.text)
+    assert not re.search(r"<style|\son\w+=|\sstyle=|javascript:", page.text)
+    for source in re.findall(r'<(?:script|link|img)[^>]*?\s(?:src|href)="([^"]+)"', page.text):
+        if not source.startswith("data:"):
+            assert "//" not in source
+            linked = client.get(page.url.join(source))
+            assert linked.status_code == 200
+            assert linked.headers["content-type"].partition(";")[0] in ("text/css", "text/javascript", "image/svg+xml")

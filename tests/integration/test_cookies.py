@@ -1,0 +1,296 @@
+"""Which tokens travel as cookies, with which attributes, and when cookies are deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from tests.integration.helpers import (
+    EPOCH,
+    Cookie,
+    SignedIn,
+    client_of,
+    expect_ended,
+    expect_problem,
+    profile,
+    read_claims,
+    refresh,
+    running,
+    session_row,
+    set_cookies,
+    sign_in,
+    sign_up,
+    somebody,
+)
+from tests.serving import PASSWORD, Server
+
+pytestmark = pytest.mark.xdist_group("cookies")
+DELIVERIES = ["json", "split", "cookie"]
+FORTNIGHT = str(14 * 86400)
+ISSUER = "https://auth.example.com"
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve with an https issuer, as behind a proxy that ends TLS."""
+    with running(tmp_path_factory.mktemp("secure"), ISSUER=ISSUER) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def secure_client(secure: Server) -> Iterator[httpx.Client]:
+    """Return a client of the server with the https issuer."""
+    with client_of(secure) as client:
+        yield client
+
+
+@pytest.fixture(scope="module", params=["http", "https"])
+def place(
+    request: pytest.FixtureRequest, server: Server, client: httpx.Client, secure_client: httpx.Client
+) -> tuple[httpx.Client, str]:
+    """Return a client and the issuer it talks to: plain http on loopback, or https."""
+    return (client, server.url) if request.param == "http" else (secure_client, ISSUER)
+
+
+def expected(issuer: str, delivery: str) -> dict[str, dict[str, str]]:
+    """Return the attributes that the cookies of a delivery must have, by name."""
+    secure = {"secure": ""} if issuer == ISSUER else {}
+    prefix = "__Host-" if issuer == ISSUER else ""
+    common = {"path": "/", "max-age": FORTNIGHT, "httponly": ""} | secure
+    cookies = {
+        f"{prefix}handstamp-refresh": common | {"samesite": "Strict"},
+        f"{prefix}handstamp-access": common | {"samesite": "Lax"},
+    }
+    names = {"json": [], "split": ["refresh"], "cookie": ["refresh", "access"]}[delivery]
+    return {f"{prefix}handstamp-{name}": cookies[f"{prefix}handstamp-{name}"] for name in names}
+
+
+def attributes(cookies: dict[str, Cookie]) -> dict[str, dict[str, str]]:
+    """Return the attributes of the cookies of an answer."""
+    return {name: dict(cookie.attributes) for name, cookie in cookies.items()}
+
+
+def expect_deleted(answer: httpx.Response, issuer: str) -> None:
+    """Assert that an answer deletes both cookies, with the very attributes that they are set with (trap T31)."""
+    wanted = {name: values | {"max-age": "0", "expires": EPOCH} for name, values in expected(issuer, "cookie").items()}
+    cookies = set_cookies(answer)
+    assert attributes(cookies) == wanted
+    assert {cookie.value for cookie in cookies.values()} == {""}
+
+
+def test_the_exact_lines_of_a_secure_sign_in(secure_client: httpx.Client) -> None:
+    """The two `Set-Cookie` lines, to the letter: `__Host-`, Path=/, Secure, HttpOnly, SameSite, no Domain (req. 55, 58)."""
+    email = sign_up(secure_client)
+    answer = secure_client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "cookie"})
+    cookies = set_cookies(answer)
+    renewal, access = cookies["__Host-handstamp-refresh"].value, cookies["__Host-handstamp-access"].value
+    assert answer.headers.get_list("set-cookie") == [
+        f"__Host-handstamp-refresh={renewal}; Path=/; Max-Age={FORTNIGHT}; Secure; HttpOnly; SameSite=Strict",
+        f"__Host-handstamp-access={access}; Path=/; Max-Age={FORTNIGHT}; Secure; HttpOnly; SameSite=Lax",
+    ]
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_tokens_that_travel_as_cookies_never_stand_in_a_body(place: tuple[httpx.Client, str], delivery: str) -> None:
+    """Sign in, renew, change the password: cookies as promised, and a cookie's token in no body (req. 55, 59, trap T7)."""
+    client, issuer = place
+    email = sign_up(client)
+    login = client.post("/login", json={"email": email, "password": PASSWORD, "delivery": delivery})
+    signed_in = sign_in(client, email, delivery=delivery, origin=issuer)
+    renewal = refresh(client, signed_in)
+    signed_in = signed_in.after(renewal)
+    change = client.post(
+        "/password",
+        json={"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"},
+        headers=signed_in.headers,
+    )
+    for answer in (login, renewal, change):
+        assert answer.status_code == 200, answer.text
+        assert attributes(set_cookies(answer)) == expected(issuer, delivery)
+        assert ("refreshToken" in answer.json()) == (delivery == "json")
+        assert ("accessToken" in answer.json()) == (delivery != "cookie")
+        for cookie in set_cookies(answer).values():
+            assert cookie.value not in answer.text
+            assert cookie.value.rpartition(".")[2] not in answer.text
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_other_answers_hold_no_token(place: tuple[httpx.Client, str], delivery: str) -> None:
+    """Neither the profile nor the list of sessions gives a token away, and neither sets a cookie (req. 59)."""
+    client, issuer = place
+    signed_in = somebody(client, delivery=delivery, origin=issuer)
+    for path in ("/profile", "/sessions"):
+        answer = client.get(path, headers=signed_in.headers)
+        assert answer.status_code == 200
+        assert set_cookies(answer) == {}
+        assert signed_in.access not in answer.text
+        assert signed_in.refresh not in answer.text
+
+
+def test_cookies_are_small_and_name_nobody(secure_client: httpx.Client) -> None:
+    """Each cookie fits into 4096 bytes and both into 6 KB, and what they say holds no address (req. 4, 10)."""
+    signed_in = somebody(secure_client, delivery="cookie", origin=ISSUER)
+    answer = refresh(secure_client, signed_in)
+    lines = [len(line) for line in answer.headers.get_list("set-cookie")]
+    assert max(lines) <= 4096
+    assert sum(lines) < 6 * 1024
+    for cookie in set_cookies(answer).values():
+        assert not any("@" in str(value) for value in read_claims(cookie.value).values())
+
+
+def test_both_cookies_live_as_long_as_the_refresh_token(place: tuple[httpx.Client, str]) -> None:
+    """The access cookie stays when its token is over, so that it is seen as expired and not as missing (trap T34)."""
+    client, issuer = place
+    answer = refresh(client, somebody(client, delivery="cookie", origin=issuer))
+    assert {cookie.attributes["max-age"] for cookie in set_cookies(answer).values()} == {str(answer.json()["refreshExpiresIn"])}
+
+
+@pytest.mark.parametrize("delivery", ["split", "cookie"])
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda client, one: client.post("/logout", headers=one.cookies),
+        lambda client, one: client.post("/logout-everywhere", headers=one.cookies | one.bearer),
+        lambda client, one: client.delete(f"/sessions/{one.sid}", headers=one.cookies | one.bearer),
+    ],
+    ids=["logout", "logout-everywhere", "delete"],
+)
+def test_leaving_deletes_the_cookies(
+    place: tuple[httpx.Client, str], delivery: str, leave: Callable[[httpx.Client, SignedIn], httpx.Response]
+) -> None:
+    """Deleting repeats name, Path, Secure, HttpOnly and SameSite, with Max-Age=0 and a past Expires (req. 57, trap T31)."""
+    client, issuer = place
+    answer = leave(client, somebody(client, delivery=delivery, origin=issuer))
+    assert answer.status_code == 204
+    expect_deleted(answer, issuer)
+
+
+@pytest.mark.parametrize("path", ["/refresh", "/profile", "/sessions", "/logout-everywhere", "/password"])
+def test_an_ended_session_in_cookies_is_cleared_wherever_it_is_noticed(place: tuple[httpx.Client, str], path: str) -> None:
+    """Whichever endpoint learns from a cookie that its session is over deletes it (req. 57, trap T6)."""
+    client, issuer = place
+    signed_in = somebody(client, delivery="cookie", origin=issuer)
+    assert client.post("/logout", headers=signed_in.bearer).status_code == 204
+    method = "GET" if path in ("/profile", "/sessions") else "POST"
+    answer = client.request(method, path, headers=signed_in.cookies)
+    expect_problem(answer, 401, "session_ended")
+    expect_deleted(answer, issuer)
+
+
+def test_reuse_deletes_the_cookies(place: tuple[httpx.Client, str]) -> None:
+    """Whoever presents an old copy in a cookie is left without any."""
+    client, issuer = place
+    chain = [somebody(client, delivery="cookie", origin=issuer)]
+    for _ in range(2):
+        chain.append(chain[-1].after(refresh(client, chain[-1])))
+    answer = refresh(client, chain[0])
+    assert answer.json()["reason"] == "reuse"
+    expect_deleted(answer, issuer)
+
+
+def test_a_bearer_tokens_end_clears_nobodys_cookies(client: httpx.Client) -> None:
+    """Where the header's session is over, the cookies beside it belong to another that lives."""
+    ended, living = somebody(client), somebody(client, delivery="split")
+    assert client.post("/logout", headers=ended.bearer).status_code == 204
+    answer = client.get("/profile", headers=ended.bearer | {"cookie": living.cookies["cookie"]})
+    expect_problem(answer, 401, "session_ended")
+    assert set_cookies(answer) == {}
+
+
+def test_no_refusal_that_may_pass_clears_a_cookie(place: tuple[httpx.Client, str]) -> None:
+    """400, 403, 409, 415, 422 and 429 leave the cookies alone (trap T5, T32)."""
+    client, issuer = place
+    signed_in = somebody(client, delivery="cookie", origin=issuer)
+    cookies, taken = signed_in.cookies, sign_up(client)
+    as_json = {"content-type": "application/json"}
+    wrong = {"email": signed_in.email, "password": "a sentence that ada never said"}
+    answers = [
+        client.post("/refresh", content=b"{", headers=cookies | as_json),
+        client.post("/refresh", content=b"x=1", headers=cookies | {"content-type": "application/x-www-form-urlencoded"}),
+        client.post("/refresh", json={"refreshToken": signed_in.refresh}, headers=cookies),
+        client.post("/refresh", headers=cookies | {"sec-fetch-site": "cross-site"}),
+        client.post("/logout", headers=cookies | {"sec-fetch-site": "cross-site"}),
+        client.post("/register", json={"email": taken, "password": PASSWORD}, headers=cookies),
+        client.post("/password", json={"currentPassword": 1}, headers=cookies),
+        client.delete("/sessions/nobodys", headers=cookies),
+        *(client.post("/login", json=wrong, headers=cookies) for _ in range(6)),
+    ]
+    assert [answer.status_code for answer in answers] == [400, 415, 400, 403, 403, 409, 422, 404, *[401] * 5, 429]
+    assert all(set_cookies(answer) == {} for answer in answers)
+    assert refresh(client, signed_in).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["refresh", "access"])
+@pytest.mark.parametrize("order", [1, -1], ids=["own first", "foreign first"])
+@pytest.mark.parametrize("joined", [True, False], ids=["one header", "two headers"])
+def test_two_different_cookies_of_one_name_are_not_guessed_between(
+    server: Server, client: httpx.Client, kind: str, order: int, joined: bool
+) -> None:
+    """A cookie tossed in beside the own one gets 400, whichever comes first, and the session lives (trap T16)."""
+    own, foreign = somebody(client, delivery="cookie"), somebody(client, delivery="cookie")
+    tokens = [getattr(own, kind), getattr(foreign, kind)][::order]
+    pairs = [f"handstamp-{kind}={token}" for token in tokens]
+    headers = [("sec-fetch-site", "same-origin"), *(("cookie", text) for text in (["; ".join(pairs)] if joined else pairs))]
+    method, path = ("POST", "/refresh") if kind == "refresh" else ("GET", "/profile")
+    answer = client.request(method, path, headers=headers)
+    expect_problem(answer, 400, "invalid_request")
+    assert set_cookies(answer) == {}
+    assert session_row(server, own.sid)["generation"] == session_row(server, foreign.sid)["generation"] == 0
+    assert profile(client, own).status_code == profile(client, foreign).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/logout", "/login"])
+def test_doubtful_cookies_are_all_ended_where_sessions_end(client: httpx.Client, path: str) -> None:
+    """Signing out, and signing in anew, end what every one of two cookies of a name holds: no guessing either (trap T13, T16)."""
+    first, second = somebody(client, delivery="cookie"), somebody(client, delivery="cookie")
+    body = {"email": first.email, "password": PASSWORD} if path == "/login" else {}
+    cookie = "; ".join(f"handstamp-{kind}={getattr(one, kind)}" for one in (first, second) for kind in ("refresh", "access"))
+    answer = client.post(path, headers={"cookie": cookie, "sec-fetch-site": "same-origin"}, json=body)
+    assert answer.status_code in (200, 204)
+    expect_ended(profile(client, first), "logout")
+    expect_ended(profile(client, second), "logout")
+
+
+def test_the_same_cookie_twice_is_one(client: httpx.Client) -> None:
+    """A browser that sends one value twice means one token."""
+    signed_in = somebody(client, delivery="cookie")
+    pair = f"handstamp-refresh={signed_in.refresh}"
+    answer = client.post("/refresh", headers={"cookie": f"{pair}; {pair}", "sec-fetch-site": "same-origin"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("cookie", ["handstamp-refresh=", "handstamp-refresh", "other=1", "HANDSTAMP-REFRESH=x", ";;=;"])
+def test_no_cookie_of_ours_is_no_token(client: httpx.Client, cookie: str) -> None:
+    """Empty, foreign and malformed cookies are as good as none: nothing is cleared."""
+    answer = client.post("/refresh", headers={"cookie": cookie, "sec-fetch-site": "same-origin"})
+    expect_problem(answer, 401, "missing_token")
+    assert set_cookies(answer) == {}
+
+
+def test_names_of_the_other_scheme_are_not_read(client: httpx.Client, secure_client: httpx.Client) -> None:
+    """An https service reads only the prefixed names, which no sibling subdomain can set (req. 55, trap T16)."""
+    plain, secure = somebody(client, delivery="cookie"), somebody(secure_client, delivery="cookie", origin=ISSUER)
+    unprefixed = secure.cookies | {"cookie": secure.cookies["cookie"].replace("__Host-", "")}
+    prefixed = plain.cookies | {"cookie": f"__Host-handstamp-refresh={plain.refresh}; __Host-handstamp-access={plain.access}"}
+    for path in ("/refresh", "/logout-everywhere"):
+        expect_problem(secure_client.post(path, headers=unprefixed), 401, "missing_token")
+        expect_problem(client.post(path, headers=prefixed), 401, "missing_token")
+
+
+def test_a_real_cookie_jar_keeps_and_drops_what_it_is_told(server: Server) -> None:
+    """The standard library's cookie jar sends the cookies back, follows the rotation and is empty after logout (req. 57)."""
+    headers = {"sec-fetch-site": "same-origin", "origin": server.url}
+    with server.client(headers=headers) as browser:
+        email = sign_up(browser)
+        assert browser.post("/login", json={"email": email, "password": PASSWORD, "delivery": "cookie"}).status_code == 200
+        first = dict(browser.cookies)
+        assert browser.get("/profile").json()["email"] == email
+        assert browser.post("/refresh").status_code == 200
+        second = dict(browser.cookies)
+        assert first.keys() == second.keys() == {"handstamp-refresh", "handstamp-access"}
+        assert all(first[name] != second[name] for name in first)
+        assert browser.post("/logout").status_code == 204
+        assert dict(browser.cookies) == {}
+        expect_problem(browser.get("/profile"), 401, "missing_token")

@@ -1,0 +1,311 @@
+"""Requests that other sites' pages cause, and what scripts of other origins may read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.integration.helpers import (
+    SignedIn,
+    client_of,
+    expect_problem,
+    new_address,
+    profile,
+    running,
+    session_row,
+    set_cookies,
+    sign_up,
+    somebody,
+)
+from tests.serving import PASSWORD, Server
+
+pytestmark = pytest.mark.xdist_group("cross-site")
+ISSUER = "https://auth.example.com"
+APP = "https://app.example.com"
+ADMIN = "http://localhost:5173"
+EVIL = "https://evil.example"
+SIBLING = "https://blog.example.com"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve for two trusted origins, one of them in development on loopback."""
+    folder = tmp_path_factory.mktemp("trusting")
+    settings = {"ISSUER": ISSUER, "TRUSTED_ORIGINS": f"{APP}, {ADMIN}", "TRUSTED_PROXIES": "127.0.0.1"}
+    with running(folder, **settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Return a client of a server that trusts no other origin."""
+    with running(tmp_path_factory.mktemp("alone"), ISSUER=ISSUER) as server, client_of(server) as client:
+        yield client
+
+
+Sent = dict[str, str]
+ORIGINS: list[tuple[Sent, bool]] = [
+    # Sec-Fetch-Site says it all
+    ({"sec-fetch-site": "same-origin"}, True),
+    ({"sec-fetch-site": "none"}, True),
+    ({"sec-fetch-site": "same-origin", "origin": ISSUER}, True),
+    ({"sec-fetch-site": "none", "origin": "null"}, True),
+    ({"sec-fetch-site": "same-site"}, False),
+    ({"sec-fetch-site": "cross-site"}, False),
+    ({"sec-fetch-site": ""}, False),
+    ({"sec-fetch-site": "SAME-ORIGIN"}, False),
+    ({"sec-fetch-site": "same-origin, cross-site"}, False),
+    # another value passes only with a trusted origin
+    ({"sec-fetch-site": "same-site", "origin": APP}, True),
+    ({"sec-fetch-site": "cross-site", "origin": ADMIN}, True),
+    ({"sec-fetch-site": "same-site", "origin": SIBLING}, False),
+    ({"sec-fetch-site": "cross-site", "origin": EVIL}, False),
+    ({"sec-fetch-site": "cross-site", "origin": "null"}, False),
+    ({"sec-fetch-site": "cross-site", "origin": ISSUER}, False),
+    ({"sec-fetch-site": "rubbish", "origin": ISSUER}, False),
+    # browsers without Sec-Fetch-Site
+    ({"origin": ISSUER}, True),
+    ({"origin": APP}, True),
+    ({"origin": ADMIN}, True),
+    ({"origin": SIBLING}, False),
+    ({"origin": EVIL}, False),
+    ({"origin": "null"}, False),
+    ({"origin": ""}, False),
+    ({"origin": "http://auth.example.com"}, False),
+    ({"origin": f"{ISSUER}:8443"}, False),
+    ({"origin": f"{ISSUER}."}, False),
+    ({"origin": f"{ISSUER}.evil.example"}, False),
+    ({"origin": f"{EVIL}/?{APP}"}, False),
+    ({"origin": f"{APP}, {EVIL}"}, False),
+    ({"origin": "http://localhost:5174"}, False),
+    # neither
+    ({}, False),
+    ({"referer": f"{ISSUER}/login"}, False),
+    ({"x-forwarded-host": "auth.example.com", "host": "auth.example.com"}, False),
+]
+UNSAFE = ["/refresh", "/logout", "/logout-everywhere", "/password", "DELETE", "/register", "/login"]
+
+
+def cookies_of(signed_in: SignedIn) -> Sent:
+    """Return the cookies alone, without saying whose page sends them."""
+    return {"cookie": signed_in.cookies["cookie"]}
+
+
+def ask(client: httpx.Client, path: str, signed_in: SignedIn, headers: Sent) -> httpx.Response:
+    """Send a perfectly good request to an endpoint that changes something."""
+    bodies = {
+        "/password": {"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"},
+        "/register": {"email": f"x{new_address()}@example.com", "password": PASSWORD},
+        "/login": {"email": signed_in.email, "password": PASSWORD},
+    }
+    if path == "DELETE":
+        return client.delete(f"/sessions/{signed_in.sid}", headers=headers)
+    return client.post(path, headers=headers, json=bodies[path]) if path in bodies else client.post(path, headers=headers)
+
+
+@pytest.mark.parametrize(("sent", "passes"), ORIGINS, ids=str)
+def test_who_may_renew_with_a_cookie(server: Server, client: httpx.Client, sent: Sent, passes: bool) -> None:
+    """The table of the rule: own pages and trusted origins pass, everything else is 403 and changes nothing (req. 60, 61, 65)."""
+    signed_in = somebody(client, delivery="cookie", origin=ISSUER)
+    answer = client.post("/refresh", headers=cookies_of(signed_in) | sent)
+    if passes:
+        assert answer.status_code == 200, answer.text
+    else:
+        expect_problem(answer, 403, "cross_site")
+        assert set_cookies(answer) == {}
+    assert session_row(server, signed_in.sid)["generation"] == passes
+
+
+@pytest.mark.parametrize("path", UNSAFE)
+@pytest.mark.parametrize(
+    "sent",
+    [{"sec-fetch-site": "same-site", "origin": SIBLING}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}, {}],
+    ids=str,
+)
+def test_no_unsafe_endpoint_obeys_another_sites_page(server: Server, client: httpx.Client, path: str, sent: Sent) -> None:
+    """With a credential cookie every unsafe endpoint checks where the request comes from (req. 60, 62, 65, trap T14)."""
+    signed_in = somebody(client, delivery="cookie", origin=ISSUER)
+    before = session_row(server, signed_in.sid)
+    answer = ask(client, path, signed_in, cookies_of(signed_in) | sent)
+    expect_problem(answer, 403, "cross_site")
+    assert set_cookies(answer) == {}
+    assert session_row(server, signed_in.sid) == before
+
+
+@pytest.mark.parametrize("path", UNSAFE)
+@pytest.mark.parametrize("sent", [{"sec-fetch-site": "same-origin"}, {"origin": ISSUER}, {"origin": APP}], ids=str)
+def test_every_unsafe_endpoint_obeys_its_own_and_trusted_pages(client: httpx.Client, path: str, sent: Sent) -> None:
+    """The same requests from a page of ours, or of a trusted origin, do what they say."""
+    signed_in = somebody(client, delivery="cookie", origin=ISSUER)
+    assert ask(client, path, signed_in, cookies_of(signed_in) | sent).status_code in (200, 201, 204)
+
+
+@pytest.mark.parametrize("path", ["/refresh", "/logout", "/logout-everywhere", "/password", "DELETE"])
+@pytest.mark.parametrize("kind", ["refresh", "access"])
+def test_a_cookie_needs_the_check_even_beside_a_header(client: httpx.Client, path: str, kind: str) -> None:
+    """`Authorization` does not switch the check off while a credential cookie comes along, be it any of the two (trap T14)."""
+    signed_in = somebody(client, delivery="cookie", origin=ISSUER)
+    cookie = {"cookie": f"__Host-handstamp-{kind}={getattr(signed_in, kind)}"}
+    expect_problem(ask(client, path, signed_in, signed_in.bearer | cookie | {"origin": EVIL}), 403, "cross_site")
+
+
+@pytest.mark.parametrize("value", ["", "rubbish", '""'])
+def test_even_an_empty_credential_cookie_is_one(client: httpx.Client, value: str) -> None:
+    """The check looks at the name, so nothing gets past it by what the cookie holds."""
+    cookie = {"cookie": f"__Host-handstamp-refresh={value}"}
+    expect_problem(client.post("/logout", headers=cookie | {"sec-fetch-site": "cross-site"}), 403, "cross_site")
+
+
+@pytest.mark.parametrize("sent", [{"sec-fetch-site": "cross-site", "origin": EVIL}, {"origin": EVIL}, {}], ids=str)
+def test_a_bearer_token_needs_no_check(client: httpx.Client, sent: Sent) -> None:
+    """No browser adds an Authorization header by itself, so a request with one and without cookies is nobody's forgery."""
+    signed_in = somebody(client)
+    for path in ("/refresh", "/logout"):
+        headers, body = (sent, {"refreshToken": signed_in.refresh}) if path == "/refresh" else (signed_in.bearer | sent, None)
+        assert client.post(path, headers=headers, json=body or {}).status_code in (200, 204)
+
+
+@pytest.mark.parametrize(("sent", "passes"), [row for row in ORIGINS if row[0].keys() & {"sec-fetch-site", "origin"}], ids=str)
+def test_who_may_sign_in_from_a_browser(client: httpx.Client, sent: Sent, passes: bool) -> None:
+    """Login CSRF: another site's page cannot sign a visitor in as somebody else (req. 62, trap T15)."""
+    answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD}, headers=sent)
+    if passes:
+        assert answer.status_code == 200, answer.text
+    else:
+        expect_problem(answer, 403, "cross_site")
+        assert set_cookies(answer) == {}
+
+
+def test_a_refused_sign_in_costs_no_attempt(client: httpx.Client) -> None:
+    """Another site's page cannot use up a person's attempts: the check comes before the password."""
+    email, address = sign_up(client), {"x-forwarded-for": new_address()}
+    body = {"email": email, "password": "a sentence that ada never said"}
+    for _ in range(6):
+        expect_problem(client.post("/login", json=body, headers=address | {"origin": EVIL}), 403, "cross_site")
+    assert client.post("/login", json=body | {"password": PASSWORD}, headers=address).status_code == 200
+
+
+def test_a_client_that_is_no_browser_signs_in(client: httpx.Client) -> None:
+    """Apps and scripts send neither header, have no cookies, and sign in."""
+    assert client.post("/login", json={"email": sign_up(client), "password": PASSWORD}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/login", "/refresh", "/logout", "/register", "/password"])
+@pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"])
+def test_a_forms_body_is_not_read(client: httpx.Client, path: str, media_type: str) -> None:
+    """What a cross-site form can send without asking first is no JSON request (req. 63)."""
+    signed_in = somebody(client)
+    body = b'{"email":"a@example.com","password":"a sentence only ada would say"}'
+    answer = client.post(path, content=body, headers=signed_in.bearer | {"content-type": media_type})
+    expect_problem(answer, 415, "invalid_request")
+    assert profile(client, signed_in).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/login", "/refresh", "/logout", "/logout-everywhere", "/password", "/register", "/sessions/x"], ids=str
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_no_safe_method_changes_anything(client: httpx.Client, path: str, method: str) -> None:
+    """A link or an image cannot sign in, out or anything else (req. 62)."""
+    signed_in = somebody(client, delivery="cookie", origin=ISSUER)
+    headers = cookies_of(signed_in) | {"sec-fetch-site": "cross-site"}
+    assert client.request(method, path, headers=headers).status_code == 405
+    assert profile(client, signed_in).status_code == 200
+
+
+def test_a_link_from_elsewhere_finds_the_person_signed_in(client: httpx.Client) -> None:
+    """A read by the access cookie is no cross-site matter: the first page after a link works (trap T9)."""
+    signed_in = somebody(client, delivery="cookie", origin=ISSUER)
+    headers = {"cookie": f"__Host-handstamp-access={signed_in.access}", "sec-fetch-site": "cross-site"}
+    assert client.get("/profile", headers=headers).status_code == 200
+
+
+def test_without_a_list_no_other_origin_passes(alone: httpx.Client) -> None:
+    """Nobody is trusted by default (req. 60)."""
+    signed_in = somebody(alone, delivery="cookie", origin=ISSUER)
+    for origin in (APP, ADMIN, SIBLING, EVIL, "null"):
+        expect_problem(alone.post("/refresh", headers=cookies_of(signed_in) | {"origin": origin}), 403, "cross_site")
+    assert alone.post("/refresh", headers=cookies_of(signed_in) | {"origin": ISSUER}).status_code == 200
+
+
+def test_the_host_header_vouches_for_nobody(alone: httpx.Client) -> None:
+    """`Origin` is compared with the configured issuer, not with what the request calls its host (trap T33)."""
+    signed_in = somebody(alone, delivery="cookie", origin=ISSUER)
+    spoofed = {"host": "evil.example", "x-forwarded-host": "evil.example", "x-forwarded-proto": "https", "origin": EVIL}
+    expect_problem(alone.post("/refresh", headers=cookies_of(signed_in) | spoofed), 403, "cross_site")
+    genuine = {"host": "10.1.2.3:8000", "origin": ISSUER}
+    assert alone.post("/refresh", headers=cookies_of(signed_in) | genuine).status_code == 200
+
+
+# --- CORS
+
+PATHS = ["/profile", "/.well-known/jwks.json", "/healthz", "/nowhere"]
+
+
+def cors(answer: httpx.Response) -> Sent:
+    """Return the CORS headers of an answer."""
+    return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("origin", [APP, EVIL, ISSUER, "null"])
+def test_by_default_no_other_origin_may_read(alone: httpx.Client, path: str, origin: str) -> None:
+    """Without a list there is no CORS header at all, not for preflights either (req. 64)."""
+    assert cors(alone.get(path, headers={"origin": origin})) == {}
+    preflight = alone.options(path, headers={"origin": origin, "access-control-request-method": "GET"})
+    assert cors(preflight) == {}
+    assert preflight.status_code in (404, 405)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("origin", [APP, ADMIN])
+def test_a_listed_origin_may_read_with_credentials(client: httpx.Client, path: str, origin: str) -> None:
+    """The very origin is named, with credentials, and caches are told that the answer varies by it (req. 64)."""
+    answer = client.get(path, headers={"origin": origin})
+    assert answer.headers["access-control-allow-origin"] == origin
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    assert "origin" in answer.headers["vary"].lower()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_a_listed_origins_preflight_is_granted(client: httpx.Client, method: str) -> None:
+    """A script of a listed origin may send a token and JSON with the methods that there are (req. 64)."""
+    asks = {"access-control-request-method": method, "access-control-request-headers": "authorization,content-type"}
+    answer = client.options("/refresh", headers={"origin": APP} | asks)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == APP
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    assert method in answer.headers["access-control-allow-methods"].split(", ")
+    assert {"authorization", "content-type"} <= set(answer.headers["access-control-allow-headers"].lower().split(", "))
+    assert "origin" in answer.headers["vary"].lower()
+
+
+UNLISTED = [EVIL, SIBLING, ISSUER, "null", f"{APP}.evil.example", f"{APP}:8443", "http://app.example.com", "*", ""]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("origin", UNLISTED)
+def test_an_unlisted_origin_is_never_named(client: httpx.Client, path: str, origin: str) -> None:
+    """No reflected origin, no `*`, no `null` (req. 64)."""
+    assert "access-control-allow-origin" not in client.get(path, headers={"origin": origin}).headers
+    preflight = client.options(path, headers={"origin": origin, "access-control-request-method": "POST"})
+    assert "access-control-allow-origin" not in preflight.headers
+
+
+@pytest.mark.parametrize("headers", [{}, {"origin": EVIL}, {"origin": APP}], ids=str)
+@pytest.mark.parametrize("path", ["/.well-known/jwks.json", "/profile", "/openapi.json"])
+def test_answers_vary_by_origin_whoever_asks(client: httpx.Client, path: str, headers: Sent) -> None:
+    """A cache must not give the answer to one origin, or to none, to another: `Vary: Origin` always (req. 64)."""
+    assert "origin" in client.get(path, headers=headers).headers.get("vary", "").lower()
+
+
+@pytest.mark.parametrize("sent", [{}, {"authorization": "Bearer rubbish"}])
+def test_a_listed_origin_may_read_errors(client: httpx.Client, sent: Sent) -> None:
+    """A script must see `code`, `Retry-After` and `WWW-Authenticate` to know what to do."""
+    answer = client.get("/profile", headers=sent | {"origin": APP})
+    assert answer.status_code == 401
+    assert answer.headers["access-control-allow-origin"] == APP
+    exposed = {name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")}
+    assert {"retry-after", "www-authenticate"} <= exposed

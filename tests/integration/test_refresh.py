@@ -1,0 +1,393 @@
+"""Renewing a session over a real socket: the chain never forks, retries are safe, an old copy ends it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import httpx
+import pytest
+
+from tests.integration.helpers import (
+    Mint,
+    at_once,
+    change_session,
+    client_of,
+    event_kinds,
+    expect_ended,
+    expect_problem,
+    profile,
+    read_claims,
+    refresh,
+    running,
+    session_row,
+    set_cookies,
+    somebody,
+)
+from tests.serving import Server
+
+pytestmark = pytest.mark.xdist_group("refresh")
+DELIVERIES = ["json", "split", "cookie"]
+NAMES = {"json": set(), "split": {"handstamp-refresh"}, "cookie": {"handstamp-refresh", "handstamp-access"}}
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve by the letter of RFC 9700: no grace, no late repeat, no catching up."""
+    folder = tmp_path_factory.mktemp("strict")
+    with running(folder, GRACE="0", RECOVERY_INTERVAL="off", CATCH_UP="false") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def strict_client(strict: Server) -> Iterator[httpx.Client]:
+    """Return a client of the strict server."""
+    with client_of(strict) as client:
+        yield client
+
+
+def age(server: Server, sid: str, seconds: int) -> None:
+    """Let a session have been renewed so much earlier."""
+    change_session(server, sid, rotated_at_ms=session_row(server, sid)["rotated_at_ms"] - 1000 * seconds)
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_renewing_replaces_both_tokens(client: httpx.Client, delivery: str) -> None:
+    """A refresh answers a new pair by the session's own way, and both tokens of it are good (req. 36)."""
+    before = somebody(client, delivery=delivery)
+    answer = refresh(client, before)
+    after = before.after(answer)
+    assert after.sid == before.sid
+    assert {after.access, after.refresh}.isdisjoint({before.access, before.refresh})
+    assert profile(client, after).status_code == 200
+    assert set(set_cookies(answer)) == NAMES[delivery]
+    assert refresh(client, after).status_code == 200
+
+
+def test_a_chain_of_renewals_is_one_row(server: Server, client: httpx.Client) -> None:
+    """Fifty refreshes, each with the token of the last, leave one row at generation fifty (req. 36, 90)."""
+    signed_in = somebody(client)
+    seen = {signed_in.refresh}
+    for generation in range(1, 51):
+        signed_in = signed_in.after(refresh(client, signed_in))
+        assert read_claims(signed_in.refresh)["gen"] == generation
+        seen.add(signed_in.refresh)
+    assert len(seen) == 51
+    assert session_row(server, signed_in.sid)["generation"] == 50
+
+
+def test_claims_that_belong_to_the_sign_in_stay(client: httpx.Client) -> None:
+    """Refreshing neither moves `auth_time` nor changes `sub`, `sid` or `aud`; each access token has its own `jti` (req. 3)."""
+    before = somebody(client)
+    first = read_claims(before.access)
+    second = read_claims(before.after(refresh(client, before)).access)
+    assert {name: first[name] for name in ("iss", "aud", "sub", "sid", "auth_time", "client_id")} == {
+        name: second[name] for name in ("iss", "aud", "sub", "sid", "auth_time", "client_id")
+    }
+    assert first["jti"] != second["jti"]
+
+
+def test_the_access_token_before_stays_good_after_a_renewal(client: httpx.Client) -> None:
+    """A request that was under way with the access token before is not refused."""
+    before = somebody(client)
+    assert refresh(client, before).status_code == 200
+    assert profile(client, before).status_code == 200
+
+
+# --- the same refresh again
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_a_retry_gets_the_same_refresh_token(server: Server, client: httpx.Client, delivery: str) -> None:
+    """A client that never heard the answer asks again: the same refresh token to the byte, a fresh access token (trap T1)."""
+    before = somebody(client, delivery=delivery)
+    first, again = refresh(client, before), refresh(client, before)
+    one, other = before.after(first), before.after(again)
+    assert one.refresh == other.refresh
+    assert one.access != other.access
+    assert set(set_cookies(again)) == NAMES[delivery]
+    assert session_row(server, before.sid)["generation"] == 1
+    assert profile(client, one).status_code == profile(client, other).status_code == 200
+    assert refresh(client, other).status_code == 200
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_ten_tabs_at_once_get_one_refresh_token(server: Server, client: httpx.Client, delivery: str) -> None:
+    """Ten concurrent refreshes give ten answers with one and the same refresh token; the session lives (req. 38, trap T4, T5)."""
+    before = somebody(client, delivery=delivery)
+    tabs = [before.after(answer) for answer in at_once(client, before, 10)]
+    assert len({tab.refresh for tab in tabs}) == 1
+    assert len({tab.access for tab in tabs}) == 10
+    assert session_row(server, before.sid)["generation"] == 1
+    assert all(profile(client, tab).status_code == 200 for tab in tabs)
+    assert refresh(client, tabs[0]).status_code == 200
+
+
+def test_a_repeat_extends_nothing(server: Server, client: httpx.Client) -> None:
+    """The window is measured from the rotation: repeating inside it does not push it on (trap T2)."""
+    before = somebody(client)
+    assert refresh(client, before).status_code == 200
+    row = session_row(server, before.sid)
+    assert refresh(client, before).status_code == 200
+    assert session_row(server, before.sid) == row
+
+
+def test_one_late_retry_is_answered_and_remembered(server: Server, client: httpx.Client) -> None:
+    """A phone that was put away before the answer came gets it hours later, once (trap T1)."""
+    before = somebody(client)
+    after = before.after(refresh(client, before))
+    age(server, before.sid, 3 * 3600)
+    late = before.after(refresh(client, before))
+    assert read_claims(late.refresh)["gen"] == read_claims(after.refresh)["gen"]
+    assert session_row(server, before.sid)["recovered_at_ms"] is not None
+    assert event_kinds(server, before.sid)[-1] == "recovered"
+    assert refresh(client, late).status_code == 200
+
+
+def test_a_second_late_retry_within_a_day_is_reuse(server: Server, client: httpx.Client) -> None:
+    """Late retries are rationed, so that a thief cannot follow the owner unseen (trap T3)."""
+    first = somebody(client)
+    second = first.after(refresh(client, first))
+    age(server, first.sid, 3600)
+    assert refresh(client, first).status_code == 200
+    assert refresh(client, second).status_code == 200
+    now_ms = int(time.time() * 1000)
+    change_session(server, first.sid, rotated_at_ms=now_ms - 3_600_000, recovered_at_ms=now_ms - 7_200_000)
+    expect_ended(refresh(client, second), "reuse")
+
+
+# --- an old copy
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+@pytest.mark.parametrize("generations_ago", [2, 3, 4])
+def test_an_ancestor_ends_the_session(server: Server, client: httpx.Client, generations_ago: int, delivery: str) -> None:
+    """An older copy than the last but one is theft: every token of the session is refused from then on (req. 37, trap T3)."""
+    chain = [somebody(client, delivery=delivery)]
+    while len(chain) < 5:
+        chain.append(chain[-1].after(refresh(client, chain[-1])))
+    current = chain[-1]
+    answer = refresh(client, current, chain[-1 - generations_ago].refresh)
+    expect_ended(answer, "reuse")
+    assert set(set_cookies(answer)) == (set() if delivery == "json" else NAMES["cookie"])
+    for holder in chain:
+        expect_ended(profile(client, holder), "reuse")
+        expect_ended(refresh(client, holder), "reuse")
+    assert event_kinds(server, current.sid)[-1] == "reuse_detected"
+
+
+def test_reuse_ends_one_session_not_the_persons_others(client: httpx.Client) -> None:
+    """The family is revoked, not the account (trap T26)."""
+    stolen = somebody(client)
+    other = client.post("/login", json={"email": stolen.email, "password": "a sentence only ada would say"}).json()
+    chain = stolen
+    for _ in range(2):
+        chain = chain.after(refresh(client, chain))
+    expect_ended(refresh(client, stolen), "reuse")
+    assert client.get("/profile", headers={"authorization": f"Bearer {other['accessToken']}"}).status_code == 200
+
+
+def test_an_ended_session_stays_ended_silently(server: Server, client: httpx.Client) -> None:
+    """Reuse after the end alarms nobody again (trap T26)."""
+    first = somebody(client)
+    second = first.after(refresh(client, first))
+    assert refresh(client, second).status_code == 200
+    for _ in range(3):
+        expect_ended(refresh(client, first), "reuse")
+    assert event_kinds(server, first.sid).count("reuse_detected") == 1
+
+
+def test_an_ancestor_past_its_own_end_revokes_nothing(server: Server, client: httpx.Client, mint: Mint) -> None:
+    """A token from an old backup is over by its own time and is no sign of theft: the session lives (trap T26)."""
+    signed_in = somebody(client)
+    for _ in range(3):
+        signed_in = signed_in.after(refresh(client, signed_in))
+    now_s = int(time.time())
+    old = mint.refresh(signed_in.refresh, gen=0, iat=now_s - 2_000_000, exp=now_s - 800_000)
+    expect_problem(refresh(client, signed_in, old), 401, "session_ended")
+    assert session_row(server, signed_in.sid)["revoked_why"] is None
+    assert refresh(client, signed_in).status_code == 200
+
+
+# --- the strict server
+
+
+def test_strictly_the_first_repeat_is_reuse(strict_client: httpx.Client) -> None:
+    """With grace 0 and no recovery the letter of RFC 9700 §4.14.2 holds: the predecessor ends the session at once."""
+    before = somebody(strict_client)
+    after = before.after(refresh(strict_client, before))
+    expect_ended(refresh(strict_client, before), "reuse")
+    expect_ended(profile(strict_client, after), "reuse")
+    expect_ended(refresh(strict_client, after), "reuse")
+
+
+def test_strictly_one_of_ten_at_once_wins_and_the_session_ends(strict_client: httpx.Client) -> None:
+    """Ten concurrent refreshes without grace: at most one gets a pair, and that is dead at once (req. 38)."""
+    before = somebody(strict_client)
+    answers = at_once(strict_client, before, 10)
+    assert sorted(answer.status_code for answer in answers) == [200] + [401] * 9
+    (winner,) = [before.after(answer) for answer in answers if answer.status_code == 200]
+    expect_ended(refresh(strict_client, winner), "reuse")
+
+
+def test_strictly_a_token_ahead_of_the_database_is_reuse(strict: Server, strict_client: httpx.Client) -> None:
+    """With catching up switched off a restored backup signs people out."""
+    signed_in = somebody(strict_client)
+    signed_in = signed_in.after(refresh(strict_client, signed_in))
+    change_session(strict, signed_in.sid, generation=0)
+    expect_ended(refresh(strict_client, signed_in), "reuse")
+
+
+# --- a database that has forgotten
+
+
+def test_a_restored_database_signs_nobody_out(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A token that is ahead of a restored row is still ours: the chain goes on behind it, and the event is kept."""
+    folder = tmp_path_factory.mktemp("restored")
+    with ExitStack() as stack:
+        first = stack.enter_context(running(folder))
+        issuer = first.url
+        client = stack.enter_context(client_of(first))
+        chain = [somebody(client)]
+        for _ in range(5):
+            chain.append(chain[-1].after(refresh(client, chain[-1])))
+    change_session(first, chain[0].sid, generation=2)
+    with running(folder, ISSUER=issuer) as second, client_of(second) as client:
+        after = chain[-1].after(refresh(client, chain[-1]))
+        assert read_claims(after.refresh)["gen"] == 6
+        assert event_kinds(second, after.sid)[-1] == "caught_up"
+        assert refresh(client, after).status_code == 200
+
+
+# --- what cannot be renewed
+
+
+def test_a_session_that_nobody_renewed_is_idle(server: Server, client: httpx.Client, mint: Mint) -> None:
+    """After the idle lifetime the refresh token is over, and so are the access tokens (req. 40)."""
+    signed_in = somebody(client)
+    age(server, signed_in.sid, 14 * 86400)
+    expired = mint.refresh(
+        signed_in.refresh, **{name: read_claims(signed_in.refresh)[name] - 14 * 86400 for name in ("iat", "exp")}
+    )
+    expect_ended(refresh(client, signed_in, expired), "idle")
+    expect_ended(refresh(client, signed_in), "idle")
+    expect_ended(profile(client, signed_in), "idle")
+
+
+def test_a_session_past_its_absolute_end_has_expired(server: Server, client: httpx.Client) -> None:
+    """Renewing moves the idle end, never the absolute one (req. 39, 40)."""
+    signed_in = somebody(client)
+    signed_in = signed_in.after(refresh(client, signed_in))
+    change_session(server, signed_in.sid, expires_at_ms=int(time.time() * 1000) - 1)
+    expect_ended(refresh(client, signed_in), "expired")
+    expect_ended(profile(client, signed_in), "expired")
+
+
+def test_no_token_outlives_its_session(server: Server, client: httpx.Client) -> None:
+    """Shortly before the absolute end both tokens end with the session (req. 39)."""
+    signed_in = somebody(client)
+    end_s = int(time.time()) + 100
+    change_session(server, signed_in.sid, expires_at_ms=end_s * 1000)
+    answer = refresh(client, signed_in)
+    after = signed_in.after(answer)
+    assert read_claims(after.access)["exp"] == read_claims(after.refresh)["exp"] == end_s
+    assert 0 < answer.json()["expiresIn"] <= 100
+    assert 0 < answer.json()["refreshExpiresIn"] <= 100
+
+
+def test_a_session_that_the_database_never_had_has_expired(client: httpx.Client, mint: Mint) -> None:
+    """Rows outlive their sessions' end, so a good token without a row belongs to one that is over."""
+    signed_in = somebody(client)
+    expect_ended(refresh(client, signed_in, mint.refresh(signed_in.refresh, sid="no-such-session")), "expired")
+
+
+@pytest.mark.parametrize("delivery", ["split", "cookie"])
+@pytest.mark.parametrize("same", [True, False], ids=["the same token", "another token"])
+def test_cookie_and_body_together_are_refused(server: Server, client: httpx.Client, delivery: str, same: bool) -> None:
+    """Two answers to one question are no question: 400, no cookie is cleared, nothing has happened (trap T7)."""
+    signed_in = somebody(client, delivery=delivery)
+    token = signed_in.refresh if same else somebody(client).refresh
+    answer = client.post("/refresh", json={"refreshToken": token}, headers=signed_in.cookies)
+    expect_problem(answer, 400, "invalid_request")
+    assert set_cookies(answer) == {}
+    assert session_row(server, signed_in.sid)["generation"] == 0
+    assert refresh(client, signed_in).status_code == 200
+
+
+@pytest.mark.parametrize("delivery", ["split", "cookie"])
+def test_a_cookies_token_in_a_body_is_refused_and_the_session_lives(server: Server, client: httpx.Client, delivery: str) -> None:
+    """A script that somehow read the cookie cannot turn it into a token to carry away (req. 59, trap T7, T8)."""
+    signed_in = somebody(client, delivery=delivery)
+    answer = client.post("/refresh", json={"refreshToken": signed_in.refresh})
+    expect_problem(answer, 401, "invalid_token")
+    assert set_cookies(answer) == {}
+    assert session_row(server, signed_in.sid)["generation"] == 0
+    assert refresh(client, signed_in).status_code == 200
+
+
+def test_an_apps_token_in_a_cookie_is_refused_and_the_session_lives(server: Server, client: httpx.Client) -> None:
+    """A refresh token that travels as JSON is not taken from a cookie (trap T8)."""
+    signed_in = somebody(client)
+    answer = client.post("/refresh", headers=signed_in.cookies)
+    expect_problem(answer, 401, "invalid_token")
+    assert set_cookies(answer) == {}
+    assert session_row(server, signed_in.sid)["generation"] == 0
+    assert refresh(client, signed_in).status_code == 200
+
+
+@pytest.mark.parametrize("generations_ago", [1, 2])
+def test_an_old_token_by_the_wrong_way_revokes_nothing(client: httpx.Client, generations_ago: int) -> None:
+    """The way is judged before the generation, so the wrong way never ends a session (trap T8)."""
+    chain = [somebody(client, delivery="cookie")]
+    for _ in range(2):
+        chain.append(chain[-1].after(refresh(client, chain[-1])))
+    answer = client.post("/refresh", json={"refreshToken": chain[-1 - generations_ago].refresh})
+    expect_problem(answer, 401, "invalid_token")
+    assert refresh(client, chain[-1]).status_code == 200
+
+
+def test_nothing_to_renew(client: httpx.Client) -> None:
+    """Without any refresh token there is nothing to renew, and no cookie is cleared."""
+    without_body, without_field = client.post("/refresh"), client.post("/refresh", json={})
+    expect_problem(without_body, 401, "missing_token")
+    expect_problem(without_field, 422, "invalid_request")
+    assert set_cookies(without_body) == set_cookies(without_field) == {}
+
+
+@pytest.mark.parametrize("where", ["query", "header"])
+def test_a_refresh_token_elsewhere_is_not_seen(client: httpx.Client, where: str) -> None:
+    """A refresh token comes in a body or its cookie, never in an address or as a bearer token (req. 44)."""
+    signed_in = somebody(client)
+    if where == "query":
+        answer = client.post("/refresh", params={"refreshToken": signed_in.refresh})
+    else:
+        answer = client.post("/refresh", headers={"authorization": f"Bearer {signed_in.refresh}"})
+    expect_problem(answer, 401, "missing_token")
+    expect_problem(client.get("/refresh", params={"refreshToken": signed_in.refresh}), 405, "invalid_request")
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_the_end_of_a_session_clears_cookies_only_where_it_came_by_cookie(client: httpx.Client, delivery: str) -> None:
+    """`session_ended` deletes the cookies of a browser and touches none of anybody else (trap T5, T6)."""
+    signed_in = somebody(client, delivery=delivery)
+    assert client.post("/logout", headers=signed_in.bearer).status_code == 204
+    answer = refresh(client, signed_in)
+    expect_ended(answer, "logout")
+    cleared = set_cookies(answer)
+    assert set(cleared) == (set() if delivery == "json" else NAMES["cookie"])
+    assert all(cookie.value == "" for cookie in cleared.values())
+
+
+def test_other_refusals_clear_no_cookie(client: httpx.Client, mint: Mint) -> None:
+    """A bad signature, another kind of token and a foreign page leave the cookies alone (trap T5, T32)."""
+    signed_in = somebody(client, delivery="cookie")
+    head, _, tail = signed_in.refresh.rpartition(".")
+    for token in (f"{head}.{'A' * len(tail)}", signed_in.access, mint.refresh(signed_in.refresh, iss="https://other.example")):
+        answer = refresh(client, signed_in, token)
+        expect_problem(answer, 401, "invalid_token")
+        assert set_cookies(answer) == {}
+    answer = client.post("/refresh", headers=signed_in.cookies | {"sec-fetch-site": "cross-site"})
+    expect_problem(answer, 403, "cross_site")
+    assert set_cookies(answer) == {}
+    assert refresh(client, signed_in).status_code == 200

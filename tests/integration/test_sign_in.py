@@ -1,0 +1,404 @@
+"""Register and sign in over a real socket."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.integration.helpers import (
+    client_of,
+    expect_ended,
+    expect_problem,
+    new_address,
+    new_email,
+    profile,
+    read_claims,
+    refresh,
+    row_counts,
+    running,
+    set_cookies,
+    sign_in,
+    sign_up,
+    somebody,
+)
+from tests.serving import PASSWORD, Server, run
+
+pytestmark = pytest.mark.xdist_group("sign-in")
+WRONG = "a sentence that ada never said"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve behind a proxy on this machine, so that a test can play callers of many addresses."""
+    with running(tmp_path_factory.mktemp("sign-in"), TRUSTED_PROXIES="127.0.0.1") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Return a client of a server that stands behind no proxy and makes no accounts for strangers."""
+    with running(tmp_path_factory.mktemp("plain"), REGISTRATION="closed") as server, client_of(server) as client:
+        yield client
+
+
+def attempt(client: httpx.Client, email: str, password: str = WRONG, address: str = "") -> httpx.Response:
+    """Try to sign in from an address."""
+    headers = {"x-forwarded-for": address} if address else {}
+    return client.post("/login", json={"email": email, "password": password}, headers=headers)
+
+
+# --- register
+
+
+def test_registering_makes_an_account(client: httpx.Client) -> None:
+    """A new account is answered with 201 and its public members, and never with its password."""
+    email = new_email()
+    answer = client.post("/register", json={"email": email, "password": PASSWORD})
+    assert answer.status_code == 201
+    user = answer.json()["user"]
+    assert answer.json().keys() == {"user"}
+    assert user.keys() == {"id", "email", "emailVerified", "roles", "createdAt"}
+    assert (user["email"], user["emailVerified"], user["roles"]) == (email, False, [])
+    assert user["createdAt"].endswith("Z")
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_registering_sets_no_cookie_and_signs_nobody_in(client: httpx.Client) -> None:
+    """An account is no session: registering gives out no token."""
+    answer = client.post("/register", json={"email": new_email(), "password": PASSWORD})
+    assert set_cookies(answer) == {}
+    assert "Token" not in answer.text
+
+
+@pytest.mark.parametrize("spelling", [str, str.upper, str.title], ids=["the same", "upper case", "title case"])
+def test_an_address_is_registered_once(client: httpx.Client, spelling: type[str]) -> None:
+    """The second account of an address is refused, in whatever case it is typed."""
+    email = sign_up(client)
+    answer = client.post(
+        "/register", json={"email": spelling(email), "password": PASSWORD}, headers={"x-forwarded-for": new_address()}
+    )
+    expect_problem(answer, 409, "account_exists")
+    assert set_cookies(answer) == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({}, {"email", "password"}),
+        ({"email": "grace@example.com"}, {"password"}),
+        ({"password": PASSWORD}, {"email"}),
+        ({"email": "nobody", "password": PASSWORD}, {"email"}),
+        ({"email": "a@b@example.com", "password": PASSWORD}, {"email"}),
+        ({"email": "grace@example.com\r\nBcc: all@example.com", "password": PASSWORD}, {"email"}),
+        ({"email": "g" * 250 + "@example.com", "password": PASSWORD}, {"email"}),
+        ({"email": "grace@example.com", "password": "x" * 14}, {"password"}),
+        ({"email": "grace@example.com", "password": "passwordpassword"}, {"password"}),
+        ({"email": "grace@example.com", "password": "grace@example.com"}, {"password"}),
+        ({"email": "grace@example.com", "password": "a tab\tcannot be typed"}, {"password"}),
+        ({"email": 1, "password": ["x"]}, {"email", "password"}),
+        ({"email": None, "password": None}, {"email", "password"}),
+        ({"email": "grace@example.com", "password": PASSWORD, "roles": ["admin"]}, {"roles"}),
+        ({"email": "grace@example.com", "password": PASSWORD, "emailVerified": True}, {"emailVerified"}),
+    ],
+)
+def test_wrong_fields_are_named_each(server: Server, client: httpx.Client, fields: dict[str, object], wrong: set[str]) -> None:
+    """A body with wrong fields is 422 and says of each of them what is wrong; nobody sets roles for themselves."""
+    before = row_counts(server)
+    problem = expect_problem(client.post("/register", json=fields), 422, "invalid_request")
+    assert {field["name"] for field in problem["fields"]} == wrong
+    assert all(field["problem"] for field in problem["fields"])
+    assert PASSWORD not in str(problem)
+    assert row_counts(server) == before
+
+
+def test_closed_registration_is_not_there(plain: httpx.Client) -> None:
+    """Where registration is closed, a stranger's perfectly good request finds nothing."""
+    expect_problem(plain.post("/register", json={"email": new_email(), "password": PASSWORD}), 404, "not_found")
+
+
+@pytest.mark.parametrize("length", [15, 16, 64, 255, 256])
+def test_passwords_of_every_allowed_length_sign_in(client: httpx.Client, length: int) -> None:
+    """Passwords of 15 to 256 characters are taken, spaces and all, and none is cut short (req. 67)."""
+    words = "where the river bends i once lost a red kite, and nobody but me remembers its name: "
+    password = "".join(f"{number} {words}" for number in range(4))[:length]
+    email = sign_up(client, password=password)
+    assert sign_in(client, email, password=password).access
+    expect_problem(attempt(client, email, password[:-1], new_address()), 401, "invalid_credentials")
+
+
+@pytest.mark.parametrize("password", ["brief and bad!", "x y" * 86, "a quiet otter " * 19], ids=["14", "258", "266"])
+def test_passwords_of_other_lengths_cannot_be_chosen(client: httpx.Client, password: str) -> None:
+    """Fewer than 15 or more than 256 characters are refused (req. 67)."""
+    problem = expect_problem(client.post("/register", json={"email": new_email(), "password": password}), 422, "invalid_request")
+    assert [field["name"] for field in problem["fields"]] == ["password"]
+
+
+@pytest.mark.parametrize("sign", ["é", "😀"], ids=["two bytes", "four bytes"])
+def test_length_counts_characters_not_bytes(client: httpx.Client, sign: str) -> None:
+    """The bounds hold for code points, not bytes: 256 emoji are a password, 257 are none (req. 67)."""
+    password = "".join(f"{chr(ord(sign) + number % 50)}" for number in (7 * n * n + n for n in range(256)))
+    email = sign_up(client, password=password)
+    assert sign_in(client, email, password=password).access
+    expect_problem(client.post("/register", json={"email": new_email(), "password": password + sign}), 422, "invalid_request")
+
+
+def test_a_password_is_one_in_both_unicode_forms(client: httpx.Client) -> None:
+    """Two keyboards that compose an accent differently type the same password (req. 67)."""
+    password = "le café était déjà fermé"
+    composed, decomposed = (unicodedata.normalize(form, password) for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    email = sign_up(client, password=decomposed)
+    assert sign_in(client, email, password=composed).access
+    assert sign_in(client, email, password=decomposed).access
+
+
+# --- sign in
+
+
+def test_each_sign_in_is_a_new_session(client: httpx.Client) -> None:
+    """Two sign-ins of one person have nothing in common, and the first goes on (trap T15)."""
+    email = sign_up(client)
+    first, second = sign_in(client, email), sign_in(client, email)
+    assert first.sid != second.sid
+    assert {first.access, first.refresh}.isdisjoint({second.access, second.refresh})
+    assert profile(client, first).status_code == profile(client, second).status_code == 200
+
+
+def test_the_token_answer_says_what_the_tokens_say(client: httpx.Client) -> None:
+    """`expiresIn`, `refreshExpiresIn` and `sessionId` are those of the tokens, in whole seconds (req. 45)."""
+    answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD})
+    body = answer.json()
+    assert body.keys() == {"accessToken", "tokenType", "expiresIn", "refreshToken", "refreshExpiresIn", "sessionId"}
+    assert body["tokenType"] == "Bearer"
+    access, renewal = read_claims(body["accessToken"]), read_claims(body["refreshToken"])
+    assert body["expiresIn"] == access["exp"] - access["iat"] == 900
+    assert body["refreshExpiresIn"] == renewal["exp"] - renewal["iat"] == 14 * 86400
+    assert body["sessionId"] == access["sid"] == renewal["sid"]
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_tokens_hold_the_promised_claims_and_no_address(server: Server, client: httpx.Client) -> None:
+    """The claims are exactly those of the contract; nothing names the person (req. 2, 3, 4, 6, 8)."""
+    answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD}).json()
+    access, renewal = read_claims(answer["accessToken"]), read_claims(answer["refreshToken"])
+    assert access.keys() == {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "auth_time"}
+    assert renewal.keys() == {"iss", "aud", "sub", "sid", "gen", "iat", "exp"}
+    assert access["iss"] == renewal["iss"] == renewal["aud"] == server.url
+    assert access["sub"] == renewal["sub"]
+    assert renewal["gen"] == 0
+
+
+def test_an_address_signs_in_in_any_case(client: httpx.Client) -> None:
+    """People forget how they once wrote their address."""
+    email = sign_up(client)
+    assert sign_in(client, email.upper()).access
+
+
+@pytest.mark.parametrize(
+    ("sent_by", "delivery"),
+    [
+        ({}, "json"),
+        ({"sec-fetch-site": "same-origin"}, "split"),
+        ({"sec-fetch-site": "none"}, "split"),
+        ({"origin": "own"}, "split"),
+        ({"origin": "own", "sec-fetch-site": "same-origin"}, "split"),
+        ({"user-agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"}, "json"),
+    ],
+)
+def test_delivery_follows_from_who_asks(server: Server, client: httpx.Client, sent_by: dict[str, str], delivery: str) -> None:
+    """A browser keeps its refresh token in a cookie unless it says otherwise; other clients get both tokens as JSON."""
+    headers = {name: server.url if value == "own" else value for name, value in sent_by.items()}
+    answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD}, headers=headers)
+    assert answer.status_code == 200
+    assert ("refreshToken" in answer.json()) == (delivery == "json")
+    assert set(set_cookies(answer)) == (set() if delivery == "json" else {"handstamp-refresh"})
+    listed = client.get("/sessions", headers={"authorization": f"Bearer {answer.json()['accessToken']}"}).json()["sessions"]
+    assert [entry["delivery"] for entry in listed] == [delivery]
+
+
+@pytest.mark.parametrize("delivery", ["json", "split", "cookie"])
+@pytest.mark.parametrize("from_browser", [False, True], ids=["app", "browser"])
+def test_a_named_delivery_is_taken(client: httpx.Client, delivery: str, from_browser: bool) -> None:
+    """Whoever names a delivery gets it, whatever sent the request."""
+    headers = {"sec-fetch-site": "same-origin"} if from_browser else {}
+    answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD, "delivery": delivery}, headers=headers)
+    names = {"json": set(), "split": {"handstamp-refresh"}, "cookie": {"handstamp-refresh", "handstamp-access"}}[delivery]
+    assert set(set_cookies(answer)) == names
+    assert ("accessToken" in answer.json()) == (delivery != "cookie")
+    assert ("refreshToken" in answer.json()) == (delivery == "json")
+
+
+@pytest.mark.parametrize("delivery", ["", "cookies", "JSON", None, 1, ["json"]])
+def test_an_unknown_delivery_is_refused(client: httpx.Client, delivery: object) -> None:
+    """There are three deliveries, and a fourth is a wrong field."""
+    answer = client.post("/login", json={"email": new_email(), "password": PASSWORD, "delivery": delivery})
+    assert [field["name"] for field in expect_problem(answer, 422, "invalid_request")["fields"]] == ["delivery"]
+
+
+@pytest.mark.parametrize("presented", ["split", "cookie"])
+@pytest.mark.parametrize("delivery", ["json", "split", "cookie"])
+def test_the_session_in_the_cookies_ends_once_the_password_was_right(client: httpx.Client, presented: str, delivery: str) -> None:
+    """Signing in again from a browser leaves no session behind that nobody holds any more (trap T15)."""
+    before = somebody(client, delivery=presented)
+    answer = client.post(
+        "/login", json={"email": before.email, "password": PASSWORD, "delivery": delivery}, headers=before.cookies
+    )
+    assert answer.status_code == 200
+    expect_ended(profile(client, before), "logout")
+    expect_ended(refresh(client, before), "logout")
+    kept = {"json": set(), "split": {"handstamp-refresh"}, "cookie": {"handstamp-refresh", "handstamp-access"}}[delivery]
+    assert {name for name, cookie in set_cookies(answer).items() if cookie.value} == kept
+    assert {name for name, cookie in set_cookies(answer).items() if not cookie.value} == {
+        "handstamp-refresh",
+        "handstamp-access",
+    } - kept
+
+
+def test_another_persons_session_in_the_cookies_ends_too(client: httpx.Client) -> None:
+    """On a shared browser the person before is signed out by the next one's sign-in (trap T15)."""
+    before, email = somebody(client, delivery="cookie"), sign_up(client)
+    answer = client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "cookie"}, headers=before.cookies)
+    assert answer.status_code == 200
+    expect_ended(refresh(client, before), "logout")
+
+
+def test_a_wrong_password_ends_nothing(client: httpx.Client) -> None:
+    """Whoever does not know the password cannot sign out the session that the browser has."""
+    before = somebody(client, delivery="cookie")
+    answer = client.post(
+        "/login", json={"email": before.email, "password": WRONG}, headers=before.cookies | {"x-forwarded-for": new_address()}
+    )
+    expect_problem(answer, 401, "invalid_credentials")
+    assert set_cookies(answer) == {}
+    assert profile(client, before).status_code == 200
+    assert refresh(client, before).status_code == 200
+
+
+@pytest.mark.parametrize("member", ["sessionId", "sid", "session", "refreshToken"])
+def test_a_client_cannot_choose_its_session(client: httpx.Client, member: str) -> None:
+    """Session fixation: no field of a sign-in names a session (trap T15)."""
+    body = {"email": new_email(), "password": PASSWORD, member: "chosen-by-somebody"}
+    expect_problem(client.post("/login", json=body), 422, "invalid_request")
+
+
+# --- one answer for everybody who may not
+
+
+def test_unknown_wrong_and_disabled_are_answered_alike(server: Server, client: httpx.Client) -> None:
+    """Nobody learns which addresses have accounts: body but for its request id, and headers, are the same (req. 72, trap T24)."""
+    known, disabled = sign_up(client), sign_up(client)
+    done = run(server.folder, "users", "disable", disabled, ISSUER=server.url)
+    assert done.returncode == 0, done.stderr
+    address = new_address()
+    answers = [
+        attempt(client, known, WRONG, address),
+        attempt(client, new_email("nobody"), PASSWORD, address),
+        attempt(client, disabled, PASSWORD, address),
+        attempt(client, disabled, WRONG, address),
+    ]
+    ids = [expect_problem(answer, 401, "invalid_credentials")["instance"] for answer in answers]
+    bodies = {answer.content.replace(name.encode(), b"") for answer, name in zip(answers, ids, strict=True)}
+    headers = {tuple((key, value) for key, value in answer.headers.items() if key != "date") for answer in answers}
+    assert (len(bodies), len(headers), len(set(ids))) == (1, 1, 4)
+    assert answers[0].headers["www-authenticate"] == "Bearer"
+
+
+# --- throttling
+
+
+def test_the_sixth_attempt_after_five_failures_must_wait(client: httpx.Client) -> None:
+    """After five failures of one address from one network even the right password must wait (req. 71)."""
+    email, address = sign_up(client), new_address()
+    for _ in range(5):
+        expect_problem(attempt(client, email, WRONG, address), 401, "invalid_credentials")
+    answer = attempt(client, email, PASSWORD, address)
+    expect_problem(answer, 429, "too_many_attempts")
+    assert 25 <= int(answer.headers["retry-after"]) <= 30
+    assert set_cookies(answer) == {}
+
+
+def test_an_unknown_address_is_throttled_alike(client: httpx.Client) -> None:
+    """The limit tells nobody whether there is such an account (trap T24)."""
+    email, address = new_email("nobody"), new_address()
+    for _ in range(5):
+        expect_problem(attempt(client, email, WRONG, address), 401, "invalid_credentials")
+    expect_problem(attempt(client, email, WRONG, address), 429, "too_many_attempts")
+
+
+def test_a_stranger_does_not_lock_the_owner_out(client: httpx.Client) -> None:
+    """Failures from one network hold nobody up on another (req. 71)."""
+    email, stranger = sign_up(client), new_address()
+    for _ in range(5):
+        attempt(client, email, WRONG, stranger)
+    expect_problem(attempt(client, email, PASSWORD, stranger), 429, "too_many_attempts")
+    assert attempt(client, email, PASSWORD, new_address()).status_code == 200
+
+
+def test_failures_count_for_the_pair_not_for_the_network_alone(client: httpx.Client) -> None:
+    """Colleagues behind one address are not held up by one of them who forgot a password (req. 71)."""
+    forgetful, colleague, office = sign_up(client), sign_up(client), new_address()
+    for _ in range(5):
+        attempt(client, forgetful, WRONG, office)
+    expect_problem(attempt(client, forgetful, PASSWORD, office), 429, "too_many_attempts")
+    assert attempt(client, colleague, PASSWORD, office).status_code == 200
+
+
+def test_neighbours_in_one_ipv6_network_are_one_party(client: httpx.Client) -> None:
+    """Whoever holds a /64 has 2^64 addresses and one budget (req. 71)."""
+    email = sign_up(client)
+    for number in range(5):
+        attempt(client, email, WRONG, f"2001:db8:5:6::{number + 1}")
+    expect_problem(attempt(client, email, PASSWORD, "2001:db8:5:6:7:8:9:a"), 429, "too_many_attempts")
+    assert attempt(client, email, PASSWORD, "2001:db8:5:7::1").status_code == 200
+
+
+def test_a_success_forgets_the_failures(client: httpx.Client) -> None:
+    """Four failures, then the right password: the count starts anew."""
+    email, address = sign_up(client), new_address()
+    for _ in range(2):
+        for _ in range(4):
+            expect_problem(attempt(client, email, WRONG, address), 401, "invalid_credentials")
+        assert attempt(client, email, PASSWORD, address).status_code == 200
+
+
+def test_asking_for_taken_addresses_is_limited_too(client: httpx.Client) -> None:
+    """Registration cannot be used to find out at leisure who has an account: it counts against the network (req. 72)."""
+    email, address = sign_up(client), new_address()
+    statuses = [
+        client.post("/register", json={"email": email, "password": PASSWORD}, headers={"x-forwarded-for": address}).status_code
+        for _ in range(51)
+    ]
+    assert statuses == [409] * 50 + [429]
+
+
+def test_nobody_without_a_trusted_proxy_names_their_own_address(plain: httpx.Client) -> None:
+    """A spoofed `X-Forwarded-For` neither escapes the limit nor shows up as an address (req. 75)."""
+    email = new_email("nobody")
+    for _ in range(5):
+        expect_problem(attempt(plain, email, WRONG, new_address()), 401, "invalid_credentials")
+    expect_problem(attempt(plain, email, WRONG, new_address()), 429, "too_many_attempts")
+
+
+def test_only_the_address_that_the_proxy_added_counts(client: httpx.Client) -> None:
+    """What a client writes in front of the proxy's own entry is not believed (req. 75)."""
+    email, address = sign_up(client), new_address()
+    for _ in range(5):
+        attempt(client, email, WRONG, f"{new_address()}, {address}")
+    expect_problem(attempt(client, email, PASSWORD, f"{new_address()}, {address}"), 429, "too_many_attempts")
+
+
+def test_the_list_of_sessions_shows_where_each_came_from(client: httpx.Client) -> None:
+    """The proxy's word on the caller's address, and the caller's own word on its name, are kept (req. 75, 84)."""
+    email, address = sign_up(client), new_address()
+    answer = client.post(
+        "/login",
+        json={"email": email, "password": PASSWORD},
+        headers=[(b"x-forwarded-for", address.encode()), (b"user-agent", b"ada's phone\t\x9b" + b"x" * 1000)],
+    )
+    bearer = {"authorization": f"Bearer {answer.json()['accessToken']}"}
+    (entry,) = client.get("/sessions", headers=bearer).json()["sessions"]
+    assert entry["ip"] == address
+    assert entry["userAgent"] == ("ada's phone" + "x" * 1000)[:256]

@@ -1,0 +1,403 @@
+"""Signing out over a real socket: it always works, and it holds for the very next request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.helpers import (
+    Mint,
+    SignedIn,
+    change_session,
+    event_kinds,
+    expect_ended,
+    expect_problem,
+    profile,
+    raw,
+    refresh,
+    row_counts,
+    session_row,
+    set_cookies,
+    sign_in,
+    sign_up,
+    somebody,
+)
+from tests.serving import PASSWORD, Server, run
+
+pytestmark = pytest.mark.xdist_group("sign-out")
+DELIVERIES = ["json", "split", "cookie"]
+NEW_PASSWORD = "another sentence that only ada says"
+BOTH = {"handstamp-refresh", "handstamp-access"}
+
+
+def expect_cleared(answer: httpx.Response) -> None:
+    """Assert that an answer is 204 and deletes both cookies."""
+    assert (answer.status_code, answer.content) == (204, b""), answer.text
+    assert {name: cookie.value for name, cookie in set_cookies(answer).items()} == dict.fromkeys(BOTH, "")
+
+
+def expect_over(client: httpx.Client, signed_in: SignedIn, reason: str) -> None:
+    """Assert that no token of a session is good any more."""
+    expect_ended(profile(client, signed_in), reason)
+    expect_ended(refresh(client, signed_in), reason)
+
+
+# --- one session
+
+
+WAYS: dict[str, Callable[[SignedIn, Mint], dict[str, Any]]] = {
+    "access token": lambda one, _: {"headers": one.bearer},
+    "access token in the body": lambda one, _: {"json": {"accessToken": one.access}},
+    "access token that is over": lambda one, mint: {"headers": {"authorization": f"Bearer {mint.expired_access(one.access)}"}},
+    "access token in lower-case bearer": lambda one, _: {"headers": {"authorization": f"bearer {one.access}"}},
+    "refresh token in the body": lambda one, _: {"json": {"refreshToken": one.refresh}},
+    "refresh token as bearer": lambda one, _: {"headers": {"authorization": f"Bearer {one.refresh}"}},
+    "refresh token that is over": lambda one, mint: {
+        "json": {"refreshToken": mint.refresh(one.refresh, iat=1_700_000_000, exp=1_700_000_001)}
+    },
+    "both in the body": lambda one, _: {"json": {"refreshToken": one.refresh, "accessToken": one.access}},
+    "rubbish beside it": lambda one, _: {"headers": one.bearer, "json": {"refreshToken": "rubbish"}},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_any_token_signs_out_twice_over(client: httpx.Client, mint: Mint, way: str) -> None:
+    """With whatever token of the session: 204, at once effective, and 204 again (req. 47, 48, trap T12)."""
+    signed_in = somebody(client)
+    expect_cleared(client.post("/logout", **WAYS[way](signed_in, mint)))
+    expect_over(client, signed_in, "logout")
+    expect_cleared(client.post("/logout", **WAYS[way](signed_in, mint)))
+    expect_over(client, signed_in, "logout")
+
+
+@pytest.mark.parametrize("delivery", ["split", "cookie"])
+def test_cookies_sign_out_twice_over(client: httpx.Client, delivery: str) -> None:
+    """A browser's cookies are enough, and they are deleted each time (req. 48)."""
+    signed_in = somebody(client, delivery=delivery)
+    for _ in range(2):
+        expect_cleared(client.post("/logout", headers=signed_in.cookies))
+        expect_over(client, signed_in, "logout")
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_a_token_that_was_rotated_away_signs_out(server: Server, client: httpx.Client, delivery: str) -> None:
+    """An old refresh token at the door ends the session without an alarm (trap T12)."""
+    chain = [somebody(client, delivery=delivery)]
+    for _ in range(3):
+        chain.append(chain[-1].after(refresh(client, chain[-1])))
+    oldest = chain[0]
+    request: dict[str, Any] = {"json": {"refreshToken": oldest.refresh}} if delivery == "json" else {"headers": oldest.cookies}
+    for _ in range(2):
+        expect_cleared(client.post("/logout", **request))
+    for holder in chain:
+        expect_over(client, holder, "logout")
+    assert "reuse_detected" not in event_kinds(server, oldest.sid)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"json": {}},
+        {"headers": {"authorization": "Bearer rubbish"}},
+        {"headers": {"authorization": "Bearer a.b.c"}},
+        {"headers": {"authorization": "Basic YWRhOnBhc3N3b3Jk"}},
+        {"headers": {"authorization": "rubbish"}},
+        {"json": {"refreshToken": "rubbish"}},
+        {"json": {"refreshToken": ""}},
+        {"json": {"accessToken": "\x00", "refreshToken": "é" * 100}},
+        {"headers": {"cookie": "handstamp-refresh=rubbish; handstamp-access=", "sec-fetch-site": "same-origin"}},
+    ],
+)
+def test_nothing_and_rubbish_sign_nobody_out(server: Server, client: httpx.Client, request_: dict[str, Any]) -> None:
+    """Without a token of ours there is nobody to sign out, and that is no error, however often (req. 48, trap T12)."""
+    before = row_counts(server)
+    for _ in range(2):
+        expect_cleared(client.post("/logout", **request_))
+    assert row_counts(server) == before
+
+
+@pytest.mark.parametrize("header", [b"Bearer", b"Bearer ", b"bearer"])
+def test_an_empty_bearer_signs_nobody_out(server: Server, header: bytes) -> None:
+    """`Authorization: Bearer` with nothing behind it is no token, and signing out never answers 401 (trap T12)."""
+    request = b"POST /logout HTTP/1.1\r\nHost: localhost\r\nAuthorization: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    assert raw(server, request % header).startswith(b"HTTP/1.1 204 ")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"iss": "https://other.example"}, {"aud": "https://other.example"}], ids=["other issuer", "other audience"]
+)
+def test_a_token_for_elsewhere_ends_nothing(client: httpx.Client, mint: Mint, changes: dict[str, str]) -> None:
+    """Tokens of another issuer or audience name no session of ours (req. 6)."""
+    signed_in = somebody(client)
+    for body in (
+        {"refreshToken": mint.refresh(signed_in.refresh, **changes)},
+        {"accessToken": mint.access(signed_in.access, **changes)},
+    ):
+        assert client.post("/logout", json=body).status_code == 204
+    assert profile(client, signed_in).status_code == 200
+
+
+def test_tokens_of_two_sessions_end_both(client: httpx.Client) -> None:
+    """The access token of one session and the refresh token of another: both are over (trap T13)."""
+    first, second = somebody(client), somebody(client)
+    expect_cleared(client.post("/logout", headers=first.bearer, json={"refreshToken": second.refresh}))
+    expect_over(client, first, "logout")
+    expect_over(client, second, "logout")
+
+
+def test_two_authorization_headers_end_both(client: httpx.Client) -> None:
+    """Signing out refuses none of what came (trap T12, T13)."""
+    first, second = somebody(client), somebody(client)
+    expect_cleared(client.post("/logout", headers=[*first.bearer.items(), *second.bearer.items()]))
+    expect_over(client, first, "logout")
+    expect_over(client, second, "logout")
+
+
+def test_cookies_and_header_of_two_sessions_end_both(client: httpx.Client) -> None:
+    """A cookie of one session and the header of another: both are over (trap T13)."""
+    first, second = somebody(client, delivery="cookie"), somebody(client)
+    expect_cleared(client.post("/logout", headers=first.cookies | second.bearer))
+    expect_over(client, first, "logout")
+    expect_over(client, second, "logout")
+
+
+def test_signing_out_ends_this_session_alone(client: httpx.Client) -> None:
+    """A person's other devices stay signed in."""
+    email = sign_up(client)
+    phone, laptop = sign_in(client, email), sign_in(client, email)
+    assert client.post("/logout", headers=phone.bearer).status_code == 204
+    assert profile(client, laptop).status_code == 200
+
+
+# --- all sessions of a person
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_signing_out_everywhere_ends_every_session(client: httpx.Client, delivery: str) -> None:
+    """Every session of the person ends, this one too; nobody else's does (req. 51)."""
+    email, stranger = sign_up(client), somebody(client)
+    others = [sign_in(client, email, delivery=kind) for kind in DELIVERIES]
+    this = sign_in(client, email, delivery=delivery)
+    answer = client.post("/logout-everywhere", headers=this.headers)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert set(set_cookies(answer)) == (set() if delivery == "json" else BOTH)
+    for signed_in in (*others, this):
+        expect_over(client, signed_in, "logout_everywhere")
+    assert profile(client, stranger).status_code == 200
+
+
+def test_signing_in_in_the_same_second_as_signing_out_everywhere_works(client: httpx.Client) -> None:
+    """The end hits sessions, not "tokens before a time": a sign-in right after it is a good one (trap T21)."""
+    before = somebody(client)
+    assert client.post("/logout-everywhere", headers=before.bearer).status_code == 204
+    after = sign_in(client, before.email)
+    assert profile(client, after).status_code == 200
+    assert refresh(client, after).status_code == 200
+    expect_over(client, before, "logout_everywhere")
+
+
+def test_signing_out_everywhere_needs_a_good_access_token(client: httpx.Client, mint: Mint) -> None:
+    """Ending all of somebody's sessions takes more than an old token."""
+    signed_in = somebody(client)
+    expired = {"authorization": f"Bearer {mint.expired_access(signed_in.access)}"}
+    expect_problem(client.post("/logout-everywhere"), 401, "missing_token")
+    expect_problem(client.post("/logout-everywhere", headers=expired), 401, "expired_token")
+    expect_problem(
+        client.post("/logout-everywhere", headers={"authorization": f"Bearer {signed_in.refresh}"}), 401, "invalid_token"
+    )
+    assert profile(client, signed_in).status_code == 200
+
+
+# --- the list of sessions
+
+
+def test_the_list_shows_the_living_sessions_last_seen_first(client: httpx.Client) -> None:
+    """A person sees where they are signed in, this session marked, the most recent at the top (req. 51)."""
+    email = sign_up(client)
+    first, second, third = (sign_in(client, email, delivery=delivery) for delivery in DELIVERIES)
+    gone = sign_in(client, email)
+    assert client.post("/logout", headers=gone.bearer).status_code == 204
+    first = first.after(refresh(client, first))
+    answer = client.get("/sessions", headers=second.headers)
+    assert answer.headers["cache-control"] == "no-store"
+    listed = answer.json()["sessions"]
+    assert [entry["id"] for entry in listed] == [first.sid, third.sid, second.sid]
+    assert [entry["current"] for entry in listed] == [False, False, True]
+    assert [entry["delivery"] for entry in listed] == ["json", "cookie", "split"]
+    for entry in listed:
+        assert entry.keys() == {"id", "current", "createdAt", "seenAt", "expiresAt", "userAgent", "ip", "delivery"}
+        assert entry["createdAt"] <= entry["seenAt"] < entry["expiresAt"]
+
+
+def test_the_profile_says_who_and_by_which_session(client: httpx.Client) -> None:
+    """`/profile` answers the person and the session, whichever way the access token came."""
+    for delivery in DELIVERIES:
+        signed_in = somebody(client, delivery=delivery)
+        body = profile(client, signed_in).json()
+        assert body.keys() == {"id", "email", "emailVerified", "roles", "createdAt", "session"}
+        assert body["session"].keys() == {"id", "createdAt", "authenticatedAt", "expiresAt"}
+        assert (body["email"], body["session"]["id"]) == (signed_in.email, signed_in.sid)
+
+
+def test_the_list_shows_nobody_elses_sessions(client: httpx.Client) -> None:
+    """Everybody sees their own."""
+    ada, grace = somebody(client), somebody(client)
+    listed = client.get("/sessions", headers=ada.headers).json()["sessions"]
+    assert grace.sid not in [entry["id"] for entry in listed]
+    assert len(listed) == 1
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_ending_another_session_of_ones_own(client: httpx.Client, delivery: str) -> None:
+    """A lost phone is signed out from the laptop, whose cookies stay (req. 51)."""
+    email = sign_up(client)
+    phone, laptop = sign_in(client, email), sign_in(client, email, delivery=delivery)
+    answer = client.delete(f"/sessions/{phone.sid}", headers=laptop.headers)
+    assert (answer.status_code, answer.content, set_cookies(answer)) == (204, b"", {})
+    expect_over(client, phone, "logout")
+    assert profile(client, laptop).status_code == 200
+    expect_problem(client.delete(f"/sessions/{phone.sid}", headers=laptop.headers), 404, "not_found")
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_ending_this_session(client: httpx.Client, delivery: str) -> None:
+    """Ending the session that asks is signing out: its cookies go with it."""
+    signed_in = somebody(client, delivery=delivery)
+    answer = client.delete(f"/sessions/{signed_in.sid}", headers=signed_in.headers)
+    assert answer.status_code == 204
+    assert set(set_cookies(answer)) == (set() if delivery == "json" else BOTH)
+    expect_over(client, signed_in, "logout")
+
+
+def test_another_persons_session_is_as_unknown_as_none(client: httpx.Client) -> None:
+    """404 with the same words for another's session as for one that there is not, and the other person notices nothing."""
+    ada, grace = somebody(client), somebody(client)
+    answers = [client.delete(f"/sessions/{sid}", headers=ada.headers) for sid in (grace.sid, "0" * 22, "%00", "x" * 4000)]
+    problems = [expect_problem(answer, 404, "not_found") for answer in answers]
+    assert len({str({key: problem[key] for key in problem if key != "instance"}) for problem in problems}) == 1
+    assert profile(client, grace).status_code == 200
+
+
+# --- password and account
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_a_new_password_ends_every_other_session_and_replaces_this_one(client: httpx.Client, delivery: str) -> None:
+    """New session, new tokens by the same way; every token of before is refused (req. 52, trap T23)."""
+    email = sign_up(client)
+    other, this = sign_in(client, email), sign_in(client, email, delivery=delivery)
+    body = {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
+    answer = client.post("/password", json=body, headers=this.headers)
+    after = this.after(answer)
+    assert after.sid not in (this.sid, other.sid)
+    assert ("refreshToken" in answer.json()) == (delivery == "json")
+    assert profile(client, after).status_code == 200
+    assert refresh(client, after).status_code == 200
+    expect_over(client, other, "password_changed")
+    expect_over(client, this, "password_changed")
+    expect_problem(client.post("/login", json={"email": email, "password": PASSWORD}), 401, "invalid_credentials")
+    assert sign_in(client, email, password=NEW_PASSWORD).access
+
+
+def test_sessions_begun_right_after_a_new_password_live(client: httpx.Client) -> None:
+    """Sign-ins in the same second as the change belong to the new epoch and are good (trap T21)."""
+    this = somebody(client)
+    after = this.after(
+        client.post("/password", json={"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}, headers=this.bearer)
+    )
+    fresh = sign_in(client, this.email, password=NEW_PASSWORD)
+    assert profile(client, after).status_code == profile(client, fresh).status_code == 200
+    assert refresh(client, after).status_code == refresh(client, fresh).status_code == 200
+
+
+def test_a_session_of_an_older_epoch_is_over(server: Server, client: httpx.Client) -> None:
+    """A session that a sign-in under way left behind from before the change is over, though its row says nothing (trap T23)."""
+    signed_in = somebody(client)
+    assert session_row(server, signed_in.sid)["epoch"] == 0
+    left_behind = sign_in(client, signed_in.email)
+    assert client.post("/logout-everywhere", headers=signed_in.bearer).status_code == 204
+    change_session(server, left_behind.sid, revoked_at_ms=None, revoked_why=None)
+    expect_over(client, left_behind, "logout_everywhere")
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_the_current_password_must_be_right(client: httpx.Client, delivery: str) -> None:
+    """Whoever found an open laptop cannot take the account over; a mistyped password costs nothing else (req. 69)."""
+    signed_in = somebody(client, delivery=delivery)
+    body = {"currentPassword": "not the sentence ada says", "newPassword": NEW_PASSWORD}
+    answer = client.post("/password", json=body, headers=signed_in.headers)
+    expect_problem(answer, 401, "invalid_credentials")
+    assert set_cookies(answer) == {}
+    assert profile(client, signed_in).status_code == 200
+    assert sign_in(client, signed_in.email).access
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({}, {"currentPassword", "newPassword"}),
+        ({"currentPassword": PASSWORD}, {"newPassword"}),
+        ({"currentPassword": PASSWORD, "newPassword": "brief"}, {"newPassword"}),
+        ({"currentPassword": PASSWORD, "newPassword": "passwordpassword"}, {"newPassword"}),
+        ({"currentPassword": "", "newPassword": NEW_PASSWORD}, {"currentPassword"}),
+        ({"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD, "email": "a@example.com"}, {"email"}),
+    ],
+)
+def test_wrong_fields_change_no_password(client: httpx.Client, fields: dict[str, str], wrong: set[str]) -> None:
+    """Each wrong field is named, and the session goes on."""
+    signed_in = somebody(client)
+    problem = expect_problem(client.post("/password", json=fields, headers=signed_in.bearer), 422, "invalid_request")
+    assert {field["name"] for field in problem["fields"]} == wrong
+    assert profile(client, signed_in).status_code == 200
+
+
+def test_guessing_the_current_password_is_limited(client: httpx.Client) -> None:
+    """An open laptop allows five guesses, then must wait; other endpoints do not (req. 71)."""
+    signed_in = somebody(client)
+    body = {"currentPassword": "not the sentence ada says", "newPassword": NEW_PASSWORD}
+    answers = [client.post("/password", json=body, headers=signed_in.bearer) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+    assert int(answers[-1].headers["retry-after"]) > 0
+    assert profile(client, signed_in).status_code == 200
+
+
+def test_a_disabled_account_is_out_at_once(server: Server, client: httpx.Client) -> None:
+    """`handstamp users disable` beside the running service ends every session; enabling brings none back (req. 52, trap T22)."""
+    email = sign_up(client)
+    sessions = [sign_in(client, email, delivery=delivery) for delivery in DELIVERIES]
+    done = run(server.folder, "users", "disable", email, ISSUER=server.url)
+    assert done.returncode == 0, done.stderr
+    for signed_in in sessions:
+        expect_over(client, signed_in, "disabled")
+    expect_problem(client.post("/login", json={"email": email, "password": PASSWORD}), 401, "invalid_credentials")
+    done = run(server.folder, "users", "enable", email, ISSUER=server.url)
+    assert done.returncode == 0, done.stderr
+    for signed_in in sessions:
+        expect_over(client, signed_in, "disabled")
+    assert profile(client, sign_in(client, email)).status_code == 200
+
+
+def test_a_password_set_by_an_operator_ends_the_sessions(server: Server, client: httpx.Client) -> None:
+    """`handstamp users set-password` signs the person out everywhere (req. 52)."""
+    signed_in = somebody(client)
+    done = run(
+        server.folder, "users", "set-password", signed_in.email, "--password-stdin", stdin=NEW_PASSWORD + "\n", ISSUER=server.url
+    )
+    assert done.returncode == 0, done.stderr
+    expect_over(client, signed_in, "password_changed")
+    assert sign_in(client, signed_in.email, password=NEW_PASSWORD).access
+
+
+@pytest.mark.parametrize("first", ["a", "-"], ids=["a letter first", "a dash first"])
+def test_an_operator_ends_one_session(server: Server, client: httpx.Client, first: str) -> None:
+    """`handstamp sessions end` ends any session, one in 64 of which has a name that begins with a dash (req. 51)."""
+    signed_in = somebody(client)
+    sid = first + signed_in.sid[1:]
+    change_session(server, signed_in.sid, id=sid)
+    done = run(server.folder, "sessions", "end", sid, ISSUER=server.url)
+    assert done.returncode == 0, done.stderr
+    assert session_row(server, sid)["revoked_why"] == "admin"

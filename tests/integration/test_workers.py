@@ -1,0 +1,221 @@
+"""Several processes over one database: what one of them is told holds in all of them, and all of them stop in good order."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.helpers import (
+    SignedIn,
+    client_of,
+    expect_ended,
+    profile,
+    refresh,
+    running,
+    session_row,
+    sign_in,
+    sign_up,
+    somebody,
+)
+from tests.serving import PASSWORD, Server
+
+pytestmark = pytest.mark.xdist_group("workers")
+WORKERS = 2
+CONNECTIONS = 40
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve with two processes."""
+    with running(tmp_path_factory.mktemp("workers"), "--workers", str(WORKERS)) as server:
+        yield server
+
+
+def workers_of(server: Server) -> set[int]:
+    """Return the processes that hold connections or serve: the children of `handstamp serve` that run Python code of ours."""
+    assert server.process is not None
+    parent = server.process.pid
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return {int(child) for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()}
+
+
+def sockets_of(pid: int) -> set[str]:
+    """Return the sockets that a process holds open."""
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(descriptor.readlink()))
+    return {name for name in found if name.startswith("socket:")}
+
+
+@contextlib.contextmanager
+def many_connections(server: Server) -> Iterator[list[httpx.Client]]:
+    """Open many connections, until each of the processes serves at least one, and keep them open."""
+    before = {pid: len(sockets_of(pid)) for pid in workers_of(server)}
+    with contextlib.ExitStack() as stack:
+        clients: list[httpx.Client] = []
+        serving: list[int] = []
+        for _ in range(10 * CONNECTIONS):
+            client = stack.enter_context(client_of(server))
+            assert client.get("/healthz").status_code == 200
+            clients.append(client)
+            serving = [pid for pid, sockets in before.items() if len(sockets_of(pid)) > sockets]
+            if len(clients) >= CONNECTIONS and len(serving) == WORKERS:
+                break
+        assert len(serving) == WORKERS, "one process serves everybody"
+        yield clients
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at processes through /proc")
+
+
+@linux
+def test_there_are_as_many_processes_as_were_asked_for(server: Server) -> None:
+    """`--workers 2` runs two processes, and both of them serve."""
+    assert len(workers_of(server)) == WORKERS
+    with many_connections(server) as clients:
+        assert len(clients) >= CONNECTIONS
+
+
+@linux
+@pytest.mark.parametrize("way", ["logout", "logout-everywhere", "password", "delete"])
+def test_a_sign_out_holds_in_every_process_at_once(server: Server, way: str) -> None:
+    """Whichever process was told, the very next request of any connection is refused by any process (req. 25, 47, 87)."""
+    with many_connections(server) as clients:
+        teller = clients[0]
+        email = sign_up(teller)
+        ended, other = sign_in(teller, email), sign_in(teller, email)
+        assert all(profile(client, ended).status_code == 200 for client in clients)
+        match way:
+            case "logout":
+                answer = teller.post("/logout", headers=ended.bearer)
+            case "logout-everywhere":
+                answer = teller.post("/logout-everywhere", headers=other.bearer)
+            case "delete":
+                answer = teller.delete(f"/sessions/{ended.sid}", headers=other.bearer)
+            case _:
+                body = {"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"}
+                answer = teller.post("/password", json=body, headers=other.bearer)
+        assert answer.status_code in (200, 204)
+        reason = {"logout-everywhere": "logout_everywhere", "password": "password_changed"}.get(way, "logout")
+        for client in clients:
+            expect_ended(profile(client, ended), reason)
+        for client in clients:
+            expect_ended(refresh(client, ended), reason)
+        for _ in range(5):
+            with client_of(server) as fresh:
+                expect_ended(profile(fresh, ended), reason)
+
+
+@linux
+def test_ten_refreshes_over_both_processes_get_one_refresh_token(server: Server) -> None:
+    """Ten concurrent refreshes, spread over the processes, rotate once (req. 38, trap T4)."""
+    with many_connections(server) as clients, ThreadPoolExecutor(10) as pool:
+        signed_in = somebody(clients[0])
+        tenth = clients[:: len(clients) // 10]
+        for generation in range(1, 6):
+            tabs = [signed_in.after(answer) for answer in pool.map(partial(refresh, signed_in=signed_in), tenth)]
+            assert len({tab.refresh for tab in tabs}) == 1
+            assert session_row(server, signed_in.sid)["generation"] == generation
+            signed_in = tabs[0]
+
+
+@linux
+def test_a_retry_at_another_process_is_a_repeat(server: Server) -> None:
+    """Forty retries of one refresh, at whichever process, get the same refresh token (trap T1)."""
+    with many_connections(server) as clients:
+        before = somebody(clients[0])
+        assert len({before.after(refresh(client, before)).refresh for client in clients}) == 1
+
+
+@linux
+def test_an_ancestor_at_another_process_is_reuse(server: Server) -> None:
+    """Theft that one process notices ends the session in all of them (req. 37)."""
+    with many_connections(server) as clients:
+        chain = [somebody(clients[0])]
+        for client in clients[:3]:
+            chain.append(chain[-1].after(refresh(client, chain[-1])))
+        expect_ended(refresh(clients[5], chain[0]), "reuse")
+        for client in clients:
+            expect_ended(profile(client, chain[-1]), "reuse")
+
+
+@linux
+def test_failures_count_in_every_process(server: Server) -> None:
+    """Five failures over all processes are five, and the sixth attempt waits wherever it arrives (req. 71)."""
+    with many_connections(server) as clients:
+        email = sign_up(clients[0])
+        wrong = {"email": email, "password": "a sentence that ada never said"}
+        assert [client.post("/login", json=wrong).status_code for client in clients[:5]] == [401] * 5
+        assert {client.post("/login", json=wrong).status_code for client in clients[5:25]} == {429}
+
+
+@linux
+def test_keys_of_every_process_are_the_same(server: Server) -> None:
+    """Processes that start together on an empty folder agree on one set of keys."""
+    with many_connections(server) as clients:
+        assert len({client.get("/.well-known/jwks.json").content for client in clients}) == 1
+
+
+# --- stopping
+
+
+@linux
+@pytest.mark.parametrize("workers", [1, WORKERS])
+def test_a_stop_answers_what_is_under_way(tmp_path_factory: pytest.TempPathFactory, workers: int) -> None:
+    """SIGTERM with sign-ins and refreshes in flight: each of them is answered in full, then the process ends cleanly."""
+    with running(tmp_path_factory.mktemp("stop"), "--workers", str(workers)) as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client_of(server)) for _ in range(16)]
+        email = sign_up(clients[0])
+        sessions = [sign_in(clients[0], email) for _ in range(4)]
+        for client in clients:
+            assert client.get("/healthz").status_code == 200  # so that no connection has yet to be made
+        under_way = threading.Barrier(len(clients) + 1)
+        answers: list[httpx.Response | Exception] = []
+
+        def ask(number: int) -> None:
+            under_way.wait()
+            try:
+                if number < len(sessions):
+                    answers.append(refresh(clients[number], sessions[number]))
+                else:
+                    answers.append(clients[number].post("/login", json={"email": email, "password": PASSWORD}))
+            except httpx.HTTPError as problem:
+                answers.append(problem)
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(clients))]
+        for thread in threads:
+            thread.start()
+        under_way.wait()
+        time.sleep(0.05)  # twelve sign-ins take some 200 ms of hashing: now they are under way
+        processes = workers_of(server)
+        status = server.kill(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert [answer.status_code if isinstance(answer, httpx.Response) else answer for answer in answers] == [200] * 16
+        # uvicorn alone hands the signal on to itself once all is done; its supervisor of several processes just returns.
+        assert status == (-signal.SIGTERM if workers == 1 else 0)
+        assert "Traceback" not in server.log.read_text()
+        with pytest.raises(httpx.ConnectError), client_of(server) as client:
+            client.get("/healthz")
+        assert [pid for pid in processes if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_sessions_outlive_a_stop(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A restart signs nobody out: the same tokens go on (req. 54)."""
+    folder = tmp_path_factory.mktemp("restart")
+    with running(folder) as server, client_of(server) as client:
+        signed_in: SignedIn = somebody(client)
+        server.kill(signal.SIGTERM)
+    with running(folder, ISSUER=server.url) as again, client_of(again) as client:
+        assert profile(client, signed_in).status_code == 200
+        assert refresh(client, signed_in).status_code == 200
