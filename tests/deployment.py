@@ -28,6 +28,7 @@ async def deployed(folder: Path, clock: Clock, **fields: object) -> AsyncIterato
     """Open a service in `folder` and close it at the end."""
     running = service(settings_in(folder, **fields), clock=clock)
     async with running.opened():
+        await running.keys.maintain(clock())
         yield running
 
 

@@ -72,6 +72,7 @@ class Service:
     async def running(self) -> AsyncIterator[None]:
         """As `opened`, with housekeeping going on beside it."""
         async with self.opened():
+            await self.keys.maintain(self.clock())
             task = asyncio.create_task(self.housekeeping.run())
             try:
                 yield
@@ -118,7 +119,6 @@ def service(settings: Settings, *, clock: Clock = now_ms) -> Service:
         store=store,
         secret=secret,
         algorithm=settings.algorithm,
-        access_lifetime_ms=policy.access_lifetime_ms,
         audit=audit,
     )
     tokens = Tokens(issuer=settings.issuer, audience=audience, policy=policy, keys=keys, refresh_key=secret.refresh_key())
@@ -180,6 +180,8 @@ def master_secret(settings: Settings) -> MasterSecret:
 
 def _make_secret(file: Path, database: Path) -> None:
     if database.exists() and database.stat().st_size > 0:
+        if file.exists():  # another process has just made both
+            return
         raise ConfigurationError(
             f"The secret file {file} is missing, but the database {database} was made with it. "
             "Bring the file back from your backup, or set HANDSTAMP_SECRET."

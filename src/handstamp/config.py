@@ -6,10 +6,10 @@ import difflib
 import ipaddress
 import os
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -22,6 +22,11 @@ from .errors import ConfigurationError
 
 PREFIX = "HANDSTAMP_"
 FILE = "handstamp.toml"
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<path>(?:/[A-Za-z0-9._~-]+)*)",
+    re.ASCII,
+)
 _NOT_SETTINGS = (f"{PREFIX}TEST_",)
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,9})\s*([smhd]?)")
@@ -40,7 +45,7 @@ def _duration_or_off(value: object) -> int | None:
 
 
 def _separated(value: object) -> object:
-    return tuple(re.split(r"[,\s]+", value.strip())) if isinstance(value, str) and value.strip() else value or ()
+    return tuple(re.findall(r"[^,\s]+", value)) if isinstance(value, str) else value
 
 
 def _between(least: str, most: str) -> AfterValidator:
@@ -70,8 +75,12 @@ class Settings(BaseSettings):
     )
     algorithm: Algorithm = Field("ES256", description="What access tokens are signed with")
     access_lifetime: Annotated[DurationS, _between("30s", "1h")] = Field(900, description="Of an access token; 30s to 1h")
-    refresh_idle_lifetime: DurationS = Field(14 * 86400, description="A session that is not renewed for so long is over")
-    session_lifetime: DurationS = Field(30 * 86400, description="A session is over after this, whatever happens")
+    refresh_idle_lifetime: Annotated[DurationS, _between("31s", "400d")] = Field(
+        14 * 86400, description="A session that is not renewed for so long is over"
+    )
+    session_lifetime: Annotated[DurationS, _between("1m", "400d")] = Field(
+        30 * 86400, description="A session is over after this, whatever happens"
+    )
     grace: Annotated[DurationS, _between("0", "60s")] = Field(
         10, description="How long a replaced refresh token is answered again; 0 to 60s, 0 is strict"
     )
@@ -100,7 +109,12 @@ class Settings(BaseSettings):
     @field_validator("database")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        if not value.removeprefix("sqlite:///") or not value.startswith("sqlite:///"):
+        file = Path(value.removeprefix("sqlite:///"))
+        try:
+            can_be = value.startswith("sqlite:///") and bool(file.name) and not file.is_dir()
+        except (ValueError, OSError):  # a name that no file can have
+            can_be = False
+        if not can_be:
             raise ValueError("write it as sqlite:///handstamp.db, or sqlite:////var/lib/handstamp/handstamp.db from the root")
         return value
 
@@ -117,26 +131,20 @@ class Settings(BaseSettings):
     @field_validator("issuer")
     @classmethod
     def _sound_issuer(cls, value: str) -> str:
-        if not value:
-            return value
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-            raise ValueError("write the public URL, as https://auth.example.com, without query or fragment")
-        if value.endswith("/"):
+        if value.endswith("/") and _URL.fullmatch(value.rstrip("/")):
             raise ValueError("leave the slash at its end away: tokens carry it byte for byte")
-        if parts.scheme == "http" and not is_loopback(parts.hostname):
-            raise ValueError("must be https off loopback: cookies and tokens would travel in the clear")
+        if value:
+            _check_url(value, "the public URL, as https://auth.example.com, in small letters, without query or fragment")
         return value
 
     @field_validator("trusted_origins")
     @classmethod
     def _sound_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            parts = urlsplit(origin)
-            if f"{parts.scheme}://{parts.netloc}" != origin or not parts.hostname or origin != origin.lower():
-                raise ValueError(f"{origin!r} is no origin: write scheme, host and port alone, as https://app.example.com")
-            if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
-                raise ValueError(f"{origin!r} must be https off loopback")
+        for number, origin in enumerate(value, start=1):
+            try:
+                _check_origin(origin)
+            except ValueError as problem:
+                raise ValueError(f"entry {number}: {problem}") from None
         return value
 
     @field_validator("trusted_proxies")
@@ -165,6 +173,23 @@ class Settings(BaseSettings):
         return Path(self.database.removeprefix("sqlite:///"))
 
 
+def _check_url(url: str, wanted: str) -> dict[str, str]:
+    """Return the parts of a sound URL. Raises `ValueError`, which does not repeat it: it may hold a password."""
+    match = _URL.fullmatch(url)
+    if match is None or not 0 < int(match["port"] or 1) < 65536:
+        raise ValueError(f"write {wanted}")
+    if match["scheme"] == "http" and not is_loopback(match["host"].strip("[]")):
+        raise ValueError("must be https off loopback: cookies and tokens would travel in the clear")
+    return match.groupdict(default="")
+
+
+def _check_origin(origin: str) -> None:
+    wanted = "scheme, host and a port that is not the scheme's own, in small letters, as https://app.example.com"
+    parts = _check_url(origin, wanted)
+    if parts["path"] or (parts["scheme"], parts["port"]) in (("https", "443"), ("http", "80")):
+        raise ValueError(f"write {wanted}")
+
+
 def is_loopback(host: str) -> bool:
     """Say whether a host name or address never leaves this machine."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -187,7 +212,9 @@ def load(environment: Mapping[str, str] = os.environ, **arguments: object) -> Se
         settings.policy  # noqa: B018 - it checks the numbers against each other
     except ValidationError as wrong:
         problems += [_in_words(dict(error)) for error in wrong.errors(include_url=False, include_input=False)]
-    except ValueError as wrong:  # the policy's own, or TOML that cannot be read
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as wrong:
+        problems.append(f"{FILE} cannot be read: {wrong}")
+    except ValueError as wrong:  # the policy's own
         problems.append(str(wrong))
     if problems or settings is None:
         raise ConfigurationError(*problems)

@@ -84,7 +84,7 @@ class LifeOfASession(RuleBasedStateMachine):
         """Start a process's worth of service on the file."""
         running = service(settings_in(Path(self.folder.name)), clock=self.clock)
         self.run(running.store.open())
-        self.run(running.keys.load(self.clock()))
+        self.run(running.keys.maintain(self.clock()))
         return running
 
     def run(self, work: Any) -> Any:

@@ -8,7 +8,7 @@ import typer
 
 from ..errors import ConfigurationError, HandstampError
 from . import keys, serve, sessions, token, users
-from .common import stderr
+from .common import failed
 
 app = typer.Typer(
     name="handstamp",
@@ -29,12 +29,17 @@ app.add_typer(token.app, name="token")
 def main() -> None:
     """Run the command: exit status 0, 1 when it did not work, 2 when it was used or configured wrongly."""
     try:
+        _refuse_what_is_no_text(sys.argv)
         app()
     except ConfigurationError as problem:
         for sentence in problem.problems:
-            stderr.print(f"handstamp: {sentence}", markup=False, highlight=False, soft_wrap=True)
+            failed(sentence)
         sys.exit(2)
     except HandstampError as problem:
-        why = getattr(problem, "why", "") or str(problem)
-        stderr.print(f"handstamp: {why}", markup=False, highlight=False, soft_wrap=True)
+        failed(getattr(problem, "why", "") or str(problem))
         sys.exit(1)
+
+
+def _refuse_what_is_no_text(arguments: list[str]) -> None:
+    if any("\ud800" <= character <= "\udfff" for argument in arguments for character in argument):
+        raise ConfigurationError("An argument is not UTF-8 text.")

@@ -13,6 +13,7 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .. import logs
 from ..assemble import Service, service
@@ -26,8 +27,8 @@ Database = Annotated[str | None, typer.Option("--database", help="sqlite:///FILE
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 LOCAL_ISSUER = "http://localhost:8000"
 
-stdout = Console()
-stderr = Console(stderr=True)
+stdout = Console(markup=False, highlight=False, emoji=False)
+stderr = Console(markup=False, highlight=False, emoji=False, stderr=True)
 
 
 def on_service(work: Callable[[Service, Caller], Awaitable[T]], database: str | None, *, may_create: bool = False) -> T:
@@ -41,7 +42,7 @@ def on_service(work: Callable[[Service, Caller], Awaitable[T]], database: str | 
         settings = settings.model_copy(update={"issuer": LOCAL_ISSUER})
     if not may_create and not settings.database_path.exists():
         raise ConfigurationError(
-            f"There is no database at {settings.database_path} yet. Start the service once with 'handstamp serve', "
+            f"There is no database at {settings.database} yet. Start the service once with 'handstamp serve', "
             "or name another with --database sqlite:///FILE."
         )
 
@@ -56,20 +57,20 @@ def on_service(work: Callable[[Service, Caller], Awaitable[T]], database: str | 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], *, nothing: str) -> None:
     """Print an aligned table, or a sentence where there is nothing to show."""
     if not rows:
-        stdout.print(nothing, markup=False, highlight=False)
+        said(nothing)
         return
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=not sys.stdout.isatty())
     for row in rows:
-        table.add_row(*(printable(cell) for cell in row))
-    console = stdout if sys.stdout.isatty() else Console(width=10_000, highlight=False)
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console = stdout if sys.stdout.isatty() else Console(width=10_000, highlight=False, emoji=False)
     console.print(table)
 
 
 def printable(text: str) -> str:
-    """Return text that cannot steer a terminal or be taken for markup."""
-    return "".join(character if character.isprintable() else "?" for character in text).replace("[", r"\[")
+    """Return text that cannot steer a terminal; line breaks stay."""
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
 
 
 def print_json(value: Any) -> None:
@@ -79,12 +80,21 @@ def print_json(value: Any) -> None:
 
 def said(sentence: str) -> None:
     """Print what was done."""
-    stdout.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    stdout.print(printable(sentence), soft_wrap=True)
+
+
+def failed(sentence: str) -> None:
+    """Print what went wrong, where errors belong."""
+    stderr.print(printable(f"handstamp: {sentence}"), soft_wrap=True)
 
 
 def stamp(at_ms: int) -> str:
     """Return a time as people write it, UTC."""
-    return datetime.datetime.fromtimestamp(at_ms / 1000, tz=datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        at = datetime.datetime.fromtimestamp(at_ms // 1000, tz=datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        return "no time that a calendar has"
+    return at.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def in_words(from_ms: int, to_ms: int) -> str:

@@ -101,15 +101,16 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as problem:
+    except (OSError, TypeError, ValueError) as problem:  # the latter two: a name that no host can have
+        reason = getattr(problem, "strerror", None) or problem
         raise ConfigurationError(
-            f"Cannot listen on {host}:{port}: {problem.strerror or problem}. Take another port with --port, 0 for any free one."
+            f"Cannot listen on {host}:{port}: {reason}. Take another port with --port, 0 for any free one."
         ) from None
 
 
 async def _prepare(settings: Settings) -> None:
     """Make what a first start makes, once and before any worker, and show every mistake here."""
-    async with service(settings).opened():
+    async with service(settings).running():
         pass
 
 

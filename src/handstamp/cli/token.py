@@ -15,7 +15,7 @@ from ..domain.claims import ACCESS_TYPE, REFRESH_TYPE
 from ..domain.session import end_reason
 from ..errors import ExpiredToken, HandstampError, InvalidToken
 from ..service.caller import Caller
-from .common import Database, in_words, on_service, said, stamp
+from .common import Database, in_words, on_service, printable, said, stamp
 
 app = typer.Typer(help="Look into tokens.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -63,7 +63,7 @@ async def _verdict(service: Service, caller: Caller, token: str) -> tuple[str, b
     else:
         why_not = await _why_not(service, caller, token, jws.media_type(header.typ))
     lines += ["", "It holds here." if why_not is None else f"It does not hold here: {why_not}."]
-    return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines), why_not is None
+    return "\n".join(printable(line).replace("\n", "?") for line in lines), why_not is None
 
 
 async def _why_not(  # noqa: PLR0911 - each is a sentence

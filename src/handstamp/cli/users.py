@@ -103,7 +103,10 @@ def set_password(email: Email, password_stdin: FromStdin = False, database: Data
 def _password(from_stdin: bool) -> str:
     """Return the password, typed twice at a prompt or as the one line of standard input."""
     if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
+        try:
+            return sys.stdin.readline().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise ConfigurationError("The password on standard input is not UTF-8 text.") from None
     if not sys.stdin.isatty():
         raise ConfigurationError("There is no terminal to ask for the password on: use --password-stdin.")
     typed: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)

@@ -64,12 +64,14 @@ class MasterSecret:
 
     def open(self, sealed: bytes, *, context: str) -> bytes:
         """Return what was sealed. Raises `ConfigurationError` when another secret sealed it."""
-        nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+        version, nonce, ciphertext = sealed[:1], sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         try:
+            if version != _VERSION or len(nonce) != _NONCE_BYTES:
+                raise InvalidTag  # noqa: TRY301 - damaged, as below
             return AESGCM(self.derive("seal v1")).decrypt(nonce, ciphertext, context.encode())
         except InvalidTag:
             raise ConfigurationError(
-                "This secret does not open the signing keys in the database: they were sealed with another one. "
+                "This secret does not open the signing keys in the database: they were sealed with another one, or damaged. "
                 "Set HANDSTAMP_SECRET or HANDSTAMP_SECRET_FILE to the secret that this database was made with."
             ) from None
 

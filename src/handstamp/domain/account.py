@@ -13,6 +13,7 @@ EMAIL_MAX_LENGTH = 254
 PASSWORD_MAX_LENGTH = 256
 PASSWORD_MAX_BYTES = 4 * PASSWORD_MAX_LENGTH
 _LONGEST_WALK = 6
+_TRIMMINGS = "0123456789!.?-_ "
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,9 +62,10 @@ def password_problem(password: str, *, min_length: int, common: Collection[str],
     if not password_is_sane(password):
         return f"must have at most {PASSWORD_MAX_LENGTH} characters, all of which can be typed"
     plain = password.casefold()
-    if any(word and plain.replace(word.casefold(), "") in ("", "1", "123") for word in personal):
+    if any(word and word in plain and not plain.replace(word, "").strip(_TRIMMINGS) for word in map(str.casefold, personal)):
         return "is made of your address or of this service's name: choose something that nobody can look up"
-    if plain in common or _is_monotonous(plain) or _is_pair_of(plain, common):
+    joined = plain.replace(" ", "")
+    if plain in common or _is_monotonous(plain) or _is_monotonous(joined) or _is_pair_of(plain, common):
         return "is among the first that an attacker tries: choose something of your own"
     return None
 
@@ -80,6 +82,6 @@ def _is_pair_of(plain: str, common: Collection[str]) -> bool:
     """Say whether it is one common password set behind another, or one with digits behind it ("sunshineprincess")."""
     for cut in range(3, len(plain)):
         head, tail = plain[:cut], plain[cut:]
-        if head in common and (tail in common or tail.strip("0123456789!.?") == ""):
+        if head in common and (tail in common or tail.strip(_TRIMMINGS) == ""):
             return True
     return False

@@ -12,13 +12,16 @@ from typing import Literal
 
 import msgspec
 
-from .policy import DAY_MS, MAX_LEEWAY_S, MINUTE_MS
+from .policy import DAY_MS, MAX_ACCESS_LIFETIME_MS, MAX_LEEWAY_S, MINUTE_MS
 
 State = Literal["published", "active", "retiring", "gone"]
 
 JWKS_MAX_AGE_S = 300
 """How long a verifier may keep the key set without asking again."""
 PUBLISH_AHEAD_MS = JWKS_MAX_AGE_S * 1000 + MINUTE_MS
+KEEP_MS = MAX_ACCESS_LIFETIME_MS + (JWKS_MAX_AGE_S + MAX_LEEWAY_S) * 1000
+"""How long a key stays published after its successor took over. It goes by the longest life that any token can have, not by this
+process's setting, which another process may not share."""
 ROTATE_AFTER_MS = 90 * DAY_MS
 
 
@@ -42,7 +45,7 @@ def signing_key(records: Sequence[KeyRecord], now_ms: int) -> KeyRecord | None:
     return max(allowed, key=lambda record: (record.active_from_ms, record.kid), default=None)
 
 
-def state_of(record: KeyRecord, records: Sequence[KeyRecord], now_ms: int, *, access_lifetime_ms: int) -> State:
+def state_of(record: KeyRecord, records: Sequence[KeyRecord], now_ms: int) -> State:
     """Say where in its life a key is, among all `records`."""
     if record.active_from_ms > now_ms:
         return "published"
@@ -53,11 +56,21 @@ def state_of(record: KeyRecord, records: Sequence[KeyRecord], now_ms: int, *, ac
     ]
     if not successors:
         return "active"
-    keep_ms = access_lifetime_ms + (JWKS_MAX_AGE_S + MAX_LEEWAY_S) * 1000
-    return "retiring" if now_ms < min(successors) + keep_ms else "gone"
+    return "retiring" if now_ms < min(successors) + KEEP_MS else "gone"
 
 
-def rotation_is_due(records: Sequence[KeyRecord], now_ms: int) -> bool:
-    """Say whether the newest key has served so long that its successor should be published."""
+def wants_successor(records: Sequence[KeyRecord], algorithm: str, now_ms: int) -> bool:
+    """Say whether a key should be published: the newest has served long, or none that still counts is for `algorithm`.
+
+    A key that retires counts. So while a new setting is rolled out, nodes that disagree make a few keys, not one each round.
+    """
     newest = max((record.active_from_ms for record in records), default=None)
-    return newest is None or now_ms >= newest + ROTATE_AFTER_MS - PUBLISH_AHEAD_MS
+    if newest is None or now_ms >= newest + ROTATE_AFTER_MS - PUBLISH_AHEAD_MS:
+        return True
+    counting = [record for record in records if state_of(record, records, now_ms) != "gone"]
+    return all(record.algorithm != algorithm for record in counting)
+
+
+def of_one_kind(records: Sequence[KeyRecord], algorithm: str) -> list[KeyRecord]:
+    """Return the keys that can stand in one set with `algorithm`'s: secrets and public keys are never mixed (RFC 8725 §3.1)."""
+    return [record for record in records if (record.algorithm == "HS256") == (algorithm == "HS256")]

@@ -39,7 +39,7 @@ class Housekeeping:
     async def once(self) -> int:
         """Go round once; return how many rows were purged. Small batches leave room for requests between them."""
         now_ms = self._clock()
-        await self._keys.load(now_ms)
+        await self._keys.maintain(now_ms)
         total = 0
         while purged := await self._store.transact(lambda rows: rows.purge(now_ms=now_ms, limit=PURGE_BATCH)):
             total += purged

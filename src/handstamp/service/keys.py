@@ -10,23 +10,20 @@ import msgspec
 from ..crypto.jwk import Algorithm, KeySet, SigningKey
 from ..crypto.seal import MasterSecret
 from ..domain.event import Event
-from ..domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, State, rotation_is_due, signing_key, state_of
+from ..domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, State, of_one_kind, signing_key, state_of, wants_successor
 from ..errors import Unavailable
 from ..storage.store import Store, Transaction
 from .audit import Audit
 
 
 class Keys:
-    """Holds the keys that sign and verify access tokens. `load` must have run before anything is minted."""
+    """Holds the keys that sign and verify access tokens, as `load` or `maintain` found them last."""
 
-    def __init__(
-        self, *, store: Store, secret: MasterSecret, algorithm: Algorithm, access_lifetime_ms: int, audit: Audit
-    ) -> None:
+    def __init__(self, *, store: Store, secret: MasterSecret, algorithm: Algorithm, audit: Audit) -> None:
         """Take what seals the keys and which algorithm new ones are for."""
         self._store = store
         self._secret = secret
         self._algorithm = algorithm
-        self._access_lifetime_ms = access_lifetime_ms
         self._audit = audit
         self._opened: dict[str, SigningKey] = {}
         self._signers: tuple[tuple[int, SigningKey], ...] = ()
@@ -48,53 +45,47 @@ class Keys:
         self.signing_at(now_ms)
 
     async def load(self, now_ms: int) -> None:
-        """Read the keys; make the first one, publish a successor that is due, and drop those that are gone.
+        """Read the keys and change nothing. Raises `ConfigurationError` when the secret does not open them."""
+        self._hold(await self._ours(), now_ms)
+
+    async def maintain(self, now_ms: int) -> None:
+        """Make the first key, publish a successor that is due, drop those that are gone, and load the rest.
 
         Raises `ConfigurationError` when the secret does not open them.
         """
-        records = await self._store.read(lambda rows: rows.keys())
-        if self._lacks_signer(records, now_ms):
-            records = await self._add(now_ms, active_from_ms=now_ms, unless=lambda found: not self._lacks_signer(found, now_ms))
-        elif self._wants_successor(records, now_ms):
-            records = await self._add(
+        await self.load(now_ms)  # before anything is added: a wrong secret must not leave a key behind
+        if signing_key(await self._ours(), now_ms) is None:
+            await self._add(now_ms, active_from_ms=now_ms, unless=lambda found: signing_key(found, now_ms) is not None)
+        elif wants_successor(await self._ours(), self._algorithm, now_ms):
+            await self._add(
                 now_ms,
                 active_from_ms=now_ms + PUBLISH_AHEAD_MS,
-                unless=lambda found: not self._wants_successor(found, now_ms),
+                unless=lambda found: not wants_successor(found, self._algorithm, now_ms),
             )
-        gone = [record for record in records if self.state_of(record, records, now_ms) == "gone"]
+        records = await self._ours()
+        gone = [record for record in records if state_of(record, records, now_ms) == "gone"]
         if gone:
             await self._delete(gone, now_ms)
-        self._hold([record for record in self._usable(records) if record not in gone])
+        self._hold(records, now_ms)
 
     async def rotate(self, now_ms: int) -> KeyRecord:
         """Publish a new key that takes over in `PUBLISH_AHEAD_MS`, when every verifier has had time to fetch it."""
-        records = await self._add(now_ms, active_from_ms=now_ms + PUBLISH_AHEAD_MS)
-        self._hold(self._usable(records))
-        return max(records, key=lambda record: (record.created_at_ms, record.active_from_ms))
+        record = await self._add(now_ms, active_from_ms=now_ms + PUBLISH_AHEAD_MS)
+        await self.load(now_ms)
+        return record
 
     async def all(self, now_ms: int) -> list[tuple[KeyRecord, State]]:
-        """Return every key with its state, oldest first."""
+        """Return every key with its state, oldest first. One of the other kind than is configured counts as gone."""
         records = await self._store.read(lambda rows: rows.keys())
-        return [(record, self.state_of(record, records, now_ms)) for record in records]
+        ours = of_one_kind(records, self._algorithm)
+        return [(record, state_of(record, ours, now_ms) if record in ours else "gone") for record in records]
 
-    def state_of(self, record: KeyRecord, records: Sequence[KeyRecord], now_ms: int) -> State:
-        """Say where in its life a key is."""
-        return state_of(record, records, now_ms, access_lifetime_ms=self._access_lifetime_ms)
-
-    def _usable(self, records: Sequence[KeyRecord]) -> list[KeyRecord]:
-        """Leave out secrets where public keys are configured, and the other way round: they are never mixed (RFC 8725 §3.1)."""
-        return [record for record in records if (record.algorithm == "HS256") == (self._algorithm == "HS256")]
-
-    def _lacks_signer(self, records: Sequence[KeyRecord], now_ms: int) -> bool:
-        return signing_key(self._usable(records), now_ms) is None
-
-    def _wants_successor(self, records: Sequence[KeyRecord], now_ms: int) -> bool:
-        usable = self._usable(records)
-        return rotation_is_due(usable, now_ms) or usable[-1].algorithm != self._algorithm
+    async def _ours(self) -> list[KeyRecord]:
+        return of_one_kind(await self._store.read(lambda rows: rows.keys()), self._algorithm)
 
     async def _add(
         self, now_ms: int, *, active_from_ms: int, unless: Callable[[Sequence[KeyRecord]], bool] = lambda _: False
-    ) -> list[KeyRecord]:
+    ) -> KeyRecord:
         key = await asyncio.to_thread(SigningKey.generate, self._algorithm)
         record = KeyRecord(
             kid=key.kid,
@@ -105,17 +96,16 @@ class Keys:
         )
         event = Event(at_ms=now_ms, kind="key_added", detail={"kid": key.kid, "algorithm": key.algorithm})
 
-        async def add(rows: Transaction) -> list[KeyRecord]:
-            if unless(await rows.keys()):  # another process was faster
-                return await rows.keys()
+        async def add(rows: Transaction) -> bool:
+            if unless(of_one_kind(await rows.keys(), self._algorithm)):
+                return False  # another process was faster
             await rows.insert_key(record)
             await rows.add_event(event)
-            return await rows.keys()
+            return True
 
-        records = await self._store.transact(add)
-        if record in records:
+        if await self._store.transact(add):
             self._audit.log(event)
-        return records
+        return record
 
     async def _delete(self, gone: Sequence[KeyRecord], now_ms: int) -> None:
         events = [Event(at_ms=now_ms, kind="key_removed", detail={"kid": record.kid}) for record in gone]
@@ -129,9 +119,10 @@ class Keys:
         for event in events:
             self._audit.log(event)
 
-    def _hold(self, records: Sequence[KeyRecord]) -> None:
-        self._opened = {record.kid: self._opened.get(record.kid) or self._open(record) for record in records}
-        newest_first = sorted(records, key=lambda record: (record.active_from_ms, record.kid), reverse=True)
+    def _hold(self, records: Sequence[KeyRecord], now_ms: int) -> None:
+        counting = [record for record in records if state_of(record, records, now_ms) != "gone"]
+        self._opened = {record.kid: self._opened.get(record.kid) or self._open(record) for record in counting}
+        newest_first = sorted(counting, key=lambda record: (record.active_from_ms, record.kid), reverse=True)
         self._signers = tuple((record.active_from_ms, self._opened[record.kid]) for record in newest_first)
         self.verifying = KeySet(key.public for key in self._opened.values())
         self.jwks = msgspec.json.encode(self.verifying.to_jwks())

@@ -19,8 +19,9 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 def origin_of(url: str) -> str:
     """Return the origin of a URL in the form that browsers send (RFC 6454 §6.1)."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
+    parts = urlsplit(url.lower())
+    own_port = {"https": ":443", "http": ":80"}.get(parts.scheme, "")
+    return f"{parts.scheme}://{parts.netloc.removesuffix(own_port)}"
 
 
 def is_from_browser(headers: Headers) -> bool:

@@ -1,0 +1,750 @@
+"""The `handstamp` command as an operator uses it: beside a running service, on a terminal and in scripts."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import selectors
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import typer
+
+from handstamp.cli import app
+from tests.integration.helpers import expect_ended, new_email, profile, refresh, running, sign_in, sign_up, somebody
+from tests.serving import PASSWORD, Server, command, environment_with
+
+COMMANDS = (
+    "serve",
+    "users create",
+    "users list",
+    "users disable",
+    "users enable",
+    "users set-password",
+    "sessions list",
+    "sessions end",
+    "keys list",
+    "keys rotate",
+    "token inspect",
+)
+NEW_PASSWORD = "another one that ada thought of"
+STEERING = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\b\x7f"
+"""Clears the screen, sets the title, turns red and goes back."""
+MARKUP = r"[bold red]x[/bold red] [/nothing] \[/x] :smile: [link=https://evil.example]"
+_TERMINAL_PATIENCE_S = 30.0
+
+
+def leaves(group: Any, *path: str) -> Iterator[tuple[str, Any]]:
+    """Yield every command below a group with its name as it is typed."""
+    for name, found in group.commands.items():
+        if hasattr(found, "commands"):
+            yield from leaves(found, *path, name)
+        else:
+            yield " ".join((*path, name)), found
+
+
+def commands() -> dict[str, Any]:
+    """Return every command that there is."""
+    return dict(leaves(typer.main.get_command(app)))
+
+
+def printable(text: str) -> bool:
+    """Say whether a text holds nothing that could steer a terminal."""
+    return all(character.isprintable() or character == "\n" for character in text)
+
+
+def worked(result: subprocess.CompletedProcess[str]) -> str:
+    """Return what a command printed, and fail if it did not work."""
+    assert (result.returncode, result.stderr) == (0, ""), result
+    return result.stdout
+
+
+def both(result: subprocess.CompletedProcess[str]) -> tuple[int, str]:
+    """Return a command's status and all that it said."""
+    return result.returncode, result.stdout + result.stderr
+
+
+def refused(result: subprocess.CompletedProcess[str], status: int) -> str:
+    """Return the sentence with which a command failed, and fail if it did not or if it spoke of its insides."""
+    assert result.returncode == status, result
+    assert result.stdout == ""
+    assert result.stderr.strip()
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def on_terminal(folder: Path, *arguments: str, typed: Sequence[tuple[str, str]] = (), **settings: str) -> tuple[int, str]:
+    """Run a command on a terminal of its own; after each prompt type what belongs to it. Return its status and the screen."""
+    opener = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    with subprocess.Popen(
+        [sys.executable, "-c", opener, *command(*arguments)],
+        cwd=folder,
+        env=environment_with(settings) | {"TERM": "xterm-256color", "COLUMNS": "200"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        screen, seen, waiting = b"", 0, list(typed)
+        deadline = time.monotonic() + _TERMINAL_PATIENCE_S
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while selector.select(timeout=max(0.0, deadline - time.monotonic())):
+                chunk = os.read(process.stdout.fileno(), 65536)
+                if not chunk:
+                    break
+                screen += chunk
+                while waiting and (at := screen.find(waiting[0][0].encode(), seen)) >= 0:
+                    seen = at + len(waiting[0][0])
+                    process.stdin.write(waiting.pop(0)[1].encode())
+                    process.stdin.flush()
+        text = screen.decode()
+        if process.poll() is None and time.monotonic() >= deadline:
+            process.kill()
+            raise AssertionError(f"still waiting for {waiting}; the screen shows:\n{text}")
+        return process.wait(timeout=10), text
+
+
+class Forks:
+    """Runs commands in processes that are forked from one that has imported them already, which saves a second each."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep standard input and output of each command in a folder."""
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment_with({}), text=True
+        )
+
+    def __call__(
+        self, folder: Path, *arguments: str, stdin: str | bytes = "", **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in a folder and return what it said."""
+        files = [self.folder / name for name in ("stdin", "stdout", "stderr")]
+        for file, content in zip(files, (stdin, b"", b""), strict=True):
+            file.write_bytes(content.encode() if isinstance(content, str) else content)
+        job = {
+            "arguments": arguments,
+            "folder": str(folder),
+            "environment": environment_with(settings),
+            "files": [str(file) for file in files],
+        }
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        status = int(self.process.stdout.readline())
+        out, err = (file.read_text("utf-8", "backslashreplace") for file in files[1:])
+        return subprocess.CompletedProcess(["handstamp", *arguments], status, out, err)
+
+
+_FORKER = """
+import json, os, signal, sys
+from handstamp.cli import main
+
+for line in iter(sys.stdin.readline, ""):
+    job = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+            opened = os.open(job["files"][number], os.O_RDWR)
+            os.dup2(opened, number)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
+        signal.alarm(60)
+        os.chdir(job["folder"])
+        os.environ.clear()
+        os.environ.update(job["environment"])
+        sys.argv = ["handstamp", *job["arguments"]]
+        main()
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Return a function that runs a command in a folder."""
+    forks = Forks(tmp_path_factory.mktemp("asked"))
+    with forks.process:
+        yield forks
+
+
+def a_token(claims: Mapping[str, object], header: Mapping[str, object] | None = None) -> str:
+    """Return something that looks like a token and that nobody signed."""
+    parts = (header or {"alg": "ES256", "typ": "at+jwt", "kid": "stranger"}, claims)
+    segments = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+    return ".".join((*segments, "AAAA"))
+
+
+# --- help and use
+
+
+def test_these_are_the_commands() -> None:
+    """The commands are those that the documentation lists; a new one must be added to these tests."""
+    assert sorted(commands()) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_an_example(name: str, server: Server, ask: Forks) -> None:
+    """`--help` says what a command does and shows one call that can be typed as it stands."""
+    status, help_text = both(ask(server.folder, *name.split(), "--help"))
+    assert status == 0
+    example = re.search(r"Example:\s+handstamp (.+)", help_text)
+    assert example is not None, help_text
+    words = shlex.split(example[1].split("<")[0])
+    assert words[: len(name.split())] == name.split()
+    commands()[name].make_context(name, words[len(name.split()) :])
+
+
+def test_help_names_what_to_start_with(tmp_path: Path, ask: Forks) -> None:
+    """Whoever types `handstamp --help` first learns of every command and which one comes first."""
+    text = worked(ask(tmp_path, "--help"))
+    assert "handstamp serve" in text
+    for name in COMMANDS:
+        assert name.split()[0] in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("users",),
+        ("nonsense",),
+        ("users", "nonsense"),
+        ("users", "list", "--nonsense"),
+        ("users", "list", "too", "many"),
+        ("users", "create"),
+        ("sessions", "end"),
+        ("sessions", "list", "--limit", "0"),
+        ("token", "inspect"),
+        ("serve", "--port", "99999"),
+        ("serve", "--port", "http"),
+        ("serve", "--workers", "0"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_use_is_status_two(arguments: tuple[str, ...], server: Server, ask: Forks) -> None:
+    """A call that cannot be understood ends with 2 and shows how it is done."""
+    status, text = both(ask(server.folder, *arguments))
+    assert status == 2
+    assert "Usage: handstamp" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "helps"),
+    [
+        (("users", "disable", "nobody@example.com"), "nobody@example.com"),
+        (("users", "enable", "nobody@example.com"), "nobody@example.com"),
+        (("users", "disable", "no address"), "email"),
+        (("sessions", "list", "nobody@example.com"), "nobody@example.com"),
+        (("sessions", "end", "nosuchsession"), "handstamp sessions list"),
+        (("token", "inspect", "no.to.ken"), "no token"),
+    ],
+    ids=str,
+)
+def test_what_did_not_work_is_status_one(arguments: tuple[str, ...], helps: str, server: Server, ask: Forks) -> None:
+    """A call that was understood and did not work ends with 1 and a sentence that says why."""
+    status, text = both(ask(server.folder, *arguments))
+    assert (status, helps in text) == (1, True), text
+    assert "Traceback" not in text
+
+
+# --- without a database, or with wrong settings
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("users", "list"),
+        ("users", "disable", "ada@example.com"),
+        ("users", "enable", "ada@example.com"),
+        ("sessions", "list"),
+        ("sessions", "end", "x"),
+        ("keys", "list"),
+        ("keys", "rotate"),
+        ("token", "inspect", "x.y.z"),
+    ],
+    ids=" ".join,
+)
+def test_without_a_database_it_says_how_to_get_one(arguments: tuple[str, ...], tmp_path: Path, ask: Forks) -> None:
+    """A command in the wrong folder names the file it looked for and what to do, and leaves nothing behind."""
+    text = refused(ask(tmp_path, *arguments), 2)
+    for words in ("handstamp.db", "handstamp serve", "--database"):
+        assert words in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_account_may_come_before_the_first_start(tmp_path: Path, ask: Forks) -> None:
+    """`users create` makes database and secret as `serve` would, and the service then starts with that account."""
+    worked(ask(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=f"{PASSWORD}\n"))
+    assert {file.name for file in tmp_path.iterdir()} >= {"handstamp.db", "handstamp.secret"}
+    with running(tmp_path) as server, server.client() as client:
+        assert profile(client, sign_in(client, "ada@example.com")).json()["email"] == "ada@example.com"
+
+
+def test_wrong_settings_stop_every_command(server: Server, ask: Forks) -> None:
+    """Each mistake has a line of its own, and nothing was done."""
+    text = refused(ask(server.folder, "users", "list", ALGORITHM="none", GRACE="soon"), 2)
+    assert [line.split(":")[1].strip() for line in text.splitlines()] == ["HANDSTAMP_ALGORITHM", "HANDSTAMP_GRACE"]
+
+
+def test_the_wrong_secret_says_which_one_is_meant(server: Server, ask: Forks) -> None:
+    """A command with another secret than the service's refuses, rather than to make keys that the service cannot open."""
+    text = refused(ask(server.folder, "keys", "list", SECRET="kJ8v_Zq3Wm1xT7yB4nR0pL6sD9fG2hCa"), 2)
+    assert "HANDSTAMP_SECRET" in text
+    assert len(json.loads(worked(ask(server.folder, "keys", "list", "--json")))) == 1
+
+
+# --- people, beside the running service
+
+
+def test_an_account_that_was_made_beside_the_service_signs_in_at_once(server: Server, client: httpx.Client, ask: Forks) -> None:
+    """The running service knows a new account without a restart, and its roles are in the access token."""
+    email = new_email()
+    arguments = ("users", "create", email, "--password-stdin", "--role", "admin", "--role", "editor")
+    said = worked(ask(server.folder, *arguments, stdin=f"{PASSWORD}\n"))
+    assert email in said
+    assert PASSWORD not in said
+    user = profile(client, sign_in(client, email)).json()
+    assert user["id"] in said
+    assert user["roles"] == ["admin", "editor"]
+
+
+def test_an_address_is_made_only_once(server: Server, client: httpx.Client, ask: Forks) -> None:
+    """A second account for one address, also in capitals, is refused and changes nothing."""
+    email = sign_up(client)
+    create = ("users", "create", email.upper(), "--password-stdin")
+    assert "already" in refused(ask(server.folder, *create, stdin=f"{NEW_PASSWORD}\n"), 1)
+    sign_in(client, email)
+
+
+@pytest.mark.parametrize(
+    ("stdin", "words"),
+    [
+        ("", "too short"),
+        ("\n", "too short"),
+        ("tiny\n", "15"),
+        ("passwordpassword1\n", "attacker tries"),
+        ("x" * 300 + "\n", "256"),
+    ],
+    ids=["nothing", "an empty line", "tiny", "common", "long"],
+)
+def test_a_password_that_is_refused_says_why_and_makes_no_account(
+    server: Server, client: httpx.Client, stdin: str, words: str, ask: Forks
+) -> None:
+    """The operator is held to the same rules as everybody, and the password is not repeated."""
+    email = new_email()
+    text = refused(ask(server.folder, "users", "create", email, "--password-stdin", stdin=stdin), 1)
+    assert words in text
+    assert not stdin.strip() or stdin.strip() not in text
+    assert client.post("/login", json={"email": email, "password": PASSWORD}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("stdin", "password"),
+    [
+        (f"{PASSWORD}\n", PASSWORD),
+        (PASSWORD, PASSWORD),
+        (f"{PASSWORD}\r\n", PASSWORD),
+        (f"  {PASSWORD}  \n", f"  {PASSWORD}  "),
+        ("je préfère l'été à Málaga 🏖\n", "je préfère l'été à Málaga 🏖"),
+        (f"{PASSWORD}\nand a second line\n", PASSWORD),
+    ],
+    ids=["line", "no newline", "windows", "spaces", "unicode", "first line alone"],
+)
+def test_the_password_is_the_first_line_of_standard_input(
+    server: Server, client: httpx.Client, stdin: str, password: str, ask: Forks
+) -> None:
+    """What a script writes is the password to the character, but for the end of its line."""
+    email = new_email()
+    worked(ask(server.folder, "users", "create", email, "--password-stdin", stdin=stdin))
+    sign_in(client, email, password=password)
+
+
+def test_bytes_that_are_no_text_are_no_password(server: Server, ask: Forks) -> None:
+    """Standard input that is not UTF-8 is refused in words."""
+    stdin = b"\xff\xfe a sentence that is not UTF-8\n"
+    assert "password" in refused(ask(server.folder, "users", "create", new_email(), "--password-stdin", stdin=stdin), 2)
+
+
+def test_without_a_terminal_it_says_how_to_give_the_password(server: Server, ask: Forks) -> None:
+    """In a script nobody waits at a prompt for ever."""
+    for arguments in (("users", "create", new_email()), ("users", "set-password", new_email())):
+        assert "--password-stdin" in refused(ask(server.folder, *arguments), 2)
+
+
+def test_disabling_holds_for_the_next_request(server: Server, client: httpx.Client, ask: Forks) -> None:
+    """`users disable` ends every session and sign-in of a person at once; `enable` gives back the account, not the sessions."""
+    ada, stranger = somebody(client), somebody(client)
+    second = sign_in(client, ada.email, delivery="cookie")
+    assert profile(client, ada).status_code == 200
+    said = worked(ask(server.folder, "users", "disable", ada.email))
+    assert f"handstamp users enable {ada.email}" in said
+    for session in (ada, second):
+        expect_ended(profile(client, session), "disabled")
+        expect_ended(refresh(client, session), "disabled")
+    assert client.post("/login", json={"email": ada.email, "password": PASSWORD}).json()["code"] == "invalid_credentials"
+    assert profile(client, stranger).status_code == 200
+
+    worked(ask(server.folder, "users", "enable", ada.email))
+    expect_ended(refresh(client, ada), "disabled")
+    assert profile(client, sign_in(client, ada.email)).status_code == 200
+
+
+def test_a_password_set_by_an_operator_ends_every_session(server: Server, client: httpx.Client, ask: Forks) -> None:
+    """`users set-password` holds at once: old sessions are over, the old password is no good, the new one is."""
+    ada = somebody(client)
+    said = worked(ask(server.folder, "users", "set-password", ada.email, "--password-stdin", stdin=f"{NEW_PASSWORD}\n"))
+    assert ada.email in said
+    assert NEW_PASSWORD not in said
+    expect_ended(profile(client, ada), "password_changed")
+    expect_ended(refresh(client, ada), "password_changed")
+    assert client.post("/login", json={"email": ada.email, "password": PASSWORD}).status_code == 401
+    sign_in(client, ada.email, password=NEW_PASSWORD)
+
+
+def test_listing_people(server: Server, client: httpx.Client, ask: Forks) -> None:
+    """The table has one line a person, also where it is piped, and shows no hash; `--json` says the same to programs."""
+    enabled, disabled = sign_up(client), sign_up(client)
+    worked(ask(server.folder, "users", "disable", disabled))
+    header, *rows = worked(ask(server.folder, "users", "list")).splitlines()
+    assert header.split() == ["EMAIL", "ID", "ROLES", "CREATED", "STATE"]
+    lines = {row.split()[0]: row for row in rows}
+    assert lines[enabled].rstrip().endswith("enabled")
+    assert " disabled 20" in lines[disabled]
+    listed = {person["email"]: person for person in json.loads(worked(ask(server.folder, "users", "list", "--json")))}
+    assert listed[enabled].keys() == {"id", "email", "roles", "createdAtMs", "disabledAtMs"}
+    assert listed[enabled]["disabledAtMs"] is None
+    assert abs(listed[disabled]["disabledAtMs"] - time.time() * 1000) < 120_000
+    assert listed[enabled]["id"] in lines[enabled]
+    assert "argon2" not in json.dumps(listed) + "".join(rows)
+
+
+# --- sessions
+
+
+def test_ending_a_session_holds_for_the_next_request(server: Server, client: httpx.Client, ask: Forks) -> None:
+    """`sessions end` ends this one and no other; a second time there is nothing left to end."""
+    ada = somebody(client)
+    other = sign_in(client, ada.email)
+    said = worked(ask(server.folder, "sessions", "end", ada.sid))
+    assert ada.sid in said
+    expect_ended(profile(client, ada), "admin")
+    expect_ended(refresh(client, ada), "admin")
+    assert profile(client, other).status_code == 200
+    assert "handstamp sessions list" in refused(ask(server.folder, "sessions", "end", ada.sid), 1)
+
+
+def test_listing_sessions(server: Server, client: httpx.Client, ask: Forks) -> None:
+    """Living sessions alone, last seen first, of one person or of everybody, with what tells devices apart and no token."""
+    ada, other = somebody(client), somebody(client)
+    second = sign_in(client, ada.email, delivery="split")
+    over = sign_in(client, ada.email)
+    client.post("/logout", headers=over.bearer)
+    renewed = ada.after(refresh(client, ada))
+
+    mine = json.loads(worked(ask(server.folder, "sessions", "list", ada.email, "--json")))
+    assert [session["id"] for session in mine] == [ada.sid, second.sid]
+    assert [(session["generation"], session["delivery"]) for session in mine] == [(1, "json"), (0, "split")]
+    assert mine[0].keys() == {
+        *("id", "subject", "delivery", "generation", "createdAtMs", "seenAtMs", "expiresAtMs", "ip", "userAgent"),
+    }
+    everybody = worked(ask(server.folder, "sessions", "list", "--json"))
+    assert {ada.sid, other.sid} <= {session["id"] for session in json.loads(everybody)}
+    for token in (renewed.access, renewed.refresh):
+        assert token.split(".")[2] not in everybody
+
+    header, *rows = worked(ask(server.folder, "sessions", "list", ada.email)).splitlines()
+    assert header.split() == ["SESSION", "SUBJECT", "DELIVERY", "RENEWED", "SEEN", "ENDS", "IP", "USER", "AGENT"]
+    assert [row.split()[0] for row in rows] == [ada.sid, second.sid]
+    assert "in 29 days" in rows[0]
+    assert "ago" in rows[0]
+    assert len(json.loads(worked(ask(server.folder, "sessions", "list", "--json", "--limit", "1")))) == 1
+
+
+def test_where_there_is_nothing_to_list_a_sentence_says_so(server: Server, client: httpx.Client, ask: Forks) -> None:
+    """An empty table would leave people wondering; JSON is an empty list."""
+    email = sign_up(client)
+    assert worked(ask(server.folder, "sessions", "list", email)) == "Nobody is signed in.\n"
+    assert json.loads(worked(ask(server.folder, "sessions", "list", email, "--json"))) == []
+
+
+# --- keys
+
+
+def test_rotating_publishes_a_key_that_the_service_shows_after_a_restart(tmp_path: Path, ask: Forks) -> None:
+    """`keys rotate` signs nobody out: the new key is published first, and tokens from before still hold."""
+    with running(tmp_path) as server, server.client() as client:
+        ada = somebody(client)
+        before = {key["kid"] for key in client.get("/.well-known/jwks.json").json()["keys"]}
+        said = worked(ask(tmp_path, "keys", "rotate"))
+        listed = json.loads(worked(ask(tmp_path, "keys", "list", "--json")))
+        assert [key["state"] for key in listed] == ["active", "published"]
+        old, new = listed
+        assert old.keys() == {"kid", "algorithm", "state", "activeFromMs"}
+        assert before == {old["kid"]}
+        assert new["kid"] in said
+        assert new["activeFromMs"] > time.time() * 1000 + 300_000
+        assert "sealed" not in json.dumps(listed)
+        header, *rows = worked(ask(tmp_path, "keys", "list")).splitlines()
+        assert header.split() == ["KEY", "ALGORITHM", "STATE", "ACTIVE", "FROM"]
+        assert [row.split()[:3] for row in rows] == [[old["kid"], "ES256", "active"], [new["kid"], "ES256", "published"]]
+        assert profile(client, ada).status_code == 200
+
+        server.kill()
+        server.start()
+        assert {key["kid"] for key in client.get("/.well-known/jwks.json").json()["keys"]} == {old["kid"], new["kid"]}
+        assert profile(client, ada).status_code == 200
+        assert refresh(client, ada).status_code == 200
+
+
+# --- tokens
+
+
+def inspected(ask: Forks, server: Server, token: str, status: int) -> str:
+    """Return what `token inspect` says, on its standard input so that the token stands in no list of processes."""
+    result = ask(server.folder, "token", "inspect", "-", stdin=f"{token}\n", ISSUER=server.url)
+    assert (result.returncode, result.stderr) == (status, ""), result
+    return result.stdout
+
+
+def test_inspecting_tokens_that_hold(server: Server, client: httpx.Client, ask: Forks) -> None:
+    """Header, claims, times in words and the verdict, for either kind of token; status 0 says that it holds."""
+    ada = somebody(client)
+    access = inspected(ask, server, ada.access, 0)
+    for words in ("ES256", "at+jwt", ada.sid, server.url, "UTC, in 14 minutes", "It holds here."):
+        assert words in access
+    renewal = inspected(ask, server, ada.refresh, 0)
+    for words in ("HS256", "rt+jwt", ada.sid, "UTC, in 13 days", "gen        0", "It holds here."):
+        assert words in renewal
+    assert "It holds here." in inspected(ask, server, f"  {ada.access}  ", 0)
+
+
+def test_inspecting_tokens_that_do_not_hold_says_why(server: Server, client: httpx.Client, ask: Forks) -> None:
+    """Rotated away, ended, altered or another's: each has its own reason, and status 1."""
+    ada = somebody(client)
+    renewed = ada.after(refresh(client, ada))
+    assert "generation 0 of a session that is at generation 1" in inspected(ask, server, ada.refresh, 1)
+    worked(ask(server.folder, "sessions", "end", ada.sid))
+    for token in (renewed.access, renewed.refresh):
+        assert re.search(r"It does not hold here: .*ended \(admin\)", inspected(ask, server, token, 1))
+    head, claims, signature = renewed.access.split(".")
+    assert "signature" in inspected(ask, server, f"{head}.{claims}.{signature[:-6]}AAAAAA", 1)
+    assert "no token" in inspected(ask, server, "neither this nor that", 1)
+    assert "kid" in inspected(ask, server, a_token({"sub": "ada", "exp": 2_000_000_000}), 1)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": 2**40},
+        {"exp": 2**62, "iat": -(2**62)},
+        {"exp": 10**30},
+        {"exp": "tomorrow", "iat": None, "nbf": [1], "auth_time": True},
+        {"sub": "x" * 4000},
+        {STEERING: STEERING, MARKUP: MARKUP, "line\nbreak": "line\nbreak"},
+        {},
+    ],
+    ids=["far", "farther", "farthest", "no times", "long", "steering", "empty"],
+)
+def test_inspecting_a_strangers_token_shows_it_and_nothing_happens(claims: dict[str, object], server: Server, ask: Forks) -> None:
+    """A token comes from anywhere: whatever it says is shown as text, and the verdict stands below."""
+    status, text = both(ask(server.folder, "token", "inspect", a_token(claims)))
+    assert status == 1
+    assert "It does not hold here: " in text
+    assert printable(text)
+    assert MARKUP not in claims or MARKUP in text
+    assert "owned" not in text or "?]0;owned" in text
+
+
+# --- hostile values
+
+
+HOSTILE = pytest.mark.parametrize("value", [STEERING, MARKUP, "x" * 10_000], ids=["steering", "markup", "long"])
+
+
+@HOSTILE
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("{}",),
+        ("users", "list", "--{}"),
+        ("users", "list", "{}"),
+        ("users", "list", "--database", "sqlite:///{}.db"),
+        ("users", "list", "--database", "{}"),
+        ("users", "create", "{}@example.com", "--password-stdin"),
+        ("users", "disable", "{}"),
+        ("users", "enable", "{}@example.com"),
+        ("sessions", "list", "{}@example.com"),
+        ("sessions", "end", "{}"),
+        ("token", "inspect", "{}"),
+        ("serve", "--host", "{}", "--port", "0"),
+        ("serve", "--issuer", "{}", "--port", "0"),
+        ("serve", "--port", "{}"),
+        ("serve", "--tls-cert", "{}", "--tls-key", "{}"),
+    ],
+    ids=" ".join,
+)
+def test_hostile_arguments_do_not_steer_the_terminal(arguments: tuple[str, ...], value: str, server: Server, ask: Forks) -> None:
+    """Whatever stands in an argument is refused in words, is never obeyed by the terminal, and ends no command in a traceback."""
+    status, text = both(ask(server.folder, *(argument.format(value) for argument in arguments)))
+    assert status in (1, 2)
+    assert "Traceback" not in text
+    assert printable(text), repr(text)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("sessions", "end", MARKUP), ("sessions", "list", "--database", f"sqlite:///{MARKUP}.db")], ids=["id", "file"]
+)
+def test_markup_is_repeated_as_it_was_typed(arguments: tuple[str, ...], server: Server, ask: Forks) -> None:
+    """What looks like markup or like the name of an emoji is text: whoever reads the sentence sees what was typed."""
+    _, text = both(ask(server.folder, *arguments))
+    assert MARKUP in text
+
+
+def test_bytes_that_are_no_text_end_no_command_in_a_traceback(server: Server, ask: Forks) -> None:
+    """Arguments are bytes on POSIX, and some are not UTF-8."""
+    half = "\udcff\udcfe"
+    for arguments in (("sessions", "end", half), ("users", "disable", f"{half}@example.com"), ("token", "inspect", half)):
+        status, text = both(ask(server.folder, *arguments))
+        assert status in (1, 2)
+        assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("role", [STEERING, MARKUP], ids=["steering", "markup"])
+def test_hostile_roles_are_listed_as_text(server: Server, role: str, ask: Forks) -> None:
+    """A role with anything in it is shown without effect in the table and exactly in JSON."""
+    email = new_email()
+    worked(ask(server.folder, "users", "create", email, "--role", role, "--password-stdin", stdin=f"{PASSWORD}\n"))
+    table = worked(ask(server.folder, "users", "list"))
+    assert printable(table)
+    assert role != MARKUP or MARKUP in table
+    listed = json.loads(worked(ask(server.folder, "users", "list", "--json")))
+    assert next(person["roles"] for person in listed if person["email"] == email) == [role]
+
+
+@pytest.mark.parametrize(
+    "user_agent", ["[bold]x[/bold]", r"\[bold]x", r"\[/x]", "[/x]", ":smile: x", "\\", "x" * 8000], ids=lambda agent: agent[:12]
+)
+def test_a_strangers_browser_name_does_not_reach_the_operators_terminal(
+    server: Server, client: httpx.Client, user_agent: str, ask: Forks
+) -> None:
+    """`User-Agent` is anybody's to choose: it can neither style the list of sessions nor make it fail."""
+    email = sign_up(client)
+    answer = client.post("/login", json={"email": email, "password": PASSWORD}, headers={"user-agent": user_agent})
+    assert answer.status_code == 200
+    table = worked(ask(server.folder, "sessions", "list", email))
+    assert table.splitlines()[1].rstrip().endswith(user_agent[:40])
+    assert printable(table)
+
+
+# --- on a terminal
+
+
+def test_a_password_is_typed_twice_and_never_shown(server: Server, client: httpx.Client) -> None:
+    """The prompt asks twice, asks again if the two differ, and echoes nothing."""
+    email = new_email()
+    status, screen = on_terminal(
+        server.folder,
+        *("users", "create", email),
+        typed=[
+            ("Password: ", f"{PASSWORD}\n"),
+            ("confirmation: ", "something else entirely\n"),
+            ("Password: ", f"{NEW_PASSWORD}\n"),
+            ("confirmation: ", f"{NEW_PASSWORD}\n"),
+        ],
+    )
+    assert status == 0, screen
+    assert email in screen
+    for typed in (PASSWORD, NEW_PASSWORD, "something else"):
+        assert typed not in screen
+    sign_in(client, email, password=NEW_PASSWORD)
+
+
+def test_setting_a_password_asks_the_same_way(server: Server, client: httpx.Client) -> None:
+    """`users set-password` without `--password-stdin` prompts too."""
+    email = sign_up(client)
+    typed = [("Password: ", f"{NEW_PASSWORD}\n"), ("confirmation: ", f"{NEW_PASSWORD}\n")]
+    status, screen = on_terminal(server.folder, "users", "set-password", email, typed=typed)
+    assert status == 0, screen
+    assert NEW_PASSWORD not in screen
+    sign_in(client, email, password=NEW_PASSWORD)
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04"], ids=["Ctrl-C", "Ctrl-D"])
+def test_a_prompt_can_be_left(server: Server, key: str) -> None:
+    """Ctrl-C and Ctrl-D at the prompt change nothing and show no traceback."""
+    status, screen = on_terminal(server.folder, "users", "create", new_email(), typed=[("Password: ", key)])
+    assert status != 0
+    assert "Traceback" not in screen
+
+
+@pytest.mark.parametrize("arguments", [("users", "list"), ("users", "disable", "nobody@example.com")], ids=" ".join)
+def test_no_color_is_respected_on_a_terminal(server: Server, client: httpx.Client, arguments: tuple[str, ...]) -> None:
+    """With `NO_COLOR` nothing on the screen has a colour (no-color.org); bold type is no colour."""
+    sign_up(client)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_COLOR", "1")
+        _, screen = on_terminal(server.folder, *arguments)
+    styles = {code for found in re.findall(r"\x1b\[([\d;]*)m", screen) for code in found.split(";")}
+    assert styles <= {"", "0", "1", "22"}
+    assert not re.search(r"\x1b(?!\[[\d;]*m)", screen)
+
+
+def test_a_table_on_a_terminal_keeps_every_identifier_whole(server: Server, client: httpx.Client) -> None:
+    """What an operator copies from the screen is the whole of it, and one person takes one line where there is room."""
+    ada = somebody(client)
+    status, screen = on_terminal(server.folder, "sessions", "list", ada.email)
+    assert status == 0
+    assert ada.sid in screen
+
+
+def test_a_reader_that_goes_away_is_no_failure_to_speak_of(server: Server) -> None:
+    """`handstamp users list --json | head -1` ends without a traceback."""
+    with subprocess.Popen(
+        command("users", "list", "--json"),
+        cwd=server.folder,
+        env=environment_with({}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_commands_side_by_side_do_not_disturb_each_other(tmp_path: Path, ask: Forks) -> None:
+    """Four commands at once on one database without a service all work."""
+    worked(ask(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=f"{PASSWORD}\n"))
+    with contextlib.ExitStack() as stack:
+        started = [
+            stack.enter_context(
+                subprocess.Popen(
+                    command("users", "list", "--json"),
+                    cwd=tmp_path,
+                    env=environment_with({}),
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(4)
+        ]
+        answers: list[tuple[str, str]] = [process.communicate(timeout=60) for process in started]
+    for process, (out, err) in zip(started, answers, strict=True):
+        assert (process.returncode, err) == (0, "")
+        people: list[dict[str, Any]] = json.loads(out)
+        assert [person["email"] for person in people] == ["ada@example.com"]

@@ -1,0 +1,381 @@
+"""Signing keys through months of a deployment's life, on a real database, with a clock that the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from handstamp.assemble import Service, master_secret, service
+from handstamp.crypto import jws
+from handstamp.crypto.jwk import ALGORITHMS, KeySet
+from handstamp.domain.keyring import JWKS_MAX_AGE_S, PUBLISH_AHEAD_MS, ROTATE_AFTER_MS
+from handstamp.errors import ConfigurationError, HandstampError, InvalidToken
+from handstamp.verify.verifier import Verifier
+from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS, Clock, a_session
+from tests.deployment import ISSUER, caller, deployed, settings_in
+
+EMAIL, PASSWORD = "ada@example.com", "a sentence only ada would say"
+HOUSEKEEPING_MS = 30 * SECOND_MS
+KEPT_MS = HOUR_MS + (JWKS_MAX_AGE_S + 60) * SECOND_MS
+"""How long a key is published after it stopped signing: the longest life of an access token, the cache's, and the leeway."""
+
+pytestmark = pytest.mark.anyio
+
+
+def minted(running: Service, clock: Clock) -> str:
+    """Return an access token that the service mints now."""
+    return running.tokens.mint(a_session(now_ms=clock()), (), clock()).access_token
+
+
+def kid_of(token: str) -> str:
+    """Return which key a token says that it is signed with."""
+    return jws.split(token)[0].kid
+
+
+def published(running: Service) -> set[str]:
+    """Return the names of the keys that verifiers are told of."""
+    return {key["kid"] for key in json.loads(running.keys.jwks)["keys"]}
+
+
+async def states(running: Service, clock: Clock) -> list[str]:
+    """Return the states of all keys, oldest first."""
+    return [state for _, state in await running.keys.all(clock())]
+
+
+def all_but_the_secret(folder: Path) -> bytes:
+    """Return what lies in the folder's files, the secret's own excepted."""
+    return b"".join(file.read_bytes() for file in folder.iterdir() if file.name != "handstamp.secret")
+
+
+# --- rotation by itself
+
+
+async def test_a_key_is_replaced_after_ninety_days_without_anybody_doing_anything(tmp_path: Path) -> None:
+    """Published ahead, taken over at ninety days, retired, and gone at last: the whole life, to the second (row 30)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        (first,) = published(running)
+        assert await states(running, clock) == ["active"]
+
+        clock.now_ms = NOW_MS + ROTATE_AFTER_MS - PUBLISH_AHEAD_MS - SECOND_MS
+        await running.housekeeping.once()
+        assert published(running) == {first}
+
+        clock.advance(seconds=1)
+        await running.housekeeping.once()
+        (second,) = published(running) - {first}
+        assert await states(running, clock) == ["active", "published"]
+        assert kid_of(minted(running, clock)) == first
+
+        clock.now_ms = NOW_MS + ROTATE_AFTER_MS - 1
+        assert kid_of(minted(running, clock)) == first
+        clock.now_ms = NOW_MS + ROTATE_AFTER_MS
+        assert kid_of(minted(running, clock)) == second, "the new key takes over by the clock, not by housekeeping"
+        assert await states(running, clock) == ["retiring", "active"]
+
+        clock.now_ms = NOW_MS + ROTATE_AFTER_MS + KEPT_MS - 1
+        await running.housekeeping.once()
+        assert published(running) == {first, second}
+        clock.advance(ms=1)
+        await running.housekeeping.once()
+        assert published(running) == {second}
+        assert await states(running, clock) == ["active"]
+
+
+async def test_a_service_that_slept_for_a_year_catches_up(tmp_path: Path) -> None:
+    """After a long pause the old key still signs until its successor has been published for long enough."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        (first,) = published(running)
+    clock.advance(ms=365 * DAY_MS)
+    async with deployed(tmp_path, clock) as running:
+        assert await states(running, clock) == ["active", "published"]
+        assert kid_of(minted(running, clock)) == first
+        clock.advance(ms=PUBLISH_AHEAD_MS)
+        await running.housekeeping.once()
+        assert kid_of(minted(running, clock)) != first
+        clock.advance(ms=KEPT_MS)
+        await running.housekeeping.once()
+        assert await states(running, clock) == ["active"]
+
+
+async def test_a_verifier_that_only_polls_never_meets_an_unknown_key(tmp_path: Path) -> None:
+    """Tokens minted all the time through a rotation verify with a key set that is up to five minutes old (row 30)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        start_ms = NOW_MS + ROTATE_AFTER_MS - PUBLISH_AHEAD_MS - 10 * MINUTE_MS
+        clock.now_ms = start_ms
+        await running.housekeeping.once()
+        cached, fetched_at_ms = KeySet.from_jwks(running.keys.jwks), clock()
+        verifier = Verifier(ISSUER, audience=ISSUER, keys=lambda: cached, clock=clock)
+        alive: list[tuple[int, str]] = []
+        signers: list[str] = []
+        while clock() < start_ms + HOUR_MS:
+            if (clock() - start_ms) % HOUSEKEEPING_MS == 0:
+                await running.housekeeping.once()
+            if clock() - fetched_at_ms >= JWKS_MAX_AGE_S * SECOND_MS:
+                cached, fetched_at_ms = KeySet.from_jwks(running.keys.jwks), clock()
+            token = minted(running, clock)
+            signers.append(kid_of(token))
+            alive = [(end_ms, kept) for end_ms, kept in alive if clock() < end_ms]
+            alive.append((clock() + 15 * MINUTE_MS, token))
+            for _, kept in (alive[0], alive[len(alive) // 2], alive[-1]):
+                verifier.verify(kept)
+            clock.advance(seconds=10)
+        assert len(set(signers)) == 2
+        assert signers == sorted(signers, key=signers.index), "no going back to the old key"
+
+
+async def test_rotating_by_hand_publishes_ahead_too(tmp_path: Path) -> None:
+    """`rotate` answers the key that will take over, and until then the old one signs."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        (first,) = published(running)
+        clock.advance(seconds=60)
+        second = await running.keys.rotate(clock())
+        assert published(running) == {first, second.kid}
+        assert second.active_from_ms == clock() + PUBLISH_AHEAD_MS
+        assert kid_of(minted(running, clock)) == first
+        clock.advance(ms=PUBLISH_AHEAD_MS)
+        assert kid_of(minted(running, clock)) == second.kid
+
+
+async def test_rotating_in_a_hurry_loses_no_token(tmp_path: Path) -> None:
+    """Five rotations a minute apart: at every moment one key signs, and every living token verifies."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        verifier = Verifier(ISSUER, audience=ISSUER, keys=lambda: running.keys.verifying, clock=clock)
+        alive: list[tuple[int, str]] = []
+        for minute in range(90):
+            if minute < 5:
+                await running.keys.rotate(clock())
+            await running.housekeeping.once()
+            assert (await states(running, clock)).count("active") == 1
+            alive = [(end_ms, token) for end_ms, token in alive if clock() < end_ms]
+            alive.append((clock() + 15 * MINUTE_MS, minted(running, clock)))
+            for _, token in alive:
+                verifier.verify(token)
+            clock.advance(ms=MINUTE_MS)
+        assert await states(running, clock) == ["active"]
+
+
+async def test_two_services_on_one_database_rotate_once(tmp_path: Path) -> None:
+    """Processes that find a rotation due at the same moment publish one successor between them, and agree on it."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
+        assert published(one) == published(other)
+        assert len(published(one)) == 1
+        clock.now_ms = NOW_MS + ROTATE_AFTER_MS
+        await asyncio.gather(*(running.keys.maintain(clock()) for running in (one, other) for _ in range(5)))
+        await asyncio.gather(one.housekeeping.once(), other.housekeeping.once())
+        assert await states(one, clock) == ["active", "published"]
+        assert published(one) == published(other)
+        clock.advance(ms=PUBLISH_AHEAD_MS)
+        assert kid_of(minted(one, clock)) == kid_of(minted(other, clock))
+        clock.advance(ms=KEPT_MS)
+        await asyncio.gather(one.housekeeping.once(), other.housekeeping.once())
+        assert published(one) == published(other)
+        assert await states(one, clock) == ["active"]
+
+
+async def test_two_services_on_a_fresh_database_make_one_key(tmp_path: Path) -> None:
+    """First starts at the same moment end up with one key between them."""
+    clock = Clock()
+    services = [service(settings_in(tmp_path), clock=clock) for _ in range(5)]
+    async with contextlib.AsyncExitStack() as stack:
+        await asyncio.gather(*(stack.enter_async_context(running.opened()) for running in services))
+        await asyncio.gather(*(running.keys.maintain(clock()) for running in services))
+        assert len({frozenset(published(running)) for running in services}) == 1
+        assert await states(services[0], clock) == ["active"]
+
+
+async def test_what_another_process_published_is_seen_within_its_own_round(tmp_path: Path) -> None:
+    """One process rotates; the other knows the new key after its next housekeeping, long before it signs."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
+        record = await one.keys.rotate(clock())
+        clock.advance(ms=2 * HOUSEKEEPING_MS)
+        await other.housekeeping.once()
+        assert record.kid in published(other)
+        assert PUBLISH_AHEAD_MS - 2 * HOUSEKEEPING_MS >= JWKS_MAX_AGE_S * SECOND_MS
+
+
+# --- changing the algorithm
+
+
+async def test_another_algorithm_is_a_rotation(tmp_path: Path) -> None:
+    """From ES256 to Ed25519 nobody is signed out: the new key is published first, tokens of the old one hold to their end."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        before = minted(running, clock)
+    clock.advance(seconds=60)
+    async with deployed(tmp_path, clock, algorithm="Ed25519") as running:
+        verifier = Verifier(ISSUER, audience=ISSUER, keys=lambda: running.keys.verifying, clock=clock)
+        assert await states(running, clock) == ["active", "published"]
+        assert jws.split(minted(running, clock))[0].alg == "ES256"
+        verifier.verify(before)
+        clock.advance(ms=PUBLISH_AHEAD_MS)
+        after = minted(running, clock)
+        assert jws.split(after)[0].alg == "Ed25519"
+        verifier.verify(before)
+        verifier.verify(after)
+        for _ in range(3):
+            await running.housekeeping.once()
+        assert await states(running, clock) == ["retiring", "active"]
+        clock.advance(ms=KEPT_MS)
+        await running.housekeeping.once()
+        assert await states(running, clock) == ["active"]
+
+
+async def test_secrets_and_public_keys_are_never_mixed(tmp_path: Path) -> None:
+    """Between ES256 and HS256 neither's tokens hold under the other, and no secret is ever published (row 13, trap T18)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        public = minted(running, clock)
+    async with deployed(tmp_path, clock, algorithm="HS256") as running:
+        secret = minted(running, clock)
+        assert jws.split(secret)[0].alg == "HS256"
+        assert running.keys.jwks == b'{"keys":[]}'
+        running.verifier.verify(secret)
+        with pytest.raises(InvalidToken):
+            running.verifier.verify(public)
+        await running.housekeeping.once()
+        assert running.keys.jwks == b'{"keys":[]}'
+    async with deployed(tmp_path, clock) as running:
+        assert jws.split(minted(running, clock))[0].alg == "ES256"
+        with pytest.raises(InvalidToken):
+            running.verifier.verify(secret)
+
+
+@pytest.mark.parametrize("pause_ms", [MINUTE_MS, 5 * MINUTE_MS, KEPT_MS, 30 * DAY_MS], ids=["1 min", "5 min", "21 min", "30 d"])
+async def test_somebody_who_tries_hs256_and_goes_back_always_has_a_key_that_signs(tmp_path: Path, pause_ms: int) -> None:
+    """Signing never stops on the way ES256, HS256, ES256, neither at once nor when old keys are tidied away."""
+    clock = Clock()
+    async with deployed(tmp_path, clock):
+        clock.advance(ms=MINUTE_MS)
+    async with deployed(tmp_path, clock, algorithm="HS256"):
+        clock.advance(ms=pause_ms)
+    async with deployed(tmp_path, clock) as running:
+        for _ in range(60):
+            running.verifier.verify(minted(running, clock))
+            assert kid_of(minted(running, clock)) in published(running)
+            clock.advance(ms=MINUTE_MS)
+            await running.housekeeping.once()
+
+
+async def test_a_process_with_a_shorter_access_lifetime_takes_no_key_from_living_tokens(tmp_path: Path) -> None:
+    """A command in a shell without the service's settings, or a node that has new ones already, voids no token (row 30)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock, access_lifetime="1h") as running:
+        record = await running.keys.rotate(clock())
+        clock.now_ms = record.active_from_ms - SECOND_MS
+        token = minted(running, clock)
+        clock.advance(ms=50 * MINUTE_MS)
+        await running.housekeeping.once()
+        running.verifier.verify(token)
+        async with deployed(tmp_path, clock, access_lifetime="15m"):
+            pass
+        await running.housekeeping.once()
+        running.verifier.verify(token)
+
+
+async def test_nodes_that_disagree_on_the_algorithm_do_not_make_keys_without_end(tmp_path: Path) -> None:
+    """While a new setting is rolled out, two nodes with two algorithms work on one database: a few keys, not one each round."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as old, deployed(tmp_path, clock, algorithm="Ed25519") as new:
+        for _ in range(20):
+            clock.advance(ms=HOUSEKEEPING_MS)
+            await old.housekeeping.once()
+            await new.housekeeping.once()
+        assert len(await states(new, clock)) <= 4
+
+
+# --- every algorithm, the whole way
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+async def test_every_algorithm_signs_people_in_and_keeps_them_signed_in(tmp_path: Path, algorithm: str) -> None:
+    """Sign in, look, renew, look again, sign out: with each of the four algorithms (row 27)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock, algorithm=algorithm) as running:
+        account = await running.accounts.create(EMAIL, PASSWORD, caller(clock), roles=("reader",))
+        pair = await running.sign_in(EMAIL, PASSWORD, delivery="json", caller=caller(clock))
+        clock.advance(seconds=600)
+        renewed = await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
+        assert renewed.session_id == pair.session_id
+        for token in (pair.access_token, renewed.access_token):
+            header = jws.split(token)[0]
+            assert (header.alg, header.typ) == (algorithm, "at+jwt")
+            claims = running.verifier.verify(token)
+            assert (claims.sub, claims.sid, claims.roles) == (account.id, pair.session_id, ("reader",))
+            assert claims.auth_time == NOW_MS // 1000
+            session, owner = await running.sessions.living(claims.sid, caller(clock))
+            assert (session.generation, owner) == (1, account)
+        assert jws.split(renewed.refresh_token)[0].alg == "HS256"
+        if algorithm != "HS256":
+            keys = KeySet.from_jwks(running.keys.jwks)
+            Verifier(ISSUER, audience=ISSUER, keys=keys, clock=clock).verify(renewed.access_token)
+        await running.sign_out.by_tokens([renewed.refresh_token], caller(clock))
+        with pytest.raises(HandstampError, match="logout"):
+            await running.sessions.living(pair.session_id, caller(clock))
+
+
+# --- keys at rest
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+async def test_no_private_key_lies_in_the_database(tmp_path: Path, algorithm: str) -> None:
+    """Neither a signing key nor the master secret nor what is derived from it stands in any file but the secret's (row 32)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock, algorithm=algorithm) as running:
+        await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        pair = await running.sign_in(EMAIL, PASSWORD, delivery="json", caller=caller(clock))
+        await running.keys.rotate(clock())
+        secret = master_secret(running.settings)
+        records = [record for record, _ in await running.keys.all(clock())]
+        private = [secret.open(record.sealed, context=record.kid) for record in records]
+        assert len(private) == 2
+        text = (tmp_path / "handstamp.secret").read_bytes().strip()
+        hidden = [*private, secret.refresh_key().to_bytes(), secret.derive("seal v1"), text, PASSWORD.encode()]
+        hidden += [key[-32:] for key in private] + [key[36:68] for key in private]
+        hidden += [token.encode() for token in (pair.access_token, pair.refresh_token)]
+        content = all_but_the_secret(tmp_path)
+        assert content
+        for value in hidden:
+            assert value not in content
+            assert value.hex().encode() not in content
+
+
+async def test_a_key_row_from_another_row_is_refused(tmp_path: Path) -> None:
+    """Whoever can write the database but has no secret cannot exchange keys for each other, or put one of their own in."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        await running.keys.rotate(clock())
+    with contextlib.closing(sqlite3.connect(tmp_path / "handstamp.db")) as connection, connection:
+        (one, other) = connection.execute("SELECT kid, sealed FROM signing_key ORDER BY active_from_ms").fetchall()
+        connection.execute("UPDATE signing_key SET sealed = ? WHERE kid = ?", (one[1], other[0]))
+        connection.execute("UPDATE signing_key SET sealed = ? WHERE kid = ?", (other[1], one[0]))
+    with pytest.raises(ConfigurationError):
+        async with deployed(tmp_path, clock):
+            pass
+
+
+async def test_a_refresh_token_survives_every_rotation_of_signing_keys(tmp_path: Path) -> None:
+    """Refresh tokens have a key of their own: a rotation, or another algorithm, signs nobody out (trap T19)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        pair = await running.sign_in(EMAIL, PASSWORD, delivery="json", caller=caller(clock))
+    for algorithm in ("Ed25519", "HS256", "ES256"):
+        clock.advance(ms=DAY_MS)
+        async with deployed(tmp_path, clock, algorithm=algorithm) as running:
+            pair = await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
+            running.verifier.verify(pair.access_token)
+    async with deployed(tmp_path, clock) as running:
+        session, _ = await running.sessions.living(pair.session_id, caller(clock))
+        assert session.generation == 3

@@ -1,0 +1,402 @@
+"""Starting `handstamp serve`: what a first start makes, what every start keeps, and what it refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+import shlex
+import signal
+import socket
+import sqlite3
+import ssl
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.integration.helpers import profile, refresh, running, set_cookies, sign_in, sign_up, somebody
+from tests.integration.test_command_line import Forks
+from tests.serving import PASSWORD, Server
+
+SECRET = "kJ8v_Zq3Wm1xT7yB4nR0pL6sD9fG2hCa"
+
+
+def mode_of(file: Path) -> int:
+    """Return who may read and write a file."""
+    return stat.S_IMODE(file.stat().st_mode)
+
+
+def one_value(database: Path, query: str) -> object:
+    """Return the one value that a query finds in a database."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        (value,) = connection.execute(query).fetchone()
+        return value
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Return a function that runs a command in a folder."""
+    forks = Forks(tmp_path_factory.mktemp("asked"))
+    with forks.process:
+        yield forks
+
+
+@pytest.fixture
+def started_once(tmp_path: Path, ask: Forks) -> Path:
+    """Return a folder in which the service's database, secret and key were made before."""
+    with running(tmp_path):
+        pass
+    result = ask(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=PASSWORD)
+    assert result.returncode == 0, result.stderr
+    return tmp_path
+
+
+# --- what a start makes and keeps
+
+
+def test_a_first_start_makes_all_that_is_needed(tmp_path: Path) -> None:
+    """An empty folder is enough: secret and database are made for the owner's eyes alone, with schema and key."""
+    with running(tmp_path) as server, server.client() as client:
+        for name in ("handstamp.secret", "handstamp.db"):
+            assert mode_of(tmp_path / name) == 0o600, name
+        for file in tmp_path.glob("handstamp.db-*"):
+            assert mode_of(file) == 0o600, file
+        assert len((tmp_path / "handstamp.secret").read_text().strip()) >= 43
+        assert {file.name for file in tmp_path.iterdir()} - {"server.log"} <= {
+            *("handstamp.secret", "handstamp.db", "handstamp.db-wal", "handstamp.db-shm"),
+        }
+        assert one_value(tmp_path / "handstamp.db", "SELECT count(*) FROM schema_migration") == 1
+        assert len(client.get("/.well-known/jwks.json").json()["keys"]) == 1
+
+
+def test_a_start_says_where_it_is_and_what_to_try(tmp_path: Path) -> None:
+    """The greeting names address, database and a first request, which works as it is printed."""
+    with running(tmp_path) as server, server.client() as client:
+        greeting = server.log.read_text()
+        for words in (server.url, f"127.0.0.1:{server.port}", str(tmp_path / "handstamp.db"), f"{server.url}/docs", "Ctrl-C"):
+            assert words in greeting
+        (line,) = re.findall(r"^ *(curl .*)$", greeting, re.MULTILINE)
+        typed = shlex.split(line)
+        (url,) = [word for word in typed if word.startswith("http")]
+        (body,) = [word for word in typed if word.startswith("{")]
+        answer = client.post(url, content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 201, answer.text
+        assert client.get("/docs").status_code == 200
+        assert (tmp_path / "handstamp.secret").read_text().strip() not in greeting
+
+
+def test_a_second_start_keeps_everything(tmp_path: Path) -> None:
+    """Secret, key, accounts and sessions outlive a restart: tokens from before still hold and still renew."""
+    with running(tmp_path) as server, server.client() as client:
+        ada = somebody(client)
+        secret = (tmp_path / "handstamp.secret").read_bytes()
+        keys = client.get("/.well-known/jwks.json").json()
+        server.kill(signal.SIGTERM)
+        server.start()
+        assert (tmp_path / "handstamp.secret").read_bytes() == secret
+        assert client.get("/.well-known/jwks.json").json() == keys
+        assert profile(client, ada).status_code == 200
+        assert profile(client, ada.after(refresh(client, ada))).status_code == 200
+        sign_in(client, ada.email)
+
+
+def test_starts_at_the_same_moment_agree(tmp_path: Path) -> None:
+    """Processes that start at once on one fresh folder end up with one secret, one schema and one key, and share sessions."""
+    servers = [Server(tmp_path, ISSUER="http://localhost:8000") for _ in range(2)]
+    try:
+        with ThreadPoolExecutor(len(servers)) as pool:
+            list(pool.map(Server.start, servers))
+        with servers[0].client() as one, servers[1].client() as other:
+            assert one.get("/.well-known/jwks.json").json() == other.get("/.well-known/jwks.json").json()
+            ada = somebody(one)
+            assert profile(other, ada).status_code == 200
+            assert refresh(other, ada).status_code == 200
+        assert one_value(tmp_path / "handstamp.db", "SELECT count(*) FROM signing_key") == 1
+        assert one_value(tmp_path / "handstamp.db", "SELECT count(*) FROM schema_migration") == 1
+        assert [file.name for file in tmp_path.glob("*secret*")] == ["handstamp.secret"]
+    finally:
+        for server in servers:
+            server.kill()
+
+
+def test_several_workers_serve_one_deployment(tmp_path: Path) -> None:
+    """`--workers 2` shares secret, keys and sessions between its processes, and all of them stop with the first."""
+    with running(tmp_path, "--workers", "2") as server, server.client() as client:
+        ada = somebody(client)
+        assert {profile(client, ada).status_code for _ in range(20)} == {200}
+        assert one_value(tmp_path / "handstamp.db", "SELECT count(*) FROM signing_key") == 1
+        server.kill(signal.SIGTERM)
+        with pytest.raises(httpx.TransportError):
+            client.get("/healthz")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_stopping_is_clean(tmp_path: Path, stop: signal.Signals) -> None:
+    """The service lets go of port and database, without a traceback, and what was written is all there."""
+    with running(tmp_path) as server, server.client() as client:
+        email = sign_up(client)
+        status = server.kill(stop)
+        assert status in (0, -stop, 128 + stop)
+        assert "Traceback" not in server.log.read_text()
+        assert not (tmp_path / "handstamp.db-wal").exists()
+        assert one_value(tmp_path / "handstamp.db", "SELECT email FROM account") == email
+        with socket.create_server(("127.0.0.1", server.port)):
+            pass
+
+
+def test_the_secret_may_come_from_the_environment_or_from_a_file_of_ones_own(tmp_path: Path, ask: Forks) -> None:
+    """Either way no other file is made, and the two ways are one: the same secret opens the same database."""
+    file = tmp_path / "elsewhere" / "secret"
+    file.parent.mkdir()
+    file.write_text(f"{SECRET}\n")
+    file.chmod(0o600)
+    create = ("users", "create", "ada@example.com", "--password-stdin")
+    assert ask(tmp_path, *create, stdin=PASSWORD, SECRET=SECRET).returncode == 0
+    assert not (tmp_path / "handstamp.secret").exists()
+    assert ask(tmp_path, "keys", "list", SECRET_FILE=str(file)).returncode == 0
+    assert ask(tmp_path, "keys", "list", SECRET_FILE="elsewhere/secret").returncode == 0
+
+
+# --- what a start refuses
+
+
+def refusal(ask: Forks, folder: Path, *options: str, **settings: str) -> str:
+    """Return the sentences with which `serve` refuses to start: status 2, nothing on standard output and no traceback."""
+    arguments = options if "--port" in options else ("--port", "0", *options)
+    result = ask(folder, "serve", *arguments, **settings)
+    assert (result.returncode, result.stdout) == (2, ""), result
+    assert "Traceback" not in result.stderr
+    lines = result.stderr.splitlines()
+    assert lines
+    assert all(line.startswith("handstamp: ") for line in lines), result.stderr
+    return result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "words"),
+    [
+        ((), {"ISSUER": "http://auth.example.com"}, ["HANDSTAMP_ISSUER", "https off loopback"]),
+        (("--issuer", "http://auth.example.com"), {}, ["HANDSTAMP_ISSUER", "https off loopback"]),
+        (("--host", "0.0.0.0"), {}, ["0.0.0.0", "--issuer"]),
+        (("--host", "::"), {}, ["--issuer"]),
+        (("--host", "0.0.0.0", "--issuer", "http://localhost:8000"), {}, ["http://localhost:8000", "--tls-cert"]),
+        (("--host", "203.0.113.77", "--issuer", "https://auth.example.com"), {}, ["203.0.113.77"]),
+        (("--host", "no.such.host.invalid", "--issuer", "https://auth.example.com"), {}, ["no.such.host.invalid"]),
+        ((), {"SECRET": "short"}, ["too weak", "32", "python3 -c"]),
+        ((), {"SECRET": "a" * 64}, ["too weak", "random"]),
+        ((), {"SECRET": SECRET, "SECRET_FILE": "handstamp.secret"}, ["HANDSTAMP_SECRET", "HANDSTAMP_SECRET_FILE", "keep one"]),
+        ((), {"DATABSE": "sqlite:///x.db"}, ["HANDSTAMP_DATABSE", "Did you mean HANDSTAMP_DATABASE?"]),
+        ((), {"DATABASE": "sqlite:///missing/handstamp.db"}, ["missing"]),
+        (("--database", "sqlite:///missing/handstamp.db"), {"SECRET": SECRET}, ["missing/handstamp.db"]),
+        ((), {"DATABASE": "sqlite:////dev/null/handstamp.db"}, ["/dev/null"]),
+        (("--database", "sqlite:////dev/null/handstamp.db"), {"SECRET": SECRET}, ["/dev/null/handstamp.db"]),
+        ((), {"DATABASE": "sqlite:///."}, ["HANDSTAMP_DATABASE", "sqlite:///"]),
+        ((), {"DATABASE": "postgresql://db/handstamp"}, ["HANDSTAMP_DATABASE", "sqlite:///"]),
+        ((), {"SECRET_FILE": "/dev/null/secret"}, ["/dev/null/secret"]),
+        ((), {"SECRET_FILE": "/"}, ["secret file /"]),
+        (("--tls-cert", "cert.pem"), {}, ["--tls-key"]),
+        (("--tls-key", "key.pem"), {}, ["--tls-cert"]),
+        (("--tls-cert", "cert.pem", "--tls-key", "key.pem"), {}, ["cert.pem", "key.pem"]),
+        ((), {"ALGORITHM": "none", "ACCESS_LIFETIME": "forever"}, ["HANDSTAMP_ALGORITHM", "HANDSTAMP_ACCESS_LIFETIME"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else " ".join(value)[:40],
+)
+def test_a_start_that_cannot_be_safe_is_refused(
+    options: tuple[str, ...], settings: dict[str, str], words: list[str], tmp_path: Path, ask: Forks
+) -> None:
+    """What is wrong is named with what mends it; no secret is repeated, and no database or key is left behind."""
+    said = refusal(ask, tmp_path, *options, **settings)
+    for word in words:
+        assert word in said
+    assert SECRET not in said
+    assert not (tmp_path / "handstamp.db").exists()
+
+
+def test_a_port_that_is_taken_is_named_with_the_option_that_takes_another(tmp_path: Path, ask: Forks) -> None:
+    """Two services cannot listen in one place; the second one says so before it makes anything."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = refusal(ask, tmp_path, "--port", port)
+    assert f"127.0.0.1:{port}" in said
+    assert "--port" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o666])
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int, ask: Forks) -> None:
+    """The sentence is the command that mends it, and mended the service starts (row 32)."""
+    file = tmp_path / "my.secret"
+    file.write_text(SECRET)
+    file.chmod(mode)
+    said = refusal(ask, tmp_path, SECRET_FILE=str(file))
+    assert f"chmod 600 {file}" in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"short\n", b"a" * 64, b"\xff" * 64], ids=["empty", "blank", "short", "same", "bytes"]
+)
+def test_a_secret_file_that_holds_no_secret_is_refused(tmp_path: Path, content: bytes, ask: Forks) -> None:
+    """A file that was cut off or filled by hand is no secret."""
+    file = tmp_path / "handstamp.secret"
+    file.write_bytes(content)
+    file.chmod(0o600)
+    refusal(ask, tmp_path)
+    assert file.read_bytes() == content
+
+
+def test_a_lost_secret_is_not_replaced(started_once: Path, ask: Forks) -> None:
+    """A new secret would void every session without a word, so the start is refused until the old one is back."""
+    secret = started_once / "handstamp.secret"
+    kept = secret.read_bytes()
+    secret.unlink()
+    said = refusal(ask, started_once)
+    for words in ("handstamp.secret", "backup", "HANDSTAMP_SECRET"):
+        assert words in said
+    assert not secret.exists()
+    secret.write_bytes(kept)
+    secret.chmod(0o600)
+    assert ask(started_once, "keys", "list").returncode == 0
+
+
+def test_another_databases_secret_is_refused(started_once: Path, ask: Forks) -> None:
+    """A secret that does not open the keys stops the start, and the keys stay as they are."""
+    before = one_value(started_once / "handstamp.db", "SELECT group_concat(kid) FROM signing_key")
+    said = refusal(ask, started_once, SECRET=SECRET)
+    assert "HANDSTAMP_SECRET" in said
+    assert one_value(started_once / "handstamp.db", "SELECT group_concat(kid) FROM signing_key") == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database at all\n" * 300, b"SQLite format 3\x00" + b"\x00" * 5000], ids=["text", "torn"]
+)
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path, content: bytes, ask: Forks) -> None:
+    """Somebody's file that happens to have the name is refused and not touched."""
+    file = tmp_path / "notes.db"
+    file.write_bytes(content)
+    said = refusal(ask, tmp_path, "--database", f"sqlite:///{file}", SECRET=SECRET)
+    assert "notes.db" in said
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("journal", ["DELETE", "WAL"])
+def test_another_programs_database_is_left_alone(tmp_path: Path, journal: str, ask: Forks) -> None:
+    """A SQLite file with foreign tables is refused by its name, and its content is what it was."""
+    file = tmp_path / "shop.db"
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(f"PRAGMA journal_mode = {journal}")
+        connection.execute("CREATE TABLE customer (name TEXT)")
+        connection.execute("INSERT INTO customer VALUES ('Ada')")
+    content = file.read_bytes()
+    said = refusal(ask, tmp_path, "--database", f"sqlite:///{file}", SECRET=SECRET)
+    assert "another program" in said
+    assert "HANDSTAMP_DATABASE" in said
+    assert file.read_bytes() == content
+    assert one_value(file, "SELECT group_concat(name) FROM sqlite_schema") == "customer"
+
+
+def test_a_database_of_a_newer_handstamp_is_refused(started_once: Path, ask: Forks) -> None:
+    """After a downgrade the old program does not write into a schema that it does not know."""
+    with contextlib.closing(sqlite3.connect(started_once / "handstamp.db")) as connection, connection:
+        connection.execute("INSERT INTO schema_migration VALUES (999, 'from the future', 'x')")
+    assert "999" in refusal(ask, started_once)
+
+
+def test_a_schema_with_another_history_is_refused(started_once: Path, ask: Forks) -> None:
+    """A migration that is not the one that was applied is noticed at the start (its checksum differs)."""
+    with contextlib.closing(sqlite3.connect(started_once / "handstamp.db")) as connection, connection:
+        connection.execute("UPDATE schema_migration SET checksum = 'x' WHERE version = 1")
+    assert "Migration 1" in refusal(ask, started_once)
+
+
+def test_a_key_that_was_damaged_is_refused_in_words(started_once: Path, ask: Forks) -> None:
+    """A torn row of the key table stops the start without a traceback."""
+    for damage in ("substr(sealed, 1, 20)", "x''", "x'00'"):
+        with contextlib.closing(sqlite3.connect(started_once / "handstamp.db")) as connection, connection:
+            connection.execute(f"UPDATE signing_key SET sealed = {damage}")
+        refusal(ask, started_once)
+
+
+# --- TLS
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """Make a self-signed certificate for localhost and return its file and its key's."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(tz=datetime.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = folder / f"{name}.crt", folder / f"{name}.key"
+    cert_file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return cert_file, key_file
+
+
+class TlsServer(Server):
+    """A server whose own certificate is the one that its clients trust."""
+
+    def client(self, **options: Any) -> httpx.Client:
+        """Return a client that trusts this certificate and no other."""
+        cert = self.options[self.options.index("--tls-cert") + 1]
+        return super().client(**{"verify": ssl.create_default_context(cafile=cert)} | options)
+
+
+def test_tls_makes_the_service_call_itself_https(tmp_path: Path) -> None:
+    """With a certificate the issuer is https, cookies are `__Host-` and secure, and browsers are told to stay with it."""
+    cert, key = certificate(tmp_path, "own")
+    server = TlsServer(tmp_path, "--tls-cert", str(cert), "--tls-key", str(key))
+    try:
+        issuer = f"https://localhost:{server.port}"
+        with server.start().client() as client:
+            email = sign_up(client)
+            ada = sign_in(client, email, delivery="cookie", origin=issuer)
+            assert profile(client, ada).status_code == 200
+            renewal = refresh(client, ada)
+            assert renewal.status_code == 200
+            cookies = set_cookies(renewal)
+            assert cookies.keys() == {"__Host-handstamp-access", "__Host-handstamp-refresh"}
+            for cookie in cookies.values():
+                assert cookie.attributes.keys() >= {"secure", "httponly", "samesite", "path"}
+                assert cookie.attributes["path"] == "/"
+                assert "domain" not in cookie.attributes
+            assert "max-age=" in renewal.headers["strict-transport-security"]
+        assert issuer in server.log.read_text()
+        with server.client() as plain, pytest.raises(httpx.TransportError):
+            plain.get(f"http://localhost:{server.port}/healthz")
+    finally:
+        server.kill()
+
+
+def test_tls_files_that_do_not_fit_are_refused(tmp_path: Path, ask: Forks) -> None:
+    """A certificate with another's key, a file that is none, an http issuer beside TLS: each stops the start in words."""
+    (cert, key), (_, others) = certificate(tmp_path, "own"), certificate(tmp_path, "other")
+    garbage = tmp_path / "garbage.pem"
+    garbage.write_text("-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n")
+    for a_cert, a_key in ((cert, others), (garbage, key), (cert, garbage), (cert, tmp_path), (cert, tmp_path / "missing")):
+        said = refusal(ask, tmp_path, "--tls-cert", str(a_cert), "--tls-key", str(a_key))
+        assert str(a_cert) in said
+        assert str(a_key) in said
+    both = ("--tls-cert", str(cert), "--tls-key", str(key))
+    assert "https issuer" in refusal(ask, tmp_path, *both, "--issuer", "http://localhost:8000")
+    assert not (tmp_path / "handstamp.db").exists()

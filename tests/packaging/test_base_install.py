@@ -1,0 +1,235 @@
+"""What `pip install handstamp` gives: a small verifier, the documented names and nothing else; and what the wheel carries."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import handstamp
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "handstamp"
+SERVER_ONLY = frozenset(
+    {
+        *("starlette", "uvicorn", "uvloop", "httptools", "argon2", "pydantic", "pydantic_settings", "typer", "click", "rich"),
+        *("structlog", "email_validator", "dns", "sqlite3", "asyncio", "anyio", "fastapi", "django", "flask", "httpx", "asyncpg"),
+    }
+)
+"""Packages that the base install does without, and modules that a verifier has no use for."""
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return the top-level modules that a fresh interpreter has loaded after a statement."""
+    program = f"import sys\n{statement}\nimport json\nprint(json.dumps(sorted(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    names: list[str] = json.loads(ran.stdout)
+    return {name.split(".")[0] for name in names}
+
+
+def section(title: str) -> str:
+    """Return one section of the reference."""
+    text = (ROOT / "docs" / "reference.md").read_text("utf-8")
+    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"docs/reference.md has no section '{title}'"
+    return found[1]
+
+
+def first_column(title: str) -> list[str]:
+    """Return what stands in backquotes in the first column of a section's table."""
+    return re.findall(r"^\| *`([^`]+)`", section(title), re.MULTILINE)
+
+
+def test_importing_the_package_loads_nothing_of_the_server() -> None:
+    """A service that only verifies tokens pays for no web framework, no password hashing, no database and no event loop."""
+    loaded = loaded_by("import handstamp")
+    assert "handstamp" in loaded
+    assert loaded & SERVER_ONLY == set()
+
+
+def test_verifying_a_token_loads_nothing_of_the_server_either() -> None:
+    """No import is merely put off: the first verification needs no more than the import did."""
+    statement = (
+        "import handstamp\n"
+        "keys = handstamp.KeySet([])\n"
+        "verifier = handstamp.Verifier('https://auth.example.com', audience='https://api.example.com', keys=keys)\n"
+        "try:\n    verifier.verify('no.to.ken')\nexcept handstamp.InvalidToken:\n    pass"
+    )
+    assert loaded_by(statement) & SERVER_ONLY == set()
+
+
+def test_the_base_install_asks_for_two_packages() -> None:
+    """Everything that is not needed to verify is an extra."""
+    requirements = metadata.requires("handstamp") or []
+    base = {re.split(r"[<>=!~; \[]", line)[0] for line in requirements if "extra ==" not in line}
+    assert base == {"cryptography", "msgspec"}
+
+
+def test_the_public_names_are_those_of_the_reference() -> None:
+    """What is documented can be imported, and what can be imported is documented."""
+    documented = first_column("Public names")
+    assert len(documented) == len(set(documented))
+    assert sorted(documented) == sorted(handstamp.__all__)
+
+
+@pytest.mark.parametrize("name", handstamp.__all__)
+def test_every_public_name_explains_itself(name: str) -> None:
+    """`help(handstamp.Name)` says what it is, also for its public methods."""
+    thing = getattr(handstamp, name)
+    assert inspect.isclass(thing)
+    assert thing.__doc__
+    for member, value in vars(thing).items():
+        if not member.startswith("_") and inspect.isfunction(inspect.unwrap(getattr(value, "__func__", value))):
+            assert inspect.getdoc(value), f"{name}.{member}"
+
+
+def test_the_public_names_stand_in_order() -> None:
+    """A list that is sorted shows at a glance what is there."""
+    assert handstamp.__all__ == sorted(handstamp.__all__)
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    """No setting is undocumented, and none is documented that is not there."""
+    from handstamp.config import PREFIX, Settings
+
+    assert first_column("Settings") == [PREFIX + name.upper() for name in Settings.model_fields]
+
+
+def test_every_error_code_is_in_the_reference_with_its_statuses() -> None:
+    """Programs switch on codes: the table has each one, with every status that it can have."""
+    from handstamp.web.problems import TABLE
+
+    statuses: dict[str, set[str]] = {}
+    for error, (status, _) in TABLE.items():
+        statuses.setdefault(error.code, set()).add(str(status))
+    documented = dict(re.findall(r"^\| `(\w+)` \| ([\d, ]+) \|", section("Error codes"), re.MULTILINE))
+    assert {code: set(text.split(", ")) for code, text in documented.items()} == statuses
+
+
+def test_every_reason_of_an_ended_session_is_in_the_reference() -> None:
+    """Each reason has its sentence for people and stands in the reference for programs."""
+    from typing import get_args
+
+    from handstamp.domain.session import EndReason
+    from handstamp.web.problems import REASONS
+
+    reasons = get_args(EndReason)
+    assert set(REASONS) == set(reasons)
+    for reason in reasons:
+        assert f"`{reason}`" in section("Error codes")
+
+
+def test_every_endpoint_is_in_the_reference() -> None:
+    """The reference lists the operations that are served, and no others."""
+    from handstamp.web.routes import OPERATIONS
+
+    documented = re.findall(r"`(GET|POST|DELETE) (/[^`]*)`", section("Endpoints"))
+    assert sorted(documented) == sorted((operation.method, operation.path) for operation in OPERATIONS)
+
+
+def test_every_command_is_in_the_reference() -> None:
+    """Each group of commands and each command of a group is named."""
+    from handstamp.cli import app
+
+    text = section("Commands")
+    for command in app.registered_commands:
+        assert f"`handstamp {command.name}" in text
+    for group in app.registered_groups:
+        assert f"`handstamp {group.name} " in text
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            name = command.name or getattr(command.callback, "__name__", "")
+            assert re.search(rf"`(handstamp {group.name} )?{name}\b", text), f"{group.name} {name}"
+
+
+# --- the wheel
+
+
+def build(folder: Path) -> list[str]:
+    """Return the command that builds a wheel into a folder with what is installed here."""
+    if importlib.util.find_spec("hatchling") is not None:
+        return [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    uv = Path(sys.executable).with_name("uv")
+    if not uv.exists():
+        pytest.skip("neither hatchling nor uv is installed here")
+    return [str(uv), "build", "--wheel", "--python", sys.executable, "--out-dir", str(folder), str(ROOT)]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    """Return the wheel, built from this tree."""
+    folder = tmp_path_factory.mktemp("dist")
+    ran = subprocess.run(build(folder), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    if ran.returncode != 0 and re.search(
+        r"hatchling.*(not found|No solution|cache)|Failed to fetch|dns error|connect", ran.stderr
+    ):
+        pytest.skip("the build backend cannot be fetched here")
+    assert ran.returncode == 0, ran.stderr
+    (built,) = folder.glob("*.whl")
+    with zipfile.ZipFile(built) as opened:
+        yield opened
+
+
+@pytest.mark.xdist_group("wheel")
+def test_the_wheel_carries_all_that_is_read_at_run_time(wheel: zipfile.ZipFile) -> None:
+    """Every file of the package that is tracked is in the wheel: the schema, the pages, the common passwords, the type marker."""
+    carried = set(wheel.namelist())
+    wanted = {
+        f"handstamp/{file.relative_to(SOURCE).as_posix()}"
+        for file in SOURCE.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    assert wanted - carried == set()
+    for needed in ("storage/migrations/sqlite/0001_initial.sql", "crypto/common_passwords.txt", "py.typed"):
+        assert f"handstamp/{needed}" in carried
+    assert {name.rsplit(".", 1)[-1] for name in carried if name.startswith("handstamp/web/pages/")} >= {"html", "css", "js"}
+
+
+@pytest.mark.xdist_group("wheel")
+def test_the_wheel_carries_nothing_else(wheel: zipfile.ZipFile) -> None:
+    """No test, no secret and no database of a developer's folder gets out."""
+    strangers = [name for name in wheel.namelist() if not re.match(r"handstamp/|handstamp-[\d.\w]+\.dist-info/", name)]
+    assert strangers == []
+    assert not [name for name in wheel.namelist() if name.endswith((".db", ".secret", ".pyc", ".log", ".pem", ".key"))]
+
+
+@pytest.mark.xdist_group("wheel")
+def test_the_wheel_names_its_licence_and_its_command(wheel: zipfile.ZipFile) -> None:
+    """Licence and notice travel along, `handstamp` is the one command, and the extras are those of the documentation."""
+    (info,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
+    assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= set(wheel.namelist())
+    assert wheel.read(f"{info}/entry_points.txt").decode().split() == [
+        "[console_scripts]",
+        "handstamp",
+        "=",
+        "handstamp.cli:main",
+    ]
+    described = wheel.read(f"{info}/METADATA").decode()
+    assert "License-Expression: Apache-2.0" in described
+    assert "Provides-Extra: server" in described
+
+
+@pytest.mark.xdist_group("wheel")
+def test_the_wheel_imports_and_verifies_by_itself(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """What was built works without the source tree beside it."""
+    wheel.extractall(tmp_path)
+    program = "import handstamp; print(handstamp.__file__)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.stdout.strip() == str(tmp_path / "handstamp" / "__init__.py"), ran.stderr

@@ -1,0 +1,242 @@
+"""Which passwords a person can choose, and what an account shows of itself."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+
+import pytest
+
+from handstamp.crypto.passwords import common_passwords
+from handstamp.domain.account import (
+    PASSWORD_MAX_BYTES,
+    PASSWORD_MAX_LENGTH,
+    normalise_password,
+    password_is_sane,
+    password_problem,
+)
+from tests.builders import an_account
+
+PERSONAL = ("ada@example.com", "ada", "example.com", "handstamp", "auth.example.net")
+VARIED = "kv7 wq2-Zr9 lm4_Xt6 pb8 "
+"""A piece without any pattern that the rules know; long texts are cut from its repetition with a counter."""
+
+
+def problem(password: str, *, min_length: int = 15) -> str | None:
+    """Return why a password cannot be chosen by Ada, or None."""
+    return password_problem(normalise_password(password), min_length=min_length, common=common_passwords(), personal=PERSONAL)
+
+
+def of_length(length: int) -> str:
+    """Return a password of so many code points that has no pattern."""
+    return "".join(f"{VARIED}{number}" for number in range(length // 24 + 1))[:length]
+
+
+@pytest.mark.parametrize(
+    "passphrase",
+    [
+        "correct horse battery staple",
+        "a sentence only ada would say",
+        "correcthorsebatterystaple",
+        "velvet-otter-Tuesday-9-maps",
+        "Mississippi river steamboat",
+        "to be or not to be, that is it",
+        "k9#Vt!2pLq_8ZrWm",
+        "ninety-nine bottles of beer",
+        "December 25 is when Ada bakes",
+        "Der Hund frisst gern Äpfel im Regen",
+        "mon chat dort sur le radiateur",
+        "el perro verde salta la valla",
+        "Trois-Rivières, août 1987, pluie",
+        "собака любит яблоки зимой",
+        "η γάτα κοιμάται στο παράθυρο",
+        "我家的猫每天早上五点就叫醒我真烦人",
+        "うちのねこはいつもあさごはんをたべる",
+        "우리집 고양이는 새벽마다 나를 깨운다",
+        "القطة تنام فوق الثلاجة كل ليلة",
+        "सुबह की चाय के बिना दिन नहीं",
+        "🦊🎻☔🌋🧊🪁🥑🚲🦉🧵🎈🐙🗻🧭🪐",
+        "the handstamp that ada got at the park",
+        "my password is a secret of mine",
+    ],
+)
+def test_a_sentence_that_only_you_would_say_is_taken(passphrase: str) -> None:
+    """Long passphrases of real people, in any script, are never refused (NIST SP 800-63B-4 §3.1.1.2)."""
+    assert problem(passphrase) is None
+
+
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [
+        (0, "too short"),
+        (1, "too short"),
+        (14, "use at least 15 characters"),
+        (15, None),
+        (16, None),
+        (256, None),
+        (257, "at most 256 characters"),
+        (10_000, "at most 256 characters"),
+    ],
+)
+def test_length_counts_from_fifteen_to_256(length: int, words: str | None) -> None:
+    """The bounds are inclusive, and the sentence says which one was missed."""
+    found = problem(of_length(length))
+    assert found is None if words is None else words in (found or "")
+
+
+@pytest.mark.parametrize("character", ["é", "字", "🦊", "\u20dd"])
+def test_length_counts_code_points_and_not_bytes(character: str) -> None:
+    """Fourteen characters are too few and 256 are enough, whatever their size in bytes."""
+    assert "too short" in (problem(of_length(13) + "🦊") or "")
+    assert problem(of_length(14) + character) is None
+    longest = "".join(chr(0x1F300 + (37 * number) % 500) for number in range(PASSWORD_MAX_LENGTH))
+    assert len(longest.encode()) == PASSWORD_MAX_BYTES
+    assert problem(longest) is None
+    assert "at most" in (problem(longest + character) or "")
+
+
+def test_another_minimum_is_said_in_the_sentence() -> None:
+    """An operator's own minimum is the one that people read."""
+    assert "at least 20 characters" in (problem(of_length(19), min_length=20) or "")
+    assert problem(of_length(20), min_length=20) is None
+    assert problem(of_length(8), min_length=8) is None
+
+
+def test_one_password_typed_on_two_keyboards_is_one() -> None:
+    """Composed and decomposed spellings have one normalised form, and length counts that form (NIST SP 800-63B-4 §3.1.1.2)."""
+    composed = "Äpfel und Öl für"
+    decomposed = unicodedata.normalize("NFD", composed)
+    assert decomposed != composed
+    assert normalise_password(decomposed) == normalise_password(composed) == composed
+    fourteen = "é" * 7 + "kv7wq2z"
+    assert "too short" in (problem(unicodedata.normalize("NFD", fourteen)) or "")
+
+
+def test_normalising_keeps_what_people_tell_apart() -> None:
+    """NFC is not NFKC: ligatures, wide letters, capitals and spaces at either end stay what was typed."""
+    for password in ("ﬁne sentence of mine", "\uff21da", "ADA", " ada ", "ada  ada"):
+        assert normalise_password(password) == password
+
+
+@pytest.mark.parametrize("character", ["\x00", "\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\ud83d"])
+def test_what_cannot_be_typed_is_refused(character: str) -> None:
+    """Control characters and half characters are a client's mistake, and would be cut off or garbled elsewhere."""
+    password = f"kv7 wq2-Zr9 {character} lm4_Xt6"
+    assert not password_is_sane(password)
+    assert "can be typed" in (problem(password) or "")
+
+
+@pytest.mark.parametrize("password", ["\u200d🦊 kv7 wq2-Zr9 lm4", "\u00a0kv7 wq2-Zr9 lm4 Xt6", "\u202ekv7 wq2-Zr9 lm4"])
+def test_what_a_keyboard_can_type_is_not_refused(password: str) -> None:
+    """Joiners of emoji, hard spaces and marks of direction come from real keyboards."""
+    assert password_is_sane(password)
+    assert problem(password) is None
+
+
+def test_an_empty_or_endless_password_is_never_hashed() -> None:
+    """At sign-in too the length is bounded before any work is done (row T25)."""
+    assert not password_is_sane("")
+    assert password_is_sane("x")
+    assert password_is_sane("x" * 256)
+    assert not password_is_sane("x" * 257)
+    assert not password_is_sane("x" * 10_000_000)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        # repeats
+        "aaaaaaaaaaaaaaa",
+        "aaaaaaaaaaaaaab",
+        "abcabcabcabcabcabc",
+        "asdfasdfasdfasdf",
+        "P@ssw0rdP@ssw0rd",
+        "111111222222333333",
+        "password password password",
+        # walks along the alphabet and the digits
+        "123456789012345",
+        "987654321098765",
+        "abcdefghijklmnop",
+        "zyxwvutsrqponmlk",
+        "112233445566778899",
+        # walks along the keyboard
+        "1q2w3e4r5t6y7u8i",
+        "qwertyuiopasdfgh",
+        "qwertyuiopasdfghjkl",
+        # common ones, doubled, paired, lengthened
+        "sunshineprincess",
+        "iloveyouforever1",
+        "passwordpassword1",
+        "PasswordPassword!",
+        "password12345678!",
+        "password1234567890",
+    ],
+)
+def test_what_attackers_try_first_is_refused(password: str) -> None:
+    """Common passwords, pairs of them, runs and repeats are refused in words (NIST SP 800-63B-4 §3.1.1.2)."""
+    assert len(password) >= 15
+    assert "first that an attacker tries" in (problem(password) or "")
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "ada@example.com",
+        "ADA@EXAMPLE.COM",
+        "ada@example.com1",
+        "ada@example.com123",
+        "adaadaadaadaada",
+        "example.comexample.com",
+        "handstamphandstamp",
+        "HandstampHandstamp1",
+        "auth.example.net",
+        "handstamp123456",
+    ],
+)
+def test_what_anybody_can_look_up_is_refused(password: str) -> None:
+    """A password that is made of the person's address or of the service's name is everybody's to guess (NIST §3.1.1.2)."""
+    assert problem(password) is not None
+
+
+def test_a_personal_word_within_a_sentence_is_fine() -> None:
+    """Only what consists of personal words is refused: a sentence may name its author."""
+    assert problem("ada paints handstamp red on example.com") is None
+
+
+def test_an_address_of_one_letter_forbids_nothing_else() -> None:
+    """Short or empty personal words do not swallow other people's passwords."""
+    personal = ("a@b.example", "a", "", "b.example")
+    assert password_problem("banana bread at noon", min_length=15, common=common_passwords(), personal=personal) is None
+
+
+def test_no_refusal_repeats_the_password() -> None:
+    """The sentence goes into answers and logs, the password never does."""
+    for password in ("hunter2", "passwordpassword1", "ada@example.com", "kv7\x00" * 5, of_length(300)):
+        sentence = problem(password)
+        assert sentence is not None
+        assert password not in sentence
+
+
+@pytest.mark.parametrize("piece", ["a", "ab", "abcdefgh", "abcdefghi", "a1", "é", "🦊"])
+def test_judging_takes_no_longer_for_a_nasty_password(piece: str) -> None:
+    """No password makes the rules slow: patterns that make regular expressions stumble are judged at once."""
+    nasty = (piece * 256)[:251] + "!kv7w"
+    started_s = time.perf_counter()
+    problem(nasty)
+    assert time.perf_counter() - started_s < 0.5
+
+
+def test_the_list_of_common_passwords_is_what_the_rules_expect() -> None:
+    """Every entry is in the form that is compared, and neither comments nor blanks are among them."""
+    common = common_passwords()
+    assert len(common) >= 10_000
+    assert "123456789" in common
+    assert all(entry == entry.casefold().strip() != "" for entry in common)
+
+
+def test_an_account_does_not_show_its_hash_or_address() -> None:
+    """An account that lands in a log or a traceback says who, and nothing that helps anybody to be them (row 4, row 32)."""
+    shown = repr(an_account(password_hash="$argon2id$v=19$secret", email="ada@example.com"))
+    assert "ada-id" in shown
+    assert "argon2" not in shown
+    assert "example.com" not in shown

@@ -1,0 +1,406 @@
+"""Settings: where they come from, what each allows, and that one start names every mistake."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from handstamp.config import Settings, duration_s, is_loopback, load
+from handstamp.errors import ConfigurationError
+
+Configure = Callable[..., Settings]
+SECRET = "kJ8v_Zq3Wm1xT7yB4nR0pL6sD9fG2hCa"
+
+
+@pytest.fixture
+def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configure:
+    """Return a function that loads these settings from the environment, in a folder with this `handstamp.toml`."""
+    for name in list(os.environ):
+        if name.upper().startswith("HANDSTAMP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def configured(toml: str | bytes = "", **environment: str) -> Settings:
+        if toml:
+            Path("handstamp.toml").write_bytes(toml.encode() if isinstance(toml, str) else toml)
+        for name, value in environment.items():
+            monkeypatch.setenv(f"HANDSTAMP_{name}", value)
+        return load()
+
+    return configured
+
+
+def mistakes(configure: Configure, toml: str | bytes = "", **environment: str) -> tuple[str, ...]:
+    """Return the sentences with which these settings are refused."""
+    with pytest.raises(ConfigurationError) as refused:
+        configure(toml, **environment)
+    return refused.value.problems
+
+
+def test_nothing_needs_to_be_set(configure: Configure) -> None:
+    """A first start needs no setting: the defaults are those of the documentation."""
+    settings = configure()
+    assert settings.database_path == Path("handstamp.db")
+    assert (settings.algorithm, settings.registration, settings.password_min_length) == ("ES256", "open", 15)
+    policy = settings.policy
+    assert (policy.access_lifetime_ms, policy.grace_ms) == (15 * 60_000, 10_000)
+    assert (policy.idle_lifetime_ms, policy.session_lifetime_ms) == (14 * 86_400_000, 30 * 86_400_000)
+    assert policy.recovery_interval_ms == 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("900", 900),
+        (900, 900),
+        ("15m", 900),
+        ("12h", 43_200),
+        ("30d", 2_592_000),
+        ("45s", 45),
+        (" 15M ", 900),
+        ("0", 0),
+        ("1 h", 3600),
+    ],
+)
+def test_durations_are_seconds_or_have_a_unit(written: object, seconds: int) -> None:
+    """A duration is written as a person would write it."""
+    assert duration_s(written) == seconds
+
+
+@pytest.mark.parametrize(
+    "written", ["", "m", "15 minutes", "-5", "+5", "1.5h", "1e3", "15m30s", "15w", "P1D", "12345678901", True, False, None, 1.5]
+)
+def test_what_is_no_duration_is_refused_in_words(written: object) -> None:
+    """A duration that could be misread is not guessed at, and the sentence says how to write one."""
+    with pytest.raises(ValueError, match="15m, 12h, 30d"):
+        duration_s(written)
+
+
+@pytest.mark.parametrize("written", ["off", "OFF", " off "])
+def test_the_recovery_interval_can_be_switched_off(configure: Configure, written: str) -> None:
+    """'off' makes late repeats impossible, which is what the letter of RFC 9700 asks for (row 37)."""
+    assert configure(RECOVERY_INTERVAL=written).policy.recovery_interval_ms is None
+
+
+@pytest.mark.parametrize(
+    "name", ["ACCESS_LIFETIME", "REFRESH_IDLE_LIFETIME", "SESSION_LIFETIME", "GRACE"], ids=lambda name: name.lower()
+)
+def test_only_the_recovery_interval_can_be_off(configure: Configure, name: str) -> None:
+    """No lifetime can be switched off, which would make a token immortal."""
+    assert mistakes(configure, **{name: "off"}) == (f"HANDSTAMP_{name}: write a duration as seconds or as 15m, 12h, 30d",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("ALGORITHM", "none", "'ES256', 'Ed25519', 'RS256' or 'HS256'"),
+        ("ALGORITHM", "es256", "'ES256', 'Ed25519', 'RS256' or 'HS256'"),
+        ("ALGORITHM", "EdDSA", "'ES256', 'Ed25519', 'RS256' or 'HS256'"),
+        ("REGISTRATION", "sometimes", "'open' or 'closed'"),
+        ("PASSWORD_COST", "cheap", "'owasp' or 'rfc9106'"),
+        ("PASSWORD_MIN_LENGTH", "7", "8"),
+        ("PASSWORD_MIN_LENGTH", "65", "64"),
+        ("PASSWORD_MIN_LENGTH", "long", "integer"),
+        ("CATCH_UP", "maybe", "boolean"),
+        ("DATABASE", "mysql://db/handstamp", "sqlite:///"),
+        ("DATABASE", "sqlite:///", "sqlite:///"),
+        ("DATABASE", "handstamp.db", "sqlite:///"),
+        ("ACCESS_LIFETIME", "29", "between 30s and 1h"),
+        ("ACCESS_LIFETIME", "61m", "between 30s and 1h"),
+        ("REFRESH_IDLE_LIFETIME", "31d", "at most SESSION_LIFETIME"),
+        ("REFRESH_IDLE_LIFETIME", "15m", "longer than ACCESS_LIFETIME"),
+        ("SESSION_LIFETIME", "401d", "between 1m and 400d"),
+        ("GRACE", "61", "between 0 and 60s"),
+        ("RECOVERY_INTERVAL", "59", "at least 1m, or 'off'"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(configure: Configure, name: str, value: str, allowed: str) -> None:
+    """The sentence names the setting and what may stand there."""
+    (sentence,) = mistakes(configure, **{name: value})
+    assert name in sentence
+    assert allowed in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ACCESS_LIFETIME", "30"),
+        ("ACCESS_LIFETIME", "1h"),
+        ("REFRESH_IDLE_LIFETIME", "30d"),
+        ("SESSION_LIFETIME", "400d"),
+        ("GRACE", "0"),
+        ("GRACE", "60"),
+        ("RECOVERY_INTERVAL", "1m"),
+        ("PASSWORD_MIN_LENGTH", "8"),
+        ("PASSWORD_MIN_LENGTH", "64"),
+    ],
+)
+def test_a_value_on_its_bound_is_allowed(configure: Configure, name: str, value: str) -> None:
+    """Bounds are inclusive, as the sentences say."""
+    configure(**{name: value})
+
+
+def test_every_mistake_is_named_at_once(configure: Configure) -> None:
+    """One start shows all that must be mended, from the environment and from the file."""
+    found = mistakes(
+        configure,
+        'registration = "perhaps"\ncolour = "teal"\n',
+        ALGORITHM="none",
+        GRACE="soon",
+        ISSUER="http://auth.example.com",
+        TRUSTED_ORIGINS="*",
+        DATABSE="sqlite:///x.db",
+    )
+    named = "\n".join(found)
+    assert len(found) == 7
+    for name in ("ALGORITHM", "GRACE", "ISSUER", "TRUSTED_ORIGINS", "DATABSE", "REGISTRATION", "colour"):
+        assert name in named
+
+
+def test_numbers_that_contradict_each_other_are_named_at_once_too(configure: Configure) -> None:
+    """Every number out of its bounds is named in one go, together with values that cannot be read at all."""
+    named = "\n".join(mistakes(configure, ACCESS_LIFETIME="2h", GRACE="5m", SESSION_LIFETIME="500d", ALGORITHM="none"))
+    for name in ("HANDSTAMP_ACCESS_LIFETIME", "HANDSTAMP_GRACE", "HANDSTAMP_SESSION_LIFETIME", "HANDSTAMP_ALGORITHM"):
+        assert name in named
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("DATABSE", "DATABASE"),
+        ("ISSUER_URL", "ISSUER"),
+        ("ACCESS_LIFETIM", "ACCESS_LIFETIME"),
+        ("TRUSTED_ORIGIN", "TRUSTED_ORIGINS"),
+        ("SECRETFILE", "SECRET_FILE"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_one(configure: Configure, typed: str, meant: str) -> None:
+    """A misspelt setting is never passed over: whoever set it believes that it holds."""
+    assert mistakes(configure, **{typed: "x"}) == (f"HANDSTAMP_{typed} is not a setting. Did you mean HANDSTAMP_{meant}?",)
+
+
+def test_an_unknown_name_like_no_other_gets_the_whole_list(configure: Configure) -> None:
+    """Where nothing is near, all names are listed."""
+    (sentence,) = mistakes(configure, QQQQQQQQQQQQQQQQ="x")
+    assert all(f"HANDSTAMP_{name.upper()}" in sentence for name in Settings.model_fields)
+
+
+def test_an_unknown_name_in_the_file_is_refused_with_the_nearest_one(configure: Configure) -> None:
+    """The file is held to the same names, and the sentence says that it is the file."""
+    (sentence,) = mistakes(configure, 'databse = "sqlite:///x.db"\n')
+    assert sentence == "handstamp.toml: databse is not a setting. did you mean handstamp_database?"
+
+
+def test_the_file_is_read_with_its_own_types(configure: Configure) -> None:
+    """TOML's numbers, lists and truths are taken as such, and text as in the environment."""
+    settings = configure(
+        'access_lifetime = 600\nrefresh_idle_lifetime = "7d"\nrecovery_interval = "off"\ncatch_up = false\n'
+        'trusted_origins = ["https://a.example.com", "https://b.example.com"]\naudience = "https://api.example.com"\n'
+    )
+    assert (settings.access_lifetime, settings.refresh_idle_lifetime, settings.recovery_interval) == (600, 604_800, None)
+    assert settings.catch_up is False
+    assert settings.trusted_origins == ("https://a.example.com", "https://b.example.com")
+    assert settings.audience == ("https://api.example.com",)
+
+
+def test_the_environment_comes_before_the_file_and_arguments_before_both(configure: Configure) -> None:
+    """The nearer to the person who starts the service, the stronger."""
+    settings = configure('algorithm = "RS256"\naccess_lifetime = "5m"\n', ACCESS_LIFETIME="10m")
+    assert (settings.algorithm, settings.access_lifetime) == ("RS256", 600)
+    assert load(access_lifetime="20m", algorithm=None).access_lifetime == 1200
+
+
+@pytest.mark.parametrize("text", [b"algorithm = \n", b"= 3\n", b'algorithm = "ES256', b"\xff\xfe\x00"])
+def test_a_file_that_is_no_toml_is_refused_by_its_name(configure: Configure, text: bytes) -> None:
+    """Whoever broke the file is told which file."""
+    (sentence,) = mistakes(configure, text)
+    assert "handstamp.toml" in sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("https://api.example.com", ("https://api.example.com",)),
+        ("https://api.example.com,https://shop.example.com", ("https://api.example.com", "https://shop.example.com")),
+        ("https://api.example.com, https://shop.example.com", ("https://api.example.com", "https://shop.example.com")),
+        ("https://api.example.com https://shop.example.com", ("https://api.example.com", "https://shop.example.com")),
+        ("", ()),
+        ("  ", ()),
+    ],
+)
+def test_lists_are_separated_by_commas_or_spaces(configure: Configure, value: str, expected: tuple[str, ...]) -> None:
+    """A list in the environment is one line of text."""
+    assert configure(AUDIENCE=value).audience == expected
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "https://auth.example.com",
+        "https://auth.example.com:8443",
+        "https://auth.example.com/tenant",
+        "http://localhost:8000",
+        "http://127.0.0.1:8000",
+        "http://[::1]:8000",
+        "http://auth.localhost",
+    ],
+)
+def test_sound_issuers_are_taken_byte_for_byte(configure: Configure, issuer: str) -> None:
+    """An issuer is compared as it is written (RFC 8414 §2, row 8), and plain http stays on this machine."""
+    assert configure(ISSUER=issuer).issuer == issuer
+
+
+@pytest.mark.parametrize(
+    ("issuer", "why"),
+    [
+        ("http://auth.example.com", "https off loopback"),
+        ("http://192.168.1.5:8000", "https off loopback"),
+        ("http://0.0.0.0:8000", "https off loopback"),
+        ("http://localhost.example.com", "https off loopback"),
+        ("https://auth.example.com/", "slash"),
+        ("https://auth.example.com/tenant/", "slash"),
+        ("https://auth.example.com?tenant=1", "without query or fragment"),
+        ("https://auth.example.com?", "without query or fragment"),
+        ("https://auth.example.com#top", "without query or fragment"),
+        ("https://auth.example.com#", "without query or fragment"),
+        ("https://ada@auth.example.com", "public URL"),
+        ("https://ada:pw@auth.example.com", "public URL"),
+        ("https://:pw@auth.example.com", "public URL"),
+        ("auth.example.com", "public URL"),
+        ("ftp://auth.example.com", "public URL"),
+        ("https://", "public URL"),
+        ("https:///path", "public URL"),
+        ("https://[::1", ""),
+        ("https://auth.example.com:port", ""),
+        ("https://auth.example.com:99999", ""),
+        ("https://auth example.com", ""),
+        (" https://auth.example.com", ""),
+    ],
+)
+def test_unsound_issuers_are_refused(configure: Configure, issuer: str, why: str) -> None:
+    """An issuer that tokens could not carry, or that would send them in the clear, stops the start (RFC 8414 §2)."""
+    (sentence,) = mistakes(configure, ISSUER=issuer)
+    assert sentence.startswith("HANDSTAMP_ISSUER: ")
+    assert why in sentence
+
+
+def test_an_issuer_cannot_hide_its_scheme_behind_capitals(configure: Configure) -> None:
+    """`HTTPS://` would be taken for plain http where cookies are made, so it is refused or written in small letters."""
+    try:
+        issuer = configure(ISSUER="HTTPS://auth.example.com").issuer
+    except ConfigurationError:
+        return
+    assert issuer.startswith("https://")
+
+
+@pytest.mark.parametrize(
+    "origins", ["https://app.example.com", "https://app.example.com:8443", "http://localhost:3000", "http://127.0.0.1:5173"]
+)
+def test_sound_origins_are_trusted(configure: Configure, origins: str) -> None:
+    """An origin is scheme, host and port, in the form that browsers send."""
+    assert configure(TRUSTED_ORIGINS=origins).trusted_origins == (origins,)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        "null",
+        "https://*",
+        "https://*.example.com",
+        "app.example.com",
+        "https://app.example.com/",
+        "https://app.example.com/path",
+        "https://app.example.com?x",
+        "https://App.example.com",
+        "https://ada@app.example.com",
+        "https://app.example.com:443",
+        "http://localhost:80",
+        "http://app.example.com",
+        "file://",
+        "chrome-extension://abcdef",
+        "https://app.example.com,null",
+    ],
+)
+def test_unsound_origins_are_refused(configure: Configure, origin: str) -> None:
+    """Neither everybody nor nobody is an origin, and one that no browser ever sends is a mistake to hear of at start."""
+    (sentence,) = mistakes(configure, TRUSTED_ORIGINS=origin)
+    assert sentence.startswith("HANDSTAMP_TRUSTED_ORIGINS: ")
+
+
+@pytest.mark.parametrize("proxies", ["10.0.0.1", "10.0.0.0/8", "fd00::/8", "127.0.0.1, ::1"])
+def test_proxies_are_addresses_or_networks(configure: Configure, proxies: str) -> None:
+    """Whose forwarded addresses are believed is said exactly."""
+    assert ", ".join(configure(TRUSTED_PROXIES=proxies).trusted_proxies) == proxies
+
+
+@pytest.mark.parametrize(
+    "proxies", ["0.0.0.0/0", "::/0", "10.1.2.3/0", "*", "proxy.example.com", "10.0.0.0/33", "10.0.0.1 0.0.0.0/0"]
+)
+def test_everybody_is_no_proxy(configure: Configure, proxies: str) -> None:
+    """Believing everybody's `X-Forwarded-For` would let each attempt come from an address of its own choice (row T25)."""
+    (sentence,) = mistakes(configure, TRUSTED_PROXIES=proxies)
+    assert sentence.startswith("HANDSTAMP_TRUSTED_PROXIES: ")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("api.localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.0.1", False),
+        ("localhost.example.com", False),
+        ("notlocalhost", False),
+        ("", False),
+    ],
+)
+def test_loopback_is_what_never_leaves_the_machine(host: str, expected: bool) -> None:
+    """A name that merely looks local is not."""
+    assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("toml", "environment"),
+    [
+        ("", {"SECRET": SECRET, "ALGORITHM": "none"}),
+        (f'secret = "{SECRET}"\nalgorithm = "none"\n', {}),
+        (f'secret = ["{SECRET}"]\n', {}),
+        (f'[secret]\nvalue = "{SECRET}"\n', {}),
+        (f'secret = "{SECRET}\n', {}),
+        ("", {"SECRT": SECRET}),
+        (f'secrt = "{SECRET}"\n', {}),
+        ("", {"DATABASE": f"postgresql://handstamp:{SECRET}@db/handstamp"}),
+        ("", {"ISSUER": f"https://ada:{SECRET}@auth.example.com"}),
+        ("", {"PASSWORD_MIN_LENGTH": SECRET}),
+        ("", {"TRUSTED_ORIGINS": f"https://ada:{SECRET}@app.example.com/"}),
+    ],
+)
+def test_no_refusal_repeats_a_secret(configure: Configure, toml: str, environment: dict[str, str]) -> None:
+    """What is printed at a failed start goes to logs and to screens, so it holds no secret (row 32)."""
+    with pytest.raises(ConfigurationError) as refused:
+        configure(toml, **environment)
+    assert SECRET not in str(refused.value)
+    assert SECRET not in repr(refused.value)
+
+
+def test_settings_do_not_show_their_secret(configure: Configure) -> None:
+    """Neither `repr` nor `str` nor a dump as JSON shows the master secret (row 32)."""
+    settings = configure(SECRET=SECRET)
+    assert SECRET not in f"{settings!r} {settings} {settings.model_dump_json()}"
+    assert settings.secret is not None
+    assert settings.secret.get_secret_value() == SECRET
+
+
+def test_settings_cannot_be_changed_after_the_start(configure: Configure) -> None:
+    """What was checked at the start stays as it was checked."""
+    settings = configure()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.grace = 3600

@@ -1,0 +1,165 @@
+"""The life of signing keys: published, active, retiring, gone, as times alone decide it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from handstamp.domain.keyring import (
+    JWKS_MAX_AGE_S,
+    PUBLISH_AHEAD_MS,
+    ROTATE_AFTER_MS,
+    KeyRecord,
+    State,
+    signing_key,
+    state_of,
+    wants_successor,
+)
+from handstamp.domain.policy import MAX_LEEWAY_S
+from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS
+
+ACCESS_MS = HOUR_MS
+KEEP_MS = ACCESS_MS + (JWKS_MAX_AGE_S + MAX_LEEWAY_S) * 1000
+"""Row 30: after its last signature a key stays for the longest access lifetime, the leeway and a cached key set's life."""
+
+
+def key(kid: str, *, active_from_ms: int) -> KeyRecord:
+    """Return a key that may sign from a time on."""
+    return KeyRecord(
+        kid=kid,
+        algorithm="ES256",
+        sealed=b"private part",
+        created_at_ms=active_from_ms - PUBLISH_AHEAD_MS,
+        active_from_ms=active_from_ms,
+    )
+
+
+OLD = key("old", active_from_ms=NOW_MS)
+NEXT = key("next", active_from_ms=NOW_MS + DAY_MS)
+LAST = key("last", active_from_ms=NOW_MS + DAY_MS + 5 * MINUTE_MS)
+TAKEN_OVER_MS = NEXT.active_from_ms
+
+
+def state(record: KeyRecord, records: Sequence[KeyRecord], now_ms: int) -> State:
+    """Return a key's state among records."""
+    return state_of(record, records, now_ms)
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "old", "following"),
+    [
+        (NOW_MS - 1, "published", "published"),
+        (NOW_MS, "active", "published"),
+        (TAKEN_OVER_MS - 1, "active", "published"),
+        (TAKEN_OVER_MS, "retiring", "active"),
+        (TAKEN_OVER_MS + KEEP_MS - 1, "retiring", "active"),
+        (TAKEN_OVER_MS + KEEP_MS, "gone", "active"),
+        (TAKEN_OVER_MS + 1000 * DAY_MS, "gone", "active"),
+    ],
+)
+def test_a_key_lives_four_states(now_ms: int, old: State, following: State) -> None:
+    """The states follow each other at exact milliseconds, and the last key stays active however old it is."""
+    assert (state(OLD, [OLD, NEXT], now_ms), state(NEXT, [OLD, NEXT], now_ms)) == (old, following)
+
+
+def test_a_key_alone_is_active_for_ever() -> None:
+    """Without a successor nothing retires: signing never stops."""
+    for later_ms in (0, DAY_MS, 10_000 * DAY_MS):
+        assert state(OLD, [OLD], NOW_MS + later_ms) == "active"
+
+
+@pytest.mark.parametrize("records", [[OLD, NEXT, LAST], [LAST, NEXT, OLD], [NEXT, LAST, OLD]])
+def test_the_order_of_rows_does_not_matter(records: Sequence[KeyRecord]) -> None:
+    """Whatever order a store answers in, every process agrees on who signs."""
+    assert signing_key(records, LAST.active_from_ms - 1) == NEXT
+    assert signing_key(records, LAST.active_from_ms) == LAST
+    assert [state(record, [OLD, NEXT, LAST], LAST.active_from_ms) for record in (OLD, NEXT, LAST)] == [
+        "retiring",
+        "retiring",
+        "active",
+    ]
+
+
+def test_two_keys_of_one_moment_have_an_order_all_agree_on() -> None:
+    """Two processes that each made a first key in the same millisecond sign with the same one of them."""
+    one, other = key("a", active_from_ms=NOW_MS), key("b", active_from_ms=NOW_MS)
+    for records in ([one, other], [other, one]):
+        assert signing_key(records, NOW_MS) == other
+        assert sorted(state(record, records, NOW_MS) for record in records) == ["active", "retiring"]
+
+
+def test_before_any_key_nobody_signs() -> None:
+    """No key, or none that is allowed yet, is told from a key that signs."""
+    assert signing_key([], NOW_MS) is None
+    assert signing_key([NEXT], NOW_MS) is None
+
+
+@pytest.mark.parametrize(
+    "records",
+    [[OLD], [OLD, NEXT], [OLD, NEXT, LAST], [key(f"k{n}", active_from_ms=NOW_MS + n * 7 * MINUTE_MS) for n in range(20)]],
+    ids=["one", "two", "three", "twenty in a hurry"],
+)
+def test_at_every_instant_exactly_one_key_signs(records: Sequence[KeyRecord]) -> None:
+    """There is no gap and no doubt: one key is active at each instant, it is the one that signs, and it is still published."""
+    edges = {record.active_from_ms for record in records} | {record.active_from_ms + KEEP_MS for record in records}
+    instants = sorted({edge + offset for edge in edges for offset in (-1, 0, 1) if edge + offset >= NOW_MS})
+    for now_ms in instants:
+        active = [record for record in records if state(record, records, now_ms) == "active"]
+        assert active == [signing_key(records, now_ms)]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [[OLD, NEXT], [OLD, NEXT, LAST], [key(f"k{n}", active_from_ms=NOW_MS + n * 7 * MINUTE_MS) for n in range(8)]],
+    ids=["two", "three", "eight in a hurry"],
+)
+def test_whatever_signed_a_living_token_is_still_published(records: Sequence[KeyRecord]) -> None:
+    """Zero gap (row 30): a key that signed within the last access lifetime, and the leeway, is never gone."""
+    step_ms = MINUTE_MS
+    for now_ms in range(NOW_MS, records[-1].active_from_ms + KEEP_MS + MINUTE_MS, step_ms):
+        oldest_ms = max(NOW_MS, now_ms - ACCESS_MS - MAX_LEEWAY_S * 1000)
+        for signed_at_ms in (
+            range(oldest_ms, now_ms + 1, step_ms) if now_ms - NOW_MS > DAY_MS - MINUTE_MS else (oldest_ms, now_ms)
+        ):
+            signer = signing_key(records, signed_at_ms)
+            assert signer is not None
+            assert state(signer, records, now_ms) in ("active", "retiring")
+
+
+def test_a_key_is_published_for_longer_than_any_cache_keeps_the_set() -> None:
+    """A verifier that only polls has fetched a key before it signs (row 30)."""
+    assert PUBLISH_AHEAD_MS > JWKS_MAX_AGE_S * 1000
+
+
+@pytest.mark.parametrize(
+    ("later_ms", "due"),
+    [
+        (0, False),
+        (ROTATE_AFTER_MS - PUBLISH_AHEAD_MS - 1, False),
+        (ROTATE_AFTER_MS - PUBLISH_AHEAD_MS, True),
+        (ROTATE_AFTER_MS, True),
+        (10 * ROTATE_AFTER_MS, True),
+    ],
+)
+def test_a_successor_is_due_so_that_it_signs_after_ninety_days(later_ms: int, due: bool) -> None:
+    """Published a little ahead, the next key takes over when the old one has served its ninety days."""
+    assert ROTATE_AFTER_MS == 90 * DAY_MS
+    assert wants_successor([OLD], "ES256", NOW_MS + later_ms) is due
+
+
+def test_a_published_successor_is_enough() -> None:
+    """While the next key waits for its time no third one is made."""
+    now_ms = NOW_MS + ROTATE_AFTER_MS
+    assert not wants_successor([OLD, key("next", active_from_ms=now_ms + PUBLISH_AHEAD_MS)], "ES256", now_ms)
+
+
+def test_without_any_key_one_is_due() -> None:
+    """A fresh store gets its first key."""
+    assert wants_successor([], "ES256", NOW_MS)
+
+
+def test_a_key_does_not_show_its_private_part() -> None:
+    """Not even sealed bytes get into logs (row 32)."""
+    assert "private" not in repr(OLD)
+    assert "old" in repr(OLD)

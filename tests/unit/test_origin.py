@@ -1,0 +1,161 @@
+"""The cross-site rule as a table: which request may come from where."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.datastructures import Headers
+
+from handstamp.errors import CrossSite
+from handstamp.web.origin import SAFE_METHODS, check, is_from_browser, origin_of
+
+OWN = "https://auth.example.com"
+TRUSTED = frozenset({"https://app.example.com", "http://localhost:3000"})
+
+
+def headers(*pairs: tuple[str, str]) -> Headers:
+    """Return request headers, of which one name may stand there twice."""
+    return Headers(raw=[(name.encode(), value.encode()) for name, value in pairs])
+
+
+def is_allowed(sent: Headers, *, carries_cookie: bool = True, signs_in: bool = False) -> bool:
+    """Say whether the rule lets a request pass."""
+    try:
+        check(sent, carries_cookie=carries_cookie, signs_in=signs_in, own=OWN, trusted=TRUSTED)
+    except CrossSite:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("site", "origin", "allowed"),
+    [
+        # Fetch Metadata speaks: its word counts, and a trusted origin is let in beside it.
+        ("same-origin", OWN, True),
+        ("same-origin", None, True),
+        ("none", None, True),
+        ("same-site", None, False),
+        ("same-site", "https://evil.example.com", False),
+        ("cross-site", None, False),
+        ("cross-site", "https://evil.example", False),
+        ("cross-site", "null", False),
+        ("same-site", "https://app.example.com", True),
+        ("cross-site", "http://localhost:3000", True),
+        ("cross-site", OWN, False),
+        ("Same-Origin", OWN, False),
+        ("same-origin, cross-site", OWN, False),
+        ("", OWN, False),
+        # Browsers without it: the origin alone must be ours or trusted, to the letter.
+        (None, OWN, True),
+        (None, "https://app.example.com", True),
+        (None, "http://localhost:3000", True),
+        (None, None, False),
+        (None, "null", False),
+        (None, "", False),
+        (None, "*", False),
+        (None, "http://auth.example.com", False),
+        (None, "https://auth.example.com:8443", False),
+        (None, "https://auth.example.com.evil.example", False),
+        (None, "https://evil.auth.example.com", False),
+        (None, "https://auth.example.com/", False),
+        (None, "https://AUTH.example.com", False),
+        (None, "https://localhost:3000", False),
+        (None, "http://localhost:3001", False),
+    ],
+)
+def test_an_unsafe_request_with_a_cookie_says_where_it_comes_from(site: str | None, origin: str | None, allowed: bool) -> None:
+    """A credential cookie counts only from our own pages or from those that were named as trusted (rows T14, T33)."""
+    pairs = [(name, value) for name, value in (("sec-fetch-site", site), ("origin", origin)) if value is not None]
+    assert is_allowed(headers(*pairs)) is allowed
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [("origin", OWN), ("origin", "https://evil.example")],
+        [("origin", "https://evil.example"), ("origin", OWN)],
+        [("origin", OWN), ("origin", OWN)],
+        [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
+        [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-origin")],
+        [("sec-fetch-site", "cross-site"), ("origin", "https://app.example.com"), ("origin", "https://evil.example")],
+    ],
+)
+def test_two_answers_to_one_question_are_refused(pairs: list[tuple[str, str]]) -> None:
+    """A header that stands there twice proves nothing: nobody guesses which one is meant."""
+    assert not is_allowed(headers(*pairs))
+
+
+@pytest.mark.parametrize(
+    "host", [("host", "evil.example"), ("x-forwarded-host", "evil.example"), ("referer", "https://auth.example.com/x")]
+)
+def test_only_the_two_headers_that_browsers_guard_are_read(host: tuple[str, str]) -> None:
+    """Neither `Host`, which a proxy may change, nor `Referer`, which pages may drop, makes an origin ours (row T33)."""
+    assert not is_allowed(headers(host, ("origin", "https://evil.example")))
+    assert not is_allowed(headers(host))
+    assert is_allowed(headers(host, ("origin", OWN)))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "allowed"),
+    [
+        ([], True),
+        ([("origin", OWN)], True),
+        ([("origin", "https://app.example.com")], True),
+        ([("sec-fetch-site", "same-origin")], True),
+        ([("origin", "https://evil.example")], False),
+        ([("origin", "null")], False),
+        ([("sec-fetch-site", "cross-site")], False),
+        ([("sec-fetch-site", "same-site")], False),
+    ],
+)
+def test_signing_in_from_another_sites_page_is_refused_without_any_cookie(pairs: list[tuple[str, str]], allowed: bool) -> None:
+    """Another page could sign you in as somebody else (row T15); programs that are no browser have no page to come from."""
+    assert is_allowed(headers(*pairs), carries_cookie=False, signs_in=True) is allowed
+
+
+@pytest.mark.parametrize("pairs", [[("origin", "https://evil.example")], [("sec-fetch-site", "cross-site")], []])
+def test_a_request_without_cookies_is_nobodys_by_accident(pairs: list[tuple[str, str]]) -> None:
+    """A bearer token in a header is put there on purpose; no browser adds it for another site's page (row T14)."""
+    assert is_allowed(headers(*pairs), carries_cookie=False)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ([("origin", "null")], True),
+        ([("sec-fetch-site", "none")], True),
+        ([("user-agent", "Mozilla/5.0")], False),
+        ([], False),
+    ],
+)
+def test_browsers_are_known_by_what_only_they_send(pairs: list[tuple[str, str]], expected: bool) -> None:
+    """A name in `User-Agent` is anybody's; `Origin` and Fetch Metadata are what a page's request has."""
+    assert is_from_browser(headers(*pairs)) is expected
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://auth.example.com", "https://auth.example.com"),
+        ("https://auth.example.com/tenant", "https://auth.example.com"),
+        ("https://Auth.Example.com", "https://auth.example.com"),
+        ("https://auth.example.com:8443", "https://auth.example.com:8443"),
+        ("http://localhost:8000", "http://localhost:8000"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("https://auth.example.com:443", "https://auth.example.com"),
+        ("http://localhost:80", "http://localhost"),
+    ],
+)
+def test_an_origin_is_written_as_browsers_send_it(url: str, origin: str) -> None:
+    """Scheme, host and port, without the port that the scheme has anyway (RFC 6454 §6.1)."""
+    assert origin_of(url) == origin
+
+
+def test_only_methods_that_change_nothing_are_safe() -> None:
+    """What may change something is never among them (RFC 9110 §9.2.1)."""
+    assert frozenset({"GET", "HEAD", "OPTIONS"}) == SAFE_METHODS
+
+
+def test_the_refusal_says_what_an_operator_can_change() -> None:
+    """Whoever meets the rule with a page of their own learns which setting is meant."""
+    with pytest.raises(CrossSite, match="HANDSTAMP_TRUSTED_ORIGINS"):
+        check(headers(("origin", "https://new.example.com")), carries_cookie=True, signs_in=False, own=OWN, trusted=TRUSTED)

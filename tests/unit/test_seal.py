@@ -1,0 +1,156 @@
+"""The master secret: what it seals opens for nobody else, and what is derived from it tells nothing of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from handstamp.crypto.seal import MasterSecret, Pseudonyms
+from handstamp.errors import ConfigurationError
+
+TEXT = b"kJ8v_Zq3Wm1xT7yB4nR0pL6sD9fG2hCa"
+SECRET = MasterSecret(TEXT)
+OTHER = MasterSecret(TEXT[::-1])
+PLAIN = b"the private part of a signing key"
+
+
+def test_what_was_sealed_opens_again() -> None:
+    """Sealing keeps every byte, also of nothing and of much."""
+    for plain in (PLAIN, b"", bytes(range(256)) * 40):
+        assert SECRET.open(SECRET.seal(plain, context="kid"), context="kid") == plain
+
+
+def test_a_process_that_starts_later_opens_it_too() -> None:
+    """Nothing but the secret is needed: the key is derived, not kept."""
+    assert MasterSecret(bytes(TEXT)).open(SECRET.seal(PLAIN, context="kid"), context="kid") == PLAIN
+
+
+def test_another_secret_opens_nothing_and_says_what_to_set() -> None:
+    """A database without its secret signs nobody in, and whoever starts with the wrong one learns which setting is meant."""
+    with pytest.raises(ConfigurationError, match="HANDSTAMP_SECRET"):
+        OTHER.open(SECRET.seal(PLAIN, context="kid"), context="kid")
+
+
+@pytest.mark.parametrize("context", ["", "kid2", "KID", "kid "])
+def test_what_was_sealed_for_one_key_opens_as_no_other(context: str) -> None:
+    """Rows of the key table cannot be exchanged for each other: the name is bound in."""
+    with pytest.raises(ConfigurationError):
+        SECRET.open(SECRET.seal(PLAIN, context="kid"), context=context)
+
+
+@pytest.mark.parametrize("position", [0, 1, 12, 13, 20, -17, -16, -1])
+@pytest.mark.parametrize("bit", [0x01, 0x80])
+def test_a_single_changed_bit_is_noticed(position: int, bit: int) -> None:
+    """The version, the nonce, the text and the tag are all held by the seal."""
+    sealed = bytearray(SECRET.seal(PLAIN, context="kid"))
+    sealed[position] ^= bit
+    with pytest.raises(ConfigurationError):
+        SECRET.open(bytes(sealed), context="kid")
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 12, 13, 28, -1])
+def test_a_shortened_seal_is_refused(length: int) -> None:
+    """What is cut off anywhere, also within the nonce, is refused in the same words as what is wrong."""
+    with pytest.raises(ConfigurationError):
+        SECRET.open(SECRET.seal(PLAIN, context="kid")[:length], context="kid")
+
+
+def test_a_lengthened_seal_is_refused() -> None:
+    """Nothing can be added either."""
+    with pytest.raises(ConfigurationError):
+        SECRET.open(SECRET.seal(PLAIN, context="kid") + b"\x00", context="kid")
+
+
+def test_no_two_seals_are_alike() -> None:
+    """The same plaintext sealed twice shows nothing of being the same, and nothing of itself."""
+    seals = {SECRET.seal(PLAIN, context="kid") for _ in range(200)}
+    assert len(seals) == 200
+    assert len({sealed[1:13] for sealed in seals}) == 200
+    assert all(PLAIN not in sealed and TEXT not in sealed for sealed in seals)
+
+
+@pytest.mark.parametrize(
+    "weak",
+    [
+        b"",
+        b"secret",
+        TEXT[:31],
+        b"a" * 32,
+        b"a" * 1000,
+        b"abcabcabcabcabcabcabcabcabcabcabcabc",
+        b"0123456789" * 4,
+        b"changeme" * 8,
+        b"passwordpasswordpasswordpassword",
+    ],
+)
+def test_a_weak_secret_is_refused_with_the_command_that_makes_a_good_one(weak: bytes) -> None:
+    """Short and plainly repeated secrets stop the start; the sentence helps and does not repeat the secret (row 28)."""
+    with pytest.raises(ConfigurationError, match="python3 -c") as refused:
+        MasterSecret(weak)
+    assert len(weak) < 12 or weak.decode() not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        TEXT,
+        bytes(range(60, 92)),
+        b"ab5db0f2d41d46250db71d87402184d31e3ceee7ff8a3b8f9030d26327ec0654",
+        b"correct horse battery staple, twice a day",
+    ],
+)
+def test_a_secret_of_32_bytes_that_vary_is_taken(good: bytes) -> None:
+    """Raw bytes, hexadecimal digits or a long sentence will do."""
+    assert MasterSecret(good).derive("x") != MasterSecret(TEXT + b"!").derive("x")
+
+
+def test_generated_secrets_are_strong_and_never_the_same() -> None:
+    """What a first start writes into its file has 256 bits and passes its own rule."""
+    made = {MasterSecret.generate_text() for _ in range(200)}
+    assert len(made) == 200
+    for text in made:
+        MasterSecret(text.encode())
+        assert len(text) == 43
+        assert text.isascii()
+
+
+def test_purposes_tell_nothing_of_each_other() -> None:
+    """Each purpose has its own 32 bytes, the same in every process."""
+    derived = {purpose: SECRET.derive(purpose) for purpose in ("seal v1", "refresh token v1", "pseudonyms v1", "")}
+    assert len(set(derived.values())) == 4
+    assert all(len(value) == 32 for value in derived.values())
+    assert derived == {purpose: MasterSecret(bytes(TEXT)).derive(purpose) for purpose in derived}
+    assert SECRET.derive("seal v1") != OTHER.derive("seal v1")
+
+
+def test_the_refresh_key_is_one_in_every_process_and_no_access_key() -> None:
+    """All processes of a deployment agree on the refresh key; its name is marked and hides its bytes (rows 22, T19)."""
+    key, again, other = SECRET.refresh_key(), MasterSecret(bytes(TEXT)).refresh_key(), OTHER.refresh_key()
+    assert (key.kid, key.algorithm) == (again.kid, "HS256")
+    assert key.sign(b"x") == again.sign(b"x") != other.sign(b"x")
+    assert key.kid.startswith("rt-")
+    assert key.kid != other.kid
+
+
+def test_nothing_shows_the_secret() -> None:
+    """Neither `repr` nor `str` nor a derived key's shows a byte of it (row 32)."""
+    key = SECRET.refresh_key()
+    shown = f"{SECRET!r} {SECRET} {key!r} {key.public!r} {Pseudonyms(SECRET)!r}"
+    assert TEXT.decode() not in shown
+    assert key.to_bytes().hex() not in shown
+    assert repr(key.to_bytes())[2:-1] not in shown
+
+
+def test_pseudonyms_are_equal_for_equal_parts_alone() -> None:
+    """One address has one name, two have two, and joining or splitting parts makes others."""
+    names = Pseudonyms(SECRET)
+    assert names.of("pair", "ada@example.com", "192.0.2.1") == names.of("pair", "ada@example.com", "192.0.2.1")
+    different = {
+        names.of("pair", "ada@example.com", "192.0.2.1"),
+        names.of("pair", "ada@example.com192.0.2.1"),
+        names.of("pair", "ada@example.com", "192.0.2", ".1"),
+        names.of("account", "ada@example.com"),
+        names.of("network", "ada@example.com"),
+        Pseudonyms(OTHER).of("account", "ada@example.com"),
+    }
+    assert len(different) == 6
+    assert not any("ada" in name for name in different)

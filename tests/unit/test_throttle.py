@@ -1,0 +1,114 @@
+"""How failed sign-ins slow down the next ones: the arithmetic of NIST SP 800-63B-4 §3.2.2."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from handstamp.domain.throttle import (
+    ACCOUNT,
+    LONGEST_MEMORY_MS,
+    NETWORK,
+    PAIR,
+    Failures,
+    Limit,
+    after_failure,
+    wait_ms,
+)
+from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS
+
+ALL = pytest.mark.parametrize("limit", [PAIR, NETWORK, ACCOUNT], ids=["pair", "network", "account"])
+
+
+def failed(times: int) -> Failures:
+    """Return so many failures, the last of them just now."""
+    return Failures(count=times, last_at_ms=NOW_MS)
+
+
+@ALL
+def test_nobody_waits_before_the_first_failures_are_used_up(limit: Limit) -> None:
+    """People mistype: the free attempts cost nothing."""
+    assert wait_ms(Failures(), limit, NOW_MS) == 0
+    assert [wait_ms(failed(times), limit, NOW_MS) for times in range(limit.free)] == [0] * limit.free
+
+
+@ALL
+def test_each_further_failure_doubles_the_wait_up_to_the_longest(limit: Limit) -> None:
+    """Waits grow 30 s, 1 min, 2 min … and never beyond the limit's longest, however many failures there are."""
+    waits = [wait_ms(failed(limit.free + more), limit, NOW_MS) for more in range(40)]
+    assert waits[0] == 30 * SECOND_MS
+    for before, after in pairwise(waits):
+        assert after == min(2 * before, limit.longest_wait_ms)
+    assert wait_ms(failed(10**9), limit, NOW_MS) == limit.longest_wait_ms
+
+
+@pytest.mark.parametrize(
+    ("times", "wait"),
+    [(4, 0), (5, 30 * SECOND_MS), (6, MINUTE_MS), (7, 2 * MINUTE_MS), (11, 32 * MINUTE_MS), (12, HOUR_MS), (13, HOUR_MS)],
+)
+def test_the_waits_of_one_address_from_one_network(times: int, wait: int) -> None:
+    """The table that an operator can look up."""
+    assert wait_ms(failed(times), PAIR, NOW_MS) == wait
+
+
+@pytest.mark.parametrize(
+    ("later", "left"),
+    [(0, 30_000), (1, 29_999), (29_999, 1), (30_000, 0), (30_001, 0), (DAY_MS, 0)],
+)
+def test_waiting_is_counted_from_the_last_failure(later: int, left: int) -> None:
+    """What is left of a wait shrinks with the clock, to the millisecond, and is never negative."""
+    assert wait_ms(failed(PAIR.free), PAIR, NOW_MS + later) == left
+
+
+def test_a_clock_that_was_set_back_makes_nobody_wait_longer_than_it_was_set_back() -> None:
+    """A failure from the future adds its distance and nothing more."""
+    assert wait_ms(failed(PAIR.free), PAIR, NOW_MS - SECOND_MS) == 31 * SECOND_MS
+
+
+def test_a_failure_adds_one_and_remembers_when() -> None:
+    """The count goes up by one, whatever it was."""
+    assert after_failure(Failures(), PAIR, NOW_MS) == Failures(1, NOW_MS)
+    assert after_failure(Failures(7, NOW_MS - MINUTE_MS), PAIR, NOW_MS) == Failures(8, NOW_MS)
+
+
+@ALL
+def test_failures_are_forgotten_after_a_quiet_time(limit: Limit) -> None:
+    """One millisecond before the time is over they count; at it, the next failure is the first."""
+    old = failed(1000)
+    quiet = limit.forget_after_ms
+    assert after_failure(old, limit, NOW_MS + quiet - 1).count == 1001
+    assert after_failure(old, limit, NOW_MS + quiet) == Failures(1, NOW_MS + quiet)
+
+
+@ALL
+def test_no_wait_outlives_the_memory_of_what_caused_it(limit: Limit) -> None:
+    """The longest wait is over before its failures are forgotten, and the store may forget none that is still looked at."""
+    assert limit.first_wait_ms <= limit.longest_wait_ms < limit.forget_after_ms <= LONGEST_MEMORY_MS
+
+
+def guesses_in(limit: Limit, duration_ms: int) -> int:
+    """Return how many attempts somebody gets who tries again the moment it is allowed."""
+    failures, now_ms, attempts = Failures(), NOW_MS, 0
+    while now_ms < NOW_MS + duration_ms:
+        attempts += 1
+        failures = after_failure(failures, limit, now_ms)
+        now_ms += max(1, wait_ms(failures, limit, now_ms))
+    return attempts
+
+
+def test_a_patient_attacker_gets_few_guesses() -> None:
+    """Within a day one network has about forty guesses at one address; a month of them stays below 1,000."""
+    assert guesses_in(PAIR, DAY_MS) < 40
+    assert guesses_in(PAIR, 30 * DAY_MS) < 1000
+
+
+def test_many_networks_against_one_person_are_slowed_down_too() -> None:
+    """The account's own count bounds a distributed attack to little more than its free attempts a day."""
+    assert guesses_in(ACCOUNT, DAY_MS) < ACCOUNT.free + 40
+
+
+def test_a_shared_network_is_never_shut_out_for_long() -> None:
+    """Behind one address may sit a whole school: its longest wait is minutes."""
+    assert NETWORK.longest_wait_ms <= 5 * MINUTE_MS
+    assert NETWORK.free >= 50
