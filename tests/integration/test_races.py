@@ -1,0 +1,132 @@
+"""What happens between two steps of one use case: hashing takes its time, and others go on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from handstamp.assemble import Service
+from handstamp.crypto.passwords import PasswordHasher
+from handstamp.domain.policy import HOUR_MS
+from handstamp.domain.session import Session
+from handstamp.errors import InvalidCredentials, SessionEnded, TooManyAttempts, Unavailable
+from handstamp.service.hashing import QUEUE_PER_THREAD, Hashing
+from handstamp.service.tokens import TokenPair
+from tests.builders import Clock
+from tests.deployment import caller, deployed, start_session
+
+pytestmark = pytest.mark.anyio
+EMAIL, PASSWORD = "ada@example.com", "a sentence only ada would say"
+
+
+async def sign_in(running: Service, clock: Clock, password: str = PASSWORD) -> TokenPair:
+    """Sign in as an API client."""
+    return await running.sign_in(EMAIL, password, delivery="json", caller=caller(clock))
+
+
+async def living(running: Service, clock: Clock) -> list[Session]:
+    """Return everybody's living sessions."""
+    return await running.sessions.of(None, caller(clock))
+
+
+async def test_a_sign_in_that_began_before_a_change_leaves_no_session_behind_it(tmp_path: Path) -> None:
+    """The epoch was bumped while the password was hashed: the old password was right, and is worth nothing (trap T22, T23)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        began = asyncio.create_task(sign_in(running, clock))
+        await asyncio.sleep(0)
+        assert running.hashing._inside == 1, "the sign-in has not come to its hashing"
+        await running.accounts.disable(EMAIL, caller(clock))
+        await running.accounts.enable(EMAIL, caller(clock))
+        with pytest.raises(InvalidCredentials):
+            await began
+        assert await living(running, clock) == []
+        assert (await sign_in(running, clock)).session_id
+
+
+async def test_a_password_change_that_a_sign_out_overtook_changes_nothing(tmp_path: Path) -> None:
+    """The session ended while the passwords were hashed: no new session rises from it, and the old password stays (trap T6)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        pair = await sign_in(running, clock)
+        session, _ = await running.sessions.living(pair.session_id, caller(clock))
+        new = "another sentence, hers alone"
+        change = asyncio.create_task(running.accounts.change_password(session, PASSWORD, new, caller(clock)))
+        await asyncio.sleep(0)
+        await running.sign_out.by_tokens([pair.refresh_token], caller(clock))
+        with pytest.raises(SessionEnded):
+            await change
+        assert await living(running, clock) == []
+        with pytest.raises(InvalidCredentials):
+            await sign_in(running, clock, new)
+        assert (await sign_in(running, clock)).session_id
+
+
+async def test_guesses_that_are_sent_all_at_once_are_counted_too(tmp_path: Path) -> None:
+    """Counters are looked at once more before a session starts: a right guess behind many wrong ones is worth nothing (req. 71)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        guesses = [*(f"the wrong sentence number {number}" for number in range(20)), PASSWORD]
+        answers = await asyncio.gather(*(sign_in(running, clock, guess) for guess in guesses), return_exceptions=True)
+        assert isinstance(answers[-1], TooManyAttempts), answers[-1]
+        assert await living(running, clock) == []
+        clock.advance(ms=2 * HOUR_MS)
+        assert (await sign_in(running, clock)).session_id
+
+
+async def test_a_pair_that_cannot_be_signed_leaves_the_old_token_good(tmp_path: Path) -> None:
+    """Minted before the commit: where no key is active the refresh fails, and the very same token works afterwards."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        session, pair = await start_session(running, clock)
+        clock.advance(ms=-HOUR_MS)  # before the first key became active
+        with pytest.raises(Unavailable):
+            await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
+        clock.advance(ms=HOUR_MS)
+        assert (await running.sessions.living(session.id, caller(clock)))[0] == session
+        assert (await running.refresh(pair.refresh_token, way="body", caller=caller(clock))).refresh_token != pair.refresh_token
+
+
+async def test_a_password_is_hashed_anew_when_the_cost_has_changed(tmp_path: Path) -> None:
+    """At the next sign-in, without the person noticing: no session ends by it (req. 66, trap T23)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock, password_cost="owasp") as running:
+        account = await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        first = await sign_in(running, clock)
+        assert account.password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    async with deployed(tmp_path, clock, password_cost="rfc9106") as running:
+        await sign_in(running, clock)
+        raised = await running.accounts.by_email(EMAIL)
+        assert raised.password_hash.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+        assert raised.epoch == account.epoch
+        assert len(await living(running, clock)) == 2
+        assert (await running.refresh(first.refresh_token, way="body", caller=caller(clock))).session_id == first.session_id
+        assert (await sign_in(running, clock)).session_id
+
+
+def test_an_unknown_address_is_hashed_with_the_parameters_of_a_known_one() -> None:
+    """The same work at each cost, and no password that matches (req. 72, trap T24)."""
+    for hasher in (PasswordHasher("owasp"), PasswordHasher("rfc9106")):
+        parameters = hasher.hash(PASSWORD).split("$")[:4]
+        assert hasher._nobodys.split("$")[:4] == parameters
+        assert not hasher.matches(None, PASSWORD)
+
+
+async def test_a_full_queue_sends_away_and_empties_again() -> None:
+    """As many wait as a thread can answer in time; the next is told to come back, and later is welcome (req. 73, trap T25)."""
+    hashing = Hashing(PasswordHasher("owasp"), threads=1)
+    asked = [asyncio.create_task(hashing.hash(PASSWORD)) for _ in range(1 + QUEUE_PER_THREAD)]
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable) as refused:
+        await hashing.hash(PASSWORD)
+    assert refused.value.retry_after_s > 0
+    asked[-1].cancel()  # somebody hangs up while waiting
+    hashes = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(found, str) for found in hashes) == QUEUE_PER_THREAD
+    assert await hashing.matches(await hashing.hash(PASSWORD), PASSWORD)
+    hashing.close()
