@@ -67,7 +67,7 @@ async def test_a_password_change_that_a_sign_out_overtook_changes_nothing(tmp_pa
 
 
 async def test_guesses_that_are_sent_all_at_once_are_counted_too(tmp_path: Path) -> None:
-    """Counters are looked at once more before a session starts: a right guess behind many wrong ones is worth nothing (req. 71)."""
+    """Counters are looked at again before a session starts: a right guess behind many wrong ones is worth nothing (req. 71)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.accounts.create(EMAIL, PASSWORD, caller(clock))

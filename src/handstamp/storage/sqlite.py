@@ -26,6 +26,8 @@ from .store import Decide, Rows, Transaction
 T = TypeVar("T")
 PATIENCE_S = 5.0
 """How long a request waits for another process's lock before it is answered 503."""
+_FAILURES = (sqlite3.OperationalError, sqlite3.DatabaseError)
+"""What the file or the disk can do to us; the classes below these, as a broken constraint, would be mistakes of ours."""
 _BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -139,7 +141,7 @@ def _in_savepoint(connection: sqlite3.Connection, rows: SqliteTransaction, opera
         if not connection.in_transaction:  # SQLite rolls everything back by itself when the disk is full or failing
             raise _unavailable(problem) from None
         connection.execute("ROLLBACK TO operation")
-        outcome = Failed(_unavailable(problem) if isinstance(problem, sqlite3.OperationalError) else problem)
+        outcome = Failed(_unavailable(problem) if type(problem) in _FAILURES else problem)
     connection.execute("RELEASE operation")
     return outcome
 
@@ -159,26 +161,29 @@ def _finish(work: Awaitable[T]) -> T:
 
 async def _patiently(attempt: Callable[[], T]) -> T:
     """Return what `attempt` gives, trying again while another process holds the lock; `Unavailable` after `PATIENCE_S`."""
-    try:
-        return attempt()
-    except sqlite3.OperationalError as problem:
-        if not _is_busy(problem):
-            raise _unavailable(problem) from None
-    except sqlite3.DatabaseError as problem:
-        raise _unavailable(problem) from None
+    with suppress(_Busy):
+        return _once(attempt)
     pause_s = 0.001
     try:
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, 0.02)
-                try:
-                    return attempt()
-                except sqlite3.OperationalError as problem:
-                    if not _is_busy(problem):
-                        raise _unavailable(problem) from None
+                with suppress(_Busy):
+                    return _once(attempt)
     except TimeoutError:
         raise Unavailable(f"another process has locked the database for more than {PATIENCE_S:g} s") from None
+
+
+class _Busy(Exception):
+    """Another process holds the lock."""
+
+
+def _once(attempt: Callable[[], T]) -> T:
+    try:
+        return attempt()
+    except sqlite3.DatabaseError as problem:
+        raise (_Busy if _is_busy(problem) else _unavailable(problem)) from None
 
 
 def _is_busy(problem: sqlite3.Error) -> bool:
