@@ -101,10 +101,14 @@ class SessionEnded(NotSignedIn):
 
     code = "session_ended"
 
-    def __init__(self, reason: str) -> None:
-        """Keep the reason; the sentence shown for it belongs to whoever speaks to the person."""
+    def __init__(self, reason: str, *, session_lives: bool = False) -> None:
+        """Keep the reason; the sentence shown for it belongs to whoever speaks to the person.
+
+        `session_lives`: it is over for this old copy of its refresh token alone, somebody else of the same person goes on.
+        """
         super().__init__(f"The session has ended ({reason}). Sign in again.")
         self.reason = reason
+        self.session_lives = session_lives
 
 
 class InvalidCredentials(NotSignedIn):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
@@ -36,8 +38,20 @@ class _Named(structlog.PrintLogger):
     """A logger on standard error that remembers its name."""
 
     def __init__(self, name: str = "handstamp") -> None:
-        super().__init__(sys.stderr)
+        super().__init__(cast("TextIO", _Forgiving()))
         self.name = name
+
+
+class _Forgiving:
+    """Standard error, but for failures: a full disk under the log must not decide what a request is answered."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def _name_logger(logger: object, _: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

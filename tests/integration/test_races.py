@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from pathlib import Path
 
 import pytest
 
 from handstamp.assemble import Service
 from handstamp.crypto.passwords import PasswordHasher
+from handstamp.domain.event import Event
 from handstamp.domain.policy import HOUR_MS
 from handstamp.domain.session import Session
-from handstamp.errors import InvalidCredentials, SessionEnded, TooManyAttempts, Unavailable
+from handstamp.errors import ExpiredToken, InvalidCredentials, SessionEnded, TooManyAttempts, Unavailable
 from handstamp.service.hashing import QUEUE_PER_THREAD, Hashing
 from handstamp.service.tokens import TokenPair
+from handstamp.storage.store import Rows
+from handstamp.verify.verifier import Verifier
 from tests.builders import Clock
-from tests.deployment import caller, deployed, start_session
+from tests.deployment import ISSUER, caller, deployed, start_session
 
 pytestmark = pytest.mark.anyio
 EMAIL, PASSWORD = "ada@example.com", "a sentence only ada would say"
@@ -24,6 +28,11 @@ EMAIL, PASSWORD = "ada@example.com", "a sentence only ada would say"
 async def sign_in(running: Service, clock: Clock, password: str = PASSWORD) -> TokenPair:
     """Sign in as an API client."""
     return await running.sign_in(EMAIL, password, delivery="json", caller=caller(clock))
+
+
+async def history(sid: str, rows: Rows) -> list[Event]:
+    """Return what is recorded of a session."""
+    return await rows.events(sid, limit=9)
 
 
 async def living(running: Service, clock: Clock) -> list[Session]:
@@ -73,10 +82,55 @@ async def test_guesses_that_are_sent_all_at_once_are_counted_too(tmp_path: Path)
         await running.accounts.create(EMAIL, PASSWORD, caller(clock))
         guesses = [*(f"the wrong sentence number {number}" for number in range(20)), PASSWORD]
         answers = await asyncio.gather(*(sign_in(running, clock, guess) for guess in guesses), return_exceptions=True)
-        assert isinstance(answers[-1], TooManyAttempts), answers[-1]
+        kinds = [type(answer) for answer in answers]
+        assert kinds.count(InvalidCredentials) == 5
+        assert kinds.count(TooManyAttempts) == len(guesses) - 5, "right or wrong, all behind the limit are answered alike"
+        assert kinds[-1] is TooManyAttempts
         assert await living(running, clock) == []
         clock.advance(ms=2 * HOUR_MS)
         assert (await sign_in(running, clock)).session_id
+
+
+async def test_an_access_token_ends_with_its_session_also_by_idleness(tmp_path: Path) -> None:
+    """Answered again shortly before the idle end, it lives no longer than the refresh token beside it (req. 39)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        _, pair = await start_session(running, clock)
+        await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
+        clock.advance(ms=running.settings.policy.idle_lifetime_ms - 2000)
+        again = await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
+        assert (again.expires_in_s, again.refresh_expires_in_s) == (2, 2)
+        clock.advance(seconds=2)
+        with pytest.raises(ExpiredToken):
+            Verifier(ISSUER, audience=ISSUER, keys=running.keys.verifying, leeway_s=0, clock=clock).verify(again.access_token)
+
+
+async def test_an_old_copy_that_is_over_says_that_the_session_goes_on(tmp_path: Path) -> None:
+    """Its own time is over, the session's is not: whoever holds it must sign in, and nobody's cookies are deleted (trap T5)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        _, pair = await start_session(running, clock)
+        clock.advance(ms=running.settings.policy.idle_lifetime_ms - 1000)
+        renewed = await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
+        clock.advance(seconds=1)
+        with pytest.raises(SessionEnded) as over:
+            await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
+        assert over.value.session_lives
+        assert (await running.refresh(renewed.refresh_token, way="body", caller=caller(clock))).session_id == renewed.session_id
+
+
+async def test_a_sign_in_that_replaces_a_session_is_recorded(tmp_path: Path) -> None:
+    """The session that the cookies presented ends, and its history says so; one that was over keeps its reason (req. 82)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        first, second = await sign_in(running, clock), await sign_in(running, clock)
+        await running.sign_out.by_operator(second.session_id, caller(clock))
+        presented = [first.refresh_token, second.refresh_token]
+        await running.sign_in(EMAIL, PASSWORD, delivery="cookie", caller=caller(clock), presented=presented)
+        for pair, why in ((first, "logout"), (second, "admin")):
+            events = await running.store.read(functools.partial(history, pair.session_id))
+            assert [(event.kind, event.detail.get("why")) for event in events][1:] == [("session_ended", why)]
 
 
 async def test_a_pair_that_cannot_be_signed_leaves_the_old_token_good(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import typer
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from .. import logs
@@ -22,6 +23,7 @@ from .common import Database, said
 
 _APPLICATION = "handstamp.assemble:application"
 _STOP_PATIENCE_S = 30
+_MAX_HEAD_BYTES = 64 * 1024
 
 
 def serve(  # noqa: PLR0917 - they are options
@@ -53,6 +55,7 @@ def serve(  # noqa: PLR0917 - they are options
             workers=workers,
             ssl_certfile=tls_cert,
             ssl_keyfile=str(tls_key) if tls_key else None,
+            http=_BoundedHead,
             lifespan="on",
             ws="none",
             access_log=False,
@@ -106,6 +109,27 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(
             f"Cannot listen on {host}:{port}: {reason}. Take another port with --port, 0 for any free one."
         ) from None
+
+
+class _BoundedHead(HttpToolsProtocol):
+    """uvicorn's protocol with a limit to what it reads before a request's headers are complete (ASVS 4.2.5)."""
+
+    _head_bytes = 0
+    _in_head = False
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
+        if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The headers are too large.")
 
 
 async def _prepare(settings: Settings) -> None:

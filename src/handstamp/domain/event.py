@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from .session import RevokedWhy, Session
+
 Kind = Literal[
     "account_created",
     "account_disabled",
@@ -39,3 +41,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     sid: str | None = None
     ip: str = ""
     detail: dict[str, str | int | None] = {}
+
+
+def session_ended(session: Session, why: RevokedWhy, now_ms: int, ip: str) -> Event:
+    """Return the record of one session's end."""
+    return Event(at_ms=now_ms, kind="session_ended", subject=session.subject, sid=session.id, ip=ip, detail={"why": why})

@@ -23,7 +23,7 @@ from .tokens import TokenPair, Tokens
 
 
 class Accounts:
-    """The use cases that make and change accounts. `personal` are words no password may be made of, the service's name say."""
+    """The use cases that make and change accounts. No password may be made of `service_words`."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Accounts:
 
         Raises `InvalidCredentials` where `current` is wrong, `InvalidFields`, `TooManyAttempts`, `SessionEnded`.
         """
-        account = await self._store.read(lambda rows: rows.account(session.subject))
+        _, account = await self._store.read(lambda rows: rows.session(session.id)) or (None, None)
         if account is None:
             raise NotFound("This session belongs to no account of this service, so there is no password to change.")
         current = normalise_password(current)
@@ -104,6 +104,7 @@ class Accounts:
         await self._store.read(lambda rows: self._throttling.check(rows, counters, caller.now_ms))
         if not await self._hashing.matches(account.password_hash, current):
             await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
+            self._audit.log(Event(at_ms=caller.now_ms, kind="sign_in_failed", subject=account.id, sid=session.id, ip=caller.ip))
             raise InvalidCredentials
         fresh = await self._hashing.hash(new)
         return await self._replace_password(account, session, fresh, counters, caller)

@@ -35,6 +35,8 @@ class Housekeeping:
                 await self.once()
             except HandstampError as problem:
                 _log.warning("housekeeping_failed", problem=getattr(problem, "why", str(problem)))
+            except Exception:  # noqa: BLE001 - one round that fails, for whatever reason, must not be the last
+                _log.exception("housekeeping_failed")
 
     async def once(self) -> int:
         """Go round once; return how many rows were purged. Small batches leave room for requests between them."""

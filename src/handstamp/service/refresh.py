@@ -39,7 +39,7 @@ class Refresh:
         claims = self._tokens.read_refresh(token)
         if caller.now_ms >= claims.exp * 1000:
             # Over by its own time. It revokes nothing: an old backup's tokens are no sign of theft.
-            raise SessionEnded(await self._why_over(claims, caller))
+            raise await self._over_by_time(claims, caller)
 
         def judge(session: Session | None, account: Account | None) -> Update[tuple[Outcome, TokenPair | None]]:
             if session is not None and (session.subject != claims.sub or (session.delivery == "json") != (way == "body")):
@@ -58,11 +58,12 @@ class Refresh:
             raise SessionEnded(outcome.reason if isinstance(outcome, Ended) else "reuse")
         return pair
 
-    async def _why_over(self, claims: RefreshClaims, caller: Caller) -> str:
+    async def _over_by_time(self, claims: RefreshClaims, caller: Caller) -> SessionEnded:
         session, account = await self._store.read(lambda rows: rows.session(claims.sid)) or (None, None)
         if session is None:
-            return "expired"
-        return end_reason(session, account, caller.now_ms) or "idle"
+            return SessionEnded("expired")
+        reason = end_reason(session, account, caller.now_ms)
+        return SessionEnded(reason or "idle", session_lives=reason is None)
 
 
 def _row_to_write(outcome: Outcome) -> Session | None:

@@ -8,9 +8,9 @@ import msgspec
 
 from ..crypto.identifiers import new_id
 from ..domain.account import Account, normalise_password, password_is_sane
-from ..domain.event import Event
+from ..domain.event import Event, session_ended
 from ..domain.policy import Policy
-from ..domain.session import Delivery, revoke, start
+from ..domain.session import Delivery, end_reason, revoke, start
 from ..errors import InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
 from ..storage.store import Rows, Store, Transaction
 from .audit import Audit
@@ -47,6 +47,16 @@ class SignIn:
         password = normalise_password(password)
         if not password_is_sane(password):
             raise InvalidFields([("password", "is not one that can have been chosen here")])
+        try:
+            return await self._attempt(email, password, delivery, caller, presented)
+        except TooManyAttempts as refused:
+            detail: dict[str, str | int | None] = {"retry_after_s": refused.retry_after_s}
+            self._audit.log(Event(at_ms=caller.now_ms, kind="sign_in_throttled", ip=caller.ip, detail=detail))
+            raise
+
+    async def _attempt(
+        self, email: str, password: str, delivery: Delivery, caller: Caller, presented: Iterable[str]
+    ) -> TokenPair:
         account, counters = await self._look_up(email, caller)
         right = await self._hashing.matches(account.password_hash if account else None, password)
         if account is None or not right or account.disabled_at_ms is not None:
@@ -65,12 +75,7 @@ class SignIn:
             await self._throttling.check(rows, counters, caller.now_ms)
             return account, counters
 
-        try:
-            return await self._store.read(look)
-        except TooManyAttempts as refused:
-            detail: dict[str, str | int | None] = {"retry_after_s": refused.retry_after_s}
-            self._audit.log(Event(at_ms=caller.now_ms, kind="sign_in_throttled", ip=caller.ip, detail=detail))
-            raise
+        return await self._store.read(look)
 
     async def _refuse(self, account: Account | None, counters: Sequence[Counter], caller: Caller) -> None:
         await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
@@ -113,9 +118,10 @@ class SignIn:
             if now is None or now.disabled_at_ms is not None or now.epoch != account.epoch:
                 raise InvalidCredentials
             for sid in ended:
-                before, _ = await rows.session(sid or "") or (None, None)
-                if before is not None:
+                before, owner = await rows.session(sid or "") or (None, None)
+                if before is not None and end_reason(before, owner, caller.now_ms) is None:
                     await rows.save_session(revoke(before, "logout", caller.now_ms))
+                    await rows.add_event(session_ended(before, "logout", caller.now_ms, caller.ip))
             await rows.insert_session(session)
             await self._throttling.forgive(rows, counters)
             await rows.add_event(event)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ..domain.account import Account
-from ..domain.event import Event
+from ..domain.event import Event, session_ended
 from ..domain.session import RevokedWhy, Session, end_reason, revoke
 from ..errors import NotFound
 from ..storage.store import Store, Transaction, Update
@@ -64,14 +64,7 @@ class SignOut:
                 return Update(None)
             if of is not None and session.subject != of:
                 return Update(None)
-            event = Event(
-                at_ms=caller.now_ms,
-                kind="session_ended",
-                subject=session.subject,
-                sid=sid,
-                ip=caller.ip,
-                detail={"why": why},
-            )
+            event = session_ended(session, why, caller.now_ms, caller.ip)
             return Update(event, revoke(session, why, caller.now_ms), (event,))
 
         event = await self._store.update_session(sid, end)

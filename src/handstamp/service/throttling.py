@@ -48,7 +48,11 @@ class Throttling:
             raise TooManyAttempts(-(-max(waits) // 1000))
 
     async def count_failure(self, rows: Transaction, counters: Sequence[Counter], now_ms: int) -> None:
-        """Add one failure to each counter."""
+        """Add one failure to each counter. Raises `TooManyAttempts` where others have used them up meanwhile.
+
+        Of many guesses at once, those behind the limit are thus all answered alike, right or wrong.
+        """
+        await self.check(rows, counters, now_ms)
         found = await rows.failures([counter.key for counter in counters])
         for failures, counter in zip(found, counters, strict=True):
             await rows.save_failures(counter.key, after_failure(failures, counter.limit, now_ms))

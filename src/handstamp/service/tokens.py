@@ -54,8 +54,8 @@ class Tokens:
         No access token outlives its session. Raises whatever the signature raises: call it before the commit.
         """
         now_s = now_ms // 1000
-        access_exp = min(now_s + self._policy.access_lifetime_ms // 1000, session.expires_at_ms // 1000)
         refresh_exp = refresh_expires_at_s(session)
+        access_exp = min(now_s + self._policy.access_lifetime_ms // 1000, refresh_exp)
         access = AccessClaims(
             iss=self._issuer,
             aud=self._audience if len(self._audience) > 1 else self._audience[0],

@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from ..errors import Unavailable
 
 Operation = TypeVar("Operation")
-MAX_BATCH = 128
+MAX_BATCH = 32
 MAX_WAITING = 10_000
 
 

@@ -124,6 +124,8 @@ class SqliteStore:
             if connection.in_transaction:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
+            if connection.in_transaction:  # not even that: begin anew with another connection
+                self._writer.close()
         return outcomes
 
     def _begin(self) -> sqlite3.Connection:

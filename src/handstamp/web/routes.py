@@ -47,7 +47,7 @@ from .messages import (
     TokenAnswer,
 )
 from .problems import write_problem
-from .transport import Call, Cookies, clear_cookies
+from .transport import Call, Cookies, clear_judged
 
 _BODY = (InvalidRequest, InvalidFields, RequestTooLarge, UnsupportedMediaType)
 _ACCESS = (InvalidRequest, MissingToken, InvalidToken, ExpiredToken, SessionEnded)
@@ -185,11 +185,11 @@ OPERATIONS = (
 def routes(
     endpoints: Endpoints, *, clock: Clock, cookies: Cookies, own_origin: str, trusted_origins: Collection[str]
 ) -> list[Route]:
-    """Return the routes of all operations. Each request has its time read here, once."""
+    """Return the routes of all operations."""
 
     def serve(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:
-            call = Call(request, now_ms=clock(), cookies=cookies)
+            call = Call(request, clock=clock, cookies=cookies)
             try:
                 if operation.is_unsafe:
                     origin.check(
@@ -202,7 +202,7 @@ def routes(
                 return await operation.run(endpoints, call, await call.body(operation.body))
             except SessionEnded as over:
                 response = write_problem(over)
-                return clear_cookies(response, cookies) if call.judged_cookie else response
+                return response if over.session_lives else clear_judged(response, call)
             except HandstampError as error:
                 return write_problem(error)
             except Exception:  # noqa: BLE001 - whoever asked gets an answer without details, the log gets all of them

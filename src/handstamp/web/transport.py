@@ -15,6 +15,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from ..clock import Clock
 from ..errors import InvalidFields, InvalidRequest, InvalidToken, MissingToken, RequestTooLarge, UnsupportedMediaType
 from ..service.caller import Caller
 from ..service.refresh import Way
@@ -22,6 +23,7 @@ from ..service.tokens import TokenPair
 from .messages import TokenAnswer, field_problems
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_TOKENS = 8
 BODY_PATIENCE_S = 20.0
 USER_AGENT_LENGTH = 256
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -54,20 +56,28 @@ class Cookies(msgspec.Struct, frozen=True):
 
 
 class Call:
-    """One request, read strictly. `now_ms` was read once, when it came."""
+    """One request, read strictly."""
 
-    def __init__(self, request: Request, *, now_ms: int, cookies: Cookies) -> None:
+    def __init__(self, request: Request, *, clock: Clock, cookies: Cookies) -> None:
         """Wrap a Starlette request."""
         self.request = request
         self.headers = request.headers
         self.cookies = cookies
-        self.caller = Caller(
-            now_ms=now_ms,
-            ip=request.client.host if request.client else "",
-            user_agent=_printable(request.headers.get("user-agent", ""))[:USER_AGENT_LENGTH],
+        self.judged: str | None = None
+        """The name of the cookie that this request stands or falls with; its session's end then deletes it."""
+        self._clock = clock
+
+    @cached_property
+    def caller(self) -> Caller:
+        """Who asks, and when. The clock is read once, at the first look, which comes after the body has arrived.
+
+        A body may take its time. If the time were that of the headers, the grace window could be over before the answer is sent.
+        """
+        return Caller(
+            now_ms=self._clock(),
+            ip=self.request.client.host if self.request.client else "",
+            user_agent=_printable(self.headers.get("user-agent", ""))[:USER_AGENT_LENGTH],
         )
-        self.judged_cookie = False
-        """Whether the credential that this request stands or falls with came as a cookie: its end then clears the cookies."""
 
     async def body(self, shape: type[_T] | None) -> _T | None:
         """Return the JSON body as a `shape`, None where none was sent.
@@ -92,7 +102,7 @@ class Call:
         token = self._bearer()
         if token is None:
             token = self._cookie(self.cookies.access)
-            self.judged_cookie = token is not None
+            self.judged = self.cookies.access
         if token is None:
             raise MissingToken
         return token
@@ -103,7 +113,7 @@ class Call:
         if in_cookie is not None and in_body is not None:
             raise InvalidRequest("The refresh token came both as a cookie and in the body: send one of them.")
         if in_cookie is not None:
-            self.judged_cookie = True
+            self.judged = self.cookies.refresh
             return in_cookie, "cookie"
         if in_body is not None:
             return in_body, "body"
@@ -112,13 +122,13 @@ class Call:
     def tokens_in_cookies(self) -> list[str]:
         """Return whatever credential cookies hold, all values of each: what is ended by mistake was offered twice."""
         names = (self.cookies.refresh, self.cookies.access)
-        return [token for name in names for token in self._cookie_values.get(name, set()) if token]
+        return _few([token for name in names for token in self._cookie_values.get(name, set()) if token])
 
     def all_tokens(self, *in_body: str | msgspec.UnsetType) -> list[str]:
         """Return every token that came, by whatever way: signing out takes any and refuses none."""
         bearers = [header.partition(" ")[2].strip(" ") for header in self.headers.getlist("authorization")]
         sent = [token for token in in_body if token is not msgspec.UNSET]
-        return [*self.tokens_in_cookies(), *bearers, *sent]
+        return _few([*self.tokens_in_cookies(), *bearers, *sent])
 
     @property
     def carries_cookie(self) -> bool:
@@ -173,6 +183,19 @@ def write_pair(pair: TokenPair, cookies: Cookies) -> Response:
     return response
 
 
+def clear_judged(response: Response, call: Call) -> Response:
+    """Delete what named a session that is over for good.
+
+    An access cookie goes alone: a successor's cookies may have been set while this request was under way, and the refresh cookie
+    among them heals the rest (trap T5).
+    """
+    if call.judged == call.cookies.access:
+        _set(response, call.cookies.header(call.cookies.access, "", 0))
+    elif call.judged == call.cookies.refresh:
+        clear_cookies(response, call.cookies)
+    return response
+
+
 def clear_cookies(response: Response, cookies: Cookies, *, but_for: TokenPair | None = None) -> Response:
     """Delete the credential cookies, except those that `but_for` has just set. Only for a session that is over for good."""
     if but_for is None or but_for.delivery == "json":
@@ -219,6 +242,13 @@ def _what_is_wrong(data: bytes, shape: type[msgspec.Struct]) -> InvalidRequest:
     if not isinstance(members, dict):
         return InvalidRequest("The body must be a JSON object.")
     return InvalidFields(field_problems(shape, members))
+
+
+def _few(tokens: list[str]) -> list[str]:
+    """Return them, unless there are so many that checking their signatures would hold up everybody."""
+    if len(tokens) > MAX_TOKENS:
+        raise InvalidRequest(f"There are more than {MAX_TOKENS} tokens in one request.")
+    return tokens
 
 
 def _printable(text: str) -> str:

@@ -33,7 +33,7 @@ CREATE TABLE session (
   CHECK ((revoked_at_ms IS NULL) = (revoked_why IS NULL))
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX session_by_subject ON session (subject);
+CREATE INDEX session_by_subject ON session (subject, ip);
 CREATE INDEX session_by_end ON session (expires_at_ms);
 
 -- Private keys are sealed with the master secret, which is not in the database.
