@@ -16,3 +16,8 @@ Clock = Callable[[], int]
 def now_ms() -> int:
     """Return milliseconds since 1970-01-01T00:00Z."""
     return time.time_ns() // 1_000_000
+
+
+def monotonic_ms() -> int:
+    """Return milliseconds since some fixed moment, for measuring how long ago something was; nobody sets this clock."""
+    return time.monotonic_ns() // 1_000_000

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from .crypto.jwk import Algorithm
 from .crypto.passwords import Cost
 from .crypto.seal import MasterSecret
+from .domain.issuer import is_loopback
 from .domain.policy import Policy
 from .errors import ConfigurationError
 
@@ -188,16 +189,6 @@ def _check_origin(origin: str) -> None:
     parts = _check_url(origin, wanted)
     if parts["path"] or (parts["scheme"], parts["port"]) in (("https", "443"), ("http", "80")):
         raise ValueError(f"write {wanted}")
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host name or address never leaves this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def load(environment: Mapping[str, str] = os.environ, **arguments: object) -> Settings:

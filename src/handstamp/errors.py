@@ -11,7 +11,8 @@ HandstampError
 │   ├── InvalidToken          invalid_token
 │   ├── ExpiredToken          expired_token        it was good, and is over: refresh
 │   ├── SessionEnded          session_ended        the one after which a client forgets its tokens
-│   └── InvalidCredentials    invalid_credentials
+│   ├── InvalidCredentials    invalid_credentials
+│   └── InvalidClient         invalid_client       a service, not a person, did not prove who it is
 ├── NotAllowed
 │   ├── InsufficientScope     insufficient_scope
 │   └── CrossSite             cross_site
@@ -97,16 +98,19 @@ class ExpiredToken(NotSignedIn):
 
 
 class SessionEnded(NotSignedIn):
-    """The session is over for good; `reason` is one of `handstamp.domain.session.EndReason`."""
+    """The session is over for good; `reason` is one of `handstamp.domain.session.EndReason`.
+
+    A verifier elsewhere learns only that it is over: `reason` is None there. Whoever then refreshes hears the reason.
+    """
 
     code = "session_ended"
 
-    def __init__(self, reason: str, *, session_lives: bool = False) -> None:
+    def __init__(self, reason: str | None = None, *, session_lives: bool = False) -> None:
         """Keep the reason; the sentence shown for it belongs to whoever speaks to the person.
 
         `session_lives`: it is over for this old copy of its refresh token alone, somebody else of the same person goes on.
         """
-        super().__init__(f"The session has ended ({reason}). Sign in again.")
+        super().__init__(f"The session has ended{f' ({reason})' if reason else ''}. Sign in again.")
         self.reason = reason
         self.session_lives = session_lives
 
@@ -121,6 +125,12 @@ class InvalidCredentials(NotSignedIn):
         super().__init__("That e-mail address and password do not match.")
 
 
+class InvalidClient(NotSignedIn):
+    """A service sent no credential of its own, or a wrong one (RFC 6749 §5.2)."""
+
+    code = "invalid_client"
+
+
 class NotAllowed(HandstampError):
     """It is known who asks; this is not theirs to do, or not from there."""
 
@@ -129,6 +139,13 @@ class InsufficientScope(NotAllowed):
     """The access token lacks a scope or a role that the resource wants (RFC 6750 §3.1)."""
 
     code = "insufficient_scope"
+
+    def __init__(self, *, scope: str = "", role: str = "") -> None:
+        """Name what is wanted: a space-separated list of scopes, or a role."""
+        wanted = f"the scope {scope!r}" if scope else f"the role {role!r}"
+        super().__init__(f"The access token does not have {wanted}, which this needs.")
+        self.scope = scope
+        self.role = role
 
 
 class CrossSite(NotAllowed):

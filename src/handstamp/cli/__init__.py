@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ..errors import ConfigurationError, HandstampError
-from . import keys, serve, sessions, token, users
+from . import clients, keys, serve, sessions, token, users
 from .common import failed
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.add_typer(users.app, name="users")
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(clients.app, name="clients")
 app.add_typer(keys.app, name="keys")
 app.add_typer(token.app, name="token")
 

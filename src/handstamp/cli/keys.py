@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from ..domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, State
 from .common import AsJson, Database, on_service, print_json, print_rows, said, stamp
 
-app = typer.Typer(help="List and rotate the signing keys.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, rotate and retire the signing keys.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
@@ -38,3 +40,27 @@ def rotate(database: Database = None) -> None:
     record = on_service(lambda service, caller: service.keys.rotate(caller.now_ms), database)
     minutes = PUBLISH_AHEAD_MS // 60_000
     said(f"Published {record.kid}. It signs from {stamp(record.active_from_ms)} on, in {minutes} minutes; nobody is signed out.")
+
+
+@app.command()
+def retire(
+    kid: Annotated[str, typer.Argument(metavar="KID")],
+    now: Annotated[bool, typer.Option("--now", help="It has leaked: everything that it signed is void at once.")] = False,
+    database: Database = None,
+) -> None:
+    """Let a key stop signing, once its successor has been published long enough; with --now, void a leaked key at once.
+
+    Example:  handstamp keys retire 3Jq7cVYpMv1cX8oD7lq2mTtH4bq9m0oQkYw0S1r2e5E --now
+    """
+    if now:
+        on_service(lambda service, caller: service.keys.void(kid, caller.now_ms), database)
+        said(f"Voided {kid}, here and at every verifier that follows the feed.")
+        said("Clients renew their access tokens by themselves; nobody is signed out.")
+        return
+    match on_service(lambda service, caller: service.keys.retire(kid, caller.now_ms), database):
+        case "published":
+            said(f"Removed {kid}, which had signed nothing yet.")
+        case "active":
+            said(f"Another key takes over from {kid} in at most {PUBLISH_AHEAD_MS // 60_000} minutes; nobody is signed out.")
+        case _:
+            said(f"{kid} signs no more; it stays published until the last token that it signed is over.")

@@ -17,7 +17,8 @@ from uvicorn.supervisors import Multiprocess
 
 from .. import logs
 from ..assemble import service
-from ..config import Settings, is_loopback, load
+from ..config import Settings, load
+from ..domain.issuer import is_loopback
 from ..errors import ConfigurationError
 from .common import Database, said
 

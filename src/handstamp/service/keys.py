@@ -11,7 +11,8 @@ from ..crypto.jwk import Algorithm, KeySet, SigningKey
 from ..crypto.seal import MasterSecret
 from ..domain.event import Event
 from ..domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, State, of_one_kind, signing_key, state_of, wants_successor
-from ..errors import Unavailable
+from ..domain.revocation import Revocation, forgotten_at_s
+from ..errors import NotFound, Unavailable
 from ..storage.store import Store, Transaction
 from .audit import Audit
 
@@ -74,6 +75,46 @@ class Keys:
         await self.load(now_ms)
         return record
 
+    async def retire(self, kid: str, now_ms: int) -> State:
+        """Let a key stop signing once a successor has been published long enough; return the state that it was in.
+
+        One that has not signed yet is removed. Raises `NotFound`.
+        """
+        records = await self._ours()
+        record = _named(kid, records)
+        state = state_of(record, records, now_ms)
+        if state == "published":
+            await self._delete([record], now_ms)
+        elif state == "active" and all(other.active_from_ms <= now_ms for other in records):
+            await self._add(now_ms, active_from_ms=now_ms + PUBLISH_AHEAD_MS)
+        await self.load(now_ms)
+        return state
+
+    async def void(self, kid: str, now_ms: int) -> None:
+        """Make everything that a leaked key has signed void, here and at every verifier; another key signs from now on.
+
+        Nobody is signed out: refresh tokens are of another key. Raises `NotFound`.
+        """
+        _named(kid, await self._ours())
+        spare = await self._make(now_ms, active_from_ms=now_ms)
+
+        async def replace(rows: Transaction) -> list[Event]:
+            records = of_one_kind(await rows.keys(), self._algorithm)
+            records.remove(_named(kid, records))
+            events = [Event(at_ms=now_ms, kind="key_voided", detail={"kid": kid})]
+            await rows.delete_key(kid)
+            await rows.add_revocation(Revocation("kid", kid, forgotten_at_s(now_ms)))
+            if signing_key(records, now_ms) is None:
+                await rows.insert_key(spare)
+                events.append(_added(spare, now_ms))
+            for event in events:
+                await rows.add_event(event)
+            return events
+
+        for event in await self._store.transact(replace):
+            self._audit.log(event)
+        await self.load(now_ms)
+
     async def all(self, now_ms: int) -> list[tuple[KeyRecord, State]]:
         """Return every key with its state, oldest first. One of the other kind than is configured counts as gone."""
         records = await self._store.read(lambda rows: rows.keys())
@@ -86,15 +127,8 @@ class Keys:
     async def _add(
         self, now_ms: int, *, active_from_ms: int, unless: Callable[[Sequence[KeyRecord]], bool] = lambda _: False
     ) -> KeyRecord:
-        key = await asyncio.to_thread(SigningKey.generate, self._algorithm)
-        record = KeyRecord(
-            kid=key.kid,
-            algorithm=key.algorithm,
-            sealed=self._secret.seal(key.to_bytes(), context=key.kid),
-            created_at_ms=now_ms,
-            active_from_ms=active_from_ms,
-        )
-        event = Event(at_ms=now_ms, kind="key_added", detail={"kid": key.kid, "algorithm": key.algorithm})
+        record = await self._make(now_ms, active_from_ms=active_from_ms)
+        event = _added(record, now_ms)
 
         async def add(rows: Transaction) -> bool:
             if unless(of_one_kind(await rows.keys(), self._algorithm)):
@@ -106,6 +140,16 @@ class Keys:
         if await self._store.transact(add):
             self._audit.log(event)
         return record
+
+    async def _make(self, now_ms: int, *, active_from_ms: int) -> KeyRecord:
+        key = await asyncio.to_thread(SigningKey.generate, self._algorithm)
+        return KeyRecord(
+            kid=key.kid,
+            algorithm=key.algorithm,
+            sealed=self._secret.seal(key.to_bytes(), context=key.kid),
+            created_at_ms=now_ms,
+            active_from_ms=active_from_ms,
+        )
 
     async def _delete(self, gone: Sequence[KeyRecord], now_ms: int) -> None:
         events = [Event(at_ms=now_ms, kind="key_removed", detail={"kid": record.kid}) for record in gone]
@@ -124,9 +168,22 @@ class Keys:
         self._opened = {record.kid: self._opened.get(record.kid) or self._open(record) for record in counting}
         newest_first = sorted(counting, key=lambda record: (record.active_from_ms, record.kid), reverse=True)
         self._signers = tuple((record.active_from_ms, self._opened[record.kid]) for record in newest_first)
-        self.verifying = KeySet(key.public for key in self._opened.values())
-        self.jwks = msgspec.json.encode(self.verifying.to_jwks())
+        verifying = KeySet(key.public for key in self._opened.values())
+        if verifying != self.verifying:  # the same set stays the same object, by which verified tokens are remembered
+            self.verifying = verifying
+            self.jwks = msgspec.json.encode(verifying.to_jwks())
 
     def _open(self, record: KeyRecord) -> SigningKey:
         private = self._secret.open(record.sealed, context=record.kid)
         return SigningKey.from_bytes(private, algorithm=msgspec.convert(record.algorithm, Algorithm), kid=record.kid)
+
+
+def _added(record: KeyRecord, now_ms: int) -> Event:
+    return Event(at_ms=now_ms, kind="key_added", detail={"kid": record.kid, "algorithm": record.algorithm})
+
+
+def _named(kid: str, records: Sequence[KeyRecord]) -> KeyRecord:
+    for record in records:
+        if record.kid == kid:
+            return record
+    raise NotFound(f"There is no signing key {kid}. See: handstamp keys list")

@@ -13,9 +13,11 @@ from typing import Any
 import msgspec
 
 from ..domain.account import Account
+from ..domain.client import Client
 from ..domain.event import Event
 from ..domain.keyring import KeyRecord
 from ..domain.policy import DAY_MS, HOUR_MS
+from ..domain.revocation import Revocation, forgotten_at_s
 from ..domain.session import RevokedWhy, Session
 from ..domain.throttle import LONGEST_MEMORY_MS, Failures
 
@@ -40,6 +42,9 @@ _SELECT_BOTH = (
 )
 _INSERT_SESSION = f"INSERT INTO session ({', '.join(_SESSION)}) VALUES ({', '.join('?' * len(_SESSION))})"
 _UPDATE_SESSION = f"UPDATE session SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE id = ?"
+_INSERT_REVOCATION = "INSERT INTO revocation (kind, name, exp_s) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_SELECT_REVOCATION = "SELECT kind, name, exp_s, seq FROM revocation"
+_SELECT_CLIENT = "SELECT id, name, secret_hash, created_at_ms FROM client"
 
 _to_json = msgspec.json.Encoder().encode
 _texts = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -57,6 +62,10 @@ def _session(row: Sequence[Any]) -> Session:
     return Session(**values)
 
 
+def _client(row: Sequence[Any]) -> Client:
+    return Client(id=row[0], name=row[1], secret_hash=row[2], created_at_ms=row[3])
+
+
 def _columns(value: Account | Session) -> list[Any]:
     """Return a struct's values as SQLite keeps them: lists as JSON text, truth as 0 and 1."""
     return [
@@ -71,6 +80,7 @@ class SqliteTransaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Take a connection."""
         self._run = connection.execute
+        self._run_each = connection.executemany
 
     # --- sessions
 
@@ -84,6 +94,8 @@ class SqliteTransaction:
 
     def put_session(self, session: Session) -> None:
         self._run(_UPDATE_SESSION, (*(getattr(session, name) for name in _CHANGING), session.id))
+        if session.revoked_at_ms is not None:
+            self._run(_INSERT_REVOCATION, ("sid", session.id, forgotten_at_s(session.revoked_at_ms)))
 
     async def session(self, sid: str) -> tuple[Session, Account | None] | None:
         return self.get_session(sid)
@@ -103,9 +115,12 @@ class SqliteTransaction:
     async def revoke_sessions(self, subject: str, why: RevokedWhy, *, now_ms: int) -> int:
         sql = (
             "UPDATE session SET revoked_at_ms = ?, revoked_why = ? "
-            "WHERE subject = ? AND revoked_at_ms IS NULL AND expires_at_ms > ?"
+            "WHERE subject = ? AND revoked_at_ms IS NULL AND expires_at_ms > ? RETURNING id"
         )
-        return self._run(sql, (now_ms, why, subject, now_ms)).rowcount
+        ended = self._run(sql, (now_ms, why, subject, now_ms)).fetchall()
+        exp_s = forgotten_at_s(now_ms)
+        self._run_each(_INSERT_REVOCATION, [("sid", sid, exp_s) for (sid,) in ended])
+        return len(ended)
 
     async def has_session_from(self, subject: str, ip: str) -> bool:
         return self._run("SELECT 1 FROM session WHERE subject = ? AND ip = ? LIMIT 1", (subject, ip)).fetchone() is not None
@@ -159,6 +174,32 @@ class SqliteTransaction:
     async def delete_key(self, kid: str) -> None:
         self._run("DELETE FROM signing_key WHERE kid = ?", (kid,))
 
+    # --- revocations, and who may follow them
+
+    async def revocations(self, *, since: int, limit: int) -> list[Revocation]:
+        rows = self._run(f"{_SELECT_REVOCATION} WHERE seq >= ? ORDER BY seq LIMIT ?", (since, limit))
+        return [Revocation(*row) for row in rows]
+
+    async def last_revocation(self) -> Revocation:
+        return Revocation(*self._run(f"{_SELECT_REVOCATION} ORDER BY seq DESC LIMIT 1").fetchone())
+
+    async def add_revocation(self, revocation: Revocation) -> None:
+        self._run(_INSERT_REVOCATION, (revocation.kind, revocation.name, revocation.exp_s))
+
+    async def client(self, client_id: str) -> Client | None:
+        row = self._run(f"{_SELECT_CLIENT} WHERE id = ?", (client_id,)).fetchone()
+        return None if row is None else _client(row)
+
+    async def clients(self) -> list[Client]:
+        return [_client(row) for row in self._run(f"{_SELECT_CLIENT} ORDER BY name")]
+
+    async def insert_client(self, client: Client) -> bool:
+        values = (client.id, client.name, client.secret_hash, client.created_at_ms)
+        return self._run("INSERT INTO client VALUES (?, ?, ?, ?) ON CONFLICT (name) DO NOTHING", values).rowcount == 1
+
+    async def delete_client(self, client_id: str) -> None:
+        self._run("DELETE FROM client WHERE id = ?", (client_id,))
+
     # --- the audit trail
 
     def put_event(self, event: Event) -> None:
@@ -183,14 +224,17 @@ class SqliteTransaction:
     # --- housekeeping
 
     async def purge(self, *, now_ms: int, limit: int) -> int:
+        ages = (
+            ("session", "id", "expires_at_ms", now_ms - SESSION_AFTERLIFE_MS),
+            ("failure", "key", "last_at_ms", now_ms - LONGEST_MEMORY_MS),
+            ("event", "id", "at_ms", now_ms - EVENT_MEMORY_MS),
+            ("revocation", "seq", "exp_s", now_ms // 1000),
+        )
+        last = {"revocation": "AND seq < (SELECT max(seq) FROM revocation)"}
         return sum(
             self._run(
-                f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {age} <= ? LIMIT ?)",
-                (now_ms - keep_ms, limit),
+                f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {age} <= ? {last.get(table, '')} LIMIT ?)",
+                (until, limit),
             ).rowcount
-            for table, key, age, keep_ms in (
-                ("session", "id", "expires_at_ms", SESSION_AFTERLIFE_MS),
-                ("failure", "key", "last_at_ms", LONGEST_MEMORY_MS),
-                ("event", "id", "at_ms", EVENT_MEMORY_MS),
-            )
+            for table, key, age, until in ages
         )

@@ -7,14 +7,16 @@ a store that cannot answer raises `Unavailable`: never an empty result, which wo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from ..domain.account import Account
+from ..domain.client import Client
 from ..domain.event import Event
 from ..domain.keyring import KeyRecord
+from ..domain.revocation import Revocation
 from ..domain.session import RevokedWhy, Session
 from ..domain.throttle import Failures
 
@@ -63,6 +65,18 @@ class Rows(Protocol):
     async def keys(self) -> list[KeyRecord]:
         """Return all signing keys that are kept, oldest first."""
 
+    async def revocations(self, *, since: int, limit: int) -> list[Revocation]:
+        """Return up to `limit` revocations in the order of their `seq`, from `since` on, that one included."""
+
+    async def last_revocation(self) -> Revocation:
+        """Return the revocation of the highest `seq`; there always is one."""
+
+    async def client(self, client_id: str) -> Client | None:
+        """Return the client of that id."""
+
+    async def clients(self) -> list[Client]:
+        """Return all clients in the order of their names."""
+
     async def events(self, about: str, *, limit: int) -> list[Event]:
         """Return the last `limit` recorded events whose subject or session is `about`, oldest first."""
 
@@ -80,10 +94,13 @@ class Transaction(Rows, Protocol):
         """Add a session."""
 
     async def save_session(self, session: Session) -> None:
-        """Write a session that exists."""
+        """Write a session that exists, and its revocation if it is revoked."""
 
     async def revoke_sessions(self, subject: str, why: RevokedWhy, *, now_ms: int) -> int:
-        """End every live session of a subject; return how many. What was revoked before keeps its reason."""
+        """End every live session of a subject, with a revocation each; return how many.
+
+        What was revoked before keeps its reason.
+        """
 
     async def save_failures(self, key: str, failures: Failures) -> None:
         """Write the count of failed attempts under one key."""
@@ -96,6 +113,15 @@ class Transaction(Rows, Protocol):
 
     async def delete_key(self, kid: str) -> None:
         """Remove a signing key."""
+
+    async def add_revocation(self, revocation: Revocation) -> None:
+        """Tell every verifier that something is void; `seq` is the store's to give. Nothing happens if it was told before."""
+
+    async def insert_client(self, client: Client) -> bool:
+        """Add a client; False, and nothing added, where its name is taken."""
+
+    async def delete_client(self, client_id: str) -> None:
+        """Remove a client."""
 
     async def add_event(self, event: Event) -> None:
         """Record what this transaction does."""
@@ -121,3 +147,6 @@ class Store(Protocol):
 
     async def update_session(self, sid: str, decide: Decide[T]) -> T:
         """Hold a session's row, ask `decide`, write what it says, and return its answer once that is durable."""
+
+    def changes(self) -> AsyncIterator[None]:
+        """Yield at once, and again soon after anything was committed by any process. May yield too often, never too seldom."""
