@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -23,10 +24,12 @@ from .crypto.seal import MasterSecret, Pseudonyms
 from .errors import ConfigurationError
 from .service.accounts import Accounts
 from .service.audit import Audit
+from .service.clients import Clients
 from .service.hashing import Hashing
 from .service.housekeeping import Housekeeping
 from .service.keys import Keys
 from .service.refresh import Refresh
+from .service.revocations import Revocations
 from .service.sessions import Sessions
 from .service.sign_in import SignIn
 from .service.sign_out import SignOut
@@ -37,6 +40,8 @@ from .storage.store import Store
 from .verify.verifier import Verifier
 from .web.app import asgi
 from .web.endpoints import Endpoints
+from .web.messages import metadata
+from .web.oauth import OAuthEndpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class Service:
     sign_out: SignOut
     sessions: Sessions
     accounts: Accounts
+    clients: Clients
+    revocations: Revocations
     housekeeping: Housekeeping
     verifier: Verifier
 
@@ -73,13 +80,13 @@ class Service:
         """As `opened`, with housekeeping going on beside it."""
         async with self.opened():
             await self.keys.maintain(self.clock())
-            task = asyncio.create_task(self.housekeeping.run())
+            tasks = [asyncio.create_task(work) for work in (self.housekeeping.run(), self.revocations.run())]
             try:
                 yield
             finally:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     def asgi(self) -> ASGIApp:
         """Return the service as an ASGI application, which runs it from its start to its stop."""
@@ -89,12 +96,23 @@ class Service:
             sign_out=self.sign_out,
             sessions=self.sessions,
             accounts=self.accounts,
+            clients=self.clients,
+            revocations=self.revocations,
             keys=self.keys,
             verifier=self.verifier,
+            metadata=msgspec.json.encode(metadata(self.settings.issuer)),
             registration_open=self.settings.registration == "open",
+        )
+        oauth = OAuthEndpoints(
+            refresher=self.refresh,
+            sign_out=self.sign_out,
+            sessions=self.sessions,
+            clients=self.clients,
+            verifier=self.verifier,
         )
         application = asgi(
             endpoints,
+            oauth,
             clock=self.clock,
             issuer=self.settings.issuer,
             trusted_origins=self.settings.trusted_origins,
@@ -145,8 +163,10 @@ def service(settings: Settings, *, clock: Clock = now_ms) -> Service:
             password_min_length=settings.password_min_length,
             service_words=("handstamp", urlsplit(settings.issuer).hostname or ""),
         ),
+        clients=Clients(store=store, audit=audit),
+        revocations=Revocations(store=store, keys=keys, clock=clock),
         housekeeping=Housekeeping(store=store, keys=keys, clock=clock),
-        verifier=Verifier(settings.issuer, audience=audience, keys=lambda: keys.verifying, clock=clock),
+        verifier=Verifier(settings.issuer, audience=audience, keys=lambda: keys.verifying, check="offline", clock=clock),
     )
 
 

@@ -112,7 +112,7 @@ async def test_a_verifier_that_only_polls_never_meets_an_unknown_key(tmp_path: P
         clock.now_ms = start_ms
         await running.housekeeping.once()
         cached, fetched_at_ms = KeySet.from_jwks(running.keys.jwks), clock()
-        verifier = Verifier(ISSUER, audience=ISSUER, keys=lambda: cached, clock=clock)
+        verifier = Verifier(ISSUER, audience=ISSUER, keys=lambda: cached, check="offline", clock=clock)
         alive: list[tuple[int, str]] = []
         signers: list[str] = []
         while clock() < start_ms + HOUR_MS:
@@ -149,7 +149,7 @@ async def test_rotating_in_a_hurry_loses_no_token(tmp_path: Path) -> None:
     """Five rotations a minute apart: at every moment one key signs, and every living token verifies."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        verifier = Verifier(ISSUER, audience=ISSUER, keys=lambda: running.keys.verifying, clock=clock)
+        verifier = Verifier(ISSUER, audience=ISSUER, keys=lambda: running.keys.verifying, check="offline", clock=clock)
         alive: list[tuple[int, str]] = []
         for minute in range(90):
             if minute < 5:
@@ -215,7 +215,7 @@ async def test_another_algorithm_is_a_rotation(tmp_path: Path) -> None:
         before = minted(running, clock)
     clock.advance(seconds=60)
     async with deployed(tmp_path, clock, algorithm="Ed25519") as running:
-        verifier = Verifier(ISSUER, audience=ISSUER, keys=lambda: running.keys.verifying, clock=clock)
+        verifier = Verifier(ISSUER, audience=ISSUER, keys=lambda: running.keys.verifying, check="offline", clock=clock)
         assert await states(running, clock) == ["active", "published"]
         assert jws.split(minted(running, clock))[0].alg == "ES256"
         verifier.verify(before)
@@ -319,7 +319,7 @@ async def test_every_algorithm_signs_people_in_and_keeps_them_signed_in(tmp_path
         assert jws.split(renewed.refresh_token)[0].alg == "HS256"
         if algorithm != "HS256":
             keys = KeySet.from_jwks(running.keys.jwks)
-            Verifier(ISSUER, audience=ISSUER, keys=keys, clock=clock).verify(renewed.access_token)
+            Verifier(ISSUER, audience=ISSUER, keys=keys, check="offline", clock=clock).verify(renewed.access_token)
         await running.sign_out.by_tokens([renewed.refresh_token], caller(clock))
         with pytest.raises(HandstampError, match="logout"):
             await running.sessions.living(pair.session_id, caller(clock))

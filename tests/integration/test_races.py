@@ -102,7 +102,9 @@ async def test_an_access_token_ends_with_its_session_also_by_idleness(tmp_path: 
         assert (again.expires_in_s, again.refresh_expires_in_s) == (2, 2)
         clock.advance(seconds=2)
         with pytest.raises(ExpiredToken):
-            Verifier(ISSUER, audience=ISSUER, keys=running.keys.verifying, leeway_s=0, clock=clock).verify(again.access_token)
+            Verifier(ISSUER, audience=ISSUER, keys=running.keys.verifying, check="offline", leeway_s=0, clock=clock).verify(
+                again.access_token
+            )
 
 
 async def test_an_old_copy_that_is_over_says_that_the_session_goes_on(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from ..errors import ConfigurationError, InvalidToken
-from .strict import base64url_decode, base64url_encode
+from .strict import base64url_decode, base64url_encode, json_decode
 
 Algorithm = Literal["ES256", "Ed25519", "RS256", "HS256"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
@@ -155,17 +155,34 @@ class KeySet:
         """Return how many keys there are."""
         return len(self._by_kid)
 
+    def __eq__(self, other: object) -> bool:
+        """Say whether the names are the same: a name stands for one key for ever."""
+        return isinstance(other, KeySet) and self._by_kid.keys() == other._by_kid.keys()
+
+    def __hash__(self) -> int:
+        """Go by the names too."""
+        return hash(frozenset(self._by_kid))
+
     def find(self, kid: str) -> VerifyingKey | None:
         """Return the key of that name. A `kid` is looked up here and used for nothing else (RFC 8725 §3.10)."""
         return self._by_kid.get(kid)
+
+    def without(self, kids: Collection[str]) -> KeySet:
+        """Return the set without the keys of those names."""
+        return KeySet(key for kid, key in self._by_kid.items() if kid not in kids)
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether whoever can verify with it can also sign."""
+        return any(key.is_secret for key in self._by_kid.values())
 
     @classmethod
     def from_jwks(cls, document: bytes | str) -> KeySet:
         """Load a JWK Set (RFC 7517 §5). Keys of a type that we do not know are passed over, as §5 says; others must be right."""
         try:
-            listed = msgspec.json.decode(document)["keys"]
+            listed = json_decode(document.encode() if isinstance(document, str) else document, dict[str, Any])["keys"]
             known = [jwk for jwk in listed if jwk.get("kty") in ("EC", "OKP", "RSA", "oct")]
-        except (msgspec.MsgspecError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        except (InvalidToken, KeyError, TypeError, AttributeError, UnicodeEncodeError):
             raise ConfigurationError('This is not a JWK Set: expected {"keys": [...]}') from None
         return cls(VerifyingKey.from_jwk(jwk) for jwk in known)
 

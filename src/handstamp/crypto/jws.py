@@ -22,6 +22,10 @@ _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", r
 _T = TypeVar("_T")
 
 
+class UnknownKey(InvalidToken):
+    """No key of the set has the token's `kid`: a stranger's token, or one of a key that is newer than the set."""
+
+
 class Header(msgspec.Struct, frozen=True):
     """The members of a JOSE header that mean something to us.
 
@@ -55,7 +59,7 @@ def verify(token: str, keys: KeySet, *, typ: str, shape: type[_T]) -> _T:
         raise InvalidToken("typ is another kind of token")
     key = keys.find(header.kid)
     if key is None:
-        raise InvalidToken("kid names no key of the set")
+        raise UnknownKey("kid names no key of the set")
     if header.alg != key.algorithm:
         raise InvalidToken("alg is not the key's algorithm")
     if not key.verifies(signing_input, signature):

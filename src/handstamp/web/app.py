@@ -20,7 +20,7 @@ from ..clock import Clock
 from ..errors import CrossSite, HandstampError, InvalidRequest, NotFound
 from . import openapi
 from .endpoints import Endpoints
-from .origin import origin_of
+from .oauth import OAuthEndpoints
 from .problems import MethodNotAllowed, write_problem
 from .routes import routes
 from .transport import Cookies
@@ -35,6 +35,7 @@ _YEAR_S = 365 * 24 * 60 * 60
 
 def asgi(
     endpoints: Endpoints,
+    oauth: OAuthEndpoints,
     *,
     clock: Clock,
     issuer: str,
@@ -46,7 +47,7 @@ def asgi(
     is_https = issuer.startswith("https://")
     cookies = Cookies(secure=is_https)
     trusted = frozenset(trusted_origins)
-    own_routes = routes(endpoints, clock=clock, cookies=cookies, own_origin=origin_of(issuer), trusted_origins=trusted)
+    own_routes = routes(endpoints, oauth, clock=clock, cookies=cookies, issuer=issuer, trusted_origins=trusted)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 from dataclasses import dataclass
 from typing import TypeVar
 
 from starlette.responses import Response
 
 from ..domain.account import Account
-from ..domain.keyring import JWKS_MAX_AGE_S
 from ..domain.session import Session
-from ..errors import InvalidRequest, NotFound
+from ..errors import InvalidFields, InvalidRequest, NotFound
 from ..service.accounts import Accounts
+from ..service.clients import Clients
 from ..service.keys import Keys
 from ..service.refresh import Refresh
+from ..service.revocations import HEARTBEAT_S, Revocations
 from ..service.sessions import Sessions
 from ..service.sign_in import SignIn
 from ..service.sign_out import SignOut
@@ -29,11 +30,12 @@ from .messages import (
     RegisterRequest,
     SessionsAnswer,
     profile,
+    revocations,
     session_entry,
     user,
 )
 from .origin import is_from_browser
-from .transport import Call, clear_cookies, write_json, write_pair
+from .transport import Call, clear_cookies, write_json, write_pair, write_public
 
 _Body = TypeVar("_Body")
 
@@ -47,8 +49,11 @@ class Endpoints:
     sign_out: SignOut
     sessions: Sessions
     accounts: Accounts
+    clients: Clients
+    revocations: Revocations
     keys: Keys
     verifier: Verifier
+    metadata: bytes
     registration_open: bool
 
     async def register(self, call: Call, body: RegisterRequest | None) -> Response:
@@ -118,12 +123,20 @@ class Endpoints:
 
     async def jwks(self, call: Call, _: None) -> Response:
         """Publish the keys, for caches and verifiers."""
-        etag = f'"{hashlib.sha256(self.keys.jwks).hexdigest()[:32]}"'
-        has_already = {tag.strip().removeprefix("W/") for tag in call.headers.get("if-none-match", "").split(",")}
-        headers = {"cache-control": f"public, max-age={JWKS_MAX_AGE_S}", "etag": etag}
-        if has_already & {etag, "*"}:  # weakly, RFC 9110 §13.1.2: a proxy that compresses makes tags weak
-            return Response(status_code=304, headers=headers)
-        return Response(self.keys.jwks, media_type="application/json", headers=headers)
+        return write_public(self.keys.jwks, call)
+
+    async def authorization_server(self, call: Call, _: None) -> Response:
+        """Publish where things are."""
+        return write_public(self.metadata, call)
+
+    async def revoked(self, call: Call, _: None) -> Response:
+        """Tell what ended since the cursor `after`; wait up to `wait` seconds for something to end."""
+        await self.clients.authenticate(call.client_credential())
+        after, wait = (call.request.query_params.get(name, "") for name in ("after", "wait"))
+        if not (re.fullmatch("[0-9]?", wait, re.ASCII) and int(wait or 0) <= HEARTBEAT_S):
+            raise InvalidFields([("wait", f"must be whole seconds from 0 to {HEARTBEAT_S}")])
+        page = await self.revocations.after(after, wait_s=int(wait or 0), caller=call.caller)
+        return write_json(revocations(page, call.caller.now_ms))
 
     async def healthz(self, _call: Call, _: None) -> Response:
         """Say that the process answers."""

@@ -9,7 +9,8 @@ import msgspec
 
 from ..crypto.jws import MAX_TOKEN_LENGTH
 from ..domain.account import EMAIL_MAX_LENGTH, PASSWORD_MAX_BYTES, Account
-from ..domain.session import Delivery, EndReason, Session
+from ..domain.session import Delivery, Session
+from ..service.revocations import Page
 
 
 def _described(text: str, **bounds: Any) -> msgspec.Meta:
@@ -162,30 +163,115 @@ class JwksAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
     keys: tuple[dict[str, str], ...]
 
 
+class _Form(msgspec.Struct, frozen=True, kw_only=True):
+    """What other software sends, as a form. What is unknown in it is passed over (RFC 6749 §3.2). Holds secrets."""
+
+    client_id: Annotated[str, _described("Instead of HTTP Basic authentication")] = ""
+    client_secret: Annotated[str, _described("With `client_id`")] = ""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(****)"
+
+
+class TokenForm(_Form, frozen=True, kw_only=True):
+    """Renew (RFC 6749 §6), for software that speaks OAuth 2. `client_id` is `handstamp` or absent; there is no secret."""
+
+    grant_type: Annotated[str, _described("`refresh_token`", examples=["refresh_token"])]
+    refresh_token: Token = ""
+    scope: Annotated[str, _described("At most what the session has")] = ""
+
+
+class RevokeForm(_Form, frozen=True, kw_only=True):
+    """End the session of a token of either kind (RFC 7009 §2.1). `client_id` is `handstamp` or absent."""
+
+    token: Token
+    token_type_hint: Annotated[str, _described("Is not needed")] = ""
+
+
+class IntrospectForm(_Form, frozen=True, kw_only=True):
+    """Ask whether an access token holds (RFC 7662 §2.1)."""
+
+    token: Token
+    token_type_hint: Annotated[str, _described("Is not needed")] = ""
+
+
+class OAuthTokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The new pair (RFC 6749 §5.1). Lifetimes are whole seconds."""
+
+    access_token: str
+    token_type: str
+    expires_in: Seconds
+    refresh_token: str
+    refresh_expires_in: Seconds
+    session_id: SessionId
+
+    def __repr__(self) -> str:
+        """Name the session; the tokens are its owner's."""
+        return f"OAuthTokenAnswer(session_id={self.session_id!r})"
+
+
+class IntrospectAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether an access token holds, and what it says if it does (RFC 7662 §2.2)."""
+
+    active: bool
+    iss: str = ""
+    aud: str | tuple[str, ...] = ""
+    sub: str = ""
+    client_id: str = ""
+    token_type: str = ""
+    iat: int = 0
+    exp: int = 0
+    jti: str = ""
+    sid: str = ""
+    auth_time: int = 0
+    scope: str = ""
+    roles: tuple[str, ...] = ()
+
+
+class OAuthProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """An error of the OAuth endpoints (RFC 6749 §5.2). Switch on `error`."""
+
+    error: str
+    error_description: Annotated[str, _described("For people")]
+
+
+class MetadataAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where things are (RFC 8414 §2)."""
+
+    issuer: str
+    jwks_uri: str
+    token_endpoint: str
+    revocation_endpoint: str
+    introspection_endpoint: str
+    grant_types_supported: tuple[str, ...] = ("refresh_token",)
+    response_types_supported: tuple[str, ...] = ()
+    token_endpoint_auth_methods_supported: tuple[str, ...] = ("none",)
+    revocation_endpoint_auth_methods_supported: tuple[str, ...] = ("none",)
+    introspection_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic", "client_secret_post")
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something whose tokens are void until `exp`, seconds since 1970: a session (`sid`) or a signing key (`kid`)."""
+
+    sid: str = ""
+    kid: str = ""
+    exp: int
+
+
+class RevocationsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What ended since the cursor that was sent."""
+
+    entries: tuple[Entry, ...]
+    cursor: Annotated[str, _described("Send it as `after` next time")]
+    snapshot: Annotated[bool, _described("Everything from the beginning: the cursor was unknown")]
+    more: Annotated[bool, _described("There is more already: ask again at once")]
+    now: Annotated[int, _described("The service's time, seconds since 1970")]
+
+
 class HealthAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
     """The service's state, in a word."""
 
     status: str
-
-
-class FieldProblem(_Answer, frozen=True, kw_only=True, rename="camel"):
-    """What is wrong with one field."""
-
-    name: str
-    problem: str
-
-
-class Problem(_Answer, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """An error (RFC 9457). Switch on `code`; show `detail` to people; `instance` finds the request in the service's log."""
-
-    type: str
-    title: str
-    status: int
-    detail: Annotated[str, _described("For people: what happened and what to do")]
-    instance: Annotated[str, _described("Names this request in the service's log")]
-    code: Annotated[str, _described("For programs: switch on this")]
-    reason: Annotated[EndReason | None, _described("Why the session is over, with `session_ended`")] = None
-    fields: Annotated[tuple[FieldProblem, ...], _described("Each field that is wrong, with 422")] = ()
 
 
 def utc(at_ms: int) -> datetime.datetime:
@@ -249,3 +335,25 @@ def field_problems(shape: type[msgspec.Struct], members: dict[str, Any]) -> list
         except msgspec.ValidationError as problem:
             problems.append((name, str(problem)))
     return problems
+
+
+def revocations(page: Page, now_ms: int) -> RevocationsAnswer:
+    """Return what the feed says."""
+    return RevocationsAnswer(
+        entries=tuple(Entry(exp=entry.exp_s, **{entry.kind: entry.name}) for entry in page.entries),
+        cursor=page.cursor,
+        snapshot=page.is_snapshot,
+        more=page.has_more,
+        now=now_ms // 1000,
+    )
+
+
+def metadata(issuer: str) -> MetadataAnswer:
+    """Return the document of RFC 8414 for an issuer."""
+    return MetadataAnswer(
+        issuer=issuer,
+        jwks_uri=f"{issuer}/.well-known/jwks.json",
+        token_endpoint=f"{issuer}/token",
+        revocation_endpoint=f"{issuer}/revoke",
+        introspection_endpoint=f"{issuer}/introspect",
+    )

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from ..errors import HandstampError, InvalidRequest, Unavailable
-from .messages import Problem
-from .problems import MEDIA_TYPE, status_of
+from ..errors import HandstampError, InvalidFields, InvalidRequest, InvalidToken, Unavailable
+from ..verify.problems import MEDIA_TYPE, Problem, row_of
+from .messages import OAuthProblem
 from .routes import OPERATIONS, Operation
-from .transport import Cookies
+from .transport import FORM, Cookies
 
 _JSON = "application/json"
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
@@ -26,9 +26,11 @@ _HEADERS: dict[int, dict[str, Any]] = {
 
 def document(*, issuer: str, version: str, cookies: Cookies, operations: Sequence[Operation] = OPERATIONS) -> bytes:
     """Return the OpenAPI 3.1 document as JSON."""
-    shapes = {shape for operation in operations for shape in (operation.body, operation.answer) if shape is not None}
+    shapes = {
+        shape for operation in operations for shape in (operation.body, operation.form, operation.answer) if shape is not None
+    }
     ordered = sorted(shapes, key=lambda shape: shape.__name__)
-    _, components = msgspec.json.schema_components([*ordered, Problem], ref_template="#/components/schemas/{name}")
+    _, components = msgspec.json.schema_components([*ordered, OAuthProblem, Problem], ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for operation in operations:
         paths[operation.path][operation.method.lower()] = _describe(operation)
@@ -49,6 +51,7 @@ def document(*, issuer: str, version: str, cookies: Cookies, operations: Sequenc
                     "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                     "accessCookie": {"type": "apiKey", "in": "cookie", "name": cookies.access},
                     "refreshCookie": {"type": "apiKey", "in": "cookie", "name": cookies.refresh},
+                    "serviceCredential": {"type": "http", "scheme": "basic"},
                 },
             },
         }
@@ -65,6 +68,13 @@ def _describe(operation: Operation) -> dict[str, Any]:
         description["parameters"] = [
             {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}, "description": "A session's id"}
         ]
+    if operation.query:
+        description["parameters"] = [
+            {"name": name, "in": "query", "required": False, "schema": {"type": "string"}, "description": text}
+            for name, text in operation.query.items()
+        ]
+    if operation.form is not None:
+        description["requestBody"] = {"required": True, "content": {FORM: {"schema": _reference(operation.form)}}}
     if operation.body is not None:
         content = {_JSON: {"schema": _reference(operation.body)}}
         description["requestBody"] = {"required": operation.body_required, "content": content}
@@ -72,6 +82,7 @@ def _describe(operation: Operation) -> dict[str, Any]:
         None: [],
         "access": [{"accessToken": []}, {"accessCookie": []}],
         "refresh": [{"refreshCookie": []}, {}],
+        "client": [{"serviceCredential": []}],
         "any": [{"accessToken": []}, {"accessCookie": []}, {"refreshCookie": []}, {}],
     }
     security = by_credential[operation.credential]
@@ -82,10 +93,12 @@ def _answers(operation: Operation) -> dict[str, Any]:
     good: dict[str, Any] = {"description": "Done" if operation.answer is None else _first_line(operation.answer)}
     if operation.answer is not None:
         good["content"] = {_JSON: {"schema": _reference(operation.answer)}}
+    if operation.form is not None:
+        return {str(operation.status): good} | _oauth_refusals(operation)
     codes: dict[int, set[str]] = defaultdict(set)
     kinds: tuple[type[HandstampError], ...] = (*operation.errors, InvalidRequest, Unavailable, HandstampError)
     for error in kinds:
-        codes[status_of(error)].add(error.code)
+        codes[row_of(error)[0]].add(error.code)
     problems = {
         str(status): {
             "description": " or ".join(f"`{code}`" for code in sorted(codes[status])),
@@ -95,6 +108,17 @@ def _answers(operation: Operation) -> dict[str, Any]:
         for status in sorted(codes)
     }
     return {str(operation.status): good} | problems
+
+
+def _oauth_refusals(operation: Operation) -> dict[str, Any]:
+    content = {_JSON: {"schema": _reference(OAuthProblem)}}
+    kinds: tuple[type[HandstampError], ...] = (*operation.errors, InvalidRequest, Unavailable, HandstampError)
+    statuses = {400 if issubclass(error, InvalidToken | InvalidFields) else row_of(error)[0] for error in kinds}
+    return {
+        str(status): {"description": "RFC 6749 §5.2", "content": content}
+        | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
+        for status in sorted(statuses)
+    }
 
 
 def _reference(shape: type[msgspec.Struct]) -> dict[str, str]:

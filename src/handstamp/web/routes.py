@@ -5,8 +5,9 @@ Requests are routed by it and the OpenAPI document is made of it, so the documen
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -15,11 +16,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..clock import Clock
+from ..domain.cross_site import SAFE_METHODS, origin_of
 from ..errors import (
     AccountExists,
     CrossSite,
     ExpiredToken,
     HandstampError,
+    InvalidClient,
     InvalidCredentials,
     InvalidFields,
     InvalidRequest,
@@ -35,17 +38,25 @@ from . import origin
 from .endpoints import Endpoints
 from .messages import (
     HealthAnswer,
+    IntrospectAnswer,
+    IntrospectForm,
     JwksAnswer,
     LoginRequest,
     LogoutRequest,
+    MetadataAnswer,
+    OAuthTokenAnswer,
     PasswordRequest,
     ProfileAnswer,
     RefreshRequest,
     RegisterAnswer,
     RegisterRequest,
+    RevocationsAnswer,
+    RevokeForm,
     SessionsAnswer,
     TokenAnswer,
+    TokenForm,
 )
+from .oauth import OAuthEndpoints, write_oauth_error
 from .problems import write_problem
 from .transport import Call, Cookies, clear_judged
 
@@ -55,24 +66,29 @@ _log = structlog.get_logger("handstamp.web")
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One endpoint. `errors` come on top of `Unavailable`, which every endpoint may answer."""
+    """One endpoint. `errors` come on top of `Unavailable`, which every endpoint may answer.
+
+    One that takes a form speaks OAuth, and is a method of `OAuthEndpoints`; the others are of `Endpoints`.
+    """
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
-    run: Callable[[Endpoints, Call, Any], Awaitable[Response]]
+    run: Callable[[Any, Call, Any], Awaitable[Response]]
     summary: str
     body: type[msgspec.Struct] | None = None
     body_required: bool = True
+    form: type[msgspec.Struct] | None = None
+    query: Mapping[str, str] = {}
     answer: type[msgspec.Struct] | None = None
     status: int = 200
     errors: tuple[type[HandstampError], ...] = ()
-    credential: Literal["access", "refresh", "any"] | None = None
+    credential: Literal["access", "refresh", "any", "client"] | None = None
     signs_in: bool = False
 
     @property
     def is_unsafe(self) -> bool:
         """Whether it may change something, and so must not be caused by another site's page."""
-        return self.method not in origin.SAFE_METHODS
+        return self.method not in SAFE_METHODS
 
 
 OPERATIONS = (
@@ -171,6 +187,53 @@ OPERATIONS = (
         summary="The public keys of the access tokens (RFC 7517)",
         answer=JwksAnswer,
     ),
+    Operation(
+        method="GET",
+        path="/.well-known/oauth-authorization-server",
+        run=Endpoints.authorization_server,
+        summary="Where things are, for software that speaks OAuth 2 (RFC 8414)",
+        answer=MetadataAnswer,
+    ),
+    Operation(
+        method="POST",
+        path="/token",
+        run=OAuthEndpoints.token,
+        summary="Renew the access token, in OAuth's words (RFC 6749 §6)",
+        form=TokenForm,
+        answer=OAuthTokenAnswer,
+        errors=(*_BODY, InvalidToken, InvalidClient, CrossSite),
+    ),
+    Operation(
+        method="POST",
+        path="/revoke",
+        run=OAuthEndpoints.revoke,
+        summary="Sign out with a token of either kind, in OAuth's words (RFC 7009)",
+        form=RevokeForm,
+        errors=(*_BODY, InvalidClient, CrossSite),
+    ),
+    Operation(
+        method="POST",
+        path="/introspect",
+        run=OAuthEndpoints.introspect,
+        summary="Whether an access token holds, for other services (RFC 7662)",
+        form=IntrospectForm,
+        answer=IntrospectAnswer,
+        errors=(*_BODY, InvalidClient, CrossSite),
+        credential="client",
+    ),
+    Operation(
+        method="GET",
+        path="/revocations",
+        run=Endpoints.revoked,
+        summary="Which sessions ended, for other services that verify tokens",
+        query={
+            "after": "The cursor of the last answer; without it, everything",
+            "wait": "How many seconds to wait for something to end, 0 to 5",
+        },
+        answer=RevocationsAnswer,
+        errors=(InvalidFields, InvalidClient),
+        credential="client",
+    ),
     Operation(method="GET", path="/healthz", run=Endpoints.healthz, summary="The process is alive", answer=HealthAnswer),
     Operation(
         method="GET",
@@ -183,9 +246,16 @@ OPERATIONS = (
 
 
 def routes(
-    endpoints: Endpoints, *, clock: Clock, cookies: Cookies, own_origin: str, trusted_origins: Collection[str]
+    endpoints: Endpoints,
+    oauth: OAuthEndpoints,
+    *,
+    clock: Clock,
+    cookies: Cookies,
+    issuer: str,
+    trusted_origins: Collection[str],
 ) -> list[Route]:
     """Return the routes of all operations."""
+    own_origin, own_path = origin_of(issuer), urlsplit(issuer).path
 
     def serve(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:
@@ -199,16 +269,30 @@ def routes(
                         own=own_origin,
                         trusted=trusted_origins,
                     )
+                if operation.form is not None:
+                    return await operation.run(oauth, call, await call.form(operation.form))
                 return await operation.run(endpoints, call, await call.body(operation.body))
-            except SessionEnded as over:
-                response = write_problem(over)
-                return response if over.session_lives else clear_judged(response, call)
             except HandstampError as error:
-                return write_problem(error)
+                return _refuse(operation, call, error)
             except Exception:  # noqa: BLE001 - whoever asked gets an answer without details, the log gets all of them
                 _log.exception("unexpected_error", method=operation.method, path=operation.path)
-                return write_problem(HandstampError("The request failed, and its details are in the service's log."))
+                mistake = HandstampError("The request failed, and its details are in the service's log.")
+                return _refuse(operation, call, mistake)
 
         return handle
 
-    return [Route(operation.path, serve(operation), methods=[operation.method]) for operation in OPERATIONS]
+    found = [Route(operation.path, serve(operation), methods=[operation.method]) for operation in OPERATIONS]
+    # RFC 8414 §3.1 puts the issuer's path behind the well-known name; a proxy may pass either on to us.
+    by_path = [
+        Route(f"{operation.path}{own_path}", serve(operation), methods=["GET"])
+        for operation in OPERATIONS
+        if own_path and operation.run is Endpoints.authorization_server
+    ]
+    return [*found, *by_path]
+
+
+def _refuse(operation: Operation, call: Call, error: HandstampError) -> Response:
+    if operation.form is not None:
+        return write_oauth_error(error)
+    response = write_problem(error)
+    return clear_judged(response, call) if isinstance(error, SessionEnded) and not error.session_lives else response

@@ -7,28 +7,47 @@ script that got into a page cannot turn an HttpOnly cookie into something to car
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import unicodedata
 from functools import cached_property
-from typing import TypeVar
+from typing import Protocol, TypeVar
+from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ..clock import Clock
-from ..errors import InvalidFields, InvalidRequest, InvalidToken, MissingToken, RequestTooLarge, UnsupportedMediaType
+from ..domain.keyring import JWKS_MAX_AGE_S
+from ..errors import InvalidClient, InvalidFields, InvalidRequest, MissingToken, RequestTooLarge, UnsupportedMediaType
 from ..service.caller import Caller
 from ..service.refresh import Way
 from ..service.tokens import TokenPair
+from ..verify.bearer import access_cookie, bearer_token, cookie_values, only_value
 from .messages import TokenAnswer, field_problems
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_TOKENS = 8
+MAX_FIELDS = 32
+FORM = "application/x-www-form-urlencoded"
 BODY_PATIENCE_S = 20.0
 USER_AGENT_LENGTH = 256
 _T = TypeVar("_T", bound=msgspec.Struct)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LONG_AGO = "Thu, 01 Jan 1970 00:00:00 GMT"
+
+
+class ClientFields(Protocol):
+    """A form in which a service can name itself."""
+
+    @property
+    def client_id(self) -> str:
+        """Its id."""
+
+    @property
+    def client_secret(self) -> str:
+        """Its secret."""
 
 
 class Cookies(msgspec.Struct, frozen=True):
@@ -39,7 +58,7 @@ class Cookies(msgspec.Struct, frozen=True):
     @property
     def access(self) -> str:
         """The name of the access token's cookie."""
-        return "__Host-handstamp-access" if self.secure else "handstamp-access"
+        return access_cookie(secure=self.secure)
 
     @property
     def refresh(self) -> str:
@@ -97,9 +116,48 @@ class Call:
         except _UNREADABLE:
             raise _what_is_wrong(data, shape) from None
 
+    async def form(self, shape: type[_T]) -> _T:
+        """Return the form in the body as a `shape`; parameters without a value count as absent (RFC 6749 §3.2).
+
+        Raises `RequestTooLarge`, `UnsupportedMediaType`, `InvalidRequest` also for a parameter that comes twice.
+        """
+        data = await _read(self.request)
+        media_type = self.headers.get("content-type", "").split(";")[0].strip().lower()
+        if media_type != FORM:
+            raise UnsupportedMediaType(f"Send the body as a form, with 'Content-Type: {FORM}'.")
+        try:
+            pairs = parse_qsl(data.decode("ascii"), errors="strict", max_num_fields=MAX_FIELDS)
+        except ValueError:
+            raise InvalidRequest("The body is not a form.") from None
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            raise InvalidRequest("A parameter comes more than once.")
+        try:
+            return msgspec.convert(fields, shape)
+        except msgspec.ValidationError as problem:
+            raise InvalidRequest(f"{problem}.") from None
+
+    def client_credential(self, form: ClientFields | None = None) -> tuple[str, str] | None:
+        """Return the (id, secret) of a service, by HTTP Basic or in the form, never both (RFC 6749 §2.3.1)."""
+        in_form = (form.client_id, form.client_secret) if form is not None and form.client_secret else None
+        sent = self.headers.getlist("authorization")
+        scheme, _, encoded = (sent[0] if sent else "").partition(" ")
+        if scheme.lower() != "basic":
+            return in_form
+        if in_form is not None or len(sent) > 1:
+            raise InvalidRequest("The service's credential came more than once: send it one way.")
+        try:
+            name, colon, secret = base64.b64decode(encoded.strip(" "), validate=True).decode("ascii").partition(":")
+            credential = unquote_plus(name, errors="strict"), unquote_plus(secret, errors="strict")
+        except ValueError:
+            raise InvalidClient("The Basic credential cannot be read.") from None
+        if not colon:
+            raise InvalidClient("The Basic credential has no secret.")
+        return credential
+
     def access_token(self) -> str:
         """Return the access token from `Authorization`, or else from its cookie. Raises `MissingToken`."""
-        token = self._bearer()
+        token = bearer_token(self.headers.getlist("authorization"))
         if token is None:
             token = self._cookie(self.cookies.access)
             self.judged = self.cookies.access
@@ -135,32 +193,12 @@ class Call:
         """Whether a credential cookie came, even an empty or a doubtful one."""
         return not self._cookie_values.keys().isdisjoint((self.cookies.access, self.cookies.refresh))
 
-    def _bearer(self) -> str | None:
-        sent = self.headers.getlist("authorization")
-        if len(sent) > 1:
-            raise InvalidRequest("There is more than one Authorization header.")
-        scheme, _, token = (sent[0] if sent else "").partition(" ")
-        if scheme.lower() != "bearer":
-            return None
-        if not token:
-            raise InvalidToken("Authorization: Bearer without a token")
-        return token.strip(" ")
-
     def _cookie(self, name: str) -> str | None:
-        values = self._cookie_values.get(name, set()) - {""}
-        if len(values) > 1:
-            raise InvalidRequest(f"There are two different cookies named {name}: delete this site's cookies and sign in again.")
-        return next(iter(values), None)
+        return only_value(name, self._cookie_values.get(name, set()))
 
     @cached_property
     def _cookie_values(self) -> dict[str, set[str]]:
-        """All values of each name: a reader that takes the first or the last could be fed a foreign one (trap T16)."""
-        found: dict[str, set[str]] = {}
-        for header in self.headers.getlist("cookie"):
-            for pair in header.split(";"):
-                name, _, value = pair.partition("=")
-                found.setdefault(name.strip(), set()).add(value.strip().strip('"'))
-        return found
+        return cookie_values(self.headers.getlist("cookie"))
 
 
 def write_pair(pair: TokenPair, cookies: Cookies) -> Response:
@@ -208,6 +246,16 @@ def clear_cookies(response: Response, cookies: Cookies, *, but_for: TokenPair | 
 def write_json(answer: msgspec.Struct, status: int = 200, media_type: str = "application/json") -> Response:
     """Return an answer that no cache keeps: it holds tokens or somebody's data."""
     return Response(msgspec.json.encode(answer), status_code=status, media_type=media_type, headers={"cache-control": "no-store"})
+
+
+def write_public(document: bytes, call: Call) -> Response:
+    """Return a JSON document that everybody may see and keep for a while (RFC 9111 §5.2.2)."""
+    etag = f'"{hashlib.sha256(document).hexdigest()[:32]}"'
+    has_already = {tag.strip().removeprefix("W/") for tag in call.headers.get("if-none-match", "").split(",")}
+    headers = {"cache-control": f"public, max-age={JWKS_MAX_AGE_S}", "etag": etag}
+    if has_already & {etag, "*"}:  # weakly, RFC 9110 §13.1.2: a proxy that compresses makes tags weak
+        return Response(status_code=304, headers=headers)
+    return Response(document, media_type="application/json", headers=headers)
 
 
 def _set(response: Response, cookie: str) -> None:

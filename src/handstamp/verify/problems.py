@@ -1,0 +1,122 @@
+"""The one table from errors to what goes out over HTTP (RFC 9457, RFC 6750 §3): for the service, and for whoever verifies."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+import msgspec
+
+from ..domain.session import EndReason
+from ..errors import (
+    AccountExists,
+    CrossSite,
+    ExpiredToken,
+    HandstampError,
+    InsufficientScope,
+    InvalidClient,
+    InvalidCredentials,
+    InvalidFields,
+    InvalidRequest,
+    InvalidToken,
+    MissingToken,
+    NotFound,
+    RequestTooLarge,
+    SessionEnded,
+    TooManyAttempts,
+    Unavailable,
+    UnsupportedMediaType,
+)
+
+MEDIA_TYPE = "application/problem+json"
+TABLE: dict[type[HandstampError], tuple[int, str]] = {
+    InvalidRequest: (400, "The request cannot be understood"),
+    InvalidFields: (422, "Some fields are wrong"),
+    RequestTooLarge: (413, "The request is too large"),
+    UnsupportedMediaType: (415, "This media type is not read here"),
+    MissingToken: (401, "No token was sent"),
+    InvalidToken: (401, "The token is not valid"),
+    ExpiredToken: (401, "The access token is over"),
+    SessionEnded: (401, "The session has ended"),
+    InvalidCredentials: (401, "Not signed in"),
+    InvalidClient: (401, "The service did not prove who it is"),
+    InsufficientScope: (403, "Not allowed"),
+    CrossSite: (403, "Refused: another site's page asked"),
+    NotFound: (404, "Not found"),
+    AccountExists: (409, "The account exists"),
+    TooManyAttempts: (429, "Too many attempts"),
+    Unavailable: (503, "Not available right now"),
+    HandstampError: (500, "Something went wrong on our side"),
+}
+REASONS = {
+    "logout": "You signed out.",
+    "logout_everywhere": "You signed out everywhere.",
+    "reuse": "You were signed out because an old copy of your key was used. If that was not you, change your password.",
+    "idle": "You were signed out because you had not been here for a long time.",
+    "expired": "You were signed out because this sign-in has reached its end.",
+    "password_changed": "You were signed out because your password was changed.",
+    "disabled": "You were signed out because the account was disabled.",
+    "admin": "You were signed out by the people who run this service.",
+}
+
+
+class FieldProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with one field."""
+
+    name: str
+    problem: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error (RFC 9457). Switch on `code`; show `detail` to people; `instance` finds the request in the service's log."""
+
+    type: str
+    title: str
+    status: int
+    detail: Annotated[str, msgspec.Meta(description="For people: what happened and what to do")]
+    instance: Annotated[str, msgspec.Meta(description="Names this request in the service's log")]
+    code: Annotated[str, msgspec.Meta(description="For programs: switch on this")]
+    reason: Annotated[EndReason | None, msgspec.Meta(description="Why the session is over, with `session_ended`")] = None
+    fields: Annotated[tuple[FieldProblem, ...], msgspec.Meta(description="Each field that is wrong, with 422")] = ()
+
+
+def row_of(error: type[HandstampError]) -> tuple[int, str]:
+    """Return the status and the title that an error goes out with."""
+    return next(TABLE[kind] for kind in error.__mro__ if kind in TABLE)
+
+
+def problem(error: HandstampError, *, instance: str) -> Problem:
+    """Return an error as the client may see it; `instance` names the request, as the log does."""
+    status, title = row_of(type(error))
+    reason = error.reason if isinstance(error, SessionEnded) else None
+    return Problem(
+        type=f"urn:handstamp:problem:{error.code}",
+        title=title,
+        status=status,
+        detail=REASONS.get(reason or "", str(error)),
+        instance=f"urn:handstamp:request:{instance}",
+        code=error.code,
+        reason=cast("EndReason | None", reason),
+        fields=tuple(FieldProblem(name=name, problem=text) for name, text in error.fields)
+        if isinstance(error, InvalidFields)
+        else (),
+    )
+
+
+def headers(error: HandstampError) -> dict[str, str]:
+    """Return the headers that an error goes out with: no cache keeps it, and clients learn what to do next."""
+    sent = {"cache-control": "no-store"}
+    match error:
+        case MissingToken() | InvalidCredentials():
+            sent["www-authenticate"] = "Bearer"  # RFC 6750 §3.1: no error code where no token was sent
+        case InvalidToken() | ExpiredToken() | SessionEnded():
+            sent["www-authenticate"] = f'Bearer error="invalid_token", error_description="{error.code}"'
+        case InvalidClient():
+            sent["www-authenticate"] = 'Basic realm="handstamp", charset="UTF-8"'
+        case InsufficientScope():
+            wanted = f', scope="{error.scope}"' if error.scope else ""
+            sent["www-authenticate"] = f'Bearer error="insufficient_scope"{wanted}'
+        case TooManyAttempts() | Unavailable():
+            sent["retry-after"] = str(error.retry_after_s)
+        case _:
+            pass
+    return sent
