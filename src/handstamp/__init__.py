@@ -12,6 +12,7 @@ from .errors import (
     ExpiredToken,
     HandstampError,
     InsufficientScope,
+    InvalidClient,
     InvalidCredentials,
     InvalidFields,
     InvalidRequest,
@@ -26,7 +27,7 @@ from .errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from .verify.verifier import Verifier
+from .verify.verifier import Verifier, VerifierStatus
 
 __all__ = [
     "AccessClaims",
@@ -36,6 +37,7 @@ __all__ = [
     "ExpiredToken",
     "HandstampError",
     "InsufficientScope",
+    "InvalidClient",
     "InvalidCredentials",
     "InvalidFields",
     "InvalidRequest",
@@ -51,4 +53,5 @@ __all__ = [
     "Unavailable",
     "UnsupportedMediaType",
     "Verifier",
+    "VerifierStatus",
 ]

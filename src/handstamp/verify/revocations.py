@@ -22,7 +22,9 @@ WINDOW_S = 600
 MAX_ENTRIES = 5_000_000
 """About 400 MB. A set that cannot grow is not whole, so routes then do what they declared for a feed that is silent."""
 _MAX_AHEAD_S = 24 * 3600
+_CLOCK_SLACK_MS = 5_000
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.2, 5.0
+_NEWS_PAUSE_S, _BUSY_PAUSE_S = 0.02, 1.0
 _log = logging.getLogger("handstamp.verify")
 
 
@@ -114,12 +116,15 @@ class Follower:
         self._clock = clock
         self._cursor = ""
         self._fresh_at: tuple[int, int] | None = None
+        self._latest_ms = 0
         self._starting = threading.Lock()
         self.has_started = False
         """Whether `start` was called."""
         self.stopping = threading.Event()
         self.ready = threading.Event()
         """Set once everything that had ended was heard of."""
+        self.clock_offset_ms = 0
+        """How much the service's clock is ahead of ours, give or take a second."""
         self.problem = ""
         """Why the last question failed, empty if it did not."""
 
@@ -135,17 +140,22 @@ class Follower:
     def age_ms(self, now_ms: int, monotonic: int) -> int | None:
         """Return how old our knowledge is at `now_ms`, None before the first complete answer.
 
-        By the clock that nobody sets, and by the other one too: the first stands still while a machine sleeps.
+        By the clock that nobody sets, and by the other one too: the first stands still while a machine sleeps. None also where
+        the clock was set back: what it had called over, and we had forgotten, may count again.
         """
-        if self._fresh_at is None:
+        fresh_at = self._fresh_at  # once: the thread that follows may take it away
+        if fresh_at is None or now_ms < fresh_at[1] - _CLOCK_SLACK_MS:
             return None
-        by_one, by_other = monotonic - self._fresh_at[0], now_ms - self._fresh_at[1]
+        by_one, by_other = monotonic - fresh_at[0], now_ms - fresh_at[1]
         return by_one if by_one > by_other else by_other  # noqa: FURB136 - max() costs more
 
     def _run(self) -> None:
         failures = 0
         while not self.stopping.is_set():
             asked_at = monotonic_ms(), self._clock()
+            if asked_at[1] < self._latest_ms - _CLOCK_SLACK_MS:
+                self._cursor, self._fresh_at, self._latest_ms = "", None, 0
+            self._latest_ms = max(self._latest_ms, asked_at[1])
             try:
                 page = self._take(self._ask(self._cursor))
             except Exception as problem:  # noqa: BLE001 - whatever it says, following goes on, and the age tells
@@ -160,8 +170,9 @@ class Follower:
                 if self.problem:
                     _log.info("the revocation feed answers again")
                 self.problem = ""
-                if not page.entries and monotonic_ms() - asked_at[0] < 500 * self._wait_s:
-                    self.stopping.wait(_MAX_PAUSE_S / 5)  # it answered without waiting, being busy: do not make it busier
+                answered_at_once = monotonic_ms() - asked_at[0] < 500 * self._wait_s
+                # News come in bunches that way. An empty answer without waiting says that the service is busy.
+                self.stopping.wait(_NEWS_PAUSE_S if page.entries else _BUSY_PAUSE_S if answered_at_once else 0)
 
     def _take(self, answer: bytes) -> _Page:
         try:
@@ -173,6 +184,7 @@ class Follower:
             raise Unavailable("the feed names an end more than a day ahead: its clock or ours is wrong")
         if page.more and page.cursor == self._cursor:
             raise Unavailable("the feed has more, but does not move on")
+        self.clock_offset_ms = page.now * 1000 - self._clock()
         self._revoked.forget(now_s)
         if len(self._revoked) + len(page.entries) > MAX_ENTRIES:
             raise Unavailable(f"more than {MAX_ENTRIES} revocations")

@@ -47,6 +47,8 @@ class VerifierStatus(msgspec.Struct, frozen=True, kw_only=True):
     is_ready: bool
     feed_age_s: float | None
     """How old the knowledge of ended sessions is; None before the first answer, and where no feed is followed."""
+    clock_offset_s: float
+    """How much the service's clock is ahead of ours, give or take a second: more than `leeway_s` refuses good tokens."""
     entries: int
     """Ended sessions that are held in memory."""
     keys_age_s: float | None
@@ -163,6 +165,7 @@ class Verifier:
         return VerifierStatus(
             is_ready=self._keys.is_ready and (self._authorization is None or self._follower.ready.is_set()),
             feed_age_s=None if age_ms is None else age_ms / 1000,
+            clock_offset_s=self._follower.clock_offset_ms / 1000,
             entries=len(self._revoked),
             keys_age_s=None if keys_age_ms is None else keys_age_ms / 1000,
             cached_tokens=len(self._cache),
