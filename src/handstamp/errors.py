@@ -156,7 +156,7 @@ class CrossSite(NotAllowed):
     def __init__(self) -> None:
         """Say what an operator can change."""
         super().__init__(
-            "This request came from a page of another origin. If that page is yours, add its origin to HANDSTAMP_TRUSTED_ORIGINS."
+            "This request came from a page of another origin. If that page is yours, add its origin to the trusted origins."
         )
 
 

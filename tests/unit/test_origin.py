@@ -158,5 +158,5 @@ def test_only_methods_that_change_nothing_are_safe() -> None:
 
 def test_the_refusal_says_what_an_operator_can_change() -> None:
     """Whoever meets the rule with a page of their own learns which setting is meant."""
-    with pytest.raises(CrossSite, match="HANDSTAMP_TRUSTED_ORIGINS"):
+    with pytest.raises(CrossSite, match="trusted origins"):
         check(headers(("origin", "https://new.example.com")), carries_cookie=True, signs_in=False, own=OWN, trusted=TRUSTED)

@@ -1,0 +1,46 @@
+"""One service and all examples, for the modules that only ask them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.adapters import django_project  # noqa: F401 - Django wants its settings before the modules that use it are read
+from tests.adapters.examples import COMMANDS, Applications, all_examples
+from tests.integration.helpers import Mint, client_of, mint_of, running
+from tests.serving import Server
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve with default settings."""
+    with running(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def client(server: Server) -> Iterator[httpx.Client]:
+    """Return a client of the service that keeps no cookies."""
+    with client_of(server) as client:
+        yield client
+
+
+@pytest.fixture(scope="package")
+def mint(server: Server) -> Mint:
+    """Return the keys of the service."""
+    return mint_of(server)
+
+
+@pytest.fixture(scope="package")
+def applications(server: Server) -> Iterator[Applications]:
+    """Run every example."""
+    with all_examples(server) as applications:
+        yield applications
+
+
+@pytest.fixture(params=COMMANDS)
+def application(request: pytest.FixtureRequest, applications: Applications) -> httpx.Client:
+    """Return a client of one example after the other."""
+    return applications[request.param]

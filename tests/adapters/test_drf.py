@@ -1,0 +1,178 @@
+"""What Django REST framework adds: authentication and permissions apart, renderers, other authentication classes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+from django.test import Client
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.permissions import BasePermission, IsAuthenticated
+from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.test import APIClient
+from rest_framework.views import APIView
+
+from handstamp import ConfigurationError
+from handstamp.verify.drf import HandstampAuthentication, Principal, require
+from tests.adapters.django_project import HANDSTAMP, site
+from tests.adapters.local import COOKIE, a_token, a_verifier, bearer
+from tests.serving import free_port
+
+PROBLEM = "application/problem+json"
+AWAY = {**HANDSTAMP, "CHECK": "live", "CREDENTIAL": "orders:secret"}
+"""Settings under which the service must be asked; a test adds where nobody answers."""
+
+
+class Whose(APIView):
+    """Says whose token it was. Its permissions are those of a test."""
+
+    permission_classes: ClassVar[list[Any]] = []
+
+    def get(self, request: Request) -> Response:
+        """Answer any method alike."""
+        return Response(str(request.user))
+
+    post = get
+
+
+def whose(*permissions: Any, authenticators: list[Any] | None = None, renderers: list[Any] | None = None) -> Any:
+    """Return the view with these permissions."""
+    classes = authenticators if authenticators is not None else [HandstampAuthentication]
+    return Whose.as_view(
+        permission_classes=list(permissions), authentication_classes=classes, renderer_classes=renderers or [JSONRenderer]
+    )
+
+
+def test_authentication_alone_keeps_nobody_out() -> None:
+    """As the framework has it: permissions decide. But a token that does not hold is never taken for none."""
+    with site({"open": whose()}, middleware=()):
+        assert Client().get("/open").json() == "None"
+        assert Client().get("/open", headers=bearer()).json() == "ada-id"
+        assert Client().get("/open", headers={"authorization": "Bearer rubbish"}).status_code == 401
+
+
+def test_the_person_is_a_principal() -> None:
+    """It has what throttles and other permissions look at."""
+    claims = a_verifier().verify(a_token())
+    person = Principal(claims)
+    assert (person.pk, person.id, str(person)) == ("ada-id", "ada-id", "ada-id")
+    assert (person.is_authenticated, person.is_anonymous) == (True, False)
+
+
+def test_the_frameworks_own_permission_gets_the_right_challenge() -> None:
+    """Status and header are right; the body is the framework's own."""
+    with site({"orders": whose(IsAuthenticated)}, middleware=()):
+        refused = Client().get("/orders")
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        refused = Client().get("/orders", headers={"authorization": "Bearer rubbish"})
+        assert (refused.status_code, refused.headers["content-type"]) == (401, PROBLEM)
+        assert refused.headers["www-authenticate"] == 'Bearer error="invalid_token", error_description="invalid_token"'
+        assert Client().get("/orders", headers=bearer()).status_code == 200
+
+
+def test_function_views_are_protected_alike() -> None:
+    """By the framework's own decorators."""
+
+    @api_view(["GET"])
+    @permission_classes([require(scope="orders:read")])
+    def orders(request: Request) -> Response:
+        return Response(request.auth.sub)
+
+    with site({"orders": orders}, middleware=()):
+        assert Client().get("/orders").status_code == 401
+        assert Client().get("/orders", headers=bearer()).status_code == 403
+        assert Client().get("/orders", headers=bearer(scope="orders:read")).json() == "ada-id"
+
+
+def test_refusals_are_problems_whatever_the_client_would_rather_read() -> None:
+    """A browser that would get the framework's page too: it reads `code` in a script."""
+    with site({"reports": whose(require(role="admin"), renderers=[BrowsableAPIRenderer, JSONRenderer])}, middleware=()):
+        refused = Client().get("/reports", headers=bearer() | {"accept": "text/html"})
+        assert (refused.status_code, refused.headers["content-type"]) == (403, PROBLEM)
+        assert refused.json()["status"] == 403
+        assert refused.headers["cache-control"] == "no-store"
+
+
+def test_permissions_can_be_combined() -> None:
+    """With `&`, and as the last one of an `|`."""
+
+    class FromHere(BasePermission):
+        def has_permission(self, request: Request, _: Any) -> bool:
+            return "x-here" in request.headers
+
+    here: Any = FromHere
+    with site({"either": whose(here | require(role="admin")), "both": whose(here & require())}, middleware=()):
+        assert Client().get("/either", headers={"x-here": "1"}).status_code == 200
+        assert Client().get("/either", headers=bearer(roles=("admin",))).status_code == 200
+        refused = Client().get("/either", headers=bearer())
+        assert (refused.status_code, refused.json()["code"]) == (403, "insufficient_scope")
+        assert Client().get("/both", headers=bearer()).status_code == 403
+        assert Client().get("/both", headers=bearer() | {"x-here": "1"}).status_code == 200
+
+
+def test_somebody_whom_another_class_authenticated_has_no_token() -> None:
+    """They are known, so it is 403, not 401; and no claims are made up for them."""
+
+    class Machine(BaseAuthentication):
+        def authenticate(self, _: Request) -> tuple[str, str]:
+            return "machine", "a token of another kind"
+
+    with site({"orders": whose(require(), authenticators=[HandstampAuthentication, Machine])}, middleware=()):
+        assert Client().get("/orders").status_code == 403
+        assert Client().get("/orders", headers=bearer()).status_code == 200
+
+
+def test_a_view_without_our_authentication_has_no_claims() -> None:
+    """The permission asks for a token, and refuses: it was not looked at."""
+    with site({"orders": whose(require(), authenticators=[])}, middleware=()):
+        assert Client().get("/orders", headers=bearer()).status_code == 401
+
+
+def test_another_sites_page_cannot_write_with_the_cookie() -> None:
+    """In the middle of the framework's own handling: 403, without a challenge."""
+    headers = {"cookie": f"{COOKIE}={a_token()}", "sec-fetch-site": "cross-site", "origin": "https://evil.example"}
+    with site({"orders": whose(require())}, middleware=()):
+        refused = Client(enforce_csrf_checks=True).post("/orders", headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (403, "cross_site")
+    assert "www-authenticate" not in refused.headers
+
+
+def test_a_permissions_policy_holds_in_authentication_too() -> None:
+    """A view that allows for an outage is not refused before its permissions are looked at; the others are."""
+    views = {"orders": whose(require()), "prices": whose(require(check="offline"))}
+    with site(views, middleware=(), HANDSTAMP={**AWAY, "SERVICE_URL": f"http://localhost:{free_port()}"}):
+        assert Client().get("/prices", headers=bearer()).status_code == 200
+        refused = Client().get("/orders", headers=bearer())
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+        assert int(refused.headers["retry-after"]) >= 1
+
+
+def test_a_policy_that_only_the_permission_knows_is_followed() -> None:
+    """Where a view chooses its permissions by itself, the token is verified again as they declare."""
+
+    class Choosy(Whose):
+        def get_permissions(self) -> list[Any]:
+            return [require(check="live")()]
+
+    settings = {**AWAY, "CHECK": "offline", "SERVICE_URL": f"http://localhost:{free_port()}"}
+    with site({"orders": Choosy.as_view()}, middleware=(), HANDSTAMP=settings):
+        assert Client().get("/orders", headers=bearer()).status_code == 503
+
+
+def test_the_frameworks_test_client_can_pretend() -> None:
+    """`force_authenticate` needs no token: the claims are enough."""
+    client: Any = APIClient()
+    claims = a_verifier().verify(a_token(scope="orders:read"))
+    client.force_authenticate(Principal(claims), claims)
+    with site({"orders": whose(require(scope="orders:read")), "reports": whose(require(role="admin"))}, middleware=()):
+        assert client.get("/orders").json() == "ada-id"
+        assert client.get("/reports").status_code == 403
+
+
+def test_a_policy_that_the_verifier_cannot_follow_is_no_answer() -> None:
+    """Whoever asks learns nothing of how the application is configured; whoever runs it learns all."""
+    with site({"orders": whose(require(check="live"))}, middleware=()), pytest.raises(ConfigurationError, match="credential"):
+        Client().get("/orders", headers=bearer())

@@ -1,0 +1,163 @@
+"""What FastAPI adds: the OpenAPI document, exception handlers, dependencies of whole applications."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI, HTTPException, Request, Response, WebSocket
+from fastapi.requests import HTTPConnection
+from starlette.middleware.cors import CORSMiddleware
+
+from handstamp import AccessClaims, ConfigurationError
+from handstamp.verify.fastapi import Refused, Require
+from tests.adapters.local import APP_ORIGIN, COOKIE, a_token, a_verifier, bearer, connect
+from tests.integration.helpers import expect_problem
+
+SCOPE_OF_A_REQUEST: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "headers": []}
+
+
+@pytest.fixture
+def require() -> Require:
+    """Return what the routes of a test need."""
+    return Require(a_verifier(), trusted_origins=[APP_ORIGIN])
+
+
+async def ask(app: FastAPI, method: str, path: str, **options: Any) -> httpx.Response:
+    """Send a request to an application in this process."""
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://api.example.com") as client:
+        return await client.request(method, path, **options)
+
+
+def an_application(dependency: Callable[..., Any], **options: Any) -> FastAPI:
+    """Return an application with one route, which says whose token it was."""
+    app = FastAPI(**options)
+
+    async def whose(claims: AccessClaims = Depends(dependency)) -> str:  # noqa: B008 - how FastAPI is told
+        return claims.sub
+
+    app.get("/orders")(whose)
+    app.post("/orders")(whose)
+    return app
+
+
+@pytest.mark.anyio
+async def test_the_document_says_what_a_route_needs(require: Require) -> None:
+    """A token in the header, or in the cookie, with the scopes: in the very document that clients are made from."""
+    document = (await ask(an_application(require(scope="orders:read orders:list")), "GET", "/openapi.json")).json()
+    assert document["components"]["securitySchemes"] == {
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "The access token"},
+        "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+    }
+    scopes = ["orders:read", "orders:list"]
+    operation = document["paths"]["/orders"]["get"]
+    assert operation["security"] == [{"bearer": scopes}, {"cookie": scopes}]
+    assert "parameters" not in operation
+
+
+@pytest.mark.anyio
+async def test_refusals_need_no_handler_of_the_applications(require: Require) -> None:
+    """Nothing is registered, and the first refusal has its full form already."""
+    answer = await ask(an_application(require()), "GET", "/orders")
+    expect_problem(answer, 401, "missing_token")
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.anyio
+async def test_other_exceptions_of_the_application_stay_as_they_are(require: Require) -> None:
+    """Also after a refusal has added its handler."""
+    app = an_application(require())
+
+    @app.get("/teapot")
+    async def teapot() -> None:
+        raise HTTPException(418, "short and stout")
+
+    assert (await ask(app, "GET", "/orders")).status_code == 401
+    answer = await ask(app, "GET", "/teapot")
+    assert (answer.status_code, answer.json()) == (418, {"detail": "short and stout"})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("handled", [401, Refused])
+async def test_an_application_may_write_refusals_itself(require: Require, handled: int | type[Exception]) -> None:
+    """What it has registered for the status or for the class comes first."""
+    app = an_application(require())
+
+    @app.exception_handler(handled)
+    async def own(_: Request, refused: Refused) -> Response:
+        return Response(refused.problem["code"], refused.status_code, refused.headers)
+
+    answer = await ask(app, "GET", "/orders")
+    assert (answer.status_code, answer.text, answer.headers["www-authenticate"]) == (401, "missing_token", "Bearer")
+
+
+@pytest.mark.anyio
+async def test_without_the_place_for_our_handler_status_and_headers_are_right(require: Require) -> None:
+    """A later Starlette may keep its handlers elsewhere: then the problem stands within FastAPI's own form."""
+    with pytest.raises(Refused) as raised:
+        await require()(HTTPConnection(dict(SCOPE_OF_A_REQUEST)))
+    assert raised.value.status_code == 401
+    assert raised.value.headers == {"cache-control": "no-store", "www-authenticate": "Bearer"}
+    assert vars(raised.value)["detail"] == raised.value.problem
+    assert raised.value.problem["code"] == "missing_token"
+
+
+@pytest.mark.anyio
+async def test_a_whole_application_can_be_protected(require: Require) -> None:
+    """By a dependency of the application, for every route and mounted under another one."""
+    inner = FastAPI(dependencies=[Depends(require(role="admin"))])
+
+    @inner.get("/reports")
+    async def reports() -> str:
+        return "all"
+
+    app = FastAPI()
+    app.mount("/inner", inner)
+    assert (await ask(app, "GET", "/inner/reports")).status_code == 401
+    expect_problem(await ask(app, "GET", "/inner/reports", headers=bearer()), 403, "insufficient_scope")
+    assert (await ask(app, "GET", "/inner/reports", headers=bearer(roles=("admin",)))).json() == "all"
+
+
+@pytest.mark.anyio
+async def test_a_page_of_another_origin_behind_cors(require: Require) -> None:
+    """Preflights are answered before any dependency, and a refusal can be read by the page."""
+    app = an_application(require())
+    app.add_middleware(CORSMiddleware, allow_origins=[APP_ORIGIN], allow_headers=["authorization"], allow_methods=["POST"])
+    asks = {"origin": APP_ORIGIN, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    assert (await ask(app, "OPTIONS", "/orders", headers=asks)).status_code == 200
+    refused = await ask(app, "POST", "/orders", headers={"origin": APP_ORIGIN})
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, APP_ORIGIN)
+
+
+@pytest.mark.anyio
+async def test_a_trusted_origin_may_write_with_the_cookie(require: Require) -> None:
+    """It was named, so it is ours."""
+    headers = {"cookie": f"{COOKIE}={a_token()}", "sec-fetch-site": "same-site"}
+    app = an_application(require())
+    assert (await ask(app, "POST", "/orders", headers=headers | {"origin": APP_ORIGIN})).status_code == 200
+    assert (await ask(app, "POST", "/orders", headers=headers | {"origin": "https://other.example.com"})).status_code == 403
+
+
+@pytest.mark.anyio
+async def test_a_policy_that_the_verifier_cannot_follow_is_no_answer(require: Require) -> None:
+    """Whoever asks learns nothing of how the application is configured; whoever runs it learns all."""
+    with pytest.raises(ConfigurationError, match="needs a credential"):
+        await ask(an_application(require(check="live")), "GET", "/orders", headers=bearer())
+
+
+def test_a_websocket_is_opened_by_the_header_alone(require: Require) -> None:
+    """Refused before it is accepted; the cookie, which any page's script would send along, does not count."""
+    app = FastAPI(dependencies=[Depends(require())])
+
+    @app.websocket("/live")
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+
+    scope = {"type": "websocket", "path": "/live", "extensions": {"websocket.http.response": {}}, "subprotocols": []}
+    assert connect(app, scope, bearer())[0]["type"] == "websocket.accept"
+    cookie = {"cookie": f"{COOKIE}={a_token()}", "sec-fetch-site": "same-origin"}
+    refused = connect(app, scope, cookie)[0]
+    assert (refused["type"], refused["status"]) == ("websocket.http.response.start", 401)

@@ -1,0 +1,48 @@
+"""The page for whoever accepts tokens says what is there."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import get_args
+
+from handstamp import Verifier
+from handstamp.verify import problems
+from handstamp.verify.bearer import Needs
+from handstamp.verify.verifier import Check
+
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "verify-tokens.md").read_text("utf-8")
+
+
+def table(title: str) -> dict[str, str]:
+    """Return the first two columns of a section's table, what stands in backquotes there."""
+    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"there is no section '{title}'"
+    return dict(re.findall(r"^\| `([^`]+)`[^|]*\|[ ]*([^|]*?)[ ]*\|", found[1], re.MULTILINE))
+
+
+def test_every_argument_of_the_verifier_is_there_with_its_default() -> None:
+    """But for the issuer, which stands at the top, and the clock, which tests move."""
+    parameters = dict(inspect.signature(Verifier).parameters)
+    documented = table("Settings of the verifier")
+    assert documented.keys() == parameters.keys() - {"issuer", "clock"}
+    for name, text in documented.items():
+        default = parameters[name].default
+        if default not in (None, inspect.Parameter.empty):
+            assert text.strip("`").strip('"').replace(",", "") == str(default), name
+
+
+def test_every_need_and_every_policy_is_there() -> None:
+    """The words that all adapters share."""
+    assert [text.split("=")[0] for text in table("What a route can want")] == list(Needs._fields)
+    assert tuple(table("Which check")) == get_args(Check)
+
+
+def test_every_refusal_has_its_status() -> None:
+    """As the one table of errors says."""
+    rows = re.findall(r"^\| (\d{3}) \| ([^|]+) \|", PAGE, re.MULTILINE)
+    statuses = {(code, int(status)) for status, codes in rows for code in re.findall(r"`(\w+)`", codes)}
+    known = {(error.code, status) for error, (status, _) in problems.TABLE.items()}
+    assert len(statuses) == 8
+    assert statuses <= known

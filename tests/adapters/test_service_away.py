@@ -1,0 +1,63 @@
+"""The service is killed: routes do what they declared, and nobody is told to sign in again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from tests.adapters.examples import COMMANDS, Applications, all_examples
+from tests.integration.helpers import SignedIn, client_of, expect_problem, mint_of, running, somebody
+
+pytestmark = pytest.mark.xdist_group("adapters-away")
+
+
+class Left(NamedTuple):
+    """What is left after the service is gone."""
+
+    applications: Applications
+    ada: SignedIn
+    writer: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
+    """Start everything, let every example see a token, then kill the service."""
+    with running(tmp_path_factory.mktemp("away")) as server, all_examples(server) as applications:
+        with client_of(server) as client:
+            ada = somebody(client)
+        writer = {"authorization": f"Bearer {mint_of(server).access(ada.access, scope='orders:write')}"}
+        for application in applications.values():
+            assert application.get("/orders", headers=ada.bearer).status_code == 200
+            assert application.delete("/orders/1", headers=writer).status_code == 204
+        server.kill()
+        yield Left(applications, ada, writer)
+
+
+@pytest.fixture(params=COMMANDS)
+def application(request: pytest.FixtureRequest, left: Left) -> httpx.Client:
+    """Return a client of one example after the other."""
+    return left.applications[request.param]
+
+
+def test_a_live_route_answers_503(application: httpx.Client, left: Left) -> None:
+    """Never a silent yes, and never 401, after which a client would forget its tokens."""
+    for _ in range(2):
+        answer = application.delete("/orders/1", headers=left.writer)
+        expect_problem(answer, 503, "unavailable")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "www-authenticate" not in answer.headers
+
+
+def test_a_fed_route_goes_on(application: httpx.Client, left: Left) -> None:
+    """What the feed has said last is good for half a minute."""
+    assert application.get("/orders", headers=left.ada.bearer).status_code == 200
+
+
+def test_what_is_wrong_without_asking_is_still_refused(application: httpx.Client, left: Left) -> None:
+    """No token, a bad token and a missing scope are no matter of the service."""
+    expect_problem(application.get("/orders"), 401, "missing_token")
+    expect_problem(application.get("/orders", headers={"authorization": "Bearer rubbish"}), 401, "invalid_token")
+    expect_problem(application.get("/reports", headers=left.ada.bearer), 403, "insufficient_scope")
