@@ -6,8 +6,9 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tests.serving import Server
+from tests.serving import Server, run
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -31,3 +32,20 @@ def test_every_file_that_the_documents_link_to_is_there() -> None:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             if not target.startswith(("http", "mailto")):
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_three_lines_verify_a_token(serve: Callable[..., Server]) -> None:
+    """What the README says that another service needs is all that it needs."""
+    server = serve()
+    section = README.read_text().split("## In your other services")[1].split("\n## ")[0]
+    (command,) = re.findall(r"```sh\n\.venv/bin/handstamp (.*?)#", section)
+    lines = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
+    made = run(server.folder, *command.split())
+    credential = made.stdout.splitlines()[1].strip()
+    server.register()
+    tokens = server.login()
+    program = lines.replace("http://localhost:8000", server.url).replace("ID:SECRET", credential)
+    known: dict[str, Any] = {"token": tokens["accessToken"]}
+    exec(program, known)
+    assert known["claims"].sid == tokens["sessionId"]
+    known["verifier"].close()
