@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -21,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 from handstamp.web.openapi import document
 from handstamp.web.routes import OPERATIONS, Operation
 from handstamp.web.transport import Cookies
+from tests.integration.helpers import make_client
 from tests.serving import EMAIL, Server
 
 pytestmark = pytest.mark.xdist_group("openapi")
@@ -56,6 +58,13 @@ def token(server: Server) -> str:
     return access
 
 
+@pytest.fixture(scope="module")
+def credential(server: Server) -> str:
+    """Return the `Authorization` header of a service."""
+    service = make_client(server, "resource-server")
+    return f"Basic {base64.b64encode(f'{service.id}:{service.secret}'.encode()).decode()}"
+
+
 # Tests are collected before any server runs, so the document is made here; that the service publishes this very one is tested.
 DOCUMENT = document(issuer="http://localhost", version=version("handstamp"), cookies=Cookies(secure=False))
 schema = schemathesis.openapi.from_dict(json.loads(DOCUMENT))
@@ -66,9 +75,11 @@ def _check_of(operation: Operation) -> Any:
 
     @schema.include(path=operation.path, method=operation.method).parametrize()
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-    def check(case: Any, server: Server, token: str) -> None:
+    def check(case: Any, server: Server, token: str, credential: str) -> None:
         """Whatever fits the document, or just does not, gets a status, type and body that the document names (req. 74, 81)."""
         headers = {"Authorization": f"Bearer {token}"} if operation.path in READ_WITH_TOKEN else {}
+        if operation.credential == "client":
+            headers = {"Authorization": credential}
         case.call_and_validate(base_url=f"http://localhost:{server.port}", headers=headers, checks=CHECKS)
 
     return check

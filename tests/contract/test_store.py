@@ -11,17 +11,22 @@ import msgspec
 import pytest
 
 from handstamp.domain.account import Account
+from handstamp.domain.client import Client
 from handstamp.domain.event import Event
 from handstamp.domain.keyring import KeyRecord
+from handstamp.domain.revocation import Revocation, forgotten_at_s
 from handstamp.domain.session import Session, revoke
 from handstamp.domain.throttle import Failures
 from handstamp.errors import NotFound
 from handstamp.storage.sqlite import SqliteStore
 from handstamp.storage.store import Rows, Store, Transaction, Update
-from tests.builders import DAY_MS, NOW_MS, a_session, an_account
+from tests.builders import DAY_MS, HOUR_MS, NOW_MS, a_session, an_account
 
 pytestmark = pytest.mark.anyio
 Opened = Callable[[], Awaitable[Store]]
+End = Callable[[Store, str], Awaitable[object]]
+ENDED_MS = NOW_MS + 1
+CHANGE_PATIENCE_S = 20.0
 
 
 @pytest.fixture(params=["sqlite"])
@@ -341,3 +346,252 @@ async def test_reading_does_not_wait_for_writing(store: Store) -> None:
         await asyncio.sleep(0)
     assert seen == sorted(seen)
     assert await store.read(look) == 50
+
+
+# --- revocations
+
+
+def ended(session: Session | None, _: Account | None) -> Update[None]:
+    """Decide that a session is over."""
+    assert session is not None
+    return Update(None, revoke(session, "logout", ENDED_MS))
+
+
+async def end_by_decision(store: Store, sid: str) -> None:
+    """End a session as signing out does."""
+    await store.update_session(sid, ended)
+
+
+async def end_by_saving(store: Store, sid: str) -> None:
+    """End a session in a transaction of many writes."""
+    session = revoke(await session_in(store, sid), "logout", ENDED_MS)
+    await store.transact(lambda rows: rows.save_session(session))
+
+
+async def end_by_subject(store: Store, sid: str) -> None:
+    """End all sessions of the session's person."""
+    subject = (await session_in(store, sid)).subject
+    await store.transact(lambda rows: rows.revoke_sessions(subject, "logout_everywhere", now_ms=ENDED_MS))
+
+
+ENDS: dict[str, End] = {"update_session": end_by_decision, "save_session": end_by_saving, "revoke_sessions": end_by_subject}
+each_end = pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+
+
+async def told(store: Store, *, since: int = 0) -> list[Revocation]:
+    """Return the revocations that are told, without the first row of all, which is nobody's."""
+    found = await store.read(lambda rows: rows.revocations(since=since, limit=10_000))
+    return [revocation for revocation in found if revocation.exp_s > 0]
+
+
+async def names_told(store: Store) -> list[str]:
+    """Return the names of what is void, in the order in which it became so."""
+    return [revocation.name for revocation in await told(store)]
+
+
+async def test_a_fresh_store_has_a_last_revocation_that_says_nothing(store: Store) -> None:
+    """A reader's place is always found: the first row is of no session, and over before it began."""
+    last = await store.read(lambda rows: rows.last_revocation())
+    assert (last.kind, last.exp_s, len(last.name)) == ("sid", 0, 32)
+    assert await store.read(lambda rows: rows.revocations(since=0, limit=10)) == [last]
+
+
+@each_end
+async def test_the_end_of_a_session_writes_one_revocation(store: Store, end: End) -> None:
+    """However it ends, verifiers are told once, for as long as any of its tokens can live (rows 47 and 53)."""
+    await add(store, a_session(id="ends"), a_session(id="lives", subject="bob-id"))
+    before = await store.read(lambda rows: rows.last_revocation())
+    await end(store, "ends")
+    (revocation,) = await told(store)
+    assert revocation == Revocation("sid", "ends", forgotten_at_s(ENDED_MS), revocation.seq)
+    assert revocation.seq > before.seq
+    assert revocation.exp_s * 1000 >= ENDED_MS + HOUR_MS + 60_000, "a token of an hour, and a clock that is a minute late"
+    assert await store.read(lambda rows: rows.last_revocation()) == revocation
+
+
+@each_end
+@pytest.mark.parametrize("again", ENDS.values(), ids=ENDS)
+async def test_a_session_that_ends_twice_is_told_of_once(store: Store, end: End, again: End) -> None:
+    """A second end of whatever kind adds nothing and moves nothing."""
+    await add(store, a_session(id="ends"))
+    await end(store, "ends")
+    first = await told(store)
+    await again(store, "ends")
+    assert await told(store) == first
+
+
+async def test_a_session_that_goes_on_writes_no_revocation(store: Store) -> None:
+    """A refresh tells verifiers nothing."""
+    await add(store, a_session())
+    await store.update_session("session-id", advance)
+    living = await session_in(store)
+    await store.transact(lambda rows: rows.save_session(living))
+    assert await told(store) == []
+
+
+async def test_ending_all_sessions_of_a_person_tells_of_each_living_one(store: Store) -> None:
+    """One revocation a session: not for those that were over, nor for anybody else's (trap T21)."""
+    await add(store, *(a_session(id=f"ada-{number}") for number in range(50)))
+    await add(store, a_session(id="past", expires_at_ms=ENDED_MS), a_session(id="bob", subject="bob-id"))
+    await end_by_decision(store, "ada-7")
+    await end_by_subject(store, "ada-0")
+    names = await names_told(store)
+    assert names[0] == "ada-7"
+    assert sorted(names) == sorted(f"ada-{number}" for number in range(50))
+
+
+@each_end
+async def test_an_end_that_is_undone_is_not_told(store: Store, end: End) -> None:
+    """Session and revocation stand or fall together, and another operation of the same group is not touched."""
+    await add(store, *(a_session(id=sid, subject=sid) for sid in ("fails", "ends")))
+
+    async def fail(rows: Transaction) -> None:
+        session = await rows.session("fails")
+        assert session is not None
+        if end is end_by_subject:
+            assert await rows.revoke_sessions("fails", "admin", now_ms=ENDED_MS) == 1
+        else:
+            await rows.save_session(revoke(session[0], "admin", ENDED_MS))
+        assert (await rows.last_revocation()).name == "fails"
+        raise NotFound("on purpose")
+
+    outcomes = await asyncio.gather(store.transact(fail), end(store, "ends"), store.transact(fail), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [NotFound, type(None), NotFound]
+    assert await names_told(store) == ["ends"]
+    assert (await session_in(store, "fails")).revoked_why is None
+
+
+async def test_a_key_is_told_of_like_a_session(store: Store) -> None:
+    """A key and a session of one name are two things; telling twice is telling once, and the first time counts."""
+
+    async def tell(rows: Transaction) -> None:
+        await rows.add_revocation(Revocation("kid", "same", 1_000))
+        await rows.add_revocation(Revocation("kid", "same", 9_000))
+        await rows.add_revocation(Revocation("sid", "same", 2_000))
+
+    await store.transact(tell)
+    found = await told(store)
+    assert [(entry.kind, entry.name, entry.exp_s) for entry in found] == [("kid", "same", 1_000), ("sid", "same", 2_000)]
+    assert found[0].seq < found[1].seq
+
+
+async def test_revocations_are_read_from_a_place_on(store: Store) -> None:
+    """`since` is included, and a limit is kept."""
+    await add(store, *(a_session(id=f"s{number}") for number in range(5)))
+    for number in range(5):
+        await end_by_decision(store, f"s{number}")
+    entries = await told(store)
+    assert [entry.name for entry in entries] == [f"s{number}" for number in range(5)]
+    assert await told(store, since=entries[2].seq) == entries[2:]
+    assert await store.read(lambda rows: rows.revocations(since=entries[1].seq, limit=2)) == entries[1:3]
+    assert await store.read(lambda rows: rows.revocations(since=entries[4].seq + 1, limit=9)) == []
+
+
+async def test_a_reader_that_polls_misses_no_revocation(another: Opened) -> None:
+    """Two writers commit in turns while a third connection reads on from the last number that it saw (trap T29)."""
+    writers, reader = [await another(), await another()], await another()
+    sids = [f"s{number}" for number in range(200)]
+    await add(reader, *(a_session(id=sid) for sid in sids))
+    ends = [asyncio.create_task(end_by_decision(writers[number % 2], sid)) for number, sid in enumerate(sids)]
+    seen: list[Revocation] = []
+    while len(seen) < len(sids):
+        was_done = all(end.done() for end in ends)
+        seen += await told(reader, since=seen[-1].seq + 1 if seen else 0)
+        assert not was_done or len(seen) == len(sids), "something was committed behind the reader's back"
+        await asyncio.sleep(0)
+    await asyncio.gather(*ends)
+    assert sorted(entry.name for entry in seen) == sorted(sids)
+    assert [entry.seq for entry in seen] == sorted({entry.seq for entry in seen})
+    assert await told(reader) == seen
+
+
+async def test_purging_lets_revocations_go_when_no_token_is_left(store: Store) -> None:
+    """To the second, in small batches; the last one stays for good, so that a reader's place is found (rows 53 and 90)."""
+    await add(store, *(a_session(id=f"s{number}") for number in range(7)))
+    for number in range(7):
+        await end_by_decision(store, f"s{number}")
+    over_ms = forgotten_at_s(ENDED_MS) * 1000
+
+    async def purge(now_ms: int) -> list[str]:
+        await store.transact(lambda rows: rows.purge(now_ms=now_ms, limit=3))
+        return await names_told(store)
+
+    await purge(over_ms - 1)
+    assert await purge(over_ms - 1) == [f"s{number}" for number in range(7)]
+    assert await purge(over_ms) == ["s3", "s4", "s5", "s6"]
+    assert await purge(over_ms) == ["s6"]
+    assert await purge(over_ms) == ["s6"]
+    last = (await told(store))[0]
+    await add(store, a_session(id="next"))
+    await end_by_decision(store, "next")
+    assert [entry.name for entry in await told(store, since=last.seq)] == ["s6", "next"]
+
+
+# --- who may ask
+
+
+async def test_clients_are_kept_by_name(store: Store) -> None:
+    """They come back as they were written, in the order of their names, and are found by id."""
+    zoe = Client(id="1", name="zoe", secret_hash=b"\x00\xff", created_at_ms=NOW_MS)
+    ann = Client(id="2", name="ann", secret_hash=b"", created_at_ms=NOW_MS + 1)
+
+    async def insert(rows: Transaction) -> None:
+        for client in (zoe, ann):
+            assert await rows.insert_client(client)
+
+    await store.transact(insert)
+    assert await store.read(lambda rows: rows.clients()) == [ann, zoe]
+    assert await store.read(lambda rows: rows.client("1")) == zoe
+    assert await store.read(lambda rows: rows.client("zoe")) is None
+    await store.transact(lambda rows: rows.delete_client("1"))
+    assert await store.read(lambda rows: rows.client("1")) is None
+    assert await store.read(lambda rows: rows.clients()) == [ann]
+
+
+async def test_a_name_has_one_client(store: Store) -> None:
+    """The second to take a name is told so and changes nothing, also when both come at once."""
+
+    async def insert(number: int) -> bool:
+        client = Client(id=f"id-{number}", name="orders", secret_hash=bytes([number]), created_at_ms=NOW_MS)
+        return await store.transact(lambda rows: rows.insert_client(client))
+
+    assert sorted(await asyncio.gather(*map(insert, range(8)))) == [False] * 7 + [True]
+    (kept,) = await store.read(lambda rows: rows.clients())
+    assert kept.secret_hash == bytes([int(kept.id.removeprefix("id-"))])
+
+
+# --- being told of changes
+
+
+async def test_changes_are_noticed_whoever_made_them(another: Opened) -> None:
+    """`changes` yields at once, and again after a commit through this object or another one on the same store."""
+    store, other = await another(), await another()
+    await add(store, a_session(id="own"), a_session(id="others"))
+    changes = store.changes()
+    async with asyncio.timeout(CHANGE_PATIENCE_S):
+        await anext(changes)
+        for writer, sid in ((store, "own"), (other, "others"), (store, "own"), (other, "others")):
+            waiting = asyncio.ensure_future(anext(changes))
+            await asyncio.sleep(0)
+            await writer.update_session(sid, advance)
+            await waiting
+    assert (await session_in(store, "own")).generation == 2
+
+
+async def test_whoever_looks_after_a_change_was_noticed_sees_it(another: Opened) -> None:
+    """However commits and looks fall together, the last look comes after the last commit."""
+    store, other = await another(), await another()
+    sids = [f"s{number}" for number in range(40)]
+    await add(store, *(a_session(id=sid) for sid in sids))
+
+    async def commit() -> None:
+        for number, sid in enumerate(sids):
+            await end_by_decision((store, other)[number % 2], sid)
+            await asyncio.sleep(0.002 * (number % 5))
+
+    committing = asyncio.create_task(commit())
+    async with asyncio.timeout(CHANGE_PATIENCE_S):
+        async for _ in store.changes():
+            if await names_told(store) == sids:
+                break
+    await committing

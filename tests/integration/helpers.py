@@ -10,25 +10,27 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
 
-from handstamp.assemble import master_secret, service
+from handstamp.assemble import Service, master_secret, service
 from handstamp.clock import now_ms
 from handstamp.config import load
 from handstamp.crypto import jws
 from handstamp.crypto.jwk import SigningKey
 from handstamp.domain.claims import ACCESS_TYPE, REFRESH_TYPE, AccessClaims, RefreshClaims
+from handstamp.service.caller import Caller
 from tests.serving import PASSWORD, Server
 
+T = TypeVar("T")
 PROBLEM = "application/problem+json"
 CODES = frozenset(
     {
@@ -38,6 +40,7 @@ CODES = frozenset(
         "expired_token",
         "session_ended",
         "invalid_credentials",
+        "invalid_client",
         "insufficient_scope",
         "cross_site",
         "not_found",
@@ -264,16 +267,51 @@ class Mint:
         return self.access(like, iat=now_s - 4500, exp=now_s - 3600)
 
 
-def mint_of(server: Server) -> Mint:
-    """Open the deployment of a running server in this process and return its keys."""
+def beside(server: Server, work: Callable[[Service, Caller], Awaitable[T]]) -> T:
+    """Run `work` on the deployment of a running server from this process, as a command beside it would."""
     settings = load(database=f"sqlite:///{server.folder / 'handstamp.db'}", issuer=server.url)
 
-    async def open_keys() -> Mint:
+    async def run() -> T:
         opened = service(settings)
         async with opened.opened():
-            return Mint(master_secret(settings).refresh_key(), opened.keys.signing_at(now_ms()))
+            return await work(opened, Caller(now_ms=now_ms()))
 
-    return asyncio.run(open_keys())
+    return asyncio.run(run())
+
+
+def mint_of(server: Server) -> Mint:
+    """Return the keys of a running server."""
+
+    async def keys(opened: Service, caller: Caller) -> Mint:
+        return Mint(master_secret(opened.settings).refresh_key(), opened.keys.signing_at(caller.now_ms))
+
+    return beside(server, keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a service authenticates with."""
+
+    id: str
+    name: str
+    secret: str = field(repr=False)
+
+    @property
+    def basic(self) -> httpx.BasicAuth:
+        """As HTTP Basic authentication."""
+        return httpx.BasicAuth(self.id, self.secret)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """As fields of a form."""
+        return {"client_id": self.id, "client_secret": self.secret}
+
+
+def make_client(server: Server, name: str = "") -> Credential:
+    """Make a service's credential, as `handstamp clients create` does."""
+    name = name or f"service-{os.getpid()}-{next(_numbers)}"
+    client, secret = beside(server, lambda opened, caller: opened.clients.create(name, caller))
+    return Credential(client.id, client.name, secret)
 
 
 def _database(server: Server) -> sqlite3.Connection:

@@ -42,7 +42,13 @@ ENDPOINTS = {
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/.well-known/jwks.json"),
+    ("GET", "/.well-known/oauth-authorization-server"),
+    ("POST", "/token"),
+    ("POST", "/revoke"),
+    ("POST", "/introspect"),
+    ("GET", "/revocations"),
 }
+IN_OAUTHS_WORDS = {"/token", "/revoke", "/introspect"}
 STRICT = "default-src 'none'; frame-ancestors 'none'"
 
 
@@ -71,6 +77,12 @@ ANSWERS: dict[str, tuple[int, Ask]] = {
     "200 docs": (200, lambda c: c.get("/docs")),
     "200 docs.js": (200, lambda c: c.get("/docs/docs.js")),
     "200 docs.css": (200, lambda c: c.get("/docs/docs.css")),
+    "200 metadata": (200, lambda c: c.get("/.well-known/oauth-authorization-server")),
+    "200 renewed by OAuth": (
+        200,
+        lambda c: c.post("/token", data={"grant_type": "refresh_token", "refresh_token": somebody(c).refresh}),
+    ),
+    "200 revoked by OAuth": (200, lambda c: c.post("/revoke", data={"token": "x"})),
     "200 healthz": (200, lambda c: c.get("/healthz")),
     "200 readyz": (200, lambda c: c.get("/readyz")),
     "200 head": (200, lambda c: c.head("/healthz")),
@@ -84,6 +96,7 @@ ANSWERS: dict[str, tuple[int, Ask]] = {
     "400": (400, lambda c: c.post("/login", content=b"{", headers={"content-type": "application/json"})),
     "401 missing": (401, lambda c: c.get("/profile")),
     "401 invalid": (401, lambda c: c.get("/profile", headers={"authorization": "Bearer x"})),
+    "401 client": (401, lambda c: c.get("/revocations")),
     "401 credentials": (
         401,
         lambda c: c.post("/login", json={"email": "nobody@example.com", "password": "a sentence nobody says"}),
@@ -118,7 +131,7 @@ def test_every_answer_has_the_security_headers(client: httpx.Client, https: http
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind in ANSWERS if "jwks" not in kind and "docs" not in kind and "openapi" not in kind]
+    "kind", [kind for kind in ANSWERS if not any(public in kind for public in ("jwks", "metadata", "docs", "openapi"))]
 )
 def test_no_cache_keeps_tokens_or_personal_data(client: httpx.Client, kind: str) -> None:
     """Everything that holds tokens or somebody's data, and every error, is `no-store` (req. 76)."""
@@ -129,8 +142,8 @@ def test_no_cache_keeps_tokens_or_personal_data(client: httpx.Client, kind: str)
 def test_every_error_is_a_full_problem(client: httpx.Client, kind: str) -> None:
     """RFC 9457: type, title, status, detail, instance, and the code to switch on; each request has its own id (req. 80)."""
     status, ask = ANSWERS[kind]
-    codes = {401: ("missing_token", "invalid_token", "invalid_credentials"), 403: ("cross_site",), 404: ("not_found",)}
-    codes |= {409: ("account_exists",)}
+    codes = {401: ("missing_token", "invalid_token", "invalid_credentials", "invalid_client"), 403: ("cross_site",)}
+    codes |= {404: ("not_found",), 409: ("account_exists",)}
     first, second = ask(client), ask(client)
     problem = first.json()
     assert problem["code"] in codes.get(status, ("invalid_request",))
@@ -328,19 +341,21 @@ def test_the_openapi_document_lists_exactly_what_there_is(server: Server, client
 
 
 def test_the_openapi_document_holds_together(client: httpx.Client) -> None:
-    """Every reference leads somewhere, every operation has a name of its own, and every error is a problem."""
+    """Every reference leads somewhere, every operation has a name of its own, and every error is a problem, or OAuth's."""
     document = client.get("/openapi.json").json()
     for reference in re.findall(r'"\$ref": ?"#/([^"]+)"', json.dumps(document)):
         found: Any = document
         for step in reference.split("/"):
             found = found[step]
-    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
-    assert len({operation["operationId"] for operation in operations}) == len(operations)
-    for operation in operations:
+    operations = [(path, operation) for path, methods in document["paths"].items() for operation in methods.values()]
+    assert len({operation["operationId"] for _, operation in operations}) == len(operations)
+    for path, operation in operations:
         for status, response in operation["responses"].items():
             assert response["description"]
             if int(status) >= 400:
-                assert list(response["content"]) == ["application/problem+json"]
+                assert list(response["content"]) == [
+                    "application/json" if path in IN_OAUTHS_WORDS else "application/problem+json"
+                ]
 
 
 def test_the_documentation_page_runs_nothing_from_elsewhere(client: httpx.Client) -> None:

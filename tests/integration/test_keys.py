@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,11 @@ import pytest
 from handstamp.assemble import Service, master_secret, service
 from handstamp.crypto import jws
 from handstamp.crypto.jwk import ALGORITHMS, KeySet
-from handstamp.domain.keyring import JWKS_MAX_AGE_S, PUBLISH_AHEAD_MS, ROTATE_AFTER_MS
-from handstamp.errors import ConfigurationError, HandstampError, InvalidToken
+from handstamp.domain.keyring import JWKS_MAX_AGE_S, PUBLISH_AHEAD_MS, ROTATE_AFTER_MS, KeyRecord
+from handstamp.errors import ConfigurationError, HandstampError, InvalidToken, NotFound
 from handstamp.verify.verifier import Verifier
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS, Clock, a_session
-from tests.deployment import ISSUER, caller, deployed, settings_in
+from tests.deployment import ISSUER, caller, deployed, settings_in, start_session
 
 EMAIL, PASSWORD = "ada@example.com", "a sentence only ada would say"
 HOUSEKEEPING_MS = 30 * SECOND_MS
@@ -203,6 +204,217 @@ async def test_what_another_process_published_is_seen_within_its_own_round(tmp_p
         await other.housekeeping.once()
         assert record.kid in published(other)
         assert PUBLISH_AHEAD_MS - 2 * HOUSEKEEPING_MS >= JWKS_MAX_AGE_S * SECOND_MS
+
+
+# --- retiring by hand
+
+
+async def only_key(running: Service, clock: Clock) -> str:
+    """Return the name of the one key that there is."""
+    ((record, _),) = await running.keys.all(clock())
+    return record.kid
+
+
+async def test_retiring_the_active_key_publishes_its_successor(tmp_path: Path) -> None:
+    """It signs until the successor has been published for long enough, and its tokens hold to their end (row 30)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        first, before = await only_key(running, clock), minted(running, clock)
+        clock.advance(seconds=60)
+        assert await running.keys.retire(first, clock()) == "active"
+        assert await states(running, clock) == ["active", "published"]
+        assert kid_of(minted(running, clock)) == first
+        assert await running.keys.retire(first, clock()) == "active"
+        assert await states(running, clock) == ["active", "published"], "asking twice makes no second successor"
+        clock.advance(ms=PUBLISH_AHEAD_MS)
+        assert kid_of(minted(running, clock)) != first
+        running.verifier.verify(before)
+        assert await running.keys.retire(first, clock()) == "retiring"
+        assert await states(running, clock) == ["retiring", "active"]
+        clock.advance(ms=KEPT_MS)
+        await running.housekeeping.once()
+        assert first not in published(running)
+
+
+async def test_retiring_a_key_that_has_not_signed_removes_it(tmp_path: Path) -> None:
+    """Nothing was signed with it, so nothing is kept of it; the active one goes on."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        first = await only_key(running, clock)
+        second = await running.keys.rotate(clock())
+        assert await running.keys.retire(second.kid, clock()) == "published"
+        assert published(running) == {first}
+        clock.advance(ms=PUBLISH_AHEAD_MS)
+        assert kid_of(minted(running, clock)) == first
+
+
+async def test_retiring_what_is_not_there_changes_nothing(tmp_path: Path) -> None:
+    """An unknown name is `NotFound`, with and without `--now`."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        first = await only_key(running, clock)
+        for act in (running.keys.retire, running.keys.void):
+            with pytest.raises(NotFound, match="handstamp keys list"):
+                await act("nosuchkey", clock())
+        assert await only_key(running, clock) == first
+        assert await voided(running) == []
+
+
+# --- a key that has leaked
+
+
+async def voided(running: Service) -> list[str]:
+    """Return the keys that verifiers are told to drop."""
+    found = await running.store.read(lambda rows: rows.revocations(since=0, limit=100))
+    return [entry.name for entry in found if entry.kind == "kid"]
+
+
+async def test_voiding_the_active_key_leaves_one_that_signs(tmp_path: Path) -> None:
+    """What it signed is void from that moment, another key signs at once, and verifiers are told (row 31)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        leaked, before = await only_key(running, clock), minted(running, clock)
+        running.verifier.verify(before)
+        await running.keys.void(leaked, clock())
+        with pytest.raises(InvalidToken):
+            running.verifier.verify(before)
+        fresh = await only_key(running, clock)
+        assert fresh != leaked
+        assert published(running) == {fresh}
+        running.verifier.verify(minted(running, clock))
+        (entry,) = await running.store.read(lambda rows: rows.revocations(since=2, limit=9))
+        assert (entry.kind, entry.name) == ("kid", leaked)
+        assert entry.exp_s * 1000 >= clock() + HOUR_MS + MINUTE_MS
+        with pytest.raises(NotFound):
+            await running.keys.void(leaked, clock())
+
+
+@pytest.mark.parametrize("which", ["retiring", "active", "published"])
+async def test_voiding_one_of_three_keys_leaves_the_others(tmp_path: Path, which: str) -> None:
+    """Whichever has leaked: it alone goes, there is always one that signs, and the two that stay are known to verifiers."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        await running.keys.rotate(clock())
+        clock.advance(ms=PUBLISH_AHEAD_MS)
+        await running.keys.rotate(clock())
+        named: dict[str, str] = {state: record.kid for record, state in await running.keys.all(clock())}
+        assert named.keys() == {"retiring", "active", "published"}
+        await running.keys.void(named[which], clock())
+        others = {kid for state, kid in named.items() if state != which}
+        assert published(running) == others
+        assert await voided(running) == [named[which]]
+        signer = kid_of(minted(running, clock))
+        assert signer == (named["retiring"] if which == "active" else named["active"])
+        running.verifier.verify(minted(running, clock))
+        clock.advance(ms=PUBLISH_AHEAD_MS)
+        await running.housekeeping.once()
+        assert named[which] not in published(running)
+        running.verifier.verify(minted(running, clock))
+
+
+async def test_voiding_while_a_successor_waits_does_not_hurry_it(tmp_path: Path) -> None:
+    """The published one takes over when verifiers have fetched it; until then a fresh key signs."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        leaked = await only_key(running, clock)
+        successor = await running.keys.rotate(clock())
+        await running.keys.void(leaked, clock())
+        assert await states(running, clock) == ["active", "published"]
+        assert kid_of(minted(running, clock)) not in (leaked, successor.kid)
+        clock.advance(ms=PUBLISH_AHEAD_MS)
+        assert kid_of(minted(running, clock)) == successor.kid
+
+
+async def test_voiding_does_not_call_back_a_key_that_is_gone(tmp_path: Path) -> None:
+    """A predecessor that nobody has tidied away yet signs no more: verifiers forgot it, and housekeeping would take it."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        old = await only_key(running, clock)
+        await running.keys.rotate(clock())
+        clock.advance(ms=PUBLISH_AHEAD_MS + KEPT_MS)
+        assert await states(running, clock) == ["gone", "active"]
+        leaked = kid_of(minted(running, clock))
+        await running.keys.void(leaked, clock())
+        assert kid_of(minted(running, clock)) not in (old, leaked)
+        await running.housekeeping.once()
+        running.verifier.verify(minted(running, clock))
+
+
+async def test_a_voided_key_signs_nobody_out(tmp_path: Path) -> None:
+    """Refresh tokens are of another key: clients renew and go on with tokens of the new one."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        session, pair = await start_session(running, clock)
+        leaked = kid_of(pair.access_token)
+        await running.keys.void(leaked, clock())
+        renewed = await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
+        assert (renewed.session_id, kid_of(renewed.access_token) != leaked) == (session.id, True)
+        assert running.verifier.verify(renewed.access_token).sid == session.id
+
+
+async def test_a_voided_key_stays_void_after_a_restart(tmp_path: Path) -> None:
+    """Neither a restart nor housekeeping of another process brings it back, and nobody can sign in with what it signs."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
+        leaked, before = await only_key(one, clock), minted(one, clock)
+        await one.keys.void(leaked, clock())
+        await other.housekeeping.once()
+        for running in (one, other):
+            assert leaked not in published(running)
+            with pytest.raises(InvalidToken):
+                running.verifier.verify(before)
+    async with deployed(tmp_path, clock) as running:
+        assert leaked not in published(running)
+        with pytest.raises(InvalidToken):
+            running.verifier.verify(before)
+
+
+async def test_a_process_that_was_not_told_hears_of_a_voided_key(tmp_path: Path) -> None:
+    """Whoever follows the store drops the key at once, without waiting for housekeeping (row 31)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
+        leaked, before = await only_key(one, clock), minted(one, clock)
+        following = asyncio.create_task(other.revocations.run())
+        other.verifier.verify(before)
+        await one.keys.void(leaked, clock())
+        async with asyncio.timeout(20):
+            while leaked in published(other):  # noqa: ASYNC110 - there is no event to wait for
+                await asyncio.sleep(0.01)
+        with pytest.raises(InvalidToken):
+            other.verifier.verify(before)
+        assert kid_of(minted(other, clock)) == kid_of(minted(one, clock)) != leaked
+        following.cancel()
+
+
+async def test_housekeeping_that_overlaps_brings_no_voided_key_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is voided while another process tidies up is not held again because it was read before (row 31)."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
+        await one.keys.rotate(clock())
+        clock.advance(ms=PUBLISH_AHEAD_MS + KEPT_MS)
+        leaked = kid_of(minted(one, clock))
+        tidy_up = one.keys._delete
+
+        async def void_meanwhile(gone: Sequence[KeyRecord], now_ms: int) -> None:
+            await other.keys.void(leaked, now_ms)
+            await one.keys.load(now_ms)
+            await tidy_up(gone, now_ms)
+
+        monkeypatch.setattr(one.keys, "_delete", void_meanwhile)
+        await one.keys.maintain(clock())
+        assert leaked not in published(one)
+        assert kid_of(minted(one, clock)) == kid_of(minted(other, clock)) != leaked
+
+
+async def test_two_operators_who_void_one_key_agree(tmp_path: Path) -> None:
+    """The second is told that it is gone, one key takes its place, and it is announced once."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
+        leaked = await only_key(one, clock)
+        outcomes = await asyncio.gather(*(running.keys.void(leaked, clock()) for running in (one, other)), return_exceptions=True)
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "NotFound"]
+        assert await states(one, clock) == ["active"]
+        assert await voided(one) == [leaked]
 
 
 # --- changing the algorithm

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from handstamp.config import Settings, duration_s, is_loopback, load
+from handstamp.config import Settings, duration_s, load
+from handstamp.domain.issuer import is_loopback
 from handstamp.errors import ConfigurationError
 
 Configure = Callable[..., Settings]

@@ -67,7 +67,7 @@ class Keys:
         gone = [record for record in records if state_of(record, records, now_ms) == "gone"]
         if gone:
             await self._delete(gone, now_ms)
-        self._hold(records, now_ms)
+        await self.load(now_ms)  # anew: a key that was voided meanwhile must not come back
 
     async def rotate(self, now_ms: int) -> KeyRecord:
         """Publish a new key that takes over in `PUBLISH_AHEAD_MS`, when every verifier has had time to fetch it."""
@@ -100,11 +100,12 @@ class Keys:
 
         async def replace(rows: Transaction) -> list[Event]:
             records = of_one_kind(await rows.keys(), self._algorithm)
-            records.remove(_named(kid, records))
+            _named(kid, records)  # another operator may have been faster
+            rest = [other for other in records if other.kid != kid and state_of(other, records, now_ms) != "gone"]
             events = [Event(at_ms=now_ms, kind="key_voided", detail={"kid": kid})]
             await rows.delete_key(kid)
             await rows.add_revocation(Revocation("kid", kid, forgotten_at_s(now_ms)))
-            if signing_key(records, now_ms) is None:
+            if signing_key(rest, now_ms) is None:
                 await rows.insert_key(spare)
                 events.append(_added(spare, now_ms))
             for event in events:

@@ -249,7 +249,10 @@ def _applied(connection: sqlite3.Connection) -> dict[int, str]:
 
 
 def _migrate(path: Path) -> None:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it holds addresses and sealed keys; WAL files take its mode
+    # It holds addresses and sealed keys; WAL files take its mode. One that is there is not opened here: closing it again would
+    # drop all locks that another store in this process holds on it (POSIX), and the next process to leave would delete the WAL.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     connection = _connect(path)
     try:
         connection.execute("PRAGMA busy_timeout = 10000")

@@ -59,16 +59,17 @@ class OAuthEndpoints:
         if form.scope:
             raise RefusedGrant("invalid_scope", "The session has no scope to choose from: leave it away.")
         pair = await self.refresher(form.refresh_token, way="body", caller=call.caller)
-        return write_json(
-            OAuthTokenAnswer(
-                access_token=pair.access_token,
-                token_type="Bearer",  # noqa: S106 - the name of a scheme
-                expires_in=pair.expires_in_s,
-                refresh_token=pair.refresh_token,
-                refresh_expires_in=pair.refresh_expires_in_s,
-                session_id=pair.session_id,
-            )
+        answer = OAuthTokenAnswer(
+            access_token=pair.access_token,
+            token_type="Bearer",  # noqa: S106 - the name of a scheme
+            expires_in=pair.expires_in_s,
+            refresh_token=pair.refresh_token,
+            refresh_expires_in=pair.refresh_expires_in_s,
+            session_id=pair.session_id,
         )
+        response = write_json(answer)
+        response.headers["pragma"] = "no-cache"  # RFC 6749 §5.1 wants it too
+        return response
 
     async def revoke(self, call: Call, form: RevokeForm) -> Response:
         """End the session of a token; 200 also for what is no token of ours (RFC 7009 §2.2)."""

@@ -1,0 +1,127 @@
+"""Certified OAuth clients of another language, unmodified: what they refuse in an answer, no reading of the RFCs talks away."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.integration.helpers import make_client
+from tests.serving import Server
+
+pytestmark = pytest.mark.xdist_group("npm-clients")
+SOURCE = Path(__file__).with_name("node")
+SESSIONS = 12
+PATIENCE_S = 120
+CHECKS = (
+    "oauth4webapi discovers",
+    "oauth4webapi renews",
+    "oauth4webapi validates access tokens",
+    "oauth4webapi uses an access token",
+    "oauth4webapi introspects",
+    "oauth4webapi revokes",
+    "openid-client renews",
+    "openid-client introspects",
+    "openid-client revokes",
+)
+"""As `node/clients.mjs` names them."""
+ALGORITHMS = ("ES256", "Ed25519", "RS256")
+
+
+def without(what: str) -> NoReturn:
+    """Skip where something is missing, except in CI, where that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="module")
+def scripts() -> Path:
+    """Return a folder with the scripts and the packages of `package-lock.json`: outside this tree, and kept for the next run."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        without("These tests need Node and npm: install them (Debian: apt install nodejs npm; macOS: brew install node).")
+    pinned = [SOURCE / name for name in ("package.json", "package-lock.json")]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in pinned)).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"handstamp-npm-{os.getuid()}-{digest}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        without(f"{folder} belongs to somebody else.")
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.copytree(SOURCE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
+        if not (folder / "installed").exists():
+            install(folder)
+            (folder / "installed").touch()
+    return folder
+
+
+def install(folder: Path) -> None:
+    """Install exactly the packages of `package-lock.json`; none of their scripts is run."""
+    options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+    try:
+        ran = subprocess.run(["npm", "ci", *options], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    except subprocess.TimeoutExpired:
+        without("npm could not fetch the packages in time.")
+    if ran.returncode != 0:
+        without(f"npm could not install the packages: {ran.stderr}")
+
+
+def node_major() -> int:
+    """Return the major version of Node."""
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
+    return int(said.removeprefix("v").partition(".")[0])
+
+
+@pytest.fixture(scope="module", params=ALGORITHMS)
+def outcomes(
+    request: pytest.FixtureRequest, scripts: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str | None]]:
+    """Run all clients against a service that signs with each algorithm in turn, and return what each check came to."""
+    if request.param == "Ed25519" and node_major() < 20:
+        pytest.skip("Node 18 reads an Ed25519 key only under its former algorithm name, EdDSA (trap T20).")
+    server = Server(tmp_path_factory.mktemp("npm"), ALGORITHM=request.param)
+    try:
+        server.start()
+        assert server.register().status_code == 201
+        service = make_client(server, "resource-server")
+        given = {
+            "issuer": server.url,
+            "audience": server.url,
+            "algorithm": request.param,
+            "service": {"id": service.id, "secret": service.secret},
+            "sessions": [server.login() for _ in range(SESSIONS)],
+        }
+        ran = subprocess.run(
+            ["node", "clients.mjs"],
+            cwd=scripts,
+            input=json.dumps(given),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        yield json.loads(ran.stdout)
+        assert "Traceback" not in server.log.read_text()
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_certified_clients_get_along_with_the_service(outcomes: dict[str, str | None], check: str) -> None:
+    """oauth4webapi and openid-client find their way from the metadata alone, by every endpoint (rows 2, 8, 33, 34, 49 and 50)."""
+    assert outcomes[check] is None, outcomes[check]
+
+
+def test_these_are_the_checks(outcomes: dict[str, str | None]) -> None:
+    """None of the script's checks is left out here."""
+    assert tuple(outcomes) == CHECKS

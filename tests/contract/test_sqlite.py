@@ -1,0 +1,294 @@
+"""What is SQLite's own: other processes on the same file, files that are exchanged, and databases of an earlier schema."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from handstamp.domain.account import Account
+from handstamp.domain.event import Event
+from handstamp.domain.keyring import KeyRecord
+from handstamp.domain.revocation import Revocation, forgotten_at_s
+from handstamp.domain.session import Session, revoke
+from handstamp.domain.throttle import Failures
+from handstamp.storage import migrations
+from handstamp.storage.sqlite import SqliteStore
+from handstamp.storage.store import Transaction, Update
+from tests.builders import DAY_MS, NOW_MS, a_session, an_account
+
+pytestmark = pytest.mark.anyio
+PATIENCE_S = 60.0
+ELSEWHERE = """
+import asyncio, sys
+from pathlib import Path
+from handstamp.domain.session import revoke
+from handstamp.storage.sqlite import SqliteStore
+from handstamp.storage.store import Update
+
+async def main(path, *sids):
+    store = SqliteStore(Path(path))
+    await store.open()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for sid in sids:
+        await store.update_session(sid, lambda session, _: Update(None, revoke(session, "admin", 1)))
+    await store.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+"""Ends sessions from another process, one commit each, once it is told to."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the database is."""
+    return tmp_path / "store.db"
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SqliteStore]:
+    """Open a store and close it at the end."""
+    store = SqliteStore(path)
+    await store.open()
+    yield store
+    await store.close()
+
+
+@contextmanager
+def elsewhere(path: Path, sids: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """Have another process ready to end these sessions."""
+    arguments = [sys.executable, "-c", ELSEWHERE, str(path), *sids]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    """Tell a process that waits to begin."""
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.close()
+    process.stdin = None
+
+
+async def add_sessions(store: SqliteStore, sids: list[str]) -> None:
+    """Insert sessions."""
+
+    async def insert(rows: Transaction) -> None:
+        for sid in sids:
+            await rows.insert_session(a_session(id=sid))
+
+    await store.transact(insert)
+
+
+async def session_in(store: SqliteStore, sid: str) -> Session:
+    """Return a session's row."""
+    found = await store.read(lambda rows: rows.session(sid))
+    assert found is not None
+    return found[0]
+
+
+async def told(store: SqliteStore, *, since: int = 0) -> list[Revocation]:
+    """Return the revocations from a place on, without the first row of all."""
+    found = await store.read(lambda rows: rows.revocations(since=since, limit=10_000))
+    return [revocation for revocation in found if revocation.exp_s > 0]
+
+
+# --- other processes
+
+
+async def test_a_reader_misses_nothing_that_three_processes_write(path: Path) -> None:
+    """Two more processes and this one commit in turns; who reads on from the last number sees each end once (trap T29)."""
+    sids = [f"s{number}" for number in range(240)]
+    async with opened(path) as store, opened(path) as reader:
+        await add_sessions(store, sids)
+        with elsewhere(path, sids[:80]) as one, elsewhere(path, sids[80:160]) as other:
+
+            async def end_mine() -> None:
+                for sid in sids[160:]:
+                    await store.update_session(sid, _end)
+
+            go(one)
+            go(other)
+            mine = asyncio.create_task(end_mine())
+            seen: list[Revocation] = []
+            async with asyncio.timeout(PATIENCE_S):
+                while len(seen) < len(sids):
+                    seen += await told(reader, since=seen[-1].seq + 1 if seen else 0)
+                    await asyncio.sleep(0)
+            await mine
+            assert (one.wait(PATIENCE_S), other.wait(PATIENCE_S)) == (0, 0)
+        assert sorted(entry.name for entry in seen) == sorted(sids)
+        assert seen == await told(reader)
+        writers = [int(entry.name[1:]) // 80 for entry in seen]
+        turns = sum(before != after for before, after in pairwise(writers))
+        assert turns > 2, "the writers came one after the other, and nothing was shown"
+
+
+async def test_opening_a_store_twice_takes_no_lock_from_the_first(path: Path) -> None:
+    """A process that closes any descriptor of a file loses its locks on it; another process would then delete the WAL (POSIX)."""
+    sids = ["s0", "s1", "s2"]
+    async with opened(path) as store:
+        await add_sessions(store, sids)
+        async with opened(path):
+            pass
+        with elsewhere(path, ["s0"]) as process:
+            go(process)
+            assert process.wait(PATIENCE_S) == 0
+        assert [entry.name for entry in await told(store)] == ["s0"]
+        await store.update_session("s1", _end)
+        with elsewhere(path, ["s2"]) as process:
+            go(process)
+            assert process.wait(PATIENCE_S) == 0
+        assert [entry.name for entry in await told(store)] == sids
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def test_changes_of_another_process_are_noticed(path: Path) -> None:
+    """`changes` yields again after a commit that another process made."""
+    async with opened(path) as store:
+        await add_sessions(store, ["s0"])
+        with elsewhere(path, ["s0"]) as process:
+            changes = store.changes()
+            await anext(changes)
+            waiting = asyncio.ensure_future(anext(changes))
+            await asyncio.sleep(0)
+            go(process)
+            async with asyncio.timeout(PATIENCE_S):
+                await waiting
+        assert [entry.name for entry in await told(store)] == ["s0"]
+
+
+async def test_an_idle_store_is_left_in_peace(path: Path) -> None:
+    """While nobody commits, `changes` keeps silent: following costs no query each 50 ms."""
+    async with opened(path) as store:
+        changes = store.changes()
+        await anext(changes)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.4):
+                await anext(changes)
+
+
+@pytest.mark.parametrize("moved", ["exchanged", "away and back"])
+async def test_a_file_that_was_exchanged_is_a_change(path: Path, moved: str) -> None:
+    """A restored backup is noticed even where nothing was committed into either file (row 54)."""
+    async with opened(path) as store:
+        await add_sessions(store, ["s0"])
+    async with opened(path) as store:
+        changes = store.changes()
+        await anext(changes)
+        waiting = asyncio.ensure_future(anext(changes))
+        await asyncio.sleep(0)
+        copy = path.with_name("copy.db")
+        if moved == "exchanged":
+            shutil.copy(path, copy)
+        else:
+            shutil.move(path, copy)
+            await asyncio.sleep(0.2)
+        shutil.move(copy, path)
+        async with asyncio.timeout(PATIENCE_S):
+            await waiting
+
+
+def _end(session: Session | None, _: Account | None) -> Update[None]:
+    assert session is not None
+    return Update(None, revoke(session, "logout", NOW_MS))
+
+
+# --- from schema 1
+
+
+def make_schema_1(path: Path) -> None:
+    """Make a database as the first release left it."""
+    first = migrations.known("sqlite")[0]
+    assert (first.version, first.name) == (1, "initial")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(
+            "CREATE TABLE schema_migration (version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL) STRICT"
+        )
+        connection.executescript(first.sql)
+        connection.execute("INSERT INTO schema_migration VALUES (1, 'initial', ?)", (first.checksum,))
+
+
+def fill_schema_1(path: Path, sessions: list[Session], account: Account, key: KeyRecord, event: Event) -> None:
+    """Write rows as the first release did."""
+
+    def insert(table: str, row: dict[str, object]) -> None:
+        values = [msgspec.json.encode(value).decode() if isinstance(value, (tuple, dict)) else value for value in row.values()]
+        connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", values)
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for session in sessions:
+            insert("session", msgspec.structs.asdict(session))
+        insert("account", msgspec.structs.asdict(account))
+        insert("signing_key", msgspec.structs.asdict(key))
+        insert("failure", {"key": "k", "count": 2, "last_at_ms": NOW_MS})
+        insert("event", msgspec.structs.asdict(event))
+
+
+async def test_a_database_of_the_first_release_is_brought_up_to_date(path: Path) -> None:
+    """Every row is kept, and verifiers hear of the sessions that ended before there was a feed (rows 47 and 53)."""
+    account = an_account(roles=("admin",), epoch=2, email_verified=True)
+    key = KeyRecord(kid="k1", algorithm="ES256", sealed=b"\x00\xff", created_at_ms=NOW_MS, active_from_ms=NOW_MS)
+    event = Event(at_ms=NOW_MS, kind="session_ended", subject="ada-id", sid="ended", ip="::1", detail={"why": "logout"})
+    living = a_session(id="living", epoch=2, generation=7, recovered_at_ms=NOW_MS - 5)
+    over = [revoke(a_session(id=f"ended {at}", delivery="cookie"), "reuse", at) for at in (NOW_MS, NOW_MS + 1, NOW_MS + 999)]
+    make_schema_1(path)
+    fill_schema_1(path, [living, *over], account, key, event)
+
+    async with opened(path) as store:
+        assert await store.read(lambda rows: rows.session("living")) == (living, account)
+        for session in over:
+            assert await session_in(store, session.id) == session
+        assert await store.read(lambda rows: rows.account("ada-id")) == account
+        assert await store.read(lambda rows: rows.keys()) == [key]
+        assert await store.read(lambda rows: rows.failures(["k"])) == [Failures(2, NOW_MS)]
+        assert await store.read(lambda rows: rows.events("ended", limit=9)) == [event]
+        found = {entry.name: entry for entry in await told(store)}
+        assert found.keys() == {session.id for session in over}
+        for session in over:
+            assert session.revoked_at_ms is not None
+            entry = found[session.id]
+            assert entry.kind == "sid"
+            assert forgotten_at_s(session.revoked_at_ms) <= entry.exp_s <= forgotten_at_s(session.revoked_at_ms) + 1
+        await store.update_session("living", _end)
+        assert [entry.name for entry in await told(store)][-1] == "living"
+
+    async with opened(path) as store:
+        assert len(await told(store)) == 4, "a second start applies nothing again"
+
+
+async def test_what_ended_long_ago_is_purged_soon_after_the_update(path: Path) -> None:
+    """The update tells of every session that was revoked, and the first housekeeping drops those that concern no token."""
+    make_schema_1(path)
+    old = [revoke(a_session(id=f"old-{number}"), "logout", NOW_MS - DAY_MS) for number in range(5)]
+    event = Event(at_ms=NOW_MS, kind="signed_in")
+    key = KeyRecord(kid="k1", algorithm="ES256", sealed=b"", created_at_ms=NOW_MS, active_from_ms=NOW_MS)
+    fill_schema_1(path, [*old, revoke(a_session(id="new"), "logout", NOW_MS)], an_account(), key, event)
+    async with opened(path) as store:
+        while await store.transact(lambda rows: rows.purge(now_ms=NOW_MS, limit=2)):
+            pass
+        last = await store.read(lambda rows: rows.last_revocation())
+        assert {entry.name for entry in await told(store)} == {"new", last.name}, "nothing but the last, and what still counts"
+
+
+async def test_two_databases_share_no_place_in_the_feed(tmp_path: Path) -> None:
+    """The first row has a name of its own in each: a cursor of one database is unknown to any other."""
+    names = set()
+    for number in range(3):
+        async with opened(tmp_path / f"{number}.db") as store:
+            names.add((await store.read(lambda rows: rows.last_revocation())).name)
+    assert len(names) == 3

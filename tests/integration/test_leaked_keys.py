@@ -1,0 +1,124 @@
+"""`handstamp keys retire` beside a running service of two processes: a leaked key is void everywhere within moments."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.helpers import (
+    SignedIn,
+    client_of,
+    expect_problem,
+    make_client,
+    mint_of,
+    profile,
+    refresh,
+    running,
+    somebody,
+)
+from tests.integration.test_command_line import Forks, worked
+from tests.serving import Server
+
+pytestmark = pytest.mark.xdist_group("leaked-keys")
+CONNECTIONS = 24
+"""So many that two processes both serve some, but for one time in eight million."""
+PATIENCE_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve with two processes."""
+    with running(tmp_path_factory.mktemp("leaked"), "--workers", "2") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Return a function that runs a command in a folder."""
+    forks = Forks(tmp_path_factory.mktemp("asked"))
+    with forks.process:
+        yield forks
+
+
+def kid_of(token: str) -> str:
+    """Return which key a token says that it is signed with."""
+    kid: str = json.loads(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))["kid"]
+    return kid
+
+
+def keys_of(ask: Forks, server: Server) -> dict[str, str]:
+    """Return the state of each key, oldest first, as the command lists them."""
+    listed: list[dict[str, Any]] = json.loads(worked(ask(server.folder, "keys", "list", "--json")))
+    return {key["kid"]: key["state"] for key in listed}
+
+
+def published(client: httpx.Client) -> set[str]:
+    """Return the keys that one process publishes."""
+    return {key["kid"] for key in client.get("/.well-known/jwks.json").json()["keys"]}
+
+
+def soon(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, and fail if it does not come to that."""
+    until = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < until, "it never came to that"
+        time.sleep(0.02)
+
+
+def test_a_leaked_key_is_void_in_every_process(server: Server, ask: Forks) -> None:
+    """Tokens of it are refused, it is published no more, the feed says so, and everybody renews and goes on (row 31)."""
+    credential = make_client(server)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(client_of(server)) for _ in range(CONNECTIONS)]
+        people = [somebody(clients[0], delivery=delivery) for delivery in ("json", "split", "cookie")]
+        leaked = kid_of(people[0].access)
+        forged = mint_of(server).access(people[0].access, jti="a thief's own")
+        by_thief = {"authorization": f"Bearer {forged}"}
+        assert all(client.get("/profile", headers=by_thief).status_code == 200 for client in clients), "a leaked key opens doors"
+        cursor = clients[0].get("/revocations", auth=credential.basic).json()["cursor"]
+
+        said = worked(ask(server.folder, "keys", "retire", leaked, "--now"))
+        assert leaked in said
+        assert "nobody is signed out" in said
+        soon(lambda: all(leaked not in published(client) for client in clients))
+        for client in clients:
+            expect_problem(client.get("/profile", headers=by_thief), 401, "invalid_token")
+            assert client.post("/introspect", data={"token": forged}, auth=credential.basic).json() == {"active": False}
+            for person in people:
+                expect_problem(profile(client, person), 401, "invalid_token")
+
+        page = clients[0].get("/revocations", params={"after": cursor}, auth=credential.basic).json()
+        ((entry),) = page["entries"]
+        assert (entry.keys(), entry["kid"]) == ({"kid", "exp"}, leaked)
+        assert entry["exp"] - page["now"] > 3600
+
+        renewed = [person.after(refresh(clients[number], person)) for number, person in enumerate(people)]
+        assert {kid_of(person.access) for person in renewed} == published(clients[0])
+        assert leaked not in published(clients[0])
+        for client in clients:
+            assert [profile(client, person).status_code for person in renewed] == [200, 200, 200]
+    assert list(keys_of(ask, server).values()) == ["active"]
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_key_retires_in_good_order(server: Server, ask: Forks) -> None:
+    """Without `--now` nobody notices: tokens hold, a successor is published ahead; one that has not signed is just removed."""
+    with server.client() as client:
+        ada: SignedIn = somebody(client)
+        first = kid_of(ada.access)
+        assert "Another key takes over" in worked(ask(server.folder, "keys", "retire", first))
+        assert list(keys_of(ask, server).values()) == ["active", "published"]
+        second = next(kid for kid, state in keys_of(ask, server).items() if state == "published")
+        assert "Another key takes over" in worked(ask(server.folder, "keys", "retire", first))
+        assert list(keys_of(ask, server)) == [first, second], "asking twice makes no second successor"
+        assert "Removed" in worked(ask(server.folder, "keys", "retire", second))
+        assert keys_of(ask, server) == {first: "active"}
+        assert profile(client, ada).status_code == 200
+        assert profile(client, ada.after(refresh(client, ada))).status_code == 200

@@ -1,0 +1,678 @@
+"""The endpoints that speak OAuth 2: renew, revoke and introspect in the standards' words, and the document that leads there."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.helpers import (
+    Credential,
+    Mint,
+    SignedIn,
+    beside,
+    client_of,
+    event_kinds,
+    expect_ended,
+    make_client,
+    profile,
+    read_claims,
+    refresh,
+    running,
+    session_row,
+    sign_in,
+    sign_up,
+    somebody,
+)
+from tests.serving import PASSWORD, Server
+
+pytestmark = pytest.mark.xdist_group("oauth")
+FORM = "application/x-www-form-urlencoded"
+ERRORS = {
+    *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"),
+    *("temporarily_unavailable", "access_denied", "server_error"),
+}
+"""RFC 6749 §5.2, and of §4.1.2.1 what has a status of its own."""
+INACTIVE = b'{"active":false}'
+PATH = "/.well-known/oauth-authorization-server"
+TENANT = "https://auth.example.com/some/tenant"
+
+
+@pytest.fixture(scope="module")
+def credential(server: Server) -> Credential:
+    """Return the credential of a service that verifies tokens."""
+    return make_client(server, "orders")
+
+
+@pytest.fixture
+def ada(client: httpx.Client) -> SignedIn:
+    """Return a session of somebody's whose tokens travel in bodies."""
+    return somebody(client)
+
+
+def renew(client: httpx.Client, token: str, **fields: str) -> httpx.Response:
+    """Present a refresh token at the token endpoint."""
+    return client.post("/token", data={"grant_type": "refresh_token", "refresh_token": token} | fields)
+
+
+def introspect(client: httpx.Client, credential: Credential, token: str) -> httpx.Response:
+    """Ask whether a token holds."""
+    return client.post("/introspect", data={"token": token}, auth=credential.basic)
+
+
+def expect_error(answer: httpx.Response, status: int, error: str) -> str:
+    """Assert that an answer is this error in the form of RFC 6749 §5.2, and return its description."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json"), answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert "set-cookie" not in answer.headers
+    body = answer.json()
+    assert body.keys() == {"error", "error_description"}
+    assert body["error"] == error, body
+    assert error in ERRORS
+    assert re.fullmatch(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+", body["error_description"]), "RFC 6749 §5.2 allows no others"
+    assert ("www-authenticate" in answer.headers) == (status == 401)
+    description: str = body["error_description"]
+    return description
+
+
+@contextmanager
+def store_away(server: Server) -> Iterator[None]:
+    """Take the database away, and bring it back."""
+    away = server.folder / "away"
+    away.mkdir(exist_ok=True)
+    files = list(server.folder.glob("handstamp.db*"))
+    for file in files:
+        file.rename(away / file.name)
+    yield
+    for file in files:
+        (away / file.name).rename(file)
+
+
+# --- POST /token
+
+
+def test_renewing_answers_the_next_pair(client: httpx.Client, ada: SignedIn) -> None:
+    """All members of RFC 6749 §5.1, a refresh token that replaces the old one, and lifetimes that are true (rows 36 and 45)."""
+    answer = renew(client, ada.refresh)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), answer.text
+    assert (answer.headers["cache-control"], answer.headers["pragma"]) == ("no-store", "no-cache")
+    assert "set-cookie" not in answer.headers
+    tokens = answer.json()
+    assert tokens.keys() == {
+        *("access_token", "token_type", "expires_in", "refresh_token", "refresh_expires_in", "session_id"),
+    }
+    assert (tokens["token_type"], tokens["session_id"]) == ("Bearer", ada.sid)
+    assert client.get("/profile", headers={"authorization": f"Bearer {tokens['access_token']}"}).status_code == 200
+    before, after = read_claims(ada.refresh), read_claims(tokens["refresh_token"])
+    assert (after["gen"], after["sid"]) == (before["gen"] + 1, ada.sid)
+    for token, lifetime in (("access_token", tokens["expires_in"]), ("refresh_token", tokens["refresh_expires_in"])):
+        assert abs(read_claims(tokens[token])["exp"] - time.time() - lifetime) < 30
+    assert tokens["expires_in"] == 900
+
+
+def test_a_chain_of_renewals_is_one_session(client: httpx.Client, server: Server, ada: SignedIn) -> None:
+    """Ten renewals, by /token and /refresh in turns, leave one session at generation ten."""
+    token = ada.refresh
+    for _ in range(5):
+        token = renew(client, token).json()["refresh_token"]
+        token = client.post("/refresh", json={"refreshToken": token}).json()["refreshToken"]
+    assert session_row(server, ada.sid)["generation"] == 10
+
+
+def test_a_repeat_within_grace_gets_the_same_refresh_token(client: httpx.Client, ada: SignedIn) -> None:
+    """A client that did not hear the answer asks again and is not signed out (traps T1 and T2)."""
+    first, again = renew(client, ada.refresh).json(), renew(client, ada.refresh).json()
+    assert again["refresh_token"] == first["refresh_token"]
+    assert read_claims(again["access_token"])["jti"] != read_claims(first["access_token"])["jti"]
+    assert client.post("/refresh", json={"refreshToken": ada.refresh}).json()["refreshToken"] == first["refresh_token"]
+
+
+def test_the_client_of_our_own_tokens_may_name_itself(client: httpx.Client, ada: SignedIn) -> None:
+    """`client_id=handstamp` is who the tokens were issued to; there is no secret to it."""
+    assert read_claims(ada.access)["client_id"] == "handstamp"
+    assert renew(client, ada.refresh, client_id="handstamp").status_code == 200
+
+
+def test_what_is_empty_or_unknown_is_passed_over(client: httpx.Client, ada: SignedIn) -> None:
+    """Parameters without a value count as absent, unknown ones as nothing (RFC 6749 §3.2)."""
+    extra = {"scope": "", "client_id": "", "client_secret": "", "resource": "https://api.example.com", "x": "y"}
+    answer = client.post(
+        "/token?anything=else",
+        content=f"grant_type=refresh_token&refresh_token={ada.refresh}&" + "&".join(f"{k}={v}" for k, v in extra.items()),
+        headers={"content-type": f"{FORM}; charset=UTF-8"},
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def over_by_time(client: httpx.Client, mint: Mint) -> str:
+    """Return a refresh token that was over an hour ago."""
+    now_s = int(time.time())
+    return mint.refresh(somebody(client).refresh, iat=now_s - 7200, exp=now_s - 3600)
+
+
+def reused(client: httpx.Client, _: Mint) -> str:
+    """Return a refresh token that was replaced twice."""
+    ada = somebody(client)
+    renewed = ada.after(refresh(client, ada))
+    renewed.after(refresh(client, renewed))
+    return ada.refresh
+
+
+def signed_out(client: httpx.Client, _: Mint) -> str:
+    """Return the refresh token of a session that was ended."""
+    ada = somebody(client)
+    assert client.post("/logout", headers=ada.bearer).status_code == 204
+    return ada.refresh
+
+
+def of_an_old_password(client: httpx.Client, _: Mint) -> str:
+    """Return the refresh token of a session from before the password was changed."""
+    ada = somebody(client)
+    body = {"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"}
+    assert client.post("/password", json=body, headers=ada.bearer).status_code == 200
+    return ada.refresh
+
+
+def with_another_signature(client: httpx.Client, _: Mint) -> str:
+    """Return a refresh token whose signature was changed."""
+    head, claims, signature = somebody(client).refresh.split(".")
+    return f"{head}.{claims}.{signature[:-2]}{'AA' if signature[-2:] != 'AA' else 'BA'}"
+
+
+NO_GRANT: dict[str, Callable[[httpx.Client, Mint], str]] = {
+    "rubbish": lambda _c, _m: "rubbish",
+    "nearly a token": lambda _c, _m: "a.b.c",
+    "another signature": with_another_signature,
+    "over": over_by_time,
+    "reused": reused,
+    "signed out": signed_out,
+    "an old password's": of_an_old_password,
+    "a session that is no more": lambda c, m: m.refresh(somebody(c).refresh, sid="nobody"),
+    "another person's": lambda c, m: m.refresh(somebody(c).refresh, sub="somebody else"),
+    "of a browser, split": lambda c, _m: somebody(c, delivery="split").refresh,
+    "of a browser, cookie": lambda c, _m: somebody(c, delivery="cookie").refresh,
+    "an access token": lambda c, _m: somebody(c).access,
+    "another issuer's": lambda c, m: m.refresh(somebody(c).refresh, iss="https://other.example", aud="https://other.example"),
+    "for another audience": lambda c, m: m.refresh(somebody(c).refresh, aud="https://other.example"),
+    "another type": lambda c, m: m.refresh(somebody(c).refresh, typ="at+jwt"),
+}
+
+
+@pytest.fixture(scope="module")
+def invalid_grant(client: httpx.Client) -> httpx.Response:
+    """Return the answer to a token that is none."""
+    answer = renew(client, "rubbish")
+    expect_error(answer, 400, "invalid_grant")
+    return answer
+
+
+@pytest.mark.parametrize("case", NO_GRANT)
+def test_every_token_that_does_not_hold_gets_one_answer(
+    client: httpx.Client, mint: Mint, invalid_grant: httpx.Response, case: str
+) -> None:
+    """Byte for byte and header for header: nobody learns what is wrong with a token (row 42)."""
+    answer = renew(client, NO_GRANT[case](client, mint))
+    assert (answer.status_code, answer.content) == (400, invalid_grant.content)
+    headers = [[field for field in found.headers.multi_items() if field[0] != "date"] for found in (answer, invalid_grant)]
+    assert headers[0] == headers[1]
+
+
+def test_a_disabled_account_gets_that_answer_too(server: Server, client: httpx.Client, invalid_grant: httpx.Response) -> None:
+    """Disabling ends all sessions, here as at /refresh (row 42)."""
+    ada = somebody(client)
+    beside(server, lambda opened, caller: opened.accounts.disable(ada.email, caller))
+    assert renew(client, ada.refresh).content == invalid_grant.content
+    expect_ended(refresh(client, ada), "disabled")
+
+
+def test_reuse_at_the_token_endpoint_ends_the_session(server: Server, client: httpx.Client, ada: SignedIn) -> None:
+    """An old copy is an alarm wherever it comes: the session is over, its tokens of every kind with it (row 37)."""
+    second = renew(client, ada.refresh).json()["refresh_token"]
+    third = renew(client, second).json()
+    expect_error(renew(client, ada.refresh), 400, "invalid_grant")
+    expect_error(renew(client, third["refresh_token"]), 400, "invalid_grant")
+    assert client.get("/profile", headers={"authorization": f"Bearer {third['access_token']}"}).json()["reason"] == "reuse"
+    assert "reuse_detected" in event_kinds(server, ada.sid)
+
+
+@pytest.mark.parametrize("delivery", ["split", "cookie"])
+def test_a_browsers_session_survives_the_wrong_way(client: httpx.Client, delivery: str) -> None:
+    """A refresh token that lives in a cookie is answered only by cookie, and offering it here costs nothing (traps T7 and T8)."""
+    ada = somebody(client, delivery=delivery)
+    expect_error(renew(client, ada.refresh), 400, "invalid_grant")
+    assert refresh(client, ada).status_code == 200
+
+
+GRANTS = ["password", "authorization_code", "client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer", "REFRESH_TOKEN"]
+
+
+@pytest.mark.parametrize("grant", GRANTS)
+def test_other_grants_are_not_there(client: httpx.Client, ada: SignedIn, grant: str) -> None:
+    """Above all not `password`: people type theirs at /login alone (RFC 9700 §2.4)."""
+    fields = {"username": ada.email, "password": PASSWORD, "grant_type": grant, "refresh_token": ada.refresh}
+    expect_error(client.post("/token", data=fields), 400, "unsupported_grant_type")
+    assert refresh(client, ada).json()["refreshToken"] != ada.refresh
+
+
+@pytest.mark.parametrize("scope", ["openid", "offline_access email", "*", " "])
+def test_no_scope_can_be_had_by_asking(client: httpx.Client, ada: SignedIn, scope: str) -> None:
+    """A renewal never widens what a session may do (row 41), and what was refused costs no generation."""
+    expect_error(renew(client, ada.refresh, scope=scope), 400, "invalid_scope")
+    assert read_claims(renew(client, ada.refresh).json()["refresh_token"])["gen"] == 1
+
+
+@pytest.mark.parametrize("endpoint", ["/token", "/revoke"])
+def test_another_client_is_told_so(client: httpx.Client, ada: SignedIn, endpoint: str) -> None:
+    """Tokens are bound to who they were issued to: another `client_id` is no client of ours (row 41)."""
+    fields = {"grant_type": "refresh_token", "refresh_token": ada.refresh, "token": ada.refresh, "client_id": "somebody-else"}
+    expect_error(client.post(endpoint, data=fields), 401, "invalid_client")
+    assert profile(client, ada).status_code == 200
+    assert read_claims(renew(client, ada.refresh).json()["refresh_token"])["gen"] == 1
+
+
+@pytest.mark.parametrize("endpoint", ["/token", "/revoke"])
+@pytest.mark.parametrize("way", ["Basic", "form"])
+def test_a_service_neither_renews_nor_ends(
+    client: httpx.Client, credential: Credential, ada: SignedIn, endpoint: str, way: str
+) -> None:
+    """A verifier sees people's tokens all day long: its credential lets it read, and no token is touched by it (row 49)."""
+    fields = {"grant_type": "refresh_token", "refresh_token": ada.refresh, "token": ada.refresh}
+    if way == "Basic":
+        answer = client.post(endpoint, data=fields, auth=credential.basic)
+    else:
+        answer = client.post(endpoint, data=fields | credential.fields)
+    expect_error(answer, 400, "unauthorized_client")
+    assert profile(client, ada).status_code == 200
+    assert read_claims(renew(client, ada.refresh).json()["refresh_token"])["gen"] == 1
+
+
+@pytest.mark.parametrize("endpoint", ["/token", "/revoke"])
+def test_a_wrong_credential_is_not_overlooked(client: httpx.Client, credential: Credential, ada: SignedIn, endpoint: str) -> None:
+    """None is needed, but one that is sent and wrong is refused (RFC 6749 §5.2)."""
+    fields = {"grant_type": "refresh_token", "refresh_token": ada.refresh, "token": ada.refresh}
+    for answer in (
+        client.post(endpoint, data=fields, auth=httpx.BasicAuth(credential.id, "wrong")),
+        client.post(endpoint, data=fields | {"client_id": "handstamp", "client_secret": "x"}),
+        client.post(endpoint, data=fields, headers={"authorization": "Basic rubbish"}),
+    ):
+        expect_error(answer, 401, "invalid_client")
+    assert profile(client, ada).status_code == 200
+
+
+def test_tokens_do_not_belong_into_addresses(client: httpx.Client, ada: SignedIn) -> None:
+    """A refresh token in the query string is not read, and GET is no way to renew (row 44)."""
+    address = f"/token?grant_type=refresh_token&refresh_token={ada.refresh}"
+    expect_error(client.post(address, data={"grant_type": "refresh_token"}), 400, "invalid_request")
+    expect_error(client.post(address, headers={"content-type": FORM}), 400, "invalid_request")
+    assert client.get(address).status_code == 405
+    expect_error(client.post(f"/revoke?token={ada.refresh}", headers={"content-type": FORM}), 400, "invalid_request")
+    assert profile(client, ada).status_code == 200
+    assert read_claims(renew(client, ada.refresh).json()["refresh_token"])["gen"] == 1
+
+
+# --- forms, strictly
+
+
+@pytest.fixture(scope="module")
+def lasting(client: httpx.Client) -> SignedIn:
+    """Return a session that refused forms must leave as it is."""
+    return somebody(client)
+
+
+UNREADABLE: dict[str, Callable[[str], bytes]] = {
+    "nothing": lambda _: b"",
+    "no grant": lambda token: f"refresh_token={token}&x=y".encode(),
+    "a grant twice": lambda token: f"grant_type=refresh_token&grant_type=refresh_token&refresh_token={token}".encode(),
+    "a token twice": lambda token: (
+        f"grant_type=refresh_token&refresh_token={token}&refresh_token={token}&token=a&token=b".encode()
+    ),
+    "an unknown one twice": lambda token: f"grant_type=refresh_token&refresh_token={token}&token={token}&x=1&x=2".encode(),
+    "a name in two spellings": lambda t: (
+        f"grant_type=refresh_token&refresh_token={t}&token={t}&%74oken={t}&grant%5Ftype=a".encode()
+    ),
+    "bytes that are no text": lambda token: f"grant_type=refresh_token&refresh_token={token}&token={token}&x=".encode() + b"\xff",
+    "escapes that are no text": lambda token: f"grant_type=refresh_token&refresh_token={token}&token={token}&x=%ff".encode(),
+    "many fields": lambda t: f"grant_type=refresh_token&refresh_token={t}&token={t}".encode() + b"&a=b" * 40,
+    "a token of 9 kB": lambda _: b"grant_type=refresh_token&refresh_token=" + b"x" * 9000 + b"&token=" + b"x" * 9000,
+}
+
+
+@pytest.mark.parametrize("endpoint", ["/token", "/revoke", "/introspect"])
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_a_form_that_is_none_is_refused_whole(
+    client: httpx.Client, credential: Credential, lasting: SignedIn, endpoint: str, case: str
+) -> None:
+    """Duplicates, missing and unreadable parameters: 400, and no guess at what was meant (RFC 6749 §3.2, row 74)."""
+    auth: dict[str, Any] = {"auth": credential.basic} if endpoint == "/introspect" else {}
+    content = UNREADABLE[case](lasting.refresh)
+    answer = client.post(endpoint, content=content, headers={"content-type": FORM}, **auth)
+    expect_error(answer, 400, "invalid_request")
+    assert profile(client, lasting).status_code == 200
+
+
+@pytest.mark.parametrize("endpoint", ["/token", "/revoke", "/introspect"])
+@pytest.mark.parametrize("media_type", ["application/json", "text/plain", "multipart/form-data; boundary=x", "", "x"])
+def test_what_is_no_form_is_415(
+    client: httpx.Client, credential: Credential, lasting: SignedIn, endpoint: str, media_type: str
+) -> None:
+    """Only forms are read here, as only JSON is elsewhere (row 63)."""
+    fields = {"grant_type": "refresh_token", "refresh_token": lasting.refresh, "token": lasting.refresh}
+    content = json.dumps(fields) if "json" in media_type else "&".join(f"{name}={value}" for name, value in fields.items())
+    headers = {"content-type": media_type} if media_type else {}
+    answer = client.post(endpoint, content=content.encode(), headers=headers, auth=credential.basic)
+    expect_error(answer, 415, "invalid_request")
+    assert profile(client, lasting).status_code == 200
+
+
+@pytest.mark.parametrize("endpoint", ["/token", "/revoke", "/introspect"])
+def test_a_form_that_is_too_large_is_413(client: httpx.Client, endpoint: str) -> None:
+    """64 KiB is the limit of every body (row 74)."""
+    answer = client.post(endpoint, content=b"token=" + b"x" * 65536, headers={"content-type": FORM})
+    expect_error(answer, 413, "invalid_request")
+
+
+def test_a_credential_comes_one_way(client: httpx.Client, credential: Credential, lasting: SignedIn) -> None:
+    """By HTTP Basic or in the form, not both (RFC 6749 §2.3); and not in two headers."""
+    fields = {"token": lasting.access}
+    expect_error(client.post("/introspect", data=fields | credential.fields, auth=credential.basic), 400, "invalid_request")
+    header = next(credential.basic.auth_flow(httpx.Request("GET", "http://localhost"))).headers["authorization"]
+    headers = [("authorization", header), ("authorization", header)]
+    expect_error(client.post("/introspect", data=fields, headers=headers), 400, "invalid_request")
+
+
+def test_another_sites_page_gets_nowhere(client: httpx.Client) -> None:
+    """Where a browser adds credential cookies, the cross-site rule holds here as everywhere (row 60)."""
+    ada = somebody(client, delivery="cookie")
+    for endpoint in ("/token", "/revoke", "/introspect"):
+        headers = {**ada.cookies, "origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+        fields = {"grant_type": "refresh_token", "refresh_token": ada.refresh, "token": ada.refresh}
+        expect_error(client.post(endpoint, data=fields, headers=headers), 403, "access_denied")
+    assert profile(client, ada).status_code == 200
+
+
+# --- POST /revoke
+
+WAYS: dict[str, Callable[[SignedIn, Mint], str]] = {
+    "refresh token": lambda a, _: a.refresh,
+    "access token": lambda a, _: a.access,
+    "expired access token": lambda a, m: m.expired_access(a.access),
+    "expired refresh token": lambda a, m: m.refresh(a.refresh, iat=int(time.time()) - 7200, exp=int(time.time()) - 3600),
+}
+
+
+def expect_done(answer: httpx.Response) -> None:
+    """Assert that an answer is exactly 200 and empty: there are clients that refuse 204 (RFC 7009 §2.2)."""
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["cache-control"] == "no-store"
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("hint", ["", "refresh_token", "access_token", "nonsense"])
+@pytest.mark.parametrize("way", WAYS)
+def test_revoking_ends_the_session(client: httpx.Client, mint: Mint, ada: SignedIn, way: str, hint: str) -> None:
+    """With either kind of token, over or not, whatever it is said to be: all tokens of the session are void at once (row 49)."""
+    other = sign_in(client, ada.email)
+    fields = {"token": WAYS[way](ada, mint), "token_type_hint": hint}
+    expect_done(client.post("/revoke", data=fields))
+    expect_ended(profile(client, ada), "logout")
+    expect_ended(refresh(client, ada), "logout")
+    expect_error(renew(client, ada.refresh), 400, "invalid_grant")
+    assert profile(client, other).status_code == 200
+    expect_done(client.post("/revoke", data=fields))
+
+
+def test_a_rotated_token_revokes_without_an_alarm(server: Server, client: httpx.Client, ada: SignedIn) -> None:
+    """Whoever signs out with an old copy signs out; nobody is accused (trap T12)."""
+    second = renew(client, ada.refresh).json()["refresh_token"]
+    renew(client, second)
+    expect_done(client.post("/revoke", data={"token": ada.refresh}))
+    expect_ended(profile(client, ada), "logout")
+    assert "reuse_detected" not in event_kinds(server, ada.sid)
+
+
+@pytest.mark.parametrize("delivery", ["split", "cookie"])
+def test_a_browsers_session_can_be_revoked_too(client: httpx.Client, delivery: str) -> None:
+    """Ending needs no particular way: a token is a token."""
+    ada = somebody(client, delivery=delivery)
+    expect_done(client.post("/revoke", data={"token": ada.refresh}))
+    expect_ended(profile(client, ada), "logout")
+
+
+def test_what_is_no_token_of_ours_is_revoked_already(client: httpx.Client, mint: Mint, ada: SignedIn) -> None:
+    """Unknown tokens get the same 200 (RFC 7009 §2.2), and nothing of anybody's ends."""
+    elsewhere = "https://other.example"
+    for token in (
+        "rubbish",
+        "a.b.c",
+        mint.access(ada.access, iss=elsewhere),
+        mint.access(ada.access, aud=elsewhere),
+        mint.refresh(ada.refresh, iss=elsewhere, aud=elsewhere),
+        mint.refresh(ada.refresh, sid="nobody"),
+        with_another_signature(client, mint),
+    ):
+        expect_done(client.post("/revoke", data={"token": token}))
+    assert profile(client, ada).status_code == 200
+    assert refresh(client, ada).status_code == 200
+
+
+# --- POST /introspect
+
+
+@pytest.mark.parametrize("way", ["Basic", "form"])
+@pytest.mark.parametrize("delivery", ["json", "split", "cookie"])
+def test_a_living_token_is_described(client: httpx.Client, credential: Credential, delivery: str, way: str) -> None:
+    """All that the token says, as the token says it, and `token_type` (RFC 7662 §2.2, row 50)."""
+    ada = somebody(client, delivery=delivery)
+    if way == "Basic":
+        answer = introspect(client, credential, ada.access)
+    else:
+        answer = client.post("/introspect", data={"token": ada.access, **credential.fields})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    claims = read_claims(ada.access)
+    assert answer.json() == {"active": True, "token_type": "Bearer"} | claims
+    assert {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "auth_time"} == claims.keys()
+
+
+def test_roles_and_scope_are_described_where_there_are_any(
+    server: Server, client: httpx.Client, credential: Credential, mint: Mint
+) -> None:
+    """They stand there as in the token, and are absent otherwise."""
+    email = "roles@example.com"
+    beside(server, lambda opened, caller: opened.accounts.create(email, PASSWORD, caller, roles=("admin", "ops")))
+    ada = sign_in(client, email)
+    assert introspect(client, credential, ada.access).json()["roles"] == ["admin", "ops"]
+    scoped = mint.access(ada.access, scope="read write", roles=())
+    described = introspect(client, credential, scoped).json()
+    assert (described["scope"], "roles" in described) == ("read write", False)
+
+
+INACTIVES: dict[str, Callable[[httpx.Client, Mint], str]] = {
+    "rubbish": lambda _c, _m: "rubbish",
+    "nearly a token": lambda _c, _m: "a.b.c",
+    "a refresh token": lambda c, _m: somebody(c).refresh,
+    "over": lambda c, m: m.expired_access(somebody(c).access),
+    "not yet": lambda c, m: m.access(somebody(c).access, iat=int(time.time()) + 600, exp=int(time.time()) + 1200),
+    "another issuer's": lambda c, m: m.access(somebody(c).access, iss="https://other.example"),
+    "for another audience": lambda c, m: m.access(somebody(c).access, aud="https://other.example"),
+    "a session that is no more": lambda c, m: m.access(somebody(c).access, sid="nobody"),
+    "another type": lambda c, m: m.access(somebody(c).access, typ="JWT"),
+    "life too long": lambda c, m: m.access(somebody(c).access, exp=int(time.time()) + 7200),
+}
+
+
+@pytest.mark.parametrize("case", INACTIVES)
+def test_what_does_not_hold_is_inactive_and_nothing_more(
+    client: httpx.Client, credential: Credential, mint: Mint, case: str
+) -> None:
+    """Exactly `{"active":false}`: why is nobody's business (RFC 7662 §2.2, row 50)."""
+    answer = introspect(client, credential, INACTIVES[case](client, mint))
+    assert (answer.status_code, answer.content) == (200, INACTIVE)
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_an_ended_session_is_inactive_at_the_next_question(server: Server, client: httpx.Client, credential: Credential) -> None:
+    """However it ended: signed out, everywhere, by an operator, or its account disabled (rows 25 and 50)."""
+    email = sign_up(client)
+    one, two, three, four = (sign_in(client, email) for _ in range(4))
+    assert introspect(client, credential, one.access).json()["active"] is True
+    client.post("/logout", headers=one.bearer)
+    beside(server, lambda opened, caller: opened.sign_out.by_operator(two.sid, caller))
+    for ended in (one, two):
+        assert introspect(client, credential, ended.access).content == INACTIVE
+    assert introspect(client, credential, three.access).json()["active"] is True
+    client.post("/logout-everywhere", headers=three.bearer)
+    assert introspect(client, credential, four.access).content == INACTIVE
+    five = sign_in(client, email)
+    beside(server, lambda opened, caller: opened.accounts.disable(email, caller))
+    assert introspect(client, credential, five.access).content == INACTIVE
+
+
+def test_a_stranger_learns_nothing(client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
+    """Without a service's credential there is no answer, whatever the token (RFC 7662 §2.1)."""
+    for options in (
+        {},
+        {"auth": httpx.BasicAuth(credential.id, "wrong")},
+        {"auth": httpx.BasicAuth("nobody", credential.secret)},
+        {"headers": ada.bearer},
+        {"data": {"token": ada.access, "client_id": credential.id}},
+        {"data": {"token": ada.access, "client_id": "handstamp"}},
+        {"data": {"token": ada.access, "client_secret": credential.secret}},
+        {"data": {"token": ada.access, "client_id": credential.id, "client_secret": "wrong"}},
+    ):
+        for token in (ada.access, "rubbish"):
+            answer = client.post("/introspect", **{"data": {"token": token}} | options)
+            expect_error(answer, 401, "invalid_client")
+            assert answer.headers["www-authenticate"].startswith("Basic ")
+
+
+def test_a_removed_client_is_refused_at_the_next_question(server: Server, client: httpx.Client, ada: SignedIn) -> None:
+    """No cache keeps a credential alive."""
+    credential = make_client(server)
+    assert introspect(client, credential, ada.access).status_code == 200
+    beside(server, lambda opened, caller: opened.clients.remove(credential.id, caller))
+    expect_error(introspect(client, credential, ada.access), 401, "invalid_client")
+
+
+def test_asking_changes_nothing(server: Server, client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
+    """Introspection reads: the session's row stays as it is, also after a refresh token was offered."""
+    before = session_row(server, ada.sid)
+    for token in (ada.access, ada.refresh, "rubbish"):
+        introspect(client, credential, token)
+    assert session_row(server, ada.sid) == before
+
+
+# --- when the store is away
+
+
+def test_a_store_that_is_away_says_nothing_about_anybody(
+    server: Server, client: httpx.Client, credential: Credential, ada: SignedIn
+) -> None:
+    """503 with Retry-After: not "inactive", not "invalid_grant", not "revoked", and later all is as it was (row 88, trap T32)."""
+    with store_away(server):
+        for answer in (
+            introspect(client, credential, ada.access),
+            client.post("/introspect", data={"token": ada.access, **credential.fields}),
+            renew(client, ada.refresh),
+            client.post("/revoke", data={"token": ada.refresh}),
+            client.post("/revoke", data={"token": ada.refresh}, auth=credential.basic),
+        ):
+            expect_error(answer, 503, "temporarily_unavailable")
+            assert int(answer.headers["retry-after"]) >= 1
+        assert client.get(PATH).status_code == 200
+    assert introspect(client, credential, ada.access).json()["active"] is True
+    assert profile(client, ada).status_code == 200
+    assert read_claims(renew(client, ada.refresh).json()["refresh_token"])["gen"] == 1
+
+
+# --- where things are
+
+
+def test_the_metadata_leads_to_what_there_is(server: Server, client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
+    """Issuer as in `iss` byte for byte, every address answers, and what is said of it is true (rows 8 and 33)."""
+    answer = client.get(PATH)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    found = answer.json()
+    assert found["issuer"] == server.url == read_claims(ada.access)["iss"]
+    assert found == {
+        "issuer": server.url,
+        "jwks_uri": f"{server.url}/.well-known/jwks.json",
+        "token_endpoint": f"{server.url}/token",
+        "revocation_endpoint": f"{server.url}/revoke",
+        "introspection_endpoint": f"{server.url}/introspect",
+        "grant_types_supported": ["refresh_token"],
+        "response_types_supported": [],
+        "token_endpoint_auth_methods_supported": ["none"],
+        "revocation_endpoint_auth_methods_supported": ["none"],
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+    }
+    assert client.get(found["jwks_uri"]).json()["keys"]
+    assert client.post(found["introspection_endpoint"], data={"token": "x"}, auth=credential.basic).content == INACTIVE
+    expect_error(
+        client.post(found["token_endpoint"], data={"grant_type": "refresh_token", "refresh_token": "x"}), 400, "invalid_grant"
+    )
+    expect_done(client.post(found["revocation_endpoint"], data={"token": "x"}))
+
+
+@pytest.mark.parametrize("path", [PATH, "/.well-known/jwks.json"])
+def test_public_documents_may_be_cached(client: httpx.Client, path: str) -> None:
+    """Public, with an age and an ETag that makes the next question cheap, and never a redirect (row 34)."""
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert re.fullmatch(r"public, max-age=\d+", answer.headers["cache-control"])
+    assert re.fullmatch(r'"[0-9a-f]{32}"', answer.headers["etag"])
+    assert client.get(path).headers["etag"] == answer.headers["etag"]
+    for tag in (answer.headers["etag"], f"W/{answer.headers['etag']}", f'"x", {answer.headers["etag"]}', "*"):
+        again = client.get(path, headers={"if-none-match": tag})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == answer.headers["etag"]
+        assert again.headers["cache-control"] == answer.headers["cache-control"]
+    assert client.get(path, headers={"if-none-match": '"x"'}).content == answer.content
+    head = client.head(path)
+    assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", answer.headers["etag"])
+    assert client.get(f"{path}/").status_code == 404
+
+
+def test_an_issuer_with_a_path_has_its_metadata_at_both_places(tmp_path: Path) -> None:
+    """RFC 8414 §3.1 puts the issuer's path behind the well-known name; a proxy that strips it leads to the other (row 33)."""
+    with running(tmp_path, ISSUER=TENANT) as server, client_of(server) as client:
+        answers = [client.get(path) for path in (PATH, f"{PATH}/some/tenant")]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert answers[0].content == answers[1].content
+        found = answers[0].json()
+        assert found["issuer"] == TENANT
+        addresses = {value for name, value in found.items() if name.endswith(("_uri", "_endpoint"))}
+        assert addresses == {f"{TENANT}/{name}" for name in (".well-known/jwks.json", "token", "revoke", "introspect")}
+        assert client.get(f"{PATH}/some/tenant", headers={"if-none-match": answers[0].headers["etag"]}).status_code == 304
+        for path in (f"{PATH}/some", f"{PATH}/other", f"{PATH}/some/tenant/", f"/some/tenant{PATH}"):
+            assert client.get(path).status_code == 404, path
+        headers = {"origin": "https://auth.example.com", "sec-fetch-site": "same-origin"}
+        email = sign_up(client)
+        answer = client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "json"}, headers=headers)
+        assert read_claims(answer.json()["accessToken"])["iss"] == TENANT
+
+
+def test_an_issuer_without_a_path_has_one_place(client: httpx.Client) -> None:
+    """Nothing below it is there."""
+    assert client.get(f"{PATH}/tenant").status_code == 404
+
+
+def test_nothing_of_all_this_is_logged(server: Server, client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
+    """Neither tokens nor secrets stand in the log, good or wrong, and no request made the service stumble (row 83)."""
+    renewed = renew(client, ada.refresh).json()
+    introspect(client, credential, ada.access)
+    client.post("/introspect", data={"token": ada.access, "client_id": credential.id, "client_secret": "wrong secret here"})
+    client.post("/revoke", data={"token": ada.refresh})
+    logged = server.log.read_text()
+    for secret in (ada.access, ada.refresh, renewed["access_token"], renewed["refresh_token"], credential.secret, "wrong secret"):
+        assert secret not in logged
+        assert secret.rpartition(".")[2] not in logged
+    assert "unexpected_error" not in logged
+    assert "Traceback" not in logged
