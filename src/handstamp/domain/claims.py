@@ -64,8 +64,7 @@ def check_access_but_for_time(claims: AccessClaims, *, issuer: str, audience: Co
     """Raise `InvalidToken` unless `claims` are ours, for one of `audience` (RFC 9068 §4)."""
     if claims.iss != issuer:
         raise InvalidToken("iss is another issuer")
-    meant_for = (claims.aud,) if isinstance(claims.aud, str) else claims.aud
-    if not any(name in audience for name in meant_for):
+    if claims.aud not in audience if isinstance(claims.aud, str) else not any(name in audience for name in claims.aud):
         raise InvalidToken("aud names another audience")
     if not 0 < claims.exp - claims.iat <= MAX_ACCESS_LIFETIME_MS // 1000:
         raise InvalidToken("exp is not within an hour after iat")

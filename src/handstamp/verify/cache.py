@@ -8,17 +8,18 @@ T = TypeVar("T")
 
 
 class Cache(Generic[T]):
-    """Keeps at least the last `size` / 2 values that were asked for, and never more than `size`.
+    """Keeps at least the last `size // 2` values that were asked for, and never more than `size`.
 
     Two halves: when the young one is full the old one goes. A look is one or two dictionary look-ups without a lock, and threads
     that meet here lose a value at worst.
     """
 
-    __slots__ = ("_half", "_old", "_young")
+    __slots__ = ("_half", "_has_halves", "_old", "_young")
 
     def __init__(self, size: int) -> None:
         """Keep up to `size` values; none at all for 0."""
-        self._half = (size + 1) // 2
+        self._half = size // 2 or size
+        self._has_halves = size > 1  # a single value has no old half beside it
         self._young: dict[str, T] = {}
         self._old: dict[str, T] = {}
 
@@ -38,6 +39,6 @@ class Cache(Generic[T]):
     def put(self, key: str, value: T) -> None:
         """Keep `value` under `key`."""
         if len(self._young) >= self._half:
-            self._old, self._young = self._young, {}
+            self._old, self._young = self._young if self._has_halves else {}, {}
         if self._half:
             self._young[key] = value

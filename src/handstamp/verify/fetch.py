@@ -8,11 +8,14 @@ is `Unavailable`.
 from __future__ import annotations
 
 import base64
+import functools
 import http.client
+import io
+import socket
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from typing import IO, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import IO, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from ..clock import monotonic_ms
@@ -41,7 +44,62 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_opener = urllib.request.build_opener(_NoRedirect)
+class _OnTime(io.RawIOBase):
+    """Reads from a socket until a moment, however slowly it drips: the socket's own time-out begins anew with every byte."""
+
+    def __init__(self, connection: socket.socket, deadline_ms: int) -> None:
+        self._connection = connection
+        self._file = connection.makefile("rb", buffering=0)
+        self._deadline_ms = deadline_ms
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left_ms = self._deadline_ms - monotonic_ms()
+        if left_ms <= 0:
+            raise TimeoutError("it took too long")
+        self._connection.settimeout(left_ms / 1000)
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, deadline_ms: int, sock: socket.socket, **options: Any) -> None:
+        super().__init__(sock, **options)
+        self.fp.close()
+        self.fp = io.BufferedReader(_OnTime(sock, deadline_ms))
+
+
+class _ByDeadline(urllib.request.AbstractHTTPHandler):
+    def do_open(self, http_class: Callable[..., Any], req: urllib.request.Request, **options: Any) -> http.client.HTTPResponse:
+        deadline_ms = monotonic_ms() + int((req.timeout or 0) * 1000)
+
+        def connection(host: str, **more: Any) -> Any:
+            made = http_class(host, **more)
+            made.response_class = functools.partial(_Response, deadline_ms)
+            return made
+
+        return super().do_open(connection, req, **options)
+
+
+class _Http(_ByDeadline, urllib.request.HTTPHandler):
+    pass
+
+
+class _Https(_ByDeadline, urllib.request.HTTPSHandler):
+    pass
+
+
+def _proxies() -> dict[str, str]:
+    """Return the environment's proxy for https, through which it stays secret. Plain http is for this machine alone."""
+    return {scheme: proxy for scheme, proxy in urllib.request.getproxies().items() if scheme == "https"}
+
+
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler(_proxies()), _NoRedirect, _Http, _Https)
 
 
 def basic(credential: str) -> str:
@@ -64,12 +122,11 @@ def fetch(
         headers["authorization"] = authorization
     data = None if form is None else urlencode(form).encode("ascii")
     request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310 - the scheme was checked at start
-    deadline_ms = monotonic_ms() + int(timeout_s * 1000)
     try:
         with _opener.open(request, timeout=timeout_s) as response:
             if response.status != 200:
                 raise Unavailable(f"{url} answered {response.status}")
-            return Fetched(_read(response, url, limit, deadline_ms), response.headers)
+            return Fetched(_read(response, url, limit), response.headers)
     except urllib.error.HTTPError as refusal:
         with refusal:
             hint = ": the credential is not known there" if refusal.code == 401 else ""
@@ -78,12 +135,10 @@ def fetch(
         raise Unavailable(f"{url} did not answer: {getattr(problem, 'reason', None) or problem!r}") from None
 
 
-def _read(response: http.client.HTTPResponse, url: str, limit: int, deadline_ms: int) -> bytes:
-    body = b""
+def _read(response: http.client.HTTPResponse, url: str, limit: int) -> bytes:
+    body = bytearray()
     while chunk := response.read1(_CHUNK):
         body += chunk
         if len(body) > limit:
             raise Unavailable(f"{url} answered more than {limit} bytes")
-        if monotonic_ms() > deadline_ms:
-            raise Unavailable(f"{url} did not answer in time")
-    return body
+    return bytes(body)

@@ -22,6 +22,8 @@ from .fetch import Fetched
 MISS_INTERVAL_MS = 30_000
 """A `kid` that is not in the set makes us ask again, but not more often than this: strangers can invent them."""
 RETRY_MS = 5_000
+_BEHIND_MS = 1_000
+"""After a key was voided it may take the issuer's other processes, or a cache before them, a moment to show its successor."""
 MAX_KEYS = 64
 MAX_BYTES = 256 * 1024
 _MIN_AGE_S, _MAX_AGE_S = 30, 3600
@@ -59,7 +61,7 @@ class GivenKeys:
             reduced = self._reduced = given, given.without(self._voided)
         return reduced[1]
 
-    def newer_than(self, known: KeySet, *, may_wait: bool = True) -> KeySet:  # noqa: ARG002 - as `RemoteKeys`
+    def newer_than(self, known: KeySet, kid: str, *, may_wait: bool = True) -> KeySet:  # noqa: ARG002 - as `RemoteKeys`
         """Return `known`: there is nobody to ask for another."""
         return known
 
@@ -80,7 +82,9 @@ class RemoteKeys:
         self._fetch = fetch
         self._patience_s = patience_s
         self._fetching = threading.Lock()
+        self._changing = threading.Lock()
         self._keys: KeySet | None = None
+        self._listed: KeySet | None = None
         self._published: bytes | None = None
         self._voided: set[str] = set()
         self._fetched_at_ms = 0
@@ -118,8 +122,8 @@ class RemoteKeys:
             raise Unavailable(f"the issuer's keys could not be fetched: {self._problem or 'it takes too long'}")
         return self._keys
 
-    def newer_than(self, known: KeySet, *, may_wait: bool = True) -> KeySet:
-        """Return a set that may have a key that `known` has not; `known` itself if it is too soon to ask again.
+    def newer_than(self, known: KeySet, kid: str, *, may_wait: bool = True) -> KeySet:
+        """Return a set that may have the key `kid`, which `known` has not; `known` itself if it is too soon to ask again.
 
         Raises `Unavailable` if asking failed: a token of a key that could not be fetched is not thereby invalid.
         """
@@ -128,6 +132,8 @@ class RemoteKeys:
             asked_ms = self._missed_at_ms
             return self._keys is known and (asked_ms is None or monotonic_ms() >= asked_ms + MISS_INTERVAL_MS)
 
+        if kid in self._voided:
+            return known
         if is_due():
             self._fetch_if(is_due, may_wait=may_wait, after_miss=True)
         if self._keys is known and self._problem:
@@ -139,9 +145,10 @@ class RemoteKeys:
         if len(self._voided) >= _MAX_VOIDED:
             raise Unavailable(f"more than {_MAX_VOIDED} keys were voided")
         if kid not in self._voided:
-            self._voided.add(kid)
-            if self._keys is not None:
-                self._keys = self._keys.without(self._voided)
+            with self._changing:
+                self._voided.add(kid)
+                if self._listed is not None:
+                    self._keys = self._listed.without(self._voided)
             self.fetch_in_background()
 
     def fetch_in_background(self) -> None:
@@ -177,7 +184,9 @@ class RemoteKeys:
         try:
             fetched = self._fetch()
             if fetched.body != self._published:
-                self._keys = _checked(fetched.body).without(self._voided)
+                listed = _checked(fetched.body)
+                with self._changing:
+                    self._listed, self._keys = listed, listed.without(self._voided)
                 self._published = fetched.body
         except (Unavailable, ConfigurationError) as problem:
             self._problem = problem.why if isinstance(problem, Unavailable) else f"the issuer's keys are refused: {problem}"
@@ -185,9 +194,13 @@ class RemoteKeys:
             _log.warning("the issuer's keys could not be renewed, the last good ones stay: %s", self._problem)
             return
         now_ms, age_ms = monotonic_ms(), 1000 * _max_age_s(fetched)
-        self._problem = ""
         self._fetched_at_ms = now_ms
         self._expires_at_ms = now_ms + age_ms
+        if self._listed is not None and len(self._listed) != len(self._listed.without(self._voided)):
+            self._problem = "the issuer still publishes a key that it has voided"
+            self._refresh_at_ms = now_ms + _BEHIND_MS
+            return
+        self._problem = ""
         # Ahead of time, and not all verifiers at once.
         self._refresh_at_ms = now_ms + int(age_ms * random.uniform(0.6, 0.8))  # noqa: S311 - it only spreads the load
 

@@ -6,7 +6,6 @@ Its age is counted from when the last complete answer was *asked for*, so it nev
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
 import threading
@@ -15,6 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from ..clock import Clock, monotonic_ms
+from ..domain.claims import NumericDate
 from ..errors import Unavailable
 
 WINDOW_S = 600
@@ -29,7 +29,7 @@ _log = logging.getLogger("handstamp.verify")
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    exp: int
+    exp: NumericDate
     sid: str = ""
     kid: str = ""
 
@@ -42,19 +42,19 @@ class _Page(msgspec.Struct, frozen=True):
     entries: list[_Entry]
     cursor: str
     more: bool
-    now: int
+    now: NumericDate
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.cursor) <= 1024:
-            raise ValueError("the cursor is empty or too long")
+        if not (0 < len(self.cursor) <= 1024 and self.cursor.isascii()):  # one that cannot be sent back would be the last
+            raise ValueError("the cursor is empty, too long or not ASCII")
 
 
 _read_page = msgspec.json.Decoder(_Page).decode
 
 
 def session_key(sid: str) -> int:
-    """Return what stands for a session in the set: 128 bits, which as an `int` take 48 bytes."""
-    return int.from_bytes(hashlib.blake2b(sid.encode(), digest_size=16).digest(), "little")
+    """Return what stands for a session in the set: its name as a number, which takes 48 bytes, the text itself 80."""
+    return int.from_bytes(sid.encode(), "big")
 
 
 class RevocationSet:
@@ -83,8 +83,9 @@ class RevocationSet:
         end_s = (exp_s // WINDOW_S + 1) * WINDOW_S
         window = self._windows_by_end.get(end_s)
         if window is None:
-            window = self._windows_by_end[end_s] = set()
-            self._windows = tuple(self._windows_by_end.values())
+            window = set()
+            self._windows = (*self._windows, window)  # first where it is looked for: a process may be forked off at any moment
+            self._windows_by_end[end_s] = window
         window.add(session_key(sid))
 
     def forget(self, now_s: int) -> None:
@@ -134,8 +135,12 @@ class Follower:
             return
         with self._starting:
             if not self.has_started:
-                self.has_started = True
-                threading.Thread(target=self._run, name="handstamp-revocations", daemon=True).start()
+                try:
+                    threading.Thread(target=self._run, name="handstamp-revocations", daemon=True).start()
+                except RuntimeError as problem:  # no thread is to be had: at exit, or the machine is full
+                    self._fail(repr(problem))
+                else:
+                    self.has_started = True
 
     def age_ms(self, now_ms: int, monotonic: int) -> int | None:
         """Return how old our knowledge is at `now_ms`, None before the first complete answer.
@@ -144,7 +149,7 @@ class Follower:
         the clock was set back: what it had called over, and we had forgotten, may count again.
         """
         fresh_at = self._fresh_at  # once: the thread that follows may take it away
-        if fresh_at is None or now_ms < fresh_at[1] - _CLOCK_SLACK_MS:
+        if fresh_at is None or now_ms < self._latest_ms - _CLOCK_SLACK_MS:
             return None
         by_one, by_other = monotonic - fresh_at[0], now_ms - fresh_at[1]
         return by_one if by_one > by_other else by_other  # noqa: FURB136 - max() costs more
@@ -152,12 +157,13 @@ class Follower:
     def _run(self) -> None:
         failures = 0
         while not self.stopping.is_set():
-            asked_at = monotonic_ms(), self._clock()
-            if asked_at[1] < self._latest_ms - _CLOCK_SLACK_MS:
-                self._cursor, self._fresh_at, self._latest_ms = "", None, 0
-            self._latest_ms = max(self._latest_ms, asked_at[1])
             try:
-                page = self._take(self._ask(self._cursor))
+                asked_at = monotonic_ms(), self._clock()
+                if asked_at[1] < self._latest_ms - _CLOCK_SLACK_MS:
+                    self._cursor, self._fresh_at, self._latest_ms = "", None, 0
+                self._latest_ms = max(self._latest_ms, asked_at[1])
+                after = self._cursor
+                page = self._take(self._ask(after))
             except Exception as problem:  # noqa: BLE001 - whatever it says, following goes on, and the age tells
                 failures += 1
                 self._fail(getattr(problem, "why", "") or repr(problem))
@@ -170,21 +176,26 @@ class Follower:
                 if self.problem:
                     _log.info("the revocation feed answers again")
                 self.problem = ""
-                answered_at_once = monotonic_ms() - asked_at[0] < 500 * self._wait_s
-                # News come in bunches that way. An empty answer without waiting says that the service is busy.
+                answered_at_once = after and monotonic_ms() - asked_at[0] < 500 * self._wait_s
+                # News come in bunches that way. An empty answer at once, but for the first one, says that the service is busy.
                 self.stopping.wait(_NEWS_PAUSE_S if page.entries else _BUSY_PAUSE_S if answered_at_once else 0)
+            else:
+                self.stopping.wait(_NEWS_PAUSE_S)
+        self._fresh_at = None  # nobody follows any more
 
     def _take(self, answer: bytes) -> _Page:
         try:
             page = _read_page(answer)
         except (msgspec.MsgspecError, RecursionError) as problem:
             raise Unavailable(f"the feed's answer is no page of revocations: {problem}") from None
-        now_s = self._clock() // 1000
+        now_ms = self._clock()
+        now_s = now_ms // 1000
         if any(entry.exp > now_s + _MAX_AHEAD_S for entry in page.entries):
             raise Unavailable("the feed names an end more than a day ahead: its clock or ours is wrong")
         if page.more and page.cursor == self._cursor:
             raise Unavailable("the feed has more, but does not move on")
-        self.clock_offset_ms = page.now * 1000 - self._clock()
+        self.clock_offset_ms = page.now * 1000 - now_ms
+        self._latest_ms = max(self._latest_ms, now_ms)  # before forgetting: should this clock be wrong, all is asked for anew
         self._revoked.forget(now_s)
         if len(self._revoked) + len(page.entries) > MAX_ENTRIES:
             raise Unavailable(f"more than {MAX_ENTRIES} revocations")

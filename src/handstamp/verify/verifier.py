@@ -37,6 +37,7 @@ _CHECKS = get_args(Check)
 _MAX_PAGE_BYTES = 8 * 1024 * 1024
 _MAX_ANSWER_BYTES = 64 * 1024
 _HEARTBEAT_S = 5
+_ASK_AGAIN_MS = 500
 _SILENCE_MS = 1000
 """After the service did not answer, nobody else waits for it for so long."""
 
@@ -63,6 +64,7 @@ class _Known(NamedTuple):
 
     claims: AccessClaims
     keys: KeySet
+    from_ms: int
     until_ms: int
     session: int
 
@@ -103,8 +105,12 @@ class Verifier:
         """
         if not 0 <= leeway_s <= MAX_LEEWAY_S:
             raise ValueError(f"leeway_s must be between 0 and {MAX_LEEWAY_S}")
-        if not 1 <= max_staleness_s <= 3600:
-            raise ValueError("max_staleness_s must be between 1 and 3600")
+        if not 3 <= max_staleness_s <= 3600:  # each question to the feed may take a third of it, in whole seconds
+            raise ValueError("max_staleness_s must be between 3 and 3600")
+        if not 0.01 <= timeout_s <= 60:
+            raise ValueError("timeout_s must be between 0.01 and 60")
+        if cache_size < 0:
+            raise ValueError("cache_size must not be negative")
         self.issuer = issuer
         self._audience = (audience,) if isinstance(audience, str) else tuple(audience)
         self._leeway_s = leeway_s
@@ -117,10 +123,11 @@ class Verifier:
         if (keys is None or credential is not None) and not is_private(self._url):
             raise ConfigurationError(f"The service must be reached by https, or on this machine: {self._url} is neither.")
         self._given_keys = keys
-        self._wait_s = max(1, min(_HEARTBEAT_S, int(max_staleness_s / 3)))
+        self._wait_s = min(_HEARTBEAT_S, int(max_staleness_s / 3))
         self._cache: Cache[_Known] = Cache(cache_size)
         self._revoked = RevocationSet()
         self._silent_until_ms = 0
+        self._last_act: weakref.finalize[[], Verifier] | None = None
         self._begin()
         _all.add(self)
 
@@ -149,13 +156,16 @@ class Verifier:
 
         Not needed: until then the service is asked for each token. Use it for a readiness probe, or before taking requests.
         """
-        deadline_ms = monotonic_ms() + int(timeout_s * 1000)
+        ask_again_ms = monotonic_ms()
+        deadline_ms = ask_again_ms + int(timeout_s * 1000)
         if self._authorization is not None:
             self._follower.start()
         while not self.status().is_ready and monotonic_ms() < deadline_ms:
-            if not self._keys.is_ready:
+            if not self._keys.is_ready and monotonic_ms() >= ask_again_ms:
+                ask_again_ms = monotonic_ms() + _ASK_AGAIN_MS
                 self._keys.fetch_in_background()
-            self._follower.stopping.wait(0.02)
+            if self._follower.stopping.wait(0.02):
+                break
         return self.status().is_ready
 
     def status(self) -> VerifierStatus:
@@ -191,7 +201,7 @@ class Verifier:
         now_ms, monotonic = self._clock() if at_ms is None else at_ms, monotonic_ms()
         keys = self._keys.current(monotonic, may_wait=may_wait)
         known = self._cache.get(token)
-        if known is None or known.keys is not keys or now_ms >= known.until_ms:
+        if known is None or known.keys is not keys or not known.from_ms <= now_ms < known.until_ms:
             known = self._verify_anew(token, keys, now_ms, may_wait=may_wait)
         if known.session in self._revoked:
             raise SessionEnded
@@ -203,13 +213,15 @@ class Verifier:
     def _verify_anew(self, token: str, keys: KeySet, now_ms: int, *, may_wait: bool) -> _Known:
         try:
             claims = jws.verify(token, keys, typ=ACCESS_TYPE, shape=AccessClaims)
-        except jws.UnknownKey:
-            newer = self._keys.newer_than(keys, may_wait=may_wait)
+        except jws.UnknownKey as unknown:
+            newer = self._keys.newer_than(keys, unknown.kid, may_wait=may_wait)
             if newer is keys:
                 raise
             claims, keys = jws.verify(token, newer, typ=ACCESS_TYPE, shape=AccessClaims), newer
         check_access(claims, issuer=self.issuer, audience=self._audience, now_s=now_ms // 1000, leeway_s=self._leeway_s)
-        known = _Known(claims, keys, (claims.exp + self._leeway_s) * 1000, session_key(claims.sid))
+        from_s = claims.iat if claims.nbf is msgspec.UNSET else max(claims.iat, claims.nbf)
+        from_ms, until_ms = (from_s - self._leeway_s) * 1000, (claims.exp + self._leeway_s) * 1000
+        known = _Known(claims, keys, from_ms, until_ms, session_key(claims.sid))
         self._cache.put(token, known)
         return known
 
@@ -239,8 +251,8 @@ class Verifier:
             raise
         except (msgspec.MsgspecError, RecursionError):
             raise Unavailable("the service's answer to /introspect is no introspection") from None
-        if not answer.active:
-            raise ExpiredToken if self._clock() // 1000 >= claims.exp else SessionEnded
+        if not answer.active:  # near its end that may be its end, by a clock that differs
+            raise ExpiredToken if self._clock() // 1000 >= claims.exp - self._leeway_s else SessionEnded
         if (answer.sid, answer.jti) != (claims.sid, claims.jti):
             raise Unavailable("the service answered for another token")
 
@@ -273,7 +285,9 @@ class Verifier:
         self._silent_until_ms = 0
         self._keys = RemoteKeys(fetch_keys, patience_s=timeout_s) if self._given_keys is None else GivenKeys(self._given_keys)
         self._follower = Follower(fetch_page, self._revoked, self._keys.void, wait_s=wait_s, clock=self._clock)
-        weakref.finalize(self, self._follower.stopping.set)
+        if self._last_act is not None:  # the parent's: the thread that held the lock in it does not exist here
+            self._last_act.detach()
+        self._last_act = weakref.finalize(self, self._follower.stopping.set)
 
 
 def _begin_anew_after_fork() -> None:

@@ -1,0 +1,526 @@
+"""A publisher of keys that fails, lies, stalls or is somebody else; and strangers who make us ask it (T27, rows 28 to 35)."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from handstamp import InvalidToken, Verifier
+from handstamp.clock import monotonic_ms
+from handstamp.crypto import jws
+from handstamp.crypto.jwk import SigningKey
+from handstamp.verify import jwks as remote
+from handstamp.verify.fetch import Fetched
+from handstamp.verify.jwks import WouldWait
+from tests.conformance.builders import ABSENT, as_json, b64, members
+from tests.hostile import JWKS, STALL, Hostile, Script, answer, drip, head, hostile, html, jwks, redirect
+from tests.serving import environment_with
+from tests.verifying import CREDENTIAL, eventually, said, says_until, verifier_of
+
+OTHER_KEY = SigningKey.generate("ES256")
+RETIRED_KEY = SigningKey.generate("Ed25519")
+PUBLIC = OTHER_KEY.public.to_jwk()
+MAX_BYTES = remote.MAX_BYTES
+
+
+@pytest.fixture
+def issuer() -> Iterator[Hostile]:
+    """Serve as an issuer that is sound until told otherwise."""
+    with hostile() as server:
+        yield server
+
+
+def offline(issuer: Hostile, **options: Any) -> Verifier:
+    """Return a verifier that knows nothing yet, of the keys and tokens alone."""
+    defaults: dict[str, Any] = {"audience": issuer.url, "check": "offline", "timeout_s": 1}
+    return Verifier(issuer.url, **defaults | options)
+
+
+def stranger(issuer: Hostile) -> str:
+    """Return a token with an invented `kid`."""
+    return issuer.token(header={"kid": secrets.token_urlsafe(12)})
+
+
+def changed(**changes: Any) -> Callable[[Hostile], Script]:
+    """Return what publishes a sound key, and beside it one with other members."""
+    return lambda issuer: answer({"keys": [issuer.key.public.to_jwk(), members(PUBLIC, changes)]})
+
+
+def coordinates(curve: ec.EllipticCurve) -> dict[str, str]:
+    """Return the members of a key on another curve."""
+    numbers = ec.generate_private_key(curve).public_key().public_numbers()
+    size = (curve.key_size + 7) // 8
+    return {"x": b64(numbers.x.to_bytes(size, "big")), "y": b64(numbers.y.to_bytes(size, "big"))}
+
+
+def modulus(bits: int) -> str:
+    """Return the `n` of an RSA key."""
+    return b64(rsa.generate_private_key(65537, bits).public_key().public_numbers().n.to_bytes(bits // 8, "big"))
+
+
+def many(count: int) -> dict[str, Any]:
+    """Return a set of many names for one key."""
+    return {"keys": [PUBLIC | {"kid": f"key-{number}"} for number in range(count)]}
+
+
+def padded(issuer: Hostile, size: int) -> bytes:
+    """Return the sound set in so many bytes."""
+    return as_json(jwks(issuer.key)).ljust(size)
+
+
+def split(issuer: Hostile) -> bytes:
+    """Return the sound set without its last bytes."""
+    return as_json(jwks(issuer.key))[:-5]
+
+
+RSA = {"kty": "RSA", "kid": "rsa", "alg": "RS256", "x": ABSENT, "y": ABSENT, "crv": ABSENT, "e": "AQAB"}
+STRONG = modulus(3072)
+WRONG: Mapping[str, Callable[[Hostile], Script]] = {
+    "500": lambda _: answer({"keys": []}, 500),
+    "404": lambda _: answer(b"", 404),
+    "204": lambda _: [head(204)],
+    "206": lambda issuer: answer(jwks(issuer.key), 206),
+    "304": lambda _: [head(304)],
+    "HTML": lambda _: html(),
+    "an empty body": lambda _: answer(b""),
+    "white space": lambda _: answer(b" \n "),
+    "no HTTP": lambda _: [b"\x16\x03\x01\x02\x00\x01\x00"],
+    "nothing": lambda _: [],
+    "half a status line": lambda _: [b"HTTP/1.1 2"],
+    "half the headers": lambda _: [b"HTTP/1.1 200 OK\r\ncontent-type: appl"],
+    "a header without end": lambda _: [b"HTTP/1.1 200 OK\r\nx: " + b"x" * 200_000],
+    "headers without end": lambda _: [b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 10_000],
+    "less than announced": lambda issuer: [head(content_length="9999"), split(issuer)],
+    "cut short": lambda issuer: answer(split(issuer)),
+    "a chunk cut short": lambda issuer: [head(transfer_encoding="chunked"), b"fff\r\n", split(issuer)],
+    "a chunk of no size": lambda _: [head(transfer_encoding="chunked"), b"zz\r\n{}\r\n0\r\n\r\n"],
+    "gzip": lambda issuer: answer(gzip.compress(as_json(jwks(issuer.key))), content_encoding="gzip"),
+    "too many bytes": lambda issuer: answer(padded(issuer, MAX_BYTES + 1)),
+    "bytes without end": lambda _: itertools.chain([head()], itertools.repeat(b" " * 65536)),
+    "a quadratic string": lambda _: answer(b'{"keys":' + b"[" * 17 + b'"' + b'\\"' * 130_000),
+    "null": lambda _: answer(None),
+    "a list": lambda issuer: answer(jwks(issuer.key)["keys"]),
+    "no keys": lambda _: answer({}),
+    "an empty set": lambda _: answer({"keys": []}),
+    "keys as an object": lambda issuer: answer({"keys": {"0": issuer.key.public.to_jwk()}}),
+    "keys as text": lambda _: answer({"keys": "abc"}),
+    "keys as a number": lambda _: answer({"keys": 5}),
+    "a key that is a number": lambda issuer: answer({"keys": [*jwks(issuer.key)["keys"], 5]}),
+    "a key that is null": lambda issuer: answer({"keys": [*jwks(issuer.key)["keys"], None]}),
+    "no key that we know": lambda _: answer({"keys": [{"kty": "AKP", "kid": "new", "alg": "ML-DSA-65"}]}),
+    "65 keys": lambda _: answer(many(65)),
+    "1000 keys": lambda _: answer(many(1000)),
+    "one kid twice": lambda issuer: answer({"keys": [issuer.key.public.to_jwk()] * 2}),
+    "one kid for two": lambda issuer: answer({"keys": [issuer.key.public.to_jwk(), PUBLIC | {"kid": issuer.key.kid}]}),
+    "keys twice": lambda issuer: answer(as_json(jwks(issuer.key))[:-1] + b',"keys":[]}'),
+    "a member twice": lambda issuer: answer(as_json(jwks(issuer.key)).replace(b'"kty"', b'"kty":"EC","kty"')),
+    "a private member": changed(d=b64(b"\x01" * 32)),
+    "an RSA prime": changed(**RSA, n=STRONG, p="AQAB"),
+    "a secret": lambda _: answer({"keys": [{"kty": "oct", "kid": "s", "k": b64(b"s" * 32)}]}),
+    "a secret beside": changed(kty="oct", k=b64(b"s" * 32), x=ABSENT, y=ABSENT, crv=ABSENT, alg=ABSENT),
+    "nested deep": lambda issuer: answer(as_json(jwks(issuer.key))[:-1] + b',"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "not UTF-8": lambda issuer: answer(as_json(jwks(issuer.key))[:-1] + b',"x":"\xff"}'),
+    "UTF-16": lambda issuer: answer(json.dumps(jwks(issuer.key)).encode("utf-16")),
+    "a byte order mark": lambda issuer: answer(b"\xef\xbb\xbf" + as_json(jwks(issuer.key))),
+    "NaN": lambda issuer: answer(as_json(jwks(issuer.key))[:-1] + b',"x":NaN}'),
+    "half a surrogate": lambda issuer: answer(as_json(jwks(issuer.key))[:-1] + b',"x":"\\ud800"}'),
+    "P-384": changed(crv="P-384", alg="ES384", **coordinates(ec.SECP384R1())),
+    "secp256k1": changed(crv="secp256k1", alg="ES256K", **coordinates(ec.SECP256K1())),
+    "secp256k1 as P-256": changed(**coordinates(ec.SECP256K1())),
+    "X25519": changed(kty="OKP", crv="X25519", y=ABSENT, alg=ABSENT),
+    "a short coordinate": changed(x=b64(b"\x01" * 31)),
+    "a long coordinate": changed(x=b64(b"\x00" * 33)),
+    "no point of the curve": changed(x=b64(b"\x01" * 32)),
+    "the point at nowhere": changed(x=b64(b"\x00" * 32), y=b64(b"\x00" * 32)),
+    "RSA of 2048 bits": changed(**RSA, n=modulus(2048)),
+    "RSA with e = 3": changed(**RSA | {"e": "Aw"}, n=STRONG),
+    "RSA with e = 1": changed(**RSA | {"e": "AQ"}, n=STRONG),
+    "RSA with an even e": changed(**RSA | {"e": b64(b"\x01\x00\x02")}, n=STRONG),
+    "RSA with an e of 4000 bits": changed(**RSA | {"e": b64(b"\x01" * 500)}, n=STRONG),
+    "RSA without n": changed(**RSA),
+    "RSA with n = 0": changed(**RSA, n="AA"),
+    "x as a number": changed(x=5),
+    "x as a list": changed(x=["a"]),
+    "x empty": changed(x=""),
+    "x padded": changed(x=PUBLIC["x"] + "="),
+    "x missing": changed(x=ABSENT),
+    "crv as a list": changed(crv=["P-256"]),
+    "alg of another type": changed(alg="RS256"),
+    "alg none": changed(alg="none"),
+    "alg as a list": changed(alg=["ES256"]),
+    "for encrypting": changed(use="enc"),
+    "for signing": changed(key_ops=["sign"]),
+    "operations as text": changed(key_ops="verify"),
+    "no kid": changed(kid=ABSENT),
+    "an empty kid": changed(kid=""),
+    "a kid as a number": changed(kid=5),
+    "a long kid": changed(kid="k" * 65),
+    "a kid that is a path": changed(kid="../../etc/passwd"),
+    "a kid with a line break": changed(kid="a\r\nset-cookie: x"),
+}
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again soon after a fetch that failed, where the alternative is to wait."""
+    monkeypatch.setattr(remote, "RETRY_MS", 50)
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.usefixtures("impatient")
+def test_the_last_good_keys_stay_through_whatever_is_wrong(issuer: Hostile, wrong: str) -> None:
+    """A set is taken whole or not at all; a verifier without any says that it cannot tell, not that a token is wrong (T27)."""
+    token, unknown = issuer.token(), stranger(issuer)
+    warm, cold = offline(issuer), offline(issuer)
+    assert said(warm, token) == "ok"
+
+    issuer.answers[JWKS] = lambda _: WRONG[wrong](issuer)
+    assert (said(cold, token), said(cold, unknown)) == ("unavailable", "unavailable")
+    assert not cold.status().is_ready
+    assert said(warm, unknown) == "unavailable", "a key that may be there cannot be called wrong"
+    assert said(warm, token) == "ok"
+    assert warm.status().problem
+    assert cold.status().problem
+
+    del issuer.answers[JWKS]
+    assert "invalid_token" not in says_until(cold, token, "ok")
+    assert "ok" not in says_until(warm, unknown, "invalid_token")
+    assert said(warm, token) == "ok"
+    assert warm.status().problem == ""
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_redirect_is_not_followed(issuer: Hostile) -> None:
+    """Keys come from where they were configured to come from, and a credential goes nowhere else (rows 14, 34)."""
+    token = issuer.token()
+    with hostile() as elsewhere:
+        elsewhere.key = OTHER_KEY
+        forged = issuer.token(key=OTHER_KEY)
+        for status in (301, 302, 303, 307, 308):
+            issuer.answers[JWKS] = answer(b"", status, location=elsewhere.url + JWKS)
+            assert said(offline(issuer), token) == "unavailable"
+            assert said(offline(issuer), forged) == "unavailable"
+        for path in ("/revocations", "/introspect"):
+            issuer.answers[path] = redirect(elsewhere.url + path)
+        del issuer.answers[JWKS]
+        with verifier_of(issuer.url, wait=False) as verifier:
+            assert said(verifier, token) == "unavailable"
+            assert eventually(lambda: issuer.count("/revocations") >= 1)
+        assert elsewhere.asked == []
+
+
+def test_keys_of_a_type_that_is_new_are_passed_over(issuer: Hostile) -> None:
+    """As RFC 7517 §5 says: an issuer may publish what we do not know beside what we do."""
+    unknown_type = {"kty": "AKP", "kid": "pq", "alg": "ML-DSA-65", "pub": "AAAA"}
+    issuer.answers[JWKS] = answer({"keys": [unknown_type, *jwks(issuer.key)["keys"]], "other": {"member": [1]}})
+    assert said(offline(issuer), issuer.token()) == "ok"
+
+
+# --- strangers
+
+
+def test_ten_thousand_invented_keys_cost_one_question(issuer: Hostile) -> None:
+    """From eight threads, and good tokens go on passing meanwhile: the row's own test (row 35, T17, T27)."""
+    verifier, good = offline(issuer), [issuer.token() for _ in range(50)]
+    assert said(verifier, good[0]) == "ok"
+    invented = [stranger(issuer) for _ in range(100)]
+    heads = [text.split(".", 1)[1] for text in invented]
+    words: set[tuple[str, str]] = set()
+
+    def attack(number: int) -> None:
+        for step in range(1250):
+            header = b64(as_json({"alg": "ES256", "typ": "at+jwt", "kid": f"invented-{number}-{step}"}))
+            words.add(("invented", said(verifier, f"{header}.{heads[step % 100]}")))
+            if step % 25 == 0:
+                words.add(("good", said(verifier, good[step // 25])))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(attack, range(8)))
+    assert words == {("invented", "invalid_token"), ("good", "ok")}
+    assert issuer.count(JWKS) == 2, "the first one, and one for all the invented keys"
+
+
+def test_a_hundred_threads_that_find_no_keys_fetch_once(issuer: Hostile) -> None:
+    """One asks, the others wait for what it hears (T27)."""
+    issuer.answers[JWKS] = lambda _: [0.3, *answer(jwks(issuer.key))]
+    verifier, token = offline(issuer, timeout_s=20), issuer.token()
+    with ThreadPoolExecutor(100) as pool:
+        assert set(pool.map(lambda _: said(verifier, token), range(100))) == {"ok"}
+    assert issuer.count(JWKS) == 1
+
+
+def test_a_hundred_threads_wait_for_one_failure(issuer: Hostile) -> None:
+    """While the publisher stalls, each waits as long as one question may take, and then for nothing (row 88)."""
+    issuer.answers[JWKS] = [STALL]
+    verifier, token = offline(issuer, timeout_s=0.5), issuer.token()
+    with ThreadPoolExecutor(100) as pool:
+        assert set(pool.map(lambda _: said(verifier, token), range(100))) == {"unavailable"}
+    assert issuer.count(JWKS) <= 3
+
+
+# --- keys change
+
+
+def test_a_key_that_nobody_announced_is_fetched_when_it_is_first_seen(issuer: Hostile) -> None:
+    """One question in half a minute finds it; the next new key within that time must wait for its turn (row 35)."""
+    verifier = offline(issuer)
+    assert said(verifier, issuer.token()) == "ok"
+    issuer.key = OTHER_KEY
+    assert said(verifier, issuer.token()) == "ok"
+    issuer.key = RETIRED_KEY
+    assert said(verifier, issuer.token()) == "invalid_token"
+    assert issuer.count(JWKS) == 2
+
+
+def test_a_key_that_was_announced_signs_without_one_refusal(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published for a cache's life before it signs, as the service does: also while strangers use up all questions (row 30)."""
+    monkeypatch.setattr(remote, "_MIN_AGE_S", 1)
+    first, second = issuer.key, OTHER_KEY
+    published = [first]
+    issuer.answers[JWKS] = lambda _: answer(jwks(*published), cache_control="public, max-age=1")
+    verifier, words = offline(issuer), set()
+
+    def serve_for(seconds: float, key: SigningKey) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            words.add(said(verifier, issuer.token(key=key)))
+            assert said(verifier, stranger(issuer)) == "invalid_token"
+            time.sleep(0.01)
+
+    serve_for(0.3, first)
+    published.append(second)
+    serve_for(1.5, first)
+    serve_for(0.5, second)
+    assert words == {"ok"}
+    published.remove(first)
+    says_until(verifier, issuer.token(key=first), "invalid_token")
+    serve_for(0.2, second)
+    assert words == {"ok"}
+
+
+def test_the_keys_are_renewed_ahead_of_time_while_nobody_waits(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the background, between 60 and 80 percent of their life: no request pays for it (T27)."""
+    monkeypatch.setattr(remote, "_MIN_AGE_S", 1)
+    verifier, token = offline(issuer), issuer.token()
+    issuer.answers[JWKS] = lambda _: [0.2, *answer(jwks(issuer.key), cache_control="max-age=2")]
+    assert said(verifier, token) == "ok"
+
+    def renewed() -> bool:
+        try:
+            verifier._verify(token, None, None, may_wait=False)
+        except WouldWait:
+            pytest.fail("a verification had to wait for keys that were still good")
+        return issuer.count(JWKS) >= 3
+
+    assert eventually(renewed)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_keys_that_are_too_old_are_better_than_none(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the publisher fails they go on verifying, however old; an outage there is none here (T27, row 88)."""
+    monkeypatch.setattr(remote, "_MIN_AGE_S", 1)
+    issuer.answers[JWKS] = answer(jwks(issuer.key), cache_control="max-age=1")
+    verifier, tokens = offline(issuer), [issuer.token() for _ in range(2)]
+    assert said(verifier, tokens[0]) == "ok"
+    issuer.answers[JWKS] = answer(b"", 500)
+    until = time.monotonic() + 1.8
+    while time.monotonic() < until:
+        assert said(verifier, tokens[0]) == "ok"
+        time.sleep(0.02)
+    assert said(verifier, tokens[1]) == "ok"
+    assert (verifier.status().keys_age_s or 0) > 1.5
+    assert "500" in verifier.status().problem
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("public, max-age=300", 300),
+        ("MAX-AGE=60", 60),
+        ("s-maxage=5, max-age=600", 600),
+        ("max-age=0", 30),
+        ("max-age=1", 30),
+        ("max-age=-1", 300),
+        ("max-age=3601", 3600),
+        (f"max-age={10**12}", 3600),
+        (f"max-age={'9' * 5000}", 3600),
+        ("max-age=1e3", 30),
+        ("max-age=\u0663\u0660\u0660", 300),
+        ('max-age="60"', 300),
+        ("max-age", 300),
+        ("no-store", 300),
+        ("x-max-age=60", 300),
+        ("", 300),
+        (None, 300),
+    ],
+)
+def test_how_long_keys_are_kept_is_the_publishers_word_within_bounds(header: str | None, seconds: int) -> None:
+    """At least half a minute, so that nobody makes us ask at every request; at most an hour, so that a key can go (row 34)."""
+    assert remote._max_age_s(Fetched(b"", {} if header is None else {"cache-control": header})) == seconds
+
+
+def test_a_publisher_that_allows_no_keeping_is_not_asked_each_time(issuer: Hostile) -> None:
+    """`max-age=0` and `no-store` are not obeyed to the letter: verifying asks nobody as long as it can."""
+    issuer.answers[JWKS] = answer(jwks(issuer.key), cache_control="no-store, max-age=0")
+    verifier = offline(issuer)
+    assert {said(verifier, issuer.token()) for _ in range(100)} == {"ok"}
+    assert issuer.count(JWKS) == 1
+
+
+# --- a key that leaked
+
+
+def test_a_void_key_stays_away_while_the_publisher_is_behind(issuer: Hostile) -> None:
+    """Another process or a cache may show the old set for a moment. Its tokens are refused, its successor's are not (row 31)."""
+    leaked, successor = issuer.key, OTHER_KEY
+    issuer.answers[JWKS] = answer(jwks(leaked))
+    with verifier_of(issuer.url) as verifier:
+        old, remembered = issuer.token(key=leaked), issuer.token(key=leaked)
+        assert said(verifier, remembered) == "ok"
+        issuer.log.append({"kid": leaked.kid, "exp": int(time.time()) + 3660})
+        says_until(verifier, remembered, "invalid_token")
+        fresh = issuer.token(key=successor)
+        for _ in range(20):
+            assert (said(verifier, old), said(verifier, remembered)) == ("invalid_token", "invalid_token")
+            assert said(verifier, fresh) == "unavailable", "not wrong: its key cannot be had yet"
+            assert said(verifier, stranger(issuer)) == "unavailable"
+        issuer.answers[JWKS] = answer(jwks(successor))
+        assert says_until(verifier, fresh, "ok") <= {"unavailable"}
+        issuer.answers[JWKS] = answer(jwks(leaked, successor))
+        assert (said(verifier, old), said(verifier, remembered)) == ("invalid_token", "invalid_token")
+        assert said(verifier, fresh) == "ok"
+
+
+def test_clients_with_tokens_of_a_void_key_do_not_keep_out_its_successor(issuer: Hostile) -> None:
+    """All of them come at that moment; none of them uses up the one question for keys that are not known (rows 31, 35)."""
+    leaked = issuer.key
+    with verifier_of(issuer.url) as verifier:
+        issuer.key = OTHER_KEY
+        old = issuer.token(key=leaked)
+        assert said(verifier, old) == "ok"
+        verifier._keys.void(leaked.kid)
+        assert {said(verifier, issuer.token(key=leaked)) for _ in range(100)} == {"invalid_token"}
+        assert eventually(lambda: said(verifier, issuer.token()) == "ok")
+        assert issuer.count(JWKS) <= 3
+
+
+def test_voiding_and_fetching_at_once_lose_neither() -> None:
+    """The leaked key is away and the new one is there, whichever thread comes last."""
+    keys = [SigningKey.generate("Ed25519") for _ in range(60)]
+    before, after = (json.dumps(jwks(*some)).encode() for some in (keys[:40], keys))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(60):
+            body = [before]
+            held = remote.RemoteKeys(lambda body=body: Fetched(body[0], {}), patience_s=5)  # type: ignore[misc]
+            held.current(monotonic_ms())
+            body[0] = after
+            begin = threading.Barrier(2)
+
+            def void(held: remote.RemoteKeys = held, number: int = number, begin: threading.Barrier = begin) -> None:
+                begin.wait()
+                for key in keys[number % 10 : number % 10 + 30]:
+                    held.void(key.kid)
+
+            voiding = threading.Thread(target=void)
+            voiding.start()
+            begin.wait()
+            held.newer_than(held.current(monotonic_ms()), "unknown")
+            voiding.join()
+            with held._fetching:
+                found = held.current(monotonic_ms())
+            assert not [key for key in keys[number % 10 : number % 10 + 30] if found.find(key.kid)]
+            assert found.find(keys[59].kid)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+# --- time and place
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'\\"' * 2800, b'"' * 5600, b"\\" * 5600, b"{" * 5600, b'"{' * 2800, b'"\\"[' * 1400],
+    ids=["escaped quotes", "quotes", "escapes", "braces", "braces in text", "all of them"],
+)
+def test_no_token_takes_long_to_refuse(body: bytes) -> None:
+    """Anybody may send one: reading its header takes time that grows with its length, not with the square of it (row 17)."""
+    deep = b"[" * 17 + b'"'
+    token = f"{b64(deep + body)}.e30.AA"
+    assert len(token) < jws.MAX_TOKEN_LENGTH
+    began = time.process_time()
+    for _ in range(50):
+        with pytest.raises(InvalidToken):
+            jws.split(token)
+    assert time.process_time() - began < 4
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        lambda body: [STALL, *answer(body)],
+        lambda body: drip(answer(body), 0.1),
+        lambda body: drip([head(), *answer(body)], 0.1),
+        lambda body: [*answer(body)[:1], STALL],
+        lambda body: [*answer(body)[:1], *drip([body], 0.1)],
+        lambda body: itertools.chain(*([b"HTTP/1.1 100 Continue\r\nx: y\r\n\r\n", 0.005] for _ in range(2000)), answer(body)),
+        lambda body: itertools.chain(*([b"x", 0.05] for _ in range(500)), answer(body)),
+        lambda body: itertools.chain(
+            [head(transfer_encoding="chunked"), b"%x\r\n%s\r\n0\r\n" % (len(body), body)],
+            *([b"x: y\r\n", 0.05] for _ in range(500)),
+        ),
+    ],
+    ids=[
+        "no answer",
+        "all in drops",
+        "headers in drops",
+        "no body",
+        "a body in drops",
+        "100 Continue",
+        "a long status",
+        "trailers",
+    ],
+)
+def test_an_answer_has_one_deadline_for_all_of_it(issuer: Hostile, script: Callable[[bytes], Script]) -> None:
+    """However it drips, the question ends when its time is over: each byte does not win another one (row 88)."""
+    issuer.answers[JWKS] = script(as_json(jwks(issuer.key)))
+    verifier, token = offline(issuer, timeout_s=0.5), issuer.token()
+    began = time.monotonic()
+    assert said(verifier, token) == "unavailable"
+    assert time.monotonic() - began < 4
+
+
+def test_a_proxy_of_the_environment_does_not_see_what_stays_on_this_machine(issuer: Hostile) -> None:
+    """Plain http is allowed on loopback because nobody can listen there. Through a proxy somebody could, to the credential."""
+    program = (
+        "import sys; from handstamp import Verifier\n"
+        "url, token, credential = sys.argv[1:]\n"
+        "verifier = Verifier(url, audience=url, credential=credential, timeout_s=5)\n"
+        "assert verifier.wait_until_ready(10), verifier.status()\n"
+        "print(verifier.verify(token, check='live').sub)\n"
+    )
+    with hostile() as proxy:
+        environment = environment_with({}) | {"http_proxy": proxy.url, "HTTP_PROXY": proxy.url, "all_proxy": proxy.url}
+        done = subprocess.run(
+            [sys.executable, "-c", program, issuer.url, issuer.token(), CREDENTIAL],
+            env={name: value for name, value in environment.items() if name.lower() != "no_proxy"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, "account-1\n"), done.stderr
+        assert proxy.asked == []

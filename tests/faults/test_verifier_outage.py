@@ -1,0 +1,214 @@
+"""The service is killed, cut off, restored or frozen: what each route declared holds, and nobody who signed out comes back."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from handstamp import Verifier
+from handstamp.verify.verifier import Check
+from tests.hostile import FEED, INTROSPECT, STALL, hostile, html
+from tests.serving import Server, run
+from tests.verifying import ShiftedClock, credential_for, eventually, said, says_until, verifier_of
+
+Serve = Callable[..., Server]
+EXPECTED: dict[Check, set[str]] = {"feed": {"ok", "unavailable"}, "live": {"unavailable"}, "offline": {"ok"}}
+"""What may be said of a good token while the service is away."""
+
+
+def started(serve: Serve) -> tuple[Server, str]:
+    """Start a service with one account, and return a credential for its verifiers."""
+    server = serve()
+    assert server.register().status_code == 201
+    return server, credential_for(server, "tests")
+
+
+def sign_out(server: Server, token: str) -> None:
+    """End the session of an access token."""
+    with server.client() as client:
+        assert client.post("/logout", headers={"authorization": f"Bearer {token}"}).status_code == 204
+
+
+def token_of(server: Server) -> str:
+    """Sign in and return the access token."""
+    token: str = server.login()["accessToken"]
+    return token
+
+
+def test_each_route_does_what_it_declared_while_the_service_is_killed(serve: Serve) -> None:
+    """With "feed" it goes on for `max_staleness_s` and then says 503, with "live" at once, "offline" goes on (rows 54, 88, T30).
+
+    Who signed out before stays out, at old verifiers and at brand-new ones, through `kill -9` and the start after it.
+    """
+    server, credential = started(serve)
+    staying, leaving = token_of(server), token_of(server)
+    options = {"credential": credential, "timeout_s": 2}
+    with ExitStack() as stack:
+        verifier = stack.enter_context(verifier_of(server.url, **options))
+        bystander = stack.enter_context(verifier_of(server.url, **options, check="live", wait=False))
+        sign_out(server, leaving)
+        assert said(bystander, leaving) == "session_ended"
+        says_until(verifier, leaving, "session_ended")
+        assert (said(verifier, staying), said(bystander, staying)) == ("ok", "ok")
+
+        server.kill()
+        assert said(bystander, staying) == said(bystander, leaving) == "unavailable"
+        words: list[str] = []
+        deadline = time.monotonic() + 20
+        while words[-1:] != ["unavailable"]:
+            assert time.monotonic() < deadline
+            for check, expected in EXPECTED.items():
+                word = said(verifier, staying, check)
+                assert word in expected, (check, word)
+                if check == "feed" and words[-1:] != [word]:
+                    words.append(word)
+                assert said(verifier, leaving, check) == "session_ended"
+            time.sleep(0.02)
+        assert words == ["ok", "unavailable"]
+        newcomer = stack.enter_context(verifier_of(server.url, **options, wait=False))
+        assert not newcomer.wait_until_ready(0.5)
+        for check in EXPECTED:
+            assert said(newcomer, staying, check) == said(newcomer, leaving, check) == "unavailable"
+
+        server.start()
+        for each in (verifier, bystander, newcomer):
+            assert says_until(each, staying, "ok") <= {"unavailable"}
+            assert says_until(each, leaving, "session_ended") <= {"unavailable"}
+            assert says_until(each, leaving, "session_ended", "live") <= {"unavailable"}
+        with verifier_of(server.url, **options) as fresh:
+            assert (said(fresh, leaving, "offline"), said(fresh, leaving), said(fresh, staying)) == (
+                "session_ended",
+                "session_ended",
+                "ok",
+            )
+        sign_out(server, staying)
+        for each in (verifier, newcomer):
+            assert says_until(each, staying, "session_ended") <= {"ok"}
+
+
+def test_a_frozen_service_is_as_good_as_none(serve: Serve) -> None:
+    """It accepts connections and never answers: "live" hears 503 within its time-out, and all goes on when it thaws."""
+    server, credential = started(serve)
+    assert server.process is not None
+    staying, leaving = token_of(server), token_of(server)
+    with verifier_of(server.url, credential=credential, timeout_s=0.5) as verifier:
+        sign_out(server, leaving)
+        says_until(verifier, leaving, "session_ended")
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            assert said(verifier, staying, "live") == "unavailable"
+            assert says_until(verifier, staying, "unavailable") <= {"ok"}
+            assert said(verifier, leaving) == "session_ended"
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        assert says_until(verifier, staying, "ok") <= {"unavailable"}
+        assert eventually(lambda: verifier.status().problem == "")
+        sign_out(server, staying)
+        assert says_until(verifier, staying, "session_ended") <= {"ok"}
+
+
+def test_where_only_the_feed_is_broken_the_service_is_asked(serve: Serve) -> None:
+    """A proxy that cuts long polls, say: answers are right all the same, for those who stay and those who leave (T30)."""
+    server, credential = started(serve)
+    staying, leaving = token_of(server), token_of(server)
+    clock = ShiftedClock()
+    with (
+        hostile(upstream=server.port) as proxy,
+        verifier_of(server.url, credential=credential, service_url=proxy.url, clock=clock, timeout_s=3) as verifier,
+    ):
+        assert said(verifier, staying) == said(verifier, leaving) == "ok"
+        assert proxy.count(INTROSPECT) == 0
+        for script in ([], html(502), [STALL]):
+            proxy.answers[FEED] = script
+            before = proxy.count(FEED)
+            assert eventually(lambda before=before: proxy.count(FEED) > before)  # type: ignore[misc]
+            clock.shift_s += 4
+            assert said(verifier, staying) == "ok"
+        sign_out(server, leaving)
+        assert said(verifier, leaving) == "session_ended"
+        assert said(verifier, leaving, "offline") == "ok", "it was never told, and does not conclude"
+        assert said(verifier, staying) == "ok"
+        assert proxy.count(INTROSPECT) == 5
+        del proxy.answers[FEED]
+        assert says_until(verifier, leaving, "session_ended", "offline") <= {"ok"}
+
+
+def test_a_restored_database_brings_nobody_back(serve: Serve) -> None:
+    """The cursor is of a branch that is lost: the verifier gets everything anew, forgets nothing, and misses nothing (T29)."""
+    server, credential = started(serve)
+    database = server.folder / "handstamp.db"
+    staying, first, second, third = (token_of(server) for _ in range(4))
+    with verifier_of(server.url, credential=credential, timeout_s=2) as verifier:
+        sign_out(server, token_of(server))
+        backup = _backup(database, server.folder / "backup.db")
+        sign_out(server, first)
+        sign_out(server, second)
+        for token in (first, second):
+            says_until(verifier, token, "session_ended")
+        server.kill()
+        for file in server.folder.glob("handstamp.db*"):
+            file.unlink()
+        backup.rename(database)
+        server.start()
+        sign_out(server, third)  # it takes the number that `first` had
+        assert says_until(verifier, third, "session_ended") <= {"ok", "unavailable"}
+        assert eventually(lambda: verifier.status().problem == "")
+        for token in (first, second, third):
+            for check in ("offline", "feed", "live"):
+                assert said(verifier, token, check) == "session_ended"
+        assert says_until(verifier, staying, "ok") <= {"unavailable"}
+
+
+def test_a_clock_that_is_set_wrong_for_a_moment_brings_nobody_back(serve: Serve) -> None:
+    """Forward, and what it calls over is forgotten; back again, and nothing counts as fresh before all was asked for anew."""
+    server, credential = started(serve)
+    clock = ShiftedClock()
+    staying, leaving = token_of(server), token_of(server)
+    with verifier_of(server.url, credential=credential, clock=clock, timeout_s=10) as verifier:
+        sign_out(server, leaving)
+        says_until(verifier, leaving, "session_ended")
+        for _ in range(2):
+            clock.shift_s = 7200
+            assert said(verifier, staying) == "expired_token"
+            assert eventually(lambda: verifier.status().entries == 0)
+            clock.shift_s = 0
+            until = time.monotonic() + 2.5
+            while time.monotonic() < until:
+                assert (said(verifier, staying), said(verifier, leaving)) == ("ok", "session_ended")
+            assert verifier.status().entries == 1
+        clock.shift_s = -86_400
+        assert said(verifier, staying) == "invalid_token", "it is not issued yet"
+        assert said(verifier, leaving) != "ok"
+        clock.shift_s = 0
+        assert says_until(verifier, staying, "ok") <= {"unavailable"}
+        assert said(verifier, leaving) == "session_ended"
+
+
+def test_a_credential_that_was_removed_asks_in_vain(serve: Serve) -> None:
+    """Never a yes: 503 where the service must be asked, once what is known is too old; and the status says why."""
+    server, credential = started(serve)
+    staying, leaving, later = (token_of(server) for _ in range(3))
+    with verifier_of(server.url, credential=credential, timeout_s=10) as verifier:
+        sign_out(server, leaving)
+        says_until(verifier, leaving, "session_ended")
+        assert run(server.folder, "clients", "remove", "tests").returncode == 0
+        assert eventually(lambda: "credential" in verifier.status().problem)
+        sign_out(server, later)
+        assert said(verifier, later, "live") == "unavailable"
+        assert says_until(verifier, staying, "unavailable") <= {"ok"}
+        assert said(verifier, later) == "unavailable"
+        for check in ("offline", "feed", "live"):
+            assert said(verifier, leaving, check) == "session_ended"
+        assert credential not in verifier.status().problem
+        with Verifier(server.url, audience=server.url, credential=credential_for(server, "again"), timeout_s=10) as mended:
+            assert (said(mended, staying), said(mended, later)) == ("ok", "session_ended")
+
+
+def _backup(database: Path, to: Path) -> Path:
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(to)) as target:
+        source.backup(target)
+    return to

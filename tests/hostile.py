@@ -1,0 +1,248 @@
+"""A real HTTP server on a real socket that answers what a test tells it to: late, in drops, cut short, without end, or lies."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlsplit
+
+from handstamp.crypto.jwk import KeySet, SigningKey
+from tests.conformance.builders import ABSENT, access_claims, access_header, as_json, compact
+
+STALL = 3600.0
+JWKS, FEED, INTROSPECT = "/.well-known/jwks.json", "/revocations", "/introspect"
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, as it came."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The fields of a form."""
+        return dict(parse_qsl(self.body.decode()))
+
+
+Script = Iterable[bytes | float]
+"""What goes out: bytes are sent as they are, a number is a pause in seconds. Then the connection is closed."""
+Answer = Script | Callable[[Asked], Script]
+
+
+def answer(body: Any, status: int = 200, /, **headers: str) -> list[bytes | float]:
+    """Return a sound answer with this body: bytes as they are, other values as JSON."""
+    return [head(status, content_length=str(len(as_json(body))), **headers), as_json(body)]
+
+
+def head(status: int = 200, /, **headers: str) -> bytes:
+    """Return a status line and headers; underscores in their names stand for dashes."""
+    named = {"content_type": "application/json", "connection": "close"} | headers
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in named.items())
+    return f"HTTP/1.1 {status} Whatever\r\n{lines}\r\n".encode("latin-1")
+
+
+def html(status: int = 200) -> list[bytes | float]:
+    """Return the page of a proxy or of a captive portal."""
+    return answer(b"<!doctype html><title>Sign in to the network</title>", status, content_type="text/html")
+
+
+def redirect(to: str) -> list[bytes | float]:
+    """Send whoever asks somewhere else."""
+    return answer(b"", 302, location=to)
+
+
+def drip(pieces: Iterable[bytes | float], every_s: float) -> Iterator[bytes | float]:
+    """Send an answer a byte at a time."""
+    for piece in pieces:
+        for byte in piece if isinstance(piece, bytes) else b"":
+            yield bytes([byte])
+            yield every_s
+
+
+def jwks(*keys: SigningKey) -> dict[str, Any]:
+    """Return the set that publishes these keys."""
+    return KeySet(key.public for key in keys).to_jwks()
+
+
+def page(*entries: dict[str, Any], cursor: str = "1.a", **changes: Any) -> dict[str, Any]:
+    """Return a page of the feed, whole and sound but for what is changed."""
+    return {"entries": list(entries), "cursor": cursor, "snapshot": False, "more": False, "now": now_s()} | changes
+
+
+def ended(token: str, *, in_s: float = 3660) -> dict[str, Any]:
+    """Return the entry that says that the session of a token has ended."""
+    return {"sid": sid_of(token), "exp": now_s() + int(in_s)}
+
+
+def sid_of(token: str) -> str:
+    """Return the session of a token that `Hostile.token` made."""
+    return _sids[token]
+
+
+def now_s() -> int:
+    """Return the second since 1970."""
+    return int(time.time())
+
+
+_sids: dict[str, str] = {}
+
+
+class Hostile:
+    """A server that begins as a sound issuer with one key, whose feed is `log`, and which takes every token for active.
+
+    What `answers` says of a path takes the place of that. With `upstream`, another port of this machine, it is a proxy.
+    """
+
+    def __init__(self, *, upstream: int | None = None) -> None:
+        """Listen on a port of this machine."""
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.key = SigningKey.generate("ES256")
+        self.log: list[dict[str, Any]] = []
+        self.answers: dict[str, Answer] = {}
+        self.asked: list[Asked] = []
+        self._upstream = upstream
+        self._sound: dict[str, Answer] = {
+            JWKS: lambda _: answer(jwks(self.key), cache_control="public, max-age=300"),
+            FEED: self._feed,
+            INTROSPECT: lambda asked: answer({"active": True, "sid": sid_of(asked.form["token"]), "jti": "token-1"}),
+        }
+        self._stopping = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Answer nobody any more."""
+        self._stopping.set()
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def count(self, path: str) -> int:
+        """Return how often a path was asked for."""
+        return sum(asked.path == path for asked in self.asked)
+
+    def token(self, *, key: SigningKey | None = None, header: Mapping[str, Any] | None = None, **claims: Any) -> str:
+        """Return a token of a session of its own, good from now on for a quarter of an hour."""
+        key = key or self.key
+        now = now_s()
+        fields = {"iss": self.url, "aud": self.url, "iat": now, "exp": now + 900, "auth_time": now, "nbf": ABSENT}
+        sid = claims.get("sid", f"session-{next(_numbers)}")
+        payload = access_claims(**fields | {"sid": sid} | claims)
+        token = compact(access_header(key, **header or {}), payload, key.sign)
+        _sids[token] = sid
+        return token
+
+    def _feed(self, asked: Asked) -> Script:
+        """Tell what `log` has behind the cursor, and wait for more as the real service does."""
+        cursors = [f"{number}.x" for number in range(len(self.log) + 1)]
+        seen = cursors.index(asked.query["after"]) if asked.query["after"] in cursors else 0
+        deadline = time.monotonic() + float(asked.query["wait"])
+        while (
+            seen == len(self.log) and asked.query["after"] in cursors and time.monotonic() < deadline and FEED not in self.answers
+        ):
+            yield 0.02
+        yield from answer(page(*self.log[seen:], cursor=f"{len(self.log)}.x"))
+
+    def _accept(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.settimeout(10)
+            request = _received(connection)
+            if request is None:
+                return
+            asked = _parsed(request)
+            self.asked.append(asked)
+            script = self.answers.get(asked.path)
+            if script is None and self._upstream is not None:
+                _pass_on(request, self._upstream, connection)
+                return
+            if script is None:
+                script = self._sound.get(asked.path, answer({"code": "not_found"}, 404))
+            for piece in script(asked) if callable(script) else script:
+                if self._stopping.is_set():
+                    return
+                if isinstance(piece, bytes):
+                    connection.sendall(piece)
+                elif not self._pause(piece, connection):
+                    return
+
+    def _pause(self, seconds: float, connection: socket.socket) -> bool:
+        """Wait; say whether the other side is still there."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not self._stopping.is_set():
+            readable, _, _ = select.select([connection], [], [], min(left, 0.05))
+            if readable and not connection.recv(1, socket.MSG_PEEK):
+                return False
+        return True
+
+
+@contextmanager
+def hostile(**options: Any) -> Iterator[Hostile]:
+    """Serve for the length of a `with` block."""
+    with Hostile(**options) as server:
+        yield server
+
+
+def _received(connection: socket.socket) -> bytes | None:
+    request = b""
+    while b"\r\n\r\n" not in request:
+        more = connection.recv(65536)
+        if not more:
+            return None
+        request += more
+    fields, _, body = request.partition(b"\r\n\r\n")
+    length = next((int(line.split(b":")[1]) for line in fields.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
+    while len(body) < length and (more := connection.recv(65536)):
+        body += more
+    return fields + b"\r\n\r\n" + body
+
+
+def _parsed(request: bytes) -> Asked:
+    fields, _, body = request.partition(b"\r\n\r\n")
+    first, *lines = fields.decode("latin-1").split("\r\n")
+    method, target, _ = first.split(" ")
+    pairs = (line.partition(":") for line in lines)
+    parts = urlsplit(target)
+    headers = {name.lower(): value.strip() for name, _, value in pairs}
+    return Asked(method, parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), headers, body)
+
+
+def _pass_on(request: bytes, port: int, connection: socket.socket) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as upstream:
+        upstream.sendall(request)
+        while received := upstream.recv(65536):
+            connection.sendall(received)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a test's name shows it: short."""
+    return json.dumps(value, default=repr)[:40]

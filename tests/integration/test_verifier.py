@@ -1,0 +1,544 @@
+"""The verifier against the real service: three lines to begin with, and refused wherever a session has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from handstamp import AccessClaims, ConfigurationError, KeySet, SessionEnded, Verifier
+from handstamp.crypto import jws
+from tests.hostile import INTROSPECT, JWKS, STALL, hostile
+from tests.integration.helpers import SignedIn, expect_ended, refresh, sign_in, sign_up, somebody
+from tests.serving import PASSWORD, Server, run
+from tests.verifying import SOON_S, credential_for, eventually, said, says_until, verifier_of
+
+NEW_PASSWORD = "another sentence only ada would say"
+
+
+@pytest.fixture(scope="module")
+def credential(server: Server) -> str:
+    """Return a credential of the module's server."""
+    return credential_for(server, "tests")
+
+
+@pytest.fixture(scope="module")
+def follower(server: Server, credential: str) -> Iterator[Verifier]:
+    """Return a verifier that follows the module's server."""
+    with verifier_of(server.url, credential=credential, timeout_s=10, max_staleness_s=30) as verifier:
+        yield verifier
+
+
+def threads() -> set[threading.Thread]:
+    """Return the threads that the verifier has started."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("handstamp")}
+
+
+# --- three lines
+
+
+def test_three_lines(server: Server, client: httpx.Client, credential: str) -> None:
+    """As the documentation has it: make it, verify, read what the token says, each claim with its type (rows 2, 3, 6)."""
+    signed_in = somebody(client)
+    verifier = Verifier(server.url, audience=server.url, credential=credential)
+    claims = verifier.verify(signed_in.access)
+    assert type(claims) is AccessClaims
+    assert (claims.iss, claims.aud, claims.sid, claims.client_id) == (server.url, server.url, signed_in.sid, "handstamp")
+    assert claims.iat <= time.time() < claims.exp
+    assert isinstance(claims.roles, tuple)
+    verifier.close()
+
+
+def test_without_waiting_the_service_is_asked(server: Server, client: httpx.Client, credential: str) -> None:
+    """The first request of a process need not wait for a snapshot: and one that has ended is refused by the first as well."""
+    good, over = somebody(client), somebody(client)
+    assert client.post("/logout", headers=over.bearer).status_code == 204
+    for signed_in, word in ((good, "ok"), (over, "session_ended")):
+        with verifier_of(server.url, credential=credential, timeout_s=10, wait=False) as verifier:
+            assert said(verifier, signed_in.access) == word
+
+
+def test_what_there_is_to_watch(server: Server, credential: str) -> None:
+    """Numbers for alarms: not ready at first, then ready with ages that are small; and no problem (row 82)."""
+    with verifier_of(server.url, credential=credential, timeout_s=10, wait=False) as verifier:
+        before = verifier.status()
+        assert (before.is_ready, before.feed_age_s, before.keys_age_s, before.cached_tokens) == (False, None, None, 0)
+        assert verifier.wait_until_ready(SOON_S)
+        status = verifier.status()
+        assert status.is_ready
+        assert 0 <= (status.feed_age_s or 0) < SOON_S
+        assert 0 <= (status.keys_age_s or 0) < SOON_S
+        assert abs(status.clock_offset_s) < 5
+        assert status.problem == ""
+
+
+def test_nothing_shows_the_secret(server: Server, credential: str) -> None:
+    """Neither its name nor a failure nor what is there to watch (row 83)."""
+    secret = credential.partition(":")[2]
+    with verifier_of(server.url, credential=credential.replace(secret, f"wrong-{secret}"), timeout_s=10, wait=False) as verifier:
+        assert not verifier.wait_until_ready(1)
+        shown = f"{verifier!r} {verifier} {verifier.status()}"
+        assert "401" in verifier.status().problem
+        assert server.url in shown
+        assert secret not in shown
+
+
+def test_an_offline_verifier_needs_no_credential_and_starts_nothing(server: Server, client: httpx.Client) -> None:
+    """It lets tokens of ended sessions in until they run out, which its name says."""
+    before, signed_in = threads(), somebody(client)
+    verifier = Verifier(server.url, audience=server.url, check="offline", timeout_s=10)
+    assert verifier.wait_until_ready(SOON_S)
+    assert said(verifier, signed_in.access) == "ok"
+    assert client.post("/logout", headers=signed_in.bearer).status_code == 204
+    assert said(verifier, signed_in.access) == "ok"
+    assert not {thread for thread in threads() - before if thread.name == "handstamp-revocations"}
+    assert verifier.status().feed_age_s is None
+
+
+@pytest.mark.parametrize(
+    ("problem", "options"),
+    [
+        ("credential", {"credential": "secret"}),
+        ("credential", {"credential": ":secret"}),
+        ("credential", {"credential": "id:"}),
+        ("credential", {"credential": ""}),
+        ("credential", {}),
+        ("credential", {"check": "live"}),
+        ("check must be", {"credential": "id:secret", "check": "none"}),
+        ("check must be", {"credential": "id:secret", "check": ""}),
+        ("check must be", {"credential": "id:secret", "check": True}),
+        ("https", {"url": "http://auth.example.com", "credential": "id:secret"}),
+        ("https", {"url": "http://auth.example.com", "check": "offline"}),
+        ("https", {"url": "http://192.0.2.1:8000", "check": "offline"}),
+        ("https", {"url": "http://localhost.example.com", "check": "offline"}),
+        ("https", {"url": "http://localhost:8000@example.com", "check": "offline"}),
+        ("https", {"url": "http://127.0.0.1.example.com", "check": "offline"}),
+        ("https", {"url": "ftp://localhost", "check": "offline"}),
+        ("https", {"url": "file:///etc/passwd", "check": "offline"}),
+        ("https", {"url": "localhost:8000", "check": "offline"}),
+        ("https", {"url": "", "check": "offline"}),
+        ("https", {"service_url": "http://auth.internal", "credential": "id:secret"}),
+        ("https", {"service_url": "http://auth.internal", "keys": KeySet([]), "credential": "id:secret"}),
+    ],
+)
+def test_what_would_be_insecure_is_refused_at_once(problem: str, options: dict[str, Any]) -> None:
+    """With a sentence that says how to mend it, before any token is seen (rows 26, 86)."""
+    url = options.pop("url", "https://auth.example.com")
+    with pytest.raises(ConfigurationError, match=problem):
+        Verifier(url, audience="api", **options)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *({"leeway_s": value} for value in (-1, 61, float("nan"))),
+        *({"max_staleness_s": value} for value in (-1, 0, 2, 3601, float("inf"), float("nan"))),
+        *({"timeout_s": value} for value in (-1, 0, 61, 1e300, float("inf"), float("nan"))),
+        *({"cache_size": value} for value in (-1, -10_000)),
+    ],
+    ids=str,
+)
+def test_numbers_have_bounds(number: dict[str, Any]) -> None:
+    """None of them can switch a check off, or make a request wait for ever (rows 19, 26)."""
+    (name,) = number
+    with pytest.raises(ValueError, match=name):
+        Verifier("https://auth.example.com", audience="api", credential="id:secret", **number)
+
+
+def test_what_never_leaves_this_machine_may_be_http() -> None:
+    """And https may be anywhere; with keys at hand and no credential nothing is sent at all."""
+    for url in (
+        "http://localhost:8000",
+        "http://127.0.0.1",
+        "http://[::1]:80",
+        "http://auth.localhost",
+        "https://auth.example.com",
+    ):
+        Verifier(url, audience="api", credential="id:secret")
+    Verifier("http://auth.internal", audience="api", keys=KeySet([]), check="offline")
+
+
+# --- an end, of the verifier
+
+
+def test_a_closed_verifier_asks(server: Server, client: httpx.Client, credential: str) -> None:
+    """It knows nothing fresh any more, and says neither yes nor no by itself; its thread has ended."""
+    before = threads()
+    verifier = Verifier(server.url, audience=server.url, credential=credential, timeout_s=10, max_staleness_s=30)
+    signed_in = somebody(client)
+    with verifier:
+        assert verifier.wait_until_ready(SOON_S)
+        assert said(verifier, signed_in.access) == "ok"
+        assert threads() - before
+    assert eventually(lambda: not threads() - before)
+    assert said(verifier, signed_in.access) == "ok"
+    assert client.post("/logout", headers=signed_in.bearer).status_code == 204
+    assert said(verifier, signed_in.access) == "session_ended"
+    assert not threads() - before
+
+
+def test_waiting_for_a_closed_verifier_does_not_spin(credential: str) -> None:
+    """There is nothing to wait for, so it says so."""
+    with hostile() as away:
+        away.answers[JWKS] = [STALL]
+        verifier = Verifier(away.url, audience=away.url, credential=credential)
+        verifier.close()
+        began = time.process_time()
+        assert not verifier.wait_until_ready(2)
+        assert time.process_time() - began < 0.5
+        assert away.count(JWKS) <= 1
+
+
+def test_waiting_until_ready_does_not_flood_a_service_that_fails(credential: str) -> None:
+    """Some questions a second: it may be starting."""
+    with hostile() as failing:
+        failing.answers[JWKS] = failing.answers["/revocations"] = []
+        with verifier_of(failing.url, credential=credential, wait=False) as verifier:
+            assert not verifier.wait_until_ready(1.5)
+        assert 2 <= failing.count(JWKS) <= 6
+
+
+def test_a_verifier_that_nobody_uses_any_more_ends_its_thread(server: Server, credential: str) -> None:
+    """Also where nobody closed it: an application that makes one each time it is reloaded does not collect threads."""
+    before = threads()
+    verifier = Verifier(server.url, audience=server.url, credential=credential, max_staleness_s=3, timeout_s=10)
+    assert verifier.wait_until_ready(SOON_S)
+    assert threads() - before
+    del verifier
+    gc.collect()
+    assert eventually(lambda: not threads() - before)
+
+
+# --- an end, of a session
+
+
+def _logout(_: Server, client: httpx.Client, ada: SignedIn) -> None:
+    assert client.post("/logout", headers=ada.bearer).status_code == 204
+
+
+def _logout_everywhere(_: Server, client: httpx.Client, ada: SignedIn) -> None:
+    assert client.post("/logout-everywhere", headers=ada.bearer).status_code == 204
+
+
+def _change_password(_: Server, client: httpx.Client, ada: SignedIn) -> None:
+    answer = client.post("/password", headers=ada.bearer, json={"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD})
+    assert answer.status_code == 200, answer.text
+
+
+def _disable(server: Server, _: httpx.Client, ada: SignedIn) -> None:
+    assert run(server.folder, "users", "disable", ada.email).returncode == 0
+
+
+def _reuse(_: Server, client: httpx.Client, ada: SignedIn) -> None:
+    renewed = ada
+    for _number in range(2):
+        renewed = renewed.after(refresh(client, renewed))
+    expect_ended(refresh(client, ada), "reuse")
+
+
+def _end_by_operator(server: Server, _: httpx.Client, ada: SignedIn) -> None:
+    assert run(server.folder, "sessions", "end", "--", ada.sid).returncode == 0
+
+
+def _end_from_the_list(_: Server, client: httpx.Client, ada: SignedIn) -> None:
+    phone = sign_in(client, ada.email)
+    assert client.delete(f"/sessions/{ada.sid}", headers=phone.bearer).status_code == 204
+
+
+def _revoke(_: Server, client: httpx.Client, ada: SignedIn) -> None:
+    assert client.post("/revoke", data={"token": ada.refresh}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("end", "all_of_hers"),
+    [
+        (_logout, False),
+        (_logout_everywhere, True),
+        (_change_password, True),
+        (_disable, True),
+        (_reuse, False),
+        (_end_by_operator, False),
+        (_end_from_the_list, False),
+        (_revoke, False),
+    ],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else "",
+)
+def test_every_way_a_session_ends_reaches_the_verifier(
+    server: Server, client: httpx.Client, follower: Verifier, end: Callable[..., None], *, all_of_hers: bool
+) -> None:
+    """By the feed soon, by asking at once, with `SessionEnded`; nobody else's session goes with it (rows 37, 47, 49, 51, 52)."""
+    ada, bob = somebody(client), somebody(client)
+    tablet = sign_in(client, ada.email)
+    renewed = refresh(client, tablet)
+    tokens = [tablet.access, tablet.after(renewed).access]
+    assert {said(follower, token) for token in (ada.access, bob.access, *tokens)} == {"ok"}
+    end(server, client, ada)
+    assert said(follower, ada.access, "live") == "session_ended"
+    assert says_until(follower, ada.access, "session_ended") <= {"ok"}
+    assert said(follower, ada.access, "offline") == "session_ended", "what is known is refused, whatever the route declared"
+    if all_of_hers:
+        for token in tokens:  # each session has an entry of its own, and they come together or one behind the other
+            assert says_until(follower, token, "session_ended") <= {"ok"}
+    for check in ("feed", "live"):
+        assert {said(follower, token, check) for token in tokens} == ({"session_ended"} if all_of_hers else {"ok"})
+        assert said(follower, bob.access, check) == "ok"
+
+
+@pytest.mark.parametrize("end", [_logout, _logout_everywhere])
+def test_who_signs_in_again_is_let_in_at_once(
+    server: Server, client: httpx.Client, follower: Verifier, end: Callable[..., None]
+) -> None:
+    """It goes by the session and not by the time: also in the very second of a sign-out everywhere (T21)."""
+    ada = somebody(client)
+    end(server, client, ada)
+    again = sign_in(client, ada.email)
+    assert (said(follower, again.access), said(follower, again.access, "live")) == ("ok", "ok")
+    says_until(follower, ada.access, "session_ended")
+    assert (said(follower, again.access), said(follower, again.access, "live")) == ("ok", "ok")
+
+
+def test_the_tokens_of_a_session_hold_while_it_is_renewed(client: httpx.Client, follower: Verifier) -> None:
+    """The new token and the ones before it, by every check; until the session ends, and then none of them (row 47)."""
+    ada = somebody(client)
+    tokens = [ada.access]
+    for _ in range(3):
+        ada = ada.after(refresh(client, ada))
+        tokens.append(ada.access)
+    for check in ("offline", "feed", "live"):
+        assert {said(follower, token, check) for token in tokens} == {"ok"}
+    assert client.post("/logout", json={"refreshToken": ada.refresh}).status_code == 204
+    for token in tokens:
+        says_until(follower, token, "session_ended")
+
+
+def test_no_other_token_of_the_service_is_an_access_token(client: httpx.Client, follower: Verifier) -> None:
+    """Not the refresh token, and not a good token for another audience (rows 1, 6, T19)."""
+    ada = somebody(client)
+    with Verifier(follower.issuer, audience="https://api.example.org", check="offline", timeout_s=10) as other:
+        for check in ("offline", "feed", "live"):
+            assert said(follower, ada.refresh, check) == "invalid_token"
+        assert said(other, ada.access) == "invalid_token"
+
+
+# --- keys
+
+
+def kid_of(token: str) -> str:
+    """Return the name of the key that signed a token."""
+    return jws.split(token)[0].kid
+
+
+def test_rotating_and_voiding_a_key(server: Server, client: httpx.Client, credential: str) -> None:
+    """A rotation is not noticed. A voided key is refused soon, its people renew and stay signed in (rows 30, 31)."""
+    ada = somebody(client)
+    with verifier_of(server.url, credential=credential, timeout_s=10) as verifier:
+        assert said(verifier, ada.access) == "ok"
+        assert run(server.folder, "keys", "rotate").returncode == 0
+        assert said(verifier, ada.access) == said(verifier, somebody(client).access) == "ok"
+        leaked = kid_of(ada.access)
+        done = run(server.folder, "keys", "retire", leaked, "--now")
+        assert done.returncode == 0, done.stderr
+        assert says_until(verifier, ada.access, "invalid_token") <= {"ok"}
+        # The service's other half may need a moment more; asking again with the same refresh token is a repeat.
+        assert eventually(lambda: kid_of(ada.after(refresh(client, ada)).access) != leaked)
+        renewed = ada.after(refresh(client, ada))
+        assert says_until(verifier, renewed.access, "ok") <= {"unavailable"}
+        assert said(verifier, ada.access) == "invalid_token"
+        with verifier_of(server.url, credential=credential, timeout_s=10) as fresh:
+            assert (said(fresh, ada.access), said(fresh, renewed.access)) == ("invalid_token", "ok")
+
+
+# --- many at once
+
+
+def test_sign_outs_under_load(server: Server, client: httpx.Client, credential: str) -> None:
+    """Sixteen threads verify while sessions end: each is refused from some moment on and never again let in (row 87)."""
+    email = sign_up(client)
+    sessions = [sign_in(client, email) for _ in range(8)]
+    staying = sessions.pop()
+    history: dict[tuple[int, str], list[str]] = {}
+    stop = threading.Event()
+    with verifier_of(server.url, credential=credential, timeout_s=10, max_staleness_s=30, cache_size=6) as verifier:
+
+        def work(number: int) -> None:
+            for signed_in in itertools.cycle([*sessions, staying]):
+                words = history.setdefault((number, signed_in.sid), [])
+                word = said(verifier, signed_in.access)
+                if words[-1:] != [word]:
+                    words.append(word)
+                if stop.is_set():
+                    return
+
+        with ThreadPoolExecutor(16) as pool:
+            workers = [pool.submit(work, number) for number in range(16)]
+            for signed_in in sessions:
+                assert client.post("/logout", headers=signed_in.bearer).status_code == 204
+                time.sleep(0.02)
+            is_over = eventually(lambda: all(said(verifier, each.access) == "session_ended" for each in sessions))
+            time.sleep(0.2)
+            stop.set()
+        for worker in workers:
+            worker.result()
+    assert is_over
+    for (_, sid), words in history.items():
+        assert words == ["ok"] if sid == staying.sid else words in (["ok", "session_ended"], ["session_ended"]), words
+
+
+@pytest.mark.anyio
+async def test_a_stalling_service_does_not_hold_up_the_loop(server: Server, client: httpx.Client, credential: str) -> None:
+    """Two hundred tasks want to know for certain; the loop goes on ticking, and all hear that it cannot be told (row 88)."""
+    signed_in = await asyncio.to_thread(somebody, client)
+    with hostile(upstream=server.port) as between:
+        between.answers[INTROSPECT] = [STALL]
+        options = {"credential": credential, "service_url": between.url, "timeout_s": 1, "check": "live"}
+        with verifier_of(server.url, wait=False, **options) as verifier:
+            ticks: list[float] = []
+
+            async def tick() -> None:
+                while True:
+                    ticks.append(time.monotonic())
+                    await asyncio.sleep(0.01)
+
+            async def ask() -> str:
+                try:
+                    claims = await verifier.verify_async(signed_in.access)
+                except Exception as refused:  # noqa: BLE001 - its kind is what is asked
+                    return type(refused).__name__
+                return claims.sid
+
+            ticking = asyncio.create_task(tick())
+            assert set(await asyncio.gather(*(ask() for _ in range(200)))) == {"Unavailable"}
+            gaps = [later - earlier for earlier, later in itertools.pairwise(ticks)]
+            assert len(gaps) > 20
+            assert max(gaps) < 0.8, "the loop stood still"
+            del between.answers[INTROSPECT]
+            await asyncio.sleep(1.2)
+            assert set(await asyncio.gather(*(ask() for _ in range(200)))) == {signed_in.sid}
+            await asyncio.to_thread(client.post, "/logout", headers=signed_in.bearer)
+            assert set(await asyncio.gather(*(ask() for _ in range(50)))) == {"SessionEnded"}
+            ticking.cancel()
+
+
+@pytest.mark.anyio
+async def test_what_is_known_is_answered_on_the_loop(client: httpx.Client, follower: Verifier) -> None:
+    """No thread is taken for it: a verification costs microseconds."""
+    signed_in = await asyncio.to_thread(somebody, client)
+    assert (await follower.verify_async(signed_in.access)).sid == signed_in.sid
+    before = threading.active_count()
+    assert {(await follower.verify_async(signed_in.access)).sid for _ in range(1000)} == {signed_in.sid}
+    assert threading.active_count() <= before
+    await asyncio.to_thread(client.post, "/logout", headers=signed_in.bearer)
+    await asyncio.to_thread(says_until, follower, signed_in.access, "session_ended")
+    with pytest.raises(SessionEnded):
+        await follower.verify_async(signed_in.access)
+
+
+# --- processes
+
+FORKING = """
+import os, sys, threading, time
+from handstamp import HandstampError, Verifier
+
+url, credential, mine, other = sys.argv[1:]
+verifier = Verifier(url, audience=url, credential=credential, timeout_s=10, max_staleness_s=30)
+assert verifier.wait_until_ready(20), verifier.status()
+assert verifier.verify(mine).sid and verifier.verify(other).sid
+
+def said(token, check=None):
+    try:
+        verifier.verify(token, check=check)
+    except HandstampError as refused:
+        return refused.code
+    return "ok"
+
+def follows():
+    return [thread.name for thread in threading.enumerate()].count("handstamp-revocations")
+
+def wait_for_the_end(who):
+    assert said(mine) == said(other) == "ok", verifier.status()
+    assert verifier.wait_until_ready(20), verifier.status()
+    assert follows() == 1
+    print(who, "ready", flush=True)
+    deadline = time.monotonic() + 30
+    while said(mine, "offline") != "session_ended":
+        assert time.monotonic() < deadline, verifier.status()
+        time.sleep(0.02)
+    assert said(mine) == "session_ended" and said(other) == "ok"
+    print(who, "refuses", flush=True)
+
+children = []
+for number in range(2):
+    child = os.fork()
+    if not child:
+        assert follows() == 0, "a thread does not survive a fork, and none is started before it is needed"
+        wait_for_the_end(f"child-{number}")
+        sys.exit(0)  # not os._exit: whatever is done at the end must not hang
+    children.append(child)
+wait_for_the_end("parent")
+assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+print("done", flush=True)
+"""
+
+
+def test_a_forked_process_follows_by_itself(server: Server, client: httpx.Client, credential: str) -> None:
+    """A server that loads the application and then forks its workers: each refuses what ends afterwards, the parent too (T30)."""
+    ada, bob = somebody(client), somebody(client)
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKING, server.url, credential, ada.access, bob.access],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        watchdog = threading.Timer(90, running.kill)
+        watchdog.start()
+        try:
+            assert running.stdout is not None
+            ready = {running.stdout.readline().strip() for _ in range(3)}
+            assert ready == {"child-0 ready", "child-1 ready", "parent ready"}
+            assert client.post("/logout", headers=ada.bearer).status_code == 204
+            said_then, errors = running.communicate()
+        finally:
+            watchdog.cancel()
+    assert errors == ""
+    assert sorted(said_then.splitlines()) == ["child-0 refuses", "child-1 refuses", "done", "parent refuses"]
+    assert running.returncode == 0
+
+
+NO_THREADS = """
+import sys, threading
+from handstamp import Verifier
+
+url, credential, token = sys.argv[1:]
+verifier = Verifier(url, audience=url, credential=credential, timeout_s=10)
+normal = threading.stack_size(1 << 46)  # more than there is: no thread can be started
+for _ in range(3):
+    assert verifier.verify(token).sid
+assert threading.active_count() == 1 and "thread" in verifier.status().problem, verifier.status()
+threading.stack_size(normal)
+assert verifier.verify(token).sid
+assert verifier.wait_until_ready(20), verifier.status()
+assert verifier.status().feed_age_s is not None and verifier.status().problem == ""
+print("done")
+"""
+
+
+def test_a_machine_that_has_no_thread_left_is_asked_for_one_again(server: Server, client: httpx.Client, credential: str) -> None:
+    """Until there is one the service is asked for each token: slower, and just as right (row 26)."""
+    done = subprocess.run(
+        [sys.executable, "-c", NO_THREADS, server.url, credential, somebody(client).access],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr

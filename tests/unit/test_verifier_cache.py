@@ -1,0 +1,239 @@
+"""The memory of verified tokens: it makes a second look cheap, and must never make it more lenient than the first."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handstamp import ExpiredToken, HandstampError, InvalidToken, KeySet, Verifier
+from handstamp.crypto.jwk import ALGORITHMS, SigningKey
+from handstamp.verify.cache import Cache
+from tests.builders import Clock
+from tests.conformance.builders import (
+    ABSENT,
+    AUDIENCE,
+    ISSUER,
+    LEEWAY_S,
+    LIFETIME_S,
+    NOW_S,
+    access_claims,
+    access_header,
+    compact,
+)
+
+KEY, OTHER_KEY = SigningKey.generate("ES256"), SigningKey.generate("ES256")
+
+
+class Keys:
+    """A key set that a test changes."""
+
+    def __init__(self, *keys: SigningKey) -> None:
+        """Hold the public halves."""
+        self.set(*keys)
+
+    def set(self, *keys: SigningKey) -> None:
+        """Hold others."""
+        self.now = KeySet(key.public for key in keys)
+
+    def __call__(self) -> KeySet:
+        """Return today's."""
+        return self.now
+
+
+def token(key: SigningKey = KEY, **claims: Any) -> str:
+    """Return a token that holds at `NOW_S`."""
+    return compact(access_header(key), access_claims(**claims), key.sign)
+
+
+def verifier(keys: Keys | KeySet, **options: Any) -> Verifier:
+    """Return an offline verifier at `NOW_S`."""
+    defaults: dict[str, Any] = {"audience": AUDIENCE, "check": "offline", "leeway_s": LEEWAY_S, "clock": Clock(NOW_S * 1000)}
+    return Verifier(ISSUER, keys=keys, **defaults | options)
+
+
+# --- the bounded memory itself
+
+
+@given(
+    size=st.integers(0, 9),
+    steps=st.lists(st.tuples(st.sampled_from(["get", "put"]), st.sampled_from("abcdefghijklmnop")), max_size=80),
+)
+def test_the_memory_is_bounded_and_keeps_what_was_used_last(size: int, steps: list[tuple[str, str]]) -> None:
+    """Whatever comes: never more than `size` values, never a wrong one, and the last `size // 2` distinct ones are there."""
+    cache: Cache[str] = Cache(size)
+    used: list[str] = []
+    for verb, key in steps:
+        if verb == "put":
+            cache.put(key, f"value of {key}")
+        elif cache.get(key) is None:
+            continue
+        used = [*(other for other in used if other != key), key]
+        assert len(cache) <= size
+        kept = used[len(used) - size // 2 :]
+        assert all(key in cache._young or key in cache._old for key in kept)
+    assert all(cache.get(key) in (None, f"value of {key}") for key in "abcdefghijklmnop")
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 10_000])
+def test_a_flood_of_tokens_takes_no_more_memory_than_was_allowed(size: int) -> None:
+    """The last value is always found again, except in a memory of none; strangers cannot make it grow (T27, own)."""
+    cache: Cache[int] = Cache(size)
+    for number in range(25_000):
+        cache.put(f"token {number}", number)
+    assert len(cache) <= size
+    assert cache.get("token 24999") == (24_999 if size else None)
+
+
+def test_threads_that_meet_in_the_memory_find_right_values_or_none() -> None:
+    """It has no lock: what threads do to each other is to lose a value, never to swap two or to fail."""
+    cache: Cache[str] = Cache(64)
+    wrong: list[Any] = []
+    begin = threading.Barrier(8)
+
+    def work(seed: int) -> None:
+        begin.wait()
+        for step in range(20_000):
+            key = str((step * 7919 + seed) % 200)
+            found = cache.get(key)
+            if found is None:
+                cache.put(key, key)
+            elif found != key:
+                wrong.append((key, found))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert not wrong
+    assert len(cache) <= 64 + 8  # each thread may add one between another's look at the size and its turn
+
+
+# --- a hit is as strict as a miss
+
+
+@given(at_s=st.integers(NOW_S - 100, NOW_S + LIFETIME_S + 100), early_s=st.integers(0, 60) | st.none())
+def test_a_token_that_is_remembered_holds_exactly_when_it_would_hold_anew(at_s: int, early_s: int | None) -> None:
+    """Before `iat` or `nbf`, within, in the leeway, after `exp`: knowing a token changes the cost, not the answer."""
+    presented = token(nbf=ABSENT if early_s is None else NOW_S + early_s)
+    knowing, anew = verifier(KeySet([KEY.public])), verifier(KeySet([KEY.public]), cache_size=0)
+    knowing.verify(presented, now_ms=(NOW_S + 100) * 1000)
+
+    def outcome(of: Verifier) -> str:
+        try:
+            of.verify(presented, now_ms=at_s * 1000)
+        except HandstampError as refused:
+            return refused.code
+        return "ok"
+
+    assert outcome(knowing) == outcome(anew)
+    assert anew.status().cached_tokens == 0
+
+
+def test_a_remembered_token_is_refused_once_it_is_over() -> None:
+    """The clock is looked at each time: to the second at `exp` and the leeway, as in RFC 7519 §4.1.4 (T30)."""
+    clock = Clock(NOW_S * 1000)
+    seen, presented = verifier(KeySet([KEY.public]), clock=clock), token()
+    seen.verify(presented)
+    clock.advance(seconds=LIFETIME_S + LEEWAY_S - 1)
+    seen.verify(presented)
+    clock.advance(seconds=1)
+    with pytest.raises(ExpiredToken):
+        seen.verify(presented)
+
+
+def test_a_remembered_token_is_refused_once_its_key_is_gone() -> None:
+    """A key that was taken out is a key that may have leaked; also a new key of the same name is another key (rows 30, 31)."""
+    keys = Keys(KEY)
+    seen, presented = verifier(keys), token()
+    seen.verify(presented)
+    keys.set(OTHER_KEY)
+    with pytest.raises(InvalidToken):
+        seen.verify(presented)
+    keys.set(SigningKey(OTHER_KEY._private, algorithm="ES256", kid=KEY.kid))
+    with pytest.raises(InvalidToken):
+        seen.verify(presented)
+    keys.set(KEY)
+    assert seen.verify(presented).sub == "account-1"
+
+
+def test_a_remembered_token_is_refused_once_its_key_is_void() -> None:
+    """Also where the application gives the keys itself and goes on giving the leaked one (row 31)."""
+    keys = Keys(KEY, OTHER_KEY)
+    seen, good = verifier(keys), token(OTHER_KEY)
+    presented = token()
+    seen.verify(presented)
+    seen.verify(good)
+    seen._keys.void(KEY.kid)
+    for _ in range(2):
+        with pytest.raises(InvalidToken):
+            seen.verify(presented)
+        seen.verify(good)
+    keys.set(KEY, OTHER_KEY)  # the application reads its file again
+    with pytest.raises(InvalidToken):
+        seen.verify(presented)
+    seen.verify(good)
+
+
+def test_what_was_refused_is_looked_at_anew() -> None:
+    """A refusal is not remembered: the key may come later. Neither does it ever become a yes by being repeated."""
+    keys = Keys(OTHER_KEY)
+    seen, presented = verifier(keys), token()
+    for _ in range(3):
+        with pytest.raises(InvalidToken):
+            seen.verify(presented)
+    assert seen.status().cached_tokens == 0
+    keys.set(KEY)
+    assert seen.verify(presented).sub == "account-1"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_no_other_spelling_of_a_remembered_token_is_taken(algorithm: Any) -> None:
+    """One character of the signature, the payload or the header: the memory is asked for the whole token (T30, row 16)."""
+    key = SigningKey.generate(algorithm)
+    seen, presented = verifier(KeySet([key.public])), token(key)
+    seen.verify(presented)
+    for place in range(0, len(presented), 1 if algorithm == "ES256" else 29):
+        if presented[place] == ".":
+            continue
+        other = presented[:place] + ("A" if presented[place] != "A" else "B") + presented[place + 1 :]
+        with pytest.raises(InvalidToken):
+            seen.verify(other)
+    for changed in (
+        presented + "=",
+        presented + " ",
+        " " + presented,
+        presented + "\n",
+        presented[:-1],
+        presented + "A",
+        presented.lower(),
+    ):
+        with pytest.raises(InvalidToken):
+            seen.verify(changed)
+    assert seen.status().cached_tokens == 1
+
+
+def test_two_verifiers_share_nothing() -> None:
+    """What one audience, issuer or leeway allows says nothing about another (row 6)."""
+    keys = KeySet([KEY.public])
+    mine, yours = verifier(keys), verifier(keys, audience="https://other.example.org")
+    elsewhere = Verifier("https://staging.example.org", audience=AUDIENCE, keys=keys, check="offline", clock=Clock(NOW_S * 1000))
+    presented = token()
+    for _ in range(2):
+        assert mine.verify(presented).aud == AUDIENCE
+        for other in (yours, elsewhere):
+            with pytest.raises(InvalidToken):
+                other.verify(presented)
+    assert yours.status().cached_tokens == elsewhere.status().cached_tokens == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_a_tiny_memory_is_only_slower(size: int) -> None:
+    """`cache_size=0` is allowed, for whoever does not want tokens in memory."""
+    seen = verifier(KeySet([KEY.public]), cache_size=size)
+    tokens = [token(jti=f"token-{number}") for number in range(4)]
+    for presented in tokens * 2:
+        assert seen.verify(presented).sub == "account-1"
+        assert seen.status().cached_tokens <= size
