@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup serve test check clean
+.PHONY: help setup serve test check bench clean
 
 help:
 	@echo "make serve   run the service on http://localhost:8000 (SQLite file in this folder)"
 	@echo "make test    run all tests"
 	@echo "make check   ruff, mypy --strict and the import contracts"
+	@echo "make bench   measure the promises, side by side with other libraries; takes five minutes"
 	@echo "make setup   make .venv with everything in it; the others call it by themselves"
 
 setup: $(READY)
@@ -35,6 +36,13 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group bench --python $(BIN)/python
+	$(BIN)/python -m bench.verify
+	$(BIN)/python -m bench.memory
+	$(BIN)/python -m bench.sign_out
+	$(BIN)/python -m bench.outage
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

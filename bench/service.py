@@ -1,0 +1,164 @@
+"""The real service as a real process, and clients that speak to it over real sockets."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+_EMAIL = "ada@example.com"
+_PASSWORD = "a sentence only ada would say"  # noqa: S105 - of nobody
+_PATIENCE_S = 60.0
+
+
+class Service:
+    """`handstamp serve` on a port of its own, from a folder where its database and its secret are."""
+
+    def __init__(self, folder: Path, *, workers: int = 1) -> None:
+        """Take the folder; nothing is started yet."""
+        self._folder = folder
+        self._workers = workers
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self.url = f"http://localhost:{self.port}"
+        self.database = folder / "handstamp.db"
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Kill."""
+        self.kill()
+
+    def start(self) -> None:
+        """Start, on the port of the last time if there was one; return once it answers."""
+        log = self._folder / "server.log"
+        with log.open("ab") as written:
+            self._process = subprocess.Popen(
+                _command("serve", "--port", str(self.port), "--workers", str(self._workers)),
+                cwd=self._folder,
+                env=self._environment(),
+                stdout=written,
+                stderr=written,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self._is_ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"handstamp serve did not start:\n{log.read_text(encoding='utf-8')}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it and its workers as a power cut would."""
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def credential(self, name: str) -> str:
+        """Make a credential for a service that verifies tokens."""
+        made = subprocess.run(
+            _command("clients", "create", name, "--json"),
+            cwd=self._folder,
+            env=self._environment(),
+            capture_output=True,
+            check=True,
+        )
+        credential: str = msgspec.json.decode(made.stdout)["credential"]
+        return credential
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """Return a client on a connection that is kept open."""
+        connection = http.client.HTTPConnection("localhost", self.port, timeout=_PATIENCE_S)
+        try:
+            yield Client(connection)
+        finally:
+            connection.close()
+
+    def _is_ready(self) -> bool:
+        try:
+            with self.client() as client:
+                return client.ask("GET", "/readyz")[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def _environment(self) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("HANDSTAMP_")}
+        return clean | {"HANDSTAMP_ISSUER": self.url, "HANDSTAMP_ACCESS_LIFETIME": "1h"}
+
+
+class Client:
+    """Somebody who signs in, renews and signs out."""
+
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
+        """Take the connection."""
+        self._connection = connection
+
+    def ask(self, method: str, path: str, *, body: object = None, token: str = "") -> tuple[int, bytes]:
+        """Send a request and return status and body."""
+        headers = {"content-type": "application/json"} if body is not None else {}
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        self._connection.request(method, path, body=None if body is None else msgspec.json.encode(body), headers=headers)
+        with self._connection.getresponse() as response:
+            return response.status, response.read()
+
+    def register(self) -> None:
+        """Make the one account."""
+        self._expect(201, "POST", "/register", body={"email": _EMAIL, "password": _PASSWORD})
+
+    def sign_in(self) -> Mapping[str, Any]:
+        """Start a session and return its token answer."""
+        return self._expect(200, "POST", "/login", body={"email": _EMAIL, "password": _PASSWORD})
+
+    def refresh(self, refresh_token: str) -> Mapping[str, Any]:
+        """Return the next pair."""
+        return self._expect(200, "POST", "/refresh", body={"refreshToken": refresh_token})
+
+    def sign_out(self, access_token: str) -> int:
+        """End the session; return when, on the clock that all processes of a machine share, its answer was here."""
+        self._connection.request("POST", "/logout", headers={"authorization": f"Bearer {access_token}"})
+        with self._connection.getresponse() as response:
+            answered_at_ns = time.monotonic_ns()
+            if response.status != 204:
+                raise RuntimeError(f"/logout answered {response.status}")
+            return answered_at_ns
+
+    def _expect(self, status: int, method: str, path: str, *, body: object) -> Mapping[str, Any]:
+        answered, text = self.ask(method, path, body=body)
+        if answered != status:
+            raise RuntimeError(f"{path} answered {answered}: {text.decode()}")
+        answer: Mapping[str, Any] = msgspec.json.decode(text)
+        return answer
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder that is there until the end; what a killed process still writes into it is no reason to fail."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def _command(*arguments: str) -> list[str]:
+    return [str(Path(sys.executable).with_name("handstamp")), *arguments]

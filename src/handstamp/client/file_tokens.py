@@ -1,0 +1,211 @@
+"""Tokens in a file that only its owner can read, shared by any number of processes on one machine.
+
+The file is replaced in one step (written beside, `fsync`, `rename`): whoever reads it sees the old tokens or the new ones, also
+after a crash or a power cut. A second file, `….lock`, holds the lock; the kernel lets go of it when its process dies, however.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, repeat
+from pathlib import Path
+
+import msgspec
+
+from ..clock import monotonic_ms
+from ..errors import ConfigurationError, Unavailable
+from .tokens import Tokens
+
+if sys.platform != "win32":
+    import fcntl
+
+_MAX_BYTES = 64 * 1024
+_PAUSES_S = (0.005, 0.01, 0.02, 0.04)
+_held: set[int] = set()
+"""The descriptors of the locks that this process holds or waits for."""
+
+
+class FileTokens:
+    """Keeps the tokens in a file with mode 0600. Threads and processes of one user may share it.
+
+    What somebody else could have read or written is refused with a `ConfigurationError` that says what to do, and what cannot be
+    understood is never overwritten. The folder must exist, on a disk of this machine. Not on Windows.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Take the path; nothing is opened yet. Raises `ConfigurationError` on Windows."""
+        if sys.platform == "win32":
+            raise ConfigurationError("FileTokens needs file modes and locks of POSIX: use another TokenStore on Windows.")
+        self._path = Path(path).absolute()
+        self._fresh = self._path.with_name(f"{self._path.name}.new")
+        self._lock = self._path.with_name(f"{self._path.name}.lock")
+
+    def __repr__(self) -> str:
+        return f"FileTokens({str(self._path)!r})"
+
+    def load(self) -> Tokens | None:
+        """Return what is held, None where there is no file.
+
+        Raises `ConfigurationError` for a file that is damaged, no plain file, of another user, or open to others, and
+        `Unavailable` where it cannot be read.
+        """
+        try:
+            descriptor = _open(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            _refuse_shared(self._path, descriptor)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(_MAX_BYTES + 1)
+        except OSError as problem:
+            raise Unavailable(f"{self._path} cannot be read: {problem.strerror}") from None
+        finally:
+            os.close(descriptor)
+        try:
+            return msgspec.json.decode(data, type=Tokens)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise ConfigurationError(
+                f"{self._path} is damaged or was not written by Handstamp; it is left as it is. Delete it and sign in again."
+            ) from None
+
+    def save(self, tokens: Tokens) -> None:
+        """Replace what is held, in one step and durably. Call it with the lock held.
+
+        Raises as `load` does for what is there already, and `Unavailable` where it cannot be written; the old content stays then.
+        """
+        self.load()
+        try:
+            with suppress(FileNotFoundError):
+                self._fresh.unlink()  # of a process that was killed
+            with os.fdopen(os.open(self._fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                file.write(msgspec.json.encode(tokens))
+                file.flush()
+                os.fsync(file.fileno())
+            self._fresh.replace(self._path)
+            _sync_folder(self._path.parent)
+        except OSError as problem:
+            raise Unavailable(f"{self._path} cannot be written: {problem.strerror}") from None
+
+    def clear(self) -> None:
+        """Delete the file, whatever is in it. Raises `Unavailable` where that fails."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as problem:
+            raise Unavailable(f"{self._path} cannot be deleted: {problem.strerror}") from None
+
+    @contextmanager
+    def locked(self, patience_s: float) -> Iterator[None]:
+        """Keep other threads and processes from renewing or replacing what is held.
+
+        Raises `Unavailable` after `patience_s` seconds, and `ConfigurationError` if the lock is another user's.
+        """
+        deadline_ms = monotonic_ms() + int(patience_s * 1000)
+        descriptor = self._acquire(deadline_ms)
+        while not _is_still(self._lock, descriptor):  # somebody has deleted it, and others lock its successor
+            _let_go(descriptor)
+            descriptor = self._acquire(deadline_ms)
+        try:
+            yield
+        finally:
+            _let_go(descriptor)
+
+    def _acquire(self, deadline_ms: int) -> int:
+        try:
+            descriptor = _open(self._lock, os.O_RDWR | os.O_CREAT)
+        except FileNotFoundError:
+            raise ConfigurationError(f"There is no folder {self._lock.parent}: make it, with mode 0700.") from None
+        _held.add(descriptor)
+        try:
+            _refuse_shared(self._lock, descriptor)
+            _wait_for(self._lock, descriptor, deadline_ms)
+        except BaseException:
+            _let_go(descriptor)
+            raise
+        return descriptor
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open without following a link, which a rename would replace, and without waiting for a pipe."""
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        raise
+    except OSError as problem:
+        if problem.errno == errno.ELOOP:
+            raise ConfigurationError(f"{path} is a symbolic link: name the file that it points to.") from None
+        if isinstance(problem, PermissionError):
+            raise ConfigurationError(f"{path} is not yours to open: name a file of your own.") from None
+        raise Unavailable(f"{path} cannot be opened: {problem.strerror}") from None
+
+
+def _refuse_shared(path: Path, descriptor: int) -> None:
+    """Refuse what another user has made or could read: they could have copied the tokens, or put their own there."""
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigurationError(f"{path} is not a plain file: name another.")
+    if found.st_uid != os.geteuid():
+        raise ConfigurationError(f"{path} belongs to user {found.st_uid}, not to you: name a file of your own.")
+    if found.st_mode & 0o077:
+        raise ConfigurationError(
+            f"{path} is open to other users of this machine (mode {stat.S_IMODE(found.st_mode):04o}). "
+            f"If somebody may have read it, delete it and sign in again; otherwise: chmod 600 {path}"
+        )
+
+
+def _wait_for(path: Path, descriptor: int, deadline_ms: int) -> None:
+    """Ask for the lock again and again: to wait for it in the kernel would have no end if its holder was stopped."""
+    pauses_s = chain(_PAUSES_S, repeat(_PAUSES_S[-1]))
+    while not _is_mine_now(path, descriptor):
+        if monotonic_ms() >= deadline_ms:
+            raise Unavailable(f"another process has held {path} for too long")
+        threading.Event().wait(next(pauses_s))
+
+
+def _is_mine_now(path: Path, descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as problem:
+        raise Unavailable(f"{path} cannot be locked: {problem.strerror}") from None
+    return True
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _let_go(descriptor: int) -> None:
+    """Unlock in as many words: a child that was forked off meanwhile has the descriptor too, and closing would not do it."""
+    _held.discard(descriptor)
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _close_inherited() -> None:
+    """In a process that was forked off: what it inherited would keep the lock if its parent died."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_close_inherited)

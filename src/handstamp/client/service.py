@@ -1,0 +1,230 @@
+"""Asking the service: the only file of the client that sends a password or a refresh token anywhere.
+
+It does not go through the application's own client, though `httpx.Auth` could. A flow there never hears of a connection that
+broke, so it could not ask again; redirects would be followed with the body; a hook that raises for 401 would hide the answer; and
+a task that is cancelled would take the answer with it. So each question is one request of a client that lives as long as the
+question, in a thread of its own, and is given up at its time whatever the network does. `http` makes that client: what the
+application's has of proxies, certificates and transports, this one can have too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
+
+import httpx
+import msgspec
+
+from ..clock import Clock, monotonic_ms
+from ..errors import (
+    HandstampError,
+    InvalidCredentials,
+    InvalidFields,
+    InvalidRequest,
+    InvalidToken,
+    SessionEnded,
+    TooManyAttempts,
+    Unavailable,
+)
+from .flight import Flight
+from .freshness import NEW_MS
+from .tokens import Seconds, Token, Tokens
+
+PROBLEM = "application/problem+json"
+MAX_ANSWER_BYTES = 64 * 1024
+MAX_RETRY_AFTER_S = 3600
+_PAUSES_S = (0.1, 0.4, 1.5)
+_T = TypeVar("_T")
+
+
+class AnswerLost(Unavailable):
+    """No answer that the service has written arrived: nobody knows whether it did what was asked."""
+
+
+class Answer(NamedTuple):
+    """An answer that arrived whole."""
+
+    url: str
+    status: int
+    media_type: str
+    retry_after: str
+    body: bytes
+
+
+class _TokenAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    access_token: Token
+    refresh_token: Token
+    expires_in: Seconds
+    session_id: str
+
+
+class _FieldProblem(msgspec.Struct, frozen=True):
+    name: str
+    problem: str
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    code: str
+    detail: str = ""
+    reason: str | None = None
+    fields: tuple[_FieldProblem, ...] = ()
+
+
+class Service:
+    """One Handstamp service, as a client asks it."""
+
+    def __init__(self, issuer: str, *, http: Callable[[], httpx.Client], timeout_s: float, grace_s: float, clock: Clock) -> None:
+        """Take its URL, what makes a client, how long an answer may take, and how long it answers the same again."""
+        self.issuer = issuer
+        self._http = http
+        self._timeout_s = timeout_s
+        self._retry_ms = int(grace_s * 850)  # the last question must arrive within grace, not only leave
+        self._clock = clock
+        self.patience_s = self._retry_ms / 1000 + 2 * timeout_s
+        """How long `refresh` and `logout` take at most, in seconds."""
+
+    def login(self, email: str, password: str, *, timeout_s: float) -> Tokens:
+        """Sign in, and return the new session's tokens. Asked once: each time that it is heard makes a session."""
+        obtained_at_ms = self._clock()
+        body = {"email": email, "password": password, "delivery": "json"}
+        try:
+            return self._tokens(self._post("/login", body, timeout_s), obtained_at_ms)
+        except AnswerLost as lost:
+            raise Unavailable(lost.why) from None
+
+    def refresh(self, tokens: Tokens) -> Tokens:
+        """Return the pair that follows, asking with the same refresh token until an answer is heard or grace is nearly over.
+
+        Raises `SessionEnded`, `InvalidToken` for a refresh token that is not the service's, and else `Unavailable`.
+        """
+
+        def ask() -> Tokens:
+            obtained_at_ms = self._clock()  # before the question: the token looks older than it is, never younger
+            return self._tokens(self._post("/refresh", {"refreshToken": tokens.refresh_token}, self._timeout_s), obtained_at_ms)
+
+        try:
+            return self._until_heard(ask)
+        except (SessionEnded, InvalidToken, Unavailable):
+            raise
+        except TooManyAttempts as wait:
+            raise Unavailable(f"{self.issuer} wants fewer questions", wait.retry_after_s) from None
+        except HandstampError as problem:
+            raise Unavailable(f"{self.issuer} does not renew: {problem}") from None
+
+    def logout(self, tokens: Tokens) -> None:
+        """End the session. Whatever the tokens are, the service then knows of no session with them. Raises `Unavailable`."""
+        body = {"refreshToken": tokens.refresh_token, "accessToken": tokens.access_token}
+        self._until_heard(lambda: self._post("/logout", body, self._timeout_s))
+
+    def tokens_of(self, answer: Mapping[str, object]) -> Tokens:
+        """Return the tokens of a token answer that was got elsewhere, some moments ago. Raises `msgspec.ValidationError`."""
+        return self._made(msgspec.convert(answer, _TokenAnswer), self._clock() - NEW_MS)
+
+    def _tokens(self, answer: Answer, obtained_at_ms: int) -> Tokens:
+        try:
+            return self._made(msgspec.json.decode(answer.body, type=_TokenAnswer), obtained_at_ms)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise AnswerLost(f"{answer.url} answered {answer.status} with something else than tokens") from None
+
+    def _made(self, answer: _TokenAnswer, obtained_at_ms: int) -> Tokens:
+        return Tokens(
+            issuer=self.issuer,
+            session_id=answer.session_id,
+            access_token=answer.access_token,
+            refresh_token=answer.refresh_token,
+            expires_in_s=answer.expires_in,
+            obtained_at_ms=obtained_at_ms,
+        )
+
+    def _until_heard(self, ask: Callable[[], _T]) -> _T:
+        give_up_at_ms = monotonic_ms() + self._retry_ms
+        pauses_s = iter(_PAUSES_S)
+        while True:
+            try:
+                return ask()
+            except AnswerLost as lost:
+                pause_s = next(pauses_s, None)
+                if pause_s is None or monotonic_ms() + int(pause_s * 1000) >= give_up_at_ms:
+                    raise Unavailable(lost.why) from None
+            threading.Event().wait(pause_s)
+
+    def _post(self, path: str, body: Mapping[str, str], timeout_s: float) -> Answer:
+        url = self.issuer + path
+
+        def send() -> Answer:
+            return self._send(url, body)
+
+        try:
+            flight = Flight(send, daemon=True)
+        except Unavailable:  # at exit no thread can be started: then it is asked in this one
+            return accepted(send())
+        try:
+            answer = flight.wait(timeout_s)
+        except TimeoutError:
+            raise AnswerLost(f"{url} did not answer within {timeout_s:g} seconds") from None
+        return accepted(answer)
+
+    def _send(self, url: str, body: Mapping[str, str]) -> Answer:
+        headers = {"accept": f"application/json, {PROBLEM}", "accept-encoding": "identity"}
+        try:
+            with self._http() as client:
+                request = client.build_request("POST", url, json=body, headers=headers)
+                response = client.send(request, auth=None, follow_redirects=False, stream=True)
+                data = b""
+                for chunk in response.iter_bytes():
+                    data += chunk
+                    if len(data) > MAX_ANSWER_BYTES:
+                        raise AnswerLost(f"{url} answered more than {MAX_ANSWER_BYTES} bytes")
+        except (httpx.HTTPError, httpx.StreamError, OSError) as problem:
+            raise AnswerLost(f"{url} did not answer: {problem!r}") from None
+        media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return Answer(url, response.status_code, media_type, response.headers.get("retry-after", ""), data)
+
+
+def accepted(answer: Answer) -> Answer:
+    """Return an answer that says yes; raise what another says, as an error of the family."""
+    if answer.status in {200, 204}:
+        return answer
+    problem = _problem(answer)
+    if problem is not None:
+        raise _error(problem, answer)
+    said = f"{answer.url} answered {answer.status}, and not as Handstamp does"
+    if answer.status == 429 or (answer.status == 503 and answer.retry_after):
+        raise Unavailable(said, _retry_after_s(answer))
+    if answer.status < 500:
+        raise Unavailable(f"{said}: is the issuer's URL right?")
+    raise AnswerLost(said)  # 502 and 504: somebody on the way has not heard it either
+
+
+def _problem(answer: Answer) -> _Problem | None:
+    """Return what the service says is wrong (RFC 9457 §3), None if it is not the service that speaks."""
+    if answer.media_type != PROBLEM:
+        return None
+    try:
+        return msgspec.json.decode(answer.body, type=_Problem)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _error(problem: _Problem, answer: Answer) -> HandstampError:
+    match problem.code, answer.status:
+        case "session_ended", 401:
+            return SessionEnded(problem.reason)
+        case "invalid_token", 401:
+            return InvalidToken(f"{answer.url} does not know the refresh token: sign in again")
+        case "invalid_credentials", 401:
+            return InvalidCredentials()
+        case "too_many_attempts", 429:
+            return TooManyAttempts(_retry_after_s(answer))
+        case "invalid_request", _:
+            fields = [(field.name, field.problem) for field in problem.fields]
+            return InvalidFields(fields) if fields else InvalidRequest(problem.detail)
+        case _:
+            return Unavailable(f"{answer.url} answered {answer.status} {problem.code}", _retry_after_s(answer))
+
+
+def _retry_after_s(answer: Answer) -> int:
+    """Return the seconds of `Retry-After` (RFC 9110 §10.2.3), at least 1; a date is as good as nothing said."""
+    text = answer.retry_after
+    return min(max(int(text), 1), MAX_RETRY_AFTER_S) if text.isascii() and text.isdigit() else 1

@@ -1,0 +1,163 @@
+"""What is decided without asking anybody: how fresh a token is, what a refusal means, where tokens may go."""
+
+from __future__ import annotations
+
+import httpx
+import msgspec
+import pytest
+
+from handstamp.client import Auth
+from handstamp.client.challenge import must_be_read, refusal
+from handstamp.client.freshness import Freshness
+from handstamp.client.origins import sound_issuer, sound_origins
+from handstamp.errors import ConfigurationError, HandstampError
+from tests.client.test_file_tokens import TOKENS
+
+AT_MS = TOKENS.obtained_at_ms
+
+
+# --- how fresh
+
+
+@pytest.mark.parametrize(
+    ("expires_in_s", "age_s", "stage"),
+    [
+        (900, 0, "fresh"),
+        (900, 839, "fresh"),
+        (900, 841, "due"),
+        (900, 899, "due"),
+        (900, 900, "over"),
+        (900, 10**9, "over"),
+        (30, 23, "fresh"),
+        (30, 25, "due"),
+        (30, 30, "over"),
+        (900, -1, "due"),
+        (900, -(10**9), "due"),
+    ],
+)
+def test_a_token_is_due_in_its_last_minute(expires_in_s: int, age_s: int, stage: str) -> None:
+    """Or in the last fifth of a short life, or where the clock was set back and nobody knows."""
+    tokens = msgspec.structs.replace(TOKENS, expires_in_s=expires_in_s)
+    assert Freshness(lambda: AT_MS + age_s * 1000).stage(tokens) == stage
+
+
+def test_a_clock_that_is_set_does_not_change_what_was_measured() -> None:
+    """The wall clock is asked once a token; from then on a clock counts that nobody sets."""
+    now_ms = AT_MS
+    freshness = Freshness(lambda: now_ms)
+    assert freshness.stage(TOKENS) == "fresh"
+    now_ms += 10**10
+    assert freshness.stage(TOKENS) == "fresh"
+    now_ms -= 2 * 10**10
+    assert freshness.stage(TOKENS) == "fresh"
+    other = msgspec.structs.replace(TOKENS, access_token="another.one.entirely")
+    assert freshness.stage(other) == "due"
+
+
+# --- what a refusal means
+
+
+def refused(*challenges: str, body: bytes = b"", media_type: str = "application/problem+json") -> httpx.Response:
+    """Return a 401."""
+    headers = [("www-authenticate", challenge) for challenge in challenges]
+    return httpx.Response(401, headers=[*headers, ("content-type", media_type)], content=body)
+
+
+@pytest.mark.parametrize(
+    ("response", "meaning"),
+    [
+        (refused('Bearer error="invalid_token", error_description="expired_token"'), "expired_token"),
+        (refused('Bearer error="invalid_token", error_description="session_ended"'), "session_ended"),
+        (refused('Bearer error="invalid_token", error_description="invalid_token"'), "invalid_token"),
+        (refused('Bearer realm="x", error="invalid_token", error_description="The token is over"'), "invalid_token"),
+        (refused("bearer error=invalid_token"), "invalid_token"),
+        (refused('Basic realm="x"', 'Bearer error="invalid_token"'), "invalid_token"),
+        (refused('Basic realm="x", Bearer error = "invalid_token"'), "invalid_token"),
+        (refused("Bearer"), None),
+        (refused('Bearer realm="error"'), None),
+        (refused('Bearer error="insufficient_scope"'), None),
+        (refused('Bearer error="invalid_token_type"'), None),
+        (refused('Basic error="invalid_token"'), None),
+        (refused("Bearer", body=b'{"code": "expired_token"}'), None),
+        (refused(body=b'{"code": "expired_token"}'), "expired_token"),
+        (refused(body=b'{"code": "session_ended", "reason": "logout"}'), "session_ended"),
+        (refused(body=b'{"code": "invalid_token"}'), "invalid_token"),
+        (refused(body=b'{"code": "missing_token"}'), None),
+        (refused(body=b'{"code": "expired_token"}', media_type="application/json"), None),
+        (refused(body=b"<h1>Sign in</h1>"), None),
+        (refused(body=b"[" * 60_000), None),
+        (refused(), None),
+        (httpx.Response(403, headers={"www-authenticate": 'Bearer error="invalid_token"'}), None),
+        (httpx.Response(200), None),
+    ],
+)
+def test_a_refusal_is_understood(response: httpx.Response, meaning: str | None) -> None:
+    """Handstamp's words, RFC 6750's, and nobody else's."""
+    assert refusal(response) == meaning
+
+
+def test_only_a_small_body_is_read() -> None:
+    """And only where the header is missing: an answer is the application's to read."""
+    assert must_be_read(refused(body=b"{}"))
+    assert not must_be_read(refused("Bearer", body=b"{}"))
+    assert not must_be_read(refused(body=b" " * 65_537))
+    endless = httpx.Response(401, headers={"content-type": "application/problem+json"}, stream=httpx.ByteStream(b"{}"))
+    assert not must_be_read(endless)
+    assert refusal(endless) is None
+
+
+# --- where tokens may go
+
+
+@pytest.mark.parametrize(
+    "issuer", ["https://auth.example.com", "https://example.com/auth/", "http://localhost:8000", "http://[::1]:1"]
+)
+def test_a_service_is_reached_by_https_or_on_this_machine(issuer: str) -> None:
+    """Mounted under a path or not."""
+    assert sound_issuer(issuer) == issuer.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "http://auth.example.com",
+        "auth.example.com",
+        "",
+        "ftp://localhost",
+        "https://",
+        "https://ada:pass@auth.example.com",
+        "https://auth.example.com/?a=b",
+        "https://auth.example.com/#a",
+        "https://auth.example.com:port",
+        "http://localhost.example.com",
+    ],
+)
+def test_another_service_is_refused(issuer: str) -> None:
+    """Passwords and tokens would be read on their way, or go who knows where. The error names no password."""
+    with pytest.raises(ConfigurationError) as refusal_of:
+        Auth(issuer)
+    assert "pass@" not in str(refusal_of.value)
+
+
+def test_every_wrong_origin_is_named() -> None:
+    """All at once, with how it is written."""
+    wrong = [
+        "http://api.example.com",
+        "https://api.example.com/orders",
+        "api.example.com",
+        "https://*.example.com/?",
+        "https://a@b",
+    ]
+    with pytest.raises(ConfigurationError) as refusal_of:
+        sound_origins([*wrong, "https://right.example.com"])
+    assert len(refusal_of.value.problems) == 4
+    with pytest.raises(ConfigurationError, match=r"\['https://api"):
+        sound_origins("https://api.example.com")
+
+
+@pytest.mark.parametrize("number", [{"timeout_s": 0}, {"timeout_s": 61}, {"grace_s": -1}, {"grace_s": 61}])
+def test_a_number_out_of_its_bounds_is_refused(number: dict[str, float]) -> None:
+    """Before anything is asked."""
+    with pytest.raises(ValueError, match="must be between") as wrong:
+        Auth("https://auth.example.com", **number)  # type: ignore[arg-type]
+    assert not isinstance(wrong.value, HandstampError)

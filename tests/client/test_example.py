@@ -1,0 +1,82 @@
+"""The command of `examples/client`, as its first lines say, against a service and an API of the other examples."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from handstamp.client import FileTokens
+from tests.client.helpers import generation, held, keep, stale
+from tests.integration.helpers import sign_up
+from tests.serving import PASSWORD, Server, environment_with, free_port, run
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PATIENCE_S = 30
+
+
+@pytest.fixture
+def api(server: Server, tmp_path: Path) -> Iterator[str]:
+    """Run the Starlette example, and return where."""
+    port = free_port()
+    credential = json.loads(run(server.folder, "clients", "create", "orders", "--json").stdout)["credential"]
+    command = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--port", str(port), "orders:app"]
+    environment = environment_with({}) | {"AUTH_ISSUER": server.url, "AUTH_CREDENTIAL": credential}
+    with (tmp_path / "api.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=EXAMPLES / "asgi", env=environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while not _answers(f"http://localhost:{port}/healthz"):
+            assert time.monotonic() < deadline, (tmp_path / "api.log").read_text()
+            time.sleep(0.05)
+        yield f"http://localhost:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_command_stays_signed_in(server: Server, client: httpx.Client, api: str, tmp_path: Path) -> None:
+    """In, an order, two at once that must renew, out; and each says what it did."""
+    tokens = tmp_path / "tokens.json"
+
+    def orders(*arguments: str, stdin: str = "") -> tuple[int, str]:
+        settings = {"AUTH_ISSUER": server.url, "ORDERS_API": api, "ORDERS_TOKENS": str(tokens), "NO_PROXY": "localhost"}
+        ran = subprocess.run(
+            [sys.executable, str(EXAMPLES / "client" / "orders.py"), *arguments],
+            env=os.environ | settings,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        return ran.returncode, ran.stdout + ran.stderr
+
+    assert orders("list") == (1, "Nobody is signed in here: call sign_in() first.\n")
+    email = sign_up(client)
+    assert orders("sign-in", email, stdin=f"{PASSWORD}\n") == (0, f"Signed in as {email}.\n")
+    assert tokens.stat().st_mode & 0o777 == 0o600
+    assert orders("place") == (0, "Placed order 1.\n")
+    store = FileTokens(tokens)
+    session = held(store).session_id
+    keep(store, stale(held(store)))
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: orders("list"), range(2))) == [(0, "Your orders: [1]\n")] * 2
+    assert generation(server, session) == 1
+    assert orders("sign-out") == (0, "Signed out, here and at the service.\n")
+    assert not tokens.exists()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,304 @@
+"""The file: who may read it, what is refused, and that nothing in it is ever lost by our hand."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from handstamp.client import Auth, FileTokens, MemoryTokens, Tokens, TokenStore
+from handstamp.errors import ConfigurationError, Unavailable
+from tests.client.applications import client_with
+
+TOKENS = Tokens(
+    issuer="https://auth.example.com",
+    session_id="session-1",
+    access_token="hush.hush.one",
+    refresh_token="hush.hush.two",
+    expires_in_s=900,
+    obtained_at_ms=1_800_000_000_000,
+)
+OTHERS = msgspec.structs.replace(TOKENS, refresh_token="hush.hush.three")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the tokens are."""
+    return tmp_path / "tokens.json"
+
+
+@pytest.fixture
+def kept(path: Path) -> FileTokens:
+    """Return a file with tokens."""
+    store = FileTokens(path)
+    store.save(TOKENS)
+    return store
+
+
+def test_what_is_saved_is_there_for_everybody_who_shares_it(store: TokenStore, path: Path) -> None:
+    """And gone when it was cleared. Clearing twice is as good as once."""
+    assert store.load() is None
+    store.save(TOKENS)
+    assert store.load() == TOKENS
+    if isinstance(store, FileTokens):
+        assert FileTokens(path).load() == TOKENS
+    store.save(OTHERS)
+    assert store.load() == OTHERS
+    for _ in range(2):
+        store.clear()
+        assert store.load() is None
+
+
+def test_nobody_else_can_read_it(kept: FileTokens, path: Path) -> None:
+    """0600, for the lock too, whatever the umask allows; and nothing else is left behind."""
+    before = os.umask(0)
+    try:
+        kept.save(OTHERS)
+        with kept.locked(1):
+            pass
+    finally:
+        os.umask(before)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert modes == {"tokens.json": 0o600, "tokens.json.lock": 0o600}
+
+
+def spoil_mode(path: Path) -> None:
+    """Let everybody read it."""
+    path.chmod(0o644)
+
+
+def spoil_group(path: Path) -> None:
+    """Let a group write it."""
+    path.chmod(0o620)
+
+
+def truncate(path: Path) -> None:
+    """Cut it, as a disk that was full does to programs that write in place."""
+    os.truncate(path, 40)
+
+
+def empty(path: Path) -> None:
+    """Leave nothing of it."""
+    os.truncate(path, 0)
+
+
+def garble(path: Path) -> None:
+    """Write what is no text."""
+    path.write_bytes(b"\xff\xfe{]" * 20_000)
+
+
+def nest(path: Path) -> None:
+    """Write what a reader could drown in."""
+    path.write_bytes(b"[" * 60_000)
+
+
+def inject(path: Path) -> None:
+    """Write a token that would end its header."""
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(TOKENS, access_token="a\r\nX-Evil: b")))
+
+
+def link(path: Path) -> None:
+    """Put a link in its place."""
+    path.rename(path.with_name("real.json"))
+    path.symlink_to("real.json")
+
+
+def pipe(path: Path) -> None:
+    """Put a pipe in its place, whose reader would wait for ever."""
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def folder(path: Path) -> None:
+    """Put a folder in its place."""
+    path.unlink()
+    path.mkdir(0o700)
+
+
+def listen(path: Path) -> None:
+    """Put a socket in its place."""
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+    path.chmod(0o600)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (spoil_mode, "chmod 600"),
+        (spoil_group, "chmod 600"),
+        (truncate, "Delete it and sign in again"),
+        (empty, "Delete it and sign in again"),
+        (garble, "Delete it and sign in again"),
+        (nest, "Delete it and sign in again"),
+        (inject, "Delete it and sign in again"),
+        (link, "symbolic link"),
+        (pipe, "not a plain file"),
+        (folder, "not a plain file"),
+    ],
+)
+def test_what_is_not_right_is_refused_and_left_as_it_is(
+    kept: FileTokens, path: Path, spoil: Callable[[Path], None], said: str
+) -> None:
+    """Every way to use it says what to do; none writes over it, and none waits."""
+    spoil(path)
+    found = path.lstat()
+    auth = Auth(TOKENS.issuer, kept)
+    with client_with(auth) as application, pytest.raises(ConfigurationError, match=said) as refused:
+        application.get("/profile")
+    assert str(path) in str(refused.value)
+    assert "hush" not in str(refused.value)
+    for use in (kept.load, lambda: kept.save(OTHERS), lambda: auth.sign_in("ada@example.com", "x"), auth.sign_out):
+        with pytest.raises(ConfigurationError, match=said):
+            use()
+    assert (path.lstat().st_ino, path.lstat().st_mtime_ns) == (found.st_ino, found.st_mtime_ns)
+
+
+def test_a_socket_in_its_place_is_refused(kept: FileTokens, path: Path) -> None:
+    """It cannot even be opened."""
+    listen(path)
+    with pytest.raises(Unavailable):
+        kept.load()
+
+
+def test_what_belongs_to_somebody_else_is_refused(kept: FileTokens, path: Path) -> None:
+    """They may have put tokens of their own there, and would see what we do with them."""
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 12345)
+        store = kept
+    else:
+        store = FileTokens("/etc/passwd")
+    with pytest.raises(ConfigurationError, match="belongs to user"):
+        store.load()
+    with pytest.raises(ConfigurationError, match="belongs to user"):
+        store.save(OTHERS)
+
+
+def test_a_lock_of_somebody_else_is_refused(kept: FileTokens, path: Path) -> None:
+    """They could hold it for ever."""
+    lock = path.with_name("tokens.json.lock")
+    lock.touch(0o600)
+    lock.chmod(0o666)
+    with pytest.raises(ConfigurationError, match=r"tokens\.json\.lock"), kept.locked(1):
+        pass
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Before a session is made that nobody could keep."""
+    auth = Auth("https://auth.example.com", FileTokens(tmp_path / "none" / "tokens.json"))
+    with pytest.raises(ConfigurationError, match="make it"):
+        auth.sign_in("ada@example.com", "x")
+
+
+def test_what_a_killed_process_left_beside_it_does_no_harm(kept: FileTokens, path: Path) -> None:
+    """A half-written successor is no successor."""
+    path.with_name("tokens.json.new").write_bytes(b"half")
+    assert kept.load() == TOKENS
+    kept.save(OTHERS)
+    assert kept.load() == OTHERS
+    assert sorted(file.name for file in path.parent.iterdir()) == ["tokens.json"]
+
+
+def test_a_full_disk_leaves_what_was_there(path: Path) -> None:
+    """A folder in the way of the new file stands here for every failure to write."""
+    store = FileTokens(path)
+    store.save(TOKENS)
+    path.with_name("tokens.json.new").mkdir()
+    with pytest.raises(Unavailable) as failed:
+        store.save(OTHERS)
+    assert "cannot be written" in failed.value.why
+    assert store.load() == TOKENS
+
+
+def test_readers_never_see_half_of_it(path: Path) -> None:
+    """A writer replaces it all the time; every reader sees one or the other."""
+    store = FileTokens(path)
+    store.save(TOKENS)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            store.save(OTHERS)
+            store.save(TOKENS)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert {store.load() for _ in range(500)} <= {TOKENS, OTHERS}
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_one_at_a_time_has_the_lock(store: TokenStore) -> None:
+    """Threads wait for each other, and nobody for ever."""
+    inside = 0
+    most = 0
+
+    def enter(_: int) -> None:
+        nonlocal inside, most
+        with store.locked(10):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.002)
+            inside -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(enter, range(24)))
+    assert most == 1
+    with store.locked(1):
+        began = time.monotonic()
+        with pytest.raises(Unavailable), store.locked(0.1):
+            pass
+        assert 0.1 <= time.monotonic() - began < 2
+
+
+def test_a_lock_that_fails_inside_is_let_go(store: TokenStore) -> None:
+    """Whatever happens in the block."""
+    with pytest.raises(ZeroDivisionError), store.locked(1):
+        raise ZeroDivisionError
+    with store.locked(0.1):
+        pass
+
+
+def test_a_lock_file_that_was_deleted_does_not_let_two_in(kept: FileTokens, path: Path) -> None:
+    """Whoever waited for the old one finds that it is none any more, and waits for the new one."""
+    lock = path.with_name("tokens.json.lock")
+    second_is_in = threading.Event()
+
+    def enter() -> None:
+        with kept.locked(10):
+            second_is_in.set()
+
+    waiting = threading.Thread(target=enter)
+    with kept.locked(1):
+        waiting.start()
+        time.sleep(0.1)
+        lock.unlink()
+        third = FileTokens(path).locked(1)
+        third.__enter__()
+    assert not second_is_in.wait(0.2)
+    third.__exit__(None, None, None)
+    waiting.join(10)
+    assert second_is_in.is_set()
+
+
+def test_nothing_shows_a_secret(kept: FileTokens) -> None:
+    """`repr` names sessions and places."""
+    memory = MemoryTokens()
+    memory.save(TOKENS)
+    auth = Auth(TOKENS.issuer, kept, http=httpx.Client)
+    shown = " ".join(map(repr, (TOKENS, kept, memory, auth, [TOKENS], {"tokens": TOKENS}))) + str(TOKENS) + f"{auth}"
+    assert "hush" not in shown
+    assert "session-1" in shown
+    assert TOKENS.issuer in repr(auth)

@@ -1,0 +1,216 @@
+"""Answers that are lost, cut, late or not the service's: asked again with the same token, and nobody is signed out."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from handstamp.client import Auth, FileTokens, MemoryTokens, TokenStore
+from handstamp.errors import Unavailable
+from tests.client.applications import async_client_with, client_with
+from tests.client.helpers import due, generation, held, keep, stale, tokens_of
+from tests.client.hostile import Hostile, Trick
+from tests.integration.helpers import expect_ended, sign_up
+from tests.serving import PASSWORD, Server
+
+pytestmark = pytest.mark.anyio
+LOST: tuple[tuple[Trick, ...], ...] = (
+    ("drop",),
+    ("cut",),
+    ("refuse",),
+    ("html",),
+    ("502",),
+    ("500",),
+    ("drop", "cut", "502"),
+)
+NEVER: tuple[Trick, ...] = ("hang", "hear and hang", "dribble", "endless")
+
+
+@pytest.mark.parametrize("tricks", LOST, ids="+".join)
+def test_a_lost_answer_is_asked_for_again(
+    proxy: Hostile, server: Server, store: TokenStore, answer: dict[str, Any], tricks: tuple[Trick, ...]
+) -> None:
+    """With the same token, within grace: one rotation, one chain, and the request goes through."""
+    keep(store, stale(tokens_of(answer, proxy.url)))
+    proxy.play(*tricks)
+    with client_with(Auth(proxy.url, store)) as application:
+        assert application.get("/profile").status_code == 200
+        assert generation(server, answer["sessionId"]) == 1
+        assert proxy.refresh_tokens == [answer["refreshToken"]] * (len(tricks) + 1)
+        keep(store, stale(held(store)))  # and the chain goes on from what was kept
+        assert application.get("/profile").status_code == 200
+    assert generation(server, answer["sessionId"]) == 2
+
+
+@pytest.mark.parametrize("trick", NEVER)
+async def test_who_never_answers_is_asked_again(proxy: Hostile, server: Server, answer: dict[str, Any], trick: Trick) -> None:
+    """A time-out of ours ends it, whatever trickles in; then the next question is answered."""
+    store = MemoryTokens()
+    keep(store, stale(tokens_of(answer, proxy.url)))
+    proxy.play(trick)
+    began = time.monotonic()
+    async with async_client_with(Auth(proxy.url, store, timeout_s=1)) as application:
+        assert (await application.get("/profile")).status_code == 200
+    assert time.monotonic() - began < 9
+    assert generation(server, answer["sessionId"]) == 1
+
+
+@pytest.mark.parametrize("trick", [*NEVER, "drop", "html", "502", "500"])
+def test_what_cannot_be_had_is_unavailable(proxy: Hostile, server: Server, answer: dict[str, Any], trick: Trick) -> None:
+    """It ends, in time, with the family's error; the tokens are kept, and when the service is back it goes on."""
+    store = MemoryTokens()
+    tokens = stale(tokens_of(answer, proxy.url))
+    keep(store, tokens)
+    proxy.play(*[trick] * 4)
+    began = time.monotonic()
+    with client_with(Auth(proxy.url, store, timeout_s=0.2, grace_s=0.5)) as application:
+        with pytest.raises(Unavailable) as away:
+            application.get("/profile")
+        assert away.value.retry_after_s == 1
+        assert held(store) == tokens
+        questions = len(proxy.refresh_tokens)
+        with pytest.raises(Unavailable):  # at once, and without asking
+            application.get("/profile")
+        assert len(proxy.refresh_tokens) == questions
+    assert time.monotonic() - began < 5
+    assert set(proxy.refresh_tokens) == {tokens.refresh_token}
+    assert "eyJ" not in str(away.value) + away.value.why
+    proxy.play()
+    with client_with(Auth(proxy.url, store)) as application:
+        assert application.get("/profile").status_code == 200
+    assert generation(server, answer["sessionId"]) == 1
+
+
+@pytest.mark.parametrize(("trick", "after_s"), [("429", 7), ("503", 3)])
+def test_who_asks_for_patience_is_not_asked_again(
+    proxy: Hostile, store: TokenStore, answer: dict[str, Any], trick: Trick, after_s: int
+) -> None:
+    """`Retry-After` is obeyed and handed on; the tokens are kept."""
+    tokens = stale(tokens_of(answer, proxy.url))
+    keep(store, tokens)
+    proxy.play(trick)
+    with client_with(Auth(proxy.url, store)) as application:
+        with pytest.raises(Unavailable) as away:
+            application.get("/profile")
+        assert away.value.retry_after_s == after_s
+        with pytest.raises(Unavailable) as still_away:
+            application.get("/profile")
+        assert 1 <= still_away.value.retry_after_s <= after_s
+    assert len(proxy.refresh_tokens) == 1
+    assert held(store) == tokens
+
+
+def test_silence_is_over_after_a_second(proxy: Hostile, answer: dict[str, Any]) -> None:
+    """Then somebody asks again, and everything goes on."""
+    store = MemoryTokens()
+    keep(store, stale(tokens_of(answer, proxy.url)))
+    proxy.play("drop")
+    with client_with(Auth(proxy.url, store, grace_s=0)) as application:
+        with pytest.raises(Unavailable) as away:
+            application.get("/profile")
+        time.sleep(away.value.retry_after_s + 0.1)
+        assert application.get("/profile").status_code == 200
+
+
+def test_the_refresh_token_does_not_follow_a_redirect(proxy: Hostile, answer: dict[str, Any]) -> None:
+    """It goes where it was configured to go and nowhere else."""
+    store = MemoryTokens()
+    tokens = stale(tokens_of(answer, proxy.url))
+    keep(store, tokens)
+    proxy.play("away")
+    with client_with(Auth(proxy.url, store), follow_redirects=True) as application, pytest.raises(Unavailable) as away:
+        application.get("/profile")
+    assert "URL" in away.value.why
+    assert proxy.other_hosts_bodies == []
+    assert held(store) == tokens
+
+
+def test_a_strict_service_is_asked_once(proxy: Hostile, answer: dict[str, Any]) -> None:
+    """`grace_s=0`: where a repeat would be taken for theft, nobody repeats by himself."""
+    store = MemoryTokens()
+    keep(store, stale(tokens_of(answer, proxy.url)))
+    proxy.play("502")
+    with client_with(Auth(proxy.url, store, grace_s=0)) as application, pytest.raises(Unavailable):
+        application.get("/profile")
+    assert len(proxy.refresh_tokens) == 1
+
+
+def test_an_outage_is_not_felt_while_the_token_is_good(proxy: Hostile, answer: dict[str, Any]) -> None:
+    """Renewing ahead of time fails in the background; requests go on."""
+    store = MemoryTokens()
+    tokens = due(tokens_of(answer, proxy.url))
+    keep(store, tokens)
+    proxy.play("503", "503", "503")
+    with client_with(Auth(proxy.url, store)) as application:
+        for _ in range(3):
+            assert application.get("/profile").status_code == 200
+            assert proxy.arrived.acquire(timeout=5) or len(proxy.refresh_tokens) == 1
+            proxy.arrived.release()
+    assert held(store) == tokens
+
+
+def test_a_refused_request_during_an_outage_is_unavailable(proxy: Hostile, server: Server, answer: dict[str, Any]) -> None:
+    """A 401 would make the application believe that it is signed out."""
+    tokens = tokens_of(answer, proxy.url)
+    elsewhere = httpx.MockTransport(lambda _: httpx.Response(401, headers={"www-authenticate": 'Bearer error="invalid_token"'}))
+    store = MemoryTokens()
+    keep(store, tokens)
+    proxy.play("503")
+    with client_with(Auth(proxy.url, store), transport=elsewhere) as application, pytest.raises(Unavailable):
+        application.get("/profile")
+    assert held(store) == tokens
+    assert generation(server, answer["sessionId"]) == 0
+
+
+def test_an_answer_that_cannot_be_kept_is_not_lost(proxy: Hostile, server: Server, answer: dict[str, Any], tmp_path: Any) -> None:
+    """The disk is full: it is not used before it is kept, and later it is kept without asking again, which would be reuse."""
+    store = Full(tmp_path / "tokens.json")
+    tokens = stale(tokens_of(answer, proxy.url))
+    keep(store, tokens)
+    auth = Auth(proxy.url, store)
+    store.is_full = True
+    with client_with(auth) as application:
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                application.get("/profile")
+            time.sleep(1.05)
+        assert held(store) == tokens
+        assert len(proxy.refresh_tokens) == 1
+        store.is_full = False
+        assert application.get("/profile").status_code == 200
+    assert len(proxy.refresh_tokens) == 1
+    assert generation(server, answer["sessionId"]) == 1
+
+
+class Full(FileTokens):
+    """A file on a disk that is full at times."""
+
+    is_full = False
+
+    def save(self, tokens: Any) -> None:
+        """Fail as a full disk does."""
+        if self.is_full:
+            raise Unavailable("No space left on device")
+        super().save(tokens)
+
+
+def test_signing_in_is_asked_once(proxy: Hostile, client: httpx.Client) -> None:
+    """Each sign-in that is heard makes a session: what is not answered is not repeated."""
+    store = MemoryTokens()
+    proxy.play("drop", path="/login")
+    with pytest.raises(Unavailable):
+        Auth(proxy.url, store).sign_in(sign_up(client), PASSWORD)
+    assert len(proxy.questions) == 1
+    assert store.load() is None
+
+
+def test_signing_out_is_asked_again(proxy: Hostile, store: TokenStore, client: httpx.Client, answer: dict[str, Any]) -> None:
+    """Twice is as good as once."""
+    proxy.play("drop", "502", path="/logout")
+    Auth(proxy.url, store, tokens=answer).sign_out()
+    assert len(proxy.questions) == 3
+    assert store.load() is None
+    expect_ended(client.post("/refresh", json={"refreshToken": answer["refreshToken"]}), "logout")

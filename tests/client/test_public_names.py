@@ -1,0 +1,41 @@
+"""What is public explains itself, and what is not needed is not loaded."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import handstamp.client
+
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "python-client.md"
+
+
+@pytest.mark.parametrize("name", handstamp.client.__all__)
+def test_every_public_name_explains_itself(name: str) -> None:
+    """`help(handstamp.client.Name)` says what it is, also for its public methods; and the how-to page speaks of it."""
+    thing = getattr(handstamp.client, name)
+    assert thing.__doc__
+    for member, value in vars(thing).items():
+        if not member.startswith("_") and inspect.isfunction(inspect.unwrap(value)):
+            assert inspect.getdoc(value), f"{name}.{member}"
+    assert f"`{name}" in HOW_TO.read_text("utf-8")
+
+
+def test_the_base_install_does_not_load_it() -> None:
+    """Who only verifies tokens needs no httpx."""
+    program = "import sys, handstamp; print([name for name in sys.modules if name.startswith(('httpx', 'handstamp.client'))])"
+    ran = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout == "[]\n"
+
+
+def test_it_is_an_extra() -> None:
+    """`pip install 'handstamp[client]'` brings httpx and nothing else."""
+    wanted = [line for line in metadata.requires("handstamp") or [] if "extra == 'client'" in line.replace('"', "'")]
+    if not wanted:
+        pytest.skip("the installed metadata is older than the extra: run uv sync")
+    assert [line.split(">")[0] for line in wanted] == ["httpx"]

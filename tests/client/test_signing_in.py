@@ -1,0 +1,149 @@
+"""Signing in and out, and tokens that were got elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from handstamp.client import Auth, MemoryTokens, TokenStore
+from handstamp.errors import (
+    ConfigurationError,
+    InvalidCredentials,
+    InvalidFields,
+    MissingToken,
+    NotSignedIn,
+    SessionEnded,
+    Unavailable,
+)
+from tests.client.applications import async_client_with, client_with
+from tests.client.helpers import held, keep, tokens_of
+from tests.client.hostile import Hostile
+from tests.integration.helpers import expect_ended, new_email, sign_up
+from tests.serving import PASSWORD, Server, free_port
+
+pytestmark = pytest.mark.anyio
+
+
+def test_signing_in_signs_requests_until_signing_out(server: Server, client: httpx.Client, store: TokenStore) -> None:
+    """In, a request, out: then both tokens are dead at the service, and nothing is kept."""
+    email = sign_up(client)
+    auth = Auth(server.url, store)
+    auth.sign_in(email, PASSWORD)
+    tokens = held(store)
+    with client_with(auth) as application:
+        assert application.get("/profile").json()["email"] == email
+        auth.sign_out()
+        assert store.load() is None
+        with pytest.raises(MissingToken):
+            application.get("/profile")
+    expect_ended(client.get("/profile", headers={"authorization": f"Bearer {tokens.access_token}"}), "logout")
+    expect_ended(client.post("/refresh", json={"refreshToken": tokens.refresh_token}), "logout")
+    auth.sign_out()  # again does nothing
+
+
+async def test_the_same_in_coroutines(server: Server, client: httpx.Client, store: TokenStore) -> None:
+    """In, a request, out, without holding up the event loop."""
+    email = sign_up(client)
+    auth = Auth(server.url, store)
+    await auth.sign_in_async(email, PASSWORD)
+    async with async_client_with(auth) as application:
+        assert (await application.get("/profile")).json()["email"] == email
+        await auth.sign_out_async()
+        with pytest.raises(NotSignedIn):
+            await application.get("/profile")
+
+
+async def test_signing_in_works_while_an_event_loop_runs_in_this_thread(server: Server, client: httpx.Client) -> None:
+    """As in a notebook: the synchronous call waits, and works."""
+    auth = Auth(server.url)
+    auth.sign_in(sign_up(client), PASSWORD)
+    with client_with(auth) as application:
+        assert application.get("/profile").status_code == 200
+
+
+def test_a_refused_sign_in_says_why_and_keeps_nothing(server: Server, client: httpx.Client, store: TokenStore) -> None:
+    """The errors are those of the family, and hold neither password nor address."""
+    auth = Auth(server.url, store)
+    with pytest.raises(InvalidCredentials):
+        auth.sign_in(sign_up(client), "another sentence of hers")
+    with pytest.raises(InvalidFields) as refused:
+        auth.sign_in(new_email(), "x" * 300)
+    assert [name for name, _ in refused.value.fields] == ["password"]
+    assert "xxx" not in str(refused.value)
+    assert store.load() is None
+
+
+def test_a_sign_in_that_nobody_answers_is_unavailable() -> None:
+    """No service, no account lost."""
+    with pytest.raises(Unavailable):
+        Auth(f"http://localhost:{free_port()}").sign_in("ada@example.com", PASSWORD)
+
+
+def test_signing_out_without_the_service_keeps_the_tokens(answer: dict[str, Any], store: TokenStore) -> None:
+    """The session lives on, so it can be tried again; who wants to forget at once clears the store."""
+    url = f"http://localhost:{free_port()}"
+    keep(store, tokens_of(answer, url))
+    with pytest.raises(Unavailable):
+        Auth(url, store, timeout_s=1, grace_s=0).sign_out()
+    assert store.load() is not None
+
+
+def test_tokens_that_were_got_elsewhere_are_taken_over(server: Server, answer: dict[str, Any]) -> None:
+    """A token answer is enough, as JSON shows it."""
+    with client_with(Auth(server.url, tokens=answer)) as application:
+        assert application.get("/profile").json()["session"]["id"] == answer["sessionId"]
+
+
+@pytest.mark.parametrize("missing", ["accessToken", "refreshToken", "expiresIn", "sessionId"])
+def test_tokens_that_are_no_whole_answer_are_refused(server: Server, answer: dict[str, Any], missing: str) -> None:
+    """As those of a session whose refresh token is a cookie. The error shows none of it."""
+    with pytest.raises(ConfigurationError) as refused:
+        Auth(server.url, tokens={name: value for name, value in answer.items() if name != missing})
+    assert "eyJ" not in str(refused.value)
+
+
+def test_tokens_that_would_break_a_header_are_refused(server: Server, answer: dict[str, Any]) -> None:
+    """RFC 6750 §2.1 says which characters a token has."""
+    for wrong in ("one\r\nX-Evil: two", "one two", "", "ö", "one\n"):
+        with pytest.raises(ConfigurationError):
+            Auth(server.url, tokens=answer | {"accessToken": wrong})
+
+
+def test_tokens_of_another_service_are_neither_used_nor_replaced(proxy: Hostile, server: Server, answer: dict[str, Any]) -> None:
+    """A refresh token goes to the service that issued it and nowhere else, also where two programs name one file."""
+    store = MemoryTokens()
+    keep(store, tokens_of(answer, server.url))
+    auth = Auth(proxy.url, store)
+    with client_with(auth) as application, pytest.raises(ConfigurationError, match=server.url):
+        application.get("/profile")
+    with pytest.raises(ConfigurationError, match=server.url):
+        auth.sign_in("ada@example.com", PASSWORD)
+    with pytest.raises(ConfigurationError, match=server.url):
+        auth.sign_out()
+    assert held(store).session_id == answer["sessionId"]
+
+
+def test_a_public_endpoint_is_asked_without_signing_in(server: Server) -> None:
+    """`auth=None` is how httpx says it."""
+    with client_with(Auth(server.url)) as application:
+        assert application.get("/healthz", auth=None).status_code == 200
+        with pytest.raises(MissingToken, match="sign_in"):
+            application.get("/healthz")
+
+
+def test_after_the_end_one_can_sign_in_again(server: Server, client: httpx.Client, store: TokenStore) -> None:
+    """The end is told with its reason as long as nobody signs in, and forgotten then."""
+    email = sign_up(client)
+    auth = Auth(server.url, store)
+    auth.sign_in(email, PASSWORD)
+    client.post("/logout-everywhere", headers={"authorization": f"Bearer {held(store).access_token}"})
+    with client_with(auth) as application:
+        for _ in range(2):
+            with pytest.raises(SessionEnded) as ended:
+                application.get("/profile")
+            assert ended.value.reason == "logout_everywhere"
+        assert store.load() is None
+        auth.sign_in(email, PASSWORD)
+        assert application.get("/profile").status_code == 200

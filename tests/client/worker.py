@@ -1,0 +1,27 @@
+"""A program that uses the tokens of a file, as a process of its own: `python -m tests.client.worker URL FILE TASKS`.
+
+It says `ready`, waits for a line, sends its requests at once and prints what came of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from handstamp.client import Auth, FileTokens
+from tests.client.applications import async_client_with
+
+
+async def main(url: str, path: str, tasks: int) -> list[int]:
+    """Ask who is signed in, in so many tasks at once."""
+    async with async_client_with(Auth(url, FileTokens(path))) as application:
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        sys.stdin.readline()
+        answers = await asyncio.gather(*(application.get("/profile") for _ in range(tasks)))
+    return [answer.status_code for answer in answers]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))))
