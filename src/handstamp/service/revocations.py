@@ -63,19 +63,22 @@ class Revocations:
 
     async def after(self, cursor: str, *, wait_s: int, caller: Caller) -> Page:
         """Return what came after `cursor`, everything for an unknown one; wait up to `wait_s` seconds for something to come."""
-        news = self._news  # taken before looking: what comes in between is not slept through
-        page = await self._page(cursor, caller)
-        if page.entries or page.is_snapshot or page.has_more or wait_s <= 0 or self._waiting >= MAX_WAITING:
-            return page
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(min(wait_s, HEARTBEAT_S)):
-                await news.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._waiting -= 1
-        return await self._page(page.cursor, caller)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + min(wait_s, HEARTBEAT_S)
+        while True:
+            news = self._news  # taken before looking: what comes in between is not slept through
+            page = await self._page(cursor, caller)
+            if page.entries or page.is_snapshot or page.has_more or self._waiting >= MAX_WAITING:
+                return page
+            self._waiting += 1
+            try:
+                async with asyncio.timeout_at(until):
+                    await news.wait()  # which may be news that this reader has had already: then it waits on
+            except TimeoutError:
+                return page
+            finally:
+                self._waiting -= 1
+            cursor = page.cursor
 
     async def _take_note(self, last_seq: int) -> None:
         since = self._last_seq + 1

@@ -24,7 +24,7 @@ MAX_ENTRIES = 5_000_000
 _MAX_AHEAD_S = 24 * 3600
 _CLOCK_SLACK_MS = 5_000
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.2, 5.0
-_NEWS_PAUSE_S, _BUSY_PAUSE_S = 0.02, 1.0
+_NEWS_PAUSE_S, _BUSY_PAUSE_S = 0.02, 0.5
 _log = logging.getLogger("handstamp.verify")
 
 
