@@ -30,9 +30,9 @@ Trick = Literal[
 ]
 """What happens to one question, mostly a refresh.
 
-`refuse`: closed before the service hears of it. `drop`, `cut`: the service rotates, and nothing or half of its answer arrives. `hang`:
-nothing ever happens; with `hear and hang` after the service has heard. `hold`: the answer waits for `release`. `dribble`: headers
-byte by byte. `endless`: a body without end. `away`: a redirect to another path.
+`refuse`: closed before the service hears of it. `drop`, `cut`: the service rotates, and nothing or half of its answer arrives.
+`hang`: nothing ever happens; with `hear and hang` after the service has heard. `hold`: the answer waits for `release`. `dribble`:
+headers byte by byte. `endless`: a body without end. `away`: a redirect to another path.
 """
 _HEARS = frozenset({"pass", "drop", "cut", "hear and hang", "hold"})
 _PATIENCE_S = 20.0

@@ -1,4 +1,4 @@
-"""A program that uses the tokens of a file, as a process of its own: `python -m tests.client.worker URL FILE TASKS`.
+"""A program that uses the tokens of a file, as a process of its own: `python -m tests.client.worker ISSUER API FILE TASKS`.
 
 It says `ready`, waits for a line, sends its requests at once and prints what came of them.
 """
@@ -13,9 +13,9 @@ from handstamp.client import Auth, FileTokens
 from tests.client.applications import async_client_with
 
 
-async def main(url: str, path: str, tasks: int) -> list[int]:
+async def main(issuer: str, api: str, path: str, tasks: int) -> list[int]:
     """Ask who is signed in, in so many tasks at once."""
-    async with async_client_with(Auth(url, FileTokens(path))) as application:
+    async with async_client_with(Auth(issuer, FileTokens(path), origins=[api]), base_url=api) as application:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.readline()
@@ -24,4 +24,5 @@ async def main(url: str, path: str, tasks: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))))
+    issuer, api, path, tasks = sys.argv[1:]
+    sys.stdout.write(json.dumps(asyncio.run(main(issuer, api, path, int(tasks)))))

@@ -75,7 +75,7 @@ class Revocations:
                 async with asyncio.timeout_at(until):
                     await news.wait()  # which may be news that this reader has had already: then it waits on
             except TimeoutError:
-                return page
+                return await self._page(page.cursor, caller)  # looked at once more: "nothing" has to be true of now
             finally:
                 self._waiting -= 1
             cursor = page.cursor
