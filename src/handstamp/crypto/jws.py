@@ -58,7 +58,7 @@ def verify(token: str, keys: KeySet, *, typ: str, shape: type[_T]) -> _T:
     `handstamp.domain.claims`. Raises `InvalidToken`.
     """
     header, payload, signing_input, signature = split(token)
-    if media_type(header.typ) != typ:
+    if header.typ != typ and media_type(header.typ) != typ:
         raise InvalidToken("typ is another kind of token")
     key = keys.find(header.kid)
     if key is None:

@@ -54,7 +54,8 @@ def json_decode(data: bytes, shape: type[_T]) -> _T:
     """
     try:
         value = msgspec.json.decode(data, type=shape)
-        if _encode(value) == data:  # as we write it ourselves, to the byte: so nothing stands there twice
+        # As we write it ourselves, to the byte: so nothing stands there twice. And nothing is deep where little is opened.
+        if _encode(value) == data and data.count(b"{") + data.count(b"[") <= MAX_DEPTH:
             return value
     except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
         _refuse_odd(data)

@@ -21,7 +21,7 @@ from .keys import Keys
 
 HEARTBEAT_S = 5
 """How long a reader waits at most when there is nothing new."""
-PAGE = 10_000
+PAGE = 2_000
 MAX_WAITING = 2_000
 """Readers beyond these are answered without waiting, so that a flood of them costs no more than requests do."""
 _log = structlog.get_logger("handstamp.revocations")

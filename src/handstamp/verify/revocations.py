@@ -208,6 +208,6 @@ class Follower:
         return page
 
     def _fail(self, problem: str) -> None:
-        if not self.problem:
+        if not self.problem and not self.stopping.is_set():
             _log.warning("the revocation feed cannot be followed: %s", problem)
         self.problem = problem

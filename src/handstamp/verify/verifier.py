@@ -12,7 +12,7 @@ import os
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import Literal, NamedTuple, Self, get_args
+from typing import Literal, Self, get_args
 from urllib.parse import urlencode
 
 import msgspec
@@ -59,7 +59,7 @@ class VerifierStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Why the feed or the keys could not be had last, empty if they could. For logs: it names addresses."""
 
 
-class _Known(NamedTuple):
+class _Known(msgspec.Struct, frozen=True):
     """A token that held, under which keys, and what to look at when it comes again."""
 
     claims: AccessClaims
