@@ -44,21 +44,23 @@ def sign_out() -> str:
     return "Signed out, here and at the service."
 
 
-def main() -> int:
-    match sys.argv[1:]:
+def run(*arguments: str) -> str:
+    match arguments:
         case ["sign-in", email]:
-            work = lambda: sign_in(email)  # noqa: E731 - four commands, four lines
+            return sign_in(email)
         case ["list"]:
-            work = list_orders
+            return list_orders()
         case ["place"]:
-            work = place_order
+            return place_order()
         case ["sign-out"]:
-            work = sign_out
+            return sign_out()
         case _:
-            sys.stderr.write(f"{__doc__}")
-            return 2
+            return str(__doc__)
+
+
+def main() -> int:
     try:
-        sys.stdout.write(f"{work()}\n")
+        sys.stdout.write(f"{run(*sys.argv[1:])}\n")
     except NotSignedIn as error:  # never signed in, signed out elsewhere, wrong password: sign in (again)
         sys.stderr.write(f"{error}\n")
     except Unavailable as error:  # still signed in: the same command works later

@@ -36,18 +36,11 @@ def client(server: Server) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(scope="package")
-def _proxy(server: Server) -> Iterator[Hostile]:
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Hostile]:
+    """Return a proxy with nothing up its sleeve, and which nobody has asked who was given up in an earlier test."""
     with Hostile(server.port).running() as proxy:
         yield proxy
-
-
-@pytest.fixture
-def proxy(_proxy: Hostile) -> Iterator[Hostile]:
-    """Return the proxy, with nothing up its sleeve."""
-    _proxy.play()
-    yield _proxy
-    _proxy.release.set()
 
 
 @pytest.fixture

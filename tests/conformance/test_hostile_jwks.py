@@ -497,7 +497,7 @@ def test_no_token_takes_long_to_refuse(body: bytes) -> None:
 def test_an_answer_has_one_deadline_for_all_of_it(issuer: Hostile, script: Callable[[bytes], Script]) -> None:
     """However it drips, the question ends when its time is over: each byte does not win another one (row 88)."""
     issuer.answers[JWKS] = script(as_json(jwks(issuer.key)))
-    verifier, token = offline(issuer, timeout_s=0.5), issuer.token()
+    verifier, token = offline(issuer, timeout_s=0.3), issuer.token()
     began = time.monotonic()
     assert said(verifier, token) == "unavailable"
     assert time.monotonic() - began < 4

@@ -178,19 +178,15 @@ def test_a_page_that_is_wrong_changes_nothing(
     [
         lambda: [STALL],
         lambda: [head(content_length="200"), STALL],
-        lambda: [head(content_length="9999"), as_json(page()), STALL],
-        lambda: drip(answer(page()), 0.05),
-        lambda: drip([head(content_length="999"), b" " * 999], 0.02),
-        lambda: itertools.chain([head()], *([b" ", 0.02] for _ in range(100_000))),
+        lambda: drip([head(x="y" * 1000)], 0.01),
+        lambda: drip([head(content_length="999"), b" " * 999], 0.01),
         lambda: itertools.chain.from_iterable(itertools.repeat((b"HTTP/1.1 100 Continue\r\n\r\n", 0.02))),
     ],
     ids=[
         "no answer",
         "no body",
-        "no end of the body",
         "headers in drops",
         "a body in drops",
-        "a body without end",
         "100 Continue",
     ],
 )
@@ -242,8 +238,8 @@ def test_a_feed_that_always_has_more_is_never_fresh(issuer: Hostile, clock: Shif
         issuer.answers[FEED] = lambda _: answer(page(ended(new), cursor=f"{next(numbers) if is_moving else 99}.x", more=True))
         says_until(verifier, new, "session_ended", "offline")
         began = time.process_time()
-        assert 1 <= never_again(issuer, verifier, [over, new], 1.5) <= 120
-        assert time.process_time() - began < 1.4, "it does not spin"
+        assert 1 <= never_again(issuer, verifier, [over, new], 1.0) <= 80
+        assert time.process_time() - began < 0.95, "it does not spin"
         expect_fallback(issuer, verifier, clock, good, over)
         expect_recovery(issuer, verifier, good, over)
 
@@ -254,7 +250,7 @@ def test_an_empty_feed_that_does_not_wait_is_not_polled_without_pause(issuer: Ho
         _, over = learned(issuer, verifier)
         issuer.answers[FEED] = lambda _: answer(page(cursor="1.x"))
         some_questions(issuer, 1)
-        assert 1 <= never_again(issuer, verifier, [over], 2.5) <= 5
+        assert 1 <= never_again(issuer, verifier, [over], 2.0) <= 4
         assert (verifier.status().feed_age_s or 99) < 3
 
 
@@ -301,7 +297,7 @@ def test_a_feed_that_goes_backwards_brings_nobody_back(issuer: Hostile) -> None:
             ]
         )
         issuer.answers[FEED] = lambda _: answer(next(backwards))
-        never_again(issuer, verifier, [over], 2.0)
+        never_again(issuer, verifier, [over], 1.0)
         some_questions(issuer, 1)
         verifier.status()
         assert said(verifier, over) == "session_ended"
@@ -390,7 +386,7 @@ def test_an_answer_about_a_token_that_is_none_is_neither_yes_nor_no(issuer: Host
         assert said(verifier, token, "offline") == "ok"
 
 
-@pytest.mark.parametrize("script", [[STALL], [head(content_length="50"), STALL], [b"HTTP/1.1 200", STALL]])
+@pytest.mark.parametrize("script", [[STALL], [head(content_length="50"), STALL]])
 def test_a_service_that_stalls_is_unavailable(issuer: Hostile, script: Script) -> None:
     """And whoever comes within the next second does not wait for it again: an outage must not hold all threads."""
     issuer.answers[INTROSPECT] = script

@@ -5,13 +5,16 @@ from __future__ import annotations
 import signal
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import pytest
+
 from handstamp import Verifier
+from handstamp.verify import jwks, revocations
 from handstamp.verify.verifier import Check
-from tests.hostile import FEED, INTROSPECT, STALL, hostile, html
+from tests.hostile import FEED, INTROSPECT, hostile, html
 from tests.serving import Server, run
 from tests.verifying import ShiftedClock, credential_for, eventually, said, says_until, verifier_of
 
@@ -25,6 +28,25 @@ def started(serve: Serve) -> tuple[Server, str]:
     server = serve()
     assert server.register().status_code == 201
     return server, credential_for(server, "tests")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again soon after a failure, where the alternative is to wait."""
+    monkeypatch.setattr(jwks, "RETRY_MS", 200)
+    monkeypatch.setattr(revocations, "_MAX_PAUSE_S", 0.4)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    """Return a service that the tests share which leave it as it was, and a credential."""
+    server = Server(tmp_path_factory.mktemp("server"))
+    try:
+        server.start()
+        assert server.register().status_code == 201
+        yield server, credential_for(server, "tests")
+    finally:
+        server.kill()
 
 
 def sign_out(server: Server, token: str) -> None:
@@ -90,18 +112,20 @@ def test_each_route_does_what_it_declared_while_the_service_is_killed(serve: Ser
             assert says_until(each, staying, "session_ended") <= {"ok"}
 
 
-def test_a_frozen_service_is_as_good_as_none(serve: Serve) -> None:
+def test_a_frozen_service_is_as_good_as_none(shared: tuple[Server, str]) -> None:
     """It accepts connections and never answers: "live" hears 503 within its time-out, and all goes on when it thaws."""
-    server, credential = started(serve)
+    (server, credential), clock = shared, ShiftedClock()
     assert server.process is not None
     staying, leaving = token_of(server), token_of(server)
-    with verifier_of(server.url, credential=credential, timeout_s=0.5) as verifier:
+    with verifier_of(server.url, credential=credential, timeout_s=0.5, clock=clock) as verifier:
         sign_out(server, leaving)
         says_until(verifier, leaving, "session_ended")
         server.process.send_signal(signal.SIGSTOP)
         try:
             assert said(verifier, staying, "live") == "unavailable"
-            assert says_until(verifier, staying, "unavailable") <= {"ok"}
+            assert eventually(lambda: verifier.status().problem != "")
+            clock.shift_s = 4
+            assert said(verifier, staying) == "unavailable"
             assert said(verifier, leaving) == "session_ended"
         finally:
             server.process.send_signal(signal.SIGCONT)
@@ -111,18 +135,17 @@ def test_a_frozen_service_is_as_good_as_none(serve: Serve) -> None:
         assert says_until(verifier, staying, "session_ended") <= {"ok"}
 
 
-def test_where_only_the_feed_is_broken_the_service_is_asked(serve: Serve) -> None:
+def test_where_only_the_feed_is_broken_the_service_is_asked(shared: tuple[Server, str]) -> None:
     """A proxy that cuts long polls, say: answers are right all the same, for those who stay and those who leave (T30)."""
-    server, credential = started(serve)
+    (server, credential), clock = shared, ShiftedClock()
     staying, leaving = token_of(server), token_of(server)
-    clock = ShiftedClock()
     with (
         hostile(upstream=server.port) as proxy,
-        verifier_of(server.url, credential=credential, service_url=proxy.url, clock=clock, timeout_s=3) as verifier,
+        verifier_of(server.url, credential=credential, service_url=proxy.url, clock=clock, timeout_s=10) as verifier,
     ):
         assert said(verifier, staying) == said(verifier, leaving) == "ok"
         assert proxy.count(INTROSPECT) == 0
-        for script in ([], html(502), [STALL]):
+        for script in ([], html(502)):
             proxy.answers[FEED] = script
             before = proxy.count(FEED)
             assert eventually(lambda before=before: proxy.count(FEED) > before)  # type: ignore[misc]
@@ -132,7 +155,7 @@ def test_where_only_the_feed_is_broken_the_service_is_asked(serve: Serve) -> Non
         assert said(verifier, leaving) == "session_ended"
         assert said(verifier, leaving, "offline") == "ok", "it was never told, and does not conclude"
         assert said(verifier, staying) == "ok"
-        assert proxy.count(INTROSPECT) == 5
+        assert proxy.count(INTROSPECT) == 4
         del proxy.answers[FEED]
         assert says_until(verifier, leaving, "session_ended", "offline") <= {"ok"}
 
@@ -163,10 +186,9 @@ def test_a_restored_database_brings_nobody_back(serve: Serve) -> None:
         assert says_until(verifier, staying, "ok") <= {"unavailable"}
 
 
-def test_a_clock_that_is_set_wrong_for_a_moment_brings_nobody_back(serve: Serve) -> None:
+def test_a_clock_that_is_set_wrong_for_a_moment_brings_nobody_back(shared: tuple[Server, str]) -> None:
     """Forward, and what it calls over is forgotten; back again, and nothing counts as fresh before all was asked for anew."""
-    server, credential = started(serve)
-    clock = ShiftedClock()
+    (server, credential), clock = shared, ShiftedClock()
     staying, leaving = token_of(server), token_of(server)
     with verifier_of(server.url, credential=credential, clock=clock, timeout_s=10) as verifier:
         sign_out(server, leaving)
@@ -176,10 +198,10 @@ def test_a_clock_that_is_set_wrong_for_a_moment_brings_nobody_back(serve: Serve)
             assert said(verifier, staying) == "expired_token"
             assert eventually(lambda: verifier.status().entries == 0)
             clock.shift_s = 0
-            until = time.monotonic() + 2.5
+            until = time.monotonic() + 1.5
             while time.monotonic() < until:
                 assert (said(verifier, staying), said(verifier, leaving)) == ("ok", "session_ended")
-            assert verifier.status().entries == 1
+            assert verifier.status().entries >= 1
         clock.shift_s = -86_400
         assert said(verifier, staying) == "invalid_token", "it is not issued yet"
         assert said(verifier, leaving) != "ok"
@@ -188,23 +210,25 @@ def test_a_clock_that_is_set_wrong_for_a_moment_brings_nobody_back(serve: Serve)
         assert said(verifier, leaving) == "session_ended"
 
 
-def test_a_credential_that_was_removed_asks_in_vain(serve: Serve) -> None:
+def test_a_credential_that_was_removed_asks_in_vain(shared: tuple[Server, str]) -> None:
     """Never a yes: 503 where the service must be asked, once what is known is too old; and the status says why."""
-    server, credential = started(serve)
+    (server, mended_credential), clock = shared, ShiftedClock()
+    credential = credential_for(server, "removed")
     staying, leaving, later = (token_of(server) for _ in range(3))
-    with verifier_of(server.url, credential=credential, timeout_s=10) as verifier:
+    with verifier_of(server.url, credential=credential, timeout_s=10, clock=clock) as verifier:
         sign_out(server, leaving)
         says_until(verifier, leaving, "session_ended")
-        assert run(server.folder, "clients", "remove", "tests").returncode == 0
+        assert run(server.folder, "clients", "remove", "removed").returncode == 0
         assert eventually(lambda: "credential" in verifier.status().problem)
         sign_out(server, later)
         assert said(verifier, later, "live") == "unavailable"
-        assert says_until(verifier, staying, "unavailable") <= {"ok"}
-        assert said(verifier, later) == "unavailable"
+        assert said(verifier, staying) in {"ok", "unavailable"}
+        clock.shift_s = 4
+        assert said(verifier, staying) == said(verifier, later) == "unavailable"
         for check in ("offline", "feed", "live"):
             assert said(verifier, leaving, check) == "session_ended"
         assert credential not in verifier.status().problem
-        with Verifier(server.url, audience=server.url, credential=credential_for(server, "again"), timeout_s=10) as mended:
+        with Verifier(server.url, audience=server.url, credential=mended_credential, timeout_s=10) as mended:
             assert (said(mended, staying), said(mended, later)) == ("ok", "session_ended")
 
 

@@ -174,7 +174,7 @@ def test_what_never_leaves_this_machine_may_be_http() -> None:
 def test_a_closed_verifier_asks(server: Server, client: httpx.Client, credential: str) -> None:
     """It knows nothing fresh any more, and says neither yes nor no by itself; its thread has ended."""
     before = threads()
-    verifier = Verifier(server.url, audience=server.url, credential=credential, timeout_s=10, max_staleness_s=30)
+    verifier = Verifier(server.url, audience=server.url, credential=credential, timeout_s=10, max_staleness_s=6)
     signed_in = somebody(client)
     with verifier:
         assert verifier.wait_until_ready(SOON_S)
@@ -400,7 +400,7 @@ async def test_a_stalling_service_does_not_hold_up_the_loop(server: Server, clie
     signed_in = await asyncio.to_thread(somebody, client)
     with hostile(upstream=server.port) as between:
         between.answers[INTROSPECT] = [STALL]
-        options = {"credential": credential, "service_url": between.url, "timeout_s": 1, "check": "live"}
+        options = {"credential": credential, "service_url": between.url, "timeout_s": 0.7, "check": "live"}
         with verifier_of(server.url, wait=False, **options) as verifier:
             ticks: list[float] = []
 

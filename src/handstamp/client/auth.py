@@ -123,7 +123,7 @@ class Auth(httpx.Auth):
     # --- what httpx calls
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Drive the steps for `httpx.Client`. Raises as the class says."""
+        """Drive the steps for `httpx.Client`; waits where a renewal must be waited for. Raises as the class says."""
         steps = self._steps(request)
         step = next(steps)
         with suppress(StopIteration):
@@ -137,7 +137,7 @@ class Auth(httpx.Auth):
                     step = steps.send(response)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Drive the same steps for `httpx.AsyncClient`. Raises as the class says."""
+        """Drive the same steps for `httpx.AsyncClient`, without holding up the event loop. Raises as the class says."""
         steps = self._steps(request)
         step = next(steps)
         with suppress(StopIteration):

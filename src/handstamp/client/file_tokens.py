@@ -32,7 +32,7 @@ _held: set[int] = set()
 
 
 class FileTokens:
-    """Keeps the tokens in a file with mode 0600. Threads and processes of one user may share it.
+    """Keeps the tokens in a file with mode 0600 (RFC 6819 §5.3.3). Threads and processes of one user may share it.
 
     What somebody else could have read or written is refused with a `ConfigurationError` that says what to do, and what cannot be
     understood is never overwritten. The folder must exist, on a disk of this machine. Not on Windows.
