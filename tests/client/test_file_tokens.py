@@ -260,7 +260,7 @@ def test_one_at_a_time_has_the_lock(store: TokenStore) -> None:
         began = time.monotonic()
         with pytest.raises(Unavailable), store.locked(0.1):
             pass
-        assert 0.1 <= time.monotonic() - began < 2
+        assert 0.1 <= time.monotonic() - began < 10
 
 
 def test_a_lock_that_fails_inside_is_let_go(store: TokenStore) -> None:

@@ -35,7 +35,7 @@ def worn(request: pytest.FixtureRequest, answer: dict[str, Any], proxy: Hostile,
 def auth(proxy: Hostile, server: Server, store: TokenStore, worn: Tokens) -> Auth:
     """Return what holds the worn tokens, and renews them by way of the proxy, which counts."""
     keep(store, worn)
-    return Auth(proxy.url, store, origins=[server.url])
+    return Auth(proxy.url, store, origins=[server.url], timeout_s=PATIENCE_S)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_what_is_nearly_over_is_renewed_in_the_background(server: Server, proxy:
     tokens = due(tokens_of(answer, proxy.url))
     keep(store, tokens)
     proxy.play("hold")
-    with client_with(Auth(proxy.url, store)) as application:
+    with client_with(Auth(proxy.url, store, timeout_s=PATIENCE_S)) as application:
         for _ in range(3):
             assert application.get("/profile").status_code == 200
             assert held(store) == tokens

@@ -15,7 +15,7 @@ from tests.client.applications import async_client_with
 
 async def main(issuer: str, api: str, path: str, tasks: int) -> list[int]:
     """Ask who is signed in, in so many tasks at once."""
-    async with async_client_with(Auth(issuer, FileTokens(path), origins=[api]), base_url=api) as application:
+    async with async_client_with(Auth(issuer, FileTokens(path), origins=[api], timeout_s=20), base_url=api) as application:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.readline()
