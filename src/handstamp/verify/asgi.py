@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping, Seq
 from typing import Any
 
 from ..errors import ConfigurationError, HandstampError
-from .bearer import Answer, Bearer, HeaderValues, Needs, answer
-from .verifier import Check, Verifier
+from .bearer import Answer, Bearer, HeaderValues, Needs, Verifies, answer
+from .verifier import Check
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -36,7 +36,7 @@ class HandstampMiddleware:
         self,
         app: Application,
         *,
-        verifier: Verifier,
+        verifier: Verifies,
         trusted_origins: Collection[str] = (),
         scope: str = "",
         role: str = "",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -18,11 +18,25 @@ from ..domain.cross_site import SAFE_METHODS, origin_of
 from ..domain.cross_site import check as check_origin
 from ..errors import ConfigurationError, HandstampError, InsufficientScope, InvalidRequest, InvalidToken, MissingToken
 from . import problems
-from .verifier import Check, Verifier
+from .verifier import Check
 
 HeaderValues = Callable[[str], Sequence[str]]
 """Returns all values of the header of that lower-case name."""
 _log = logging.getLogger("handstamp.verify")
+
+
+class Verifies(Protocol):
+    """What tells whether a token holds: a `Verifier`, or an embedded Handstamp's."""
+
+    @property
+    def issuer(self) -> str:
+        """Whose tokens these are."""
+
+    def verify(self, token: str, *, check: Check | None = None) -> AccessClaims:
+        """Return the claims of a token that holds."""
+
+    async def verify_async(self, token: str, *, check: Check | None = None) -> AccessClaims:
+        """Do the same without holding up an event loop."""
 
 
 class Needs(NamedTuple):
@@ -44,7 +58,7 @@ class Answer(NamedTuple):
 class Bearer:
     """Authenticates requests with one verifier."""
 
-    def __init__(self, verifier: Verifier, *, trusted_origins: Collection[str] = ()) -> None:
+    def __init__(self, verifier: Verifies, *, trusted_origins: Collection[str] = ()) -> None:
         """Take the verifier, and the origins (`https://app.example.com`) whose pages may use the access cookie here.
 
         The cookie comes only where this application and the service share a host; the service's own origin is trusted.

@@ -25,14 +25,14 @@ from fastapi.security.base import SecurityBase
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError
 from .asgi import header_values
-from .bearer import Bearer, Needs, answer
-from .verifier import Check, Verifier
+from .bearer import Bearer, Needs, Verifies, answer
+from .verifier import Check
 
 
 class Require:
     """What routes need. Make one for the application and call it for each route."""
 
-    def __init__(self, verifier: Verifier, *, trusted_origins: Collection[str] = ()) -> None:
+    def __init__(self, verifier: Verifies, *, trusted_origins: Collection[str] = ()) -> None:
         """Take the verifier, and the origins whose pages may use the access cookie here."""
         self._bearer = Bearer(verifier, trusted_origins=trusted_origins)
         self._schemes = (
@@ -51,9 +51,11 @@ class Require:
         async def claims(connection: HTTPConnection, _header: None = in_header, _cookie: None = in_cookie) -> AccessClaims:
             method: str = connection.scope.get("method", "GET")
             try:
-                return await self._bearer.authenticate_async(method, header_values(connection.scope), needs)
+                found = await self._bearer.authenticate_async(method, header_values(connection.scope), needs)
             except HandstampError as error:
                 raise _refused(error, connection) from error
+            connection.scope.setdefault("state", {})["claims"] = found  # for `EndWithSession`, which sees no dependencies
+            return found
 
         return claims
 

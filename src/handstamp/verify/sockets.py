@@ -1,0 +1,128 @@
+"""For what stays open: WebSockets and event streams end when their session ends (ASGI).
+
+```python
+app = HandstampMiddleware(EndWithSession(app, verifier=verifier), verifier=verifier)
+```
+
+A request is judged when it arrives; a connection lives on after that, and its person may have signed out since. This asks again
+and again, by what the outer middleware or FastAPI's `Require` left in `scope["state"]["claims"]`, and closes the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from ..domain.claims import AccessClaims
+from ..errors import HandstampError, SessionEnded, Unavailable
+from .asgi import Application, Message, Receive, Scope, Send
+
+SESSION_ENDED = 4401
+"""The close code of a WebSocket whose session ended: the application's own range (RFC 6455 §7.4.2), after HTTP's 401."""
+TRY_AGAIN_LATER = 1013
+"""The close code where nobody can tell any more whether the session lives (IANA's registry of close codes)."""
+_LAST_EVENT = b'event: session_ended\ndata: {"code": "session_ended"}\n\n'
+
+
+class Confirms(Protocol):
+    """What knows whether sessions live: a `Verifier`, or an embedded Handstamp's."""
+
+    async def confirm(self, claims: AccessClaims) -> None:
+        """Raise `SessionEnded` if the session of the claims has ended, `Unavailable` if that cannot be told."""
+
+
+class EndWithSession:
+    """Wraps an application; requests that are answered at once cost nothing here."""
+
+    def __init__(self, app: Application, *, verifier: Confirms, every_s: float = 0.5, patience_s: float = 30) -> None:
+        """Ask every `every_s` seconds; close what nobody could confirm for `patience_s` seconds."""
+        self._app = app
+        self._verifier = verifier
+        self._every_s = every_s
+        self._patience_s = patience_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        connection = _Connection(scope, send)
+        try:
+            async with asyncio.timeout(None) as time_left:
+
+                async def watch() -> None:
+                    connection.over = await self._until_over(scope)
+                    time_left.reschedule(0)
+
+                connection.watch = watch
+                await self._app(scope, receive, connection.send)
+        except OSError:  # TimeoutError among them: the application was stopped, or has tried to send meanwhile
+            if connection.over is None:
+                raise
+        finally:
+            connection.stop_watching()
+        await connection.close()
+
+    async def _until_over(self, scope: Scope) -> HandstampError:
+        """Return why the connection must be closed, once it must."""
+        loop = asyncio.get_running_loop()
+        confirmed_at = loop.time()
+        while True:
+            await asyncio.sleep(self._every_s * random.uniform(0.8, 1.2))  # noqa: S311 - it only spreads the load
+            claims = scope.get("state", {}).get("claims")
+            try:
+                if claims is not None:
+                    await self._verifier.confirm(claims)
+                confirmed_at = loop.time()
+            except SessionEnded as ended:
+                return ended
+            except Unavailable as unknown:
+                if loop.time() - confirmed_at >= self._patience_s:
+                    return unknown
+
+
+class _Connection:
+    """What has been sent on one connection, and how it is closed from outside."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.over: HandstampError | None = None
+        """Why it must be closed, if it must."""
+        self.watch: Callable[[], Coroutine[Any, Any, None]] | None = None
+        """What is to be begun once it turns out to be a connection that stays."""
+        self._watching: asyncio.Task[None] | None = None
+        self._is_open = False
+        self._is_websocket = scope["type"] == "websocket"
+        self._is_event_stream = False
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if self.over is not None:
+            raise OSError("the session has ended")
+        await self._send(message)
+        match message["type"]:
+            case "http.response.start":
+                headers = {name.lower(): value for name, value in message.get("headers", ())}
+                self._is_event_stream = headers.get(b"content-type", b"").startswith(b"text/event-stream")
+            case "http.response.body":
+                self._is_open = message.get("more_body", False)
+            case kind:
+                self._is_open = kind in ("websocket.accept", "websocket.send")
+        if self._is_open and self._watching is None and self.watch is not None:
+            self._watching = asyncio.create_task(self.watch())
+
+    def stop_watching(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def close(self) -> None:
+        if self.over is None or not self._is_open:
+            return
+        has_ended = isinstance(self.over, SessionEnded)
+        if self._is_websocket:
+            code, reason = (SESSION_ENDED, "session_ended") if has_ended else (TRY_AGAIN_LATER, "unavailable")
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        else:
+            last = _LAST_EVENT if has_ended and self._is_event_stream else b""
+            await self._send({"type": "http.response.body", "body": last, "more_body": False})
