@@ -9,6 +9,7 @@ from pathlib import Path
 from handstamp.assemble import Service, service
 from handstamp.config import Settings, load
 from handstamp.crypto.identifiers import new_id
+from handstamp.domain.grant import NOTHING
 from handstamp.domain.session import Delivery, Session, start
 from handstamp.service.caller import Caller
 from handstamp.service.tokens import TokenPair
@@ -55,6 +56,6 @@ async def start_session(
 
     async def begin(rows: Transaction) -> TokenPair:
         await rows.insert_session(session)
-        return running.tokens.mint(session, (), clock())
+        return running.tokens.mint(session, NOTHING, clock())
 
     return session, await running.store.transact(begin)

@@ -25,6 +25,7 @@ from .errors import ConfigurationError
 from .service.accounts import Accounts
 from .service.audit import Audit
 from .service.clients import Clients
+from .service.granting import Granting, Hook
 from .service.hashing import Hashing
 from .service.housekeeping import Housekeeping
 from .service.keys import Keys
@@ -33,6 +34,7 @@ from .service.revocations import Revocations
 from .service.sessions import Sessions
 from .service.sign_in import SignIn
 from .service.sign_out import SignOut
+from .service.start import Start
 from .service.throttling import Throttling
 from .service.tokens import Tokens
 from .storage.sqlite import SqliteStore
@@ -55,6 +57,7 @@ class Service:
     keys: Keys
     tokens: Tokens
     sign_in: SignIn
+    start: Start
     refresh: Refresh
     sign_out: SignOut
     sessions: Sessions
@@ -124,8 +127,11 @@ class Service:
         return application
 
 
-def service(settings: Settings, *, clock: Clock = now_ms) -> Service:
-    """Put a deployment together. Nothing is opened yet, but for the secret's file. Raises `ConfigurationError`."""
+def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = None) -> Service:
+    """Put a deployment together. Nothing is opened yet, but for the secret's file. Raises `ConfigurationError`.
+
+    `claims` is asked at each mint what a subject's access tokens say beyond who signed in.
+    """
     if not settings.issuer:
         raise ConfigurationError("HANDSTAMP_ISSUER is not set: write the public URL of the service.")
     secret = master_secret(settings)
@@ -142,6 +148,7 @@ def service(settings: Settings, *, clock: Clock = now_ms) -> Service:
     tokens = Tokens(issuer=settings.issuer, audience=audience, policy=policy, keys=keys, refresh_key=secret.refresh_key())
     hashing = Hashing(PasswordHasher(settings.password_cost))
     throttling = Throttling(Pseudonyms(secret))
+    granting = Granting(claims)
     return Service(
         settings=settings,
         clock=clock,
@@ -149,13 +156,17 @@ def service(settings: Settings, *, clock: Clock = now_ms) -> Service:
         hashing=hashing,
         keys=keys,
         tokens=tokens,
-        sign_in=SignIn(store=store, tokens=tokens, hashing=hashing, throttling=throttling, policy=policy, audit=audit),
-        refresh=Refresh(store=store, tokens=tokens, policy=policy, audit=audit),
+        sign_in=SignIn(
+            store=store, tokens=tokens, granting=granting, hashing=hashing, throttling=throttling, policy=policy, audit=audit
+        ),
+        start=Start(store=store, tokens=tokens, granting=granting, policy=policy, audit=audit),
+        refresh=Refresh(store=store, tokens=tokens, granting=granting, policy=policy, audit=audit),
         sign_out=SignOut(store=store, tokens=tokens, audit=audit),
         sessions=Sessions(store=store),
         accounts=Accounts(
             store=store,
             tokens=tokens,
+            granting=granting,
             hashing=hashing,
             throttling=throttling,
             policy=policy,

@@ -34,6 +34,20 @@ def configure(level: int = logging.INFO) -> None:
     )
 
 
+def hand_over() -> None:
+    """Send our lines to the application's `logging`, unless it has set up structlog for itself: it decides where logs go."""
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[
+                structlog.stdlib.filter_by_level,
+                _TRACEBACKS,
+                structlog.processors.KeyValueRenderer(key_order=["event"]),
+            ],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            logger_factory=structlog.stdlib.LoggerFactory(),
+        )
+
+
 class _Named(structlog.PrintLogger):
     """A logger on standard error that remembers its name."""
 

@@ -17,6 +17,7 @@ import pytest
 
 from handstamp.domain.account import Account
 from handstamp.domain.event import Event
+from handstamp.domain.grant import NOTHING
 from handstamp.domain.keyring import KeyRecord
 from handstamp.domain.revocation import Revocation, forgotten_at_s
 from handstamp.domain.session import Session, revoke
@@ -232,7 +233,9 @@ def fill_schema_1(path: Path, sessions: list[Session], account: Account, key: Ke
 
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for session in sessions:
-            insert("session", msgspec.structs.asdict(session))
+            row = msgspec.structs.asdict(session)
+            assert row.pop("granted") == NOTHING, "the first release knew no grants"
+            insert("session", row)
         insert("account", msgspec.structs.asdict(account))
         insert("signing_key", msgspec.structs.asdict(key))
         insert("failure", {"key": "k", "count": 2, "last_at_ms": NOW_MS})

@@ -14,6 +14,7 @@ import pytest
 from handstamp.assemble import Service, master_secret, service
 from handstamp.crypto import jws
 from handstamp.crypto.jwk import ALGORITHMS, KeySet
+from handstamp.domain.grant import NOTHING
 from handstamp.domain.keyring import JWKS_MAX_AGE_S, PUBLISH_AHEAD_MS, ROTATE_AFTER_MS, KeyRecord
 from handstamp.errors import ConfigurationError, HandstampError, InvalidToken, NotFound
 from handstamp.verify.verifier import Verifier
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 def minted(running: Service, clock: Clock) -> str:
     """Return an access token that the service mints now."""
-    return running.tokens.mint(a_session(now_ms=clock()), (), clock()).access_token
+    return running.tokens.mint(a_session(now_ms=clock()), NOTHING, clock()).access_token
 
 
 def kid_of(token: str) -> str:

@@ -7,6 +7,7 @@ otherwise: what is not exactly right is `InvalidToken`, and no claim leaves this
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -44,7 +45,7 @@ class Header(msgspec.Struct, frozen=True):
     zip: Any = msgspec.UNSET
 
 
-def sign(claims: msgspec.Struct, key: SigningKey, *, typ: str) -> str:
+def sign(claims: msgspec.Struct | Mapping[str, Any], key: SigningKey, *, typ: str) -> str:
     """Return `claims` as a signed compact token with `typ` in its header."""
     payload = base64url_encode(msgspec.json.encode(claims))
     signing_input = f"{_header_for(key.algorithm, key.kid, typ)}.{payload}"

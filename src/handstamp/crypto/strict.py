@@ -47,7 +47,7 @@ def base64url_decode(text: str) -> bytes:
 
 
 def json_decode(data: bytes, shape: type[_T]) -> _T:
-    """Return the JSON object in `data` as a `shape`, a msgspec struct.
+    """Return the JSON object in `data` as a `shape`, a msgspec struct; one with `with_rest_of` is given its other members too.
 
     Raises `InvalidToken` for anything but UTF-8, for nesting deeper than `MAX_DEPTH`, for a member that stands there twice
     (RFC 7519 §4 allows a reader to take the last; we refuse), for NaN, and for values of the wrong type.
@@ -58,18 +58,19 @@ def json_decode(data: bytes, shape: type[_T]) -> _T:
         if _encode(value) == data and data.count(b"{") + data.count(b"[") <= MAX_DEPTH:
             return value
     except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
-        _refuse_odd(data)
+        _all_members(data)
         raise InvalidToken(f"JSON does not fit: {problem}") from None
-    _refuse_odd(data)
-    return value
+    members = _all_members(data)
+    with_rest_of = getattr(value, "with_rest_of", None)
+    return value if with_rest_of is None else with_rest_of(members)
 
 
-def _refuse_odd(data: bytes) -> None:
-    """Raise `InvalidToken` for what msgspec passes over: json is asked whether any member stands there twice."""
+def _all_members(data: bytes) -> Any:
+    """Return what stands there; raise `InvalidToken` for what msgspec passes over, as a member that comes twice."""
     try:
         text = data.decode("utf-8")
         _refuse_deep(text)
-        _TELLS_DUPLICATES.decode(text)
+        return _TELLS_DUPLICATES.decode(text)
     except UnicodeDecodeError:
         raise InvalidToken("JSON is not UTF-8") from None
     except (ValueError, RecursionError) as problem:

@@ -7,7 +7,7 @@ token that is right in everything but its time is called `ExpiredToken`.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -22,13 +22,15 @@ REFRESH_TYPE = "rt+jwt"
 NumericDate = Annotated[int, msgspec.Meta(gt=0, lt=2**53)]
 """Seconds since 1970 as a JSON integer (RFC 7519 §2); a string, a boolean or a fraction is refused."""
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+_NO_CLAIM = "(rest)"
+"""What `extra` would be called in a token: nothing that any issuer names a claim. It is filled from the members themselves."""
 
 
 class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The claims of an access token: all of RFC 9068 §2.2, and `sid`, the session that a sign-out ends.
 
     `iat`, `exp` and `auth_time` are seconds since 1970; `auth_time` is when the person proved who they are, and stays the same
-    over refreshes. `scope` is a space-separated list, empty where there is none.
+    over refreshes. `scope` is a space-separated list, empty where there is none. `extra` holds the application's own claims.
     """
 
     iss: Text
@@ -43,6 +45,21 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     nbf: NumericDate | msgspec.UnsetType = msgspec.UNSET
     scope: str = ""
     roles: tuple[str, ...] = ()
+    extra: dict[str, Any] = msgspec.field(default_factory=dict, name=_NO_CLAIM)
+
+    def members(self) -> dict[str, Any]:
+        """Return the claims as they stand in the token: those of the application beside ours."""
+        ours: dict[str, Any] = msgspec.to_builtins(self)
+        extra: dict[str, Any] = ours.pop(_NO_CLAIM, {})
+        return extra | ours
+
+    def with_rest_of(self, members: dict[str, Any]) -> AccessClaims:
+        """Return the claims with those members of a token that are none of ours in `extra`."""
+        rest = {name: value for name, value in members.items() if name not in _OURS}
+        return msgspec.structs.replace(self, extra=rest) if rest or self.extra else self
+
+
+_OURS = frozenset(field.encode_name for field in msgspec.structs.fields(AccessClaims))
 
 
 class RefreshClaims(msgspec.Struct, frozen=True, kw_only=True):

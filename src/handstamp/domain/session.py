@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from .account import Account
+from .grant import NOTHING, Grant
 from .policy import Policy
 
 Delivery = Literal["json", "split", "cookie"]
@@ -21,6 +22,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     `generation` is the number of the one refresh token that is current; `rotated_at_ms` is when it was minted. `epoch` is the
     account's epoch at sign-in, or None where the subject is no account of ours. `revoked_*` are set once and never cleared.
+    `granted` is what the application said at the start about the session's tokens.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     ip: str
     created_at_ms: int
     seen_at_ms: int
+    granted: Grant = NOTHING
 
 
 def start(
@@ -53,6 +56,7 @@ def start(
     ip: str,
     now_ms: int,
     policy: Policy,
+    granted: Grant = NOTHING,
 ) -> Session:
     """Return the row of a session that begins now: generation 0, and an end that nothing will move."""
     return Session(
@@ -69,6 +73,7 @@ def start(
         ip=ip,
         created_at_ms=now_ms,
         seen_at_ms=now_ms,
+        granted=granted,
     )
 
 

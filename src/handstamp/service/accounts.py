@@ -17,6 +17,7 @@ from ..storage.store import Rows, Store, Transaction
 from .audit import Audit
 from .caller import Caller
 from .email_address import normalise_email
+from .granting import Granting, granted_to
 from .hashing import Hashing
 from .throttling import Counter, Throttling
 from .tokens import TokenPair, Tokens
@@ -30,6 +31,7 @@ class Accounts:
         *,
         store: Store,
         tokens: Tokens,
+        granting: Granting,
         hashing: Hashing,
         throttling: Throttling,
         policy: Policy,
@@ -40,6 +42,7 @@ class Accounts:
         """Take what it works with."""
         self._store = store
         self._tokens = tokens
+        self._granting = granting
         self._hashing = hashing
         self._throttling = throttling
         self._policy = policy
@@ -112,6 +115,7 @@ class Accounts:
     async def _replace_password(
         self, account: Account, session: Session, fresh: str, counters: Sequence[Counter], caller: Caller
     ) -> TokenPair:
+        asked = await self._granting.asked(account.id)
         event = Event(at_ms=caller.now_ms, kind="password_changed", subject=account.id, sid=session.id, ip=caller.ip)
 
         async def replace(rows: Transaction) -> TokenPair:
@@ -133,13 +137,14 @@ class Accounts:
                 ip=caller.ip,
                 now_ms=caller.now_ms,
                 policy=self._policy,
+                granted=before.granted,
             )
             await rows.save_account(changed)
             await rows.revoke_sessions(now.id, "password_changed", now_ms=caller.now_ms)
             await rows.insert_session(successor)
             await self._throttling.forgive(rows, counters)
             await rows.add_event(event)
-            return self._tokens.mint(successor, changed.roles, caller.now_ms)
+            return self._tokens.mint(successor, granted_to(successor, changed, asked), caller.now_ms)
 
         pair = await self._store.transact(replace)
         self._audit.log(event)

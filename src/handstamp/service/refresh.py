@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, assert_never
 
 from ..domain.account import Account
@@ -14,7 +15,8 @@ from ..errors import InvalidToken, SessionEnded
 from ..storage.store import Store, Update
 from .audit import Audit
 from .caller import Caller
-from .tokens import TokenPair, Tokens
+from .granting import Granting, granted_to
+from .tokens import Decided, TokenPair, Tokens
 
 Way = Literal["body", "cookie"]
 
@@ -22,10 +24,11 @@ Way = Literal["body", "cookie"]
 class Refresh:
     """The use case behind `POST /refresh`."""
 
-    def __init__(self, *, store: Store, tokens: Tokens, policy: Policy, audit: Audit) -> None:
+    def __init__(self, *, store: Store, tokens: Tokens, granting: Granting, policy: Policy, audit: Audit) -> None:
         """Take what it works with."""
         self._store = store
         self._tokens = tokens
+        self._granting = granting
         self._policy = policy
         self._audit = audit
 
@@ -41,13 +44,15 @@ class Refresh:
             # Over by its own time. It revokes nothing: an old backup's tokens are no sign of theft.
             raise await self._over_by_time(claims, caller)
 
+        asked = await self._granting.asked(claims.sub)
+
         def judge(session: Session | None, account: Account | None) -> Update[tuple[Outcome, TokenPair | None]]:
             if session is not None and (session.subject != claims.sub or (session.delivery == "json") != (way == "body")):
                 raise InvalidToken("presented by another way than its session's, or for another subject")
             outcome = decide(session, account, claims, caller.now_ms, self._policy)
             pair: TokenPair | None = None
             if not isinstance(outcome, Reuse | Ended):
-                pair = self._tokens.mint(outcome.session, account.roles if account else (), caller.now_ms)
+                pair = self._tokens.mint(outcome.session, granted_to(outcome.session, account, asked), caller.now_ms)
             return Update((outcome, pair), _row_to_write(outcome), _events_to_keep(outcome, claims, caller))
 
         outcome, pair = await self._store.update_session(claims.sid, judge)
@@ -56,7 +61,7 @@ class Refresh:
             self._audit.log(event)
         if pair is None:
             raise SessionEnded(outcome.reason if isinstance(outcome, Ended) else "reuse")
-        return pair
+        return replace(pair, outcome=_NAMES[type(outcome)])
 
     async def _over_by_time(self, claims: RefreshClaims, caller: Caller) -> SessionEnded:
         session, account = await self._store.read(lambda rows: rows.session(claims.sid)) or (None, None)
@@ -64,6 +69,9 @@ class Refresh:
             return SessionEnded("expired")
         reason = end_reason(session, account, caller.now_ms)
         return SessionEnded(reason or "idle", session_lives=reason is None)
+
+
+_NAMES: dict[type, Decided] = {Rotate: "rotated", Repeat: "repeated", Recover: "recovered", CatchUp: "caught_up"}
 
 
 def _row_to_write(outcome: Outcome) -> Session | None:

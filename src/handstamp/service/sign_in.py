@@ -16,6 +16,7 @@ from ..storage.store import Rows, Store, Transaction
 from .audit import Audit
 from .caller import Caller
 from .email_address import normalise_email
+from .granting import Granting, granted_to
 from .hashing import Hashing
 from .throttling import Counter, Throttling
 from .tokens import TokenPair, Tokens
@@ -25,11 +26,20 @@ class SignIn:
     """The use case behind `POST /login`."""
 
     def __init__(
-        self, *, store: Store, tokens: Tokens, hashing: Hashing, throttling: Throttling, policy: Policy, audit: Audit
+        self,
+        *,
+        store: Store,
+        tokens: Tokens,
+        granting: Granting,
+        hashing: Hashing,
+        throttling: Throttling,
+        policy: Policy,
+        audit: Audit,
     ) -> None:
         """Take what it works with."""
         self._store = store
         self._tokens = tokens
+        self._granting = granting
         self._hashing = hashing
         self._throttling = throttling
         self._policy = policy
@@ -90,6 +100,7 @@ class SignIn:
         caller: Caller,
         presented: Iterable[str],
     ) -> TokenPair:
+        asked = await self._granting.asked(account.id)
         ended = {self._tokens.session_named_by(token) for token in presented} - {None}
         session = start(
             new_id(),
@@ -125,7 +136,7 @@ class SignIn:
             await rows.insert_session(session)
             await self._throttling.forgive(rows, counters)
             await rows.add_event(event)
-            return self._tokens.mint(session, now.roles, caller.now_ms)
+            return self._tokens.mint(session, granted_to(session, now, asked), caller.now_ms)
 
         pair = await self._store.transact(begin)
         self._audit.log(event)

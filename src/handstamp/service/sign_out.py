@@ -40,10 +40,17 @@ class SignOut:
         if not await self._end(sid, "admin", caller):
             raise NotFound(f"There is no living session {sid}. See: handstamp sessions list")
 
-    async def everywhere(self, subject: str, caller: Caller) -> None:
-        """End every session of a subject, and any that a sign-in under way would start with what it knew before."""
+    async def one(self, sid: str, caller: Caller) -> bool:
+        """End a session for its application; say whether it lived."""
+        return await self._end(sid, "logout", caller)
 
-        async def end_all(rows: Transaction) -> Event:
+    async def everywhere(self, subject: str, caller: Caller) -> int:
+        """End every session of a subject, and any that a sign-in under way would start with what it knew before.
+
+        Returns how many lived.
+        """
+
+        async def end_all(rows: Transaction) -> tuple[Event, int]:
             account = await rows.account(subject)
             if account is not None:
                 await rows.save_account(msgspec.structs.replace(account, epoch=account.epoch + 1))
@@ -52,9 +59,11 @@ class SignOut:
                 at_ms=caller.now_ms, kind="logged_out_everywhere", subject=subject, ip=caller.ip, detail={"sessions": count}
             )
             await rows.add_event(event)
-            return event
+            return event, count
 
-        self._audit.log(await self._store.transact(end_all))
+        event, count = await self._store.transact(end_all)
+        self._audit.log(event)
+        return count
 
     async def _end(self, sid: str, why: RevokedWhy, caller: Caller, *, of: str | None = None) -> bool:
         """End a session that lives and, with `of`, is that subject's; say whether there was one."""

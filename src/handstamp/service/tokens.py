@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ..crypto import jws
 from ..crypto.identifiers import new_id
@@ -15,13 +16,19 @@ from ..domain.claims import (
     check_access_but_for_time,
     check_refresh_but_for_time,
 )
+from ..domain.grant import Grant
 from ..domain.policy import Policy
 from ..domain.session import Delivery, Session, refresh_expires_at_s
-from ..errors import InvalidToken
+from ..errors import InvalidToken, Unavailable
 from .keys import Keys
 
 FIRST_PARTY = "handstamp"
 """The `client_id` of sessions that were started at our own endpoints (RFC 9068 §2.2 wants one)."""
+
+MAX_ACCESS_TOKEN_LENGTH = 3800
+"""With name and attributes a cookie has at most 4,096 bytes (RFC 6265 §6.1)."""
+
+Decided = Literal["started", "rotated", "repeated", "recovered", "caught_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,8 @@ class TokenPair:
     refresh_expires_in_s: int
     session_id: str
     delivery: Delivery
+    outcome: Decided = "started"
+    """What was decided: a new session, the next pair, the same refresh token again (at once or late), or a forgotten one."""
 
 
 class Tokens:
@@ -48,10 +57,11 @@ class Tokens:
         self._refresh_key = refresh_key
         self._refresh_keys = KeySet([refresh_key.public])
 
-    def mint(self, session: Session, roles: tuple[str, ...], now_ms: int) -> TokenPair:
+    def mint(self, session: Session, grant: Grant, now_ms: int) -> TokenPair:
         """Return the session's current refresh token, the same bytes each time, and a fresh access token.
 
-        No access token outlives its session. Raises whatever the signature raises: call it before the commit.
+        No access token outlives its session. Raises `Unavailable` for one that no cookie can hold, and whatever the signature
+        raises: call it before the commit.
         """
         now_s = now_ms // 1000
         refresh_exp = refresh_expires_at_s(session)
@@ -66,7 +76,9 @@ class Tokens:
             jti=new_id(),
             sid=session.id,
             auth_time=session.authenticated_at_ms // 1000,
-            roles=roles,
+            scope=grant.scope,
+            roles=grant.roles,
+            extra=grant.claims,
         )
         refresh = RefreshClaims(
             iss=self._issuer,
@@ -77,8 +89,13 @@ class Tokens:
             iat=session.rotated_at_ms // 1000,
             exp=refresh_exp,
         )
+        access_token = jws.sign(access.members() if access.extra else access, self._keys.signing_at(now_ms), typ=ACCESS_TYPE)
+        if len(access_token) > MAX_ACCESS_TOKEN_LENGTH:
+            raise Unavailable(
+                f"the access token would have {len(access_token)} characters: grant less scope, fewer roles or claims"
+            )
         return TokenPair(
-            access_token=jws.sign(access, self._keys.signing_at(now_ms), typ=ACCESS_TYPE),
+            access_token=access_token,
             expires_in_s=access_exp - now_s,
             refresh_token=jws.sign(refresh, self._refresh_key, typ=REFRESH_TYPE),
             refresh_expires_in_s=refresh_exp - now_s,

@@ -15,6 +15,7 @@ import msgspec
 from ..domain.account import Account
 from ..domain.client import Client
 from ..domain.event import Event
+from ..domain.grant import NOTHING, Grant
 from ..domain.keyring import KeyRecord
 from ..domain.policy import DAY_MS, HOUR_MS
 from ..domain.revocation import Revocation, forgotten_at_s
@@ -48,6 +49,7 @@ _SELECT_CLIENT = "SELECT id, name, secret_hash, created_at_ms FROM client"
 
 _to_json = msgspec.json.Encoder().encode
 _texts = msgspec.json.Decoder(tuple[str, ...]).decode
+_grant = msgspec.json.Decoder(Grant).decode
 _detail = msgspec.json.Decoder(dict[str, str | int | None]).decode
 
 
@@ -59,6 +61,7 @@ def _account(row: Sequence[Any]) -> Account:
 def _session(row: Sequence[Any]) -> Session:
     values = dict(zip(_SESSION, row, strict=True))
     values["amr"] = _texts(values["amr"])
+    values["granted"] = _grant(values["granted"]) if values["granted"] != "{}" else NOTHING
     return Session(**values)
 
 
@@ -69,7 +72,7 @@ def _client(row: Sequence[Any]) -> Client:
 def _columns(value: Account | Session) -> list[Any]:
     """Return a struct's values as SQLite keeps them: lists as JSON text, truth as 0 and 1."""
     return [
-        _to_json(item).decode() if isinstance(item, tuple) else int(item) if isinstance(item, bool) else item
+        _to_json(item).decode() if isinstance(item, tuple | Grant) else int(item) if isinstance(item, bool) else item
         for item in (getattr(value, name) for name in value.__struct_fields__)
     ]
 

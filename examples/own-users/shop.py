@@ -1,0 +1,109 @@
+"""A shop that has users of its own and keeps them signed in with Handstamp: no account of Handstamp's is made.
+
+pip install 'handstamp[server,fastapi]' websockets
+uvicorn shop:app --port 9000
+curl localhost:9000/login -H 'Content-Type: application/json' -d '{"name": "ada", "password": "a sentence only ada would say"}'
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+from fastapi import Depends, FastAPI, HTTPException, Request, Response, WebSocket
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+from handstamp import AccessClaims
+from handstamp.embedded import Handstamp
+from handstamp.verify.fastapi import Require
+from handstamp.verify.sockets import EndWithSession
+
+# --- the shop's own users; a real one has a table
+
+
+@dataclass
+class User:
+    """Somebody whom the shop knows."""
+
+    number: int
+    password_hash: str
+    is_clerk: bool
+
+
+hasher = PasswordHasher()
+users = {"ada": User(42, hasher.hash("a sentence only ada would say"), is_clerk=True)}
+
+
+def claims_of(subject: str) -> dict[str, Any]:
+    """Say what somebody's tokens carry, each time one is made: who loses a right loses it with the next token."""
+    user = next(user for user in users.values() if str(user.number) == subject)
+    return {"scope": "orders:read orders:write" if user.is_clerk else "orders:read", "claims": {"branch": "Bern"}}
+
+
+# --- Handstamp: renewing and signing out are mounted, signing in is ours
+
+auth = Handstamp(
+    database="sqlite:///shop.db",
+    issuer=os.environ.get("SHOP_ISSUER", "http://localhost:9000/auth"),
+    registration="closed",
+    claims=claims_of,
+)
+shop = FastAPI(title="Shop", lifespan=auth.lifespan)
+shop.mount("/auth", auth.asgi)  # /auth/refresh, /auth/logout, /auth/sessions …
+require = Require(auth.verifier)
+app = EndWithSession(shop, verifier=auth.verifier)
+
+
+class Login(BaseModel):
+    """What the sign-in page sends."""
+
+    name: str
+    password: str
+
+
+@shop.post("/login")
+async def login(sent: Login, request: Request) -> Response:
+    user = users.get(sent.name)
+    try:
+        await asyncio.to_thread(hasher.verify, user.password_hash if user else users["ada"].password_hash, sent.password)
+    except VerifyMismatchError:
+        user = None
+    if user is None:
+        raise HTTPException(401, "That name and password do not match.")
+    ip = request.client.host if request.client else ""
+    pair = await auth.sessions.start(str(user.number), ip=ip, user_agent=request.headers.get("user-agent", ""))
+    return auth.answer(pair)
+
+
+@shop.post("/dismiss/{name}", dependencies=[Depends(require(scope="orders:write"))])
+async def dismiss(name: str) -> dict[str, int]:
+    return {"sessions": await auth.sessions.end_all(str(users[name].number))}
+
+
+@shop.get("/orders")
+async def orders(claims: Annotated[AccessClaims, Depends(require(scope="orders:read"))]) -> dict[str, Any]:
+    return {"of": claims.sub, "branch": claims.extra["branch"]}
+
+
+# --- what stays open ends with the session
+
+
+@shop.websocket("/ticks")
+async def ticks(socket: WebSocket, _: Annotated[AccessClaims, Depends(require())]) -> None:
+    await socket.accept()
+    while True:
+        await socket.send_text(await socket.receive_text())
+
+
+@shop.get("/events")
+async def events(_: Annotated[AccessClaims, Depends(require())]) -> StreamingResponse:
+    async def stream() -> AsyncIterator[str]:
+        while True:
+            yield "data: tick\n\n"
+            await asyncio.sleep(0.1)
+
+    return StreamingResponse(stream(), media_type="text/event-stream")

@@ -1,0 +1,166 @@
+"""The examples of embedding, each run as its first lines say, on real sockets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from tests.serving import EMAIL, PASSWORD, environment_with, free_port
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@contextmanager
+def example(folder: Path, name: str, module: str, issuer_variable: str, *options: str) -> Iterator[httpx.Client]:
+    """Run an example with uvicorn in `folder`; give a client of it."""
+    port = free_port()
+    paths = os.pathsep.join([str(EXAMPLES / name), os.environ.get("PYTHONPATH", "")])
+    environment = environment_with({}) | {"PYTHONPATH": paths, issuer_variable: f"http://localhost:{port}/auth"}
+    arguments = [sys.executable, "-m", "uvicorn", f"{module}:app", "--port", str(port), "--log-level", "warning", *options]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(arguments, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        with httpx.Client(base_url=f"http://localhost:{port}", trust_env=False, timeout=30, verify=False) as client:
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    client.get("/auth/readyz").raise_for_status()
+                    break
+                except httpx.HTTPError:
+                    assert time.monotonic() < deadline, (folder / "log").read_text()
+                    assert process.poll() is None, (folder / "log").read_text()
+                    time.sleep(0.05)
+            yield client
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def bearer(tokens: dict[str, Any]) -> dict[str, str]:
+    """Return the header that carries an access token."""
+    return {"authorization": f"Bearer {tokens['accessToken']}"}
+
+
+def test_a_sign_out_holds_for_the_next_request_in_every_worker(tmp_path: Path) -> None:
+    """Three processes on one file: none of them lets an ended session in, however the requests fall."""
+    with example(tmp_path, "embedded", "notes", "NOTES_ISSUER", "--workers", "3") as client:
+        assert client.post("/auth/register", json={"email": EMAIL, "password": PASSWORD}).status_code == 201
+        seen = set()
+        for _ in range(10):
+            tokens = client.post("/auth/login", json={"email": EMAIL, "password": PASSWORD}).json()
+            for _ in range(4):
+                with httpx.Client(base_url=client.base_url, trust_env=False, verify=False) as fresh:  # another connection
+                    answer = fresh.get("/notes", headers=bearer(tokens))
+                assert answer.status_code == 200
+                seen.add(answer.json()["process"])
+            assert client.post("/auth/logout", headers=bearer(tokens)).status_code == 204
+            for _ in range(4):
+                with httpx.Client(base_url=client.base_url, trust_env=False, verify=False) as fresh:
+                    answer = fresh.get("/notes", headers=bearer(tokens))
+                assert (answer.status_code, answer.json()["code"]) == (401, "session_ended")
+        assert len(seen) > 1, "all requests fell into one process"
+
+
+def test_the_mounted_endpoints_know_where_they_are(tmp_path: Path) -> None:
+    """Issuer, metadata, documentation and security headers are those of the place they are mounted at."""
+    with example(tmp_path, "embedded", "notes", "NOTES_ISSUER") as client:
+        issuer = f"{str(client.base_url).rstrip('/')}/auth"
+        metadata = client.get("/auth/.well-known/oauth-authorization-server").json()
+        assert (metadata["issuer"], metadata["token_endpoint"]) == (issuer, f"{issuer}/token")
+        assert client.get("/auth/.well-known/jwks.json").json()["keys"]
+        assert client.get("/auth/docs").status_code == 200
+        assert client.get("/auth/nothing").json()["code"] == "not_found"
+        assert client.get("/auth/healthz").headers["x-content-type-options"] == "nosniff"
+        refused = client.get("/notes")
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Run the shop."""
+    with example(tmp_path_factory.mktemp("shop"), "own-users", "shop", "SHOP_ISSUER") as client:
+        yield client
+
+
+def sign_in(shop: httpx.Client) -> dict[str, Any]:
+    """Sign in with the shop's own form."""
+    answer = shop.post("/login", json={"name": "ada", "password": PASSWORD})
+    assert answer.status_code == 200, answer.text
+    tokens: dict[str, Any] = answer.json()
+    return tokens
+
+
+def test_own_users_sign_in_renew_and_sign_out(shop: httpx.Client) -> None:
+    """The shop knows the person, Handstamp the session; what the hook grants is in each token."""
+    assert shop.post("/login", json={"name": "ada", "password": "a wrong one, and long enough"}).status_code == 401
+    tokens = sign_in(shop)
+    assert shop.get("/orders", headers=bearer(tokens)).json() == {"of": "42", "branch": "Bern"}
+    profile = shop.get("/auth/profile", headers=bearer(tokens)).json()
+    assert (profile["id"], profile["email"]) == ("42", None)
+    renewed = shop.post("/auth/refresh", json={"refreshToken": tokens["refreshToken"]}).json()
+    assert shop.get("/orders", headers=bearer(renewed)).json()["branch"] == "Bern"
+    assert shop.post("/auth/logout", headers=bearer(renewed)).status_code == 204
+    for old in (tokens, renewed):
+        assert shop.get("/orders", headers=bearer(old)).json()["code"] == "session_ended"
+    assert shop.post("/auth/register", json={"email": EMAIL, "password": PASSWORD}).status_code == 404
+
+
+def test_the_shop_ends_all_sessions_of_somebody(shop: httpx.Client) -> None:
+    """An application's own rule (somebody was dismissed) reaches every device."""
+    mine = [sign_in(shop) for _ in range(3)]
+    assert shop.post("/dismiss/ada", headers=bearer(mine[0])).json()["sessions"] >= 3
+    assert {shop.get("/orders", headers=bearer(tokens)).status_code for tokens in mine} == {401}
+
+
+def socket_of(shop: httpx.Client, headers: dict[str, str]) -> Any:
+    """Open the shop's web socket."""
+    return connect(f"{str(shop.base_url).replace('http', 'ws')}/ticks", additional_headers=headers, proxy=None)
+
+
+def test_a_socket_ends_with_its_session(shop: httpx.Client) -> None:
+    """It is closed with 4401, also while nobody says anything; another session's socket goes on."""
+    mine, other = sign_in(shop), sign_in(shop)
+    with socket_of(shop, bearer(mine)) as socket, socket_of(shop, bearer(other)) as others:
+        socket.send("hello")
+        assert socket.recv() == "hello"
+        assert shop.post("/auth/logout", headers=bearer(mine)).status_code == 204
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=10)
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4401, "session_ended")
+        others.send("still here")
+        assert others.recv() == "still here"
+
+
+def test_a_socket_is_not_opened_without_a_living_session(shop: httpx.Client) -> None:
+    """It is refused before it is accepted; an access cookie does not count there (trap T33)."""
+    tokens = sign_in(shop)
+    shop.post("/auth/logout", headers=bearer(tokens))
+    for headers in (bearer(tokens), {}, {"cookie": f"handstamp-access={sign_in(shop)['accessToken']}"}):
+        with pytest.raises(InvalidStatus) as refused, socket_of(shop, headers):
+            pass
+        assert refused.value.response.status_code in (401, 403)
+
+
+def test_an_event_stream_ends_with_its_session(shop: httpx.Client) -> None:
+    """The last event says so, and the answer ends as it should: no client takes it for a broken line."""
+    tokens = sign_in(shop)
+    with shop.stream("GET", "/events", headers=bearer(tokens)) as answer:
+        assert answer.status_code == 200
+        lines = answer.iter_lines()
+        assert next(lines) == "data: tick"
+        threading.Timer(0.2, lambda: shop.post("/auth/logout", headers=bearer(tokens))).start()
+        rest = list(lines)
+    assert rest[-3:] == ["event: session_ended", 'data: {"code": "session_ended"}', ""]

@@ -1,0 +1,256 @@
+"""Sessions of an application's own users: called in the same process, on a real SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handstamp.embedded import Handstamp
+from handstamp.errors import ConfigurationError, InvalidFields, InvalidToken, SessionEnded, Unavailable
+from handstamp.service import granting
+from tests.builders import Clock
+
+pytestmark = pytest.mark.anyio
+ISSUER = "https://app.example.com/auth"
+
+
+@asynccontextmanager
+async def embedded(folder: Path, **options: Any) -> AsyncIterator[Handstamp]:
+    """Run a Handstamp as an application would."""
+    auth = Handstamp(**{"database": f"sqlite:///{folder}/app.db", "issuer": ISSUER} | options)
+    async with auth:
+        yield auth
+
+
+async def test_a_session_of_somebody_we_do_not_know(tmp_path: Path) -> None:
+    """Start, use, renew, end: no account is needed, and a sign-out holds for the next request."""
+    async with embedded(tmp_path) as auth:
+        first = await auth.sessions.start("42", claims={"plan": "pro"}, scope="orders:read", roles=["admin"], ip="192.0.2.1")
+        said = await auth.verifier.verify_async(first.access_token)
+        assert (said.sub, said.scope, said.roles, said.extra) == ("42", "orders:read", ("admin",), {"plan": "pro"})
+        second = await auth.sessions.refresh(first.refresh_token)
+        again = await auth.sessions.refresh(first.refresh_token)
+        assert (first.outcome, second.outcome, again.outcome) == ("started", "rotated", "repeated")
+        assert again.refresh_token == second.refresh_token
+        assert (await auth.verifier.verify_async(again.access_token)).extra == {"plan": "pro"}
+        assert [session.id for session in await auth.sessions.of("42")] == [first.session_id]
+        assert await auth.sessions.end(first.session_id)
+        assert not await auth.sessions.end(first.session_id)
+        for token in (first.access_token, again.access_token):
+            with pytest.raises(SessionEnded) as over:
+                await auth.verifier.verify_async(token)
+            assert over.value.reason == "logout"
+        with pytest.raises(SessionEnded):
+            await auth.sessions.refresh(again.refresh_token)
+        with pytest.raises(SessionEnded):
+            await auth.verifier.confirm(said)
+
+
+async def test_everything_of_one_subject_ends_and_nothing_of_another(tmp_path: Path) -> None:
+    """`end_all` says how many lived."""
+    async with embedded(tmp_path) as auth:
+        mine = [await auth.sessions.start("42") for _ in range(3)]
+        other = await auth.sessions.start("43")
+        assert await auth.sessions.end_all("42") == 3
+        assert await auth.sessions.end_all("42") == 0
+        for pair in mine:
+            with pytest.raises(SessionEnded):
+                await auth.verifier.verify_async(pair.access_token)
+        assert (await auth.verifier.verify_async(other.access_token)).sub == "43"
+
+
+async def test_a_refresh_token_comes_back_by_its_own_way_only(tmp_path: Path) -> None:
+    """One that travels as a cookie is not taken from a body, and the session lives on (trap T8)."""
+    async with embedded(tmp_path) as auth:
+        pair = await auth.sessions.start("42", delivery="cookie")
+        with pytest.raises(InvalidToken):
+            await auth.sessions.refresh(pair.refresh_token)
+        assert (await auth.sessions.refresh(pair.refresh_token, delivery="cookie")).outcome == "rotated"
+
+
+async def test_the_answer_puts_each_token_where_it_travels(tmp_path: Path) -> None:
+    """What is a cookie never stands in the body."""
+    async with embedded(tmp_path) as auth:
+        pair = await auth.sessions.start("42", delivery="cookie")
+        answer = auth.answer(pair)
+        assert pair.access_token.encode() not in answer.body
+        assert pair.refresh_token.encode() not in answer.body
+        set_cookies = " ".join(answer.headers.getlist("set-cookie"))
+        assert "__Host-handstamp-access=" in set_cookies
+        assert "__Host-handstamp-refresh=" in set_cookies
+        assert pair.access_token not in repr(pair)
+
+
+async def test_an_old_copy_ends_the_session_here_too(tmp_path: Path) -> None:
+    """The rules of rotation are the same, whoever the subject is."""
+    clock = Clock()
+    async with embedded(tmp_path, clock=clock, recovery_interval="off") as auth:
+        first = await auth.sessions.start("42")
+        second = await auth.sessions.refresh(first.refresh_token)
+        clock.advance(seconds=11)
+        with pytest.raises(SessionEnded) as over:
+            await auth.sessions.refresh(first.refresh_token)
+        assert over.value.reason == "reuse"
+        with pytest.raises(SessionEnded):
+            await auth.verifier.verify_async(second.access_token)
+
+
+@pytest.mark.parametrize("subject", ["", "x" * 10_000, "a\nb", 42])
+async def test_a_subject_that_cannot_be_is_named(subject: Any, tmp_path: Path) -> None:
+    """Nothing is started, and the error says what to change."""
+    async with embedded(tmp_path) as auth:
+        with pytest.raises(InvalidFields, match="subject"):
+            await auth.sessions.start(subject)
+
+
+async def test_claims_that_cannot_be_are_named(tmp_path: Path) -> None:
+    """No session is left behind by a start that was refused."""
+    async with embedded(tmp_path) as auth:
+        for claims in ({"sub": "43"}, {"f": object()}, {"x": "y" * 2000}):
+            with pytest.raises(InvalidFields, match="claims"):
+                await auth.sessions.start("42", claims=claims)
+        assert await auth.sessions.of("42") == []
+
+
+# --- the hook
+
+
+async def asynchronously(subject: str) -> dict[str, Any]:
+    """Grant what depends on the subject."""
+    await asyncio.sleep(0)
+    return {"scope": "orders:read", "roles": ["clerk"], "claims": {"tenant": f"of-{subject}"}}
+
+
+def plainly(subject: str) -> dict[str, Any]:
+    """Grant the same without a coroutine."""
+    return {"scope": "orders:read", "roles": ["clerk"], "claims": {"tenant": f"of-{subject}"}}
+
+
+class Callable_:  # noqa: N801 - a callable object
+    """Grant the same as an object."""
+
+    async def __call__(self, subject: str) -> dict[str, Any]:
+        """Grant."""
+        return plainly(subject)
+
+
+@pytest.mark.parametrize("hook", [asynchronously, plainly, Callable_()])
+async def test_the_hook_is_asked_at_each_mint(hook: Callable[[str], Any], tmp_path: Path) -> None:
+    """It may be a function, a coroutine function or an object, and counts before what was said at the start."""
+    async with embedded(tmp_path, claims=hook) as auth:
+        pair = await auth.sessions.start("42", roles=["admin"], claims={"tenant": "none", "plan": "pro"})
+        for token in (pair.access_token, (await auth.sessions.refresh(pair.refresh_token)).access_token):
+            said = await auth.verifier.verify_async(token)
+            assert (said.scope, said.roles) == ("orders:read", ("admin", "clerk"))
+            assert said.extra == {"tenant": "of-42", "plan": "pro"}
+
+
+async def test_a_hook_that_grants_less_next_time_takes_it_away(tmp_path: Path) -> None:
+    """What the hook says is not kept: it counts for the tokens of that mint."""
+    granted: list[dict[str, Any] | None] = [{"scope": "a"}, None, {}]
+    async with embedded(tmp_path, claims=lambda _: granted.pop(0)) as auth:
+        pair = await auth.sessions.start("42")
+        scopes = [(await auth.verifier.verify_async(pair.access_token)).scope]
+        for _ in range(2):
+            pair = await auth.sessions.refresh(pair.refresh_token)
+            scopes.append((await auth.verifier.verify_async(pair.access_token)).scope)
+        assert scopes == ["a", "", ""]
+
+
+def broken(_: str) -> dict[str, Any]:
+    """Fail as hooks do."""
+    raise KeyError("the secret of somebody")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        broken,
+        lambda _: "text",
+        lambda _: 5,
+        lambda _: {"scopes": "a"},
+        lambda _: {"claims": {"sub": "43"}},
+        lambda _: {"scope": 5},
+        lambda _: {"claims": {"x": "y" * 2000}},
+        lambda _: {"claims": [1]},
+        lambda _: {"claims": {"f": float("nan")}},
+    ],
+)
+async def test_a_hook_that_fails_issues_nothing_and_loses_nothing(answer: Callable[[str], Any], tmp_path: Path) -> None:
+    """503, and the old refresh token stays good: once the hook is well again, the session goes on."""
+    is_well = True
+
+    def hook(subject: str) -> Any:
+        return {} if is_well else answer(subject)
+
+    async with embedded(tmp_path, claims=hook) as auth:
+        pair = await auth.sessions.start("42")
+        is_well = False
+        with pytest.raises(Unavailable) as failed:
+            await auth.sessions.refresh(pair.refresh_token)
+        assert "secret" not in str(failed.value)
+        with pytest.raises(Unavailable):
+            await auth.sessions.start("43")
+        is_well = True
+        assert await auth.sessions.of("43") == []
+        assert (await auth.sessions.refresh(pair.refresh_token)).outcome == "rotated"
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_hook_that_hangs_is_given_up(is_async: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are answered meanwhile, and nothing is issued."""
+    monkeypatch.setattr(granting, "PATIENCE_S", 0.2)
+    import threading
+
+    never = threading.Event()
+
+    async def hang(_: str) -> None:
+        await asyncio.Event().wait()
+
+    def block(_: str) -> None:
+        never.wait(20)
+
+    async with embedded(tmp_path, claims=hang if is_async else block) as auth:
+        with pytest.raises(Unavailable):
+            await auth.sessions.start("42")
+        assert await auth.sessions.of("42") == []
+        never.set()
+
+
+# --- starting and stopping
+
+
+async def test_settings_are_checked_as_everywhere(tmp_path: Path) -> None:
+    """A setting that is unknown stops the application before it serves anybody."""
+    with pytest.raises(ConfigurationError, match="databse"):
+        Handstamp(databse=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER)
+
+
+async def test_it_cannot_be_used_before_it_was_started(tmp_path: Path) -> None:
+    """A forgotten lifespan shows at the first request, with what to write."""
+    auth = Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER)
+
+    async def nothing(*_: Any) -> Any:
+        raise AssertionError
+
+    with pytest.raises(RuntimeError, match="lifespan"):
+        await auth.asgi({"type": "http", "path": "/healthz", "method": "GET", "headers": []}, nothing, nothing)
+    with pytest.raises(ConfigurationError, match="verify_async"):
+        auth.verifier.verify("token")
+
+
+async def test_it_can_be_started_again(tmp_path: Path) -> None:
+    """Test suites start and stop an application many times; sessions outlive that."""
+    auth = Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER)
+    async with auth:
+        pair = await auth.sessions.start("42")
+    auth = Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER)
+    async with auth:
+        assert (await auth.verifier.verify_async(pair.access_token)).sub == "42"
+        with pytest.raises(RuntimeError, match="already"):
+            await auth.__aenter__()
