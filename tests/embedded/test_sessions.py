@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -131,7 +132,12 @@ def plainly(subject: str) -> dict[str, Any]:
     return {"scope": "orders:read", "roles": ["clerk"], "claims": {"tenant": f"of-{subject}"}}
 
 
-class Callable_:  # noqa: N801 - a callable object
+def handing_on(subject: str) -> Any:
+    """Hand on what a coroutine function returns, as a decorator may."""
+    return asynchronously(subject)
+
+
+class Granter:
     """Grant the same as an object."""
 
     async def __call__(self, subject: str) -> dict[str, Any]:
@@ -139,7 +145,7 @@ class Callable_:  # noqa: N801 - a callable object
         return plainly(subject)
 
 
-@pytest.mark.parametrize("hook", [asynchronously, plainly, Callable_()])
+@pytest.mark.parametrize("hook", [asynchronously, plainly, Granter(), handing_on])
 async def test_the_hook_is_asked_at_each_mint(hook: Callable[[str], Any], tmp_path: Path) -> None:
     """It may be a function, a coroutine function or an object, and counts before what was said at the start."""
     async with embedded(tmp_path, claims=hook) as auth:
@@ -205,8 +211,6 @@ async def test_a_hook_that_fails_issues_nothing_and_loses_nothing(answer: Callab
 async def test_a_hook_that_hangs_is_given_up(is_async: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others are answered meanwhile, and nothing is issued."""
     monkeypatch.setattr(granting, "PATIENCE_S", 0.2)
-    import threading
-
     never = threading.Event()
 
     async def hang(_: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import json
 import re
 import subprocess
@@ -14,8 +13,6 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-
-import handstamp
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "handstamp"
@@ -73,29 +70,6 @@ def test_the_base_install_asks_for_two_packages() -> None:
     requirements = metadata.requires("handstamp") or []
     base = {re.split(r"[<>=!~; \[]", line)[0] for line in requirements if "extra ==" not in line}
     assert base == {"cryptography", "msgspec"}
-
-
-def test_the_public_names_are_those_of_the_reference() -> None:
-    """What is documented can be imported, and what can be imported is documented."""
-    documented = first_column("Public names")
-    assert len(documented) == len(set(documented))
-    assert sorted(documented) == sorted(handstamp.__all__)
-
-
-@pytest.mark.parametrize("name", handstamp.__all__)
-def test_every_public_name_explains_itself(name: str) -> None:
-    """`help(handstamp.Name)` says what it is, also for its public methods."""
-    thing = getattr(handstamp, name)
-    assert inspect.isclass(thing)
-    assert thing.__doc__
-    for member, value in vars(thing).items():
-        if not member.startswith("_") and inspect.isfunction(inspect.unwrap(getattr(value, "__func__", value))):
-            assert inspect.getdoc(value), f"{name}.{member}"
-
-
-def test_the_public_names_stand_in_order() -> None:
-    """A list that is sorted shows at a glance what is there."""
-    assert handstamp.__all__ == sorted(handstamp.__all__)
 
 
 def test_every_setting_is_in_the_reference() -> None:

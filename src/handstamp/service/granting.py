@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from ..domain.account import Account
@@ -19,6 +21,7 @@ from ..errors import InvalidFields, Unavailable
 Hook = Callable[[str], "Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None"]
 """Takes a subject; returns `{"scope": …, "roles": …, "claims": …}`, of which each may be left away, or None for nothing."""
 PATIENCE_S = 5.0
+_THREADS = 8
 
 
 class Granting:
@@ -27,6 +30,7 @@ class Granting:
     def __init__(self, hook: Hook | None = None) -> None:
         """Take the application's function, which may be a coroutine function; a plain one runs on a thread."""
         self._hook = hook
+        self._threads = ThreadPoolExecutor(_THREADS, "handstamp-claims")  # of its own: one that hangs holds up nobody else's
         self._is_async = inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(getattr(hook, "__call__", None))  # noqa: B004
 
     async def asked(self, subject: str) -> Grant:
@@ -35,7 +39,13 @@ class Granting:
             return NOTHING
         try:
             async with asyncio.timeout(PATIENCE_S):
-                answer = await (self._hook(subject) if self._is_async else asyncio.to_thread(self._hook, subject))  # type: ignore[misc]
+                answer: Any = (
+                    self._hook(subject)
+                    if self._is_async
+                    else await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, self._hook, subject)
+                )
+                if inspect.isawaitable(answer):
+                    answer = await answer
             return NOTHING if answer is None else grant_of(**answer)
         except TimeoutError:
             raise Unavailable(f"the claims hook took longer than {PATIENCE_S:g} s") from None

@@ -21,6 +21,8 @@ from ..errors import ConfigurationError, HandstampError
 from .bearer import Answer, Bearer, HeaderValues, Needs, Verifies, answer
 from .verifier import Check
 
+__all__ = ["HandstampMiddleware"]
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

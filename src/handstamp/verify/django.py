@@ -30,6 +30,8 @@ from ..errors import ConfigurationError, HandstampError
 from .bearer import Bearer, HeaderValues, Needs, answer
 from .verifier import Check, Verifier
 
+__all__ = ["HandstampMiddleware", "bearer", "public", "require"]
+
 View = Callable[..., Any]
 _CSRF = "django.middleware.csrf.CsrfViewMiddleware"
 _OURS = "handstamp.verify.django.HandstampMiddleware"

@@ -33,6 +33,8 @@ from .django import bearer, header_values
 from .problems import MEDIA_TYPE
 from .verifier import Check
 
+__all__ = ["HandstampAuthentication", "Needed", "Principal", "Refused", "require"]
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:

@@ -28,6 +28,8 @@ from .asgi import header_values
 from .bearer import Bearer, Needs, Verifies, answer
 from .verifier import Check
 
+__all__ = ["Refused", "Require"]
+
 
 class Require:
     """What routes need. Make one for the application and call it for each route."""

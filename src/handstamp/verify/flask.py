@@ -24,6 +24,8 @@ from ..errors import HandstampError
 from .bearer import Bearer, Needs, answer
 from .verifier import Check, Verifier
 
+__all__ = ["Require"]
+
 View = Callable[..., Any]
 
 

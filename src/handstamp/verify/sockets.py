@@ -16,8 +16,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from ..domain.claims import AccessClaims
-from ..errors import HandstampError, SessionEnded, Unavailable
+from ..errors import ConfigurationError, HandstampError, SessionEnded, Unavailable
 from .asgi import Application, Message, Receive, Scope, Send
+
+__all__ = ["SESSION_ENDED", "TRY_AGAIN_LATER", "Confirms", "EndWithSession"]
 
 SESSION_ENDED = 4401
 """The close code of a WebSocket whose session ended: the application's own range (RFC 6455 §7.4.2), after HTTP's 401."""
@@ -29,6 +31,10 @@ _LAST_EVENT = b'event: session_ended\ndata: {"code": "session_ended"}\n\n'
 class Confirms(Protocol):
     """What knows whether sessions live: a `Verifier`, or an embedded Handstamp's."""
 
+    @property
+    def hears_of_ends(self) -> bool:
+        """Whether it can know at all that a session has ended."""
+
     async def confirm(self, claims: AccessClaims) -> None:
         """Raise `SessionEnded` if the session of the claims has ended, `Unavailable` if that cannot be told."""
 
@@ -37,7 +43,12 @@ class EndWithSession:
     """Wraps an application; requests that are answered at once cost nothing here."""
 
     def __init__(self, app: Application, *, verifier: Confirms, every_s: float = 0.5, patience_s: float = 30) -> None:
-        """Ask every `every_s` seconds; close what nobody could confirm for `patience_s` seconds."""
+        """Ask every `every_s` seconds; close what nobody could confirm for `patience_s` seconds.
+
+        Raises `ConfigurationError` for a verifier that never hears of a sign-out: nothing would ever be closed.
+        """
+        if not verifier.hears_of_ends:
+            raise ConfigurationError("EndWithSession needs a verifier that follows the feed: give it a credential.")
         self._app = app
         self._verifier = verifier
         self._every_s = every_s

@@ -155,12 +155,17 @@ class Verifier:
         """Raise `SessionEnded` if the session of claims that were verified before has ended since.
 
         It asks nobody, so it can be called again and again: for connections that stay open. Raises `Unavailable` where the feed
-        has been silent for longer than `max_staleness_s`; with `check="offline"` there is nothing to go by.
+        has been silent for longer than `max_staleness_s`, or is not followed for want of a credential.
         """
         if session_key(claims.sid) in self._revoked:
             raise SessionEnded
-        if self._authorization is not None and not self._is_fresh(self._clock(), monotonic_ms()):
+        if not self.hears_of_ends or not self._is_fresh(self._clock(), monotonic_ms()):
             raise Unavailable("the revocation feed is silent")
+
+    @property
+    def hears_of_ends(self) -> bool:
+        """Whether it follows the revocation feed, for which it needs a credential."""
+        return self._authorization is not None
 
     def wait_until_ready(self, timeout_s: float) -> bool:
         """Fetch the keys and everything that has ended; say whether both are there within `timeout_s` seconds.

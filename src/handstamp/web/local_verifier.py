@@ -16,6 +16,7 @@ class LocalVerifier:
     def __init__(self, *, verifier: Verifier, sessions: Sessions, clock: Clock) -> None:
         """Take what checks the token and what knows its session."""
         self.issuer = verifier.issuer
+        self.hears_of_ends = True
         self._verifier = verifier
         self._sessions = sessions
         self._clock = clock

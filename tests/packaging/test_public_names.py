@@ -1,0 +1,52 @@
+"""What is public stands in one place, explains itself, and is in the reference."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+
+import pytest
+
+import handstamp
+from tests.adapters import django_project  # noqa: F401 - Django wants its settings before the modules that use it are read
+from tests.packaging.test_base_install import first_column
+
+MODULES = (
+    "handstamp",
+    "handstamp.client",
+    "handstamp.embedded",
+    *(f"handstamp.verify.{name}" for name in ("asgi", "django", "drf", "fastapi", "flask", "sockets")),
+)
+NAMES = [(module, name) for module in MODULES for name in importlib.import_module(module).__all__]
+
+
+def members(thing: object) -> Iterator[tuple[str, object]]:
+    """Yield the public methods and properties that a class itself defines."""
+    for name, value in vars(thing).items():
+        plain = getattr(value, "fget", None) or inspect.unwrap(getattr(value, "__func__", value))
+        if not name.startswith("_") and inspect.isfunction(plain):
+            yield name, plain
+
+
+@pytest.mark.parametrize(("module", "name"), NAMES)
+def test_every_public_name_explains_itself(module: str, name: str) -> None:
+    """`help(Name)` says what it is, also for its public methods."""
+    thing = getattr(importlib.import_module(module), name)
+    if isinstance(thing, int):
+        return  # a number's explanation stands beside it in the source
+    assert inspect.getdoc(thing)
+    if inspect.isclass(thing):
+        for member, value in members(thing):
+            assert inspect.getdoc(value), f"{name}.{member}"
+
+
+def test_the_names_of_the_extras_are_those_of_the_reference() -> None:
+    """What is documented can be imported, and what can be imported is documented, once."""
+    public = [f"{module}.{name}" for module, name in NAMES if module != "handstamp"]
+    assert sorted(first_column("Names of the extras")) == sorted(public)
+
+
+def test_the_names_of_the_base_install_are_those_of_the_reference() -> None:
+    """The same for what `import handstamp` gives."""
+    assert sorted(first_column("Public names")) == sorted(handstamp.__all__)
