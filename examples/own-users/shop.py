@@ -17,7 +17,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response, WebSocke
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from handstamp import AccessClaims
+from handstamp import AccessClaims, HandstampError
 from handstamp.embedded import Handstamp
 from handstamp.verify.fastapi import Require
 from handstamp.verify.sockets import EndWithSession
@@ -40,7 +40,7 @@ users = {"ada": User(42, hasher.hash("a sentence only ada would say"), is_clerk=
 
 def claims_of(subject: str) -> dict[str, Any]:
     """Say what somebody's tokens carry, each time one is made: who loses a right loses it with the next token."""
-    user = next(user for user in users.values() if str(user.number) == subject)
+    user = {str(user.number): user for user in users.values()}[subject]
     return {"scope": "orders:read orders:write" if user.is_clerk else "orders:read", "claims": {"branch": "Bern"}}
 
 
@@ -56,6 +56,11 @@ shop = FastAPI(title="Shop", lifespan=auth.lifespan)
 shop.mount("/auth", auth.asgi)  # /auth/refresh, /auth/logout, /auth/sessions …
 require = Require(auth.verifier)
 app = EndWithSession(shop, verifier=auth.verifier)
+
+
+@shop.exception_handler(HandstampError)
+async def refused(_: Request, error: HandstampError) -> Response:
+    return auth.answer(error)  # 503 with Retry-After where nothing could be issued, for instance
 
 
 class Login(BaseModel):

@@ -71,6 +71,7 @@ class Service:
     async def opened(self) -> AsyncIterator[None]:
         """Open the store and the keys, and let go of them at the end. Raises `ConfigurationError`."""
         await self.store.open()
+        self.hashing.open()
         try:
             await self.keys.load(self.clock())
             yield

@@ -12,10 +12,11 @@ Needs `handstamp[server]`. Any number of worker processes of one machine may do 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -24,13 +25,17 @@ from . import logs
 from .assemble import Service, service
 from .clock import Clock, now_ms
 from .config import load
-from .domain.grant import grant_of
+from .domain.grant import grant_of, subject_of
 from .domain.session import Delivery, Session
+from .errors import HandstampError, InvalidFields, InvalidToken
 from .service.caller import Caller
 from .service.granting import Hook
 from .service.tokens import TokenPair
 from .web.local_verifier import LocalVerifier
-from .web.transport import Cookies, write_pair
+from .web.problems import write_problem
+from .web.transport import Cookies, shown, write_pair
+
+_METHOD = re.compile(r"[\x21-\x7e]{1,64}")
 
 __all__ = ["Handstamp", "Session", "Sessions", "TokenPair"]
 
@@ -38,9 +43,9 @@ __all__ = ["Handstamp", "Session", "Sessions", "TokenPair"]
 class Sessions:
     """Sessions of the application's own users: no account of Handstamp's is needed, a subject is any text."""
 
-    def __init__(self, running: Service) -> None:
-        """Take the service; an application gets this object from `Handstamp.sessions`."""
-        self._running = running
+    def __init__(self, running: Callable[[], Service]) -> None:
+        """Take what returns the running service; an application gets this object from `Handstamp.sessions`."""
+        self._service = running
 
     async def start(
         self,
@@ -60,30 +65,56 @@ class Sessions:
         in every access token of the session, up to 1,536 bytes as JSON together. `amr` says how they signed in (RFC 8176).
         `ip` and `user_agent` show in the list of their devices. Raises `InvalidFields` and `Unavailable`.
         """
-        grant = grant_of(scope=scope, roles=tuple(roles), claims=claims)
-        caller = Caller(now_ms=self._running.clock(), ip=ip, user_agent=user_agent)
-        return await self._running.start(subject, grant=grant, delivery=delivery, amr=tuple(amr), caller=caller)
+        service = self._service()
+        grant = grant_of(scope=scope, roles=roles, claims=claims)
+        _check(delivery, ip, user_agent, amr)
+        caller = Caller(now_ms=service.clock(), ip=shown(ip), user_agent=shown(user_agent))
+        return await service.start(subject, grant=grant, delivery=delivery, amr=tuple(amr), caller=caller)
 
     async def refresh(self, refresh_token: str, *, delivery: Delivery = "json", ip: str = "") -> TokenPair:
         """Return the tokens that follow a refresh token; `outcome` says whether it was rotated or answered again.
 
         `delivery` is the session's: a token that travels as a cookie is not taken from a body, nor the other way round.
-        Raises `InvalidToken`, `SessionEnded` with its reason, after which the client forgets its tokens, and `Unavailable`.
+        Raises `InvalidToken`, `SessionEnded` with its reason, after which the client forgets its tokens, `InvalidFields` for a
+        delivery that does not exist, and `Unavailable`.
         """
-        caller = Caller(now_ms=self._running.clock(), ip=ip)
-        return await self._running.refresh(refresh_token, way="body" if delivery == "json" else "cookie", caller=caller)
+        service = self._service()
+        _check(delivery, ip)
+        if not isinstance(refresh_token, str):
+            raise InvalidToken("not a text")
+        caller = Caller(now_ms=service.clock(), ip=shown(ip))
+        return await service.refresh(refresh_token, way="body" if delivery == "json" else "cookie", caller=caller)
 
     async def end(self, session_id: str) -> bool:
-        """End a session; say whether it lived. Its tokens are refused from now on. Raises `Unavailable`."""
-        return await self._running.sign_out.one(session_id, Caller(now_ms=self._running.clock()))
+        """End a session; say whether it lived. Its tokens are refused from now on. Raises `InvalidFields` and `Unavailable`."""
+        service = self._service()
+        if not isinstance(session_id, str):
+            raise InvalidFields([("session_id", "must be a text")])
+        if not session_id.isascii():
+            return False  # none of ours
+        return await service.sign_out.one(session_id, Caller(now_ms=service.clock()))
 
     async def end_all(self, subject: str) -> int:
-        """End every session of a subject; return how many lived. Raises `Unavailable`."""
-        return await self._running.sign_out.everywhere(subject, Caller(now_ms=self._running.clock()))
+        """End every session of a subject; return how many lived. Raises `InvalidFields` and `Unavailable`."""
+        service = self._service()
+        return await service.sign_out.everywhere(subject_of(subject), Caller(now_ms=service.clock()))
 
     async def of(self, subject: str) -> list[Session]:
-        """Return the living sessions of a subject, last seen first. Raises `Unavailable`."""
-        return await self._running.sessions.of(subject, Caller(now_ms=self._running.clock()))
+        """Return the living sessions of a subject, last seen first. Raises `InvalidFields` and `Unavailable`."""
+        service = self._service()
+        return await service.sessions.of(subject_of(subject), Caller(now_ms=service.clock()))
+
+
+def _check(delivery: object, ip: object, user_agent: object = "", amr: object = ()) -> None:
+    """Raise `InvalidFields` naming everything that cannot be."""
+    problems = []
+    if delivery not in get_args(Delivery):
+        problems.append(("delivery", "must be json, split or cookie"))
+    if not isinstance(amr, list | tuple) or not all(isinstance(word, str) and _METHOD.fullmatch(word) for word in amr):
+        problems.append(("amr", "must be a list of short words (RFC 8176 §2)"))
+    problems += [(name, "must be text") for name, value in (("ip", ip), ("user_agent", user_agent)) if not isinstance(value, str)]
+    if problems:
+        raise InvalidFields(problems)
 
 
 class Handstamp:
@@ -102,22 +133,22 @@ class Handstamp:
         self._application = self._service.asgi()
         self._cookies = Cookies(secure=self._service.settings.issuer.startswith("https://"))
         self._open: AsyncExitStack | None = None
-        self.sessions = Sessions(self._service)
+        self.sessions = Sessions(self._running)
         """Sessions of the application's own users."""
-        self.verifier = LocalVerifier(verifier=self._service.verifier, sessions=self._service.sessions, clock=self._service.clock)
+        self.verifier = LocalVerifier(
+            self._running, verifier=self._service.verifier, sessions=self._service.sessions, clock=self._service.clock
+        )
         """Verifies access tokens, for the adapters or by hand; a sign-out in any process shows on the next request."""
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve Handstamp's endpoints: mount this where the issuer says."""
-        if scope["type"] != "lifespan" and self._open is None:
-            raise RuntimeError(
-                "Handstamp has not been started: use FastAPI(lifespan=auth.lifespan), or 'async with auth:' in yours."
-            )
+        if scope["type"] != "lifespan":
+            self._running()
         await self._application(scope, receive, send)
 
-    def answer(self, pair: TokenPair) -> Response:
-        """Return the token answer for a client, each token where the session's delivery puts it: JSON or cookie."""
-        return write_pair(pair, self._cookies)
+    def answer(self, said: TokenPair | HandstampError) -> Response:
+        """Return the answer for a client: tokens, where the session's delivery puts them, or what was raised (RFC 9457)."""
+        return write_problem(said) if isinstance(said, HandstampError) else write_pair(said, self._cookies)
 
     @asynccontextmanager
     async def lifespan(self, _: object) -> AsyncIterator[None]:
@@ -139,3 +170,11 @@ class Handstamp:
         if self._open is not None:
             opened, self._open = self._open, None
             await opened.aclose()
+
+    def _running(self) -> Service:
+        """Return the service. Raises `RuntimeError` while it is not running."""
+        if self._open is None:
+            raise RuntimeError(
+                "Handstamp has not been started: use FastAPI(lifespan=auth.lifespan), or 'async with auth:' in yours."
+            )
+        return self._service

@@ -87,6 +87,15 @@ async def test_the_answer_puts_each_token_where_it_travels(tmp_path: Path) -> No
         assert pair.access_token not in repr(pair)
 
 
+async def test_an_error_is_answered_as_the_service_answers_it(tmp_path: Path) -> None:
+    """For routes of the application's own: the status, the problem, and when to try again."""
+    async with embedded(tmp_path) as auth:
+        answer = auth.answer(Unavailable("the reason is for the log"))
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert b"the reason" not in bytes(answer.body)
+        assert auth.answer(SessionEnded("reuse")).status_code == 401
+
+
 async def test_an_old_copy_ends_the_session_here_too(tmp_path: Path) -> None:
     """The rules of rotation are the same, whoever the subject is."""
     clock = Clock()

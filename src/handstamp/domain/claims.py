@@ -6,6 +6,7 @@ token that is right in everything but its time is called `ExpiredToken`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 from typing import Annotated, Any
 
@@ -57,6 +58,10 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         """Return the claims with those members of a token that are none of ours in `extra`."""
         rest = {name: value for name, value in members.items() if name not in _OURS}
         return msgspec.structs.replace(self, extra=rest) if rest or self.extra else self
+
+    def copied(self) -> AccessClaims:
+        """Return the same claims with an `extra` of their own."""
+        return msgspec.structs.replace(self, extra=copy.deepcopy(self.extra) if self.extra else {})
 
 
 _OURS = frozenset(field.encode_name for field in msgspec.structs.fields(AccessClaims))

@@ -24,7 +24,7 @@ _SCOPE = re.compile(r"(?:[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)
 _NAME = re.compile(r"[A-Za-z0-9_:./-]{1,128}", re.ASCII)
 
 
-class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Grant(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Scopes (a space-separated list), roles and further claims. Made by `grant_of`, which refuses what cannot be."""
 
     scope: str = ""
@@ -48,21 +48,26 @@ NOTHING = Grant()
 def grant_of(*, scope: object = "", roles: object = (), claims: Mapping[str, Any] | None = None) -> Grant:
     """Return a grant. Raises `InvalidFields` naming everything about it that cannot be."""
     problems: list[tuple[str, str]] = []
-    if not isinstance(scope, str) or _SCOPE.fullmatch(scope) is None:
+    if type(scope) is not str or _SCOPE.fullmatch(scope) is None:
         problems.append(("scope", "must be words of printable ASCII with one space between them (RFC 6749 §3.3)"))
-    if not isinstance(roles, tuple | list) or not all(isinstance(role, str) and role for role in roles):
+    if not isinstance(roles, tuple | list) or not all(role and type(role) is str and _is_json(role, 0) for role in roles):
         problems.append(("roles", "must be a list of texts"))
+    if claims is not None and not isinstance(claims, Mapping):
+        problems.append(("claims", "must be a mapping of names to values"))
+        claims = None
     for name, value in (claims or {}).items():
         problem = _problem_with(name, value)
         if problem:
-            problems.append((f"claims.{str(name)[:80]}", problem))
-    if not problems:
-        size = len(msgspec.json.encode([scope, roles, claims or {}]))
-        if size > MAX_BYTES:
-            problems.append(("claims", f"have {size} bytes as JSON, with scope and roles; {MAX_BYTES} is the most that fits"))
+            problems.append((f"claims.{ascii(str(name)[:80])[1:-1]}", problem))
     if problems:
         raise InvalidFields(problems)
-    return msgspec.convert({"scope": scope, "roles": roles, "claims": claims or {}}, Grant)
+    encoded = msgspec.json.encode([scope, roles, dict(claims or {})])
+    if len(encoded) > MAX_BYTES:
+        raise InvalidFields(
+            [("claims", f"have {len(encoded)} bytes as JSON, with scope and roles; {MAX_BYTES} is the most that fits")]
+        )
+    # Made anew out of that: whoever handed it in may go on changing theirs.
+    return Grant(*msgspec.json.decode(encoded, type=tuple[str, tuple[str, ...], dict[str, Any]]))
 
 
 def subject_of(value: object) -> str:
@@ -71,7 +76,7 @@ def subject_of(value: object) -> str:
         raise InvalidFields([("subject", f"must be a text of 1 to {MAX_SUBJECT_LENGTH} characters")])
     if any(unicodedata.category(character).startswith("C") for character in value):
         raise InvalidFields([("subject", "must not hold control characters")])
-    return value
+    return str(value)  # of exactly that type, as the encoder wants it
 
 
 def _problem_with(name: object, value: object) -> str | None:
@@ -89,9 +94,9 @@ def _problem_with(name: object, value: object) -> str | None:
 def _is_json(value: object, depth: int) -> bool:
     if value is None or isinstance(value, bool):
         return True
-    if isinstance(value, str):
+    if type(value) is str:  # a subclass may be encoded as something else
         return not any("\ud800" <= character <= "\udfff" for character in value)
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and type(value) in (int, float):
         return abs(value) < 2**53  # neither infinite nor NaN, and the same number for every reader
     if depth == 0:
         return False

@@ -42,7 +42,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     ip: str
     created_at_ms: int
     seen_at_ms: int
-    granted: Grant = NOTHING
+    granted: Grant = msgspec.field(default_factory=Grant)
 
 
 def start(

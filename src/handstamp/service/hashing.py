@@ -31,8 +31,13 @@ class Hashing:
         self._hasher = hasher
         threads = threads or _cores()
         self._room = threads * (1 + QUEUE_PER_THREAD)
+        self._threads = threads
+        self.open()
+
+    def open(self) -> None:
+        """Take threads; again after `close`, when an application is started anew."""
         self._inside = 0
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="handstamp-argon2", initializer=_step_back)
+        self._pool = ThreadPoolExecutor(max_workers=self._threads, thread_name_prefix="handstamp-argon2", initializer=_step_back)
 
     async def hash(self, password: str) -> str:
         """Return the hash of a normalised password. Raises `Unavailable` when the queue is full."""

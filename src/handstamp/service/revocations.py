@@ -51,6 +51,7 @@ class Revocations:
 
     async def run(self) -> None:
         """Follow the store for ever, until cancelled: wake up waiting readers, and drop keys that were voided."""
+        self._news = asyncio.Event()  # of this event loop
         async for _ in self._store.changes():
             try:
                 last = await self._store.read(lambda rows: rows.last_revocation())

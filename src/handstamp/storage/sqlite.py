@@ -71,8 +71,7 @@ class SqliteStore:
         self.path = path
         self._reader = _Connection(path)
         self._writer = _Connection(path)
-        self._group: GroupCommit[Callable[[SqliteTransaction], Any]] = GroupCommit(self._commit_together)
-        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="handstamp-commit")
+        self._begin_anew()
 
     async def open(self) -> None:
         """Make the file if there is none and bring its schema up to date. Raises `ConfigurationError` if it is not ours."""
@@ -80,8 +79,14 @@ class SqliteStore:
             _migrate(self.path)
         except (OSError, sqlite3.Error) as problem:
             raise ConfigurationError(f"The database {self.path} cannot be opened: {problem}") from None
+        self._begin_anew()
         self._reader.get()
         self._writer.get()
+
+    def _begin_anew(self) -> None:
+        """Make what ends with `close`: an application may be started again, in another event loop."""
+        self._group: GroupCommit[Callable[[SqliteTransaction], Any]] = GroupCommit(self._commit_together)
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="handstamp-commit")
 
     async def close(self) -> None:
         """Commit what was submitted, then let go of the file."""

@@ -15,7 +15,7 @@ import msgspec
 from ..domain.account import Account
 from ..domain.client import Client
 from ..domain.event import Event
-from ..domain.grant import NOTHING, Grant
+from ..domain.grant import Grant
 from ..domain.keyring import KeyRecord
 from ..domain.policy import DAY_MS, HOUR_MS
 from ..domain.revocation import Revocation, forgotten_at_s
@@ -61,7 +61,7 @@ def _account(row: Sequence[Any]) -> Account:
 def _session(row: Sequence[Any]) -> Session:
     values = dict(zip(_SESSION, row, strict=True))
     values["amr"] = _texts(values["amr"])
-    values["granted"] = _grant(values["granted"]) if values["granted"] != "{}" else NOTHING
+    values["granted"] = _grant(values["granted"]) if values["granted"] != "{}" else Grant()
     return Session(**values)
 
 

@@ -23,7 +23,7 @@ from ..crypto.jwk import KeySet
 from ..domain.claims import ACCESS_TYPE, AccessClaims, check_access
 from ..domain.issuer import is_private
 from ..domain.policy import MAX_LEEWAY_S
-from ..errors import ConfigurationError, ExpiredToken, SessionEnded, Unavailable
+from ..errors import ConfigurationError, ExpiredToken, InvalidToken, SessionEnded, Unavailable
 from .cache import Cache
 from .fetch import Fetched, basic, fetch
 from .jwks import MAX_BYTES, GivenKeys, RemoteKeys, WouldWait
@@ -216,6 +216,8 @@ class Verifier:
         # This is the path of every request, and costs about a microsecond: clocks are read once.
         now_ms, monotonic = self._clock() if at_ms is None else at_ms, monotonic_ms()
         keys = self._keys.current(monotonic, may_wait=may_wait)
+        if not isinstance(token, str):
+            raise InvalidToken("not a text")
         known = self._cache.get(token)
         if known is None or known.keys is not keys or not known.from_ms <= now_ms < known.until_ms:
             known = self._verify_anew(token, keys, now_ms, may_wait=may_wait)
@@ -224,7 +226,7 @@ class Verifier:
         check = self._check if check is None else self._allowed(check)
         if check != "offline" and (check == "live" or not self._is_fresh(now_ms, monotonic)):
             self._ask(token, known.claims, may_wait=may_wait)
-        return known.claims
+        return known.claims.copied()  # whoever changes `extra` changes it for nobody else
 
     def _verify_anew(self, token: str, keys: KeySet, now_ms: int, *, may_wait: bool) -> _Known:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..clock import Clock
 from ..domain.claims import AccessClaims
 from ..errors import ConfigurationError
@@ -13,8 +15,9 @@ from ..verify.verifier import Check, Verifier
 class LocalVerifier:
     """Stands where a `Verifier` does, in the adapters for instance, and sees a sign-out on the very next request."""
 
-    def __init__(self, *, verifier: Verifier, sessions: Sessions, clock: Clock) -> None:
-        """Take what checks the token and what knows its session."""
+    def __init__(self, ensure_running: Callable[[], object], *, verifier: Verifier, sessions: Sessions, clock: Clock) -> None:
+        """Take what checks the token and what knows its session, and what raises while there are no keys yet."""
+        self._ensure_running = ensure_running
         self.issuer = verifier.issuer
         self.hears_of_ends = True
         self._verifier = verifier
@@ -35,6 +38,7 @@ class LocalVerifier:
 
         Raises `InvalidToken`, `ExpiredToken`, `SessionEnded` with its reason, `Unavailable`.
         """
+        self._ensure_running()
         now_ms = self._clock()
         claims = self._verifier.verify(token, now_ms=now_ms)
         await self._sessions.living(claims.sid, Caller(now_ms=now_ms))

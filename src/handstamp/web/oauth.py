@@ -57,7 +57,7 @@ class OAuthEndpoints:
         if not form.refresh_token:
             raise InvalidRequest("refresh_token is missing.")
         if form.scope:
-            raise RefusedGrant("invalid_scope", "The session has no scope to choose from: leave it away.")
+            raise RefusedGrant("invalid_scope", "A session has the scope that it was given: leave it away.")
         pair = await self.refresher(form.refresh_token, way="body", caller=call.caller)
         answer = OAuthTokenAnswer(
             access_token=pair.access_token,

@@ -32,7 +32,7 @@ MAX_TOKENS = 8
 MAX_FIELDS = 32
 FORM = "application/x-www-form-urlencoded"
 BODY_PATIENCE_S = 20.0
-USER_AGENT_LENGTH = 256
+SHOWN_LENGTH = 256
 _T = TypeVar("_T", bound=msgspec.Struct)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LONG_AGO = "Thu, 01 Jan 1970 00:00:00 GMT"
@@ -95,7 +95,7 @@ class Call:
         return Caller(
             now_ms=self._clock(),
             ip=self.request.client.host if self.request.client else "",
-            user_agent=_printable(self.headers.get("user-agent", ""))[:USER_AGENT_LENGTH],
+            user_agent=shown(self.headers.get("user-agent", "")),
         )
 
     async def body(self, shape: type[_T] | None) -> _T | None:
@@ -299,5 +299,6 @@ def _few(tokens: list[str]) -> list[str]:
     return tokens
 
 
-def _printable(text: str) -> str:
-    return "".join(character for character in text if not unicodedata.category(character).startswith("C"))
+def shown(text: str) -> str:
+    """Return what of a stranger's text is kept to be shown in a list: printable, and no longer than honest ones are."""
+    return "".join(character for character in text if not unicodedata.category(character).startswith("C"))[:SHOWN_LENGTH]

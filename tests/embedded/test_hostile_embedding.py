@@ -1,0 +1,348 @@
+"""Applications that make mistakes: wrong values, hooks that misbehave, and a life that does not go as planned. All is real."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import sqlite3
+import subprocess
+import sys
+from collections import UserDict
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from handstamp.crypto.jwk import KeySet
+from handstamp.embedded import Handstamp
+from handstamp.errors import ConfigurationError, InvalidFields, InvalidToken, SessionEnded, Unavailable
+from handstamp.service import granting
+from handstamp.verify.verifier import Verifier
+from tests.embedded.test_sessions import ISSUER, embedded
+from tests.serving import PASSWORD
+
+pytestmark = pytest.mark.anyio
+
+
+class Marked(str):
+    """Text as template engines and database drivers return it."""
+
+    __slots__ = ()
+
+
+class Fraction(float):
+    """A number as numerical libraries return it."""
+
+    __slots__ = ()
+
+
+# --- wrong values
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"subject": value} for value in ("\ud800", "a\u202eb", "a\x7f", b"42", None, ["42"])]
+    + [{"claims": value} for value in ([1], "x", 5, [("a", 1)])]
+    + [
+        {"claims": {"c": value}}
+        for value in ({1}, float("inf"), b"x", 10**400, {1: 2}, "\ud800", {"\ud800": 1}, [[[[[[[[[0]]]]]]]]])
+    ]
+    + [{"claims": {name: 1}} for name in ("sub", "exp", "nbf", "scope", "(rest)", "", "a b", "\ud800", 1)]
+    + [{"roles": value} for value in (None, 5, "admin", ["\ud800"], [1], [""], ["x" * 1_000_000])]
+    + [{"scope": value} for value in (None, 5, "a  b", "a\nb", 'a"', "x" * 1_000_000)]
+    + [{"amr": value} for value in (None, 5, "pwd", (1,), ("\ud800",), (object,), ("x" * 1_000_000,))]
+    + [{"delivery": value} for value in (None, 5, b"json", "bogus", ["json"], "\ud800")]
+    + [{"ip": value} for value in (5, b"x", ["x"])]
+    + [{"user_agent": value} for value in (5, b"x", ["x"])],
+    ids=lambda given: repr(given)[:50].encode("ascii", "backslashreplace").decode(),
+)
+async def test_a_start_with_a_wrong_value_is_refused(given: dict[str, Any], tmp_path: Path) -> None:
+    """It names the field in words that can be sent on, and nothing is left behind."""
+    async with embedded(tmp_path) as auth:
+        with pytest.raises(InvalidFields) as refused:
+            await auth.sessions.start(**{"subject": "42"} | given)
+        assert next(iter(given)) in str(refused.value)
+        str(refused.value).encode()
+        assert await auth.sessions.of("42") == []
+
+
+@pytest.mark.parametrize("name", ["ip", "user_agent"])
+async def test_what_a_device_says_about_itself_is_kept_short_and_clean(name: str, tmp_path: Path) -> None:
+    """A header of any length, with control characters, is the stranger's: as `/login`, `start` keeps what can be shown."""
+    async with embedded(tmp_path) as auth:
+        given: dict[str, Any] = {name: "a\n\x1b[31m\ud800" + "x" * 100_000}
+        await auth.sessions.start("42", **given)
+        kept = getattr((await auth.sessions.of("42"))[0], name)
+        assert len(kept) <= 256
+        assert kept.isprintable()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"subject": Marked("42")},
+        {"scope": Marked("a")},
+        {"roles": [Marked("a")]},
+        {"claims": {"c": Marked("a")}},
+        {"claims": {"c": Fraction(1.5)}},
+        {"claims": MappingProxyType({"c": 1})},
+        {"claims": UserDict(c=1)},
+    ],
+)
+async def test_a_relative_of_a_type_is_taken_or_named(given: dict[str, Any], tmp_path: Path) -> None:
+    """Any mapping is promised; a subclass of text or number works as its parent, or is refused as a field."""
+    async with embedded(tmp_path) as auth:
+        try:
+            pair = await auth.sessions.start(**{"subject": "42"} | given)
+        except InvalidFields:
+            assert not isinstance(given.get("claims"), MappingProxyType | UserDict)
+        else:
+            assert (await auth.verifier.verify_async(pair.access_token)).sub == "42"
+
+
+@pytest.mark.parametrize("token", [None, b"a.b.c", 5, [], "", "...", "\ud800.a.b", "x" * 1_000_000])
+async def test_what_is_no_token_is_an_invalid_token(token: Any, tmp_path: Path) -> None:
+    """Whatever type it has: what came from a form may be None."""
+    async with embedded(tmp_path) as auth:
+        for ask in (auth.sessions.refresh, auth.verifier.verify_async):
+            with pytest.raises(InvalidToken):
+                await ask(token)
+
+
+@pytest.mark.parametrize("name", [None, b"x", 5, [], object, "", "\ud800", "x" * 1_000_000])
+async def test_a_name_that_nobody_has_ends_and_shows_nothing(name: Any, tmp_path: Path) -> None:
+    """Above all None, as of a lookup that found nobody, is not everybody."""
+    async with embedded(tmp_path) as auth:
+        pair = await auth.sessions.start("42")
+        for ask in (auth.sessions.end, auth.sessions.end_all, auth.sessions.of):
+            with suppress(InvalidFields):
+                assert not await ask(name)
+        assert (await auth.verifier.verify_async(pair.access_token)).sub == "42"
+
+
+async def test_what_a_caller_does_to_claims_stays_with_that_caller(tmp_path: Path) -> None:
+    """Neither the cache of verified tokens nor the store hands the same dictionary to the next one."""
+    async with embedded(tmp_path) as auth:
+        for claims in ({"plan": {"of": ["pro"]}}, {}):
+            pair = await auth.sessions.start("42", claims=claims)
+            said = await auth.verifier.verify_async(pair.access_token)
+            said.extra["admin"] = True
+            said.extra.setdefault("plan", {"of": []})["of"].append("admin")
+            assert (await auth.verifier.verify_async(pair.access_token)).extra == claims
+
+
+async def test_what_a_caller_does_to_a_session_reaches_no_other_session(tmp_path: Path) -> None:
+    """Sessions that were granted nothing do not share that nothing."""
+    async with embedded(tmp_path) as auth:
+        await auth.sessions.start("42")
+        mine = (await auth.sessions.of("42"))[0].granted.claims
+        mine["admin"] = True
+        try:
+            other = await auth.sessions.start("43")
+            assert (await auth.verifier.verify_async(other.access_token)).extra == {}
+        finally:
+            mine.clear()
+
+
+async def test_claims_are_the_same_for_every_verifier(tmp_path: Path) -> None:
+    """Nested, escaped, at the bounds of numbers: inside the application and in another service."""
+    claims = {
+        "a": {"b": [1, -0.0, 1e-9, 2**53 - 1, None, True]},
+        "ü".encode().hex(): 'é\u2028\\"\0{[\U0001f600',
+        "x:y/z.w-_": {"": []},
+    }
+    async with embedded(tmp_path) as auth:
+        pair = await auth.sessions.start("42", claims=claims)
+        keys = KeySet.from_jwks(await _get(auth, "/.well-known/jwks.json"))
+        remote = Verifier(ISSUER, audience=ISSUER, keys=keys, check="offline")
+        for _ in range(2):
+            assert (await auth.verifier.verify_async(pair.access_token)).extra == claims
+            assert remote.verify(pair.access_token).extra == claims
+        for shown in (repr(pair), repr(auth), repr(await auth.sessions.of("42")), repr(auth.verifier)):
+            assert pair.access_token not in shown
+            assert pair.refresh_token not in shown
+        assert pickle.loads(pickle.dumps(pair)) == pair
+
+
+async def _get(auth: Handstamp, path: str) -> bytes:
+    transport = httpx.ASGITransport(auth.asgi)
+    async with httpx.AsyncClient(transport=transport, base_url="https://app.example.com") as client:
+        return (await client.get(path)).content
+
+
+# --- hooks
+
+
+class Rude(BaseException):
+    """What test frameworks and tracing libraries raise."""
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("kind", [StopIteration, asyncio.CancelledError, SystemExit, GeneratorExit, Rude])
+async def test_a_hook_fails_in_whatever_way(kind: type[BaseException], is_async: bool, tmp_path: Path) -> None:
+    """503 at once, as with any exception: a cancelled connection pool or `next()` of nothing stops no server."""
+    is_well = True
+
+    def plain(_: str) -> None:
+        if not is_well:
+            raise kind
+
+    async def coroutine(subject: str) -> None:
+        plain(subject)
+
+    async with embedded(tmp_path, claims=coroutine if is_async else plain) as auth:
+        pair = await auth.sessions.start("42")
+        is_well = False
+        failed: BaseException | None = None
+        try:
+            await auth.sessions.refresh(pair.refresh_token)
+        except BaseException as problem:  # noqa: BLE001 - some of these would end the test's loop
+            failed = problem
+        assert isinstance(failed, Unavailable)
+        assert "longer than" not in failed.why
+        is_well = True
+        assert (await auth.sessions.refresh(pair.refresh_token)).outcome == "rotated"
+
+
+async def test_a_caller_who_goes_away_is_not_taken_for_a_failed_hook(tmp_path: Path) -> None:
+    """Cancelling the call cancels it, and loses nothing."""
+    asked, is_well = asyncio.Event(), True
+
+    async def hook(_: str) -> None:
+        if not is_well:
+            asked.set()
+            await asyncio.Event().wait()
+
+    async with embedded(tmp_path, claims=hook) as auth:
+        pair = await auth.sessions.start("42")
+        is_well = False
+        task = asyncio.create_task(auth.sessions.refresh(pair.refresh_token))
+        await asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        is_well = True
+        assert (await auth.sessions.refresh(pair.refresh_token)).outcome == "rotated"
+
+
+async def test_a_hook_that_will_not_be_cancelled_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its request is answered all the same."""
+    monkeypatch.setattr(granting, "PATIENCE_S", 0.2)
+    never = asyncio.Event()
+
+    async def stubborn(_: str) -> None:
+        while not never.is_set():
+            try:
+                await never.wait()
+            except asyncio.CancelledError:
+                continue
+
+    async with embedded(tmp_path, claims=stubborn) as auth:
+        asyncio.get_running_loop().call_later(3, never.set)
+        with pytest.raises(Unavailable):
+            await auth.sessions.start("42")
+        assert not never.is_set()
+        never.set()
+
+
+def test_a_hook_that_hangs_does_not_keep_the_process_alive(tmp_path: Path) -> None:
+    """Twenty at once: the rest answers meanwhile, and the process ends when it is asked to."""
+    program = """
+import asyncio, sys, threading
+from handstamp.embedded import Handstamp
+from handstamp.service import granting
+granting.PATIENCE_S = 0.2
+async def main():
+    settings = {"database": f"sqlite:///{sys.argv[1]}/app.db", "issuer": "https://a.example.com"}
+    async with Handstamp(claims=lambda _: threading.Event().wait(), **settings) as auth:
+        asked = [asyncio.create_task(auth.sessions.start(str(number))) for number in range(20)]
+        assert await auth.sessions.of("0") == []
+        await asyncio.wait(asked)
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=True, timeout=20)
+
+
+@pytest.mark.parametrize("after", [{1}, ["x" * 1800]])
+async def test_what_a_hook_returned_is_not_changed_afterwards(after: Any, tmp_path: Path) -> None:
+    """While another process holds the lock the hook's owner may go on working with its lists: what was checked is minted."""
+    shared: list[Any] = ["Bern"]
+    async with embedded(tmp_path, claims=lambda _: {"claims": {"branch": shared}}) as auth:
+        with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            task = asyncio.create_task(auth.sessions.start("42"))
+            await asyncio.sleep(0.3)
+            shared[:] = [after]
+            other.execute("ROLLBACK")
+        assert (await auth.verifier.verify_async((await task).access_token)).extra == {"branch": ["Bern"]}
+
+
+async def test_a_hook_may_call_the_sessions(tmp_path: Path) -> None:
+    """Nothing is held while it is asked: one that ends the very session takes effect, and one that recurses fails alone."""
+    inside: list[Callable[[], Any]] = []
+
+    async def hook(_: str) -> None:
+        for call in inside:
+            await call()
+
+    async with embedded(tmp_path, claims=hook) as auth, asyncio.timeout(20):
+        pair = await auth.sessions.start("42")
+        inside[:] = [lambda: auth.sessions.start("43")]
+        with pytest.raises(Unavailable):
+            await auth.sessions.refresh(pair.refresh_token)
+        inside[:] = [lambda: auth.sessions.of("42"), lambda: auth.sessions.end(pair.session_id)]
+        with pytest.raises(SessionEnded):
+            await auth.sessions.refresh(pair.refresh_token)
+
+
+def test_a_hook_that_cannot_be_called_is_a_mistake_of_configuration(tmp_path: Path) -> None:
+    """It shows before anybody is served."""
+    with pytest.raises(ConfigurationError, match="claims"):
+        Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER, claims={"scope": "a"})  # type: ignore[arg-type]
+
+
+# --- life
+
+
+def test_one_application_is_started_again_and_again(tmp_path: Path) -> None:
+    """As test suites do, each time in a loop of its own: the application is a module's, and so is its Handstamp."""
+    auth = Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer="http://localhost:9000/auth")
+    app = FastAPI(lifespan=auth.lifespan)
+    app.mount("/elsewhere", auth.asgi)
+
+    @app.post("/login")
+    async def login() -> Any:
+        return auth.answer(await auth.sessions.start("42"))
+
+    async def live() -> None:
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://localhost:9000") as client,
+        ):
+            answer = await client.post("/login")
+            headers = {"authorization": f"Bearer {answer.json()['accessToken']}"}
+            assert (await client.get("/elsewhere/profile", headers=headers)).json()["id"] == "42"
+            passwords = {"currentPassword": PASSWORD, "newPassword": f"{PASSWORD} again"}
+            assert (await client.post("/elsewhere/password", headers=headers, json=passwords)).status_code == 404
+            assert (await client.get("/elsewhere/sessions", headers=headers)).json()["sessions"]
+            assert (await client.post("/elsewhere/logout-everywhere", headers=headers)).status_code == 204
+            assert (await client.get("/elsewhere/sessions", headers=headers)).status_code == 401
+
+    for _ in range(2):
+        asyncio.run(live())
+
+
+async def test_who_forgot_to_start_it_is_not_told_that_tokens_are_wrong(tmp_path: Path) -> None:
+    """Before the start nobody knows a key: clients must not forget their tokens for it."""
+    async with embedded(tmp_path) as auth:
+        pair = await auth.sessions.start("42")
+    unstarted = Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER)
+    for call, token in ((unstarted.verifier.verify_async, pair.access_token), (unstarted.sessions.refresh, pair.refresh_token)):
+        with pytest.raises((Unavailable, RuntimeError)):
+            await call(token)
