@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup serve test check bench clean
+.PHONY: help setup serve test check soak bench clean
 
 help:
 	@echo "make serve   run the service on http://localhost:8000 (SQLite file in this folder)"
 	@echo "make test    run all tests"
 	@echo "make check   ruff, mypy --strict and the import contracts"
+	@echo "make soak    let a crowd of clients loose on three nodes that are killed, for ten minutes, and check all they were told"
 	@echo "make bench   measure the promises, side by side with other libraries; takes five minutes"
 	@echo "make setup   make .venv with everything in it; the others call it by themselves"
 
@@ -36,6 +37,10 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+SECONDS ?= 300
+soak: $(READY)
+	HANDSTAMP_TEST_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest tests/faults/test_history.py -n0 -q
 
 bench: $(READY)
 	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group bench --python $(BIN)/python

@@ -1,0 +1,117 @@
+"""What was asked and answered in a concurrent run, and whether the rules of sessions allow it.
+
+The checker knows nothing of stores and nodes: it takes the operations with the times at which they began and ended, as whoever
+asked saw them, and looks for what no order of the rules could have given. An operation without an answer may have happened
+or not, at any time after it began: the service may have heard it and died.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["start", "refresh", "use", "sign_out", "sweep"]
+"""`start` is a sign-in, `use` presents an access token, `sweep` ends all sessions of a subject."""
+Answer = Literal["ok", "ended", "unknown", "refused"]
+"""`unknown` is no answer or a 503, `refused` any other error."""
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One question and its answer. Times are seconds on the clock of whoever asked."""
+
+    kind: Kind
+    subject: str
+    sid: str = ""
+    """Which session; a sweep is about none in particular."""
+    began: float
+    ended: float
+    answer: Answer
+    reason: str = ""
+    presented: int = -1
+    """The generation of the refresh token that was sent; of an access token the generation whose answer it came with."""
+    token: str = ""
+    """The refresh token that was answered."""
+    generation: int = -1
+    """Its generation."""
+
+
+def violations(history: Iterable[Operation], *, grace_s: float) -> list[str]:
+    """Return what the rules do not allow, in words; nothing if all is well.
+
+    Clocks of clients and service run alike; a second is allowed for where a time decides.
+    """
+    of: defaultdict[str, list[Operation]] = defaultdict(list)
+    sweeps: defaultdict[str, list[Operation]] = defaultdict(list)
+    for operation in history:
+        (sweeps[operation.subject] if operation.kind == "sweep" else of[operation.sid]).append(operation)
+    return [
+        f"{sid}: {problem}"
+        for sid, operations in of.items()
+        for problem in _of_session(operations, sweeps[operations[0].subject], grace_s)
+    ]
+
+
+def _of_session(operations: list[Operation], sweeps: list[Operation], grace_s: float) -> Iterator[str]:
+    refreshes = [operation for operation in operations if operation.kind == "refresh"]
+    yield from _of_chain([operation for operation in refreshes if operation.answer == "ok"])
+    yield from _of_ends(operations, sweeps)
+    for operation in operations:
+        if operation.answer == "refused":
+            yield f"{operation.kind} was refused as if the token were none: {operation.reason}"
+        if operation.answer == "ended" and operation.reason == "reuse" and not _was_reused(refreshes, grace_s):
+            yield "was ended for reuse, and nobody had used an old copy"
+
+
+def _of_chain(renewals: list[Operation]) -> Iterator[str]:
+    """One chain, which only grows, and which forgets nothing that was answered."""
+    tokens: dict[int, str] = {}
+    for renewal in renewals:
+        if renewal.generation != renewal.presented + 1:
+            yield f"generation {renewal.presented} was followed by {renewal.generation}"
+        if tokens.setdefault(renewal.generation, renewal.token) != renewal.token:
+            yield f"forked: there are two refresh tokens of generation {renewal.generation}"
+    for renewal in renewals:
+        newest = max((other.generation for other in renewals if other.ended < renewal.began), default=0)
+        if renewal.generation < newest:
+            yield f"forgot: {newest} was answered, and then {renewal.presented} was still good"
+
+
+def _of_ends(operations: list[Operation], sweeps: list[Operation]) -> Iterator[str]:
+    """Who was signed out stays so, and nobody is who was not."""
+    started_at = min((operation.ended for operation in operations if operation.kind == "start"), default=0.0)
+    asked = [operation for operation in operations if operation.kind == "sign_out"] + sweeps
+    ends = [operation for operation in operations if operation.answer == "ended"]
+    ends += [operation for operation in asked if operation.answer == "ok" and _concerns(operation, started_at)]
+    over_at = min((operation.ended for operation in ends), default=float("inf"))
+    for operation in operations:
+        if operation.answer == "ok" and operation.kind in ("refresh", "use") and operation.began > over_at:
+            yield f"{operation.kind} was let in after the session had ended"
+        if operation.answer == "ended" and operation.reason != "reuse":
+            causes = (other for other in asked if other.reason == operation.reason and other.began < operation.ended)
+            if next(causes, None) is None:
+                yield f"was ended as {operation.reason}, which nobody had asked for"
+
+
+def _concerns(end: Operation, started_at: float) -> bool:
+    """Say whether an end is certainly one of a session: a sweep knows nothing of one that was started beside it."""
+    return end.kind == "sign_out" or end.began > started_at
+
+
+def _was_reused(refreshes: list[Operation], grace_s: float) -> bool:
+    """Say whether any question can have been the use of an old copy.
+
+    One of a generation two behind, or of the one before later than the grace window. Who asked without hearing an answer may have
+    rotated, so a generation counts as reached from the moment its predecessor was first presented.
+    """
+    reached: dict[int, float] = {}
+    for refresh in refreshes:
+        reached[refresh.presented + 1] = min(refresh.began, reached.get(refresh.presented + 1, float("inf")))
+    for refresh in refreshes:
+        if any(generation >= refresh.presented + 2 and at < refresh.ended for generation, at in reached.items()):
+            return True
+        if refresh.ended - reached[refresh.presented + 1] > grace_s - 1:
+            return True
+    return False
