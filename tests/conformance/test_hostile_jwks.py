@@ -425,7 +425,7 @@ def test_voiding_and_fetching_at_once_lose_neither() -> None:
     try:
         for number in range(60):
             body = [before]
-            held = remote.RemoteKeys(lambda body=body: Fetched(body[0], {}), patience_s=5)  # type: ignore[misc]
+            held = remote.RemoteKeys(lambda body=body: Fetched(body[0], {}), patience_s=60)  # type: ignore[misc]
             held.current(monotonic_ms())
             body[0] = after
             begin = threading.Barrier(2)
