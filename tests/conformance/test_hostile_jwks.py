@@ -444,6 +444,7 @@ def test_voiding_and_fetching_at_once_lose_neither() -> None:
             with contextlib.suppress(Unavailable):
                 held.newer_than(held.current(monotonic_ms()), "unknown")
             voiding.join()
+            held.current(monotonic_ms())  # whoever verifies next: asks, if nobody has
             with held._fetching:
                 found = held.current(monotonic_ms())
             assert not [key for key in keys[number % 10 : number % 10 + 30] if found.find(key.kid)]

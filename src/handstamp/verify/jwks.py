@@ -149,6 +149,7 @@ class RemoteKeys:
                 self._voided.add(kid)
                 if self._listed is not None:
                     self._keys = self._listed.without(self._voided)
+            self._refresh_at_ms = 0  # if somebody is just deciding not to fetch, whoever verifies next does
             self.fetch_in_background()
 
     def fetch_in_background(self) -> None:
@@ -196,7 +197,9 @@ class RemoteKeys:
         now_ms, age_ms = monotonic_ms(), 1000 * _max_age_s(fetched)
         self._fetched_at_ms = now_ms
         self._expires_at_ms = now_ms + age_ms
-        if self._listed is not None and len(self._listed) != len(self._listed.without(self._voided)):
+        with self._changing:
+            is_behind = self._listed is not None and len(self._listed) != len(self._listed.without(self._voided))
+        if is_behind:
             self._problem = "the issuer still publishes a key that it has voided"
             self._refresh_at_ms = now_ms + _BEHIND_MS
             return
