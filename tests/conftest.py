@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import postgres
 from tests.serving import Server
 
 
@@ -14,6 +15,13 @@ from tests.serving import Server
 def anyio_backend() -> str:
     """Run `async` tests on asyncio."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """Give the URL of a real PostgreSQL server, one for all test processes."""
+    with postgres.server() as url:
+        yield url
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import stat
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import urlsplit
 
 import msgspec
@@ -136,7 +138,7 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
     if not settings.issuer:
         raise ConfigurationError("HANDSTAMP_ISSUER is not set: write the public URL of the service.")
     secret = master_secret(settings)
-    store = SqliteStore(settings.database_path)
+    store = _store(settings)
     audience = settings.audience or (settings.issuer,)
     policy = settings.policy
     audit = Audit()
@@ -182,6 +184,31 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
     )
 
 
+def _store(settings: Settings) -> Store:
+    if settings.database_path is not None:
+        return SqliteStore(settings.database_path)
+    store: Store = _postgres().PostgresStore(settings.database, connections=settings.database_connections)
+    return store
+
+
+def _postgres() -> ModuleType:
+    try:
+        return importlib.import_module(".storage.postgres", __package__)  # its driver is an extra
+    except ImportError:
+        raise ConfigurationError("PostgreSQL needs its driver: pip install 'handstamp[postgres]'") from None
+
+
+async def migrate(settings: Settings) -> list[str]:
+    """Bring the schema up to date; return the names of the migrations that were applied. Raises `ConfigurationError`."""
+    if settings.database_path is None:
+        applied: list[str] = await _postgres().migrate(settings.database)
+        return applied
+    store = SqliteStore(settings.database_path)
+    await store.open()  # which migrates by itself
+    await store.close()
+    return []
+
+
 def application() -> ASGIApp:
     """Return the service as the environment configures it: what each worker process of `handstamp serve` runs."""
     logs.configure()
@@ -197,10 +224,16 @@ def master_secret(settings: Settings) -> MasterSecret:
         if settings.secret_file is not None:
             raise ConfigurationError("Both HANDSTAMP_SECRET and HANDSTAMP_SECRET_FILE are set: keep one.")
         return MasterSecret(settings.secret.get_secret_value().encode())
-    file = settings.secret_file or settings.database_path.with_name("handstamp.secret")
+    database = settings.database_path
+    if database is None and settings.secret_file is None:
+        raise ConfigurationError(
+            "With PostgreSQL every node needs the same master secret: set HANDSTAMP_SECRET, or HANDSTAMP_SECRET_FILE. "
+            "Make one with:  openssl rand -hex 32"
+        )
+    file = settings.secret_file or (database or Path("x")).with_name("handstamp.secret")
     try:
-        if not file.exists():
-            _make_secret(file, settings.database_path)
+        if database is not None and not file.exists():
+            _make_secret(file, database)
         status = file.stat()
         text = file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as problem:

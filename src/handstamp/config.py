@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -67,7 +68,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file=FILE, extra="forbid", frozen=True, validate_default=False)
 
-    database: str = Field("sqlite:///handstamp.db", description="Where sessions and accounts are kept: sqlite:///FILE")
+    database: str = Field(  # it may hold a password
+        "sqlite:///handstamp.db", repr=False, description="sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME?sslmode=…"
+    )
+    database_connections: Annotated[int, Field(ge=1, le=200)] = Field(
+        10, description="To PostgreSQL, of each process; one more listens"
+    )
     issuer: str = Field("", description="The public URL; https off loopback. Default: http://localhost:PORT while on loopback")
     audience: Texts = Field((), description="Whom the access tokens are for, one or several. Default: the issuer")
     secret: SecretStr | None = Field(None, description="The master secret, at least 32 bytes")
@@ -110,13 +116,19 @@ class Settings(BaseSettings):
     @field_validator("database")
     @classmethod
     def _known_database(cls, value: str) -> str:
+        if value.startswith(("postgresql://", "postgres://")):
+            _check_postgresql(value)
+            return value
         file = Path(value.removeprefix("sqlite:///"))
         try:
             can_be = value.startswith("sqlite:///") and bool(file.name) and not file.is_dir()
         except (ValueError, OSError):  # a name that no file can have
             can_be = False
         if not can_be:
-            raise ValueError("write it as sqlite:///handstamp.db, or sqlite:////var/lib/handstamp/handstamp.db from the root")
+            raise ValueError(
+                "write it as sqlite:///handstamp.db, or sqlite:////var/lib/handstamp/handstamp.db from the root, "
+                "or postgresql://user:password@host/name"
+            )
         return value
 
     @field_validator("secret")
@@ -169,9 +181,34 @@ class Settings(BaseSettings):
         )
 
     @property
-    def database_path(self) -> Path:
-        """The SQLite file."""
-        return Path(self.database.removeprefix("sqlite:///"))
+    def database_path(self) -> Path | None:
+        """The SQLite file; None with PostgreSQL."""
+        return Path(self.database.removeprefix("sqlite:///")) if self.database.startswith("sqlite:///") else None
+
+    @property
+    def database_shown(self) -> str:
+        """Where the rows are, as people may see it: without user and password."""
+        if self.database_path is not None:
+            return str(self.database_path.absolute())
+        parts = urlsplit(self.database)
+        return f"postgresql://{parts.hostname or ''}{parts.path}"
+
+
+def _check_postgresql(url: str) -> None:
+    """Raise `ValueError`, without repeating the URL, for one that is none, or would let others read what is sent."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        options = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ValueError("write it as postgresql://user:password@host:5432/name, with %40 for an @ in the password") from None
+    host = host or options.get("host", [""])[0]
+    is_here = not host or host.startswith("/") or is_loopback(host)
+    if not is_here and "sslmode" not in options:
+        raise ValueError(
+            "say how the connection is protected: ?sslmode=verify-full with a certificate that is known here, or with "
+            "&sslrootcert=FILE; ?sslmode=disable is for a network that nobody else can listen to"
+        )
 
 
 def _check_url(url: str, wanted: str) -> dict[str, str]:

@@ -208,6 +208,20 @@ def _end(session: Session | None, _: Account | None) -> Update[None]:
     return Update(None, revoke(session, "logout", NOW_MS))
 
 
+async def test_waiting_inside_a_transaction_is_refused(path: Path) -> None:
+    """The write lock is held: whoever awaits anything but rows would hold up everybody, and is told so."""
+
+    async def dawdle(rows: Transaction) -> None:
+        await rows.insert_session(a_session(id="dawdler"))
+        await asyncio.sleep(0)
+
+    async with opened(path) as store:
+        with pytest.raises(RuntimeError, match="await its rows and nothing else"):
+            await store.transact(dawdle)
+        assert await store.read(lambda rows: rows.session("dawdler")) is None
+        await store.transact(lambda rows: rows.insert_session(a_session(id="next")))
+
+
 # --- from schema 1
 
 

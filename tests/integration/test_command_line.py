@@ -22,7 +22,7 @@ import typer
 
 from handstamp.cli import app
 from tests.integration.helpers import expect_ended, new_email, profile, refresh, running, sign_in, sign_up, somebody
-from tests.serving import PASSWORD, Server, command, environment_with, run
+from tests.serving import PASSWORD, Server, command, environment_with
 
 COMMANDS = (
     "serve",
@@ -766,12 +766,3 @@ def test_commands_side_by_side_do_not_disturb_each_other(tmp_path: Path, ask: Fo
         assert (process.returncode, err) == (0, "")
         people: list[dict[str, Any]] = json.loads(out)
         assert [person["email"] for person in people] == ["ada@example.com"]
-
-
-@pytest.mark.parametrize("words", [("keys", "retire"), ("keys", "retire", "--now"), ("clients", "remove"), ("sessions", "end")])
-def test_a_name_may_begin_with_a_dash(words: tuple[str, ...], tmp_path: Path) -> None:
-    """One id in 64 does: it is looked for, and not taken for an option."""
-    assert run(tmp_path, "clients", "create", "somebody").returncode == 0
-    answer = run(tmp_path, *words, "-3HUt2jpDLRVyGE6rXpSYH")
-    assert answer.returncode == 1
-    assert "-3HUt2jpDLRVyGE6rXpSYH" in answer.stderr

@@ -53,6 +53,44 @@ def test_nothing_needs_to_be_set(configure: Configure) -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://handstamp@localhost/handstamp",
+        "postgres://handstamp:p%40ss@127.0.0.1:5433/handstamp",
+        "postgresql:///handstamp?host=/run/postgresql",
+        "postgresql://handstamp:s3cret@db.example.com/handstamp?sslmode=verify-full",
+        "postgresql://handstamp:s3cret@postgres/handstamp?sslmode=disable",
+    ],
+)
+def test_postgresql_is_named_by_its_url(url: str, configure: Configure) -> None:
+    """On this machine, or with a word about how the connection is protected. The password is shown nowhere."""
+    settings = configure(DATABASE=url)
+    assert settings.database == url
+    assert settings.database_path is None
+    for shown in (repr(settings), str(settings), settings.database_shown):
+        assert "s3cret" not in shown
+        assert "p%40ss" not in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("postgresql://handstamp:s3cret@db.example.com/handstamp", "sslmode=verify-full"),
+        ("postgresql:///handstamp?host=db.example.com", "sslmode=verify-full"),
+        ("postgresql://handstamp:s3cret@[::1/x", "%40"),
+        ("postgresql://handstamp:s3cret@localhost:port/x", "%40"),
+        ("mysql://handstamp:s3cret@localhost/x", "postgresql://"),
+    ],
+)
+def test_a_database_that_cannot_be_is_refused_without_its_password(url: str, word: str, configure: Configure) -> None:
+    """A connection that others could listen to is nobody's default."""
+    (sentence,) = mistakes(configure, DATABASE=url)
+    assert sentence.startswith("HANDSTAMP_DATABASE: ")
+    assert word in sentence
+    assert "s3cret" not in sentence
+
+
+@pytest.mark.parametrize(
     ("written", "seconds"),
     [
         ("900", 900),

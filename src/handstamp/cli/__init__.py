@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ..errors import ConfigurationError, HandstampError
-from . import clients, keys, serve, sessions, token, users
+from . import clients, keys, migrate, serve, sessions, token, users
 from .common import failed
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("serve")(serve.serve)
+app.command("migrate")(migrate.migrate)
 app.add_typer(users.app, name="users")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(clients.app, name="clients")

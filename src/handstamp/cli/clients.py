@@ -42,7 +42,7 @@ def list_clients(as_json: AsJson = False, database: Database = None) -> None:
     print_rows(("NAME", "ID", "CREATED"), rows, nothing="No clients yet: handstamp clients create NAME")
 
 
-@app.command(context_settings={"ignore_unknown_options": True})  # one id in 64 begins with a dash
+@app.command()
 def remove(name: Annotated[str, typer.Argument(metavar="NAME-or-ID")], database: Database = None) -> None:
     """Remove a credential. It is refused from the next request on.
 

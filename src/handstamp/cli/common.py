@@ -23,7 +23,7 @@ from ..errors import ConfigurationError
 from ..service.caller import Caller
 
 T = TypeVar("T")
-Database = Annotated[str | None, typer.Option("--database", help="sqlite:///FILE; else HANDSTAMP_DATABASE.", metavar="URL")]
+Database = Annotated[str | None, typer.Option("--database", help="sqlite:///FILE, postgresql://…", metavar="URL")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 LOCAL_ISSUER = "http://localhost:8000"
 
@@ -40,7 +40,7 @@ def on_service(work: Callable[[Service, Caller], Awaitable[T]], database: str | 
     settings = load(database=database)
     if not settings.issuer:
         settings = settings.model_copy(update={"issuer": LOCAL_ISSUER})
-    if not may_create and not settings.database_path.exists():
+    if not may_create and settings.database_path is not None and not settings.database_path.exists():
         raise ConfigurationError(
             f"There is no database at {settings.database} yet. Start the service once with 'handstamp serve', "
             "or name another with --database sqlite:///FILE."

@@ -42,7 +42,7 @@ def rotate(database: Database = None) -> None:
     said(f"Published {record.kid}. It signs from {stamp(record.active_from_ms)} on, in {minutes} minutes; nobody is signed out.")
 
 
-@app.command(context_settings={"ignore_unknown_options": True})  # one id in 64 begins with a dash
+@app.command()
 def retire(
     kid: Annotated[str, typer.Argument(metavar="KID")],
     now: Annotated[bool, typer.Option("--now", help="It has leaked: everything that it signed is void at once.")] = False,

@@ -45,7 +45,8 @@ def serve(  # noqa: PLR0917 - they are options
     with listening:
         settings = _settings(database, issuer, host, listening.getsockname()[1], has_tls=tls_cert is not None)
         # The workers read the environment; what was said on the command line must reach them.
-        os.environ["HANDSTAMP_DATABASE"] = f"sqlite:///{settings.database_path.absolute()}"
+        path = settings.database_path
+        os.environ["HANDSTAMP_DATABASE"] = settings.database if path is None else f"sqlite:///{path.absolute()}"
         os.environ["HANDSTAMP_ISSUER"] = settings.issuer
         logs.configure()
         asyncio.run(_prepare(settings))
@@ -140,7 +141,7 @@ async def _prepare(settings: Settings) -> None:
 
 
 def _greet(settings: Settings, address: str) -> None:
-    said(f"Handstamp serves {settings.issuer} on {address}, database {settings.database_path.absolute()}")
+    said(f"Handstamp serves {settings.issuer} on {address}, database {settings.database_shown}")
     said(f"Try {settings.issuer}/docs in a browser, or:")
     said(
         f"  curl {settings.issuer}/register -H 'Content-Type: application/json' -d "

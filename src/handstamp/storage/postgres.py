@@ -1,0 +1,294 @@
+"""The store for several machines: PostgreSQL.
+
+Refreshes that arrive together share one transaction: their rows are locked in the order of their ids, so that no two
+transactions wait for each other, judged by the same pure decision as everywhere, and written with one statement. Everything else
+is a transaction of its own, SERIALIZABLE, and run again where PostgreSQL finds that it does not fit with another.
+
+How the two kinds mix: what ends or changes a session updates its row, so it meets the lock of a batch. Either it waits, and is
+then run again on the row as the batch has left it, or the batch waits, and then sees the row as changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+
+from ..domain.account import Account
+from ..domain.event import Event
+from ..domain.session import Session
+from ..errors import ConfigurationError, Unavailable
+from . import migrations
+from .batching import Failed, GroupCommit
+from .postgres_rows import CHANNEL, PostgresTransaction, add_revocations, numbered
+from .rows import (
+    CHANGING,
+    INSERT_EVENT,
+    SELECT_ACCOUNT,
+    SELECT_SESSION,
+    account_of,
+    changes_of,
+    event_columns,
+    revocation_of,
+    session_of,
+)
+from .store import Decide, Rows, Transaction
+
+T = TypeVar("T")
+PATIENCE_S = 5.0
+"""How long a request waits for a connection, and for a statement, before it is answered 503."""
+POLL_S = 1.0
+"""How often a process looks for changes though nobody has told it of any."""
+_TRIES = 8
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""What the network and the server can do to us."""
+_CLASHES = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+_MIGRATING = 0x48414E45
+"""The advisory lock of whoever migrates."""
+
+_LOCK_SESSIONS = f"{SELECT_SESSION} WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE"
+_ACCOUNTS = f"{SELECT_ACCOUNT} WHERE id = ANY($1::text[])"
+_WRITTEN = (*CHANGING, "id")
+_ARRAYS = (f"${number}::{'text' if name in ('revoked_why', 'id') else 'bigint'}[]" for number, name in enumerate(_WRITTEN, 1))
+_UPDATE_SESSIONS = (
+    f"UPDATE session SET {', '.join(f'{name} = new.{name}' for name in CHANGING)} "
+    f"FROM unnest({', '.join(_ARRAYS)}) AS new ({', '.join(_WRITTEN)}) WHERE session.id = new.id"
+)
+
+
+class _Change(NamedTuple):
+    """One session and what is to be decided about it."""
+
+    sid: str
+    decide: Decide[Any]
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    """One that keeps no state between transactions and needs none reset: that saves a round trip, and suits PgBouncer."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+class PostgresStore:
+    """Implements `handstamp.storage.store.Store`."""
+
+    def __init__(self, url: str, *, connections: int = 10) -> None:
+        """Take `postgresql://user:password@host/name`, and how many connections this process may have besides one to listen."""
+        self._target = _target(url)
+        self._connections = connections
+        self._pool: Any = None
+        self._group: GroupCommit[_Change] = GroupCommit(self._commit_together)
+
+    def __repr__(self) -> str:
+        """Say what it is; the URL holds a password."""
+        return "PostgresStore()"
+
+    async def open(self) -> None:
+        """Connect. Raises `ConfigurationError` where that fails, or the schema is not up to date."""
+        self._group = GroupCommit(self._commit_together)
+        with _configuring():
+            self._pool = await asyncpg.create_pool(
+                **self._target,
+                min_size=1,
+                max_size=self._connections,
+                connection_class=_Connection,
+                timeout=PATIENCE_S,
+                command_timeout=PATIENCE_S,
+                server_settings={"application_name": "handstamp", "idle_in_transaction_session_timeout": "10s"},
+            )
+        try:
+            with _configuring():
+                async with self._connected() as connection:
+                    _check_schema(await _applied(connection))
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Commit what was submitted, then let go of the connections."""
+        await self._group.close()
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await pool.close()
+            except _FAILURES:
+                pool.terminate()
+
+    async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
+        """Run `work`, each look on rows as they are committed then."""
+        with _unavailable():
+            async with self._connected() as connection:
+                return await work(PostgresTransaction(connection))
+
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run `work` in a transaction of its own, again if it clashes with another; return when that is durable."""
+        with _unavailable():
+            for number in range(_TRIES):
+                with suppress(*_CLASHES):
+                    async with self._connected() as connection, connection.transaction(isolation="serializable"):
+                        return await work(PostgresTransaction(connection))
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - so that the same two do not meet again
+        raise Unavailable(f"PostgreSQL: the transaction has clashed with others {_TRIES} times")
+
+    async def update_session(self, sid: str, decide: Decide[T]) -> T:
+        """Ask `decide` with the row locked, and write what it says; return when that is durable."""
+        result: T = await self._group.submit(_Change(sid, decide))
+        return result
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Listen, on a connection of its own, and look every second all the same: a message can be lost with the connection."""
+        heard = asyncio.Event()
+        connection: asyncpg.Connection | None = None
+        try:
+            while True:
+                if connection is None or connection.is_closed():
+                    with suppress(*_FAILURES):
+                        connection = await asyncpg.connect(**self._target, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
+                        await connection.add_listener(CHANNEL, lambda *_: heard.set())
+                heard.clear()
+                yield
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await heard.wait()
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Any]:
+        if self._pool is None:
+            raise Unavailable("the store is closed")
+        async with self._pool.acquire(timeout=PATIENCE_S) as connection:
+            try:
+                yield connection
+            except _CLASHES:
+                raise
+            except _FAILURES:
+                connection.terminate()  # whatever state it is in: nobody else is given it
+                raise
+
+    async def _commit_together(self, changes: Sequence[_Change]) -> list[Any]:
+        with _unavailable():
+            async with self._connected() as connection, connection.transaction():
+                locked = await connection.fetch(_LOCK_SESSIONS, sorted({change.sid for change in changes}))
+                sessions = {session.id: session for session in map(session_of, locked)}
+                # Only now: a statement sees what was committed when it began, and the locks may have been waited for.
+                subjects = {session.subject for session in sessions.values() if session.epoch is not None}
+                found = map(account_of, await connection.fetch(_ACCOUNTS, sorted(subjects))) if subjects else ()
+                batch = _Batch(sessions, {account.id: account for account in found})
+                outcomes = [batch.judge(change) for change in changes]
+                await batch.write(connection)
+        return outcomes
+
+
+class _Batch:
+    """Sessions whose rows are locked, and what was decided about them so far."""
+
+    def __init__(self, sessions: dict[str, Session], accounts: dict[str, Account]) -> None:
+        self._sessions = sessions
+        self._accounts = accounts
+        self._changed: dict[str, Session] = {}
+        self._events: list[Event] = []
+
+    def judge(self, change: _Change) -> Any:
+        """Return the answer, or `Failed` with what was raised. A session's second change sees what the first made of it."""
+        session = self._sessions.get(change.sid)
+        account = self._accounts.get(session.subject) if session is not None and session.epoch is not None else None
+        try:
+            update = change.decide(session, account)
+        except Exception as problem:  # noqa: BLE001 - it belongs to whoever submitted the change
+            return Failed(problem)
+        if update.session is not None:
+            self._sessions[change.sid] = self._changed[change.sid] = update.session
+        self._events += update.events
+        return update.answer
+
+    async def write(self, connection: Any) -> None:
+        """Write all of it, revocations last: their lock is shared by everybody."""
+        if self._changed:
+            await connection.execute(_UPDATE_SESSIONS, *zip(*map(changes_of, self._changed.values()), strict=True))
+        if self._events:
+            await connection.executemany(numbered(INSERT_EVENT), map(event_columns, self._events))
+        revoked = [session for session in self._changed.values() if session.revoked_at_ms is not None]
+        await add_revocations(connection, [revocation_of(session) for session in revoked])
+
+
+async def migrate(url: str) -> list[str]:
+    """Bring a database's schema up to date and return the names of what was applied. Any number may try at once.
+
+    Raises `ConfigurationError` for a database that is not ours, of a newer version, or cannot be reached.
+    """
+    with _configuring():
+        connection = await asyncpg.connect(**_target(url), timeout=PATIENCE_S)
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
+                waiting = migrations.pending(migrations.known("postgres"), await _applied(connection))
+                await connection.execute(
+                    "CREATE TABLE IF NOT EXISTS schema_migration "
+                    "(version bigint PRIMARY KEY, name text NOT NULL, checksum text NOT NULL)"
+                )
+                for migration in waiting:
+                    await connection.execute(migration.sql)
+                    await connection.execute(
+                        "INSERT INTO schema_migration VALUES ($1, $2, $3)", migration.version, migration.name, migration.checksum
+                    )
+        finally:
+            await connection.close()
+    return [migration.name for migration in waiting]
+
+
+def _target(url: str) -> dict[str, Any]:
+    """Return what asyncpg connects to: it takes `statement_cache_size`, which PgBouncer needs at 0, beside the URL only."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    size = options.pop("statement_cache_size", None)
+    beside = {} if size is None else {"statement_cache_size": int(size)}
+    return {"dsn": urlunsplit(parts._replace(query=urlencode(options))), **beside}
+
+
+def _check_schema(applied: dict[int, str]) -> None:
+    if migrations.pending(migrations.known("postgres"), applied):
+        what = "has an older schema" if applied else "is empty"
+        raise ConfigurationError(f"The PostgreSQL database {what}: run 'handstamp migrate' once, then start again.")
+
+
+async def _applied(connection: Any) -> dict[int, str]:
+    tables = {name for (name,) in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")}
+    if "schema_migration" in tables:
+        return dict(map(tuple, await connection.fetch("SELECT version, checksum FROM schema_migration")))
+    if tables & {"account", "session"}:
+        raise ConfigurationError("This PostgreSQL database belongs to another program: give Handstamp one of its own.")
+    return {}
+
+
+class _unavailable:  # noqa: N801 - used as a statement
+    """Turn what network and server do into `Unavailable`."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
+        """Translate."""
+        if isinstance(problem, _FAILURES) and not isinstance(problem, asyncpg.IntegrityConstraintViolationError):  # that is ours
+            raise Unavailable(f"PostgreSQL: {type(problem).__name__}: {problem}") from None
+
+
+class _configuring:  # noqa: N801 - used as a statement
+    """Turn the same into `ConfigurationError`, at a start."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
+        """Translate."""
+        if isinstance(problem, (*_FAILURES, Unavailable, ValueError)):
+            what = problem.why if isinstance(problem, Unavailable) else f"{type(problem).__name__}: {problem}"
+            raise ConfigurationError(f"The PostgreSQL database cannot be opened: {what}") from None

@@ -1,0 +1,231 @@
+"""What PostgreSQL alone can do to us: other schemas, other nodes, servers that go away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import asyncpg
+import msgspec
+import pytest
+
+from handstamp.domain.account import Account
+from handstamp.domain.revocation import Revocation
+from handstamp.domain.session import Session, revoke
+from handstamp.errors import ConfigurationError, Unavailable
+from handstamp.storage import postgres
+from handstamp.storage.postgres import PostgresStore, migrate
+from handstamp.storage.store import Rows, Transaction, Update
+from tests.builders import NOW_MS, a_session
+from tests.postgres import fresh_database
+
+pytestmark = pytest.mark.anyio
+SOON_S = 20.0
+NOWHERE = "postgresql://me:s3cret@127.0.0.1:1/x"
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
+@pytest.fixture
+async def url(postgres_server: str) -> AsyncIterator[str]:
+    """Give the URL of an empty database with our schema."""
+    async with fresh_database(postgres_server) as fresh:
+        yield fresh
+
+
+@asynccontextmanager
+async def opened(url: str, *, connections: int = 10) -> AsyncIterator[PostgresStore]:
+    """Open a store and close it at the end."""
+    store = PostgresStore(url, connections=connections)
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def execute(url: str, statement: str) -> None:
+    """Run a statement beside everybody else."""
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
+async def add(store: PostgresStore, *names: str) -> None:
+    """Start sessions of these names."""
+
+    async def insert(rows: Transaction) -> None:
+        for name in names:
+            await rows.insert_session(a_session(id=name))
+
+    await store.transact(insert)
+
+
+def advance(session: Session | None, _: Account | None) -> Update[int]:
+    """Decide to go one generation on, or answer -1 for a session that has ended."""
+    assert session is not None
+    if session.revoked_at_ms is not None:
+        return Update(-1)
+    after = msgspec.structs.replace(session, generation=session.generation + 1)
+    return Update(after.generation, after)
+
+
+def end(session: Session | None, _: Account | None) -> Update[None]:
+    """Decide to end it."""
+    assert session is not None
+    return Update(None, revoke(session, "logout", NOW_MS))
+
+
+# --- the schema
+
+
+async def test_an_empty_database_is_refused_with_the_command_that_mends_it(postgres_server: str) -> None:
+    """Nothing is made by a start; several may migrate at once, and one does it."""
+    async with fresh_database(postgres_server, migrated=False) as url:
+        with pytest.raises(ConfigurationError, match="handstamp migrate"):
+            await PostgresStore(url).open()
+        names = await asyncio.gather(*(migrate(url) for _ in range(4)))
+        assert sorted(map(len, names)) == [0, 0, 0, 1]
+        async with opened(url):
+            pass
+
+
+async def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
+    """It is not ours to write into, nor to migrate."""
+    await execute(url, "INSERT INTO schema_migration VALUES (9999, 'future', 'x')")
+    for attempt in (PostgresStore(url).open, partial(migrate, url)):
+        with pytest.raises(ConfigurationError, match="newer"):
+            await attempt()
+
+
+async def test_another_programs_database_is_left_as_it_is(postgres_server: str) -> None:
+    """It has tables of our names, and no history of ours."""
+    async with fresh_database(postgres_server, migrated=False) as url:
+        await execute(url, "CREATE TABLE session (id text)")
+        with pytest.raises(ConfigurationError, match="another program"):
+            await migrate(url)
+
+
+async def test_a_server_that_is_not_there_is_a_clear_error_without_the_password() -> None:
+    """At a start it stops the start."""
+    for attempt in (PostgresStore(NOWHERE).open, partial(migrate, NOWHERE)):
+        with pytest.raises(ConfigurationError, match="cannot be opened") as refused:
+            await attempt()
+        assert "s3cret" not in str(refused.value)
+    assert "s3cret" not in repr(PostgresStore(NOWHERE))
+
+
+async def test_no_statement_need_be_prepared(url: str) -> None:
+    """As behind PgBouncer in transaction mode, where the next statement may go to another connection."""
+    async with opened(f"{url}&statement_cache_size=0" if "?" in url else f"{url}?statement_cache_size=0") as store:
+        await add(store, "s")
+        assert await store.update_session("s", advance) == 1
+
+
+# --- several nodes
+
+
+async def test_two_nodes_advance_one_session_without_losing_a_step(url: str) -> None:
+    """Each generation is answered to one of them, whichever way the batches fall."""
+    async with opened(url) as one, opened(url) as other:
+        await add(one, "s")
+        steps = await asyncio.gather(*((one, other)[number % 2].update_session("s", advance) for number in range(200)))
+        assert sorted(steps) == list(range(1, 201))
+
+
+async def test_batches_and_transactions_of_two_nodes_do_not_slip_past_each_other(url: str) -> None:
+    """While refreshes run, everybody is signed out: no session is left alive, and none moves afterwards."""
+    names = [f"s{number:02}" for number in range(30)]
+    async with opened(url) as one, opened(url) as other:
+        await add(one, *names)
+        refreshing = [asyncio.create_task(one.update_session(name, advance)) for name in names * 5]
+        subject = a_session().subject
+        assert await other.transact(lambda rows: rows.revoke_sessions(subject, "logout_everywhere", now_ms=NOW_MS)) == len(names)
+        await asyncio.gather(*refreshing)
+        assert await asyncio.gather(*(one.update_session(name, advance) for name in names)) == [-1] * len(names)
+
+
+async def test_a_reader_of_the_feed_misses_nothing(url: str) -> None:
+    """Numbers grow in the order of commits, over two nodes, batches and transactions: who reads on has seen all before."""
+    names = [f"s{number:03}" for number in range(200)]
+    seen: list[Revocation] = []
+
+    async def follow(store: PostgresStore) -> None:
+        while not set(names) <= {entry.name for entry in seen}:
+            since = seen[-1].seq + 1 if seen else 1
+
+            async def look(rows: Rows, since: int = since) -> list[Revocation]:
+                return await rows.revocations(since=since, limit=7)
+
+            seen.extend(await store.read(look))
+
+    async def end_in_transaction(store: PostgresStore, name: str) -> None:
+        async def work(rows: Transaction) -> None:
+            found = await rows.session(name)
+            assert found is not None
+            await rows.save_session(revoke(found[0], "admin", NOW_MS))
+
+        await store.transact(work)
+
+    async with opened(url) as one, opened(url) as other, opened(url) as third:
+        await add(one, *names)
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            tasks.create_task(follow(third))
+            for number, name in enumerate(names):
+                store = (one, other)[number % 2]
+                await asyncio.sleep(0.002)
+                tasks.create_task(end_in_transaction(store, name) if number % 5 == 0 else store.update_session(name, end))
+    assert [entry.seq for entry in seen] == sorted({entry.seq for entry in seen})
+
+
+async def test_another_node_hears_of_an_end_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By NOTIFY, long before it would have looked by itself."""
+    monkeypatch.setattr(postgres, "POLL_S", 3600)
+    async with opened(url) as one, opened(url) as other, asyncio.timeout(SOON_S):
+        await add(one, "s")
+        changes = other.changes()
+        await anext(changes)
+        waiting = asyncio.ensure_future(anext(changes))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        await one.update_session("s", end)
+        await waiting
+        await changes.aclose()  # type: ignore[attr-defined]
+
+
+# --- faults
+
+
+async def test_cut_connections_are_unavailable_and_then_all_is_well(url: str) -> None:
+    """Every connection is cut while refreshes run: each is answered or 503, what was answered is there, and it goes on."""
+    async with opened(url) as store:
+        await add(store, "s")
+        heard = 0
+        for _ in range(20):
+            tasks = [asyncio.ensure_future(store.update_session("s", advance)) for _ in range(20)]
+            await asyncio.sleep(0.002)
+            await execute(url, CUT)
+            for answer in await asyncio.gather(*tasks, return_exceptions=True):
+                assert isinstance(answer, int | Unavailable), answer
+                heard = max(heard, answer) if isinstance(answer, int) else heard
+        async with asyncio.timeout(SOON_S):
+            while True:
+                try:
+                    assert await store.update_session("s", advance) > heard
+                    break
+                except Unavailable:
+                    await asyncio.sleep(0.05)
+
+
+async def test_a_lock_that_somebody_holds_is_unavailable_and_not_a_hang(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As is a pool without a free connection: 503 in time, and well again afterwards."""
+    monkeypatch.setattr(postgres, "PATIENCE_S", 0.3)
+    async with opened(url, connections=1) as store:
+        await add(store, "s")
+        holder = await asyncpg.connect(url)
+        async with holder.transaction(), asyncio.timeout(SOON_S):
+            await holder.execute("LOCK TABLE session IN ACCESS EXCLUSIVE MODE")
+            reads = [store.read(lambda rows: rows.session("s")) for _ in range(5)]
+            answers = await asyncio.gather(store.update_session("s", advance), *reads, return_exceptions=True)
+            assert {type(answer) for answer in answers} == {Unavailable}
+        await holder.close()
+        assert await store.update_session("s", advance) == 1
