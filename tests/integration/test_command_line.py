@@ -35,6 +35,7 @@ COMMANDS = (
     "sessions end",
     "keys list",
     "keys rotate",
+    "migrate",
     "keys retire",
     "clients create",
     "clients list",

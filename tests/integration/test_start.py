@@ -201,7 +201,7 @@ def refusal(ask: Forks, folder: Path, *options: str, **settings: str) -> str:
         ((), {"DATABASE": "sqlite:////dev/null/handstamp.db"}, ["/dev/null"]),
         (("--database", "sqlite:////dev/null/handstamp.db"), {"SECRET": SECRET}, ["/dev/null/handstamp.db"]),
         ((), {"DATABASE": "sqlite:///."}, ["HANDSTAMP_DATABASE", "sqlite:///"]),
-        ((), {"DATABASE": "postgresql://db/handstamp"}, ["HANDSTAMP_DATABASE", "sqlite:///"]),
+        ((), {"DATABASE": "postgresql://db/handstamp"}, ["HANDSTAMP_DATABASE", "sslmode=verify-full"]),
         ((), {"SECRET_FILE": "/dev/null/secret"}, ["/dev/null/secret"]),
         ((), {"SECRET_FILE": "/"}, ["secret file /"]),
         (("--tls-cert", "cert.pem"), {}, ["--tls-key"]),
