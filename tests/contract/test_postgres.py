@@ -19,7 +19,7 @@ from handstamp.storage import postgres
 from handstamp.storage.postgres import PostgresStore, migrate
 from handstamp.storage.store import Rows, Transaction, Update
 from tests.builders import NOW_MS, a_session
-from tests.postgres import fresh_database
+from tests.postgres import execute, fresh_database
 
 pytestmark = pytest.mark.anyio
 SOON_S = 20.0
@@ -41,13 +41,6 @@ async def opened(url: str, *, connections: int = 10) -> AsyncIterator[PostgresSt
     await store.open()
     yield store
     await store.close()
-
-
-async def execute(url: str, statement: str) -> None:
-    """Run a statement beside everybody else."""
-    connection = await asyncpg.connect(url)
-    await connection.execute(statement)
-    await connection.close()
 
 
 async def add(store: PostgresStore, *names: str) -> None:
