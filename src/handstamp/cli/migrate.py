@@ -14,7 +14,7 @@ def migrate(database: Database = None) -> None:
 
     With SQLite `handstamp serve` does it by itself.
 
-    Example:  handstamp migrate --database postgresql://handstamp@localhost/handstamp
+    Example:  handstamp migrate --database postgresql://localhost/handstamp
     """
     settings = load(database=database)
     applied = asyncio.run(migrate_store(settings))
