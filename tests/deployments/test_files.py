@@ -1,0 +1,72 @@
+"""The files under deploy/ are what their tools take, and name what exists."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from handstamp.config import Settings
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+COMPOSE = DEPLOY / "compose" / "compose.yaml"
+KUBERNETES = DEPLOY / "kubernetes" / "handstamp.yaml"
+UNIT = DEPLOY / "systemd" / "handstamp.service"
+BIN = Path(sys.executable).parent
+
+
+def check(*command: str | Path) -> str:
+    """Run a linter and return what it said; it must have nothing to object to."""
+    ran = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
+
+
+def test_the_dockerfile() -> None:
+    """As hadolint wants it; and nobody is root in the result."""
+    check(BIN / "hadolint", ROOT / "Dockerfile")
+    assert re.search(r"^USER 10001$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+
+
+def test_the_compose_file() -> None:
+    """As the Compose Specification wants it."""
+    check(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE)
+
+
+def test_the_kubernetes_manifests() -> None:
+    """As the API's schema wants them, unknown fields refused; the image is this version's."""
+    said = check(BIN / "kubernetes-validate", "--strict", KUBERNETES)
+    assert said.count("passed") == 4
+    assert set(re.findall(r"image: (\S+)", KUBERNETES.read_text("utf-8"))) == {f"handstamp:{metadata.version('handstamp')}"}
+
+
+def test_the_systemd_unit(tmp_path: Path) -> None:
+    """As systemd reads it, and with little left to do for somebody who breaks in."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed here")
+    unit = tmp_path / "handstamp.service"  # its command is not installed here
+    unit.write_text(UNIT.read_text("utf-8").replace("/opt/handstamp/bin/handstamp", "/bin/true"))
+    check("systemd-analyze", "verify", "--man=no", unit)
+    check("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)
+
+
+@pytest.mark.parametrize("file", [COMPOSE, KUBERNETES, UNIT, ROOT / "docs" / "how-to" / "deploy.md"], ids=lambda file: file.name)
+def test_every_setting_that_is_named_exists(file: Path) -> None:
+    """A misspelt one would stop the start."""
+    named = {name.lower() for name in re.findall(r"HANDSTAMP_([A-Z_]+)", file.read_text("utf-8"))}
+    assert named
+    assert named <= set(Settings.model_fields)
+
+
+def test_what_is_left_out_of_the_image() -> None:
+    """Only what is built is sent to Docker: no database, no secret, no `.env`."""
+    lines = (ROOT / ".dockerignore").read_text("utf-8").split()
+    assert lines[0] == "*"
+    copied = re.findall(r"^COPY (?!--from)(.*) \./?\S*$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    assert {f"!{name}" for line in copied for name in line.split()} == {line for line in lines if line.startswith("!")}

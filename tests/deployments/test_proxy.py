@@ -1,0 +1,174 @@
+"""The nginx configuration that is shipped, in front of two real nodes; only its names of hosts and files are other ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from tests.serving import EMAIL, PASSWORD, Server, free_port, run
+from tests.verifying import eventually
+
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("proxy")]
+CONFIGURATION = Path(__file__).parents[2] / "deploy" / "compose" / "nginx.conf"
+_MISSING = "nginx is not installed here (Debian: apt install nginx-light)"
+CHAINS = 8
+KILLS = 4
+LEFT_ALONE_S = 2.5
+"""So long nginx asks nothing of a node that failed; with both left alone it would answer 502."""
+
+
+class Deployment(NamedTuple):
+    """Two nodes on one database, and the address of the proxy before them."""
+
+    nodes: list[Server]
+    url: str
+    trust: ssl.SSLContext
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        """Return a client of the proxy."""
+        return httpx.AsyncClient(base_url=self.url, verify=self.trust, trust_env=False, timeout=30, **options)
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    """Run nginx and two nodes."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        assert "CI" not in os.environ, _MISSING
+        pytest.skip(_MISSING)
+    folder = tmp_path / "proxy"
+    trust = _certificate(folder / "certs")
+    url = f"https://localhost:{(port := free_port())}"
+    settings = {
+        "ISSUER": url,
+        "TRUSTED_PROXIES": "127.0.0.1",
+        "DATABASE": f"sqlite:///{tmp_path}/handstamp.db",
+    }
+    nodes = []
+    for number in (1, 2):
+        (home := tmp_path / f"node-{number}").mkdir()
+        nodes.append(Server(home, **settings).start())
+    text = CONFIGURATION.read_text("utf-8").replace("8443", f"127.0.0.1:{port}").replace("/tmp/nginx.pid", f"{folder}/pid")
+    for number, node in enumerate(nodes, 1):
+        text = text.replace(f"node-{number}:8000", f"127.0.0.1:{node.port}")
+    (folder / "nginx.conf").write_text(text)
+    command = [nginx, "-p", str(folder), "-c", "nginx.conf", "-e", "stderr", "-g", f"daemon off; user {_user()};"]
+    with (folder / "log").open("wb") as log:
+        proxy = subprocess.Popen(command, stderr=log, cwd=folder)
+    try:
+        with httpx.Client(verify=trust, trust_env=False) as client:
+            assert eventually(lambda: _answers(client, url)), (folder / "log").read_text()
+        yield Deployment(nodes, url, trust)
+    finally:
+        proxy.terminate()
+        proxy.wait(30)
+        for node in nodes:
+            node.kill()
+
+
+def _user() -> str:
+    return subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _answers(client: httpx.Client, url: str) -> bool:
+    try:
+        return client.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _certificate(folder: Path) -> ssl.SSLContext:
+    """Make a certificate for localhost; return what trusts it."""
+    folder.mkdir(parents=True)
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", f"{folder}/privkey.pem", "-out", f"{folder}/fullchain.pem"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return ssl.create_default_context(cafile=folder / "fullchain.pem")
+
+
+async def test_a_browser_signs_in_through_it(deployment: Deployment) -> None:
+    """Cookies are those of https; the address is that of the connection, whatever the client claims."""
+    async with deployment.client(headers={"origin": deployment.url, "x-forwarded-for": "203.0.113.9"}) as client:
+        person = {"email": EMAIL, "password": PASSWORD}
+        assert (await client.post("/register", json=person)).status_code == 201
+        answer = await client.post("/login", json=person | {"delivery": "cookie"})
+        assert answer.status_code == 200
+        assert "strict-transport-security" in answer.headers
+        assert any(cookie.startswith("__Host-") for cookie in client.cookies)
+        (session,) = (await client.get("/sessions")).json()["sessions"]
+        assert session["ip"] == "127.0.0.1"
+        assert (await client.post("/logout")).status_code == 204
+        assert (await client.get("/profile")).status_code == 401
+
+
+async def test_a_node_that_is_killed_costs_nobody_anything(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under refresh load a node is killed and comes back, again and again: no client hears of it."""
+    stopped = asyncio.Event()
+    renewals = 0
+
+    async def more_renewals() -> None:
+        enough = renewals + 5 * CHAINS
+        while renewals < enough:  # noqa: ASYNC110 - the chains must not wait for this
+            await asyncio.sleep(0.02)
+
+    async def renew(client: httpx.AsyncClient) -> None:
+        nonlocal renewals
+        tokens = (await client.post("/login", json={"email": EMAIL, "password": PASSWORD})).json()
+        while not stopped.is_set():
+            answer = await client.post("/refresh", json={"refreshToken": tokens["refreshToken"]})
+            assert answer.status_code == 200, answer.text
+            tokens = answer.json()
+            renewals += 1
+
+    async with deployment.client() as client, asyncio.TaskGroup() as chains:
+        assert (await client.post("/register", json={"email": EMAIL, "password": PASSWORD})).status_code == 201
+        for _ in range(CHAINS):
+            chains.create_task(renew(client))
+        for number in range(KILLS):
+            await more_renewals()
+            node = deployment.nodes[number % 2]
+            node.kill(signal.SIGKILL)
+            await more_renewals()
+            await asyncio.to_thread(node.start)
+            await asyncio.sleep(LEFT_ALONE_S)
+        stopped.set()
+    with capsys.disabled():
+        print(f"\nbehind the proxy: {KILLS} kills, {renewals} renewals, none failed")  # noqa: T201 - the count is the result
+
+
+async def test_the_feed_waits_through_it(deployment: Deployment) -> None:
+    """A long poll is answered when a session ends at whichever node, and not broken off before."""
+    node = deployment.nodes[0]
+    made = run(node.folder, "clients", "create", "orders", "--json", **node.settings)
+    credential = tuple(json.loads(made.stdout)["credential"].split(":"))
+    async with deployment.client() as client:
+        assert (await client.post("/register", json={"email": EMAIL, "password": PASSWORD})).status_code == 201
+        tokens = (await client.post("/login", json={"email": EMAIL, "password": PASSWORD})).json()
+        page = (await client.get("/revocations", auth=credential)).json()
+        asking = [
+            asyncio.create_task(client.get("/revocations", params={"after": page["cursor"], "wait": 5}, auth=credential))
+            for _ in range(4)
+        ]
+        await asyncio.sleep(0.5)
+        assert not any(question.done() for question in asking)
+        assert (await client.post("/logout", json={"refreshToken": tokens["refreshToken"]})).status_code == 204
+        for question in asking:
+            entries = (await question).json()["entries"]
+            assert [entry["sid"] for entry in entries] == [tokens["sessionId"]]
