@@ -1,7 +1,7 @@
 """A crowd of clients over several nodes, which writes down every question and answer for `tests.history`.
 
 Each client holds one session and does at random what people's devices do: renew, renew twice at once, lose an answer and ask
-again, sign out, sign out everywhere; some have their token stolen. All of them ask whichever node comes.
+again, sign out, sign out everywhere, change the password; some have their token stolen. All of them ask whichever node comes.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
 
 import httpx
 
 from tests.history import Kind, Operation
 from tests.serving import PASSWORD
 
+T = TypeVar("T")
 PATIENCE_S = 60.0
 """After so long without an answer from any node something is wrong for good."""
 ANSWER_S = 10.0
 _PAUSE_S = 0.05
-_HABITS = {"renew": 60, "use": 25, "twice": 10, "lose": 8, "sign out": 3, "theft": 2, "sweep": 1}
+_HABITS = {"renew": 60, "use": 25, "twice": 10, "lose": 8, "sign out": 3, "theft": 2, "sweep": 1, "change password": 1}
 """What a device does, and how often."""
 
 
@@ -51,16 +52,17 @@ class Crowd:
         self._http = http
         self._is_over = False
 
-    async def run(self, seconds: float, *, people: int = 6, devices: int = 3) -> None:
-        """Let everybody do what they do for so long, and then hear whatever is still to be heard."""
+    async def run(self, meanwhile: Awaitable[T], *, people: int = 6, devices: int = 3) -> T:
+        """Let everybody do what they do while something else goes on, and then hear whatever is still to be heard."""
         async with asyncio.TaskGroup() as tasks:
             for number in range(people):
                 email = f"person-{number}-{self._random.getrandbits(32):x}@example.com"
                 await self._until_registered(email)
                 for _ in range(devices):
                     tasks.create_task(self._live(email))
-            await asyncio.sleep(seconds)
+            result = await meanwhile
             self._is_over = True
+        return result
 
     def counts(self) -> str:
         """Return how often what was answered how, for the test's output."""
@@ -87,6 +89,9 @@ class Crowd:
             case "sweep":
                 await self._until_ended("sweep", "logout_everywhere", "/logout-everywhere", tokens)
                 new = None
+                await self._refused_everywhere(tokens)
+            case "change password":
+                new = await self._change_password(tokens)
                 await self._refused_everywhere(tokens)
             case "twice":
                 first, second = await asyncio.gather(self._renew(tokens), self._renew(tokens))
@@ -172,6 +177,24 @@ class Crowd:
             self._note(kind, tokens, began, said, reason if said in ("ok", "unknown") else why)
             if said != "unknown":
                 return
+            await asyncio.sleep(_PAUSE_S)
+        raise AssertionError(f"no node has answered for {PATIENCE_S:g} s")
+
+    async def _change_password(self, tokens: Tokens) -> Tokens | None:
+        """Change the password, to what it was; return what the new session holds, None if there is none or it is not known."""
+        give_up_at = time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up_at:
+            began = time.monotonic()
+            body = {"currentPassword": PASSWORD, "newPassword": PASSWORD}
+            answer = await self._ask("POST", "/password", body, access_token=tokens.access)
+            said, why = _said(answer)
+            self._note("sweep", tokens, began, said, "password_changed" if said in ("ok", "unknown") else why)
+            if answer is not None and said == "ok":
+                new = Tokens(tokens.subject, answer.json())
+                self._note("start", new, began, "ok", "")
+                return new
+            if said != "unknown":
+                return None
             await asyncio.sleep(_PAUSE_S)
         raise AssertionError(f"no node has answered for {PATIENCE_S:g} s")
 

@@ -68,7 +68,7 @@ class Server:
         """Start the process and return once it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command("serve", "--port", str(self.port), *self.options),
+                self.command("serve", "--port", str(self.port), *self.options),
                 cwd=self.folder,
                 env=environment_with(self.settings),
                 stdout=log,
@@ -86,6 +86,10 @@ class Server:
             except httpx.TransportError:
                 time.sleep(0.02)
         raise AssertionError(f"handstamp serve did not become ready:\n{self.log.read_text()}")
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return how the command is run."""
+        return command(*arguments)
 
     def kill(self, with_signal: int = signal.SIGKILL) -> int:
         """End the process and its workers, by default without a chance to tidy up; return its exit status."""

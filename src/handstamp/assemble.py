@@ -27,6 +27,7 @@ from .errors import ConfigurationError
 from .service.accounts import Accounts
 from .service.audit import Audit
 from .service.clients import Clients
+from .service.common_clock import CommonClock
 from .service.granting import Granting, Hook
 from .service.hashing import Hashing
 from .service.housekeeping import Housekeeping
@@ -53,7 +54,7 @@ class Service:
     """One deployment's use cases over one store. Enter `running` before calling any."""
 
     settings: Settings
-    clock: Clock
+    clock: CommonClock
     store: Store
     hashing: Hashing
     keys: Keys
@@ -75,6 +76,7 @@ class Service:
         await self.store.open()
         self.hashing.open()
         try:
+            await self.clock.look()
             await self.keys.load(self.clock())
             yield
         finally:
@@ -86,7 +88,7 @@ class Service:
         """As `opened`, with housekeeping going on beside it."""
         async with self.opened():
             await self.keys.maintain(self.clock())
-            tasks = [asyncio.create_task(work) for work in (self.housekeeping.run(), self.revocations.run())]
+            tasks = [asyncio.create_task(work) for work in (self.clock.run(), self.housekeeping.run(), self.revocations.run())]
             try:
                 yield
             finally:
@@ -139,6 +141,7 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
         raise ConfigurationError("HANDSTAMP_ISSUER is not set: write the public URL of the service.")
     secret = master_secret(settings)
     store = _store(settings)
+    common = CommonClock(store, clock)
     audience = settings.audience or (settings.issuer,)
     policy = settings.policy
     audit = Audit()
@@ -154,7 +157,7 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
     granting = Granting(claims)
     return Service(
         settings=settings,
-        clock=clock,
+        clock=common,
         store=store,
         hashing=hashing,
         keys=keys,
@@ -178,9 +181,9 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
             service_words=("handstamp", urlsplit(settings.issuer).hostname or ""),
         ),
         clients=Clients(store=store, audit=audit),
-        revocations=Revocations(store=store, keys=keys, clock=clock),
-        housekeeping=Housekeeping(store=store, keys=keys, clock=clock),
-        verifier=Verifier(settings.issuer, audience=audience, keys=lambda: keys.verifying, check="offline", clock=clock),
+        revocations=Revocations(store=store, keys=keys, clock=common),
+        housekeeping=Housekeeping(store=store, keys=keys, clock=common),
+        verifier=Verifier(settings.issuer, audience=audience, keys=lambda: keys.verifying, check="offline", clock=common),
     )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,76 +13,125 @@ import httpx
 import pytest
 
 from tests.crowd import Crowd
+from tests.cutting import CuttingProxy
 from tests.history import violations
-from tests.postgres import fresh_database
+from tests.nodes import kill_nodes, nodes_in
+from tests.postgres import PostgresServer, fresh_database, own_server
 from tests.serving import Server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("history")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.xdist_group("history"),
+    # of the crowd's own, where a client gives up while it connects
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
+]
 SECONDS = float(os.environ.get("HANDSTAMP_TEST_SOAK_SECONDS", "8"))
+"""How long each lasts at least."""
 GRACE_S = 10.0
-NODES = 3
+NODE_KILLS, POSTGRES_ENDS, CUTS = 50, 20, 50
+"""How many trials there are at least."""
+Trouble = Callable[[list[Server], random.Random], Awaitable[str]]
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[PostgresServer]:
+    """Run a PostgreSQL server that may be ended."""
+    with own_server() as server:
+        yield server
 
 
 @asynccontextmanager
-async def nodes_in(folder: Path, database: str) -> AsyncIterator[list[Server]]:
-    """Run three nodes on one database."""
-    settings = {"DATABASE": database, "ISSUER": "http://localhost:8000", "SECRET": "0123456789abcdef" * 4}
-    nodes = []
-    try:
-        for number in range(NODES):
-            (home := folder / f"node-{number}").mkdir()
-            node = Server(home, **settings)
-            await asyncio.to_thread(node.start)
-            nodes.append(node)
-        yield nodes
-    finally:
-        for node in nodes:
-            node.kill()
+async def crowd_over(nodes: list[Server], seed: int) -> AsyncIterator[Crowd]:
+    """Give a crowd that is about to begin."""
+    async with httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=200)) as http:
+        yield Crowd([f"http://localhost:{node.port}" for node in nodes], seed=seed, http=http)
 
 
-async def kill_now_and_then(nodes: list[Server], chance: random.Random) -> int:
-    """Kill a node, start it again, and so on until cancelled."""
-    kills = 0
-    try:
-        while True:
-            await asyncio.sleep(chance.uniform(0.2, 1))
-            node = chance.choice(nodes)
-            node.kill(signal.SIGKILL)
-            kills += 1
-            await asyncio.to_thread(node.start)
-    except asyncio.CancelledError:
-        return kills
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """Give the URL of an empty database of each kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/handstamp.db"
-    else:
-        async with fresh_database(request.getfixturevalue("postgres_server")) as url:
-            yield url
-
-
-@pytest.mark.parametrize("are_killed", [False, True], ids=["quiet", "killed"])
-async def test_what_a_crowd_is_told_fits_the_rules(
-    are_killed: bool, database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Every acknowledged rotation is remembered, no chain forks, and no success follows an acknowledged end, over all nodes."""
+async def check(nodes: list[Server], trouble: Trouble, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Let a crowd loose while there is trouble, and judge what it was told."""
     seed = random.SystemRandom().getrandbits(32)
-    async with (
-        nodes_in(tmp_path, database) as nodes,
-        httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=200)) as http,
-    ):
-        crowd = Crowd([f"http://localhost:{node.port}" for node in nodes], seed=seed, http=http)
-        killing = asyncio.create_task(kill_now_and_then(nodes, random.Random(seed))) if are_killed else None
-        await crowd.run(SECONDS)
-        kills = 0
-        if killing is not None:
-            killing.cancel()
-            kills = await killing
+    async with crowd_over(nodes, seed) as crowd:
+        what = await crowd.run(trouble(nodes, random.Random(seed)))
     with capsys.disabled():
-        kind = database.partition(":")[0]
-        print(f"\ncrowd over {NODES} nodes on {kind}, {kills} kills, seed {seed}: {crowd.counts()}")  # noqa: T201 - it is the result
+        print(f"\n{what}, {len(nodes)} nodes on {where}, seed {seed}: {crowd.counts()}")  # noqa: T201 - the counts are the result
     assert violations(crowd.history, grace_s=GRACE_S) == [], f"seed {seed}"
     assert sum(operation.kind == "refresh" and operation.answer == "ok" for operation in crowd.history) > 30
+    assert any(operation.reason == "logout" for operation in crowd.history)
+
+
+async def quiet(_: list[Server], __: random.Random) -> str:
+    """Leave the nodes alone."""
+    await asyncio.sleep(SECONDS)
+    return "no trouble"
+
+
+def kills(at_least: int) -> Trouble:
+    """Kill nodes."""
+
+    async def killing(nodes: list[Server], chance: random.Random) -> str:
+        return f"{await kill_nodes(nodes, chance, seconds=SECONDS, at_least=at_least)} kills of nodes"
+
+    return killing
+
+
+@pytest.mark.parametrize("trouble", [quiet, kills(5)], ids=["quiet", "killed"])
+async def test_what_a_crowd_is_told_fits_the_rules_on_sqlite(
+    trouble: Trouble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every acknowledged rotation is remembered, no chain forks, and no success follows an acknowledged end, over all nodes."""
+    async with nodes_in(tmp_path, f"sqlite:///{tmp_path}/handstamp.db") as nodes:
+        await check(nodes, trouble, "SQLite", capsys)
+
+
+@pytest.mark.parametrize("trouble", [quiet, kills(NODE_KILLS)], ids=["quiet", "killed"])
+async def test_what_a_crowd_is_told_fits_the_rules_on_postgresql(
+    trouble: Trouble, postgres_server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same."""
+    async with fresh_database(postgres_server) as url, nodes_in(tmp_path, url) as nodes:
+        await check(nodes, trouble, "PostgreSQL", capsys)
+
+
+async def test_clocks_of_nodes_may_differ(postgres_server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By twenty seconds to either side: no retry is taken for theft, no ended session lives, no good token is refused."""
+    async with fresh_database(postgres_server) as url, nodes_in(tmp_path, url, ahead_s=(0, 20, -20)) as nodes:
+        await check(nodes, quiet, "PostgreSQL, clocks 0, +20 s and -20 s", capsys)
+
+
+async def test_postgresql_may_be_stopped_and_killed(
+    own_postgres: PostgresServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing that was answered is lost, nobody is signed out who asks again, and all nodes recover by themselves."""
+
+    async def ending(_: list[Server], chance: random.Random) -> str:
+        end = asyncio.get_running_loop().time() + SECONDS
+        ends = [0, 0]
+        while sum(ends) < POSTGRES_ENDS or asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(chance.uniform(0.3, 1.5))
+            is_killed = sum(ends) % 2
+            ends[is_killed] += 1
+            await asyncio.to_thread(own_postgres.kill if is_killed else own_postgres.stop)
+            await asyncio.sleep(chance.uniform(0, 0.5))
+            await asyncio.to_thread(own_postgres.start)
+        return f"{ends[0]} stops and {ends[1]} kills of PostgreSQL"
+
+    async with fresh_database(own_postgres.url) as url, nodes_in(tmp_path, url) as nodes:
+        await check(nodes, ending, "PostgreSQL", capsys)
+
+
+async def test_connections_may_be_cut_in_the_middle_of_a_commit(
+    postgres_server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the server hears of it or before it is answered: nobody knows whether it happened, and asking again is safe."""
+    async with fresh_database(postgres_server) as url, CuttingProxy(url) as proxy:
+
+        async def cutting(_: list[Server], __: random.Random) -> str:
+            end = asyncio.get_running_loop().time() + SECONDS
+            proxy.chance = 0.1
+            while min(proxy.cuts.values()) < CUTS / 2 or asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+            proxy.chance = 0.0
+            return f"{proxy.cuts['before']} connections cut before a commit and {proxy.cuts['after']} after"
+
+        async with nodes_in(tmp_path, proxy.url) as nodes:
+            await check(nodes, cutting, "PostgreSQL", capsys)

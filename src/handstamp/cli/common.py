@@ -17,7 +17,6 @@ from rich.text import Text
 
 from .. import logs
 from ..assemble import Service, service
-from ..clock import now_ms
 from ..config import load
 from ..errors import ConfigurationError
 from ..service.caller import Caller
@@ -49,7 +48,7 @@ def on_service(work: Callable[[Service, Caller], Awaitable[T]], database: str | 
     async def run() -> T:
         opened = service(settings)
         async with opened.opened():
-            return await work(opened, Caller(now_ms=now_ms(), user_agent="handstamp command line"))
+            return await work(opened, Caller(now_ms=opened.clock(), user_agent="handstamp command line"))
 
     return asyncio.run(run())
 

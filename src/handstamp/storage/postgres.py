@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
+from ..clock import monotonic_ms
 from ..domain.account import Account
 from ..domain.event import Event
 from ..domain.session import Session
@@ -37,7 +38,7 @@ from .rows import (
     revocation_of,
     session_of,
 )
-from .store import Decide, Rows, Transaction
+from .store import Decide, Rows, StoreTime, Transaction
 
 T = TypeVar("T")
 PATIENCE_S = 5.0
@@ -52,6 +53,7 @@ _MIGRATING = 0x48414E45
 """The advisory lock of whoever migrates."""
 
 _LOCK_SESSIONS = f"{SELECT_SESSION} WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE"
+_TIME = "SELECT (1000 * extract(epoch FROM clock_timestamp()))::bigint"
 _ACCOUNTS = f"{SELECT_ACCOUNT} WHERE id = ANY($1::text[])"
 _WRITTEN = (*CHANGING, "id")
 _ARRAYS = (f"${number}::{'text' if name in ('revoked_why', 'id') else 'bigint'}[]" for number, name in enumerate(_WRITTEN, 1))
@@ -141,6 +143,15 @@ class PostgresStore:
         """Ask `decide` with the row locked, and write what it says; return when that is durable."""
         result: T = await self._group.submit(_Change(sid, decide))
         return result
+
+    async def time(self) -> StoreTime:
+        """Ask the server's clock."""
+        with _unavailable():
+            async with self._connected() as connection:
+                asked_ms = monotonic_ms()
+                time_ms = await connection.fetchval(_TIME)
+                answered_ms = monotonic_ms()
+        return StoreTime(time_ms=time_ms, at_ms=(asked_ms + answered_ms) // 2, within_ms=answered_ms - asked_ms)
 
     async def changes(self) -> AsyncIterator[None]:
         """Listen, on a connection of its own, and look every second all the same: a message can be lost with the connection."""

@@ -119,6 +119,9 @@ class SqliteStore:
         result: T = await self._group.submit(apply)
         return result
 
+    async def time(self) -> None:
+        """Return None: all who use the file are on this machine."""
+
     async def changes(self) -> AsyncIterator[None]:
         """Ask SQLite every 50 ms whether anybody has committed; that costs microseconds and touches no row."""
         seen: tuple[int, int] | None = None

@@ -31,6 +31,14 @@ class Update(msgspec.Struct, Generic[T], frozen=True):
     events: tuple[Event, ...] = ()
 
 
+class StoreTime(msgspec.Struct, frozen=True):
+    """The time of a store's own clock, as it was at `at_ms` of `clock.monotonic_ms`, give or take half of `within_ms`."""
+
+    time_ms: int
+    at_ms: int
+    within_ms: int
+
+
 Decide = Callable[[Session | None, Account | None], Update[T]]
 """Pure: takes a session's row and its account's, as they are under the lock."""
 
@@ -147,6 +155,9 @@ class Store(Protocol):
 
     async def update_session(self, sid: str, decide: Decide[T]) -> T:
         """Hold a session's row, ask `decide`, write what it says, and return its answer once that is durable."""
+
+    async def time(self) -> StoreTime | None:
+        """Ask what time the store has; None where its clock is this machine's."""
 
     def changes(self) -> AsyncIterator[None]:
         """Yield at once, and again soon after anything was committed by any process. May yield too often, never too seldom."""

@@ -1,0 +1,67 @@
+"""A proxy before PostgreSQL that cuts connections at the worst moment."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+_COMMIT = b"COMMIT;\0"
+"""As asyncpg says it, in the simple query protocol, alone in a message."""
+
+
+class CuttingProxy:
+    """Relays connections. With a `chance` it cuts one at its COMMIT: before the server hears of it, or before the answer."""
+
+    def __init__(self, url: str) -> None:
+        """Take the database's URL; `url` is then that of the way through here."""
+        self._target = urlsplit(url)
+        self.url = ""
+        self.chance = 0.0
+        self.cuts = {"before": 0, "after": 0}
+
+    async def __aenter__(self) -> Self:
+        """Listen on a port of loopback."""
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        host = self._target.netloc.rpartition("@")
+        self.url = urlunsplit(self._target._replace(netloc=f"{host[0]}{host[1]}127.0.0.1:{port}"))
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Listen no more."""
+        self._server.close()
+
+    async def _relay(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        far, onward = await asyncio.open_connection(self._target.hostname, self._target.port)
+        answering = asyncio.create_task(self._pass(far, back))
+        try:
+            while asked := await near.read(65536):
+                where = random.choice(tuple(self.cuts)) if asked.endswith(_COMMIT) and random.random() < self.chance else ""
+                if where == "after":
+                    answering.cancel()
+                    await asyncio.wait([answering])
+                    onward.write(asked)
+                    await far.read(1)  # it has been done, and nobody is told
+                if where:
+                    self.cuts[where] += 1
+                    break
+                onward.write(asked)
+                await onward.drain()
+        except OSError:
+            pass
+        finally:
+            answering.cancel()
+            onward.transport.abort()
+            back.transport.abort()
+
+    async def _pass(self, far: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        try:
+            while answer := await far.read(65536):
+                back.write(answer)
+                await back.drain()
+        except OSError:
+            pass
+        back.transport.abort()
