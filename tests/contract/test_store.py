@@ -102,6 +102,18 @@ async def test_an_unknown_session_is_none_and_is_decided_upon(store: Store) -> N
     assert await store.update_session("nobody", lambda session, account: Update((session, account))) == (None, None)
 
 
+async def test_what_no_row_can_hold_is_not_found(store: Store) -> None:
+    """Whoever asks for it is told so, and the others who ask at the same moment are served."""
+    await add(store, a_session())
+    for name in ("\0", "a\0b"):
+        assert await store.read(lambda rows, name=name: rows.session(name)) is None  # type: ignore[misc]
+        assert await store.read(lambda rows, name=name: rows.client(name)) is None  # type: ignore[misc]
+        assert await store.read(lambda rows, name=name: rows.account_by_email(name)) is None  # type: ignore[misc]
+        both = (store.update_session(name, lambda session, _: Update(session)), store.update_session("session-id", advance))
+        assert (await asyncio.gather(*both))[0] is None
+    assert (await session_in(store)).generation == 2
+
+
 async def test_a_session_comes_with_its_account_only_where_it_has_an_epoch(store: Store) -> None:
     """A subject of an application's own may be spelt like an account's id without being that account."""
     account = an_account(id="ada-id", roles=("admin", "ops"), disabled_at_ms=NOW_MS)

@@ -26,7 +26,7 @@ from ..domain.session import Session
 from ..errors import ConfigurationError, Unavailable
 from . import migrations
 from .batching import Failed, GroupCommit
-from .postgres_rows import CHANNEL, PostgresTransaction, add_revocations, numbered
+from .postgres_rows import CHANNEL, PostgresTransaction, add_revocations, can_be_stored, numbered
 from .rows import (
     CHANGING,
     INSERT_EVENT,
@@ -188,7 +188,7 @@ class PostgresStore:
     async def _commit_together(self, changes: Sequence[_Change]) -> list[Any]:
         with _unavailable():
             async with self._connected() as connection, connection.transaction():
-                locked = await connection.fetch(_LOCK_SESSIONS, sorted({change.sid for change in changes}))
+                locked = await connection.fetch(_LOCK_SESSIONS, sorted(filter(can_be_stored, {change.sid for change in changes})))
                 sessions = {session.id: session for session in map(session_of, locked)}
                 # Only now: a statement sees what was committed when it began, and the locks may have been waited for.
                 subjects = {session.subject for session in sessions.values() if session.epoch is not None}

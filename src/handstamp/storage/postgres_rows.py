@@ -25,6 +25,8 @@ class PostgresTransaction(SqlRows):
         self._connection = connection
 
     async def _run(self, sql: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
+        if sql.startswith("SELECT") and not all(map(can_be_stored, values)):
+            return ()
         rows: Sequence[Sequence[Any]] = await self._connection.fetch(numbered(sql), *values)
         return rows
 
@@ -42,6 +44,11 @@ async def add_revocations(connection: Any, entries: Sequence[tuple[str, str, int
         await connection.execute(f"SELECT pg_advisory_xact_lock({_REVOKING}), pg_notify('{CHANNEL}', '')")
         kinds, names, ends = zip(*entries, strict=True)
         await connection.execute(_INSERT_REVOCATIONS, kinds, names, ends)
+
+
+def can_be_stored(value: Any) -> bool:
+    """Say whether a value can be in a row at all: PostgreSQL's text has no NUL."""
+    return not isinstance(value, str) or "\0" not in value
 
 
 @lru_cache
