@@ -20,20 +20,24 @@ import msgspec
 
 _EMAIL = "ada@example.com"
 _PASSWORD = "a sentence only ada would say"  # noqa: S105 - of nobody
+_SECRET = "0123456789abcdef" * 4
 _PATIENCE_S = 60.0
 
 
 class Service:
     """`handstamp serve` on a port of its own, from a folder where its database and its secret are."""
 
-    def __init__(self, folder: Path, *, workers: int = 1) -> None:
-        """Take the folder; nothing is started yet."""
+    def __init__(self, folder: Path, *, workers: int = 1, database: str = "", issuer: str = "") -> None:
+        """Take the folder, and URLs: of another database, and of what the node calls itself. Nothing is started yet."""
         self._folder = folder
         self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         self.url = f"http://localhost:{self.port}"
         self.database = folder / "handstamp.db"
+        self._settings = {"HANDSTAMP_ISSUER": issuer or self.url, "HANDSTAMP_ACCESS_LIFETIME": "1h"}
+        if database:
+            self._settings |= {"HANDSTAMP_DATABASE": database, "HANDSTAMP_SECRET": _SECRET}
 
     def __enter__(self) -> Self:
         """Start."""
@@ -68,6 +72,10 @@ class Service:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
+    def migrate(self) -> None:
+        """Make the tables of a database that does not make its own."""
+        subprocess.run(_command("migrate"), cwd=self._folder, env=self._environment(), capture_output=True, check=True)
+
     def credential(self, name: str) -> str:
         """Make a credential for a service that verifies tokens."""
         made = subprocess.run(
@@ -98,7 +106,7 @@ class Service:
 
     def _environment(self) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("HANDSTAMP_")}
-        return clean | {"HANDSTAMP_ISSUER": self.url, "HANDSTAMP_ACCESS_LIFETIME": "1h"}
+        return clean | self._settings
 
 
 class Client:

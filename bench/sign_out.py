@@ -8,9 +8,11 @@ the processes of a Linux machine share. So a figure is at most one round of the 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -49,16 +51,25 @@ def main(
     sign_outs: Annotated[int, typer.Option(help="How many sessions end, one after another.", min=2)] = 200,
     verifiers: Annotated[int, typer.Option(help="How many processes verify.", min=1)] = 3,
     workers: Annotated[int, typer.Option(help="How many processes serve.", min=1)] = 1,
+    database: Annotated[str, typer.Option(help="A PostgreSQL database, for two nodes.", metavar="URL")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Print the time from the answer to a sign-out until each verifier refuses the session's token."""
-    with temporary_folder() as folder, Service(folder, workers=workers) as service:
-        credential = service.credential("bench")
+    """Print the time from the answer to a sign-out until each verifier refuses the session's token.
+
+    With `--database` there are two nodes: people sign out at one, and the verifiers follow the feed of the other.
+    """
+    with temporary_folder() as folder, ExitStack() as running:
+        service = asked = Service(folder, workers=workers, database=database)
+        if database:
+            service.migrate()
+            asked = running.enter_context(Service(folder, workers=workers, database=database, issuer=service.url))
+        running.enter_context(service)
+        credential = service.credential(f"bench-{os.getpid()}")
         watchers = [_start_watcher(service.url, credential) for _ in range(verifiers)]
         try:
             for pipe, _ in watchers:
                 pipe.recv()  # it is ready
-            with service.client() as client:
+            with asked.client() as client:
                 client.register()
                 progress(f"signing in {sign_outs} times")
                 tokens = [client.sign_in()["accessToken"] for _ in range(sign_outs)]
@@ -75,10 +86,11 @@ def main(
         finally:
             for _, process in watchers:
                 process.kill()
-    _report(seen, answered_at_ns, workers=workers, as_json=as_json)
+    where = "two nodes on PostgreSQL, and people sign out at the other one" if database else "one node on SQLite"
+    _report(seen, answered_at_ns, where=f"{where}, {workers} process(es) each", as_json=as_json)
 
 
-def _report(seen: Sequence[Sequence[Seen]], answered_at_ns: Sequence[int], *, workers: int, as_json: bool) -> None:
+def _report(seen: Sequence[Sequence[Seen]], answered_at_ns: Sequence[int], *, where: str, as_json: bool) -> None:
     after_ms = [
         [(one.refused_at_ns - answered_ns) / 1e6 for one in of_one]
         for of_one, answered_ns in zip(seen, answered_at_ns, strict=True)
@@ -96,7 +108,7 @@ def _report(seen: Sequence[Sequence[Seen]], answered_at_ns: Sequence[int], *, wo
         "sign_out",
         notes=(
             f"{len(seen)} sign-outs one after another, up to {_LONGEST_PAUSE_S * 1000:g} ms between them.",
-            f"{len(seen[0])} verifiers, {workers} process(es) that serve.",
+            f"{len(seen[0])} verifiers, {where}.",
             f"Each verified every {_EVERY_S * 1000:g} ms; a figure may be too long by what lies between last yes and first no:",
             f"{percentile(loop_ms, 50):.1f} ms, p99 {percentile(loop_ms, 99):.1f} ms.",
         ),
