@@ -12,20 +12,25 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import pytest
 
 from handstamp.storage import postgres
+from tests import certificates
 from tests.serving import free_port
+from tests.verifying import eventually
 
+_NO_PGBOUNCER = "PgBouncer is not installed here (Debian: apt install pgbouncer)"
 _PATIENCE_S = 60.0
 _counter = itertools.count()
 
@@ -33,8 +38,8 @@ _counter = itertools.count()
 class PostgresServer:
     """A server of its own in a fresh folder, on a port of loopback. It can be stopped, killed and started again."""
 
-    def __init__(self, **settings: str) -> None:
-        """Make the folder and the cluster; `settings` are those of postgresql.conf."""
+    def __init__(self) -> None:
+        """Make the folder and the cluster."""
         self.folder = Path(tempfile.mkdtemp(prefix="handstamp-postgres-"))
         self.port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
@@ -43,7 +48,6 @@ class PostgresServer:
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": "200",
-            **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._programs = _programs_for(self.folder)
@@ -61,7 +65,7 @@ class PostgresServer:
         settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._programs / "postgres", "-D", self.data, *settings], stdout=log, stderr=log, **self._ordinary()
+                [self._programs / "postgres", "-D", self.data, *settings], stdout=log, stderr=log, cwd=self.folder, **_ordinary()
             )
         give_up_at = time.monotonic() + _PATIENCE_S
         while self._process.poll() is None and time.monotonic() < give_up_at:
@@ -73,7 +77,7 @@ class PostgresServer:
 
     def kill(self) -> None:
         """End all its processes with SIGKILL, as a machine that fails does."""
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             parent = self._process.pid
             os.kill(parent, signal.SIGSTOP)  # from here on it has no new children
             for child in _children_of(parent):
@@ -97,16 +101,9 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [self._programs / program, *arguments], capture_output=True, text=True, check=False, **self._ordinary()
+            [self._programs / program, *arguments], capture_output=True, text=True, check=False, cwd=self.folder, **_ordinary()
         )
         assert done.returncode == 0, done.stderr
-
-    def _ordinary(self) -> dict[str, Any]:
-        """Return how a process is started that must not be root."""
-        options: dict[str, Any] = {"cwd": self.folder}
-        if os.geteuid() == 0:
-            options |= {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
-        return options
 
 
 @contextmanager
@@ -121,13 +118,60 @@ def server() -> Iterator[str]:
 
 
 @contextmanager
-def own_server(**settings: str) -> Iterator[PostgresServer]:
+def own_server() -> Iterator[PostgresServer]:
     """Give a server that a test may stop and kill."""
-    made = PostgresServer(**settings)
+    made = PostgresServer()
     try:
         yield made.start()
     finally:
         made.remove()
+
+
+class PgBouncer(NamedTuple):
+    """The URL through one, and the certificate that it shows to whoever asks for TLS."""
+
+    url: str
+    certificate: Path
+
+
+@contextmanager
+def pgbouncer(url: str) -> Iterator[PgBouncer]:
+    """Run PgBouncer in transaction mode, with three connections to a database."""
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        assert "CI" not in os.environ, _NO_PGBOUNCER
+        pytest.skip(_NO_PGBOUNCER)
+    there, port = urlsplit(url), free_port()
+    folder = Path(tempfile.mkdtemp(prefix="handstamp-pgbouncer-"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, "nobody")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(certificates.making(certificate, key), check=True, capture_output=True, **_ordinary())
+    password = f" password={there.password}" if there.password else ""
+    settings = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": port,
+        "unix_socket_dir": "",
+        "auth_type": "any",
+        "pool_mode": "transaction",
+        "default_pool_size": 3,
+        "client_tls_sslmode": "allow",
+        "client_tls_cert_file": certificate,
+        "client_tls_key_file": key,
+    }
+    target = f"* = host={there.hostname} port={there.port or 5432} user={there.username}{password}"
+    lines = ("[databases]", target, "[pgbouncer]", *(f"{name} = {value}" for name, value in settings.items()))
+    (folder / "pgbouncer.ini").write_text("\n".join(lines))
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, folder / "pgbouncer.ini"], stdout=log, stderr=log, **_ordinary())
+    try:
+        assert eventually(lambda: _listens(port)), (folder / "log").read_text()
+        through = urlunsplit(there._replace(netloc=f"{there.username}@127.0.0.1:{port}", query="pgbouncer=true"))
+        yield PgBouncer(through, certificate)
+    finally:
+        process.kill()
+        process.wait(_PATIENCE_S)
+        shutil.rmtree(folder)
 
 
 def database_url(server_url: str, name: str) -> str:
@@ -156,6 +200,16 @@ async def execute(url: str, statement: str) -> None:
         await connection.execute(statement)
     finally:
         await connection.close(timeout=_PATIENCE_S)
+
+
+def _ordinary() -> dict[str, Any]:
+    """Return how a process is started that must not be root."""
+    return {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _children_of(parent: int) -> list[int]:

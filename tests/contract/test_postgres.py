@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -15,14 +15,16 @@ from handstamp.domain.account import Account
 from handstamp.domain.revocation import Revocation
 from handstamp.domain.session import Session, revoke
 from handstamp.errors import ConfigurationError, Unavailable
-from handstamp.storage import postgres
+from handstamp.storage import migrations, postgres
+from handstamp.storage.migrations import Migration
 from handstamp.storage.postgres import PostgresStore, migrate
 from handstamp.storage.store import Rows, Transaction, Update
 from tests.builders import NOW_MS, a_session
-from tests.postgres import execute, fresh_database
+from tests.postgres import PgBouncer, execute, fresh_database, pgbouncer
 
 pytestmark = pytest.mark.anyio
 SOON_S = 20.0
+_LATER = "ALTER TABLE session ADD later text; CREATE INDEX ON session (later);"
 NOWHERE = "postgresql://me:s3cret@127.0.0.1:1/x"
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
@@ -109,9 +111,104 @@ async def test_a_server_that_is_not_there_is_a_clear_error_without_the_password(
 
 async def test_no_statement_need_be_prepared(url: str) -> None:
     """As behind PgBouncer in transaction mode, where the next statement may go to another connection."""
-    async with opened(f"{url}&statement_cache_size=0" if "?" in url else f"{url}?statement_cache_size=0") as store:
+    async with opened(f"{url}&pgbouncer=true" if "?" in url else f"{url}?pgbouncer=true") as store:
         await add(store, "s")
         assert await store.update_session("s", advance) == 1
+
+
+async def test_a_migration_disturbs_nobody_who_serves(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version before goes on while its tables get a column and an index, and the newer one refuses to start until then."""
+    newer = [*migrations.known("postgres"), Migration(2, "later", _LATER)]
+    async with opened(url) as older:
+        await add(older, *map(str, range(8)))
+
+        async def go_on() -> int:
+            steps = 0
+            while not is_over.is_set():
+                await asyncio.gather(*(older.update_session(str(number), advance) for number in range(8)))
+                await older.transact(lambda rows: rows.revoke_sessions("nobody", "admin", now_ms=NOW_MS))
+                assert await older.read(lambda rows: rows.session("3")) is not None
+                steps += 1
+            return steps
+
+        is_over = asyncio.Event()
+        going = asyncio.create_task(go_on())
+        await asyncio.sleep(0.2)
+        monkeypatch.setattr(migrations, "known", lambda _: newer)
+        with pytest.raises(ConfigurationError, match="handstamp migrate"):
+            await PostgresStore(url).open()
+        applied = await asyncio.gather(*(migrate(url) for _ in range(3)))
+        assert sorted(applied) == [[], [], ["later"]]
+        async with opened(url) as younger:
+            await younger.update_session("3", advance)
+            await asyncio.sleep(0.2)
+        is_over.set()
+        assert await going > 3
+
+
+async def test_a_migration_waits_for_a_table_in_use_without_holding_up_others(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives way, and tries again."""
+    newer = [*migrations.known("postgres"), Migration(2, "later", _LATER)]
+    monkeypatch.setattr(migrations, "known", lambda _: newer)
+    connection = await asyncpg.connect(url)
+    try:
+        using = connection.transaction()
+        await using.start()
+        await connection.execute("SELECT count(*) FROM session")
+        migrating = asyncio.create_task(migrate(url))
+        await asyncio.sleep(2.5)
+        assert not migrating.done()
+        await using.commit()
+        assert await migrating == ["later"]
+    finally:
+        await connection.close()
+
+
+# --- the way there
+
+
+@pytest.fixture
+def between(url: str) -> Iterator[PgBouncer]:
+    """Give a way to the same database through PgBouncer."""
+    with pgbouncer(url) as through:
+        yield through
+
+
+async def test_the_servers_certificate_is_checked(between: PgBouncer) -> None:
+    """By the name and the authority that the URL demands; who shows a certificate of nobody known is told nothing."""
+    by_name, known = between.url.replace("127.0.0.1", "localhost"), f"sslrootcert={between.certificate}"
+    number = f"{between.url}&sslmode"
+    for good in (f"{by_name}&sslmode=verify-full&{known}", f"{number}=verify-ca&{known}", f"{number}=require"):
+        async with opened(good) as store:
+            await add(store, good)
+    for bad in (f"{number}=verify-full&{known}", f"{by_name}&sslmode=verify-full", f"{by_name}&sslmode=verify-ca"):
+        with pytest.raises(ConfigurationError, match=r"(?i)certificate"):
+            await PostgresStore(bad).open()
+
+
+async def test_pgbouncer_may_stand_in_between(between: PgBouncer) -> None:
+    """In transaction mode, with fewer connections than we have: all works, and news come by looking."""
+    async with opened(between.url) as one, opened(between.url) as other:
+        await add(one, *map(str, range(20)))
+        for _ in range(5):
+            stores = (one, other) * 20
+            await asyncio.gather(*(store.update_session(str(number // 2), advance) for number, store in enumerate(stores)))
+            await asyncio.gather(*(store.transact(lambda rows: rows.failures(["x"])) for store in stores))
+        found = await asyncio.gather(*(one.read(partial(session, str(number))) for number in range(20)))
+        assert {entry.generation for entry in found} == {10}
+        changes = other.changes()
+        await anext(changes)
+        await one.update_session("3", end)
+        async with asyncio.timeout(SOON_S):
+            await anext(changes)
+        assert [entry.name for entry in await other.read(lambda rows: rows.revocations(since=0, limit=9))][1:] == ["3"]
+
+
+async def session(sid: str, rows: Rows) -> Session:
+    """Return a session's row."""
+    found = await rows.session(sid)
+    assert found is not None
+    return found[0]
 
 
 # --- several nodes

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from tests import certificates
 from tests.serving import EMAIL, PASSWORD, Server, free_port, run
 from tests.verifying import eventually
 
@@ -91,15 +92,8 @@ def _answers(client: httpx.Client, url: str) -> bool:
 def _certificate(folder: Path) -> ssl.SSLContext:
     """Make a certificate for localhost; return what trusts it."""
     folder.mkdir(parents=True)
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
-            *("-keyout", f"{folder}/privkey.pem", "-out", f"{folder}/fullchain.pem"),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    making = certificates.making(folder / "fullchain.pem", folder / "privkey.pem")
+    subprocess.run(making, check=True, capture_output=True)
     return ssl.create_default_context(cafile=folder / "fullchain.pem")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
@@ -82,7 +83,8 @@ class PostgresStore:
 
     def __init__(self, url: str, *, connections: int = 10) -> None:
         """Take `postgresql://user:password@host/name`, and how many connections this process may have besides one to listen."""
-        self._target = _target(url)
+        self._url = url
+        self._target = _Target({}, is_pooled=False)
         self._connections = connections
         self._pool: Any = None
         self._group: GroupCommit[_Change] = GroupCommit(self._commit_together)
@@ -95,14 +97,9 @@ class PostgresStore:
         """Connect. Raises `ConfigurationError` where that fails, or the schema is not up to date."""
         self._group = GroupCommit(self._commit_together)
         with _configuring():
+            self._target = _target(self._url)
             self._pool = await asyncpg.create_pool(
-                **self._target,
-                min_size=1,
-                max_size=self._connections,
-                connection_class=_Connection,
-                timeout=PATIENCE_S,
-                command_timeout=PATIENCE_S,
-                server_settings={"application_name": "handstamp", "idle_in_transaction_session_timeout": "10s"},
+                **self._target.options, min_size=1, max_size=self._connections, connection_class=_Connection
             )
         try:
             with _configuring():
@@ -159,9 +156,9 @@ class PostgresStore:
         connection: asyncpg.Connection | None = None
         try:
             while True:
-                if connection is None or connection.is_closed():
+                if not self._target.is_pooled and (connection is None or connection.is_closed()):
                     with suppress(*_FAILURES):
-                        connection = await asyncpg.connect(**self._target, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
+                        connection = await asyncpg.connect(**self._target.options)
                         await connection.add_listener(CHANNEL, lambda *_: heard.set())
                 heard.clear()
                 yield
@@ -237,32 +234,75 @@ async def migrate(url: str) -> list[str]:
     Raises `ConfigurationError` for a database that is not ours, of a newer version, or cannot be reached.
     """
     with _configuring():
-        connection = await asyncpg.connect(**_target(url), timeout=PATIENCE_S)
+        connection = await asyncpg.connect(**_target(url).options | {"command_timeout": None})
         try:
-            async with connection.transaction():
-                await connection.execute(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
-                waiting = migrations.pending(migrations.known("postgres"), await _applied(connection))
-                await connection.execute(
-                    "CREATE TABLE IF NOT EXISTS schema_migration "
-                    "(version bigint PRIMARY KEY, name text NOT NULL, checksum text NOT NULL)"
-                )
-                for migration in waiting:
-                    await connection.execute(migration.sql)
-                    await connection.execute(
-                        "INSERT INTO schema_migration VALUES ($1, $2, $3)", migration.version, migration.name, migration.checksum
-                    )
+            for _ in range(_TRIES - 1):
+                with suppress(asyncpg.LockNotAvailableError):
+                    return await _migrate(connection)
+                await asyncio.sleep(1)
+            return await _migrate(connection)
         finally:
             await connection.close()
+
+
+async def _migrate(connection: Any) -> list[str]:
+    """Apply what is missing, all or nothing. Raises where a table stays in use, rather than let every request queue behind us."""
+    async with connection.transaction():
+        await connection.execute(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
+        await connection.execute("SET LOCAL lock_timeout = '2s'")
+        waiting = migrations.pending(migrations.known("postgres"), await _applied(connection))
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migration (version bigint PRIMARY KEY, name text NOT NULL, checksum text NOT NULL)"
+        )
+        for migration in waiting:
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "INSERT INTO schema_migration VALUES ($1, $2, $3)", migration.version, migration.name, migration.checksum
+            )
     return [migration.name for migration in waiting]
 
 
-def _target(url: str) -> dict[str, Any]:
-    """Return what asyncpg connects to: it takes `statement_cache_size`, which PgBouncer needs at 0, beside the URL only."""
+class _Target(NamedTuple):
+    """What asyncpg connects to, and whether a PgBouncer in transaction mode stands before it.
+
+    There each transaction may have another connection, and nothing outlives one: no prepared statement, no setting, no `LISTEN`.
+    """
+
+    options: dict[str, Any]
+    is_pooled: bool
+
+
+def _target(url: str) -> _Target:
+    """Return what a URL means. Raises `ValueError`, or `OSError` for certificates that cannot be read."""
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
-    size = options.pop("statement_cache_size", None)
-    beside = {} if size is None else {"statement_cache_size": int(size)}
-    return {"dsn": urlunsplit(parts._replace(query=urlencode(options))), **beside}
+    is_pooled = {"true": True, "false": False}.get(options.pop("pgbouncer", "false"))
+    if is_pooled is None:
+        raise ValueError("pgbouncer is true or false")
+    beside: dict[str, Any] = {
+        "timeout": PATIENCE_S,
+        "command_timeout": PATIENCE_S,
+        # A replica that lags behind would say yes to whoever has signed out.
+        "target_session_attrs": options.pop("target_session_attrs", "read-write"),
+        "server_settings": {"application_name": "handstamp"},
+    }
+    if is_pooled:
+        beside["statement_cache_size"] = 0
+    else:
+        beside["server_settings"]["idle_in_transaction_session_timeout"] = "10s"
+    if options.get("sslmode", "").startswith("verify-") and options.get("sslrootcert", "system") == "system":
+        options.pop("sslrootcert", None)
+        beside["ssl"] = _trust_of_the_system(options)
+    return _Target({"dsn": urlunsplit(parts._replace(query=urlencode(options))), **beside}, is_pooled)
+
+
+def _trust_of_the_system(options: dict[str, str]) -> ssl.SSLContext:
+    """Trust whom this machine trusts: asyncpg by itself looks for a file in the user's home, and for none but that."""
+    trust = ssl.create_default_context()
+    trust.check_hostname = options.pop("sslmode") == "verify-full"
+    if "sslcert" in options:
+        trust.load_cert_chain(options.pop("sslcert"), options.pop("sslkey", None))
+    return trust
 
 
 def _check_schema(applied: dict[int, str]) -> None:

@@ -151,7 +151,10 @@ class Store(Protocol):
         """Run `work` on rows as they were committed. It awaits its rows and nothing else, and may be run again."""
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Run `work` in a transaction, and return once that is durable. It awaits its transaction and nothing else."""
+        """Run `work` in a transaction, and return once that is durable.
+
+        It awaits its transaction and nothing else, and changes nothing but rows: it may be run again.
+        """
 
     async def update_session(self, sid: str, decide: Decide[T]) -> T:
         """Hold a session's row, ask `decide`, write what it says, and return its answer once that is durable."""
