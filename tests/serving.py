@@ -62,13 +62,15 @@ class Server:
         self.log = folder / "server.log"
         self.options = options
         self.settings = settings
+        self.wrapper: list[str] = []
+        """What the process is started with, as `unshare`; it must end in becoming that process."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
         """Start the process and return once it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command("serve", "--port", str(self.port), *self.options),
+                [*self.wrapper, *self.command("serve", "--port", str(self.port), *self.options)],
                 cwd=self.folder,
                 env=environment_with(self.settings),
                 stdout=log,

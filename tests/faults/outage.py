@@ -1,0 +1,124 @@
+"""What the tests that take the store away share: devices that go on asking, and what they may be answered."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from tests.serving import EMAIL, PASSWORD
+
+PATIENCE_S = 60.0
+_PAUSE_S = 0.05
+_DONE = {"/healthz": 200, "/readyz": 200, "/profile": 200, "/refresh": 200, "/login": 200, "/logout": 204}
+
+
+class Nodes:
+    """Asks any of some nodes, and counts the answers. Whatever state the store is in, an answer is right or 503."""
+
+    def __init__(self, http: httpx.AsyncClient, urls: Sequence[str]) -> None:
+        """Take where they are."""
+        self.urls = urls
+        self.answers: Counter[str] = Counter()
+        self._http = http
+
+    async def ask(self, path: str, *, node: str = "", access_token: str = "", **body: str) -> httpx.Response:
+        """Ask a node, any unless one is named; assert that the answer is none of a store that is away and says something else."""
+        headers = {"authorization": f"Bearer {access_token}"} if access_token else {}
+        url = (node or random.choice(self.urls)) + path
+        answer = await self._http.request("POST" if body else "GET", url, headers=headers, json=body or None)
+        self.answers[f"{path} {answer.status_code}"] += 1
+        if answer.status_code == 503:
+            assert answer.json()["code"] == "unavailable"
+            assert int(answer.headers["retry-after"]) >= 1
+            assert not any(word in answer.text.lower() for word in ("sql", "disk", "lock", "connection", "traceback"))
+        return answer
+
+    async def sign_in(self) -> Device:
+        """Sign in, however often that takes."""
+        answer = await self.until_answered(lambda: self.ask("/login", email=EMAIL, password=PASSWORD))
+        assert answer.status_code == 200, answer.text
+        return Device(self, answer.json())
+
+    async def until_answered(self, ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        """Ask again while the answer is 503 or none; return the first other one."""
+        give_up_at = time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up_at:
+            try:
+                answer = await ask()
+            except httpx.TransportError:
+                self.answers["no answer"] += 1
+            else:
+                if answer.status_code != 503:
+                    return answer
+            await asyncio.sleep(_PAUSE_S)
+        raise AssertionError(f"nobody has answered for {PATIENCE_S:g} s")
+
+    def counts(self) -> str:
+        """Return how often what was answered how, for the test's output."""
+        return ", ".join(f"{count:,} {what}" for what, count in sorted(self.answers.items()))
+
+
+class Device:
+    """Holds one session's newest tokens."""
+
+    def __init__(self, nodes: Nodes, tokens: Mapping[str, Any]) -> None:
+        """Take a sign-in's answer."""
+        self._nodes = nodes
+        self.tokens = tokens
+
+    async def renew(self, *, node: str = "") -> httpx.Response:
+        """Renew once."""
+        answer = await self._nodes.ask("/refresh", node=node, refreshToken=self.tokens["refreshToken"])
+        if answer.status_code == 200:
+            self.tokens = answer.json()
+        return answer
+
+    async def sign_out(self) -> httpx.Response:
+        """Sign out once."""
+        return await self._nodes.ask("/logout", refreshToken=self.tokens["refreshToken"])
+
+    async def profile(self, *, node: str = "") -> httpx.Response:
+        """Use the access token."""
+        return await self._nodes.ask("/profile", node=node, access_token=self.tokens["accessToken"])
+
+    async def goes_on(self) -> None:
+        """Assert that it is signed in, once somebody answers."""
+        for ask in (self.renew, self.profile):
+            answer = await self._nodes.until_answered(ask)
+            assert answer.status_code == 200, answer.text
+
+    async def leaves(self) -> None:
+        """Sign out, however often that takes."""
+        answer = await self._nodes.until_answered(self.sign_out)
+        assert answer.status_code == 204, answer.text
+
+    async def is_out(self, reason: str = "logout") -> None:
+        """Assert that every node refuses it, for this reason."""
+        for url in self._nodes.urls:
+            for ask in (self.renew, self.profile):
+                answer = await self._nodes.until_answered(lambda ask=ask, url=url: ask(node=url))  # type: ignore[misc]
+                assert (answer.status_code, answer.json()["code"]) == (401, "session_ended"), answer.text
+                assert answer.json()["reason"] == reason
+
+
+async def ask_everything(nodes: Nodes, staying: Device, leaving: Device) -> list[str]:
+    """Ask everything once while the store is away; assert that it is done or 503. Return the paths that were done."""
+    answers = await asyncio.gather(
+        nodes.ask("/healthz"),
+        nodes.ask("/readyz"),
+        nodes.ask("/login", email=EMAIL, password=PASSWORD),
+        staying.renew(),
+        staying.profile(),
+        leaving.sign_out(),
+    )
+    for answer in answers:
+        assert answer.status_code in (_DONE[answer.url.path], 503), answer.text
+    done = [answer.url.path for answer in answers if answer.status_code != 503]
+    assert "/healthz" in done
+    return done
