@@ -13,7 +13,7 @@ import httpx
 
 from tests.serving import EMAIL, PASSWORD
 
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 _PAUSE_S = 0.05
 _DONE = {"/healthz": 200, "/readyz": 200, "/profile": 200, "/refresh": 200, "/login": 200, "/logout": 204}
 
@@ -122,3 +122,11 @@ async def ask_everything(nodes: Nodes, staying: Device, leaving: Device) -> list
     done = [answer.url.path for answer in answers if answer.status_code != 503]
     assert "/healthz" in done
     return done
+
+
+def nobody_was_served(retrying: Sequence[asyncio.Task[None]]) -> None:
+    """Assert that all these are still asking."""
+    for task in retrying:
+        if task.done():
+            task.result()  # what went wrong says more
+        assert not task.done(), "a commit was acknowledged that nobody can have made"

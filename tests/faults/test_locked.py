@@ -1,0 +1,85 @@
+"""Another process locks the SQLite file for half a minute and is killed: 503 so long, and then all goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.faults.outage import PATIENCE_S, Nodes, ask_everything, nobody_was_served
+from tests.serving import Server
+
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("locked")]
+SECONDS = float(os.environ.get("HANDSTAMP_TEST_LOCKED_SECONDS", "30"))
+DEVICES = 12
+_HOLD = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
+database.execute("PRAGMA cache_size = 1")
+database.execute(sys.argv[2])
+database.execute("DELETE FROM session")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def locked(database: Path, begin: str) -> Iterator[None]:
+    """Hold the lock in a process of its own, with a change that is never committed: in the end it is killed."""
+    arguments = [sys.executable, "-c", _HOLD, str(database), begin]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "locked\n"
+            yield
+            assert other.poll() is None, "it did not hold the lock so long"
+        finally:
+            other.kill()
+
+
+@pytest.mark.parametrize("begin", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+async def test_half_a_minute_under_lock_costs_nobody_anything(
+    begin: str, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every answer comes while the lock is held, so none waits for its end: what must write is 503, what reads is served."""
+    server = serve()
+    server.register()
+    database = server.folder / "handstamp.db"
+    rounds = 0
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
+        nodes = Nodes(http, [server.url])
+        staying, leaving, gone, unlucky, *others = [await nodes.sign_in() for _ in range(DEVICES)]
+        await gone.leaves()
+        before = unlucky.tokens
+        await unlucky.renew()
+        unlucky.tokens = before  # as if the answer had been lost; it will be a late repeat
+        with locked(database, begin):
+            retrying = [asyncio.create_task(device.goes_on()) for device in (unlucky, *others)]
+            until = time.monotonic() + SECONDS
+            while time.monotonic() < until:
+                done = await ask_everything(nodes, staying, leaving)
+                assert sorted(done) == ["/healthz", "/profile", "/readyz"]
+                assert (await gone.profile()).status_code == 401
+                rounds += 1
+            nobody_was_served(retrying)
+        await asyncio.gather(*retrying)
+        await staying.goes_on()
+        assert (await leaving.profile()).status_code == 200, "503 is no sign-out"
+        await leaving.leaves()
+        for device in (leaving, gone):
+            await device.is_out()
+    with capsys.disabled():
+        print(f"\nlocked for {SECONDS:g} s by {begin}, everything asked {rounds} times: {nodes.counts()}")  # noqa: T201 - it is the result
+    assert rounds > 1
+    with closing(sqlite3.connect(database)) as rows:
+        assert rows.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert rows.execute("SELECT count(*) FROM event WHERE kind = 'reuse_detected'").fetchone() == (0,)
