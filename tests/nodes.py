@@ -7,7 +7,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -35,14 +35,16 @@ class SkewedServer(Server):
 
 
 @asynccontextmanager
-async def nodes_in(folder: Path, database: str, *, ahead_s: Sequence[float] = (0.0,) * NODES) -> AsyncIterator[list[Server]]:
+async def nodes_in(
+    folder: Path, database: str, *, ahead_s: Sequence[float] = (0.0,) * NODES, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[list[Server]]:
     """Run nodes on one database, each in a folder of its own; their clocks differ as `ahead_s` says."""
-    settings = {"DATABASE": database, "ISSUER": "http://localhost:8000", "SECRET": "0123456789abcdef" * 4}
+    common = {"DATABASE": database, "ISSUER": "http://localhost:8000", "SECRET": "0123456789abcdef" * 4, **(settings or {})}
     nodes: list[Server] = []
     try:
         for number, ahead in enumerate(ahead_s):
             (home := folder / f"node-{number}").mkdir()
-            node: Server = SkewedServer(home, ahead_s=ahead, **settings)
+            node: Server = SkewedServer(home, ahead_s=ahead, **common)
             await asyncio.to_thread(node.start)
             nodes.append(node)
         yield nodes

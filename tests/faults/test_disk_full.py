@@ -114,7 +114,7 @@ async def test_a_full_disk_is_503_until_there_is_room(served: tuple[Server, Disk
         nodes = Nodes(http, [server.url])
         crowd = Crowd([server.url], seed=seed, http=http)
         staying = await nodes.sign_in()
-        living = asyncio.create_task(crowd.run(SECONDS))
+        living = asyncio.create_task(crowd.run(asyncio.sleep(SECONDS)))
         while not living.done():
             await asyncio.sleep(random.uniform(0.1, 0.5))
             leaving = await nodes.sign_in()

@@ -1,0 +1,54 @@
+"""Connections to PostgreSQL are used up, or lead to a table that somebody holds: 503 in bounded time, and never "signed out"."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.faults.outage import Nodes, ask_everything
+from tests.nodes import nodes_in
+from tests.postgres import fresh_database
+
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("pool")]
+TRIALS = 3
+_MANY = 30
+
+
+async def test_a_pool_that_is_used_up_costs_nobody_anything(
+    postgres_server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All connections of two nodes wait for a table that another program holds, and many more requests come."""
+    async with (
+        fresh_database(postgres_server) as url,
+        nodes_in(tmp_path, url, ahead_s=(0, 0), settings={"DATABASE_CONNECTIONS": "2"}) as servers,
+        httpx.AsyncClient(trust_env=False, timeout=60, limits=httpx.Limits(max_connections=200)) as http,
+    ):
+        servers[0].register()
+        nodes = Nodes(http, [f"http://localhost:{server.port}" for server in servers])
+        staying = [await nodes.sign_in() for _ in range(4)]
+        holder = await asyncpg.connect(url)
+        for _ in range(TRIALS):
+            leaving, gone = await nodes.sign_in(), await nodes.sign_in()
+            await gone.leaves()
+            held = holder.transaction()
+            await held.start()
+            await holder.execute("LOCK TABLE session")
+            asked = await asyncio.gather(
+                ask_everything(nodes, staying[0], leaving),
+                *(device.renew() for device in staying[1:] for _ in range(_MANY // 3)),
+                *(gone.profile() for _ in range(_MANY)),
+            )
+            assert {answer.status_code for answer in asked[1:] if isinstance(answer, httpx.Response)} == {503}
+            await held.rollback()
+            for device in staying:
+                await device.goes_on()
+            await leaving.leaves()
+            await leaving.is_out()
+            await gone.is_out()
+        await holder.close()
+    with capsys.disabled():
+        print(f"\n{TRIALS} times a table was held and two connections a node used up: {nodes.counts()}")  # noqa: T201 - the result
