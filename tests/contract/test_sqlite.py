@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -48,6 +49,22 @@ async def main(path, *sids):
 asyncio.run(main(*sys.argv[1:]))
 """
 """Ends sessions from another process, one commit each, once it is told to."""
+
+COMES_AND_GOES = """
+import asyncio, sys
+from pathlib import Path
+from handstamp.storage.sqlite import SqliteStore
+
+async def main(path):
+    for _ in range(40):
+        store = SqliteStore(Path(path))
+        await store.open()
+        await store.close()
+
+sys.stdin.readline()
+asyncio.run(main(sys.argv[1]))
+"""
+"""Opens a file and closes it again, many times, once it is told to."""
 
 
 @pytest.fixture
@@ -135,6 +152,16 @@ async def test_a_reader_misses_nothing_that_three_processes_write(path: Path) ->
         writers = [int(entry.name[1:]) // 80 for entry in seen]
         turns = sum(before != after for before, after in pairwise(writers))
         assert turns > 2, "the writers came one after the other, and nothing was shown"
+
+
+def test_starts_and_ends_at_the_same_moment_hold_up_each_other_only_for_a_moment(path: Path) -> None:
+    """Whoever makes the tables, switches to WAL, recovers it or leaves last locks the file: the others wait, and then have it."""
+    arguments = [sys.executable, "-c", COMES_AND_GOES, str(path)]
+    processes = [subprocess.Popen(arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    with ThreadPoolExecutor(len(processes)) as pool:
+        outcomes = list(pool.map(lambda process: process.communicate("go\n", timeout=PATIENCE_S), processes))
+    assert [problem for _, problem in outcomes] == ["", "", "", ""]
+    assert [process.returncode for process in processes] == [0, 0, 0, 0]
 
 
 async def test_opening_a_store_twice_takes_no_lock_from_the_first(path: Path) -> None:

@@ -26,6 +26,8 @@ from .store import Decide, Rows, Transaction
 T = TypeVar("T")
 PATIENCE_S = 5.0
 """How long a request waits for another process's lock before it is answered 503."""
+_START_PATIENCE_S = 10.0
+"""How long a start waits for one: another process may be making the tables."""
 _LOOK_EVERY_S = 0.05
 """How often a process looks whether another one has committed."""
 _FAILURES = (sqlite3.OperationalError, sqlite3.DatabaseError)
@@ -76,12 +78,12 @@ class SqliteStore:
     async def open(self) -> None:
         """Make the file if there is none and bring its schema up to date. Raises `ConfigurationError` if it is not ours."""
         try:
-            _migrate(self.path)
-        except (OSError, sqlite3.Error) as problem:
+            await _patiently(lambda: _migrate(self.path), _START_PATIENCE_S)
+            for connection in (self._reader, self._writer):  # which a process that ends just now may hold up
+                await _patiently(connection.get, _START_PATIENCE_S)
+        except (OSError, Unavailable) as problem:
             raise ConfigurationError(f"The database {self.path} cannot be opened: {problem}") from None
         self._begin_anew()
-        self._reader.get()
-        self._writer.get()
 
     def _begin_anew(self) -> None:
         """Make what ends with `close`: an application may be started again, in another event loop."""
@@ -183,20 +185,20 @@ def _finish(work: Awaitable[T]) -> T:
     raise RuntimeError("Inside a transaction, await its rows and nothing else: the write lock is held.")
 
 
-async def _patiently(attempt: Callable[[], T]) -> T:
-    """Return what `attempt` gives, trying again while another process holds the lock; `Unavailable` after `PATIENCE_S`."""
+async def _patiently(attempt: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
+    """Return what `attempt` gives, trying again while another process holds the lock; `Unavailable` after so many seconds."""
     with suppress(_Busy):
         return _once(attempt)
     pause_s = 0.001
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             while True:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, 0.02)
                 with suppress(_Busy):
                     return _once(attempt)
     except TimeoutError:
-        raise Unavailable(f"another process has locked the database for more than {PATIENCE_S:g} s") from None
+        raise Unavailable(f"another process has locked the database for more than {patience_s:g} s") from None
 
 
 class _Busy(Exception):
@@ -263,7 +265,6 @@ def _migrate(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     connection = _connect(path)
     try:
-        connection.execute("PRAGMA busy_timeout = 10000")
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             _applied(connection)  # leave a stranger's file as it is
             connection.execute("PRAGMA journal_mode = WAL")
