@@ -18,6 +18,13 @@ _PAUSE_S = 0.05
 _DONE = {"/healthz": 200, "/readyz": 200, "/profile": 200, "/refresh": 200, "/login": 200, "/logout": 204}
 
 
+def patient_client() -> httpx.AsyncClient:
+    """Return a client that opens a connection for each request: a node closes idle ones, maybe just when one is used again."""
+    return httpx.AsyncClient(
+        trust_env=False, timeout=PATIENCE_S, limits=httpx.Limits(max_connections=200, max_keepalive_connections=0)
+    )
+
+
 class Nodes:
     """Asks any of some nodes, and counts the answers. Whatever state the store is in, an answer is right or 503."""
 

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.crowd import Crowd
-from tests.faults.outage import PATIENCE_S, Nodes, ask_everything
+from tests.faults.outage import PATIENCE_S, Nodes, ask_everything, patient_client
 from tests.history import violations
 from tests.serving import Server
 
@@ -110,7 +109,7 @@ async def test_a_full_disk_is_503_until_there_is_room(served: tuple[Server, Disk
     server.register()
     seed = random.SystemRandom().getrandbits(32)
     trials = 0
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S, limits=httpx.Limits(max_connections=200)) as http:
+    async with patient_client() as http:
         nodes = Nodes(http, [server.url])
         crowd = Crowd([server.url], seed=seed, http=http)
         staying = await nodes.sign_in()

@@ -7,10 +7,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.faults.outage import Nodes
+from tests.faults.outage import Nodes, patient_client
 from tests.nodes import nodes_in
 from tests.postgres import PostgresServer, fresh_database, own_server
 
@@ -56,7 +55,7 @@ async def test_the_last_commits_may_be_lost(server: PostgresServer, tmp_path: Pa
     async with (
         fresh_database(server.url) as url,
         nodes_in(tmp_path, url, ahead_s=(0, 0)) as servers,
-        httpx.AsyncClient(trust_env=False, timeout=60) as http,
+        patient_client() as http,
     ):
         servers[0].register()
         nodes = Nodes(http, [f"http://localhost:{one.port}" for one in servers])

@@ -23,7 +23,9 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.xdist_group("history"),
     # of the crowd's own, where a client gives up while it connects
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <(socket|function _SelectorTransport):pytest.PytestUnraisableExceptionWarning"
+    ),
 ]
 SECONDS = float(os.environ.get("HANDSTAMP_TEST_SOAK_SECONDS", "8"))
 """How long each lasts at least."""

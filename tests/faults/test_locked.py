@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.faults.outage import PATIENCE_S, Nodes, ask_everything, nobody_was_served
+from tests.faults.outage import Nodes, ask_everything, nobody_was_served, patient_client
 from tests.serving import Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("locked")]
@@ -55,7 +54,7 @@ async def test_half_a_minute_under_lock_costs_nobody_anything(
     server.register()
     database = server.folder / "handstamp.db"
     rounds = 0
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
+    async with patient_client() as http:
         nodes = Nodes(http, [server.url])
         staying, leaving, gone, unlucky, *others = [await nodes.sign_in() for _ in range(DEVICES)]
         await gone.leaves()

@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.faults.outage import Nodes, ask_everything
+from tests.faults.outage import Nodes, ask_everything, patient_client
 from tests.nodes import nodes_in
 from tests.postgres import fresh_database
 
@@ -25,7 +25,7 @@ async def test_a_pool_that_is_used_up_costs_nobody_anything(
     async with (
         fresh_database(postgres_server) as url,
         nodes_in(tmp_path, url, ahead_s=(0, 0), settings={"DATABASE_CONNECTIONS": "2"}) as servers,
-        httpx.AsyncClient(trust_env=False, timeout=60, limits=httpx.Limits(max_connections=200)) as http,
+        patient_client() as http,
     ):
         servers[0].register()
         nodes = Nodes(http, [f"http://localhost:{server.port}" for server in servers])
