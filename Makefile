@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup serve test check soak bench clean
+.PHONY: help setup serve test check soak bench scale clean
 
 help:
 	@echo "make serve   run the service on http://localhost:8000 (SQLite file in this folder)"
@@ -12,6 +12,7 @@ help:
 	@echo "make check   ruff, mypy --strict and the import contracts"
 	@echo "make soak    let a crowd of clients loose on three nodes that are killed, for ten minutes, and check all they were told"
 	@echo "make bench   measure the promises, side by side with other libraries; takes five minutes"
+	@echo "make scale   renew sessions in tables of ten thousand, a million and ten million; takes a quarter of an hour"
 	@echo "make setup   make .venv with everything in it; the others call it by themselves"
 
 setup: $(READY)
@@ -48,6 +49,11 @@ bench: $(READY)
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.sign_out
 	$(BIN)/python -m bench.outage
+
+# POSTGRES=postgresql://… measures that server too; databases are made and dropped there.
+scale: $(READY)
+	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group bench --python $(BIN)/python
+	$(BIN)/python -m bench.scale $(if $(POSTGRES),--postgres "$(POSTGRES)")
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -14,7 +14,7 @@ from .keys import Keys
 
 INTERVAL_S = 30.0
 PURGE_BATCH = 200
-_PAUSE_S = 0.05
+PAUSE_S = 0.05
 _log = structlog.get_logger("handstamp.housekeeping")
 
 
@@ -45,5 +45,5 @@ class Housekeeping:
         total = 0
         while purged := await self._store.transact(lambda rows: rows.purge(now_ms=now_ms, limit=PURGE_BATCH)):
             total += purged
-            await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(PAUSE_S)
         return total

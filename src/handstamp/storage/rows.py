@@ -72,7 +72,7 @@ def _client(row: Sequence[Any]) -> Client:
     return Client(id=row[0], name=row[1], secret_hash=row[2], created_at_ms=row[3])
 
 
-def _columns(value: Account | Session) -> list[Any]:
+def columns(value: Account | Session) -> list[Any]:
     """Return a struct's values as SQLite keeps them: lists as JSON text, truth as 0 and 1."""
     return [
         _to_json(item).decode() if isinstance(item, tuple | Grant) else int(item) if isinstance(item, bool) else item
@@ -127,7 +127,7 @@ class SqlRows(ABC):
             await self._add_revocations([revocation_of(session)])
 
     async def insert_session(self, session: Session) -> None:
-        await self._run(_INSERT_SESSION, _columns(session))
+        await self._run(_INSERT_SESSION, columns(session))
 
     async def live_sessions(self, subject: str | None, *, now_ms: int, limit: int) -> list[Session]:
         of_subject = "" if subject is None else "subject = ? AND "
@@ -164,10 +164,10 @@ class SqlRows(ABC):
         ]
 
     async def insert_account(self, account: Account) -> bool:
-        return bool(await self._run(_INSERT_ACCOUNT, _columns(account)))
+        return bool(await self._run(_INSERT_ACCOUNT, columns(account)))
 
     async def save_account(self, account: Account) -> None:
-        await self._run(_UPDATE_ACCOUNT, (*_columns(account)[1:], account.id))
+        await self._run(_UPDATE_ACCOUNT, (*columns(account)[1:], account.id))
 
     # --- failed sign-ins
 

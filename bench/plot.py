@@ -1,0 +1,68 @@
+"""Figures as bars, in an SVG file that needs nothing but itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import NamedTuple
+
+_COLOURS = ("#0f766e", "#d97706", "#64748b", "#7c3aed", "#b91c1c", "#0369a1")
+_STYLE = 'role="img" aria-labelledby="title about" font-family="system-ui, sans-serif" font-size="13" fill="#475569"'
+_WIDTH, _BAR, _ROW, _LABEL, _FIGURE = 960, 14, 18, 170, 76
+
+
+class Series(NamedTuple):
+    """One colour: a value for each group."""
+
+    name: str
+    values: Sequence[float]
+
+
+def bars(title: str, *, groups: Sequence[str], panels: Mapping[str, Sequence[Series]]) -> str:
+    """Return an SVG picture: a panel for each measure, two beside each other, with a bar for each value, from zero."""
+    series = next(iter(panels.values()))
+    height = 44 + len(groups) * (len(series) * _ROW + 12)
+    total = 74 + -(-len(panels) // 2) * (height + 12)
+    about = "; ".join(
+        f"{name}: "
+        + ", ".join(
+            f"{one.name} {group} {_figure(value)}" for one in shown for group, value in zip(groups, one.values, strict=True)
+        )
+        for name, shown in panels.items()
+    )
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {total}" {_STYLE}>',
+        f'<title id="title">{escape(title)}</title><desc id="about">{escape(about)}</desc>',
+        f'<rect x=".5" y=".5" width="{_WIDTH - 1}" height="{total - 1}" rx="12" fill="#f8fafa" stroke="#cbd5e1"/>',
+        f'<text x="24" y="34" font-size="16" font-weight="600" fill="#0f172a">{escape(title)}</text>',
+    ]
+    for number, one in enumerate(series):
+        x = 24 + 130 * number
+        parts.append(f'<rect x="{x}" y="46" width="12" height="12" rx="2" fill="{_COLOURS[number]}"/>')
+        parts.append(f'<text x="{x + 18}" y="57">{escape(one.name)}</text>')
+    for number, (name, shown) in enumerate(panels.items()):
+        x, y = 24 + number % 2 * (_WIDTH - 24) // 2, 74 + number // 2 * (height + 12)
+        parts += _panel(name, shown, groups, x=x, y=y, width=(_WIDTH - 24) // 2 - 24)
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _panel(name: str, series: Sequence[Series], groups: Sequence[str], *, x: int, y: int, width: int) -> list[str]:
+    parts = [f'<text x="{x}" y="{y + 20}" font-weight="600" fill="#0f172a">{escape(name)}</text>']
+    longest = max(value for one in series for value in one.values) or 1
+    room = width - _LABEL - _FIGURE
+    top = y + 32
+    for index, group in enumerate(groups):
+        parts.append(f'<text x="{x}" y="{top + 12}">{escape(group)}</text>')
+        for number, one in enumerate(series):
+            value, place = one.values[index], top + number * _ROW
+            long = max(1.0, room * value / longest)
+            parts.append(
+                f'<rect x="{x + _LABEL}" y="{place}" width="{long:.1f}" height="{_BAR}" rx="2" fill="{_COLOURS[number]}"/>'
+                f'<text x="{x + _LABEL + long + 6:.1f}" y="{place + 12}">{_figure(value)}</text>'
+            )
+        top += len(series) * _ROW + 12
+    return parts
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
