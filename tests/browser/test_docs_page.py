@@ -200,7 +200,10 @@ def test_the_page_works_below_a_path(page: Page, server: Server, troubles: list[
     page.on("request", lambda request: asked.append(request.url.removeprefix(server.url)))
     page.goto(f"{server.url}/auth/docs")
     _sign_in(page)
-    assert asked == [f"/auth/{name}" for name in ("docs", "docs/docs.css", "docs/docs.js", "openapi.json", "register", "login")]
+    assert asked == [
+        f"/auth/{name}"
+        for name in ("docs", "assets/base.css", "assets/docs.css", "assets/docs.js", "openapi.json", "register", "login")
+    ]
     assert troubles == []
 
 

@@ -75,8 +75,8 @@ ANSWERS: dict[str, tuple[int, Ask]] = {
     "200 jwks": (200, lambda c: c.get("/.well-known/jwks.json")),
     "200 openapi": (200, lambda c: c.get("/openapi.json")),
     "200 docs": (200, lambda c: c.get("/docs")),
-    "200 docs.js": (200, lambda c: c.get("/docs/docs.js")),
-    "200 docs.css": (200, lambda c: c.get("/docs/docs.css")),
+    "200 docs.js": (200, lambda c: c.get("/assets/docs.js")),
+    "200 docs.css": (200, lambda c: c.get("/assets/docs.css")),
     "200 metadata": (200, lambda c: c.get("/.well-known/oauth-authorization-server")),
     "200 renewed by OAuth": (
         200,

@@ -127,19 +127,20 @@ def _documentation(document: bytes) -> list[Route]:
     async def openapi_json(_: Request) -> Response:
         return Response(document, media_type="application/json")
 
-    def page(name: str, media_type: str) -> Route:
+    def page(path: str, name: str, media_type: str) -> Route:
         content = files(__package__).joinpath("pages", name).read_bytes()
 
         async def show(_: Request) -> Response:
             return Response(content, media_type=media_type, headers={"content-security-policy": _FOR_DOCS})
 
-        return Route("/docs" if name.endswith(".html") else f"/docs/{name}", show, methods=["GET"])
+        return Route(path, show, methods=["GET"])
 
     return [
         Route("/openapi.json", openapi_json, methods=["GET"]),
-        page("docs.html", "text/html"),
-        page("docs.css", "text/css"),
-        page("docs.js", "text/javascript"),
+        page("/docs", "docs.html", "text/html"),
+        page("/assets/base.css", "base.css", "text/css"),
+        page("/assets/docs.css", "docs.css", "text/css"),
+        page("/assets/docs.js", "docs.js", "text/javascript"),
     ]
 
 

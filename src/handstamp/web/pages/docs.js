@@ -128,7 +128,7 @@ function tryIt(endpoint, requestSchema) {
     ...inPath.map(({ name, schema }) => field(anchor, "path", name, resolved(schema), true)),
     ...Object.entries(properties).map(([name, schema]) => field(anchor, "body", name, resolved(schema), isRequired(name))),
   ];
-  const button = el("button", { class: "send" }, `Send ${method} ${path}`);
+  const button = el("button", { class: "send primary" }, `Send ${method} ${path}`);
   const outcome = el("p", { class: "outcome", role: "status" });
   const exchange = el("div", { class: "exchange" });
   const form = el("form", { class: "try", novalidate: true, "aria-labelledby": `${anchor}-try` },
