@@ -11,7 +11,9 @@ from handstamp.client import Auth
 
 def client_with(auth: Auth, **options: Any) -> httpx.Client:
     """Return an application's client."""
-    defaults: dict[str, Any] = {"base_url": auth.issuer, "trust_env": False, "verify": False, "timeout": 20}
+    # As many are kept as there may be: of those above 20, httpcore 1 closes one that another thread has just been given.
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+    defaults: dict[str, Any] = {"base_url": auth.issuer, "trust_env": False, "verify": False, "timeout": 20, "limits": limits}
     return httpx.Client(auth=auth, **defaults | options)
 
 
