@@ -32,6 +32,7 @@ from .service.granting import Granting, Hook
 from .service.hashing import Hashing
 from .service.housekeeping import Housekeeping
 from .service.keys import Keys
+from .service.recognise import Recognise
 from .service.refresh import Refresh
 from .service.revocations import Revocations
 from .service.sessions import Sessions
@@ -47,6 +48,8 @@ from .web.app import asgi
 from .web.endpoints import Endpoints
 from .web.messages import metadata
 from .web.oauth import OAuthEndpoints
+from .web.pages.site import Pages
+from .web.transport import Cookies
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Service:
     refresh: Refresh
     sign_out: SignOut
     sessions: Sessions
+    recognise: Recognise
     accounts: Accounts
     clients: Clients
     revocations: Revocations
@@ -118,9 +122,23 @@ class Service:
             clients=self.clients,
             verifier=self.verifier,
         )
+        pages = Pages(
+            sign_in=self.sign_in,
+            sign_out=self.sign_out,
+            sessions=self.sessions,
+            accounts=self.accounts,
+            recognise=self.recognise,
+            cookies=Cookies(secure=self.settings.issuer.startswith("https://")),
+            clock=self.clock,
+            issuer=self.settings.issuer,
+            trusted_origins=frozenset(self.settings.trusted_origins),
+            registration_open=self.settings.registration == "open",
+            password_min_length=self.settings.password_min_length,
+        )
         application = asgi(
             endpoints,
             oauth,
+            pages,
             clock=self.clock,
             issuer=self.settings.issuer,
             trusted_origins=self.settings.trusted_origins,
@@ -169,6 +187,7 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
         refresh=Refresh(store=store, tokens=tokens, granting=granting, policy=policy, audit=audit),
         sign_out=SignOut(store=store, tokens=tokens, audit=audit),
         sessions=Sessions(store=store),
+        recognise=Recognise(store=store, tokens=tokens, policy=policy),
         accounts=Accounts(
             store=store,
             tokens=tokens,

@@ -6,9 +6,11 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = (
@@ -58,19 +60,30 @@ def troubles() -> list[str]:
     return []
 
 
-@pytest.fixture
-def page(chromium: Browser, troubles: list[str]) -> Iterator[Page]:
-    """Return an empty page 1200 px wide, with cookies and storages of its own."""
+@contextmanager
+def open_page(chromium: Browser, troubles: list[str] | None = None, **options: Any) -> Iterator[Page]:
+    """Open an empty page with cookies and storages of its own; write what goes wrong in it into `troubles`."""
 
     def note(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and not _REFUSAL.match(message.text):
+        if troubles is not None and message.type in {"error", "warning"} and not _REFUSAL.match(message.text):
             troubles.append(message.text)
 
-    context = chromium.new_context(viewport={"width": 1200, "height": 900})
+    def note_error(error: Error) -> None:
+        if troubles is not None:
+            troubles.append(str(error))
+
+    context = chromium.new_context(**{"viewport": {"width": 1200, "height": 900}} | options)
     context.set_default_timeout(10_000)
     context.add_init_script(_REPORT_VIOLATIONS)
     opened = context.new_page()
     opened.on("console", note)
-    opened.on("pageerror", lambda error: troubles.append(str(error)))
+    opened.on("pageerror", note_error)
     yield opened
     context.close()
+
+
+@pytest.fixture
+def page(chromium: Browser, troubles: list[str]) -> Iterator[Page]:
+    """Return an empty page 1200 px wide, with cookies and storages of its own."""
+    with open_page(chromium, troubles) as opened:
+        yield opened

@@ -265,7 +265,7 @@ def test_other_methods_are_405_and_told_which_there_are(client: httpx.Client, me
         expect_problem(answer, 405, "invalid_request")
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "/login/", "//login", "/LOGIN", "/docs/", "/sessions/", "/sessions/a/b"])
+@pytest.mark.parametrize("path", ["/nowhere", "/login/", "//login", "/LOGIN", "/docs/", "/sessions/", "/sessions/a/b"])
 def test_other_paths_are_404_and_never_redirected(client: httpx.Client, path: str) -> None:
     """There is one spelling of each path, and nothing is redirected (req. 81)."""
     answer = client.get(httpx.URL(str(client.base_url).rstrip("/")).copy_with(raw_path=path.encode()))

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .common import AsJson, Database, on_service, print_json, print_rows, said, stamp
+from ..words import stamp
+from .common import AsJson, Database, on_service, print_json, print_rows, said
 
 app = typer.Typer(
     help="Make, list and remove the credentials of services that verify tokens.", no_args_is_help=True, rich_markup_mode=None

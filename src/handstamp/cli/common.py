@@ -1,9 +1,8 @@
-"""What the commands share: opening a deployment, tables, times in words."""
+"""What the commands share: opening a deployment, tables, answers."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -85,22 +84,3 @@ def said(sentence: str) -> None:
 def failed(sentence: str) -> None:
     """Print what went wrong, where errors belong."""
     stderr.print(printable(f"handstamp: {sentence}"), soft_wrap=True)
-
-
-def stamp(at_ms: int) -> str:
-    """Return a time as people write it, UTC."""
-    try:
-        at = datetime.datetime.fromtimestamp(at_ms // 1000, tz=datetime.UTC)
-    except (ValueError, OverflowError, OSError):
-        return "no time that a calendar has"
-    return at.strftime("%Y-%m-%d %H:%M:%S")
-
-
-def in_words(from_ms: int, to_ms: int) -> str:
-    """Return the distance between two times: "in 14 minutes", "3 days ago"."""
-    seconds = abs(to_ms - from_ms) // 1000
-    unit, size = next(
-        ((unit, size) for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)) if seconds >= 2 * size), ("second", 1)
-    )
-    amount = f"{seconds // size} {unit}{'' if seconds // size == 1 else 's'}"
-    return f"in {amount}" if to_ms > from_ms else f"{amount} ago"

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from ..domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, State
-from .common import AsJson, Database, on_service, print_json, print_rows, said, stamp
+from ..words import stamp
+from .common import AsJson, Database, on_service, print_json, print_rows, said
 
 app = typer.Typer(help="List, rotate and retire the signing keys.", no_args_is_help=True, rich_markup_mode=None)
 

@@ -10,7 +10,8 @@ from ..assemble import Service
 from ..domain.session import Session
 from ..service.caller import Caller
 from ..service.sessions import LIST_LIMIT
-from .common import AsJson, Database, in_words, on_service, print_json, print_rows, said
+from ..words import in_words
+from .common import AsJson, Database, on_service, print_json, print_rows, said
 
 app = typer.Typer(help="List sessions and end them.", no_args_is_help=True, rich_markup_mode=None)
 

@@ -15,7 +15,8 @@ from ..domain.claims import ACCESS_TYPE, REFRESH_TYPE
 from ..domain.session import end_reason
 from ..errors import ExpiredToken, HandstampError, InvalidToken
 from ..service.caller import Caller
-from .common import Database, in_words, on_service, printable, said, stamp
+from ..words import in_words, stamp
+from .common import Database, on_service, printable, said
 
 app = typer.Typer(help="Look into tokens.", no_args_is_help=True, rich_markup_mode=None)
 

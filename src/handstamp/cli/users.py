@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigurationError
-from .common import AsJson, Database, on_service, print_json, print_rows, said, stamp
+from ..words import stamp
+from .common import AsJson, Database, on_service, print_json, print_rows, said
 
 app = typer.Typer(help="Make, list, disable and enable accounts; set passwords.", no_args_is_help=True, rich_markup_mode=None)
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]

@@ -21,9 +21,9 @@ from ..errors import CrossSite, HandstampError, InvalidRequest, NotFound
 from . import openapi
 from .endpoints import Endpoints
 from .oauth import OAuthEndpoints
+from .pages.site import Pages
 from .problems import MethodNotAllowed, write_problem
 from .routes import routes
-from .transport import Cookies
 
 _STRICT = "default-src 'none'; frame-ancestors 'none'"
 _FOR_DOCS = (
@@ -36,6 +36,7 @@ _YEAR_S = 365 * 24 * 60 * 60
 def asgi(
     endpoints: Endpoints,
     oauth: OAuthEndpoints,
+    pages: Pages,
     *,
     clock: Clock,
     issuer: str,
@@ -45,8 +46,8 @@ def asgi(
 ) -> ASGIApp:
     """Return the application. `running` is entered when the server starts and left when it stops."""
     is_https = issuer.startswith("https://")
-    cookies = Cookies(secure=is_https)
     trusted = frozenset(trusted_origins)
+    cookies = pages.cookies
     own_routes = routes(endpoints, oauth, clock=clock, cookies=cookies, issuer=issuer, trusted_origins=trusted)
 
     @asynccontextmanager
@@ -55,7 +56,7 @@ def asgi(
             yield
 
     application = Starlette(
-        routes=[*own_routes, *_documentation(openapi.document(issuer=issuer, version=version, cookies=cookies))],
+        routes=[*own_routes, *pages.routes(), *_documentation(openapi.document(issuer=issuer, version=version, cookies=cookies))],
         exception_handlers={HTTPException: _write_routing_problem},
         middleware=_cors(trusted),
         lifespan=lifespan,
@@ -141,6 +142,8 @@ def _documentation(document: bytes) -> list[Route]:
         page("/assets/base.css", "base.css", "text/css"),
         page("/assets/docs.css", "docs.css", "text/css"),
         page("/assets/docs.js", "docs.js", "text/javascript"),
+        page("/assets/pages.css", "pages.css", "text/css"),
+        page("/assets/pages.js", "pages.js", "text/javascript"),
     ]
 
 

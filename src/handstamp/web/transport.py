@@ -193,6 +193,11 @@ class Call:
         """Whether a credential cookie came, even an empty or a doubtful one."""
         return not self._cookie_values.keys().isdisjoint((self.cookies.access, self.cookies.refresh))
 
+    @property
+    def carries_refresh_cookie(self) -> bool:
+        """Whether a refresh cookie came: other sites' links bring none."""
+        return self.cookies.refresh in self._cookie_values
+
     def _cookie(self, name: str) -> str | None:
         return only_value(name, self._cookie_values.get(name, set()))
 
@@ -213,12 +218,19 @@ def write_pair(pair: TokenPair, cookies: Cookies) -> Response:
         session_id=pair.session_id,
     )
     response = write_json(answer)
-    # Both cookies live as long as the refresh token, so that an access token that is over is seen as such, not as missing.
-    if refresh_as_cookie:
-        _set(response, cookies.header(cookies.refresh, pair.refresh_token, pair.refresh_expires_in_s))
-    if access_as_cookie:
-        _set(response, cookies.header(cookies.access, pair.access_token, pair.refresh_expires_in_s))
+    set_pair(response, pair, cookies)
     return response
+
+
+def set_pair(response: Response, pair: TokenPair, cookies: Cookies) -> None:
+    """Set the tokens that travel as cookies.
+
+    Both live as long as the refresh token, so that an access token that is over is seen as such, not as missing.
+    """
+    if pair.delivery != "json":
+        _set(response, cookies.header(cookies.refresh, pair.refresh_token, pair.refresh_expires_in_s))
+    if pair.delivery == "cookie":
+        _set(response, cookies.header(cookies.access, pair.access_token, pair.refresh_expires_in_s))
 
 
 def clear_judged(response: Response, call: Call) -> Response:

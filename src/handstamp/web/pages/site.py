@@ -1,0 +1,375 @@
+"""The pages for people: sign in, create an account, and see and end one's own sessions. Rendered here; script only helps.
+
+A page knows its visitor by the refresh cookie, which both deliveries of browsers have, and never holds an access token.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import jinja2
+import msgspec
+import structlog
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from ...clock import Clock
+from ...domain.account import Account
+from ...domain.cross_site import SAFE_METHODS, origin_of
+from ...domain.session import Delivery, Session
+from ...errors import (
+    AccountExists,
+    HandstampError,
+    InvalidCredentials,
+    InvalidFields,
+    InvalidRequest,
+    InvalidToken,
+    MissingToken,
+    NotFound,
+    SessionEnded,
+    TooManyAttempts,
+    Unavailable,
+)
+from ...service.accounts import Accounts
+from ...service.recognise import Recognise
+from ...service.sessions import Sessions
+from ...service.sign_in import SignIn
+from ...service.sign_out import SignOut
+from ...verify.problems import headers
+from ...words import in_words, stamp
+from .. import origin
+from ..problems import REASONS, log_failure, row_of
+from ..transport import Call, Cookies, clear_cookies, set_pair
+from .devices import device_in_words
+
+_ASKS_AGAIN = (InvalidFields, InvalidCredentials, AccountExists, TooManyAttempts, Unavailable)
+_DONE = {
+    "password": "Your password is changed, and every other device is signed out.",
+    "session": "That device is signed out.",
+}
+_LABELS = {
+    "email": "The e-mail address",
+    "password": "The password",
+    "currentPassword": "The current password",
+    "newPassword": "The new password",
+}
+_FIELDS = {"currentPassword": "current_password", "newPassword": "new_password"}
+_log = structlog.get_logger("handstamp.web")
+
+
+class Credentials(msgspec.Struct):
+    """The forms for signing in and for making an account."""
+
+    email: str = ""
+    password: str = ""
+    return_to: str = ""
+    delivery: str = ""
+
+
+class EndSession(msgspec.Struct):
+    """The form beside a device."""
+
+    id: str = ""
+
+
+class NewPassword(msgspec.Struct):
+    """The form that changes the password."""
+
+    current_password: str = ""
+    new_password: str = ""
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The pages over their use cases."""
+
+    sign_in: SignIn
+    sign_out: SignOut
+    sessions: Sessions
+    accounts: Accounts
+    recognise: Recognise
+    cookies: Cookies
+    clock: Clock
+    issuer: str
+    trusted_origins: frozenset[str]
+    registration_open: bool
+    password_min_length: int
+
+    def routes(self) -> list[Route]:
+        """Return the routes of all pages."""
+        table: tuple[tuple[str, str, Callable[[Call], Awaitable[Response]]], ...] = (
+            ("GET", "/", self._show_start),
+            ("GET", "/sign-in", self._show_sign_in),
+            ("POST", "/sign-in", self._take_sign_in),
+            ("GET", "/create-account", self._show_create_account),
+            ("POST", "/create-account", self._take_create_account),
+            ("GET", "/account", self._show_account),
+            ("POST", "/account/end-session", self._take_end_session),
+            ("POST", "/account/password", self._take_password),
+            ("POST", "/account/sign-out", self._take_sign_out),
+            ("POST", "/account/sign-out-everywhere", self._take_sign_out_everywhere),
+            ("GET", "/signed-out", self._show_signed_out),
+        )
+        return [Route(path, self._serve(method, path, handle), methods=[method]) for method, path, handle in table]
+
+    async def _show_start(self, _: Call) -> Response:
+        return self._to("/account")
+
+    async def _show_sign_in(self, call: Call) -> Response:
+        asked = self._asked(call.request.query_params)
+        if self._arrives_from_elsewhere(call):
+            return self._arriving(call)
+        try:
+            session, account = await self._visitor(call)
+        except (MissingToken, InvalidToken):
+            return self._page("sign_in.html", visitor="", email="", errors=_Errors(), **asked)
+        except SessionEnded as ended:
+            notice = REASONS.get(ended.reason or "", "You are signed out.")
+            response = self._page("sign_in.html", notice=notice, visitor="", email="", errors=_Errors(), **asked)
+            return clear_cookies(response, call.cookies)
+        return self._page("sign_in.html", visitor=_name_of(session, account), errors=_Errors(), **asked)
+
+    async def _take_sign_in(self, call: Call) -> Response:
+        form = await call.form(Credentials)
+        asked = self._asked(msgspec.structs.asdict(form))
+        try:
+            return await self._signed_in(call, form, asked)
+        except _ASKS_AGAIN as error:
+            return self._ask_again("sign_in.html", error, visitor="", email=form.email, **asked)
+
+    async def _show_create_account(self, call: Call) -> Response:
+        self._check_open()
+        return self._page("create_account.html", email="", errors=_Errors(), **self._asked(call.request.query_params))
+
+    async def _take_create_account(self, call: Call) -> Response:
+        self._check_open()
+        form = await call.form(Credentials)
+        asked = self._asked(msgspec.structs.asdict(form))
+        try:
+            await self.accounts.register(form.email, form.password, call.caller)
+            return await self._signed_in(call, form, asked)
+        except _ASKS_AGAIN as error:
+            return self._ask_again("create_account.html", error, email=form.email, **asked)
+
+    async def _signed_in(self, call: Call, form: Credentials, asked: Mapping[str, Any]) -> Response:
+        presented = call.tokens_in_cookies()
+        delivery: Delivery = "cookie" if asked["delivery"] == "cookie" else "split"
+        pair = await self.sign_in(form.email, form.password, delivery=delivery, caller=call.caller, presented=presented)
+        response = self._to(asked["return_to"] or "/account", is_whole=bool(asked["return_to"]))
+        set_pair(response, pair, call.cookies)
+        return clear_cookies(response, call.cookies, but_for=pair) if presented else response
+
+    async def _show_account(self, call: Call) -> Response:
+        if self._arrives_from_elsewhere(call):
+            return self._arriving(call)
+        session, account = await self._visitor(call)
+        notice = _DONE.get(call.request.query_params.get("done", ""), "")
+        return await self._account_page(call, session, account, notice=notice, notice_kind="good", errors=_Errors())
+
+    async def _take_end_session(self, call: Call) -> Response:
+        form = await call.form(EndSession)
+        session, _ = await self._visitor(call)
+        await self.sign_out.of_own(session.subject, form.id, call.caller)
+        return self._to("/account?done=session")
+
+    async def _take_password(self, call: Call) -> Response:
+        form = await call.form(NewPassword)
+        session, account = await self._visitor(call)
+        try:
+            pair = await self.accounts.change_password(session, form.current_password, form.new_password, call.caller)
+        except InvalidCredentials:
+            wrong = InvalidFields([("currentPassword", "is not this one")])
+            return await self._account_page(call, session, account, **_told(wrong))
+        except _ASKS_AGAIN as error:
+            return await self._account_page(call, session, account, **_told(error))
+        response = self._to("/account?done=password")
+        set_pair(response, pair, call.cookies)
+        return response
+
+    async def _take_sign_out(self, call: Call) -> Response:
+        await self.sign_out.by_tokens(call.tokens_in_cookies(), call.caller)
+        return clear_cookies(self._to("/signed-out"), call.cookies)
+
+    async def _take_sign_out_everywhere(self, call: Call) -> Response:
+        session, _ = await self._visitor(call)
+        await self.sign_out.everywhere(session.subject, call.caller)
+        return clear_cookies(self._to("/signed-out?from=everywhere"), call.cookies)
+
+    async def _show_signed_out(self, call: Call) -> Response:
+        is_everywhere = call.request.query_params.get("from") == "everywhere"
+        where = "On every device" if is_everywhere else "In this browser"
+        return self._page("signed_out.html", sentence=f"{where}, and for every application that you had open with it.")
+
+    async def _visitor(self, call: Call) -> tuple[Session, Account | None]:
+        token, _ = call.refresh_token(None)
+        return await self.recognise(token, call.caller)
+
+    async def _account_page(
+        self, call: Call, session: Session, account: Account | None, *, status: int = 200, **shown: Any
+    ) -> Response:
+        now_ms = call.caller.now_ms
+        found = await self.sessions.of(session.subject, call.caller)
+        devices = [
+            {
+                "id": one.id,
+                "name": device_in_words(one.user_agent),
+                "is_this": one.id == session.id,
+                "ip": one.ip,
+                "seen": _time(now_ms, one.seen_at_ms),
+                "created": _time(now_ms, one.created_at_ms),
+            }
+            for one in sorted(found, key=lambda one: one.id != session.id)
+        ]
+        return self._page(
+            "account.html",
+            status,
+            visitor=_name_of(session, account),
+            since=_time(now_ms, account.created_at_ms) if account else None,
+            has_password=account is not None,
+            devices=devices,
+            **shown,
+        )
+
+    def _asked(self, said: Mapping[str, str]) -> dict[str, Any]:
+        """Return where the visitor wants to go afterwards, and how the tokens shall travel. Raises `InvalidRequest`."""
+        return_to, delivery = said.get("return_to", ""), said.get("delivery", "")
+        if delivery not in ("", "split", "cookie"):
+            raise InvalidRequest("The link to this page asks for a delivery that is neither split nor cookie.")
+        if return_to and not origin.may_return_to(return_to, own=origin_of(self.issuer), trusted=self.trusted_origins):
+            raise InvalidRequest(
+                "The link to this page wants to send you on to an address that this service does not trust. "
+                "If it is yours, add its origin to the trusted origins."
+            )
+        wanted = {name: value for name, value in (("return_to", return_to), ("delivery", delivery)) if value}
+        return {"return_to": return_to, "delivery": delivery, "query": f"?{urlencode(wanted)}" if wanted else ""}
+
+    def _arrives_from_elsewhere(self, call: Call) -> bool:
+        """Whether another site's link brought the visitor, so that the browser held the strict cookies back (RFC 6265bis)."""
+        has_come = call.request.query_params.get("here") is not None
+        return not has_come and not call.carries_refresh_cookie and call.headers.get("sec-fetch-site") == "cross-site"
+
+    def _arriving(self, call: Call) -> Response:
+        here = f"{self._base}{call.request.scope['path'].removeprefix(call.request.scope.get('root_path', ''))}"
+        return self._page("arriving.html", here=f"{here}?{urlencode({**call.request.query_params, 'here': ''})}")
+
+    def _check_open(self) -> None:
+        if not self.registration_open:
+            raise NotFound("Accounts are made by the people who run this service.")
+
+    def _ask_again(self, template: str, error: HandstampError, **shown: Any) -> Response:
+        return self._page(template, **_told(error), **shown)
+
+    def _serve(
+        self, method: str, path: str, handle: Callable[[Call], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def serve(request: Request) -> Response:
+            call = Call(request, clock=self.clock, cookies=self.cookies)
+            try:
+                if method not in SAFE_METHODS:
+                    origin.check(
+                        call.headers,
+                        carries_cookie=call.carries_cookie,
+                        signs_in=True,
+                        own=origin_of(self.issuer),
+                        trusted=self.trusted_origins,
+                    )
+                return await handle(call)
+            except (MissingToken, InvalidToken, SessionEnded):
+                return self._to("/sign-in")  # which says why
+            except HandstampError as error:
+                return self._problem(error)
+            except Exception:  # noqa: BLE001 - the visitor gets a page without details, the log gets all of them
+                _log.exception("unexpected_error", method=method, path=path)
+                return self._problem(HandstampError("The request failed, and its details are in the service's log."))
+
+        return serve
+
+    def _problem(self, error: HandstampError) -> Response:
+        status, title = row_of(type(error))
+        response = self._page(
+            "problem.html", status, title=title, detail=str(error), fits_again=status >= 500, instance=log_failure(error)
+        )
+        response.headers.update(headers(error))
+        return response
+
+    def _page(self, template: str, status: int = 200, **shown: Any) -> Response:
+        defaults = {
+            "base": self._base,
+            "notice": "",
+            "notice_kind": "",
+            "registration_open": self.registration_open,
+            "password_min_length": self.password_min_length,
+        }
+        text = _TEMPLATES.get_template(template).render(defaults | shown)
+        return Response(text, status, self._headers, "text/html")
+
+    def _to(self, where: str, *, is_whole: bool = False) -> Response:
+        return RedirectResponse(where if is_whole else self._base + where, 303, {"cache-control": "no-store"})
+
+    @cached_property
+    def _base(self) -> str:
+        return urlsplit(self.issuer).path
+
+    @cached_property
+    def _headers(self) -> dict[str, str]:
+        sources = " ".join(["'self'", *sorted(self.trusted_origins)])
+        return {
+            "cache-control": "no-store",
+            # Browsers hold the forms' redirects against form-action too, and those lead back to the applications.
+            "content-security-policy": (
+                "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
+                f"form-action {sources}; base-uri 'none'; frame-ancestors 'none'"
+            ),
+            # With no-referrer, browsers send a form with "Origin: null", and those without Fetch Metadata would be refused.
+            "referrer-policy": "same-origin",
+        }
+
+
+class _Errors(dict[str, str]):
+    """What is wrong, by field; nothing for the others."""
+
+    def __missing__(self, _: str) -> str:
+        return ""
+
+
+def _told(error: HandstampError) -> dict[str, Any]:
+    """Return what a form shows of an error: beside the fields that it is about, else above."""
+    status, _ = row_of(type(error))
+    if isinstance(error, InvalidFields):
+        return {
+            "status": status,
+            "errors": _Errors((_FIELDS.get(name, name), _sentence(name, what)) for name, what in error.fields),
+        }
+    if isinstance(error, AccountExists):
+        return {"status": status, "errors": _Errors(email=str(error))}
+    return {"status": status, "errors": _Errors(), "notice": str(error), "notice_kind": "wrong"}
+
+
+def _sentence(field: str, what: str) -> str:
+    """Return what is wrong with a field as a sentence; some problems are one already."""
+    return what if what[:1].isupper() else f"{_LABELS.get(field, field)} {what.removesuffix('.')}."
+
+
+def _name_of(session: Session, account: Account | None) -> str:
+    return account.email if account else session.subject
+
+
+def _time(now_ms: int, at_ms: int) -> dict[str, str]:
+    at = datetime.datetime.fromtimestamp(at_ms // 1000, tz=datetime.UTC)
+    words = "just now" if abs(now_ms - at_ms) < 60_000 else in_words(now_ms, at_ms)
+    return {"iso": at.isoformat(), "exact": f"{stamp(at_ms)} UTC", "words": words, "date": f"{at.day} {at:%B %Y}"}
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("handstamp.web.pages"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)

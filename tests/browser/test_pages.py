@@ -1,0 +1,254 @@
+"""The pages in a real browser: by mouse, by keyboard, without script, from other sites, and after the back button."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import open_page
+from tests.serving import PASSWORD, Server, free_port
+
+pytestmark = pytest.mark.xdist_group("browser")
+APP_PORT = free_port()
+APP = f"http://localhost:{APP_PORT}"
+HOSTILE = """<!doctype html><title>Another site</title><h1>Another site</h1>
+<a id="link" href="{url}/account">Your account</a>
+<form id="out" method="post" action="{url}/account/sign-out"><button>Win a prize</button></form>
+<form id="in" method="post" action="{url}/sign-in">
+<input name="email" value="eve@example.com"><input name="password" value="{password}"><button>Win another</button></form>
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return a running service, one for all tests here: each makes an account of its own."""
+    running = Server(tmp_path_factory.mktemp("pages"), TRUSTED_ORIGINS=APP)
+    yield running.start()
+    running.kill()
+
+
+@pytest.fixture
+def email(server: Server) -> str:
+    """Return the address of a new account."""
+    email = f"ada-{uuid4().hex[:8]}@example.com"
+    assert server.register(email).status_code == 201
+    return email
+
+
+def sign_in(page: Page, server: Server, email: str, query: str = "") -> None:
+    """Sign in as a person does."""
+    page.goto(f"{server.url}/sign-in{query}")
+    page.get_by_label("E-mail address").fill(email)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def expect_account(page: Page, email: str) -> None:
+    """Assert that the account's page is shown."""
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    expect(page.get_by_role("banner").or_(page.locator("header"))).to_contain_text(email)
+
+
+@contextmanager
+def site(text: str, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Serve one page on another origin."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer((host, port), Handler) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield f"http://{'localhost' if port else host}:{serving.server_port}"
+        serving.shutdown()
+
+
+def test_a_person_comes_and_goes(page: Page, server: Server, troubles: list[str]) -> None:
+    """Makes an account, is signed in, reloads, signs out, and is out."""
+    email = f"new-{uuid4().hex[:8]}@example.com"
+    page.goto(server.url)
+    page.get_by_role("link", name="Create an account").click()
+    page.get_by_label("E-mail address").fill(email)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Create account").click()
+    expect_account(page, email)
+    page.reload()
+    expect_account(page, email)
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+    page.goto(f"{server.url}/account")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert troubles == []
+
+
+def test_the_back_button_after_signing_out_shows_nobody(page: Page, server: Server, email: str) -> None:
+    """Neither from a cache nor from the memory of the browser."""
+    sign_in(page, server, email)
+    expect_account(page, email)
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page.locator("body")).not_to_contain_text(email)
+
+
+def test_sign_out_in_one_tab_is_seen_in_the_other(page: Page, server: Server, email: str) -> None:
+    """Without anybody touching it."""
+    sign_in(page, server, email)
+    expect_account(page, email)
+    other = page.context.new_page()
+    other.goto(f"{server.url}/account")
+    expect_account(other, email)
+    page.get_by_role("button", name="Sign out everywhere").click()
+    expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_signing_in_by_keyboard(page: Page, server: Server, email: str) -> None:
+    """The first field has the focus; an error puts it where something is to do."""
+    page.goto(f"{server.url}/sign-in")
+    expect(page.get_by_label("E-mail address")).to_be_focused()
+    page.keyboard.type(email)
+    page.keyboard.press("Tab")
+    page.keyboard.type("not this one at all")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Show password")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("That e-mail address and password do not match.")
+    expect(page.get_by_label("Password", exact=True)).to_be_focused()
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    expect_account(page, email)
+
+
+def test_a_password_can_be_seen_while_it_is_typed(page: Page, server: Server) -> None:
+    """And hidden again."""
+    page.goto(f"{server.url}/sign-in")
+    field, button = page.get_by_label("Password", exact=True), page.get_by_role("button", name="Show password")
+    expect(field).to_have_attribute("type", "password")
+    button.click()
+    expect(field).to_have_attribute("type", "text")
+    expect(field).to_be_focused()
+    button.click()
+    expect(field).to_have_attribute("type", "password")
+
+
+def test_without_script(chromium: Browser, server: Server, email: str) -> None:
+    """Everything works: forms are forms."""
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, server, email)
+    expect_account(page, email)
+    page.get_by_label("Current password", exact=True).fill(PASSWORD)
+    page.get_by_label("New password", exact=True).fill("another sentence only ada would say")
+    page.get_by_role("button", name="Change the password").click()
+    expect(page.get_by_role("status")).to_contain_text("Your password is changed")
+    page.get_by_role("button", name="Sign out everywhere").click()
+    expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+    context.close()
+
+
+def test_a_device_is_signed_out_by_its_row(chromium: Browser, page: Page, server: Server, email: str) -> None:
+    """The other browser is out at its next request, and is told why."""
+    with open_page(chromium) as other:
+        sign_in(other, server, email)
+        expect_account(other, email)
+        sign_in(page, server, email)
+        expect(page.get_by_role("listitem")).to_have_count(2)
+        page.get_by_role("listitem").filter(has_not_text="this device").get_by_role("button").click()
+        expect(page.get_by_role("status")).to_have_text("That device is signed out.")
+        expect(page.get_by_role("listitem")).to_have_count(1)
+        other.reload()
+        expect(other.get_by_role("status")).to_have_text("You signed out.")
+
+
+def test_back_to_the_application(page: Page, server: Server, email: str, troubles: list[str]) -> None:
+    """On another origin: the browser holds the form's redirect against the policy of the page."""
+    with site("<!doctype html><title>Shop</title><h1>The shop</h1><link rel=icon href=data:,>", host="127.0.0.1", port=APP_PORT):
+        sign_in(page, server, email, f"?return_to={APP}/orders")
+        expect(page.get_by_role("heading", name="The shop")).to_be_visible()
+        assert page.url == f"{APP}/orders"
+    assert troubles == []
+
+
+def test_another_sites_link_finds_the_person_signed_in(page: Page, server: Server, email: str) -> None:
+    """Although its request brings no strict cookie."""
+    sign_in(page, server, email)
+    expect_account(page, email)
+    with site(HOSTILE.format(url=server.url, password=PASSWORD)) as other:
+        page.goto(other)
+        page.locator("#link").click()
+        expect_account(page, email)
+
+
+def test_another_sites_forms_change_nothing(page: Page, server: Server, email: str) -> None:
+    """Neither sign out, nor sign in as somebody else."""
+    sign_in(page, server, email)
+    expect_account(page, email)
+    server.register("eve@example.com")
+    with site(HOSTILE.format(url=server.url, password=PASSWORD)) as other:
+        for form in ("#out", "#in"):
+            page.goto(other)
+            page.locator(f"{form} button").click()
+            expect(page.get_by_role("heading", name="Refused")).to_be_visible()
+            page.goto(f"{server.url}/account")
+            expect_account(page, email)
+
+
+def test_the_service_away_signs_nobody_out(page: Page, server: Server, email: str) -> None:
+    """Killed and started again: the page is there again, and so is the person."""
+    sign_in(page, server, email)
+    expect_account(page, email)
+    server.kill()
+    try:
+        with pytest.raises(Exception, match="ERR_CONNECTION_REFUSED"):
+            page.reload()
+    finally:
+        server.start()
+    page.goto(f"{server.url}/account")
+    expect_account(page, email)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_nothing_serious_for_those_who_do_not_see_it(
+    chromium: Browser, server: Server, email: str, scheme: str, width: int
+) -> None:
+    """The axe rules find nothing on any page, in any of its states, and no page is wider than the screen."""
+    with open_page(chromium, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:
+
+        def expect_sound() -> None:
+            found = Axe().run(page).response["violations"]
+            assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+        for path in ("/sign-in", "/create-account", "/signed-out", "/sign-in?return_to=//x"):
+            page.goto(server.url + path)
+            expect_sound()
+        page.goto(f"{server.url}/create-account")
+        page.get_by_role("button", name="Create account").click()
+        expect(page.locator(".error").first).to_be_visible()
+        expect_sound()
+        sign_in(page, server, email)
+        expect_account(page, email)
+        expect_sound()
+        page.get_by_role("button", name="Change the password").click()
+        expect(page.locator(".error").first).to_be_visible()
+        expect_sound()
+        page.goto(f"{server.url}/sign-in")
+        expect(page.get_by_role("heading", name="You are signed in")).to_be_visible()
+        expect_sound()

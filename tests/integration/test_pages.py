@@ -1,0 +1,309 @@
+"""The pages as HTTP: forms, redirects, cookies, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http.cookies import SimpleCookie
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from tests.integration.helpers import client_of, new_email, running
+from tests.serving import PASSWORD, Server
+
+pytestmark = pytest.mark.xdist_group("pages")
+APP = "http://localhost:9999"
+REFRESH, ACCESS = "handstamp-refresh", "handstamp-access"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve with an application on another origin."""
+    with running(tmp_path_factory.mktemp("pages"), TRUSTED_ORIGINS=APP) as server:
+        yield server
+
+
+class Browser:
+    """Keeps cookies and says where its requests come from, as browsers do."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        """Begin without cookies."""
+        self.client = client
+        self.cookies: dict[str, str] = {}
+
+    def get(self, path: str, site: str = "none") -> httpx.Response:
+        """Follow a link."""
+        return self._keep(self.client.get(path, headers=self._headers(site)))
+
+    def post(self, path: str, site: str = "same-origin", **form: str) -> httpx.Response:
+        """Send a form."""
+        return self._keep(self.client.post(path, data=form, headers=self._headers(site)))
+
+    def _headers(self, site: str) -> dict[str, str]:
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return {"sec-fetch-site": site} | ({"cookie": cookies} if cookies else {})
+
+    def _keep(self, answer: httpx.Response) -> httpx.Response:
+        for header in answer.headers.get_list("set-cookie"):
+            for name, morsel in SimpleCookie(header).items():
+                if morsel["max-age"] == "0":
+                    self.cookies.pop(name, None)
+                else:
+                    self.cookies[name] = morsel.value
+        return answer
+
+
+@pytest.fixture
+def browser(client: httpx.Client) -> Browser:
+    """Return a browser."""
+    return Browser(client)
+
+
+@pytest.fixture
+def email(browser: Browser) -> str:
+    """Return the address of an account, in whose name the browser is signed in."""
+    email = new_email()
+    assert browser.client.post("/register", json={"email": email, "password": PASSWORD}).status_code == 201
+    sign_in(browser, email)
+    return email
+
+
+def sign_in(browser: Browser, email: str, **form: str) -> httpx.Response:
+    """Send the form."""
+    answer = browser.post("/sign-in", email=email, password=PASSWORD, **form)
+    assert answer.status_code == 303, answer.text
+    return answer
+
+
+def expect_to(answer: httpx.Response, where: str) -> None:
+    """Assert a redirect that turns a form into a page."""
+    assert (answer.status_code, answer.headers["location"]) == (303, where)
+
+
+def test_making_an_account_signs_in(browser: Browser) -> None:
+    """And the account's page shows who it is."""
+    email = new_email("new")
+    expect_to(browser.post("/create-account", email=email, password=PASSWORD), "/account")
+    page = browser.get("/account")
+    assert page.status_code == 200
+    assert email in page.text
+    assert page.text.count(">this device<") == 1
+
+
+def test_the_tokens_travel_as_the_delivery_says(browser: Browser, email: str) -> None:
+    """Without a word the refresh token alone; no token is ever in a page."""
+    assert set(browser.cookies) == {REFRESH}
+    sign_in(browser, email, delivery="cookie")
+    assert set(browser.cookies) == {REFRESH, ACCESS}
+    sign_in(browser, email, delivery="split")
+    assert set(browser.cookies) == {REFRESH}
+    for path in ("/account", "/sign-in"):
+        page = browser.get(path).text
+        assert browser.cookies[REFRESH] not in page
+        assert "eyJ" not in page
+
+
+def test_whoever_signs_in_again_has_a_new_session(browser: Browser, email: str) -> None:
+    """The one that the cookies presented is over (session fixation, trap T15)."""
+    before = dict(browser.cookies)
+    sign_in(browser, email)
+    assert browser.cookies != before
+    old = Browser(browser.client)
+    old.cookies = before
+    expect_to(old.get("/account"), "/sign-in")
+    assert "You signed out" in old.get("/sign-in").text
+    assert old.cookies == {}
+
+
+def test_looking_at_a_page_renews_nothing(browser: Browser, email: str) -> None:
+    """However often: the session's one chain goes on where it was."""
+    before = dict(browser.cookies)
+    for _ in range(5):
+        assert email in browser.get("/account").text
+    assert browser.cookies == before
+
+
+def test_the_session_of_the_pages_is_the_applications(browser: Browser, email: str) -> None:
+    """The application's script renews with the cookie, and the pages go on with what that set."""
+    first = browser.cookies[REFRESH]
+    answer = browser._keep(browser.client.post("/refresh", headers=browser._headers("same-origin")))
+    assert answer.status_code == 200
+    assert browser.cookies[REFRESH] != first
+    token = answer.json()["accessToken"]
+    assert email in browser.get("/account").text
+    browser.post("/account/sign-out")
+    profile = browser.client.get("/profile", headers={"authorization": f"Bearer {token}"})
+    assert (profile.status_code, profile.json()["reason"]) == (401, "logout")
+
+
+def test_an_old_copy_shows_nothing_and_ends_nothing(browser: Browser, email: str) -> None:
+    """A look is no renewal: it is refused, and whoever holds the newest copy goes on."""
+    thief = Browser(browser.client)
+    thief.cookies = dict(browser.cookies)
+    for _ in range(2):
+        assert browser._keep(browser.client.post("/refresh", headers=browser._headers("same-origin"))).status_code == 200
+    expect_to(thief.get("/account"), "/sign-in")
+    assert email not in thief.get("/sign-in").text
+    assert email in browser.get("/account").text
+
+
+@pytest.mark.parametrize("way", ["sign-out", "sign-out-everywhere"])
+def test_signing_out_is_at_once(browser: Browser, email: str, way: str) -> None:
+    """Cookies go, and a copy of them opens nothing."""
+    copy, other = Browser(browser.client), Browser(browser.client)
+    copy.cookies = dict(browser.cookies)
+    sign_in(other, email)
+    answer = browser.post(f"/account/{way}")
+    assert answer.headers["location"].startswith("/signed-out")
+    assert browser.cookies == {}
+    assert browser.get(answer.headers["location"]).status_code == 200
+    expect_to(copy.get("/account"), "/sign-in")
+    assert (other.get("/account").status_code == 303) is (way == "sign-out-everywhere")
+
+
+def test_one_device_is_signed_out(browser: Browser, email: str) -> None:
+    """The one beside whose name the button is; nobody else's."""
+    other, stranger = Browser(browser.client), Browser(browser.client)
+    answer = other.client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "json"})
+    sid = answer.json()["sessionId"]
+    assert f'value="{sid}"' in browser.get("/account").text
+    stranger.post("/create-account", email=new_email("eve"), password=PASSWORD)
+    assert stranger.post("/account/end-session", id=sid).status_code == 404
+    assert f'value="{sid}"' in browser.get("/account").text
+    expect_to(browser.post("/account/end-session", id=sid), "/account?done=session")
+    page = browser.get("/account?done=session").text
+    assert "That device is signed out." in page
+    assert sid not in page
+
+
+def test_a_new_password_signs_the_others_out(browser: Browser, email: str) -> None:
+    """And this browser stays."""
+    other = Browser(browser.client)
+    sign_in(other, email)
+    new = "another sentence only ada would say"
+    wrong = browser.post("/account/password", current_password="not this one at all", new_password=new)
+    assert wrong.status_code == 422
+    assert "The current password is not this one." in wrong.text
+    short = browser.post("/account/password", current_password=PASSWORD, new_password="short")
+    assert "The new password is too short" in short.text
+    expect_to(browser.post("/account/password", current_password=PASSWORD, new_password=new), "/account?done=password")
+    assert "Your password is changed" in browser.get("/account?done=password").text
+    expect_to(other.get("/account"), "/sign-in")
+    assert "your password was changed" in other.get("/sign-in").text
+
+
+def test_wrong_sign_ins_are_asked_again(browser: Browser, email: str) -> None:
+    """In words, with the address kept and the password not, and what was signed in stays so."""
+    for address in (email, "nobody@example.com"):
+        answer = browser.post("/sign-in", email=address, password="not this one at all")
+        assert answer.status_code == 401
+        assert "That e-mail address and password do not match." in answer.text
+        assert f'value="{address}"' in answer.text
+        assert "not this one at all" not in answer.text
+        assert "set-cookie" not in answer.headers
+    taken = browser.post("/create-account", email=email, password=PASSWORD)
+    assert taken.status_code == 409
+    empty = browser.post("/create-account", email="", password="")
+    assert empty.status_code == 422
+    assert empty.text.count('aria-invalid="true"') == 1
+
+
+def test_what_people_type_is_text(browser: Browser) -> None:
+    """Never markup."""
+    answer = browser.post("/sign-in", email='"><script>alert(1)</script>', password=PASSWORD)
+    assert "<script>alert" not in answer.text
+    assert "&lt;script&gt;alert" in answer.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/sign-in", "/create-account", "/account/sign-out", "/account/sign-out-everywhere", "/account/password"]
+)
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_other_sites_forms_are_refused(browser: Browser, email: str, path: str, site: str) -> None:
+    """Whatever they would cause: nothing changes."""
+    answer = browser.post(path, site=site, email=email, password=PASSWORD, current_password=PASSWORD, new_password="x" * 20)
+    assert answer.status_code == 403
+    assert "another origin" in answer.text
+    assert "set-cookie" not in answer.headers
+    assert email in browser.get("/account").text
+
+
+def test_a_link_of_another_site_finds_the_visitor(browser: Browser, email: str) -> None:
+    """It brings no strict cookie, so the page has itself asked for once more, from here."""
+    cookies, browser.cookies = browser.cookies, {}
+    answer = browser.get("/account?done=session", site="cross-site")
+    assert answer.status_code == 200
+    assert 'http-equiv="refresh" content="0;url=/account?done=session&amp;here="' in answer.text
+    browser.cookies = cookies
+    assert email in browser.get("/account?done=session&here=", site="same-origin").text
+    browser.cookies = {}
+    expect_to(browser.get("/account?here=", site="cross-site"), "/sign-in")  # once, never round and round
+
+
+@pytest.mark.parametrize("where", ["/orders?id=7", f"{APP}/orders", f"{APP}/?a=b&c=d#e"])
+def test_the_visitor_goes_back_to_the_application(browser: Browser, email: str, where: str) -> None:
+    """Through the page, the form, and the other form."""
+    browser.post("/account/sign-out")
+    page = browser.get(f"/sign-in?return_to={quote(where, safe='')}")
+    assert where.replace("&", "&amp;") in page.text
+    assert f"return_to={quote(where, safe='')}" in page.text  # in the link to the other form
+    expect_to(sign_in(browser, email, return_to=where), where)
+    assert f'href="{where.replace("&", "&amp;")}"' in browser.get(f"/sign-in?return_to={quote(where, safe='')}").text
+
+
+@pytest.mark.parametrize("where", ["//evil.example", "https://evil.example", "javascript:alert(1)", "\\\\evil.example"])
+def test_nobody_is_sent_elsewhere(browser: Browser, email: str, where: str) -> None:
+    """Neither by the link nor by the form."""
+    assert browser.get(f"/sign-in?return_to={quote(where, safe='')}").status_code == 400
+    answer = browser.post("/sign-in", email=email, password=PASSWORD, return_to=where)
+    assert (answer.status_code, "set-cookie" in answer.headers) == (400, False)
+
+
+def test_pages_say_what_browsers_may_do_with_them(browser: Browser, email: str) -> None:
+    """No script or style but our own, no frame, no cache, and forms that lead here and to the applications."""
+    assert email
+    for path in ("/account", "/sign-in", "/create-account", "/signed-out", "/sign-in?return_to=//x"):
+        answer = browser.get(path)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+        assert f"form-action 'self' {APP}" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["referrer-policy"] == "same-origin"
+        assert "<style" not in answer.text
+        assert " style=" not in answer.text
+        assert "<script>" not in answer.text
+        assert " on" not in [part[:3] for part in answer.text.split('"')[::2]]
+
+
+def test_without_cookies_the_account_is_behind_the_sign_in(browser: Browser) -> None:
+    """And so is every form on it."""
+    expect_to(browser.get("/"), "/account")
+    expect_to(browser.get("/account"), "/sign-in")
+    for path in ("end-session", "password", "sign-out-everywhere"):
+        expect_to(browser.post(f"/account/{path}", id="x"), "/sign-in")
+    expect_to(browser.post("/account/sign-out"), "/signed-out")
+
+
+def test_closed_to_strangers(tmp_path: Path) -> None:
+    """There is neither the form nor a link to it."""
+    with running(tmp_path, REGISTRATION="closed") as server, client_of(server) as client:
+        browser = Browser(client)
+        assert browser.get("/create-account").status_code == 404
+        assert browser.post("/create-account", email="a@example.com", password=PASSWORD).status_code == 404
+        assert "create-account" not in browser.get("/sign-in").text
+
+
+def test_behind_a_path(tmp_path: Path) -> None:
+    """All links begin with the issuer's path, under which a proxy serves it."""
+    with (
+        running(tmp_path, ISSUER="http://localhost:8000/auth") as server,
+        httpx.Client(base_url=f"http://localhost:{server.port}") as client,
+    ):
+        browser = Browser(client)
+        page = browser.get("/sign-in").text
+        assert page.count('"/auth/') >= 5
+        assert page.count('"/assets') == 0
+        expect_to(browser.get("/account"), "/auth/sign-in")

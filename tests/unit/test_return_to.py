@@ -1,0 +1,62 @@
+"""Where a visitor may be sent on to after signing in: no open redirect (ASVS 3.7.2)."""
+
+from __future__ import annotations
+
+import pytest
+
+from handstamp.web.origin import may_return_to
+
+OWN = "https://auth.example.com"
+TRUSTED = frozenset({"https://app.example.com", "https://app.example.com:8443"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/",
+        "/orders/7?sort=age#last",
+        "https://auth.example.com/account",
+        "https://app.example.com",
+        "https://app.example.com/",
+        "https://app.example.com:443/orders",
+        "https://app.example.com:8443/orders?to=https://evil.example",
+        "HTTPS://APP.example.com/",
+    ],
+)
+def test_here_and_trusted(url: str) -> None:
+    """A path here, and any page of a trusted origin."""
+    assert may_return_to(url, own=OWN, trusted=TRUSTED)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "orders",
+        "//evil.example",
+        "///evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "/\t/evil.example",
+        "\n//evil.example",
+        " //evil.example",
+        "https:evil.example",
+        "https:/evil.example",
+        "https://evil.example",
+        "https://app.example.com.evil.example",
+        "https://app.example.com@evil.example",
+        "https://evil.example#@app.example.com",
+        "https://app.example.com:444",
+        "http://app.example.com",
+        "https://app.example.com\\@evil.example",
+        "https://",
+        "https://[",
+        "javascript:alert(1)",
+        "data:text/html,hello",
+        "https://äpp.example.com",
+        "/" + "x" * 2048,
+    ],
+)
+def test_nowhere_else(url: str) -> None:
+    """Other origins, and whatever a browser may read in another way than we do."""
+    assert not may_return_to(url, own=OWN, trusted=TRUSTED)
