@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
-_ARGUMENTS = (
+ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -34,7 +34,8 @@ addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) 
 """
 
 
-def _chromium_path() -> str | None:
+def chromium_path() -> str | None:
+    """Return where Chromium is, None where there is none."""
     named = os.environ.get("HANDSTAMP_TEST_CHROMIUM")
     return named or next((path for name in _NAMES if (path := shutil.which(name)) is not None), None)
 
@@ -43,13 +44,13 @@ def _chromium_path() -> str | None:
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """Return a running Chromium; skip where there is none, except in CI, where that is a failure."""
-    path = _chromium_path()
+    path = chromium_path()
     if path is None:
         if os.environ.get("CI") == "true":
             pytest.fail(_MISSING)
         pytest.skip(_MISSING)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
 

@@ -1,0 +1,39 @@
+"""Draws the pictures of the pages that the documentation shows: `python -m tests.browser.screenshots`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from tests.browser.conftest import ARGUMENTS, chromium_path, open_page
+from tests.browser.test_pages import sign_in
+from tests.serving import EMAIL, Server
+
+IMAGES = Path(__file__).parents[2] / "docs/images"
+_PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605.1.15 Version/19.0 Mobile/15E148 Safari/604.1"
+
+
+def main() -> None:
+    """Sign in from a phone and a computer, and photograph what they see."""
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        server = Server(Path(folder)).start()
+        try:
+            server.register()
+            browser = playwright.chromium.launch(executable_path=chromium_path(), args=ARGUMENTS)
+            with open_page(browser, user_agent=_PHONE, viewport={"width": 390, "height": 700}, color_scheme="dark") as page:
+                page.goto(f"{server.url}/sign-in")
+                page.screenshot(path=IMAGES / "sign-in.png")
+                sign_in(page, server, EMAIL)
+                page.wait_for_url("**/account")
+            with open_page(browser, viewport={"width": 1000, "height": 800}) as page:
+                sign_in(page, server, EMAIL)
+                page.wait_for_url("**/account")
+                page.screenshot(path=IMAGES / "account.png", full_page=True)
+        finally:
+            server.kill()
+
+
+if __name__ == "__main__":
+    main()
