@@ -1,12 +1,13 @@
-# `make serve` runs the service, `make test` runs every test. Both set up what they need.
+# `make demo` shows what it does, `make serve` runs the service, `make test` runs every test. All set up what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup serve test check soak bench scale clean
+.PHONY: help setup demo serve test check soak bench scale clean
 
 help:
+	@echo "make demo    show the life of both tokens on a page, with a service that is thrown away afterwards"
 	@echo "make serve   run the service on http://localhost:8000 (SQLite file in this folder)"
 	@echo "make test    run all tests"
 	@echo "make check   ruff, mypy --strict and the import contracts"
@@ -26,6 +27,9 @@ $(READY): pyproject.toml uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
 	$(BIN)/uv sync --quiet --locked --inexact --all-extras --python $(BIN)/python
 	@touch $@
+
+demo: $(READY)
+	$(BIN)/handstamp demo
 
 serve: $(READY)
 	$(BIN)/handstamp serve

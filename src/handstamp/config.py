@@ -249,6 +249,11 @@ def load(environment: Mapping[str, str] = os.environ, **arguments: object) -> Se
     return settings
 
 
+def without_environment(**arguments: Any) -> Settings:
+    """Return these settings and defaults, whatever environment and file say. They are the caller's own, and not checked."""
+    return Settings.model_construct(**arguments)
+
+
 def _unknown_names(environment: Mapping[str, str]) -> list[str]:
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     return [

@@ -7,18 +7,19 @@ import sys
 import typer
 
 from ..errors import ConfigurationError, HandstampError
-from . import clients, keys, migrate, serve, sessions, token, users
+from . import clients, demo, keys, migrate, serve, sessions, token, users
 from .common import failed
 
 app = typer.Typer(
     name="handstamp",
     help="Sign people in once, keep them signed in, sign them out everywhere at once.",
-    epilog="Start with:  handstamp serve",
+    epilog="Start with:  handstamp demo",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.add_typer(users.app, name="users")

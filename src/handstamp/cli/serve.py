@@ -7,11 +7,12 @@ import os
 import socket
 import ssl
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
@@ -41,7 +42,7 @@ def serve(  # noqa: PLR0917 - they are options
     Example:  handstamp serve --port 8000
     """
     _check_tls(tls_cert, tls_key)
-    listening = _listen(host, port)
+    listening = listen(host, port)
     with listening:
         settings = _settings(database, issuer, host, listening.getsockname()[1], has_tls=tls_cert is not None)
         # The workers read the environment; what was said on the command line must reach them.
@@ -51,26 +52,30 @@ def serve(  # noqa: PLR0917 - they are options
         logs.configure()
         asyncio.run(_prepare(settings))
         _greet(settings, f"{host}:{listening.getsockname()[1]}")
-        config = uvicorn.Config(
-            _APPLICATION,
-            factory=True,
-            workers=workers,
-            ssl_certfile=tls_cert,
-            ssl_keyfile=str(tls_key) if tls_key else None,
-            http=_BoundedHead,
-            lifespan="on",
-            ws="none",
-            access_log=False,
-            log_config=None,
-            log_level="warning",
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=_STOP_PATIENCE_S,
+        config = uvicorn_config(
+            _APPLICATION, factory=True, workers=workers, ssl_certfile=tls_cert, ssl_keyfile=str(tls_key) if tls_key else None
         )
         if workers > 1:
             Multiprocess(config, sockets=[listening]).run()
         else:
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def uvicorn_config(application: ASGIApp | str, **options: Any) -> uvicorn.Config:
+    """Return how a service is served, whatever it is."""
+    return uvicorn.Config(
+        application,
+        http=_BoundedHead,
+        lifespan="on",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_STOP_PATIENCE_S,
+        **options,
+    )
 
 
 def _settings(database: str | None, issuer: str | None, host: str, port: int, *, has_tls: bool) -> Settings:
@@ -102,7 +107,8 @@ def _check_tls(cert: Path | None, key: Path | None) -> None:
             raise ConfigurationError(f"The certificate {cert} with the key {key} cannot be used: {problem}") from None
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises `ConfigurationError`."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
