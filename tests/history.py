@@ -17,6 +17,8 @@ Kind = Literal["start", "refresh", "use", "sign_out", "sweep"]
 """`start` is a sign-in, `use` presents an access token, `sweep` ends all sessions of a subject."""
 Answer = Literal["ok", "ended", "unknown", "refused"]
 """`unknown` is no answer or a 503, `refused` any other error."""
+HEARD_LATE_S = 8.0
+"""How long a question may lie in a node's queue after whoever asked it has hung up."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,8 +112,9 @@ def _was_reused(refreshes: list[Operation], grace_s: float) -> bool:
     for refresh in refreshes:
         reached[refresh.presented + 1] = min(refresh.began, reached.get(refresh.presented + 1, float("inf")))
     for refresh in refreshes:
-        if any(generation >= refresh.presented + 2 and at < refresh.ended for generation, at in reached.items()):
+        heard_by = refresh.ended + (HEARD_LATE_S if refresh.answer == "unknown" else 0)
+        if any(generation >= refresh.presented + 2 and at < heard_by for generation, at in reached.items()):
             return True
-        if refresh.ended - reached[refresh.presented + 1] > grace_s - 1:
+        if heard_by - reached[refresh.presented + 1] > grace_s - 1:
             return True
     return False

@@ -44,6 +44,7 @@ FINE = {
     "an old copy": [renewal(0, 0), renewal(1, 1), ended("reuse", 2, 0)],
     "a late one": [renewal(0, 0), renewal(0, 20), ended("reuse", 60, 0)],
     "a sweep": [renewal(0, 0), op("sweep", 1, reason="password_changed", sid=""), ended("password_changed", 2, 1)],
+    "one that was heard late": [op("refresh", 0, "unknown", presented=0), renewal(0, 1), renewal(1, 2), ended("reuse", 3, 2)],
     "an old copy, unanswered": [op("refresh", number, "unknown", presented=number) for number in range(2)] + [ended("reuse", 3)],
 }
 BROKEN = {
@@ -54,6 +55,7 @@ BROKEN = {
     "use was let in after": [op("sign_out", 0, reason="logout"), op("use", 1)],
     "let in after the session": [renewal(0, 0), renewal(1, 1), ended("reuse", 2, 0), renewal(2, 3)],
     "nobody had used an old copy": [renewal(0, 0), ended("reuse", 1, 0)],
+    "nobody had used an old": [op("refresh", 0, "unknown", presented=0), renewal(0, 1), renewal(1, 20), ended("reuse", 30, 2)],
     "ended as logout": [renewal(0, 0), ended("logout", 1, 1)],
     "ended as expired": [renewal(0, 0), ended("expired", 1, 1)],
     "ended as password_changed": [op("sign_out", 0, reason="logout"), ended("password_changed", 1, 0)],
