@@ -32,7 +32,7 @@ function say({ who = "The visitor", request, sent, status, body, meaning, isGood
     el("summary", {},
       el("code", { textContent: request }), " ",
       el("span", { className: `status ${isGood ? "good" : "bad"}`, textContent: status }),
-      el("br"), el("span", { className: "meaning", textContent: `${who === "The visitor" ? "" : `${who}. `}${meaning}` })),
+      el("span", { className: "meaning", textContent: `${who === "The visitor" ? "" : `${who}. `}${meaning}` })),
     el("pre", { textContent: text }));
   $("conversation").prepend(el("li", {}, details));
   $("silence").hidden = true;
