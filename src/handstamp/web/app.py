@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.resources import files
 
@@ -31,6 +31,7 @@ _FOR_DOCS = (
     "script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
 )
 _YEAR_S = 365 * 24 * 60 * 60
+_CLIENT_MAX_AGE_S = 3600
 
 
 def asgi(
@@ -144,7 +145,23 @@ def _documentation(document: bytes) -> list[Route]:
         page("/assets/docs.js", "docs.js", "text/javascript"),
         page("/assets/pages.css", "pages.css", "text/css"),
         page("/assets/pages.js", "pages.js", "text/javascript"),
+        Route("/handstamp.js", _client(), methods=["GET"]),
     ]
+
+
+def _client() -> Callable[[Request], Awaitable[Response]]:
+    """Return what serves the browser client: built from `clients/browser`, for pages of any origin."""
+    script = files(__package__).joinpath("pages", "handstamp.js").read_bytes()
+    headers = {
+        "access-control-allow-origin": "*",
+        "cross-origin-resource-policy": "cross-origin",
+        "cache-control": f"public, max-age={_CLIENT_MAX_AGE_S}",
+    }
+
+    async def show(_: Request) -> Response:
+        return Response(script, media_type="text/javascript", headers=headers)
+
+    return show
 
 
 async def _write_routing_problem(_: Request, error: Exception) -> Response:

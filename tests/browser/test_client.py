@@ -1,0 +1,330 @@
+"""The browser client in a real browser: tabs, lost answers, a service that dies, storms, wrong clocks, other people's scripts."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Route
+
+from tests.browser.conftest import open_page
+from tests.serving import PASSWORD, Server, free_port
+
+pytestmark = pytest.mark.xdist_group("browser-client")
+PAGE = """<!doctype html><title>An application</title><link rel="icon" href="data:,">
+<script type="module">
+  import {{ createClient }} from "{url}/handstamp.js";
+  window.client = createClient({{ url: "{url}" }});
+  window.states = [window.client.state];
+  window.client.onChange((state) => window.states.push(state));
+</script>"""
+DAY_AWAY = "{ const now = Date.now; Date.now = () => now() + 86_400_000 * %d; }"
+
+
+@contextmanager
+def application(url: str, *, name: str = "localhost") -> Iterator[str]:
+    """Serve the application's page on an origin of its own; give that."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(PAGE.format(url=url).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", APP_PORT if name == "localhost" else 0), Handler) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield f"http://{name}:{serving.server_port}"
+        serving.shutdown()
+
+
+APP_PORT = free_port()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return a running service whose access tokens live for half a minute."""
+    running = Server(tmp_path_factory.mktemp("client"), TRUSTED_ORIGINS=f"http://localhost:{APP_PORT}", ACCESS_LIFETIME="30s")
+    yield running.start()
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def app(server: Server) -> Iterator[str]:
+    """Return the address of the application, on another origin of the same site."""
+    with application(server.url) as url:
+        yield url
+
+
+@pytest.fixture
+def email(server: Server) -> str:
+    """Return the address of a new account."""
+    email = f"ada-{uuid4().hex[:8]}@example.com"
+    assert server.register(email).status_code == 201
+    return email
+
+
+def opened(context: BrowserContext, app: str) -> Page:
+    """Open the application in a new tab, and wait until it knows where it stands."""
+    page = context.new_page()
+    page.goto(app)
+    expect_state(page, "signed-in", "signed-out")
+    return page
+
+
+def state(page: Page) -> Any:
+    """Return what the client knows."""
+    return page.evaluate("window.client.state")
+
+
+def expect_state(page: Page, *statuses: str, **known: object) -> None:
+    """Wait until the client knows this."""
+    page.wait_for_function(
+        """([statuses, known]) => statuses.includes(window.client?.state.status)
+             && Object.entries(known).every(([name, value]) => window.client.state[name] === value)""",
+        arg=[list(statuses), known],
+    )
+
+
+def sign_in(page: Page, email: str) -> None:
+    """Sign in by the client."""
+    page.evaluate("([email, password]) => client.signIn(email, password)", [email, PASSWORD])
+    expect_state(page, "signed-in")
+
+
+def profile(page: Page) -> Any:
+    """Return whose the client's session is, by the service's word."""
+    return page.evaluate("client.profile().then(({ email }) => email, ({ name, code }) => `${name} ${code}`)")
+
+
+@pytest.fixture
+def tab(page: Page, app: str, email: str) -> Page:
+    """Return a tab of the application in which a person has signed in."""
+    page.goto(app)
+    expect_state(page, "signed-out")
+    sign_in(page, email)
+    return page
+
+
+def test_signing_in_and_reloading(tab: Page, email: str, troubles: list[str]) -> None:
+    """The cookie is enough to find the session again; a wrong password is told, and signs nobody out."""
+    assert profile(tab) == email
+    before = state(tab)["sessionId"]
+    tab.reload()
+    expect_state(tab, "signed-in", sessionId=before)
+    assert profile(tab) == email
+    code = tab.evaluate("client.signIn('a@example.com', 'not this one at all').catch(({ code }) => code)")
+    assert code == "invalid_credentials"
+    assert profile(tab) == email
+    assert troubles == []
+
+
+@pytest.mark.parametrize("tabs", [2, 10])
+@pytest.mark.parametrize("locks", [True, False])
+def test_tabs_that_renew_at_the_same_instant(tab: Page, server: Server, app: str, tabs: int, locks: bool) -> None:
+    """Nobody is thrown out, with the browser's locks and without."""
+    if not locks:
+        tab.context.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
+    others = [opened(tab.context, app) for _ in range(tabs - 1)]
+    at = tab.evaluate("Date.now()") + 1500
+    for page in [tab, *others]:
+        page.evaluate(
+            """([url, at]) => { window.done = new Promise((done) => setTimeout(
+                 async () => done((await fetch(url, { method: "POST", credentials: "include" })).status), at - Date.now())) }""",
+            [f"{server.url}/refresh", at],
+        )
+    assert {page.evaluate("window.done") for page in [tab, *others]} == {200}
+    for page in [tab, *others]:
+        page.reload(wait_until="commit")
+    for page in [tab, *others]:
+        expect_state(page, "signed-in")
+        assert "@" in profile(page)
+
+
+def test_sign_out_in_one_tab_is_sign_out_in_all(tab: Page, app: str, email: str) -> None:
+    """At once, without a request of theirs; and signing in again in one is seen in the other."""
+    other = opened(tab.context, app)
+    expect_state(other, "signed-in")
+    tab.evaluate("client.signOut()")
+    expect_state(other, "signed-out", reason="logout")
+    assert profile(other) == "HandstampError session_ended"
+    sign_in(other, email)
+    expect_state(tab, "signed-in", sessionId=state(other)["sessionId"])
+    assert profile(tab) == email
+
+
+def test_the_end_from_elsewhere_is_told_with_its_reason(tab: Page, app: str) -> None:
+    """All sessions of the person end; the next request hears it, and so does the other tab."""
+    other = opened(tab.context, app)
+    tab.evaluate("client.signOutEverywhere()")
+    expect_state(tab, "signed-out", reason="logout_everywhere")
+    expect_state(other, "signed-out", reason="logout_everywhere")
+    tab.reload()
+    expect_state(tab, "signed-out")
+
+
+def test_a_lost_answer_costs_nothing(tab: Page, server: Server, email: str) -> None:
+    """The service has renewed, and its answer never comes: asked again, it says the same."""
+    lost: list[APIResponse] = []
+
+    def lose_the_first(route: Route) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.fetch())  # the service has answered, and the answer, cookie and all, goes no further
+            route.abort("connectionreset")
+
+    cookies = tab.context.cookies()
+    tab.route(f"{server.url}/refresh", lose_the_first)
+    tab.reload()
+    expect_state(tab, "signed-in")
+    assert [answer.status for answer in lost] == [200]
+    assert tab.context.cookies() != cookies
+    assert profile(tab) == email
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_storm_of_refusals_signs_nobody_out(tab: Page, server: Server, email: str, status: int) -> None:
+    """It is offline for a while, says so, and goes on by itself. The refusals are made here, as a proxy would make them."""
+    tab.route(f"{server.url}/refresh", lambda route: route.fulfill(status=status, body="<h1>Not now</h1>"))
+    tab.reload()
+    expect_state(tab, "unknown", online=False)
+    assert profile(tab) == "OfflineError undefined"
+    tab.unroute(f"{server.url}/refresh")
+    tab.evaluate("dispatchEvent(new Event('online'))")
+    expect_state(tab, "signed-in", online=True)
+    assert profile(tab) == email
+
+
+def test_the_service_is_killed_and_comes_back(tab: Page, server: Server, email: str) -> None:
+    """Signed in all the while, offline in between."""
+    session = state(tab)["sessionId"]
+    server.kill()
+    try:
+        assert tab.evaluate("client.profile().catch(({ name }) => name)") in ("OfflineError", "TypeError")
+        assert state(tab)["status"] == "signed-in"
+    finally:
+        server.start()
+    assert profile(tab) == email
+    assert state(tab) == {"status": "signed-in", "online": True, "sessionId": session}
+
+
+@pytest.mark.parametrize("days", [1, -1])
+def test_a_clock_that_is_wrong_by_a_day(page: Page, app: str, email: str, days: int) -> None:
+    """Nothing is read off it."""
+    page.add_init_script(DAY_AWAY % days)
+    page.goto(app)
+    expect_state(page, "signed-out")
+    sign_in(page, email)
+    assert profile(page) == email
+    page.reload()
+    expect_state(page, "signed-in")
+    assert profile(page) == email
+
+
+def test_it_renews_ahead_of_the_end(page: Page, app: str, server: Server, email: str) -> None:
+    """In the last third of the token's life, without anybody asking. The browser's clock is moved on by hand."""
+    page.clock.install()
+    page.goto(app)
+    expect_state(page, "signed-out")
+    sign_in(page, email)
+    page.clock.run_for(18_000)
+    with page.expect_response(f"{server.url}/refresh") as answer:
+        page.clock.run_for(9_000)
+    assert answer.value.status == 200
+
+
+def test_what_has_run_out_unnoticed_is_renewed_and_asked_again(tab: Page, server: Server, email: str) -> None:
+    """As after sleep, when no timer ran: `expired_token` leads to one renewal and one more try."""
+    asked = []
+
+    def refuse_once(route: Route) -> None:
+        asked.append(route.request.headers["authorization"])
+        if len(asked) == 1:
+            problem = {"code": "expired_token", "status": 401}
+            route.fulfill(status=401, json=problem, headers={"access-control-allow-origin": "*"})
+        else:
+            route.continue_()
+
+    tab.route(f"{server.url}/profile", refuse_once)
+    assert profile(tab) == email
+    assert len(set(asked)) == 2
+
+
+def test_a_sign_out_that_nobody_heard_is_made_up_for(tab: Page, server: Server) -> None:
+    """The person is out at once, is told that the service was not, stays out after a reload, and then the session is over."""
+    tab.route(f"{server.url}/**", lambda route: route.continue_() if route.request.url.endswith(".js") else route.abort())
+    cookies = {cookie["name"]: cookie["value"] for cookie in tab.context.cookies()}
+    assert tab.evaluate("client.signOut().catch(({ name }) => name)") == "OfflineError"
+    assert state(tab)["status"] == "signed-out"
+    tab.reload()
+    expect_state(tab, "signed-out")
+    tab.unroute(f"{server.url}/**")
+    with tab.expect_response(f"{server.url}/logout") as answer:
+        tab.reload()
+    assert answer.value.status == 204
+    renewed = httpx.post(f"{server.url}/refresh", cookies=cookies, headers={"origin": server.url})
+    assert (renewed.status_code, renewed.json()["reason"]) == (401, "logout")
+
+
+def test_another_site_gets_nothing(tab: Page, server: Server, email: str) -> None:
+    """It loads the very client, which renews nobody there and signs nobody out."""
+    with application(server.url, name="127.0.0.1") as hostile:
+        other = tab.context.new_page()
+        other.goto(hostile)
+        other.wait_for_function("window.client")
+        for call in ("client.signOut()", f"fetch('{server.url}/refresh', {{ method: 'POST', credentials: 'include' }})"):
+            assert other.evaluate(f"{call}.then(() => 'done', ({{ name }}) => name)") in ("OfflineError", "TypeError")
+        forced = (
+            f"fetch('{server.url}/logout', {{ method: 'POST', credentials: 'include', mode: 'no-cors' }}).then(String, String)"
+        )
+        other.evaluate(forced)  # which is sent, and refused
+    assert profile(tab) == email
+
+
+def test_no_script_can_read_a_token(chromium: Browser, app: str, email: str) -> None:
+    """Not from cookies, storages, databases, or anything that can be reached from the page's globals."""
+    with open_page(chromium) as page:
+        tokens: list[str] = []
+        page.on("response", lambda answer: tokens.append(answer.json()["accessToken"]) if answer.url.endswith("/login") else None)
+        page.goto(app)
+        expect_state(page, "signed-out")
+        sign_in(page, email)
+        tokens += [cookie["value"] for cookie in page.context.cookies()]
+        assert len(tokens) == 2
+        readable = page.evaluate(
+            """async () => {
+                 const seen = new Set(), texts = [document.cookie, JSON.stringify(localStorage), JSON.stringify(sessionStorage),
+                   JSON.stringify(await indexedDB.databases()), document.documentElement.outerHTML];
+                 const look = (value, depth) => {
+                   if (typeof value === "string") texts.push(value);
+                   if (value === null || !["object", "function"].includes(typeof value) || seen.has(value) || depth > 6) return;
+                   seen.add(value);
+                   for (const name of Reflect.ownKeys(value)) {
+                     try { look(value[name], depth + 1); } catch {}
+                   }
+                   look(Object.getPrototypeOf(value), depth + 1);
+                 };
+                 look(window, 0);
+                 return texts.join("\\n");
+               }"""
+        )
+        assert len(readable) > 1000
+        for token in tokens:
+            assert token not in readable
+            assert token.rpartition(".")[2] not in readable
+
+
+def test_the_token_goes_nowhere_else(tab: Page) -> None:
+    """An origin that was not named gets an error that says how to name it."""
+    told = tab.evaluate("client.fetch('http://127.0.0.1:1/x').catch((error) => String(error))")
+    assert told.startswith("TypeError: http://127.0.0.1:1 is not to have the access token.")
