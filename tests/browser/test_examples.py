@@ -21,18 +21,20 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @contextmanager
-def started(example: str, port: int, **environment: str) -> Iterator[str]:
+def started(application: str, port: int, folder: Path, **environment: str) -> Iterator[str]:
     """Run an example's application."""
+    file = EXAMPLES / application
     process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "orders:app", "--port", str(port), "--log-level", "warning"],
-        cwd=EXAMPLES / example,
+        [sys.executable, "-m", "uvicorn", f"{file.stem}:app", "--app-dir", str(file.parent), "--port", str(port)],
+        cwd=folder,
+        stderr=subprocess.DEVNULL,
         env=environment_with({}) | environment,
     )
     url = f"http://localhost:{port}"
 
     def answers() -> bool:
         try:
-            return httpx.get(url, trust_env=False).status_code == 200
+            return httpx.get(url, trust_env=False).status_code < 400
         except httpx.TransportError:
             return False
 
@@ -52,7 +54,7 @@ def test_a_single_page_application(page: Page, tmp_path: Path, troubles: list[st
         server.start().register()
         credential = re.search(r"\S+:\S{20,}", run(tmp_path, "clients", "create", "orders").stdout)
         assert credential is not None
-        with started("browser", port, AUTH_ISSUER=server.url, AUTH_CREDENTIAL=credential[0]) as url:
+        with started("browser/orders.py", port, tmp_path, AUTH_ISSUER=server.url, AUTH_CREDENTIAL=credential[0]) as url:
             page.goto(url)
             page.get_by_role("link", name="Sign in").click()
             page.get_by_label("E-mail address").fill(EMAIL)
@@ -70,3 +72,29 @@ def test_a_single_page_application(page: Page, tmp_path: Path, troubles: list[st
         assert troubles == []
     finally:
         server.kill()
+
+
+def test_a_server_rendered_site(page: Page, tmp_path: Path, troubles: list[str]) -> None:
+    """Make an account, come back, have the access token renewed by the way, and sign out."""
+    port = free_port()
+    with started("server-rendered/pages.py", port, tmp_path, SITE_ISSUER=f"http://localhost:{port}/auth") as url:
+        page.goto(url)
+        page.get_by_role("link", name="Create an account").click()
+        page.get_by_label("E-mail address").fill(EMAIL)
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        page.get_by_role("button", name="Create account").click()
+        expect(page.get_by_role("heading", name="A site")).to_be_visible()
+        shown = page.locator("p").first.inner_text()
+        before = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
+        assert set(before) == {"handstamp-access", "handstamp-refresh"}
+        page.context.clear_cookies(name="handstamp-access")  # as when it is over
+        page.reload()
+        expect(page.locator("p").first).to_have_text(shown)
+        after = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
+        assert set(after) == set(before)
+        assert after["handstamp-refresh"] != before["handstamp-refresh"]
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+        page.goto(url)
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert troubles == []
