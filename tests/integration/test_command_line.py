@@ -25,6 +25,7 @@ from tests.integration.helpers import expect_ended, new_email, profile, refresh,
 from tests.serving import PASSWORD, Server, command, environment_with
 
 COMMANDS = (
+    "demo",
     "serve",
     "users create",
     "users list",
@@ -215,7 +216,7 @@ def test_every_command_explains_itself_with_an_example(name: str, server: Server
 def test_help_names_what_to_start_with(tmp_path: Path, ask: Forks) -> None:
     """Whoever types `handstamp --help` first learns of every command and which one comes first."""
     text = worked(ask(tmp_path, "--help"))
-    assert "handstamp serve" in text
+    assert re.search("handstamp demo.*handstamp serve", text)
     for name in COMMANDS:
         assert name.split()[0] in text
 

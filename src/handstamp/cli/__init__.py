@@ -13,7 +13,7 @@ from .common import failed
 app = typer.Typer(
     name="handstamp",
     help="Sign people in once, keep them signed in, sign them out everywhere at once.",
-    epilog="Start with:  handstamp demo",
+    epilog="Start with  handstamp demo,  and then  handstamp serve",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
