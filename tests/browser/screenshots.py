@@ -26,6 +26,9 @@ def main() -> None:
             with open_page(browser, user_agent=_PHONE, viewport={"width": 390, "height": 700}, color_scheme="dark") as page:
                 page.goto(f"{server.url}/sign-in")
                 page.screenshot(path=IMAGES / "sign-in.png")
+                page.goto(f"{server.url}/create-account")
+                page.screenshot(path=IMAGES / "create-account.png")
+                page.goto(f"{server.url}/sign-in")
                 sign_in(page, server, EMAIL)
                 page.wait_for_url("**/account")
             with open_page(browser, viewport={"width": 1000, "height": 800}) as page:
