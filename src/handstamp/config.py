@@ -249,9 +249,25 @@ def load(environment: Mapping[str, str] = os.environ, **arguments: object) -> Se
     return settings
 
 
+class _Given(Settings):
+    """Settings of which neither environment nor file says anything."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments alone."""
+        return (init_settings,)
+
+
 def without_environment(**arguments: Any) -> Settings:
-    """Return these settings and defaults, whatever environment and file say. They are the caller's own, and not checked."""
-    return Settings.model_construct(**arguments)
+    """Return these settings, checked as all are, and defaults for the others, whatever environment and file say."""
+    return _Given(**arguments)
 
 
 def _unknown_names(environment: Mapping[str, str]) -> list[str]:

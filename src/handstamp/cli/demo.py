@@ -6,8 +6,10 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
+import threading
 import webbrowser
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +19,7 @@ import typer
 import uvicorn
 
 from .. import logs
-from ..assemble import service
+from ..assemble import Service, service
 from ..config import without_environment
 from ..errors import ConfigurationError
 from ..service.caller import Caller
@@ -25,8 +27,10 @@ from ..web.park.app import Park
 from .common import said
 from .serve import listen, uvicorn_config
 
+_HOST = "127.0.0.1"
 _PORT = 8000
 _ACCESS_LIFETIME_S = 30
+_STOP_PATIENCE_S = 2
 _PERSON = ("ada@example.com", "a sentence only ada would say")
 
 
@@ -40,33 +44,59 @@ def demo(
 
     Example:  handstamp demo
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder goes, too
-    try:
-        listening = listen("127.0.0.1", _PORT if port is None else port)
-    except ConfigurationError:
-        if port is not None:
-            raise
-        listening = listen("127.0.0.1", 0)
+    _end_tidily_when_told()
+    listening = _listen(port)
     with listening, tempfile.TemporaryDirectory(prefix="handstamp-demo-") as folder, suppress(KeyboardInterrupt):
-        issuer = f"http://localhost:{listening.getsockname()[1]}"
+        address: tuple[str, int] = listening.getsockname()
+        issuer = f"http://localhost:{address[1]}"
         logs.configure(logging.WARNING)
-        settings = without_environment(
-            database=f"sqlite:///{Path(folder) / 'handstamp.db'}", issuer=issuer, access_lifetime=_ACCESS_LIFETIME_S
+        running = service(
+            without_environment(
+                database=f"sqlite:///{Path(folder) / 'handstamp.db'}", issuer=issuer, access_lifetime=_ACCESS_LIFETIME_S
+            )
         )
-        running = service(settings)
-
-        async def prepare() -> None:
-            async with running.opened():
-                await running.accounts.create(*_PERSON, Caller(now_ms=running.clock()))
-
-        asyncio.run(prepare())
-        said(f"The park is open: {issuer}/park")
-        said(f"Sign in as {_PERSON[0]} with the password '{_PERSON[1]}'. Pages: {issuer}/account, endpoints: {issuer}/docs")
-        said("Everything is in a folder that is deleted at the end. Stop with Ctrl-C.")
+        asyncio.run(_admit(running))
+        _greet(issuer)
         if browser and _has_desktop():
-            webbrowser.open(f"{issuer}/park")
-        park = Park(running.asgi(), store=running.store, clock=running.clock, issuer=issuer, person=_PERSON)
-        uvicorn.Server(uvicorn_config(park)).run(sockets=[listening])
+            # Some browsers come back only when they are closed.
+            threading.Thread(target=webbrowser.open, args=(f"{issuer}/park",), daemon=True).start()
+        park = Park(
+            running.asgi(),
+            tokens=running.tokens,
+            store=running.store,
+            clock=running.clock,
+            issuer=issuer,
+            address=address,
+            person=_PERSON,
+        )
+        uvicorn.Server(uvicorn_config(park, stop_patience_s=_STOP_PATIENCE_S)).run(sockets=[listening])
+
+
+def _end_tidily_when_told() -> None:
+    """End by way of `finally` also when somebody stops the process or closes its terminal, so that the folder goes."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # which the server waits for, once it runs
+
+
+async def _admit(running: Service) -> None:
+    """Make the person to sign in as."""
+    async with running.opened():
+        await running.accounts.create(*_PERSON, Caller(now_ms=running.clock()))
+
+
+def _listen(port: int | None) -> socket.socket:
+    if port is not None:
+        return listen(_HOST, port)
+    try:
+        return listen(_HOST, _PORT)
+    except ConfigurationError:
+        return listen(_HOST, 0)
+
+
+def _greet(issuer: str) -> None:
+    said(f"The park is open: {issuer}/park")
+    said(f"Sign in as {_PERSON[0]} with the password '{_PERSON[1]}'. Pages: {issuer}/account, endpoints: {issuer}/docs")
+    said("Everything is in a folder that is deleted at the end. Stop with Ctrl-C.")
 
 
 def _has_desktop() -> bool:

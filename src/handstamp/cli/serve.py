@@ -61,7 +61,7 @@ def serve(  # noqa: PLR0917 - they are options
             uvicorn.Server(config).run(sockets=[listening])
 
 
-def uvicorn_config(application: ASGIApp | str, **options: Any) -> uvicorn.Config:
+def uvicorn_config(application: ASGIApp | str, *, stop_patience_s: int = _STOP_PATIENCE_S, **options: Any) -> uvicorn.Config:
     """Return how a service is served, whatever it is."""
     return uvicorn.Config(
         application,
@@ -73,7 +73,7 @@ def uvicorn_config(application: ASGIApp | str, **options: Any) -> uvicorn.Config
         log_level="warning",
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=_STOP_PATIENCE_S,
+        timeout_graceful_shutdown=stop_patience_s,
         **options,
     )
 

@@ -1,0 +1,26 @@
+// The conversation: each exchange as two lines, newest first, which open to the whole text.
+
+const list = document.getElementById("conversation");
+const silence = document.getElementById("silence");
+
+/** Make an element. Text goes in as text, so nothing that a service says can become markup. */
+export function el(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+const kindOf = (status) => (status === 0 ? "lost" : status < 400 ? "good" : "bad");
+
+/** Show one exchange: who asked, where the token travelled, and what it meant. */
+export function show({ who = "", method, path, status, request, answer }, travelled, meaning) {
+  const summary = el("summary", {},
+    el("span", { className: "line" },
+      el("code", { textContent: `${method} ${path}` }), " ",
+      el("span", { className: "muted", textContent: [who, travelled].filter(Boolean).join(", ") }), " ",
+      el("span", { className: `status ${kindOf(status)}`, textContent: status || "lost" })),
+    el("span", { className: "meaning", textContent: meaning }));
+  const whole = el("pre", {}, el("b", { textContent: "Request" }), `\n${request}\n\n`, el("b", { textContent: "Answer" }), `\n${answer}`);
+  list.prepend(el("li", { className: who ? "thief" : "" }, el("details", {}, summary, whole)));
+  silence.hidden = true;
+}
