@@ -7,7 +7,7 @@ import { Away } from "./wire.js";
 
 const $ = (id) => document.getElementById(id);
 let isBusy = false;
-let next = 0; // the step of the story that comes next is the page's main action
+let running = null; // the step that is under way, if it can be stopped
 
 const say = (sentence) => {
   $("outcome").textContent = sentence;
@@ -33,25 +33,32 @@ async function during(button, work) {
   }
 }
 
-/** Buttons that cannot be pressed now stay where they are for the keyboard, and say so. */
+/** Buttons that cannot be pressed now stay where they are for the keyboard, and say so. The next of the story is the main one. */
 function refresh() {
   visitor.render();
-  STEPS.forEach((step, index) => {
-    const isPossible = step.alive ? visitor.isIn() : visitor.isIn() || Boolean(visitor.token());
-    step.button.setAttribute("aria-disabled", String(isBusy || !isPossible));
-    step.button.classList.toggle("primary", index === next && visitor.isIn());
-    step.item.classList.toggle("done", index < next);
-  });
+  const next = STEPS.find((step) => !step.isDone);
+  for (const step of STEPS) {
+    const isPossible = step.alive ? visitor.isIn() : Boolean(visitor.token());
+    const isRunning = step === running;
+    step.button.textContent = isRunning ? step.stop : step.name;
+    step.button.setAttribute("aria-disabled", String(!isRunning && (isBusy || !isPossible)));
+    step.button.classList.toggle("primary", step === next && visitor.isIn());
+    step.item.classList.toggle("done", Boolean(step.isDone));
+  }
 }
 
 async function press(step) {
+  if (step === running) return step.stopping.abort();
   await during(step.button, async () => {
-    const sentence = await step.run((meanwhile) => {
-      say(meanwhile);
-      visitor.render();
-    });
-    say(sentence);
-    if (STEPS[next] === step) next = (next + 1) % STEPS.length;
+    step.stopping = new AbortController();
+    running = step.stop ? step : null;
+    refresh();
+    try {
+      say(await step.run(say, step.stopping.signal));
+      step.isDone = !step.stopping.signal.aborted;
+    } finally {
+      running = null;
+    }
   });
 }
 
@@ -71,7 +78,7 @@ $("sign-in").addEventListener("submit", (event) => {
     $("email").setAttribute("aria-invalid", String(Boolean(problem)));
     if (problem) $("email").focus();
     else say("You have a wristband for 30 seconds, and a card for as long as you come back. Enter a ride.");
-  }).then(() => visitor.isIn() && STEPS[next].button.focus({ preventScroll: true }));
+  }).then(() => visitor.isIn() && document.querySelector("#steps .primary, #steps button").focus({ preventScroll: true }));
 });
 
 $("show-password").addEventListener("click", () => {

@@ -2,7 +2,7 @@
 
 import { show } from "./conversation.js";
 import * as visitor from "./visitor.js";
-import { askPark, exchange, thiefs } from "./wire.js";
+import { exchange, thiefs } from "./wire.js";
 
 const AT_LEAST_LEFT_S = 5; // so that it is not the clock that refuses a wristband
 const LEEWAY_S = 5; // how far services let clocks differ
@@ -14,6 +14,7 @@ const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 async function tell(request, travelled, meaning) {
   const told = await exchange(request);
   show(told, travelled, meaning(told));
+  if (told.body?.code === "session_ended") await visitor.look();
   return told;
 }
 
@@ -60,11 +61,12 @@ async function enterRide() {
   return `No ride: ${body.detail}`;
 }
 
-async function waitUntilOut(say) {
-  if (visitor.secondsLeft() > 0) say("Watch the wristband. Nothing is sent while it runs down.");
-  while (visitor.secondsLeft() > 0) await pause(100);
-  say("It has run out. Five seconds more, which services allow for clocks that differ (leeway).");
-  await pause((LEEWAY_S + 1) * 1000);
+async function waitUntilOut(say, stop) {
+  say("Watch the wristband. Nothing is sent while it runs down.");
+  while (visitor.secondsLeft() > 0 && !stop.aborted) await pause(100);
+  if (!stop.aborted) say("It has run out. Five seconds more, which services allow for clocks that differ (leeway).");
+  for (let waited = 0; waited < (LEEWAY_S + 1) * 1000 && !stop.aborted; waited += 100) await pause(100);
+  if (stop.aborted) return "Stopped waiting. Go on as you like.";
   const { body } = await ride();
   return body.code === "expired_token"
     ? "Refused, with expired_token. A stolen wristband would be worth as little by now. The card gets you the next one."
@@ -82,9 +84,9 @@ async function renewTwice() {
   const [one, other] = await Promise.all([renew(late), renew({ ...late, meaning: secondTabMeans })]);
   await visitor.look();
   if (one.status !== 200 || other.status !== 200) return words(one.status === 200 ? other : one);
-  const isSame = one.given === other.given && one.sent === other.sent;
+  const isSame = one.card === other.card && one.sent === other.sent;
   return isSame
-    ? `Both showed card ${one.sent} and both got card ${one.given}, byte for byte the same. Within ten seconds a renewal is repeated (grace): nobody is thrown out.`
+    ? `Both showed card ${one.sent} and both got the same card ${one.given}. Within ten seconds a renewal is repeated (grace): nobody is thrown out.`
     : `One tab got card ${one.given}, the other card ${other.given}: the second left after the first was answered.`;
 }
 
@@ -110,8 +112,11 @@ async function loseAnswer(say) {
 }
 
 async function stealCard(say) {
-  const { refreshToken } = await askPark("POST", "/park/copy");
-  say(`A thief has copied card ${visitor.generation()}, as malware on your machine could, and a web page could not. You go on …`);
+  const copied = await exchange({ method: "POST", path: "/park/copy" });
+  show({ who: "the thief", ...copied }, "this demonstration's own way",
+    `Copied card ${visitor.generation()}, as malware on your machine could, and a web page could not.`);
+  const { refreshToken } = copied.body;
+  say(`A thief has copied card ${visitor.generation()}, without a trace. You go on …`);
   for (const _ of ["once", "twice"]) {
     await pause(BEAT_MS);
     const told = await renew();
@@ -146,7 +151,7 @@ async function signOut() {
 /** The buttons in the order of the story. Those that are `alive` need a visit that is; the others a wristband, if a void one. */
 export const STEPS = [
   { name: "Enter a ride", what: "Show the wristband: GET /profile with the access token.", run: enterRide },
-  { name: "Wait until it runs out", what: "Let its 30 seconds pass, then try the same ride.", run: waitUntilOut, alive: true },
+  { name: "Wait until it runs out", what: "Let its 30 seconds pass, then try the same ride.", run: waitUntilOut, alive: true, stop: "Stop waiting" },
   { name: "Renew", what: "Show the card: POST /refresh. It gets a hole, the next generation, and you get a wristband.", run: renewOnce },
   { name: "Renew in two tabs at once", what: "Two requests with the same cookie at the same moment, as two tabs would send them.", run: renewTwice, alive: true },
   { name: "Lose an answer", what: "The service renews, the line breaks before you hear of it, and the page asks again.", run: loseAnswer, alive: true },

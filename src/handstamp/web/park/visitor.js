@@ -47,8 +47,10 @@ const holes = (count) => (count === 1 ? "1 hole" : `${count} holes`);
 export function render() {
   const isOver = visit.over !== null;
   $("belongings").hidden = visit.session === null;
+  $("nobody").hidden = visit.session !== null;
   $("sign-in").hidden = isIn();
-  $("welcome").textContent = isOver ? "Sign in again for a new visit:" : "Nobody is here yet.";
+  $("fields").hidden = isOver && !$("sign-in-error").textContent;
+  $("enter").textContent = isOver ? "Sign in again, for a new visit" : "Get a wristband and a membership card (sign in)";
   document.body.classList.toggle("over", isOver);
   renderCard();
   $("session").textContent = visit.session ? `${visit.session.slice(0, 6)}…` : "";
@@ -89,7 +91,7 @@ export function renderBand() {
 function showClaims() {
   const payload = wristband.token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
   const claims = Object.entries(JSON.parse(atob(payload)));
-  const time = (value) => `${value} (${new Date(value * 1000).toLocaleTimeString()})`;
+  const time = (value) => `${new Date(value * 1000).toLocaleTimeString([], { hour12: false })} (${value})`;
   const isTime = (name) => ["iat", "exp", "auth_time"].includes(name);
   $("claims").replaceChildren(el("dl", {}, ...claims.map(([name, value]) => el("div", {},
     el("dt", {}, el("code", { textContent: name }), ` ${MEANINGS[name] ?? ""}`),
@@ -101,13 +103,12 @@ export async function tryToRead() {
   const isCard = (name) => /handstamp-refresh/.test(name);
   const tried = (what, names) => {
     const found = names.some(isCard) ? "the card!" : names.length ? `${names.length} of other programs here, no card` : "nothing";
-    return el("li", {}, el("code", { textContent: what }), ` → ${found}`);
+    return el("span", {}, el("code", { textContent: what }), ` → ${found}`);
   };
   const cookies = document.cookie ? document.cookie.split("; ") : [];
   const results = [
     tried("document.cookie", cookies),
-    tried("localStorage", Object.keys(localStorage)),
-    tried("sessionStorage", Object.keys(sessionStorage)),
+    tried("localStorage, sessionStorage", [...Object.keys(localStorage), ...Object.keys(sessionStorage)]),
   ];
   if (window.cookieStore) results.splice(1, 0, tried("cookieStore.getAll()", (await cookieStore.getAll()).map(({ name }) => name)));
   $("attempts").replaceChildren(...results);

@@ -35,7 +35,7 @@ function answerText(response, text, setCookie) {
 
 /**
  * Send one request; return how it went: `status` (0: the answer was lost), `body`, which generation of the card was `sent` and
- * `given`, and both texts. `answer` asks the demonstration to let the answer come "late", or to hold it until `hangUp`.
+ * `given`, the shortened `card` itself, and both texts. `answer` asks the demonstration to let the answer come "late", or to hold it until `hangUp`.
  * Throws `Away`.
  */
 export async function exchange({ method, path, token, json, answer, hangUp }) {
@@ -60,6 +60,7 @@ export async function exchange({ method, path, token, json, answer, hangUp }) {
     body: parsed(text),
     sent: overheard.sent,
     given: overheard.given,
+    card: overheard.setCookie[0]?.split(";")[0],
     request: requestText(request, overheard.cookie),
     answer: answerText(response, text, overheard.setCookie),
   };
