@@ -252,6 +252,8 @@ def load(environment: Mapping[str, str] = os.environ, **arguments: object) -> Se
 class _Given(Settings):
     """Settings of which neither environment nor file says anything."""
 
+    model_config = SettingsConfigDict(toml_file=None)
+
     @classmethod
     def settings_customise_sources(
         cls,

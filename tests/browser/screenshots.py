@@ -9,7 +9,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.browser.conftest import ARGUMENTS, chromium_path, open_page
 from tests.browser.test_pages import sign_in
-from tests.browser.test_park import demo
+from tests.browser.test_park import ENTER, STORY, demo, press
 from tests.serving import EMAIL, Server
 
 IMAGES = Path(__file__).parents[2] / "docs/images"
@@ -39,9 +39,8 @@ def main() -> None:
             server.kill()
         with demo("--port", "0") as (url, _, _), open_page(browser, viewport={"width": 1100, "height": 800}) as page:
             page.goto(f"{url}/park")
-            for name in ("Buy a ticket", "Enter a ride", "Renew", "Renew in two tabs at once", "Lose an answer"):
-                page.get_by_role("button", name=name, exact=True).click()
-                page.locator(".working").wait_for(state="detached")
+            for name in (ENTER, *STORY[2:4], STORY[0], "Let script try it"):
+                press(page, name)
             page.screenshot(path=IMAGES / "park.png", full_page=True)
 
 

@@ -5,31 +5,44 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import open_page
 from tests.integration.helpers import running
-from tests.serving import EMAIL, PASSWORD, command
+from tests.serving import EMAIL, PASSWORD, command, free_port
 
 pytestmark = pytest.mark.xdist_group("park")
+ENTER = "Get a wristband and a membership card (sign in)"
+AGAIN = "Sign in again, for a new visit"
+RIDE, WAIT, RENEW, TABS, LOSE, STEAL, OUT = STORY = (
+    "Enter a ride",
+    "Wait until it runs out",
+    "Renew",
+    "Renew in two tabs at once",
+    "Lose an answer",
+    "Let somebody steal the card",
+    "Sign out, then try the old wristband",
+)
 
 
 @contextmanager
-def demo(*options: str, **environment: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
+def demo(*options: str, folder: Path | None = None, **environment: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
     """Run the demonstration; give its address, what it said first, and its process."""
     process = subprocess.Popen(
         command("demo", "--no-browser", *options),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        cwd=folder,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
     )
     try:
@@ -39,8 +52,8 @@ def demo(*options: str, **environment: str) -> Iterator[tuple[str, str, subproce
         assert match is not None, said
         yield match[1], said, process
     finally:
-        process.kill()
-        process.communicate()
+        process.terminate()  # so that its folder goes
+        process.communicate(timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -50,152 +63,372 @@ def url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module", autouse=True)
+def waiting(chromium: Browser, url: str) -> Iterator[Page]:
+    """Return a page on which a wristband runs out while the other tests go on: thirty real seconds that cost nobody any."""
+    with open_page(chromium) as page:
+        page.goto(f"{url}/park")
+        press(page, ENTER)
+        page.get_by_role("button", name=WAIT).click()
+        yield page
+
+
 @pytest.fixture
 def park(page: Page, url: str) -> Page:
     """Return the park, with nobody signed in."""
     page.goto(f"{url}/park")
-    expect(page.locator("#visit")).to_have_text("Nobody is signed in.")
+    expect(page.get_by_text("Nobody is here yet")).to_be_visible()
     return page
 
 
 @pytest.fixture
-def press(park: Page) -> Callable[[str], None]:
-    """Return what presses a button and waits until it has done what it does."""
-
-    def press(name: str) -> None:
-        park.get_by_role("button", name=name, exact=True).click()
-        expect(park.locator(".working")).to_have_count(0)
-
-    return press
+def inside(park: Page) -> Page:
+    """Return the park with a visitor."""
+    press(park, ENTER)
+    return park
 
 
-def said(park: Page) -> list[str]:
-    """Return the conversation, oldest first."""
-    return [line.split("\n")[0] for line in reversed(park.locator("#conversation summary").all_inner_texts())]
+def press(page: Page, name: str) -> None:
+    """Press a button and wait until it has done what it does."""
+    page.get_by_role("button", name=name, exact=True).click()
+    expect(page.locator(".working")).to_have_count(0)
 
 
-def expect_holes(park: Page, count: int) -> None:
-    """Assert how often the card was punched, which the page has from the store."""
-    expect(park.locator("#holes i")).to_have_count(count)
-    expect(park.locator("#card-text")).to_contain_text(f"Generation {count}")
+def heard(page: Page) -> list[str]:
+    """Return the conversation, oldest first: method, path and status."""
+    lines = reversed(page.locator("#conversation .line").all())
+    return [f"{line.locator('code').inner_text()} {line.locator('.status').inner_text()}" for line in lines]
 
 
-def test_the_story_from_ticket_to_renewal(park: Page, press: Callable[[str], None], troubles: list[str]) -> None:
-    """Sign in, ride, renew, and renew in two tabs: one more hole for both."""
-    for button in park.get_by_role("button").all()[1:]:
-        expect(button).to_be_disabled()
-    press("Buy a ticket")
-    expect(park.locator("#visit")).to_contain_text(EMAIL)
-    expect(park.locator("#band-text")).to_contain_text("seconds left")
-    expect_holes(park, 0)
-    press("Enter a ride")
-    press("Renew")
-    expect_holes(park, 1)
-    press("Renew in two tabs at once")
-    expect_holes(park, 2)
-    assert said(park) == ["POST /login 200", "GET /profile 200", "POST /refresh 200", *["POST /refresh?answer=late 200"] * 2]
+def exchanges(page: Page) -> Locator:
+    """Return the conversation's entries, newest first."""
+    return page.locator("#conversation li")
+
+
+def whole(page: Page, number: int) -> str:
+    """Return the whole text of an exchange; 0 is the newest."""
+    return exchanges(page).nth(number).locator("pre").text_content() or ""
+
+
+def outcome(page: Page) -> Locator:
+    """Return where it is said what a press came to."""
+    return page.locator("#outcome")
+
+
+def expect_card(page: Page, generation: int) -> None:
+    """Assert which card the browser has, in its holes, in words, and for those who listen."""
+    expect(page.locator("#holes .punched")).to_have_count(generation)
+    expect(page.locator("#generation")).to_have_text(f"generation {generation}")
+    expect(page.get_by_role("img", name=f"The card is generation {generation}:")).to_be_visible()
+
+
+def expect_record(page: Page, generation: int) -> None:
+    """Assert at which generation the service's store is."""
+    expect(page.locator("#visit")).to_contain_text(f"Alive, at generation {generation} on the service's record.")
+
+
+# --- the story
+
+
+def test_nothing_can_be_done_before_signing_in(park: Page) -> None:
+    """The one thing to do is to sign in, with the form as it was filled in; the buttons say that they cannot be pressed."""
+    expect(park.get_by_label("E-mail address")).to_have_value(EMAIL)
+    for name in STORY:
+        expect(park.get_by_role("button", name=name, exact=True)).to_have_attribute("aria-disabled", "true")
+    park.get_by_role("button", name=RIDE).click(force=True)
+    assert heard(park) == []
+
+
+def test_signing_in_gives_a_wristband_and_a_card(inside: Page, troubles: list[str]) -> None:
+    """The access token comes in the body, the refresh token as a cookie that the browser alone holds."""
+    assert heard(inside) == ["POST /login 200"]
+    expect(inside.locator("#left")).to_contain_text("s left")
+    expect_card(inside, 0)
+    expect_record(inside, 0)
+    assert re.search(r'"accessToken": "eyJ...….{4}"', whole(inside, 0))
+    assert re.search(r"set-cookie: handstamp-refresh=eyJ...….{4}; Path=/; .*HttpOnly; SameSite=Strict", whole(inside, 0))
+    assert "refreshToken" not in whole(inside, 0)
+    assert PASSWORD not in whole(inside, 0)
+    expect(inside.get_by_role("button", name=RIDE)).to_be_focused()
     assert troubles == []
 
 
-def test_an_answer_is_lost_and_nothing_with_it(park: Page, press: Callable[[str], None]) -> None:
-    """The service has renewed once, and answers the same again."""
-    press("Buy a ticket")
-    press("Lose an answer")
-    assert said(park)[1:] == ["POST /refresh?answer=lost no answer", "POST /refresh 200"]
-    expect_holes(park, 1)
-    press("Enter a ride")
-    assert said(park)[-1] == "GET /profile 200"
+def test_a_wrong_password_is_said_beside_the_form(park: Page) -> None:
+    """The service's words stand there, and the fields stay."""
+    park.get_by_label("Password", exact=True).fill("another sentence than that")
+    press(park, ENTER)
+    expect(park.get_by_role("alert").filter(has_text="do not match")).to_be_visible()
+    expect(park.get_by_label("E-mail address")).to_be_focused()
+    assert heard(park) == ["POST /login 401"]
 
 
-def test_a_thief_is_found_out(park: Page, press: Callable[[str], None]) -> None:
-    """The thief's renewal is refused, and the visitor is out as well."""
-    press("Buy a ticket")
-    press("Let somebody steal the card")
-    assert said(park)[1:] == [
+def test_a_ride_and_a_renewal(inside: Page, troubles: list[str]) -> None:
+    """The wristband opens the ride; the card gets a hole at each renewal, and its predecessor is an old copy."""
+    press(inside, RIDE)
+    expect(outcome(inside)).to_contain_text("You are in")
+    assert "authorization: Bearer eyJ" in whole(inside, 0)
+    press(inside, RENEW)
+    expect(outcome(inside)).to_contain_text("the card is generation 1, and generation 0 is an old copy")
+    expect_card(inside, 1)
+    expect_record(inside, 1)
+    assert heard(inside) == ["POST /login 200", "GET /profile 200", "POST /refresh 200"]
+    assert "cookie: handstamp-refresh=eyJ" in whole(inside, 0)
+    assert troubles == []
+
+
+def test_two_tabs_get_the_same_card(inside: Page) -> None:
+    """Both requests carry one card, and both answers set one and the same next card."""
+    press(inside, TABS)
+    expect(outcome(inside)).to_contain_text("Both showed card 0 and both got the same card 1")
+    assert heard(inside)[1:] == ["POST /refresh 200"] * 2
+    for header in ("cookie", "set-cookie"):
+        pattern = rf"^{header}: handstamp-refresh=(\S+?)[; ]"
+        found = {re.findall(pattern, whole(inside, number), re.MULTILINE)[0] for number in (0, 1)}
+        assert len(found) == 1, found
+    expect_card(inside, 1)
+
+
+def test_an_answer_is_lost_and_nothing_with_it(inside: Page, troubles: list[str]) -> None:
+    """The service is one generation ahead of the browser, and when it is asked again both are at the same."""
+    inside.get_by_role("button", name=LOSE).click()
+    expect(inside.locator("#holes .missed")).to_have_count(1)
+    expect_card(inside, 0)
+    expect_record(inside, 1)
+    expect(outcome(inside)).to_contain_text("Card 1 after all, the same that was lost")
+    expect_card(inside, 1)
+    expect_record(inside, 1)
+    assert heard(inside)[1:] == ["POST /refresh lost", "POST /refresh 200"]
+    press(inside, RIDE)
+    assert heard(inside)[-1] == "GET /profile 200"
+    assert troubles == []
+
+
+def test_a_thief_is_found_out(inside: Page, troubles: list[str]) -> None:
+    """The thief's renewal is refused, and the visitor is out as well, until they sign in again."""
+    press(inside, STEAL)
+    expect(outcome(inside)).to_contain_text("The thief got nothing")
+    assert heard(inside)[1:] == [
         "POST /park/copy 200",
         "POST /refresh 200",
         "POST /refresh 200",
         "POST /refresh 401",
         "GET /profile 401",
     ]
-    expect(park.locator("#visit")).to_contain_text("an old copy of the card was used")
-    expect(park.locator("#conversation li").first).to_contain_text("dead too, at once")
-    expect(park.locator("#conversation pre").first).to_contain_text('"reason": "reuse"')
-    expect(park.get_by_role("button", name="Renew", exact=True)).to_be_disabled()
-    press("Buy a ticket")
-    expect(park.locator("#visit")).to_contain_text("is signed in")
+    assert "user-agent: thief" in whole(inside, 1)
+    assert '"reason": "reuse"' in whole(inside, 1)
+    assert '"reason": "reuse"' in whole(inside, 0)
+    expect(inside.locator("#visit")).to_contain_text("an old copy of your key was used")
+    expect(inside.locator("#left")).to_contain_text(re.compile(r"void, \d+ s unused"))
+    press(inside, RENEW)
+    expect(outcome(inside)).to_contain_text("You were signed out because an old copy")
+    expect(inside.locator("#generation")).to_have_text("taken away")
+    press(inside, AGAIN)
+    expect_card(inside, 0)
+    assert troubles == []
 
 
-def test_signing_out_holds_at_once(park: Page, press: Callable[[str], None]) -> None:
-    """The wristband has time left and is refused."""
-    press("Buy a ticket")
-    press("Sign out, then try the old wristband")
-    assert said(park)[1:] == ["POST /logout 204", "GET /profile 401"]
-    expect(park.locator("#conversation pre").first).to_contain_text('"reason": "logout"')
-    expect(park.locator("#band-text")).to_contain_text("refused")
+def test_signing_out_holds_at_once(inside: Page, troubles: list[str]) -> None:
+    """The wristband has time left and is refused; the card is gone from the browser."""
+    press(inside, OUT)
+    expect(outcome(inside)).to_contain_text(re.compile(r"had \d+ seconds left and a good signature, and is refused"))
+    assert heard(inside)[1:] == ["POST /logout 204", "GET /profile 401"]
+    assert '"reason": "logout"' in whole(inside, 0)
+    expect(inside.locator("#visit")).to_have_text("You signed out.")
+    expect(inside.locator("#generation")).to_have_text("taken away")
+    assert troubles == []
 
 
-def test_a_wristband_runs_out(park: Page, press: Callable[[str], None]) -> None:
-    """After its thirty seconds, which are real."""
-    press("Buy a ticket")
-    park.get_by_role("button", name="Wait until it runs out").click()
-    expect(park.locator("#band")).to_have_class(re.compile("short"), timeout=40_000)
-    expect(park.locator("#conversation li").first).to_contain_text("expired_token", timeout=40_000)
-    expect(park.locator("#band-text")).to_have_text("run out")
-    press("Renew")
-    expect(park.locator("#band-text")).to_contain_text("seconds left")
+# --- what the visitor holds
 
 
-def test_no_token_is_shown_whole(park: Page, press: Callable[[str], None]) -> None:
-    """Neither in the conversation nor anywhere on the page; the claims are there for those who look."""
-    press("Buy a ticket")
-    press("Renew")
-    assert re.search(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", park.content()) is None
-    expect(park.locator("#attempt")).to_contain_text('document.cookie → ""')
-    claims = park.locator("#claims")
-    park.locator("#band").focus()
-    expect(claims).to_contain_text('"sid"')
-    assert (claims.bounding_box() or {"height": 0})["height"] > 100
+def test_script_tries_to_read_the_card_and_cannot(inside: Page) -> None:
+    """It looks in every place that script has, in front of the visitor, while the browser does hold the cookie."""
+    press(inside, "Let script try it")
+    expect(inside.locator("#attempts span")).to_have_text(
+        [f"{place} → nothing" for place in ("document.cookie", "cookieStore.getAll()", "localStorage, sessionStorage")]
+    )
+    assert [(cookie["name"], cookie["httpOnly"]) for cookie in inside.context.cookies()] == [("handstamp-refresh", True)]
+
+
+def test_the_claims_open_by_pointing_and_by_keyboard(inside: Page) -> None:
+    """They are the token's own; Escape closes them."""
+    claims, band = inside.get_by_role("tooltip"), inside.get_by_role("group", name="Wristband")
+    expect(claims).to_be_hidden()
+    band.hover()
+    expect(claims).to_be_visible()
+    inside.mouse.move(0, 0)
+    expect(claims).to_be_hidden()
+    band.focus()
+    for name in ("iss", "sub", "sid", "exp"):
+        expect(claims.locator("dt code").get_by_text(name, exact=True)).to_be_visible()
+    inside.keyboard.press("Escape")
+    expect(claims).to_be_hidden()
+
+
+def test_the_wristband_turns_amber_and_runs_out(page: Page, url: str) -> None:
+    """Its colour and its words change; those who listen hear of it at the turns and not every second."""
+    page.clock.install()
+    page.goto(f"{url}/park")
+    press(page, ENTER)
+    band, strap = page.locator("#band"), page.locator("#strap")
+    expect(strap).to_have_attribute("aria-label", "The wristband holds.")
+    page.clock.run_for(21_000)
+    expect(band).to_have_attribute("data-state", "short")
+    expect(strap).to_have_attribute("aria-label", "The wristband runs out in less than 10 seconds.")
+    page.clock.run_for(10_000)
+    expect(band).to_have_attribute("data-state", "out")
+    expect(page.locator("#left")).to_have_text("run out")
+    expect(strap).to_have_attribute("aria-label", "The wristband has run out.")
+
+
+def test_a_page_that_is_loaded_again_renews(inside: Page) -> None:
+    """Its memory is empty and the card is not."""
+    inside.reload()
+    expect(outcome(inside)).to_contain_text("Welcome back")
+    assert heard(inside) == ["POST /refresh 200"]
+    expect_card(inside, 1)
+
+
+def test_no_token_is_shown_whole(inside: Page) -> None:
+    """Neither in the conversation nor anywhere on the page, and none is kept where a later script finds it."""
+    for name in (RENEW, STEAL):
+        press(inside, name)
+    assert re.search(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", inside.content()) is None
+    assert inside.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
+
+
+def test_waiting_can_be_stopped(inside: Page) -> None:
+    """Nobody has to sit out half a minute."""
+    inside.get_by_role("button", name=WAIT).click()
+    press(inside, "Stop waiting")
+    expect(outcome(inside)).to_contain_text("Stopped waiting")
+    assert heard(inside) == ["POST /login 200"]
+
+
+def test_the_whole_story_by_keyboard(park: Page) -> None:
+    """Signing in puts the focus on the story; its buttons follow each other, and keep the focus while they work."""
+    park.get_by_label("Password", exact=True).press("Enter")
+    expect(park.get_by_role("button", name=RIDE)).to_be_focused()
+    park.keyboard.press("Enter")
+    expect(outcome(park)).to_contain_text("You are in")
+    expect(park.get_by_role("button", name=RIDE)).to_be_focused()
+    park.keyboard.press("Tab")
+    park.keyboard.press("Tab")
+    park.keyboard.press("Space")
+    expect(outcome(park)).to_contain_text("A fresh wristband")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_nothing_serious_for_those_who_do_not_see_it(chromium: Browser, url: str, scheme: str, width: int) -> None:
-    """The axe rules find nothing, and the page is not wider than the screen."""
+    """The axe rules find nothing in any state, and the page is not wider than the screen."""
     with open_page(chromium, color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce") as page:
         page.goto(f"{url}/park")
-        for name in ("Buy a ticket", "Renew", "Sign out, then try the old wristband"):
-            page.get_by_role("button", name=name, exact=True).click()
-            expect(page.locator(".working")).to_have_count(0)
+        for name in (ENTER, "Let script try it", RENEW, OUT):
+            press(page, name)
+            exchanges(page).first.locator("details").evaluate("details => { details.open = true; }")
+            page.get_by_role("group", name="Wristband").focus()
             found = Axe().run(page).response["violations"]
             assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.keyboard.press("Escape")  # the claims lie over what is below them
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+# --- the command
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_nothing_is_left_and_nothing_of_yours_is_read(by: signal.Signals, tmp_path: Path) -> None:
     """It works beside settings that would stop a start, says whom to be, and its folder goes with it."""
-    with demo(
-        "--port",
-        "0",
-        TMPDIR=str(tmp_path),
-        HANDSTAMP_DATABASE="nonsense",
-        HANDSTAMP_NONSENSE="1",
-        HANDSTAMP_REGISTRATION="closed",
-    ) as (_, said, process):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "handstamp.toml").write_text("nonsense = 1")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    settings = {"HANDSTAMP_DATABASE": "nonsense", "HANDSTAMP_NONSENSE": "1", "HANDSTAMP_ACCESS_LIFETIME": "1h"}
+    with demo("--port", "0", folder=mine, TMPDIR=str(temporary), **settings) as (url, said, process):
         assert EMAIL in said
         assert PASSWORD in said
-        assert len(list(tmp_path.iterdir())) == 1
+        assert len(list(temporary.iterdir())) == 1
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            answer = client.post("/login", json={"email": EMAIL, "password": PASSWORD})
+            assert answer.json()["expiresIn"] == 30
         process.send_signal(by)
         assert process.wait(30) == 0
-        assert list(tmp_path.iterdir()) == []
+        assert list(temporary.iterdir()) == []
+        assert [file.name for file in mine.iterdir()] == ["handstamp.toml"]
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_said() -> None:
+    """With 8000 taken it would look for another by itself, but not for one that somebody named."""
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
+        port = taken.getsockname()[1]
+        ran = subprocess.run(
+            command("demo", "--no-browser", "--port", str(port)), capture_output=True, text=True, timeout=30, check=False
+        )
+        assert ran.returncode == 2
+        assert f"Cannot listen on 127.0.0.1:{port}" in ran.stderr
+
+
+def test_the_default_port_gives_way() -> None:
+    """Whatever listens on 8000, the park opens."""
+    with demo() as (first, _, _), demo() as (second, _, _):
+        assert first != second
+        assert httpx.get(f"{second}/park", trust_env=False).status_code == 200
+
+
+def test_a_demonstration_that_is_stopped_is_said_and_can_be_looked_for_again(page: Page) -> None:
+    """The page says what has happened, and works with the next demonstration at the same address, whose park is empty."""
+    port = str(free_port())
+    with demo("--port", port) as (url, _, _):
+        page.goto(f"{url}/park")
+        press(page, ENTER)
+    press(page, RIDE)
+    away = page.get_by_role("alert").filter(has_text="The service does not answer")
+    expect(away).to_be_visible()
+    with demo("--port", port):
+        press(page, "Look again")
+        expect(away).to_be_hidden()
+        press(page, ENTER)
+        expect_card(page, 0)
+
+
+# --- what is there for the demonstration alone
 
 
 def test_the_service_itself_has_none_of_it(url: str, tmp_path: Path) -> None:
-    """What the demonstration adds is there in the demonstration alone."""
-    paths = [("GET", "/park"), ("GET", "/park/visit"), ("POST", "/park/copy"), ("POST", "/park/thief")]
+    """What the demonstration adds is there in the demonstration alone; no answer of the service is held or tells of cookies."""
+    paths = [("GET", "/park"), ("GET", "/park/park.js"), ("GET", "/park/visit"), ("POST", "/park/copy"), ("POST", "/park/thief")]
     with running(tmp_path) as server, server.client() as real, httpx.Client(base_url=url, trust_env=False) as shown:
         for method, path in paths:
             assert real.request(method, path).status_code == 404
             assert shown.request(method, path).status_code != 404
-        assert real.post("/refresh?answer=lost", timeout=3).status_code == 401
+        answer = real.post("/refresh", headers={"park-answer": "lost"}, timeout=3)
+        assert answer.status_code == 401
+        assert "park-overheard" not in answer.headers
+        assert "park-overheard" in shown.post("/refresh").headers
+
+
+@pytest.mark.parametrize("site", [None, "same-site", "cross-site", "none"])
+def test_no_other_page_gets_the_card(url: str, site: str | None) -> None:
+    """Only the park's own page may ask for what script cannot have, and only by a name of this machine."""
+    own = {"sec-fetch-site": "same-origin"}
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        for method, path in (("POST", "/park/copy"), ("POST", "/park/thief"), ("GET", "/park/visit")):
+            headers = {"sec-fetch-site": site} if site else {}
+            assert client.request(method, path, headers=headers).status_code == 403
+            assert client.request(method, path, headers=own | {"host": "park.example.com"}).status_code == 403
+        assert client.post("/park/copy", headers=own).status_code == 200
+        assert client.post("/park/thief", headers=own, content='{"refreshToken": "a\\r\\nb: c"}').status_code == 400
+        assert client.post("/park/thief", headers=own, content="[]").status_code == 400
+
+
+# Last, so that the others have passed the time.
+def test_a_wristband_runs_out(waiting: Page) -> None:
+    """After its thirty seconds and the leeway, which are real, the service refuses it; the card brings the next."""
+    expect(outcome(waiting)).to_contain_text("Refused, with expired_token", timeout=45_000)
+    assert heard(waiting) == ["POST /login 200", "GET /profile 401"]
+    assert '"code": "expired_token"' in whole(waiting, 0)
+    expect(waiting.locator("#left")).to_have_text("run out")
+    press(waiting, RENEW)
+    expect(waiting.locator("#left")).to_contain_text("s left")

@@ -91,7 +91,9 @@ $("try").addEventListener("click", visitor.tryToRead);
 
 // What pointing opens, Escape closes (WCAG 1.4.13).
 $("band").addEventListener("keydown", ({ key }) => $("band").classList.toggle("closed", key === "Escape"));
-for (const event of ["blur", "mouseleave"]) $("band").addEventListener(event, () => $("band").classList.remove("closed"));
+for (const event of ["blur", "mouseleave"]) {
+  $("band").addEventListener(event, () => document.activeElement === $("band") || $("band").classList.remove("closed"));
+}
 
 const arrive = () => during(null, async () => say((await comeBack()) || $("outcome").textContent));
 $("again").addEventListener("click", arrive);
