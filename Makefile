@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo serve test check soak bench scale clean
+.PHONY: help setup demo serve test check screenshots soak bench scale clean
 
 help:
 	@echo "make demo    show the life of both tokens on a page, with a service that is thrown away afterwards"
 	@echo "make serve   run the service on http://localhost:8000 (SQLite file in this folder)"
 	@echo "make test    run all tests"
 	@echo "make check   ruff, mypy --strict and the import contracts"
+	@echo "make screenshots   photograph the pages for the documentation; wants Chromium"
 	@echo "make soak    let a crowd of clients loose on three nodes that are killed, for ten minutes, and check all they were told"
 	@echo "make bench   measure the promises, side by side with other libraries; takes five minutes"
 	@echo "make scale   renew sessions in tables of ten thousand, a million and ten million; takes a quarter of an hour"
@@ -42,6 +43,9 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+screenshots: $(READY)
+	$(BIN)/python -m tests.browser.screenshots
 
 SECONDS ?= 300
 soak: $(READY)

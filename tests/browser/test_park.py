@@ -124,7 +124,7 @@ def expect_card(page: Page, generation: int) -> None:
 
 def expect_record(page: Page, generation: int) -> None:
     """Assert at which generation the service's store is."""
-    expect(page.locator("#visit")).to_contain_text(f"Alive, at generation {generation} on the service's record.")
+    expect(page.locator("#visit")).to_contain_text(f"Alive, for {EMAIL}; generation {generation} on the service's record.")
 
 
 # --- the story
@@ -243,7 +243,7 @@ def test_signing_out_holds_at_once(inside: Page, troubles: list[str]) -> None:
 
 def test_script_tries_to_read_the_card_and_cannot(inside: Page) -> None:
     """It looks in every place that script has, in front of the visitor, while the browser does hold the cookie."""
-    press(inside, "Let script try it")
+    press(inside, "Let script try")
     expect(inside.locator("#attempts span")).to_have_text(
         [f"{place} → nothing" for place in ("document.cookie", "cookieStore.getAll()", "localStorage, sessionStorage")]
     )
@@ -324,7 +324,7 @@ def test_nothing_serious_for_those_who_do_not_see_it(chromium: Browser, url: str
     """The axe rules find nothing in any state, and the page is not wider than the screen."""
     with open_page(chromium, color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce") as page:
         page.goto(f"{url}/park")
-        for name in (ENTER, "Let script try it", RENEW, OUT):
+        for name in (ENTER, "Let script try", RENEW, OUT):
             press(page, name)
             exchanges(page).first.locator("details").evaluate("details => { details.open = true; }")
             page.get_by_role("group", name="Wristband").focus()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handstamp.config import Settings, duration_s, load
+from handstamp.config import Settings, duration_s, load, without_environment
 from handstamp.domain.issuer import is_loopback
 from handstamp.errors import ConfigurationError
 
@@ -443,3 +443,13 @@ def test_settings_cannot_be_changed_after_the_start(configure: Configure) -> Non
     settings = configure()
     with pytest.raises(ValueError, match="frozen"):
         settings.grace = 3600
+
+
+def test_without_environment_nothing_else_speaks(configure: Configure) -> None:
+    """Neither environment nor file, be they right or wrong, and what is given is checked as all settings are."""
+    with pytest.raises(ConfigurationError):
+        configure("nonsense = 1", GRACE="nonsense", SECRT=SECRET)
+    settings = without_environment(issuer="http://localhost:8000", access_lifetime="30s")
+    assert (settings.issuer, settings.access_lifetime, settings.grace) == ("http://localhost:8000", 30, 10)
+    with pytest.raises(ValueError, match="between"):
+        without_environment(access_lifetime="1s")

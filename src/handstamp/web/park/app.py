@@ -115,7 +115,7 @@ class Park:
         sid = request.query_params.get("session") or (card.sid if card else "")
         found = await self._store.read(lambda rows: rows.session(sid)) if sid and sid.isascii() else None
         if found is None:
-            return _json({"session": None, "card": None, "generation": None, "over": None, "words": ""})
+            return _json({"session": None, "card": None, "generation": None, "over": None, "words": "", "email": ""})
         session, account = found
         over = end_reason(session, account, self._clock())
         return _json(
@@ -125,6 +125,7 @@ class Park:
                 "generation": session.generation,
                 "over": over,
                 "words": REASONS.get(over or "", ""),
+                "email": account.email if account else "",
             }
         )
 

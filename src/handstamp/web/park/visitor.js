@@ -12,8 +12,9 @@ const MEANINGS = {
 };
 const $ = (id) => document.getElementById(id);
 
+const NOBODY = { session: null, card: null, generation: null, over: null, words: "", email: "" };
 let wristband = null; // { token, expiresIn, gotAt }
-let visit = { session: null, card: null, generation: null, over: null, words: "" };
+let visit = NOBODY;
 
 export const token = () => wristband?.token;
 export const generation = () => visit.generation;
@@ -38,7 +39,7 @@ export async function look() {
 /** Forget everything of a visit that is over, before the next one. */
 export function forget() {
   wristband = null;
-  visit = { session: null, card: null, generation: null, over: null, words: "" };
+  visit = NOBODY;
   $("attempts").replaceChildren();
 }
 
@@ -54,7 +55,7 @@ export function render() {
   document.body.classList.toggle("over", isOver);
   renderCard();
   $("session").textContent = visit.session ? `${visit.session.slice(0, 6)}…` : "";
-  $("visit").textContent = isOver ? visit.words : `Alive, at generation ${visit.generation} on the service's record.`;
+  $("visit").textContent = isOver ? visit.words : `Alive, for ${visit.email}; generation ${visit.generation} on the service's record.`;
   renderBand();
 }
 
