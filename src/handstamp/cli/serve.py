@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import typer
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from .. import logs
@@ -21,11 +20,11 @@ from ..assemble import service
 from ..config import Settings, load
 from ..domain.issuer import is_loopback
 from ..errors import ConfigurationError
+from ..web.protocol import Protocol
 from .common import Database, said
 
 _APPLICATION = "handstamp.assemble:application"
 _STOP_PATIENCE_S = 30
-_MAX_HEAD_BYTES = 64 * 1024
 
 
 def serve(  # noqa: PLR0917 - they are options
@@ -65,7 +64,7 @@ def uvicorn_config(application: ASGIApp | str, *, stop_patience_s: int = _STOP_P
     """Return how a service is served, whatever it is."""
     return uvicorn.Config(
         application,
-        http=_BoundedHead,
+        http=Protocol,
         lifespan="on",
         ws="none",
         access_log=False,
@@ -117,27 +116,6 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(
             f"Cannot listen on {host}:{port}: {reason}. Take another port with --port, 0 for any free one."
         ) from None
-
-
-class _BoundedHead(HttpToolsProtocol):
-    """uvicorn's protocol with a limit to what it reads before a request's headers are complete (ASVS 4.2.5)."""
-
-    _head_bytes = 0
-    _in_head = False
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_head = True
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
-        if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The headers are too large.")
 
 
 async def _prepare(settings: Settings) -> None:
