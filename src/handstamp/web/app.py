@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.resources import files
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -59,11 +58,41 @@ def asgi(
     application = Starlette(
         routes=[*own_routes, *pages.routes(), *_documentation(openapi.document(issuer=issuer, version=version, cookies=cookies))],
         exception_handlers={HTTPException: _write_routing_problem},
-        middleware=_cors(trusted),
         lifespan=lifespan,
     )
     application.router.redirect_slashes = False
-    return SecurityHeaders(application, is_https=is_https, varies_by_origin=bool(trusted))
+    direct = Direct(application, own_routes)
+    return SecurityHeaders(_cors(direct, trusted) if trusted else direct, is_https=is_https, varies_by_origin=bool(trusted))
+
+
+class Direct:
+    """Calls an operation by its method and path at once; whatever is no such path goes to Starlette's router.
+
+    The router tries one route after another, behind layers for exceptions that our operations never let out: that took longer
+    than verifying a token.
+    """
+
+    def __init__(self, app: ASGIApp, operations: Iterable[Route]) -> None:
+        """Take the whole application, and those routes of it that may be called directly."""
+        self._app = app
+        self._run: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
+            (method, route.path): route.endpoint
+            for route in operations
+            for method in route.methods or ()
+            if not route.param_convertors
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        run = None
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix(scope.get("root_path", ""))  # mounted, it has where it is mounted in front
+            run = self._run.get((scope["method"], path))
+        if run is None:
+            await self._app(scope, receive, send)
+        else:
+            response = await run(Request(scope, receive, send))
+            await response(scope, receive, send)
 
 
 class SecurityHeaders:
@@ -72,16 +101,17 @@ class SecurityHeaders:
     def __init__(self, app: ASGIApp, *, is_https: bool, varies_by_origin: bool) -> None:
         """Wrap an application."""
         self._app = app
-        self._headers = {
+        headers = {
             "x-content-type-options": "nosniff",
             "referrer-policy": "no-referrer",
             "content-security-policy": _STRICT,
             "cross-origin-resource-policy": "same-origin",
         }
         if varies_by_origin:  # also for whoever is not trusted: a cache must not hand one origin's answer to another
-            self._headers["vary"] = "Origin"
+            headers["vary"] = "Origin"
         if is_https:
-            self._headers["strict-transport-security"] = f"max-age={_YEAR_S}"
+            headers["strict-transport-security"] = f"max-age={_YEAR_S}"
+        self._headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -91,9 +121,8 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
-                    headers.setdefault(name, value)
+                there = {name for name, _ in message["headers"]}  # in lower case (ASGI)
+                message["headers"] = [*message["headers"], *(header for header in self._headers if header[0] not in there)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -108,21 +137,17 @@ class _Cors(CORSMiddleware):
         return response if response.status_code < 400 else write_problem(CrossSite())
 
 
-def _cors(trusted: Collection[str]) -> list[Middleware]:
+def _cors(app: ASGIApp, trusted: Collection[str]) -> ASGIApp:
     """Let scripts of the trusted origins read answers, with cookies; nobody else (Fetch standard, CORS protocol)."""
-    if not trusted:
-        return []
-    return [
-        Middleware(
-            _Cors,
-            allow_origins=sorted(trusted),
-            allow_credentials=True,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["Retry-After", "WWW-Authenticate"],
-            max_age=600,
-        )
-    ]
+    return _Cors(
+        app,
+        allow_origins=sorted(trusted),
+        allow_credentials=True,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Authorization", "Content-Type"],
+        expose_headers=["Retry-After", "WWW-Authenticate"],
+        max_age=600,
+    )
 
 
 def _documentation(document: bytes) -> list[Route]:
