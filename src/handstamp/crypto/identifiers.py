@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import secrets
+
+from .strict import base64url_encode
 
 
 def new_id() -> str:
     """Return 128 random bits as 22 characters of URL-safe text: a session's, a token's or an account's name."""
-    return secrets.token_urlsafe(16)
+    return base64url_encode(os.urandom(16))
 
 
 def new_secret() -> str:

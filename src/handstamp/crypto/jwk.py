@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from ..errors import ConfigurationError, InvalidToken
 from .strict import base64url_decode, base64url_encode, json_decode
@@ -196,7 +197,8 @@ def _checker(key: PublicKey | bytes, algorithm: Algorithm, kid: str) -> Callable
         case bytes() as secret, "HS256":
             if len(secret) < MIN_SECRET_BYTES:
                 raise ConfigurationError(f"The secret of {kid!r} must have at least {MIN_SECRET_BYTES} bytes (RFC 7518 §3.2)")
-            return lambda data, signature: hmac.compare_digest(hmac.digest(secret, data, "sha256"), signature)
+            mac = _mac(secret)
+            return lambda data, signature: hmac.compare_digest(mac(data), signature)
         case ec.EllipticCurvePublicKey() as public, "ES256" if isinstance(public.curve, ec.SECP256R1):
             return functools.partial(_es256_verifies, public)
         case ed25519.Ed25519PublicKey() as ed, "Ed25519":
@@ -230,7 +232,7 @@ def _holds(verify: Callable[[], None]) -> bool:
 def _signer(private: PrivateKey | bytes, algorithm: Algorithm) -> Callable[[bytes], bytes]:
     match private:
         case bytes() as secret:
-            return lambda data: hmac.digest(secret, data, "sha256")
+            return _mac(secret)
         case ec.EllipticCurvePrivateKey() as es256:
             return lambda data: _es256_signature(es256, data)
         case ed25519.Ed25519PrivateKey() as ed:
@@ -238,6 +240,18 @@ def _signer(private: PrivateKey | bytes, algorithm: Algorithm) -> Callable[[byte
         case rsa.RSAPrivateKey() as rs256:
             return lambda data: rs256.sign(data, padding.PKCS1v15(), hashes.SHA256())
     raise ConfigurationError(f"No private key of this type signs {algorithm}")
+
+
+def _mac(secret: bytes) -> Callable[[bytes], bytes]:
+    """Return HMAC-SHA-256 with a secret that is worked into it once, not for each token (RFC 2104 §4)."""
+    keyed = HMAC(secret, hashes.SHA256())
+
+    def mac(data: bytes) -> bytes:
+        copied = keyed.copy()
+        copied.update(data)
+        return copied.finalize()
+
+    return mac
 
 
 def _es256_signature(private: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:

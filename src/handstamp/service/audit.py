@@ -6,8 +6,7 @@ import structlog
 
 from ..domain.event import Event
 
-_ROUTINE = frozenset({"refreshed"})
-_ALARMING = frozenset({"reuse_detected", "sign_in_throttled", "caught_up"})
+_LEVELS = {"refreshed": "debug", "reuse_detected": "warning", "sign_in_throttled": "warning", "caught_up": "warning"}
 
 
 class Audit:
@@ -19,9 +18,5 @@ class Audit:
 
     def log(self, event: Event) -> None:
         """Write one line. Routine events are for debugging, alarming ones are warnings."""
-        write = self._log.info
-        if event.kind in _ROUTINE:
-            write = self._log.debug
-        elif event.kind in _ALARMING:
-            write = self._log.warning
+        write = getattr(self._log, _LEVELS.get(event.kind, "info"))
         write(event.kind, at_ms=event.at_ms, subject=event.subject, sid=event.sid, ip=event.ip, **event.detail)

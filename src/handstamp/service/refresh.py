@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal, assert_never
 
 from ..domain.account import Account
@@ -46,32 +45,41 @@ class Refresh:
 
         asked = await self._granting.asked(claims.sub)
 
-        def judge(session: Session | None, account: Account | None) -> Update[tuple[Outcome, TokenPair | None]]:
+        def judge(session: Session | None, account: Account | None) -> Update[tuple[Outcome, TokenPair | None, Event | None]]:
             if session is not None and (session.subject != claims.sub or (session.delivery == "json") != (way == "body")):
                 raise InvalidToken("presented by another way than its session's, or for another subject")
             outcome = decide(session, account, claims, caller.now_ms, self._policy)
             pair: TokenPair | None = None
             if not isinstance(outcome, Reuse | Ended):
-                pair = self._tokens.mint(outcome.session, granted_to(outcome.session, account, asked), caller.now_ms)
-            return Update((outcome, pair), _row_to_write(outcome), _events_to_keep(outcome, claims, caller))
+                grant = granted_to(outcome.session, account, asked)
+                pair = self._tokens.mint(outcome.session, grant, caller.now_ms, outcome=_DECIDED[type(outcome)])
+            event = _event(outcome, claims, caller)
+            to_keep = (event,) if event is not None and isinstance(outcome, Recover | Reuse | CatchUp) else ()
+            return Update((outcome, pair, event), _row_to_write(outcome), to_keep)
 
-        outcome, pair = await self._store.update_session(claims.sid, judge)
-        event = _event(outcome, claims, caller)
+        outcome, pair, event = await self._store.update_session(claims.sid, judge)
         if event is not None:
             self._audit.log(event)
         if pair is None:
             raise SessionEnded(outcome.reason if isinstance(outcome, Ended) else "reuse")
-        return replace(pair, outcome=_NAMES[type(outcome)])
+        return pair
 
     async def _over_by_time(self, claims: RefreshClaims, caller: Caller) -> SessionEnded:
-        session, account = await self._store.read(lambda rows: rows.session(claims.sid)) or (None, None)
+        session, account = await self._store.session(claims.sid) or (None, None)
         if session is None:
             return SessionEnded("expired")
         reason = end_reason(session, account, caller.now_ms)
         return SessionEnded(reason or "idle", session_lives=reason is None)
 
 
-_NAMES: dict[type, Decided] = {Rotate: "rotated", Repeat: "repeated", Recover: "recovered", CatchUp: "caught_up"}
+_DECIDED: dict[type, Decided] = {Rotate: "rotated", Repeat: "repeated", Recover: "recovered", CatchUp: "caught_up"}
+_KINDS: dict[type, Kind] = {
+    Rotate: "refreshed",
+    Repeat: "repeated",
+    Recover: "recovered",
+    Reuse: "reuse_detected",
+    CatchUp: "caught_up",
+}
 
 
 def _row_to_write(outcome: Outcome) -> Session | None:
@@ -84,27 +92,9 @@ def _row_to_write(outcome: Outcome) -> Session | None:
             assert_never(outcome)
 
 
-def _events_to_keep(outcome: Outcome, claims: RefreshClaims, caller: Caller) -> tuple[Event, ...]:
-    event = _event(outcome, claims, caller)
-    return (event,) if event is not None and isinstance(outcome, Recover | Reuse | CatchUp) else ()
-
-
 def _event(outcome: Outcome, claims: RefreshClaims, caller: Caller) -> Event | None:
-    kind: Kind
-    match outcome:
-        case Ended():
-            return None  # it was recorded when it ended
-        case Rotate():
-            kind = "refreshed"
-        case Repeat():
-            kind = "repeated"
-        case Recover():
-            kind = "recovered"
-        case Reuse():
-            kind = "reuse_detected"
-        case CatchUp():
-            kind = "caught_up"
-        case _:
-            assert_never(outcome)
+    if isinstance(outcome, Ended):
+        return None  # it was recorded when it ended
     detail: dict[str, str | int | None] = {"presented": claims.gen, "generation": outcome.session.generation}
+    kind = _KINDS[type(outcome)]
     return Event(at_ms=caller.now_ms, kind=kind, subject=claims.sub, sid=claims.sid, ip=caller.ip, detail=detail)

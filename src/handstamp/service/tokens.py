@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from ..crypto import jws
 from ..crypto.identifiers import new_id
@@ -31,18 +32,21 @@ MAX_ACCESS_TOKEN_LENGTH = 3800
 Decided = Literal["started", "rotated", "repeated", "recovered", "caught_up"]
 
 
-@dataclass(frozen=True, slots=True)
-class TokenPair:
+class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
     """What a sign-in or a refresh answers. Lifetimes are whole seconds from now."""
 
-    access_token: str = field(repr=False)
+    access_token: str
     expires_in_s: int
-    refresh_token: str = field(repr=False)
+    refresh_token: str
     refresh_expires_in_s: int
     session_id: str
     delivery: Delivery
     outcome: Decided = "started"
     """What was decided: a new session, the next pair, the same refresh token again (at once or late), or a forgotten one."""
+
+    def __repr__(self) -> str:
+        """Show whose they are; the tokens are secrets."""
+        return f"TokenPair(session_id={self.session_id!r}, delivery={self.delivery!r}, outcome={self.outcome!r})"
 
 
 class Tokens:
@@ -57,7 +61,7 @@ class Tokens:
         self._refresh_key = refresh_key
         self._refresh_keys = KeySet([refresh_key.public])
 
-    def mint(self, session: Session, grant: Grant, now_ms: int) -> TokenPair:
+    def mint(self, session: Session, grant: Grant, now_ms: int, *, outcome: Decided = "started") -> TokenPair:
         """Return the session's current refresh token, the same bytes each time, and a fresh access token.
 
         No access token outlives its session. Raises `Unavailable` for one that no cookie can hold, and whatever the signature
@@ -101,6 +105,7 @@ class Tokens:
             refresh_expires_in_s=refresh_exp - now_s,
             session_id=session.id,
             delivery=session.delivery,
+            outcome=outcome,
         )
 
     def read_refresh(self, token: str) -> RefreshClaims:

@@ -6,7 +6,8 @@ The statements are those that SQLite and PostgreSQL both understand, with `?` fo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -87,9 +88,8 @@ def both_of(row: Sequence[Any]) -> tuple[Session, Account | None]:
     return session, account_of(account) if has_account else None
 
 
-def changes_of(session: Session) -> tuple[Any, ...]:
-    """Return the values of `UPDATE_SESSION`."""
-    return (*(getattr(session, name) for name in CHANGING), session.id)
+changes_of: Callable[[Session], tuple[Any, ...]] = attrgetter(*CHANGING, "id")
+"""Return the values of `UPDATE_SESSION`."""
 
 
 def revocation_of(session: Session) -> tuple[str, str, int]:

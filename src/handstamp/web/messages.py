@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from typing import Annotated, Any
 
 import msgspec
@@ -276,6 +277,7 @@ class HealthAnswer(_Answer, frozen=True, kw_only=True, rename="camel"):
     status: str
 
 
+@functools.lru_cache(maxsize=4096)
 def utc(at_ms: int) -> datetime.datetime:
     """Return milliseconds since 1970 as the time that JSON shows (RFC 3339, UTC)."""
     return datetime.datetime.fromtimestamp(at_ms // 1000, tz=datetime.UTC)

@@ -10,12 +10,11 @@ import asyncio
 import base64
 import hashlib
 import unicodedata
-from functools import cached_property
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from ..clock import Clock
@@ -35,6 +34,7 @@ BODY_PATIENCE_S = 20.0
 SHOWN_LENGTH = 256
 _T = TypeVar("_T", bound=msgspec.Struct)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_encode = msgspec.json.Encoder().encode
 _LONG_AGO = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
@@ -85,18 +85,21 @@ class Call:
         self.judged: str | None = None
         """The name of the cookie that this request stands or falls with; its session's end then deletes it."""
         self._clock = clock
+        self._caller: Caller | None = None
+        self._cookie_values = cookie_values(self.headers.getlist("cookie"))
 
-    @cached_property
+    @property
     def caller(self) -> Caller:
         """Who asks, and when. The clock is read once, at the first look, which comes after the body has arrived.
 
         A body may take its time. If the time were that of the headers, the grace window could be over before the answer is sent.
         """
-        return Caller(
-            now_ms=self._clock(),
-            ip=self.request.client.host if self.request.client else "",
-            user_agent=shown(self.headers.get("user-agent", "")),
-        )
+        if self._caller is None:
+            client = self.request.scope["client"]
+            self._caller = Caller(
+                now_ms=self._clock(), ip=client[0] if client else "", user_agent=shown(self.headers.get("user-agent", ""))
+            )
+        return self._caller
 
     async def body(self, shape: type[_T] | None) -> _T | None:
         """Return the JSON body as a `shape`, None where none was sent.
@@ -201,10 +204,6 @@ class Call:
     def _cookie(self, name: str) -> str | None:
         return only_value(name, self._cookie_values.get(name, set()))
 
-    @cached_property
-    def _cookie_values(self) -> dict[str, set[str]]:
-        return cookie_values(self.headers.getlist("cookie"))
-
 
 def write_pair(pair: TokenPair, cookies: Cookies) -> Response:
     """Return the token answer: each token in the body or as a cookie, as the session's delivery says (RFC 6749 §5.1)."""
@@ -255,9 +254,20 @@ def clear_cookies(response: Response, cookies: Cookies, *, but_for: TokenPair | 
     return response
 
 
-def write_json(answer: msgspec.Struct, status: int = 200, media_type: str = "application/json") -> Response:
+class _Answer(Response):
+    """JSON whose headers stand as they go on the wire; Starlette would put them together anew for each answer."""
+
+    def __init__(self, body: bytes, status: int, media_type: bytes) -> None:
+        self.status_code = status
+        self.body = body
+        self.background = None
+        length = b"%d" % len(body)
+        self.raw_headers = [(b"content-length", length), (b"content-type", media_type), (b"cache-control", b"no-store")]
+
+
+def write_json(answer: msgspec.Struct, status: int = 200, media_type: bytes = b"application/json") -> Response:
     """Return an answer that no cache keeps: it holds tokens or somebody's data."""
-    return Response(msgspec.json.encode(answer), status_code=status, media_type=media_type, headers={"cache-control": "no-store"})
+    return _Answer(_encode(answer), status, media_type)
 
 
 def write_public(document: bytes, call: Call) -> Response:
@@ -279,18 +289,20 @@ async def _read(request: Request) -> bytes:
     declared = request.headers.get("content-length")
     if declared is not None and (not declared.isdigit() or int(declared) > MAX_BODY_BYTES):
         raise RequestTooLarge(f"The body must have at most {MAX_BODY_BYTES} bytes.")
-    data = b""
+    data: bytes = b""
     try:
         async with asyncio.timeout(BODY_PATIENCE_S):
-            async for chunk in request.stream():
-                data += chunk
+            while True:
+                message = await request.receive()
+                if message["type"] != "http.request":
+                    raise InvalidRequest("The connection was closed before the body had arrived.")
+                data += message.get("body", b"")
                 if len(data) > MAX_BODY_BYTES:
                     raise RequestTooLarge(f"The body must have at most {MAX_BODY_BYTES} bytes.")
+                if not message.get("more_body", False):
+                    return data
     except TimeoutError:
         raise InvalidRequest("The body did not arrive in time.") from None
-    except ClientDisconnect:
-        raise InvalidRequest("The connection was closed before the body had arrived.") from None
-    return data
 
 
 def _what_is_wrong(data: bytes, shape: type[msgspec.Struct]) -> InvalidRequest:
@@ -313,4 +325,6 @@ def _few(tokens: list[str]) -> list[str]:
 
 def shown(text: str) -> str:
     """Return what of a stranger's text is kept to be shown in a list: printable, and no longer than honest ones are."""
-    return "".join(character for character in text if not unicodedata.category(character).startswith("C"))[:SHOWN_LENGTH]
+    if not text.isprintable():
+        text = "".join(character for character in text if not unicodedata.category(character).startswith("C"))
+    return text[:SHOWN_LENGTH]
