@@ -75,7 +75,7 @@ async def _why_not(  # noqa: PLR0911 - each is a sentence
             refresh = service.tokens.read_refresh(token)
             if caller.now_ms >= refresh.exp * 1000:
                 return "its time is over"
-            session, account = await service.store.read(lambda rows: rows.session(refresh.sid)) or (None, None)
+            session, account = await service.store.session(refresh.sid) or (None, None)
             if session is None:
                 return "its session is not in this database"
             over = end_reason(session, account, caller.now_ms)

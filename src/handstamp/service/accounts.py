@@ -96,7 +96,7 @@ class Accounts:
 
         Raises `InvalidCredentials` where `current` is wrong, `InvalidFields`, `TooManyAttempts`, `SessionEnded`.
         """
-        _, account = await self._store.read(lambda rows: rows.session(session.id)) or (None, None)
+        _, account = await self._store.session(session.id) or (None, None)
         if account is None:
             raise NotFound("This session belongs to no account of this service, so there is no password to change.")
         current = normalise_password(current)

@@ -29,7 +29,7 @@ class Recognise:
         `SessionEnded`, `Unavailable`.
         """
         claims = self._tokens.read_refresh(token)
-        session, account = await self._store.read(lambda rows: rows.session(claims.sid)) or (None, None)
+        session, account = await self._store.session(claims.sid) or (None, None)
         if session is not None and (session.subject != claims.sub or session.delivery == "json"):
             raise InvalidToken("presented by another way than its session's, or for another subject")
         outcome = decide(session, account, claims, caller.now_ms, self._policy)

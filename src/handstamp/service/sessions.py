@@ -23,7 +23,7 @@ class Sessions:
 
         This asks the store each time, so a sign-out in any process holds for the very next request here.
         """
-        found = await self._store.read(lambda rows: rows.session(sid))
+        found = await self._store.session(sid)
         if found is None:
             raise SessionEnded("expired")
         session, account = found

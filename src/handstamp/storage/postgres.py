@@ -126,6 +126,10 @@ class PostgresStore:
             async with self._connected() as connection:
                 return await work(PostgresTransaction(connection))
 
+    async def session(self, sid: str) -> tuple[Session, Account | None] | None:
+        """Look at one session."""
+        return await self.read(lambda rows: rows.session(sid))
+
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in a transaction of its own, again if it clashes with another; return when that is durable."""
         with _unavailable():

@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..domain.account import Account
+from ..domain.session import Session
 from ..errors import ConfigurationError, Unavailable
 from . import migrations
 from .batching import Failed, GroupCommit
@@ -100,6 +102,10 @@ class SqliteStore:
     async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
         """Run `work` on the last committed rows. No writer, in this process or another, holds it up."""
         return await _patiently(lambda: _finish(work(SqliteTransaction(self._reader.get()))))
+
+    async def session(self, sid: str) -> tuple[Session, Account | None] | None:
+        """Look at one session without the ways around."""
+        return await _patiently(lambda: SqliteTransaction(self._reader.get()).get_session(sid))
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in a savepoint of the next group; return when that group is on the disk."""
@@ -187,9 +193,10 @@ def _finish(work: Awaitable[T]) -> T:
 
 async def _patiently(attempt: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
     """Return what `attempt` gives, trying again while another process holds the lock; `Unavailable` after so many seconds."""
-    with suppress(_Busy):
+    try:
         return _once(attempt)
-    pause_s = 0.001
+    except _Busy:
+        pause_s = 0.001
     try:
         async with asyncio.timeout(patience_s):
             while True:

@@ -1,8 +1,8 @@
 """The store, as services see it.
 
-Three verbs. `read` looks, `transact` changes anything, and `update_session` is the one change that must be fast: it hands a
-session's row, held, to a pure decision and writes what that decides. Whatever a verb's work raises undoes that work alone, and
-a store that cannot answer raises `Unavailable`: never an empty result, which would read as "signed out".
+Two verbs: `read` looks and `transact` changes anything. What must be fast has one each: `session` looks at a single session, and
+`update_session` hands its row, held, to a pure decision and writes what that decides. Whatever a verb's work raises undoes that
+work alone, and a store that cannot answer raises `Unavailable`: never an empty result, which would read as "signed out".
 """
 
 from __future__ import annotations
@@ -149,6 +149,9 @@ class Store(Protocol):
 
     async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
         """Run `work` on rows as they were committed. It awaits its rows and nothing else, and may be run again."""
+
+    async def session(self, sid: str) -> tuple[Session, Account | None] | None:
+        """Return what `read` finds of one session: every request with an access token asks it."""
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in a transaction, and return once that is durable.

@@ -113,7 +113,7 @@ class Park:
         """Say what the browser's card says and what the store knows: of the session asked for, or else of the card's."""
         card = self._cards.read(self._cards.carried(request.headers))
         sid = request.query_params.get("session") or (card.sid if card else "")
-        found = await self._store.read(lambda rows: rows.session(sid)) if sid and sid.isascii() else None
+        found = await self._store.session(sid) if sid and sid.isascii() else None
         if found is None:
             return _json({"session": None, "card": None, "generation": None, "over": None, "words": "", "email": ""})
         session, account = found
