@@ -1,17 +1,22 @@
 """Group commit: operations that arrive together share one transaction, and so one wait for the disk.
 
 Making a commit durable costs a millisecond, a refresh some microseconds. While one commit is under way the next operations
-gather, and go together. Each stands in a savepoint of its own, so one that fails harms no other.
+gather, and go together. One that fails harms no other: whatever can fail stands in a savepoint of its own, or is decided before
+anything is written.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from ..domain.account import Account
+from ..domain.event import Event
+from ..domain.session import Session
 from ..errors import Unavailable
+from .store import Decide
 
 Operation = TypeVar("Operation")
 MAX_BATCH = 32
@@ -22,6 +27,45 @@ class Failed(NamedTuple):
     """Stands in a list of results for an operation that raised `cause` and was undone."""
 
     cause: Exception
+
+
+class Change(NamedTuple):
+    """One session and what is to be decided about it."""
+
+    sid: str
+    decide: Decide[Any]
+
+
+class Decisions:
+    """What is decided about sessions whose rows are held, and what of it is to be written, all of it at the end."""
+
+    def __init__(self, find: Callable[[str], tuple[Session, Account | None] | None]) -> None:
+        """Take what returns a held row with its account, as it was before all decisions."""
+        self._find = find
+        self._changed: dict[str, Session] = {}
+        self.events: list[Event] = []
+
+    def judge(self, change: Change) -> Any:
+        """Return the answer, or `Failed` with what was raised. A session's second change sees what the first made of it."""
+        session, account = self._find(change.sid) or (None, None)
+        try:
+            update = change.decide(self._changed.get(change.sid, session), account)
+        except Exception as problem:  # noqa: BLE001 - it belongs to whoever submitted the change
+            return Failed(problem)
+        if update.session is not None:
+            self._changed[change.sid] = update.session
+        self.events += update.events
+        return update.answer
+
+    @property
+    def changed(self) -> Collection[Session]:
+        """The rows to write."""
+        return self._changed.values()
+
+    @property
+    def revoked(self) -> Sequence[Session]:
+        """Those of them that are revoked."""
+        return [session for session in self.changed if session.revoked_at_ms is not None]
 
 
 class GroupCommit(Generic[Operation]):

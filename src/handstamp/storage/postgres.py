@@ -22,11 +22,10 @@ import asyncpg
 
 from ..clock import monotonic_ms
 from ..domain.account import Account
-from ..domain.event import Event
 from ..domain.session import Session
 from ..errors import ConfigurationError, Unavailable
 from . import migrations
-from .batching import Failed, GroupCommit
+from .batching import Change, Decisions, GroupCommit
 from .postgres_rows import CHANNEL, PostgresTransaction, add_revocations, can_be_stored, numbered
 from .rows import (
     CHANGING,
@@ -64,13 +63,6 @@ _UPDATE_SESSIONS = (
 )
 
 
-class _Change(NamedTuple):
-    """One session and what is to be decided about it."""
-
-    sid: str
-    decide: Decide[Any]
-
-
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
     """One that keeps no state between transactions and needs none reset: that saves a round trip, and suits PgBouncer."""
 
@@ -87,7 +79,7 @@ class PostgresStore:
         self._target = _Target({}, is_pooled=False)
         self._connections = connections
         self._pool: Any = None
-        self._group: GroupCommit[_Change] = GroupCommit(self._commit_together)
+        self._group: GroupCommit[Change] = GroupCommit(self._commit_together)
 
     def __repr__(self) -> str:
         """Say what it is; the URL holds a password."""
@@ -142,7 +134,7 @@ class PostgresStore:
 
     async def update_session(self, sid: str, decide: Decide[T]) -> T:
         """Ask `decide` with the row locked, and write what it says; return when that is durable."""
-        result: T = await self._group.submit(_Change(sid, decide))
+        result: T = await self._group.submit(Change(sid, decide))
         return result
 
     async def time(self) -> StoreTime:
@@ -186,7 +178,7 @@ class PostgresStore:
                 connection.terminate()  # whatever state it is in: nobody else is given it
                 raise
 
-    async def _commit_together(self, changes: Sequence[_Change]) -> list[Any]:
+    async def _commit_together(self, changes: Sequence[Change]) -> list[Any]:
         with _unavailable():
             async with self._connected() as connection, connection.transaction():
                 locked = await connection.fetch(_LOCK_SESSIONS, sorted(filter(can_be_stored, {change.sid for change in changes})))
@@ -194,42 +186,27 @@ class PostgresStore:
                 # Only now: a statement sees what was committed when it began, and the locks may have been waited for.
                 subjects = {session.subject for session in sessions.values() if session.epoch is not None}
                 found = map(account_of, await connection.fetch(_ACCOUNTS, sorted(subjects))) if subjects else ()
-                batch = _Batch(sessions, {account.id: account for account in found})
-                outcomes = [batch.judge(change) for change in changes]
-                await batch.write(connection)
+                accounts = {account.id: account for account in found}
+
+                def find(sid: str) -> tuple[Session, Account | None] | None:
+                    session = sessions.get(sid)
+                    if session is None:
+                        return None
+                    return session, accounts.get(session.subject) if session.epoch is not None else None
+
+                decided = Decisions(find)
+                outcomes = [decided.judge(change) for change in changes]
+                await _write(connection, decided)
         return outcomes
 
 
-class _Batch:
-    """Sessions whose rows are locked, and what was decided about them so far."""
-
-    def __init__(self, sessions: dict[str, Session], accounts: dict[str, Account]) -> None:
-        self._sessions = sessions
-        self._accounts = accounts
-        self._changed: dict[str, Session] = {}
-        self._events: list[Event] = []
-
-    def judge(self, change: _Change) -> Any:
-        """Return the answer, or `Failed` with what was raised. A session's second change sees what the first made of it."""
-        session = self._sessions.get(change.sid)
-        account = self._accounts.get(session.subject) if session is not None and session.epoch is not None else None
-        try:
-            update = change.decide(session, account)
-        except Exception as problem:  # noqa: BLE001 - it belongs to whoever submitted the change
-            return Failed(problem)
-        if update.session is not None:
-            self._sessions[change.sid] = self._changed[change.sid] = update.session
-        self._events += update.events
-        return update.answer
-
-    async def write(self, connection: Any) -> None:
-        """Write all of it, revocations last: their lock is shared by everybody."""
-        if self._changed:
-            await connection.execute(_UPDATE_SESSIONS, *zip(*map(changes_of, self._changed.values()), strict=True))
-        if self._events:
-            await connection.executemany(numbered(INSERT_EVENT), map(event_columns, self._events))
-        revoked = [session for session in self._changed.values() if session.revoked_at_ms is not None]
-        await add_revocations(connection, [revocation_of(session) for session in revoked])
+async def _write(connection: Any, decided: Decisions) -> None:
+    """Write all of it, revocations last: their lock is shared by everybody."""
+    if decided.changed:
+        await connection.execute(_UPDATE_SESSIONS, *zip(*map(changes_of, decided.changed), strict=True))
+    if decided.events:
+        await connection.executemany(numbered(INSERT_EVENT), map(event_columns, decided.events))
+    await add_revocations(connection, list(map(revocation_of, decided.revoked)))
 
 
 async def migrate(url: str) -> list[str]:

@@ -21,7 +21,7 @@ from ..domain.account import Account
 from ..domain.session import Session
 from ..errors import ConfigurationError, Unavailable
 from . import migrations
-from .batching import Failed, GroupCommit
+from .batching import Change, Decisions, Failed, GroupCommit
 from .sqlite_rows import SqliteTransaction
 from .store import Decide, Rows, Transaction
 
@@ -35,6 +35,9 @@ _LOOK_EVERY_S = 0.05
 _FAILURES = (sqlite3.OperationalError, sqlite3.DatabaseError)
 """What the file or the disk can do to us; the classes below these, as a broken constraint, would be mistakes of ours."""
 _BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+_Operation = Change | Callable[[SqliteTransaction], Any]
 
 
 class _Connection:
@@ -89,7 +92,7 @@ class SqliteStore:
 
     def _begin_anew(self) -> None:
         """Make what ends with `close`: an application may be started again, in another event loop."""
-        self._group: GroupCommit[Callable[[SqliteTransaction], Any]] = GroupCommit(self._commit_together)
+        self._group: GroupCommit[_Operation] = GroupCommit(self._commit_together)
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="handstamp-commit")
 
     async def close(self) -> None:
@@ -114,17 +117,7 @@ class SqliteStore:
 
     async def update_session(self, sid: str, decide: Decide[T]) -> T:
         """Ask `decide` with the write lock held, and write what it says; return when that is on the disk."""
-
-        def apply(rows: SqliteTransaction) -> T:
-            session, account = rows.get_session(sid) or (None, None)
-            update = decide(session, account)
-            if update.session is not None:
-                rows.put_session(update.session)
-            for event in update.events:
-                rows.put_event(event)
-            return update.answer
-
-        result: T = await self._group.submit(apply)
+        result: T = await self._group.submit(Change(sid, decide))
         return result
 
     async def time(self) -> None:
@@ -142,11 +135,17 @@ class SqliteStore:
                     yield
             await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def _commit_together(self, operations: Sequence[Callable[[SqliteTransaction], Any]]) -> list[Any]:
+    async def _commit_together(self, operations: Sequence[_Operation]) -> list[Any]:
         connection = await _patiently(self._begin)
         try:
             rows = SqliteTransaction(connection)
-            outcomes = [_in_savepoint(connection, rows, operation) for operation in operations]
+            decided = Decisions(rows.get_session)
+            answers = {number: decided.judge(change) for number, change in enumerate(operations) if isinstance(change, Change)}
+            rows.write(decided)
+            outcomes = [
+                answers[number] if isinstance(operation, Change) else _in_savepoint(connection, rows, operation)
+                for number, operation in enumerate(operations)
+            ]
             await asyncio.get_running_loop().run_in_executor(self._disk, connection.execute, "COMMIT")
         except sqlite3.Error as problem:
             raise _unavailable(problem) from None

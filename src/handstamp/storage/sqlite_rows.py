@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..domain.account import Account
-from ..domain.event import Event
 from ..domain.session import Session
+from .batching import Decisions
 from .rows import (
     INSERT_EVENT,
     INSERT_REVOCATION,
@@ -28,6 +28,7 @@ class SqliteTransaction(SqlRows):
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Take a connection."""
         self._execute = connection.execute
+        self._execute_many = connection.executemany
 
     async def _run(self, sql: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
         return self._execute(sql, values).fetchall()
@@ -37,12 +38,8 @@ class SqliteTransaction(SqlRows):
         row = self._execute(SELECT_BOTH, (sid,)).fetchone()
         return None if row is None else both_of(row)
 
-    def put_session(self, session: Session) -> None:
-        """Write a session that exists, and its revocation if it is revoked."""
-        self._execute(UPDATE_SESSION, changes_of(session))
-        if session.revoked_at_ms is not None:
-            self._execute(INSERT_REVOCATION, revocation_of(session))
-
-    def put_event(self, event: Event) -> None:
-        """Record an event."""
-        self._execute(INSERT_EVENT, event_columns(event))
+    def write(self, decided: Decisions) -> None:
+        """Write what was decided about sessions, with a revocation of each that is revoked."""
+        self._execute_many(UPDATE_SESSION, map(changes_of, decided.changed))
+        self._execute_many(INSERT_REVOCATION, map(revocation_of, decided.revoked))
+        self._execute_many(INSERT_EVENT, map(event_columns, decided.events))
