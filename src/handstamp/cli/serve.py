@@ -25,6 +25,8 @@ from .common import Database, said
 
 _APPLICATION = "handstamp.assemble:application"
 _STOP_PATIENCE_S = 30
+_WORKER_PATIENCE_S = 30
+"""A worker that has not answered its supervisor for so long is replaced. With less, a busy machine never gets one to start."""
 
 
 def serve(  # noqa: PLR0917 - they are options
@@ -73,6 +75,7 @@ def uvicorn_config(application: ASGIApp | str, *, stop_patience_s: int = _STOP_P
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=stop_patience_s,
+        timeout_worker_healthcheck=_WORKER_PATIENCE_S,
         **options,
     )
 
