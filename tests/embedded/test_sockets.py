@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI, WebSocket
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -45,10 +46,50 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"done"})
 
 
+async def until_gone(scope: Any, receive: Any, send: Any) -> None:
+    """Open what stays open, and wait until the other side has gone away."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+    else:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": b"data: tick\n\n", "more_body": True})
+    while (await receive())["type"] not in ("websocket.disconnect", "http.disconnect"):
+        pass
+
+
+async def stubborn(scope: Any, receive: Any, send: Any) -> None:
+    """Do the same, and go on whoever wants it to stop."""
+    gone = asyncio.create_task(until_gone(scope, receive, send))
+    while not gone.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(gone)
+
+
+polite = FastAPI()
+
+
+@polite.websocket("/")
+async def say_goodbye(socket: WebSocket) -> None:
+    """Say a last word, for which it is too late when the session has ended: Starlette raises an error of its own."""
+    await socket.accept()
+    try:
+        await socket.receive_text()
+    finally:
+        await socket.send_text("goodbye")
+
+
 @contextmanager
-def served(verifier: Verifier, **options: Any) -> Iterator[str]:
-    """Serve the application behind a verifier; give its address."""
-    app = HandstampMiddleware(EndWithSession(application, verifier=verifier, every_s=EVERY_S, **options), verifier=verifier)
+def served(verifier: Verifier, application: Any = application, **options: Any) -> Iterator[str]:
+    """Serve an application behind a verifier; give its address."""
+    ending = EndWithSession(application, verifier=verifier, every_s=EVERY_S, **options)
+    with listening(HandstampMiddleware(ending, verifier=verifier)) as address:
+        yield address
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """Serve an application; give its address."""
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", lifespan="off", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run)
@@ -151,6 +192,48 @@ def test_a_download_ends_without_an_event(service: Server, verifier: Verifier) -
             assert next(chunks) == "line\n"
             sign_out(service, tokens)
             assert "".join(chunks) == ""
+
+
+def test_an_application_that_will_not_stop_keeps_nothing_open(service: Server, verifier: Verifier) -> None:
+    """As one whose plain generator waits in its thread for the next event: its connections are closed without it."""
+    tokens = service.login()
+    options: dict[str, Any] = {"headers": bearer(tokens), "trust_env": False, "timeout": SOON_S}
+    with (
+        served(verifier, stubborn) as address,
+        socket_at(address, tokens) as socket,
+        httpx.stream("GET", f"http://{address}/", **options) as answer,
+    ):
+        lines = answer.iter_lines()
+        assert next(lines) == "data: tick"
+        sign_out(service, tokens)
+        assert list(lines)[-3:] == ["event: session_ended", 'data: {"code": "session_ended"}', ""]
+        assert closed_with(socket) == (4401, "session_ended")
+
+
+def test_what_an_application_raises_on_its_way_out_changes_no_code(service: Server, verifier: Verifier) -> None:
+    """It is closed with 4401, not as a failure of the server."""
+    tokens = service.login()
+    with served(verifier, polite) as address, socket_at(address, tokens) as socket:
+        sign_out(service, tokens)
+        assert closed_with(socket) == (4401, "session_ended")
+
+
+def test_claims_are_found_by_whoever_stands_outside(service: Server, verifier: Verifier) -> None:
+    """Also where a framework between the two hands on a copy of the scope, and the server has put no state into it."""
+    tokens = service.login()
+    inside = HandstampMiddleware(application, verifier=verifier)
+
+    async def copying(scope: Any, receive: Any, send: Any) -> None:
+        await inside(dict(scope), receive, send)
+
+    outside = EndWithSession(copying, verifier=verifier, every_s=EVERY_S)
+
+    async def without_state(scope: Any, receive: Any, send: Any) -> None:
+        await outside({name: value for name, value in scope.items() if name != "state"}, receive, send)
+
+    with listening(without_state) as address, socket_at(address, tokens) as socket:
+        sign_out(service, tokens)
+        assert closed_with(socket) == (4401, "session_ended")
 
 
 def test_a_verifier_that_hears_of_nothing_is_refused() -> None:

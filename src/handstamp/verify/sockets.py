@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from ..domain.claims import AccessClaims
@@ -25,6 +25,8 @@ SESSION_ENDED = 4401
 """The close code of a WebSocket whose session ended: the application's own range (RFC 6455 §7.4.2), after HTTP's 401."""
 TRY_AGAIN_LATER = 1013
 """The close code where nobody can tell any more whether the session lives (IANA's registry of close codes)."""
+_STOPPING_S = 1.0
+"""How long an application may take to stop before its connection is closed without it."""
 _LAST_EVENT = b'event: session_ended\ndata: {"code": "session_ended"}\n\n'
 
 
@@ -59,13 +61,16 @@ class EndWithSession:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        state = scope.setdefault("state", {})  # whoever hands on a copy of the scope shares this one
         connection = _Connection(scope, send)
         try:
             async with asyncio.timeout(None) as time_left:
 
                 async def watch() -> None:
-                    connection.over = await self._until_over(scope)
+                    connection.over = await self._until_over(state)
                     time_left.reschedule(0)
+                    await asyncio.sleep(_STOPPING_S)
+                    await connection.close()  # what works in a thread cannot be stopped, and may wait there for long
 
                 connection.watch = watch
                 await self._app(scope, receive, connection.send)
@@ -74,15 +79,15 @@ class EndWithSession:
                 raise
         finally:
             connection.stop_watching()
-        await connection.close()
+            await connection.close()
 
-    async def _until_over(self, scope: Scope) -> HandstampError:
+    async def _until_over(self, state: Mapping[str, Any]) -> HandstampError:
         """Return why the connection must be closed, once it must."""
         loop = asyncio.get_running_loop()
         confirmed_at = loop.time()
         while True:
             await asyncio.sleep(self._every_s * random.uniform(0.8, 1.2))  # noqa: S311 - it only spreads the load
-            claims = scope.get("state", {}).get("claims")
+            claims = state.get("claims")
             try:
                 if claims is not None:
                     await self._verifier.confirm(claims)
@@ -124,12 +129,15 @@ class _Connection:
             self._watching = asyncio.create_task(self.watch())
 
     def stop_watching(self) -> None:
-        if self._watching is not None:
+        """Stop asking, unless the connection is being closed by that very task."""
+        if self._watching is not None and (self.over is None or self._is_open):
             self._watching.cancel()
 
     async def close(self) -> None:
+        """Close what is open, once, if it must be."""
         if self.over is None or not self._is_open:
             return
+        self._is_open = False
         has_ended = isinstance(self.over, SessionEnded)
         if self._is_websocket:
             code, reason = (SESSION_ENDED, "session_ended") if has_ended else (TRY_AGAIN_LATER, "unavailable")
