@@ -1,15 +1,11 @@
-"""Applications that make mistakes: wrong values, hooks that misbehave, and a life that does not go as planned. All is real."""
+"""Applications that make mistakes: wrong values, and a life that does not go as planned. All is real."""
 
 from __future__ import annotations
 
 import asyncio
 import pickle
-import sqlite3
-import subprocess
-import sys
 from collections import UserDict
-from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,8 +16,7 @@ from fastapi import FastAPI
 
 from handstamp.crypto.jwk import KeySet
 from handstamp.embedded import Handstamp
-from handstamp.errors import ConfigurationError, InvalidFields, InvalidToken, SessionEnded, Unavailable
-from handstamp.service import granting
+from handstamp.errors import InvalidFields, InvalidToken, Unavailable
 from handstamp.verify.verifier import Verifier
 from tests.embedded.test_sessions import ISSUER, embedded
 from tests.serving import PASSWORD
@@ -173,137 +168,6 @@ async def _get(auth: Handstamp, path: str) -> bytes:
     transport = httpx.ASGITransport(auth.asgi)
     async with httpx.AsyncClient(transport=transport, base_url="https://app.example.com") as client:
         return (await client.get(path)).content
-
-
-# --- hooks
-
-
-class Rude(BaseException):
-    """What test frameworks and tracing libraries raise."""
-
-
-@pytest.mark.parametrize("is_async", [True, False])
-@pytest.mark.parametrize("kind", [StopIteration, asyncio.CancelledError, SystemExit, GeneratorExit, Rude])
-async def test_a_hook_fails_in_whatever_way(kind: type[BaseException], is_async: bool, tmp_path: Path) -> None:
-    """503 at once, as with any exception: a cancelled connection pool or `next()` of nothing stops no server."""
-    is_well = True
-
-    def plain(_: str) -> None:
-        if not is_well:
-            raise kind
-
-    async def coroutine(subject: str) -> None:
-        plain(subject)
-
-    async with embedded(tmp_path, claims=coroutine if is_async else plain) as auth:
-        pair = await auth.sessions.start("42")
-        is_well = False
-        failed: BaseException | None = None
-        try:
-            await auth.sessions.refresh(pair.refresh_token)
-        except BaseException as problem:  # noqa: BLE001 - some of these would end the test's loop
-            failed = problem
-        assert isinstance(failed, Unavailable)
-        assert "longer than" not in failed.why
-        is_well = True
-        assert (await auth.sessions.refresh(pair.refresh_token)).outcome == "rotated"
-
-
-async def test_a_caller_who_goes_away_is_not_taken_for_a_failed_hook(tmp_path: Path) -> None:
-    """Cancelling the call cancels it, and loses nothing."""
-    asked, is_well = asyncio.Event(), True
-
-    async def hook(_: str) -> None:
-        if not is_well:
-            asked.set()
-            await asyncio.Event().wait()
-
-    async with embedded(tmp_path, claims=hook) as auth:
-        pair = await auth.sessions.start("42")
-        is_well = False
-        task = asyncio.create_task(auth.sessions.refresh(pair.refresh_token))
-        await asked.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        is_well = True
-        assert (await auth.sessions.refresh(pair.refresh_token)).outcome == "rotated"
-
-
-async def test_a_hook_that_will_not_be_cancelled_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its request is answered all the same."""
-    monkeypatch.setattr(granting, "PATIENCE_S", 0.2)
-    never = asyncio.Event()
-
-    async def stubborn(_: str) -> None:
-        while not never.is_set():
-            try:
-                await never.wait()
-            except asyncio.CancelledError:
-                continue
-
-    async with embedded(tmp_path, claims=stubborn) as auth:
-        asyncio.get_running_loop().call_later(3, never.set)
-        with pytest.raises(Unavailable):
-            await auth.sessions.start("42")
-        assert not never.is_set()
-        never.set()
-
-
-def test_a_hook_that_hangs_does_not_keep_the_process_alive(tmp_path: Path) -> None:
-    """Twenty at once: the rest answers meanwhile, and the process ends when it is asked to."""
-    program = """
-import asyncio, sys, threading
-from handstamp.embedded import Handstamp
-from handstamp.service import granting
-granting.PATIENCE_S = 0.2
-async def main():
-    settings = {"database": f"sqlite:///{sys.argv[1]}/app.db", "issuer": "https://a.example.com"}
-    async with Handstamp(claims=lambda _: threading.Event().wait(), **settings) as auth:
-        asked = [asyncio.create_task(auth.sessions.start(str(number))) for number in range(20)]
-        assert await auth.sessions.of("0") == []
-        await asyncio.wait(asked)
-asyncio.run(main())
-"""
-    subprocess.run([sys.executable, "-c", program, tmp_path], check=True, timeout=20)
-
-
-@pytest.mark.parametrize("after", [{1}, ["x" * 1800]])
-async def test_what_a_hook_returned_is_not_changed_afterwards(after: Any, tmp_path: Path) -> None:
-    """While another process holds the lock the hook's owner may go on working with its lists: what was checked is minted."""
-    shared: list[Any] = ["Bern"]
-    async with embedded(tmp_path, claims=lambda _: {"claims": {"branch": shared}}) as auth:
-        with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            task = asyncio.create_task(auth.sessions.start("42"))
-            await asyncio.sleep(0.3)
-            shared[:] = [after]
-            other.execute("ROLLBACK")
-        assert (await auth.verifier.verify_async((await task).access_token)).extra == {"branch": ["Bern"]}
-
-
-async def test_a_hook_may_call_the_sessions(tmp_path: Path) -> None:
-    """Nothing is held while it is asked: one that ends the very session takes effect, and one that recurses fails alone."""
-    inside: list[Callable[[], Any]] = []
-
-    async def hook(_: str) -> None:
-        for call in inside:
-            await call()
-
-    async with embedded(tmp_path, claims=hook) as auth, asyncio.timeout(20):
-        pair = await auth.sessions.start("42")
-        inside[:] = [lambda: auth.sessions.start("43")]
-        with pytest.raises(Unavailable):
-            await auth.sessions.refresh(pair.refresh_token)
-        inside[:] = [lambda: auth.sessions.of("42"), lambda: auth.sessions.end(pair.session_id)]
-        with pytest.raises(SessionEnded):
-            await auth.sessions.refresh(pair.refresh_token)
-
-
-def test_a_hook_that_cannot_be_called_is_a_mistake_of_configuration(tmp_path: Path) -> None:
-    """It shows before anybody is served."""
-    with pytest.raises(ConfigurationError, match="claims"):
-        Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER, claims={"scope": "a"})  # type: ignore[arg-type]
 
 
 # --- life

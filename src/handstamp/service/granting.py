@@ -65,6 +65,8 @@ class Granting:
             raise Unavailable(f"the claims hook granted what cannot be: {wrong}") from None
         except TypeError:
             raise Unavailable(f"the claims hook returned a {type(answer).__name__}, not scope, roles and claims") from None
+        except Exception as problem:  # a row that fails as it is read, say
+            raise Unavailable(f"what the claims hook returned cannot be read: {_where(problem)}") from problem
 
     async def _ask(self, hook: Hook, subject: str) -> Any:
         _is_asking.set(True)
