@@ -85,6 +85,21 @@ async def test_two_hundred_tasks_share_one_renewal(server: Server, auth: Auth) -
     assert {answer.status_code for answer in answers} == {200}
 
 
+async def test_those_who_wait_have_one_thread_between_them(proxy: Hostile, answer: dict[str, Any]) -> None:
+    """A hundred tasks that wait for a slow service cost one thread, and the one that asks."""
+    store = MemoryTokens()
+    keep(store, stale(tokens_of(answer, proxy.url)))
+    before = set(threading.enumerate())
+    proxy.play("hold")
+    async with async_client_with(Auth(proxy.url, store, timeout_s=PATIENCE_S)) as application:
+        waiting = [asyncio.create_task(application.get("/profile")) for _ in range(100)]
+        assert await asyncio.to_thread(proxy.arrived.acquire, timeout=PATIENCE_S)
+        ours = [thread for thread in set(threading.enumerate()) - before if thread.name == "handstamp-client"]
+        proxy.release.set()
+        assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+    assert len(ours) == 2
+
+
 @pytest.mark.usefixtures("renewed_once")
 def test_threads_and_event_loops_share_one_renewal(server: Server, auth: Auth) -> None:
     """One `Auth` in ten threads and in two event loops of their own with twenty tasks each."""
