@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,11 +11,27 @@ import pytest
 from tests import postgres
 from tests.serving import Server
 
+PATIENCE_S = 180
+
 
 @pytest.fixture
 def anyio_backend() -> str:
     """Run `async` tests on asyncio."""
     return "asyncio"
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """End a test that hangs, where it stands, be it in a lock, in a system call or in an event loop."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError(f"still not done after {PATIENCE_S} seconds")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(PATIENCE_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,11 @@ from tests.integration.helpers import Mint, client_of, mint_of, running
 from tests.serving import Server
 
 
+@pytest.fixture(autouse=True)
+def nothing_hangs(in_time: None) -> None:
+    """Nothing may wait for ever here: not for a lock, not for a service, not for a disk."""
+
+
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve with default settings."""
