@@ -144,6 +144,29 @@ def test_a_forked_process_does_not_renew_with_a_copy(server: Server, start: Star
     assert generation(server, answer["sessionId"]) == 1
 
 
+def test_a_forked_process_may_sign_in_for_itself(server: Server, start: Start, answer: dict[str, Any]) -> None:
+    """Having forgotten the copy. A thread of its parent held the lock, and is not there to let go of it."""
+    program = (
+        "import json, os, sys\n"
+        "from handstamp.client import Auth, MemoryTokens\n"
+        "store = MemoryTokens()\n"
+        "Auth(sys.argv[1], store, tokens=json.loads(sys.argv[2]))\n"
+        "with store.locked(1):\n"
+        "    child = os.fork()\n"
+        "    if child:\n"
+        "        os.waitpid(child, 0)\n"
+        "    else:\n"
+        "        store.clear()\n"
+        "        Auth(sys.argv[1], store, tokens=json.loads(sys.argv[2]))\n"
+        "        print(store.load() is not None, flush=True)\n"
+        "        os._exit(0)\n"
+    )
+    began = time.monotonic()
+    printed, _ = start("-c", program, server.url, json.dumps(answer)).communicate(timeout=PATIENCE_S)
+    assert printed == "True\n"
+    assert time.monotonic() - began < 15  # else it waited for a lock that nobody holds
+
+
 def test_a_fork_in_the_middle_of_a_renewal_holds_nobody_up(
     proxy: Hostile, server: Server, store: FileTokens, start: Start, answer: dict[str, Any]
 ) -> None:

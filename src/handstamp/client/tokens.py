@@ -79,7 +79,9 @@ class MemoryTokens:
         self._process, self._tokens = os.getpid(), tokens
 
     def clear(self) -> None:
-        """Hold nothing any more."""
+        """Hold nothing any more. In a process that was forked off nobody holds the lock then, whoever held it at the fork."""
+        if self._process != os.getpid():
+            self._process, self._lock = os.getpid(), threading.Lock()
         self._tokens = None
 
     @contextmanager
