@@ -41,7 +41,10 @@ __all__ = ["Handstamp", "Session", "Sessions", "TokenPair"]
 
 
 class Sessions:
-    """Sessions of the application's own users: no account of Handstamp's is needed, a subject is any text."""
+    """Sessions of the application's own users: no account of Handstamp's is needed, a subject is any text.
+
+    Every call raises `RuntimeError` unless its `Handstamp` has been started.
+    """
 
     def __init__(self, running: Callable[[], Service]) -> None:
         """Take what returns the running service; an application gets this object from `Handstamp.sessions`."""
@@ -63,7 +66,8 @@ class Sessions:
 
         `subject` is the application's own id for them, 1 to 255 characters. `scope` (RFC 6749 §3.3), `roles` and `claims` stand
         in every access token of the session, up to 1,536 bytes as JSON together. `amr` says how they signed in (RFC 8176).
-        `ip` and `user_agent` show in the list of their devices. Raises `InvalidFields` and `Unavailable`.
+        `ip` and `user_agent` show in the list of their devices. Raises `InvalidFields`, and `Unavailable` also where the hook
+        fails.
         """
         service = self._service()
         grant = grant_of(scope=scope, roles=roles, claims=claims)

@@ -22,7 +22,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     `generation` is the number of the one refresh token that is current; `rotated_at_ms` is when it was minted. `epoch` is the
     account's epoch at sign-in, or None where the subject is no account of ours. `revoked_*` are set once and never cleared.
-    `granted` is what the application said at the start about the session's tokens.
+    `granted` is what the application said at the start about the session's tokens. Times are milliseconds since 1970.
     """
 
     id: str

@@ -33,7 +33,7 @@ Decided = Literal["started", "rotated", "repeated", "recovered", "caught_up"]
 
 
 class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sign-in or a refresh answers. Lifetimes are whole seconds from now."""
+    """What a sign-in or a refresh answers (RFC 6749 §5.1). Lifetimes are whole seconds from now."""
 
     access_token: str
     expires_in_s: int

@@ -42,7 +42,11 @@ class Confirms(Protocol):
 
 
 class EndWithSession:
-    """Wraps an application; requests that are answered at once cost nothing here."""
+    """Stops what still runs when the session of its claims has ended, and closes the connection.
+
+    A WebSocket is closed with 4401 (RFC 6455 §7.4), an event stream after a last event `session_ended`, any other answer where it
+    stands; with 1013, and without the event, where nobody can tell for too long. Quick answers cost nothing here.
+    """
 
     def __init__(self, app: Application, *, verifier: Confirms, every_s: float = 0.5, patience_s: float = 30) -> None:
         """Ask every `every_s` seconds; close what nobody could confirm for `patience_s` seconds.
