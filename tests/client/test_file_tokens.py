@@ -15,7 +15,7 @@ import httpx
 import msgspec
 import pytest
 
-from handstamp.client import Auth, FileTokens, MemoryTokens, Tokens, TokenStore
+from handstamp.client import Auth, FileTokens, MemoryTokens, Tokens, TokenStore, file_tokens
 from handstamp.errors import ConfigurationError, Unavailable
 from tests.client.applications import client_with
 
@@ -269,6 +269,19 @@ def test_a_lock_that_fails_inside_is_let_go(store: TokenStore) -> None:
         raise ZeroDivisionError
     with store.locked(0.1):
         pass
+
+
+def test_a_lock_is_let_go_though_somebody_has_a_copy_of_it(kept: FileTokens) -> None:
+    """A child that a library of C forked off has the descriptor too, and keeps it."""
+    with kept.locked(1):
+        copies = [os.dup(descriptor) for descriptor in file_tokens._held]
+    try:
+        assert copies
+        with kept.locked(0.1):
+            pass
+    finally:
+        for copy in copies:
+            os.close(copy)
 
 
 def test_a_lock_file_that_was_deleted_does_not_let_two_in(kept: FileTokens, path: Path) -> None:
