@@ -10,7 +10,8 @@ from handstamp.client import Auth
 from handstamp.client.challenge import must_be_read, refusal
 from handstamp.client.freshness import Freshness
 from handstamp.client.origins import sound_issuer, sound_origins
-from handstamp.errors import ConfigurationError, HandstampError
+from handstamp.client.service import Answer, accepted
+from handstamp.errors import ConfigurationError, HandstampError, InvalidToken, SessionEnded, Unavailable
 from tests.client.test_file_tokens import TOKENS
 
 AT_MS = TOKENS.obtained_at_ms
@@ -104,6 +105,38 @@ def test_only_a_small_body_is_read() -> None:
     endless = httpx.Response(401, headers={"content-type": "application/problem+json"}, stream=httpx.ByteStream(b"{}"))
     assert not must_be_read(endless)
     assert refusal(endless) is None
+
+
+PROBLEM = "application/problem+json"
+ENDED = b'{"code": "session_ended", "reason": "reuse"}'
+
+
+@pytest.mark.parametrize(
+    ("status", "media_type", "body", "kind"),
+    [
+        (401, PROBLEM, ENDED, SessionEnded),
+        (401, "application/json", ENDED, Unavailable),
+        (401, "text/html", ENDED, Unavailable),
+        (400, PROBLEM, ENDED, Unavailable),
+        (403, PROBLEM, ENDED, Unavailable),
+        (500, PROBLEM, ENDED, Unavailable),
+        (401, PROBLEM, ENDED[:-1], Unavailable),
+        (401, PROBLEM, b'{"code": "session_ended\\u0000"}', Unavailable),
+        (401, PROBLEM, b'["session_ended"]', Unavailable),
+        (401, PROBLEM, b"[" * 60_000, Unavailable),
+        (401, PROBLEM, b'{"code": "expired_token"}', Unavailable),
+        (401, PROBLEM, b'{"code": "invalid_token"}', InvalidToken),
+        (410, PROBLEM, b'{"code": "gone"}', Unavailable),
+        (302, "text/html", b"", Unavailable),
+    ],
+)
+def test_nothing_but_the_services_own_word_is_the_end(
+    status: int, media_type: str, body: bytes, kind: type[HandstampError]
+) -> None:
+    """Status, media type and code must all be those of Handstamp; whatever else answers, the person stays signed in."""
+    with pytest.raises(HandstampError) as said:
+        accepted(Answer("https://auth.example.com/refresh", status, media_type, "", body))
+    assert isinstance(said.value, kind)
 
 
 # --- where tokens may go
