@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-import handstamp
+import handstamp.embedded
 from tests.adapters import django_project  # noqa: F401 - Django wants its settings before the modules that use it are read
 from tests.packaging.test_base_install import first_column
 
+ROOT = Path(__file__).parents[2]
 MODULES = (
     "handstamp",
     "handstamp.client",
@@ -50,3 +52,18 @@ def test_the_names_of_the_extras_are_those_of_the_reference() -> None:
 def test_the_names_of_the_base_install_are_those_of_the_reference() -> None:
     """The same for what `import handstamp` gives."""
     assert sorted(first_column("Public names")) == sorted(handstamp.__all__)
+
+
+def test_a_public_thing_has_one_name() -> None:
+    """Nobody wonders which of two places to import it from."""
+    places: dict[int, list[str]] = {}
+    for module, name in NAMES:
+        places.setdefault(id(getattr(importlib.import_module(module), name)), []).append(f"{module}.{name}")
+    assert [names for names in places.values() if len(names) > 1] == []
+
+
+def test_every_call_on_sessions_is_in_the_page_on_embedding() -> None:
+    """What it returns, and what it raises."""
+    page = (ROOT / "docs" / "how-to" / "embed.md").read_text("utf-8")
+    for name, _ in members(handstamp.embedded.Sessions):
+        assert f"`sessions.{name}(" in page, name
