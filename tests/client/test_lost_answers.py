@@ -84,6 +84,16 @@ def test_what_cannot_be_had_is_unavailable(proxy: Hostile, server: Server, answe
     assert generation(server, answer["sessionId"]) == 1
 
 
+def test_an_answer_without_an_end_is_not_read_to_its_end(proxy: Hostile, answer: dict[str, Any]) -> None:
+    """Long before the time is over, and before it fills the memory."""
+    store = MemoryTokens()
+    keep(store, stale(tokens_of(answer, proxy.url)))
+    proxy.play("endless")
+    with client_with(Auth(proxy.url, store, timeout_s=20, grace_s=0)) as application, pytest.raises(Unavailable) as away:
+        application.get("/profile")
+    assert "more than 65536 bytes" in away.value.why
+
+
 @pytest.mark.parametrize(("trick", "after_s"), [("429", 7), ("503", 3)])
 def test_who_asks_for_patience_is_not_asked_again(
     proxy: Hostile, store: TokenStore, answer: dict[str, Any], trick: Trick, after_s: int
