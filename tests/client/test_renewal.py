@@ -184,6 +184,22 @@ async def test_everybody_who_waits_hears_of_the_end(client: httpx.Client, auth: 
     assert len({id(end) for end in ends}) == 20
 
 
+def test_every_thread_that_waits_hears_of_the_end(client: httpx.Client, proxy: Hostile, answer: dict[str, Any]) -> None:
+    """Of one answer, in an error of its own: what one writes into its traceback is not another's."""
+    client.post("/logout", json={"refreshToken": answer["refreshToken"]})
+    store = MemoryTokens()
+    keep(store, stale(tokens_of(answer, proxy.url)))
+    proxy.play("hold")
+    with client_with(Auth(proxy.url, store, timeout_s=PATIENCE_S)) as application, ThreadPoolExecutor(5) as pool:
+        asked = [pool.submit(application.get, "/profile") for _ in range(5)]
+        assert proxy.arrived.acquire(timeout=PATIENCE_S)
+        proxy.release.wait(0.3)  # until the others wait too
+        proxy.release.set()
+        ends = [each.exception(PATIENCE_S) for each in asked]
+    assert [type(end) for end in ends] == [SessionEnded] * 5
+    assert len({id(end) for end in ends}) == 5
+
+
 def test_a_refresh_token_that_the_service_does_not_know_is_kept(
     server: Server, store: TokenStore, answer: dict[str, Any]
 ) -> None:
