@@ -30,6 +30,9 @@ PATIENCE_S = 5.0
 """How long a request waits for another process's lock before it is answered 503."""
 _START_PATIENCE_S = 10.0
 """How long a start waits for one: another process may be making the tables."""
+_LOCK_PAUSE_S = 0.001
+"""How long to sleep before looking again whether the lock is free. A process that looks seldom seldom gets it: with pauses that grew
+to 20 ms, one of two busy processes waited for half a second."""
 _LOOK_EVERY_S = 0.05
 """How often a process looks whether another one has committed."""
 _FAILURES = (sqlite3.OperationalError, sqlite3.DatabaseError)
@@ -192,15 +195,12 @@ def _finish(work: Awaitable[T]) -> T:
 
 async def _patiently(attempt: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
     """Return what `attempt` gives, trying again while another process holds the lock; `Unavailable` after so many seconds."""
-    try:
+    with suppress(_Busy):
         return _once(attempt)
-    except _Busy:
-        pause_s = 0.001
     try:
         async with asyncio.timeout(patience_s):
             while True:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, 0.02)
+                await asyncio.sleep(_LOCK_PAUSE_S)
                 with suppress(_Busy):
                     return _once(attempt)
     except TimeoutError:
