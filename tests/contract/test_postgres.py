@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import random
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
@@ -26,6 +29,7 @@ pytestmark = pytest.mark.anyio
 SOON_S = 20.0
 _LATER = "ALTER TABLE session ADD later text; CREATE INDEX ON session (later);"
 NOWHERE = "postgresql://me:s3cret@127.0.0.1:1/x"
+_DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 
@@ -211,6 +215,26 @@ async def session(sid: str, rows: Rows) -> Session:
     return found[0]
 
 
+async def start_all(subject: str, sids: Iterable[str], rows: Transaction) -> None:
+    """Start sessions of one subject, one after the other."""
+    for sid in sids:
+        await rows.insert_session(a_session(id=sid, subject=subject))
+
+
+async def revoke_all(subject: str, rows: Transaction) -> int:
+    """Sign a subject out everywhere."""
+    return await rows.revoke_sessions(subject, "logout_everywhere", now_ms=NOW_MS)
+
+
+async def fetch(url: str, query: str) -> Any:
+    """Return the one value that a query gives."""
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
+
+
 # --- several nodes
 
 
@@ -232,6 +256,45 @@ async def test_batches_and_transactions_of_two_nodes_do_not_slip_past_each_other
         assert await other.transact(lambda rows: rows.revoke_sessions(subject, "logout_everywhere", now_ms=NOW_MS)) == len(names)
         await asyncio.gather(*refreshing)
         assert await asyncio.gather(*(one.update_session(name, advance) for name in names)) == [-1] * len(names)
+
+
+async def test_a_sweep_and_a_batch_wait_for_each_other_in_one_order(url: str) -> None:
+    """Signing out everywhere while all devices renew holds nobody up: there is no deadlock, which takes a second to find."""
+    sids = {f"person-{number}": [f"{number:02}-{device:02}" for device in range(30)] for number in range(40)}
+    async with opened(url) as one, opened(url) as other:
+        for subject, names in sids.items():
+            await other.transact(partial(start_all, subject, reversed(names)))
+        for subject, names in sids.items():
+            renewing = [asyncio.create_task(one.update_session(sid, advance)) for sid in names * 3]
+            await asyncio.sleep(random.uniform(0, 0.01))
+            assert await other.transact(partial(revoke_all, subject)) == len(names)
+            await asyncio.gather(*renewing)
+    assert await fetch(url, _DEADLOCKS) == 0
+
+
+async def test_a_batch_that_ends_a_deadlock_runs_again(url: str) -> None:
+    """Another program locks rows in whatever order: PostgreSQL breaks off the batch, and nobody hears of it."""
+    async with opened(url) as store:
+        await add(store, "a", "b")
+        other = await asyncpg.connect(url)
+        async with other.transaction():
+            await other.execute("SELECT 1 FROM session WHERE id = 'b' FOR UPDATE")
+            batch = [asyncio.create_task(store.update_session(name, advance)) for name in ("a", "b")]
+            await asyncio.sleep(0.3)
+            await other.execute("SELECT 1 FROM session WHERE id = 'a' FOR UPDATE")
+        await other.close()
+        assert await asyncio.gather(*batch) == [1, 1]
+    assert await fetch(url, _DEADLOCKS) == 1
+
+
+async def test_the_kind_of_transaction_is_not_left_to_the_databases_default(url: str) -> None:
+    """With another default a refresh would fail wherever somebody else has just written its row."""
+    name = urlsplit(url).path.strip("/")
+    await execute(url, f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
+    async with opened(url) as one, opened(url) as other:
+        await add(one, "s")
+        steps = await asyncio.gather(*((one, other)[number % 2].update_session("s", advance) for number in range(200)))
+        assert sorted(steps) == list(range(1, 201))
 
 
 async def test_a_reader_of_the_feed_misses_nothing(url: str) -> None:

@@ -124,13 +124,7 @@ class PostgresStore:
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in a transaction of its own, again if it clashes with another; return when that is durable."""
-        with _unavailable():
-            for number in range(_TRIES):
-                with suppress(*_CLASHES):
-                    async with self._connected() as connection, connection.transaction(isolation="serializable"):
-                        return await work(PostgresTransaction(connection))
-                await asyncio.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - so that the same two do not meet again
-        raise Unavailable(f"PostgreSQL: the transaction has clashed with others {_TRIES} times")
+        return await self._in_transaction("serializable", lambda connection: work(PostgresTransaction(connection)))
 
     async def update_session(self, sid: str, decide: Decide[T]) -> T:
         """Ask `decide` with the row locked, and write what it says; return when that is durable."""
@@ -178,26 +172,39 @@ class PostgresStore:
                 connection.terminate()  # whatever state it is in: nobody else is given it
                 raise
 
-    async def _commit_together(self, changes: Sequence[Change]) -> list[Any]:
+    async def _in_transaction(self, isolation: str, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Run `work` in a transaction, again if it clashes with another; return when that is durable."""
         with _unavailable():
-            async with self._connected() as connection, connection.transaction():
-                locked = await connection.fetch(_LOCK_SESSIONS, sorted(filter(can_be_stored, {change.sid for change in changes})))
-                sessions = {session.id: session for session in map(session_of, locked)}
-                # Only now: a statement sees what was committed when it began, and the locks may have been waited for.
-                subjects = {session.subject for session in sessions.values() if session.epoch is not None}
-                found = map(account_of, await connection.fetch(_ACCOUNTS, sorted(subjects))) if subjects else ()
-                accounts = {account.id: account for account in found}
+            for number in range(_TRIES):
+                with suppress(*_CLASHES):
+                    async with self._connected() as connection, connection.transaction(isolation=isolation):
+                        return await work(connection)
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - so that the same two do not meet again
+        raise Unavailable(f"PostgreSQL: the transaction has clashed with others {_TRIES} times")
 
-                def find(sid: str) -> tuple[Session, Account | None] | None:
-                    session = sessions.get(sid)
-                    if session is None:
-                        return None
-                    return session, accounts.get(session.subject) if session.epoch is not None else None
+    async def _commit_together(self, changes: Sequence[Change]) -> list[Any]:
+        return await self._in_transaction("read_committed", lambda connection: _decide_together(connection, changes))
 
-                decided = Decisions(find)
-                outcomes = [decided.judge(change) for change in changes]
-                await _write(connection, decided)
-        return outcomes
+
+async def _decide_together(connection: Any, changes: Sequence[Change]) -> list[Any]:
+    """Lock the sessions that these changes are about, decide about each in turn, and write what was decided."""
+    locked = await connection.fetch(_LOCK_SESSIONS, sorted(filter(can_be_stored, {change.sid for change in changes})))
+    sessions = {session.id: session for session in map(session_of, locked)}
+    # Only now: a statement sees what was committed when it began, and the locks may have been waited for.
+    subjects = {session.subject for session in sessions.values() if session.epoch is not None}
+    found = map(account_of, await connection.fetch(_ACCOUNTS, sorted(subjects))) if subjects else ()
+    accounts = {account.id: account for account in found}
+
+    def find(sid: str) -> tuple[Session, Account | None] | None:
+        session = sessions.get(sid)
+        if session is None:
+            return None
+        return session, accounts.get(session.subject) if session.epoch is not None else None
+
+    decided = Decisions(find)
+    outcomes = [decided.judge(change) for change in changes]
+    await _write(connection, decided)
+    return outcomes
 
 
 async def _write(connection: Any, decided: Decisions) -> None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
+from ..domain.session import RevokedWhy
 from .rows import SqlRows
 
 CHANNEL = "handstamp"
@@ -29,6 +30,11 @@ class PostgresTransaction(SqlRows):
             return ()
         rows: Sequence[Sequence[Any]] = await self._connection.fetch(numbered(sql), *values)
         return rows
+
+    async def revoke_sessions(self, subject: str, why: RevokedWhy, *, now_ms: int) -> int:
+        """Lock them first in the order of their ids, as refreshes that share a transaction do: else the two could deadlock."""
+        await self._run("SELECT 1 FROM session WHERE subject = ? AND revoked_at_ms IS NULL ORDER BY id FOR UPDATE", (subject,))
+        return await super().revoke_sessions(subject, why, now_ms=now_ms)
 
     async def _add_revocations(self, entries: Sequence[tuple[str, str, int]]) -> None:
         await add_revocations(self._connection, entries)
