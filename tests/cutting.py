@@ -13,7 +13,10 @@ _COMMIT = b"COMMIT;\0"
 
 
 class CuttingProxy:
-    """Relays connections. With a `chance` it cuts one at its COMMIT: before the server hears of it, or before the answer."""
+    """Relays connections. With a `chance` it cuts one at its COMMIT: before the server hears of it, or before the answer.
+
+    It can also fall silent, as a firewall does that has forgotten its connections: they stay open, and nothing comes through.
+    """
 
     def __init__(self, url: str) -> None:
         """Take the database's URL; `url` is then that of the way through here."""
@@ -21,6 +24,8 @@ class CuttingProxy:
         self.url = ""
         self.chance = 0.0
         self.cuts = {"before": 0, "after": 0}
+        self._connections = 0
+        self._silent = 0
 
     async def __aenter__(self) -> Self:
         """Listen on a port of loopback."""
@@ -34,11 +39,18 @@ class CuttingProxy:
         """Listen no more."""
         self._server.close()
 
+    def silence(self) -> None:
+        """Let nothing more through on the connections that there are."""
+        self._silent = self._connections
+
     async def _relay(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         far, onward = await asyncio.open_connection(self._target.hostname, self._target.port)
-        answering = asyncio.create_task(self._pass(far, back))
+        self._connections = number = self._connections + 1
+        answering = asyncio.create_task(self._pass(far, back, number))
         try:
             while asked := await near.read(65536):
+                if number <= self._silent:
+                    continue
                 where = random.choice(tuple(self.cuts)) if asked.endswith(_COMMIT) and random.random() < self.chance else ""
                 if where == "after":
                     answering.cancel()
@@ -57,9 +69,11 @@ class CuttingProxy:
             onward.transport.abort()
             back.transport.abort()
 
-    async def _pass(self, far: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+    async def _pass(self, far: asyncio.StreamReader, back: asyncio.StreamWriter, number: int) -> None:
         try:
             while answer := await far.read(65536):
+                if number <= self._silent:
+                    continue
                 back.write(answer)
                 await back.drain()
         except OSError:

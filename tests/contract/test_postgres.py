@@ -23,6 +23,7 @@ from handstamp.storage.migrations import Migration
 from handstamp.storage.postgres import PostgresStore, migrate
 from handstamp.storage.store import Rows, Transaction, Update
 from tests.builders import NOW_MS, a_session
+from tests.cutting import CuttingProxy
 from tests.postgres import PgBouncer, execute, fresh_database, pgbouncer
 
 pytestmark = pytest.mark.anyio
@@ -343,6 +344,25 @@ async def test_another_node_hears_of_an_end_at_once(url: str, monkeypatch: pytes
         await one.update_session("s", end)
         await waiting
         await changes.aclose()  # type: ignore[attr-defined]
+
+
+async def test_who_listens_on_a_connection_that_has_gone_silent_listens_anew(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A firewall that forgets an idle connection tells neither side: an end would be heard of by looking alone, for ever."""
+    monkeypatch.setattr(postgres, "POLL_S", 0.5)
+    async with CuttingProxy(url) as proxy, opened(url) as one, opened(proxy.url) as other, asyncio.timeout(SOON_S):
+        await add(one, "s")
+        changes = other.changes()
+        await anext(changes)
+        proxy.silence()
+        for _ in range(3):
+            await anext(changes)
+        monkeypatch.setattr(postgres, "POLL_S", 3600)
+        waiting = asyncio.ensure_future(anext(changes))
+        await asyncio.sleep(0.1)
+        await one.update_session("s", end)
+        await waiting
+        await changes.aclose()  # type: ignore[attr-defined]
+        monkeypatch.setattr(postgres, "PATIENCE_S", 0.1)  # with the connection that cannot hear it close
 
 
 # --- faults

@@ -143,21 +143,40 @@ class PostgresStore:
     async def changes(self) -> AsyncIterator[None]:
         """Listen, on a connection of its own, and look every second all the same: a message can be lost with the connection."""
         heard = asyncio.Event()
-        connection: asyncpg.Connection | None = None
+        connection = await self._listening(None, heard)
         try:
             while True:
-                if not self._target.is_pooled and (connection is None or connection.is_closed()):
-                    with suppress(*_FAILURES):
-                        connection = await asyncpg.connect(**self._target.options)
-                        await connection.add_listener(CHANNEL, lambda *_: heard.set())
                 heard.clear()
                 yield
-                with suppress(TimeoutError):
+                try:
                     async with asyncio.timeout(POLL_S):
                         await heard.wait()
+                except TimeoutError:
+                    connection = await self._listening(connection, heard)
         finally:
             if connection is not None:
                 connection.terminate()
+
+    async def _listening(self, connection: Any, heard: asyncio.Event) -> Any:
+        """Return a connection that listens: this one, if it still answers. None if there is no such thing now.
+
+        It is asked, since whatever stands in between may have forgotten an idle connection and told neither side.
+        """
+        if self._target.is_pooled:
+            return None
+        with suppress(*_FAILURES):
+            try:
+                if connection is None or connection.is_closed():
+                    connection = await asyncpg.connect(**self._target.options)
+                    await connection.add_listener(CHANNEL, lambda *_: heard.set())
+                else:
+                    await connection.execute("SELECT 1", timeout=POLL_S)
+            except BaseException:
+                if connection is not None:
+                    connection.terminate()
+                raise
+            return connection
+        return None
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Any]:
