@@ -57,6 +57,8 @@ async def check(nodes: list[Server], trouble: Trouble, where: str, capsys: pytes
     with capsys.disabled():
         print(f"\n{what}, {len(nodes)} nodes on {where}, seed {seed}: {crowd.counts()}")  # noqa: T201 - the counts are the result
     assert violations(crowd.history, grace_s=GRACE_S) == [], f"seed {seed}"
+    for node in nodes:
+        assert "Traceback" not in node.log.read_text(), "an outage is no surprise, and a line of the log says what it was"
     assert sum(operation.kind == "refresh" and operation.answer == "ok" for operation in crowd.history) > 30
     assert any(operation.reason == "logout" for operation in crowd.history)
 

@@ -90,8 +90,9 @@ class PostgresStore:
         self._group = GroupCommit(self._commit_together)
         with _configuring():
             self._target = _target(self._url)
+            # None is held in reserve: asyncpg would write a traceback into the log whenever it could not have it back.
             self._pool = await asyncpg.create_pool(
-                **self._target.options, min_size=1, max_size=self._connections, connection_class=_Connection
+                **self._target.options, min_size=0, max_size=self._connections, connection_class=_Connection
             )
         try:
             with _configuring():
