@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -27,6 +25,7 @@ from ..errors import ConfigurationError, Unavailable
 from . import migrations
 from .batching import Change, Decisions, GroupCommit
 from .postgres_rows import CHANNEL, PostgresTransaction, add_revocations, can_be_stored, numbered
+from .postgres_url import Target, target_of
 from .rows import (
     CHANGING,
     INSERT_EVENT,
@@ -76,7 +75,7 @@ class PostgresStore:
     def __init__(self, url: str, *, connections: int = 10) -> None:
         """Take `postgresql://user:password@host/name`, and how many connections this process may have besides one to listen."""
         self._url = url
-        self._target = _Target({}, is_pooled=False)
+        self._target = Target({}, is_pooled=False)
         self._connections = connections
         self._pool: Any = None
         self._group: GroupCommit[Change] = GroupCommit(self._commit_together)
@@ -89,7 +88,7 @@ class PostgresStore:
         """Connect. Raises `ConfigurationError` where that fails, or the schema is not up to date."""
         self._group = GroupCommit(self._commit_together)
         with _configuring():
-            self._target = _target(self._url)
+            self._target = target_of(self._url, patience_s=PATIENCE_S)
             # None is held in reserve: asyncpg would write a traceback into the log whenever it could not have it back.
             self._pool = await asyncpg.create_pool(
                 **self._target.options, min_size=0, max_size=self._connections, connection_class=_Connection
@@ -242,7 +241,7 @@ async def migrate(url: str) -> list[str]:
     Raises `ConfigurationError` for a database that is not ours, of a newer version, or cannot be reached.
     """
     with _configuring():
-        connection = await asyncpg.connect(**_target(url).options | {"command_timeout": None})
+        connection = await asyncpg.connect(**target_of(url, patience_s=PATIENCE_S).options | {"command_timeout": None})
         try:
             for _ in range(_TRIES - 1):
                 with suppress(asyncpg.LockNotAvailableError):
@@ -268,49 +267,6 @@ async def _migrate(connection: Any) -> list[str]:
                 "INSERT INTO schema_migration VALUES ($1, $2, $3)", migration.version, migration.name, migration.checksum
             )
     return [migration.name for migration in waiting]
-
-
-class _Target(NamedTuple):
-    """What asyncpg connects to, and whether a PgBouncer in transaction mode stands before it.
-
-    There each transaction may have another connection, and nothing outlives one: no prepared statement, no setting, no `LISTEN`.
-    """
-
-    options: dict[str, Any]
-    is_pooled: bool
-
-
-def _target(url: str) -> _Target:
-    """Return what a URL means. Raises `ValueError`, or `OSError` for certificates that cannot be read."""
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query))
-    is_pooled = {"true": True, "false": False}.get(options.pop("pgbouncer", "false"))
-    if is_pooled is None:
-        raise ValueError("pgbouncer is true or false")
-    beside: dict[str, Any] = {
-        "timeout": PATIENCE_S,
-        "command_timeout": PATIENCE_S,
-        # A replica that lags behind would say yes to whoever has signed out.
-        "target_session_attrs": options.pop("target_session_attrs", "read-write"),
-        "server_settings": {"application_name": "handstamp"},
-    }
-    if is_pooled:
-        beside["statement_cache_size"] = 0
-    else:
-        beside["server_settings"]["idle_in_transaction_session_timeout"] = "10s"
-    if options.get("sslmode", "").startswith("verify-") and options.get("sslrootcert", "system") == "system":
-        options.pop("sslrootcert", None)
-        beside["ssl"] = _trust_of_the_system(options)
-    return _Target({"dsn": urlunsplit(parts._replace(query=urlencode(options))), **beside}, is_pooled)
-
-
-def _trust_of_the_system(options: dict[str, str]) -> ssl.SSLContext:
-    """Trust whom this machine trusts: asyncpg by itself looks for a file in the user's home, and for none but that."""
-    trust = ssl.create_default_context()
-    trust.check_hostname = options.pop("sslmode") == "verify-full"
-    if "sslcert" in options:
-        trust.load_cert_chain(options.pop("sslcert"), options.pop("sslkey", None))
-    return trust
 
 
 def _check_schema(applied: dict[int, str]) -> None:
