@@ -87,10 +87,13 @@ def main(
             for _, process in watchers:
                 process.kill()
     where = "two nodes on PostgreSQL, and people sign out at the other one" if database else "one node on SQLite"
-    _report(seen, answered_at_ns, where=f"{where}, {workers} process(es) each", as_json=as_json)
+    where = f"{where}, {workers} process(es) each"
+    _report(seen, answered_at_ns, where=where, promised_ms=100 if database else 1000, as_json=as_json)
 
 
-def _report(seen: Sequence[Sequence[Seen]], answered_at_ns: Sequence[int], *, where: str, as_json: bool) -> None:
+def _report(
+    seen: Sequence[Sequence[Seen]], answered_at_ns: Sequence[int], *, where: str, promised_ms: int, as_json: bool
+) -> None:
     after_ms = [
         [(one.refused_at_ns - answered_ns) / 1e6 for one in of_one]
         for of_one, answered_ns in zip(seen, answered_at_ns, strict=True)
@@ -114,7 +117,7 @@ def _report(seen: Sequence[Sequence[Seen]], answered_at_ns: Sequence[int], *, wh
         ),
         tables=(Table("From sign-out to refusal", columns, rows),),
         promises=(
-            Promise("sign-out seen by verifiers elsewhere", f"p99 {p99:.0f} ms", "p99 < 1 s", p99 < 1000),
+            Promise("sign-out seen by verifiers elsewhere", f"p99 {p99:.0f} ms", f"p99 < {promised_ms:,} ms", p99 < promised_ms),
             Promise("once refused, never let in again", f"{again} times", "never", again == 0),
             Promise("no answer but yes and 'session ended'", f"{other} others", "none", other == 0),
         ),
