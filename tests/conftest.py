@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,21 @@ def postgres_server() -> Iterator[str]:
     """Give the URL of a real PostgreSQL server, one for all test processes."""
     with postgres.server() as url:
         yield url
+
+
+@pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Return a function that says how many trials there were and what came of them; it stands at the end of the run's output."""
+    return partial(record_property, "count")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was counted, whichever process the test ran in."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    counts = [f"{report.nodeid}\n  {text}" for report in reports for name, text in report.user_properties if name == "count"]
+    if counts:
+        terminalreporter.section("trials")
+        terminalreporter.write_line("\n".join(counts))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import random
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ser
         server.kill()
 
 
-async def test_a_full_disk_is_503_until_there_is_room(served: tuple[Server, Disk], capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_full_disk_is_503_until_there_is_room(served: tuple[Server, Disk], count: Callable[[str], None]) -> None:
     """Commits fail under a crowd; whoever asks again is served, from the same process; the crowd sees no rule broken."""
     server, disk = served
     server.register()
@@ -132,8 +132,7 @@ async def test_a_full_disk_is_503_until_there_is_room(served: tuple[Server, Disk
             await staying.goes_on()
             trials += 1
         await living
-    with capsys.disabled():
-        print(f"\ndisk full {trials} times, seed {seed}: {nodes.counts()}; the crowd: {crowd.counts()}")  # noqa: T201 - it is the result
+    count(f"disk full {trials} times, seed {seed}: {nodes.counts()}; the crowd: {crowd.counts()}")
     assert violations(crowd.history, grace_s=10) == [], f"seed {seed}"
     assert disk.query("PRAGMA integrity_check") == "ok"
     assert disk.complaint in server.log.read_text()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,7 @@ def _with_owner(source: str, target: str) -> str:
     return str(shutil.copy2(source, target))
 
 
-async def test_the_last_commits_may_be_lost(server: PostgresServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_last_commits_may_be_lost(server: PostgresServer, tmp_path: Path, count: Callable[[str], None]) -> None:
     """Clients are ahead of the database by up to three renewals, and the nodes go on running."""
     async with (
         fresh_database(server.url) as url,
@@ -76,5 +76,4 @@ async def test_the_last_commits_may_be_lost(server: PostgresServer, tmp_path: Pa
             # Its end is lost with the commit that held it, and asking again ends it for good.
             await forgotten.leaves()
             await forgotten.is_out()
-    with capsys.disabled():
-        print(f"\n{TRIALS} fail-overs that lost the last commits, {len(staying)} sessions: {nodes.counts()}")  # noqa: T201 - the result
+    count(f"{TRIALS} fail-overs that lost the last commits, {len(staying)} sessions: {nodes.counts()}")

@@ -49,13 +49,12 @@ async def crowd_over(nodes: list[Server], seed: int) -> AsyncIterator[Crowd]:
         yield Crowd([f"http://localhost:{node.port}" for node in nodes], seed=seed, http=http)
 
 
-async def check(nodes: list[Server], trouble: Trouble, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def check(nodes: list[Server], trouble: Trouble, where: str, count: Callable[[str], None]) -> None:
     """Let a crowd loose while there is trouble, and judge what it was told."""
     seed = random.SystemRandom().getrandbits(32)
     async with crowd_over(nodes, seed) as crowd:
         what = await crowd.run(trouble(nodes, random.Random(seed)))
-    with capsys.disabled():
-        print(f"\n{what}, {len(nodes)} nodes on {where}, seed {seed}: {crowd.counts()}")  # noqa: T201 - the counts are the result
+    count(f"{what}, {len(nodes)} nodes on {where}, seed {seed}: {crowd.counts()}")
     assert violations(crowd.history, grace_s=GRACE_S) == [], f"seed {seed}"
     for node in nodes:
         assert "Traceback" not in node.log.read_text(), "an outage is no surprise, and a line of the log says what it was"
@@ -80,30 +79,30 @@ def kills(at_least: int) -> Trouble:
 
 @pytest.mark.parametrize("trouble", [quiet, kills(5)], ids=["quiet", "killed"])
 async def test_what_a_crowd_is_told_fits_the_rules_on_sqlite(
-    trouble: Trouble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trouble: Trouble, tmp_path: Path, count: Callable[[str], None]
 ) -> None:
     """Every acknowledged rotation is remembered, no chain forks, and no success follows an acknowledged end, over all nodes."""
     async with nodes_in(tmp_path, f"sqlite:///{tmp_path}/handstamp.db") as nodes:
-        await check(nodes, trouble, "SQLite", capsys)
+        await check(nodes, trouble, "SQLite", count)
 
 
 @pytest.mark.parametrize("trouble", [quiet, kills(NODE_KILLS)], ids=["quiet", "killed"])
 async def test_what_a_crowd_is_told_fits_the_rules_on_postgresql(
-    trouble: Trouble, postgres_server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trouble: Trouble, postgres_server: str, tmp_path: Path, count: Callable[[str], None]
 ) -> None:
     """The same."""
     async with fresh_database(postgres_server) as url, nodes_in(tmp_path, url) as nodes:
-        await check(nodes, trouble, "PostgreSQL", capsys)
+        await check(nodes, trouble, "PostgreSQL", count)
 
 
-async def test_clocks_of_nodes_may_differ(postgres_server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_clocks_of_nodes_may_differ(postgres_server: str, tmp_path: Path, count: Callable[[str], None]) -> None:
     """By twenty seconds to either side: no retry is taken for theft, no ended session lives, no good token is refused."""
     async with fresh_database(postgres_server) as url, nodes_in(tmp_path, url, ahead_s=(0, 20, -20)) as nodes:
-        await check(nodes, quiet, "PostgreSQL, clocks 0, +20 s and -20 s", capsys)
+        await check(nodes, quiet, "PostgreSQL, clocks 0, +20 s and -20 s", count)
 
 
 async def test_postgresql_may_be_stopped_and_killed(
-    own_postgres: PostgresServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    own_postgres: PostgresServer, tmp_path: Path, count: Callable[[str], None]
 ) -> None:
     """Nothing that was answered is lost, nobody is signed out who asks again, and all nodes recover by themselves."""
 
@@ -120,11 +119,11 @@ async def test_postgresql_may_be_stopped_and_killed(
         return f"{ends[0]} stops and {ends[1]} kills of PostgreSQL"
 
     async with fresh_database(own_postgres.url) as url, nodes_in(tmp_path, url) as nodes:
-        await check(nodes, ending, "PostgreSQL", capsys)
+        await check(nodes, ending, "PostgreSQL", count)
 
 
 async def test_connections_may_be_cut_in_the_middle_of_a_commit(
-    postgres_server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    postgres_server: str, tmp_path: Path, count: Callable[[str], None]
 ) -> None:
     """Before the server hears of it or before it is answered: nobody knows whether it happened, and asking again is safe."""
     async with fresh_database(postgres_server) as url, CuttingProxy(url) as proxy:
@@ -138,4 +137,4 @@ async def test_connections_may_be_cut_in_the_middle_of_a_commit(
             return f"{proxy.cuts['before']} connections cut before a commit and {proxy.cuts['after']} after"
 
         async with nodes_in(tmp_path, proxy.url) as nodes:
-            await check(nodes, cutting, "PostgreSQL", capsys)
+            await check(nodes, cutting, "PostgreSQL", count)

@@ -54,9 +54,7 @@ class Client:
         self.renewals += 1
 
 
-async def test_nothing_is_lost_when_the_process_is_killed(
-    serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_nothing_is_lost_when_the_process_is_killed(serve: Callable[..., Server], count: Callable[[str], None]) -> None:
     """Clients under load, a kill at a random moment, a restart on the same file, and again."""
     server = serve()
     server.register()
@@ -100,8 +98,7 @@ async def test_nothing_is_lost_when_the_process_is_killed(
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         reuse = database.execute("SELECT count(*) FROM event WHERE kind IN ('reuse_detected', 'caught_up')").fetchone()
     assert reuse == (0,), "an honest retry was taken for theft, or a commit was forgotten"
-    with capsys.disabled():
-        print(f"\n{KILLS} kills, {renewals} renewals, {len(ended)} signed out, account {EMAIL}: nothing lost")  # noqa: T201 - the count of trials
+    count(f"{KILLS} kills, {renewals} renewals, {len(ended)} signed out, account {EMAIL}: nothing lost")
 
 
 async def test_an_acknowledged_sign_out_survives_a_kill_in_the_same_instant(serve: Callable[..., Server]) -> None:

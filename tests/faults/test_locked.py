@@ -47,7 +47,7 @@ def locked(database: Path, begin: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("begin", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
 async def test_half_a_minute_under_lock_costs_nobody_anything(
-    begin: str, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+    begin: str, serve: Callable[..., Server], count: Callable[[str], None]
 ) -> None:
     """Every answer comes while the lock is held, so none waits for its end: what must write is 503, what reads is served."""
     server = serve()
@@ -76,8 +76,7 @@ async def test_half_a_minute_under_lock_costs_nobody_anything(
         await leaving.leaves()
         for device in (leaving, gone):
             await device.is_out()
-    with capsys.disabled():
-        print(f"\nlocked for {SECONDS:g} s by {begin}, everything asked {rounds} times: {nodes.counts()}")  # noqa: T201 - it is the result
+    count(f"locked for {SECONDS:g} s by {begin}, everything asked {rounds} times: {nodes.counts()}")
     assert rounds > 1
     with closing(sqlite3.connect(database)) as rows:
         assert rows.execute("PRAGMA integrity_check").fetchone() == ("ok",)

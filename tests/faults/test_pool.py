@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -19,7 +20,7 @@ _MANY = 30
 
 
 async def test_a_pool_that_is_used_up_costs_nobody_anything(
-    postgres_server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    postgres_server: str, tmp_path: Path, count: Callable[[str], None]
 ) -> None:
     """All connections of two nodes wait for a table that another program holds, and many more requests come."""
     async with (
@@ -50,5 +51,4 @@ async def test_a_pool_that_is_used_up_costs_nobody_anything(
             await leaving.is_out()
             await gone.is_out()
         await holder.close()
-    with capsys.disabled():
-        print(f"\n{TRIALS} times a table was held and two connections a node used up: {nodes.counts()}")  # noqa: T201 - the result
+    count(f"{TRIALS} times a table was held and two connections a node used up: {nodes.counts()}")
