@@ -22,9 +22,9 @@ from handstamp.storage import migrations, postgres
 from handstamp.storage.migrations import Migration
 from handstamp.storage.postgres import PostgresStore, migrate
 from handstamp.storage.store import Rows, Transaction, Update
-from tests.builders import NOW_MS, a_session
+from tests.builders import NOW_MS, a_session, an_account
 from tests.cutting import CuttingProxy
-from tests.postgres import PgBouncer, execute, fresh_database, pgbouncer
+from tests.postgres import PgBouncer, execute, fresh_database, own_server, pgbouncer
 
 pytestmark = pytest.mark.anyio
 SOON_S = 20.0
@@ -191,6 +191,14 @@ async def test_the_servers_certificate_is_checked(between: PgBouncer) -> None:
             await PostgresStore(bad).open()
 
 
+async def test_a_server_without_tls_is_not_spoken_to_in_the_clear() -> None:
+    """Where the URL wants TLS, nothing is sent without: neither the password nor a question."""
+    with own_server() as server:
+        for mode in ("require", "verify-ca", "verify-full"):
+            with pytest.raises(ConfigurationError, match="SSL"):
+                await PostgresStore(f"{server.url}?sslmode={mode}").open()
+
+
 async def test_pgbouncer_may_stand_in_between(between: PgBouncer) -> None:
     """In transaction mode, with fewer connections than we have: all works, and news come by looking."""
     async with opened(between.url) as one, opened(between.url) as other:
@@ -286,6 +294,26 @@ async def test_a_batch_that_ends_a_deadlock_runs_again(url: str) -> None:
         await other.close()
         assert await asyncio.gather(*batch) == [1, 1]
     assert await fetch(url, _DEADLOCKS) == 1
+
+
+async def test_a_decision_sees_the_account_as_it_is_once_the_row_is_held(url: str) -> None:
+    """Whatever was changed while the batch waited for the row has been changed when it decides."""
+
+    async def begin(rows: Transaction) -> None:
+        await rows.insert_account(an_account())
+        await rows.insert_session(a_session(id="s", epoch=0))
+
+    async with opened(url) as store:
+        await store.transact(begin)
+        other = await asyncpg.connect(url)
+        async with other.transaction():
+            await other.execute("SELECT 1 FROM session FOR UPDATE")
+            await other.execute("UPDATE account SET epoch = 7")
+            deciding = asyncio.create_task(store.update_session("s", lambda _, account: Update(account and account.epoch)))
+            await asyncio.sleep(0.3)
+            assert not deciding.done()
+        await other.close()
+        assert await deciding == 7
 
 
 async def test_the_kind_of_transaction_is_not_left_to_the_databases_default(url: str) -> None:
