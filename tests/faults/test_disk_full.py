@@ -8,19 +8,21 @@ import random
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.crowd import Crowd
-from tests.faults.outage import PATIENCE_S, Nodes, ask_everything, patient_client
+from tests.faults.outage import PATIENCE_S, Device, Nodes, ask_everything, patient_client
 from tests.history import violations
 from tests.serving import Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("disk-full")]
 SECONDS = float(os.environ.get("HANDSTAMP_TEST_SOAK_SECONDS", "8"))
+_MORE_THAN_FIT = 500
 _SQL = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1], timeout=60).execute(sys.argv[2]).fetchone()[0])"
 _MOUNTED = 'mount -t tmpfs -o size=24m tmpfs "$0" && exec "$@"'
 
@@ -85,6 +87,15 @@ class SmallDisk(Disk):
         return super().query(sql, "nsenter", "--preserve-credentials", "-U", "-m", "-t", str(self.pid), *enter)
 
 
+async def until_refused(device: Device) -> AsyncIterator[httpx.Response]:
+    """Renew until that fails, or for so long that nothing can have been written."""
+    for _ in range(_MORE_THAN_FIT):
+        answer = await device.renew()
+        yield answer
+        if answer.status_code != 200:
+            break
+
+
 @pytest.fixture(params=[Disk, SmallDisk], ids=["limit", "tmpfs"])
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Server, Disk]]:
     """Start a service on a disk of each kind."""
@@ -119,9 +130,8 @@ async def test_a_full_disk_is_503_until_there_is_room(served: tuple[Server, Disk
             leaving = await nodes.sign_in()
             await asyncio.to_thread(disk.fill)
             try:
-                while (answer := await staying.renew()).status_code == 200:
-                    pass
-                assert answer.status_code == 503, answer.text
+                answers = [answer async for answer in until_refused(staying)]
+                assert answers[-1].status_code == 503, answers[-1].text
                 done = await ask_everything(nodes, staying, leaving)
                 await asyncio.sleep(random.uniform(0, 0.5))
             finally:
