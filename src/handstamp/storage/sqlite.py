@@ -31,8 +31,8 @@ PATIENCE_S = 5.0
 _START_PATIENCE_S = 10.0
 """How long a start waits for one: another process may be making the tables."""
 _LOCK_PAUSE_S = 0.001
-"""How long to sleep before looking again whether the lock is free. A process that looks seldom seldom gets it: with pauses that grew
-to 20 ms, one of two busy processes waited for half a second."""
+"""How long to sleep before looking again whether the lock is free. Who looks seldom seldom gets it: with pauses that grew to
+20 ms, one of two busy processes waited for half a second."""
 _LOOK_EVERY_S = 0.05
 """How often a process looks whether another one has committed."""
 _FAILURES = (sqlite3.OperationalError, sqlite3.DatabaseError)
