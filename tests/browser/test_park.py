@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.browser.conftest import open_page
 from tests.integration.helpers import running
@@ -32,6 +32,8 @@ RIDE, WAIT, RENEW, TABS, LOSE, STEAL, OUT = STORY = (
     "Let somebody steal the card",
     "Sign out, then try the old wristband",
 )
+
+STEP_PATIENCE_MS = 30_000  # the thief's takes five seconds by itself
 
 
 @contextmanager
@@ -91,7 +93,7 @@ def inside(park: Page) -> Page:
 def press(page: Page, name: str) -> None:
     """Press a button and wait until it has done what it does."""
     page.get_by_role("button", name=name, exact=True).click()
-    expect(page.locator(".working")).to_have_count(0)
+    expect(page.locator(".working")).to_have_count(0, timeout=STEP_PATIENCE_MS)
 
 
 def heard(page: Page) -> list[str]:
@@ -151,6 +153,30 @@ def test_signing_in_gives_a_wristband_and_a_card(inside: Page, troubles: list[st
     assert PASSWORD not in whole(inside, 0)
     expect(inside.get_by_role("button", name=RIDE)).to_be_focused()
     assert troubles == []
+
+
+def test_the_form_comes_when_it_is_known_that_nobody_is_in(page: Page, url: str) -> None:
+    """Not before, when a press would be lost and whoever is in would see it go; and two presses sign in once."""
+    looking: list[Route] = []
+    page.route("**/park/visit", lambda route: looking.append(route), times=1)  # noqa: PLW0108 (Playwright marks the function)
+    page.goto(f"{url}/park")
+    expect(page.get_by_text("One moment")).to_be_visible()
+    expect(page.get_by_role("button", name=ENTER, exact=True)).to_be_hidden()
+    looking[0].continue_()
+    page.get_by_role("button", name=ENTER, exact=True).dblclick()
+    expect(page.get_by_role("button", name=RIDE)).to_be_focused()
+    expect(page.get_by_text("One moment")).to_be_hidden()
+    assert heard(page) == ["POST /login 200"]
+
+
+def test_the_form_comes_back_when_the_story_has_been_told(inside: Page) -> None:
+    """The visit is over while the step still goes on; a press then would be lost, too."""
+    inside.get_by_role("button", name=OUT).click()
+    expect(inside.locator("#visit")).to_have_text("You signed out.")
+    expect(inside.get_by_role("button", name=AGAIN)).to_be_hidden()
+    inside.get_by_role("button", name=AGAIN).click()
+    expect_card(inside, 0)
+    assert heard(inside)[1:] == ["POST /logout 204", "GET /profile 401", "POST /login 200"]
 
 
 def test_a_wrong_password_is_said_beside_the_form(park: Page) -> None:

@@ -6,7 +6,7 @@ import * as visitor from "./visitor.js";
 import { Away } from "./wire.js";
 
 const $ = (id) => document.getElementById(id);
-let isBusy = false;
+let working = null; // the button whose work is under way
 let running = null; // the step that is under way, if it can be stopped
 
 const say = (sentence) => {
@@ -15,9 +15,9 @@ const say = (sentence) => {
 
 /** Do something that asks the service; nothing else meanwhile. */
 async function during(button, work) {
-  if (isBusy) return;
-  isBusy = true;
-  button?.classList.add("working");
+  if (working) return;
+  working = button;
+  button.classList.add("working");
   refresh();
   try {
     await work();
@@ -27,21 +27,26 @@ async function during(button, work) {
     $("away").hidden = false;
     say("The service does not answer.");
   } finally {
-    isBusy = false;
-    button?.classList.remove("working");
+    working = null;
+    button.classList.remove("working");
     refresh();
   }
 }
 
-/** Buttons that cannot be pressed now stay where they are for the keyboard, and say so. The next of the story is the main one. */
+/**
+ * Show what can be done now. Buttons that cannot be pressed stay where they are for the keyboard, and say so; the next of the story
+ * is the main one. The form comes when it is known that nobody is in, and what was under way is over: no press on it is lost.
+ */
 function refresh() {
   visitor.render();
+  $("sign-in").hidden = visitor.isIn() || (working !== null && working !== $("enter"));
+  $("looking").hidden = working !== $("again");
   const next = STEPS.find((step) => !step.isDone);
   for (const step of STEPS) {
     const isPossible = step.alive ? visitor.isIn() : Boolean(visitor.token());
     const isRunning = step === running;
     step.button.textContent = isRunning ? step.stop : step.name;
-    step.button.setAttribute("aria-disabled", String(!isRunning && (isBusy || !isPossible)));
+    step.button.setAttribute("aria-disabled", String(!isRunning && (working !== null || !isPossible)));
     step.button.classList.toggle("primary", step === next && visitor.isIn());
     step.item.classList.toggle("done", Boolean(step.isDone));
   }
@@ -71,8 +76,7 @@ STEPS.forEach((step) => {
 
 $("sign-in").addEventListener("submit", (event) => {
   event.preventDefault();
-  const button = event.target.querySelector(".primary");
-  during(button, async () => {
+  during($("enter"), async () => {
     const problem = await signIn($("email").value, $("password").value);
     $("sign-in-error").textContent = problem;
     $("email").setAttribute("aria-invalid", String(Boolean(problem)));
@@ -95,7 +99,7 @@ for (const event of ["blur", "mouseleave"]) {
   $("band").addEventListener(event, () => document.activeElement === $("band") || $("band").classList.remove("closed"));
 }
 
-const arrive = () => during(null, async () => say((await comeBack()) || $("outcome").textContent));
+const arrive = () => during($("again"), async () => say((await comeBack()) || $("outcome").textContent));
 $("again").addEventListener("click", arrive);
 setInterval(visitor.renderBand, 250);
-await arrive();
+arrive();

@@ -49,7 +49,6 @@ export function render() {
   const isOver = visit.over !== null;
   $("belongings").hidden = visit.session === null;
   $("nobody").hidden = visit.session !== null;
-  $("sign-in").hidden = isIn();
   $("fields").hidden = isOver && !$("sign-in-error").textContent;
   $("enter").textContent = isOver ? "Sign in again, for a new visit" : "Get a wristband and a membership card (sign in)";
   document.body.classList.toggle("over", isOver);
