@@ -254,6 +254,19 @@ def test_the_visitor_goes_back_to_the_application(browser: Browser, email: str, 
 
 
 @pytest.mark.parametrize("where", ["//evil.example", "https://evil.example", "javascript:alert(1)", "\\\\evil.example"])
+def test_somebody_else_goes_back_to_the_application(browser: Browser, email: str) -> None:
+    """Whoever finds another person signed in signs out, signs in, and comes to where they were sent."""
+    assert email
+    query = f"?return_to={quote(APP, safe='')}"
+    assert f'action="/account/sign-out{query}"' in browser.get(f"/sign-in{query}").text
+    expect_to(browser.post(f"/account/sign-out{query}"), f"/signed-out{query}")
+    assert f'href="/sign-in{query}"' in browser.get(f"/signed-out{query}").text
+    elsewhere = "?return_to=%2F%2Fevil.example"
+    expect_to(browser.post(f"/account/sign-out{elsewhere}"), f"/signed-out{elsewhere}")
+    assert browser.get(f"/signed-out{elsewhere}").text.count("evil") == 1
+    assert browser.get(f"/sign-in{elsewhere}").status_code == 400
+
+
 def test_nobody_is_sent_elsewhere(browser: Browser, email: str, where: str) -> None:
     """Neither by the link nor by the form."""
     assert browser.get(f"/sign-in?return_to={quote(where, safe='')}").status_code == 400

@@ -194,7 +194,7 @@ class Pages:
 
     async def _take_sign_out(self, call: Call) -> Response:
         await self.sign_out.by_tokens(call.tokens_in_cookies(), call.caller)
-        return clear_cookies(self._to("/signed-out"), call.cookies)
+        return clear_cookies(self._to(f"/signed-out{_wanted(call.request.query_params)}"), call.cookies)
 
     async def _take_sign_out_everywhere(self, call: Call) -> Response:
         session, _ = await self._visitor(call)
@@ -204,7 +204,8 @@ class Pages:
     async def _show_signed_out(self, call: Call) -> Response:
         is_everywhere = call.request.query_params.get("from") == "everywhere"
         where = "On every device" if is_everywhere else "In this browser"
-        return self._page("signed_out.html", sentence=f"{where}, and for every application that you had open with it.")
+        sentence = f"{where}, and for every application that you had open with it."
+        return self._page("signed_out.html", sentence=sentence, query=_wanted(call.request.query_params))
 
     async def _visitor(self, call: Call) -> tuple[Session, Account | None]:
         token, _ = call.refresh_token(None)
@@ -246,8 +247,7 @@ class Pages:
                 "The link to this page wants to send you on to an address that this service does not trust. "
                 "If it is yours, add its origin to the trusted origins."
             )
-        wanted = {name: value for name, value in (("return_to", return_to), ("delivery", delivery)) if value}
-        return {"return_to": return_to, "delivery": delivery, "query": f"?{urlencode(wanted)}" if wanted else ""}
+        return {"return_to": return_to, "delivery": delivery, "query": _wanted(said)}
 
     def _arrives_from_elsewhere(self, call: Call) -> bool:
         """Whether another site's link brought the visitor, so that the browser held the strict cookies back (RFC 6265bis)."""
@@ -329,6 +329,12 @@ class Pages:
             # With no-referrer, browsers send a form with "Origin: null", and those without Fetch Metadata would be refused.
             "referrer-policy": "same-origin",
         }
+
+
+def _wanted(said: Mapping[str, str]) -> str:
+    """Return the query that takes along, from page to page, what the application asked for. Whoever acts on it checks it."""
+    wanted = {name: said[name] for name in ("return_to", "delivery") if said.get(name)}
+    return f"?{urlencode(wanted)}" if wanted else ""
 
 
 class _Errors(dict[str, str]):
