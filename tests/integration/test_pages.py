@@ -185,7 +185,7 @@ def test_a_new_password_signs_the_others_out(browser: Browser, email: str) -> No
     new = "another sentence only ada would say"
     wrong = browser.post("/account/password", current_password="not this one at all", new_password=new)
     assert wrong.status_code == 422
-    assert "The current password is not this one." in wrong.text
+    assert "That is not your current password." in wrong.text
     short = browser.post("/account/password", current_password=PASSWORD, new_password="short")
     assert "The new password is too short" in short.text
     expect_to(browser.post("/account/password", current_password=PASSWORD, new_password=new), "/account?done=password")
@@ -207,7 +207,8 @@ def test_wrong_sign_ins_are_asked_again(browser: Browser, email: str) -> None:
     assert taken.status_code == 409
     empty = browser.post("/create-account", email="", password="")
     assert empty.status_code == 422
-    assert empty.text.count('aria-invalid="true"') == 1
+    assert empty.text.count('aria-invalid="true"') == 2
+    assert empty.text.count("autofocus") == 1
 
 
 def test_what_people_type_is_text(browser: Browser) -> None:

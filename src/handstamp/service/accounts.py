@@ -69,8 +69,7 @@ class Accounts:
 
     async def create(self, email: str, password: str, caller: Caller, *, roles: tuple[str, ...] = ()) -> Account:
         """Make an account. Raises `InvalidFields` with every field that is wrong, `AccountExists`, `Unavailable`."""
-        email = normalise_email(email)
-        password = self._chosen(password, email, field="password")
+        email, password = self._both_chosen(email, password)
         if await self._store.read(lambda rows: rows.account_by_email(email)) is not None:
             raise AccountExists
         account = Account(
@@ -101,7 +100,7 @@ class Accounts:
             raise NotFound("This session belongs to no account of this service, so there is no password to change.")
         current = normalise_password(current)
         if not password_is_sane(current):
-            raise InvalidFields([("currentPassword", "is not one that can have been chosen here")])
+            raise InvalidFields([("currentPassword", "is empty, or none that can have been chosen here")])
         new = self._chosen(new, account.email, field="newPassword")
         counters = self._throttling.counters(account.email, caller.ip, at_home=True)
         await self._store.read(lambda rows: self._throttling.check(rows, counters, caller.now_ms))
@@ -191,6 +190,21 @@ class Accounts:
             return event
 
         self._audit.log(await self._store.transact(change))
+
+    def _both_chosen(self, email: str, password: str) -> tuple[str, str]:
+        """Return both normalised, or raise `InvalidFields` with all that is wrong with them."""
+        wrong: list[tuple[str, str]] = []
+        try:
+            email = normalise_email(email)
+        except InvalidFields as problem:
+            wrong += problem.fields
+        try:
+            password = self._chosen(password, email, field="password")
+        except InvalidFields as problem:
+            wrong += problem.fields
+        if wrong:
+            raise InvalidFields(wrong)
+        return email, password
 
     def _chosen(self, password: str, email: str, *, field: str) -> str:
         """Return a new password normalised, or raise `InvalidFields` with what is wrong with it."""

@@ -18,5 +18,5 @@ def normalise_email(text: str) -> str:
     try:
         address = validate_email(text, check_deliverability=False, test_environment=True)
     except EmailNotValidError as problem:
-        raise InvalidFields([("email", str(problem))]) from None
+        raise InvalidFields([("email", str(problem).replace("email", "e-mail").replace("@-sign", "@"))]) from None
     return address.normalized.lower()

@@ -56,7 +56,7 @@ class SignIn:
         email = normalise_email(email)
         password = normalise_password(password)
         if not password_is_sane(password):
-            raise InvalidFields([("password", "is not one that can have been chosen here")])
+            raise InvalidFields([("password", "is empty, or none that can have been chosen here")])
         try:
             return await self._attempt(email, password, delivery, caller, presented)
         except TooManyAttempts as refused:

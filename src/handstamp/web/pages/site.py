@@ -184,7 +184,7 @@ class Pages:
         try:
             pair = await self.accounts.change_password(session, form.current_password, form.new_password, call.caller)
         except InvalidCredentials:
-            wrong = InvalidFields([("currentPassword", "is not this one")])
+            wrong = InvalidFields([("currentPassword", "That is not your current password.")])
             return await self._account_page(call, session, account, **_told(wrong))
         except _ASKS_AGAIN as error:
             return await self._account_page(call, session, account, **_told(error))
@@ -354,6 +354,8 @@ def _told(error: HandstampError) -> dict[str, Any]:
         }
     if isinstance(error, AccountExists):
         return {"status": status, "errors": _Errors(email=str(error))}
+    if isinstance(error, InvalidCredentials):
+        return {"status": status, "errors": _Errors(password=str(error))}
     return {"status": status, "errors": _Errors(), "notice": str(error), "notice_kind": "wrong"}
 
 
