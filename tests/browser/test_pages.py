@@ -144,7 +144,8 @@ def test_a_password_can_be_seen_while_it_is_typed(page: Page, server: Server) ->
     button.click()
     expect(field).to_have_attribute("type", "text")
     expect(field).to_be_focused()
-    button.click()
+    page.get_by_role("button", name="Hide password").click()
+    expect(button).to_be_visible()
     expect(field).to_have_attribute("type", "password")
 
 

@@ -184,7 +184,7 @@ def test_a_wrong_password_is_said_beside_the_form(park: Page) -> None:
     park.get_by_label("Password", exact=True).fill("another sentence than that")
     press(park, ENTER)
     expect(park.get_by_role("alert").filter(has_text="do not match")).to_be_visible()
-    expect(park.get_by_label("E-mail address")).to_be_focused()
+    expect(park.get_by_label("Password", exact=True)).to_be_focused()
     assert heard(park) == ["POST /login 401"]
 
 

@@ -4,10 +4,10 @@ for (const button of document.querySelectorAll("[data-shows]")) {
   const field = document.getElementById(button.dataset.shows);
   button.hidden = false;
   button.addEventListener("click", () => {
-    const isShown = field.type === "text";
-    field.type = isShown ? "password" : "text";
-    button.textContent = isShown ? "Show" : "Hide";
-    button.setAttribute("aria-pressed", String(!isShown));
+    const [type, word] = field.type === "password" ? ["text", "Hide"] : ["password", "Show"];
+    field.type = type;
+    button.setAttribute("aria-label", button.getAttribute("aria-label").replace(button.textContent, word));
+    button.textContent = word;
     field.focus();
   });
 }

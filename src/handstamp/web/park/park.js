@@ -79,16 +79,17 @@ $("sign-in").addEventListener("submit", (event) => {
   during($("enter"), async () => {
     const problem = await signIn($("email").value, $("password").value);
     $("sign-in-error").textContent = problem;
-    $("email").setAttribute("aria-invalid", String(Boolean(problem)));
-    if (problem) $("email").focus();
+    $("password").setAttribute("aria-invalid", String(Boolean(problem)));
+    if (problem) $("password").focus();
     else say("You have a wristband for 30 seconds, and a card for as long as you come back. Enter a ride.");
   }).then(() => visitor.isIn() && document.querySelector("#steps .primary, #steps button").focus({ preventScroll: true }));
 });
 
 $("show-password").addEventListener("click", () => {
-  const isShown = $("password").type === "password";
-  $("password").type = isShown ? "text" : "password";
-  $("show-password").setAttribute("aria-pressed", String(isShown));
+  const [type, word] = $("password").type === "password" ? ["text", "Hide"] : ["password", "Show"];
+  $("password").type = type;
+  $("show-password").textContent = word;
+  $("show-password").setAttribute("aria-label", `${word} password`);
 });
 
 $("try").addEventListener("click", visitor.tryToRead);
