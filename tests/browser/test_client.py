@@ -13,8 +13,10 @@ import httpx
 import pytest
 from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Route
 
+from handstamp.crypto import jws
 from tests.browser.conftest import open_page
-from tests.serving import PASSWORD, Server, free_port
+from tests.serving import PASSWORD, Server, free_port, run
+from tests.verifying import eventually
 
 pytestmark = pytest.mark.xdist_group("browser-client")
 PAGE = """<!doctype html><title>An application</title><link rel="icon" href="data:,">
@@ -260,6 +262,38 @@ def test_what_has_run_out_unnoticed_is_renewed_and_asked_again(tab: Page, server
     assert len(set(asked)) == 2
 
 
+def test_an_answer_to_a_session_of_before_ends_no_other(tab: Page, server: Server, email: str) -> None:
+    """The request was under way when somebody signed in anew: that its session has ended says nothing of theirs."""
+    held: list[Route] = []
+    tab.route(f"{server.url}/profile", lambda route: held.append(route), times=1)  # noqa: PLW0108 (Playwright marks it)
+    tab.evaluate("void (window.late = client.profile().catch(({ code }) => code))")
+    tab.wait_for_timeout(100)
+    sign_in(tab, email)
+    session = state(tab)["sessionId"]
+    held[0].continue_()
+    assert tab.evaluate("window.late") == "session_ended"
+    assert state(tab) == {"status": "signed-in", "online": True, "sessionId": session}
+    assert profile(tab) == email
+
+
+def test_a_key_that_is_void_costs_a_renewal(page: Page, server: Server, app: str, email: str) -> None:
+    """Tokens that a leaked key has signed are refused as `invalid_token`, and nobody has to sign in again for that."""
+    page.clock.install()
+    page.goto(app)
+    expect_state(page, "signed-out")
+    with page.expect_response(f"{server.url}/login") as signed_in:
+        sign_in(page, email)
+    token = signed_in.value.json()["accessToken"]
+    for command in (("rotate",), ("retire", jws.split(token)[0].kid, "--now")):
+        assert run(server.folder, "keys", *command).returncode == 0
+    bearer = {"authorization": f"Bearer {token}"}
+    assert eventually(lambda: httpx.get(f"{server.url}/profile", headers=bearer).json().get("code") == "invalid_token")
+    page.clock.run_for(11_000)
+    with page.expect_response(f"{server.url}/refresh") as answer:
+        assert profile(page) == email
+    assert answer.value.status == 200
+
+
 def test_a_sign_out_that_nobody_heard_is_made_up_for(tab: Page, server: Server) -> None:
     """The person is out at once, is told that the service was not, stays out after a reload, and then the session is over."""
     tab.route(f"{server.url}/**", lambda route: route.continue_() if route.request.url.endswith(".js") else route.abort())
@@ -274,6 +308,46 @@ def test_a_sign_out_that_nobody_heard_is_made_up_for(tab: Page, server: Server) 
     assert answer.value.status == 204
     renewed = httpx.post(f"{server.url}/refresh", cookies=cookies, headers={"origin": server.url})
     assert (renewed.status_code, renewed.json()["reason"]) == (401, "logout")
+
+
+def test_a_sign_out_that_nobody_heard_is_forgotten_by_the_next_sign_in(tab: Page, server: Server, email: str) -> None:
+    """It is tried again for a while; the session of whoever signs in meanwhile is not what it meant."""
+    tab.route(f"{server.url}/logout", lambda route: route.abort())
+    tab.evaluate("void (window.told = client.signOut().then(() => 'told', ({ name }) => name))")
+    expect_state(tab, "signed-out")
+    sign_in(tab, email)
+    tab.unroute(f"{server.url}/logout")
+    tab.evaluate("window.told")
+    assert profile(tab) == email
+    tab.reload()
+    expect_state(tab, "signed-in")
+
+
+def test_a_page_out_of_the_back_buttons_memory_asks(tab: Page, server: Server) -> None:
+    """Frozen pages hear nothing: somebody may have signed out since."""
+    cookies = tab.context.cookies()
+    sent = {cookie["name"]: cookie["value"] for cookie in cookies}
+    httpx.post(f"{server.url}/logout", cookies=sent, headers={"origin": server.url}).raise_for_status()
+    tab.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    expect_state(tab, "signed-out", reason="logout")
+
+
+def test_clients_that_signed_in_together_do_not_renew_together(page: Page, app: str, email: str) -> None:
+    """Each chooses its moment between 70 and 85 % of the token's life, as it is told in `setTimeout`."""
+    page.add_init_script(
+        """{ const later = setTimeout; window.delays = [];
+             window.setTimeout = (work, delay, ...rest) => { delays.push(delay); return later(work, delay, ...rest); }; }"""
+    )
+    page.goto(app)
+    expect_state(page, "signed-out")
+    sign_in(page, email)
+    chosen = []
+    for _ in range(8):
+        page.reload()
+        expect_state(page, "signed-in")
+        chosen += [delay for delay in page.evaluate("delays") if delay > 15_000]
+    assert len(chosen) == 8
+    assert 21_000 <= min(chosen) < max(chosen) - 500 <= 25_000
 
 
 def test_another_site_gets_nothing(tab: Page, server: Server, email: str) -> None:

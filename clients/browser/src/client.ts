@@ -58,6 +58,8 @@ interface TokenAnswer {
 
 const REQUEST_PATIENCE_MS = 15_000;
 const TRIES = 4;
+/** No access token lives so short: one that is refused as `invalid_token` sooner is so for another reason, and the next would be too. */
+const NEW_MS = 10_000;
 const FIRST_PAUSE_MS = 300;
 const LONGEST_PAUSE_MS = 30_000;
 
@@ -68,8 +70,8 @@ export function createClient(options: Options): Client {
 
 class Session implements Client {
   #state: State = { status: "unknown", online: true };
-  /** The only place of the access token. `renewAt` is on the monotonic clock: the device's date may be wrong. */
-  #access: { token: string; renewAt: number } | undefined;
+  /** The only place of the access token. Its times are on the monotonic clock: the device's date may be wrong. */
+  #access: { token: string; gotAt: number; renewAt: number } | undefined;
   /** Counts sign-ins and sign-outs: an answer to what was asked before one is of no use after it. */
   #epoch = 0;
   #renewing: Promise<void> | undefined;
@@ -85,10 +87,16 @@ class Session implements Client {
     this.#apis = new Set([this.#url, ...apis].map((each) => new URL(each).origin));
     this.#tabs = new Tabs(this.#url, (message) => this.#hear(message));
     // After sleep, in a tab that was hidden, or back in the network, timers are late.
-    for (const event of ["online", "pageshow", "focus"]) globalThis.addEventListener?.(event, () => this.#renewIfDue());
+    for (const event of ["online", "focus"]) globalThis.addEventListener?.(event, () => this.#renewIfDue());
+    // A page out of the back button's memory has slept through what other tabs told.
+    globalThis.addEventListener?.("pageshow", ({ persisted }) => (persisted ? this.#start() : this.#renewIfDue()));
     globalThis.document?.addEventListener("visibilitychange", () => this.#renewIfDue());
+    this.#start();
+  }
+
+  #start(): void {
     if (this.#owesSignOut) this.#payForSignOut().catch(() => {});
-    else this.#renew().catch(() => {});
+    else this.#askAnew();
   }
 
   get state(): State {
@@ -102,7 +110,8 @@ class Session implements Client {
 
   async signIn(email: string, password: string): Promise<void> {
     const epoch = ++this.#epoch;
-    const answer = await this.#call<TokenAnswer>("/login", { email, password, delivery: "split" });
+    // While no tab renews: the cookie of the session of before must not arrive after that of the new one.
+    const answer = await this.#tabs.oneAtATime(() => this.#call<TokenAnswer>("/login", { email, password, delivery: "split" }));
     if (epoch !== this.#epoch) return;
     this.#owesSignOut = false;
     this.#take(answer);
@@ -134,19 +143,27 @@ class Session implements Client {
       throw new TypeError(`${origin} is not to have the access token. If it is yours, add it: createClient({ apis: ["${origin}"] }).`);
     }
     const send = (token: string): Promise<Response> => {
-      const copy = new Request(request.clone());
+      const copy = request.clone();
       copy.headers.set("Authorization", `Bearer ${token}`);
       return fetch(copy);
     };
     const token = await this.#token();
+    const session = this.#sessionId;
     const response = await send(token);
     if (response.status !== 401) return response;
-    const error = await errorOf(response.clone());
-    if (error.code === "session_ended") this.#endEverywhere(error.reason);
-    if (error.code !== "expired_token") return response;
-    // Whatever the clocks say, it is over. Somebody else may have renewed in the meantime.
-    if (this.#access?.token === token) await this.#renew();
+    const { code, reason } = await errorOf(response.clone());
+    if (code === "session_ended" && session === this.#sessionId) this.#endEverywhere(reason);
+    if (code !== "expired_token" && code !== "invalid_token") return response;
+    if (this.#access?.token === token) {
+      // Over, whatever the clocks say; or signed with a key that has been declared void.
+      if (code === "invalid_token" && performance.now() < this.#access.gotAt + NEW_MS) return response;
+      await this.#renew();
+    }
     return send(await this.#token());
+  }
+
+  get #sessionId(): string {
+    return this.#state.status === "signed-in" ? this.#state.sessionId : "";
   }
 
   /** Return an access token that is not about to end. */
@@ -170,6 +187,11 @@ class Session implements Client {
     if (!this.#access || performance.now() >= this.#access.renewAt) this.#renew().catch(() => {});
   }
 
+  /** Ask once more, with the cookie as it is now: what is under way may have been asked with the one of before. */
+  #askAnew(): void {
+    (this.#renewing ?? Promise.resolve()).catch(() => {}).then(() => this.#renew()).catch(() => {});
+  }
+
   /** Renew, once however many ask. */
   #renew(): Promise<void> {
     this.#renewing ??= this.#tryToRenew().finally(() => {
@@ -182,7 +204,9 @@ class Session implements Client {
     const epoch = this.#epoch;
     let answer: TokenAnswer;
     try {
-      answer = await this.#insist(() => this.#tabs.oneAtATime(() => this.#call<TokenAnswer>("/refresh")));
+      answer = await this.#insist(() => this.#tabs.oneAtATime(() => this.#call<TokenAnswer>("/refresh")), () => {
+        if (epoch === this.#epoch && this.#state.status !== "signed-out") this.#become({ ...this.#state, online: false });
+      });
     } catch (error) {
       if (epoch !== this.#epoch) return;
       if (error instanceof OfflineError) this.#isOffline();
@@ -200,7 +224,8 @@ class Session implements Client {
     this.#failures = 0;
     // Not all tabs and devices at the same moment, and early enough that requests under way are not refused.
     const lifeMs = 1000 * expiresIn * (0.7 + 0.15 * Math.random());
-    this.#access = { token: accessToken, renewAt: performance.now() + lifeMs };
+    const gotAt = performance.now();
+    this.#access = { token: accessToken, gotAt, renewAt: gotAt + lifeMs };
     this.#wakeIn(lifeMs);
     this.#become({ status: "signed-in", online: true, sessionId });
   }
@@ -208,7 +233,6 @@ class Session implements Client {
   #isOffline(): void {
     this.#failures += 1;
     this.#wakeIn(pauseMs(this.#failures + TRIES));
-    if (this.#state.status !== "signed-out") this.#become({ ...this.#state, online: false });
   }
 
   #wakeIn(delayMs: number): void {
@@ -224,20 +248,19 @@ class Session implements Client {
   }
 
   #endEverywhere(reason?: EndReason): void {
-    const session = this.#state.status === "signed-in" ? this.#state.sessionId : "";
+    const session = this.#sessionId;
     this.#end(reason);
     if (session) this.#tabs.tell({ type: "signed-out", session, reason });
   }
 
   #hear(message: Message): void {
-    const own = this.#state.status === "signed-in" ? this.#state.sessionId : "";
-    if (message.type === "signed-out" && message.session === own) this.#end(message.reason);
-    if (message.type === "signed-in" && message.session !== own) {
+    const isOwn = message.session === this.#sessionId;
+    if (message.type === "signed-out" && isOwn) this.#end(message.reason);
+    if (!isOwn && (message.type === "signed-in" || this.#state.status === "unknown")) {
       this.#epoch += 1;
       this.#access = undefined;
       this.#become({ status: "unknown", online: true });
-      // What is under way was asked with the cookie of before.
-      (this.#renewing ?? Promise.resolve()).catch(() => {}).then(() => this.#renew()).catch(() => {});
+      this.#askAnew();
     }
   }
 
@@ -268,14 +291,15 @@ class Session implements Client {
   async #payForSignOut(): Promise<void> {
     if (this.#state.status !== "signed-out") this.#end("logout");
     const epoch = this.#epoch;
-    await this.#insist(() => this.#call("/logout"));
+    // Whoever signs in meanwhile, here or in another tab, has ended that session: theirs is not meant.
+    await this.#insist(async () => this.#owesSignOut && this.#call("/logout"));
     if (epoch === this.#epoch) this.#owesSignOut = false;
   }
 
   // --- requests to the service
 
-  /** Try some times while the trouble may pass; then throw `OfflineError`. */
-  async #insist<T>(ask: () => Promise<T>): Promise<T> {
+  /** Try some times while the trouble may pass; then throw `OfflineError`. `tellTrouble` is called when it is more than a moment's. */
+  async #insist<T>(ask: () => Promise<T>, tellTrouble = (): void => {}): Promise<T> {
     for (let failures = 1; ; failures += 1) {
       try {
         return await ask();
@@ -283,6 +307,7 @@ class Session implements Client {
         const mayPass = error instanceof OfflineError || (error instanceof HandstampError && isPassing(error));
         if (!mayPass) throw error;
         const retryAfterMs = 1000 * ((error instanceof HandstampError && error.retryAfter) || 0);
+        if (failures === 2) tellTrouble();
         if (failures >= TRIES) throw new OfflineError("The service cannot be reached, or cannot answer now.", { cause: error });
         await new Promise((done) => setTimeout(done, Math.min(LONGEST_PAUSE_MS, Math.max(retryAfterMs, pauseMs(failures)))));
       }
@@ -296,6 +321,7 @@ class Session implements Client {
         method: "POST",
         credentials: "include",
         cache: "no-store",
+        keepalive: path === "/logout", // the page may be closed on it
         signal: AbortSignal.timeout(REQUEST_PATIENCE_MS),
         ...(body === undefined ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }),
       });

@@ -66,6 +66,7 @@ var Tabs = class {
 // src/client.ts
 var REQUEST_PATIENCE_MS = 15e3;
 var TRIES = 4;
+var NEW_MS = 1e4;
 var FIRST_PAUSE_MS = 300;
 var LONGEST_PAUSE_MS = 3e4;
 function createClient(options) {
@@ -73,7 +74,7 @@ function createClient(options) {
 }
 var Session = class {
   #state = { status: "unknown", online: true };
-  /** The only place of the access token. `renewAt` is on the monotonic clock: the device's date may be wrong. */
+  /** The only place of the access token. Its times are on the monotonic clock: the device's date may be wrong. */
   #access;
   /** Counts sign-ins and sign-outs: an answer to what was asked before one is of no use after it. */
   #epoch = 0;
@@ -88,12 +89,15 @@ var Session = class {
     this.#url = new URL(url, globalThis.location?.href).href.replace(/\/+$/, "");
     this.#apis = new Set([this.#url, ...apis].map((each) => new URL(each).origin));
     this.#tabs = new Tabs(this.#url, (message) => this.#hear(message));
-    for (const event of ["online", "pageshow", "focus"]) globalThis.addEventListener?.(event, () => this.#renewIfDue());
+    for (const event of ["online", "focus"]) globalThis.addEventListener?.(event, () => this.#renewIfDue());
+    globalThis.addEventListener?.("pageshow", ({ persisted }) => persisted ? this.#start() : this.#renewIfDue());
     globalThis.document?.addEventListener("visibilitychange", () => this.#renewIfDue());
+    this.#start();
+  }
+  #start() {
     if (this.#owesSignOut) this.#payForSignOut().catch(() => {
     });
-    else this.#renew().catch(() => {
-    });
+    else this.#askAnew();
   }
   get state() {
     return this.#state;
@@ -104,7 +108,7 @@ var Session = class {
   }
   async signIn(email, password) {
     const epoch = ++this.#epoch;
-    const answer = await this.#call("/login", { email, password, delivery: "split" });
+    const answer = await this.#tabs.oneAtATime(() => this.#call("/login", { email, password, delivery: "split" }));
     if (epoch !== this.#epoch) return;
     this.#owesSignOut = false;
     this.#take(answer);
@@ -132,18 +136,25 @@ var Session = class {
       throw new TypeError(`${origin} is not to have the access token. If it is yours, add it: createClient({ apis: ["${origin}"] }).`);
     }
     const send = (token2) => {
-      const copy = new Request(request.clone());
+      const copy = request.clone();
       copy.headers.set("Authorization", `Bearer ${token2}`);
       return fetch(copy);
     };
     const token = await this.#token();
+    const session = this.#sessionId;
     const response = await send(token);
     if (response.status !== 401) return response;
-    const error = await errorOf(response.clone());
-    if (error.code === "session_ended") this.#endEverywhere(error.reason);
-    if (error.code !== "expired_token") return response;
-    if (this.#access?.token === token) await this.#renew();
+    const { code, reason } = await errorOf(response.clone());
+    if (code === "session_ended" && session === this.#sessionId) this.#endEverywhere(reason);
+    if (code !== "expired_token" && code !== "invalid_token") return response;
+    if (this.#access?.token === token) {
+      if (code === "invalid_token" && performance.now() < this.#access.gotAt + NEW_MS) return response;
+      await this.#renew();
+    }
     return send(await this.#token());
+  }
+  get #sessionId() {
+    return this.#state.status === "signed-in" ? this.#state.sessionId : "";
   }
   /** Return an access token that is not about to end. */
   async #token() {
@@ -164,6 +175,12 @@ var Session = class {
     if (!this.#access || performance.now() >= this.#access.renewAt) this.#renew().catch(() => {
     });
   }
+  /** Ask once more, with the cookie as it is now: what is under way may have been asked with the one of before. */
+  #askAnew() {
+    (this.#renewing ?? Promise.resolve()).catch(() => {
+    }).then(() => this.#renew()).catch(() => {
+    });
+  }
   /** Renew, once however many ask. */
   #renew() {
     this.#renewing ??= this.#tryToRenew().finally(() => {
@@ -175,7 +192,9 @@ var Session = class {
     const epoch = this.#epoch;
     let answer;
     try {
-      answer = await this.#insist(() => this.#tabs.oneAtATime(() => this.#call("/refresh")));
+      answer = await this.#insist(() => this.#tabs.oneAtATime(() => this.#call("/refresh")), () => {
+        if (epoch === this.#epoch && this.#state.status !== "signed-out") this.#become({ ...this.#state, online: false });
+      });
     } catch (error) {
       if (epoch !== this.#epoch) return;
       if (error instanceof OfflineError) this.#isOffline();
@@ -190,14 +209,14 @@ var Session = class {
   #take({ accessToken, expiresIn, sessionId }) {
     this.#failures = 0;
     const lifeMs = 1e3 * expiresIn * (0.7 + 0.15 * Math.random());
-    this.#access = { token: accessToken, renewAt: performance.now() + lifeMs };
+    const gotAt = performance.now();
+    this.#access = { token: accessToken, gotAt, renewAt: gotAt + lifeMs };
     this.#wakeIn(lifeMs);
     this.#become({ status: "signed-in", online: true, sessionId });
   }
   #isOffline() {
     this.#failures += 1;
     this.#wakeIn(pauseMs(this.#failures + TRIES));
-    if (this.#state.status !== "signed-out") this.#become({ ...this.#state, online: false });
   }
   #wakeIn(delayMs) {
     clearTimeout(this.#timer);
@@ -210,20 +229,18 @@ var Session = class {
     this.#become(reason ? { status: "signed-out", reason } : { status: "signed-out" });
   }
   #endEverywhere(reason) {
-    const session = this.#state.status === "signed-in" ? this.#state.sessionId : "";
+    const session = this.#sessionId;
     this.#end(reason);
     if (session) this.#tabs.tell({ type: "signed-out", session, reason });
   }
   #hear(message) {
-    const own = this.#state.status === "signed-in" ? this.#state.sessionId : "";
-    if (message.type === "signed-out" && message.session === own) this.#end(message.reason);
-    if (message.type === "signed-in" && message.session !== own) {
+    const isOwn = message.session === this.#sessionId;
+    if (message.type === "signed-out" && isOwn) this.#end(message.reason);
+    if (!isOwn && (message.type === "signed-in" || this.#state.status === "unknown")) {
       this.#epoch += 1;
       this.#access = void 0;
       this.#become({ status: "unknown", online: true });
-      (this.#renewing ?? Promise.resolve()).catch(() => {
-      }).then(() => this.#renew()).catch(() => {
-      });
+      this.#askAnew();
     }
   }
   #become(state) {
@@ -249,12 +266,13 @@ var Session = class {
   async #payForSignOut() {
     if (this.#state.status !== "signed-out") this.#end("logout");
     const epoch = this.#epoch;
-    await this.#insist(() => this.#call("/logout"));
+    await this.#insist(async () => this.#owesSignOut && this.#call("/logout"));
     if (epoch === this.#epoch) this.#owesSignOut = false;
   }
   // --- requests to the service
-  /** Try some times while the trouble may pass; then throw `OfflineError`. */
-  async #insist(ask) {
+  /** Try some times while the trouble may pass; then throw `OfflineError`. `tellTrouble` is called when it is more than a moment's. */
+  async #insist(ask, tellTrouble = () => {
+  }) {
     for (let failures = 1; ; failures += 1) {
       try {
         return await ask();
@@ -262,6 +280,7 @@ var Session = class {
         const mayPass = error instanceof OfflineError || error instanceof HandstampError && isPassing(error);
         if (!mayPass) throw error;
         const retryAfterMs = 1e3 * (error instanceof HandstampError && error.retryAfter || 0);
+        if (failures === 2) tellTrouble();
         if (failures >= TRIES) throw new OfflineError("The service cannot be reached, or cannot answer now.", { cause: error });
         await new Promise((done) => setTimeout(done, Math.min(LONGEST_PAUSE_MS, Math.max(retryAfterMs, pauseMs(failures)))));
       }
@@ -274,6 +293,8 @@ var Session = class {
         method: "POST",
         credentials: "include",
         cache: "no-store",
+        keepalive: path === "/logout",
+        // the page may be closed on it
         signal: AbortSignal.timeout(REQUEST_PATIENCE_MS),
         ...body === void 0 ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }
       });
