@@ -24,22 +24,35 @@ AT_MS = TOKENS.obtained_at_ms
     ("expires_in_s", "age_s", "stage"),
     [
         (900, 0, "fresh"),
-        (900, 839, "fresh"),
+        (900, 749, "fresh"),
         (900, 841, "due"),
         (900, 899, "due"),
         (900, 900, "over"),
         (900, 10**9, "over"),
-        (30, 23, "fresh"),
+        (30, 20, "fresh"),
         (30, 25, "due"),
         (30, 30, "over"),
         (900, -1, "due"),
         (900, -(10**9), "due"),
     ],
 )
-def test_a_token_is_due_in_its_last_minute(expires_in_s: int, age_s: int, stage: str) -> None:
-    """Or in the last fifth of a short life, or where the clock was set back and nobody knows."""
+def test_a_token_is_due_ahead_of_its_end(expires_in_s: int, age_s: int, stage: str) -> None:
+    """By a minute or a fifth of a short life, and up to a tenth of it more; or where the clock was set back and nobody knows."""
     tokens = msgspec.structs.replace(TOKENS, expires_in_s=expires_in_s)
     assert Freshness(lambda: AT_MS + age_s * 1000).stage(tokens) == stage
+
+
+def test_tokens_that_end_together_are_not_due_together() -> None:
+    """A thousand clients of one moment come back over a tenth of a token's life; the same token always at the same moment."""
+    tokens = [msgspec.structs.replace(TOKENS, expires_in_s=900, access_token=f"token {number}") for number in range(1000)]
+
+    def are_due(age_s: int) -> int:
+        freshness = Freshness(lambda: AT_MS + age_s * 1000)
+        return [freshness.stage(each) for each in tokens].count("due")
+
+    found = [are_due(age_s) for age_s in (749, 772, 795, 817, 841)]
+    assert (found[0], found[-1]) == (0, 1000)
+    assert [round(count / 250) for count in found] == [0, 1, 2, 3, 4]
 
 
 def test_a_clock_that_is_set_does_not_change_what_was_measured() -> None:
