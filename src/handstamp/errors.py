@@ -194,7 +194,7 @@ class Unavailable(HandstampError):
 
     def __init__(self, why: str, retry_after_s: int = 1) -> None:
         """Keep `why` for logs only: it may name files and servers."""
-        super().__init__("The service cannot answer this right now. Try again shortly; you are still signed in.")
+        super().__init__("The service cannot answer this right now, and nobody is signed out by that. Try again shortly.")
         self.why = why
         self.retry_after_s = retry_after_s
 
