@@ -1,5 +1,5 @@
-import { type EndReason, errorOf, HandstampError, isPassing, OfflineError } from "./errors";
-import { type Message, Tabs } from "./tabs";
+import { type EndReason, errorOf, HandstampError, isPassing, OfflineError } from "./errors.js";
+import { type Message, Tabs } from "./tabs.js";
 
 /** What is known about the person in front of this browser. */
 export type State =

@@ -1,4 +1,4 @@
-export { createClient } from "./client";
-export type { Client, Options, Profile, State } from "./client";
-export { HandstampError, OfflineError } from "./errors";
-export type { EndReason } from "./errors";
+export { createClient } from "./client.js";
+export type { Client, Options, Profile, State } from "./client.js";
+export { HandstampError, OfflineError } from "./errors.js";
+export type { EndReason } from "./errors.js";

@@ -1,4 +1,4 @@
-import type { EndReason } from "./errors";
+import type { EndReason } from "./errors.js";
 
 /** What tabs tell each other. No token is ever in it. */
 export type Message =
