@@ -46,9 +46,10 @@ def main() -> None:
 
 
 def photograph(page: Page, name: str, *, full_page: bool = False) -> None:
-    """Write a picture of a page into the documentation, in 256 colours: less than half of what a browser writes."""
+    """Write a picture of a page into the documentation, in 256 colours, seldom ones included: that is small enough."""
     page.mouse.move(0, 0)
-    Image.open(BytesIO(page.screenshot(full_page=full_page))).quantize().save(IMAGES / name, optimize=True)
+    picture = Image.open(BytesIO(page.screenshot(full_page=full_page))).convert("RGB")
+    picture.quantize(method=Image.Quantize.MAXCOVERAGE).save(IMAGES / name, optimize=True)
 
 
 if __name__ == "__main__":

@@ -150,13 +150,13 @@ async function signOut() {
 
 /** The buttons in the order of the story. Those that are `alive` need a visit that is; the others a wristband, if a void one. */
 export const STEPS = [
-  { name: "Enter a ride", what: "Show the wristband: GET /profile with the access token.", run: enterRide },
+  { name: "Enter a ride", what: "Show the wristband: GET\u00a0/profile with the access token.", run: enterRide },
   { name: "Wait until it runs out", what: "Let its 30 seconds pass, then try the same ride.", run: waitUntilOut, alive: true, stop: "Stop waiting" },
-  { name: "Renew", what: "Show the card: POST /refresh punches the next hole (rotation) and gives a wristband.", run: renewOnce },
+  { name: "Renew", what: "Show the card: POST\u00a0/refresh punches the next hole (rotation) and gives a wristband.", run: renewOnce },
   { name: "Renew in two tabs at once", what: "Two requests with the same cookie at the same moment, as two tabs would send them.", run: renewTwice, alive: true },
   { name: "Lose an answer", what: "The service renews, the line breaks before you hear of it, and the page asks again.", run: loseAnswer, alive: true },
   { name: "Let somebody steal the card", what: "A thief copies it, you renew twice, then the thief uses the old copy.", run: stealCard, alive: true },
-  { name: "Sign out, then try the old wristband", what: "POST /logout, and at once a ride with a wristband that has time left.", run: signOut, alive: true },
+  { name: "Sign out, then try the old wristband", what: "POST\u00a0/logout, and at once a ride with a wristband that has time left.", run: signOut, alive: true },
 ];
 
 /** The page was loaded while a visit is on: its memory is empty, so it renews. */
