@@ -50,7 +50,10 @@ def chromium() -> Iterator[Browser]:
             pytest.fail(_MISSING)
         pytest.skip(_MISSING)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        # With the back button's memory of whole pages, which Playwright turns off and people have.
+        browser = playwright.chromium.launch(
+            executable_path=path, args=ARGUMENTS, ignore_default_args=["--disable-back-forward-cache"]
+        )
         yield browser
         browser.close()
 

@@ -325,11 +325,13 @@ def test_a_sign_out_that_nobody_heard_is_forgotten_by_the_next_sign_in(tab: Page
 
 def test_a_page_out_of_the_back_buttons_memory_asks(tab: Page, server: Server) -> None:
     """Frozen pages hear nothing: somebody may have signed out since."""
-    cookies = tab.context.cookies()
-    sent = {cookie["name"]: cookie["value"] for cookie in cookies}
-    httpx.post(f"{server.url}/logout", cookies=sent, headers={"origin": server.url}).raise_for_status()
-    tab.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    tab.evaluate("window.isRemembered = true")
+    tab.goto(f"{server.url}/account")
+    cookies = {cookie["name"]: cookie["value"] for cookie in tab.context.cookies()}
+    httpx.post(f"{server.url}/logout", cookies=cookies, headers={"origin": server.url}).raise_for_status()
+    tab.go_back(wait_until="commit")
     expect_state(tab, "signed-out", reason="logout")
+    assert tab.evaluate("window.isRemembered") is True
 
 
 def test_clients_that_signed_in_together_do_not_renew_together(page: Page, app: str, email: str) -> None:

@@ -42,8 +42,8 @@ export interface Client {
   /** Return who is signed in. */
   profile(): Promise<Profile>;
   /**
-   * As the browser's `fetch`, with the access token, which is renewed when it has to be. Throws `TypeError` for an origin that may
-   * not have it, `HandstampError` (`session_ended`, `missing_token`) where nobody is signed in, and `OfflineError`.
+   * As the browser's `fetch`, with the access token, which is renewed when it has to be. Throws `TypeError` for an origin that
+   * may not have it, `HandstampError` (`session_ended`, `missing_token`) where nobody is signed in, and `OfflineError`.
    */
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
   /** Call `listener` with each new state, from now on; return what ends that. */
@@ -58,7 +58,7 @@ interface TokenAnswer {
 
 const REQUEST_PATIENCE_MS = 15_000;
 const TRIES = 4;
-/** No access token lives so short: one that is refused as `invalid_token` sooner is so for another reason, and the next would be too. */
+/** No token lives so short: one that is refused as `invalid_token` sooner is so for another reason, as the next would be. */
 const NEW_MS = 10_000;
 const FIRST_PAUSE_MS = 300;
 const LONGEST_PAUSE_MS = 30_000;
@@ -140,7 +140,8 @@ class Session implements Client {
     const request = new Request(input, init);
     const { origin } = new URL(request.url);
     if (!this.#apis.has(origin)) {
-      throw new TypeError(`${origin} is not to have the access token. If it is yours, add it: createClient({ apis: ["${origin}"] }).`);
+      const mend = `If it is yours, add it: createClient({ apis: ["${origin}"] }).`;
+      throw new TypeError(`${origin} is not to have the access token. ${mend}`);
     }
     const send = (token: string): Promise<Response> => {
       const copy = request.clone();
@@ -298,7 +299,7 @@ class Session implements Client {
 
   // --- requests to the service
 
-  /** Try some times while the trouble may pass; then throw `OfflineError`. `tellTrouble` is called when it is more than a moment's. */
+  /** Try some times while the trouble may pass, `tellTrouble` when it lasts; then throw `OfflineError`. */
   async #insist<T>(ask: () => Promise<T>, tellTrouble = (): void => {}): Promise<T> {
     for (let failures = 1; ; failures += 1) {
       try {

@@ -133,7 +133,8 @@ var Session = class {
     const request = new Request(input, init);
     const { origin } = new URL(request.url);
     if (!this.#apis.has(origin)) {
-      throw new TypeError(`${origin} is not to have the access token. If it is yours, add it: createClient({ apis: ["${origin}"] }).`);
+      const mend = `If it is yours, add it: createClient({ apis: ["${origin}"] }).`;
+      throw new TypeError(`${origin} is not to have the access token. ${mend}`);
     }
     const send = (token2) => {
       const copy = request.clone();
@@ -270,7 +271,7 @@ var Session = class {
     if (epoch === this.#epoch) this.#owesSignOut = false;
   }
   // --- requests to the service
-  /** Try some times while the trouble may pass; then throw `OfflineError`. `tellTrouble` is called when it is more than a moment's. */
+  /** Try some times while the trouble may pass, `tellTrouble` when it lasts; then throw `OfflineError`. */
   async #insist(ask, tellTrouble = () => {
   }) {
     for (let failures = 1; ; failures += 1) {
