@@ -24,7 +24,6 @@ from ...domain.account import Account
 from ...domain.cross_site import SAFE_METHODS, origin_of
 from ...domain.session import Delivery, Session
 from ...errors import (
-    AccountExists,
     HandstampError,
     InvalidCredentials,
     InvalidFields,
@@ -33,8 +32,6 @@ from ...errors import (
     MissingToken,
     NotFound,
     SessionEnded,
-    TooManyAttempts,
-    Unavailable,
 )
 from ...service.accounts import Accounts
 from ...service.recognise import Recognise
@@ -47,19 +44,12 @@ from .. import origin
 from ..problems import REASONS, log_failure, row_of
 from ..transport import Call, Cookies, clear_cookies, set_pair
 from .devices import device_in_words
+from .forms import ASKS_AGAIN, Errors, told
 
-_ASKS_AGAIN = (InvalidFields, InvalidCredentials, AccountExists, TooManyAttempts, Unavailable)
 _DONE = {
     "password": "Your password is changed, and every other device is signed out.",
     "session": "That device is signed out.",
 }
-_LABELS = {
-    "email": "The e-mail address",
-    "password": "The password",
-    "currentPassword": "The current password",
-    "newPassword": "The new password",
-}
-_FIELDS = {"currentPassword": "current_password", "newPassword": "new_password"}
 _log = structlog.get_logger("handstamp.web")
 
 
@@ -128,24 +118,24 @@ class Pages:
         try:
             session, account = await self._visitor(call)
         except (MissingToken, InvalidToken):
-            return self._page("sign_in.html", visitor="", email="", errors=_Errors(), **asked)
+            return self._page("sign_in.html", **asked)
         except SessionEnded as ended:
             notice = REASONS.get(ended.reason or "", "You are signed out.")
-            response = self._page("sign_in.html", notice=notice, visitor="", email="", errors=_Errors(), **asked)
+            response = self._page("sign_in.html", notice=notice, **asked)
             return clear_cookies(response, call.cookies)
-        return self._page("sign_in.html", visitor=_name_of(session, account), errors=_Errors(), **asked)
+        return self._page("sign_in.html", visitor=_name_of(session, account), **asked)
 
     async def _take_sign_in(self, call: Call) -> Response:
         form = await call.form(Credentials)
         asked = self._asked(msgspec.structs.asdict(form))
         try:
             return await self._signed_in(call, form, asked)
-        except _ASKS_AGAIN as error:
-            return self._ask_again("sign_in.html", error, visitor="", email=form.email, **asked)
+        except ASKS_AGAIN as error:
+            return self._page("sign_in.html", **told(error), email=form.email, **asked)
 
     async def _show_create_account(self, call: Call) -> Response:
         self._check_open()
-        return self._page("create_account.html", email="", errors=_Errors(), **self._asked(call.request.query_params))
+        return self._page("create_account.html", **self._asked(call.request.query_params))
 
     async def _take_create_account(self, call: Call) -> Response:
         self._check_open()
@@ -154,8 +144,8 @@ class Pages:
         try:
             await self.accounts.register(form.email, form.password, call.caller)
             return await self._signed_in(call, form, asked)
-        except _ASKS_AGAIN as error:
-            return self._ask_again("create_account.html", error, email=form.email, **asked)
+        except ASKS_AGAIN as error:
+            return self._page("create_account.html", **told(error), email=form.email, **asked)
 
     async def _signed_in(self, call: Call, form: Credentials, asked: Mapping[str, Any]) -> Response:
         presented = call.tokens_in_cookies()
@@ -170,7 +160,7 @@ class Pages:
             return self._arriving(call)
         session, account = await self._visitor(call)
         notice = _DONE.get(call.request.query_params.get("done", ""), "")
-        return await self._account_page(call, session, account, notice=notice, notice_kind="good", errors=_Errors())
+        return await self._account_page(call, session, account, notice=notice, notice_kind="good")
 
     async def _take_end_session(self, call: Call) -> Response:
         form = await call.form(EndSession)
@@ -185,9 +175,9 @@ class Pages:
             pair = await self.accounts.change_password(session, form.current_password, form.new_password, call.caller)
         except InvalidCredentials:
             wrong = InvalidFields([("currentPassword", "That is not your current password.")])
-            return await self._account_page(call, session, account, **_told(wrong))
-        except _ASKS_AGAIN as error:
-            return await self._account_page(call, session, account, **_told(error))
+            return await self._account_page(call, session, account, **told(wrong))
+        except ASKS_AGAIN as error:
+            return await self._account_page(call, session, account, **told(error))
         response = self._to("/account?done=password")
         set_pair(response, pair, call.cookies)
         return response
@@ -262,9 +252,6 @@ class Pages:
         if not self.registration_open:
             raise NotFound("Accounts are made by the people who run this service.")
 
-    def _ask_again(self, template: str, error: HandstampError, **shown: Any) -> Response:
-        return self._page(template, **_told(error), **shown)
-
     def _serve(
         self, method: str, path: str, handle: Callable[[Call], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
@@ -301,6 +288,9 @@ class Pages:
     def _page(self, template: str, status: int = 200, **shown: Any) -> Response:
         defaults = {
             "base": self._base,
+            "visitor": "",
+            "email": "",
+            "errors": Errors(),
             "notice": "",
             "notice_kind": "",
             "registration_open": self.registration_open,
@@ -335,33 +325,6 @@ def _wanted(said: Mapping[str, str]) -> str:
     """Return the query that takes along, from page to page, what the application asked for. Whoever acts on it checks it."""
     wanted = {name: said[name] for name in ("return_to", "delivery") if said.get(name)}
     return f"?{urlencode(wanted)}" if wanted else ""
-
-
-class _Errors(dict[str, str]):
-    """What is wrong, by field; nothing for the others."""
-
-    def __missing__(self, _: str) -> str:
-        return ""
-
-
-def _told(error: HandstampError) -> dict[str, Any]:
-    """Return what a form shows of an error: beside the fields that it is about, else above."""
-    status, _ = row_of(type(error))
-    if isinstance(error, InvalidFields):
-        return {
-            "status": status,
-            "errors": _Errors((_FIELDS.get(name, name), _sentence(name, what)) for name, what in error.fields),
-        }
-    if isinstance(error, AccountExists):
-        return {"status": status, "errors": _Errors(email=str(error))}
-    if isinstance(error, InvalidCredentials):
-        return {"status": status, "errors": _Errors(password=str(error))}
-    return {"status": status, "errors": _Errors(), "notice": str(error), "notice_kind": "wrong"}
-
-
-def _sentence(field: str, what: str) -> str:
-    """Return what is wrong with a field as a sentence; some problems are one already."""
-    return what if what[:1].isupper() else f"{_LABELS.get(field, field)} {what.removesuffix('.')}."
 
 
 def _name_of(session: Session, account: Account | None) -> str:
