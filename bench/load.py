@@ -1,0 +1,301 @@
+"""A crowd of HTTP clients in this process, light enough not to be the bottleneck themselves.
+
+A client is a function that returns its next operation, or None when it has nothing more to do. An operation is a generator:
+it yields the bytes of a request and is sent the `Answer`, as often as it likes, so that a sign-in may take five requests and a
+chain of refreshes always presents its newest token:
+
+    def refresh(session: Session) -> Operation:
+        answer = yield post(b"/refresh", {"refreshToken": session.refresh})
+        if answer.status == 200:
+            session.refresh = answer.json()["refreshToken"]
+
+    measured = run(port, {"refresh": [partial(refresh, session) for session in sessions]}, seconds=3)["refresh"]
+
+The loop is closed: each client has one connection, kept open, and one request in flight. The clients of all groups run at once.
+A number instead of bytes is a pause in seconds; `math.inf` keeps the connection open and does nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import resource
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import uvloop
+
+from .report import percentile
+from .wire import Answer, has_length, parsed
+
+LOST = 0
+"""The status of an answer that never came: the connection was refused, or broke before the answer was whole."""
+_CONNECTING = 128
+_LAST_ANSWERS_S = 30.0
+_RECONNECT_AFTER_S = 0.02
+
+
+Operation = Generator[bytes | float, Answer, None]
+Client = Callable[[], Operation | None]
+
+
+class Measured(NamedTuple):
+    """What the clients of one group saw while it was measured."""
+
+    seconds: float
+    latencies_s: Sequence[float]
+    """Of the operations that ended well: from the first byte sent to the last answer, pauses included."""
+    failed: Mapping[int, int]
+    """How many operations ended with which status of 400 or more, or with `LOST`."""
+
+    @property
+    def rate(self) -> float:
+        """Return how many operations ended well in a second."""
+        return len(self.latencies_s) / self.seconds
+
+    def ms(self, percent: int) -> float:
+        """Return a percentile of the latencies, in milliseconds; NaN if nothing went well."""
+        return percentile(self.latencies_s, percent) * 1000 if self.latencies_s else math.nan
+
+    def joined(self, other: Measured) -> Measured:
+        """Return two rounds as one."""
+        failed = Counter(self.failed) + Counter(other.failed)
+        return Measured(self.seconds + other.seconds, [*self.latencies_s, *other.latencies_s], failed)
+
+
+def run(
+    port: int, groups: Mapping[str, Sequence[Client]], *, seconds: float = math.inf, warm_up_s: float = 0
+) -> dict[str, Measured]:
+    """Let all clients work on `localhost:port` and return what each group saw.
+
+    Everybody connects, works for `warm_up_s` unseen, then for `seconds`, or until no client has anything more to do. Answers that
+    are on their way at the end are waited for and handed to their operation, but not counted. An operation that raises ends all.
+    """
+    _allow_many_files()
+    return uvloop.run(_run(port, groups, seconds, warm_up_s))
+
+
+def once(port: int, *operations: Operation) -> None:
+    """Carry out operations, all at once, each on a connection of its own."""
+
+    def alone(operation: Operation) -> Client:
+        left = [operation]
+        return lambda: left.pop() if left else None
+
+    run(port, {"": [alone(operation) for operation in operations]})
+
+
+def cores() -> tuple[int, int]:
+    """Return the core for the server and the one for the clients; one and the same where there is only one."""
+    mine = sorted(os.sched_getaffinity(0))
+    return mine[0], mine[-1]
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """Stay on one core meanwhile; processes that are started here inherit it for good."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+class _Crowd:
+    """What the clients of a run have in common."""
+
+    def __init__(self, port: int, connecting: asyncio.Semaphore) -> None:
+        self.port = port
+        self.connecting = connecting
+        self.measuring = False
+        self.stopped = False
+        self.problem: BaseException | None = None
+        self.left = 0
+        self.nobody_left = asyncio.Event()
+
+    def gone(self, problem: BaseException | None = None) -> None:
+        self.problem = self.problem or problem
+        self.left -= 1
+        if self.left == 0 or problem:
+            self.nobody_left.set()
+
+
+class _Group:
+    """What is counted of one group."""
+
+    def __init__(self) -> None:
+        self.latencies_s = array("d")
+        self.failed: Counter[int] = Counter()
+
+
+class _Connection(asyncio.Protocol):
+    """One client: its connection, and the operation that it is in."""
+
+    def __init__(self, crowd: _Crowd, group: _Group, client: Client) -> None:
+        self._crowd = crowd
+        self._group = group
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._operation: Operation | None = None
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._waiting = b""
+        """The request whose answer is waited for."""
+        self._began = 0.0
+        self._status = LOST
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def connect(self) -> None:
+        """Connect, and send the request that waits for it, if one does."""
+        try:
+            async with self._crowd.connecting:
+                await self._loop.create_connection(lambda: self, "127.0.0.1", self._crowd.port)
+        except OSError:
+            await asyncio.sleep(_RECONNECT_AFTER_S)
+            self._lost()
+            return
+        if self._waiting and self._transport:
+            self._transport.write(self._waiting)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment] # a stream's
+        self._buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer = self._buffer + data if self._buffer else data
+        try:
+            found = parsed(self._buffer)
+        except ValueError as problem:
+            self._leave(problem)
+            return
+        if found is None:
+            return
+        answer, size = found
+        self._buffer = self._buffer[size:]
+        if b"\r\nconnection: close" in answer.head.lower() and self._transport:
+            self._transport.close()
+            self._transport = None
+        self._answered(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is asyncio's
+        if self._transport is None:  # closed here
+            return
+        self._transport = None
+        if self._waiting:
+            head, _, body = self._buffer.partition(b"\r\n\r\n")
+            if body and not has_length(head):
+                self._answered(Answer(int(head[9:12]), head, body))
+            else:
+                self._lost()
+
+    def start(self) -> None:
+        """Begin the next operation."""
+        self._status = LOST
+        self._began = time.perf_counter()
+        try:
+            self._operation = None if self._crowd.stopped else self._client()
+            if self._operation is None:
+                self._leave()
+            else:
+                self._go(next(self._operation))
+        except StopIteration:
+            self._loop.call_soon(self.start)
+        except Exception as problem:  # noqa: BLE001 - it is handed to whoever waits for the run
+            self._leave(problem)
+
+    def _go(self, step: bytes | float) -> None:
+        if isinstance(step, bytes):
+            self._waiting = step
+            if self._transport:
+                self._transport.write(step)
+            else:
+                task = self._loop.create_task(self.connect())
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        elif step != math.inf:
+            self._loop.call_later(step, self._answered, Answer(self._status, b"", b""))
+
+    def _lost(self) -> None:
+        if self._waiting:
+            self._answered(Answer(LOST, b"", b""))
+
+    def _answered(self, answer: Answer) -> None:
+        self._waiting = b""
+        self._status = answer.status
+        if self._operation is None:
+            return
+        try:
+            step = self._operation.send(answer)
+        except StopIteration:
+            if self._crowd.measuring:
+                self._count()
+            self.start()
+        except Exception as problem:  # noqa: BLE001 - it is handed to whoever waits for the run
+            self._leave(problem)
+        else:
+            if self._crowd.stopped:
+                self._leave()
+            else:
+                self._go(step)
+
+    def _count(self) -> None:
+        if 200 <= self._status < 400:
+            self._group.latencies_s.append(time.perf_counter() - self._began)
+        else:
+            self._group.failed[self._status] += 1
+
+    def stop(self) -> None:
+        """Leave, now if no answer is on its way."""
+        if not self._waiting and self._operation is not None:
+            self._leave()
+
+    def _leave(self, problem: BaseException | None = None) -> None:
+        operation, self._operation, self._waiting = self._operation, None, b""
+        if operation is not None:
+            operation.close()
+        if self._transport:
+            transport, self._transport = self._transport, None
+            transport.close()
+        self._crowd.gone(problem)
+
+
+async def _run(port: int, groups: Mapping[str, Sequence[Client]], seconds: float, warm_up_s: float) -> dict[str, Measured]:
+    crowd = _Crowd(port, asyncio.Semaphore(_CONNECTING))
+    counted = {name: _Group() for name in groups}
+    everybody = [_Connection(crowd, counted[name], client) for name, clients in groups.items() for client in clients]
+    crowd.left = len(everybody)
+    await asyncio.gather(*(one.connect() for one in everybody))
+    crowd.measuring = not warm_up_s
+    for one in everybody:
+        one.start()
+    if warm_up_s:
+        await _until(crowd.nobody_left, warm_up_s)
+    crowd.measuring, began = True, time.perf_counter()
+    await _until(crowd.nobody_left, seconds)
+    took = time.perf_counter() - began
+    crowd.measuring, crowd.stopped = False, True
+    if not crowd.nobody_left.is_set():
+        for one in everybody:
+            one.stop()
+        await _until(crowd.nobody_left, _LAST_ANSWERS_S)
+    if crowd.problem:
+        raise crowd.problem
+    return {name: Measured(took, group.latencies_s, group.failed) for name, group in counted.items()}
+
+
+async def _until(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), None if seconds == math.inf else seconds)
+    except TimeoutError:
+        return
+
+
+def _allow_many_files() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,226 @@
+"""What every system is to the benchmarks: a process that is started from a folder, and what people do with it over HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from ..load import Operation, on_core, once
+from ..service import free_port
+from ..wire import Answer, get
+
+PASSWORD = "a sentence only ada would say"  # noqa: S105 - of nobody
+ARGON2 = {"time_cost": 2, "memory_cost": 19456, "parallelism": 1}
+"""Handstamp's password hash, which all others are told to use (OWASP's first recommendation for Argon2id)."""
+DURABLE = ("wal", "2")
+"""`PRAGMA journal_mode` and `PRAGMA synchronous` (FULL) of a connection that survives a power cut."""
+_PATIENCE_S = 60.0
+_HERE = Path(__file__).parent
+
+
+@dataclass(slots=True)
+class Session:
+    """What a client knows of one session: whose it is, and the newest tokens."""
+
+    email: str
+    access: str = ""
+    refresh: str = ""
+    cookies: dict[str, str] = field(default_factory=dict)
+
+
+class System(ABC):
+    """One system: how its server process is started, and what it is asked. Operations keep the session's tokens up to date."""
+
+    name: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Whose versions matter; of PyPI, or of npm if `is_node`."""
+    is_node: ClassVar[bool] = False
+    ready: ClassVar[bytes] = b"/durability"
+    """What answers 200 as soon as the server can serve."""
+    can_refresh: ClassVar[bool] = True
+    can_sign_in: ClassVar[bool] = True
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder for the database and the log."""
+        self.folder = folder
+        self.database = folder / "bench.db"
+
+    @abstractmethod
+    def command(self, port: int) -> list[str]:
+        """Return what starts ONE server process on a port of 127.0.0.1."""
+
+    def environment(self, port: int) -> dict[str, str]:  # noqa: ARG002 - some need it
+        """Return what the process finds in its environment."""
+        return {"BENCH_DATABASE": str(self.database)}
+
+    def prepare(self) -> None:  # noqa: B027 - most need nothing
+        """Make the tables, where the server does not by itself."""
+
+    def durability(self, port: int) -> tuple[str, str]:
+        """Return `journal_mode` and `synchronous` of a connection that the running server has, or makes as it makes its own."""
+        answer = asked(port, get(b"/durability")).json()
+        return str(answer["journal_mode"]), str(answer["synchronous"])
+
+    @abstractmethod
+    def register(self, session: Session) -> Operation:
+        """Make the session's account."""
+
+    @abstractmethod
+    def login(self, session: Session) -> Operation:
+        """Start a session."""
+
+    @abstractmethod
+    def profile(self, session: Session) -> Operation:
+        """Ask who is signed in."""
+
+    def refresh(self, session: Session) -> Operation:
+        """Renew the session."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def logout(self, session: Session) -> Operation:
+        """End the session."""
+
+    def versions(self) -> str:
+        """Return the versions that matter."""
+        return ", ".join(f"{package} {version(package)}" for package in self.packages)
+
+
+class Server:
+    """A system's process on one core, from its folder, on a port of its own."""
+
+    def __init__(self, system: System, core: int) -> None:
+        """Take the system and the core. Nothing is started yet."""
+        self.system = system
+        self.port = free_port()
+        self._core = core
+        self._registered: set[str] = set()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Prepare and start."""
+        self.system.prepare()
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Kill."""
+        self.kill()
+
+    def start(self) -> float:
+        """Start, and return how many seconds it took until the first good answer."""
+        log = self.system.folder / "server.log"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("HANDSTAMP_")}
+        began = time.perf_counter()
+        with log.open("ab") as written, on_core(self._core):
+            self._process = subprocess.Popen(
+                self.system.command(self.port),
+                cwd=self.system.folder,
+                env=clean | {"PYTHONPATH": str(_HERE.parents[1])} | self.system.environment(self.port),
+                stdout=written,
+                stderr=written,
+                start_new_session=True,
+            )
+        while not _answers(self.port, self.system.ready):
+            if self._process.poll() is not None or time.perf_counter() - began > _PATIENCE_S:
+                raise RuntimeError(f"{self.system.name} did not start:\n{log.read_text(encoding='utf-8')}")
+            time.sleep(0.005)
+        return time.perf_counter() - began
+
+    def kill(self) -> None:
+        """End it and what it started with SIGKILL."""
+        if self._process is not None and self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def check_durability(self) -> None:
+        """Raise `RuntimeError` unless a commit is on the disk before it is answered."""
+        found = self.system.durability(self.port)
+        if found != DURABLE:
+            raise RuntimeError(f"{self.system.name} does not write durably: {found}")
+
+    def memory_mib(self) -> float:
+        """Return the proportional set size of the process and its children: pages that they share count once."""
+        assert self._process is not None  # noqa: S101
+        return sum(_pss_kib(pid) for pid in _family(self._process.pid)) / 1024
+
+    def sessions(self, count: int, *, accounts: int = 16) -> list[Session]:
+        """Return sessions that have just begun, of as many people as `accounts` says; they register if they are new."""
+        people = [Session(f"person{number}@example.com") for number in range(min(count, accounts))]
+        for person in people:
+            if person.email not in self._registered:
+                once(self.port, good(self.system.register(person)))
+                self._registered.add(person.email)
+        made = [Session(people[number % len(people)].email) for number in range(count)]
+        for session in made:
+            once(self.port, good(self.system.login(session)))
+        return made
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of this folder."""
+    return [sys.executable, "-m", f"bench.systems.{module}", *arguments]
+
+
+def tool(name: str, *arguments: str) -> list[str]:
+    """Return the command that runs a program of this virtual environment."""
+    return [str(Path(sys.executable).with_name(name)), *arguments]
+
+
+def asked(port: int, request: bytes) -> Answer:
+    """Return the answer to one request."""
+    answers: list[Answer] = []
+
+    def operation() -> Operation:
+        answers.append((yield request))
+
+    once(port, operation())
+    return answers[0]
+
+
+def good(operation: Operation) -> Operation:
+    """Carry out an operation, and raise `RuntimeError` unless all its answers are good."""
+    step = next(operation)
+    while True:
+        answer = yield step
+        if isinstance(step, bytes) and not 200 <= answer.status < 400:
+            raise RuntimeError(f"{step[:60]!r} was answered {answer.status}: {answer.body[:300]!r}")
+        try:
+            step = operation.send(answer)
+        except StopIteration:
+            return
+
+
+def _answers(port: int, path: bytes) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_S) as connection:
+            connection.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path)
+            return connection.recv(65536)[:12] == b"HTTP/1.1 200"
+    except OSError:
+        return False
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and its descendants."""
+    found = [pid]
+    for parent in found:
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += [int(child) for child in task.read_text(encoding="ascii").split()]
+    return found
+
+
+def _pss_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))

@@ -1,0 +1,161 @@
+"""The load generator of the benchmarks, against a real server: a figure is worth what its client understands."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from threading import Thread
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from bench.load import LOST, Operation, once, run
+from bench.wire import Answer, get, parsed, post
+
+
+async def _echo(request: Request) -> Response:
+    return JSONResponse(await request.json(), 201)
+
+
+async def _pieces(_: Request) -> Response:
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(3):
+            yield b"piece %d;" % number
+
+    return StreamingResponse(pieces())
+
+
+async def _nothing(_: Request) -> Response:
+    return Response(status_code=204)
+
+
+async def _last(_: Request) -> Response:
+    return Response(b"bye", headers={"Connection": "close"})
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Yield the port of a server that answers in every way there is."""
+    application = Starlette(
+        routes=[
+            Route("/echo", _echo, methods=["POST"]),
+            Route("/pieces", _pieces),
+            Route("/nothing", _nothing),
+            Route("/last", _last),
+        ]
+    )
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+        server = uvicorn.Server(uvicorn.Config(application, log_level="warning", lifespan="off"))
+        thread = Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join()
+
+
+def test_an_operation_gets_the_whole_answer_to_each_of_its_requests(port: int) -> None:
+    """Lengths, chunks, no body, and a connection that the server closes, one after another on what is one client."""
+    seen: list[Answer] = []
+
+    def everything() -> Operation:
+        for step in (post(b"/echo", {"a": "é"}), get(b"/pieces"), get(b"/nothing"), get(b"/last"), get(b"/pieces")):
+            answer = yield step
+            seen.append(answer)
+
+    once(port, everything())
+
+    assert [answer.status for answer in seen] == [201, 200, 204, 200, 200]
+    assert [answer.body for answer in seen] == [
+        '{"a":"é"}'.encode(),
+        b"piece 0;piece 1;piece 2;",
+        b"",
+        b"bye",
+        b"piece 0;piece 1;piece 2;",
+    ]
+    assert seen[0].json() == {"a": "é"}
+    assert seen[0].headers(b"content-type") == [b"application/json"]
+
+
+def test_every_client_of_a_crowd_works_until_it_has_nothing_more_to_do(port: int) -> None:
+    """Three hundred connections at once, each with five operations, of which one fails."""
+
+    def client(left: list[bytes]) -> Operation | None:
+        def operation(path: bytes) -> Operation:
+            yield 0.001
+            yield get(path)
+
+        return operation(left.pop()) if left else None
+
+    paths = [b"/nothing", b"/pieces", b"/missing", b"/last", b"/pieces"]
+    measured = run(port, {"crowd": [partial(client, paths.copy()) for _ in range(300)]})["crowd"]
+
+    assert len(measured.latencies_s) == 1200
+    assert measured.failed == {404: 300}
+    assert measured.ms(1) >= 1
+
+
+def test_a_run_of_seconds_ends_and_loses_no_answer(port: int) -> None:
+    """What a client was sent at the end is handed to it: else a chain of refreshes would lose its newest token."""
+    numbers = [0] * 8
+
+    def count(client: int) -> Operation:
+        answer = yield post(b"/echo", numbers[client] + 1)
+        assert answer.json() == numbers[client] + 1
+        numbers[client] = answer.json()
+
+    measured = run(port, {"chains": [partial(count, client) for client in range(8)]}, seconds=0.3, warm_up_s=0.1)["chains"]
+
+    assert not measured.failed
+    assert len(measured.latencies_s) <= sum(numbers)
+
+
+def test_a_server_that_is_not_there_is_a_lost_answer() -> None:
+    """Whoever is killed amid a run is no error of the run."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+    def nobody() -> Operation:
+        yield get(b"/")
+
+    measured = run(port, {"nobody": [nobody]}, seconds=0.1)["nobody"]
+
+    assert list(measured.failed) == [LOST]
+
+
+def test_a_problem_in_an_operation_ends_the_run(port: int) -> None:
+    """A benchmark that does not understand an answer must not go on."""
+
+    def wrong() -> Operation:
+        answer = yield get(b"/pieces")
+        raise ValueError(answer.status)
+
+    with pytest.raises(ValueError, match="200"):
+        run(port, {"wrong": [wrong]}, seconds=5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3;note=x\r\nllo\r\n0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding:chunked\r\n\r\n5\r\nhello\r\n0\r\nTrailer: 1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length:5\r\nX: y\r\n\r\nhello",
+    ],
+)
+def test_an_answer_is_whole_at_its_last_byte_and_not_before(text: bytes) -> None:
+    """Whatever pieces it comes in (RFC 9112 §6.3, §7.1)."""
+    assert [parsed(text[:size]) for size in range(len(text))] == [None] * len(text)
+    found = parsed(text + b"HTTP/1.1 2")
+    assert found is not None
+    assert (found[0].status, found[0].body, found[1]) == (200, b"hello", len(text))
+
+
+def test_what_is_not_http_is_refused() -> None:
+    """And not waited for for ever."""
+    with pytest.raises(ValueError, match="no HTTP"):
+        parsed(b"SSH-2.0-OpenSSH\r\n\r\n")
