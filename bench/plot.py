@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
@@ -12,7 +13,7 @@ _WIDTH, _BAR, _ROW, _LABEL, _FIGURE = 960, 14, 18, 170, 76
 
 
 class Series(NamedTuple):
-    """One colour: a value for each group."""
+    """One colour: a value for each group, NaN where there is none."""
 
     name: str
     values: Sequence[float]
@@ -48,14 +49,14 @@ def bars(title: str, *, groups: Sequence[str], panels: Mapping[str, Sequence[Ser
 
 def _panel(name: str, series: Sequence[Series], groups: Sequence[str], *, x: int, y: int, width: int) -> list[str]:
     parts = [f'<text x="{x}" y="{y + 20}" font-weight="600" fill="#0f172a">{escape(name)}</text>']
-    longest = max(value for one in series for value in one.values) or 1
+    longest = max((value for one in series for value in one.values if not math.isnan(value)), default=0) or 1
     room = width - _LABEL - _FIGURE
     top = y + 32
     for index, group in enumerate(groups):
         parts.append(f'<text x="{x}" y="{top + 12}">{escape(group)}</text>')
         for number, one in enumerate(series):
             value, place = one.values[index], top + number * _ROW
-            long = max(1.0, room * value / longest)
+            long = 1.0 if math.isnan(value) else max(1.0, room * value / longest)
             parts.append(
                 f'<rect x="{x + _LABEL}" y="{place}" width="{long:.1f}" height="{_BAR}" rx="2" fill="{_COLOURS[number]}"/>'
                 f'<text x="{x + _LABEL + long + 6:.1f}" y="{place + 12}">{_figure(value)}</text>'
@@ -65,4 +66,6 @@ def _panel(name: str, series: Sequence[Series], groups: Sequence[str], *, x: int
 
 
 def _figure(value: float) -> str:
+    if math.isnan(value):
+        return "—"
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -81,6 +81,15 @@ def progress(sentence: str) -> None:
     sys.stderr.write(f"{sentence}\n")
 
 
+def markdown(tables: Sequence[Table]) -> str:
+    """Return tables as Markdown, for a page of the documentation."""
+    lines: list[str] = []
+    for table in tables:
+        rows = [table.columns, ["---"] * len(table.columns), *([_shown(cell) for cell in row] for row in table.rows)]
+        lines += [f"**{table.title}**", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+    return "\n".join(lines)
+
+
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     """Return the lower quartile, the median and the upper quartile."""
     lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")

@@ -14,14 +14,22 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypedDict
 
 from ..load import Operation, on_core, once
 from ..service import free_port
 from ..wire import Answer, get
 
 PASSWORD = "a sentence only ada would say"  # noqa: S105 - of nobody
-ARGON2 = {"time_cost": 2, "memory_cost": 19456, "parallelism": 1}
+
+
+class _Cost(TypedDict):
+    time_cost: int
+    memory_cost: int
+    parallelism: int
+
+
+ARGON2: _Cost = {"time_cost": 2, "memory_cost": 19456, "parallelism": 1}
 """Handstamp's password hash, which all others are told to use (OWASP's first recommendation for Argon2id)."""
 DURABLE = ("wal", "2")
 """`PRAGMA journal_mode` and `PRAGMA synchronous` (FULL) of a connection that survives a power cut."""
@@ -137,6 +145,11 @@ class Server:
                 raise RuntimeError(f"{self.system.name} did not start:\n{log.read_text(encoding='utf-8')}")
             time.sleep(0.005)
         return time.perf_counter() - began
+
+    def start_again(self) -> float:
+        """Kill it and start it, on the same port; return what `start` does."""
+        self.kill()
+        return self.start()
 
     def kill(self) -> None:
         """End it and what it started with SIGKILL."""

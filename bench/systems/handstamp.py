@@ -5,7 +5,7 @@ from __future__ import annotations
 from handstamp.storage.sqlite import _connect
 
 from ..load import Operation
-from ..wire import bearer, get, post
+from ..wire import bearer, get, post, request
 from .base import PASSWORD, Session, System, tool
 
 
@@ -55,4 +55,4 @@ class Handstamp(System):
 
     def logout(self, session: Session) -> Operation:
         """POST /logout, with the access token."""
-        yield post(b"/logout", None, bearer(session.access))
+        yield request(b"POST", b"/logout", bearer(session.access))

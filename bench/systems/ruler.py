@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..load import Operation
 from ..wire import get
-from .base import Session, System, python
+from .base import DURABLE, Session, System, python
 
 
 class Ruler(System):
@@ -13,19 +13,18 @@ class Ruler(System):
     name = "ruler"
     packages = ("starlette", "uvicorn")
     ready = b"/"
-    can_refresh = False
     can_sign_in = False
 
     def command(self, port: int) -> list[str]:
         """Return how it starts."""
         return python("ruler_app", str(port))
 
-    def register(self, session: Session) -> Operation:
-        """Do nothing."""
-        return self.profile(session)
-
-    login = logout = register
+    def durability(self, port: int) -> tuple[str, str]:  # noqa: ARG002
+        """Return what is wanted: it keeps nothing."""
+        return DURABLE
 
     def profile(self, session: Session) -> Operation:  # noqa: ARG002
         """Get the few bytes."""
         yield get(b"/")
+
+    register = login = refresh = logout = profile

@@ -1,0 +1,258 @@
+"""Handstamp beside the usual alternatives, each doing the same job over HTTP.
+
+One server process on one core, the clients on the other, SQLite that writes durably everywhere. All servers are up; the systems
+take turns, so that whatever slows the machine down slows all of them, and ratios are taken within one turn.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Annotated
+
+import argon2
+import typer
+
+from .load import Client, Measured, Operation, cores, on_core, run
+from .plot import Series, bars
+from .report import AsJson, Cell, Promise, Table, markdown, progress, show
+from .service import temporary_folder
+from .systems.base import ARGON2, PASSWORD, Server, Session, System
+from .systems.catalogue import ALL, available
+from .systems.ruler import Ruler
+
+_WARM_UP_S = 0.3
+_STARTS = 3
+_CHAINS = 16
+_FLOOD = 4
+_OURS = "Handstamp"
+_RULER = "ruler"
+_TITLES = {
+    "refresh": f"Refresh, {_CHAINS} chains, each with its newest token",
+    "profile": f"Profile, {_CHAINS} clients",
+    "login 1": "Login, one client",
+    "login 8": "Login, eight clients",
+    "logout": "Logout, eight clients",
+    "beside": f"Profile, {_CHAINS} clients, beside {_FLOOD} that sign in without pause",
+}
+_PLOTTED = ("refresh", "profile", "login 8", "beside")
+Groups = Mapping[str, Sequence[Client]]
+Rounds = Mapping[tuple[str, str], Sequence[Measured]]
+"""By what was measured and by system: what each round saw."""
+
+
+class Contender:
+    """A running system, and the people who use it."""
+
+    def __init__(self, server: Server) -> None:
+        """Take the server, which is running."""
+        self._server = server
+        self._system = server.system
+        self._chains: list[Session] = []
+        self._fresh: list[Session] = []
+        self._emails = cycle(f"person{number}@example.com" for number in range(_CHAINS))
+
+    @property
+    def name(self) -> str:
+        """Return the system's name."""
+        return self._system.name
+
+    def sign_in(self) -> None:
+        """Begin new sessions for whoever is to ask for profiles and to refresh."""
+        self._chains = self._server.sessions(_CHAINS)
+
+    def does(self, what: str) -> bool:
+        """Say whether there is something to measure."""
+        return (self._system.can_refresh or what != "refresh") and (self._system.can_sign_in or what in ("profile", "refresh"))
+
+    def measure(self, what: str, seconds: float) -> Measured:
+        """Put the server under load."""
+        profiles = [partial(self._system.profile, session) for session in self._chains]
+        work: dict[str, Groups] = {
+            "refresh": {what: [partial(self._system.refresh, session) for session in self._chains]},
+            "profile": {what: profiles},
+            "login 1": {what: [self._login]},
+            "login 8": {what: [self._login] * 8},
+            "logout": {what: [self._logout] * 8},
+            "beside": {what: profiles, "flood": [self._login] * _FLOOD},
+        }
+        if what == "logout":
+            return run(self._server.port, work[what])[what]
+        return run(self._server.port, work[what], seconds=seconds, warm_up_s=_WARM_UP_S)[what]
+
+    def _login(self) -> Operation:
+        session = Session(next(self._emails))
+        yield from self._system.login(session)
+        if session.access:
+            self._fresh.append(session)
+
+    def _logout(self) -> Operation | None:
+        return self._system.logout(self._fresh.pop()) if self._fresh else None
+
+
+def main(
+    *,
+    rounds: Annotated[int, typer.Option(help="How often the systems take turns.", min=1)] = 3,
+    seconds: Annotated[float, typer.Option(help="How long each is loaded in each turn.", min=0.2)] = 1.5,
+    only: Annotated[list[str] | None, typer.Option(help="A system to measure beside Handstamp; again for more.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the rates into this SVG file.")] = None,
+    markdown_to: Annotated[Path | None, typer.Option("--markdown", help="Write the tables into this file, too.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print rates, latencies, memory and cold starts of all systems, and draw them."""
+    systems = available({_OURS, *only} if only else ())
+    core, own_core = cores()
+    with temporary_folder() as folder, ExitStack() as running, on_core(own_core):
+        servers, starts = [], {}
+        everybody: list[type[System]] = [Ruler, *systems]
+        for kind in everybody:
+            server = _started(kind, folder, core, running)
+            progress(f"starting {server.system.name}")
+            starts[server.system.name] = [server.start_again() for _ in range(_STARTS)]
+            server.check_durability()
+            servers.append(server)
+        ceiling = _ceiling(servers[0].port)
+        rates = _take_turns([Contender(server) for server in servers], rounds, seconds, core)
+        tables = [*(_table(what, rates) for what in _TITLES), _footprint(servers, starts)]
+    if plot is not None:
+        plot.write_text(_drawn(rates), encoding="utf-8")
+    if markdown_to is not None:
+        markdown_to.write_text(markdown(tables), encoding="utf-8")
+    show(
+        "compare",
+        notes=(
+            f"{rounds} rounds of {seconds:g} s; rates and ratios are medians of the rounds, latencies those of all rounds.",
+            f"One process serves on core {core}; the clients are on core {own_core} and could ask {ceiling:,.0f} times a second.",
+            "SQLite with journal_mode=WAL and synchronous=FULL everywhere, asked of each server. What differs: bench/README.md.",
+        ),
+        tables=tables,
+        promises=_promises(rates),
+        as_json=as_json,
+    )
+
+
+def _started(kind: type[System], folder: Path, core: int, running: ExitStack) -> Server:
+    own = folder / kind.name.replace(" ", "-")
+    own.mkdir()
+    return running.enter_context(Server(kind(own), core))
+
+
+def _ceiling(port: int) -> float:
+    """Return how many requests the clients could send in a second of their own processor time."""
+    ruler = Ruler(Path())
+    began = time.process_time()
+    seen = run(port, {"": [partial(ruler.profile, Session(""))] * _CHAINS}, seconds=1)[""]
+    return len(seen.latencies_s) / (time.process_time() - began)
+
+
+def _take_turns(contenders: Sequence[Contender], rounds: int, seconds: float, core: int) -> Rounds:
+    rates: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    order = list(contenders)
+    for number in range(1, rounds + 1):
+        for contender in contenders:
+            contender.sign_in()
+        for what, title in _TITLES.items():
+            progress(f"round {number} of {rounds}: {title}")
+            for contender in order:
+                if contender.does(what):
+                    rates[what, contender.name].append(contender.measure(what, seconds))
+            if what.startswith("login"):
+                rates[what, _RULER].append(_bare_argon2(seconds, core))
+            order.append(order.pop(0))  # nobody always comes after the same one
+    return rates
+
+
+def _bare_argon2(seconds: float, core: int) -> Measured:
+    """Check a password without pause, on the core of the servers, which have nothing to do meanwhile."""
+    hasher = argon2.PasswordHasher(**ARGON2)
+    stored, latencies_s = hasher.hash(PASSWORD), []
+    with on_core(core):
+        began = then = time.perf_counter()
+        while then < began + seconds:
+            hasher.verify(stored, PASSWORD)
+            latencies_s.append(-then + (then := time.perf_counter()))
+    return Measured(then - began, latencies_s, {})
+
+
+def _rate(rates: Rounds, what: str, name: str) -> float:
+    return statistics.median(one.rate for one in rates[what, name]) if (what, name) in rates else math.nan
+
+
+def _ratio(rates: Rounds, what: str, one: str, other: str) -> float:
+    """Return how much faster one was than the other: the median of the rounds; NaN where either has nothing to show."""
+    pairs = zip(rates.get((what, one), ()), rates.get((what, other), ()), strict=False)
+    ratios = [a.rate / b.rate if b.rate else math.inf for a, b in pairs]
+    return statistics.median(ratios) if ratios else math.nan
+
+
+def _table(what: str, rates: Rounds) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for name in (_RULER, *(one.name for one in ALL)):
+        if (what, name) not in rates:
+            continue
+        joined = rates[what, name][0]
+        for further in rates[what, name][1:]:
+            joined = joined.joined(further)
+        is_argon2 = name == _RULER and what.startswith("login")
+        failed = ", ".join(f"{count} x {status or 'lost'}" for status, count in sorted(joined.failed.items()))
+        ratios = (_ratio(rates, what, name, _RULER), _ratio(rates, what, _OURS, name))
+        rows.append(
+            (
+                "bare argon2" if is_argon2 else name,
+                _rate(rates, what, name),
+                *("" if math.isnan(ratio) else ratio for ratio in ratios),
+                joined.ms(50),
+                joined.ms(99),
+                failed,
+            )
+        )
+    columns = ("", "a second", "x ruler", "Handstamp is x", "p50 ms", "p99 ms", "failed")
+    return Table(_TITLES[what], columns, rows)
+
+
+def _footprint(servers: Sequence[Server], starts: Mapping[str, Sequence[float]]) -> Table:
+    rows = [
+        (one.system.name, statistics.median(starts[one.system.name]), one.memory_mib(), one.system.versions()) for one in servers
+    ]
+    return Table("From start to first good answer, and memory (PSS) after all that", ("", "seconds", "MiB", "versions"), rows)
+
+
+def _promises(rates: Rounds) -> list[Promise]:
+    names = {name for what, name in rates if what == "refresh"}
+    python = max(names & {"simplejwt", "Flask-JWT-Extended"}, key=lambda name: _rate(rates, "refresh", name), default="")
+    wanted = (
+        ("refresh", "ruler", 0.4),
+        ("refresh", python, 10),
+        ("refresh", "oidc-provider", 4),
+        ("profile", "ruler", 0.55),
+        ("profile", "simplejwt", 8),
+        ("profile", "oidc-provider", 2.5),
+        ("login 8", "ruler", 0.95),
+    )
+    promises = []
+    for what, other, least in wanted:
+        ratio = _ratio(rates, what, _OURS, other)
+        if not math.isnan(ratio):
+            beside = "bare argon2" if what.startswith("login") else f"the {other}" if other == _RULER else other
+            promises.append(Promise(f"{what} beside {beside}", f"{ratio:.2f} x", f">= {least:g} x", ratio >= least))
+    return promises
+
+
+def _drawn(rates: Rounds) -> str:
+    names = [one.name for one in ALL if ("profile", one.name) in rates]
+    return bars(
+        "Answers a second of one process on one core",
+        groups=names,
+        panels={_TITLES[what]: [Series("answers a second", [_rate(rates, what, name) for name in names])] for what in _PLOTTED},
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

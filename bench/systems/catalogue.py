@@ -1,0 +1,53 @@
+"""Every system that is measured, in the order in which it is shown."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Collection
+
+from ..report import progress
+from .base import System
+from .fastapi_users import FastApiUsersDatabase, FastApiUsersJwt
+from .flask_jwt import FlaskJwt
+from .handstamp import Handstamp
+from .node import FOLDER, BetterAuth, OidcProvider
+from .simplejwt import SimpleJwt
+
+ALL: tuple[type[System], ...] = (
+    Handstamp,
+    SimpleJwt,
+    FastApiUsersJwt,
+    FastApiUsersDatabase,
+    FlaskJwt,
+    BetterAuth,
+    OidcProvider,
+)
+
+
+def available(names: Collection[str] = ()) -> list[type[System]]:
+    """Return the systems of these names, or all; says so where Node is missing and leaves out those that want it.
+
+    Raises `ValueError` for a name that none has.
+    """
+    if unknown := set(names) - {one.name for one in ALL}:
+        raise ValueError(f"no such system: {', '.join(sorted(unknown))}; there are {', '.join(one.name for one in ALL)}")
+    wanted = [one for one in ALL if not names or one.name in names]
+    left_out = [one.name for one in wanted if one.is_node]
+    if left_out and (problem := _node_problem()):
+        progress(f"{' and '.join(left_out)} are left out: {problem}.")
+        return [one for one in wanted if not one.is_node]
+    return wanted
+
+
+def _node_problem() -> str:
+    """Install what package-lock.json says; return what stands in the way, if anything does."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        return "they want Node 20 or newer, with npm"
+    done, wanted = FOLDER / "node_modules" / ".package-lock.json", FOLDER / "package-lock.json"
+    if done.exists() and done.stat().st_mtime >= wanted.stat().st_mtime:
+        return ""
+    progress("npm installs what better-auth and oidc-provider need; it may have to compile SQLite, which takes a minute")
+    installed = subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=FOLDER, capture_output=True, text=True, check=False)
+    return "" if installed.returncode == 0 else f"npm ci failed: {installed.stderr.strip().splitlines()[-1:]}"
