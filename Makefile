@@ -13,7 +13,7 @@ help:
 	@echo "make check   ruff, mypy --strict and the import contracts"
 	@echo "make screenshots   photograph the pages for the documentation; wants Chromium"
 	@echo "make soak    let a crowd of clients loose on three nodes, in seven kinds of trouble for SECONDS each, and check all they were told"
-	@echo "make bench   measure the promises, side by side with other libraries; takes five minutes"
+	@echo "make bench   measure the promises, side by side with the alternatives; takes a quarter of an hour"
 	@echo "make scale   renew sessions in tables of ten thousand, a million and ten million; takes a quarter of an hour"
 	@echo "make setup   make .venv with everything in it; the others call it by themselves"
 
@@ -57,6 +57,8 @@ bench: $(READY)
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.sign_out
 	$(BIN)/python -m bench.outage
+	$(BIN)/python -m bench.compare --plot docs/images/compare.svg
+	$(BIN)/python -m bench.behaviour
 
 # POSTGRES=postgresql://… measures that server too; databases are made and dropped there.
 scale: $(READY)

@@ -31,6 +31,7 @@ class _Cost(TypedDict):
 
 ARGON2: _Cost = {"time_cost": 2, "memory_cost": 19456, "parallelism": 1}
 """Handstamp's password hash, which all others are told to use (OWASP's first recommendation for Argon2id)."""
+JSON, FORM = b"application/json", b"application/x-www-form-urlencoded"
 DURABLE = ("wal", "2")
 """`PRAGMA journal_mode` and `PRAGMA synchronous` (FULL) of a connection that survives a power cut."""
 _PATIENCE_S = 60.0
@@ -58,6 +59,10 @@ class System(ABC):
     """What answers 200 as soon as the server can serve."""
     can_refresh: ClassVar[bool] = True
     can_sign_in: ClassVar[bool] = True
+    rotates: ClassVar[bool] = True
+    """Whether renewing replaces the refresh token."""
+    doors: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+    """Paths that take a body for signing in and renewing, and its media type."""
 
     def __init__(self, folder: Path) -> None:
         """Take the folder for the database and the log."""
@@ -230,7 +235,8 @@ def _family(pid: int) -> list[int]:
     found = [pid]
     for parent in found:
         for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            found += [int(child) for child in task.read_text(encoding="ascii").split()]
+            with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+                found += [int(child) for child in task.read_text(encoding="ascii").split()]
     return found
 
 

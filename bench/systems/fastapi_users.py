@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from ..load import Operation
 from ..wire import bearer, get, post, post_form, request
-from .base import PASSWORD, Session, System, tool
+from .base import FORM, PASSWORD, Session, System, tool
 
 
 class FastApiUsers(System):
@@ -14,6 +14,7 @@ class FastApiUsers(System):
 
     packages = ("fastapi-users", "fastapi", "sqlalchemy", "uvicorn")
     can_refresh = False
+    doors = ((b"/auth/login", FORM),)
     strategy: ClassVar[str]
 
     def command(self, port: int) -> list[str]:

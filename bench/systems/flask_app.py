@@ -99,9 +99,9 @@ def register() -> tuple[str, int]:
 def login() -> Response | tuple[Response, int]:
     """Return a pair."""
     body = request.get_json()
-    user = User.query.filter_by(email=body["email"]).one_or_none()
+    user = User.query.filter_by(email=body.get("email")).one_or_none()
     try:
-        if user is not None and hasher.verify(user.password, body["password"]):
+        if user is not None and hasher.verify(user.password, body.get("password")):
             return _pair(user)
     except VerificationError:
         pass

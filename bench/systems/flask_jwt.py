@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from ..load import Operation
 from ..wire import bearer, get, post, request
-from .base import PASSWORD, Session, System, tool
+from .base import JSON, PASSWORD, Session, System, tool
 
 
 class FlaskJwt(System):
@@ -14,11 +12,12 @@ class FlaskJwt(System):
 
     name = "Flask-JWT-Extended"
     packages = ("flask-jwt-extended", "flask", "flask-sqlalchemy", "gunicorn")
+    doors = ((b"/login", JSON),)
 
     def command(self, port: int) -> list[str]:
         """Return gunicorn with one worker; threads, because its synchronous worker closes every connection."""
         return tool(
-            "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", os.environ.get("T", "4"),
+            "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "4",
             "--no-control-socket", "bench.systems.flask_app:application",
         )  # fmt: skip
 

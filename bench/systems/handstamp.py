@@ -6,7 +6,7 @@ from handstamp.storage.sqlite import _connect
 
 from ..load import Operation
 from ..wire import bearer, get, post, request
-from .base import PASSWORD, Session, System, tool
+from .base import JSON, PASSWORD, Session, System, tool
 
 
 class Handstamp(System):
@@ -15,6 +15,7 @@ class Handstamp(System):
     name = "Handstamp"
     packages = ("handstamp", "uvicorn")
     ready = b"/readyz"
+    doors = ((b"/login", JSON), (b"/refresh", JSON))
 
     def command(self, port: int) -> list[str]:
         """Return how it starts."""

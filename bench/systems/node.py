@@ -13,9 +13,10 @@ import msgspec
 
 from ..load import Operation
 from ..wire import Answer, bearer, get, post, post_form
-from .base import PASSWORD, Session, System
+from .base import FORM, JSON, PASSWORD, Session, System
 
 FOLDER = Path(__file__).parent / "node"
+_COOKIE = b"Cookie: %s"
 
 
 class Node(System):
@@ -42,14 +43,16 @@ class Node(System):
 
 
 class BetterAuth(Node):
-    """The session is a random token, a bearer token here; its JWT plugin makes access tokens for other services, with Ed25519.
+    """The session is a random token in a cookie, its default; its JWT plugin makes tokens for other services, with Ed25519.
 
-    Renewing is asking for the next JWT. The session's token stays what it is: it does not rotate.
+    Renewing is asking for the next JWT. The cookie stays what it is: it does not rotate. Its bearer plugin is slower.
     """
 
     name = "better-auth"
     packages = ("better-auth", "better-sqlite3", "@node-rs/argon2")
     script = "better_auth.mjs"
+    rotates = False
+    doors = ((b"/api/auth/sign-in/email", JSON),)
 
     def register(self, session: Session) -> Operation:
         """Sign up."""
@@ -59,19 +62,19 @@ class BetterAuth(Node):
         """Sign in."""
         answer = yield post(b"/api/auth/sign-in/email", {"email": session.email, "password": PASSWORD})
         if answer.status == 200:
-            session.refresh = session.access = answer.headers(b"set-auth-token")[0].decode()
+            session.refresh = session.access = answer.headers(b"set-cookie")[0].partition(b";")[0].decode()
 
     def profile(self, session: Session) -> Operation:
         """GET a route of ours that gets the session, as its documentation shows."""
-        yield get(b"/profile", bearer(session.access))
+        yield get(b"/profile", _COOKIE % session.access.encode())
 
     def refresh(self, session: Session) -> Operation:
         """Get a JWT."""
-        yield get(b"/api/auth/token", bearer(session.refresh))
+        yield get(b"/api/auth/token", _COOKIE % session.refresh.encode())
 
     def logout(self, session: Session) -> Operation:
         """Sign out."""
-        yield post(b"/api/auth/sign-out", {}, bearer(session.refresh))
+        yield post(b"/api/auth/sign-out", {}, _COOKIE % session.refresh.encode(), b"Origin: http://localhost")
 
 
 class OidcProvider(Node):
@@ -84,6 +87,7 @@ class OidcProvider(Node):
     name = "oidc-provider"
     packages = ("oidc-provider", "better-sqlite3", "@node-rs/argon2")
     script = "oidc_provider.mjs"
+    doors = ((b"/token", FORM),)
 
     def register(self, session: Session) -> Operation:
         """POST to a route of ours."""
@@ -144,7 +148,7 @@ def _keeping(session: Session, answer: Answer) -> Answer:
 
 
 def _cookies(session: Session) -> list[bytes]:
-    return [b"Cookie: " + "; ".join(f"{name}={value}" for name, value in session.cookies.items() if value).encode()]
+    return [_COOKIE % "; ".join(f"{name}={value}" for name, value in session.cookies.items() if value).encode()]
 
 
 def _location(answer: Answer) -> str:

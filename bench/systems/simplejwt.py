@@ -7,7 +7,7 @@ import subprocess
 
 from ..load import Operation
 from ..wire import bearer, get, post
-from .base import PASSWORD, Session, System, python, tool
+from .base import JSON, PASSWORD, Session, System, python, tool
 
 
 class SimpleJwt(System):
@@ -15,6 +15,7 @@ class SimpleJwt(System):
 
     name = "simplejwt"
     packages = ("djangorestframework-simplejwt", "django", "djangorestframework", "gunicorn")
+    doors = ((b"/api/token/", JSON), (b"/api/token/refresh/", JSON))
 
     def command(self, port: int) -> list[str]:
         """Return gunicorn with one worker; threads, because its synchronous worker closes every connection."""
@@ -25,7 +26,7 @@ class SimpleJwt(System):
             "--workers",
             "1",
             "--threads",
-            os.environ.get("T", "4"),
+            "4",
             "--no-control-socket",
             "bench.systems.simplejwt_app:application",
         )

@@ -1,14 +1,14 @@
-// better-auth as its documentation sets it up for Node: e-mail and password, the bearer and the JWT plugin.
+// better-auth as its documentation sets it up for Node: e-mail and password, cookies, and the JWT plugin for other services.
 import { createServer } from "node:http";
 import { betterAuth } from "better-auth";
 import { getMigrations } from "better-auth/db/migration";
 import { fromNodeHeaders, toNodeHandler } from "better-auth/node";
-import { bearer, jwt } from "better-auth/plugins";
+import { jwt } from "better-auth/plugins";
 import { answer, database, durability, hashed, matches } from "./common.mjs";
 
 const port = Number(process.argv[2]);
 const options = {
-  baseURL: `http://localhost:${port}`,
+  baseURL: "http://localhost",
   secret: "0123456789abcdef".repeat(4),
   database,
   emailAndPassword: {
@@ -16,7 +16,7 @@ const options = {
     password: { hash: hashed, verify: ({ hash, password }) => matches(hash, password) },
   },
   rateLimit: { enabled: false }, // else ten seconds of sign-ins are three answers
-  plugins: [bearer(), jwt()],
+  plugins: [jwt()],
 };
 await (await getMigrations(options)).runMigrations();
 const auth = betterAuth(options);

@@ -1,0 +1,240 @@
+"""What Handstamp and the usual alternatives do when things go wrong: words and counts, no speed.
+
+Every system starts in a folder of its own, alone, with everything written durably; what is asked of it comes over HTTP.
+"""
+
+from __future__ import annotations
+
+import copy
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from threading import Timer
+from typing import Annotated
+
+import msgspec
+import typer
+
+from .load import LOST, Operation, cores, on_core, once, run
+from .report import AsJson, Promise, Table, markdown, progress, show
+from .service import temporary_folder
+from .systems.base import Server, Session, System, good
+from .systems.catalogue import available
+from .wire import request
+
+_AT_ONCE = 10
+_SESSIONS = 32
+_KILLED_AFTER_S = 0.7
+_NONE = "no refresh"
+_TEXTS = ("email", "username", "password", "refreshToken", "refresh", "refresh_token", "token", "grant_type", "client_id")
+
+
+def _everywhere(value: object) -> bytes:
+    """Return a body with one value under every name that one of the systems looks for."""
+    return msgspec.json.encode(dict.fromkeys(_TEXTS, value))
+
+
+_GARBAGE = (
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b'"text"',
+    b"1e400",
+    b"[" * 50_000,
+    b'{"email": "\xff\xfe", "password": "\x80"}',
+    b"\x00\x01\x02\x03",
+    _everywhere(None),
+    _everywhere(1),
+    _everywhere(["a", {}]),
+    _everywhere({"$gt": ""}),
+    _everywhere("\x00"),
+    _everywhere("ab").replace(b"ab", b"\\ud800"),
+    _everywhere("a" * 300_000),
+    _everywhere("eyJhbGciOiJub25lIn0.eyJzdWIiOjF9."),
+    b"email=%ff&username=%00&password=%&refresh_token=%zz&grant_type=refresh_token&client_id=bench",
+)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What one system did."""
+
+    name: str
+    at_once: str
+    old_token: str
+    after_sign_out: str
+    lost: str
+    rows: str
+    server_errors: str
+
+
+def main(
+    *,
+    only: Annotated[list[str] | None, typer.Option(help="A system to look at beside Handstamp; again for more.")] = None,
+    kills: Annotated[int, typer.Option(help="How often each server is killed.", min=1)] = 3,
+    refreshes: Annotated[int, typer.Option(help="How often the one session is renewed whose rows are counted.", min=1)] = 1000,
+    markdown_to: Annotated[Path | None, typer.Option("--markdown", help="Write the table into this file, too.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what each system does with a token that is used twice, after a sign-out, when it is killed, and with garbage."""
+    core, own_core = cores()
+    found = []
+    with temporary_folder() as folder, on_core(own_core):
+        for kind in available({"Handstamp", *only} if only else ()):
+            progress(f"{kind.name} …")
+            own = folder / kind.name.replace(" ", "-")
+            own.mkdir()
+            with Server(kind(own), core) as server:
+                server.check_durability()
+                found.append(_looked_at(server, kills, refreshes))
+    columns = (
+        "",
+        f"{_AT_ONCE} refreshes with one token at once",
+        "a token that was rotated twice comes back",
+        "access token after sign-out",
+        f"kill -9 under load: lost of {kills * _SESSIONS}",
+        f"rows that {refreshes:,} refreshes leave",
+        "5xx for garbage",
+    )
+    table = Table("When things go wrong", columns, [msgspec.structs.astuple(one) for one in found])
+    if markdown_to is not None:
+        markdown_to.write_text(markdown([table]), encoding="utf-8")
+    ours = next(one for one in found if one.name == "Handstamp")
+    show(
+        "behaviour",
+        notes=(
+            f"Killed {kills} times while {_SESSIONS} sessions renew without pause; after the restart each tries what it has.",
+            f"Garbage: {len(_GARBAGE)} bodies to each of the endpoints that take one for signing in or renewing.",
+        ),
+        tables=(table,),
+        promises=(
+            Promise("kill -9 at any moment: sessions lost", ours.lost, "0", ours.lost == "0"),
+            Promise("rows of one session, whatever the number of refreshes", f"{ours.rows} more", "0", ours.rows == "0"),
+        ),
+        as_json=as_json,
+    )
+
+
+def _looked_at(server: Server, kills: int, refreshes: int) -> Found:
+    name, can_refresh = server.system.name, server.system.can_refresh
+    return Found(
+        name,
+        at_once=_at_once(server) if can_refresh else _NONE,
+        old_token=_old_token(server) if can_refresh else _NONE,
+        after_sign_out=_after_sign_out(server),
+        rows=str(_rows_left(server, refreshes)) if can_refresh else _NONE,
+        lost=str(sum(_lost(server) for _ in range(kills))) if can_refresh else _NONE,
+        server_errors=_server_errors(server),
+    )
+
+
+def _status(server: Server, operation: Operation) -> int:
+    """Carry out one operation; return the status it ended with."""
+    statuses: list[int] = []
+
+    def watched() -> Operation:
+        step = next(operation)
+        while True:
+            answer = yield step
+            statuses.append(answer.status)
+            try:
+                step = operation.send(answer)
+            except StopIteration:
+                return
+
+    once(server.port, watched())
+    return statuses[-1]
+
+
+def _at_once(server: Server) -> str:
+    """Say how many of the copies were answered, and into how many chains that go on by themselves the session fell apart.
+
+    Everybody who was answered goes on three times, in turns: copies of one chain hold the same token in the end, and a chain that
+    was ended has none.
+    """
+    system = server.system
+    (session,) = server.sessions(1)
+    copies = [copy.copy(session) for _ in range(_AT_ONCE)]
+    once(server.port, *(system.refresh(one) for one in copies))
+    going_on = [one for one in copies if (one.access, one.refresh) != (session.access, session.refresh)]
+    answered = len(going_on)
+    if not answered and not system.rotates:
+        return "all the same token: it does not rotate"
+    for _ in range(3):
+        going_on = [one for one in going_on if _status(server, system.refresh(one)) == 200]
+    chains = len({one.refresh for one in going_on})
+    verdict = {0: "the session is over", 1: "one session goes on"}.get(chains, f"{chains} sessions go on")
+    return f"{answered} answered, {verdict}"
+
+
+def _old_token(server: Server) -> str:
+    """Say what becomes of a token that was rotated twice, and of the session: whoever rotated it may be a thief."""
+    system = server.system
+    (session,) = server.sessions(1)
+    old = copy.copy(session)
+    for _ in range(2):
+        once(server.port, good(system.refresh(session)))
+    if session.refresh == old.refresh:
+        return "the same token: let in"
+    is_let_in = _status(server, system.refresh(old)) == 200
+    goes_on = _status(server, system.refresh(session)) == 200
+    return f"{'let in' if is_let_in else 'refused'}, the session {'goes on' if goes_on else 'ends'}"
+
+
+def _after_sign_out(server: Server) -> str:
+    (session,) = server.sessions(1)
+    once(server.port, good(server.system.profile(session)))
+    once(server.port, good(server.system.logout(session)))
+    return "let in" if _status(server, server.system.profile(session)) == 200 else "refused"
+
+
+def _rows_left(server: Server, refreshes: int) -> int:
+    """Return how many rows more there are, in all tables, after many renewals of one session."""
+    (session,) = server.sessions(1)
+    before = _rows(server.system)
+    left = iter(range(refreshes))
+    measured = run(server.port, {"": [lambda: None if next(left, None) is None else server.system.refresh(session)]})[""]
+    if measured.failed:
+        raise RuntimeError(f"{server.system.name} did not renew: {measured.failed}")
+    return _rows(server.system) - before
+
+
+def _rows(system: System) -> int:
+    with closing(sqlite3.connect(system.database)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").fetchall()
+        return sum(connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for (name,) in tables)
+
+
+def _lost(server: Server) -> int:
+    """Kill the server while sessions are renewed; return how many cannot be renewed with what their clients have."""
+    sessions = server.sessions(_SESSIONS)
+    killer = Timer(_KILLED_AFTER_S, server.kill)
+    killer.start()
+    clients = [partial(server.system.refresh, session) for session in sessions]
+    measured = run(server.port, {"": clients}, seconds=_KILLED_AFTER_S + 0.3)[""]
+    killer.join()
+    if not measured.failed.get(LOST):
+        raise RuntimeError("the server was killed and nobody noticed")
+    server.start()
+    return sum(_status(server, server.system.refresh(session)) != 200 for session in sessions)
+
+
+def _server_errors(server: Server) -> str:
+    """Return how many of all garbage was answered with 5xx, or not at all."""
+    statuses = [
+        _status(server, _sent(request(b"POST", path, body=body, kind=kind)))
+        for path, kind in server.system.doors
+        for body in _GARBAGE
+    ]
+    if _status(server, server.system.login(Session(server.sessions(1)[0].email))) >= 400:
+        raise RuntimeError(f"{server.system.name} does not sign in any more")
+    return f"{sum(status >= 500 or status == LOST for status in statuses)} of {len(statuses)}"
+
+
+def _sent(what: bytes) -> Operation:
+    yield what
+
+
+if __name__ == "__main__":
+    typer.run(main)
