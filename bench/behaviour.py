@@ -123,28 +123,32 @@ def _looked_at(server: Server, kills: int, refreshes: int) -> Found:
         at_once=_at_once(server) if can_refresh else _NONE,
         old_token=_old_token(server) if can_refresh else _NONE,
         after_sign_out=_after_sign_out(server),
-        rows=str(_rows_left(server, refreshes)) if can_refresh else _NONE,
+        rows=f"{_rows_left(server, refreshes):,}" if can_refresh else _NONE,
         lost=str(sum(_lost(server) for _ in range(kills))) if can_refresh else _NONE,
         server_errors=_server_errors(server),
     )
 
 
-def _status(server: Server, operation: Operation) -> int:
-    """Carry out one operation; return the status it ended with."""
-    statuses: list[int] = []
+def _statuses(server: Server, *operations: Operation) -> list[int]:
+    """Carry out operations, all at once; return the status that each ended with."""
+    statuses = [LOST] * len(operations)
 
-    def watched() -> Operation:
+    def watched(number: int, operation: Operation) -> Operation:
         step = next(operation)
         while True:
             answer = yield step
-            statuses.append(answer.status)
+            statuses[number] = answer.status
             try:
                 step = operation.send(answer)
             except StopIteration:
                 return
 
-    once(server.port, watched())
-    return statuses[-1]
+    once(server.port, *(watched(number, operation) for number, operation in enumerate(operations)))
+    return statuses
+
+
+def _status(server: Server, operation: Operation) -> int:
+    return _statuses(server, operation)[0]
 
 
 def _at_once(server: Server) -> str:
@@ -156,11 +160,9 @@ def _at_once(server: Server) -> str:
     system = server.system
     (session,) = server.sessions(1)
     copies = [copy.copy(session) for _ in range(_AT_ONCE)]
-    once(server.port, *(system.refresh(one) for one in copies))
-    going_on = [one for one in copies if (one.access, one.refresh) != (session.access, session.refresh)]
+    statuses = _statuses(server, *(system.refresh(one) for one in copies))
+    going_on = [one for one, status in zip(copies, statuses, strict=True) if status == 200]
     answered = len(going_on)
-    if not answered and not system.rotates:
-        return "all the same token: it does not rotate"
     for _ in range(3):
         going_on = [one for one in going_on if _status(server, system.refresh(one)) == 200]
     chains = len({one.refresh for one in going_on})

@@ -76,7 +76,7 @@ def run(
     Everybody connects, works for `warm_up_s` unseen, then for `seconds`, or until no client has anything more to do. Answers that
     are on their way at the end are waited for and handed to their operation, but not counted. An operation that raises ends all.
     """
-    _allow_many_files()
+    allow_many_files()
     return uvloop.run(_run(port, groups, seconds, warm_up_s))
 
 
@@ -88,6 +88,12 @@ def once(port: int, *operations: Operation) -> None:
         return lambda: left.pop() if left else None
 
     run(port, {"": [alone(operation) for operation in operations]})
+
+
+def allow_many_files() -> None:
+    """Let this process, and those that it starts from now on, open as many connections as the system allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def cores() -> tuple[int, int]:
@@ -294,8 +300,3 @@ async def _until(event: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(event.wait(), None if seconds == math.inf else seconds)
     except TimeoutError:
         return
-
-
-def _allow_many_files() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -82,11 +82,15 @@ def progress(sentence: str) -> None:
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """Return tables as Markdown, for a page of the documentation."""
+    """Return tables as Markdown, for a page of the documentation; columns of numbers are flush right."""
     lines: list[str] = []
     for table in tables:
-        rows = [table.columns, ["---"] * len(table.columns), *([_shown(cell) for cell in row] for row in table.rows)]
-        lines += [f"**{table.title}**", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
+        sides = [
+            "--- |" if all(isinstance(cell, str) for cell in column) else "---: |" for column in zip(*table.rows, strict=True)
+        ]
+        lines += [f"**{table.title}**", "", f"| {' | '.join(table.columns)} |", f"| {' '.join(sides)}"]
+        lines += [f"| {' | '.join(map(_shown, row))} |" for row in table.rows]
+        lines.append("")
     return "\n".join(lines)
 
 

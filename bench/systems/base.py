@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, TypedDict
 
-from ..load import Operation, on_core, once
+from ..load import Operation, allow_many_files, on_core, once
 from ..service import free_port
 from ..wire import Answer, get
 
@@ -59,8 +59,6 @@ class System(ABC):
     """What answers 200 as soon as the server can serve."""
     can_refresh: ClassVar[bool] = True
     can_sign_in: ClassVar[bool] = True
-    rotates: ClassVar[bool] = True
-    """Whether renewing replaces the refresh token."""
     doors: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
     """Paths that take a body for signing in and renewing, and its media type."""
 
@@ -135,6 +133,7 @@ class Server:
         """Start, and return how many seconds it took until the first good answer."""
         log = self.system.folder / "server.log"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("HANDSTAMP_")}
+        allow_many_files()
         began = time.perf_counter()
         with log.open("ab") as written, on_core(self._core):
             self._process = subprocess.Popen(

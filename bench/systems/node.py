@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shutil
+import subprocess
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -35,7 +36,7 @@ class Node(System):
 
     def versions(self) -> str:
         """Return what npm installed."""
-        found = []
+        found = [f"node {subprocess.check_output(['node', '--version'], text=True).strip()}"]  # noqa: S607 - found before
         for package in self.packages:
             manifest = msgspec.json.decode((FOLDER / "node_modules" / package / "package.json").read_bytes())
             found.append(f"{package} {manifest['version']}")
@@ -51,7 +52,6 @@ class BetterAuth(Node):
     name = "better-auth"
     packages = ("better-auth", "better-sqlite3", "@node-rs/argon2")
     script = "better_auth.mjs"
-    rotates = False
     doors = ((b"/api/auth/sign-in/email", JSON),)
 
     def register(self, session: Session) -> Operation:
