@@ -13,10 +13,10 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from functools import partial
+from functools import partial, reduce
 from itertools import cycle
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import argon2
 import typer
@@ -29,7 +29,7 @@ from .systems.base import ARGON2, PASSWORD, Server, Session, System
 from .systems.catalogue import ALL, available
 from .systems.ruler import Ruler
 
-_WARM_UP_S = 0.3
+_WARM_UP_S = 0.2
 _STARTS = 3
 _CHAINS = 16
 _FLOOD = 4
@@ -45,7 +45,16 @@ _TITLES = {
 }
 _PLOTTED = ("refresh", "profile", "login 8", "beside")
 Groups = Mapping[str, Sequence[Client]]
-Rounds = Mapping[tuple[str, str], Sequence[Measured]]
+
+
+class Turn(NamedTuple):
+    """What the clients saw, and what it cost the server."""
+
+    seen: Measured
+    processor_s: float
+
+
+Rounds = Mapping[tuple[str, str], Sequence[Turn]]
 """By what was measured and by system: what each round saw."""
 
 
@@ -73,7 +82,7 @@ class Contender:
         """Say whether there is something to measure."""
         return (self._system.can_refresh or what != "refresh") and (self._system.can_sign_in or what in ("profile", "refresh"))
 
-    def measure(self, what: str, seconds: float) -> Measured:
+    def measure(self, what: str, seconds: float) -> Turn:
         """Put the server under load."""
         profiles = [partial(self._system.profile, session) for session in self._chains]
         work: dict[str, Groups] = {
@@ -84,9 +93,12 @@ class Contender:
             "logout": {what: [self._logout] * 8},
             "beside": {what: profiles, "flood": [self._login] * _FLOOD},
         }
+        before_s = self._server.processor_s()
         if what == "logout":
-            return run(self._server.port, work[what])[what]
-        return run(self._server.port, work[what], seconds=seconds, warm_up_s=_WARM_UP_S)[what]
+            measured = run(self._server.port, work[what])[what]
+        else:
+            measured = run(self._server.port, work[what], seconds=seconds, warm_up_s=_WARM_UP_S)[what]
+        return Turn(measured, self._server.processor_s() - before_s)
 
     def _login(self) -> Operation:
         session = Session(next(self._emails))
@@ -100,8 +112,8 @@ class Contender:
 
 def main(
     *,
-    rounds: Annotated[int, typer.Option(help="How often the systems take turns.", min=1)] = 3,
-    seconds: Annotated[float, typer.Option(help="How long each is loaded in each turn.", min=0.2)] = 1.5,
+    rounds: Annotated[int, typer.Option(help="How often the systems take turns.", min=1)] = 5,
+    seconds: Annotated[float, typer.Option(help="How long each is loaded in each turn.", min=0.2)] = 1,
     only: Annotated[list[str] | None, typer.Option(help="A system to measure beside Handstamp; again for more.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the rates into this SVG file.")] = None,
     markdown_to: Annotated[Path | None, typer.Option("--markdown", help="Write the tables into this file, too.")] = None,
@@ -129,7 +141,8 @@ def main(
     show(
         "compare",
         notes=(
-            f"{rounds} rounds of {seconds:g} s; rates and ratios are medians of the rounds, latencies those of all rounds.",
+            f"{rounds} rounds of {seconds:g} s; rates and ratios are medians of the rounds, latencies of all of them.",
+            "core ms: the server's processor time for one; it says most where others use the machine, too.",
             f"One process serves on core {core}; the clients are on core {own_core} and could ask {ceiling:,.0f} times a second.",
             f"SQLite with journal_mode=WAL and synchronous=FULL everywhere, asked of each; a commit takes {commit_ms:.1f} ms.",
             "They do not all do the same work: bench/README.md says what differs.",
@@ -168,14 +181,14 @@ def _commit_ms(folder: Path) -> float:
 
 
 def _take_turns(contenders: Sequence[Contender], rounds: int, seconds: float, core: int) -> Rounds:
-    rates: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+    rates: dict[tuple[str, str], list[Turn]] = defaultdict(list)
     order = list(contenders)
     progress("everybody warms up")
     for contender in contenders:
         contender.sign_in()
         for what in ("profile", "refresh"):
             if contender.does(what):
-                contender.measure(what, _WARM_UP_S * 3)
+                contender.measure(what, 1)
     for number in range(1, rounds + 1):
         for contender in contenders:
             contender.sign_in()
@@ -190,26 +203,27 @@ def _take_turns(contenders: Sequence[Contender], rounds: int, seconds: float, co
     return rates
 
 
-def _bare_argon2(seconds: float, core: int) -> Measured:
+def _bare_argon2(seconds: float, core: int) -> Turn:
     """Check a password without pause, on the core of the servers, which have nothing to do meanwhile."""
     hasher = argon2.PasswordHasher(**ARGON2)
     stored, latencies_s = hasher.hash(PASSWORD), []
     with on_core(core):
-        began = then = time.perf_counter()
+        before_s, began = time.process_time(), time.perf_counter()
+        then = began
         while then < began + seconds:
             hasher.verify(stored, PASSWORD)
             latencies_s.append(-then + (then := time.perf_counter()))
-    return Measured(then - began, latencies_s, {})
+    return Turn(Measured(then - began, latencies_s, {}, len(latencies_s)), time.process_time() - before_s)
 
 
 def _rate(rates: Rounds, what: str, name: str) -> float:
-    return statistics.median(one.rate for one in rates[what, name]) if (what, name) in rates else math.nan
+    return statistics.median(one.seen.rate for one in rates[what, name]) if (what, name) in rates else math.nan
 
 
 def _ratio(rates: Rounds, what: str, one: str, other: str) -> float:
     """Return how much faster one was than the other: the median of the rounds; NaN where either has nothing to show."""
     pairs = zip(rates.get((what, one), ()), rates.get((what, other), ()), strict=False)
-    ratios = [a.rate / b.rate if b.rate else math.inf for a, b in pairs]
+    ratios = [a.seen.rate / b.seen.rate if b.seen.rate else math.inf for a, b in pairs]
     return statistics.median(ratios) if ratios else math.nan
 
 
@@ -218,9 +232,9 @@ def _table(what: str, rates: Rounds) -> Table:
     for name in (_RULER, *(one.name for one in ALL)):
         if (what, name) not in rates:
             continue
-        joined = rates[what, name][0]
-        for further in rates[what, name][1:]:
-            joined = joined.joined(further)
+        turns = rates[what, name]
+        joined = reduce(Measured.joined, (turn.seen for turn in turns))
+        cost_ms = statistics.median(turn.processor_s / max(turn.seen.ended, 1) for turn in turns) * 1000
         is_argon2 = name == _RULER and what.startswith("login")
         failed = ", ".join(f"{count} x {status or 'lost'}" for status, count in sorted(joined.failed.items()))
         ratios = (_ratio(rates, what, name, _RULER), _ratio(rates, what, _OURS, name))
@@ -229,12 +243,13 @@ def _table(what: str, rates: Rounds) -> Table:
                 "bare argon2" if is_argon2 else name,
                 _rate(rates, what, name),
                 *("" if math.isnan(ratio) else ratio for ratio in ratios),
+                "" if what == "beside" else cost_ms,
                 joined.ms(50),
                 joined.ms(99),
                 failed,
             )
         )
-    columns = ("", "a second", "x ruler", "Handstamp is x", "p50 ms", "p99 ms", "failed")
+    columns = ("", "a second", "x ruler", "Handstamp is x", "core ms", "p50 ms", "p99 ms", "failed")
     return Table(_TITLES[what], columns, rows)
 
 

@@ -52,6 +52,8 @@ class Measured(NamedTuple):
     """Of the operations that ended well: from the first byte sent to the last answer, pauses included."""
     failed: Mapping[int, int]
     """How many operations ended with which status of 400 or more, or with `LOST`."""
+    ended: int
+    """How many operations ended at all, those of the warm-up too."""
 
     @property
     def rate(self) -> float:
@@ -65,7 +67,8 @@ class Measured(NamedTuple):
     def joined(self, other: Measured) -> Measured:
         """Return two rounds as one."""
         failed = Counter(self.failed) + Counter(other.failed)
-        return Measured(self.seconds + other.seconds, [*self.latencies_s, *other.latencies_s], failed)
+        seconds, latencies_s = self.seconds + other.seconds, [*self.latencies_s, *other.latencies_s]
+        return Measured(seconds, latencies_s, failed, self.ended + other.ended)
 
 
 def run(
@@ -138,6 +141,7 @@ class _Group:
     def __init__(self) -> None:
         self.latencies_s = array("d")
         self.failed: Counter[int] = Counter()
+        self.ended = 0
 
 
 class _Connection(asyncio.Protocol):
@@ -239,6 +243,7 @@ class _Connection(asyncio.Protocol):
         try:
             step = self._operation.send(answer)
         except StopIteration:
+            self._group.ended += 1
             if self._crowd.measuring:
                 self._count()
             self.start()
@@ -292,7 +297,7 @@ async def _run(port: int, groups: Mapping[str, Sequence[Client]], seconds: float
         await _until(crowd.nobody_left, _LAST_ANSWERS_S)
     if crowd.problem:
         raise crowd.problem
-    return {name: Measured(took, group.latencies_s, group.failed) for name, group in counted.items()}
+    return {name: Measured(took, group.latencies_s, group.failed, group.ended) for name, group in counted.items()}
 
 
 async def _until(event: asyncio.Event, seconds: float) -> None:

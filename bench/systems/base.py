@@ -168,6 +168,11 @@ class Server:
         if found != DURABLE:
             raise RuntimeError(f"{self.system.name} does not write durably: {found}")
 
+    def processor_s(self) -> float:
+        """Return how many seconds of a core the process and its children have had so far."""
+        assert self._process is not None  # noqa: S101
+        return sum(_ticks(pid) for pid in _family(self._process.pid)) / os.sysconf("SC_CLK_TCK")
+
     def memory_mib(self) -> float:
         """Return the proportional set size of the process and its children: pages that they share count once."""
         assert self._process is not None  # noqa: S101
@@ -237,6 +242,12 @@ def _family(pid: int) -> list[int]:
             with suppress(FileNotFoundError):  # a thread that has ended meanwhile
                 found += [int(child) for child in task.read_text(encoding="ascii").split()]
     return found
+
+
+def _ticks(pid: int) -> int:
+    """Return user and system time (proc(5), after the name, which may hold anything)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def _pss_kib(pid: int) -> int:
