@@ -54,6 +54,7 @@ soak: $(READY)
 bench: $(READY)
 	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group bench --python $(BIN)/python
 	$(BIN)/python -m bench.verify
+	$(BIN)/python -m bench.algorithms --plot docs/images/algorithms.svg
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.sign_out
 	$(BIN)/python -m bench.outage

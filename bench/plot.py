@@ -21,8 +21,8 @@ class Series(NamedTuple):
 
 def bars(title: str, *, groups: Sequence[str], panels: Mapping[str, Sequence[Series]]) -> str:
     """Return an SVG picture: a panel for each measure, two beside each other, with a bar for each value, from zero."""
-    series = next(iter(panels.values()))
-    height = 44 + len(groups) * (len(series) * _ROW + 12)
+    names = list(dict.fromkeys(one.name for shown in panels.values() for one in shown))
+    height = 44 + len(groups) * (max(map(len, panels.values())) * _ROW + 12)
     total = 74 + -(-len(panels) // 2) * (height + 12)
     about = "; ".join(
         f"{name}: "
@@ -37,17 +37,21 @@ def bars(title: str, *, groups: Sequence[str], panels: Mapping[str, Sequence[Ser
         f'<rect x=".5" y=".5" width="{_WIDTH - 1}" height="{total - 1}" rx="12" fill="#f8fafa" stroke="#cbd5e1"/>',
         f'<text x="24" y="34" font-size="16" font-weight="600" fill="#0f172a">{escape(title)}</text>',
     ]
-    for number, one in enumerate(series):
-        x = 24 + 130 * number
-        parts.append(f'<rect x="{x}" y="46" width="12" height="12" rx="2" fill="{_COLOURS[number]}"/>')
-        parts.append(f'<text x="{x + 18}" y="57">{escape(one.name)}</text>')
+    x = 24
+    for colour, name in zip(_COLOURS, names, strict=False):
+        parts.append(f'<rect x="{x}" y="46" width="12" height="12" rx="2" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 18}" y="57">{escape(name)}</text>')
+        x += 44 + 7 * len(name)
     for number, (name, shown) in enumerate(panels.items()):
         x, y = 24 + number % 2 * (_WIDTH - 24) // 2, 74 + number // 2 * (height + 12)
-        parts += _panel(name, shown, groups, x=x, y=y, width=(_WIDTH - 24) // 2 - 24)
+        colours = [_COLOURS[names.index(one.name)] for one in shown]
+        parts += _panel(name, shown, groups, colours, x=x, y=y, width=(_WIDTH - 24) // 2 - 24)
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _panel(name: str, series: Sequence[Series], groups: Sequence[str], *, x: int, y: int, width: int) -> list[str]:
+def _panel(
+    name: str, series: Sequence[Series], groups: Sequence[str], colours: Sequence[str], *, x: int, y: int, width: int
+) -> list[str]:
     parts = [f'<text x="{x}" y="{y + 20}" font-weight="600" fill="#0f172a">{escape(name)}</text>']
     longest = max((value for one in series for value in one.values if not math.isnan(value)), default=0) or 1
     room = width - _LABEL - _FIGURE
@@ -58,7 +62,7 @@ def _panel(name: str, series: Sequence[Series], groups: Sequence[str], *, x: int
             value, place = one.values[index], top + number * _ROW
             long = 1.0 if math.isnan(value) else max(1.0, room * value / longest)
             parts.append(
-                f'<rect x="{x + _LABEL}" y="{place}" width="{long:.1f}" height="{_BAR}" rx="2" fill="{_COLOURS[number]}"/>'
+                f'<rect x="{x + _LABEL}" y="{place}" width="{long:.1f}" height="{_BAR}" rx="2" fill="{colours[number]}"/>'
                 f'<text x="{x + _LABEL + long + 6:.1f}" y="{place + 12}">{_figure(value)}</text>'
             )
         top += len(series) * _ROW + 12

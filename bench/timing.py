@@ -8,30 +8,75 @@ what is compared are the ratios within one round. What is counted is the time th
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 from .report import quartiles
 
-Prepare = Callable[[Sequence[str]], Callable[[], None]]
-"""Takes a batch of tokens and returns what is timed: going through them once."""
+T = TypeVar("T")
+Prepare = Callable[[Sequence[T]], Callable[[], object]]
+"""Takes a batch, of tokens or of what else there is, and returns what is timed: going through it once."""
 Times = dict[str, list[float]]
 """By name, the microseconds a token took, round by round."""
 
 
-def take_turns(contenders: Mapping[str, Prepare], batches: Sequence[Sequence[bytes]]) -> Times:
-    """Time every contender on every batch. Each gets strings of its own, decoded from bytes as a web server decodes headers."""
+class OnThreads(NamedTuple):
+    """One way of doing a thing: alone by the processor's time and by the clock on the wall, and on two threads by the latter."""
+
+    processor: Times
+    alone: Times
+    together: Times
+
+
+def take_turns(contenders: Mapping[str, Prepare[T]], batches: Sequence[Sequence[T]]) -> Times:
+    """Time every contender on every batch."""
     times: Times = {name: [] for name in contenders}
     order = list(contenders)
     gc.collect()
     for batch in batches:
         for name in order:
-            go_through = contenders[name]([token.decode("ascii") for token in batch])
+            go_through = contenders[name](batch)
             began_ns = time.thread_time_ns()
             go_through()
             times[name].append((time.thread_time_ns() - began_ns) / 1000 / len(batch))
         order.append(order.pop(0))  # nobody always comes after the same one
     return times
+
+
+def take_turns_on_threads(contenders: Mapping[str, Prepare[T]], rounds: Sequence[Sequence[Sequence[T]]]) -> OnThreads:
+    """Time every contender in every round: on the round's first batch alone, then on its others at once, each on a thread."""
+    order = list(contenders)
+    times = OnThreads({name: [] for name in order}, {name: [] for name in order}, {name: [] for name in order})
+    gc.collect()
+    with ThreadPoolExecutor(max(len(batches) for batches in rounds) - 1) as threads:
+        for first, *others in rounds:
+            for name in order:
+                alone = contenders[name](first)
+                began_ns, processor_ns = time.perf_counter_ns(), time.thread_time_ns()
+                alone()
+                times.processor[name].append((time.thread_time_ns() - processor_ns) / 1000 / len(first))
+                times.alone[name].append((time.perf_counter_ns() - began_ns) / 1000 / len(first))
+                took_ns = _together_ns(threads, [contenders[name](batch) for batch in others])
+                times.together[name].append(took_ns / 1000 / sum(map(len, others)))
+            order.append(order.pop(0))
+    return times
+
+
+def _together_ns(threads: ThreadPoolExecutor, ways: Sequence[Callable[[], object]]) -> int:
+    """Return the time from the first one's begin to the last one's end."""
+    gate = threading.Barrier(len(ways))
+
+    def run(go_through: Callable[[], object]) -> tuple[int, int]:
+        gate.wait()
+        began_ns = time.perf_counter_ns()
+        go_through()
+        return began_ns, time.perf_counter_ns()
+
+    spans = list(threads.map(run, ways))
+    return max(ended for _, ended in spans) - min(began for began, _ in spans)
 
 
 def joined(parts: Sequence[Times]) -> Times:
