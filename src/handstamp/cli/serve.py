@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -27,6 +29,8 @@ _APPLICATION = "handstamp.assemble:application"
 _STOP_PATIENCE_S = 30
 _WORKER_PATIENCE_S = 30
 """A worker that has not answered its supervisor for so long is replaced. With less, a busy machine never gets one to start."""
+_KEEP_ALIVE_S = 75
+"""How long a connection may be silent. Proxies give theirs up after 60; were we first, what they send meanwhile would be lost."""
 
 
 def serve(  # noqa: PLR0917 - they are options
@@ -43,6 +47,7 @@ def serve(  # noqa: PLR0917 - they are options
     Example:  handstamp serve --port 8000
     """
     _check_tls(tls_cert, tls_key)
+    _allow_many_files()
     listening = listen(host, port)
     with listening:
         settings = _settings(database, issuer, host, listening.getsockname()[1], has_tls=tls_cert is not None)
@@ -76,6 +81,7 @@ def uvicorn_config(application: ASGIApp | str, *, stop_patience_s: int = _STOP_P
         proxy_headers=False,
         timeout_graceful_shutdown=stop_patience_s,
         timeout_worker_healthcheck=_WORKER_PATIENCE_S,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         **options,
     )
 
@@ -107,6 +113,13 @@ def _check_tls(cert: Path | None, key: Path | None) -> None:
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
         except (OSError, ssl.SSLError) as problem:
             raise ConfigurationError(f"The certificate {cert} with the key {key} cannot be used: {problem}") from None
+
+
+def _allow_many_files() -> None:
+    """Let this process and its workers have as many files open as they may: each connection is one, and most begin with 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # macOS names a limit that it does not take
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def listen(host: str, port: int) -> socket.socket:
