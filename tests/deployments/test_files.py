@@ -56,6 +56,13 @@ def test_the_systemd_unit(tmp_path: Path) -> None:
     check("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)
 
 
+def test_the_systemd_unit_lets_hashing_step_back() -> None:
+    """Passwords are hashed at a lower priority, so that a flood of sign-ins slows nobody else; a filter must not forbid that."""
+    filters = re.findall(r"^SystemCallFilter=(~?)(.+)$", UNIT.read_text("utf-8"), re.MULTILINE)
+    about_it = [minus == "" for minus, names in filters if {"@system-service", "@resources", "setpriority"} & set(names.split())]
+    assert about_it[-1:] == [True]  # later lines win
+
+
 @pytest.mark.parametrize("file", [COMPOSE, KUBERNETES, UNIT, ROOT / "docs" / "how-to" / "deploy.md"], ids=lambda file: file.name)
 def test_every_setting_that_is_named_exists(file: Path) -> None:
     """A misspelt one would stop the start."""
