@@ -38,6 +38,14 @@ class Promise(msgspec.Struct, frozen=True):
     kept: bool
 
 
+class Findings(msgspec.Struct, frozen=True):
+    """What one part of a benchmark has to say."""
+
+    tables: Sequence[Table]
+    promises: Sequence[Promise] = ()
+    notes: Sequence[str] = ()
+
+
 class Report(msgspec.Struct, frozen=True):
     """Everything that one run has to say."""
 

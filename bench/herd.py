@@ -1,0 +1,130 @@
+"""Everybody renews in the same second, and what it changes when clients spread themselves as ours do."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from .curves import Curve, curves
+from .load import LOST, Client, Operation, run
+from .people import Person, Seen, clients, inhabited, pausing, profile, renewed
+from .report import Cell, Findings, Promise, Table, progress
+
+_LIFE_S = 30
+"""The shortest life that an access token can be given; the shorter, the closer together all come."""
+_RENEWS_FROM, _RENEWS_OVER = 0.7, 0.15
+"""When the browser client renews, as a share of the token's life: some time after the first, over the second."""
+_FIRST_PAUSE_S = 0.3
+_ASKING, _ASKING_REST_S = 4, 0.02
+_BEFORE_S = 1.0
+_STEP_S = 0.1
+_COLUMNS = ("they come", "all renewed s", "a second", "p50 ms", "p99 ms", "answers", "503", "lost", "others", "profile p99 ms")
+
+
+class Came(NamedTuple):
+    """How a herd came and went: when it began, what it saw, and what others saw meanwhile."""
+
+    began_s: float
+    herd: Seen
+    others: Seen
+
+    @property
+    def took_s(self) -> float:
+        """Return the time until everybody had renewed."""
+        return max(one.at_s for one in self.herd.answers if one.status == 200) - self.began_s
+
+
+def herd(*, size: int, plot: Path | None) -> Findings:
+    """Measure the two ways to come."""
+    with inhabited(size + _ASKING) as town:
+        everybody, others = town.people[:size], town.people[size:]
+        progress(f"{size:,} clients renew at once")
+        at_once = _came(town.port, everybody, others, lambda: 0.0)
+        progress(f"{size:,} clients renew, each at its own time")
+        spread = _came(town.port, everybody, others, lambda: random.uniform(0, _RENEWS_OVER * _LIFE_S))  # noqa: S311
+    ways = {"at once": at_once, f"over {_RENEWS_OVER * _LIFE_S:g} s": spread}
+    if plot is not None:
+        plot.write_text(_drawn(size, ways), encoding="utf-8")
+    good = [came.herd.good for came in ways.values()]
+    wrong = sum(came.herd.failures.total() - came.herd.failures[503] for came in ways.values())
+    title = f"{size:,} clients whose tokens run out in the same second"
+    renewed_all = f"{min(good):,}, {wrong} failed"
+    earliest, latest, shortest_s, usual_s = _RENEWS_FROM, _RENEWS_FROM + _RENEWS_OVER, _RENEWS_OVER * _LIFE_S, _RENEWS_OVER * 900
+    return Findings(
+        tables=[Table(title, _COLUMNS, [_row(*way) for way in ways.items()])],
+        promises=[Promise("all of a herd are renewed", renewed_all, f"{size:,}, none", set(good) == {size} and not wrong)],
+        notes=[
+            (
+                f"Herd: the browser client renews after {earliest:.0%} to {latest:.0%} of a token's life: over {shortest_s:g} s "
+                f"where that is {_LIFE_S} s, the shortest there is, and over {usual_s:g} s where it is 15 minutes."
+            ),
+            f"Beside the herd {_ASKING} clients ask for their profile.",
+        ],
+    )
+
+
+def _came(port: int, everybody: Sequence[Person], others: Sequence[Person], delay: Callable[[], float]) -> Came:
+    """Let everybody connect, then renew each after its delay, and ask again until it has."""
+    seen, seen_by_others = Seen(), Seen()
+    coming = [(person, delay()) for person in everybody]
+    left = len(coming)
+    began_s = 0.0
+
+    def renewal(person: Person, delay_s: float) -> Operation:
+        nonlocal began_s, left
+        began_s = began_s or time.perf_counter() + _BEFORE_S
+        yield began_s + delay_s - time.perf_counter()
+        failures = 0
+        while (answer := (yield from renewed(person, seen))).status != 200:
+            failures += 1
+            told_s = [float(value) for value in answer.headers(b"retry-after")]
+            yield max(*told_s, _FIRST_PAUSE_S * 2 ** (failures - 1) * random.uniform(0.5, 1), 0)  # noqa: S311
+        left -= 1
+
+    def once(waiting: list[tuple[Person, float]]) -> Client:
+        return lambda: renewal(*waiting.pop()) if waiting else None
+
+    asking = clients(pausing(profile, _ASKING_REST_S), others, seen_by_others, count=len(others))
+
+    def while_any_is_left(ask: Client) -> Client:
+        return lambda: ask() if left else None
+
+    run(port, {"renew": [once([one]) for one in coming], "ask": [while_any_is_left(ask) for ask in asking]})
+    return Came(began_s, seen, seen_by_others)
+
+
+def _row(name: str, came: Came) -> tuple[Cell, ...]:
+    seen, failures = came.herd, came.herd.failures
+    return (
+        name,
+        came.took_s,
+        seen.good / came.took_s,
+        seen.ms(50),
+        seen.ms(99),
+        len(seen.answers),
+        failures[503],
+        failures[LOST],
+        failures.total() - failures[503] - failures[LOST],
+        came.others.ms(99),
+    )
+
+
+def _drawn(size: int, ways: Mapping[str, Came]) -> str:
+    def counted(name: str, came: Came) -> Curve:
+        steps = Counter(int((one.at_s - came.began_s) / _STEP_S) for one in came.herd.answers if one.status == 200)
+        return Curve(name, [(step * _STEP_S, steps[step]) for step in range(max(steps) + 2)])
+
+    def beside(name: str, came: Came) -> Curve:
+        return Curve(
+            name, [(one.at_s - came.began_s, 1000 * one.took_s) for one in came.others.answers if one.at_s >= came.began_s]
+        )
+
+    panels = {
+        f"renewed in {1000 * _STEP_S:.0f} ms": [counted(f"they come {name}", came) for name, came in ways.items()],
+        "a profile asked for beside it, ms": [beside(f"they come {name}", came) for name, came in ways.items()],
+    }
+    return curves(f"{size:,} clients whose tokens run out in the same second", across="seconds", panels=panels)
