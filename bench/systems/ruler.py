@@ -1,4 +1,4 @@
-"""The ruler: the least that a Starlette application can answer, under Handstamp's uvicorn options."""
+"""The ruler: the least that a Starlette application can answer, on uvicorn as it comes."""
 
 from __future__ import annotations
 

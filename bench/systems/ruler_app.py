@@ -1,4 +1,4 @@
-"""The least that a Starlette application can answer, served as Handstamp is: what everything else is measured in."""
+"""The least that a Starlette application can answer, on uvicorn as it comes: what everything else is measured in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from handstamp.cli.serve import listen, uvicorn_config
+from handstamp.cli.serve import listen
 
 
 async def _small(_: Request) -> JSONResponse:
@@ -19,4 +19,5 @@ async def _small(_: Request) -> JSONResponse:
 
 if __name__ == "__main__":
     application = Starlette(routes=[Route("/", _small)])
-    uvicorn.Server(uvicorn_config(application)).run(sockets=[listen("127.0.0.1", int(sys.argv[1]))])
+    config = uvicorn.Config(application, access_log=False, log_level="warning")  # uvloop and httptools, since they are there
+    uvicorn.Server(config).run(sockets=[listen("127.0.0.1", int(sys.argv[1]))])
