@@ -154,6 +154,8 @@ class _Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._operation: Operation | None = None
         self._transport: asyncio.Transport | None = None
+        self._closed_here = 0
+        """How many connections were closed here whose end has not been told yet."""
         self._buffer = b""
         self._waiting = b""
         """The request whose answer is waited for."""
@@ -188,13 +190,13 @@ class _Connection(asyncio.Protocol):
             return
         answer, size = found
         self._buffer = self._buffer[size:]
-        if b"\r\nconnection: close" in answer.head.lower() and self._transport:
-            self._transport.close()
-            self._transport = None
+        if b"\r\nconnection: close" in answer.head.lower():
+            self._close()
         self._answered(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is asyncio's
-        if self._transport is None:  # closed here
+        if self._closed_here:  # and perhaps connected anew since
+            self._closed_here -= 1
             return
         self._transport = None
         if self._waiting:
@@ -270,10 +272,14 @@ class _Connection(asyncio.Protocol):
         operation, self._operation, self._waiting = self._operation, None, b""
         if operation is not None:
             operation.close()
-        if self._transport:
-            transport, self._transport = self._transport, None
-            transport.close()
+        self._close()
         self._crowd.gone(problem)
+
+    def _close(self) -> None:
+        if self._transport:
+            self._closed_here += 1
+            self._transport.close()
+            self._transport = None
 
 
 async def _run(port: int, groups: Mapping[str, Sequence[Client]], seconds: float, warm_up_s: float) -> dict[str, Measured]:
