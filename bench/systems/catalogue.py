@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from collections.abc import Collection
 
+import typer
+
 from ..report import progress
 from .base import System
 from .fastapi_users import FastApiUsersDatabase, FastApiUsersJwt
@@ -28,10 +30,10 @@ ALL: tuple[type[System], ...] = (
 def available(names: Collection[str] = ()) -> list[type[System]]:
     """Return the systems of these names, or all; says so where Node is missing and leaves out those that want it.
 
-    Raises `ValueError` for a name that none has.
+    Raises `typer.BadParameter` for a name that none has.
     """
     if unknown := set(names) - {one.name for one in ALL}:
-        raise ValueError(f"no such system: {', '.join(sorted(unknown))}; there are {', '.join(one.name for one in ALL)}")
+        raise typer.BadParameter(f"no such system: {', '.join(sorted(unknown))}; there are {', '.join(one.name for one in ALL)}")
     wanted = [one for one in ALL if not names or one.name in names]
     left_out = [one.name for one in wanted if one.is_node]
     if left_out and (problem := _node_problem()):
