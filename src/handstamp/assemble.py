@@ -236,8 +236,8 @@ def application() -> ASGIApp:
     """Return the service as the environment configures it: what each worker process of `handstamp serve` runs."""
     logs.configure()
     found = service(load()).asgi()
-    # What is there now stays, and a request leaves nothing in circles: so the collector, which would look at both every few
-    # requests, is told to look past the one and to come seldom for the other.
+    # What is there now stays, and a request leaves hardly anything in circles: so the collector, which would look at both every
+    # few requests, is told to look past the one and to come seldom for the other.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     return found
