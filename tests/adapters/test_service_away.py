@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,8 +13,10 @@ import pytest
 
 from tests.adapters.examples import COMMANDS, Applications, all_examples
 from tests.integration.helpers import SignedIn, client_of, expect_problem, mint_of, running, somebody
+from tests.serving import Server
 
 pytestmark = pytest.mark.xdist_group("adapters-away")
+_PATIENCE_S = 60
 
 
 class Left(NamedTuple):
@@ -32,14 +37,34 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
         for application in applications.values():
             assert application.get("/orders", headers=ada.bearer).status_code == 200
             assert application.delete("/orders/1", headers=writer).status_code == 204
-        server.kill()
+        _kill_once_heard(server, applications, ada)
         yield Left(applications, ada, writer)
+
+
+def _kill_once_heard(server: Server, applications: Applications, ada: SignedIn) -> None:
+    """Kill the service as soon as no application has to ask it any more: each has heard its feed, which takes a moment."""
+    assert server.process is not None
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        os.killpg(server.process.pid, signal.SIGSTOP)
+        heard = [application.get("/orders", headers=ada.bearer).status_code == 200 for application in applications.values()]
+        if all(heard):
+            server.kill()
+            return
+        assert time.monotonic() < deadline, dict(zip(applications, heard, strict=True))
+        os.killpg(server.process.pid, signal.SIGCONT)
+        time.sleep(1)  # for so long nobody asks a service again that did not answer
 
 
 @pytest.fixture(params=COMMANDS)
 def application(request: pytest.FixtureRequest, left: Left) -> httpx.Client:
     """Return a client of one example after the other."""
     return left.applications[request.param]
+
+
+def test_a_fed_route_goes_on(application: httpx.Client, left: Left) -> None:
+    """What the feed has said last is good for half a minute."""
+    assert application.get("/orders", headers=left.ada.bearer).status_code == 200
 
 
 def test_a_live_route_answers_503(application: httpx.Client, left: Left) -> None:
@@ -49,11 +74,6 @@ def test_a_live_route_answers_503(application: httpx.Client, left: Left) -> None
         expect_problem(answer, 503, "unavailable")
         assert int(answer.headers["retry-after"]) >= 1
         assert "www-authenticate" not in answer.headers
-
-
-def test_a_fed_route_goes_on(application: httpx.Client, left: Left) -> None:
-    """What the feed has said last is good for half a minute."""
-    assert application.get("/orders", headers=left.ada.bearer).status_code == 200
 
 
 def test_what_is_wrong_without_asking_is_still_refused(application: httpx.Client, left: Left) -> None:
