@@ -7,7 +7,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from itertools import pairwise
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import uvloop
 
 from handstamp.domain.account import Account
 from handstamp.domain.event import Event
@@ -233,6 +235,53 @@ async def test_a_file_that_was_exchanged_is_a_change(path: Path, moved: str) -> 
 def _end(session: Session | None, _: Account | None) -> Update[None]:
     assert session is not None
     return Update(None, revoke(session, "logout", NOW_MS))
+
+
+async def test_reads_of_one_turn_share_a_transaction(path: Path) -> None:
+    """Whatever many requests that arrived together ask for, the file is locked and looked after once."""
+    async with opened(path) as store:
+        await add_sessions(store, ["s0"])
+        connection, said = store._reader.get(), list[str]()
+        await asyncio.sleep(0)
+        connection.set_trace_callback(lambda statement: said.append(statement.split()[0]))
+        await asyncio.gather(*(store.session("s0") for _ in range(5)), store.read(lambda rows: rows.session("s0")))
+        await asyncio.sleep(0)
+        await store.session("s0")
+        await asyncio.sleep(0)
+    assert said == ["BEGIN", *["SELECT"] * 6, "COMMIT", "BEGIN", "SELECT", "COMMIT"]
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("heard", ["by the loop", "by a thread"])
+def test_who_hears_of_an_end_reads_it(path: Path, loop: Callable[[], asyncio.AbstractEventLoop], heard: str) -> None:
+    """Also in the turn in which an older read has just begun the transaction that is shared."""
+
+    async def main() -> None:
+        async with opened(path) as store:
+            await add_sessions(store, ["s0"])
+            with closing(sqlite3.connect(path, isolation_level=None)) as elsewhere:
+                for attempt in range(20):
+                    elsewhere.execute("UPDATE session SET revoked_at_ms = NULL, revoked_why = NULL")
+                    await asyncio.sleep(0)
+                    assert await why(store) is None
+                    elsewhere.execute("UPDATE session SET revoked_at_ms = ?, revoked_why = 'logout'", (NOW_MS + attempt,))
+                    answer = asyncio.get_running_loop().create_future()
+                    if heard == "by the loop":
+                        asyncio.get_running_loop().call_soon(answer.set_result, None)
+                    else:
+                        threading.Thread(
+                            target=asyncio.get_running_loop().call_soon_threadsafe, args=(answer.set_result, None)
+                        ).start()
+                    await answer
+                    assert await why(store) == "logout"
+
+    async def why(store: SqliteStore) -> str | None:
+        session, _ = await store.session("s0") or (None, None)
+        assert session is not None
+        return session.revoked_why
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
 
 
 async def test_waiting_inside_a_transaction_is_refused(path: Path) -> None:

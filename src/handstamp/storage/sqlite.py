@@ -73,13 +73,36 @@ class _Connection:
         self._sqlite = None
 
 
+class _Reader(_Connection):
+    """A connection whose reads share a transaction with all others of one turn of the event loop.
+
+    Locking and looking after the file take longer than finding a row. Nobody reads what is too old: the transaction ends with a
+    callback that is scheduled as it begins. The loop calls in order, so whoever comes before that callback was scheduled, and
+    had their request, before the transaction began.
+    """
+
+    def get(self) -> sqlite3.Connection:
+        if self._sqlite is not None and self._sqlite.in_transaction:
+            return self._sqlite
+        connection = super().get()
+        connection.execute("BEGIN")
+        asyncio.get_running_loop().call_soon(self._end, connection)
+        return connection
+
+    def _end(self, connection: sqlite3.Connection) -> None:
+        with suppress(sqlite3.Error):
+            connection.execute("COMMIT")
+        if connection is self._sqlite and connection.in_transaction:
+            self.close()
+
+
 class SqliteStore:
     """Implements `handstamp.storage.store.Store` on one file."""
 
     def __init__(self, path: Path) -> None:
         """Take the file's path; it is made, with mode 0600, when the store is opened."""
         self.path = path
-        self._reader = _Connection(path)
+        self._reader = _Reader(path)
         self._writer = _Connection(path)
         self._begin_anew()
 
@@ -110,8 +133,11 @@ class SqliteStore:
         return await _patiently(lambda: _finish(work(SqliteTransaction(self._reader.get()))))
 
     async def session(self, sid: str) -> tuple[Session, Account | None] | None:
-        """Look at one session without the ways around."""
-        return await _patiently(lambda: SqliteTransaction(self._reader.get()).get_session(sid))
+        """Look at one session without the ways around: this is asked with every request."""
+        try:
+            return SqliteTransaction(self._reader.get()).get_session(sid)
+        except sqlite3.DatabaseError:  # look again, patiently, or say what it is
+            return await _patiently(lambda: SqliteTransaction(self._reader.get()).get_session(sid))
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in a savepoint of the next group; return when that group is on the disk."""
