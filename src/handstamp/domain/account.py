@@ -16,7 +16,7 @@ _LONGEST_WALK = 6
 _TRIMMINGS = "0123456789!.?-_ "
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
+class Account(msgspec.Struct, frozen=True):
     """A person who can sign in. `id` is the `sub` of their tokens and is never given to anybody else.
 
     `epoch` is bumped by whatever must end all of the account's sessions, so that a sign-in that began before cannot leave a
@@ -25,12 +25,12 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     email: str
-    email_verified: bool = False
     password_hash: str
-    roles: tuple[str, ...] = ()
+    created_at_ms: int
     epoch: int = 0
     disabled_at_ms: int | None = None
-    created_at_ms: int
+    email_verified: bool = False
+    roles: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Name the account; the password's hash is nobody's to print."""

@@ -17,7 +17,7 @@ RevokedWhy = Literal["logout", "logout_everywhere", "reuse", "password_changed",
 EndReason = Literal["logout", "logout_everywhere", "reuse", "password_changed", "disabled", "admin", "idle", "expired"]
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class Session(msgspec.Struct, frozen=True):
     """The row of a session: everything that rotation needs, and no token or hash of one.
 
     `generation` is the number of the one refresh token that is current; `rotated_at_ms` is when it was minted. `epoch` is the
@@ -28,20 +28,20 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     subject: str
     epoch: int | None
-    generation: int = 0
     rotated_at_ms: int
-    recovered_at_ms: int | None = None
     expires_at_ms: int
     idle_lifetime_ms: int
-    revoked_at_ms: int | None = None
-    revoked_why: RevokedWhy | None = None
     delivery: Delivery
     authenticated_at_ms: int
-    amr: tuple[str, ...]
     user_agent: str
     ip: str
     created_at_ms: int
     seen_at_ms: int
+    generation: int = 0
+    recovered_at_ms: int | None = None
+    revoked_at_ms: int | None = None
+    revoked_why: RevokedWhy | None = None
+    amr: tuple[str, ...] = ()
     granted: Grant = msgspec.field(default_factory=Grant)
 
 

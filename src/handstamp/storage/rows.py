@@ -26,6 +26,7 @@ EVENT_MEMORY_MS = 90 * DAY_MS
 SESSION_AFTERLIFE_MS = HOUR_MS
 """Rows stay a little past their session's end, so that a client that comes back late hears the true reason."""
 
+# Columns are named and ordered as the fields, whose last two are not plain: so a row is, but for those, its value.
 _ACCOUNT = Account.__struct_fields__
 _SESSION = Session.__struct_fields__
 CHANGING = ("generation", "rotated_at_ms", "recovered_at_ms", "revoked_at_ms", "revoked_why", "seen_at_ms")
@@ -57,16 +58,12 @@ _detail = msgspec.json.Decoder(dict[str, str | int | None]).decode
 
 def account_of(row: Sequence[Any]) -> Account:
     """Return what `SELECT_ACCOUNT` found."""
-    values = dict(zip(_ACCOUNT, row, strict=True))
-    return Account(**values | {"email_verified": bool(values["email_verified"]), "roles": _texts(values["roles"])})
+    return Account(*[*row[:-2], bool(row[-2]), _texts(row[-1])])
 
 
 def session_of(row: Sequence[Any]) -> Session:
     """Return what `SELECT_SESSION` found."""
-    values = dict(zip(_SESSION, row, strict=True))
-    values["amr"] = _texts(values["amr"])
-    values["granted"] = _grant(values["granted"]) if values["granted"] != "{}" else Grant()
-    return Session(**values)
+    return Session(*[*row[:-2], _texts(row[-2]), _grant(row[-1])])
 
 
 def _client(row: Sequence[Any]) -> Client:
