@@ -527,7 +527,7 @@ async def test_every_algorithm_signs_people_in_and_keeps_them_signed_in(tmp_path
             claims = running.verifier.verify(token)
             assert (claims.sub, claims.sid, claims.roles) == (account.id, pair.session_id, ("reader",))
             assert claims.auth_time == NOW_MS // 1000
-            session, owner = await running.sessions.living(claims.sid, caller(clock))
+            session, owner = await running.sessions.living(claims.sid, clock())
             assert (session.generation, owner) == (1, account)
         assert jws.split(renewed.refresh_token)[0].alg == "HS256"
         if algorithm != "HS256":
@@ -535,7 +535,7 @@ async def test_every_algorithm_signs_people_in_and_keeps_them_signed_in(tmp_path
             Verifier(ISSUER, audience=ISSUER, keys=keys, check="offline", clock=clock).verify(renewed.access_token)
         await running.sign_out.by_tokens([renewed.refresh_token], caller(clock))
         with pytest.raises(HandstampError, match="logout"):
-            await running.sessions.living(pair.session_id, caller(clock))
+            await running.sessions.living(pair.session_id, clock())
 
 
 # --- keys at rest
@@ -590,5 +590,5 @@ async def test_a_refresh_token_survives_every_rotation_of_signing_keys(tmp_path:
             pair = await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
             running.verifier.verify(pair.access_token)
     async with deployed(tmp_path, clock) as running:
-        session, _ = await running.sessions.living(pair.session_id, caller(clock))
+        session, _ = await running.sessions.living(pair.session_id, clock())
         assert session.generation == 3

@@ -62,7 +62,7 @@ async def test_a_password_change_that_a_sign_out_overtook_changes_nothing(tmp_pa
     async with deployed(tmp_path, clock) as running:
         await running.accounts.create(EMAIL, PASSWORD, caller(clock))
         pair = await sign_in(running, clock)
-        session, _ = await running.sessions.living(pair.session_id, caller(clock))
+        session, _ = await running.sessions.living(pair.session_id, clock())
         new = "another sentence, hers alone"
         change = asyncio.create_task(running.accounts.change_password(session, PASSWORD, new, caller(clock)))
         await asyncio.sleep(0)
@@ -144,7 +144,7 @@ async def test_a_pair_that_cannot_be_signed_leaves_the_old_token_good(tmp_path: 
         with pytest.raises(Unavailable):
             await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
         clock.advance(ms=HOUR_MS)
-        assert (await running.sessions.living(session.id, caller(clock)))[0] == session
+        assert (await running.sessions.living(session.id, clock()))[0] == session
         assert (await running.refresh(pair.refresh_token, way="body", caller=caller(clock))).refresh_token != pair.refresh_token
 
 

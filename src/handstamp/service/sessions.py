@@ -18,8 +18,8 @@ class Sessions:
         """Take the store."""
         self._store = store
 
-    async def living(self, sid: str, caller: Caller) -> tuple[Session, Account | None]:
-        """Return a session with its account; raise `SessionEnded` if it is over.
+    async def living(self, sid: str, now_ms: int) -> tuple[Session, Account | None]:
+        """Return a session with its account; raise `SessionEnded` if it is over at `now_ms`.
 
         This asks the store each time, so a sign-out in any process holds for the very next request here.
         """
@@ -27,7 +27,7 @@ class Sessions:
         if found is None:
             raise SessionEnded("expired")
         session, account = found
-        over = end_reason(session, account, caller.now_ms)
+        over = end_reason(session, account, now_ms)
         if over is not None:
             raise SessionEnded(over)
         return session, account

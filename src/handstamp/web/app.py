@@ -112,6 +112,7 @@ class SecurityHeaders:
         if is_https:
             headers["strict-transport-security"] = f"max-age={_YEAR_S}"
         self._headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+        self._names = {name for name, _ in self._headers}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -121,8 +122,11 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                there = {name for name, _ in message["headers"]}  # in lower case (ASGI)
-                message["headers"] = [*message["headers"], *(header for header in self._headers if header[0] not in there)]
+                added = self._headers
+                there = dict(message["headers"])  # in lower case (ASGI)
+                if not self._names.isdisjoint(there):
+                    added = [header for header in added if header[0] not in there]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

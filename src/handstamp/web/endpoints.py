@@ -136,7 +136,7 @@ class Endpoints:
         if not (re.fullmatch("[0-9]?", wait, re.ASCII) and int(wait or 0) <= HEARTBEAT_S):
             raise InvalidFields([("wait", f"must be whole seconds from 0 to {HEARTBEAT_S}")])
         page = await self.revocations.after(after, wait_s=int(wait or 0), caller=call.caller)
-        return write_json(revocations(page, call.caller.now_ms))
+        return write_json(revocations(page, call.now_ms))
 
     async def healthz(self, _call: Call, _: None) -> Response:
         """Say that the process answers."""
@@ -144,12 +144,12 @@ class Endpoints:
 
     async def readyz(self, call: Call, _: None) -> Response:
         """Say that requests can be served: the store is there and a key is active. Raises `Unavailable` otherwise."""
-        await self.keys.check(call.caller.now_ms)
+        await self.keys.check(call.now_ms)
         return write_json(HealthAnswer(status="ready"))
 
     async def _signed_in(self, call: Call) -> tuple[Session, Account | None]:
-        claims = self.verifier.verify(call.access_token(), now_ms=call.caller.now_ms)
-        return await self.sessions.living(claims.sid, call.caller)
+        claims = self.verifier.verify(call.access_token(), now_ms=call.now_ms)
+        return await self.sessions.living(claims.sid, call.now_ms)
 
 
 def _nothing() -> Response:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from ..clock import Clock
 from ..domain.claims import AccessClaims
 from ..errors import ConfigurationError
-from ..service.caller import Caller
 from ..service.sessions import Sessions
 from ..verify.verifier import Check, Verifier
 
@@ -41,9 +40,9 @@ class LocalVerifier:
         self._ensure_running()
         now_ms = self._clock()
         claims = self._verifier.verify(token, now_ms=now_ms)
-        await self._sessions.living(claims.sid, Caller(now_ms=now_ms))
+        await self._sessions.living(claims.sid, now_ms)
         return claims
 
     async def confirm(self, claims: AccessClaims) -> None:
         """Raise `SessionEnded` unless the session of claims that were verified before still lives, or `Unavailable`."""
-        await self._sessions.living(claims.sid, Caller(now_ms=self._clock()))
+        await self._sessions.living(claims.sid, self._clock())

@@ -81,8 +81,8 @@ class OAuthEndpoints:
         """Say whether an access token holds here and now; nothing more about one that does not (RFC 7662 §2.2)."""
         await self.clients.authenticate(call.client_credential(form))
         try:
-            claims = self.verifier.verify(form.token, now_ms=call.caller.now_ms)
-            await self.sessions.living(claims.sid, call.caller)
+            claims = self.verifier.verify(form.token, now_ms=call.now_ms)
+            await self.sessions.living(claims.sid, call.now_ms)
         except NotSignedIn:
             return write_json(IntrospectAnswer(active=False))
         answer = IntrospectAnswer(

@@ -271,7 +271,8 @@ def routes(
                     )
                 if operation.form is not None:
                     return await operation.run(oauth, call, await call.form(operation.form))
-                return await operation.run(endpoints, call, await call.body(operation.body))
+                body = None if operation.body is None else await call.body(operation.body)
+                return await operation.run(endpoints, call, body)
             except HandstampError as error:
                 return _refuse(operation, call, error)
             except Exception:  # noqa: BLE001 - whoever asked gets an answer without details, the log gets all of them

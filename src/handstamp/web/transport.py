@@ -85,29 +85,31 @@ class Call:
         self.judged: str | None = None
         """The name of the cookie that this request stands or falls with; its session's end then deletes it."""
         self._clock = clock
-        self._caller: Caller | None = None
-        self._cookie_values = cookie_values(self.headers.getlist("cookie"))
+        self._now_ms: int | None = None
+        self._cookie_values: dict[str, set[str]] | None = None
 
     @property
-    def caller(self) -> Caller:
-        """Who asks, and when. The clock is read once, at the first look, which comes after the body has arrived.
+    def now_ms(self) -> int:
+        """When it is. The clock is read once, at the first look, which comes after the body has arrived.
 
         A body may take its time. If the time were that of the headers, the grace window could be over before the answer is sent.
         """
-        if self._caller is None:
-            client = self.request.scope["client"]
-            self._caller = Caller(
-                now_ms=self._clock(), ip=client[0] if client else "", user_agent=shown(self.headers.get("user-agent", ""))
-            )
-        return self._caller
+        if self._now_ms is None:
+            self._now_ms = self._clock()
+        return self._now_ms
 
-    async def body(self, shape: type[_T] | None) -> _T | None:
+    @property
+    def caller(self) -> Caller:
+        """Who asks, and when."""
+        client = self.request.scope["client"]
+        user_agent = shown(self.headers.get("user-agent", ""))
+        return Caller(now_ms=self.now_ms, ip=client[0] if client else "", user_agent=user_agent)
+
+    async def body(self, shape: type[_T]) -> _T | None:
         """Return the JSON body as a `shape`, None where none was sent.
 
         Raises `RequestTooLarge`, `UnsupportedMediaType`, `InvalidRequest`, and `InvalidFields` naming every field that is wrong.
         """
-        if shape is None:
-            return None
         data = await _read(self.request)
         if not data:
             return None
@@ -183,7 +185,7 @@ class Call:
     def tokens_in_cookies(self) -> list[str]:
         """Return whatever credential cookies hold, all values of each: what is ended by mistake was offered twice."""
         names = (self.cookies.refresh, self.cookies.access)
-        return _few([token for name in names for token in self._cookie_values.get(name, set()) if token])
+        return _few([token for name in names for token in self._all_cookies().get(name, set()) if token])
 
     def all_tokens(self, *in_body: str | msgspec.UnsetType) -> list[str]:
         """Return every token that came, by whatever way: signing out takes any and refuses none."""
@@ -194,15 +196,20 @@ class Call:
     @property
     def carries_cookie(self) -> bool:
         """Whether a credential cookie came, even an empty or a doubtful one."""
-        return not self._cookie_values.keys().isdisjoint((self.cookies.access, self.cookies.refresh))
+        return not self._all_cookies().keys().isdisjoint((self.cookies.access, self.cookies.refresh))
 
     @property
     def carries_refresh_cookie(self) -> bool:
         """Whether a refresh cookie came: other sites' links bring none."""
-        return self.cookies.refresh in self._cookie_values
+        return self.cookies.refresh in self._all_cookies()
 
     def _cookie(self, name: str) -> str | None:
-        return only_value(name, self._cookie_values.get(name, set()))
+        return only_value(name, self._all_cookies().get(name, set()))
+
+    def _all_cookies(self) -> dict[str, set[str]]:
+        if self._cookie_values is None:  # read when somebody asks: most requests bring their token in a header
+            self._cookie_values = cookie_values(self.headers.getlist("cookie"))
+        return self._cookie_values
 
 
 def write_pair(pair: TokenPair, cookies: Cookies) -> Response:

@@ -204,7 +204,7 @@ class Pages:
     async def _account_page(
         self, call: Call, session: Session, account: Account | None, *, status: int = 200, **shown: Any
     ) -> Response:
-        now_ms = call.caller.now_ms
+        now_ms = call.now_ms
         found = await self.sessions.of(session.subject, call.caller)
         devices = [
             {
