@@ -241,7 +241,7 @@ async def test_reads_of_one_turn_share_a_transaction(path: Path) -> None:
     """Whatever many requests that arrived together ask for, the file is locked and looked after once."""
     async with opened(path) as store:
         await add_sessions(store, ["s0"])
-        connection, said = store._reader.get(), list[str]()
+        connection, said = store._reader.begun(), list[str]()
         await asyncio.sleep(0)
         connection.set_trace_callback(lambda statement: said.append(statement.split()[0]))
         await asyncio.gather(*(store.session("s0") for _ in range(5)), store.read(lambda rows: rows.session("s0")))

@@ -81,10 +81,10 @@ class _Reader(_Connection):
     had their request, before the transaction began.
     """
 
-    def get(self) -> sqlite3.Connection:
+    def begun(self) -> sqlite3.Connection:
         if self._sqlite is not None and self._sqlite.in_transaction:
             return self._sqlite
-        connection = super().get()
+        connection = self.get()
         connection.execute("BEGIN")
         asyncio.get_running_loop().call_soon(self._end, connection)
         return connection
@@ -130,14 +130,14 @@ class SqliteStore:
 
     async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
         """Run `work` on the last committed rows. No writer, in this process or another, holds it up."""
-        return await _patiently(lambda: _finish(work(SqliteTransaction(self._reader.get()))))
+        return await _patiently(lambda: _finish(work(SqliteTransaction(self._reader.begun()))))
 
     async def session(self, sid: str) -> tuple[Session, Account | None] | None:
         """Look at one session without the ways around: this is asked with every request."""
         try:
-            return SqliteTransaction(self._reader.get()).get_session(sid)
+            return SqliteTransaction(self._reader.begun()).get_session(sid)
         except sqlite3.DatabaseError:  # look again, patiently, or say what it is
-            return await _patiently(lambda: SqliteTransaction(self._reader.get()).get_session(sid))
+            return await _patiently(lambda: SqliteTransaction(self._reader.begun()).get_session(sid))
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in a savepoint of the next group; return when that group is on the disk."""
