@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,19 +81,37 @@ class _Reader(_Connection):
     had their request, before the transaction began.
     """
 
+    _is_shared = True
+
     def begun(self) -> sqlite3.Connection:
         if self._sqlite is not None and self._sqlite.in_transaction:
             return self._sqlite
         connection = self.get()
-        connection.execute("BEGIN")
-        asyncio.get_running_loop().call_soon(self._end, connection)
+        if self._is_shared:
+            connection.execute("BEGIN")
+            asyncio.get_running_loop().call_soon(self._end)
         return connection
 
-    def _end(self, connection: sqlite3.Connection) -> None:
-        with suppress(sqlite3.Error):
-            connection.execute("COMMIT")
-        if connection is self._sqlite and connection.in_transaction:
-            self.close()
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Let each read end by itself, meanwhile.
+
+        After a commit SQLite empties its log, unless somebody still reads what was before it. On a busy service somebody always
+        would, and the log would grow.
+        """
+        self._end()
+        self._is_shared = False
+        try:
+            yield
+        finally:
+            self._is_shared = True
+
+    def _end(self) -> None:
+        if self._sqlite is not None and self._sqlite.in_transaction:
+            with suppress(sqlite3.Error):
+                self._sqlite.execute("COMMIT")
+            if self._sqlite.in_transaction:
+                self.close()
 
 
 class SqliteStore:
@@ -175,7 +193,8 @@ class SqliteStore:
                 answers[number] if isinstance(operation, Change) else _in_savepoint(connection, rows, operation)
                 for number, operation in enumerate(operations)
             ]
-            await asyncio.get_running_loop().run_in_executor(self._disk, connection.execute, "COMMIT")
+            with self._reader.apart():
+                await asyncio.get_running_loop().run_in_executor(self._disk, connection.execute, "COMMIT")
         except sqlite3.Error as problem:
             raise _unavailable(problem) from None
         finally:
