@@ -152,10 +152,14 @@ class SqliteStore:
 
     async def session(self, sid: str) -> tuple[Session, Account | None] | None:
         """Look at one session without the ways around: this is asked with every request."""
-        try:
+
+        def look() -> tuple[Session, Account | None] | None:
             return SqliteTransaction(self._reader.begun()).get_session(sid)
+
+        try:
+            return look()
         except sqlite3.DatabaseError:  # look again, patiently, or say what it is
-            return await _patiently(lambda: SqliteTransaction(self._reader.begun()).get_session(sid))
+            return await _patiently(look)
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in a savepoint of the next group; return when that group is on the disk."""
