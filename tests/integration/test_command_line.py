@@ -234,6 +234,7 @@ def test_help_names_what_to_start_with(tmp_path: Path, ask: Forks) -> None:
         ("sessions", "end"),
         ("sessions", "list", "--limit", "0"),
         ("keys", "retire"),
+        ("keys", "retire", "anykey", "--nwo"),
         ("clients",),
         ("clients", "create"),
         ("clients", "remove"),
@@ -264,12 +265,18 @@ def test_wrong_use_is_status_two(arguments: tuple[str, ...], server: Server, ask
         (("keys", "retire", "nosuchkey"), "handstamp keys list"),
         (("keys", "retire", "nosuchkey", "--now"), "handstamp keys list"),
         (("clients", "remove", "nosuchclient"), "handstamp clients list"),
+        (("sessions", "end", "-nosuchsession"), "handstamp sessions list"),
+        (("keys", "retire", "-nosuchkey", "--now"), "handstamp keys list"),
+        (("clients", "remove", "--nosuchclient"), "handstamp clients list"),
         (("token", "inspect", "no.to.ken"), "no token"),
     ],
     ids=str,
 )
 def test_what_did_not_work_is_status_one(arguments: tuple[str, ...], helps: str, server: Server, ask: Forks) -> None:
-    """A call that was understood and did not work ends with 1 and a sentence that says why."""
+    """A call that was understood and did not work ends with 1 and a sentence that says why.
+
+    One id in 64 begins with a dash, and is no option.
+    """
     status, text = both(ask(server.folder, *arguments))
     assert (status, helps in text) == (1, True), text
     assert "Traceback" not in text

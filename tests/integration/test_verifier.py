@@ -247,7 +247,7 @@ def _reuse(_: Server, client: httpx.Client, ada: SignedIn) -> None:
 
 
 def _end_by_operator(server: Server, _: httpx.Client, ada: SignedIn) -> None:
-    assert run(server.folder, "sessions", "end", "--", ada.sid).returncode == 0
+    assert run(server.folder, "sessions", "end", ada.sid).returncode == 0
 
 
 def _end_from_the_list(_: Server, client: httpx.Client, ada: SignedIn) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..words import stamp
-from .common import AsJson, Database, on_service, print_json, print_rows, said
+from .common import TAKES_ID, AsJson, Database, on_service, print_json, print_rows, said
 
 app = typer.Typer(
     help="Make, list and remove the credentials of services that verify tokens.", no_args_is_help=True, rich_markup_mode=None
@@ -43,7 +43,7 @@ def list_clients(as_json: AsJson = False, database: Database = None) -> None:
     print_rows(("NAME", "ID", "CREATED"), rows, nothing="No clients yet: handstamp clients create NAME")
 
 
-@app.command()
+@app.command(context_settings=TAKES_ID)
 def remove(name: Annotated[str, typer.Argument(metavar="NAME-or-ID")], database: Database = None) -> None:
     """Remove a credential. It is refused from the next request on.
 

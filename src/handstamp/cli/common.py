@@ -24,6 +24,8 @@ T = TypeVar("T")
 Database = Annotated[str | None, typer.Option("--database", help="sqlite:///FILE, postgresql://…", metavar="URL")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 LOCAL_ISSUER = "http://localhost:8000"
+TAKES_ID = {"ignore_unknown_options": True}
+"""For commands that take an id: one in 64 begins with a dash, and must not be read as an option."""
 
 stdout = Console(markup=False, highlight=False, emoji=False)
 stderr = Console(markup=False, highlight=False, emoji=False, stderr=True)

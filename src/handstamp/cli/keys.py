@@ -8,7 +8,7 @@ import typer
 
 from ..domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, State
 from ..words import stamp
-from .common import AsJson, Database, on_service, print_json, print_rows, said
+from .common import TAKES_ID, AsJson, Database, on_service, print_json, print_rows, said
 
 app = typer.Typer(help="List, rotate and retire the signing keys.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -43,7 +43,7 @@ def rotate(database: Database = None) -> None:
     said(f"Published {record.kid}. It signs from {stamp(record.active_from_ms)} on, in {minutes} minutes; nobody is signed out.")
 
 
-@app.command()
+@app.command(context_settings=TAKES_ID)
 def retire(
     kid: Annotated[str, typer.Argument(metavar="KID")],
     now: Annotated[bool, typer.Option("--now", help="It has leaked: everything that it signed is void at once.")] = False,

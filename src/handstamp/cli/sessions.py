@@ -11,7 +11,7 @@ from ..domain.session import Session
 from ..service.caller import Caller
 from ..service.sessions import LIST_LIMIT
 from ..words import in_words
-from .common import AsJson, Database, on_service, print_json, print_rows, said
+from .common import TAKES_ID, AsJson, Database, on_service, print_json, print_rows, said
 
 app = typer.Typer(help="List sessions and end them.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -69,7 +69,7 @@ def list_sessions(
     )
 
 
-@app.command(context_settings={"ignore_unknown_options": True})  # one id in 64 begins with a dash
+@app.command(context_settings=TAKES_ID)
 def end(session: Annotated[str, typer.Argument(metavar="SESSION")], database: Database = None) -> None:
     """End one session at once.
 
