@@ -47,9 +47,9 @@ def run(folder: Path, *arguments: str, stdin: str = "", **settings: str) -> subp
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, and below those that the system gives to clients: one of them would take it."""
+    """Return a port that nobody listens on, between the last that browsers refuse and those that the system gives to clients."""
     while True:
-        with suppress(OSError), socket.create_server(("127.0.0.1", random.randrange(10_000, 32_000))) as listening:
+        with suppress(OSError), socket.create_server(("127.0.0.1", random.randrange(11_000, 32_000))) as listening:
             port: int = listening.getsockname()[1]
             return port
 

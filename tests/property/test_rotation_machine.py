@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -238,6 +238,4 @@ class LifeOfASession(RuleBasedStateMachine):
 
 
 TestLifeOfASession = LifeOfASession.TestCase
-TestLifeOfASession.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestLifeOfASession.settings = settings(max_examples=40, stateful_step_count=30)

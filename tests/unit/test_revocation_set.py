@@ -63,7 +63,7 @@ class AgainstADictionary(RuleBasedStateMachine):
 
 
 TestAgainstADictionary = AgainstADictionary.TestCase
-TestAgainstADictionary.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAgainstADictionary.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_a_window_goes_the_second_after_all_in_it_are_over() -> None:
