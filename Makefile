@@ -13,7 +13,7 @@ help:
 	@echo "make check   ruff, mypy --strict and the import contracts"
 	@echo "make screenshots   photograph the pages for the documentation; wants Chromium"
 	@echo "make soak    let a crowd of clients loose on three nodes, in seven kinds of trouble for SECONDS each, and check all they were told"
-	@echo "make bench   measure the promises, side by side with the alternatives; takes a quarter of an hour"
+	@echo "make bench   measure the promises, side by side with the alternatives; takes twenty minutes"
 	@echo "make scale   renew sessions in tables of ten thousand, a million and ten million; takes a quarter of an hour"
 	@echo "make setup   make .venv with everything in it; the others call it by themselves"
 
