@@ -24,6 +24,8 @@ class PasswordHasher:
             "rfc9106": argon2.PasswordHasher(time_cost=3, memory_cost=65536, parallelism=4),
         }[cost]
         self._nobodys = self._argon2.hash(secrets.token_urlsafe(32))
+        self.memory_bytes = self._argon2.memory_cost * 1024
+        """How much memory hashing one password takes."""
 
     def hash(self, password: str) -> str:
         """Return the PHC string of a normalised password. Takes tens of milliseconds of one core."""
