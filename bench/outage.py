@@ -15,8 +15,8 @@ from typing import Annotated
 import typer
 
 from handstamp import HandstampError, KeySet, Verifier
-from handstamp.verify.problems import row_of
 from handstamp.verify.verifier import Check
+from handstamp.wire.problems import row_of
 
 from .proxy import Proxy
 from .report import AsJson, Promise, Table, progress, show

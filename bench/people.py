@@ -14,9 +14,9 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from handstamp.assemble import service as put_together
+from handstamp.assemble.deployment import service as put_together
 from handstamp.clock import now_ms
-from handstamp.config import without_environment
+from handstamp.config.settings import without_environment
 from handstamp.crypto.identifiers import new_id
 from handstamp.crypto.passwords import PasswordHasher
 from handstamp.domain.account import Account

@@ -25,17 +25,17 @@ import asyncpg
 import msgspec
 import typer
 
-from handstamp import logs
-from handstamp.assemble import Service, migrate, service
+from handstamp.assemble.deployment import Service, migrate, service
 from handstamp.clock import now_ms
-from handstamp.config import load
+from handstamp.config import logs
+from handstamp.config.settings import load
 from handstamp.domain.account import Account
 from handstamp.domain.grant import NOTHING
 from handstamp.domain.policy import DAY_MS, HOUR_MS, Policy
 from handstamp.domain.session import Session, start
-from handstamp.service.caller import Caller
-from handstamp.service.housekeeping import PAUSE_S, PURGE_BATCH
-from handstamp.storage.rows import columns
+from handstamp.service.operating.housekeeping import PAUSE_S, PURGE_BATCH
+from handstamp.service.parts.caller import Caller
+from handstamp.storage.sql.rows import columns
 
 from .plot import Series, bars
 from .report import AsJson, Promise, Table, percentile, progress, show

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from handstamp import logs
+from handstamp.config import logs
 
 from .endurance import endurance
 from .flood import flood

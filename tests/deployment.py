@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from handstamp.assemble import Service, service
-from handstamp.config import Settings, load
+from handstamp.assemble.deployment import Service, service
+from handstamp.config.settings import Settings, load
 from handstamp.crypto.identifiers import new_id
 from handstamp.domain.grant import NOTHING
 from handstamp.domain.session import Delivery, Session, start
-from handstamp.service.caller import Caller
-from handstamp.service.tokens import TokenPair
+from handstamp.service.parts.caller import Caller
+from handstamp.service.parts.tokens import TokenPair
 from handstamp.storage.store import Transaction
 from tests.builders import Clock
 

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from handstamp.storage import postgres
+from handstamp.storage.postgres import store as postgres
 from tests import certificates
 from tests.serving import free_port
 from tests.verifying import eventually

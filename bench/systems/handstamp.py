@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handstamp.storage.sqlite import _connect
+from handstamp.storage.sqlite.store import _connect
 
 from ..load import Operation
 from ..wire import bearer, get, post, request

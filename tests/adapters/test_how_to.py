@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import get_args
 
 from handstamp import Verifier
-from handstamp.verify import problems
 from handstamp.verify.bearer import Needs
 from handstamp.verify.verifier import Check
+from handstamp.wire import problems
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "verify-tokens.md").read_text("utf-8")
 

@@ -27,7 +27,7 @@ from handstamp.domain.revocation import Revocation, forgotten_at_s
 from handstamp.domain.session import Session, revoke
 from handstamp.domain.throttle import Failures
 from handstamp.storage import migrations
-from handstamp.storage.sqlite import SqliteStore
+from handstamp.storage.sqlite.store import SqliteStore
 from handstamp.storage.store import Transaction, Update
 from tests.builders import DAY_MS, NOW_MS, a_session, an_account
 

@@ -11,15 +11,15 @@ import msgspec
 import pytest
 
 from handstamp.domain.account import Account
-from handstamp.domain.client import Client
+from handstamp.domain.credential import Client
 from handstamp.domain.event import Event
 from handstamp.domain.keyring import KeyRecord
 from handstamp.domain.revocation import Revocation, forgotten_at_s
 from handstamp.domain.session import Session, revoke
 from handstamp.domain.throttle import Failures
 from handstamp.errors import NotFound
-from handstamp.storage.postgres import PostgresStore
-from handstamp.storage.sqlite import SqliteStore
+from handstamp.storage.postgres.store import PostgresStore
+from handstamp.storage.sqlite.store import SqliteStore
 from handstamp.storage.store import Rows, Store, Transaction, Update
 from tests.builders import DAY_MS, HOUR_MS, NOW_MS, a_session, an_account
 from tests.postgres import fresh_database

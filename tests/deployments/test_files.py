@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from handstamp.config import Settings
+from handstamp.config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -17,7 +17,7 @@ import pytest
 
 from handstamp.embedded import Handstamp
 from handstamp.errors import ConfigurationError, SessionEnded, Unavailable
-from handstamp.service import granting
+from handstamp.service.parts import granting
 from tests.embedded.test_sessions import ISSUER, embedded
 from tests.serving import EMAIL, PASSWORD
 
@@ -101,7 +101,7 @@ def test_a_hook_that_hangs_does_not_keep_the_process_alive(tmp_path: Path) -> No
     program = """
 import asyncio, sys, threading
 from handstamp.embedded import Handstamp
-from handstamp.service import granting
+from handstamp.service.parts import granting
 granting.PATIENCE_S = 0.2
 async def main():
     settings = {"database": f"sqlite:///{sys.argv[1]}/app.db", "issuer": "https://a.example.com"}

@@ -13,7 +13,7 @@ import pytest
 
 from handstamp.embedded import Handstamp
 from handstamp.errors import ConfigurationError, InvalidFields, InvalidToken, SessionEnded, Unavailable
-from handstamp.service import granting
+from handstamp.service.parts import granting
 from tests.builders import Clock
 
 pytestmark = pytest.mark.anyio

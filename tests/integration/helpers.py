@@ -21,13 +21,13 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from handstamp.assemble import Service, master_secret, service
+from handstamp.assemble.deployment import Service, master_secret, service
 from handstamp.clock import now_ms
-from handstamp.config import load
+from handstamp.config.settings import load
 from handstamp.crypto import jws
 from handstamp.crypto.jwk import SigningKey
 from handstamp.domain.claims import ACCESS_TYPE, REFRESH_TYPE, AccessClaims, RefreshClaims
-from handstamp.service.caller import Caller
+from handstamp.service.parts.caller import Caller
 from tests.serving import PASSWORD, Server
 
 T = TypeVar("T")

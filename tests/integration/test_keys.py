@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from handstamp.assemble import Service, master_secret, service
+from handstamp.assemble.deployment import Service, master_secret, service
 from handstamp.crypto import jws
 from handstamp.crypto.jwk import ALGORITHMS, KeySet
 from handstamp.domain.grant import NOTHING

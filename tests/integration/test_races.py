@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from handstamp.assemble import Service
+from handstamp.assemble.deployment import Service
 from handstamp.crypto.passwords import PasswordHasher
 from handstamp.domain.event import Event
 from handstamp.domain.policy import HOUR_MS
 from handstamp.domain.session import Session
 from handstamp.errors import ExpiredToken, InvalidCredentials, SessionEnded, TooManyAttempts, Unavailable
-from handstamp.service.hashing import QUEUE_PER_THREAD, Hashing
-from handstamp.service.tokens import TokenPair
+from handstamp.service.parts.hashing import QUEUE_PER_THREAD, Hashing
+from handstamp.service.parts.tokens import TokenPair
 from handstamp.storage.store import Rows
 from handstamp.verify.verifier import Verifier
 from tests.builders import Clock

@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from handstamp.domain.policy import MAX_ACCESS_LIFETIME_MS, MAX_LEEWAY_S
-from handstamp.service import revocations
-from handstamp.service.revocations import HEARTBEAT_S, PAGE
+from handstamp.service.sessions import revocations
+from handstamp.service.sessions.revocations import HEARTBEAT_S, PAGE
 from tests.builders import HOUR_MS, MINUTE_MS, Clock
 from tests.deployment import caller, deployed, start_session
 from tests.integration.helpers import (

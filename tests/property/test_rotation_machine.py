@@ -18,13 +18,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from handstamp.assemble import Service, service
+from handstamp.assemble.deployment import Service, service
 from handstamp.crypto.strict import base64url_decode
 from handstamp.domain.claims import AccessClaims, RefreshClaims
 from handstamp.domain.policy import Policy
 from handstamp.domain.session import Session
 from handstamp.errors import SessionEnded
-from handstamp.service.tokens import TokenPair
+from handstamp.service.parts.tokens import TokenPair
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Clock
 from tests.deployment import caller, settings_in, start_session
 

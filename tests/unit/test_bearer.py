@@ -340,7 +340,7 @@ def test_every_error_has_an_answer() -> None:
     def family(kind: type[HandstampError]) -> list[type[HandstampError]]:
         return [kind, *(each for child in kind.__subclasses__() for each in family(child))]
 
-    from handstamp.verify.problems import row_of
+    from handstamp.wire.problems import row_of
 
     for kind in family(HandstampError):
         status, title = row_of(kind)

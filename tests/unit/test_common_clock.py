@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 
 from handstamp.errors import Unavailable
-from handstamp.service import common_clock
-from handstamp.service.common_clock import CommonClock
+from handstamp.service.parts import common_clock
+from handstamp.service.parts.common_clock import CommonClock
 from handstamp.storage.store import Store, StoreTime
 
 pytestmark = pytest.mark.anyio

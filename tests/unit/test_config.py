@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handstamp.config import Settings, duration_s, load, without_environment
+from handstamp.config.settings import Settings, duration_s, load, without_environment
 from handstamp.domain.issuer import is_loopback
 from handstamp.errors import ConfigurationError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import Headers
 
-from handstamp.domain.cross_site import SAFE_METHODS, origin_of
 from handstamp.errors import CrossSite
 from handstamp.web.origin import check, is_from_browser
+from handstamp.wire.cross_site import SAFE_METHODS, origin_of
 
 OWN = "https://auth.example.com"
 TRUSTED = frozenset({"https://app.example.com", "http://localhost:3000"})

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import logs
-from ..assemble import Service, service
-from ..config import load
+from ..assemble.deployment import Service, service
+from ..config import logs
+from ..config.settings import load
 from ..errors import ConfigurationError
-from ..service.caller import Caller
+from ..service.parts.caller import Caller
 
 T = TypeVar("T")
 Database = Annotated[str | None, typer.Option("--database", help="sqlite:///FILE, postgresql://…", metavar="URL")]

@@ -18,12 +18,12 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from .. import logs
-from ..assemble import Service, service
-from ..config import without_environment
+from ..assemble.deployment import Service, service
+from ..config import logs
+from ..config.settings import without_environment
+from ..demo.park import Park
 from ..errors import ConfigurationError
-from ..service.caller import Caller
-from ..web.park.app import Park
+from ..service.parts.caller import Caller
 from .common import said
 from .serve import listen, uvicorn_config
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ..assemble import migrate as migrate_store
-from ..config import load
+from ..assemble.deployment import migrate as migrate_store
+from ..config.settings import load
 from .common import Database, said
 
 

@@ -17,15 +17,15 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
-from .. import logs
-from ..assemble import service
-from ..config import Settings, load
+from ..assemble.deployment import service
+from ..config import logs
+from ..config.settings import Settings, load
 from ..domain.issuer import is_loopback
 from ..errors import ConfigurationError
 from ..web.protocol import Protocol
 from .common import Database, said
 
-_APPLICATION = "handstamp.assemble:application"
+_APPLICATION = "handstamp.assemble.deployment:application"
 _STOP_PATIENCE_S = 30
 _WORKER_PATIENCE_S = 30
 """A worker that has not answered its supervisor for so long is replaced. With less, a busy machine never gets one to start."""

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from ..assemble import Service
+from ..assemble.deployment import Service
 from ..domain.session import Session
-from ..service.caller import Caller
-from ..service.sessions import LIST_LIMIT
+from ..service.parts.caller import Caller
+from ..service.sessions.living import LIST_LIMIT
 from ..words import in_words
 from .common import TAKES_ID, AsJson, Database, on_service, print_json, print_rows, said
 

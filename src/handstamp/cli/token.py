@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from ..assemble import Service
+from ..assemble.deployment import Service
 from ..crypto import jws
 from ..crypto.strict import base64url_decode, json_decode
 from ..domain.claims import ACCESS_TYPE, REFRESH_TYPE
 from ..domain.session import end_reason
 from ..errors import ExpiredToken, HandstampError, InvalidToken
-from ..service.caller import Caller
+from ..service.parts.caller import Caller
 from ..words import in_words, stamp
 from .common import Database, on_service, printable, said
 

@@ -1,4 +1,4 @@
-"""Hashing passwords with Argon2id (RFC 9106). Plain, slow, synchronous: `handstamp.service.hashing` gives it a pool."""
+"""Hashing passwords with Argon2id (RFC 9106). Plain, slow, synchronous: `handstamp.service.parts.hashing` gives it a pool."""
 
 from __future__ import annotations
 

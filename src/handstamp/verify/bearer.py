@@ -14,10 +14,10 @@ import msgspec
 
 from ..crypto.identifiers import new_id
 from ..domain.claims import AccessClaims
-from ..domain.cross_site import SAFE_METHODS, origin_of
-from ..domain.cross_site import check as check_origin
 from ..errors import ConfigurationError, HandstampError, InsufficientScope, InvalidRequest, InvalidToken, MissingToken
-from . import problems
+from ..wire import problems
+from ..wire.cross_site import SAFE_METHODS, origin_of
+from ..wire.cross_site import check as check_origin
 from .verifier import Check
 
 HeaderValues = Callable[[str], Sequence[str]]

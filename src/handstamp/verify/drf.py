@@ -28,9 +28,9 @@ from rest_framework.request import Request
 
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError, MissingToken
+from ..wire.problems import MEDIA_TYPE
 from .bearer import Answer, Needs, answer, suffices
 from .django import bearer, header_values
-from .problems import MEDIA_TYPE
 from .verifier import Check
 
 __all__ = ["HandstampAuthentication", "Needed", "Principal", "Refused", "require"]

@@ -19,7 +19,7 @@ from ..clock import Clock
 from ..errors import CrossSite, HandstampError, InvalidRequest, NotFound
 from . import openapi
 from .endpoints import Endpoints
-from .oauth import OAuthEndpoints
+from .oauth.endpoints import OAuthEndpoints
 from .pages.site import Pages
 from .problems import MethodNotAllowed, write_problem
 from .routes import routes

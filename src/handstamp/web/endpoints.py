@@ -11,14 +11,14 @@ from starlette.responses import Response
 from ..domain.account import Account
 from ..domain.session import Session
 from ..errors import InvalidFields, InvalidRequest, NotFound
-from ..service.accounts import Accounts
-from ..service.clients import Clients
-from ..service.keys import Keys
-from ..service.refresh import Refresh
-from ..service.revocations import HEARTBEAT_S, Revocations
-from ..service.sessions import Sessions
-from ..service.sign_in import SignIn
-from ..service.sign_out import SignOut
+from ..service.accounts.accounts import Accounts
+from ..service.operating.credentials import Clients
+from ..service.operating.keys import Keys
+from ..service.sessions.living import Sessions
+from ..service.sessions.refresh import Refresh
+from ..service.sessions.revocations import HEARTBEAT_S, Revocations
+from ..service.sessions.sign_out import SignOut
+from ..service.signing_in.password import SignIn
 from ..verify.verifier import Verifier
 from .messages import (
     HealthAnswer,

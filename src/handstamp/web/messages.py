@@ -12,8 +12,8 @@ from ..crypto.jws import MAX_TOKEN_LENGTH
 from ..domain.account import EMAIL_MAX_LENGTH, PASSWORD_MAX_BYTES, Account
 from ..domain.grant import NOTHING
 from ..domain.session import Delivery, Session
-from ..service.granting import granted_to
-from ..service.revocations import Page
+from ..service.parts.granting import granted_to
+from ..service.sessions.revocations import Page
 
 
 def _described(text: str, **bounds: Any) -> msgspec.Meta:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ..errors import HandstampError, InvalidFields, InvalidRequest, InvalidToken, Unavailable
-from ..verify.problems import MEDIA_TYPE, Problem, row_of
+from ..wire.problems import MEDIA_TYPE, Problem, row_of
 from .messages import OAuthProblem
 from .routes import OPERATIONS, Operation
 from .transport import FORM, Cookies

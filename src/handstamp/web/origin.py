@@ -1,4 +1,4 @@
-"""Where a request may come from, and where a visitor may be sent on to. The rule is that of `handstamp.domain.cross_site`."""
+"""Where a request may come from, and where a visitor may be sent on to. The rule is that of `handstamp.wire.cross_site`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
-from ..domain import cross_site
+from ..wire import cross_site
 
 _PLAIN = re.compile(r"[!-\[\]-~]{1,2048}")  # ASCII without space, control and backslash, which browsers read in ways of their own
 

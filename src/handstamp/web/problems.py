@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from ..crypto.identifiers import new_id
 from ..errors import HandstampError, InvalidRequest, InvalidToken, Unavailable
-from ..verify.problems import MEDIA_TYPE, REASONS, TABLE, headers, problem, row_of
+from ..wire.problems import MEDIA_TYPE, REASONS, TABLE, headers, problem, row_of
 
 __all__ = ["MEDIA_TYPE", "REASONS", "TABLE", "MethodNotAllowed", "row_of", "write_problem"]
 

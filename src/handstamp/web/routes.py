@@ -16,7 +16,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..clock import Clock
-from ..domain.cross_site import SAFE_METHODS, origin_of
 from ..errors import (
     AccountExists,
     CrossSite,
@@ -34,6 +33,7 @@ from ..errors import (
     TooManyAttempts,
     UnsupportedMediaType,
 )
+from ..wire.cross_site import SAFE_METHODS, origin_of
 from . import origin
 from .endpoints import Endpoints
 from .messages import (
@@ -56,7 +56,7 @@ from .messages import (
     TokenAnswer,
     TokenForm,
 )
-from .oauth import OAuthEndpoints, write_oauth_error
+from .oauth.endpoints import OAuthEndpoints, write_oauth_error
 from .problems import write_problem
 from .transport import Call, Cookies, clear_judged
 

@@ -20,9 +20,9 @@ from starlette.responses import Response
 from ..clock import Clock
 from ..domain.keyring import JWKS_MAX_AGE_S
 from ..errors import InvalidClient, InvalidFields, InvalidRequest, MissingToken, RequestTooLarge, UnsupportedMediaType
-from ..service.caller import Caller
-from ..service.refresh import Way
-from ..service.tokens import TokenPair
+from ..service.parts.caller import Caller
+from ..service.parts.tokens import TokenPair
+from ..service.sessions.refresh import Way
 from ..verify.bearer import access_cookie, bearer_token, cookie_values, only_value
 from .messages import TokenAnswer, field_problems
 

@@ -21,7 +21,6 @@ from starlette.routing import Route
 
 from ...clock import Clock
 from ...domain.account import Account
-from ...domain.cross_site import SAFE_METHODS, origin_of
 from ...domain.session import Delivery, Session
 from ...errors import (
     HandstampError,
@@ -33,12 +32,13 @@ from ...errors import (
     NotFound,
     SessionEnded,
 )
-from ...service.accounts import Accounts
-from ...service.recognise import Recognise
-from ...service.sessions import Sessions
-from ...service.sign_in import SignIn
-from ...service.sign_out import SignOut
-from ...verify.problems import headers
+from ...service.accounts.accounts import Accounts
+from ...service.sessions.living import Sessions
+from ...service.sessions.recognise import Recognise
+from ...service.sessions.sign_out import SignOut
+from ...service.signing_in.password import SignIn
+from ...wire.cross_site import SAFE_METHODS, origin_of
+from ...wire.problems import headers
 from ...words import in_words, stamp
 from .. import origin
 from ..problems import REASONS, log_failure, row_of

@@ -1,0 +1,1 @@
+"""The composition root: names the concrete parts and puts them together."""

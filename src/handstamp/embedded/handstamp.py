@@ -1,0 +1,184 @@
+"""Handstamp inside an application: its endpoints mounted, its sessions called, its tokens verified, all in one process.
+
+```python
+auth = Handstamp(database="sqlite:///app.db", issuer="https://app.example.com/auth")
+app = FastAPI(lifespan=auth.lifespan)
+app.mount("/auth", auth.asgi)
+require = Require(auth.verifier)
+```
+
+Needs `handstamp[server]`. Any number of worker processes of one machine may do this on one database.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, get_args
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ..assemble.deployment import Service, service
+from ..clock import Clock, now_ms
+from ..config import logs
+from ..config.settings import load
+from ..domain.grant import grant_of, subject_of
+from ..domain.session import Delivery, Session
+from ..errors import HandstampError, InvalidFields, InvalidToken
+from ..service.parts.caller import Caller
+from ..service.parts.granting import Hook
+from ..service.parts.tokens import TokenPair
+from ..web.problems import write_problem
+from ..web.transport import Cookies, shown, write_pair
+from .verifier import LocalVerifier
+
+_METHOD = re.compile(r"[\x21-\x7e]{1,64}")
+
+__all__ = ["Handstamp", "Session", "Sessions", "TokenPair"]
+
+
+class Sessions:
+    """Sessions of the application's own users: no account of Handstamp's is needed, a subject is any text.
+
+    Every call raises `RuntimeError` unless its `Handstamp` has been started.
+    """
+
+    def __init__(self, running: Callable[[], Service]) -> None:
+        """Take what returns the running service; an application gets this object from `Handstamp.sessions`."""
+        self._service = running
+
+    async def start(
+        self,
+        subject: str,
+        *,
+        claims: Mapping[str, Any] | None = None,
+        scope: str = "",
+        roles: Sequence[str] = (),
+        delivery: Delivery = "json",
+        amr: Sequence[str] = ("pwd",),
+        ip: str = "",
+        user_agent: str = "",
+    ) -> TokenPair:
+        """Start a session for somebody whom the application has just signed in, and return its tokens.
+
+        `subject` is the application's own id for them, 1 to 255 characters. `scope` (RFC 6749 §3.3), `roles` and `claims` stand
+        in every access token of the session, up to 1,536 bytes as JSON together. `amr` says how they signed in (RFC 8176).
+        `ip` and `user_agent` show in the list of their devices. Raises `InvalidFields`, and `Unavailable` also where the hook
+        fails.
+        """
+        service = self._service()
+        grant = grant_of(scope=scope, roles=roles, claims=claims)
+        _check(delivery, ip, user_agent, amr)
+        caller = Caller(now_ms=service.clock(), ip=shown(ip), user_agent=shown(user_agent))
+        return await service.start(subject, grant=grant, delivery=delivery, amr=tuple(amr), caller=caller)
+
+    async def refresh(self, refresh_token: str, *, delivery: Delivery = "json", ip: str = "") -> TokenPair:
+        """Return the tokens that follow a refresh token; `outcome` says whether it was rotated or answered again.
+
+        `delivery` is the session's: a token that travels as a cookie is not taken from a body, nor the other way round.
+        Raises `InvalidToken`, `SessionEnded` with its reason, after which the client forgets its tokens, `InvalidFields` for a
+        delivery that does not exist, and `Unavailable`.
+        """
+        service = self._service()
+        _check(delivery, ip)
+        if not isinstance(refresh_token, str):
+            raise InvalidToken("not a text")
+        caller = Caller(now_ms=service.clock(), ip=shown(ip))
+        return await service.refresh(refresh_token, way="body" if delivery == "json" else "cookie", caller=caller)
+
+    async def end(self, session_id: str) -> bool:
+        """End a session; say whether it lived. Its tokens are refused from now on. Raises `InvalidFields` and `Unavailable`."""
+        service = self._service()
+        if not isinstance(session_id, str):
+            raise InvalidFields([("session_id", "must be a text")])
+        if not session_id.isascii():
+            return False  # none of ours
+        return await service.sign_out.one(session_id, Caller(now_ms=service.clock()))
+
+    async def end_all(self, subject: str) -> int:
+        """End every session of a subject; return how many lived. Raises `InvalidFields` and `Unavailable`."""
+        service = self._service()
+        return await service.sign_out.everywhere(subject_of(subject), Caller(now_ms=service.clock()))
+
+    async def of(self, subject: str) -> list[Session]:
+        """Return the living sessions of a subject, last seen first. Raises `InvalidFields` and `Unavailable`."""
+        service = self._service()
+        return await service.sessions.of(subject_of(subject), Caller(now_ms=service.clock()))
+
+
+def _check(delivery: object, ip: object, user_agent: object = "", amr: object = ()) -> None:
+    """Raise `InvalidFields` naming everything that cannot be."""
+    problems = []
+    if delivery not in get_args(Delivery):
+        problems.append(("delivery", "must be json, split or cookie"))
+    if not isinstance(amr, list | tuple) or not all(isinstance(word, str) and _METHOD.fullmatch(word) for word in amr):
+        problems.append(("amr", "must be a list of short words (RFC 8176 §2)"))
+    problems += [(name, "must be text") for name, value in (("ip", ip), ("user_agent", user_agent)) if not isinstance(value, str)]
+    if problems:
+        raise InvalidFields(problems)
+
+
+class Handstamp:
+    """One deployment, living in an application."""
+
+    def __init__(self, *, claims: Hook | None = None, clock: Clock = now_ms, **settings: Any) -> None:
+        """Take settings by the names of the reference in small letters; those that are absent come from the environment.
+
+        `claims` is asked at each mint what a subject's tokens say beyond the session: it takes the subject and returns
+        `{"scope": …, "roles": …, "claims": …}`, and may be a coroutine function. If it fails nothing is issued. Log lines go to
+        the application's `logging`, under `handstamp`.
+        Raises `ConfigurationError` naming every mistake.
+        """
+        logs.hand_over()
+        self._service = service(load(**settings), clock=clock, claims=claims)
+        self._application = self._service.asgi()
+        self._cookies = Cookies(secure=self._service.settings.issuer.startswith("https://"))
+        self._open: AsyncExitStack | None = None
+        self.sessions = Sessions(self._running)
+        """Sessions of the application's own users."""
+        self.verifier = LocalVerifier(
+            self._running, verifier=self._service.verifier, sessions=self._service.sessions, clock=self._service.clock
+        )
+        """Verifies access tokens, for the adapters or by hand; a sign-out in any process shows on the next request."""
+
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve Handstamp's endpoints: mount this where the issuer says."""
+        if scope["type"] != "lifespan":
+            self._running()
+        await self._application(scope, receive, send)
+
+    def answer(self, said: TokenPair | HandstampError) -> Response:
+        """Return the answer for a client: tokens, where the session's delivery puts them, or what was raised (RFC 9457)."""
+        return write_problem(said) if isinstance(said, HandstampError) else write_pair(said, self._cookies)
+
+    @asynccontextmanager
+    async def lifespan(self, _: object) -> AsyncIterator[None]:
+        """Run from an application's start to its stop: `FastAPI(lifespan=auth.lifespan)`."""
+        async with self:
+            yield
+
+    async def __aenter__(self) -> Self:
+        """Open the database, bring it up to date, and begin housekeeping. Raises `ConfigurationError`."""
+        if self._open is not None:
+            raise RuntimeError("Handstamp has been started already.")
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._service.running())
+            self._open = stack.pop_all()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Finish what was begun and let go of the database."""
+        if self._open is not None:
+            opened, self._open = self._open, None
+            await opened.aclose()
+
+    def _running(self) -> Service:
+        """Return the service. Raises `RuntimeError` while it is not running."""
+        if self._open is None:
+            raise RuntimeError(
+                "Handstamp has not been started: use FastAPI(lifespan=auth.lifespan), or 'async with auth:' in yours."
+            )
+        return self._service

@@ -1,0 +1,1 @@
+"""The use cases that make and change accounts."""

@@ -1,0 +1,190 @@
+"""The signing keys of this deployment: kept sealed in the store, held open in memory, rotated by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ...crypto.jwk import Algorithm, KeySet, SigningKey
+from ...crypto.seal import MasterSecret
+from ...domain.event import Event
+from ...domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, State, of_one_kind, signing_key, state_of, wants_successor
+from ...domain.revocation import Revocation, forgotten_at_s
+from ...errors import NotFound, Unavailable
+from ...storage.store import Store, Transaction
+from ..parts.audit import Audit
+
+
+class Keys:
+    """Holds the keys that sign and verify access tokens, as `load` or `maintain` found them last."""
+
+    def __init__(self, *, store: Store, secret: MasterSecret, algorithm: Algorithm, audit: Audit) -> None:
+        """Take what seals the keys and which algorithm new ones are for."""
+        self._store = store
+        self._secret = secret
+        self._algorithm = algorithm
+        self._audit = audit
+        self._opened: dict[str, SigningKey] = {}
+        self._signers: tuple[tuple[int, SigningKey], ...] = ()
+        self.verifying = KeySet([])
+        """Every key that a living access token may be signed with."""
+        self.jwks = b'{"keys":[]}'
+        """The public ones as a JWK Set (RFC 7517 §5)."""
+
+    def signing_at(self, now_ms: int) -> SigningKey:
+        """Return the key that signs now. Raises `Unavailable` if there is none."""
+        for active_from_ms, key in self._signers:
+            if active_from_ms <= now_ms:
+                return key
+        raise Unavailable("no signing key is active")
+
+    async def check(self, now_ms: int) -> None:
+        """Raise `Unavailable` unless the store answers and a key is active: without both nothing can be served."""
+        await self._store.read(lambda rows: rows.keys())
+        self.signing_at(now_ms)
+
+    async def load(self, now_ms: int) -> None:
+        """Read the keys and change nothing. Raises `ConfigurationError` when the secret does not open them."""
+        self._hold(await self._ours(), now_ms)
+
+    async def maintain(self, now_ms: int) -> None:
+        """Make the first key, publish a successor that is due, drop those that are gone, and load the rest.
+
+        Raises `ConfigurationError` when the secret does not open them.
+        """
+        await self.load(now_ms)  # before anything is added: a wrong secret must not leave a key behind
+        if signing_key(await self._ours(), now_ms) is None:
+            await self._add(now_ms, active_from_ms=now_ms, unless=lambda found: signing_key(found, now_ms) is not None)
+        elif wants_successor(await self._ours(), self._algorithm, now_ms):
+            await self._add(
+                now_ms,
+                active_from_ms=now_ms + PUBLISH_AHEAD_MS,
+                unless=lambda found: not wants_successor(found, self._algorithm, now_ms),
+            )
+        records = await self._ours()
+        gone = [record for record in records if state_of(record, records, now_ms) == "gone"]
+        if gone:
+            await self._delete(gone, now_ms)
+        await self.load(now_ms)  # anew: a key that was voided meanwhile must not come back
+
+    async def rotate(self, now_ms: int) -> KeyRecord:
+        """Publish a new key that takes over in `PUBLISH_AHEAD_MS`, when every verifier has had time to fetch it."""
+        record = await self._add(now_ms, active_from_ms=now_ms + PUBLISH_AHEAD_MS)
+        await self.load(now_ms)
+        return record
+
+    async def retire(self, kid: str, now_ms: int) -> State:
+        """Let a key stop signing once a successor has been published long enough; return the state that it was in.
+
+        One that has not signed yet is removed. Raises `NotFound`.
+        """
+        records = await self._ours()
+        record = _named(kid, records)
+        state = state_of(record, records, now_ms)
+        if state == "published":
+            await self._delete([record], now_ms)
+        elif state == "active" and all(other.active_from_ms <= now_ms for other in records):
+            await self._add(now_ms, active_from_ms=now_ms + PUBLISH_AHEAD_MS)
+        await self.load(now_ms)
+        return state
+
+    async def void(self, kid: str, now_ms: int) -> None:
+        """Make everything that a leaked key has signed void, here and at every verifier; another key signs from now on.
+
+        Nobody is signed out: refresh tokens are of another key. Raises `NotFound`.
+        """
+        _named(kid, await self._ours())
+        spare = await self._make(now_ms, active_from_ms=now_ms)
+
+        async def replace(rows: Transaction) -> list[Event]:
+            records = of_one_kind(await rows.keys(), self._algorithm)
+            _named(kid, records)  # another operator may have been faster
+            rest = [other for other in records if other.kid != kid and state_of(other, records, now_ms) != "gone"]
+            events = [Event(at_ms=now_ms, kind="key_voided", detail={"kid": kid})]
+            await rows.delete_key(kid)
+            await rows.add_revocation(Revocation("kid", kid, forgotten_at_s(now_ms)))
+            if signing_key(rest, now_ms) is None:
+                await rows.insert_key(spare)
+                events.append(_added(spare, now_ms))
+            for event in events:
+                await rows.add_event(event)
+            return events
+
+        for event in await self._store.transact(replace):
+            self._audit.log(event)
+        await self.load(now_ms)
+
+    async def all(self, now_ms: int) -> list[tuple[KeyRecord, State]]:
+        """Return every key with its state, oldest first. One of the other kind than is configured counts as gone."""
+        records = await self._store.read(lambda rows: rows.keys())
+        ours = of_one_kind(records, self._algorithm)
+        return [(record, state_of(record, ours, now_ms) if record in ours else "gone") for record in records]
+
+    async def _ours(self) -> list[KeyRecord]:
+        return of_one_kind(await self._store.read(lambda rows: rows.keys()), self._algorithm)
+
+    async def _add(
+        self, now_ms: int, *, active_from_ms: int, unless: Callable[[Sequence[KeyRecord]], bool] = lambda _: False
+    ) -> KeyRecord:
+        record = await self._make(now_ms, active_from_ms=active_from_ms)
+        event = _added(record, now_ms)
+
+        async def add(rows: Transaction) -> bool:
+            if unless(of_one_kind(await rows.keys(), self._algorithm)):
+                return False  # another process was faster
+            await rows.insert_key(record)
+            await rows.add_event(event)
+            return True
+
+        if await self._store.transact(add):
+            self._audit.log(event)
+        return record
+
+    async def _make(self, now_ms: int, *, active_from_ms: int) -> KeyRecord:
+        key = await asyncio.to_thread(SigningKey.generate, self._algorithm)
+        return KeyRecord(
+            kid=key.kid,
+            algorithm=key.algorithm,
+            sealed=self._secret.seal(key.to_bytes(), context=key.kid),
+            created_at_ms=now_ms,
+            active_from_ms=active_from_ms,
+        )
+
+    async def _delete(self, gone: Sequence[KeyRecord], now_ms: int) -> None:
+        events = [Event(at_ms=now_ms, kind="key_removed", detail={"kid": record.kid}) for record in gone]
+
+        async def delete(rows: Transaction) -> None:
+            for record, event in zip(gone, events, strict=True):
+                await rows.delete_key(record.kid)
+                await rows.add_event(event)
+
+        await self._store.transact(delete)
+        for event in events:
+            self._audit.log(event)
+
+    def _hold(self, records: Sequence[KeyRecord], now_ms: int) -> None:
+        counting = [record for record in records if state_of(record, records, now_ms) != "gone"]
+        self._opened = {record.kid: self._opened.get(record.kid) or self._open(record) for record in counting}
+        newest_first = sorted(counting, key=lambda record: (record.active_from_ms, record.kid), reverse=True)
+        self._signers = tuple((record.active_from_ms, self._opened[record.kid]) for record in newest_first)
+        verifying = KeySet(key.public for key in self._opened.values())
+        if verifying != self.verifying:  # the same set stays the same object, by which verified tokens are remembered
+            self.verifying = verifying
+            self.jwks = msgspec.json.encode(verifying.to_jwks())
+
+    def _open(self, record: KeyRecord) -> SigningKey:
+        private = self._secret.open(record.sealed, context=record.kid)
+        return SigningKey.from_bytes(private, algorithm=msgspec.convert(record.algorithm, Algorithm), kid=record.kid)
+
+
+def _added(record: KeyRecord, now_ms: int) -> Event:
+    return Event(at_ms=now_ms, kind="key_added", detail={"kid": record.kid, "algorithm": record.algorithm})
+
+
+def _named(kid: str, records: Sequence[KeyRecord]) -> KeyRecord:
+    for record in records:
+        if record.kid == kid:
+            return record
+    raise NotFound(f"There is no signing key {kid}. See: handstamp keys list")

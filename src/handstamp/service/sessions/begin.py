@@ -1,0 +1,56 @@
+"""Start a session for somebody whom the application has signed in by itself."""
+
+from __future__ import annotations
+
+from ...crypto.identifiers import new_id
+from ...domain.event import Event
+from ...domain.grant import Grant, subject_of
+from ...domain.policy import Policy
+from ...domain.session import Delivery, start
+from ...storage.store import Store, Transaction
+from ..parts.audit import Audit
+from ..parts.caller import Caller
+from ..parts.granting import Granting, granted_to
+from ..parts.tokens import TokenPair, Tokens
+
+
+class Start:
+    """The use case for subjects that are no accounts of ours."""
+
+    def __init__(self, *, store: Store, tokens: Tokens, granting: Granting, policy: Policy, audit: Audit) -> None:
+        """Take what it works with."""
+        self._store = store
+        self._tokens = tokens
+        self._granting = granting
+        self._policy = policy
+        self._audit = audit
+
+    async def __call__(
+        self, subject: str, *, grant: Grant, delivery: Delivery, amr: tuple[str, ...], caller: Caller
+    ) -> TokenPair:
+        """Return the first pair of a new session. Raises `InvalidFields` for a subject that cannot be, `Unavailable`."""
+        session = start(
+            new_id(),
+            subject=subject_of(subject),
+            epoch=None,
+            delivery=delivery,
+            amr=amr,
+            user_agent=caller.user_agent,
+            ip=caller.ip,
+            now_ms=caller.now_ms,
+            policy=self._policy,
+            granted=grant,
+        )
+        asked = await self._granting.asked(subject)
+        event = Event(
+            at_ms=caller.now_ms, kind="signed_in", subject=subject, sid=session.id, ip=caller.ip, detail={"delivery": delivery}
+        )
+
+        async def begin(rows: Transaction) -> TokenPair:
+            await rows.insert_session(session)
+            await rows.add_event(event)
+            return self._tokens.mint(session, granted_to(session, None, asked), caller.now_ms)
+
+        pair = await self._store.transact(begin)
+        self._audit.log(event)
+        return pair

@@ -1,0 +1,82 @@
+"""Sign out: one session, or all of a person's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ...domain.account import Account
+from ...domain.event import Event, session_ended
+from ...domain.session import RevokedWhy, Session, end_reason, revoke
+from ...errors import NotFound
+from ...storage.store import Store, Transaction, Update
+from ..parts.audit import Audit
+from ..parts.caller import Caller
+from ..parts.tokens import Tokens
+
+
+class SignOut:
+    """The use cases that end sessions. They return once the end is durable: from then on no token of the session is good."""
+
+    def __init__(self, *, store: Store, tokens: Tokens, audit: Audit) -> None:
+        """Take what it works with."""
+        self._store = store
+        self._tokens = tokens
+        self._audit = audit
+
+    async def by_tokens(self, presented: Iterable[str], caller: Caller) -> None:
+        """End the sessions that these tokens belong to: valid, over or already rotated (RFC 7009 §2.2 for what is unknown)."""
+        for sid in sorted({self._tokens.session_named_by(token) or "" for token in presented} - {""}):
+            await self._end(sid, "logout", caller)
+
+    async def of_own(self, subject: str, sid: str, caller: Caller) -> None:
+        """End a living session of `subject`. Raises `NotFound` for anybody else's as for one that does not exist."""
+        if not await self._end(sid, "logout", caller, of=subject):
+            raise NotFound("You have no such session.")
+
+    async def by_operator(self, sid: str, caller: Caller) -> None:
+        """End any living session. Raises `NotFound`."""
+        if not await self._end(sid, "admin", caller):
+            raise NotFound(f"There is no living session {sid}. See: handstamp sessions list")
+
+    async def one(self, sid: str, caller: Caller) -> bool:
+        """End a session for its application; say whether it lived."""
+        return await self._end(sid, "logout", caller)
+
+    async def everywhere(self, subject: str, caller: Caller) -> int:
+        """End every session of a subject, and any that a sign-in under way would start with what it knew before.
+
+        Returns how many lived.
+        """
+
+        async def end_all(rows: Transaction) -> tuple[Event, int]:
+            account = await rows.account(subject)
+            if account is not None:
+                await rows.save_account(msgspec.structs.replace(account, epoch=account.epoch + 1))
+            count = await rows.revoke_sessions(subject, "logout_everywhere", now_ms=caller.now_ms)
+            event = Event(
+                at_ms=caller.now_ms, kind="logged_out_everywhere", subject=subject, ip=caller.ip, detail={"sessions": count}
+            )
+            await rows.add_event(event)
+            return event, count
+
+        event, count = await self._store.transact(end_all)
+        self._audit.log(event)
+        return count
+
+    async def _end(self, sid: str, why: RevokedWhy, caller: Caller, *, of: str | None = None) -> bool:
+        """End a session that lives and, with `of`, is that subject's; say whether there was one."""
+
+        def end(session: Session | None, account: Account | None) -> Update[Event | None]:
+            if session is None or end_reason(session, account, caller.now_ms) is not None:
+                return Update(None)
+            if of is not None and session.subject != of:
+                return Update(None)
+            event = session_ended(session, why, caller.now_ms, caller.ip)
+            return Update(event, revoke(session, why, caller.now_ms), (event,))
+
+        event = await self._store.update_session(sid, end)
+        if event is not None:
+            self._audit.log(event)
+        return event is not None

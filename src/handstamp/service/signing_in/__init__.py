@@ -1,0 +1,1 @@
+"""One prover per way of signing in. A prover only proves who a person is; `service.sessions.begin` starts the session."""

@@ -1,0 +1,1 @@
+"""The SQL statements that both stores share, one file per aggregate."""
