@@ -1,4 +1,4 @@
-"""A publisher of keys that fails, lies, stalls or is somebody else; and strangers who make us ask it (T27, rows 28 to 35)."""
+"""A publisher of keys that fails, lies, stalls or is somebody else; and strangers who make us ask it (T27, R28 to R35)."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_the_last_good_keys_stay_through_whatever_is_wrong(issuer: Hostile, wron
 
 @pytest.mark.usefixtures("impatient")
 def test_a_redirect_is_not_followed(issuer: Hostile) -> None:
-    """Keys come from where they were configured to come from, and a credential goes nowhere else (rows 14, 34)."""
+    """Keys come from where they were configured to come from, and a credential goes nowhere else (R14, R34)."""
     token = issuer.token()
     with hostile() as elsewhere:
         elsewhere.key = OTHER_KEY
@@ -234,7 +234,7 @@ def test_keys_of_a_type_that_is_new_are_passed_over(issuer: Hostile) -> None:
 
 
 def test_ten_thousand_invented_keys_cost_one_question(issuer: Hostile) -> None:
-    """From eight threads, and good tokens go on passing meanwhile: the row's own test (row 35, T17, T27)."""
+    """From eight threads, and good tokens go on passing meanwhile: the row's own test (R35, T17, T27)."""
     verifier, good = offline(issuer), [issuer.token() for _ in range(50)]
     assert said(verifier, good[0]) == "ok"
     invented = [stranger(issuer) for _ in range(100)]
@@ -264,7 +264,7 @@ def test_a_hundred_threads_that_find_no_keys_fetch_once(issuer: Hostile) -> None
 
 
 def test_a_hundred_threads_wait_for_one_failure(issuer: Hostile) -> None:
-    """While the publisher stalls, each waits as long as one question may take, and then for nothing (row 88)."""
+    """While the publisher stalls, each waits as long as one question may take, and then for nothing (R88)."""
     issuer.answers[JWKS] = [STALL]
     verifier, token = offline(issuer, timeout_s=0.5), issuer.token()
     with ThreadPoolExecutor(100) as pool:
@@ -276,7 +276,7 @@ def test_a_hundred_threads_wait_for_one_failure(issuer: Hostile) -> None:
 
 
 def test_a_key_that_nobody_announced_is_fetched_when_it_is_first_seen(issuer: Hostile) -> None:
-    """One question in half a minute finds it; the next new key within that time must wait for its turn (row 35)."""
+    """One question in half a minute finds it; the next new key within that time must wait for its turn (R35)."""
     verifier = offline(issuer)
     assert said(verifier, issuer.token()) == "ok"
     issuer.key = OTHER_KEY
@@ -287,7 +287,7 @@ def test_a_key_that_nobody_announced_is_fetched_when_it_is_first_seen(issuer: Ho
 
 
 def test_a_key_that_was_announced_signs_without_one_refusal(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Published for a cache's life before it signs, as the service does: also while strangers use up all questions (row 30)."""
+    """Published for a cache's life before it signs, as the service does: also while strangers use up all questions (R30)."""
     monkeypatch.setattr(remote, "_MIN_AGE_S", 1)
     first, second = issuer.key, OTHER_KEY
     published = [first]
@@ -331,7 +331,7 @@ def test_the_keys_are_renewed_ahead_of_time_while_nobody_waits(issuer: Hostile, 
 
 @pytest.mark.usefixtures("impatient")
 def test_keys_that_are_too_old_are_better_than_none(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the publisher fails they go on verifying, however old; an outage there is none here (T27, row 88)."""
+    """While the publisher fails they go on verifying, however old; an outage there is none here (T27, R88)."""
     monkeypatch.setattr(remote, "_MIN_AGE_S", 1)
     issuer.answers[JWKS] = answer(jwks(issuer.key), cache_control="max-age=1")
     verifier, tokens = offline(issuer), [issuer.token() for _ in range(2)]
@@ -369,7 +369,7 @@ def test_keys_that_are_too_old_are_better_than_none(issuer: Hostile, monkeypatch
     ],
 )
 def test_how_long_keys_are_kept_is_the_publishers_word_within_bounds(header: str | None, seconds: int) -> None:
-    """At least half a minute, so that nobody makes us ask at every request; at most an hour, so that a key can go (row 34)."""
+    """At least half a minute, so that nobody makes us ask at every request; at most an hour, so that a key can go (R34)."""
     assert remote._max_age_s(Fetched(b"", {} if header is None else {"cache-control": header})) == seconds
 
 
@@ -385,7 +385,7 @@ def test_a_publisher_that_allows_no_keeping_is_not_asked_each_time(issuer: Hosti
 
 
 def test_a_void_key_stays_away_while_the_publisher_is_behind(issuer: Hostile) -> None:
-    """Another process or a cache may show the old set for a moment. Its tokens are refused, its successor's are not (row 31)."""
+    """Another process or a cache may show the old set for a moment. Its tokens are refused, its successor's are not (R31)."""
     leaked, successor = issuer.key, OTHER_KEY
     issuer.answers[JWKS] = answer(jwks(leaked))
     with verifier_of(issuer.url) as verifier:
@@ -406,7 +406,7 @@ def test_a_void_key_stays_away_while_the_publisher_is_behind(issuer: Hostile) ->
 
 
 def test_clients_with_tokens_of_a_void_key_do_not_keep_out_its_successor(issuer: Hostile) -> None:
-    """All of them come at that moment; none of them uses up the one question for keys that are not known (rows 31, 35)."""
+    """All of them come at that moment; none of them uses up the one question for keys that are not known (R31, R35)."""
     leaked = issuer.key
     with verifier_of(issuer.url) as verifier:
         issuer.key = OTHER_KEY
@@ -462,7 +462,7 @@ def test_voiding_and_fetching_at_once_lose_neither() -> None:
     ids=["escaped quotes", "quotes", "escapes", "braces", "braces in text", "all of them"],
 )
 def test_no_token_takes_long_to_refuse(body: bytes) -> None:
-    """Anybody may send one: reading its header takes time that grows with its length, not with the square of it (row 17)."""
+    """Anybody may send one: reading its header takes time that grows with its length, not with the square of it (R17)."""
     deep = b"[" * 17 + b'"'
     token = f"{b64(deep + body)}.e30.AA"
     assert len(token) < jws.MAX_TOKEN_LENGTH
@@ -500,7 +500,7 @@ def test_no_token_takes_long_to_refuse(body: bytes) -> None:
     ],
 )
 def test_an_answer_has_one_deadline_for_all_of_it(issuer: Hostile, script: Callable[[bytes], Script]) -> None:
-    """However it drips, the question ends when its time is over: each byte does not win another one (row 88)."""
+    """However it drips, the question ends when its time is over: each byte does not win another one (R88)."""
     issuer.answers[JWKS] = script(as_json(jwks(issuer.key)))
     verifier, token = offline(issuer, timeout_s=0.3), issuer.token()
     began = time.monotonic()

@@ -87,7 +87,7 @@ def outcomes(
 ) -> Iterator[dict[str, str | None]]:
     """Run all clients against a service that signs with each algorithm in turn, and return what each check came to."""
     if request.param == "Ed25519" and node_major() < 20:
-        pytest.skip("Node 18 reads an Ed25519 key only under its former algorithm name, EdDSA (trap T20).")
+        pytest.skip("Node 18 reads an Ed25519 key only under its former algorithm name, EdDSA (T20).")
     server = Server(tmp_path_factory.mktemp("npm"), ALGORITHM=request.param)
     try:
         server.start()
@@ -118,7 +118,7 @@ def outcomes(
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_certified_clients_get_along_with_the_service(outcomes: dict[str, str | None], check: str) -> None:
-    """oauth4webapi and openid-client find their way from the metadata alone, by every endpoint (rows 2, 8, 33, 34, 49 and 50)."""
+    """oauth4webapi and openid-client find their way from the metadata alone, by every endpoint (R2, R8, R33, R34, R49, R50)."""
     assert outcomes[check] is None, outcomes[check]
 
 

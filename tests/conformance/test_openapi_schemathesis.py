@@ -76,7 +76,7 @@ def _check_of(operation: Operation) -> Any:
     @schema.include(path=operation.path, method=operation.method).parametrize()
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     def check(case: Any, server: Server, token: str, credential: str) -> None:
-        """Whatever fits the document, or just does not, gets a status, type and body that the document names (req. 74, 81)."""
+        """Whatever fits the document, or just does not, gets a status, type and body that the document names (R74, R81)."""
         headers = {"Authorization": f"Bearer {token}"} if operation.path in READ_WITH_TOKEN else {}
         if operation.credential == "client":
             headers = {"Authorization": credential}

@@ -130,7 +130,7 @@ async def told(store: SqliteStore, *, since: int = 0) -> list[Revocation]:
 
 
 async def test_a_reader_misses_nothing_that_three_processes_write(path: Path) -> None:
-    """Two more processes and this one commit in turns; who reads on from the last number sees each end once (trap T29)."""
+    """Two more processes and this one commit in turns; who reads on from the last number sees each end once (T29)."""
     sids = [f"s{number}" for number in range(240)]
     async with opened(path) as store, opened(path) as reader:
         await add_sessions(store, sids)
@@ -214,7 +214,7 @@ async def test_an_idle_store_is_left_in_peace(path: Path) -> None:
 
 @pytest.mark.parametrize("moved", ["exchanged", "away and back"])
 async def test_a_file_that_was_exchanged_is_a_change(path: Path, moved: str) -> None:
-    """A restored backup is noticed even where nothing was committed into either file (row 54)."""
+    """A restored backup is noticed even where nothing was committed into either file (R54)."""
     async with opened(path) as store:
         await add_sessions(store, ["s0"])
     async with opened(path) as store:
@@ -354,7 +354,7 @@ def fill_schema_1(path: Path, sessions: list[Session], account: Account, key: Ke
 
 
 async def test_a_database_of_the_first_release_is_brought_up_to_date(path: Path) -> None:
-    """Every row is kept, and verifiers hear of the sessions that ended before there was a feed (rows 47 and 53)."""
+    """Every row is kept, and verifiers hear of the sessions that ended before there was a feed (R47 and R53)."""
     account = an_account(roles=("admin",), epoch=2, email_verified=True)
     key = KeyRecord(kid="k1", algorithm="ES256", sealed=b"\x00\xff", created_at_ms=NOW_MS, active_from_ms=NOW_MS)
     event = Event(at_ms=NOW_MS, kind="session_ended", subject="ada-id", sid="ended", ip="::1", detail={"why": "logout"})

@@ -404,7 +404,7 @@ async def test_a_fresh_store_has_a_last_revocation_that_says_nothing(store: Stor
 
 @each_end
 async def test_the_end_of_a_session_writes_one_revocation(store: Store, end: End) -> None:
-    """However it ends, verifiers are told once, for as long as any of its tokens can live (rows 47 and 53)."""
+    """However it ends, verifiers are told once, for as long as any of its tokens can live (R47 and R53)."""
     await add(store, a_session(id="ends"), a_session(id="lives", subject="bob-id"))
     before = await store.read(lambda rows: rows.last_revocation())
     await end(store, "ends")
@@ -436,7 +436,7 @@ async def test_a_session_that_goes_on_writes_no_revocation(store: Store) -> None
 
 
 async def test_ending_all_sessions_of_a_person_tells_of_each_living_one(store: Store) -> None:
-    """One revocation a session: not for those that were over, nor for anybody else's (trap T21)."""
+    """One revocation a session: not for those that were over, nor for anybody else's (T21)."""
     await add(store, *(a_session(id=f"ada-{number}") for number in range(50)))
     await add(store, a_session(id="past", expires_at_ms=ENDED_MS), a_session(id="bob", subject="bob-id"))
     await end_by_decision(store, "ada-7")
@@ -494,7 +494,7 @@ async def test_revocations_are_read_from_a_place_on(store: Store) -> None:
 
 
 async def test_a_reader_that_polls_misses_no_revocation(another: Opened) -> None:
-    """Two writers commit in turns while a third connection reads on from the last number that it saw (trap T29)."""
+    """Two writers commit in turns while a third connection reads on from the last number that it saw (T29)."""
     writers, reader = [await another(), await another()], await another()
     sids = [f"s{number}" for number in range(200)]
     await add(reader, *(a_session(id=sid) for sid in sids))
@@ -512,7 +512,7 @@ async def test_a_reader_that_polls_misses_no_revocation(another: Opened) -> None
 
 
 async def test_purging_lets_revocations_go_when_no_token_is_left(store: Store) -> None:
-    """To the second, in small batches; the last one stays for good, so that a reader's place is found (rows 53 and 90)."""
+    """To the second, in small batches; the last one stays for good, so that a reader's place is found (R53 and R90)."""
     await add(store, *(a_session(id=f"s{number}") for number in range(7)))
     for number in range(7):
         await end_by_decision(store, f"s{number}")

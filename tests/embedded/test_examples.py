@@ -145,7 +145,7 @@ def test_a_socket_ends_with_its_session(shop: httpx.Client) -> None:
 
 
 def test_a_socket_is_not_opened_without_a_living_session(shop: httpx.Client) -> None:
-    """It is refused before it is accepted; an access cookie does not count there (trap T33)."""
+    """It is refused before it is accepted; an access cookie does not count there (T33)."""
     tokens = sign_in(shop)
     shop.post("/auth/logout", headers=bearer(tokens))
     for headers in (bearer(tokens), {}, {"cookie": f"handstamp-access={sign_in(shop)['accessToken']}"}):

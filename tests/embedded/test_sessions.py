@@ -66,7 +66,7 @@ async def test_everything_of_one_subject_ends_and_nothing_of_another(tmp_path: P
 
 
 async def test_a_refresh_token_comes_back_by_its_own_way_only(tmp_path: Path) -> None:
-    """One that travels as a cookie is not taken from a body, and the session lives on (trap T8)."""
+    """One that travels as a cookie is not taken from a body, and the session lives on (T8)."""
     async with embedded(tmp_path) as auth:
         pair = await auth.sessions.start("42", delivery="cookie")
         with pytest.raises(InvalidToken):

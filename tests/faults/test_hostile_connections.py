@@ -37,7 +37,7 @@ def test_a_body_that_takes_longer_than_the_grace_window_costs_no_session(serve: 
 
 
 def test_headers_without_end_are_refused(serve: Callable[..., Server]) -> None:
-    """A request's head has a limit; the connection is closed and the service goes on (req. 74)."""
+    """A request's head has a limit; the connection is closed and the service goes on (R74)."""
     server = serve()
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: ")
@@ -53,7 +53,7 @@ def test_headers_without_end_are_refused(serve: Callable[..., Server]) -> None:
 
 
 def test_a_request_with_many_tokens_is_refused_before_any_is_checked(serve: Callable[..., Server]) -> None:
-    """Signing out takes any token, but not hundreds: each would cost a signature check (req. 74)."""
+    """Signing out takes any token, but not hundreds: each would cost a signature check (R74)."""
     server = serve()
     server.register()
     access_token = server.login()["accessToken"]

@@ -304,7 +304,7 @@ def test_a_feed_that_goes_backwards_brings_nobody_back(issuer: Hostile) -> None:
 
 
 def test_an_entry_is_kept_until_the_latest_of_its_ends(issuer: Hostile, clock: ShiftedClock) -> None:
-    """Told twice, with two ends: the later one counts, in either order (row 53)."""
+    """Told twice, with two ends: the later one counts, in either order (R53)."""
     with verifier_of(issuer.url, clock=clock) as verifier:
         tokens = [issuer.token(exp=now_s() + 3600) for _ in range(2)]
         for first_s, then_s, token in ((60, 3660, tokens[0]), (3660, 60, tokens[1])):
@@ -378,7 +378,7 @@ def test_a_key_that_the_feed_voids_by_mistake_is_only_that_key(issuer: Hostile) 
     ],
 )  # fmt: skip
 def test_an_answer_about_a_token_that_is_none_is_neither_yes_nor_no(issuer: Hostile, script: Callable[[str], Script]) -> None:
-    """Whoever answers like that is not the service, or is unwell: 503, nobody is let in, nobody is signed out (rows 26, 50)."""
+    """Whoever answers like that is not the service, or is unwell: 503, nobody is let in, nobody is signed out (R26, R50)."""
     token = issuer.token()
     issuer.answers[INTROSPECT] = script(token_sid(token))
     with verifier_of(issuer.url, check="live", wait=False) as verifier:

@@ -62,7 +62,7 @@ def token_of(server: Server) -> str:
 
 
 def test_each_route_does_what_it_declared_while_the_service_is_killed(serve: Serve) -> None:
-    """With "feed" it goes on for `max_staleness_s` and then says 503, with "live" at once, "offline" goes on (rows 54, 88, T30).
+    """With "feed" it goes on for `max_staleness_s` and then says 503, with "live" at once, "offline" goes on (R54, R88, T30).
 
     Who signed out before stays out, at old verifiers and at brand-new ones, through `kill -9` and the start after it.
     """

@@ -115,7 +115,7 @@ ANSWERS: dict[str, tuple[int, Ask]] = {
 @pytest.mark.parametrize("kind", ANSWERS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_every_answer_has_the_security_headers(client: httpx.Client, https: httpx.Client, scheme: str, kind: str) -> None:
-    """nosniff, no referrer, a CSP and CORP on every kind of answer, HSTS on https alone (req. 78)."""
+    """nosniff, no referrer, a CSP and CORP on every kind of answer, HSTS on https alone (R78)."""
     status, ask = ANSWERS[kind]
     answer = ask(client if scheme == "http" else https)
     assert answer.status_code == status, answer.text
@@ -134,13 +134,13 @@ def test_every_answer_has_the_security_headers(client: httpx.Client, https: http
     "kind", [kind for kind in ANSWERS if not any(public in kind for public in ("jwks", "metadata", "docs", "openapi"))]
 )
 def test_no_cache_keeps_tokens_or_personal_data(client: httpx.Client, kind: str) -> None:
-    """Everything that holds tokens or somebody's data, and every error, is `no-store` (req. 76)."""
+    """Everything that holds tokens or somebody's data, and every error, is `no-store` (R76)."""
     assert ANSWERS[kind][1](client).headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ANSWERS if int(kind[:3]) >= 400])
 def test_every_error_is_a_full_problem(client: httpx.Client, kind: str) -> None:
-    """RFC 9457: type, title, status, detail, instance, and the code to switch on; each request has its own id (req. 80)."""
+    """RFC 9457: type, title, status, detail, instance, and the code to switch on; each request has its own id (R80)."""
     status, ask = ANSWERS[kind]
     codes = {401: ("missing_token", "invalid_token", "invalid_credentials", "invalid_client"), 403: ("cross_site",)}
     codes |= {404: ("not_found",), 409: ("account_exists",)}
@@ -161,7 +161,7 @@ def test_a_refused_preflight_is_a_problem_too(https: httpx.Client) -> None:
 
 
 def test_an_unexpected_error_gives_nothing_away(server: Server, client: httpx.Client) -> None:
-    """A row that cannot be read fails a request without details, and the log that has them holds no secret (req. 80, 83)."""
+    """A row that cannot be read fails a request without details, and the log that has them holds no secret (R80, R83)."""
     signed_in = somebody(client)
     damage_account(server, signed_in.email)
     start = server.log.stat().st_size
@@ -183,7 +183,7 @@ def test_an_unexpected_error_gives_nothing_away(server: Server, client: httpx.Cl
 
 
 def test_a_body_that_fails_is_not_written_to_the_log(server: Server, client: httpx.Client) -> None:
-    """What people type stays out of the log, even where reading it goes wrong (req. 83)."""
+    """What people type stays out of the log, even where reading it goes wrong (R83)."""
     secret = "a sentence that stays in this body"
     for body in (
         b'{"email": "ada@example.com", "password": "%s", "delivery": 1, ',
@@ -236,7 +236,7 @@ CHALLENGES: dict[str, tuple[str, str, Callable[[httpx.Client, SignedIn, Mint], h
 
 @pytest.mark.parametrize("case", CHALLENGES)
 def test_every_401_challenges_as_rfc_6750_says(client: httpx.Client, ada: SignedIn, mint: Mint, case: str) -> None:
-    """`WWW-Authenticate: Bearer`, bare when no token was sent, else with error="invalid_token" (req. 77)."""
+    """`WWW-Authenticate: Bearer`, bare when no token was sent, else with error="invalid_token" (R77)."""
     code, challenge, ask = CHALLENGES[case]
     answer = ask(client, ada, mint)
     expect_problem(answer, 401, code)
@@ -256,7 +256,7 @@ def test_no_other_answer_challenges(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize(("method", "path"), sorted(ENDPOINTS))
 def test_other_methods_are_405_and_told_which_there_are(client: httpx.Client, method: str, path: str) -> None:
-    """Every endpoint refuses the methods that it has not, names those that it has, and TRACE is off (req. 81)."""
+    """Every endpoint refuses the methods that it has not, names those that it has, and TRACE is off (R81)."""
     allowed = {method} | ({"HEAD"} if method == "GET" else set())
     for other in sorted({"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "OPTIONS"} - allowed):
         answer = client.request(other, path.replace("{id}", "x"))
@@ -267,7 +267,7 @@ def test_other_methods_are_405_and_told_which_there_are(client: httpx.Client, me
 
 @pytest.mark.parametrize("path", ["/nowhere", "/login/", "//login", "/LOGIN", "/docs/", "/sessions/", "/sessions/a/b"])
 def test_other_paths_are_404_and_never_redirected(client: httpx.Client, path: str) -> None:
-    """There is one spelling of each path, and nothing is redirected (req. 81)."""
+    """There is one spelling of each path, and nothing is redirected (R81)."""
     answer = client.get(httpx.URL(str(client.base_url).rstrip("/")).copy_with(raw_path=path.encode()))
     expect_problem(answer, 404, "not_found")
 
@@ -276,7 +276,7 @@ def test_other_paths_are_404_and_never_redirected(client: httpx.Client, path: st
 
 
 def test_the_published_keys_are_public_ones(client: httpx.Client, ada: SignedIn) -> None:
-    """Every key is public, named, for signatures; the one that signs is there, that of refresh tokens is not (req. 29)."""
+    """Every key is public, named, for signatures; the one that signs is there, that of refresh tokens is not (R29)."""
     answer = client.get("/.well-known/jwks.json")
     keys = answer.json()["keys"]
     assert answer.headers["content-type"] in ("application/json", "application/jwk-set+json")
@@ -296,7 +296,7 @@ def test_the_published_keys_are_public_ones(client: httpx.Client, ada: SignedIn)
 
 
 def test_the_published_keys_may_be_cached(client: httpx.Client) -> None:
-    """Public, with an age and an ETag; who has them already gets 304 without a body (req. 34)."""
+    """Public, with an age and an ETag; who has them already gets 304 without a body (R34)."""
     answer = client.get("/.well-known/jwks.json")
     assert re.fullmatch(r"public, max-age=\d+", answer.headers["cache-control"])
     assert client.get("/.well-known/jwks.json", headers={"if-none-match": '"other"'}).content == answer.content
@@ -304,7 +304,7 @@ def test_the_published_keys_may_be_cached(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("sent", ["{}", '"other", {}', "W/{}", "*"], ids=["the same", "one of two", "weak", "any"])
 def test_who_has_the_keys_already_gets_304(client: httpx.Client, sent: str) -> None:
-    """`If-None-Match` compares weakly, since a proxy that compresses makes tags weak (RFC 9110 §13.1.2, req. 34)."""
+    """`If-None-Match` compares weakly, since a proxy that compresses makes tags weak (RFC 9110 §13.1.2, R34)."""
     answer = client.get("/.well-known/jwks.json")
     again = client.get("/.well-known/jwks.json", headers={"if-none-match": sent.format(answer.headers["etag"])})
     assert (again.status_code, again.content) == (304, b"")
@@ -313,7 +313,7 @@ def test_who_has_the_keys_already_gets_304(client: httpx.Client, sent: str) -> N
 
 
 def test_a_token_verifies_with_the_published_keys_alone(server: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """What is published is enough to verify an access token elsewhere, and is of no use for a refresh token (req. 22)."""
+    """What is published is enough to verify an access token elsewhere, and is of no use for a refresh token (R22)."""
     keys = KeySet.from_jwks(client.get("/.well-known/jwks.json").content)
     verifier = Verifier(server.url, audience=server.url, keys=keys, check="offline")
     assert verifier.verify(ada.access).sid == ada.sid == read_claims(ada.access)["sid"]
@@ -359,7 +359,7 @@ def test_the_openapi_document_holds_together(client: httpx.Client) -> None:
 
 
 def test_the_documentation_page_runs_nothing_from_elsewhere(client: httpx.Client) -> None:
-    """`/docs` brings its own script and style, has a policy that allows nothing else, and no inline code (req. 78)."""
+    """`/docs` brings its own script and style, has a policy that allows nothing else, and no inline code (R78)."""
     page = client.get("/docs")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))

@@ -170,7 +170,7 @@ def send(client: httpx.Client, operation: Operation, ada: SignedIn, content: Any
 @pytest.mark.parametrize("operation", WITH_BODY, ids=name_of)
 @pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
 def test_what_is_no_json_is_400(client: httpx.Client, ada: SignedIn, operation: Operation, body: bytes) -> None:
-    """A body that cannot be read is 400 everywhere, signing out included (req. 74, 80)."""
+    """A body that cannot be read is 400 everywhere, signing out included (R74, R80)."""
     answer = send(client, operation, ada, body)
     expect_refused(answer)
     assert answer.status_code == 400
@@ -210,7 +210,7 @@ def test_a_field_that_is_no_text_is_named(
 def test_a_field_that_cannot_be_read_is_refused(
     client: httpx.Client, ada: SignedIn, operation: Operation, field: str, value: bytes
 ) -> None:
-    """Bad escapes, bad UTF-8, texts without an end, and a wrong field before something unreadable: 400 or 422 (req. 74, 80)."""
+    """Bad escapes, bad UTF-8, texts without an end, and a wrong field before something unreadable: 400 or 422 (R74, R80)."""
     answer = send(client, operation, ada, with_field(operation, field, value))
     expect_refused(answer)
     assert answer.status_code in (400, 422)
@@ -221,7 +221,7 @@ def test_a_field_that_cannot_be_read_is_refused(
 def test_control_characters_in_a_field_are_refused(
     client: httpx.Client, ada: SignedIn, operation: Operation, field: str, value: bytes
 ) -> None:
-    """No address, password or token holds a control character (req. 84)."""
+    """No address, password or token holds a control character (R84)."""
     answer = send(client, operation, ada, with_field(operation, field, value))
     expect_refused(answer, or_signed_out=operation.path == "/logout")
 
@@ -246,7 +246,7 @@ def test_a_field_too_many_is_named(client: httpx.Client, ada: SignedIn, operatio
 def test_a_body_that_is_too_large_is_413(
     client: httpx.Client, ada: SignedIn, operation: Operation, body: bytes, chunked: bool
 ) -> None:
-    """More than 64 KiB are refused, announced or not, before anything costly (req. 67, 74)."""
+    """More than 64 KiB are refused, announced or not, before anything costly (R67, R74)."""
     content = (body[start : start + 65536] for start in range(0, len(body), 65536)) if chunked else body
     answer = send(client, operation, ada, content)
     expect_refused(answer)
@@ -258,7 +258,7 @@ def test_a_body_that_is_too_large_is_413(
     "media_type", ["application/x-www-form-urlencoded", "text/plain", "application/jsonp", "application/xml", ""]
 )
 def test_other_media_types_are_415(client: httpx.Client, ada: SignedIn, operation: Operation, media_type: str) -> None:
-    """Only JSON is read at these endpoints, whatever the body holds (req. 63)."""
+    """Only JSON is read at these endpoints, whatever the body holds (R63)."""
     answer = send(client, operation, ada, json.dumps(FIELDS[operation.path]).encode(), media_type)
     expect_refused(answer)
     assert answer.status_code == 415
@@ -292,7 +292,7 @@ def test_a_length_that_is_none_is_refused(server: Server, length: bytes) -> None
 
 @pytest.mark.parametrize("path", ["/sessions/%00", "/sessions/%ff%fe", "/sessions/" + "x" * 10_000, "/sessions/'%20OR%201=1--"])
 def test_any_name_of_a_session_is_just_unknown(client: httpx.Client, ada: SignedIn, path: str) -> None:
-    """A path parameter is a value, never SQL (req. 80)."""
+    """A path parameter is a value, never SQL (R80)."""
     expect_problem(client.delete(path, headers=ada.bearer), 404, "not_found")
 
 
@@ -356,7 +356,7 @@ FORGERIES = list(forgeries(f"{segment({'alg': 'ES256', 'kid': 'x', 'typ': 'at+jw
 def test_forged_access_tokens_are_refused_everywhere(
     client: httpx.Client, ada: SignedIn, operation: Operation, forgery: str
 ) -> None:
-    """Every endpoint refuses every forgery with the one answer that says nothing about why (req. 12 to 24, trap T17 to T19)."""
+    """Every endpoint refuses every forgery with the one answer that says nothing about why (R12 to R24, T17 to T19)."""
     path = operation.path.replace("{id}", ada.sid)
     headers = {"authorization": f"Bearer {forgeries(ada.access)[forgery]}"}
     expect_problem(client.request(operation.method, path, headers=headers), 401, "invalid_token")
@@ -364,7 +364,7 @@ def test_forged_access_tokens_are_refused_everywhere(
 
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_forged_refresh_tokens_are_refused(server: Server, client: httpx.Client, ada: SignedIn, forgery: str) -> None:
-    """No forgery renews or ends a session, by whatever way it comes (req. 12 to 24)."""
+    """No forgery renews or ends a session, by whatever way it comes (R12 to R24)."""
     token = forgeries(ada.refresh)[forgery]
     answer = client.post("/refresh", json={"refreshToken": token})
     assert (answer.status_code, answer.json()["code"]) in ((401, "invalid_token"), (422, "invalid_request"))
@@ -377,7 +377,7 @@ def test_forged_refresh_tokens_are_refused(server: Server, client: httpx.Client,
 @pytest.mark.parametrize("forgery", FORGERIES)
 @pytest.mark.parametrize("kind", ["access", "refresh"])
 def test_forged_tokens_sign_nobody_out(client: httpx.Client, ada: SignedIn, kind: str, forgery: str) -> None:
-    """Signing out takes a forgery with the calm of any other rubbish, and ends nothing (req. 48)."""
+    """Signing out takes a forgery with the calm of any other rubbish, and ends nothing (R48)."""
     token = forgeries(getattr(ada, kind))[forgery]
     answers = [
         client.post("/logout", json={f"{kind}Token": token}),
@@ -390,7 +390,7 @@ def test_forged_tokens_sign_nobody_out(client: httpx.Client, ada: SignedIn, kind
 
 @pytest.mark.parametrize("kind", ["access", "refresh"])
 def test_one_bit_makes_it_another_token(server: Server, client: httpx.Client, ada: SignedIn, kind: str) -> None:
-    """A token with one bit of any of its characters changed is no token of ours (req. 16, 23)."""
+    """A token with one bit of any of its characters changed is no token of ours (R16, R23)."""
     token: str = getattr(ada, kind)
     for place, character in enumerate(token):
         if character == ".":
@@ -406,7 +406,7 @@ def test_one_bit_makes_it_another_token(server: Server, client: httpx.Client, ad
 
 @pytest.mark.parametrize("operation", WITH_ACCESS, ids=name_of)
 def test_a_refresh_token_is_no_access_token(client: httpx.Client, ada: SignedIn, operation: Operation) -> None:
-    """Neither in the header nor in the access cookie does a refresh token open anything (req. 22, trap T19)."""
+    """Neither in the header nor in the access cookie does a refresh token open anything (R22, T19)."""
     path = operation.path.replace("{id}", ada.sid)
     cookie = {"cookie": f"handstamp-access={ada.refresh}", "sec-fetch-site": "same-origin"}
     for headers in ({"authorization": f"Bearer {ada.refresh}"}, cookie):
@@ -414,7 +414,7 @@ def test_a_refresh_token_is_no_access_token(client: httpx.Client, ada: SignedIn,
 
 
 def test_an_access_token_is_no_refresh_token(client: httpx.Client, ada: SignedIn) -> None:
-    """Neither in the body nor in the refresh cookie does an access token renew anything (req. 22, trap T19)."""
+    """Neither in the body nor in the refresh cookie does an access token renew anything (R22, T19)."""
     cookie = {"cookie": f"handstamp-refresh={ada.access}", "sec-fetch-site": "same-origin"}
     expect_problem(client.post("/refresh", json={"refreshToken": ada.access}), 401, "invalid_token")
     expect_problem(client.post("/refresh", headers=cookie), 401, "invalid_token")
@@ -422,7 +422,7 @@ def test_an_access_token_is_no_refresh_token(client: httpx.Client, ada: SignedIn
 
 @pytest.mark.parametrize("typ", ["JWT", "rt+jwt", "at+jwt2", ""])
 def test_a_good_signature_under_another_type_is_refused(client: httpx.Client, ada: SignedIn, mint: Mint, typ: str) -> None:
-    """The type is checked even where our own key has signed (req. 21, 22)."""
+    """The type is checked even where our own key has signed (R21, R22)."""
     token = mint.access(ada.access, typ=typ)
     expect_problem(client.get("/profile", headers={"authorization": f"Bearer {token}"}), 401, "invalid_token")
     token = mint.refresh(ada.refresh, typ=typ if typ != "rt+jwt" else "at+jwt")
@@ -431,7 +431,7 @@ def test_a_good_signature_under_another_type_is_refused(client: httpx.Client, ad
 
 @pytest.mark.parametrize("typ", ["application/at+jwt", "AT+JWT"])
 def test_the_long_form_of_the_type_is_the_same_type(client: httpx.Client, ada: SignedIn, mint: Mint, typ: str) -> None:
-    """Media types are compared without case and without `application/` (req. 21)."""
+    """Media types are compared without case and without `application/` (R21)."""
     token = mint.access(ada.access, typ=typ)
     assert client.get("/profile", headers={"authorization": f"Bearer {token}"}).status_code == 200
 
@@ -452,7 +452,7 @@ def test_the_long_form_of_the_type_is_the_same_type(client: httpx.Client, ada: S
 def test_claims_that_do_not_hold_are_refused(
     client: httpx.Client, ada: SignedIn, mint: Mint, changes: dict[str, Any], code: str
 ) -> None:
-    """Even with our own signature every claim must hold; only one that is right but for its time is called expired (req. 23)."""
+    """Even with our own signature every claim must hold; only one that is right but for its time is called expired (R23)."""
     token = mint.access(ada.access, **changes)
     expect_problem(client.get("/profile", headers={"authorization": f"Bearer {token}"}), 401, code)
 
@@ -472,12 +472,12 @@ def test_other_schemes_are_no_token(client: httpx.Client, ada: SignedIn, scheme:
 
 @pytest.mark.parametrize("name", ["access_token", "accessToken", "token"])
 def test_a_token_in_an_address_is_not_seen(client: httpx.Client, ada: SignedIn, name: str) -> None:
-    """Tokens in addresses end up in logs, so none is taken from there (req. 44)."""
+    """Tokens in addresses end up in logs, so none is taken from there (R44)."""
     expect_problem(client.get("/profile", params={name: ada.access}), 401, "missing_token")
 
 
 def test_no_secret_stands_in_the_log(server: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """After all of this the log holds no token, no part of one that signs, and no password (req. 83)."""
+    """After all of this the log holds no token, no part of one that signs, and no password (R83)."""
     client.post("/refresh", json={"refreshToken": ada.access})
     client.get("/profile", headers={"authorization": f"Bearer {ada.refresh}"})
     lines = [line for line in server.log.read_text().splitlines() if line.startswith("{")]  # the greeting shows an example

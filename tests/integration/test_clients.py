@@ -67,7 +67,7 @@ def test_a_new_credential_is_shown_once_and_works_at_once(
     said = worked(ask(server.folder, "clients", "create", name))
     (line,) = [line.strip() for line in said.splitlines() if line.startswith("  ")]
     client_id, _, secret = line.partition(":")
-    assert (len(client_id), len(secret)) == (22, 43), "128 and 256 random bits (row 5)"
+    assert (len(client_id), len(secret)) == (22, 43), "128 and 256 random bits (R5)"
     assert name in said
     assert may_ask(client, Credential(client_id, name, secret), ada)
     assert secret not in worked(ask(server.folder, "clients", "list"))
@@ -151,7 +151,7 @@ def test_where_there_are_none_a_sentence_says_so(tmp_path_factory: pytest.TempPa
 
 
 def test_no_secret_is_stored_or_logged(server: Server, client: httpx.Client, ada: SignedIn, ask: Forks) -> None:
-    """Not in the database or its WAL in any spelling, nor in the log, whether it was right or wrong (rows 32, 43 and 83)."""
+    """Not in the database or its WAL in any spelling, nor in the log, whether it was right or wrong (R32, R43 and R83)."""
     credential = make(ask, server)
     assert may_ask(client, credential, ada)
     wrong = Credential(credential.id, credential.name, "wrong-secret-that-is-long-enough-to-be-seen")
@@ -168,7 +168,7 @@ def test_no_secret_is_stored_or_logged(server: Server, client: httpx.Client, ada
 
 
 def test_the_audit_trail_names_the_client(server: Server, ask: Forks) -> None:
-    """Making and removing are recorded with the write, by id and name and without the secret (row 82)."""
+    """Making and removing are recorded with the write, by id and name and without the secret (R82)."""
     credential = make(ask, server)
     worked(ask(server.folder, "clients", "remove", credential.name))
     found = [detail for kind, detail in events_of_clients(server) if credential.id in detail]

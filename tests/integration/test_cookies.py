@@ -73,7 +73,7 @@ def attributes(cookies: dict[str, Cookie]) -> dict[str, dict[str, str]]:
 
 
 def expect_deleted(answer: httpx.Response, issuer: str, *kinds: str) -> None:
-    """Assert that an answer deletes these cookies, or both, with the very attributes that they are set with (trap T31)."""
+    """Assert that an answer deletes these cookies, or both, with the very attributes that they are set with (T31)."""
     wanted = {
         name: values | {"max-age": "0", "expires": EPOCH}
         for name, values in expected(issuer, "cookie").items()
@@ -85,7 +85,7 @@ def expect_deleted(answer: httpx.Response, issuer: str, *kinds: str) -> None:
 
 
 def test_the_exact_lines_of_a_secure_sign_in(secure_client: httpx.Client) -> None:
-    """The two `Set-Cookie` lines, to the letter: `__Host-`, Path=/, Secure, HttpOnly, SameSite, no Domain (req. 55, 58)."""
+    """The two `Set-Cookie` lines, to the letter: `__Host-`, Path=/, Secure, HttpOnly, SameSite, no Domain (R55, R58)."""
     email = sign_up(secure_client)
     answer = secure_client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "cookie"})
     cookies = set_cookies(answer)
@@ -98,7 +98,7 @@ def test_the_exact_lines_of_a_secure_sign_in(secure_client: httpx.Client) -> Non
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_tokens_that_travel_as_cookies_never_stand_in_a_body(place: tuple[httpx.Client, str], delivery: str) -> None:
-    """Sign in, renew, change the password: cookies as promised, and a cookie's token in no body (req. 55, 59, trap T7)."""
+    """Sign in, renew, change the password: cookies as promised, and a cookie's token in no body (R55, R59, T7)."""
     client, issuer = place
     email = sign_up(client)
     login = client.post("/login", json={"email": email, "password": PASSWORD, "delivery": delivery})
@@ -122,7 +122,7 @@ def test_tokens_that_travel_as_cookies_never_stand_in_a_body(place: tuple[httpx.
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_other_answers_hold_no_token(place: tuple[httpx.Client, str], delivery: str) -> None:
-    """Neither the profile nor the list of sessions gives a token away, and neither sets a cookie (req. 59)."""
+    """Neither the profile nor the list of sessions gives a token away, and neither sets a cookie (R59)."""
     client, issuer = place
     signed_in = somebody(client, delivery=delivery, origin=issuer)
     for path in ("/profile", "/sessions"):
@@ -134,7 +134,7 @@ def test_other_answers_hold_no_token(place: tuple[httpx.Client, str], delivery: 
 
 
 def test_cookies_are_small_and_name_nobody(secure_client: httpx.Client) -> None:
-    """Each cookie fits into 4096 bytes and both into 6 KB, and what they say holds no address (req. 4, 10)."""
+    """Each cookie fits into 4096 bytes and both into 6 KB, and what they say holds no address (R4, R10)."""
     signed_in = somebody(secure_client, delivery="cookie", origin=ISSUER)
     answer = refresh(secure_client, signed_in)
     lines = [len(line) for line in answer.headers.get_list("set-cookie")]
@@ -145,7 +145,7 @@ def test_cookies_are_small_and_name_nobody(secure_client: httpx.Client) -> None:
 
 
 def test_both_cookies_live_as_long_as_the_refresh_token(place: tuple[httpx.Client, str]) -> None:
-    """The access cookie stays when its token is over, so that it is seen as expired and not as missing (trap T34)."""
+    """The access cookie stays when its token is over, so that it is seen as expired and not as missing (T34)."""
     client, issuer = place
     answer = refresh(client, somebody(client, delivery="cookie", origin=issuer))
     assert {cookie.attributes["max-age"] for cookie in set_cookies(answer).values()} == {str(answer.json()["refreshExpiresIn"])}
@@ -164,7 +164,7 @@ def test_both_cookies_live_as_long_as_the_refresh_token(place: tuple[httpx.Clien
 def test_leaving_deletes_the_cookies(
     place: tuple[httpx.Client, str], delivery: str, leave: Callable[[httpx.Client, SignedIn], httpx.Response]
 ) -> None:
-    """Deleting repeats name, Path, Secure, HttpOnly and SameSite, with Max-Age=0 and a past Expires (req. 57, trap T31)."""
+    """Deleting repeats name, Path, Secure, HttpOnly and SameSite, with Max-Age=0 and a past Expires (R57, T31)."""
     client, issuer = place
     answer = leave(client, somebody(client, delivery=delivery, origin=issuer))
     assert answer.status_code == 204
@@ -173,7 +173,7 @@ def test_leaving_deletes_the_cookies(
 
 @pytest.mark.parametrize("path", ["/refresh", "/profile", "/sessions", "/logout-everywhere", "/password"])
 def test_an_ended_session_in_cookies_is_cleared_wherever_it_is_noticed(place: tuple[httpx.Client, str], path: str) -> None:
-    """Whichever endpoint learns from a cookie that its session is over deletes that cookie (req. 57, traps T5 and T6).
+    """Whichever endpoint learns from a cookie that its session is over deletes that cookie (R57, T5 and T6).
 
     An access cookie goes alone: the refresh cookie beside it may be a successor's, set while this request was under way.
     """
@@ -207,7 +207,7 @@ def test_a_bearer_tokens_end_clears_nobodys_cookies(client: httpx.Client) -> Non
 
 
 def test_no_refusal_that_may_pass_clears_a_cookie(place: tuple[httpx.Client, str]) -> None:
-    """400, 403, 409, 415, 422 and 429 leave the cookies alone (trap T5, T32)."""
+    """400, 403, 409, 415, 422 and 429 leave the cookies alone (T5, T32)."""
     client, issuer = place
     signed_in = somebody(client, delivery="cookie", origin=issuer)
     cookies, taken = signed_in.cookies, sign_up(client)
@@ -235,7 +235,7 @@ def test_no_refusal_that_may_pass_clears_a_cookie(place: tuple[httpx.Client, str
 def test_two_different_cookies_of_one_name_are_not_guessed_between(
     server: Server, client: httpx.Client, kind: str, order: int, joined: bool
 ) -> None:
-    """A cookie tossed in beside the own one gets 400, whichever comes first, and the session lives (trap T16)."""
+    """A cookie tossed in beside the own one gets 400, whichever comes first, and the session lives (T16)."""
     own, foreign = somebody(client, delivery="cookie"), somebody(client, delivery="cookie")
     tokens = [getattr(own, kind), getattr(foreign, kind)][::order]
     pairs = [f"handstamp-{kind}={token}" for token in tokens]
@@ -250,7 +250,7 @@ def test_two_different_cookies_of_one_name_are_not_guessed_between(
 
 @pytest.mark.parametrize("path", ["/logout", "/login"])
 def test_doubtful_cookies_are_all_ended_where_sessions_end(client: httpx.Client, path: str) -> None:
-    """Signing out, and signing in anew, end what every one of two cookies of a name holds: no guessing either (trap T13, T16)."""
+    """Signing out, and signing in anew, end what every one of two cookies of a name holds: no guessing either (T13, T16)."""
     first, second = somebody(client, delivery="cookie"), somebody(client, delivery="cookie")
     body = {"email": first.email, "password": PASSWORD} if path == "/login" else {}
     cookie = "; ".join(f"handstamp-{kind}={getattr(one, kind)}" for one in (first, second) for kind in ("refresh", "access"))
@@ -277,7 +277,7 @@ def test_no_cookie_of_ours_is_no_token(client: httpx.Client, cookie: str) -> Non
 
 
 def test_names_of_the_other_scheme_are_not_read(client: httpx.Client, secure_client: httpx.Client) -> None:
-    """An https service reads only the prefixed names, which no sibling subdomain can set (req. 55, trap T16)."""
+    """An https service reads only the prefixed names, which no sibling subdomain can set (R55, T16)."""
     plain, secure = somebody(client, delivery="cookie"), somebody(secure_client, delivery="cookie", origin=ISSUER)
     unprefixed = secure.cookies | {"cookie": secure.cookies["cookie"].replace("__Host-", "")}
     prefixed = plain.cookies | {"cookie": f"__Host-handstamp-refresh={plain.refresh}; __Host-handstamp-access={plain.access}"}
@@ -287,7 +287,7 @@ def test_names_of_the_other_scheme_are_not_read(client: httpx.Client, secure_cli
 
 
 def test_a_real_cookie_jar_keeps_and_drops_what_it_is_told(server: Server) -> None:
-    """The standard library's cookie jar sends the cookies back, follows the rotation and is empty after logout (req. 57)."""
+    """The standard library's cookie jar sends the cookies back, follows the rotation and is empty after logout (R57)."""
     headers = {"sec-fetch-site": "same-origin", "origin": server.url}
     with server.client(headers=headers) as browser:
         email = sign_up(browser)

@@ -107,7 +107,7 @@ def ask(client: httpx.Client, path: str, signed_in: SignedIn, headers: Sent) -> 
 
 @pytest.mark.parametrize(("sent", "passes"), ORIGINS, ids=str)
 def test_who_may_renew_with_a_cookie(server: Server, client: httpx.Client, sent: Sent, passes: bool) -> None:
-    """The table of the rule: own pages and trusted origins pass, everything else is 403 and changes nothing (req. 60, 61, 65)."""
+    """The table of the rule: own pages and trusted origins pass, everything else is 403 and changes nothing (R60, R61, R65)."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     answer = client.post("/refresh", headers=cookies_of(signed_in) | sent)
     if passes:
@@ -125,7 +125,7 @@ def test_who_may_renew_with_a_cookie(server: Server, client: httpx.Client, sent:
     ids=str,
 )
 def test_no_unsafe_endpoint_obeys_another_sites_page(server: Server, client: httpx.Client, path: str, sent: Sent) -> None:
-    """With a credential cookie every unsafe endpoint checks where the request comes from (req. 60, 62, 65, trap T14)."""
+    """With a credential cookie every unsafe endpoint checks where the request comes from (R60, R62, R65, T14)."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     before = session_row(server, signed_in.sid)
     answer = ask(client, path, signed_in, cookies_of(signed_in) | sent)
@@ -145,7 +145,7 @@ def test_every_unsafe_endpoint_obeys_its_own_and_trusted_pages(client: httpx.Cli
 @pytest.mark.parametrize("path", ["/refresh", "/logout", "/logout-everywhere", "/password", "DELETE"])
 @pytest.mark.parametrize("kind", ["refresh", "access"])
 def test_a_cookie_needs_the_check_even_beside_a_header(client: httpx.Client, path: str, kind: str) -> None:
-    """`Authorization` does not switch the check off while a credential cookie comes along, be it any of the two (trap T14)."""
+    """`Authorization` does not switch the check off while a credential cookie comes along, be it any of the two (T14)."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     cookie = {"cookie": f"__Host-handstamp-{kind}={getattr(signed_in, kind)}"}
     expect_problem(ask(client, path, signed_in, signed_in.bearer | cookie | {"origin": EVIL}), 403, "cross_site")
@@ -169,7 +169,7 @@ def test_a_bearer_token_needs_no_check(client: httpx.Client, sent: Sent) -> None
 
 @pytest.mark.parametrize(("sent", "passes"), [row for row in ORIGINS if row[0].keys() & {"sec-fetch-site", "origin"}], ids=str)
 def test_who_may_sign_in_from_a_browser(client: httpx.Client, sent: Sent, passes: bool) -> None:
-    """Login CSRF: another site's page cannot sign a visitor in as somebody else (req. 62, trap T15)."""
+    """Login CSRF: another site's page cannot sign a visitor in as somebody else (R62, T15)."""
     answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD}, headers=sent)
     if passes:
         assert answer.status_code == 200, answer.text
@@ -195,7 +195,7 @@ def test_a_client_that_is_no_browser_signs_in(client: httpx.Client) -> None:
 @pytest.mark.parametrize("path", ["/login", "/refresh", "/logout", "/register", "/password"])
 @pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"])
 def test_a_forms_body_is_not_read(client: httpx.Client, path: str, media_type: str) -> None:
-    """What a cross-site form can send without asking first is no JSON request (req. 63)."""
+    """What a cross-site form can send without asking first is no JSON request (R63)."""
     signed_in = somebody(client)
     body = b'{"email":"a@example.com","password":"a sentence only ada would say"}'
     answer = client.post(path, content=body, headers=signed_in.bearer | {"content-type": media_type})
@@ -208,7 +208,7 @@ def test_a_forms_body_is_not_read(client: httpx.Client, path: str, media_type: s
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_no_safe_method_changes_anything(client: httpx.Client, path: str, method: str) -> None:
-    """A link or an image cannot sign in, out or anything else (req. 62)."""
+    """A link or an image cannot sign in, out or anything else (R62)."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     headers = cookies_of(signed_in) | {"sec-fetch-site": "cross-site"}
     assert client.request(method, path, headers=headers).status_code == 405
@@ -216,14 +216,14 @@ def test_no_safe_method_changes_anything(client: httpx.Client, path: str, method
 
 
 def test_a_link_from_elsewhere_finds_the_person_signed_in(client: httpx.Client) -> None:
-    """A read by the access cookie is no cross-site matter: the first page after a link works (trap T9)."""
+    """A read by the access cookie is no cross-site matter: the first page after a link works (T9)."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     headers = {"cookie": f"__Host-handstamp-access={signed_in.access}", "sec-fetch-site": "cross-site"}
     assert client.get("/profile", headers=headers).status_code == 200
 
 
 def test_without_a_list_no_other_origin_passes(alone: httpx.Client) -> None:
-    """Nobody is trusted by default (req. 60)."""
+    """Nobody is trusted by default (R60)."""
     signed_in = somebody(alone, delivery="cookie", origin=ISSUER)
     for origin in (APP, ADMIN, SIBLING, EVIL, "null"):
         expect_problem(alone.post("/refresh", headers=cookies_of(signed_in) | {"origin": origin}), 403, "cross_site")
@@ -231,7 +231,7 @@ def test_without_a_list_no_other_origin_passes(alone: httpx.Client) -> None:
 
 
 def test_the_host_header_vouches_for_nobody(alone: httpx.Client) -> None:
-    """`Origin` is compared with the configured issuer, not with what the request calls its host (trap T33)."""
+    """`Origin` is compared with the configured issuer, not with what the request calls its host (T33)."""
     signed_in = somebody(alone, delivery="cookie", origin=ISSUER)
     spoofed = {"host": "evil.example", "x-forwarded-host": "evil.example", "x-forwarded-proto": "https", "origin": EVIL}
     expect_problem(alone.post("/refresh", headers=cookies_of(signed_in) | spoofed), 403, "cross_site")
@@ -252,7 +252,7 @@ def cors(answer: httpx.Response) -> Sent:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("origin", [APP, EVIL, ISSUER, "null"])
 def test_by_default_no_other_origin_may_read(alone: httpx.Client, path: str, origin: str) -> None:
-    """Without a list there is no CORS header at all, not for preflights either (req. 64)."""
+    """Without a list there is no CORS header at all, not for preflights either (R64)."""
     assert cors(alone.get(path, headers={"origin": origin})) == {}
     preflight = alone.options(path, headers={"origin": origin, "access-control-request-method": "GET"})
     assert cors(preflight) == {}
@@ -262,7 +262,7 @@ def test_by_default_no_other_origin_may_read(alone: httpx.Client, path: str, ori
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("origin", [APP, ADMIN])
 def test_a_listed_origin_may_read_with_credentials(client: httpx.Client, path: str, origin: str) -> None:
-    """The very origin is named, with credentials, and caches are told that the answer varies by it (req. 64)."""
+    """The very origin is named, with credentials, and caches are told that the answer varies by it (R64)."""
     answer = client.get(path, headers={"origin": origin})
     assert answer.headers["access-control-allow-origin"] == origin
     assert answer.headers["access-control-allow-credentials"] == "true"
@@ -271,7 +271,7 @@ def test_a_listed_origin_may_read_with_credentials(client: httpx.Client, path: s
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_a_listed_origins_preflight_is_granted(client: httpx.Client, method: str) -> None:
-    """A script of a listed origin may send a token and JSON with the methods that there are (req. 64)."""
+    """A script of a listed origin may send a token and JSON with the methods that there are (R64)."""
     asks = {"access-control-request-method": method, "access-control-request-headers": "authorization,content-type"}
     answer = client.options("/refresh", headers={"origin": APP} | asks)
     assert answer.status_code == 200
@@ -288,7 +288,7 @@ UNLISTED = [EVIL, SIBLING, ISSUER, "null", f"{APP}.evil.example", f"{APP}:8443",
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("origin", UNLISTED)
 def test_an_unlisted_origin_is_never_named(client: httpx.Client, path: str, origin: str) -> None:
-    """No reflected origin, no `*`, no `null` (req. 64)."""
+    """No reflected origin, no `*`, no `null` (R64)."""
     assert "access-control-allow-origin" not in client.get(path, headers={"origin": origin}).headers
     preflight = client.options(path, headers={"origin": origin, "access-control-request-method": "POST"})
     assert "access-control-allow-origin" not in preflight.headers
@@ -297,7 +297,7 @@ def test_an_unlisted_origin_is_never_named(client: httpx.Client, path: str, orig
 @pytest.mark.parametrize("headers", [{}, {"origin": EVIL}, {"origin": APP}], ids=str)
 @pytest.mark.parametrize("path", ["/.well-known/jwks.json", "/profile", "/openapi.json"])
 def test_answers_vary_by_origin_whoever_asks(client: httpx.Client, path: str, headers: Sent) -> None:
-    """A cache must not give the answer to one origin, or to none, to another: `Vary: Origin` always (req. 64)."""
+    """A cache must not give the answer to one origin, or to none, to another: `Vary: Origin` always (R64)."""
     assert "origin" in client.get(path, headers=headers).headers.get("vary", "").lower()
 
 

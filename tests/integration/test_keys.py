@@ -58,7 +58,7 @@ def all_but_the_secret(folder: Path) -> bytes:
 
 
 async def test_a_key_is_replaced_after_ninety_days_without_anybody_doing_anything(tmp_path: Path) -> None:
-    """Published ahead, taken over at ninety days, retired, and gone at last: the whole life, to the second (row 30)."""
+    """Published ahead, taken over at ninety days, retired, and gone at last: the whole life, to the second (R30)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         (first,) = published(running)
@@ -107,7 +107,7 @@ async def test_a_service_that_slept_for_a_year_catches_up(tmp_path: Path) -> Non
 
 
 async def test_a_verifier_that_only_polls_never_meets_an_unknown_key(tmp_path: Path) -> None:
-    """Tokens minted all the time through a rotation verify with a key set that is up to five minutes old (row 30)."""
+    """Tokens minted all the time through a rotation verify with a key set that is up to five minutes old (R30)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         start_ms = NOW_MS + ROTATE_AFTER_MS - PUBLISH_AHEAD_MS - 10 * MINUTE_MS
@@ -217,7 +217,7 @@ async def only_key(running: Service, clock: Clock) -> str:
 
 
 async def test_retiring_the_active_key_publishes_its_successor(tmp_path: Path) -> None:
-    """It signs until the successor has been published for long enough, and its tokens hold to their end (row 30)."""
+    """It signs until the successor has been published for long enough, and its tokens hold to their end (R30)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         first, before = await only_key(running, clock), minted(running, clock)
@@ -271,7 +271,7 @@ async def voided(running: Service) -> list[str]:
 
 
 async def test_voiding_the_active_key_leaves_one_that_signs(tmp_path: Path) -> None:
-    """What it signed is void from that moment, another key signs at once, and verifiers are told (row 31)."""
+    """What it signed is void from that moment, another key signs at once, and verifiers are told (R31)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         leaked, before = await only_key(running, clock), minted(running, clock)
@@ -371,7 +371,7 @@ async def test_a_voided_key_stays_void_after_a_restart(tmp_path: Path) -> None:
 
 
 async def test_a_process_that_was_not_told_hears_of_a_voided_key(tmp_path: Path) -> None:
-    """Whoever follows the store drops the key at once, without waiting for housekeeping (row 31)."""
+    """Whoever follows the store drops the key at once, without waiting for housekeeping (R31)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
         leaked, before = await only_key(one, clock), minted(one, clock)
@@ -388,7 +388,7 @@ async def test_a_process_that_was_not_told_hears_of_a_voided_key(tmp_path: Path)
 
 
 async def test_housekeeping_that_overlaps_brings_no_voided_key_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that is voided while another process tidies up is not held again because it was read before (row 31)."""
+    """A key that is voided while another process tidies up is not held again because it was read before (R31)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
         await one.keys.rotate(clock())
@@ -446,7 +446,7 @@ async def test_another_algorithm_is_a_rotation(tmp_path: Path) -> None:
 
 
 async def test_secrets_and_public_keys_are_never_mixed(tmp_path: Path) -> None:
-    """Between ES256 and HS256 neither's tokens hold under the other, and no secret is ever published (row 13, trap T18)."""
+    """Between ES256 and HS256 neither's tokens hold under the other, and no secret is ever published (R13, T18)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         public = minted(running, clock)
@@ -482,7 +482,7 @@ async def test_somebody_who_tries_hs256_and_goes_back_always_has_a_key_that_sign
 
 
 async def test_a_process_with_a_shorter_access_lifetime_takes_no_key_from_living_tokens(tmp_path: Path) -> None:
-    """A command in a shell without the service's settings, or a node that has new ones already, voids no token (row 30)."""
+    """A command in a shell without the service's settings, or a node that has new ones already, voids no token (R30)."""
     clock = Clock()
     async with deployed(tmp_path, clock, access_lifetime="1h") as running:
         record = await running.keys.rotate(clock())
@@ -513,7 +513,7 @@ async def test_nodes_that_disagree_on_the_algorithm_do_not_make_keys_without_end
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 async def test_every_algorithm_signs_people_in_and_keeps_them_signed_in(tmp_path: Path, algorithm: str) -> None:
-    """Sign in, look, renew, look again, sign out: with each of the four algorithms (row 27)."""
+    """Sign in, look, renew, look again, sign out: with each of the four algorithms (R27)."""
     clock = Clock()
     async with deployed(tmp_path, clock, algorithm=algorithm) as running:
         account = await running.accounts.create(EMAIL, PASSWORD, caller(clock), roles=("reader",))
@@ -543,7 +543,7 @@ async def test_every_algorithm_signs_people_in_and_keeps_them_signed_in(tmp_path
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 async def test_no_private_key_lies_in_the_database(tmp_path: Path, algorithm: str) -> None:
-    """Neither a signing key nor the master secret nor what is derived from it stands in any file but the secret's (row 32)."""
+    """Neither a signing key nor the master secret nor what is derived from it stands in any file but the secret's (R32)."""
     clock = Clock()
     async with deployed(tmp_path, clock, algorithm=algorithm) as running:
         await running.accounts.create(EMAIL, PASSWORD, caller(clock))
@@ -579,7 +579,7 @@ async def test_a_key_row_from_another_row_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_refresh_token_survives_every_rotation_of_signing_keys(tmp_path: Path) -> None:
-    """Refresh tokens have a key of their own: a rotation, or another algorithm, signs nobody out (trap T19)."""
+    """Refresh tokens have a key of their own: a rotation, or another algorithm, signs nobody out (T19)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.accounts.create(EMAIL, PASSWORD, caller(clock))

@@ -73,7 +73,7 @@ def soon(holds: Callable[[], bool]) -> None:
 
 
 def test_a_leaked_key_is_void_in_every_process(server: Server, ask: Forks) -> None:
-    """Tokens of it are refused, it is published no more, the feed says so, and everybody renews and goes on (row 31)."""
+    """Tokens of it are refused, it is published no more, the feed says so, and everybody renews and goes on (R31)."""
     credential = make_client(server)
     with ExitStack() as stack:
         clients = [stack.enter_context(client_of(server)) for _ in range(CONNECTIONS)]

@@ -99,7 +99,7 @@ def store_away(server: Server) -> Iterator[None]:
 
 
 def test_renewing_answers_the_next_pair(client: httpx.Client, ada: SignedIn) -> None:
-    """All members of RFC 6749 §5.1, a refresh token that replaces the old one, and lifetimes that are true (rows 36 and 45)."""
+    """All members of RFC 6749 §5.1, a refresh token that replaces the old one, and lifetimes that are true (R36 and R45)."""
     answer = renew(client, ada.refresh)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), answer.text
     assert (answer.headers["cache-control"], answer.headers["pragma"]) == ("no-store", "no-cache")
@@ -127,7 +127,7 @@ def test_a_chain_of_renewals_is_one_session(client: httpx.Client, server: Server
 
 
 def test_a_repeat_within_grace_gets_the_same_refresh_token(client: httpx.Client, ada: SignedIn) -> None:
-    """A client that did not hear the answer asks again and is not signed out (traps T1 and T2)."""
+    """A client that did not hear the answer asks again and is not signed out (T1 and T2)."""
     first, again = renew(client, ada.refresh).json(), renew(client, ada.refresh).json()
     assert again["refresh_token"] == first["refresh_token"]
     assert read_claims(again["access_token"])["jti"] != read_claims(first["access_token"])["jti"]
@@ -217,7 +217,7 @@ def invalid_grant(client: httpx.Client) -> httpx.Response:
 def test_every_token_that_does_not_hold_gets_one_answer(
     client: httpx.Client, mint: Mint, invalid_grant: httpx.Response, case: str
 ) -> None:
-    """Byte for byte and header for header: nobody learns what is wrong with a token (row 42)."""
+    """Byte for byte and header for header: nobody learns what is wrong with a token (R42)."""
     answer = renew(client, NO_GRANT[case](client, mint))
     assert (answer.status_code, answer.content) == (400, invalid_grant.content)
     headers = [[field for field in found.headers.multi_items() if field[0] != "date"] for found in (answer, invalid_grant)]
@@ -225,7 +225,7 @@ def test_every_token_that_does_not_hold_gets_one_answer(
 
 
 def test_a_disabled_account_gets_that_answer_too(server: Server, client: httpx.Client, invalid_grant: httpx.Response) -> None:
-    """Disabling ends all sessions, here as at /refresh (row 42)."""
+    """Disabling ends all sessions, here as at /refresh (R42)."""
     ada = somebody(client)
     beside(server, lambda opened, caller: opened.accounts.disable(ada.email, caller))
     assert renew(client, ada.refresh).content == invalid_grant.content
@@ -233,7 +233,7 @@ def test_a_disabled_account_gets_that_answer_too(server: Server, client: httpx.C
 
 
 def test_reuse_at_the_token_endpoint_ends_the_session(server: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """An old copy is an alarm wherever it comes: the session is over, its tokens of every kind with it (row 37)."""
+    """An old copy is an alarm wherever it comes: the session is over, its tokens of every kind with it (R37)."""
     second = renew(client, ada.refresh).json()["refresh_token"]
     third = renew(client, second).json()
     expect_error(renew(client, ada.refresh), 400, "invalid_grant")
@@ -244,7 +244,7 @@ def test_reuse_at_the_token_endpoint_ends_the_session(server: Server, client: ht
 
 @pytest.mark.parametrize("delivery", ["split", "cookie"])
 def test_a_browsers_session_survives_the_wrong_way(client: httpx.Client, delivery: str) -> None:
-    """A refresh token that lives in a cookie is answered only by cookie, and offering it here costs nothing (traps T7 and T8)."""
+    """A refresh token that lives in a cookie is answered only by cookie, and offering it here costs nothing (T7 and T8)."""
     ada = somebody(client, delivery=delivery)
     expect_error(renew(client, ada.refresh), 400, "invalid_grant")
     assert refresh(client, ada).status_code == 200
@@ -263,14 +263,14 @@ def test_other_grants_are_not_there(client: httpx.Client, ada: SignedIn, grant: 
 
 @pytest.mark.parametrize("scope", ["openid", "offline_access email", "*", " "])
 def test_no_scope_can_be_had_by_asking(client: httpx.Client, ada: SignedIn, scope: str) -> None:
-    """A renewal never widens what a session may do (row 41), and what was refused costs no generation."""
+    """A renewal never widens what a session may do (R41), and what was refused costs no generation."""
     expect_error(renew(client, ada.refresh, scope=scope), 400, "invalid_scope")
     assert read_claims(renew(client, ada.refresh).json()["refresh_token"])["gen"] == 1
 
 
 @pytest.mark.parametrize("endpoint", ["/token", "/revoke"])
 def test_another_client_is_told_so(client: httpx.Client, ada: SignedIn, endpoint: str) -> None:
-    """Tokens are bound to who they were issued to: another `client_id` is no client of ours (row 41)."""
+    """Tokens are bound to who they were issued to: another `client_id` is no client of ours (R41)."""
     fields = {"grant_type": "refresh_token", "refresh_token": ada.refresh, "token": ada.refresh, "client_id": "somebody-else"}
     expect_error(client.post(endpoint, data=fields), 401, "invalid_client")
     assert profile(client, ada).status_code == 200
@@ -282,7 +282,7 @@ def test_another_client_is_told_so(client: httpx.Client, ada: SignedIn, endpoint
 def test_a_service_neither_renews_nor_ends(
     client: httpx.Client, credential: Credential, ada: SignedIn, endpoint: str, way: str
 ) -> None:
-    """A verifier sees people's tokens all day long: its credential lets it read, and no token is touched by it (row 49)."""
+    """A verifier sees people's tokens all day long: its credential lets it read, and no token is touched by it (R49)."""
     fields = {"grant_type": "refresh_token", "refresh_token": ada.refresh, "token": ada.refresh}
     if way == "Basic":
         answer = client.post(endpoint, data=fields, auth=credential.basic)
@@ -307,7 +307,7 @@ def test_a_wrong_credential_is_not_overlooked(client: httpx.Client, credential: 
 
 
 def test_tokens_do_not_belong_into_addresses(client: httpx.Client, ada: SignedIn) -> None:
-    """A refresh token in the query string is not read, and GET is no way to renew (row 44)."""
+    """A refresh token in the query string is not read, and GET is no way to renew (R44)."""
     address = f"/token?grant_type=refresh_token&refresh_token={ada.refresh}"
     expect_error(client.post(address, data={"grant_type": "refresh_token"}), 400, "invalid_request")
     expect_error(client.post(address, headers={"content-type": FORM}), 400, "invalid_request")
@@ -349,7 +349,7 @@ UNREADABLE: dict[str, Callable[[str], bytes]] = {
 def test_a_form_that_is_none_is_refused_whole(
     client: httpx.Client, credential: Credential, lasting: SignedIn, endpoint: str, case: str
 ) -> None:
-    """Duplicates, missing and unreadable parameters: 400, and no guess at what was meant (RFC 6749 §3.2, row 74)."""
+    """Duplicates, missing and unreadable parameters: 400, and no guess at what was meant (RFC 6749 §3.2, R74)."""
     auth: dict[str, Any] = {"auth": credential.basic} if endpoint == "/introspect" else {}
     content = UNREADABLE[case](lasting.refresh)
     answer = client.post(endpoint, content=content, headers={"content-type": FORM}, **auth)
@@ -362,7 +362,7 @@ def test_a_form_that_is_none_is_refused_whole(
 def test_what_is_no_form_is_415(
     client: httpx.Client, credential: Credential, lasting: SignedIn, endpoint: str, media_type: str
 ) -> None:
-    """Only forms are read here, as only JSON is elsewhere (row 63)."""
+    """Only forms are read here, as only JSON is elsewhere (R63)."""
     fields = {"grant_type": "refresh_token", "refresh_token": lasting.refresh, "token": lasting.refresh}
     content = json.dumps(fields) if "json" in media_type else "&".join(f"{name}={value}" for name, value in fields.items())
     headers = {"content-type": media_type} if media_type else {}
@@ -373,7 +373,7 @@ def test_what_is_no_form_is_415(
 
 @pytest.mark.parametrize("endpoint", ["/token", "/revoke", "/introspect"])
 def test_a_form_that_is_too_large_is_413(client: httpx.Client, endpoint: str) -> None:
-    """64 KiB is the limit of every body (row 74)."""
+    """64 KiB is the limit of every body (R74)."""
     answer = client.post(endpoint, content=b"token=" + b"x" * 65536, headers={"content-type": FORM})
     expect_error(answer, 413, "invalid_request")
 
@@ -388,7 +388,7 @@ def test_a_credential_comes_one_way(client: httpx.Client, credential: Credential
 
 
 def test_another_sites_page_gets_nowhere(client: httpx.Client) -> None:
-    """Where a browser adds credential cookies, the cross-site rule holds here as everywhere (row 60)."""
+    """Where a browser adds credential cookies, the cross-site rule holds here as everywhere (R60)."""
     ada = somebody(client, delivery="cookie")
     for endpoint in ("/token", "/revoke", "/introspect"):
         headers = {**ada.cookies, "origin": "https://evil.example", "sec-fetch-site": "cross-site"}
@@ -417,7 +417,7 @@ def expect_done(answer: httpx.Response) -> None:
 @pytest.mark.parametrize("hint", ["", "refresh_token", "access_token", "nonsense"])
 @pytest.mark.parametrize("way", WAYS)
 def test_revoking_ends_the_session(client: httpx.Client, mint: Mint, ada: SignedIn, way: str, hint: str) -> None:
-    """With either kind of token, over or not, whatever it is said to be: all tokens of the session are void at once (row 49)."""
+    """With either kind of token, over or not, whatever it is said to be: all tokens of the session are void at once (R49)."""
     other = sign_in(client, ada.email)
     fields = {"token": WAYS[way](ada, mint), "token_type_hint": hint}
     expect_done(client.post("/revoke", data=fields))
@@ -429,7 +429,7 @@ def test_revoking_ends_the_session(client: httpx.Client, mint: Mint, ada: Signed
 
 
 def test_a_rotated_token_revokes_without_an_alarm(server: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """Whoever signs out with an old copy signs out; nobody is accused (trap T12)."""
+    """Whoever signs out with an old copy signs out; nobody is accused (T12)."""
     second = renew(client, ada.refresh).json()["refresh_token"]
     renew(client, second)
     expect_done(client.post("/revoke", data={"token": ada.refresh}))
@@ -468,7 +468,7 @@ def test_what_is_no_token_of_ours_is_revoked_already(client: httpx.Client, mint:
 @pytest.mark.parametrize("way", ["Basic", "form"])
 @pytest.mark.parametrize("delivery", ["json", "split", "cookie"])
 def test_a_living_token_is_described(client: httpx.Client, credential: Credential, delivery: str, way: str) -> None:
-    """All that the token says, as the token says it, and `token_type` (RFC 7662 §2.2, row 50)."""
+    """All that the token says, as the token says it, and `token_type` (RFC 7662 §2.2, R50)."""
     ada = somebody(client, delivery=delivery)
     if way == "Basic":
         answer = introspect(client, credential, ada.access)
@@ -512,14 +512,14 @@ INACTIVES: dict[str, Callable[[httpx.Client, Mint], str]] = {
 def test_what_does_not_hold_is_inactive_and_nothing_more(
     client: httpx.Client, credential: Credential, mint: Mint, case: str
 ) -> None:
-    """Exactly `{"active":false}`: why is nobody's business (RFC 7662 §2.2, row 50)."""
+    """Exactly `{"active":false}`: why is nobody's business (RFC 7662 §2.2, R50)."""
     answer = introspect(client, credential, INACTIVES[case](client, mint))
     assert (answer.status_code, answer.content) == (200, INACTIVE)
     assert answer.headers["cache-control"] == "no-store"
 
 
 def test_an_ended_session_is_inactive_at_the_next_question(server: Server, client: httpx.Client, credential: Credential) -> None:
-    """However it ended: signed out, everywhere, by an operator, or its account disabled (rows 25 and 50)."""
+    """However it ended: signed out, everywhere, by an operator, or its account disabled (R25 and R50)."""
     email = sign_up(client)
     one, two, three, four = (sign_in(client, email) for _ in range(4))
     assert introspect(client, credential, one.access).json()["active"] is True
@@ -575,7 +575,7 @@ def test_asking_changes_nothing(server: Server, client: httpx.Client, credential
 def test_a_store_that_is_away_says_nothing_about_anybody(
     server: Server, client: httpx.Client, credential: Credential, ada: SignedIn
 ) -> None:
-    """503 with Retry-After: not "inactive", not "invalid_grant", not "revoked", and later all is as it was (row 88, trap T32)."""
+    """503 with Retry-After: not "inactive", not "invalid_grant", not "revoked", and later all is as it was (R88, T32)."""
     with store_away(server):
         for answer in (
             introspect(client, credential, ada.access),
@@ -596,7 +596,7 @@ def test_a_store_that_is_away_says_nothing_about_anybody(
 
 
 def test_the_metadata_leads_to_what_there_is(server: Server, client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
-    """Issuer as in `iss` byte for byte, every address answers, and what is said of it is true (rows 8 and 33)."""
+    """Issuer as in `iss` byte for byte, every address answers, and what is said of it is true (R8 and R33)."""
     answer = client.get(PATH)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     found = answer.json()
@@ -623,7 +623,7 @@ def test_the_metadata_leads_to_what_there_is(server: Server, client: httpx.Clien
 
 @pytest.mark.parametrize("path", [PATH, "/.well-known/jwks.json"])
 def test_public_documents_may_be_cached(client: httpx.Client, path: str) -> None:
-    """Public, with an age and an ETag that makes the next question cheap, and never a redirect (row 34)."""
+    """Public, with an age and an ETag that makes the next question cheap, and never a redirect (R34)."""
     answer = client.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     assert re.fullmatch(r"public, max-age=\d+", answer.headers["cache-control"])
@@ -641,7 +641,7 @@ def test_public_documents_may_be_cached(client: httpx.Client, path: str) -> None
 
 
 def test_an_issuer_with_a_path_has_its_metadata_at_both_places(tmp_path: Path) -> None:
-    """RFC 8414 §3.1 puts the issuer's path behind the well-known name; a proxy that strips it leads to the other (row 33)."""
+    """RFC 8414 §3.1 puts the issuer's path behind the well-known name; a proxy that strips it leads to the other (R33)."""
     with running(tmp_path, ISSUER=TENANT) as server, client_of(server) as client:
         answers = [client.get(path) for path in (PATH, f"{PATH}/some/tenant")]
         assert [answer.status_code for answer in answers] == [200, 200]
@@ -665,7 +665,7 @@ def test_an_issuer_without_a_path_has_one_place(client: httpx.Client) -> None:
 
 
 def test_nothing_of_all_this_is_logged(server: Server, client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
-    """Neither tokens nor secrets stand in the log, good or wrong, and no request made the service stumble (row 83)."""
+    """Neither tokens nor secrets stand in the log, good or wrong, and no request made the service stumble (R83)."""
     renewed = renew(client, ada.refresh).json()
     introspect(client, credential, ada.access)
     client.post("/introspect", data={"token": ada.access, "client_id": credential.id, "client_secret": "wrong secret here"})

@@ -106,7 +106,7 @@ def test_the_tokens_travel_as_the_delivery_says(browser: Browser, email: str) ->
 
 
 def test_whoever_signs_in_again_has_a_new_session(browser: Browser, email: str) -> None:
-    """The one that the cookies presented is over (session fixation, trap T15)."""
+    """The one that the cookies presented is over (session fixation, T15)."""
     before = dict(browser.cookies)
     sign_in(browser, email)
     assert browser.cookies != before

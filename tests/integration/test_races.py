@@ -41,7 +41,7 @@ async def living(running: Service, clock: Clock) -> list[Session]:
 
 
 async def test_a_sign_in_that_began_before_a_change_leaves_no_session_behind_it(tmp_path: Path) -> None:
-    """The epoch was bumped while the password was hashed: the old password was right, and is worth nothing (trap T22, T23)."""
+    """The epoch was bumped while the password was hashed: the old password was right, and is worth nothing (T22, T23)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.accounts.create(EMAIL, PASSWORD, caller(clock))
@@ -57,7 +57,7 @@ async def test_a_sign_in_that_began_before_a_change_leaves_no_session_behind_it(
 
 
 async def test_a_password_change_that_a_sign_out_overtook_changes_nothing(tmp_path: Path) -> None:
-    """The session ended while the passwords were hashed: no new session rises from it, and the old password stays (trap T6)."""
+    """The session ended while the passwords were hashed: no new session rises from it, and the old password stays (T6)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.accounts.create(EMAIL, PASSWORD, caller(clock))
@@ -76,7 +76,7 @@ async def test_a_password_change_that_a_sign_out_overtook_changes_nothing(tmp_pa
 
 
 async def test_guesses_that_are_sent_all_at_once_are_counted_too(tmp_path: Path) -> None:
-    """Counters are looked at again before a session starts: a right guess behind many wrong ones is worth nothing (req. 71)."""
+    """Counters are looked at again before a session starts: a right guess behind many wrong ones is worth nothing (R71)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.accounts.create(EMAIL, PASSWORD, caller(clock))
@@ -92,7 +92,7 @@ async def test_guesses_that_are_sent_all_at_once_are_counted_too(tmp_path: Path)
 
 
 async def test_an_access_token_ends_with_its_session_also_by_idleness(tmp_path: Path) -> None:
-    """Answered again shortly before the idle end, it lives no longer than the refresh token beside it (req. 39)."""
+    """Answered again shortly before the idle end, it lives no longer than the refresh token beside it (R39)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         _, pair = await start_session(running, clock)
@@ -108,7 +108,7 @@ async def test_an_access_token_ends_with_its_session_also_by_idleness(tmp_path: 
 
 
 async def test_an_old_copy_that_is_over_says_that_the_session_goes_on(tmp_path: Path) -> None:
-    """Its own time is over, the session's is not: whoever holds it must sign in, and nobody's cookies are deleted (trap T5)."""
+    """Its own time is over, the session's is not: whoever holds it must sign in, and nobody's cookies are deleted (T5)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         _, pair = await start_session(running, clock)
@@ -122,7 +122,7 @@ async def test_an_old_copy_that_is_over_says_that_the_session_goes_on(tmp_path: 
 
 
 async def test_a_sign_in_that_replaces_a_session_is_recorded(tmp_path: Path) -> None:
-    """The session that the cookies presented ends, and its history says so; one that was over keeps its reason (req. 82)."""
+    """The session that the cookies presented ends, and its history says so; one that was over keeps its reason (R82)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.accounts.create(EMAIL, PASSWORD, caller(clock))
@@ -149,7 +149,7 @@ async def test_a_pair_that_cannot_be_signed_leaves_the_old_token_good(tmp_path: 
 
 
 async def test_a_password_is_hashed_anew_when_the_cost_has_changed(tmp_path: Path) -> None:
-    """At the next sign-in, without the person noticing: no session ends by it (req. 66, trap T23)."""
+    """At the next sign-in, without the person noticing: no session ends by it (R66, T23)."""
     clock = Clock()
     async with deployed(tmp_path, clock, password_cost="owasp") as running:
         account = await running.accounts.create(EMAIL, PASSWORD, caller(clock))
@@ -166,7 +166,7 @@ async def test_a_password_is_hashed_anew_when_the_cost_has_changed(tmp_path: Pat
 
 
 def test_an_unknown_address_is_hashed_with_the_parameters_of_a_known_one() -> None:
-    """The same work at each cost, and no password that matches (req. 72, trap T24)."""
+    """The same work at each cost, and no password that matches (R72, T24)."""
     for hasher in (PasswordHasher("owasp"), PasswordHasher("rfc9106")):
         parameters = hasher.hash(PASSWORD).split("$")[:4]
         assert hasher._nobodys.split("$")[:4] == parameters
@@ -174,7 +174,7 @@ def test_an_unknown_address_is_hashed_with_the_parameters_of_a_known_one() -> No
 
 
 async def test_a_full_queue_sends_away_and_empties_again() -> None:
-    """As many wait as a thread can answer in time; the next is told to come back, and later is welcome (req. 73, trap T25)."""
+    """As many wait as a thread can answer in time; the next is told to come back, and later is welcome (R73, T25)."""
     hashing = Hashing(PasswordHasher("owasp"), threads=1)
     asked = [asyncio.create_task(hashing.hash(PASSWORD)) for _ in range(1 + QUEUE_PER_THREAD)]
     await asyncio.sleep(0)

@@ -154,7 +154,7 @@ STRANGERS: dict[str, Callable[[Credential, SignedIn], dict[str, str]]] = {
 
 @pytest.mark.parametrize("who", STRANGERS)
 def test_only_a_service_may_follow(client: httpx.Client, credential: Credential, who: str) -> None:
-    """No credential, a wrong one or a person's access token: 401 and a Basic challenge, the same for each (row 74)."""
+    """No credential, a wrong one or a person's access token: 401 and a Basic challenge, the same for each (R74)."""
     answer = client.get("/revocations", headers=STRANGERS[who](credential, somebody(client)))
     expect_problem(answer, 401, "invalid_client")
     assert answer.headers.get_list("www-authenticate") == [CHALLENGE]
@@ -176,7 +176,7 @@ def test_two_credentials_are_one_too_many(client: httpx.Client, credential: Cred
 
 
 def test_a_credential_in_the_address_is_none(client: httpx.Client, credential: Credential) -> None:
-    """Secrets do not belong into query strings, which land in logs (row 44)."""
+    """Secrets do not belong into query strings, which land in logs (R44)."""
     expect_problem(client.get("/revocations", params=credential.fields), 401, "invalid_client")
 
 
@@ -192,7 +192,7 @@ def test_a_removed_client_is_refused_at_the_next_request(server: Server, client:
 
 
 def test_without_a_cursor_comes_everything(client: httpx.Client, credential: Credential) -> None:
-    """A verifier that starts is told of every session whose tokens could still hold, and until when (rows 47 and 53)."""
+    """A verifier that starts is told of every session whose tokens could still hold, and until when (R47 and R53)."""
     ada, bob = somebody(client), somebody(client)
     client.post("/logout", headers=ada.bearer)
     page = ask(client, credential)
@@ -344,7 +344,7 @@ ENDS_ALL: list[End] = [log_out_everywhere, change_password, disable_by_command]
 
 @pytest.mark.parametrize("end", [*ENDS_ONE, *ENDS_ALL], ids=lambda end: end.__name__)
 def test_whoever_waits_is_woken(server: Server, client: httpx.Client, credential: Credential, end: End) -> None:
-    """However a session ends, in whatever process, whoever waits hears of it at once and not with the heartbeat (row 25)."""
+    """However a session ends, in whatever process, whoever waits hears of it at once and not with the heartbeat (R25)."""
     email = sign_up(client)
     sessions = [sign_in(client, email, delivery=delivery) for delivery in ("json", "json", "split")]
     ends = [session.sid for session in sessions[: None if end in ENDS_ALL else 1]]
@@ -378,7 +378,7 @@ def test_who_has_something_to_hear_does_not_wait(client: httpx.Client, credentia
 
 
 def test_an_end_in_one_process_wakes_whoever_waits_in_another(tmp_path: Path) -> None:
-    """With two workers, readers at both of them hear of what either was told (row 87)."""
+    """With two workers, readers at both of them hear of what either was told (R87)."""
     with running(tmp_path, "--workers", "2") as server, server.client() as client:
         credential = make_client(server)
         ada = somebody(client)
@@ -406,7 +406,7 @@ def test_a_stop_lets_whoever_waits_finish(tmp_path: Path, workers: int) -> None:
 
 
 def test_what_was_answered_is_told_after_a_kill(serve: Callable[..., Server]) -> None:
-    """A 204 means that verifiers will hear of it, whatever happens to the process in the next instant (row 54)."""
+    """A 204 means that verifiers will hear of it, whatever happens to the process in the next instant (R54)."""
     server = serve()
     credential = make_client(server)
     with server.client() as client:
@@ -451,7 +451,7 @@ def test_a_restored_backup_is_noticed(serve: Callable[..., Server]) -> None:
 
 
 def test_a_store_that_is_away_is_no_empty_feed(server: Server, client: httpx.Client, credential: Credential) -> None:
-    """While the database cannot be found, nobody is told that nothing ended: 503 with Retry-After, later all of it (row 88)."""
+    """While the database cannot be found, nobody is told that nothing ended: 503 with Retry-After, later all of it (R88)."""
     cursor = here(client, credential)
     ada = somebody(client)
     client.post("/logout", headers=ada.bearer)
@@ -477,7 +477,7 @@ def test_a_store_that_is_away_is_no_empty_feed(server: Server, client: httpx.Cli
 
 @pytest.mark.anyio
 async def test_an_end_is_told_as_long_as_a_token_could_hold(tmp_path: Path) -> None:
-    """To the second: the longest token and the widest leeway are covered, and not a batch more is kept (rows 53 and 90)."""
+    """To the second: the longest token and the widest leeway are covered, and not a batch more is kept (R53 and R90)."""
     clock = Clock()
     async with deployed(tmp_path, clock, access_lifetime="1h") as service:
 
@@ -503,7 +503,7 @@ async def test_an_end_is_told_as_long_as_a_token_could_hold(tmp_path: Path) -> N
 
 @pytest.mark.anyio
 async def test_constant_signing_out_fills_nothing(tmp_path: Path) -> None:
-    """Under steady load the table holds what ended in the last hour, however long it goes on (row 53)."""
+    """Under steady load the table holds what ended in the last hour, however long it goes on (R53)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as service:
         for _ in range(6):
@@ -541,7 +541,7 @@ async def test_pages_of_any_size_fit_together(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.anyio
 async def test_too_many_readers_are_answered_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flood of waiting readers costs what requests cost, and no more (row 74)."""
+    """A flood of waiting readers costs what requests cost, and no more (R74)."""
     monkeypatch.setattr(revocations, "MAX_WAITING", 0)
     clock = Clock()
     async with deployed(tmp_path, clock) as service:
@@ -553,7 +553,7 @@ async def test_too_many_readers_are_answered_without_waiting(tmp_path: Path, mon
 
 
 def test_no_secret_of_a_service_is_in_the_log(server: Server, client: httpx.Client, credential: Credential) -> None:
-    """Neither good nor wrong credentials are logged (row 83)."""
+    """Neither good nor wrong credentials are logged (R83)."""
     here(client, credential)
     client.get("/revocations", headers=basic(f"{credential.id}:a wrong secret of theirs"))
     logged = server.log.read_text()

@@ -121,7 +121,7 @@ def test_closed_registration_is_not_there(plain: httpx.Client) -> None:
 
 @pytest.mark.parametrize("length", [15, 16, 64, 255, 256])
 def test_passwords_of_every_allowed_length_sign_in(client: httpx.Client, length: int) -> None:
-    """Passwords of 15 to 256 characters are taken, spaces and all, and none is cut short (req. 67)."""
+    """Passwords of 15 to 256 characters are taken, spaces and all, and none is cut short (R67)."""
     words = "where the river bends i once lost a red kite, and nobody but me remembers its name: "
     password = "".join(f"{number} {words}" for number in range(4))[:length]
     email = sign_up(client, password=password)
@@ -131,14 +131,14 @@ def test_passwords_of_every_allowed_length_sign_in(client: httpx.Client, length:
 
 @pytest.mark.parametrize("password", ["brief and bad!", "x y" * 86, "a quiet otter " * 19], ids=["14", "258", "266"])
 def test_passwords_of_other_lengths_cannot_be_chosen(client: httpx.Client, password: str) -> None:
-    """Fewer than 15 or more than 256 characters are refused (req. 67)."""
+    """Fewer than 15 or more than 256 characters are refused (R67)."""
     problem = expect_problem(client.post("/register", json={"email": new_email(), "password": password}), 422, "invalid_request")
     assert [field["name"] for field in problem["fields"]] == ["password"]
 
 
 @pytest.mark.parametrize("sign", ["é", "😀"], ids=["two bytes", "four bytes"])
 def test_length_counts_characters_not_bytes(client: httpx.Client, sign: str) -> None:
-    """The bounds hold for code points, not bytes: 256 emoji are a password, 257 are none (req. 67)."""
+    """The bounds hold for code points, not bytes: 256 emoji are a password, 257 are none (R67)."""
     password = "".join(f"{chr(ord(sign) + number % 50)}" for number in (7 * n * n + n for n in range(256)))
     email = sign_up(client, password=password)
     assert sign_in(client, email, password=password).access
@@ -146,7 +146,7 @@ def test_length_counts_characters_not_bytes(client: httpx.Client, sign: str) -> 
 
 
 def test_a_password_is_one_in_both_unicode_forms(client: httpx.Client) -> None:
-    """Two keyboards that compose an accent differently type the same password (req. 67)."""
+    """Two keyboards that compose an accent differently type the same password (R67)."""
     password = "le café était déjà fermé"
     composed, decomposed = (unicodedata.normalize(form, password) for form in ("NFC", "NFD"))
     assert composed != decomposed
@@ -159,7 +159,7 @@ def test_a_password_is_one_in_both_unicode_forms(client: httpx.Client) -> None:
 
 
 def test_each_sign_in_is_a_new_session(client: httpx.Client) -> None:
-    """Two sign-ins of one person have nothing in common, and the first goes on (trap T15)."""
+    """Two sign-ins of one person have nothing in common, and the first goes on (T15)."""
     email = sign_up(client)
     first, second = sign_in(client, email), sign_in(client, email)
     assert first.sid != second.sid
@@ -168,7 +168,7 @@ def test_each_sign_in_is_a_new_session(client: httpx.Client) -> None:
 
 
 def test_the_token_answer_says_what_the_tokens_say(client: httpx.Client) -> None:
-    """`expiresIn`, `refreshExpiresIn` and `sessionId` are those of the tokens, in whole seconds (req. 45)."""
+    """`expiresIn`, `refreshExpiresIn` and `sessionId` are those of the tokens, in whole seconds (R45)."""
     answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD})
     body = answer.json()
     assert body.keys() == {"accessToken", "tokenType", "expiresIn", "refreshToken", "refreshExpiresIn", "sessionId"}
@@ -181,7 +181,7 @@ def test_the_token_answer_says_what_the_tokens_say(client: httpx.Client) -> None
 
 
 def test_tokens_hold_the_promised_claims_and_no_address(server: Server, client: httpx.Client) -> None:
-    """The claims are exactly those of the contract; nothing names the person (req. 2, 3, 4, 6, 8)."""
+    """The claims are exactly those of the contract; nothing names the person (R2, R3, R4, R6, R8)."""
     answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD}).json()
     access, renewal = read_claims(answer["accessToken"]), read_claims(answer["refreshToken"])
     assert access.keys() == {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "auth_time"}
@@ -241,7 +241,7 @@ def test_an_unknown_delivery_is_refused(client: httpx.Client, delivery: object) 
 @pytest.mark.parametrize("presented", ["split", "cookie"])
 @pytest.mark.parametrize("delivery", ["json", "split", "cookie"])
 def test_the_session_in_the_cookies_ends_once_the_password_was_right(client: httpx.Client, presented: str, delivery: str) -> None:
-    """Signing in again from a browser leaves no session behind that nobody holds any more (trap T15)."""
+    """Signing in again from a browser leaves no session behind that nobody holds any more (T15)."""
     before = somebody(client, delivery=presented)
     answer = client.post(
         "/login", json={"email": before.email, "password": PASSWORD, "delivery": delivery}, headers=before.cookies
@@ -258,7 +258,7 @@ def test_the_session_in_the_cookies_ends_once_the_password_was_right(client: htt
 
 
 def test_another_persons_session_in_the_cookies_ends_too(client: httpx.Client) -> None:
-    """On a shared browser the person before is signed out by the next one's sign-in (trap T15)."""
+    """On a shared browser the person before is signed out by the next one's sign-in (T15)."""
     before, email = somebody(client, delivery="cookie"), sign_up(client)
     answer = client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "cookie"}, headers=before.cookies)
     assert answer.status_code == 200
@@ -279,7 +279,7 @@ def test_a_wrong_password_ends_nothing(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("member", ["sessionId", "sid", "session", "refreshToken"])
 def test_a_client_cannot_choose_its_session(client: httpx.Client, member: str) -> None:
-    """Session fixation: no field of a sign-in names a session (trap T15)."""
+    """Session fixation: no field of a sign-in names a session (T15)."""
     body = {"email": new_email(), "password": PASSWORD, member: "chosen-by-somebody"}
     expect_problem(client.post("/login", json=body), 422, "invalid_request")
 
@@ -288,7 +288,7 @@ def test_a_client_cannot_choose_its_session(client: httpx.Client, member: str) -
 
 
 def test_unknown_wrong_and_disabled_are_answered_alike(server: Server, client: httpx.Client) -> None:
-    """Nobody learns which addresses have accounts: body but for its request id, and headers, are the same (req. 72, trap T24)."""
+    """Nobody learns which addresses have accounts: body but for its request id, and headers, are the same (R72, T24)."""
     known, disabled = sign_up(client), sign_up(client)
     done = run(server.folder, "users", "disable", disabled, ISSUER=server.url)
     assert done.returncode == 0, done.stderr
@@ -310,7 +310,7 @@ def test_unknown_wrong_and_disabled_are_answered_alike(server: Server, client: h
 
 
 def test_the_sixth_attempt_after_five_failures_must_wait(client: httpx.Client) -> None:
-    """After five failures of one address from one network even the right password must wait (req. 71)."""
+    """After five failures of one address from one network even the right password must wait (R71)."""
     email, address = sign_up(client), new_address()
     for _ in range(5):
         expect_problem(attempt(client, email, WRONG, address), 401, "invalid_credentials")
@@ -321,7 +321,7 @@ def test_the_sixth_attempt_after_five_failures_must_wait(client: httpx.Client) -
 
 
 def test_an_unknown_address_is_throttled_alike(client: httpx.Client) -> None:
-    """The limit tells nobody whether there is such an account (trap T24)."""
+    """The limit tells nobody whether there is such an account (T24)."""
     email, address = new_email("nobody"), new_address()
     for _ in range(5):
         expect_problem(attempt(client, email, WRONG, address), 401, "invalid_credentials")
@@ -329,7 +329,7 @@ def test_an_unknown_address_is_throttled_alike(client: httpx.Client) -> None:
 
 
 def test_a_stranger_does_not_lock_the_owner_out(client: httpx.Client) -> None:
-    """Failures from one network hold nobody up on another (req. 71)."""
+    """Failures from one network hold nobody up on another (R71)."""
     email, stranger = sign_up(client), new_address()
     for _ in range(5):
         attempt(client, email, WRONG, stranger)
@@ -338,7 +338,7 @@ def test_a_stranger_does_not_lock_the_owner_out(client: httpx.Client) -> None:
 
 
 def test_failures_count_for_the_pair_not_for_the_network_alone(client: httpx.Client) -> None:
-    """Colleagues behind one address are not held up by one of them who forgot a password (req. 71)."""
+    """Colleagues behind one address are not held up by one of them who forgot a password (R71)."""
     forgetful, colleague, office = sign_up(client), sign_up(client), new_address()
     for _ in range(5):
         attempt(client, forgetful, WRONG, office)
@@ -347,7 +347,7 @@ def test_failures_count_for_the_pair_not_for_the_network_alone(client: httpx.Cli
 
 
 def test_neighbours_in_one_ipv6_network_are_one_party(client: httpx.Client) -> None:
-    """Whoever holds a /64 has 2^64 addresses and one budget (req. 71)."""
+    """Whoever holds a /64 has 2^64 addresses and one budget (R71)."""
     email = sign_up(client)
     for number in range(5):
         attempt(client, email, WRONG, f"2001:db8:5:6::{number + 1}")
@@ -365,7 +365,7 @@ def test_a_success_forgets_the_failures(client: httpx.Client) -> None:
 
 
 def test_asking_for_taken_addresses_is_limited_too(client: httpx.Client) -> None:
-    """Registration cannot be used to find out at leisure who has an account: it counts against the network (req. 72)."""
+    """Registration cannot be used to find out at leisure who has an account: it counts against the network (R72)."""
     email, address = sign_up(client), new_address()
     statuses = [
         client.post("/register", json={"email": email, "password": PASSWORD}, headers={"x-forwarded-for": address}).status_code
@@ -375,7 +375,7 @@ def test_asking_for_taken_addresses_is_limited_too(client: httpx.Client) -> None
 
 
 def test_nobody_without_a_trusted_proxy_names_their_own_address(plain: httpx.Client) -> None:
-    """A spoofed `X-Forwarded-For` neither escapes the limit nor shows up as an address (req. 75)."""
+    """A spoofed `X-Forwarded-For` neither escapes the limit nor shows up as an address (R75)."""
     email = new_email("nobody")
     for _ in range(5):
         expect_problem(attempt(plain, email, WRONG, new_address()), 401, "invalid_credentials")
@@ -383,7 +383,7 @@ def test_nobody_without_a_trusted_proxy_names_their_own_address(plain: httpx.Cli
 
 
 def test_only_the_address_that_the_proxy_added_counts(client: httpx.Client) -> None:
-    """What a client writes in front of the proxy's own entry is not believed (req. 75)."""
+    """What a client writes in front of the proxy's own entry is not believed (R75)."""
     email, address = sign_up(client), new_address()
     for _ in range(5):
         attempt(client, email, WRONG, f"{new_address()}, {address}")
@@ -391,7 +391,7 @@ def test_only_the_address_that_the_proxy_added_counts(client: httpx.Client) -> N
 
 
 def test_the_list_of_sessions_shows_where_each_came_from(client: httpx.Client) -> None:
-    """The proxy's word on the caller's address, and the caller's own word on its name, are kept (req. 75, 84)."""
+    """The proxy's word on the caller's address, and the caller's own word on its name, are kept (R75, R84)."""
     email, address = sign_up(client), new_address()
     answer = client.post(
         "/login",

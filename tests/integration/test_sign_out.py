@@ -65,7 +65,7 @@ WAYS: dict[str, Callable[[SignedIn, Mint], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_any_token_signs_out_twice_over(client: httpx.Client, mint: Mint, way: str) -> None:
-    """With whatever token of the session: 204, at once effective, and 204 again (req. 47, 48, trap T12)."""
+    """With whatever token of the session: 204, at once effective, and 204 again (R47, R48, T12)."""
     signed_in = somebody(client)
     expect_cleared(client.post("/logout", **WAYS[way](signed_in, mint)))
     expect_over(client, signed_in, "logout")
@@ -75,7 +75,7 @@ def test_any_token_signs_out_twice_over(client: httpx.Client, mint: Mint, way: s
 
 @pytest.mark.parametrize("delivery", ["split", "cookie"])
 def test_cookies_sign_out_twice_over(client: httpx.Client, delivery: str) -> None:
-    """A browser's cookies are enough, and they are deleted each time (req. 48)."""
+    """A browser's cookies are enough, and they are deleted each time (R48)."""
     signed_in = somebody(client, delivery=delivery)
     for _ in range(2):
         expect_cleared(client.post("/logout", headers=signed_in.cookies))
@@ -84,7 +84,7 @@ def test_cookies_sign_out_twice_over(client: httpx.Client, delivery: str) -> Non
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_a_token_that_was_rotated_away_signs_out(server: Server, client: httpx.Client, delivery: str) -> None:
-    """An old refresh token at the door ends the session without an alarm (trap T12)."""
+    """An old refresh token at the door ends the session without an alarm (T12)."""
     chain = [somebody(client, delivery=delivery)]
     for _ in range(3):
         chain.append(chain[-1].after(refresh(client, chain[-1])))
@@ -113,7 +113,7 @@ def test_a_token_that_was_rotated_away_signs_out(server: Server, client: httpx.C
     ],
 )
 def test_nothing_and_rubbish_sign_nobody_out(server: Server, client: httpx.Client, request_: dict[str, Any]) -> None:
-    """Without a token of ours there is nobody to sign out, and that is no error, however often (req. 48, trap T12)."""
+    """Without a token of ours there is nobody to sign out, and that is no error, however often (R48, T12)."""
     before = row_counts(server)
     for _ in range(2):
         expect_cleared(client.post("/logout", **request_))
@@ -122,7 +122,7 @@ def test_nothing_and_rubbish_sign_nobody_out(server: Server, client: httpx.Clien
 
 @pytest.mark.parametrize("header", [b"Bearer", b"Bearer ", b"bearer"])
 def test_an_empty_bearer_signs_nobody_out(server: Server, header: bytes) -> None:
-    """`Authorization: Bearer` with nothing behind it is no token, and signing out never answers 401 (trap T12)."""
+    """`Authorization: Bearer` with nothing behind it is no token, and signing out never answers 401 (T12)."""
     request = b"POST /logout HTTP/1.1\r\nHost: localhost\r\nAuthorization: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     assert raw(server, request % header).startswith(b"HTTP/1.1 204 ")
 
@@ -131,7 +131,7 @@ def test_an_empty_bearer_signs_nobody_out(server: Server, header: bytes) -> None
     "changes", [{"iss": "https://other.example"}, {"aud": "https://other.example"}], ids=["other issuer", "other audience"]
 )
 def test_a_token_for_elsewhere_ends_nothing(client: httpx.Client, mint: Mint, changes: dict[str, str]) -> None:
-    """Tokens of another issuer or audience name no session of ours (req. 6)."""
+    """Tokens of another issuer or audience name no session of ours (R6)."""
     signed_in = somebody(client)
     for body in (
         {"refreshToken": mint.refresh(signed_in.refresh, **changes)},
@@ -142,7 +142,7 @@ def test_a_token_for_elsewhere_ends_nothing(client: httpx.Client, mint: Mint, ch
 
 
 def test_tokens_of_two_sessions_end_both(client: httpx.Client) -> None:
-    """The access token of one session and the refresh token of another: both are over (trap T13)."""
+    """The access token of one session and the refresh token of another: both are over (T13)."""
     first, second = somebody(client), somebody(client)
     expect_cleared(client.post("/logout", headers=first.bearer, json={"refreshToken": second.refresh}))
     expect_over(client, first, "logout")
@@ -150,7 +150,7 @@ def test_tokens_of_two_sessions_end_both(client: httpx.Client) -> None:
 
 
 def test_two_authorization_headers_end_both(client: httpx.Client) -> None:
-    """Signing out refuses none of what came (trap T12, T13)."""
+    """Signing out refuses none of what came (T12, T13)."""
     first, second = somebody(client), somebody(client)
     expect_cleared(client.post("/logout", headers=[*first.bearer.items(), *second.bearer.items()]))
     expect_over(client, first, "logout")
@@ -158,7 +158,7 @@ def test_two_authorization_headers_end_both(client: httpx.Client) -> None:
 
 
 def test_cookies_and_header_of_two_sessions_end_both(client: httpx.Client) -> None:
-    """A cookie of one session and the header of another: both are over (trap T13)."""
+    """A cookie of one session and the header of another: both are over (T13)."""
     first, second = somebody(client, delivery="cookie"), somebody(client)
     expect_cleared(client.post("/logout", headers=first.cookies | second.bearer))
     expect_over(client, first, "logout")
@@ -178,7 +178,7 @@ def test_signing_out_ends_this_session_alone(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_signing_out_everywhere_ends_every_session(client: httpx.Client, delivery: str) -> None:
-    """Every session of the person ends, this one too; nobody else's does (req. 51)."""
+    """Every session of the person ends, this one too; nobody else's does (R51)."""
     email, stranger = sign_up(client), somebody(client)
     others = [sign_in(client, email, delivery=kind) for kind in DELIVERIES]
     this = sign_in(client, email, delivery=delivery)
@@ -191,7 +191,7 @@ def test_signing_out_everywhere_ends_every_session(client: httpx.Client, deliver
 
 
 def test_signing_in_in_the_same_second_as_signing_out_everywhere_works(client: httpx.Client) -> None:
-    """The end hits sessions, not "tokens before a time": a sign-in right after it is a good one (trap T21)."""
+    """The end hits sessions, not "tokens before a time": a sign-in right after it is a good one (T21)."""
     before = somebody(client)
     assert client.post("/logout-everywhere", headers=before.bearer).status_code == 204
     after = sign_in(client, before.email)
@@ -216,7 +216,7 @@ def test_signing_out_everywhere_needs_a_good_access_token(client: httpx.Client, 
 
 
 def test_the_list_shows_the_living_sessions_last_seen_first(client: httpx.Client) -> None:
-    """A person sees where they are signed in, this session marked, the most recent at the top (req. 51)."""
+    """A person sees where they are signed in, this session marked, the most recent at the top (R51)."""
     email = sign_up(client)
     first, second, third = (sign_in(client, email, delivery=delivery) for delivery in DELIVERIES)
     gone = sign_in(client, email)
@@ -253,7 +253,7 @@ def test_the_list_shows_nobody_elses_sessions(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_ending_another_session_of_ones_own(client: httpx.Client, delivery: str) -> None:
-    """A lost phone is signed out from the laptop, whose cookies stay (req. 51)."""
+    """A lost phone is signed out from the laptop, whose cookies stay (R51)."""
     email = sign_up(client)
     phone, laptop = sign_in(client, email), sign_in(client, email, delivery=delivery)
     answer = client.delete(f"/sessions/{phone.sid}", headers=laptop.headers)
@@ -287,7 +287,7 @@ def test_another_persons_session_is_as_unknown_as_none(client: httpx.Client) -> 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_a_new_password_ends_every_other_session_and_replaces_this_one(client: httpx.Client, delivery: str) -> None:
-    """New session, new tokens by the same way; every token of before is refused (req. 52, trap T23)."""
+    """New session, new tokens by the same way; every token of before is refused (R52, T23)."""
     email = sign_up(client)
     other, this = sign_in(client, email), sign_in(client, email, delivery=delivery)
     body = {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
@@ -304,7 +304,7 @@ def test_a_new_password_ends_every_other_session_and_replaces_this_one(client: h
 
 
 def test_sessions_begun_right_after_a_new_password_live(client: httpx.Client) -> None:
-    """Sign-ins in the same second as the change belong to the new epoch and are good (trap T21)."""
+    """Sign-ins in the same second as the change belong to the new epoch and are good (T21)."""
     this = somebody(client)
     after = this.after(
         client.post("/password", json={"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}, headers=this.bearer)
@@ -315,7 +315,7 @@ def test_sessions_begun_right_after_a_new_password_live(client: httpx.Client) ->
 
 
 def test_a_session_of_an_older_epoch_is_over(server: Server, client: httpx.Client) -> None:
-    """A session that a sign-in under way left behind from before the change is over, though its row says nothing (trap T23)."""
+    """A session that a sign-in under way left behind from before the change is over, though its row says nothing (T23)."""
     signed_in = somebody(client)
     assert session_row(server, signed_in.sid)["epoch"] == 0
     left_behind = sign_in(client, signed_in.email)
@@ -326,7 +326,7 @@ def test_a_session_of_an_older_epoch_is_over(server: Server, client: httpx.Clien
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_the_current_password_must_be_right(client: httpx.Client, delivery: str) -> None:
-    """Whoever found an open laptop cannot take the account over; a mistyped password costs nothing else (req. 69)."""
+    """Whoever found an open laptop cannot take the account over; a mistyped password costs nothing else (R69)."""
     signed_in = somebody(client, delivery=delivery)
     body = {"currentPassword": "not the sentence ada says", "newPassword": NEW_PASSWORD}
     answer = client.post("/password", json=body, headers=signed_in.headers)
@@ -356,7 +356,7 @@ def test_wrong_fields_change_no_password(client: httpx.Client, fields: dict[str,
 
 
 def test_guessing_the_current_password_is_limited(client: httpx.Client) -> None:
-    """An open laptop allows five guesses, then must wait; other endpoints do not (req. 71)."""
+    """An open laptop allows five guesses, then must wait; other endpoints do not (R71)."""
     signed_in = somebody(client)
     body = {"currentPassword": "not the sentence ada says", "newPassword": NEW_PASSWORD}
     answers = [client.post("/password", json=body, headers=signed_in.bearer) for _ in range(6)]
@@ -366,7 +366,7 @@ def test_guessing_the_current_password_is_limited(client: httpx.Client) -> None:
 
 
 def test_a_disabled_account_is_out_at_once(server: Server, client: httpx.Client) -> None:
-    """`handstamp users disable` beside the running service ends every session; enabling brings none back (req. 52, trap T22)."""
+    """`handstamp users disable` beside the running service ends every session; enabling brings none back (R52, T22)."""
     email = sign_up(client)
     sessions = [sign_in(client, email, delivery=delivery) for delivery in DELIVERIES]
     done = run(server.folder, "users", "disable", email, ISSUER=server.url)
@@ -382,7 +382,7 @@ def test_a_disabled_account_is_out_at_once(server: Server, client: httpx.Client)
 
 
 def test_a_password_set_by_an_operator_ends_the_sessions(server: Server, client: httpx.Client) -> None:
-    """`handstamp users set-password` signs the person out everywhere (req. 52)."""
+    """`handstamp users set-password` signs the person out everywhere (R52)."""
     signed_in = somebody(client)
     done = run(
         server.folder, "users", "set-password", signed_in.email, "--password-stdin", stdin=NEW_PASSWORD + "\n", ISSUER=server.url
@@ -394,7 +394,7 @@ def test_a_password_set_by_an_operator_ends_the_sessions(server: Server, client:
 
 @pytest.mark.parametrize("first", ["a", "-"], ids=["a letter first", "a dash first"])
 def test_an_operator_ends_one_session(server: Server, client: httpx.Client, first: str) -> None:
-    """`handstamp sessions end` ends any session, one in 64 of which has a name that begins with a dash (req. 51)."""
+    """`handstamp sessions end` ends any session, one in 64 of which has a name that begins with a dash (R51)."""
     signed_in = somebody(client)
     sid = first + signed_in.sid[1:]
     change_session(server, signed_in.sid, id=sid)

@@ -234,7 +234,7 @@ def test_a_port_that_is_taken_is_named_with_the_option_that_takes_another(tmp_pa
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o666])
 def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int, ask: Forks) -> None:
-    """The sentence is the command that mends it, and mended the service starts (row 32)."""
+    """The sentence is the command that mends it, and mended the service starts (R32)."""
     file = tmp_path / "my.secret"
     file.write_text(SECRET)
     file.chmod(mode)

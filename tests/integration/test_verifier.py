@@ -48,7 +48,7 @@ def threads() -> set[threading.Thread]:
 
 
 def test_three_lines(server: Server, client: httpx.Client, credential: str) -> None:
-    """As the documentation has it: make it, verify, read what the token says, each claim with its type (rows 2, 3, 6)."""
+    """As the documentation has it: make it, verify, read what the token says, each claim with its type (R2, R3, R6)."""
     signed_in = somebody(client)
     verifier = Verifier(server.url, audience=server.url, credential=credential)
     claims = verifier.verify(signed_in.access)
@@ -69,7 +69,7 @@ def test_without_waiting_the_service_is_asked(server: Server, client: httpx.Clie
 
 
 def test_what_there_is_to_watch(server: Server, credential: str) -> None:
-    """Numbers for alarms: not ready at first, then ready with ages that are small; and no problem (row 82)."""
+    """Numbers for alarms: not ready at first, then ready with ages that are small; and no problem (R82)."""
     with verifier_of(server.url, credential=credential, timeout_s=10, wait=False) as verifier:
         before = verifier.status()
         assert (before.is_ready, before.feed_age_s, before.keys_age_s, before.cached_tokens) == (False, None, None, 0)
@@ -83,7 +83,7 @@ def test_what_there_is_to_watch(server: Server, credential: str) -> None:
 
 
 def test_nothing_shows_the_secret(server: Server, credential: str) -> None:
-    """Neither its name nor a failure nor what is there to watch (row 83)."""
+    """Neither its name nor a failure nor what is there to watch (R83)."""
     secret = credential.partition(":")[2]
     with verifier_of(server.url, credential=credential.replace(secret, f"wrong-{secret}"), timeout_s=10, wait=False) as verifier:
         assert not verifier.wait_until_ready(1)
@@ -132,7 +132,7 @@ def test_an_offline_verifier_needs_no_credential_and_starts_nothing(server: Serv
     ],
 )
 def test_what_would_be_insecure_is_refused_at_once(problem: str, options: dict[str, Any]) -> None:
-    """With a sentence that says how to mend it, before any token is seen (rows 26, 86)."""
+    """With a sentence that says how to mend it, before any token is seen (R26, R86)."""
     url = options.pop("url", "https://auth.example.com")
     with pytest.raises(ConfigurationError, match=problem):
         Verifier(url, audience="api", **options)
@@ -149,7 +149,7 @@ def test_what_would_be_insecure_is_refused_at_once(problem: str, options: dict[s
     ids=str,
 )
 def test_numbers_have_bounds(number: dict[str, Any]) -> None:
-    """None of them can switch a check off, or make a request wait for ever (rows 19, 26)."""
+    """None of them can switch a check off, or make a request wait for ever (R19, R26)."""
     (name,) = number
     with pytest.raises(ValueError, match=name):
         Verifier("https://auth.example.com", audience="api", credential="id:secret", **number)
@@ -276,7 +276,7 @@ def _revoke(_: Server, client: httpx.Client, ada: SignedIn) -> None:
 def test_every_way_a_session_ends_reaches_the_verifier(
     server: Server, client: httpx.Client, follower: Verifier, end: Callable[..., None], *, all_of_hers: bool
 ) -> None:
-    """By the feed soon, by asking at once, with `SessionEnded`; nobody else's session goes with it (rows 37, 47, 49, 51, 52)."""
+    """By the feed soon, by asking at once, with `SessionEnded`; nobody else's session goes with it (R37, R47, R49, R51, R52)."""
     ada, bob = somebody(client), somebody(client)
     tablet = sign_in(client, ada.email)
     renewed = refresh(client, tablet)
@@ -308,7 +308,7 @@ def test_who_signs_in_again_is_let_in_at_once(
 
 
 def test_the_tokens_of_a_session_hold_while_it_is_renewed(client: httpx.Client, follower: Verifier) -> None:
-    """The new token and the ones before it, by every check; until the session ends, and then none of them (row 47)."""
+    """The new token and the ones before it, by every check; until the session ends, and then none of them (R47)."""
     ada = somebody(client)
     tokens = [ada.access]
     for _ in range(3):
@@ -322,7 +322,7 @@ def test_the_tokens_of_a_session_hold_while_it_is_renewed(client: httpx.Client, 
 
 
 def test_no_other_token_of_the_service_is_an_access_token(client: httpx.Client, follower: Verifier) -> None:
-    """Not the refresh token, and not a good token for another audience (rows 1, 6, T19)."""
+    """Not the refresh token, and not a good token for another audience (R1, R6, T19)."""
     ada = somebody(client)
     with Verifier(follower.issuer, audience="https://api.example.org", check="offline", timeout_s=10) as other:
         for check in ("offline", "feed", "live"):
@@ -339,7 +339,7 @@ def kid_of(token: str) -> str:
 
 
 def test_rotating_and_voiding_a_key(server: Server, client: httpx.Client, credential: str) -> None:
-    """A rotation is not noticed. A voided key is refused soon, its people renew and stay signed in (rows 30, 31)."""
+    """A rotation is not noticed. A voided key is refused soon, its people renew and stay signed in (R30, R31)."""
     ada = somebody(client)
     with verifier_of(server.url, credential=credential, timeout_s=10) as verifier:
         assert said(verifier, ada.access) == "ok"
@@ -362,7 +362,7 @@ def test_rotating_and_voiding_a_key(server: Server, client: httpx.Client, creden
 
 
 def test_sign_outs_under_load(server: Server, client: httpx.Client, credential: str) -> None:
-    """Sixteen threads verify while sessions end: each is refused from some moment on and never again let in (row 87)."""
+    """Sixteen threads verify while sessions end: each is refused from some moment on and never again let in (R87)."""
     email = sign_up(client)
     sessions = [sign_in(client, email) for _ in range(8)]
     staying = sessions.pop()
@@ -396,7 +396,7 @@ def test_sign_outs_under_load(server: Server, client: httpx.Client, credential: 
 
 @pytest.mark.anyio
 async def test_a_stalling_service_does_not_hold_up_the_loop(server: Server, client: httpx.Client, credential: str) -> None:
-    """Two hundred tasks want to know for certain; the loop goes on ticking, and all hear that it cannot be told (row 88)."""
+    """Two hundred tasks want to know for certain; the loop goes on ticking, and all hear that it cannot be told (R88)."""
     signed_in = await asyncio.to_thread(somebody, client)
     with hostile(upstream=server.port) as between:
         between.answers[INTROSPECT] = [STALL]
@@ -533,7 +533,7 @@ print("done")
 
 
 def test_a_machine_that_has_no_thread_left_is_asked_for_one_again(server: Server, client: httpx.Client, credential: str) -> None:
-    """Until there is one the service is asked for each token: slower, and just as right (row 26)."""
+    """Until there is one the service is asked for each token: slower, and just as right (R26)."""
     done = subprocess.run(
         [sys.executable, "-c", NO_THREADS, server.url, credential, somebody(client).access],
         capture_output=True,

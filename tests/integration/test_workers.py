@@ -89,7 +89,7 @@ def test_there_are_as_many_processes_as_were_asked_for(server: Server) -> None:
 @linux
 @pytest.mark.parametrize("way", ["logout", "logout-everywhere", "password", "delete"])
 def test_a_sign_out_holds_in_every_process_at_once(server: Server, way: str) -> None:
-    """Whichever process was told, the very next request of any connection is refused by any process (req. 25, 47, 87)."""
+    """Whichever process was told, the very next request of any connection is refused by any process (R25, R47, R87)."""
     with many_connections(server) as clients:
         teller = clients[0]
         email = sign_up(teller)
@@ -118,7 +118,7 @@ def test_a_sign_out_holds_in_every_process_at_once(server: Server, way: str) -> 
 
 @linux
 def test_ten_refreshes_over_both_processes_get_one_refresh_token(server: Server) -> None:
-    """Ten concurrent refreshes, spread over the processes, rotate once (req. 38, trap T4)."""
+    """Ten concurrent refreshes, spread over the processes, rotate once (R38, T4)."""
     with many_connections(server) as clients, ThreadPoolExecutor(10) as pool:
         signed_in = somebody(clients[0])
         tenth = clients[:: len(clients) // 10]
@@ -131,7 +131,7 @@ def test_ten_refreshes_over_both_processes_get_one_refresh_token(server: Server)
 
 @linux
 def test_a_retry_at_another_process_is_a_repeat(server: Server) -> None:
-    """Forty retries of one refresh, at whichever process, get the same refresh token (trap T1)."""
+    """Forty retries of one refresh, at whichever process, get the same refresh token (T1)."""
     with many_connections(server) as clients:
         before = somebody(clients[0])
         assert len({before.after(refresh(client, before)).refresh for client in clients}) == 1
@@ -139,7 +139,7 @@ def test_a_retry_at_another_process_is_a_repeat(server: Server) -> None:
 
 @linux
 def test_an_ancestor_at_another_process_is_reuse(server: Server) -> None:
-    """Theft that one process notices ends the session in all of them (req. 37)."""
+    """Theft that one process notices ends the session in all of them (R37)."""
     with many_connections(server) as clients:
         chain = [somebody(clients[0])]
         for client in clients[:3]:
@@ -151,7 +151,7 @@ def test_an_ancestor_at_another_process_is_reuse(server: Server) -> None:
 
 @linux
 def test_failures_count_in_every_process(server: Server) -> None:
-    """Five failures over all processes are five, and the sixth attempt waits wherever it arrives (req. 71)."""
+    """Five failures over all processes are five, and the sixth attempt waits wherever it arrives (R71)."""
     with many_connections(server) as clients:
         email = sign_up(clients[0])
         wrong = {"email": email, "password": "a sentence that ada never said"}
@@ -211,7 +211,7 @@ def test_a_stop_answers_what_is_under_way(tmp_path_factory: pytest.TempPathFacto
 
 
 def test_sessions_outlive_a_stop(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A restart signs nobody out: the same tokens go on (req. 54)."""
+    """A restart signs nobody out: the same tokens go on (R54)."""
     folder = tmp_path_factory.mktemp("restart")
     with running(folder) as server, client_of(server) as client:
         signed_in: SignedIn = somebody(client)

@@ -134,7 +134,7 @@ def test_what_a_keyboard_can_type_is_not_refused(password: str) -> None:
 
 
 def test_an_empty_or_endless_password_is_never_hashed() -> None:
-    """At sign-in too the length is bounded before any work is done (row T25)."""
+    """At sign-in too the length is bounded before any work is done (T25)."""
     assert not password_is_sane("")
     assert password_is_sane("x")
     assert password_is_sane("x" * 256)
@@ -235,7 +235,7 @@ def test_the_list_of_common_passwords_is_what_the_rules_expect() -> None:
 
 
 def test_an_account_does_not_show_its_hash_or_address() -> None:
-    """An account that lands in a log or a traceback says who, and nothing that helps anybody to be them (row 4, row 32)."""
+    """An account that lands in a log or a traceback says who, and nothing that helps anybody to be them (R4, R32)."""
     shown = repr(an_account(password_hash="$argon2id$v=19$secret", email="ada@example.com"))
     assert "ada-id" in shown
     assert "argon2" not in shown

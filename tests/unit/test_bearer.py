@@ -141,7 +141,7 @@ def test_the_cookie(expected: str, headers: Headers) -> None:
 
 
 def test_without_https_the_cookie_has_the_name_without_prefix() -> None:
-    """On this machine alone; and there the prefixed one is no credential (row 55)."""
+    """On this machine alone; and there the prefixed one is no credential (R55)."""
     bearer = bearer_of(ISSUERS[PLAIN_COOKIE])
     assert bearer.cookie == PLAIN_COOKIE
     presented = token(ISSUERS[PLAIN_COOKIE])
@@ -197,7 +197,7 @@ def test_the_header_comes_before_the_cookie(expected: str, headers: Headers) -> 
     ],
 )
 def test_an_unsafe_request_with_the_cookie_says_where_it_comes_from(where: Headers, *, is_allowed: bool) -> None:
-    """Also where an Authorization header stands beside it: the cookie came by itself (rows 60, 61, 65, T14)."""
+    """Also where an Authorization header stands beside it: the cookie came by itself (R60, R61, R65, T14)."""
     for method in ("POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "BREW", "get", ""):
         for credentials in ([COOKIE], [COOKIE, BEARER], [("cookie", f"{HOST_COOKIE}="), BEARER]):
             assert outcome([*credentials, *where], method) == ("token-1" if is_allowed else "cross_site"), (method, credentials)
@@ -220,7 +220,7 @@ def test_reading_with_the_cookie_is_allowed_from_a_link(method: str) -> None:
     "origins", [APP, [APP + "/"], ["app.example.org"], ["https://app.example.org:443"], ["HTTPS://APP"], [""]]
 )
 def test_an_origin_that_no_browser_sends_is_a_mistake(origins: Any) -> None:
-    """It would never match; and a string would be a list of its letters. Said at start-up, not at the first request (row 86)."""
+    """It would never match; and a string would be a list of its letters. Said at start-up, not at the first request (R86)."""
     with pytest.raises(ConfigurationError):
         bearer_of(trusted=origins)
 
@@ -270,7 +270,7 @@ async def test_the_loops_way_is_the_same() -> None:
 
 
 def test_a_route_cannot_ask_for_what_the_verifier_cannot_do() -> None:
-    """`check="live"` without a credential is the application's mistake: no answer, an error for its owner (row 26)."""
+    """`check="live"` without a credential is the application's mistake: no answer, an error for its owner (R26)."""
     with pytest.raises(ConfigurationError):
         bearer_of().authenticate("GET", lambda name: [BEARER[1]] if name == BEARER[0] else [], Needs(check="live"))
 
@@ -299,7 +299,7 @@ def test_a_route_cannot_ask_for_what_the_verifier_cannot_do() -> None:
 def test_each_refusal_is_a_problem_document(
     error: HandstampError, status: int, challenge: str | None, retry_after: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Status, challenge, retry and code as the contract has them; why is for the log, under the same id (rows 76, 77, 80)."""
+    """Status, challenge, retry and code as the contract has them; why is for the log, under the same id (R76, R77, R80)."""
     with caplog.at_level(logging.INFO, logger="handstamp.verify"):
         refusal = answer(error)
     problem = json.loads(refusal.body)
@@ -318,7 +318,7 @@ def test_each_refusal_is_a_problem_document(
 
 
 def test_no_header_can_be_split_by_what_is_in_it() -> None:
-    """Header values are of our own words; a route's scope is its author's, and has no line break in it (row 84)."""
+    """Header values are of our own words; a route's scope is its author's, and has no line break in it (R84)."""
     for error in (
         InvalidToken("a\r\nset-cookie: x=y"),
         Unavailable("a\r\nx: y"),

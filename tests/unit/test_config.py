@@ -120,7 +120,7 @@ def test_what_is_no_duration_is_refused_in_words(written: object) -> None:
 
 @pytest.mark.parametrize("written", ["off", "OFF", " off "])
 def test_the_recovery_interval_can_be_switched_off(configure: Configure, written: str) -> None:
-    """'off' makes late repeats impossible, which is what the letter of RFC 9700 asks for (row 37)."""
+    """'off' makes late repeats impossible, which is what the letter of RFC 9700 asks for (R37)."""
     assert configure(RECOVERY_INTERVAL=written).policy.recovery_interval_ms is None
 
 
@@ -288,7 +288,7 @@ def test_lists_are_separated_by_commas_or_spaces(configure: Configure, value: st
     ],
 )
 def test_sound_issuers_are_taken_byte_for_byte(configure: Configure, issuer: str) -> None:
-    """An issuer is compared as it is written (RFC 8414 §2, row 8), and plain http stays on this machine."""
+    """An issuer is compared as it is written (RFC 8414 §2, R8), and plain http stays on this machine."""
     assert configure(ISSUER=issuer).issuer == issuer
 
 
@@ -380,7 +380,7 @@ def test_proxies_are_addresses_or_networks(configure: Configure, proxies: str) -
     "proxies", ["0.0.0.0/0", "::/0", "10.1.2.3/0", "*", "proxy.example.com", "10.0.0.0/33", "10.0.0.1 0.0.0.0/0"]
 )
 def test_everybody_is_no_proxy(configure: Configure, proxies: str) -> None:
-    """Believing everybody's `X-Forwarded-For` would let each attempt come from an address of its own choice (row T25)."""
+    """Believing everybody's `X-Forwarded-For` would let each attempt come from an address of its own choice (T25)."""
     (sentence,) = mistakes(configure, TRUSTED_PROXIES=proxies)
     assert sentence.startswith("HANDSTAMP_TRUSTED_PROXIES: ")
 
@@ -423,7 +423,7 @@ def test_loopback_is_what_never_leaves_the_machine(host: str, expected: bool) ->
     ],
 )
 def test_no_refusal_repeats_a_secret(configure: Configure, toml: str, environment: dict[str, str]) -> None:
-    """What is printed at a failed start goes to logs and to screens, so it holds no secret (row 32)."""
+    """What is printed at a failed start goes to logs and to screens, so it holds no secret (R32)."""
     with pytest.raises(ConfigurationError) as refused:
         configure(toml, **environment)
     assert SECRET not in str(refused.value)
@@ -431,7 +431,7 @@ def test_no_refusal_repeats_a_secret(configure: Configure, toml: str, environmen
 
 
 def test_settings_do_not_show_their_secret(configure: Configure) -> None:
-    """Neither `repr` nor `str` nor a dump as JSON shows the master secret (row 32)."""
+    """Neither `repr` nor `str` nor a dump as JSON shows the master secret (R32)."""
     settings = configure(SECRET=SECRET)
     assert SECRET not in f"{settings!r} {settings} {settings.model_dump_json()}"
     assert settings.secret is not None

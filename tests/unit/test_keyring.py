@@ -21,7 +21,7 @@ from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS
 
 ACCESS_MS = HOUR_MS
 KEEP_MS = ACCESS_MS + (JWKS_MAX_AGE_S + MAX_LEEWAY_S) * 1000
-"""Row 30: after its last signature a key stays for the longest access lifetime, the leeway and a cached key set's life."""
+"""R30: after its last signature a key stays for the longest access lifetime, the leeway and a cached key set's life."""
 
 
 def key(kid: str, *, active_from_ms: int) -> KeyRecord:
@@ -115,7 +115,7 @@ def test_at_every_instant_exactly_one_key_signs(records: Sequence[KeyRecord]) ->
     ids=["two", "three", "eight in a hurry"],
 )
 def test_whatever_signed_a_living_token_is_still_published(records: Sequence[KeyRecord]) -> None:
-    """Zero gap (row 30): a key that signed within the last access lifetime, and the leeway, is never gone."""
+    """Zero gap (R30): a key that signed within the last access lifetime, and the leeway, is never gone."""
     step_ms = MINUTE_MS
     for now_ms in range(NOW_MS, records[-1].active_from_ms + KEEP_MS + MINUTE_MS, step_ms):
         oldest_ms = max(NOW_MS, now_ms - ACCESS_MS - MAX_LEEWAY_S * 1000)
@@ -128,7 +128,7 @@ def test_whatever_signed_a_living_token_is_still_published(records: Sequence[Key
 
 
 def test_a_key_is_published_for_longer_than_any_cache_keeps_the_set() -> None:
-    """A verifier that only polls has fetched a key before it signs (row 30)."""
+    """A verifier that only polls has fetched a key before it signs (R30)."""
     assert PUBLISH_AHEAD_MS > JWKS_MAX_AGE_S * 1000
 
 
@@ -160,6 +160,6 @@ def test_without_any_key_one_is_due() -> None:
 
 
 def test_a_key_does_not_show_its_private_part() -> None:
-    """Not even sealed bytes get into logs (row 32)."""
+    """Not even sealed bytes get into logs (R32)."""
     assert "private" not in repr(OLD)
     assert "old" in repr(OLD)

@@ -64,7 +64,7 @@ def is_allowed(sent: Headers, *, carries_cookie: bool = True, signs_in: bool = F
     ],
 )
 def test_an_unsafe_request_with_a_cookie_says_where_it_comes_from(site: str | None, origin: str | None, allowed: bool) -> None:
-    """A credential cookie counts only from our own pages or from those that were named as trusted (rows T14, T33)."""
+    """A credential cookie counts only from our own pages or from those that were named as trusted (T14, T33)."""
     pairs = [(name, value) for name, value in (("sec-fetch-site", site), ("origin", origin)) if value is not None]
     assert is_allowed(headers(*pairs)) is allowed
 
@@ -89,7 +89,7 @@ def test_two_answers_to_one_question_are_refused(pairs: list[tuple[str, str]]) -
     "host", [("host", "evil.example"), ("x-forwarded-host", "evil.example"), ("referer", "https://auth.example.com/x")]
 )
 def test_only_the_two_headers_that_browsers_guard_are_read(host: tuple[str, str]) -> None:
-    """Neither `Host`, which a proxy may change, nor `Referer`, which pages may drop, makes an origin ours (row T33)."""
+    """Neither `Host`, which a proxy may change, nor `Referer`, which pages may drop, makes an origin ours (T33)."""
     assert not is_allowed(headers(host, ("origin", "https://evil.example")))
     assert not is_allowed(headers(host))
     assert is_allowed(headers(host, ("origin", OWN)))
@@ -109,13 +109,13 @@ def test_only_the_two_headers_that_browsers_guard_are_read(host: tuple[str, str]
     ],
 )
 def test_signing_in_from_another_sites_page_is_refused_without_any_cookie(pairs: list[tuple[str, str]], allowed: bool) -> None:
-    """Another page could sign you in as somebody else (row T15); programs that are no browser have no page to come from."""
+    """Another page could sign you in as somebody else (T15); programs that are no browser have no page to come from."""
     assert is_allowed(headers(*pairs), carries_cookie=False, signs_in=True) is allowed
 
 
 @pytest.mark.parametrize("pairs", [[("origin", "https://evil.example")], [("sec-fetch-site", "cross-site")], []])
 def test_a_request_without_cookies_is_nobodys_by_accident(pairs: list[tuple[str, str]]) -> None:
-    """A bearer token in a header is put there on purpose; no browser adds it for another site's page (row T14)."""
+    """A bearer token in a header is put there on purpose; no browser adds it for another site's page (T14)."""
     assert is_allowed(headers(*pairs), carries_cookie=False)
 
 

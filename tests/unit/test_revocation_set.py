@@ -46,7 +46,7 @@ class AgainstADictionary(RuleBasedStateMachine):
 
     @invariant()
     def every_session_is_refused_until_its_end_at_least(self) -> None:
-        """Never lost before its end (row 53)."""
+        """Never lost before its end (R53)."""
         for sid, end_s in self.ends.items():
             if end_s >= self.now_s:
                 assert session_key(sid) in self.revoked
@@ -89,7 +89,7 @@ def test_each_session_has_a_key_of_its_own() -> None:
 
 
 def test_an_entry_takes_less_than_a_hundred_bytes() -> None:
-    """Two hundred thousand sign-outs are twenty megabytes at most, and forgetting gives all of it back (T28, row 53)."""
+    """Two hundred thousand sign-outs are twenty megabytes at most, and forgetting gives all of it back (T28, R53)."""
     entries = 200_000
     sids = [new_id() for _ in range(entries)]
     tracemalloc.start()

@@ -83,7 +83,7 @@ def test_no_two_seals_are_alike() -> None:
     ],
 )
 def test_a_weak_secret_is_refused_with_the_command_that_makes_a_good_one(weak: bytes) -> None:
-    """Short and plainly repeated secrets stop the start; the sentence helps and does not repeat the secret (row 28)."""
+    """Short and plainly repeated secrets stop the start; the sentence helps and does not repeat the secret (R28)."""
     with pytest.raises(ConfigurationError, match="python3 -c") as refused:
         MasterSecret(weak)
     assert len(weak) < 12 or weak.decode() not in str(refused.value)
@@ -123,7 +123,7 @@ def test_purposes_tell_nothing_of_each_other() -> None:
 
 
 def test_the_refresh_key_is_one_in_every_process_and_no_access_key() -> None:
-    """All processes of a deployment agree on the refresh key; its name is marked and hides its bytes (rows 22, T19)."""
+    """All processes of a deployment agree on the refresh key; its name is marked and hides its bytes (R22, T19)."""
     key, again, other = SECRET.refresh_key(), MasterSecret(bytes(TEXT)).refresh_key(), OTHER.refresh_key()
     assert (key.kid, key.algorithm) == (again.kid, "HS256")
     assert key.sign(b"x") == again.sign(b"x") != other.sign(b"x")
@@ -132,7 +132,7 @@ def test_the_refresh_key_is_one_in_every_process_and_no_access_key() -> None:
 
 
 def test_nothing_shows_the_secret() -> None:
-    """Neither `repr` nor `str` nor a derived key's shows a byte of it (row 32)."""
+    """Neither `repr` nor `str` nor a derived key's shows a byte of it (R32)."""
     key = SECRET.refresh_key()
     shown = f"{SECRET!r} {SECRET} {key!r} {key.public!r} {Pseudonyms(SECRET)!r}"
     assert TEXT.decode() not in shown

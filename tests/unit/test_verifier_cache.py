@@ -81,7 +81,7 @@ def test_the_memory_is_bounded_and_keeps_what_was_used_last(size: int, steps: li
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 10_000])
 def test_a_flood_of_tokens_takes_no_more_memory_than_was_allowed(size: int) -> None:
-    """The last value is always found again, except in a memory of none; strangers cannot make it grow (T27, own)."""
+    """The last value is always found again, except in a memory of none; strangers cannot make it grow (T27)."""
     cache: Cache[int] = Cache(size)
     for number in range(25_000):
         cache.put(f"token {number}", number)
@@ -145,7 +145,7 @@ def test_a_remembered_token_is_refused_once_it_is_over() -> None:
 
 
 def test_a_remembered_token_is_refused_once_its_key_is_gone() -> None:
-    """A key that was taken out is a key that may have leaked; also a new key of the same name is another key (rows 30, 31)."""
+    """A key that was taken out is a key that may have leaked; also a new key of the same name is another key (R30, R31)."""
     keys = Keys(KEY)
     seen, presented = verifier(keys), token()
     seen.verify(presented)
@@ -160,7 +160,7 @@ def test_a_remembered_token_is_refused_once_its_key_is_gone() -> None:
 
 
 def test_a_remembered_token_is_refused_once_its_key_is_void() -> None:
-    """Also where the application gives the keys itself and goes on giving the leaked one (row 31)."""
+    """Also where the application gives the keys itself and goes on giving the leaked one (R31)."""
     keys = Keys(KEY, OTHER_KEY)
     seen, good = verifier(keys), token(OTHER_KEY)
     presented = token()
@@ -191,7 +191,7 @@ def test_what_was_refused_is_looked_at_anew() -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_no_other_spelling_of_a_remembered_token_is_taken(algorithm: Any) -> None:
-    """One character of the signature, the payload or the header: the memory is asked for the whole token (T30, row 16)."""
+    """One character of the signature, the payload or the header: the memory is asked for the whole token (T30, R16)."""
     key = SigningKey.generate(algorithm)
     seen, presented = verifier(KeySet([key.public])), token(key)
     seen.verify(presented)
@@ -216,7 +216,7 @@ def test_no_other_spelling_of_a_remembered_token_is_taken(algorithm: Any) -> Non
 
 
 def test_two_verifiers_share_nothing() -> None:
-    """What one audience, issuer or leeway allows says nothing about another (row 6)."""
+    """What one audience, issuer or leeway allows says nothing about another (R6)."""
     keys = KeySet([KEY.public])
     mine, yours = verifier(keys), verifier(keys, audience="https://other.example.org")
     elsewhere = Verifier("https://staging.example.org", audience=AUDIENCE, keys=keys, check="offline", clock=Clock(NOW_S * 1000))

@@ -117,7 +117,7 @@ def access_cookie(*, secure: bool) -> str:
 
 
 def cookie_values(headers: Sequence[str]) -> dict[str, set[str]]:
-    """Return all values of each cookie: a reader that takes the first or the last could be fed a foreign one (trap T16).
+    """Return all values of each cookie: a reader that takes the first or the last could be fed a foreign one (T16).
 
     Around a name only spaces and tabs are no part of it (RFC 6265 §5.2). To a browser a no-break space before `__Host-` makes it
     another name, without the prefix's protection.

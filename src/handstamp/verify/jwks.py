@@ -1,4 +1,4 @@
-"""The issuer's keys, fetched and kept (RFC 7517; trap T27).
+"""The issuer's keys, fetched and kept (RFC 7517; T27).
 
 A verification waits for a fetch only where there is no set at all, where the set is older than its publisher allows, or where a
 token names a key that is not in it. One fetch runs at a time, in the background as long as the set is good; one that fails

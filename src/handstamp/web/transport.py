@@ -1,7 +1,7 @@
 """The one place where tokens enter and leave.
 
 A session's *delivery* is fixed at sign-in: what travels as a cookie never appears in a body, whatever is asked, so that a
-script that got into a page cannot turn an HttpOnly cookie into something to carry away (trap T7).
+script that got into a page cannot turn an HttpOnly cookie into something to carry away (T7).
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def clear_judged(response: Response, call: Call) -> Response:
     """Delete what named a session that is over for good.
 
     An access cookie goes alone: a successor's cookies may have been set while this request was under way, and the refresh cookie
-    among them heals the rest (trap T5).
+    among them heals the rest (T5).
     """
     if call.judged == call.cookies.access:
         _set(response, call.cookies.header(call.cookies.access, "", 0))

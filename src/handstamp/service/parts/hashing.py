@@ -2,7 +2,7 @@
 
 Argon2 takes tens of milliseconds of a core and megabytes of memory. On the event loop it would stop everybody; in an unbounded
 pool a flood of sign-ins would take all memory and answer nobody in time. So: as many threads as cores, a short queue, and 503
-for the rest (ASVS 11.4, trap T25).
+for the rest (ASVS 11.4, T25).
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class SignIn:
     async def __call__(
         self, email: str, password: str, *, delivery: Delivery, caller: Caller, presented: Iterable[str] = ()
     ) -> TokenPair:
-        """Start a session and return its first pair. Sessions of the `presented` tokens are ended (trap T15).
+        """Start a session and return its first pair. Sessions of the `presented` tokens are ended (T15).
 
         An unknown address, a wrong password and a disabled account take the same steps and raise the same
         `InvalidCredentials`. Raises `InvalidFields`, `TooManyAttempts`, `Unavailable` too.
