@@ -12,7 +12,7 @@ _LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 _AFTER_THREE_HASHES = """
 import asyncio
 from handstamp.crypto.passwords import PasswordHasher
-from handstamp.service.hashing import Hashing
+from handstamp.service.parts.hashing import Hashing
 
 async def main():
     hasher = PasswordHasher("owasp")
