@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import Headers
 
+from handstamp.domain.issuer import Issuer, origin_of
 from handstamp.errors import CrossSite
 from handstamp.web.origin import check, is_from_browser
-from handstamp.wire.cross_site import SAFE_METHODS, origin_of
+from handstamp.wire.cross_site import SAFE_METHODS
 
 OWN = "https://auth.example.com"
 TRUSTED = frozenset({"https://app.example.com", "http://localhost:3000"})
@@ -149,6 +150,28 @@ def test_browsers_are_known_by_what_only_they_send(pairs: list[tuple[str, str]],
 def test_an_origin_is_written_as_browsers_send_it(url: str, origin: str) -> None:
     """Scheme, host and port, without the port that the scheme has anyway (RFC 6454 §6.1)."""
     assert origin_of(url) == origin
+    assert Issuer(url).origin == origin
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "path", "is_https", "is_loopback"),
+    [
+        ("https://auth.example.com", "auth.example.com", "", True, False),
+        ("https://auth.example.com:8443/tenant/a", "auth.example.com", "/tenant/a", True, False),
+        ("http://localhost:8000", "localhost", "", False, True),
+        ("https://auth.localhost/x", "auth.localhost", "/x", True, True),
+        ("http://127.0.0.1:8000", "127.0.0.1", "", False, True),
+        ("http://[::1]:8000/x", "::1", "/x", False, True),
+        ("http://10.0.0.1", "10.0.0.1", "", False, False),
+        ("HTTPS://Auth.Example.com", "auth.example.com", "", True, False),
+        ("https.example.com", "", "https.example.com", False, False),
+    ],
+)
+def test_an_issuer_knows_its_parts(url: str, host: str, path: str, is_https: bool, is_loopback: bool) -> None:
+    """Cookies, routes and start-up checks depend on these parts; the URL itself stays byte for byte (RFC 9068 §2.2)."""
+    issuer = Issuer(url)
+    assert (issuer.host, issuer.path, issuer.is_https, issuer.is_loopback) == (host, path, is_https, is_loopback)
+    assert issuer.url == url
 
 
 def test_only_methods_that_change_nothing_are_safe() -> None:

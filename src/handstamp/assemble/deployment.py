@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.types import ASGIApp
@@ -24,6 +23,7 @@ from ..config import logs
 from ..config.settings import Settings, load
 from ..crypto.passwords import PasswordHasher
 from ..crypto.seal import MasterSecret, Pseudonyms
+from ..domain.issuer import Issuer
 from ..errors import ConfigurationError
 from ..service.accounts.accounts import Accounts
 from ..service.operating.credentials import Clients
@@ -58,6 +58,7 @@ class Service:
     """One deployment's use cases over one store. Enter `running` before calling any."""
 
     settings: Settings
+    issuer: Issuer
     clock: CommonClock
     store: Store
     hashing: Hashing
@@ -113,7 +114,7 @@ class Service:
             revocations=self.revocations,
             keys=self.keys,
             verifier=self.verifier,
-            metadata=msgspec.json.encode(metadata(self.settings.issuer)),
+            metadata=msgspec.json.encode(metadata(self.issuer.url)),
             registration_open=self.settings.registration == "open",
         )
         oauth = OAuthEndpoints(
@@ -129,9 +130,9 @@ class Service:
             sessions=self.sessions,
             accounts=self.accounts,
             recognise=self.recognise,
-            cookies=Cookies(secure=self.settings.issuer.startswith("https://")),
+            cookies=Cookies(secure=self.issuer.is_https),
             clock=self.clock,
-            issuer=self.settings.issuer,
+            issuer=self.issuer,
             trusted_origins=frozenset(self.settings.trusted_origins),
             registration_open=self.settings.registration == "open",
             password_min_length=self.settings.password_min_length,
@@ -141,7 +142,7 @@ class Service:
             oauth,
             pages,
             clock=self.clock,
-            issuer=self.settings.issuer,
+            issuer=self.issuer,
             trusted_origins=self.settings.trusted_origins,
             version=version("handstamp"),
             running=self.running,
@@ -158,6 +159,7 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
     """
     if not settings.issuer:
         raise ConfigurationError("HANDSTAMP_ISSUER is not set: write the public URL of the service.")
+    issuer = Issuer(settings.issuer)
     secret = master_secret(settings)
     store = _store(settings)
     common = CommonClock(store, clock)
@@ -176,6 +178,7 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
     granting = Granting(claims)
     return Service(
         settings=settings,
+        issuer=issuer,
         clock=common,
         store=store,
         hashing=hashing,
@@ -198,7 +201,7 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
             policy=policy,
             audit=audit,
             password_min_length=settings.password_min_length,
-            service_words=("handstamp", urlsplit(settings.issuer).hostname or ""),
+            service_words=("handstamp", issuer.host),
         ),
         clients=Clients(store=store, audit=audit),
         revocations=Revocations(store=store, keys=keys, clock=common),

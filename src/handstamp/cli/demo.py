@@ -65,7 +65,7 @@ def demo(
             tokens=running.tokens,
             store=running.store,
             clock=running.clock,
-            issuer=issuer,
+            issuer=running.issuer,
             address=address,
             person=_PERSON,
         )

@@ -10,7 +10,6 @@ import ssl
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 import uvicorn
@@ -20,7 +19,7 @@ from uvicorn.supervisors import Multiprocess
 from ..assemble.deployment import service
 from ..config import logs
 from ..config.settings import Settings, load
-from ..domain.issuer import is_loopback
+from ..domain.issuer import Issuer, is_loopback
 from ..errors import ConfigurationError
 from ..web.protocol import Protocol
 from .common import Database, said
@@ -94,13 +93,13 @@ def _settings(database: str | None, issuer: str | None, host: str, port: int, *,
                 f"On {host} others can reach the service: say its public URL with --issuer https://… or HANDSTAMP_ISSUER."
             )
         settings = settings.model_copy(update={"issuer": f"{'https' if has_tls else 'http'}://localhost:{port}"})
-    scheme = urlsplit(settings.issuer).scheme
-    if scheme == "http" and not is_loopback(host):
+    is_https = Issuer(settings.issuer).is_https
+    if not is_https and not is_loopback(host):
         raise ConfigurationError(
             f"The issuer {settings.issuer} is plain http, which is for loopback alone, and the service would listen on {host}. "
             "Use an https issuer, with --tls-cert and --tls-key or behind a proxy that ends TLS."
         )
-    if scheme == "http" and has_tls:
+    if has_tls and not is_https:
         raise ConfigurationError(f"The service would speak TLS and call itself {settings.issuer}: use an https issuer.")
     return settings
 

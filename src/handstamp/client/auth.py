@@ -20,6 +20,7 @@ import httpx
 import msgspec
 
 from ..clock import Clock, now_ms
+from ..domain.issuer import Issuer
 from ..errors import ConfigurationError, Unavailable
 from .challenge import must_be_read, refusal
 from .flight import Flight
@@ -236,7 +237,7 @@ async def _wait_async(flight: Flight[_T], patience_s: float) -> _T:
 def _client_for(issuer: str) -> Callable[[], httpx.Client]:
     """Return what makes clients for an issuer."""
     headers = {"user-agent": "handstamp-client"}
-    if issuer.startswith("https://"):
+    if Issuer(issuer).is_https:
         return partial(httpx.Client, headers=headers)
     # On this machine: without the environment's proxies, which may be elsewhere, and without certificates, which take a while.
     return partial(httpx.Client, headers=headers, trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..clock import Clock
-from ..domain.issuer import is_loopback
+from ..domain.issuer import Issuer, is_loopback
 from ..domain.session import end_reason
 from ..errors import CrossSite, InvalidRequest
 from ..service.parts.tokens import Tokens
@@ -53,13 +53,13 @@ class Park:
         tokens: Tokens,
         store: Store,
         clock: Clock,
-        issuer: str,
+        issuer: Issuer,
         address: tuple[str, int],
         person: tuple[str, str],
     ) -> None:
         """Take the service, what it works with, where it listens, and the address and password of somebody who may sign in."""
         self._service = service
-        self._cards = Cards(tokens, cookie=Cookies(secure=issuer.startswith("https://")).refresh)
+        self._cards = Cards(tokens, cookie=Cookies(secure=issuer.is_https).refresh)
         self._store = store
         self._clock = clock
         self._issuer = issuer

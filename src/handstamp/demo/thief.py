@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import http.client
 from typing import Any
-from urllib.parse import urlsplit
 
+from ..domain.issuer import Issuer
 from .cards import Cards, shortened
 
 _PATIENCE_S = 10.0
 _SHOWN = ("content-type", "www-authenticate", "cache-control", "set-cookie")
 
 
-def renew_with(card: str, cards: Cards, *, issuer: str, address: tuple[str, int]) -> dict[str, Any]:
+def renew_with(card: str, cards: Cards, *, issuer: Issuer, address: tuple[str, int]) -> dict[str, Any]:
     """Ask the service at `address` to renew a copied card; return what was sent and what was answered, tokens shortened.
 
     A browser's script could not send this cookie. A program sends what it likes, the service's own origin, too.
     """
-    headers = {"host": urlsplit(issuer).netloc, "origin": issuer, "user-agent": "thief/1.0", "cookie": f"{cards.cookie}={card}"}
+    headers = {
+        "host": issuer.origin.partition("://")[2],
+        "origin": issuer.origin,
+        "user-agent": "thief/1.0",
+        "cookie": f"{cards.cookie}={card}",
+    }
     connection = http.client.HTTPConnection(*address, timeout=_PATIENCE_S)
     try:
         connection.request("POST", "/refresh", headers=headers)

@@ -1,13 +1,56 @@
-"""Where tokens and credentials may travel in the clear: nowhere but on the machine itself."""
+"""The issuer: the public URL of a service, and what follows from it."""
 
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """The public URL of a service, byte for byte as its tokens carry it in `iss` (RFC 8414 §2, RFC 9068 §2.2)."""
+
+    url: str
+
+    @property
+    def origin(self) -> str:
+        """Its origin, in the form that browsers send."""
+        return origin_of(self.url)
+
+    @property
+    def path(self) -> str:
+        """The path under which the service is reached; empty at the root of its host."""
+        return urlsplit(self.url).path
+
+    @property
+    def host(self) -> str:
+        """The host name or address in lower case, without port and brackets; empty if there is none."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach the service over TLS, so that its cookies can be `Secure`."""
+        return urlsplit(self.url).scheme == "https"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs on the same machine can reach the service."""
+        return is_loopback(self.host)
+
+
+def origin_of(url: str) -> str:
+    """Return the origin of a URL in the form that browsers send (RFC 6454 §6.1).
+
+    Raises: ValueError if the URL cannot be parsed.
+    """
+    parts = urlsplit(url.lower())
+    default_port = {"https": ":443", "http": ":80"}.get(parts.scheme, "")
+    return f"{parts.scheme}://{parts.netloc.removesuffix(default_port)}"
+
+
 def is_loopback(host: str) -> bool:
-    """Say whether a host name or address never leaves this machine."""
+    """Return whether a host name or address never leaves this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -17,7 +60,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_private(url: str) -> bool:
-    """Say whether nobody on the way can read what is sent to a URL: it is https, or never leaves this machine."""
+    """Return whether nobody on the network path can read what is sent to a URL: it is https, or stays on this machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

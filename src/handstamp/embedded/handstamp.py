@@ -135,7 +135,7 @@ class Handstamp:
         logs.hand_over()
         self._service = service(load(**settings), clock=clock, claims=claims)
         self._application = self._service.asgi()
-        self._cookies = Cookies(secure=self._service.settings.issuer.startswith("https://"))
+        self._cookies = Cookies(secure=self._service.issuer.is_https)
         self._open: AsyncExitStack | None = None
         self.sessions = Sessions(self._running)
         """Sessions of the application's own users."""

@@ -14,9 +14,10 @@ import msgspec
 
 from ..crypto.identifiers import new_id
 from ..domain.claims import AccessClaims
+from ..domain.issuer import Issuer, origin_of
 from ..errors import ConfigurationError, HandstampError, InsufficientScope, InvalidRequest, InvalidToken, MissingToken
 from ..wire import problems
-from ..wire.cross_site import SAFE_METHODS, origin_of
+from ..wire.cross_site import SAFE_METHODS
 from ..wire.cross_site import check as check_origin
 from .verifier import Check
 
@@ -65,9 +66,10 @@ class Bearer:
         Raises `ConfigurationError` for an origin that no browser would send.
         """
         self.verifier = verifier
-        self._own_origin = origin_of(verifier.issuer)
+        issuer = Issuer(verifier.issuer)
+        self._own_origin = issuer.origin
         self._trusted = frozenset(_sound_origins(trusted_origins))
-        self.cookie = access_cookie(secure=verifier.issuer.startswith("https://"))
+        self.cookie = access_cookie(secure=issuer.is_https)
 
     def authenticate(self, method: str, values: HeaderValues, needs: Needs = Needs()) -> AccessClaims:  # noqa: B008 - immutable
         """Return the claims of whoever asks. May ask the service, and then takes as long as that.

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..clock import Clock
+from ..domain.issuer import Issuer
 from ..errors import CrossSite, HandstampError, InvalidRequest, NotFound
 from . import openapi
 from .endpoints import Endpoints
@@ -39,13 +40,12 @@ def asgi(
     pages: Pages,
     *,
     clock: Clock,
-    issuer: str,
+    issuer: Issuer,
     trusted_origins: Collection[str],
     version: str,
     running: Callable[[], AbstractAsyncContextManager[None]],
 ) -> ASGIApp:
     """Return the application. `running` is entered when the server starts and left when it stops."""
-    is_https = issuer.startswith("https://")
     trusted = frozenset(trusted_origins)
     cookies = pages.cookies
     own_routes = routes(endpoints, oauth, clock=clock, cookies=cookies, issuer=issuer, trusted_origins=trusted)
@@ -56,13 +56,19 @@ def asgi(
             yield
 
     application = Starlette(
-        routes=[*own_routes, *pages.routes(), *_documentation(openapi.document(issuer=issuer, version=version, cookies=cookies))],
+        routes=[
+            *own_routes,
+            *pages.routes(),
+            *_documentation(openapi.document(issuer=issuer.url, version=version, cookies=cookies)),
+        ],
         exception_handlers={HTTPException: _write_routing_problem},
         lifespan=lifespan,
     )
     application.router.redirect_slashes = False
     direct = Direct(application, own_routes)
-    return SecurityHeaders(_cors(direct, trusted) if trusted else direct, is_https=is_https, varies_by_origin=bool(trusted))
+    return SecurityHeaders(
+        _cors(direct, trusted) if trusted else direct, is_https=issuer.is_https, varies_by_origin=bool(trusted)
+    )
 
 
 class Direct:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
+from ..domain.issuer import origin_of
 from ..wire import cross_site
 
 _PLAIN = re.compile(r"[!-\[\]-~]{1,2048}")  # ASCII without space, control and backslash, which browsers read in ways of their own
@@ -32,6 +33,6 @@ def may_return_to(url: str, *, own: str, trusted: Collection[str]) -> bool:
         return not url.startswith("//")
     try:
         is_page = urlsplit(url).scheme in ("http", "https") and urlsplit(url).netloc != ""
-        return is_page and cross_site.origin_of(url) in {own, *trusted}
+        return is_page and origin_of(url) in {own, *trusted}
     except ValueError:
         return False

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..clock import Clock
+from ..domain.issuer import Issuer
 from ..errors import (
     AccountExists,
     CrossSite,
@@ -33,7 +33,7 @@ from ..errors import (
     TooManyAttempts,
     UnsupportedMediaType,
 )
-from ..wire.cross_site import SAFE_METHODS, origin_of
+from ..wire.cross_site import SAFE_METHODS
 from . import origin
 from .endpoints import Endpoints
 from .messages import (
@@ -251,11 +251,11 @@ def routes(
     *,
     clock: Clock,
     cookies: Cookies,
-    issuer: str,
+    issuer: Issuer,
     trusted_origins: Collection[str],
 ) -> list[Route]:
     """Return the routes of all operations."""
-    own_origin, own_path = origin_of(issuer), urlsplit(issuer).path
+    own_origin = issuer.origin
 
     def serve(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:
@@ -285,9 +285,9 @@ def routes(
     found = [Route(operation.path, serve(operation), methods=[operation.method]) for operation in OPERATIONS]
     # RFC 8414 §3.1 puts the issuer's path behind the well-known name; a proxy may pass either on to us.
     by_path = [
-        Route(f"{operation.path}{own_path}", serve(operation), methods=["GET"])
+        Route(f"{operation.path}{issuer.path}", serve(operation), methods=["GET"])
         for operation in OPERATIONS
-        if own_path and operation.run is Endpoints.authorization_server
+        if issuer.path and operation.run is Endpoints.authorization_server
     ]
     return [*found, *by_path]
 

@@ -8,18 +8,10 @@ must say where it comes from (OWASP CSRF prevention; Fetch Metadata). The servic
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from urllib.parse import urlsplit
 
 from ..errors import CrossSite
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-def origin_of(url: str) -> str:
-    """Return the origin of a URL in the form that browsers send (RFC 6454 §6.1)."""
-    parts = urlsplit(url.lower())
-    own_port = {"https": ":443", "http": ":80"}.get(parts.scheme, "")
-    return f"{parts.scheme}://{parts.netloc.removesuffix(own_port)}"
 
 
 def check(sites: Sequence[str], origins: Sequence[str], *, own: str, trusted: Collection[str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import jinja2
 import msgspec
@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from ...clock import Clock
 from ...domain.account import Account
+from ...domain.issuer import Issuer
 from ...domain.session import Delivery, Session
 from ...errors import (
     HandstampError,
@@ -37,7 +38,7 @@ from ...service.sessions.living import Sessions
 from ...service.sessions.recognise import Recognise
 from ...service.sessions.sign_out import SignOut
 from ...service.signing_in.password import SignIn
-from ...wire.cross_site import SAFE_METHODS, origin_of
+from ...wire.cross_site import SAFE_METHODS
 from ...wire.problems import headers
 from ...words import in_words, stamp
 from .. import origin
@@ -86,7 +87,7 @@ class Pages:
     recognise: Recognise
     cookies: Cookies
     clock: Clock
-    issuer: str
+    issuer: Issuer
     trusted_origins: frozenset[str]
     registration_open: bool
     password_min_length: int
@@ -232,7 +233,7 @@ class Pages:
         return_to, delivery = said.get("return_to", ""), said.get("delivery", "")
         if delivery not in ("", "split", "cookie"):
             raise InvalidRequest("The link to this page asks for a delivery that is neither split nor cookie.")
-        if return_to and not origin.may_return_to(return_to, own=origin_of(self.issuer), trusted=self.trusted_origins):
+        if return_to and not origin.may_return_to(return_to, own=self.issuer.origin, trusted=self.trusted_origins):
             raise InvalidRequest(
                 "The link to this page wants to send you on to an address that this service does not trust. "
                 "If it is yours, add its origin to the trusted origins."
@@ -263,7 +264,7 @@ class Pages:
                         call.headers,
                         carries_cookie=call.carries_cookie,
                         signs_in=True,
-                        own=origin_of(self.issuer),
+                        own=self.issuer.origin,
                         trusted=self.trusted_origins,
                     )
                 return await handle(call)
@@ -304,7 +305,7 @@ class Pages:
 
     @cached_property
     def _base(self) -> str:
-        return urlsplit(self.issuer).path
+        return self.issuer.path
 
     @cached_property
     def _headers(self) -> dict[str, str]:
