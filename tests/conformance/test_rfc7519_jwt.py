@@ -91,7 +91,7 @@ def test_white_space_within_the_claims_means_nothing(issuer: Issuer) -> None:
     ],
 )
 def test_time_that_is_no_positive_integer_is_refused(name: str, value: object, issuer: Issuer) -> None:
-    """RFC 7519 §2, RFC 8725 §3.10: a NumericDate is a number; ours is an integer, and nothing is converted to one."""
+    """RFC 7519 §2, RFC 8725 §3.10: a NumericDate is a number; ours is an integer, and nothing is converted to one (R7)."""
     assert f"`$.{name}`" in issuer.refusal(issuer.token(payload=access_claims(**{name: value})))
 
 
@@ -100,7 +100,7 @@ def test_time_that_is_no_positive_integer_is_refused(name: str, value: object, i
     [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"1800000900.0", b"18e8", b"+1800000900", b"01800000900", b"0x6B49D200"],
 )
 def test_number_that_is_no_json_integer_is_refused(literal: bytes, issuer: Issuer) -> None:
-    """RFC 7519 §2: `exp` in a spelling that JSON does not have, or that is not an integer's, is refused."""
+    """RFC 7519 §2: `exp` in a spelling that JSON does not have, or that is not an integer's, is refused (T36)."""
     right = as_json(access_claims())
     exp = str(NOW_S + LIFETIME_S).encode()
     assert issuer.refusal(issuer.token(payload=right.replace(exp, literal))).startswith("JSON does not fit")
@@ -118,7 +118,7 @@ def test_number_that_is_no_json_integer_is_refused(literal: bytes, issuer: Issue
     ],
 )
 def test_token_holds_before_exp_with_a_leeway(now_s: int, holds: bool, issuer: Issuer) -> None:
-    """RFC 7519 §4.1.4: the time must be before `exp`, give or take a small leeway; from then on it is `ExpiredToken`."""
+    """RFC 7519 §4.1.4: the time must be before `exp`, give or take a small leeway; from then on it is `ExpiredToken` (R20)."""
     if holds:
         assert issuer.accepts(issuer.token(), now_s=now_s).exp == NOW_S + LIFETIME_S
     else:
@@ -128,7 +128,7 @@ def test_token_holds_before_exp_with_a_leeway(now_s: int, holds: bool, issuer: I
 
 @pytest.mark.parametrize(("ahead_s", "holds"), [(-1, True), (0, True), (LEEWAY_S, True), (LEEWAY_S + 1, False), (2**40, False)])
 def test_token_holds_from_nbf_on_with_a_leeway(ahead_s: int, holds: bool, issuer: Issuer) -> None:
-    """RFC 7519 §4.1.5: the time must be at or after `nbf`, give or take a small leeway."""
+    """RFC 7519 §4.1.5: the time must be at or after `nbf`, give or take a small leeway (R20)."""
     token = issuer.token(payload=access_claims(nbf=NOW_S + ahead_s))
     if holds:
         assert issuer.accepts(token).nbf == NOW_S + ahead_s
@@ -138,7 +138,7 @@ def test_token_holds_from_nbf_on_with_a_leeway(ahead_s: int, holds: bool, issuer
 
 @pytest.mark.parametrize("leeway_s", [-1, 61, 3600])
 def test_leeway_of_more_than_a_minute_is_refused(leeway_s: int, issuer: Issuer) -> None:
-    """RFC 7519 §4.1.4: a leeway is a few minutes at most; ours is at most 60 seconds, and never negative."""
+    """RFC 7519 §4.1.4: a leeway is a few minutes at most; ours is at most 60 seconds, and never negative (R20)."""
     patient = Verifier(ISSUER, audience=AUDIENCE, keys=issuer.keys, check="offline", leeway_s=60)
     assert patient.verify(issuer.token(), now_ms=NOW_S * 1000).sub == "account-1"
     with pytest.raises(ValueError, match="leeway_s must be between 0 and 60"):

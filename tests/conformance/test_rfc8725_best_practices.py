@@ -148,7 +148,7 @@ def test_key_that_a_token_brings_along_is_not_believed(member: str, issuer: Issu
 @pytest.mark.parametrize("member", ["crit", "b64", "enc", "zip"])
 @pytest.mark.parametrize("value", [["b64"], ["exp"], [], None, True, False, "", "DEF", "A256GCM", {}])
 def test_header_that_asks_for_more_than_we_understand_is_refused(member: str, value: object, issuer: Issuer) -> None:
-    """RFC 7515 §4.1.11, RFC 7797, RFC 8725 §3.6: crit, b64, encryption and compression are refused whatever they say."""
+    """RFC 7515 §4.1.11, RFC 7797, RFC 8725 §3.6: crit, b64, encryption and compression are refused whatever they say (R15)."""
     why = issuer.refusal(issuer.token(header={**access_header(issuer.key), member: value}))
     assert why.startswith(("crit or b64", "enc or zip"))
 
@@ -157,7 +157,7 @@ def test_header_that_asks_for_more_than_we_understand_is_refused(member: str, va
 @pytest.mark.parametrize("escaped", [False, True])
 @pytest.mark.parametrize("first", [False, True])
 def test_duplicate_header_member_is_refused(name: str, escaped: bool, first: bool, issuer: Issuer) -> None:
-    """RFC 7515 §4: member names are unique; of two values, two readers take two, so neither is taken, escaped or not."""
+    """RFC 7515 §4: member names are unique; of two values, two readers take two, so neither is taken, escaped or not (R18)."""
     right = access_header(issuer.key)
     spelled = f'"\\u{ord(name[0]):04x}{name[1:]}"' if escaped else f'"{name}"'
     again = f"{spelled}:{json.dumps(right[name])}"
@@ -184,7 +184,7 @@ def test_duplicate_header_member_is_refused(name: str, escaped: bool, first: boo
 )
 @pytest.mark.parametrize("first", [False, True])
 def test_duplicate_claim_is_refused_at_any_depth(extra: bytes, first: bool, issuer: Issuer) -> None:
-    """RFC 7519 §4: claim names are unique; a second one is refused, first or last, ours or not, nested or not."""
+    """RFC 7519 §4: claim names are unique; a second one is refused, first or last, ours or not, nested or not (R18)."""
     body = as_json(access_claims())[1:-1]
     payload = b"{" + (extra + b"," + body if first else body + b"," + extra) + b"}"
     assert isinstance(json.loads(payload), dict)
@@ -194,7 +194,7 @@ def test_duplicate_claim_is_refused_at_any_depth(extra: bytes, first: bool, issu
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 @pytest.mark.parametrize("where", ["header", "payload"])
 def test_deep_json_is_refused(opening: str, where: str, issuer: Issuer) -> None:
-    """RFC 8725 §3.10 (trust nothing received), CWE-674: nesting is cut off at 16 levels, and neither stack nor time runs out."""
+    """CWE-674, R17: nesting is cut off at 16 levels, and neither stack nor time runs out."""
     closing = "]" if opening == "[" else "}"
     right = as_json(access_header(issuer.key) if where == "header" else access_claims())
 
@@ -257,7 +257,7 @@ def test_token_of_exactly_the_longest_length_is_read(issuer: Issuer) -> None:
     ids=lambda exp: exp[:20].decode(),
 )
 def test_exp_that_is_no_plain_integer_is_refused(exp: bytes, issuer: Issuer) -> None:
-    """RFC 8725 §3.10 (trust nothing received), RFC 7519 §4.1.4: text, fractions, booleans, NaN and huge numbers are no time."""
+    """RFC 7519 §4.1.4, R19, T36: text, fractions, booleans, NaN and huge numbers are no time."""
     right = as_json(access_claims())
     payload = right.replace(str(NOW_S + LIFETIME_S).encode(), exp)
     assert payload != right

@@ -89,7 +89,7 @@ def test_claims_come_out_as_they_went_in(issuer: Issuer) -> None:
     ["https://evil.example", ISSUER + "/", ISSUER[:-1], ISSUER.upper(), "http://id.example.org", ISSUER + "\u200b", " " + ISSUER],
 )
 def test_token_of_another_issuer_is_refused(iss: str, issuer: Issuer) -> None:
-    """RFC 9068 §4: `iss` must match the issuer exactly."""
+    """RFC 9068 §4: `iss` must match the issuer exactly (R8, T35)."""
     assert issuer.refusal(issuer.token(payload=access_claims(iss=iss))) == "iss is another issuer"
 
 
@@ -166,7 +166,7 @@ def test_token_lives_up_to_an_hour(lifetime_s: int, issuer: Issuer) -> None:
 
 @pytest.mark.parametrize("lifetime_s", [0, -1, -900, 3601, 86_400, 10**9])
 def test_token_that_lives_longer_than_an_hour_or_ends_before_it_begins_is_refused(lifetime_s: int, issuer: Issuer) -> None:
-    """RFC 9068 §2.2: even signed with the right key, a token outside its bounds is none of ours."""
+    """RFC 9068 §2.2: even signed with the right key, a token outside its bounds is none of ours (T36)."""
     token = issuer.token(payload=access_claims(exp=NOW_S + lifetime_s))
     assert issuer.refusal(token) == "exp is not within an hour after iat"
 

@@ -85,7 +85,7 @@ def expect_deleted(answer: httpx.Response, issuer: str, *kinds: str) -> None:
 
 
 def test_the_exact_lines_of_a_secure_sign_in(secure_client: httpx.Client) -> None:
-    """The two `Set-Cookie` lines, to the letter: `__Host-`, Path=/, Secure, HttpOnly, SameSite, no Domain (R55, R58)."""
+    """The two `Set-Cookie` lines in full: `__Host-`, Path=/, Secure, HttpOnly, SameSite, no Domain (R55, R58, T10, T11)."""
     email = sign_up(secure_client)
     answer = secure_client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "cookie"})
     cookies = set_cookies(answer)

@@ -163,7 +163,7 @@ def test_a_second_late_retry_within_a_day_is_reuse(server: Server, client: httpx
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("generations_ago", [2, 3, 4])
 def test_an_ancestor_ends_the_session(server: Server, client: httpx.Client, generations_ago: int, delivery: str) -> None:
-    """An older copy than the last but one is theft: every token of the session is refused from then on (R37, T3)."""
+    """An older copy than the last but one is theft: every token of the session is refused from then on (R9, R37, T3)."""
     chain = [somebody(client, delivery=delivery)]
     while len(chain) < 5:
         chain.append(chain[-1].after(refresh(client, chain[-1])))

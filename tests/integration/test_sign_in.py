@@ -75,7 +75,7 @@ def test_registering_sets_no_cookie_and_signs_nobody_in(client: httpx.Client) ->
 
 @pytest.mark.parametrize("spelling", [str, str.upper, str.title], ids=["the same", "upper case", "title case"])
 def test_an_address_is_registered_once(client: httpx.Client, spelling: type[str]) -> None:
-    """The second account of an address is refused, in whatever case it is typed."""
+    """The second account of an address is refused, in whatever case it is typed (R11)."""
     email = sign_up(client)
     answer = client.post(
         "/register", json={"email": spelling(email), "password": PASSWORD}, headers={"x-forwarded-for": new_address()}

@@ -73,7 +73,7 @@ def test_the_base_install_asks_for_two_packages() -> None:
 
 
 def test_every_setting_is_in_the_reference() -> None:
-    """No setting is undocumented, and none is documented that is not there."""
+    """No setting is undocumented, and none is documented that is not there (R89)."""
     from handstamp.config.settings import PREFIX, Settings
 
     assert first_column("Settings") == [PREFIX + name.upper() for name in Settings.model_fields]

@@ -173,7 +173,7 @@ def test_an_empty_or_endless_password_is_never_hashed() -> None:
     ],
 )
 def test_what_attackers_try_first_is_refused(password: str) -> None:
-    """Common passwords, pairs of them, runs and repeats are refused in words (NIST SP 800-63B-4 §3.1.1.2)."""
+    """Common passwords, pairs of them, runs and repeats are refused in words (NIST SP 800-63B-4 §3.1.1.2, R68)."""
     assert len(password) >= 15
     assert "first that an attacker tries" in (problem(password) or "")
 
@@ -194,7 +194,7 @@ def test_what_attackers_try_first_is_refused(password: str) -> None:
     ],
 )
 def test_what_anybody_can_look_up_is_refused(password: str) -> None:
-    """A password that is made of the person's address or of the service's name is everybody's to guess (NIST §3.1.1.2)."""
+    """A password that is made of the person's address or of the service's name is everybody's to guess (NIST §3.1.1.2, R68)."""
     assert problem(password) is not None
 
 
