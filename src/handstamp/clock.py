@@ -1,7 +1,7 @@
 """The only file that reads the time.
 
-Times are integers, UTC, since 1970: `_ms` names milliseconds, `_s` seconds. Whoever serves a request reads the clock once and
-hands `now` down, so that one request has one time and tests need no waiting.
+Times are integers since 1970, UTC: `_ms` means milliseconds, `_s` seconds. The clock is read once per request and passed down as
+`now_ms`, so that one request has one time and tests do not have to wait.
 """
 
 from __future__ import annotations
@@ -19,5 +19,5 @@ def now_ms() -> int:
 
 
 def monotonic_ms() -> int:
-    """Return milliseconds since some fixed moment, for measuring how long ago something was; nobody sets this clock."""
+    """Return milliseconds since an arbitrary moment, for measuring durations. Setting the system clock does not change it."""
     return time.monotonic_ns() // 1_000_000

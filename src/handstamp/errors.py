@@ -1,30 +1,30 @@
-"""Every error that Handstamp raises, in one family.
+"""Every error that Handstamp raises, in one class hierarchy.
 
 ```
 HandstampError
-├── InvalidRequest            invalid_request      what was sent cannot be understood
-│   ├── InvalidFields                              it was understood, and single fields are wrong
+├── InvalidRequest            invalid_request      the request cannot be understood
+│   ├── InvalidFields                              the request was understood, but some fields are wrong
 │   ├── RequestTooLarge
 │   └── UnsupportedMediaType
-├── NotSignedIn               the request proves nobody's identity
+├── NotSignedIn               the request does not prove who is asking
 │   ├── MissingToken          missing_token
 │   ├── InvalidToken          invalid_token
-│   ├── ExpiredToken          expired_token        it was good, and is over: refresh
-│   ├── SessionEnded          session_ended        the one after which a client forgets its tokens
+│   ├── ExpiredToken          expired_token        the token was valid and has expired: refresh
+│   ├── SessionEnded          session_ended        the only error after which a client deletes its tokens
 │   ├── InvalidCredentials    invalid_credentials
-│   └── InvalidClient         invalid_client       a service, not a person, did not prove who it is
-├── NotAllowed
+│   └── InvalidClient         invalid_client       the credential of a service is missing or wrong
+├── NotAllowed                                     the caller is known but may not do this
 │   ├── InsufficientScope     insufficient_scope
 │   └── CrossSite             cross_site
 ├── NotFound                  not_found
 ├── AccountExists             account_exists
 ├── TooManyAttempts           too_many_attempts    has `retry_after_s`
-├── Unavailable               unavailable          has `retry_after_s`; a dependency failed, nobody is signed out
+├── Unavailable               unavailable          has `retry_after_s`; a dependency failed, nobody was signed out
 └── ConfigurationError        configuration_error  the process refuses to start
 ```
 
-`code` is stable: programs switch on it. `str(error)` is for people and never holds a secret. `InvalidToken.why` says which
-check failed; it is for logs and for `handstamp token inspect`, and is never sent to whoever presented the token.
+`code` is stable: programs switch on it. `str(error)` is for people and never contains a secret. `InvalidToken.why` names the
+check that failed. It is for logs and for `handstamp token inspect`, and is never sent to the client that presented the token.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ from typing import ClassVar
 
 
 class HandstampError(Exception):
-    """The root of the family. `code` names the kind of error for programs."""
+    """Base class of all errors of Handstamp. `code` identifies the kind of error for programs."""
 
     code: ClassVar[str] = "internal_error"
 
 
 class InvalidRequest(HandstampError):
-    """The request cannot be understood, or holds two answers to one question (cookie and body, say)."""
+    """The request cannot be understood, or contradicts itself (for example, a token both in the cookie and in the body)."""
 
     code = "invalid_request"
 
 
 class InvalidFields(InvalidRequest):
-    """Fields with a wrong value: `fields` pairs each field's name with what is wrong and how to mend it."""
+    """Some fields have invalid values. `fields` pairs the name of each with what is wrong and how to fix it."""
 
     def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
-        """Take (name, problem) pairs; the problems are shown to the person who typed the values."""
+        """Create the error from (name, problem) pairs. The problems are shown to the person who typed the values."""
         super().__init__("; ".join(f"{name}: {problem}" if name else problem for name, problem in fields))
         self.fields = tuple(fields)
 
 
 class RequestTooLarge(InvalidRequest):
-    """The body is larger than any honest one."""
+    """The body is larger than the limit."""
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The body is not of the media type that this endpoint reads."""
+    """The body does not have the media type that this endpoint accepts."""
 
 
 class NotSignedIn(HandstampError):
@@ -67,48 +67,49 @@ class NotSignedIn(HandstampError):
 
 
 class MissingToken(NotSignedIn):
-    """No credential was sent where one is needed."""
+    """The request carries no credential, but needs one."""
 
     code = "missing_token"
 
     def __init__(self, needed: str = "This request needs an access token: send 'Authorization: Bearer <token>'.") -> None:
-        """Say what to send."""
+        """Create the error; `needed` tells the client what to send."""
         super().__init__(needed)
 
 
 class InvalidToken(NotSignedIn):
-    """The token is not one of ours, not of this kind, or not for this audience; the answer never says which."""
+    """The token is malformed, forged, or for another issuer, audience or purpose. The answer never says which."""
 
     code = "invalid_token"
 
     def __init__(self, why: str) -> None:
-        """Keep `why`, the check that failed, for logs only."""
+        """Create the error; `why` names the check that failed and is for logs only."""
         super().__init__("The token is not valid here.")
         self.why = why
 
 
 class ExpiredToken(NotSignedIn):
-    """The access token was ours and good, and its time is over. Refresh and try again."""
+    """The access token was valid but has expired. Refresh and try again."""
 
     code = "expired_token"
 
     def __init__(self) -> None:
-        """Say what to do next."""
-        super().__init__("The access token is over. Renew it with the refresh token, then try again.")
+        super().__init__("The access token has expired. Use the refresh token to get a new one.")
 
 
 class SessionEnded(NotSignedIn):
-    """The session is over for good; `reason` is one of `handstamp.domain.session.EndReason`.
+    """The session has ended and stays ended. `reason` is one of `handstamp.domain.session.EndReason`.
 
-    A verifier elsewhere learns only that it is over: `reason` is None there. Whoever then refreshes hears the reason.
+    A verifier in another service does not know the reason: `reason` is None there. The next refresh answers with the reason.
     """
 
     code = "session_ended"
 
     def __init__(self, reason: str | None = None, *, session_lives: bool = False) -> None:
-        """Keep the reason; the sentence shown for it belongs to whoever speaks to the person.
+        """Create the error. The text shown to the person for `reason` is chosen where the answer is made.
 
-        `session_lives`: it is over for this old copy of its refresh token alone, somebody else of the same person goes on.
+        Args:
+            reason: Why the session ended, or None if unknown.
+            session_lives: True if only this expired copy of the refresh token is refused and the session itself is still active.
         """
         super().__init__(f"The session has ended{f' ({reason})' if reason else ''}. Sign in again.")
         self.reason = reason
@@ -116,95 +117,91 @@ class SessionEnded(NotSignedIn):
 
 
 class InvalidCredentials(NotSignedIn):
-    """Unknown address, wrong password or disabled account: one error, so that nobody learns which."""
+    """The address is unknown, the password is wrong or the account is disabled: one error, so that it does not tell which."""
 
     code = "invalid_credentials"
 
     def __init__(self) -> None:
-        """Say the one sentence."""
         super().__init__("That e-mail address and password do not match.")
 
 
 class InvalidClient(NotSignedIn):
-    """A service sent no credential of its own, or a wrong one (RFC 6749 §5.2)."""
+    """A service sent no service credential, or a wrong one (RFC 6749 §5.2)."""
 
     code = "invalid_client"
 
 
 class NotAllowed(HandstampError):
-    """It is known who asks; this is not theirs to do, or not from there."""
+    """The caller is known but may not do this, or not from this origin."""
 
 
 class InsufficientScope(NotAllowed):
-    """The access token lacks a scope or a role that the resource wants (RFC 6750 §3.1)."""
+    """The access token lacks a scope or a role that the resource requires (RFC 6750 §3.1)."""
 
     code = "insufficient_scope"
 
     def __init__(self, *, scope: str = "", role: str = "") -> None:
-        """Name what is wanted: a space-separated list of scopes, or a role."""
-        wanted = f"the scope {scope!r}" if scope else f"the role {role!r}"
-        super().__init__(f"The access token does not have {wanted}, which this needs.")
+        """Create the error for a missing `scope` (a space-separated list) or `role`."""
+        missing = f"the scope {scope!r}" if scope else f"the role {role!r}"
+        super().__init__(f"This needs {missing}, which the access token does not have.")
         self.scope = scope
         self.role = role
 
 
 class CrossSite(NotAllowed):
-    """Another site's page caused this request."""
+    """The request was caused by a page of another site."""
 
     code = "cross_site"
 
     def __init__(self) -> None:
-        """Say what an operator can change."""
         super().__init__(
             "This request came from a page of another origin. If that page is yours, add its origin to the trusted origins."
         )
 
 
 class NotFound(HandstampError):
-    """There is no such thing, or it belongs to somebody else; the answer is the same."""
+    """The object does not exist or belongs to another person. Both have the same answer."""
 
     code = "not_found"
 
 
 class AccountExists(HandstampError):
-    """Somebody has registered this address already."""
+    """An account with this address exists already."""
 
     code = "account_exists"
 
     def __init__(self) -> None:
-        """Say what to do instead."""
-        super().__init__("There is an account with this e-mail address already. Sign in instead.")
+        super().__init__("An account with this e-mail address exists already. Sign in instead.")
 
 
 class TooManyAttempts(HandstampError):
-    """Too many failed sign-ins; try again in `retry_after_s` seconds."""
+    """Too many sign-ins failed. The next one is accepted in `retry_after_s` seconds."""
 
     code = "too_many_attempts"
 
     def __init__(self, retry_after_s: int) -> None:
-        """Take the seconds until the next attempt is looked at."""
-        super().__init__(f"Too many attempts that failed. Try again in {retry_after_s} seconds.")
+        super().__init__(f"Too many failed attempts. Try again in {retry_after_s} seconds.")
         self.retry_after_s = retry_after_s
 
 
 class Unavailable(HandstampError):
-    """Something Handstamp depends on cannot answer now. Nobody was signed out and nothing was let in; try again."""
+    """A dependency of Handstamp does not answer. Nobody was signed out and nothing was allowed. Try again later."""
 
     code = "unavailable"
 
     def __init__(self, why: str, retry_after_s: int = 1) -> None:
-        """Keep `why` for logs only: it may name files and servers."""
-        super().__init__("The service cannot answer this right now, and nobody is signed out by that. Try again shortly.")
+        """Create the error; `why` is for logs only, because it may name files and servers."""
+        super().__init__("The service cannot answer right now. Nobody was signed out. Try again shortly.")
         self.why = why
         self.retry_after_s = retry_after_s
 
 
 class ConfigurationError(HandstampError):
-    """The process refuses to start as it is configured; `problems` names every mistake and its mend."""
+    """The process refuses to start with this configuration. `problems` lists every mistake and how to fix it."""
 
     code = "configuration_error"
 
     def __init__(self, *problems: str) -> None:
-        """Take one sentence a problem."""
+        """Create the error with one sentence per problem."""
         super().__init__("\n".join(problems))
         self.problems = problems

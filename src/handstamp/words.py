@@ -1,20 +1,20 @@
-"""Times in words, for people: on a terminal and on a page."""
+"""Times as text for people, on a terminal and on a page."""
 
 from __future__ import annotations
 
 import datetime
 
 
-def stamp(at_ms: int) -> str:
-    """Return a time as people write it, UTC."""
+def format_time(at_ms: int) -> str:
+    """Return a time as "2026-01-31 12:00:00" (UTC)."""
     try:
         at = datetime.datetime.fromtimestamp(at_ms // 1000, tz=datetime.UTC)
     except (ValueError, OverflowError, OSError):
-        return "no time that a calendar has"
+        return "a time outside the calendar"
     return at.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def in_words(from_ms: int, to_ms: int) -> str:
+def format_distance(from_ms: int, to_ms: int) -> str:
     """Return the distance between two times: "in 14 minutes", "3 days ago"."""
     seconds = abs(to_ms - from_ms) // 1000
     unit, size = next(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..words import stamp
+from ..words import format_time
 from .common import TAKES_ID, AsJson, Database, on_service, print_json, print_rows, said
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ def list_clients(as_json: AsJson = False, database: Database = None) -> None:
     if as_json:
         print_json([{"id": client.id, "name": client.name, "createdAtMs": client.created_at_ms} for client in found])
         return
-    rows = [(client.name, client.id, stamp(client.created_at_ms)) for client in found]
+    rows = [(client.name, client.id, format_time(client.created_at_ms)) for client in found]
     print_rows(("NAME", "ID", "CREATED"), rows, nothing="No clients yet: handstamp clients create NAME")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, State
-from ..words import stamp
+from ..words import format_time
 from .common import TAKES_ID, AsJson, Database, on_service, print_json, print_rows, said
 
 app = typer.Typer(help="List, rotate and retire the signing keys.", no_args_is_help=True, rich_markup_mode=None)
@@ -28,7 +28,7 @@ def list_keys(as_json: AsJson = False, database: Database = None) -> None:
             ]
         )
         return
-    rows = [(key.kid, key.algorithm, state, stamp(key.active_from_ms)) for key, state in found]
+    rows = [(key.kid, key.algorithm, state, format_time(key.active_from_ms)) for key, state in found]
     print_rows(("KEY", "ALGORITHM", "STATE", "ACTIVE FROM"), rows, nothing="No keys yet: handstamp serve")
 
 
@@ -40,7 +40,9 @@ def rotate(database: Database = None) -> None:
     """
     record = on_service(lambda service, caller: service.keys.rotate(caller.now_ms), database)
     minutes = PUBLISH_AHEAD_MS // 60_000
-    said(f"Published {record.kid}. It signs from {stamp(record.active_from_ms)} on, in {minutes} minutes; nobody is signed out.")
+    said(
+        f"Published {record.kid}. It signs from {format_time(record.active_from_ms)}, in {minutes} minutes. Nobody is signed out."
+    )
 
 
 @app.command(context_settings=TAKES_ID)

@@ -10,7 +10,7 @@ from ..assemble.deployment import Service
 from ..domain.session import Session
 from ..service.parts.caller import Caller
 from ..service.sessions.living import LIST_LIMIT
-from ..words import in_words
+from ..words import format_distance
 from .common import TAKES_ID, AsJson, Database, on_service, print_json, print_rows, said
 
 app = typer.Typer(help="List sessions and end them.", no_args_is_help=True, rich_markup_mode=None)
@@ -57,8 +57,8 @@ def list_sessions(
             session.subject,
             session.delivery,
             str(session.generation),
-            in_words(now_ms, session.seen_at_ms),
-            in_words(now_ms, session.expires_at_ms),
+            format_distance(now_ms, session.seen_at_ms),
+            format_distance(now_ms, session.expires_at_ms),
             session.ip,
             session.user_agent[:40],
         )

@@ -15,7 +15,7 @@ from ..domain.claims import ACCESS_TYPE, REFRESH_TYPE
 from ..domain.session import end_reason
 from ..errors import ExpiredToken, HandstampError, InvalidToken
 from ..service.parts.caller import Caller
-from ..words import in_words, stamp
+from ..words import format_distance, format_time
 from .common import Database, on_service, printable, said
 
 app = typer.Typer(help="Look into tokens.", no_args_is_help=True, rich_markup_mode=None)
@@ -56,7 +56,7 @@ async def _verdict(service: Service, caller: Caller, token: str) -> tuple[str, b
     lines = [f"{'alg':<10} {header.alg}", f"{'typ':<10} {header.typ}", f"{'kid':<10} {header.kid}", ""]
     for name, value in claims.items():
         is_time = name in ("exp", "iat", "nbf", "auth_time") and isinstance(value, int)
-        words = f"   {stamp(value * 1000)} UTC, {in_words(caller.now_ms, value * 1000)}" if is_time else ""
+        words = f"   {format_time(value * 1000)} UTC, {format_distance(caller.now_ms, value * 1000)}" if is_time else ""
         lines.append(f"{name:<10} {value if isinstance(value, str) else msgspec.json.encode(value).decode()}{words}")
     issuer = service.settings.issuer
     if claims.get("iss") != issuer:

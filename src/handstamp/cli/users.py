@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigurationError
-from ..words import stamp
+from ..words import format_time
 from .common import AsJson, Database, on_service, print_json, print_rows, said
 
 app = typer.Typer(help="Make, list, disable and enable accounts; set passwords.", no_args_is_help=True, rich_markup_mode=None)
@@ -62,8 +62,8 @@ def list_accounts(as_json: AsJson = False, database: Database = None) -> None:
             account.email,
             account.id,
             " ".join(account.roles) or "-",
-            stamp(account.created_at_ms),
-            "enabled" if account.disabled_at_ms is None else f"disabled {stamp(account.disabled_at_ms)}",
+            format_time(account.created_at_ms),
+            "enabled" if account.disabled_at_ms is None else f"disabled {format_time(account.disabled_at_ms)}",
         )
         for account in accounts
     ]

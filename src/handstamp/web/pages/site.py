@@ -40,7 +40,7 @@ from ...service.sessions.sign_out import SignOut
 from ...service.signing_in.password import SignIn
 from ...wire.cross_site import SAFE_METHODS
 from ...wire.problems import headers
-from ...words import in_words, stamp
+from ...words import format_distance, format_time
 from .. import origin
 from ..problems import REASONS, log_failure, row_of
 from ..transport import Call, Cookies, clear_cookies, set_pair
@@ -334,8 +334,8 @@ def _name_of(session: Session, account: Account | None) -> str:
 
 def _time(now_ms: int, at_ms: int) -> dict[str, str]:
     at = datetime.datetime.fromtimestamp(at_ms // 1000, tz=datetime.UTC)
-    words = "just now" if abs(now_ms - at_ms) < 60_000 else in_words(now_ms, at_ms)
-    return {"iso": at.isoformat(), "exact": f"{stamp(at_ms)} UTC", "words": words, "date": f"{at.day} {at:%B %Y}"}
+    words = "just now" if abs(now_ms - at_ms) < 60_000 else format_distance(now_ms, at_ms)
+    return {"iso": at.isoformat(), "exact": f"{format_time(at_ms)} UTC", "words": words, "date": f"{at.day} {at:%B %Y}"}
 
 
 _TEMPLATES = jinja2.Environment(
