@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH := bench/.venv/bin/python
+BENCH_READY := bench/.venv/.ready
 
 .PHONY: help setup demo serve test check screenshots soak bench scale clean
 
@@ -51,21 +53,24 @@ SECONDS ?= 90
 soak: $(READY)
 	HANDSTAMP_TEST_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest tests/faults/test_history.py -n0 -q
 
-bench: $(READY)
-	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group bench --python $(BIN)/python
-	$(BIN)/python -m bench.verify
-	$(BIN)/python -m bench.algorithms --plot docs/images/algorithms.svg
-	$(BIN)/python -m bench.memory
-	$(BIN)/python -m bench.sign_out
-	$(BIN)/python -m bench.outage
-	$(BIN)/python -m bench.compare --plot docs/images/compare.svg
-	$(BIN)/python -m bench.behaviour
-	$(BIN)/python -m bench.under_load --plots docs/images
+# The benchmarks and what they compare are a project of their own, bench/pyproject.toml.
+$(BENCH_READY): $(READY) bench/pyproject.toml bench/uv.lock
+	$(BIN)/uv sync --quiet --locked --project bench --python $(BIN)/python
+	@touch $@
+
+bench: $(BENCH_READY)
+	$(BENCH) -m bench.verify
+	$(BENCH) -m bench.algorithms --plot docs/images/algorithms.svg
+	$(BENCH) -m bench.memory
+	$(BENCH) -m bench.sign_out
+	$(BENCH) -m bench.outage
+	$(BENCH) -m bench.compare --plot docs/images/compare.svg
+	$(BENCH) -m bench.behaviour
+	$(BENCH) -m bench.under_load --plots docs/images
 
 # POSTGRES=postgresql://… measures that server too; databases are made and dropped there.
-scale: $(READY)
-	$(BIN)/uv sync --quiet --locked --inexact --all-extras --group bench --python $(BIN)/python
-	$(BIN)/python -m bench.scale $(if $(POSTGRES),--postgres "$(POSTGRES)")
+scale: $(BENCH_READY)
+	$(BENCH) -m bench.scale $(if $(POSTGRES),--postgres "$(POSTGRES)")
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) bench/.venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
