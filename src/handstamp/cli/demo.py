@@ -69,7 +69,14 @@ def demo(
             address=address,
             person=_PERSON,
         )
-        uvicorn.Server(uvicorn_config(park, stop_patience_s=_STOP_PATIENCE_S)).run(sockets=[listening])
+        uvicorn.Server(
+            uvicorn_config(
+                park,
+                request_timeout_s=running.settings.request_timeout,
+                keep_alive_s=running.settings.keep_alive,
+                stop_patience_s=_STOP_PATIENCE_S,
+            )
+        ).run(sockets=[listening])
 
 
 def _end_tidily_when_told() -> None:

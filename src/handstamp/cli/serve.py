@@ -8,6 +8,7 @@ import resource
 import socket
 import ssl
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,8 +29,6 @@ _APPLICATION = "handstamp.assemble.deployment:application"
 _STOP_PATIENCE_S = 30
 _WORKER_PATIENCE_S = 30
 """A worker that has not answered its supervisor for so long is replaced. With less, a busy machine never gets one to start."""
-_KEEP_ALIVE_S = 75
-"""How long a connection may be silent. Proxies give theirs up after 60; were we first, what they send meanwhile would be lost."""
 
 
 def serve(  # noqa: PLR0917 - they are options
@@ -58,7 +57,13 @@ def serve(  # noqa: PLR0917 - they are options
         asyncio.run(_prepare(settings))
         _greet(settings, f"{host}:{listening.getsockname()[1]}")
         config = uvicorn_config(
-            _APPLICATION, factory=True, workers=workers, ssl_certfile=tls_cert, ssl_keyfile=str(tls_key) if tls_key else None
+            _APPLICATION,
+            request_timeout_s=settings.request_timeout,
+            keep_alive_s=settings.keep_alive,
+            factory=True,
+            workers=workers,
+            ssl_certfile=tls_cert,
+            ssl_keyfile=str(tls_key) if tls_key else None,
         )
         if workers > 1:
             Multiprocess(config, sockets=[listening]).run()
@@ -66,11 +71,18 @@ def serve(  # noqa: PLR0917 - they are options
             uvicorn.Server(config).run(sockets=[listening])
 
 
-def uvicorn_config(application: ASGIApp | str, *, stop_patience_s: int = _STOP_PATIENCE_S, **options: Any) -> uvicorn.Config:
-    """Return how a service is served, whatever it is."""
+def uvicorn_config(
+    application: ASGIApp | str,
+    *,
+    request_timeout_s: int,
+    keep_alive_s: int,
+    stop_patience_s: int = _STOP_PATIENCE_S,
+    **options: Any,
+) -> uvicorn.Config:
+    """Return how an application is served. Times are seconds."""
     return uvicorn.Config(
         application,
-        http=Protocol,
+        http=partial(Protocol, patience_s=request_timeout_s),  # type: ignore[arg-type]
         lifespan="on",
         ws="none",
         access_log=False,
@@ -80,7 +92,7 @@ def uvicorn_config(application: ASGIApp | str, *, stop_patience_s: int = _STOP_P
         proxy_headers=False,
         timeout_graceful_shutdown=stop_patience_s,
         timeout_worker_healthcheck=_WORKER_PATIENCE_S,
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=keep_alive_s,
         **options,
     )
 

@@ -95,6 +95,12 @@ class Settings(BaseSettings):
         86400, description="One late repeat is allowed per interval; 'off' is strict"
     )
     catch_up: bool = Field(default=True, description="Accept tokens newer than a restored database; false treats them as reuse")
+    request_timeout: Annotated[DurationS, _between("1s", "5m")] = Field(
+        30, description="How long a client may take to send a request, and to begin one on a new connection"
+    )
+    keep_alive: Annotated[DurationS, _between("1s", "1h")] = Field(
+        75, description="How long an idle connection stays open; longer than the proxy in front keeps its own"
+    )
     registration: Literal["open", "closed"] = Field("open", description="Whether strangers can make accounts")
     password_min_length: Annotated[int, Field(ge=8, le=64)] = Field(15, description="In characters; 15 is NIST's minimum")
     password_cost: Cost = Field("owasp", description="Of the password hash")

@@ -1,75 +1,240 @@
-"""HTTP/1.1 on a connection, as uvicorn speaks it, with a bound to what it reads and one packet an answer."""
+"""HTTP/1.1 on a connection: uvicorn's protocol with bounds, and without upgrades and trailers.
+
+httptools stops reading a request at its head when the head asks for an upgrade, and the body would then be read as the next
+request. It reports trailer fields like header fields. Both let one client write requests in another's name behind a proxy that
+shares connections (request smuggling), so this class mends both: see docs/decisions/0017-http-edge.md.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from http import HTTPStatus
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+import msgspec
+import structlog
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-_MAX_HEAD_BYTES = 64 * 1024
+from ..crypto.identifiers import new_id
+from ..wire.problems import MEDIA_TYPE, Problem
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of a request line with its fields; also of everything between two pieces of a body: chunk heads, extensions, trailers."""
+MAX_FIELDS = 100
+"""Header fields of one request (RFC 6585 §5: 431). Browsers behind two proxies send some thirty."""
+PATIENCE_S = 30.0
+"""Seconds that a client has for its first byte, for the head of each request, and for its body."""
+_FIELDS = (
+    ("content-type", MEDIA_TYPE),
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("connection", "close"),
+)
+_log = structlog.get_logger("handstamp.web")
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol with a limit to what it reads before a request's headers are complete (ASVS 4.2.5)."""
+    """Reads requests strictly and in bounded time and memory (RFC 9112; ASVS 4.2.5)."""
 
-    _head_bytes = 0
+    def __init__(self, *arguments: Any, patience_s: float = PATIENCE_S, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._patience_s = patience_s
+        self._is_reading = False  # a request has begun and is not complete
+        self._is_head_complete = False
+        self._has_cycle = False  # the request that is being read has been handed to the application
+        self._is_refused = False
+        self._held_bytes = 0  # received since the request began or since the last piece of its body
+        self._deadline: asyncio.TimerHandle | None = None
+
+    # --- the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, on a transport that joins what belongs together."""
-        self._joining = _Joining(transport)
-        super().connection_made(cast("asyncio.Transport", self._joining))
+        """Begin, and expect a request soon."""
+        super().connection_made(transport)
+        self._expect_more()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._expect_no_more()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, or refuse."""
-        super().data_received(data)
-        scope: dict[str, Any] | None = cast("dict[str, Any] | None", self.scope)
-        is_in_head = scope is not None and "method" not in scope  # which is known once the headers are complete
-        self._head_bytes = self._head_bytes + len(data) if is_in_head else 0
-        if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The headers are too large.")
-
-    def on_response_complete(self) -> None:
-        """Send the head of an answer that has no body."""
-        self._joining.flush()
-        super().on_response_complete()
-
-
-class _Joining:
-    """A transport that holds the head of an answer until its body comes, and sends both at once.
-
-    uvicorn writes them one after the other: two system calls, two packets, and a client that is woken twice. That took longer
-    than everything else about an answer.
-    """
-
-    __slots__ = ("_head", "_transport")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head = b""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Hold a head; send anything else, behind what is held."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
-            self._head = data
+        """Read on, or refuse what cannot be a request."""
+        if self._is_refused:
             return
-        self._transport.write(data)
+        self._unset_keepalive_if_required()
+        self._held_bytes += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(400, "This is not a valid HTTP/1.1 request.")
+            return
+        if not self._is_reading:
+            self._held_bytes = 0
+            self._expect_no_more()
+        elif self._held_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, f"The header or trailer fields take more than {MAX_HEAD_BYTES} bytes.")
+        else:
+            self._expect_more()
 
-    def is_closing(self) -> bool:
-        """Say whether it is closed, or about to be."""
-        return self._transport.is_closing()
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Answer what was asked completely; refuse what will never be complete. TLS cannot be closed on one side alone."""
+        if self._is_reading:
+            self._refuse(400, "The connection was closed before the request was complete.")
+        if self._is_idle or self.scheme == "https":
+            return None
+        self.cycle.keep_alive = False
+        return True
 
-    def flush(self) -> None:
-        """Send what is held."""
-        if self._head:
-            self.write(b"")
+    # --- the parser
 
-    def close(self) -> None:
-        """Send what is held, and close."""
-        self.flush()
-        self._transport.close()
+    def _feed(self, data: bytes) -> None:
+        """Parse `data`. A request that asks for an upgrade is parsed again without that wish (RFC 9110 §7.8)."""
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stopped:
+                if self._is_refused or self.transport.is_closing():
+                    return
+                if self.parser.get_method() == b"CONNECT":
+                    raise httptools.HttpParserError("CONNECT is for proxies") from None
+                data = self._head_without_upgrade() + data[stopped.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode("ascii")
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._is_reading = True
+        self._is_head_complete = self._has_cycle = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header field; drop a trailer field, which may overrule nothing (RFC 9110 §6.5.1)."""
+        if self._is_head_complete:
+            return
+        if len(self.headers) >= MAX_FIELDS:
+            self._refuse(431, f"The request has more than {MAX_FIELDS} header fields.")
+            raise httptools.HttpParserError("too many fields")
+        super().on_header(name, value.strip(b" \t"))  # RFC 9112 §5.1; httptools leaves the space behind a value
+
+    def on_headers_complete(self) -> None:
+        """Hand the request to the application, unless it has to be read again without its wish for an upgrade."""
+        self._is_head_complete = True
+        if self.parser.should_upgrade():
+            return
+        version = self.parser.get_http_version()
+        names = [name for name, _ in self.headers]
+        if names.count(b"host") != 1 and not (version == "1.0" and b"host" not in names):
+            self._refuse(400, "The request must have one Host field (RFC 9112 section 3.2).")
+            raise httptools.HttpParserError("no single Host")
+        if version != "1.1" and b"transfer-encoding" in names:
+            self._refuse(400, f"Transfer-Encoding needs HTTP/1.1, and this request is HTTP/{version} (RFC 9112 section 6.1).")
+            raise httptools.HttpParserError("Transfer-Encoding before HTTP/1.1")
+        self._has_cycle = True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Hand on a piece of the body."""
+        self._held_bytes = 0
+        if self._has_cycle:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request that was read completely."""
+        if self._has_cycle:
+            self._is_reading = False
+            self._held_bytes = 0
+            super().on_message_complete()
+
+    # --- deadlines and refusals
+
+    @property
+    def _is_idle(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    def _expect_more(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._patience_s, self._give_up)
+
+    def _expect_no_more(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if self._is_reading:
+            self._refuse(408, "The request took too long to arrive.")
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse(self, status: int, why: str) -> None:
+        """Answer a request that cannot be read, after the answers that are still owed, and close the connection."""
+        if self._is_refused or self.transport.is_closing():
+            return
+        self._is_refused = True
+        self._expect_no_more()
+        refusal = _Refusal(status, why)
+        _log.info(
+            "request_unreadable", status=status, why=why, ip=self.client[0] if self.client else "", instance=refusal.instance
+        )
+        is_own = self._is_reading and self._has_cycle
+        if is_own and self.pipeline:  # it waits behind earlier requests: refuse it in its turn
+            self.pipeline.popleft()
+            self.pipeline.appendleft((self.cycle, refusal))  # type: ignore[arg-type]  # their ASGI types differ
+            self.cycle.keep_alive = False
+        elif is_own or self._is_idle:
+            self._write_now(refusal)
+        else:  # the answers to earlier requests go out, then the connection ends
+            self.cycle.keep_alive = False
+
+    def _write_now(self, refusal: _Refusal) -> None:
+        if self._is_idle:
+            self.transport.write(refusal.raw())
+        else:
+            self.cycle.disconnected = True  # the application is told, and its answer is dropped
+            self.cycle.message_event.set()
+            if not self.cycle.response_started:
+                self.transport.write(refusal.raw())
+        self.transport.close()
+
+
+class _Refusal:
+    """The answer to a request that cannot be read: as bytes, or as an ASGI application where it has to wait for its turn."""
+
+    def __init__(self, status: int, why: str) -> None:
+        self.status = status
+        self.instance = new_id()
+        self._body = msgspec.json.encode(
+            Problem(
+                type="urn:handstamp:problem:invalid_request",
+                title=HTTPStatus(status).phrase,
+                status=status,
+                detail=why,
+                instance=f"urn:handstamp:request:{self.instance}",
+                code="invalid_request",
+            )
+        )
+        self._fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in _FIELDS]
+        self._fields.append((b"content-length", str(len(self._body)).encode("ascii")))
+
+    def raw(self) -> bytes:
+        line = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}".encode("ascii")
+        return b"\r\n".join([line, *(name + b": " + value for name, value in self._fields), b"", self._body])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        await send({"type": "http.response.start", "status": self.status, "headers": self._fields})
+        await send({"type": "http.response.body", "body": self._body})
