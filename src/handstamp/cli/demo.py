@@ -1,37 +1,29 @@
-"""`handstamp demo`: a service to throw away, and a page that shows the whole game."""
+"""`handstamp demo`: serve a demonstration and open its page."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import webbrowser
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
 
-from ..assemble.deployment import Service, service
 from ..config import logs
-from ..config.settings import without_environment
-from ..demo.park import Park
+from ..demo.run import EMAIL, PASSWORD, demonstration
 from ..errors import ConfigurationError
-from ..service.parts.caller import Caller
 from .common import said
 from .serve import listen, uvicorn_config
 
 _HOST = "127.0.0.1"
 _PORT = 8000
-_ACCESS_LIFETIME_S = 30
 _STOP_PATIENCE_S = 2
-_PERSON = ("ada@example.com", "a sentence only ada would say")
 
 
 def demo(
@@ -44,51 +36,27 @@ def demo(
 
     Example:  handstamp demo
     """
-    _end_tidily_when_told()
-    listening = _listen(port)
-    with listening, tempfile.TemporaryDirectory(prefix="handstamp-demo-") as folder, suppress(KeyboardInterrupt):
-        address: tuple[str, int] = listening.getsockname()
-        issuer = f"http://localhost:{address[1]}"
-        logs.configure(logging.WARNING)
-        running = service(
-            without_environment(
-                database=f"sqlite:///{Path(folder) / 'handstamp.db'}", issuer=issuer, access_lifetime=_ACCESS_LIFETIME_S
-            )
-        )
-        asyncio.run(_admit(running))
-        _greet(issuer)
+    _exit_on_signals()
+    logs.configure(logging.WARNING)
+    with _listen(port) as listening, demonstration(listening.getsockname()) as shown, suppress(KeyboardInterrupt):
+        issuer = shown.settings.issuer
+        _print_greeting(issuer)
         if browser and _has_desktop():
-            # Some browsers come back only when they are closed.
+            # Some browsers return only when they are closed.
             threading.Thread(target=webbrowser.open, args=(f"{issuer}/park",), daemon=True).start()
-        park = Park(
-            running.asgi(),
-            tokens=running.tokens,
-            store=running.store,
-            clock=running.clock,
-            issuer=running.issuer,
-            address=address,
-            person=_PERSON,
+        config = uvicorn_config(
+            shown.application,
+            request_timeout_s=shown.settings.request_timeout,
+            keep_alive_s=shown.settings.keep_alive,
+            stop_patience_s=_STOP_PATIENCE_S,
         )
-        uvicorn.Server(
-            uvicorn_config(
-                park,
-                request_timeout_s=running.settings.request_timeout,
-                keep_alive_s=running.settings.keep_alive,
-                stop_patience_s=_STOP_PATIENCE_S,
-            )
-        ).run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[listening])
 
 
-def _end_tidily_when_told() -> None:
-    """End by way of `finally` also when somebody stops the process or closes its terminal, so that the folder goes."""
+def _exit_on_signals() -> None:
+    """Run the `finally` blocks, which delete the folder, when the process is stopped or its terminal is closed."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # which the server waits for, once it runs
-
-
-async def _admit(running: Service) -> None:
-    """Make the person to sign in as."""
-    async with running.opened():
-        await running.accounts.create(*_PERSON, Caller(now_ms=running.clock()))
+    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # once the server runs, it handles SIGTERM
 
 
 def _listen(port: int | None) -> socket.socket:
@@ -100,9 +68,9 @@ def _listen(port: int | None) -> socket.socket:
         return listen(_HOST, 0)
 
 
-def _greet(issuer: str) -> None:
+def _print_greeting(issuer: str) -> None:
     said(f"The park is open: {issuer}/park")
-    said(f"Sign in as {_PERSON[0]} with the password '{_PERSON[1]}'. Pages: {issuer}/account, endpoints: {issuer}/docs")
+    said(f"Sign in as {EMAIL} with the password '{PASSWORD}'. Pages: {issuer}/account, endpoints: {issuer}/docs")
     said("Everything is in a folder that is deleted at the end. Stop with Ctrl-C.")
 
 

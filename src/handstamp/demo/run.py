@@ -1,0 +1,63 @@
+"""Set up a demonstration: a service with one account, in a folder that is deleted afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..assemble.deployment import Service, service
+from ..config.settings import Settings, without_environment
+from ..service.parts.caller import Caller
+from .park import Park
+
+EMAIL = "ada@example.com"
+PASSWORD = "a sentence only ada would say"  # noqa: S105 - printed for everybody who runs the demonstration
+_ACCESS_LIFETIME_S = 30
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A service with the park in front of it, ready to be served."""
+
+    settings: Settings
+    application: Park
+
+
+@contextmanager
+def demonstration(address: tuple[str, int]) -> Iterator[Demonstration]:
+    """Create a demonstration, and delete its folder at the end. It reads no settings of the environment.
+
+    Args:
+        address: The host and port on which the caller serves the application.
+    """
+    with tempfile.TemporaryDirectory(prefix="handstamp-demo-") as folder:
+        deployment = service(
+            without_environment(
+                database=f"sqlite:///{Path(folder) / 'handstamp.db'}",
+                issuer=f"http://localhost:{address[1]}",
+                access_lifetime=_ACCESS_LIFETIME_S,
+            )
+        )
+        asyncio.run(_create_account(deployment))
+        yield Demonstration(deployment.settings, _open_park(deployment, address))
+
+
+def _open_park(deployment: Service, address: tuple[str, int]) -> Park:
+    return Park(
+        deployment.asgi(),
+        tokens=deployment.tokens,
+        store=deployment.store,
+        clock=deployment.clock,
+        issuer=deployment.issuer,
+        address=address,
+        person=(EMAIL, PASSWORD),
+    )
+
+
+async def _create_account(deployment: Service) -> None:
+    async with deployment.opened():
+        await deployment.accounts.create(EMAIL, PASSWORD, Caller(now_ms=deployment.clock()))
