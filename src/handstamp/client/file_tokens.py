@@ -20,6 +20,7 @@ import msgspec
 
 from ..clock import monotonic_ms
 from ..errors import ConfigurationError, Unavailable
+from ..forking import call_in_child
 from .tokens import Tokens
 
 if sys.platform != "win32":
@@ -201,11 +202,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _close_inherited() -> None:
-    """In a process that was forked off: what it inherited would keep the lock if its parent died."""
+    """Close the inherited descriptors of locks: the forked process would hold the lock if its parent died."""
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_close_inherited)
+call_in_child(_close_inherited)

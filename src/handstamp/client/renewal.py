@@ -7,13 +7,12 @@ answer that could not be kept is kept later, without asking again; and nothing b
 from __future__ import annotations
 
 import logging
-import os
 import threading
-import weakref
 from contextlib import suppress
 
 from ..clock import monotonic_ms
 from ..errors import ConfigurationError, HandstampError, MissingToken, SessionEnded, Unavailable
+from ..forking import reset_in_child
 from .flight import Flight
 from .freshness import Freshness
 from .service import Service
@@ -37,11 +36,11 @@ class Renewals:
         """How long the lock is waited for: as long as an honest holder can take."""
         self.patience_s = 2 * self.lock_patience_s
         """How long a renewal takes at most."""
-        self.begin()
-        _all.add(self)
+        self._begin()
+        reset_in_child(self, Renewals._begin)
 
-    def begin(self) -> None:
-        """Make what holds locks and threads; done again in a process that was forked off, which has none of the threads."""
+    def _begin(self) -> None:
+        """Create the parts that hold locks and threads. Called again in a forked process, which has none of the threads."""
         self._guard = threading.Lock()  # held for microseconds, never while anything is waited for
         self.forget()
 
@@ -133,13 +132,3 @@ class Renewals:
             tokens = new
         self._unkept = None
         return tokens
-
-
-def _begin_anew_after_fork() -> None:
-    for renewals in list(_all):
-        renewals.begin()
-
-
-_all: weakref.WeakSet[Renewals] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_begin_anew_after_fork)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,6 +10,7 @@ from typing import Annotated, Protocol
 import msgspec
 
 from ..errors import ConfigurationError, Unavailable
+from ..forking import reset_in_child
 
 Token = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9\-._~+/]+=*\Z", max_length=8192)]
 """What may stand behind `Bearer` (RFC 6750 §2.1): nothing in it can end the header that it is put into."""
@@ -62,40 +62,40 @@ class MemoryTokens:
     """Keeps the tokens in this process and nowhere else. Threads and tasks may share it."""
 
     def __init__(self) -> None:
-        """Begin with nobody signed in."""
+        """Create an empty store: nobody is signed in."""
         self._tokens: Tokens | None = None
-        self._process = os.getpid()
+        self._is_copy = False
         self._lock = threading.Lock()
+        reset_in_child(self, MemoryTokens._reset)
 
     def __repr__(self) -> str:
         return "MemoryTokens()"
 
     def load(self) -> Tokens | None:
-        """Return what is held, None where nobody is signed in."""
+        """Return the tokens, None if nobody is signed in."""
         return self._tokens
 
     def save(self, tokens: Tokens) -> None:
-        """Replace what is held."""
-        self._process, self._tokens = os.getpid(), tokens
+        """Replace the tokens."""
+        self._is_copy, self._tokens = False, tokens
 
     def clear(self) -> None:
-        """Hold nothing any more. In a process that was forked off nobody holds the lock then, whoever held it at the fork."""
-        if self._process != os.getpid():
-            self._process, self._lock = os.getpid(), threading.Lock()
-        self._tokens = None
+        """Remove the tokens."""
+        self._is_copy, self._tokens = False, None
 
     @contextmanager
     def locked(self, patience_s: float) -> Iterator[None]:
-        """Keep other threads from renewing or replacing what is held.
+        """Hold the lock under which tokens are renewed or replaced, for the length of a `with` block.
 
-        Raises `Unavailable` after `patience_s` seconds, and `ConfigurationError` in a process that was forked off after somebody
-        had signed in: both would renew with copies of one refresh token, which ends a session (RFC 9700 §4.14.2).
+        Raises `Unavailable` if the lock is not free within `patience_s` seconds, and `ConfigurationError` in a process that was
+        forked while somebody was signed in: parent and child would renew with copies of one refresh token, which ends the session
+        (RFC 9700 §4.14.2).
         """
-        if self._tokens is not None and self._process != os.getpid():
+        if self._is_copy:
             raise ConfigurationError(
-                "This process was forked off by one that had signed in, and both would renew with copies of one refresh token, "
-                "which ends the session. Keep the tokens in FileTokens, which processes may share; or sign in after the fork, in "
-                "each process for itself, having called clear() on this store."
+                "This process was forked while somebody was signed in. Parent and child would renew with copies of one refresh "
+                "token, which ends the session. Keep the tokens in FileTokens, which processes may share, or call clear() on "
+                "this store in each process and sign in there."
             )
         if not self._lock.acquire(timeout=patience_s):
             raise Unavailable(f"another thread has been renewing the tokens for {patience_s:g} seconds")
@@ -103,3 +103,8 @@ class MemoryTokens:
             yield
         finally:
             self._lock.release()
+
+    def _reset(self) -> None:
+        """Mark inherited tokens as a copy, and replace the lock: the thread that held it may not exist in this process."""
+        self._is_copy = self._tokens is not None
+        self._lock = threading.Lock()

@@ -8,7 +8,6 @@ asked. An answer that cannot be had is `Unavailable`: never a yes, and never "si
 from __future__ import annotations
 
 import asyncio
-import os
 import weakref
 from collections.abc import Callable
 from types import TracebackType
@@ -24,6 +23,7 @@ from ..domain.claims import ACCESS_TYPE, AccessClaims, check_access
 from ..domain.issuer import is_private
 from ..domain.policy import MAX_LEEWAY_S
 from ..errors import ConfigurationError, ExpiredToken, InvalidToken, SessionEnded, Unavailable
+from ..forking import reset_in_child
 from .cache import Cache
 from .fetch import Fetched, basic, fetch
 from .jwks import MAX_BYTES, GivenKeys, RemoteKeys, WouldWait
@@ -129,7 +129,7 @@ class Verifier:
         self._silent_until_ms = 0
         self._last_act: weakref.finalize[[], Verifier] | None = None
         self._begin()
-        _all.add(self)
+        reset_in_child(self, Verifier._begin)
 
     def __repr__(self) -> str:
         """Name issuer and audience; the credential is a secret."""
@@ -287,7 +287,7 @@ class Verifier:
     # --- what goes on beside it
 
     def _begin(self) -> None:
-        """Make what holds locks and threads; done again in a process that was forked off, which has none of the threads."""
+        """Create the parts that hold locks and threads. Called again in a forked process, which has none of the threads."""
         url, authorization, timeout_s, wait_s = self._url, self._authorization, self._timeout_s, self._wait_s
 
         def fetch_keys() -> Fetched:
@@ -306,13 +306,3 @@ class Verifier:
         if self._last_act is not None:  # the parent's: the thread that held the lock in it does not exist here
             self._last_act.detach()
         self._last_act = weakref.finalize(self, self._follower.stopping.set)
-
-
-def _begin_anew_after_fork() -> None:
-    for verifier in list(_all):
-        verifier._begin()  # noqa: SLF001 - of this very class
-
-
-_all: weakref.WeakSet[Verifier] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_begin_anew_after_fork)
