@@ -46,11 +46,11 @@ from ..storage.sqlite.store import SqliteStore
 from ..storage.store import Store
 from ..verify.verifier import Verifier
 from ..web.app import asgi
+from ..web.edge import Edge
 from ..web.endpoints import Endpoints
 from ..web.messages import metadata
 from ..web.oauth.endpoints import OAuthEndpoints
 from ..web.pages.site import Pages
-from ..web.transport import Cookies
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,7 @@ class Service:
 
     def asgi(self) -> ASGIApp:
         """Return the service as an ASGI application, which runs it from its start to its stop."""
+        edge = Edge(clock=self.clock, issuer=self.issuer, trusted_origins=self.settings.trusted_origins)
         endpoints = Endpoints(
             sign_in=self.sign_in,
             refresher=self.refresh,
@@ -130,10 +131,7 @@ class Service:
             sessions=self.sessions,
             accounts=self.accounts,
             recognise=self.recognise,
-            cookies=Cookies(secure=self.issuer.is_https),
-            clock=self.clock,
-            issuer=self.issuer,
-            trusted_origins=frozenset(self.settings.trusted_origins),
+            edge=edge,
             registration_open=self.settings.registration == "open",
             password_min_length=self.settings.password_min_length,
         )
@@ -141,9 +139,7 @@ class Service:
             endpoints,
             oauth,
             pages,
-            clock=self.clock,
-            issuer=self.issuer,
-            trusted_origins=self.settings.trusted_origins,
+            edge,
             version=version("handstamp"),
             running=self.running,
         )

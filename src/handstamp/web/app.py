@@ -15,10 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..clock import Clock
-from ..domain.issuer import Issuer
 from ..errors import CrossSite, HandstampError, InvalidRequest, NotFound
 from . import openapi
+from .edge import Edge
 from .endpoints import Endpoints
 from .oauth.endpoints import OAuthEndpoints
 from .pages.site import Pages
@@ -38,17 +37,14 @@ def asgi(
     endpoints: Endpoints,
     oauth: OAuthEndpoints,
     pages: Pages,
+    edge: Edge,
     *,
-    clock: Clock,
-    issuer: Issuer,
-    trusted_origins: Collection[str],
     version: str,
     running: Callable[[], AbstractAsyncContextManager[None]],
 ) -> ASGIApp:
     """Return the application. `running` is entered when the server starts and left when it stops."""
-    trusted = frozenset(trusted_origins)
-    cookies = pages.cookies
-    own_routes = routes(endpoints, oauth, clock=clock, cookies=cookies, issuer=issuer, trusted_origins=trusted)
+    issuer, trusted = edge.issuer, edge.trusted_origins
+    own_routes = routes(endpoints, oauth, edge)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -59,7 +55,7 @@ def asgi(
         routes=[
             *own_routes,
             *pages.routes(),
-            *_documentation(openapi.document(issuer=issuer.url, version=version, cookies=cookies)),
+            *_documentation(openapi.document(issuer=issuer.url, version=version, cookies=edge.cookies)),
         ],
         exception_handlers={HTTPException: _write_routing_problem},
         lifespan=lifespan,

@@ -5,17 +5,14 @@ Requests are routed by it and the OpenAPI document is made of it, so the documen
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..clock import Clock
-from ..domain.issuer import Issuer
 from ..errors import (
     AccountExists,
     CrossSite,
@@ -33,8 +30,7 @@ from ..errors import (
     TooManyAttempts,
     UnsupportedMediaType,
 )
-from ..wire.cross_site import SAFE_METHODS
-from . import origin
+from .edge import Edge
 from .endpoints import Endpoints
 from .messages import (
     HealthAnswer,
@@ -58,11 +54,10 @@ from .messages import (
 )
 from .oauth.endpoints import OAuthEndpoints, write_oauth_error
 from .problems import write_problem
-from .transport import Call, Cookies, clear_judged
+from .transport import Call, clear_judged
 
 _BODY = (InvalidRequest, InvalidFields, RequestTooLarge, UnsupportedMediaType)
 _ACCESS = (InvalidRequest, MissingToken, InvalidToken, ExpiredToken, SessionEnded)
-_log = structlog.get_logger("handstamp.web")
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,11 +79,6 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[type[HandstampError], ...] = ()
     credential: Literal["access", "refresh", "any", "client"] | None = None
     signs_in: bool = False
-
-    @property
-    def is_unsafe(self) -> bool:
-        """Whether it may change something, and so must not be caused by another site's page."""
-        return self.method not in SAFE_METHODS
 
 
 OPERATIONS = (
@@ -245,55 +235,33 @@ OPERATIONS = (
 )
 
 
-def routes(
-    endpoints: Endpoints,
-    oauth: OAuthEndpoints,
-    *,
-    clock: Clock,
-    cookies: Cookies,
-    issuer: Issuer,
-    trusted_origins: Collection[str],
-) -> list[Route]:
+def routes(endpoints: Endpoints, oauth: OAuthEndpoints, edge: Edge) -> list[Route]:
     """Return the routes of all operations."""
-    own_origin = issuer.origin
 
-    def serve(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
-        async def handle(request: Request) -> Response:
-            call = Call(request, clock=clock, cookies=cookies)
-            try:
-                if operation.is_unsafe:
-                    origin.check(
-                        call.headers,
-                        carries_cookie=call.carries_cookie,
-                        signs_in=operation.signs_in,
-                        own=own_origin,
-                        trusted=trusted_origins,
-                    )
-                if operation.form is not None:
-                    return await operation.run(oauth, call, await call.form(operation.form))
-                body = None if operation.body is None else await call.body(operation.body)
-                return await operation.run(endpoints, call, body)
-            except HandstampError as error:
-                return _refuse(operation, call, error)
-            except Exception:  # noqa: BLE001 - whoever asked gets an answer without details, the log gets all of them
-                _log.exception("unexpected_error", method=operation.method, path=operation.path)
-                mistake = HandstampError("The request failed, and its details are in the service's log.")
-                return _refuse(operation, call, mistake)
+    def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
+        async def handle(call: Call) -> Response:
+            if operation.form is not None:
+                return await operation.run(oauth, call, await call.form(operation.form))
+            body = None if operation.body is None else await call.body(operation.body)
+            return await operation.run(endpoints, call, body)
 
-        return handle
+        write_error = _write_problem if operation.form is None else _write_oauth_error
+        return edge.endpoint(handle, path=operation.path, write_error=write_error, signs_in=operation.signs_in)
 
-    found = [Route(operation.path, serve(operation), methods=[operation.method]) for operation in OPERATIONS]
+    found = [Route(operation.path, endpoint(operation), methods=[operation.method]) for operation in OPERATIONS]
     # RFC 8414 §3.1 puts the issuer's path behind the well-known name; a proxy may pass either on to us.
     by_path = [
-        Route(f"{operation.path}{issuer.path}", serve(operation), methods=["GET"])
+        Route(f"{operation.path}{edge.issuer.path}", endpoint(operation), methods=["GET"])
         for operation in OPERATIONS
-        if issuer.path and operation.run is Endpoints.authorization_server
+        if edge.issuer.path and operation.run is Endpoints.authorization_server
     ]
     return [*found, *by_path]
 
 
-def _refuse(operation: Operation, call: Call, error: HandstampError) -> Response:
-    if operation.form is not None:
-        return write_oauth_error(error)
+def _write_problem(error: HandstampError, call: Call) -> Response:
     response = write_problem(error)
     return clear_judged(response, call) if isinstance(error, SessionEnded) and not error.session_lives else response
+
+
+def _write_oauth_error(error: HandstampError, _: Call) -> Response:
+    return write_oauth_error(error)

@@ -14,14 +14,10 @@ from urllib.parse import urlencode
 
 import jinja2
 import msgspec
-import structlog
-from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from ...clock import Clock
 from ...domain.account import Account
-from ...domain.issuer import Issuer
 from ...domain.session import Delivery, Session
 from ...errors import (
     HandstampError,
@@ -38,12 +34,12 @@ from ...service.sessions.living import Sessions
 from ...service.sessions.recognise import Recognise
 from ...service.sessions.sign_out import SignOut
 from ...service.signing_in.password import SignIn
-from ...wire.cross_site import SAFE_METHODS
 from ...wire.problems import headers
 from ...words import format_distance, format_time
 from .. import origin
+from ..edge import Edge
 from ..problems import REASONS, log_failure, row_of
-from ..transport import Call, Cookies, clear_cookies, set_pair
+from ..transport import Call, clear_cookies, set_pair
 from .devices import device_in_words
 from .forms import ASKS_AGAIN, Errors, told
 
@@ -51,7 +47,6 @@ _DONE = {
     "password": "Your password is changed, and every other device is signed out.",
     "session": "That device is signed out.",
 }
-_log = structlog.get_logger("handstamp.web")
 
 
 class Credentials(msgspec.Struct):
@@ -85,10 +80,7 @@ class Pages:
     sessions: Sessions
     accounts: Accounts
     recognise: Recognise
-    cookies: Cookies
-    clock: Clock
-    issuer: Issuer
-    trusted_origins: frozenset[str]
+    edge: Edge
     registration_open: bool
     password_min_length: int
 
@@ -107,7 +99,10 @@ class Pages:
             ("POST", "/account/sign-out-everywhere", self._take_sign_out_everywhere),
             ("GET", "/signed-out", self._show_signed_out),
         )
-        return [Route(path, self._serve(method, path, handle), methods=[method]) for method, path, handle in table]
+        return [
+            Route(path, self.edge.endpoint(handle, path=path, write_error=self._write_error, signs_in=True), methods=[method])
+            for method, path, handle in table
+        ]
 
     async def _show_start(self, _: Call) -> Response:
         return self._to("/account")
@@ -233,7 +228,7 @@ class Pages:
         return_to, delivery = said.get("return_to", ""), said.get("delivery", "")
         if delivery not in ("", "split", "cookie"):
             raise InvalidRequest("The link to this page asks for a delivery that is neither split nor cookie.")
-        if return_to and not origin.may_return_to(return_to, own=self.issuer.origin, trusted=self.trusted_origins):
+        if return_to and not origin.may_return_to(return_to, own=self.edge.issuer.origin, trusted=self.edge.trusted_origins):
             raise InvalidRequest(
                 "The link to this page wants to send you on to an address that this service does not trust. "
                 "If it is yours, add its origin to the trusted origins."
@@ -253,30 +248,10 @@ class Pages:
         if not self.registration_open:
             raise NotFound("Accounts are made by the people who run this service.")
 
-    def _serve(
-        self, method: str, path: str, handle: Callable[[Call], Awaitable[Response]]
-    ) -> Callable[[Request], Awaitable[Response]]:
-        async def serve(request: Request) -> Response:
-            call = Call(request, clock=self.clock, cookies=self.cookies)
-            try:
-                if method not in SAFE_METHODS:
-                    origin.check(
-                        call.headers,
-                        carries_cookie=call.carries_cookie,
-                        signs_in=True,
-                        own=self.issuer.origin,
-                        trusted=self.trusted_origins,
-                    )
-                return await handle(call)
-            except (MissingToken, InvalidToken, SessionEnded):
-                return self._to("/sign-in")  # which says why
-            except HandstampError as error:
-                return self._problem(error)
-            except Exception:  # noqa: BLE001 - the visitor gets a page without details, the log gets all of them
-                _log.exception("unexpected_error", method=method, path=path)
-                return self._problem(HandstampError("The request failed, and its details are in the service's log."))
-
-        return serve
+    def _write_error(self, error: HandstampError, _: Call) -> Response:
+        if isinstance(error, MissingToken | InvalidToken | SessionEnded):
+            return self._to("/sign-in")  # which says why
+        return self._problem(error)
 
     def _problem(self, error: HandstampError) -> Response:
         status, title = row_of(type(error))
@@ -305,11 +280,11 @@ class Pages:
 
     @cached_property
     def _base(self) -> str:
-        return self.issuer.path
+        return self.edge.issuer.path
 
     @cached_property
     def _headers(self) -> dict[str, str]:
-        sources = " ".join(["'self'", *sorted(self.trusted_origins)])
+        sources = " ".join(["'self'", *sorted(self.edge.trusted_origins)])
         return {
             "cache-control": "no-store",
             # Browsers hold the forms' redirects against form-action too, and those lead back to the applications.
