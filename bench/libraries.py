@@ -140,7 +140,7 @@ def expect_refusals(contenders: Mapping[str, Prepare[bytes]], token: bytes) -> N
 
 def handstamp_signs(key: SigningKey) -> Prepare[AccessClaims]:
     """Return ours."""
-    return _each_signed(lambda claims: jws.sign(claims, key, typ=ACCESS_TYPE), AccessClaims.copied)
+    return _each_signed(lambda claims: jws.sign(claims, key, typ=ACCESS_TYPE), AccessClaims.copy)
 
 
 def bare_signs(private: Any, key: SigningKey) -> Prepare[AccessClaims]:
@@ -164,19 +164,21 @@ def bare_signs(private: Any, key: SigningKey) -> Prepare[AccessClaims]:
 def pyjwt_signs(private: Any, key: SigningKey) -> Prepare[AccessClaims]:
     """Return PyJWT."""
     header = header_of(key)
-    return _each_signed(lambda claims: jwt.encode(claims, private, algorithm=key.algorithm, headers=header), AccessClaims.members)
+    return _each_signed(
+        lambda claims: jwt.encode(claims, private, algorithm=key.algorithm, headers=header), AccessClaims.to_members
+    )
 
 
 def joserfc_signs(private: Any, key: SigningKey) -> Prepare[AccessClaims]:
     """Return joserfc."""
     owned, algorithms, header = _joserfc_key(private, key.algorithm), [key.algorithm], header_of(key)
-    return _each_signed(lambda claims: joserfc_jwt.encode(header, claims, owned, algorithms=algorithms), AccessClaims.members)
+    return _each_signed(lambda claims: joserfc_jwt.encode(header, claims, owned, algorithms=algorithms), AccessClaims.to_members)
 
 
 def authlib_signs(private: Any, key: SigningKey) -> Prepare[AccessClaims]:
     """Return Authlib, without its search for passwords and card numbers in the claims, which nobody else makes."""
     owned, library, header = _authlib_key(private, key.algorithm), JsonWebToken([key.algorithm]), header_of(key)
-    return _each_signed(lambda claims: library.encode(header, claims, owned, check=False), AccessClaims.members)
+    return _each_signed(lambda claims: library.encode(header, claims, owned, check=False), AccessClaims.to_members)
 
 
 def expect_tokens(contenders: Mapping[str, Prepare[AccessClaims]], claims: AccessClaims, verifier: Verifier) -> None:

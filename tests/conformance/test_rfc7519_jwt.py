@@ -133,7 +133,7 @@ def test_token_holds_from_nbf_on_with_a_leeway(ahead_s: int, holds: bool, issuer
     if holds:
         assert issuer.accepts(token).nbf == NOW_S + ahead_s
     else:
-        assert issuer.refusal(token) == "nbf lies in the future"
+        assert issuer.refusal(token) == "nbf is in the future"
 
 
 @pytest.mark.parametrize("leeway_s", [-1, 61, 3600])

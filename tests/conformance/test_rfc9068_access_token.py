@@ -140,7 +140,7 @@ def test_token_made_in_the_future_is_refused(ahead_s: int, holds: bool, issuer: 
     if holds:
         assert issuer.accepts(token).iat == NOW_S + ahead_s
     else:
-        assert issuer.refusal(token) == "iat lies in the future"
+        assert issuer.refusal(token) == "iat is in the future"
 
 
 @pytest.mark.parametrize("leeway_s", [0, 5, 60])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from handstamp.crypto import jws
 from handstamp.crypto.jwk import KeySet, SigningKey
 from handstamp.domain.claims import ACCESS_TYPE, AccessClaims
-from handstamp.domain.grant import MAX_BYTES, NOTHING, REGISTERED, Grant, grant_of, subject_of
+from handstamp.domain.grant import MAX_BYTES, NOTHING, REGISTERED, Grant, parse_grant, parse_subject
 from handstamp.errors import InvalidFields
 from tests.builders import NOW_MS
 
@@ -29,7 +29,7 @@ JSON = st.recursive(
 def problems_with(**fields: Any) -> list[str]:
     """Return the names of the fields that are refused."""
     with pytest.raises(InvalidFields) as refused:
-        grant_of(**fields)
+        parse_grant(**fields)
     return [name for name, _ in refused.value.fields]
 
 
@@ -49,7 +49,7 @@ def test_every_claim_of_ours_is_registered() -> None:
 def test_a_claim_has_a_plain_name(name: Any) -> None:
     """Names are printed in logs and pages, and compared by other people's software."""
     with pytest.raises(InvalidFields):
-        grant_of(claims={name: 1})
+        parse_grant(claims={name: 1})
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_nesting_and_size_are_bounded() -> None:
     assert problems_with(claims={"a": deep}) == ["claims.a"]
     assert problems_with(claims={"a": "x" * MAX_BYTES}) == ["claims"]
     assert problems_with(roles=["x" * MAX_BYTES]) == ["claims"]
-    assert grant_of(claims={"a": deep[0]}).claims == {"a": deep[0]}
+    assert parse_grant(claims={"a": deep[0]}).claims == {"a": deep[0]}
 
 
 @pytest.mark.parametrize("scope", [" a", "a ", "a  b", "a\tb", 'a"b', "a\\b", "é", 5, None, ["a"]])
@@ -91,8 +91,8 @@ def test_every_mistake_is_named_at_once() -> None:
 
 def test_grants_add_up_and_the_later_one_counts() -> None:
     """Account, start of the session, hook: in that order, nothing twice."""
-    first = grant_of(scope="a b", roles=["x"], claims={"plan": "free", "tenant": 1})
-    both = first + grant_of(scope="b c", roles=["x", "y"], claims={"plan": "pro"})
+    first = parse_grant(scope="a b", roles=["x"], claims={"plan": "free", "tenant": 1})
+    both = first + parse_grant(scope="b c", roles=["x", "y"], claims={"plan": "pro"})
     assert both == Grant(scope="a b c", roles=("x", "y"), claims={"plan": "pro", "tenant": 1})
     assert first + NOTHING == first
 
@@ -101,13 +101,13 @@ def test_grants_add_up_and_the_later_one_counts() -> None:
 def test_a_subject_is_a_text_that_can_be_shown(subject: Any) -> None:
     """It stands in tokens, logs and tables: no control characters, no ten thousand of any."""
     with pytest.raises(InvalidFields, match="subject"):
-        subject_of(subject)
+        parse_subject(subject)
 
 
 @pytest.mark.parametrize("subject", ["42", "x" * 255, "Zoë", "a b", "google-oauth2|1", "'; DROP TABLE session; --"])
 def test_any_other_text_is_a_subject(subject: str) -> None:
     """Applications name their users as they like."""
-    assert subject_of(subject) == subject
+    assert parse_subject(subject) == subject
 
 
 @given(claims=st.dictionaries(st.text("abcdef_:/.-", min_size=1, max_size=10), JSON, max_size=4))
@@ -116,7 +116,9 @@ def test_what_is_granted_is_what_a_verifier_reads(claims: dict[str, Any]) -> Non
     key = SigningKey.generate("HS256")
     said = AccessClaims(
         iss="i", aud="a", sub="s", client_id="c", iat=NOW_MS // 1000, exp=NOW_MS // 1000 + 1, jti="j", sid="d",
-        auth_time=1, extra=grant_of(claims=claims).claims,
+        auth_time=1, extra=parse_grant(claims=claims).claims,
     )  # fmt: skip
-    read = jws.verify(jws.sign(said.members(), key, typ=ACCESS_TYPE), KeySet([key.public]), typ=ACCESS_TYPE, shape=AccessClaims)
+    read = jws.verify(
+        jws.sign(said.to_members(), key, typ=ACCESS_TYPE), KeySet([key.public]), typ=ACCESS_TYPE, shape=AccessClaims
+    )
     assert read == said

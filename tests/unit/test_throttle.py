@@ -13,7 +13,7 @@ from handstamp.domain.throttle import (
     PAIR,
     Failures,
     Limit,
-    after_failure,
+    add_failure,
     wait_ms,
 )
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS
@@ -68,8 +68,8 @@ def test_a_clock_that_was_set_back_makes_nobody_wait_longer_than_it_was_set_back
 
 def test_a_failure_adds_one_and_remembers_when() -> None:
     """The count goes up by one, whatever it was."""
-    assert after_failure(Failures(), PAIR, NOW_MS) == Failures(1, NOW_MS)
-    assert after_failure(Failures(7, NOW_MS - MINUTE_MS), PAIR, NOW_MS) == Failures(8, NOW_MS)
+    assert add_failure(Failures(), PAIR, NOW_MS) == Failures(1, NOW_MS)
+    assert add_failure(Failures(7, NOW_MS - MINUTE_MS), PAIR, NOW_MS) == Failures(8, NOW_MS)
 
 
 @ALL
@@ -77,8 +77,8 @@ def test_failures_are_forgotten_after_a_quiet_time(limit: Limit) -> None:
     """One millisecond before the time is over they count; at it, the next failure is the first."""
     old = failed(1000)
     quiet = limit.forget_after_ms
-    assert after_failure(old, limit, NOW_MS + quiet - 1).count == 1001
-    assert after_failure(old, limit, NOW_MS + quiet) == Failures(1, NOW_MS + quiet)
+    assert add_failure(old, limit, NOW_MS + quiet - 1).count == 1001
+    assert add_failure(old, limit, NOW_MS + quiet) == Failures(1, NOW_MS + quiet)
 
 
 @ALL
@@ -92,7 +92,7 @@ def guesses_in(limit: Limit, duration_ms: int) -> int:
     failures, now_ms, attempts = Failures(), NOW_MS, 0
     while now_ms < NOW_MS + duration_ms:
         attempts += 1
-        failures = after_failure(failures, limit, now_ms)
+        failures = add_failure(failures, limit, now_ms)
         now_ms += max(1, wait_ms(failures, limit, now_ms))
     return attempts
 

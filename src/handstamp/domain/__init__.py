@@ -1,4 +1,4 @@
 """The rules, as pure functions over values: no I/O, no clock, no randomness, no framework.
 
-Read in this order: `policy`, `session`, `claims`, `rotation`; then `account`, `throttle`, `keyring`, `event`.
+Reading order: `policy`, `session`, `claims`, `rotation`; then `account`, `throttle`, `keyring`, `event`.
 """

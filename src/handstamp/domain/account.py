@@ -1,4 +1,4 @@
-"""A person's account, and which passwords it accepts."""
+"""Accounts, and the rules for passwords."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ import msgspec
 EMAIL_MAX_LENGTH = 254
 PASSWORD_MAX_LENGTH = 256
 PASSWORD_MAX_BYTES = 4 * PASSWORD_MAX_LENGTH
-_LONGEST_WALK = 6
-_TRIMMINGS = "0123456789!.?-_ "
+_RUN_LENGTH = 6
+"""A text is a run if no more than one in so many steps leaves it."""
+_FILLERS = "0123456789!.?-_ "
+"""Characters that people add to a word to make it long enough. They add no strength."""
 
 
 class Account(msgspec.Struct, frozen=True):
-    """A person who can sign in. `id` is the `sub` of their tokens and is never given to anybody else.
+    """A person who can sign in. Times are milliseconds since 1970.
 
-    `epoch` is bumped by whatever must end all of the account's sessions, so that a sign-in that began before cannot leave a
-    session behind it.
+    Attributes:
+        id: The `sub` of the person's tokens. It is never reused.
+        epoch: Increased by every change that ends all sessions of the account. A sign-in reads it first and creates its session
+            only if it is unchanged, so a sign-in already in progress leaves no session behind.
     """
 
     id: str
@@ -33,17 +37,20 @@ class Account(msgspec.Struct, frozen=True):
     roles: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """Name the account; the password's hash is nobody's to print."""
+        """Return a text without the password hash and the address."""
         return f"Account(id={self.id!r}, epoch={self.epoch})"
 
 
 def normalise_password(password: str) -> str:
-    """Return the form that is hashed: NFC, so that one password typed on two keyboards is one (NIST SP 800-63B-4 §3.1.1.2)."""
+    """Return the password in NFC, the form that is hashed.
+
+    Keyboards differ in how they compose letters (NIST SP 800-63B-4 §3.1.1.2).
+    """
     return unicodedata.normalize("NFC", password)
 
 
-def password_is_sane(password: str) -> bool:
-    """Say whether a normalised password may be hashed at all: bounded, and of characters that a person can type."""
+def is_hashable_password(password: str) -> bool:
+    """Return True if a normalised password has an allowed length and no control characters, so that it may be hashed."""
     return (
         0 < len(password) <= PASSWORD_MAX_LENGTH
         and len(password.encode("utf-8", "surrogatepass")) <= PASSWORD_MAX_BYTES
@@ -51,37 +58,42 @@ def password_is_sane(password: str) -> bool:
     )
 
 
-def password_problem(password: str, *, min_length: int, common: Collection[str], personal: Sequence[str]) -> str | None:
-    """Say, in words for the person, why a normalised password cannot be chosen; None where it can.
+def find_password_problem(password: str, *, min_length: int, common: Collection[str], personal: Sequence[str]) -> str | None:
+    """Return why a person cannot choose this password, as a text for them, or None if they can.
 
-    Length counts code points and there are no rules of composition (NIST SP 800-63B-4 §3.1.1.2). `common` holds passwords that
-    are tried first; `personal` holds what an attacker knows of this account: its address, the service's name.
+    Length counts code points, and no character classes are required (NIST SP 800-63B-4 §3.1.1.2).
+
+    Args:
+        password: A normalised password.
+        min_length: The least number of code points.
+        common: Passwords that attackers try first, case-folded.
+        personal: Words that an attacker knows about this account: its address, the name of the service.
     """
     if len(password) < min_length:
         return f"is too short: use at least {min_length} characters. A sentence that only you would say works well."
-    if not password_is_sane(password):
-        return f"must have at most {PASSWORD_MAX_LENGTH} characters, all of which can be typed"
+    if not is_hashable_password(password):
+        return f"must have at most {PASSWORD_MAX_LENGTH} characters and no control characters"
     plain = password.casefold()
-    if any(word and word in plain and not plain.replace(word, "").strip(_TRIMMINGS) for word in map(str.casefold, personal)):
-        return "is made of your address or of this service's name: choose something that nobody can look up"
+    if any(word and word in plain and not plain.replace(word, "").strip(_FILLERS) for word in map(str.casefold, personal)):
+        return "consists of your address or the name of this service: choose something that nobody can look up"
     joined = plain.replace(" ", "")
-    if plain in common or _is_monotonous(plain) or _is_monotonous(joined) or _is_pair_of(plain, common):
-        return "is among the first that an attacker tries: choose something of your own"
+    if plain in common or _is_monotonous(plain) or _is_monotonous(joined) or _is_common_pair(plain, common):
+        return "is one that attackers try first: choose something of your own"
     return None
 
 
 def _is_monotonous(plain: str) -> bool:
-    """Say whether it repeats a short piece, or walks along the alphabet or the digits ("aaaa", "abcabc", "123456")."""
+    """Return True for a repeated short piece, and for a run along the alphabet or the digits ("aaaa", "abcabc", "123456")."""
     if re.fullmatch(r"(.{1,8}?)\1+.{0,3}", plain, re.DOTALL):
         return True
     steps = [ord(after) - ord(before) for before, after in pairwise(plain)]
-    return sum(step not in (-1, 0, 1) for step in steps) <= len(plain) // _LONGEST_WALK
+    return sum(step not in (-1, 0, 1) for step in steps) <= len(plain) // _RUN_LENGTH
 
 
-def _is_pair_of(plain: str, common: Collection[str]) -> bool:
-    """Say whether it is one common password set behind another, or one with digits behind it ("sunshineprincess")."""
+def _is_common_pair(plain: str, common: Collection[str]) -> bool:
+    """Return True for two common passwords in a row, and for a common one followed by digits ("sunshineprincess")."""
     for cut in range(3, len(plain)):
         head, tail = plain[:cut], plain[cut:]
-        if head in common and (tail in common or tail.strip(_TRIMMINGS) == ""):
+        if head in common and (tail in common or tail.strip(_FILLERS) == ""):
             return True
     return False

@@ -1,7 +1,7 @@
-"""What our tokens say, and which of them hold.
+"""The claims of our tokens, and the checks that decide whether they are valid.
 
-These checks come after the signature's: see `handstamp.crypto.jws`. They refuse with one error, `InvalidToken`, and only a
-token that is right in everything but its time is called `ExpiredToken`.
+The signature is checked first: see `handstamp.crypto.jws`. Every check here raises `InvalidToken`. `ExpiredToken` is raised only
+for a token that is valid except for its time.
 """
 
 from __future__ import annotations
@@ -18,20 +18,24 @@ from .policy import MAX_ACCESS_LIFETIME_MS
 ACCESS_TYPE = "at+jwt"
 """The `typ` header of an access token (RFC 9068 §2.1)."""
 REFRESH_TYPE = "rt+jwt"
-"""The `typ` header of a refresh token: our own, so that neither kind is ever taken for the other (RFC 8725 §3.11)."""
+"""The `typ` header of a refresh token: a value of our own, so that neither kind is accepted as the other (RFC 8725 §3.11)."""
 
 NumericDate = Annotated[int, msgspec.Meta(gt=0, lt=2**53)]
-"""Seconds since 1970 as a JSON integer (RFC 7519 §2); a string, a boolean or a fraction is refused."""
+"""Seconds since 1970 as a JSON integer (RFC 7519 §2). Strings, booleans and fractions are refused."""
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 _NO_CLAIM = "(rest)"
-"""What `extra` would be called in a token: nothing that any issuer names a claim. It is filled from the members themselves."""
+"""Placeholder member name for `extra`. It never appears in a token: the application's claims are members of their own."""
 
 
 class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The claims of an access token: all of RFC 9068 §2.2, and `sid`, the session that a sign-out ends.
+    """The claims of an access token: all of RFC 9068 §2.2, and `sid`, the id of the session.
 
-    `iat`, `exp` and `auth_time` are seconds since 1970; `auth_time` is when the person proved who they are, and stays the same
-    over refreshes. `scope` is a space-separated list, empty where there is none. `extra` holds the application's own claims.
+    Attributes:
+        iat, exp, nbf: Seconds since 1970.
+        auth_time: When the person signed in, in seconds since 1970. Refreshes do not change it.
+        acr: The authentication context class, "" if the sign-in named none (RFC 9068 §2.2.1).
+        scope: A space-separated list, "" if there is none.
+        extra: The application's own claims.
     """
 
     iss: Text
@@ -44,23 +48,24 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     sid: Text
     auth_time: NumericDate
     nbf: NumericDate | msgspec.UnsetType = msgspec.UNSET
+    acr: str = ""
     scope: str = ""
     roles: tuple[str, ...] = ()
     extra: dict[str, Any] = msgspec.field(default_factory=dict, name=_NO_CLAIM)
 
-    def members(self) -> dict[str, Any]:
-        """Return the claims as they stand in the token: those of the application beside ours."""
+    def to_members(self) -> dict[str, Any]:
+        """Return the members of the token's JSON object: our claims and those of the application."""
         ours: dict[str, Any] = msgspec.to_builtins(self)
         extra: dict[str, Any] = ours.pop(_NO_CLAIM, {})
         return extra | ours
 
     def with_rest_of(self, members: dict[str, Any]) -> AccessClaims:
-        """Return the claims with those members of a token that are none of ours in `extra`."""
+        """Return a copy whose `extra` has the members of a token that are not our claims."""
         rest = {name: value for name, value in members.items() if name not in _OURS}
         return msgspec.structs.replace(self, extra=rest) if rest or self.extra else self
 
-    def copied(self) -> AccessClaims:
-        """Return the same claims with an `extra` of their own."""
+    def copy(self) -> AccessClaims:
+        """Return a copy whose `extra` can be changed without changing the original."""
         return msgspec.structs.replace(self, extra=copy.deepcopy(self.extra) if self.extra else {})
 
 
@@ -68,9 +73,9 @@ _OURS = frozenset(field.encode_name for field in msgspec.structs.fields(AccessCl
 
 
 class RefreshClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """The claims of a refresh token: its session and its generation, and nothing random.
+    """The claims of a refresh token: its session and its generation. Nothing in it is random.
 
-    From the session's row the current token can be made again byte for byte, which is what makes a retry safe.
+    So the current token can be made again from the session's row, byte for byte, and a retry gets the same token.
     """
 
     iss: Text
@@ -82,8 +87,13 @@ class RefreshClaims(msgspec.Struct, frozen=True, kw_only=True):
     exp: NumericDate
 
 
-def check_access_but_for_time(claims: AccessClaims, *, issuer: str, audience: Collection[str]) -> None:
-    """Raise `InvalidToken` unless `claims` are ours, for one of `audience` (RFC 9068 §4)."""
+def require_access_ignoring_time(claims: AccessClaims, *, issuer: str, audience: Collection[str]) -> None:
+    """Check the claims of an access token except for whether it is valid now (RFC 9068 §4).
+
+    Raises:
+        InvalidToken: If the issuer differs, if no audience of the token is in `audience`, or if its lifetime is not positive or
+            longer than an hour.
+    """
     if claims.iss != issuer:
         raise InvalidToken("iss is another issuer")
     if claims.aud not in audience if isinstance(claims.aud, str) else not any(name in audience for name in claims.aud):
@@ -92,21 +102,34 @@ def check_access_but_for_time(claims: AccessClaims, *, issuer: str, audience: Co
         raise InvalidToken("exp is not within an hour after iat")
 
 
-def check_access(claims: AccessClaims, *, issuer: str, audience: Collection[str], now_s: int, leeway_s: int) -> None:
-    """Raise `InvalidToken` or `ExpiredToken` unless `claims` hold at `now_s` (RFC 9068 §4, RFC 7519 §4.1.4 to §4.1.6).
+def require_access(claims: AccessClaims, *, issuer: str, audience: Collection[str], now_s: int, leeway_s: int) -> None:
+    """Check the claims of an access token at `now_s` (RFC 9068 §4, RFC 7519 §4.1.4 to §4.1.6).
 
-    A token is over when `now_s >= exp`; `leeway_s` allows for a verifier whose clock differs.
+    Args:
+        claims: Those of a token whose signature is valid.
+        issuer: The `iss` that is required.
+        audience: The names of which `aud` must have at least one.
+        now_s: Seconds since 1970. A token has expired when `now_s >= exp`.
+        leeway_s: Seconds by which this machine's clock may differ from the issuer's.
+
+    Raises:
+        InvalidToken: As `require_access_ignoring_time`, and if `iat` or `nbf` is in the future.
+        ExpiredToken: If all is valid except that the token has expired.
     """
-    check_access_but_for_time(claims, issuer=issuer, audience=audience)
+    require_access_ignoring_time(claims, issuer=issuer, audience=audience)
     if claims.iat > now_s + leeway_s:
-        raise InvalidToken("iat lies in the future")
+        raise InvalidToken("iat is in the future")
     if claims.nbf is not msgspec.UNSET and claims.nbf > now_s + leeway_s:
-        raise InvalidToken("nbf lies in the future")
+        raise InvalidToken("nbf is in the future")
     if now_s >= claims.exp + leeway_s:
         raise ExpiredToken
 
 
-def check_refresh_but_for_time(claims: RefreshClaims, *, issuer: str) -> None:
-    """Raise `InvalidToken` unless `claims` are those of a refresh token of ours. Its time is the caller's to judge."""
+def require_refresh_ignoring_time(claims: RefreshClaims, *, issuer: str) -> None:
+    """Check the issuer and the audience of a refresh token. The caller checks its time.
+
+    Raises:
+        InvalidToken: If `iss` or `aud` is not `issuer`.
+    """
     if claims.iss != issuer or claims.aud != issuer:
         raise InvalidToken("iss or aud is another issuer")

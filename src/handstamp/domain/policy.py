@@ -1,4 +1,4 @@
-"""How long things last, and how forgiving rotation is."""
+"""Lifetimes, and how tolerant rotation is."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 MAX_ACCESS_LIFETIME_MS = HOUR_MS
-"""No access token lives longer: it bounds what a verifier believes and how long a revocation must be remembered."""
+"""The longest lifetime of any access token. Verifiers refuse longer ones, and a revocation is kept at least this long."""
 MAX_GRACE_MS = MINUTE_MS
 MAX_LEEWAY_S = 60
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers that the rules of sessions depend on. Raises `ValueError` when one is out of its bounds.
+    """The durations and switches that the rules of sessions depend on.
 
-    All durations are milliseconds. `recovery_interval_ms=None` allows no late repeat at all; together with `grace_ms=0` the
-    server is strict (RFC 9700 §4.14.2). `catch_up=False` treats a token that is ahead of the database as reuse.
+    Attributes:
+        access_lifetime_ms: Lifetime of an access token, 30 s to 1 h.
+        idle_lifetime_ms: A session ends if it is not refreshed for this long.
+        session_lifetime_ms: A session ends after this long in any case; at most 400 days.
+        grace_ms: How long after a rotation the previous refresh token gets the same answer again; 0 to 60 s.
+        recovery_interval_ms: At most one late repeat per interval; at least 1 min. None allows none, which together with
+            `grace_ms=0` makes the server strict (RFC 9700 §4.14.2).
+        catch_up: Accept a refresh token that is newer than the database. False treats it as reuse.
+
+    Raises:
+        ValueError: If a value is out of bounds.
     """
 
     access_lifetime_ms: int = 15 * MINUTE_MS
@@ -30,7 +39,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     catch_up: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no sense or that would switch a protection off."""
+        """Refuse values that contradict each other or would switch a protection off."""
         if not 30 * SECOND_MS <= self.access_lifetime_ms <= MAX_ACCESS_LIFETIME_MS:
             raise ValueError("ACCESS_LIFETIME must be between 30s and 1h")
         if not self.access_lifetime_ms < self.idle_lifetime_ms <= self.session_lifetime_ms:

@@ -1,7 +1,7 @@
-"""Refresh: the one decision of this project, as a pure function.
+"""Decide what a refresh does, as a pure function.
 
-Read the table in `decide` from top to bottom; it is the whole rule. RFC 9700 §4.14.2 asks for rotation with reuse detection;
-the repeat and the rationed recovery are what make it bearable when answers get lost.
+The table in `decide`, read from top to bottom, is the whole rule. RFC 9700 §4.14.2 requires rotation with reuse detection. The
+repeat and the limited recovery keep people signed in when an answer gets lost.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from .session import EndReason, Session, end_reason, revoke
 
 
 class Rotate(msgspec.Struct, frozen=True):
-    """The normal case: the current token was presented. Write `session`, answer its new pair."""
+    """The current token was presented, the normal case. Write `session` and answer its new pair."""
 
     session: Session
 
 
 class Repeat(msgspec.Struct, frozen=True):
-    """Two tabs at once, or a retry after a lost answer: write nothing, answer the same current refresh token again."""
+    """Two tabs at once, or a retry after a lost answer. Write nothing and answer the same current refresh token again."""
 
     session: Session
 
 
 class Recover(msgspec.Struct, frozen=True):
-    """A late retry, as from a phone that was put away: as `Repeat`, and `session` remembers that its ration is used."""
+    """A late retry, for example from a phone that was asleep. Answer as for `Repeat`; write `session`, which records its use."""
 
     session: Session
 
 
 class Reuse(msgspec.Struct, frozen=True):
-    """An old copy was used, by the thief or by the owner: write `session`, which is revoked, and refuse."""
+    """An old copy was used, by a thief or by the owner. Write `session`, which is revoked, and refuse."""
 
     session: Session
 
 
 class CatchUp(msgspec.Struct, frozen=True):
-    """The database has forgotten a commit: write `session`, which goes on behind the presented token."""
+    """The database has lost a commit. Write `session`, which continues after the presented token."""
 
     session: Session
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """The session is over, or there is none: refuse."""
+    """The session has ended or does not exist. Refuse."""
 
     reason: EndReason
 
@@ -56,16 +56,23 @@ Outcome = Rotate | Repeat | Recover | Reuse | CatchUp | Ended
 def decide(  # noqa: PLR0911 - the rows of the table
     session: Session | None, account: Account | None, claims: RefreshClaims, now_ms: int, policy: Policy
 ) -> Outcome:
-    """Decide what a refresh token does to its session. Pure: the caller holds the row and writes what is answered.
+    """Decide what a refresh token does to its session. The caller holds the lock on the row and writes the outcome.
 
-    `claims` are those of a token whose signature, type, issuer, audience and expiry hold; `account` is the session's, read
-    under the same lock. The outcome's `session` is the row after the decision. `now_ms` is since 1970.
+    Args:
+        session: The row, or None if there is none.
+        account: The account of the session, read under the same lock, or None if it has none.
+        claims: Those of a token whose signature, type, issuer, audience and expiry are valid.
+        now_ms: Milliseconds since 1970.
+        policy: The grace window, the recovery interval and whether to catch up.
+
+    Returns:
+        The outcome. Its `session` is the row after the decision.
     """
     if session is None:
-        return Ended("expired")  # rows outlive their sessions' absolute end, so a missing one is past it
-    over = end_reason(session, account, now_ms)
-    if over is not None:
-        return Ended(over)
+        return Ended("expired")  # rows are kept until after the absolute end of their session, so a missing one has expired
+    ended = end_reason(session, account, now_ms)
+    if ended is not None:
+        return Ended(ended)
 
     presented, current = claims.gen, session.generation
     if presented == current:
@@ -86,7 +93,10 @@ def _advance(session: Session, generation: int, now_ms: int) -> Session:
 
 
 def _is_within_grace(session: Session, now_ms: int, policy: Policy) -> bool:
-    """The window opens at the rotation, and once more at the one late repeat: two tabs may wake up at once, too."""
+    """Return True within the grace window.
+
+    It opens at the rotation, and once more at the late repeat: several tabs may wake up together.
+    """
     opened_at_ms = max(session.rotated_at_ms, session.recovered_at_ms or 0)
     return policy.grace_ms > 0 and now_ms - opened_at_ms <= policy.grace_ms
 

@@ -1,8 +1,11 @@
-"""How failed sign-ins slow down the next ones (NIST SP 800-63B-4 §3.2.2).
+"""How failed sign-ins delay the next ones (NIST SP 800-63B-4 §3.2.2).
 
-Failures are counted under three keys: the *pair* of address typed and network it came from, the *network* alone (one password
-tried on many accounts), and the *account* alone (many networks against one person). The last does not apply to a network from
-which the person has a session, so that a stranger cannot lock the owner out.
+Failures are counted under three keys:
+
+- *pair*: the address that was typed and the network that the request came from;
+- *network*: the network alone, against one password tried on many accounts;
+- *account*: the address alone, against many networks that try one account. It does not apply to a network from which the person
+  has a session, so that a stranger cannot lock the owner out.
 """
 
 from __future__ import annotations
@@ -13,7 +16,11 @@ from .policy import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """After `free` failures each further one doubles the wait, from `first_wait_ms` up to `longest_wait_ms`."""
+    """The delays of one kind of counter, in milliseconds.
+
+    The first `free` failures cost nothing. The next one costs `first_wait_ms`, and each further one doubles the wait up to
+    `longest_wait_ms`. A counter starts again after `forget_after_ms` without a failure.
+    """
 
     free: int
     first_wait_ms: int
@@ -25,18 +32,18 @@ PAIR = Limit(free=5, first_wait_ms=30 * SECOND_MS, longest_wait_ms=HOUR_MS, forg
 NETWORK = Limit(free=50, first_wait_ms=30 * SECOND_MS, longest_wait_ms=5 * MINUTE_MS, forget_after_ms=HOUR_MS)
 ACCOUNT = Limit(free=100, first_wait_ms=30 * SECOND_MS, longest_wait_ms=HOUR_MS, forget_after_ms=DAY_MS)
 LONGEST_MEMORY_MS = DAY_MS
-"""No failure is looked at after this; the store may forget it."""
+"""Failures older than this do not count any more; the store may delete them."""
 
 
 class Failures(msgspec.Struct, frozen=True):
-    """How many attempts in a row failed under one key, and when the last one did."""
+    """The number of consecutive failures under one key, and the time of the last one."""
 
     count: int = 0
     last_at_ms: int = 0
 
 
 def wait_ms(failures: Failures, limit: Limit, now_ms: int) -> int:
-    """Return how many milliseconds must pass before the next attempt is looked at; 0 when it may be now."""
+    """Return the milliseconds until the next attempt is accepted, 0 if it is accepted now."""
     if failures.count < limit.free:
         return 0
     doublings = min(failures.count - limit.free, 20)
@@ -44,7 +51,7 @@ def wait_ms(failures: Failures, limit: Limit, now_ms: int) -> int:
     return max(0, failures.last_at_ms + wait - now_ms)
 
 
-def after_failure(failures: Failures, limit: Limit, now_ms: int) -> Failures:
-    """Return the count with one more failure in it; failures that lie far back are forgotten first."""
-    forgotten = now_ms - failures.last_at_ms >= limit.forget_after_ms
-    return Failures(count=1 if forgotten else failures.count + 1, last_at_ms=now_ms)
+def add_failure(failures: Failures, limit: Limit, now_ms: int) -> Failures:
+    """Return the failures with one more added. Old failures are dropped first."""
+    is_old = now_ms - failures.last_at_ms >= limit.forget_after_ms
+    return Failures(count=1 if is_old else failures.count + 1, last_at_ms=now_ms)

@@ -25,7 +25,7 @@ from ..assemble.deployment import Service, service
 from ..clock import Clock, now_ms
 from ..config import logs
 from ..config.settings import load
-from ..domain.grant import grant_of, subject_of
+from ..domain.grant import parse_grant, parse_subject
 from ..domain.session import Delivery, Session
 from ..errors import HandstampError, InvalidFields, InvalidToken
 from ..service.parts.caller import Caller
@@ -70,7 +70,7 @@ class Sessions:
         fails.
         """
         service = self._service()
-        grant = grant_of(scope=scope, roles=roles, claims=claims)
+        grant = parse_grant(scope=scope, roles=roles, claims=claims)
         _check(delivery, ip, user_agent, amr)
         caller = Caller(now_ms=service.clock(), ip=shown(ip), user_agent=shown(user_agent))
         return await service.start(subject, grant=grant, delivery=delivery, amr=tuple(amr), caller=caller)
@@ -101,12 +101,12 @@ class Sessions:
     async def end_all(self, subject: str) -> int:
         """End every session of a subject; return how many lived. Raises `InvalidFields` and `Unavailable`."""
         service = self._service()
-        return await service.sign_out.everywhere(subject_of(subject), Caller(now_ms=service.clock()))
+        return await service.sign_out.everywhere(parse_subject(subject), Caller(now_ms=service.clock()))
 
     async def of(self, subject: str) -> list[Session]:
         """Return the living sessions of a subject, last seen first. Raises `InvalidFields` and `Unavailable`."""
         service = self._service()
-        return await service.sessions.of(subject_of(subject), Caller(now_ms=service.clock()))
+        return await service.sessions.of(parse_subject(subject), Caller(now_ms=service.clock()))
 
 
 def _check(delivery: object, ip: object, user_agent: object = "", amr: object = ()) -> None:

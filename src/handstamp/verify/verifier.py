@@ -19,7 +19,7 @@ import msgspec
 from ..clock import Clock, monotonic_ms, now_ms
 from ..crypto import jws
 from ..crypto.jwk import KeySet
-from ..domain.claims import ACCESS_TYPE, AccessClaims, check_access
+from ..domain.claims import ACCESS_TYPE, AccessClaims, require_access
 from ..domain.issuer import is_private
 from ..domain.policy import MAX_LEEWAY_S
 from ..errors import ConfigurationError, ExpiredToken, InvalidToken, SessionEnded, Unavailable
@@ -226,7 +226,7 @@ class Verifier:
         check = self._check if check is None else self._allowed(check)
         if check != "offline" and (check == "live" or not self._is_fresh(now_ms, monotonic)):
             self._ask(token, known.claims, may_wait=may_wait)
-        return known.claims.copied()  # whoever changes `extra` changes it for nobody else
+        return known.claims.copy()  # whoever changes `extra` changes it for nobody else
 
     def _verify_anew(self, token: str, keys: KeySet, now_ms: int, *, may_wait: bool) -> _Known:
         try:
@@ -236,7 +236,7 @@ class Verifier:
             if newer is keys:
                 raise
             claims, keys = jws.verify(token, newer, typ=ACCESS_TYPE, shape=AccessClaims), newer
-        check_access(claims, issuer=self.issuer, audience=self._audience, now_s=now_ms // 1000, leeway_s=self._leeway_s)
+        require_access(claims, issuer=self.issuer, audience=self._audience, now_s=now_ms // 1000, leeway_s=self._leeway_s)
         from_s = claims.iat if claims.nbf is msgspec.UNSET else max(claims.iat, claims.nbf)
         from_ms, until_ms = (from_s - self._leeway_s) * 1000, (claims.exp + self._leeway_s) * 1000
         known = _Known(claims, keys, from_ms, until_ms, session_key(claims.sid))

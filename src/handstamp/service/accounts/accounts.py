@@ -8,7 +8,7 @@ import msgspec
 
 from ...crypto.identifiers import new_id
 from ...crypto.passwords import common_passwords
-from ...domain.account import Account, normalise_password, password_is_sane, password_problem
+from ...domain.account import Account, find_password_problem, is_hashable_password, normalise_password
 from ...domain.event import Event, Kind
 from ...domain.policy import Policy
 from ...domain.session import RevokedWhy, Session, end_reason, start
@@ -99,7 +99,7 @@ class Accounts:
         if account is None:
             raise NotFound("This session belongs to no account of this service, so there is no password to change.")
         current = normalise_password(current)
-        if not password_is_sane(current):
+        if not is_hashable_password(current):
             raise InvalidFields([("currentPassword", "is empty, or none that can have been chosen here")])
         new = self._chosen(new, account.email, field="newPassword")
         counters = self._throttling.counters(account.email, caller.ip, at_home=True)
@@ -210,7 +210,9 @@ class Accounts:
         """Return a new password normalised, or raise `InvalidFields` with what is wrong with it."""
         password = normalise_password(password)
         personal = (email, *email.split("@"), *self._service_words)
-        problem = password_problem(password, min_length=self._password_min_length, common=common_passwords(), personal=personal)
+        problem = find_password_problem(
+            password, min_length=self._password_min_length, common=common_passwords(), personal=personal
+        )
         if problem is not None:
             raise InvalidFields([(field, problem)])
         return password

@@ -17,7 +17,7 @@ from contextvars import ContextVar, copy_context
 from typing import Any
 
 from ...domain.account import Account
-from ...domain.grant import NOTHING, Grant, grant_of
+from ...domain.grant import NOTHING, Grant, parse_grant
 from ...domain.session import Session
 from ...errors import ConfigurationError, InvalidFields, Unavailable
 
@@ -60,7 +60,7 @@ class Granting:
             raise Unavailable("the claims hook was cancelled")
         answer = asking.result()
         try:
-            return NOTHING if answer is None else grant_of(**answer)
+            return NOTHING if answer is None else parse_grant(**answer)
         except InvalidFields as wrong:
             raise Unavailable(f"the claims hook granted what cannot be: {wrong}") from None
         except TypeError:

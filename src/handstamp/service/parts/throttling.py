@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ...crypto.seal import Pseudonyms
-from ...domain.throttle import ACCOUNT, NETWORK, PAIR, Limit, after_failure, wait_ms
+from ...domain.throttle import ACCOUNT, NETWORK, PAIR, Limit, add_failure, wait_ms
 from ...errors import TooManyAttempts
 from ...storage.store import Rows, Transaction
 
@@ -55,7 +55,7 @@ class Throttling:
         await self.check(rows, counters, now_ms)
         found = await rows.failures([counter.key for counter in counters])
         for failures, counter in zip(found, counters, strict=True):
-            await rows.save_failures(counter.key, after_failure(failures, counter.limit, now_ms))
+            await rows.save_failures(counter.key, add_failure(failures, counter.limit, now_ms))
 
     async def forgive(self, rows: Transaction, counters: Sequence[Counter]) -> None:
         """Start anew after a success; the network's count stays, or an attacker's own account would clear it."""

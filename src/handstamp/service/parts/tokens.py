@@ -14,8 +14,8 @@ from ...domain.claims import (
     REFRESH_TYPE,
     AccessClaims,
     RefreshClaims,
-    check_access_but_for_time,
-    check_refresh_but_for_time,
+    require_access_ignoring_time,
+    require_refresh_ignoring_time,
 )
 from ...domain.grant import Grant
 from ...domain.policy import Policy
@@ -93,7 +93,7 @@ class Tokens:
             iat=session.rotated_at_ms // 1000,
             exp=refresh_exp,
         )
-        access_token = jws.sign(access.members() if access.extra else access, self._keys.signing_at(now_ms), typ=ACCESS_TYPE)
+        access_token = jws.sign(access.to_members() if access.extra else access, self._keys.signing_at(now_ms), typ=ACCESS_TYPE)
         if len(access_token) > MAX_ACCESS_TOKEN_LENGTH:
             raise Unavailable(
                 f"the access token would have {len(access_token)} characters: grant less scope, fewer roles or claims"
@@ -111,7 +111,7 @@ class Tokens:
     def read_refresh(self, token: str) -> RefreshClaims:
         """Return the claims of a refresh token of ours, whatever its time. Raises `InvalidToken`."""
         claims = jws.verify(token, self._refresh_keys, typ=REFRESH_TYPE, shape=RefreshClaims)
-        check_refresh_but_for_time(claims, issuer=self._issuer)
+        require_refresh_ignoring_time(claims, issuer=self._issuer)
         return claims
 
     def session_named_by(self, token: str) -> str | None:
@@ -125,7 +125,7 @@ class Tokens:
             pass
         try:
             claims = jws.verify(token, self._keys.verifying, typ=ACCESS_TYPE, shape=AccessClaims)
-            check_access_but_for_time(claims, issuer=self._issuer, audience=self._audience)
+            require_access_ignoring_time(claims, issuer=self._issuer, audience=self._audience)
         except InvalidToken:
             return None
         return claims.sid

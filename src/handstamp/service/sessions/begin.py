@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...crypto.identifiers import new_id
 from ...domain.event import Event
-from ...domain.grant import Grant, subject_of
+from ...domain.grant import Grant, parse_subject
 from ...domain.policy import Policy
 from ...domain.session import Delivery, start
 from ...storage.store import Store, Transaction
@@ -31,7 +31,7 @@ class Start:
         """Return the first pair of a new session. Raises `InvalidFields` for a subject that cannot be, `Unavailable`."""
         session = start(
             new_id(),
-            subject=subject_of(subject),
+            subject=parse_subject(subject),
             epoch=None,
             delivery=delivery,
             amr=amr,

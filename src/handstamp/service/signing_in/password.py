@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from ...crypto.identifiers import new_id
-from ...domain.account import Account, normalise_password, password_is_sane
+from ...domain.account import Account, is_hashable_password, normalise_password
 from ...domain.event import Event, session_ended
 from ...domain.policy import Policy
 from ...domain.session import Delivery, end_reason, revoke, start
@@ -55,7 +55,7 @@ class SignIn:
         """
         email = normalise_email(email)
         password = normalise_password(password)
-        if not password_is_sane(password):
+        if not is_hashable_password(password):
             raise InvalidFields([("password", "is empty, or none that can have been chosen here")])
         try:
             return await self._attempt(email, password, delivery, caller, presented)
