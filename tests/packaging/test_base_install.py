@@ -81,7 +81,7 @@ def test_every_setting_is_in_the_reference() -> None:
 
 def test_every_error_code_is_in_the_reference_with_its_statuses() -> None:
     """Programs switch on codes: the table has each one, with every status that it can have."""
-    from handstamp.web.problems import TABLE
+    from handstamp.wire.problems import TABLE
 
     statuses: dict[str, set[str]] = {}
     for error, (status, _) in TABLE.items():
@@ -95,7 +95,7 @@ def test_every_reason_of_an_ended_session_is_in_the_reference() -> None:
     from typing import get_args
 
     from handstamp.domain.session import EndReason
-    from handstamp.web.problems import REASONS
+    from handstamp.wire.problems import REASONS
 
     reasons = get_args(EndReason)
     assert set(REASONS) == set(reasons)

@@ -26,7 +26,7 @@ from handstamp import (
     Verifier,
 )
 from handstamp.crypto.jwk import SigningKey
-from handstamp.verify.bearer import Bearer, Needs, answer
+from handstamp.verify.bearer import Bearer, Needs, refuse
 from tests.builders import Clock
 from tests.conformance.builders import AUDIENCE, NOW_S, access_claims, access_header, compact
 
@@ -301,7 +301,7 @@ def test_each_refusal_is_a_problem_document(
 ) -> None:
     """Status, challenge, retry and code as the contract has them; why is for the log, under the same id (R76, R77, R80)."""
     with caplog.at_level(logging.INFO, logger="handstamp.verify"):
-        refusal = answer(error)
+        refusal = refuse(error)
     problem = json.loads(refusal.body)
     assert (refusal.status, problem["status"], problem["code"]) == (status, status, error.code)
     assert {"type", "title", "detail", "instance"} <= problem.keys()
@@ -325,13 +325,13 @@ def test_no_header_can_be_split_by_what_is_in_it() -> None:
         SessionEnded("a\r\nb"),
         InvalidRequest("a\r\nb"),
     ):
-        assert not any(mark in value for value in answer(error).headers.values() for mark in "\r\n")
+        assert not any(mark in value for value in refuse(error).headers.values() for mark in "\r\n")
 
 
 def test_the_owners_mistake_is_raised_again() -> None:
     """A `ConfigurationError` is not told to strangers as an answer."""
     with pytest.raises(ConfigurationError):
-        answer(ConfigurationError("wrong"))
+        refuse(ConfigurationError("wrong"))
 
 
 def test_every_error_has_an_answer() -> None:

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from ..domain.claims import RefreshClaims
 from ..errors import InvalidToken
 from ..service.parts.tokens import Tokens
-from ..verify.bearer import cookie_values
+from ..wire.cookies import parse_cookies
 
 _TOKEN = re.compile(r"(eyJ[\w-]{3})[\w-]*\.[\w-]+\.[\w-]*([\w-]{4})", re.ASCII)
 
@@ -26,7 +26,7 @@ class Cards:
 
     def carried(self, headers: Headers) -> str | None:
         """Return the refresh token that a request carries, None where it carries none or several."""
-        values = cookie_values(headers.getlist("cookie")).get(self.cookie, set())
+        values = parse_cookies(headers.getlist("cookie")).get(self.cookie, set())
         return next(iter(values)) if len(values) == 1 else None
 
     def read(self, card: str | None) -> RefreshClaims | None:

@@ -27,8 +27,9 @@ from ..errors import CrossSite, InvalidRequest
 from ..service.parts.tokens import Tokens
 from ..storage.store import Store
 from ..web.app import SecurityHeaders
-from ..web.problems import REASONS, write_problem
+from ..web.problems import write_problem
 from ..web.transport import Cookies
+from ..wire.problems import REASONS
 from .cards import Cards, lines_of
 from .thief import renew_with
 

@@ -18,7 +18,8 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping, Seq
 from typing import Any
 
 from ..errors import ConfigurationError, HandstampError
-from .bearer import Answer, Bearer, HeaderValues, Needs, Verifies, answer
+from ..wire.problems import Refusal
+from .bearer import Bearer, HeaderValues, Needs, Verifies, refuse
 from .verifier import Check
 
 __all__ = ["HandstampMiddleware"]
@@ -62,7 +63,7 @@ class HandstampMiddleware:
             try:
                 claims = await self._bearer.authenticate_async(scope.get("method", "GET"), header_values(scope), self._needs)
             except HandstampError as error:
-                await _refuse(answer(error), scope, send)
+                await _refuse(refuse(error), scope, send)
                 return
             scope.setdefault("state", {})["claims"] = claims
         await self._app(scope, receive, send)
@@ -91,8 +92,8 @@ def _path(scope: Scope) -> str:
     return inside if inside.startswith("/") or inside == "" else path
 
 
-async def _refuse(sent: Answer, scope: Scope, send: Send) -> None:
-    """Answer instead of the application. Before a websocket is accepted that takes an extension, or else is a bare 403 (ASGI)."""
+async def _refuse(sent: Refusal, scope: Scope, send: Send) -> None:
+    """Send a refusal. A websocket that is not accepted yet needs an ASGI extension for it; without, it is closed (a bare 403)."""
     if scope["type"] == "websocket" and "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         return

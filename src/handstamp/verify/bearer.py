@@ -1,6 +1,6 @@
 """From an HTTP request to claims, or to the answer that refuses it: what every adapter shares (RFC 6750).
 
-An adapter hands in the method and a way to look up headers, and gets claims or an error of the family; `answer` turns the error
+An adapter hands in the method and a way to look up headers, and gets claims or an error of the family; `refuse` turns the error
 into status, headers and body. So all frameworks refuse alike, and as the service itself does.
 """
 
@@ -10,15 +10,14 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from ..crypto.identifiers import new_id
 from ..domain.claims import AccessClaims
 from ..domain.issuer import Issuer, origin_of
-from ..errors import ConfigurationError, HandstampError, InsufficientScope, InvalidRequest, InvalidToken, MissingToken
-from ..wire import problems
-from ..wire.cross_site import SAFE_METHODS
-from ..wire.cross_site import check as check_origin
+from ..errors import ConfigurationError, HandstampError, InsufficientScope, MissingToken
+from ..wire.bearer import bearer_token
+from ..wire.cookies import access_cookie, only_value, parse_cookies
+from ..wire.cross_site import SAFE_METHODS, require_allowed_origin
+from ..wire.problems import Refusal, refusal_of
 from .verifier import Check
 
 HeaderValues = Callable[[str], Sequence[str]]
@@ -46,14 +45,6 @@ class Needs(NamedTuple):
     scope: str = ""
     role: str = ""
     check: Check | None = None
-
-
-class Answer(NamedTuple):
-    """How a request is refused."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 class Bearer:
@@ -90,9 +81,9 @@ class Bearer:
 
     def token(self, method: str, values: HeaderValues) -> str:
         """Return the access token from `Authorization`, or else from its cookie, which must not come from another site's page."""
-        cookies = cookie_values(values("cookie")).get(self.cookie)
+        cookies = parse_cookies(values("cookie")).get(self.cookie)
         if cookies is not None and method not in SAFE_METHODS:
-            check_origin(values("sec-fetch-site"), values("origin"), own=self._own_origin, trusted=self._trusted)
+            require_allowed_origin(values("sec-fetch-site"), values("origin"), own=self._own_origin, trusted=self._trusted)
         token = bearer_token(values("authorization"))
         if token is None and cookies is not None:
             token = only_value(self.cookie, cookies)
@@ -101,57 +92,19 @@ class Bearer:
         return token
 
 
-def bearer_token(authorization: Sequence[str]) -> str | None:
-    """Return the token of the `Authorization` header, None where it is absent or of another scheme (RFC 6750 §2.1)."""
-    if len(authorization) > 1:
-        raise InvalidRequest("There is more than one Authorization header.")
-    scheme, _, token = (authorization[0] if authorization else "").partition(" ")
-    if scheme.lower() != "bearer":
-        return None
-    if not token:
-        raise InvalidToken("Authorization: Bearer without a token")
-    return token.strip(" ")
+def refuse(error: HandstampError) -> Refusal:
+    """Return the answer to a request that failed, and log the details under the same request id.
 
-
-def access_cookie(*, secure: bool) -> str:
-    """Return the name of the access token's cookie; the prefix keeps sibling subdomains from setting it (ASVS 3.3)."""
-    return "__Host-handstamp-access" if secure else "handstamp-access"
-
-
-def cookie_values(headers: Sequence[str]) -> dict[str, set[str]]:
-    """Return all values of each cookie: a reader that takes the first or the last could be fed a foreign one (T16).
-
-    Around a name only spaces and tabs are no part of it (RFC 6265 §5.2). To a browser a no-break space before `__Host-` makes it
-    another name, without the prefix's protection.
-    """
-    found: dict[str, set[str]] = {}
-    for header in headers:
-        for pair in header.split(";"):
-            name, _, value = pair.partition("=")
-            found.setdefault(name.strip(" \t"), set()).add(value.strip(" \t").strip('"'))
-    return found
-
-
-def only_value(name: str, values: set[str]) -> str | None:
-    """Return the one value of a cookie, None for an empty one. Raises `InvalidRequest` where there are two."""
-    distinct = values - {""}
-    if len(distinct) > 1:
-        raise InvalidRequest(f"There are two different cookies named {name}: delete this site's cookies and sign in again.")
-    return next(iter(distinct), None)
-
-
-def answer(error: HandstampError) -> Answer:
-    """Return how `error` is told to the client; what only the log may see goes there, under the same request id.
-
-    A `ConfigurationError` is the application's own mistake, not an answer: it is raised again, for whoever runs it to see.
+    Raises:
+        ConfigurationError: `error` is one. That is the application's own mistake, and no client should see it.
     """
     if isinstance(error, ConfigurationError):
         raise error
     instance = new_id()
-    sent = problems.problem(error, instance=instance)
-    level = logging.WARNING if sent.status >= 500 else logging.INFO
+    refusal = refusal_of(error, instance=instance)
+    level = logging.WARNING if refusal.status >= 500 else logging.INFO
     _log.log(level, "request refused: %s, %s (request %s)", error.code, getattr(error, "why", "") or "-", instance)
-    return Answer(sent.status, problems.headers(error) | {"content-type": problems.MEDIA_TYPE}, msgspec.json.encode(sent))
+    return refusal
 
 
 def suffices(claims: AccessClaims, needs: Needs) -> AccessClaims:

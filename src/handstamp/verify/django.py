@@ -27,7 +27,7 @@ from django.core.signals import setting_changed
 from django.http import HttpRequest, HttpResponse
 
 from ..errors import ConfigurationError, HandstampError
-from .bearer import Bearer, HeaderValues, Needs, answer
+from .bearer import Bearer, HeaderValues, Needs, refuse
 from .verifier import Check, Verifier
 
 __all__ = ["HandstampMiddleware", "bearer", "public", "require"]
@@ -188,7 +188,7 @@ def _csrf_done(request: HttpRequest, refusal: HttpResponse | None) -> HttpRespon
 
 
 def _refused(error: HandstampError) -> HttpResponse:
-    sent = answer(error)
+    sent = refuse(error)
     return HttpResponse(sent.body, status=sent.status, headers=sent.headers)
 
 

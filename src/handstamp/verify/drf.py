@@ -28,8 +28,8 @@ from rest_framework.request import Request
 
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError, MissingToken
-from ..wire.problems import MEDIA_TYPE
-from .bearer import Answer, Needs, answer, suffices
+from ..wire.problems import MEDIA_TYPE, Refusal
+from .bearer import Needs, refuse, suffices
 from .django import bearer, header_values
 from .verifier import Check
 
@@ -98,7 +98,7 @@ class Needed(BasePermission):
 class Refused(APIException):
     """A request that is refused: the problem in `detail`, which the framework writes as it is."""
 
-    def __init__(self, sent: Answer) -> None:
+    def __init__(self, sent: Refusal) -> None:
         """Take the answer."""
         super().__init__()
         self.status_code = sent.status
@@ -118,7 +118,7 @@ class _ProblemRenderer(JSONRenderer):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, sent: Answer) -> None:
+    def __init__(self, sent: Refusal) -> None:
         self._sent = sent
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> Any:
@@ -130,7 +130,7 @@ class _ProblemRenderer(JSONRenderer):
 
 def _refused(request: Request, error: HandstampError) -> Refused:
     """Return the refusal, after choosing how this request's answer is written."""
-    sent = answer(error)
+    sent = refuse(error)
     request.accepted_renderer, request.accepted_media_type = _ProblemRenderer(sent), MEDIA_TYPE
     return Refused(sent)
 

@@ -25,7 +25,7 @@ from fastapi.security.base import SecurityBase
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError
 from .asgi import header_values
-from .bearer import Bearer, Needs, Verifies, answer
+from .bearer import Bearer, Needs, Verifies, refuse
 from .verifier import Check
 
 __all__ = ["Refused", "Require"]
@@ -95,7 +95,7 @@ def _refused(error: HandstampError, connection: HTTPConnection) -> Refused:
     """
     handlers, _ = connection.scope.get("starlette.exception_handlers", ({}, {}))
     handlers.setdefault(Refused, _write)
-    return Refused(*answer(error))
+    return Refused(*refuse(error))
 
 
 async def _write(_: Request, refused: Refused) -> Response:

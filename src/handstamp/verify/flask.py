@@ -21,7 +21,7 @@ from typing import Any
 from flask import Response, current_app, g, request
 
 from ..errors import HandstampError
-from .bearer import Bearer, Needs, answer
+from .bearer import Bearer, Needs, refuse
 from .verifier import Check, Verifier
 
 __all__ = ["Require"]
@@ -49,7 +49,7 @@ class Require:
                 try:
                     g.claims = self._bearer.authenticate(request.method, request.headers.getlist, needs)
                 except HandstampError as error:
-                    sent = answer(error)
+                    sent = refuse(error)
                     return Response(sent.body, sent.status, sent.headers)
                 return current_app.ensure_sync(view)(*args, **kwargs)
 

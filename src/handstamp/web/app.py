@@ -16,12 +16,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import CrossSite, HandstampError, InvalidRequest, NotFound
+from ..wire.problems import MethodNotAllowed
 from . import openapi
 from .edge import Edge
 from .endpoints import Endpoints
 from .oauth.endpoints import OAuthEndpoints
 from .pages.site import Pages
-from .problems import MethodNotAllowed, write_problem
+from .problems import write_problem
 from .routes import routes
 
 _STRICT = "default-src 'none'; frame-ancestors 'none'"

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from ..domain.issuer import origin_of
-from ..wire import cross_site
+from ..wire.cross_site import require_allowed_origin
 
 _PLAIN = re.compile(r"[!-\[\]-~]{1,2048}")  # ASCII without space, control and backslash, which browsers read in ways of their own
 
@@ -22,7 +22,7 @@ def is_from_browser(headers: Headers) -> bool:
 def check(headers: Headers, *, carries_cookie: bool, signs_in: bool, own: str, trusted: Collection[str]) -> None:
     """Raise `CrossSite` unless an unsafe request comes from ourselves or from a trusted origin, where it must."""
     if carries_cookie or (signs_in and is_from_browser(headers)):
-        cross_site.check(headers.getlist("sec-fetch-site"), headers.getlist("origin"), own=own, trusted=trusted)
+        require_allowed_origin(headers.getlist("sec-fetch-site"), headers.getlist("origin"), own=own, trusted=trusted)
 
 
 def may_return_to(url: str, *, own: str, trusted: Collection[str]) -> bool:

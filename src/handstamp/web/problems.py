@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import msgspec
 import structlog
 from starlette.responses import Response
 
 from ..crypto.identifiers import new_id
-from ..errors import HandstampError, InvalidRequest, InvalidToken, Unavailable
-from ..wire.problems import MEDIA_TYPE, REASONS, TABLE, headers, problem, row_of
-
-__all__ = ["MEDIA_TYPE", "REASONS", "TABLE", "MethodNotAllowed", "row_of", "write_problem"]
+from ..errors import HandstampError, InvalidToken, Unavailable
+from ..wire.problems import refusal_of, row_of
 
 _log = structlog.get_logger("handstamp.web")
 
 
-class MethodNotAllowed(InvalidRequest):
-    """The path is right and the method is not: the edge's own, since only HTTP has methods."""
-
-
-TABLE[MethodNotAllowed] = (405, "Not with this method")
-
-
 def write_problem(error: HandstampError) -> Response:
     """Return an error as the client may see it. What only the log may see goes there, under the same request id."""
-    instance = log_failure(error)
-    sent = problem(error, instance=instance)
-    return Response(msgspec.json.encode(sent), sent.status, headers(error), MEDIA_TYPE)
+    refusal = refusal_of(error, instance=log_failure(error))
+    return Response(refusal.body, refusal.status, refusal.headers)
 
 
 def log_failure(error: HandstampError) -> str:

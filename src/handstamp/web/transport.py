@@ -7,11 +7,10 @@ script that got into a page cannot turn an HttpOnly cookie into something to car
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import unicodedata
 from typing import Protocol, TypeVar
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
@@ -19,11 +18,13 @@ from starlette.responses import Response
 
 from ..clock import Clock
 from ..domain.keyring import JWKS_MAX_AGE_S
-from ..errors import InvalidClient, InvalidFields, InvalidRequest, MissingToken, RequestTooLarge, UnsupportedMediaType
+from ..errors import InvalidFields, InvalidRequest, MissingToken, RequestTooLarge, UnsupportedMediaType
 from ..service.parts.caller import Caller
 from ..service.parts.tokens import TokenPair
 from ..service.sessions.refresh import Way
-from ..verify.bearer import access_cookie, bearer_token, cookie_values, only_value
+from ..wire.basic import basic_credential
+from ..wire.bearer import bearer_token
+from ..wire.cookies import access_cookie, only_value, parse_cookies, refresh_cookie
 from .messages import TokenAnswer, field_problems
 
 MAX_BODY_BYTES = 64 * 1024
@@ -63,7 +64,7 @@ class Cookies(msgspec.Struct, frozen=True):
     @property
     def refresh(self) -> str:
         """The name of the refresh token's cookie."""
-        return "__Host-handstamp-refresh" if self.secure else "handstamp-refresh"
+        return refresh_cookie(secure=self.secure)
 
     def header(self, name: str, value: str, max_age_s: int) -> str:
         """Return a `Set-Cookie` value; `max_age_s=0` deletes, which needs the very attributes that it was set with."""
@@ -145,20 +146,10 @@ class Call:
     def client_credential(self, form: ClientFields | None = None) -> tuple[str, str] | None:
         """Return the (id, secret) of a service, by HTTP Basic or in the form, never both (RFC 6749 §2.3.1)."""
         in_form = (form.client_id, form.client_secret) if form is not None and form.client_secret else None
-        sent = self.headers.getlist("authorization")
-        scheme, _, encoded = (sent[0] if sent else "").partition(" ")
-        if scheme.lower() != "basic":
-            return in_form
-        if in_form is not None or len(sent) > 1:
-            raise InvalidRequest("The service's credential came more than once: send it one way.")
-        try:
-            name, colon, secret = base64.b64decode(encoded.strip(" "), validate=True).decode("ascii").partition(":")
-            credential = unquote_plus(name, errors="strict"), unquote_plus(secret, errors="strict")
-        except ValueError:
-            raise InvalidClient("The Basic credential cannot be read.") from None
-        if not colon:
-            raise InvalidClient("The Basic credential has no secret.")
-        return credential
+        in_header = basic_credential(self.headers.getlist("authorization"))
+        if in_form is not None and in_header is not None:
+            raise InvalidRequest("The service's credential came both in the header and in the form: send one of them.")
+        return in_header or in_form
 
     def access_token(self) -> str:
         """Return the access token from `Authorization`, or else from its cookie. Raises `MissingToken`."""
@@ -208,7 +199,7 @@ class Call:
 
     def _all_cookies(self) -> dict[str, set[str]]:
         if self._cookie_values is None:  # read when somebody asks: most requests bring their token in a header
-            self._cookie_values = cookie_values(self.headers.getlist("cookie"))
+            self._cookie_values = parse_cookies(self.headers.getlist("cookie"))
         return self._cookie_values
 
 

@@ -14,7 +14,7 @@ from ..errors import CrossSite
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def check(sites: Sequence[str], origins: Sequence[str], *, own: str, trusted: Collection[str]) -> None:
+def require_allowed_origin(sites: Sequence[str], origins: Sequence[str], *, own: str, trusted: Collection[str]) -> None:
     """Raise `CrossSite` unless an unsafe request comes from ourselves or from a trusted origin.
 
     `sites` and `origins` are all values of `Sec-Fetch-Site` and of `Origin`. The origin is compared with what is configured,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, NamedTuple, cast
 
 import msgspec
 
@@ -28,10 +28,17 @@ from ..errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """The path exists and does not allow this method."""
+
+
 TABLE: dict[type[HandstampError], tuple[int, str]] = {
     InvalidRequest: (400, "The request cannot be understood"),
     InvalidFields: (422, "Some fields are wrong"),
     RequestTooLarge: (413, "The request is too large"),
+    MethodNotAllowed: (405, "Not with this method"),
     UnsupportedMediaType: (415, "This media type is not read here"),
     MissingToken: (401, "No token was sent"),
     InvalidToken: (401, "The token is not valid"),
@@ -79,13 +86,32 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fields: Annotated[tuple[FieldProblem, ...], msgspec.Meta(description="Each field that is wrong, with 422")] = ()
 
 
+class Refusal(NamedTuple):
+    """The answer that an error becomes: HTTP status, header fields, and a problem as JSON."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
 def row_of(error: type[HandstampError]) -> tuple[int, str]:
-    """Return the status and the title that an error goes out with."""
+    """Return the status and the title of an error."""
     return next(TABLE[kind] for kind in error.__mro__ if kind in TABLE)
 
 
-def problem(error: HandstampError, *, instance: str) -> Problem:
-    """Return an error as the client may see it; `instance` names the request, as the log does."""
+def refusal_of(error: HandstampError, *, instance: str) -> Refusal:
+    """Return the answer to a request that failed (RFC 9457). It holds what the client may see, and no secret.
+
+    Args:
+        error: Why the request failed.
+        instance: The id under which the log knows this request.
+    """
+    problem = problem_of(error, instance=instance)
+    return Refusal(problem.status, headers_of(error) | {"content-type": MEDIA_TYPE}, msgspec.json.encode(problem))
+
+
+def problem_of(error: HandstampError, *, instance: str) -> Problem:
+    """Return an error as the client may see it; `instance` is the id under which the log knows the request."""
     status, title = row_of(type(error))
     reason = error.reason if isinstance(error, SessionEnded) else None
     return Problem(
@@ -102,8 +128,8 @@ def problem(error: HandstampError, *, instance: str) -> Problem:
     )
 
 
-def headers(error: HandstampError) -> dict[str, str]:
-    """Return the headers that an error goes out with: no cache keeps it, and clients learn what to do next."""
+def headers_of(error: HandstampError) -> dict[str, str]:
+    """Return the header fields of an error: no cache stores it, and the client learns what to do next (RFC 6750 §3)."""
     sent = {"cache-control": "no-store"}
     match error:
         case MissingToken() | InvalidCredentials():

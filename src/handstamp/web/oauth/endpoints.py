@@ -24,7 +24,7 @@ from ...service.sessions.living import Sessions
 from ...service.sessions.refresh import Refresh
 from ...service.sessions.sign_out import SignOut
 from ...verify.verifier import Verifier
-from ...wire.problems import headers, row_of
+from ...wire.problems import headers_of, row_of
 from ..messages import IntrospectAnswer, IntrospectForm, OAuthProblem, OAuthTokenAnswer, RevokeForm, TokenForm
 from ..problems import log_failure
 from ..transport import Call, ClientFields, write_json
@@ -133,7 +133,7 @@ def write_oauth_error(error: HandstampError) -> Response:
             name = "temporarily_unavailable"
         case _:
             name = "server_error"
-    return _refusal(status, name, str(error), headers(error))
+    return _refusal(status, name, str(error), headers_of(error))
 
 
 def _refusal(status: int, error: str, description: str, sent: dict[str, str]) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import AccountExists, HandstampError, InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
-from ..problems import row_of
+from ...wire.problems import row_of
 
 ASKS_AGAIN = (InvalidFields, InvalidCredentials, AccountExists, TooManyAttempts, Unavailable)
 """After these the form is shown again, with what was typed; after all others there is nothing to try."""

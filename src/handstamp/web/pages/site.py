@@ -34,11 +34,11 @@ from ...service.sessions.living import Sessions
 from ...service.sessions.recognise import Recognise
 from ...service.sessions.sign_out import SignOut
 from ...service.signing_in.password import SignIn
-from ...wire.problems import headers
+from ...wire.problems import REASONS, headers_of, row_of
 from ...words import format_distance, format_time
 from .. import origin
 from ..edge import Edge
-from ..problems import REASONS, log_failure, row_of
+from ..problems import log_failure
 from ..transport import Call, clear_cookies, set_pair
 from .devices import device_in_words
 from .forms import ASKS_AGAIN, Errors, told
@@ -258,7 +258,7 @@ class Pages:
         response = self._page(
             "problem.html", status, title=title, detail=str(error), fits_again=status >= 500, instance=log_failure(error)
         )
-        response.headers.update(headers(error))
+        response.headers.update(headers_of(error))
         return response
 
     def _page(self, template: str, status: int = 200, **shown: Any) -> Response:

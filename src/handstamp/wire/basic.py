@@ -1,0 +1,34 @@
+"""The Basic scheme, as services use it with their own id and secret (RFC 7617, RFC 6749 §2.3.1)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from urllib.parse import unquote_plus
+
+from ..errors import InvalidClient, InvalidRequest
+
+
+def basic_credential(authorization: Sequence[str]) -> tuple[str, str] | None:
+    """Return the (id, secret) of the `Authorization` header, or None if there is none of this scheme.
+
+    Args:
+        authorization: All values of the header. Id and secret are form-encoded inside (RFC 6749 §2.3.1).
+
+    Raises:
+        InvalidRequest: The header came more than once.
+        InvalidClient: The credential cannot be decoded, or has no secret.
+    """
+    scheme, _, encoded = (authorization[0] if authorization else "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    if len(authorization) > 1:
+        raise InvalidRequest("There is more than one Authorization header.")
+    try:
+        name, colon, secret = base64.b64decode(encoded.strip(" "), validate=True).decode("ascii").partition(":")
+        credential = unquote_plus(name, errors="strict"), unquote_plus(secret, errors="strict")
+    except ValueError:
+        raise InvalidClient("The Basic credential cannot be decoded.") from None
+    if not colon:
+        raise InvalidClient("The Basic credential has no secret.")
+    return credential

@@ -1,0 +1,48 @@
+"""Cookies as servers read them (RFC 6265), and the names of the two that carry tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import InvalidRequest
+
+
+def access_cookie(*, secure: bool) -> str:
+    """Return the name of the access token's cookie.
+
+    Args:
+        secure: True for an https issuer. The `__Host-` prefix then keeps sibling subdomains from setting the cookie (ASVS 3.3).
+    """
+    return "__Host-handstamp-access" if secure else "handstamp-access"
+
+
+def refresh_cookie(*, secure: bool) -> str:
+    """Return the name of the refresh token's cookie; `secure` as for `access_cookie`."""
+    return "__Host-handstamp-refresh" if secure else "handstamp-refresh"
+
+
+def parse_cookies(headers: Sequence[str]) -> dict[str, set[str]]:
+    """Return all values of each cookie in the `Cookie` headers.
+
+    All of them, because a reader that takes the first or the last could be fed a foreign one (T16). Only spaces and tabs around
+    a name are dropped (RFC 6265 §5.2): to a browser, a no-break space before `__Host-` makes another name, without the
+    protection of the prefix.
+    """
+    found: dict[str, set[str]] = {}
+    for header in headers:
+        for pair in header.split(";"):
+            name, _, value = pair.partition("=")
+            found.setdefault(name.strip(" \t"), set()).add(value.strip(" \t").strip('"'))
+    return found
+
+
+def only_value(name: str, values: set[str]) -> str | None:
+    """Return the one value of a cookie, or None if it is empty.
+
+    Raises:
+        InvalidRequest: The cookie came with two different values.
+    """
+    distinct = values - {""}
+    if len(distinct) > 1:
+        raise InvalidRequest(f"There are two different cookies named {name}: delete this site's cookies and sign in again.")
+    return next(iter(distinct), None)
