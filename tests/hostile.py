@@ -6,6 +6,7 @@ import itertools
 import json
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -107,10 +108,12 @@ class Hostile:
     What `answers` says of a path takes the place of that. With `upstream`, another port of this machine, it is a proxy.
     """
 
-    def __init__(self, *, upstream: int | None = None) -> None:
-        """Listen on a port of this machine."""
+    def __init__(self, *, upstream: int | None = None, tls: ssl.SSLContext | None = None) -> None:
+        """Listen on a port of this machine, with TLS for `localhost` if there is a context for it."""
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.port = self._listening.getsockname()[1]
+        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
+        self._tls = tls
         self.key = SigningKey.generate("ES256")
         self.log: list[dict[str, Any]] = []
         self.answers: dict[str, Answer] = {}
@@ -173,9 +176,8 @@ class Hostile:
                 return
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            connection.settimeout(10)
+    def _serve(self, accepted: socket.socket) -> None:
+        with suppress(OSError), self._secured(accepted) as connection:
             request = _received(connection)
             if request is None:
                 return
@@ -194,6 +196,11 @@ class Hostile:
                     connection.sendall(piece)
                 elif not self._pause(piece, connection):
                     return
+
+    def _secured(self, connection: socket.socket) -> socket.socket:
+        """Return the connection with its time limit, and with TLS if that is wanted."""
+        connection.settimeout(10)
+        return connection if self._tls is None else self._tls.wrap_socket(connection, server_side=True)
 
     def _pause(self, seconds: float, connection: socket.socket) -> bool:
         """Wait; say whether the other side is still there."""

@@ -218,5 +218,5 @@ def _checked(document: bytes) -> KeySet:
 
 
 def _max_age_s(fetched: Fetched) -> int:
-    found = _MAX_AGE.search(fetched.headers.get("cache-control", "") or "")
+    found = _MAX_AGE.search(fetched.cache_control)
     return min(max(int(found[1]) if found else JWKS_MAX_AGE_S, _MIN_AGE_S), _MAX_AGE_S)
