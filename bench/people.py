@@ -173,8 +173,8 @@ async def _move_in(service: Service, count: int) -> list[Person]:
 
             async def insert(rows: Transaction, made: Sequence[Account] = made, sessions: Sequence[Session] = sessions) -> None:
                 for account, session in zip(made, sessions, strict=True):
-                    await rows.insert_account(account)
-                    await rows.insert_session(session)
+                    await rows.accounts.insert(account)
+                    await rows.sessions.insert(session)
 
             await running.store.transact(insert)
             for account, session in zip(made, sessions, strict=True):

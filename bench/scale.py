@@ -35,7 +35,7 @@ from handstamp.domain.policy import DAY_MS, HOUR_MS, Policy
 from handstamp.domain.session import Session, start
 from handstamp.service.operating.housekeeping import PAUSE_S, PURGE_BATCH
 from handstamp.service.parts.caller import Caller
-from handstamp.storage.sql.rows import columns
+from handstamp.storage.sql import accounts, sessions
 
 from .plot import Series, bars
 from .report import AsJson, Promise, Table, percentile, progress, show
@@ -309,9 +309,9 @@ def _drawn(measured: Sequence[Measured]) -> str:
 
 
 def _tables(rows: int, now: int) -> Iterator[tuple[str, tuple[str, ...], Iterator[tuple[Any, ...]]]]:
-    accounts = (tuple(columns(account_of(number, now))) for number in range(max(1, rows // _SESSIONS_EACH)))
-    yield "account", Account.__struct_fields__, accounts
-    yield "session", Session.__struct_fields__, (tuple(columns(session_of(number, now))) for number in range(rows))
+    people = (tuple(accounts.COLUMNS.encode(account_of(number, now))) for number in range(max(1, rows // _SESSIONS_EACH)))
+    yield "account", accounts.COLUMNS.names, people
+    yield "session", sessions.COLUMNS.names, (tuple(sessions.COLUMNS.encode(session_of(number, now))) for number in range(rows))
 
 
 async def _service(database: str) -> Service:

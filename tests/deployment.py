@@ -55,7 +55,7 @@ async def start_session(
     )
 
     async def begin(rows: Transaction) -> TokenPair:
-        await rows.insert_session(session)
+        await rows.sessions.insert(session)
         return running.tokens.mint(session, NOTHING, clock())
 
     return session, await running.store.transact(begin)

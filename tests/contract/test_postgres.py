@@ -56,7 +56,7 @@ async def add(store: PostgresStore, *names: str) -> None:
 
     async def insert(rows: Transaction) -> None:
         for name in names:
-            await rows.insert_session(a_session(id=name))
+            await rows.sessions.insert(a_session(id=name))
 
     await store.transact(insert)
 
@@ -132,8 +132,8 @@ async def test_a_migration_disturbs_nobody_who_serves(url: str, monkeypatch: pyt
             steps = 0
             while not is_over.is_set():
                 await asyncio.gather(*(older.update_session(str(number), advance) for number in range(8)))
-                await older.transact(lambda rows: rows.revoke_sessions("nobody", "admin", now_ms=NOW_MS))
-                assert await older.read(lambda rows: rows.session("3")) is not None
+                await older.transact(lambda rows: rows.sessions.revoke_all("nobody", "admin", now_ms=NOW_MS))
+                assert await older.read(lambda rows: rows.sessions.get("3")) is not None
                 steps += 1
             return steps
 
@@ -207,7 +207,7 @@ async def test_pgbouncer_may_stand_in_between(between: PgBouncer) -> None:
         for _ in range(5):
             stores = (one, other) * 20
             await asyncio.gather(*(store.update_session(str(number // 2), advance) for number, store in enumerate(stores)))
-            await asyncio.gather(*(store.transact(lambda rows: rows.failures(["x"])) for store in stores))
+            await asyncio.gather(*(store.transact(lambda rows: rows.failures.get_many(["x"])) for store in stores))
         found = await asyncio.gather(*(one.read(partial(session, str(number))) for number in range(20)))
         assert {entry.generation for entry in found} == {10}
         changes = other.changes()
@@ -215,12 +215,12 @@ async def test_pgbouncer_may_stand_in_between(between: PgBouncer) -> None:
         await one.update_session("3", end)
         async with asyncio.timeout(SOON_S):
             await anext(changes)
-        assert [entry.name for entry in await other.read(lambda rows: rows.revocations(since=0, limit=9))][1:] == ["3"]
+        assert [entry.name for entry in await other.read(lambda rows: rows.revocations.list_since(0, limit=9))][1:] == ["3"]
 
 
 async def session(sid: str, rows: Rows) -> Session:
     """Return a session's row."""
-    found = await rows.session(sid)
+    found = await rows.sessions.get(sid)
     assert found is not None
     return found[0]
 
@@ -228,12 +228,12 @@ async def session(sid: str, rows: Rows) -> Session:
 async def start_all(subject: str, sids: Iterable[str], rows: Transaction) -> None:
     """Start sessions of one subject, one after the other."""
     for sid in sids:
-        await rows.insert_session(a_session(id=sid, subject=subject))
+        await rows.sessions.insert(a_session(id=sid, subject=subject))
 
 
 async def revoke_all(subject: str, rows: Transaction) -> int:
     """Sign a subject out everywhere."""
-    return await rows.revoke_sessions(subject, "logout_everywhere", now_ms=NOW_MS)
+    return await rows.sessions.revoke_all(subject, "logout_everywhere", now_ms=NOW_MS)
 
 
 async def fetch(url: str, query: str) -> Any:
@@ -263,7 +263,9 @@ async def test_batches_and_transactions_of_two_nodes_do_not_slip_past_each_other
         await add(one, *names)
         refreshing = [asyncio.create_task(one.update_session(name, advance)) for name in names * 5]
         subject = a_session().subject
-        assert await other.transact(lambda rows: rows.revoke_sessions(subject, "logout_everywhere", now_ms=NOW_MS)) == len(names)
+        assert await other.transact(lambda rows: rows.sessions.revoke_all(subject, "logout_everywhere", now_ms=NOW_MS)) == len(
+            names
+        )
         await asyncio.gather(*refreshing)
         assert await asyncio.gather(*(one.update_session(name, advance) for name in names)) == [-1] * len(names)
 
@@ -301,8 +303,8 @@ async def test_a_decision_sees_the_account_as_it_is_once_the_row_is_held(url: st
     """Whatever was changed while the batch waited for the row has been changed when it decides."""
 
     async def begin(rows: Transaction) -> None:
-        await rows.insert_account(an_account())
-        await rows.insert_session(a_session(id="s", epoch=0))
+        await rows.accounts.insert(an_account())
+        await rows.sessions.insert(a_session(id="s", epoch=0))
 
     async with opened(url) as store:
         await store.transact(begin)
@@ -337,15 +339,15 @@ async def test_a_reader_of_the_feed_misses_nothing(url: str) -> None:
             since = seen[-1].seq + 1 if seen else 1
 
             async def look(rows: Rows, since: int = since) -> list[Revocation]:
-                return await rows.revocations(since=since, limit=7)
+                return await rows.revocations.list_since(since, limit=7)
 
             seen.extend(await store.read(look))
 
     async def end_in_transaction(store: PostgresStore, name: str) -> None:
         async def work(rows: Transaction) -> None:
-            found = await rows.session(name)
+            found = await rows.sessions.get(name)
             assert found is not None
-            await rows.save_session(revoke(found[0], "admin", NOW_MS))
+            await rows.sessions.update(revoke(found[0], "admin", NOW_MS))
 
         await store.transact(work)
 
@@ -426,7 +428,7 @@ async def test_a_lock_that_somebody_holds_is_unavailable_and_not_a_hang(url: str
         holder = await asyncpg.connect(url)
         async with holder.transaction(), asyncio.timeout(SOON_S):
             await holder.execute("LOCK TABLE session IN ACCESS EXCLUSIVE MODE")
-            reads = [store.read(lambda rows: rows.session("s")) for _ in range(5)]
+            reads = [store.read(lambda rows: rows.sessions.get("s")) for _ in range(5)]
             answers = await asyncio.gather(store.update_session("s", advance), *reads, return_exceptions=True)
             assert {type(answer) for answer in answers} == {Unavailable}
         await holder.close()

@@ -37,7 +37,7 @@ ELSEWHERE = """
 import asyncio, sys
 from pathlib import Path
 from handstamp.domain.session import revoke
-from handstamp.storage.sqlite import SqliteStore
+from handstamp.storage.sqlite.store import SqliteStore
 from handstamp.storage.store import Update
 
 async def main(path, *sids):
@@ -56,7 +56,7 @@ asyncio.run(main(*sys.argv[1:]))
 COMES_AND_GOES = """
 import asyncio, sys
 from pathlib import Path
-from handstamp.storage.sqlite import SqliteStore
+from handstamp.storage.sqlite.store import SqliteStore
 
 async def main(path):
     for _ in range(40):
@@ -108,21 +108,21 @@ async def add_sessions(store: SqliteStore, sids: list[str]) -> None:
 
     async def insert(rows: Transaction) -> None:
         for sid in sids:
-            await rows.insert_session(a_session(id=sid))
+            await rows.sessions.insert(a_session(id=sid))
 
     await store.transact(insert)
 
 
 async def session_in(store: SqliteStore, sid: str) -> Session:
     """Return a session's row."""
-    found = await store.read(lambda rows: rows.session(sid))
+    found = await store.read(lambda rows: rows.sessions.get(sid))
     assert found is not None
     return found[0]
 
 
 async def told(store: SqliteStore, *, since: int = 0) -> list[Revocation]:
     """Return the revocations from a place on, without the first row of all."""
-    found = await store.read(lambda rows: rows.revocations(since=since, limit=10_000))
+    found = await store.read(lambda rows: rows.revocations.list_since(since, limit=10_000))
     return [revocation for revocation in found if revocation.exp_s > 0]
 
 
@@ -242,10 +242,10 @@ async def test_reads_of_one_turn_share_a_transaction(path: Path) -> None:
     """Whatever many requests that arrived together ask for, the file is locked and looked after once."""
     async with opened(path) as store:
         await add_sessions(store, ["s0"])
-        connection, said = store._reader.begun(), list[str]()
+        connection, said = store._reader.get(), list[str]()
         await asyncio.sleep(0)
         connection.set_trace_callback(lambda statement: said.append(statement.split()[0]))
-        await asyncio.gather(*(store.session("s0") for _ in range(5)), store.read(lambda rows: rows.session("s0")))
+        await asyncio.gather(*(store.session("s0") for _ in range(5)), store.read(lambda rows: rows.sessions.get("s0")))
         await asyncio.sleep(0)
         await store.session("s0")
         await asyncio.sleep(0)
@@ -266,7 +266,7 @@ async def test_the_log_is_emptied_while_everybody_reads(path: Path) -> None:
         await add_sessions(store, ["s0"])
         readers = [asyncio.create_task(read_on()) for _ in range(3)]
         for _ in range(300):  # three times what SQLite lets its log grow to
-            await store.transact(lambda rows: rows.add_event(event))
+            await store.transact(lambda rows: rows.events.insert(event))
         for reader in readers:
             reader.cancel()
         assert path.with_name(f"{path.name}-wal").stat().st_size < 6_000_000
@@ -309,14 +309,14 @@ async def test_waiting_inside_a_transaction_is_refused(path: Path) -> None:
     """The write lock is held: whoever awaits anything but rows would hold up everybody, and is told so."""
 
     async def dawdle(rows: Transaction) -> None:
-        await rows.insert_session(a_session(id="dawdler"))
+        await rows.sessions.insert(a_session(id="dawdler"))
         await asyncio.sleep(0)
 
     async with opened(path) as store:
         with pytest.raises(RuntimeError, match="await its rows and nothing else"):
             await store.transact(dawdle)
-        assert await store.read(lambda rows: rows.session("dawdler")) is None
-        await store.transact(lambda rows: rows.insert_session(a_session(id="next")))
+        assert await store.read(lambda rows: rows.sessions.get("dawdler")) is None
+        await store.transact(lambda rows: rows.sessions.insert(a_session(id="next")))
 
 
 # --- from schema 1
@@ -364,13 +364,13 @@ async def test_a_database_of_the_first_release_is_brought_up_to_date(path: Path)
     fill_schema_1(path, [living, *over], account, key, event)
 
     async with opened(path) as store:
-        assert await store.read(lambda rows: rows.session("living")) == (living, account)
+        assert await store.read(lambda rows: rows.sessions.get("living")) == (living, account)
         for session in over:
             assert await session_in(store, session.id) == session
-        assert await store.read(lambda rows: rows.account("ada-id")) == account
-        assert await store.read(lambda rows: rows.keys()) == [key]
-        assert await store.read(lambda rows: rows.failures(["k"])) == [Failures(2, NOW_MS)]
-        assert await store.read(lambda rows: rows.events("ended", limit=9)) == [event]
+        assert await store.read(lambda rows: rows.accounts.get("ada-id")) == account
+        assert await store.read(lambda rows: rows.keys.list_all()) == [key]
+        assert await store.read(lambda rows: rows.failures.get_many(["k"])) == [Failures(2, NOW_MS)]
+        assert await store.read(lambda rows: rows.events.list_about("ended", limit=9)) == [event]
         found = {entry.name: entry for entry in await told(store)}
         assert found.keys() == {session.id for session in over}
         for session in over:
@@ -395,7 +395,7 @@ async def test_what_ended_long_ago_is_purged_soon_after_the_update(path: Path) -
     async with opened(path) as store:
         while await store.transact(lambda rows: rows.purge(now_ms=NOW_MS, limit=2)):
             pass
-        last = await store.read(lambda rows: rows.last_revocation())
+        last = await store.read(lambda rows: rows.revocations.get_last())
         assert {entry.name for entry in await told(store)} == {"new", last.name}, "nothing but the last, and what still counts"
 
 
@@ -404,5 +404,5 @@ async def test_two_databases_share_no_place_in_the_feed(tmp_path: Path) -> None:
     names = set()
     for number in range(3):
         async with opened(tmp_path / f"{number}.db") as store:
-            names.add((await store.read(lambda rows: rows.last_revocation())).name)
+            names.add((await store.read(lambda rows: rows.revocations.get_last())).name)
     assert len(names) == 3

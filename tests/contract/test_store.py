@@ -64,18 +64,18 @@ async def add(store: Store, *things: Session | Account | KeyRecord) -> None:
         for thing in things:
             match thing:
                 case Session():
-                    await rows.insert_session(thing)
+                    await rows.sessions.insert(thing)
                 case Account():
-                    assert await rows.insert_account(thing)
+                    assert await rows.accounts.insert(thing)
                 case KeyRecord():
-                    await rows.insert_key(thing)
+                    await rows.keys.insert(thing)
 
     await store.transact(insert)
 
 
 async def session_in(store: Store, sid: str = "session-id") -> Session:
     """Return a session's row."""
-    found = await store.read(lambda rows: rows.session(sid))
+    found = await store.read(lambda rows: rows.sessions.get(sid))
     assert found is not None
     return found[0]
 
@@ -98,7 +98,7 @@ async def test_a_session_comes_back_as_it_was_written(store: Store) -> None:
 
 async def test_an_unknown_session_is_none_and_is_decided_upon(store: Store) -> None:
     """A decision about a session that is not there is asked all the same."""
-    assert await store.read(lambda rows: rows.session("nobody")) is None
+    assert await store.read(lambda rows: rows.sessions.get("nobody")) is None
     assert await store.update_session("nobody", lambda session, account: Update((session, account))) == (None, None)
 
 
@@ -106,9 +106,9 @@ async def test_what_no_row_can_hold_is_not_found(store: Store) -> None:
     """Whoever asks for it is told so, and the others who ask at the same moment are served."""
     await add(store, a_session())
     for name in ("\0", "a\0b"):
-        assert await store.read(lambda rows, name=name: rows.session(name)) is None  # type: ignore[misc]
-        assert await store.read(lambda rows, name=name: rows.client(name)) is None  # type: ignore[misc]
-        assert await store.read(lambda rows, name=name: rows.account_by_email(name)) is None  # type: ignore[misc]
+        assert await store.read(lambda rows, name=name: rows.sessions.get(name)) is None  # type: ignore[misc]
+        assert await store.read(lambda rows, name=name: rows.credentials.get(name)) is None  # type: ignore[misc]
+        assert await store.read(lambda rows, name=name: rows.accounts.get_by_email(name)) is None  # type: ignore[misc]
         both = (store.update_session(name, lambda session, _: Update(session)), store.update_session("session-id", advance))
         assert (await asyncio.gather(*both))[0] is None
     assert (await session_in(store)).generation == 2
@@ -118,8 +118,8 @@ async def test_a_session_comes_with_its_account_only_where_it_has_an_epoch(store
     """A subject of an application's own may be spelt like an account's id without being that account."""
     account = an_account(id="ada-id", roles=("admin", "ops"), disabled_at_ms=NOW_MS)
     await add(store, account, a_session(id="ours", epoch=0), a_session(id="theirs", epoch=None))
-    ours = await store.read(lambda rows: rows.session("ours"))
-    theirs = await store.read(lambda rows: rows.session("theirs"))
+    ours = await store.read(lambda rows: rows.sessions.get("ours"))
+    theirs = await store.read(lambda rows: rows.sessions.get("theirs"))
     assert ours is not None
     assert theirs is not None
     assert (ours[1], theirs[1]) == (account, None)
@@ -136,8 +136,8 @@ async def test_a_decision_is_written_and_answered(store: Store) -> None:
 
     assert await store.update_session("session-id", decide) == "done"
     assert (await session_in(store)).recovered_at_ms == NOW_MS + 1
-    assert await store.read(lambda rows: rows.events("session-id", limit=10)) == [event]
-    assert await store.read(lambda rows: rows.events("ada-id", limit=10)) == [event]
+    assert await store.read(lambda rows: rows.events.list_about("session-id", limit=10)) == [event]
+    assert await store.read(lambda rows: rows.events.list_about("ada-id", limit=10)) == [event]
 
 
 async def test_a_decision_that_raises_writes_nothing_and_harms_nobody(store: Store) -> None:
@@ -159,13 +159,13 @@ async def test_a_transaction_that_raises_is_undone_as_a_whole(store: Store) -> N
     """What was written before the error is gone as well."""
 
     async def half(rows: Transaction) -> None:
-        await rows.insert_session(a_session(id="half"))
-        assert await rows.session("half") is not None
+        await rows.sessions.insert(a_session(id="half"))
+        assert await rows.sessions.get("half") is not None
         raise NotFound("on purpose")
 
     with pytest.raises(NotFound, match="on purpose"):
         await store.transact(half)
-    assert await store.read(lambda rows: rows.session("half")) is None
+    assert await store.read(lambda rows: rows.sessions.get("half")) is None
 
 
 async def test_decisions_about_one_session_follow_each_other(store: Store) -> None:
@@ -221,7 +221,7 @@ async def test_revoking_ends_all_living_sessions_of_one_subject(store: Store) ->
         a_session(id="past", expires_at_ms=NOW_MS + 10),
         a_session(id="bob", subject="bob-id"),
     )
-    ended = await store.transact(lambda rows: rows.revoke_sessions("ada-id", "password_changed", now_ms=NOW_MS + 10))
+    ended = await store.transact(lambda rows: rows.sessions.revoke_all("ada-id", "password_changed", now_ms=NOW_MS + 10))
     assert ended == 2
     why = {sid: (await session_in(store, sid)).revoked_why for sid in ("one", "two", "gone", "past", "bob")}
     assert why == {"one": "password_changed", "two": "password_changed", "gone": "reuse", "past": None, "bob": None}
@@ -239,7 +239,7 @@ async def test_living_sessions_are_listed_last_seen_first(store: Store) -> None:
     )
 
     async def listed(subject: str | None, limit: int) -> list[str]:
-        found = await store.read(lambda rows: rows.live_sessions(subject, now_ms=NOW_MS + 5, limit=limit))
+        found = await store.read(lambda rows: rows.sessions.list_live(subject, now_ms=NOW_MS + 5, limit=limit))
         return [session.id for session in found]
 
     assert await listed("ada-id", 10) == ["new", "old"]
@@ -251,11 +251,11 @@ async def test_an_address_has_one_account(store: Store) -> None:
     """The second to take an address is told so and changes nothing, also when both come at once."""
 
     async def insert(account: Account) -> bool:
-        return await store.transact(lambda rows: rows.insert_account(account))
+        return await store.transact(lambda rows: rows.accounts.insert(account))
 
     rivals = [an_account(id=f"rival-{number}") for number in range(8)]
     assert sorted(await asyncio.gather(*map(insert, rivals))) == [False] * 7 + [True]
-    accounts = await store.read(lambda rows: rows.accounts(after="", limit=10))
+    accounts = await store.read(lambda rows: rows.accounts.list_page(after="", limit=10))
     assert len(accounts) == 1
 
 
@@ -264,12 +264,12 @@ async def test_accounts_are_found_listed_and_changed(store: Store) -> None:
     people = [an_account(id=f"id-{name}", email=f"{name}@example.com") for name in ("cleo", "ada", "bob")]
     await add(store, *people)
     changed = msgspec.structs.replace(people[1], epoch=4, roles=("x",), email_verified=True, disabled_at_ms=NOW_MS)
-    await store.transact(lambda rows: rows.save_account(changed))
-    assert await store.read(lambda rows: rows.account("id-ada")) == changed
-    assert await store.read(lambda rows: rows.account_by_email("ada@example.com")) == changed
-    assert await store.read(lambda rows: rows.account_by_email("Ada@example.com")) is None
-    first = await store.read(lambda rows: rows.accounts(after="", limit=2))
-    rest = await store.read(lambda rows: rows.accounts(after=first[-1].email, limit=2))
+    await store.transact(lambda rows: rows.accounts.update(changed))
+    assert await store.read(lambda rows: rows.accounts.get("id-ada")) == changed
+    assert await store.read(lambda rows: rows.accounts.get_by_email("ada@example.com")) == changed
+    assert await store.read(lambda rows: rows.accounts.get_by_email("Ada@example.com")) is None
+    first = await store.read(lambda rows: rows.accounts.list_page(after="", limit=2))
+    rest = await store.read(lambda rows: rows.accounts.list_page(after=first[-1].email, limit=2))
     assert [account.email.partition("@")[0] for account in first + rest] == ["ada", "bob", "cleo"]
 
 
@@ -277,13 +277,17 @@ async def test_failures_are_counted_by_key_and_forgotten(store: Store) -> None:
     """An unknown key has none."""
 
     async def change(rows: Transaction) -> None:
-        await rows.save_failures("a", Failures(1, NOW_MS))
-        await rows.save_failures("a", Failures(2, NOW_MS + 1))
-        await rows.save_failures("b", Failures(7, NOW_MS))
-        await rows.forget_failures("b")
+        await rows.failures.save("a", Failures(1, NOW_MS))
+        await rows.failures.save("a", Failures(2, NOW_MS + 1))
+        await rows.failures.save("b", Failures(7, NOW_MS))
+        await rows.failures.delete("b")
 
     await store.transact(change)
-    assert await store.read(lambda rows: rows.failures(["b", "a", "c"])) == [Failures(), Failures(2, NOW_MS + 1), Failures()]
+    assert await store.read(lambda rows: rows.failures.get_many(["b", "a", "c"])) == [
+        Failures(),
+        Failures(2, NOW_MS + 1),
+        Failures(),
+    ]
 
 
 async def test_keys_are_kept_in_the_order_in_which_they_take_over(store: Store) -> None:
@@ -291,17 +295,17 @@ async def test_keys_are_kept_in_the_order_in_which_they_take_over(store: Store) 
     later = KeyRecord(kid="k2", algorithm="Ed25519", sealed=b"\x00\xff", created_at_ms=NOW_MS, active_from_ms=NOW_MS + 9)
     sooner = KeyRecord(kid="k9", algorithm="ES256", sealed=b"", created_at_ms=NOW_MS, active_from_ms=NOW_MS)
     await add(store, later, sooner)
-    assert await store.read(lambda rows: rows.keys()) == [sooner, later]
-    await store.transact(lambda rows: rows.delete_key("k9"))
-    assert await store.read(lambda rows: rows.keys()) == [later]
+    assert await store.read(lambda rows: rows.keys.list_all()) == [sooner, later]
+    await store.transact(lambda rows: rows.keys.delete("k9"))
+    assert await store.read(lambda rows: rows.keys.list_all()) == [later]
 
 
 async def test_it_is_known_where_a_subject_has_signed_in_from(store: Store) -> None:
     """Sessions that ended count too: the person was there."""
     await add(store, revoke(a_session(id="one"), "logout", NOW_MS))
-    assert await store.read(lambda rows: rows.has_session_from("ada-id", "192.0.2.1"))
-    assert not await store.read(lambda rows: rows.has_session_from("ada-id", "192.0.2.2"))
-    assert not await store.read(lambda rows: rows.has_session_from("bob-id", "192.0.2.1"))
+    assert await store.read(lambda rows: rows.sessions.has_any_from("ada-id", "192.0.2.1"))
+    assert not await store.read(lambda rows: rows.sessions.has_any_from("ada-id", "192.0.2.2"))
+    assert not await store.read(lambda rows: rows.sessions.has_any_from("bob-id", "192.0.2.1"))
 
 
 async def test_purging_takes_what_is_long_over_in_small_batches(store: Store) -> None:
@@ -310,18 +314,18 @@ async def test_purging_takes_what_is_long_over_in_small_batches(store: Store) ->
     await add(store, a_session(id="living"), a_session(id="just over", expires_at_ms=NOW_MS - 1))
 
     async def leave_traces(rows: Transaction) -> None:
-        await rows.save_failures("old", Failures(1, NOW_MS - 2 * DAY_MS))
-        await rows.save_failures("new", Failures(1, NOW_MS - 1))
-        await rows.add_event(Event(at_ms=NOW_MS - 91 * DAY_MS, kind="signed_in", subject="ada-id"))
-        await rows.add_event(Event(at_ms=NOW_MS - 89 * DAY_MS, kind="session_ended", subject="ada-id"))
+        await rows.failures.save("old", Failures(1, NOW_MS - 2 * DAY_MS))
+        await rows.failures.save("new", Failures(1, NOW_MS - 1))
+        await rows.events.insert(Event(at_ms=NOW_MS - 91 * DAY_MS, kind="signed_in", subject="ada-id"))
+        await rows.events.insert(Event(at_ms=NOW_MS - 89 * DAY_MS, kind="session_ended", subject="ada-id"))
 
     await store.transact(leave_traces)
     purged = [await store.transact(lambda rows: rows.purge(now_ms=NOW_MS, limit=3)) for _ in range(3)]
     assert purged == [3 + 1 + 1, 2, 0]
-    assert await store.read(lambda rows: rows.session("living")) is not None
-    assert await store.read(lambda rows: rows.session("just over")) is not None
-    assert await store.read(lambda rows: rows.failures(["old", "new"])) == [Failures(), Failures(1, NOW_MS - 1)]
-    assert [event.kind for event in await store.read(lambda rows: rows.events("ada-id", limit=9))] == ["session_ended"]
+    assert await store.read(lambda rows: rows.sessions.get("living")) is not None
+    assert await store.read(lambda rows: rows.sessions.get("just over")) is not None
+    assert await store.read(lambda rows: rows.failures.get_many(["old", "new"])) == [Failures(), Failures(1, NOW_MS - 1)]
+    assert [event.kind for event in await store.read(lambda rows: rows.events.list_about("ada-id", limit=9))] == ["session_ended"]
 
 
 async def test_events_come_back_oldest_first(store: Store) -> None:
@@ -330,11 +334,11 @@ async def test_events_come_back_oldest_first(store: Store) -> None:
 
     async def record(rows: Transaction) -> None:
         for event in events:
-            await rows.add_event(event)
+            await rows.events.insert(event)
 
     await store.transact(record)
-    assert await store.read(lambda rows: rows.events("ada-id", limit=3)) == events[1:]
-    assert await store.read(lambda rows: rows.events("s2", limit=3)) == [events[2]]
+    assert await store.read(lambda rows: rows.events.list_about("ada-id", limit=3)) == events[1:]
+    assert await store.read(lambda rows: rows.events.list_about("s2", limit=3)) == [events[2]]
 
 
 async def test_reading_does_not_wait_for_writing(store: Store) -> None:
@@ -344,7 +348,7 @@ async def test_reading_does_not_wait_for_writing(store: Store) -> None:
     seen: list[int] = []
 
     async def look(rows: Rows) -> int:
-        found = await rows.session("session-id")
+        found = await rows.sessions.get("session-id")
         return found[0].generation if found else -1
 
     while not all(write.done() for write in writes):
@@ -371,13 +375,13 @@ async def end_by_decision(store: Store, sid: str) -> None:
 async def end_by_saving(store: Store, sid: str) -> None:
     """End a session in a transaction of many writes."""
     session = revoke(await session_in(store, sid), "logout", ENDED_MS)
-    await store.transact(lambda rows: rows.save_session(session))
+    await store.transact(lambda rows: rows.sessions.update(session))
 
 
 async def end_by_subject(store: Store, sid: str) -> None:
     """End all sessions of the session's person."""
     subject = (await session_in(store, sid)).subject
-    await store.transact(lambda rows: rows.revoke_sessions(subject, "logout_everywhere", now_ms=ENDED_MS))
+    await store.transact(lambda rows: rows.sessions.revoke_all(subject, "logout_everywhere", now_ms=ENDED_MS))
 
 
 ENDS: dict[str, End] = {"update_session": end_by_decision, "save_session": end_by_saving, "revoke_sessions": end_by_subject}
@@ -386,7 +390,7 @@ each_end = pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 
 async def told(store: Store, *, since: int = 0) -> list[Revocation]:
     """Return the revocations that are told, without the first row of all, which is nobody's."""
-    found = await store.read(lambda rows: rows.revocations(since=since, limit=10_000))
+    found = await store.read(lambda rows: rows.revocations.list_since(since, limit=10_000))
     return [revocation for revocation in found if revocation.exp_s > 0]
 
 
@@ -397,22 +401,22 @@ async def names_told(store: Store) -> list[str]:
 
 async def test_a_fresh_store_has_a_last_revocation_that_says_nothing(store: Store) -> None:
     """A reader's place is always found: the first row is of no session, and over before it began."""
-    last = await store.read(lambda rows: rows.last_revocation())
+    last = await store.read(lambda rows: rows.revocations.get_last())
     assert (last.kind, last.exp_s, len(last.name)) == ("sid", 0, 32)
-    assert await store.read(lambda rows: rows.revocations(since=0, limit=10)) == [last]
+    assert await store.read(lambda rows: rows.revocations.list_since(0, limit=10)) == [last]
 
 
 @each_end
 async def test_the_end_of_a_session_writes_one_revocation(store: Store, end: End) -> None:
     """However it ends, verifiers are told once, for as long as any of its tokens can live (R47 and R53)."""
     await add(store, a_session(id="ends"), a_session(id="lives", subject="bob-id"))
-    before = await store.read(lambda rows: rows.last_revocation())
+    before = await store.read(lambda rows: rows.revocations.get_last())
     await end(store, "ends")
     (revocation,) = await told(store)
     assert revocation == Revocation("sid", "ends", forgotten_at_s(ENDED_MS), revocation.seq)
     assert revocation.seq > before.seq
     assert revocation.exp_s * 1000 >= ENDED_MS + HOUR_MS + 60_000, "a token of an hour, and a clock that is a minute late"
-    assert await store.read(lambda rows: rows.last_revocation()) == revocation
+    assert await store.read(lambda rows: rows.revocations.get_last()) == revocation
 
 
 @each_end
@@ -431,7 +435,7 @@ async def test_a_session_that_goes_on_writes_no_revocation(store: Store) -> None
     await add(store, a_session())
     await store.update_session("session-id", advance)
     living = await session_in(store)
-    await store.transact(lambda rows: rows.save_session(living))
+    await store.transact(lambda rows: rows.sessions.update(living))
     assert await told(store) == []
 
 
@@ -452,13 +456,13 @@ async def test_an_end_that_is_undone_is_not_told(store: Store, end: End) -> None
     await add(store, *(a_session(id=sid, subject=sid) for sid in ("fails", "ends")))
 
     async def fail(rows: Transaction) -> None:
-        session = await rows.session("fails")
+        session = await rows.sessions.get("fails")
         assert session is not None
         if end is end_by_subject:
-            assert await rows.revoke_sessions("fails", "admin", now_ms=ENDED_MS) == 1
+            assert await rows.sessions.revoke_all("fails", "admin", now_ms=ENDED_MS) == 1
         else:
-            await rows.save_session(revoke(session[0], "admin", ENDED_MS))
-        assert (await rows.last_revocation()).name == "fails"
+            await rows.sessions.update(revoke(session[0], "admin", ENDED_MS))
+        assert (await rows.revocations.get_last()).name == "fails"
         raise NotFound("on purpose")
 
     outcomes = await asyncio.gather(store.transact(fail), end(store, "ends"), store.transact(fail), return_exceptions=True)
@@ -471,9 +475,9 @@ async def test_a_key_is_told_of_like_a_session(store: Store) -> None:
     """A key and a session of one name are two things; telling twice is telling once, and the first time counts."""
 
     async def tell(rows: Transaction) -> None:
-        await rows.add_revocation(Revocation("kid", "same", 1_000))
-        await rows.add_revocation(Revocation("kid", "same", 9_000))
-        await rows.add_revocation(Revocation("sid", "same", 2_000))
+        await rows.revocations.insert(Revocation("kid", "same", 1_000))
+        await rows.revocations.insert(Revocation("kid", "same", 9_000))
+        await rows.revocations.insert(Revocation("sid", "same", 2_000))
 
     await store.transact(tell)
     found = await told(store)
@@ -489,8 +493,8 @@ async def test_revocations_are_read_from_a_place_on(store: Store) -> None:
     entries = await told(store)
     assert [entry.name for entry in entries] == [f"s{number}" for number in range(5)]
     assert await told(store, since=entries[2].seq) == entries[2:]
-    assert await store.read(lambda rows: rows.revocations(since=entries[1].seq, limit=2)) == entries[1:3]
-    assert await store.read(lambda rows: rows.revocations(since=entries[4].seq + 1, limit=9)) == []
+    assert await store.read(lambda rows: rows.revocations.list_since(entries[1].seq, limit=2)) == entries[1:3]
+    assert await store.read(lambda rows: rows.revocations.list_since(entries[4].seq + 1, limit=9)) == []
 
 
 async def test_a_reader_that_polls_misses_no_revocation(another: Opened) -> None:
@@ -543,15 +547,15 @@ async def test_clients_are_kept_by_name(store: Store) -> None:
 
     async def insert(rows: Transaction) -> None:
         for client in (zoe, ann):
-            assert await rows.insert_client(client)
+            assert await rows.credentials.insert(client)
 
     await store.transact(insert)
-    assert await store.read(lambda rows: rows.clients()) == [ann, zoe]
-    assert await store.read(lambda rows: rows.client("1")) == zoe
-    assert await store.read(lambda rows: rows.client("zoe")) is None
-    await store.transact(lambda rows: rows.delete_client("1"))
-    assert await store.read(lambda rows: rows.client("1")) is None
-    assert await store.read(lambda rows: rows.clients()) == [ann]
+    assert await store.read(lambda rows: rows.credentials.list_all()) == [ann, zoe]
+    assert await store.read(lambda rows: rows.credentials.get("1")) == zoe
+    assert await store.read(lambda rows: rows.credentials.get("zoe")) is None
+    await store.transact(lambda rows: rows.credentials.delete("1"))
+    assert await store.read(lambda rows: rows.credentials.get("1")) is None
+    assert await store.read(lambda rows: rows.credentials.list_all()) == [ann]
 
 
 async def test_a_name_has_one_client(store: Store) -> None:
@@ -559,10 +563,10 @@ async def test_a_name_has_one_client(store: Store) -> None:
 
     async def insert(number: int) -> bool:
         client = Client(id=f"id-{number}", name="orders", secret_hash=bytes([number]), created_at_ms=NOW_MS)
-        return await store.transact(lambda rows: rows.insert_client(client))
+        return await store.transact(lambda rows: rows.credentials.insert(client))
 
     assert sorted(await asyncio.gather(*map(insert, range(8)))) == [False] * 7 + [True]
-    (kept,) = await store.read(lambda rows: rows.clients())
+    (kept,) = await store.read(lambda rows: rows.credentials.list_all())
     assert kept.secret_hash == bytes([int(kept.id.removeprefix("id-"))])
 
 

@@ -266,7 +266,7 @@ async def test_retiring_what_is_not_there_changes_nothing(tmp_path: Path) -> Non
 
 async def voided(running: Service) -> list[str]:
     """Return the keys that verifiers are told to drop."""
-    found = await running.store.read(lambda rows: rows.revocations(since=0, limit=100))
+    found = await running.store.read(lambda rows: rows.revocations.list_since(0, limit=100))
     return [entry.name for entry in found if entry.kind == "kid"]
 
 
@@ -283,7 +283,7 @@ async def test_voiding_the_active_key_leaves_one_that_signs(tmp_path: Path) -> N
         assert fresh != leaked
         assert published(running) == {fresh}
         running.verifier.verify(minted(running, clock))
-        (entry,) = await running.store.read(lambda rows: rows.revocations(since=2, limit=9))
+        (entry,) = await running.store.read(lambda rows: rows.revocations.list_since(2, limit=9))
         assert (entry.kind, entry.name) == ("kid", leaked)
         assert entry.exp_s * 1000 >= clock() + HOUR_MS + MINUTE_MS
         with pytest.raises(NotFound):

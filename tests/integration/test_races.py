@@ -32,7 +32,7 @@ async def sign_in(running: Service, clock: Clock, password: str = PASSWORD) -> T
 
 async def history(sid: str, rows: Rows) -> list[Event]:
     """Return what is recorded of a session."""
-    return await rows.events(sid, limit=9)
+    return await rows.events.list_about(sid, limit=9)
 
 
 async def living(running: Service, clock: Clock) -> list[Session]:

@@ -512,7 +512,7 @@ async def test_constant_signing_out_fills_nothing(tmp_path: Path) -> None:
                 await service.sign_out.by_tokens([pair.access_token], caller(clock))
                 clock.advance(ms=2 * MINUTE_MS)
             await service.housekeeping.once()
-            rows = await service.store.read(lambda rows: rows.revocations(since=0, limit=1000))
+            rows = await service.store.read(lambda rows: rows.revocations.list_since(0, limit=1000))
             assert len(rows) <= 31
 
 

@@ -93,7 +93,7 @@ class LifeOfASession(RuleBasedStateMachine):
 
     def row(self) -> Session:
         """Return the session's row as it was committed."""
-        found = self.run(self.running.store.read(lambda rows: rows.session(self.sid)))
+        found = self.run(self.running.store.read(lambda rows: rows.sessions.get(self.sid)))
         session: Session = found[0]
         return session
 

@@ -70,7 +70,7 @@ class Accounts:
     async def create(self, email: str, password: str, caller: Caller, *, roles: tuple[str, ...] = ()) -> Account:
         """Make an account. Raises `InvalidFields` with every field that is wrong, `AccountExists`, `Unavailable`."""
         email, password = self._both_chosen(email, password)
-        if await self._store.read(lambda rows: rows.account_by_email(email)) is not None:
+        if await self._store.read(lambda rows: rows.accounts.get_by_email(email)) is not None:
             raise AccountExists
         account = Account(
             id=new_id(),
@@ -82,9 +82,9 @@ class Accounts:
         event = Event(at_ms=caller.now_ms, kind="account_created", subject=account.id, ip=caller.ip)
 
         async def add(rows: Transaction) -> None:
-            if not await rows.insert_account(account):
+            if not await rows.accounts.insert(account):
                 raise AccountExists
-            await rows.add_event(event)
+            await rows.events.insert(event)
 
         await self._store.transact(add)
         self._audit.log(event)
@@ -119,7 +119,7 @@ class Accounts:
 
         async def replace(rows: Transaction) -> TokenPair:
             await self._throttling.check(rows, counters, caller.now_ms)
-            before, now = await rows.session(session.id) or (None, None)
+            before, now = await rows.sessions.get(session.id) or (None, None)
             if before is None or now is None:
                 raise SessionEnded("expired")
             over = end_reason(before, now, caller.now_ms)
@@ -138,11 +138,11 @@ class Accounts:
                 policy=self._policy,
                 granted=before.granted,
             )
-            await rows.save_account(changed)
-            await rows.revoke_sessions(now.id, "password_changed", now_ms=caller.now_ms)
-            await rows.insert_session(successor)
+            await rows.accounts.update(changed)
+            await rows.sessions.revoke_all(now.id, "password_changed", now_ms=caller.now_ms)
+            await rows.sessions.insert(successor)
             await self._throttling.forgive(rows, counters)
-            await rows.add_event(event)
+            await rows.events.insert(event)
             return self._tokens.mint(successor, granted_to(successor, changed, asked), caller.now_ms)
 
         pair = await self._store.transact(replace)
@@ -165,28 +165,28 @@ class Accounts:
 
     async def all(self, *, after: str = "", limit: int = 1000) -> list[Account]:
         """Return accounts in the order of their addresses."""
-        return await self._store.read(lambda rows: rows.accounts(after=after, limit=limit))
+        return await self._store.read(lambda rows: rows.accounts.list_page(after=after, limit=limit))
 
     async def by_email(self, email: str) -> Account:
         """Return the account of an address. Raises `NotFound`."""
         email = normalise_email(email)
-        account = await self._store.read(lambda rows: rows.account_by_email(email))
+        account = await self._store.read(lambda rows: rows.accounts.get_by_email(email))
         if account is None:
             raise NotFound(f"There is no account with the address {email}.")
         return account
 
     async def _change(self, email: str, kind: Kind, ends_sessions: RevokedWhy | None, caller: Caller, **changes: object) -> None:
         async def change(rows: Transaction) -> Event:
-            account = await rows.account_by_email(email)
+            account = await rows.accounts.get_by_email(email)
             if account is None:
                 raise NotFound(f"There is no account with the address {email}.")
             epoch = account.epoch if ends_sessions is None else account.epoch + 1
-            await rows.save_account(msgspec.structs.replace(account, epoch=epoch, **changes))
+            await rows.accounts.update(msgspec.structs.replace(account, epoch=epoch, **changes))
             detail: dict[str, str | int | None] = {}
             if ends_sessions is not None:
-                detail["sessions"] = await rows.revoke_sessions(account.id, ends_sessions, now_ms=caller.now_ms)
+                detail["sessions"] = await rows.sessions.revoke_all(account.id, ends_sessions, now_ms=caller.now_ms)
             event = Event(at_ms=caller.now_ms, kind=kind, subject=account.id, ip=caller.ip, detail=detail)
-            await rows.add_event(event)
+            await rows.events.insert(event)
             return event
 
         self._audit.log(await self._store.transact(change))

@@ -36,9 +36,9 @@ class Clients:
         event = _event("client_added", client, caller)
 
         async def add(rows: Transaction) -> bool:
-            added = await rows.insert_client(client)
+            added = await rows.credentials.insert(client)
             if added:
-                await rows.add_event(event)
+                await rows.events.insert(event)
             return added
 
         if not await self._store.transact(add):
@@ -48,17 +48,17 @@ class Clients:
 
     async def all(self) -> list[Client]:
         """Return all clients in the order of their names."""
-        return await self._store.read(lambda rows: rows.clients())
+        return await self._store.read(lambda rows: rows.credentials.list_all())
 
     async def remove(self, name_or_id: str, caller: Caller) -> Client:
         """Remove a client; its credential is refused from the next request on. Raises `NotFound`."""
 
         async def remove(rows: Transaction) -> tuple[Client, Event] | None:
-            for client in await rows.clients():
+            for client in await rows.credentials.list_all():
                 if name_or_id in (client.name, client.id):
                     event = _event("client_removed", client, caller)
-                    await rows.delete_client(client.id)
-                    await rows.add_event(event)
+                    await rows.credentials.delete(client.id)
+                    await rows.events.insert(event)
                     return client, event
             return None
 
@@ -73,7 +73,7 @@ class Clients:
         if credential is None:
             raise InvalidClient("This needs a service credential: make one with 'handstamp clients create NAME'.")
         client_id, secret = credential
-        client = await self._store.read(lambda rows: rows.client(client_id))
+        client = await self._store.read(lambda rows: rows.credentials.get(client_id))
         if not secret_matches(client.secret_hash if client else _NOBODYS, secret) or client is None:
             raise InvalidClient("This service credential is not known here.")
         return client

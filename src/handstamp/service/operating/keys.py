@@ -42,7 +42,7 @@ class Keys:
 
     async def check(self, now_ms: int) -> None:
         """Raise `Unavailable` unless the store answers and a key is active: without both nothing can be served."""
-        await self._store.read(lambda rows: rows.keys())
+        await self._store.read(lambda rows: rows.keys.list_all())
         self.signing_at(now_ms)
 
     async def load(self, now_ms: int) -> None:
@@ -99,17 +99,17 @@ class Keys:
         spare = await self._make(now_ms, active_from_ms=now_ms)
 
         async def replace(rows: Transaction) -> list[Event]:
-            records = of_one_kind(await rows.keys(), self._algorithm)
+            records = of_one_kind(await rows.keys.list_all(), self._algorithm)
             _named(kid, records)  # another operator may have been faster
             rest = [other for other in records if other.kid != kid and state_of(other, records, now_ms) != "gone"]
             events = [Event(at_ms=now_ms, kind="key_voided", detail={"kid": kid})]
-            await rows.delete_key(kid)
-            await rows.add_revocation(Revocation("kid", kid, forgotten_at_s(now_ms)))
+            await rows.keys.delete(kid)
+            await rows.revocations.insert(Revocation("kid", kid, forgotten_at_s(now_ms)))
             if signing_key(rest, now_ms) is None:
-                await rows.insert_key(spare)
+                await rows.keys.insert(spare)
                 events.append(_added(spare, now_ms))
             for event in events:
-                await rows.add_event(event)
+                await rows.events.insert(event)
             return events
 
         for event in await self._store.transact(replace):
@@ -118,12 +118,12 @@ class Keys:
 
     async def all(self, now_ms: int) -> list[tuple[KeyRecord, State]]:
         """Return every key with its state, oldest first. One of the other kind than is configured counts as gone."""
-        records = await self._store.read(lambda rows: rows.keys())
+        records = await self._store.read(lambda rows: rows.keys.list_all())
         ours = of_one_kind(records, self._algorithm)
         return [(record, state_of(record, ours, now_ms) if record in ours else "gone") for record in records]
 
     async def _ours(self) -> list[KeyRecord]:
-        return of_one_kind(await self._store.read(lambda rows: rows.keys()), self._algorithm)
+        return of_one_kind(await self._store.read(lambda rows: rows.keys.list_all()), self._algorithm)
 
     async def _add(
         self, now_ms: int, *, active_from_ms: int, unless: Callable[[Sequence[KeyRecord]], bool] = lambda _: False
@@ -132,10 +132,10 @@ class Keys:
         event = _added(record, now_ms)
 
         async def add(rows: Transaction) -> bool:
-            if unless(of_one_kind(await rows.keys(), self._algorithm)):
+            if unless(of_one_kind(await rows.keys.list_all(), self._algorithm)):
                 return False  # another process was faster
-            await rows.insert_key(record)
-            await rows.add_event(event)
+            await rows.keys.insert(record)
+            await rows.events.insert(event)
             return True
 
         if await self._store.transact(add):
@@ -157,8 +157,8 @@ class Keys:
 
         async def delete(rows: Transaction) -> None:
             for record, event in zip(gone, events, strict=True):
-                await rows.delete_key(record.kid)
-                await rows.add_event(event)
+                await rows.keys.delete(record.kid)
+                await rows.events.insert(event)
 
         await self._store.transact(delete)
         for event in events:

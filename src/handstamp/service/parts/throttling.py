@@ -42,7 +42,7 @@ class Throttling:
 
     async def check(self, rows: Rows, counters: Sequence[Counter], now_ms: int) -> None:
         """Raise `TooManyAttempts` if one of the counters says to wait."""
-        found = await rows.failures([counter.key for counter in counters])
+        found = await rows.failures.get_many([counter.key for counter in counters])
         waits = [wait_ms(failures, counter.limit, now_ms) for failures, counter in zip(found, counters, strict=True)]
         if max(waits) > 0:
             raise TooManyAttempts(-(-max(waits) // 1000))
@@ -53,15 +53,15 @@ class Throttling:
         Of many guesses at once, those behind the limit are thus all answered alike, right or wrong.
         """
         await self.check(rows, counters, now_ms)
-        found = await rows.failures([counter.key for counter in counters])
+        found = await rows.failures.get_many([counter.key for counter in counters])
         for failures, counter in zip(found, counters, strict=True):
-            await rows.save_failures(counter.key, add_failure(failures, counter.limit, now_ms))
+            await rows.failures.save(counter.key, add_failure(failures, counter.limit, now_ms))
 
     async def forgive(self, rows: Transaction, counters: Sequence[Counter]) -> None:
         """Start anew after a success; the network's count stays, or an attacker's own account would clear it."""
         for counter in counters:
             if counter.limit is not NETWORK:
-                await rows.forget_failures(counter.key)
+                await rows.failures.delete(counter.key)
 
 
 def _network(ip: str) -> str:

@@ -47,8 +47,8 @@ class Start:
         )
 
         async def begin(rows: Transaction) -> TokenPair:
-            await rows.insert_session(session)
-            await rows.add_event(event)
+            await rows.sessions.insert(session)
+            await rows.events.insert(event)
             return self._tokens.mint(session, granted_to(session, None, asked), caller.now_ms)
 
         pair = await self._store.transact(begin)

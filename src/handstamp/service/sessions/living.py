@@ -36,8 +36,8 @@ class Sessions:
         """Return the living sessions of a subject, or of everybody, last seen first."""
 
         async def look(rows: Rows) -> list[Session]:
-            found = await rows.live_sessions(subject, now_ms=caller.now_ms, limit=limit)
-            accounts = {name: await rows.account(name) for name in {session.subject for session in found}}
+            found = await rows.sessions.list_live(subject, now_ms=caller.now_ms, limit=limit)
+            accounts = {name: await rows.accounts.get(name) for name in {session.subject for session in found}}
             return [session for session in found if end_reason(session, accounts[session.subject], caller.now_ms) is None]
 
         return await self._store.read(look)

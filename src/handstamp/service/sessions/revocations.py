@@ -54,7 +54,7 @@ class Revocations:
         self._news = asyncio.Event()  # of this event loop
         async for _ in self._store.changes():
             try:
-                last = await self._store.read(lambda rows: rows.last_revocation())
+                last = await self._store.read(lambda rows: rows.revocations.get_last())
                 if last.seq != self._last_seq:
                     await self._take_note(last.seq)
             except HandstampError as problem:
@@ -83,7 +83,7 @@ class Revocations:
 
     async def _take_note(self, last_seq: int) -> None:
         since = self._last_seq + 1
-        new = await self._store.read(lambda rows: rows.revocations(since=since, limit=PAGE))
+        new = await self._store.read(lambda rows: rows.revocations.list_since(since, limit=PAGE))
         if last_seq < since or len(new) == PAGE or any(revocation.kind == "kid" for revocation in new):
             await self._keys.load(self._clock())
         self._last_seq = last_seq
@@ -94,10 +94,10 @@ class Revocations:
         seq, name = _place(cursor)
 
         async def look(rows: Rows) -> Page:
-            found = await rows.revocations(since=seq, limit=PAGE + 1)
+            found = await rows.revocations.list_since(seq, limit=PAGE + 1)
             is_snapshot = not found or (found[0].seq, found[0].name) != (seq, name)
             if is_snapshot:
-                found = await rows.revocations(since=0, limit=PAGE + 1)
+                found = await rows.revocations.list_since(0, limit=PAGE + 1)
             has_more = len(found) > PAGE
             found = found[:PAGE]
             return Page(

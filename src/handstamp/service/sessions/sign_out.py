@@ -51,14 +51,14 @@ class SignOut:
         """
 
         async def end_all(rows: Transaction) -> tuple[Event, int]:
-            account = await rows.account(subject)
+            account = await rows.accounts.get(subject)
             if account is not None:
-                await rows.save_account(msgspec.structs.replace(account, epoch=account.epoch + 1))
-            count = await rows.revoke_sessions(subject, "logout_everywhere", now_ms=caller.now_ms)
+                await rows.accounts.update(msgspec.structs.replace(account, epoch=account.epoch + 1))
+            count = await rows.sessions.revoke_all(subject, "logout_everywhere", now_ms=caller.now_ms)
             event = Event(
                 at_ms=caller.now_ms, kind="logged_out_everywhere", subject=subject, ip=caller.ip, detail={"sessions": count}
             )
-            await rows.add_event(event)
+            await rows.events.insert(event)
             return event, count
 
         event, count = await self._store.transact(end_all)

@@ -79,8 +79,8 @@ class SignIn:
 
     async def _look_up(self, email: str, caller: Caller) -> tuple[Account | None, Sequence[Counter]]:
         async def look(rows: Rows) -> tuple[Account | None, Sequence[Counter]]:
-            account = await rows.account_by_email(email)
-            at_home = await rows.has_session_from(account.id if account else "", caller.ip)
+            account = await rows.accounts.get_by_email(email)
+            at_home = await rows.sessions.has_any_from(account.id if account else "", caller.ip)
             counters = self._throttling.counters(email, caller.ip, at_home=at_home)
             await self._throttling.check(rows, counters, caller.now_ms)
             return account, counters
@@ -125,17 +125,17 @@ class SignIn:
         async def begin(rows: Transaction) -> TokenPair:
             # While the password was hashed, others may have used up the attempts, or changed the password.
             await self._throttling.check(rows, counters, caller.now_ms)
-            now = await rows.account(account.id)
+            now = await rows.accounts.get(account.id)
             if now is None or now.disabled_at_ms is not None or now.epoch != account.epoch:
                 raise InvalidCredentials
             for sid in ended:
-                before, owner = await rows.session(sid or "") or (None, None)
+                before, owner = await rows.sessions.get(sid or "") or (None, None)
                 if before is not None and end_reason(before, owner, caller.now_ms) is None:
-                    await rows.save_session(revoke(before, "logout", caller.now_ms))
-                    await rows.add_event(session_ended(before, "logout", caller.now_ms, caller.ip))
-            await rows.insert_session(session)
+                    await rows.sessions.update(revoke(before, "logout", caller.now_ms))
+                    await rows.events.insert(session_ended(before, "logout", caller.now_ms, caller.ip))
+            await rows.sessions.insert(session)
             await self._throttling.forgive(rows, counters)
-            await rows.add_event(event)
+            await rows.events.insert(event)
             return self._tokens.mint(session, granted_to(session, now, asked), caller.now_ms)
 
         pair = await self._store.transact(begin)
@@ -148,9 +148,9 @@ class SignIn:
             return
 
         async def save(rows: Transaction) -> None:
-            now = await rows.account(account.id)
+            now = await rows.accounts.get(account.id)
             if now is not None and now.password_hash == account.password_hash:
-                await rows.save_account(msgspec.structs.replace(now, password_hash=fresh))
+                await rows.accounts.update(msgspec.structs.replace(now, password_hash=fresh))
 
         try:
             fresh = await self._hashing.hash(password)

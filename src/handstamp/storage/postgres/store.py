@@ -24,19 +24,9 @@ from ...domain.session import Session
 from ...errors import ConfigurationError, Unavailable
 from .. import migrations
 from ..batching import Change, Decisions, GroupCommit
-from ..sql.rows import (
-    CHANGING,
-    INSERT_EVENT,
-    SELECT_ACCOUNT,
-    SELECT_SESSION,
-    account_of,
-    changes_of,
-    event_columns,
-    revocation_of,
-    session_of,
-)
+from ..sql import accounts, events, sessions
 from ..store import Decide, Rows, StoreTime, Transaction
-from .rows import CHANNEL, PostgresTransaction, add_revocations, can_be_stored, numbered
+from .transaction import CHANNEL, PostgresTransaction, add_revocations, can_be_stored, numbered
 from .url import Target, target_of
 
 T = TypeVar("T")
@@ -51,13 +41,14 @@ _CLASHES = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _MIGRATING = 0x48414E45
 """The advisory lock of whoever migrates."""
 
-_LOCK_SESSIONS = f"{SELECT_SESSION} WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE"
+_LOCK_SESSIONS = f"{sessions.SELECT} WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE"
 _TIME = "SELECT (1000 * extract(epoch FROM clock_timestamp()))::bigint"
-_ACCOUNTS = f"{SELECT_ACCOUNT} WHERE id = ANY($1::text[])"
-_WRITTEN = (*CHANGING, "id")
-_ARRAYS = (f"${number}::{'text' if name in ('revoked_why', 'id') else 'bigint'}[]" for number, name in enumerate(_WRITTEN, 1))
+_ACCOUNTS = f"{accounts.SELECT} WHERE id = ANY($1::text[])"
+_TYPES = {"integer": "bigint", "boolean": "smallint", "text": "text", "json": "text", "blob": "bytea"}
+_WRITTEN = (*sessions.CHANGING, "id")
+_ARRAYS = (f"${number}::{_TYPES[sessions.COLUMNS.kinds[name]]}[]" for number, name in enumerate(_WRITTEN, 1))
 _UPDATE_SESSIONS = (
-    f"UPDATE session SET {', '.join(f'{name} = new.{name}' for name in CHANGING)} "
+    f"UPDATE session SET {', '.join(f'{name} = new.{name}' for name in sessions.CHANGING)} "
     f"FROM unnest({', '.join(_ARRAYS)}) AS new ({', '.join(_WRITTEN)}) WHERE session.id = new.id"
 )
 
@@ -120,7 +111,7 @@ class PostgresStore:
 
     async def session(self, sid: str) -> tuple[Session, Account | None] | None:
         """Look at one session."""
-        return await self.read(lambda rows: rows.session(sid))
+        return await self.read(lambda rows: rows.sessions.get(sid))
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in a transaction of its own, again if it clashes with another; return when that is durable."""
@@ -208,17 +199,17 @@ class PostgresStore:
 async def _decide_together(connection: Any, changes: Sequence[Change]) -> list[Any]:
     """Lock the sessions that these changes are about, decide about each in turn, and write what was decided."""
     locked = await connection.fetch(_LOCK_SESSIONS, sorted(filter(can_be_stored, {change.sid for change in changes})))
-    sessions = {session.id: session for session in map(session_of, locked)}
+    found = {session.id: session for session in map(sessions.COLUMNS.decode, locked)}
     # Only now: a statement sees what was committed when it began, and the locks may have been waited for.
-    subjects = {session.subject for session in sessions.values() if session.epoch is not None}
-    found = map(account_of, await connection.fetch(_ACCOUNTS, sorted(subjects))) if subjects else ()
-    accounts = {account.id: account for account in found}
+    subjects = {session.subject for session in found.values() if session.epoch is not None}
+    rows = await connection.fetch(_ACCOUNTS, sorted(subjects)) if subjects else ()
+    owners = {account.id: account for account in map(accounts.COLUMNS.decode, rows)}
 
     def find(sid: str) -> tuple[Session, Account | None] | None:
-        session = sessions.get(sid)
+        session = found.get(sid)
         if session is None:
             return None
-        return session, accounts.get(session.subject) if session.epoch is not None else None
+        return session, owners.get(session.subject) if session.epoch is not None else None
 
     decided = Decisions(find)
     outcomes = [decided.judge(change) for change in changes]
@@ -229,10 +220,10 @@ async def _decide_together(connection: Any, changes: Sequence[Change]) -> list[A
 async def _write(connection: Any, decided: Decisions) -> None:
     """Write all of it, revocations last: their lock is shared by everybody."""
     if decided.changed:
-        await connection.execute(_UPDATE_SESSIONS, *zip(*map(changes_of, decided.changed), strict=True))
+        await connection.execute(_UPDATE_SESSIONS, *zip(*map(sessions.encode_update, decided.changed), strict=True))
     if decided.events:
-        await connection.executemany(numbered(INSERT_EVENT), map(event_columns, decided.events))
-    await add_revocations(connection, list(map(revocation_of, decided.revoked)))
+        await connection.executemany(numbered(events.INSERT), map(events.COLUMNS.encode, decided.events))
+    await add_revocations(connection, list(map(sessions.revocation_of, decided.revoked)))
 
 
 async def migrate(url: str) -> list[str]:

@@ -1,1 +1,4 @@
-"""The SQL statements that both stores share, one file per aggregate."""
+"""The statements of every store that speaks SQL, one file an aggregate.
+
+SQLite and PostgreSQL both understand the statements. `?` stands for each value.
+"""

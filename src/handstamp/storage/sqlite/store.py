@@ -23,7 +23,7 @@ from ...errors import ConfigurationError, Unavailable
 from .. import migrations
 from ..batching import Change, Decisions, Failed, GroupCommit
 from ..store import Decide, Rows, Transaction
-from .rows import SqliteTransaction
+from .transaction import SqliteTransaction
 
 T = TypeVar("T")
 PATIENCE_S = 5.0
@@ -52,6 +52,7 @@ class _Connection:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._sqlite: sqlite3.Connection | None = None
+        self._rows: SqliteTransaction | None = None
         self._identity: tuple[int, int] | None = None
 
     def get(self) -> sqlite3.Connection:
@@ -63,14 +64,21 @@ class _Connection:
         if self._sqlite is None or self._identity != (stat.st_dev, stat.st_ino):
             self.close()
             self._sqlite = _connect_to_current(self.path)
+            self._rows = SqliteTransaction(self._sqlite)
             self._identity = (stat.st_dev, stat.st_ino)
         return self._sqlite
+
+    @property
+    def rows(self) -> SqliteTransaction:
+        """The statements on the connection that `get` returned. They are made once for each connection."""
+        assert self._rows is not None  # noqa: S101 - for the reader and the type checker
+        return self._rows
 
     def close(self) -> None:
         if self._sqlite is not None:
             with suppress(sqlite3.Error):
                 self._sqlite.close()
-        self._sqlite = None
+        self._sqlite = self._rows = None
 
 
 class _Reader(_Connection):
@@ -83,14 +91,14 @@ class _Reader(_Connection):
 
     _is_shared = True
 
-    def begun(self) -> sqlite3.Connection:
-        if self._sqlite is not None and self._sqlite.in_transaction:
-            return self._sqlite
-        connection = self.get()
-        if self._is_shared:
-            connection.execute("BEGIN")
-            asyncio.get_running_loop().call_soon(self._end)
-        return connection
+    def begin(self) -> SqliteTransaction:
+        """Return the rows of the shared transaction. Open it if it is not open."""
+        if self._sqlite is None or not self._sqlite.in_transaction:
+            connection = self.get()
+            if self._is_shared:
+                connection.execute("BEGIN")
+                asyncio.get_running_loop().call_soon(self._end)
+        return self.rows
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -148,13 +156,13 @@ class SqliteStore:
 
     async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
         """Run `work` on the last committed rows. No writer, in this process or another, holds it up."""
-        return await _patiently(lambda: _finish(work(SqliteTransaction(self._reader.begun()))))
+        return await _patiently(lambda: _finish(work(self._reader.begin())))
 
     async def session(self, sid: str) -> tuple[Session, Account | None] | None:
         """Look at one session without the ways around: this is asked with every request."""
 
         def look() -> tuple[Session, Account | None] | None:
-            return SqliteTransaction(self._reader.begun()).get_session(sid)
+            return self._reader.begin().get_session(sid)
 
         try:
             return look()
@@ -189,7 +197,7 @@ class SqliteStore:
     async def _commit_together(self, operations: Sequence[_Operation]) -> list[Any]:
         connection = await _patiently(self._begin)
         try:
-            rows = SqliteTransaction(connection)
+            rows = self._writer.rows
             decided = Decisions(rows.get_session)
             answers = {number: decided.judge(change) for number, change in enumerate(operations) if isinstance(change, Change)}
             rows.write(decided)

@@ -1,30 +1,37 @@
 """The store, as services see it.
 
-Two verbs: `read` looks and `transact` changes anything. What must be fast has one each: `session` looks at a single session, and
-`update_session` hands its row, held, to a pure decision and writes what that decides. Whatever a verb's work raises undoes that
-work alone, and a store that cannot answer raises `Unavailable`: never an empty result, which would read as "signed out".
+`read` runs queries; `transact` runs queries and changes in one transaction. Both give access to the rows by aggregate:
+`rows.sessions`, `rows.accounts` and so on. Two fast paths exist: `session` reads one session, and `update_session` locks one
+session, runs a pure decision and writes its result. An exception raised by a piece of work undoes that work only. A store that
+cannot answer raises `Unavailable`. It never returns an empty result instead, because that would read as "signed out".
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from ...domain.account import Account
-from ...domain.credential import Client
 from ...domain.event import Event
-from ...domain.keyring import KeyRecord
-from ...domain.revocation import Revocation
-from ...domain.session import RevokedWhy, Session
-from ...domain.throttle import Failures
+from ...domain.session import Session
+from .accounts import AccountQueries, AccountTable
+from .credentials import CredentialQueries, CredentialTable
+from .events import EventQueries, EventTable
+from .failures import FailureQueries, FailureTable
+from .keys import KeyQueries, KeyTable
+from .revocations import RevocationQueries, RevocationTable
+from .sessions import SessionQueries, SessionTable
 
 T = TypeVar("T")
 
 
 class Update(msgspec.Struct, Generic[T], frozen=True):
-    """What a decision about one session came to: the answer, the row to write (None: write nothing) and what to record."""
+    """The result of a decision about one session.
+
+    `answer` is returned to the caller, `session` is the row to write (None: write nothing), `events` are recorded with it.
+    """
 
     answer: T
     session: Session | None = None
@@ -32,7 +39,10 @@ class Update(msgspec.Struct, Generic[T], frozen=True):
 
 
 class StoreTime(msgspec.Struct, frozen=True):
-    """The time of a store's own clock, as it was at `at_ms` of `clock.monotonic_ms`, give or take half of `within_ms`."""
+    """A reading of the store's clock, in milliseconds since 1970.
+
+    It was taken when `clock.monotonic_ms` was `at_ms`, with an error of at most half of `within_ms`.
+    """
 
     time_ms: int
     at_ms: int
@@ -40,130 +50,106 @@ class StoreTime(msgspec.Struct, frozen=True):
 
 
 Decide = Callable[[Session | None, Account | None], Update[T]]
-"""Pure: takes a session's row and its account's, as they are under the lock."""
+"""A pure decision. It receives a session's row and its account's row, both read under the lock."""
 
 
 class Rows(Protocol):
-    """Looking at rows. Times are milliseconds since 1970."""
+    """Queries on committed rows. All times are milliseconds since 1970, UTC."""
 
-    async def account(self, account_id: str) -> Account | None:
-        """Return the account of that id."""
+    @property
+    def sessions(self) -> SessionQueries:
+        """Query sessions."""
 
-    async def account_by_email(self, email: str) -> Account | None:
-        """Return the account of that normalised address."""
+    @property
+    def accounts(self) -> AccountQueries:
+        """Query accounts."""
 
-    async def accounts(self, *, after: str, limit: int) -> list[Account]:
-        """Return up to `limit` accounts in the order of their addresses, from the one behind `after` on."""
+    @property
+    def keys(self) -> KeyQueries:
+        """Query signing keys."""
 
-    async def session(self, sid: str) -> tuple[Session, Account | None] | None:
-        """Return a session with the account of its subject, whether it lives or not."""
+    @property
+    def revocations(self) -> RevocationQueries:
+        """Query revocations."""
 
-    async def live_sessions(self, subject: str | None, *, now_ms: int, limit: int) -> list[Session]:
-        """Return up to `limit` sessions that were not revoked and are not past their end, last seen first.
+    @property
+    def credentials(self) -> CredentialQueries:
+        """Query service credentials."""
 
-        `subject=None` means everybody's. Idle ones and those of an earlier epoch are for `domain.session.end_reason` to tell.
-        """
+    @property
+    def failures(self) -> FailureQueries:
+        """Query counts of failed attempts."""
 
-    async def has_session_from(self, subject: str, ip: str) -> bool:
-        """Say whether the subject has a session, live or not, that was started from that address."""
-
-    async def failures(self, keys: Sequence[str]) -> list[Failures]:
-        """Return the failed attempts counted under each key, in the order of `keys`."""
-
-    async def keys(self) -> list[KeyRecord]:
-        """Return all signing keys that are kept, oldest first."""
-
-    async def revocations(self, *, since: int, limit: int) -> list[Revocation]:
-        """Return up to `limit` revocations in the order of their `seq`, from `since` on, that one included."""
-
-    async def last_revocation(self) -> Revocation:
-        """Return the revocation of the highest `seq`; there always is one."""
-
-    async def client(self, client_id: str) -> Client | None:
-        """Return the client of that id."""
-
-    async def clients(self) -> list[Client]:
-        """Return all clients in the order of their names."""
-
-    async def events(self, about: str, *, limit: int) -> list[Event]:
-        """Return the last `limit` recorded events whose subject or session is `about`, oldest first."""
+    @property
+    def events(self) -> EventQueries:
+        """Query the audit trail."""
 
 
 class Transaction(Rows, Protocol):
-    """Looking at rows and changing them, all or nothing. Rows that were looked at stay as they were until the commit."""
+    """Queries and changes that are committed together or not at all. Rows that were read do not change before the commit."""
 
-    async def insert_account(self, account: Account) -> bool:
-        """Add an account; False, and nothing added, where its address is taken."""
+    @property
+    def sessions(self) -> SessionTable:
+        """Query and change sessions."""
 
-    async def save_account(self, account: Account) -> None:
-        """Write an account that exists."""
+    @property
+    def accounts(self) -> AccountTable:
+        """Query and change accounts."""
 
-    async def insert_session(self, session: Session) -> None:
-        """Add a session."""
+    @property
+    def keys(self) -> KeyTable:
+        """Query and change signing keys."""
 
-    async def save_session(self, session: Session) -> None:
-        """Write a session that exists, and its revocation if it is revoked."""
+    @property
+    def revocations(self) -> RevocationTable:
+        """Query and add revocations."""
 
-    async def revoke_sessions(self, subject: str, why: RevokedWhy, *, now_ms: int) -> int:
-        """End every live session of a subject, with a revocation each; return how many.
+    @property
+    def credentials(self) -> CredentialTable:
+        """Query and change service credentials."""
 
-        What was revoked before keeps its reason.
-        """
+    @property
+    def failures(self) -> FailureTable:
+        """Query and change counts of failed attempts."""
 
-    async def save_failures(self, key: str, failures: Failures) -> None:
-        """Write the count of failed attempts under one key."""
-
-    async def forget_failures(self, key: str) -> None:
-        """Start that count anew."""
-
-    async def insert_key(self, record: KeyRecord) -> None:
-        """Add a signing key."""
-
-    async def delete_key(self, kid: str) -> None:
-        """Remove a signing key."""
-
-    async def add_revocation(self, revocation: Revocation) -> None:
-        """Tell every verifier that something is void; `seq` is the store's to give. Nothing happens if it was told before."""
-
-    async def insert_client(self, client: Client) -> bool:
-        """Add a client; False, and nothing added, where its name is taken."""
-
-    async def delete_client(self, client_id: str) -> None:
-        """Remove a client."""
-
-    async def add_event(self, event: Event) -> None:
-        """Record what this transaction does."""
+    @property
+    def events(self) -> EventTable:
+        """Query and extend the audit trail."""
 
     async def purge(self, *, now_ms: int, limit: int) -> int:
-        """Delete up to `limit` rows of each kind that nobody will ask for again; return how many in all."""
+        """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""
 
 
 class Store(Protocol):
-    """A place that keeps rows for any number of processes."""
+    """Keeps rows for any number of processes."""
 
     async def open(self) -> None:
-        """Connect. Raises `ConfigurationError` if this is not a store of ours, or of another version."""
+        """Connect. Raises `ConfigurationError` if the database is not Handstamp's or has another schema version."""
 
     async def close(self) -> None:
-        """Finish what was begun and let go."""
+        """Commit what was submitted, then disconnect."""
 
     async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
-        """Run `work` on rows as they were committed. It awaits its rows and nothing else, and may be run again."""
+        """Run `work` on committed rows and return its result.
+
+        `work` must await its rows and nothing else. It may be called more than once.
+        """
 
     async def session(self, sid: str) -> tuple[Session, Account | None] | None:
-        """Return what `read` finds of one session: every request with an access token asks it."""
+        """Return the same as `rows.sessions.get`, faster: every request with an access token calls this."""
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Run `work` in a transaction, and return once that is durable.
+        """Run `work` in a transaction and return its result once the transaction is durable.
 
-        It awaits its transaction and nothing else, and changes nothing but rows: it may be run again.
+        `work` must await its transaction and nothing else. It must have no effect besides rows, since it may be called more than
+        once.
         """
 
     async def update_session(self, sid: str, decide: Decide[T]) -> T:
-        """Hold a session's row, ask `decide`, write what it says, and return its answer once that is durable."""
+        """Lock a session's row, call `decide`, write its result, and return its answer once that is durable."""
 
     async def time(self) -> StoreTime | None:
-        """Ask what time the store has; None where its clock is this machine's."""
+        """Return the time of the store's clock. None if the store uses the clock of this machine."""
 
     def changes(self) -> AsyncIterator[None]:
-        """Yield at once, and again soon after anything was committed by any process. May yield too often, never too seldom."""
+        """Yield at once, and again soon after each commit by any process. It may yield without a commit; it never misses one."""

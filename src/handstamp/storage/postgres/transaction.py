@@ -1,0 +1,82 @@
+"""Statements on a PostgreSQL connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import count
+from typing import Any
+
+from ...domain.session import RevokedWhy
+from ..sql.sessions import SqlSessions
+from ..sql.transaction import SqlTransaction
+
+CHANNEL = "handstamp"
+_REVOKING = 0x48414E44
+"""The advisory lock that is held while revocations are added."""
+_INSERT_REVOCATIONS = (
+    "INSERT INTO revocation (kind, name, exp_s) "
+    "SELECT kind, name, exp_s FROM unnest($1::text[], $2::text[], $3::bigint[]) AS new (kind, name, exp_s) ON CONFLICT DO NOTHING"
+)
+_LOCK_SESSIONS = "SELECT 1 FROM session WHERE subject = ? AND revoked_at_ms IS NULL ORDER BY id FOR UPDATE"
+
+
+class PostgresSessions(SqlSessions):
+    """Implements `handstamp.storage.store.SessionTable`."""
+
+    __slots__ = ()
+
+    async def revoke_all(self, subject: str, why: RevokedWhy, *, now_ms: int) -> int:
+        """Lock the sessions in the order of their ids first, as refreshes that share a transaction do, to avoid deadlocks."""
+        await self._executor.run(_LOCK_SESSIONS, (subject,))
+        return await super().revoke_all(subject, why, now_ms=now_ms)
+
+
+class PostgresTransaction(SqlTransaction):
+    """Implements `handstamp.storage.store.Transaction`."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Any) -> None:
+        """Run statements on `connection`."""
+        self._connection = connection
+
+    @property
+    def sessions(self) -> PostgresSessions:
+        """Query and change sessions."""
+        return PostgresSessions(self)
+
+    async def run(self, sql: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
+        """Execute a statement and return all rows that it yields."""
+        if sql.startswith("SELECT") and not all(map(can_be_stored, values)):
+            return ()
+        rows: Sequence[Sequence[Any]] = await self._connection.fetch(numbered(sql), *values)
+        return rows
+
+    async def add_revocations(self, entries: Sequence[Sequence[Any]]) -> None:
+        """Add revocations, given as (kind, name, exp_s)."""
+        await add_revocations(self._connection, entries)
+
+
+async def add_revocations(connection: Any, entries: Sequence[Sequence[Any]]) -> None:
+    """Number and add revocations, and notify all listeners once this is committed.
+
+    Numbers must become visible in order, or a reader of the feed would miss entries. So an advisory lock is held until the
+    commit: a transaction that takes a later number also commits later.
+    """
+    if entries:
+        await connection.execute(f"SELECT pg_advisory_xact_lock({_REVOKING}), pg_notify('{CHANNEL}', '')")
+        kinds, names, ends = zip(*entries, strict=True)
+        await connection.execute(_INSERT_REVOCATIONS, kinds, names, ends)
+
+
+def can_be_stored(value: Any) -> bool:
+    """Return False for text with a NUL character, which PostgreSQL cannot store."""
+    return not isinstance(value, str) or "\0" not in value
+
+
+@lru_cache
+def numbered(sql: str) -> str:
+    """Return a statement with `$1`, `$2` … in place of each `?`. No statement of ours has a `?` in a literal."""
+    numbers = count(1)
+    return "".join(f"${next(numbers)}" if character == "?" else character for character in sql)

@@ -1,0 +1,42 @@
+"""The statements about accounts."""
+
+from __future__ import annotations
+
+from ...domain.account import Account
+from .columns import Columns
+from .executor import Executor
+
+COLUMNS = Columns(Account)
+SELECT = f"SELECT {COLUMNS.list} FROM account"
+_INSERT = f"INSERT INTO account ({COLUMNS.list}) VALUES ({COLUMNS.marks}) ON CONFLICT (email) DO NOTHING RETURNING id"
+_CHANGING = COLUMNS.names[1:]
+_UPDATE = f"UPDATE account SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE id = ?"
+_encode_update = COLUMNS.encoder((*_CHANGING, "id"))
+
+
+class SqlAccounts:
+    """Implements `handstamp.storage.store.AccountTable`."""
+
+    __slots__ = ("_executor",)
+
+    def __init__(self, executor: Executor) -> None:
+        """Run statements on `executor`."""
+        self._executor = executor
+
+    async def get(self, account_id: str) -> Account | None:
+        rows = await self._executor.run(f"{SELECT} WHERE id = ?", (account_id,))
+        return COLUMNS.decode(rows[0]) if rows else None
+
+    async def get_by_email(self, email: str) -> Account | None:
+        rows = await self._executor.run(f"{SELECT} WHERE email = ?", (email,))
+        return COLUMNS.decode(rows[0]) if rows else None
+
+    async def list_page(self, *, after: str, limit: int) -> list[Account]:
+        rows = await self._executor.run(f"{SELECT} WHERE email > ? ORDER BY email LIMIT ?", (after, limit))
+        return [COLUMNS.decode(row) for row in rows]
+
+    async def insert(self, account: Account) -> bool:
+        return bool(await self._executor.run(_INSERT, COLUMNS.encode(account)))
+
+    async def update(self, account: Account) -> None:
+        await self._executor.run(_UPDATE, _encode_update(account))

@@ -1,0 +1,35 @@
+"""The statements about the audit trail."""
+
+from __future__ import annotations
+
+from ...domain.event import Event
+from ...domain.policy import DAY_MS
+from .columns import Columns
+from .executor import Executor, purge_statement
+
+MEMORY_MS = 90 * DAY_MS
+COLUMNS = Columns(Event)
+INSERT = f"INSERT INTO event ({COLUMNS.list}) VALUES ({COLUMNS.marks})"
+_SELECT_ABOUT = f"SELECT {COLUMNS.list} FROM event WHERE subject = ? OR sid = ? ORDER BY id DESC LIMIT ?"
+_PURGE = purge_statement("event", "id", "at_ms")
+
+
+class SqlEvents:
+    """Implements `handstamp.storage.store.EventTable`."""
+
+    __slots__ = ("_executor",)
+
+    def __init__(self, executor: Executor) -> None:
+        """Run statements on `executor`."""
+        self._executor = executor
+
+    async def list_about(self, about: str, *, limit: int) -> list[Event]:
+        rows = await self._executor.run(_SELECT_ABOUT, (about, about, limit))
+        return [COLUMNS.decode(row) for row in reversed(rows)]
+
+    async def insert(self, event: Event) -> None:
+        await self._executor.run(INSERT, COLUMNS.encode(event))
+
+    async def purge(self, *, now_ms: int, limit: int) -> int:
+        """Delete up to `limit` events that are older than `MEMORY_MS`. Return the number of deleted rows."""
+        return len(await self._executor.run(_PURGE, (now_ms - MEMORY_MS, limit)))

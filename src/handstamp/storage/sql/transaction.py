@@ -1,0 +1,61 @@
+"""All aggregates of one transaction."""
+
+from __future__ import annotations
+
+from .accounts import SqlAccounts
+from .credentials import SqlCredentials
+from .events import SqlEvents
+from .executor import Executor
+from .failures import SqlFailures
+from .keys import SqlKeys
+from .revocations import SqlRevocations
+from .sessions import SqlSessions
+
+
+class SqlTransaction(Executor):
+    """Implements `handstamp.storage.store.Transaction`.
+
+    A property makes its small object at each access, since most work needs only one or two of the seven.
+    """
+
+    __slots__ = ()
+
+    @property
+    def sessions(self) -> SqlSessions:
+        """Query and change sessions."""
+        return SqlSessions(self)
+
+    @property
+    def accounts(self) -> SqlAccounts:
+        """Query and change accounts."""
+        return SqlAccounts(self)
+
+    @property
+    def keys(self) -> SqlKeys:
+        """Query and change signing keys."""
+        return SqlKeys(self)
+
+    @property
+    def revocations(self) -> SqlRevocations:
+        """Query and add revocations."""
+        return SqlRevocations(self)
+
+    @property
+    def credentials(self) -> SqlCredentials:
+        """Query and change service credentials."""
+        return SqlCredentials(self)
+
+    @property
+    def failures(self) -> SqlFailures:
+        """Query and change counts of failed attempts."""
+        return SqlFailures(self)
+
+    @property
+    def events(self) -> SqlEvents:
+        """Query and extend the audit trail."""
+        return SqlEvents(self)
+
+    async def purge(self, *, now_ms: int, limit: int) -> int:
+        """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""
+        tables = (self.sessions, self.failures, self.events, self.revocations)
+        return sum([await table.purge(now_ms=now_ms, limit=limit) for table in tables])

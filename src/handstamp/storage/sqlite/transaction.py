@@ -1,0 +1,46 @@
+"""Statements on a SQLite connection. None of the methods waits."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from ...domain.account import Account
+from ...domain.session import Session
+from ..batching import Decisions
+from ..sql import events, revocations, sessions
+from ..sql.transaction import SqlTransaction
+
+
+class SqliteTransaction(SqlTransaction):
+    """Implements `handstamp.storage.store.Transaction`. There is one writer at a time, so revocations number themselves in order.
+
+    `get_session` and `write` are plain functions for the fast paths of the store.
+    """
+
+    __slots__ = ("_execute", "_execute_many")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Run statements on `connection`."""
+        self._execute = connection.execute
+        self._execute_many = connection.executemany
+
+    async def run(self, sql: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
+        """Execute a statement and return all rows that it yields."""
+        return self._execute(sql, values).fetchall()
+
+    async def add_revocations(self, entries: Sequence[Sequence[Any]]) -> None:
+        """Add revocations, given as (kind, name, exp_s)."""
+        self._execute_many(revocations.INSERT, entries)
+
+    def get_session(self, sid: str) -> tuple[Session, Account | None] | None:
+        """Return a session and its subject's account."""
+        row = self._execute(sessions.SELECT_WITH_ACCOUNT, (sid,)).fetchone()
+        return None if row is None else sessions.decode_with_account(row)
+
+    def write(self, decided: Decisions) -> None:
+        """Write the sessions that were changed, a revocation for each that is revoked, and the events."""
+        self._execute_many(sessions.UPDATE, map(sessions.encode_update, decided.changed))
+        self._execute_many(revocations.INSERT, map(sessions.revocation_of, decided.revoked))
+        self._execute_many(events.INSERT, map(events.COLUMNS.encode, decided.events))

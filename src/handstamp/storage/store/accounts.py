@@ -1,0 +1,30 @@
+"""Queries and changes of accounts."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ...domain.account import Account
+
+
+class AccountQueries(Protocol):
+    """Reads accounts."""
+
+    async def get(self, account_id: str) -> Account | None:
+        """Return the account with that id."""
+
+    async def get_by_email(self, email: str) -> Account | None:
+        """Return the account with that normalised address."""
+
+    async def list_page(self, *, after: str, limit: int) -> list[Account]:
+        """Return up to `limit` accounts whose address sorts after `after`, in the order of their addresses."""
+
+
+class AccountTable(AccountQueries, Protocol):
+    """Reads and changes accounts."""
+
+    async def insert(self, account: Account) -> bool:
+        """Add an account. Return False, and add nothing, if its address is taken."""
+
+    async def update(self, account: Account) -> None:
+        """Write an existing account."""
