@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from handstamp import AccessClaims, KeySet, Verifier
 from handstamp.crypto import jws
+from handstamp.crypto.algorithms import ALGORITHMS, MIN_RSA_BITS, Algorithm
 from handstamp.crypto.identifiers import new_id
-from handstamp.crypto.jwk import ALGORITHMS, MIN_RSA_BITS, Algorithm, SigningKey
+from handstamp.crypto.jwk import SigningKey
 from handstamp.domain.claims import ACCESS_TYPE
 
 from .libraries import (

@@ -25,7 +25,8 @@ from jwt.algorithms import OKPAlgorithm
 
 from handstamp import AccessClaims, HandstampError, Verifier
 from handstamp.crypto import jws
-from handstamp.crypto.jwk import Algorithm, SigningKey
+from handstamp.crypto.algorithms import Algorithm
+from handstamp.crypto.jwk import SigningKey
 from handstamp.domain.claims import ACCESS_TYPE
 
 from .timing import Prepare

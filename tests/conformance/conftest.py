@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from handstamp.crypto.jwk import ALGORITHMS, Algorithm, SigningKey
+from handstamp.crypto.algorithms import ALGORITHMS, Algorithm
+from handstamp.crypto.jwk import SigningKey
 from tests.conformance.builders import Issuer
 
 

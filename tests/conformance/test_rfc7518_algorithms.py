@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from handstamp.crypto.jwk import ALGORITHMS, Algorithm, SigningKey, VerifyingKey
+from handstamp.crypto.algorithms import ALGORITHMS, Algorithm
+from handstamp.crypto.jwk import SigningKey, VerifyingKey
 from handstamp.errors import ConfigurationError
 from tests.conformance.builders import Issuer, b64, unb64, vectors
 

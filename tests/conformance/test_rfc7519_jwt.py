@@ -49,13 +49,13 @@ def test_published_unsecured_token_is_refused(issuer: Issuer) -> None:
 @pytest.mark.parametrize("payload", [b"[]", b'"claims"', b"null", b"1", b"true", b"{", b"{}}", b"claims", b'{"iss":"a"'])
 def test_payload_that_is_no_json_object_is_refused(payload: bytes, issuer: Issuer) -> None:
     """RFC 7519 §7.2: the message is one JSON object, the claims set."""
-    assert issuer.refusal(issuer.token(payload=payload)).startswith("JSON does not fit")
+    assert issuer.refusal(issuer.token(payload=payload)).startswith("JSON is invalid")
 
 
 def test_nested_token_is_refused(issuer: Issuer) -> None:
     """RFC 7519 §5.2: a JWT within a JWT (`cty` JWT) is not unwrapped."""
     nested = issuer.token(header={**access_header(issuer.key), "cty": "JWT"}, payload=issuer.token().encode())
-    assert issuer.refusal(nested).startswith("JSON does not fit")
+    assert issuer.refusal(nested).startswith("JSON is invalid")
 
 
 def test_unknown_claims_are_passed_over(issuer: Issuer) -> None:
@@ -103,7 +103,7 @@ def test_number_that_is_no_json_integer_is_refused(literal: bytes, issuer: Issue
     """RFC 7519 §2: `exp` in a spelling that JSON does not have, or that is not an integer's, is refused (T36)."""
     right = as_json(access_claims())
     exp = str(NOW_S + LIFETIME_S).encode()
-    assert issuer.refusal(issuer.token(payload=right.replace(exp, literal))).startswith("JSON does not fit")
+    assert issuer.refusal(issuer.token(payload=right.replace(exp, literal))).startswith("JSON is invalid")
 
 
 @pytest.mark.parametrize(

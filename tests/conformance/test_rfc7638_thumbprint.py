@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from handstamp.crypto.jwk import Algorithm, SigningKey
+from handstamp.crypto.algorithms import Algorithm
+from handstamp.crypto.jwk import SigningKey
 from tests.conformance.builders import b64, unb64, vectors
 
 RFC: dict[str, Any] = vectors("rfc.json")

@@ -8,7 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed448, ed25519, x25519
 
 from handstamp.crypto import jws
-from handstamp.crypto.jwk import Algorithm, SigningKey, VerifyingKey
+from handstamp.crypto.algorithms import Algorithm
+from handstamp.crypto.jwk import SigningKey, VerifyingKey
 from handstamp.errors import ConfigurationError, InvalidToken
 from tests.conformance.builders import Issuer, access_header, b64, members, unb64, vectors
 

@@ -54,14 +54,14 @@ def test_access_token_says_so_with_or_without_application_in_any_case(typ: str, 
 )
 def test_any_other_type_is_refused(typ: str, issuer: Issuer) -> None:
     """RFC 9068 §4: the resource server rejects tokens with any other `typ`."""
-    assert issuer.refusal(issuer.token(header=access_header(issuer.key, typ=typ))) == "typ is another kind of token"
+    assert issuer.refusal(issuer.token(header=access_header(issuer.key, typ=typ))) == "typ names another kind of token"
 
 
 @pytest.mark.parametrize("name", [*REQUIRED, *OURS])
 def test_token_without_a_required_claim_is_refused(name: str, issuer: Issuer) -> None:
     """RFC 9068 §2.2: iss, exp, aud, sub, client_id, iat and jti must be there; ours has sid and auth_time (§2.2.1) as well."""
     token = issuer.token(payload=access_claims(**{name: ABSENT}))
-    assert issuer.refusal(token) == f"JSON does not fit: Object missing required field `{name}`"
+    assert issuer.refusal(token) == f"JSON is invalid: Object missing required field `{name}`"
 
 
 @pytest.mark.parametrize("name", [*REQUIRED, *OURS])

@@ -283,7 +283,7 @@ def mint_of(server: Server) -> Mint:
     """Return the keys of a running server."""
 
     async def keys(opened: Service, caller: Caller) -> Mint:
-        return Mint(master_secret(opened.settings).refresh_key(), opened.keys.signing_at(caller.now_ms))
+        return Mint(master_secret(opened.settings).derive_refresh_key(), opened.keys.signing_at(caller.now_ms))
 
     return beside(server, keys)
 

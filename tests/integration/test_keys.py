@@ -13,7 +13,8 @@ import pytest
 
 from handstamp.assemble.deployment import Service, master_secret, service
 from handstamp.crypto import jws
-from handstamp.crypto.jwk import ALGORITHMS, KeySet
+from handstamp.crypto.algorithms import ALGORITHMS
+from handstamp.crypto.jwk import KeySet
 from handstamp.domain.grant import NOTHING
 from handstamp.domain.keyring import JWKS_MAX_AGE_S, PUBLISH_AHEAD_MS, ROTATE_AFTER_MS, KeyRecord
 from handstamp.errors import ConfigurationError, HandstampError, InvalidToken, NotFound
@@ -554,7 +555,7 @@ async def test_no_private_key_lies_in_the_database(tmp_path: Path, algorithm: st
         private = [secret.open(record.sealed, context=record.kid) for record in records]
         assert len(private) == 2
         text = (tmp_path / "handstamp.secret").read_bytes().strip()
-        hidden = [*private, secret.refresh_key().to_bytes(), secret.derive("seal v1"), text, PASSWORD.encode()]
+        hidden = [*private, secret.derive_refresh_key().to_bytes(), secret.derive("seal v1"), text, PASSWORD.encode()]
         hidden += [key[-32:] for key in private] + [key[36:68] for key in private]
         hidden += [token.encode() for token in (pair.access_token, pair.refresh_token)]
         content = all_but_the_secret(tmp_path)

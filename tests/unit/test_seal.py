@@ -124,7 +124,7 @@ def test_purposes_tell_nothing_of_each_other() -> None:
 
 def test_the_refresh_key_is_one_in_every_process_and_no_access_key() -> None:
     """All processes of a deployment agree on the refresh key; its name is marked and hides its bytes (R22, T19)."""
-    key, again, other = SECRET.refresh_key(), MasterSecret(bytes(TEXT)).refresh_key(), OTHER.refresh_key()
+    key, again, other = SECRET.derive_refresh_key(), MasterSecret(bytes(TEXT)).derive_refresh_key(), OTHER.derive_refresh_key()
     assert (key.kid, key.algorithm) == (again.kid, "HS256")
     assert key.sign(b"x") == again.sign(b"x") != other.sign(b"x")
     assert key.kid.startswith("rt-")
@@ -133,7 +133,7 @@ def test_the_refresh_key_is_one_in_every_process_and_no_access_key() -> None:
 
 def test_nothing_shows_the_secret() -> None:
     """Neither `repr` nor `str` nor a derived key's shows a byte of it (R32)."""
-    key = SECRET.refresh_key()
+    key = SECRET.derive_refresh_key()
     shown = f"{SECRET!r} {SECRET} {key!r} {key.public!r} {Pseudonyms(SECRET)!r}"
     assert TEXT.decode() not in shown
     assert key.to_bytes().hex() not in shown
@@ -143,14 +143,14 @@ def test_nothing_shows_the_secret() -> None:
 def test_pseudonyms_are_equal_for_equal_parts_alone() -> None:
     """One address has one name, two have two, and joining or splitting parts makes others."""
     names = Pseudonyms(SECRET)
-    assert names.of("pair", "ada@example.com", "192.0.2.1") == names.of("pair", "ada@example.com", "192.0.2.1")
+    assert names.make("pair", "ada@example.com", "192.0.2.1") == names.make("pair", "ada@example.com", "192.0.2.1")
     different = {
-        names.of("pair", "ada@example.com", "192.0.2.1"),
-        names.of("pair", "ada@example.com192.0.2.1"),
-        names.of("pair", "ada@example.com", "192.0.2", ".1"),
-        names.of("account", "ada@example.com"),
-        names.of("network", "ada@example.com"),
-        Pseudonyms(OTHER).of("account", "ada@example.com"),
+        names.make("pair", "ada@example.com", "192.0.2.1"),
+        names.make("pair", "ada@example.com192.0.2.1"),
+        names.make("pair", "ada@example.com", "192.0.2", ".1"),
+        names.make("account", "ada@example.com"),
+        names.make("network", "ada@example.com"),
+        Pseudonyms(OTHER).make("account", "ada@example.com"),
     }
     assert len(different) == 6
     assert not any("ada" in name for name in different)

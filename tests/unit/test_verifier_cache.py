@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handstamp import ExpiredToken, HandstampError, InvalidToken, KeySet, Verifier
-from handstamp.crypto.jwk import ALGORITHMS, SigningKey
+from handstamp.crypto.algorithms import ALGORITHMS
+from handstamp.crypto.jwk import SigningKey
 from handstamp.verify.cache import Cache
 from tests.builders import Clock
 from tests.conformance.builders import (

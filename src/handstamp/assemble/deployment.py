@@ -168,7 +168,7 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
         algorithm=settings.algorithm,
         audit=audit,
     )
-    tokens = Tokens(issuer=settings.issuer, audience=audience, policy=policy, keys=keys, refresh_key=secret.refresh_key())
+    tokens = Tokens(issuer=settings.issuer, audience=audience, policy=policy, keys=keys, refresh_key=secret.derive_refresh_key())
     hashing = Hashing(PasswordHasher(settings.password_cost))
     throttling = Throttling(Pseudonyms(secret))
     granting = Granting(claims)

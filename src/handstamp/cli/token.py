@@ -62,7 +62,7 @@ async def _verdict(service: Service, caller: Caller, token: str) -> tuple[str, b
     if claims.get("iss") != issuer:
         why_not: str | None = f"its issuer is another one; here it is {issuer}, which HANDSTAMP_ISSUER sets"
     else:
-        why_not = await _why_not(service, caller, token, jws.media_type(header.typ))
+        why_not = await _why_not(service, caller, token, jws.normalise_typ(header.typ))
     lines += ["", "It holds here." if why_not is None else f"It does not hold here: {why_not}."]
     return "\n".join(printable(line).replace("\n", "?") for line in lines), why_not is None
 

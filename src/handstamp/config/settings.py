@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from ..crypto.jwk import Algorithm
+from ..crypto.algorithms import Algorithm
 from ..crypto.passwords import Cost
 from ..crypto.seal import MasterSecret
 from ..domain.issuer import is_loopback

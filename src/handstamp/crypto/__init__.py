@@ -1,1 +1,1 @@
-"""The only files that import cryptographic libraries. The primitives are theirs; the strictness around them is ours."""
+"""The only package that imports cryptographic libraries. They do the primitives; the strict parsing around them is ours."""

@@ -1,7 +1,7 @@
-"""JWS in its compact form (RFC 7515 §7.1), strictly.
+"""Sign and verify JWS in the compact form (RFC 7515 §7.1), strictly.
 
-Widely used libraries take duplicate members, a missing `exp` and any `typ` unless told otherwise. Here nothing can be told
-otherwise: what is not exactly right is `InvalidToken`, and no claim leaves this file before the signature holds.
+Common libraries accept duplicate members, a missing `exp` and any `typ` unless they are configured otherwise. Here nothing can
+be configured: every deviation raises `InvalidToken`, and no claim is returned before the signature has been verified.
 """
 
 from __future__ import annotations
@@ -17,23 +17,22 @@ from .jwk import KID, KeySet, SigningKey
 from .strict import base64url_decode, base64url_encode, json_decode
 
 MAX_TOKEN_LENGTH = 8192
-"""Longer ones are refused unread. Ours have about 600 characters."""
+"""Longer tokens are refused without parsing. Ours have about 600 characters."""
 _T = TypeVar("_T")
 
 
 class UnknownKey(InvalidToken):
-    """No key of the set has this `kid`: a stranger's token, or one of a key that is newer than the set."""
+    """No key of the set has this `kid`. The token is forged, or its key is newer than the set."""
 
     def __init__(self, kid: str) -> None:
-        """Keep the name, as the token has it."""
-        super().__init__("kid names no key of the set")
+        super().__init__("kid is not in the key set")
         self.kid = kid
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The members of a JOSE header that mean something to us.
+    """The members of a JOSE header that are used or refused.
 
-    `jwk`, `jku` and `x5*` are ignored: keys come from configuration alone (RFC 8725 §3.10).
+    `jwk`, `jku` and `x5*` are ignored: keys come only from configuration (RFC 8725 §3.10).
     """
 
     alg: str
@@ -46,38 +45,46 @@ class Header(msgspec.Struct, frozen=True):
 
 
 def sign(claims: msgspec.Struct | Mapping[str, Any], key: SigningKey, *, typ: str) -> str:
-    """Return `claims` as a signed compact token with `typ` in its header."""
+    """Return `claims` as a signed compact token whose header has this `typ`."""
     payload = base64url_encode(msgspec.json.encode(claims))
     signing_input = f"{_header_for(key.algorithm, key.kid, typ)}.{payload}"
     return f"{signing_input}.{base64url_encode(key.sign(signing_input.encode('ascii')))}"
 
 
 def verify(token: str, keys: KeySet, *, typ: str, shape: type[_T]) -> _T:
-    """Return the claims of a token that one of `keys` signed, as a `shape`.
+    """Return the claims of a token that one of `keys` signed. `handstamp.domain.claims` checks what the claims say.
 
-    Checks form, size, header, `typ`, algorithm against key, and signature. What the claims say is for
-    `handstamp.domain.claims`. Raises `InvalidToken`.
+    Args:
+        token: A compact JWS of at most `MAX_TOKEN_LENGTH` characters.
+        keys: The keys that may have signed it. The algorithm is that of the key.
+        typ: The `typ` that is required, in the form of `normalise_typ` (RFC 8725 §3.11).
+        shape: The msgspec struct for the claims.
+
+    Raises:
+        UnknownKey: If `kid` is not in `keys`.
+        InvalidToken: If form, size, header, `typ`, algorithm, signature or JSON is invalid.
     """
     header, payload, signing_input, signature = split(token)
-    if header.typ != typ and media_type(header.typ) != typ:
-        raise InvalidToken("typ is another kind of token")
+    if header.typ != typ and normalise_typ(header.typ) != typ:
+        raise InvalidToken("typ names another kind of token")
     key = keys.find(header.kid)
     if key is None:
         raise UnknownKey(header.kid)
     if header.alg != key.algorithm:
         raise InvalidToken("alg is not the key's algorithm")
     if not key.verifies(signing_input, signature):
-        raise InvalidToken("the signature does not belong to it")
+        raise InvalidToken("the signature is invalid")
     return json_decode(base64url_decode(payload), shape)
 
 
 def split(token: str) -> tuple[Header, str, bytes, bytes]:
-    """Return header, payload segment, signing input and signature. Nothing of it is to be trusted yet.
+    """Return header, payload segment, signing input and signature. None of it is verified yet.
 
-    Raises `InvalidToken` for any other form: JSON serialisation, JWE, empty segments, padding, unknown critical members.
+    Raises:
+        InvalidToken: If it is too long or not a compact JWS: JSON serialisation, JWE, empty segments, padding, critical members.
     """
     if len(token) > MAX_TOKEN_LENGTH:
-        raise InvalidToken("longer than any token of ours")
+        raise InvalidToken("the token is too long")
     signing_input, _, signature = token.rpartition(".")
     head, _, payload = signing_input.partition(".")
     if not (head and payload and signature and signing_input.isascii()) or "." in payload:
@@ -85,21 +92,21 @@ def split(token: str) -> tuple[Header, str, bytes, bytes]:
     return _read_header(head), payload, signing_input.encode("ascii"), base64url_decode(signature)
 
 
-def media_type(typ: str) -> str:
-    """Return a `typ` in the form that is compared: lower case, without `application/` (RFC 7515 §4.1.9)."""
+def normalise_typ(typ: str) -> str:
+    """Return a `typ` for comparison: in lower case, without `application/` (RFC 7515 §4.1.9)."""
     return typ.lower().removeprefix("application/")
 
 
 @functools.lru_cache(maxsize=64)
 def _read_header(segment: str) -> Header:
-    """Cached, because all tokens of one key share one header; failures are not kept, so strangers cannot fill it for long."""
+    """Return a checked header. Cached, because all tokens of one key have the same header; failures are not cached."""
     header = json_decode(base64url_decode(segment), Header)
     if header.crit is not msgspec.UNSET or header.b64 is not msgspec.UNSET:
         raise InvalidToken("crit or b64 asks for an extension that is not supported (RFC 7515 §4.1.11, RFC 7797)")
     if header.enc is not msgspec.UNSET or header.zip is not msgspec.UNSET:
-        raise InvalidToken("enc or zip: an encrypted or compressed token is not taken")
+        raise InvalidToken("enc or zip: encrypted or compressed tokens are not supported")
     if KID.fullmatch(header.kid) is None:
-        raise InvalidToken("kid is not a name")
+        raise InvalidToken("kid is malformed")
     return header
 
 

@@ -1,6 +1,6 @@
-"""The master secret: it seals signing keys at rest and everything symmetric is derived from it.
+"""The master secret. It encrypts the signing keys in the database, and every symmetric key is derived from it.
 
-A copy of the database without this secret signs nobody in (ASVS 13.3.1, NIST SP 800-63B-4).
+A copy of the database without this secret cannot be used to sign in (ASVS 13.3.1, NIST SP 800-63B-4).
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ _VERSION = b"\x01"
 
 
 class MasterSecret:
-    """At least 32 bytes that nobody can guess. Never printed."""
+    """At least 32 random bytes. They are never printed."""
 
     __slots__ = ("_secret",)
 
     def __init__(self, secret: bytes) -> None:
-        """Raise `ConfigurationError` for a secret that is short or plainly not random."""
+        """Check the secret.
+
+        Raises:
+            ConfigurationError: If it has fewer than 32 bytes, or so few distinct bytes that it cannot be random.
+        """
         if len(secret) < MIN_SECRET_BYTES or len(set(secret)) < _MIN_DISTINCT_BYTES:
             raise ConfigurationError(
                 f"The secret is too weak: it needs at least {MIN_SECRET_BYTES} random bytes. "
@@ -39,53 +43,56 @@ class MasterSecret:
         self._secret = secret
 
     def __repr__(self) -> str:
-        """Tell nothing."""
+        """Return a text without the secret."""
         return "MasterSecret(****)"
 
     @staticmethod
     def generate_text() -> str:
-        """Return 256 fresh random bits as text, for a secret file."""
+        """Return 256 new random bits as text, for a secret file."""
         return secrets.token_urlsafe(32)
 
     def derive(self, purpose: str) -> bytes:
-        """Return the 32 bytes for one purpose (HKDF-SHA-256, RFC 5869); purposes tell nothing of each other."""
+        """Return 32 bytes for one purpose (HKDF-SHA-256, RFC 5869). One purpose reveals nothing about another."""
         return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"handstamp " + purpose.encode()).derive(self._secret)
 
-    def refresh_key(self) -> SigningKey:
-        """Return the HMAC key of the refresh tokens. It is never published and signs nothing else."""
+    def derive_refresh_key(self) -> SigningKey:
+        """Return the HMAC key for refresh tokens. It is never published and signs nothing else."""
         key = self.derive("refresh token v1")
         name = base64url_encode(hashlib.sha256(b"handstamp kid" + key).digest()[:8])
         return SigningKey(key, algorithm="HS256", kid=f"rt-{name}")
 
     def seal(self, plaintext: bytes, *, context: str) -> bytes:
-        """Return `plaintext` encrypted (AES-256-GCM); it opens only for the same `context`."""
+        """Return `plaintext` encrypted (AES-256-GCM). Decrypting it needs the same `context`."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return _VERSION + nonce + AESGCM(self.derive("seal v1")).encrypt(nonce, plaintext, context.encode())
 
     def open(self, sealed: bytes, *, context: str) -> bytes:
-        """Return what was sealed. Raises `ConfigurationError` when another secret sealed it."""
+        """Return the plaintext of `sealed`.
+
+        Raises:
+            ConfigurationError: If it was sealed with another secret or another context, or was changed.
+        """
         version, nonce, ciphertext = sealed[:1], sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         try:
             if version != _VERSION or len(nonce) != _NONCE_BYTES:
-                raise InvalidTag  # noqa: TRY301 - damaged, as below
+                raise InvalidTag  # noqa: TRY301 - answered like any other damage, below
             return AESGCM(self.derive("seal v1")).decrypt(nonce, ciphertext, context.encode())
         except InvalidTag:
             raise ConfigurationError(
-                "This secret does not open the signing keys in the database: they were sealed with another one, or damaged. "
-                "Set HANDSTAMP_SECRET or HANDSTAMP_SECRET_FILE to the secret that this database was made with."
+                "The secret cannot decrypt the signing keys in the database: they belong to another secret or are damaged. "
+                "Set HANDSTAMP_SECRET or HANDSTAMP_SECRET_FILE to the secret with which this database was created."
             ) from None
 
 
 class Pseudonyms:
-    """Turns what people type (addresses, networks) into names that tell nothing without the master secret."""
+    """Replaces addresses and networks by names that reveal nothing without the master secret."""
 
     __slots__ = ("_key",)
 
     def __init__(self, secret: MasterSecret) -> None:
-        """Derive a key of its own."""
         self._key = secret.derive("pseudonyms v1")
 
-    def of(self, kind: str, *parts: str) -> str:
-        """Return the name of these parts; equal parts have equal names."""
+    def make(self, kind: str, *parts: str) -> str:
+        """Return the name for these parts. Equal parts have equal names, and different parts different ones."""
         message = "\x00".join((kind, *parts)).encode()
         return base64url_encode(hmac.digest(self._key, message, "sha256")[:16])

@@ -1,7 +1,7 @@
-"""Reading base64url and JSON without forgiving anything.
+"""Parse base64url and JSON strictly.
 
-Two readers that forgive differently disagree about what a token says, and that difference is where forgeries live. So there is
-one spelling of every segment, and one value of every member.
+Two lenient parsers can read different values from one token, and an attacker can use the difference. So every segment has one
+spelling, and every member has one value.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import msgspec
 from ..errors import InvalidToken
 
 MAX_DEPTH = 16
-"""How deep objects and arrays in a token may nest."""
+"""How deep the objects and arrays of a token may nest. The claims object itself is level 1."""
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/***")
-"""The standard alphabet for binascii, in which what is not of base64url's becomes what is of neither."""
-_LAST = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
-"""With two or three characters left, those that the last one can be: its lower bits have no byte to go to."""
+"""Translates base64url to standard base64; "+", "/" and "=" become "*", which binascii rejects."""
+_LAST_CHARACTERS = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
+"""The valid last characters of a text with two or three characters beyond the last group of four: their unused bits are 0."""
 _encode = msgspec.json.Encoder().encode
 _T = TypeVar("_T")
 
@@ -31,7 +31,11 @@ def base64url_encode(data: bytes) -> str:
 
 
 def base64url_decode(text: str) -> bytes:
-    """Return what `text` spells; raise `InvalidToken` for padding, white space, other characters or bits left over."""
+    """Return the bytes of base64url without padding (RFC 7515 §2).
+
+    Raises:
+        InvalidToken: If `text` is empty, has padding, white space or other characters, or if its unused last bits are not 0.
+    """
     left = len(text) % 4
     try:
         if not text:
@@ -41,62 +45,68 @@ def base64url_decode(text: str) -> bytes:
         data = binascii.a2b_base64(text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-left % 4), strict_mode=True)
     except (UnicodeEncodeError, binascii.Error):
         raise InvalidToken("a segment is empty or not base64url") from None
-    if left and text[-1] not in _LAST[left]:
-        raise InvalidToken("a segment has stray bits behind its last byte")
+    if left and text[-1] not in _LAST_CHARACTERS[left]:
+        raise InvalidToken("a segment has non-zero bits after its last byte")
     return data
 
 
 def json_decode(data: bytes, shape: type[_T]) -> _T:
-    """Return the JSON object in `data` as a `shape`, a msgspec struct; one with `with_rest_of` is given its other members too.
+    """Return the JSON object in `data` as a `shape`.
 
-    Raises `InvalidToken` for anything but UTF-8, for nesting deeper than `MAX_DEPTH`, for a member that stands there twice
-    (RFC 7519 §4 allows a reader to take the last; we refuse), for NaN, and for values of the wrong type.
+    Args:
+        data: JSON as UTF-8.
+        shape: A msgspec struct, or another type that msgspec decodes. If it has a method `with_rest_of`, that is called with all
+            members, so that it can keep those that are not its fields.
+
+    Raises:
+        InvalidToken: If `data` is not UTF-8 or not JSON, is nested deeper than `MAX_DEPTH`, contains NaN, an infinity or a value
+            of the wrong type, or has two members of one name. (RFC 7519 §4 lets a parser take the last; we refuse.)
     """
     try:
         value = msgspec.json.decode(data, type=shape)
-        # As we write it ourselves, to the byte: so nothing stands there twice. And nothing is deep where little is opened.
+        # Fast path: the bytes equal our own encoding, so no member is duplicate; and the number of brackets bounds the depth.
         if _encode(value) == data and data.count(b"{") + data.count(b"[") <= MAX_DEPTH:
             return value
     except (msgspec.MsgspecError, ValueError, RecursionError) as problem:
-        _all_members(data)
-        raise InvalidToken(f"JSON does not fit: {problem}") from None
-    members = _all_members(data)
+        _decode_all(data)
+        raise InvalidToken(f"JSON is invalid: {problem}") from None
+    members = _decode_all(data)
     with_rest_of = getattr(value, "with_rest_of", None)
     return value if with_rest_of is None else with_rest_of(members)
 
 
-def _all_members(data: bytes) -> Any:
-    """Return what stands there; raise `InvalidToken` for what msgspec passes over, as a member that comes twice."""
+def _decode_all(data: bytes) -> Any:
+    """Return the JSON value in `data`. Raises `InvalidToken` also for what msgspec accepts, such as a duplicate member."""
     try:
         text = data.decode("utf-8")
         _refuse_deep(text)
-        return _TELLS_DUPLICATES.decode(text)
+        return _STRICT_DECODER.decode(text)
     except UnicodeDecodeError:
         raise InvalidToken("JSON is not UTF-8") from None
     except (ValueError, RecursionError) as problem:
-        raise InvalidToken(f"JSON does not fit: {problem}") from None
+        raise InvalidToken(f"JSON is invalid: {problem}") from None
 
 
 def _refuse_deep(text: str) -> None:
     if text.count("{") + text.count("[") <= MAX_DEPTH:
         return
     depth = 0
-    # A string that does not end is taken too: to look for its end behind each quote would take the square of the time.
+    # The pattern also matches a string without an end. Otherwise each quote would be searched to the end: quadratic time.
     for character in re.sub(r'"(?:[^"\\]|\\.)*+"?', "", text, flags=re.DOTALL):
         depth += (character in "{[") - (character in "}]")
         if depth > MAX_DEPTH:
-            raise InvalidToken("JSON is nested too deep")
+            raise InvalidToken("JSON is nested too deeply")
 
 
 def _refuse_duplicates(members: list[tuple[str, Any]]) -> dict[str, Any]:
     distinct = dict(members)
     if len(distinct) != len(members):
-        raise ValueError("a member stands there twice")
+        raise ValueError("a member appears twice")
     return distinct
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
-_TELLS_DUPLICATES = json.JSONDecoder(object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+_STRICT_DECODER = json.JSONDecoder(object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)

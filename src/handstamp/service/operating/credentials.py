@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from ...crypto.identifiers import new_id, new_secret, secret_hash, secret_matches
+from ...crypto.identifiers import hash_secret, new_id, new_secret, secret_matches
 from ...domain.credential import Client
 from ...domain.event import Event
 from ...errors import ConfigurationError, InvalidClient, NotFound
@@ -14,7 +14,7 @@ from ..parts.audit import Audit
 from ..parts.caller import Caller
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_NOBODYS = secret_hash("")
+_NOBODYS = hash_secret("")
 
 
 class Clients:
@@ -32,7 +32,7 @@ class Clients:
                 "A client's name has 1 to 64 characters of A-Z a-z 0-9 . _ - and begins with one of the first."
             )
         secret = new_secret()
-        client = Client(id=new_id(), name=name, secret_hash=secret_hash(secret), created_at_ms=caller.now_ms)
+        client = Client(id=new_id(), name=name, secret_hash=hash_secret(secret), created_at_ms=caller.now_ms)
         event = _event("client_added", client, caller)
 
         async def add(rows: Transaction) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from ...crypto.jwk import Algorithm, KeySet, SigningKey
+from ...crypto.algorithms import Algorithm
+from ...crypto.jwk import KeySet, SigningKey
 from ...crypto.seal import MasterSecret
 from ...domain.event import Event
 from ...domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, State, of_one_kind, signing_key, state_of, wants_successor

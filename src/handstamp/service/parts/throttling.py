@@ -33,11 +33,11 @@ class Throttling:
         `at_home` says that the person has a session from there; strangers' failures do not hold them up then.
         """
         network = _network(ip)
-        counters = [Counter(self._pseudonyms.of("network", network), NETWORK)]
+        counters = [Counter(self._pseudonyms.make("network", network), NETWORK)]
         if email is not None:
-            counters.append(Counter(self._pseudonyms.of("pair", email, network), PAIR))
+            counters.append(Counter(self._pseudonyms.make("pair", email, network), PAIR))
             if not at_home:
-                counters.append(Counter(self._pseudonyms.of("account", email), ACCOUNT))
+                counters.append(Counter(self._pseudonyms.make("account", email), ACCOUNT))
         return counters
 
     async def check(self, rows: Rows, counters: Sequence[Counter], now_ms: int) -> None:
