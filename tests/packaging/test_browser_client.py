@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "clients/browser"
-SHIPPED = ROOT / "src/handstamp/web/pages/handstamp.js"
+SHIPPED = ROOT / "src/handstamp/web/static/handstamp.js"
 PATIENCE_S = 120
 USER = """
 import { createClient, HandstampError, OfflineError, type Client, type EndReason, type State } from "@handstamp/browser";

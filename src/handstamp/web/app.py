@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib.resources import files
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -21,17 +20,14 @@ from . import openapi
 from .edge import Edge
 from .endpoints import Endpoints
 from .oauth.endpoints import OAuthEndpoints
+from .pages.documentation import documentation_routes
 from .pages.site import Pages
 from .problems import write_problem
 from .routes import routes
+from .static_files import static_routes
 
 _STRICT = "default-src 'none'; frame-ancestors 'none'"
-_FOR_DOCS = (
-    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
-    "script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
-)
 _YEAR_S = 365 * 24 * 60 * 60
-_CLIENT_MAX_AGE_S = 3600
 
 
 def asgi(
@@ -56,7 +52,8 @@ def asgi(
         routes=[
             *own_routes,
             *pages.routes(),
-            *_documentation(openapi.document(issuer=issuer.url, version=version, cookies=edge.cookies)),
+            *documentation_routes(openapi.document(issuer=issuer.url, version=version, cookies=edge.cookies)),
+            *static_routes(),
         ],
         exception_handlers={HTTPException: _write_routing_problem},
         lifespan=lifespan,
@@ -155,45 +152,6 @@ def _cors(app: ASGIApp, trusted: Collection[str]) -> ASGIApp:
         expose_headers=["Retry-After", "WWW-Authenticate"],
         max_age=600,
     )
-
-
-def _documentation(document: bytes) -> list[Route]:
-    async def openapi_json(_: Request) -> Response:
-        return Response(document, media_type="application/json")
-
-    def page(path: str, name: str, media_type: str) -> Route:
-        content = files(__package__).joinpath("pages", name).read_bytes()
-
-        async def show(_: Request) -> Response:
-            return Response(content, media_type=media_type, headers={"content-security-policy": _FOR_DOCS})
-
-        return Route(path, show, methods=["GET"])
-
-    return [
-        Route("/openapi.json", openapi_json, methods=["GET"]),
-        page("/docs", "docs.html", "text/html"),
-        page("/assets/base.css", "base.css", "text/css"),
-        page("/assets/docs.css", "docs.css", "text/css"),
-        page("/assets/docs.js", "docs.js", "text/javascript"),
-        page("/assets/pages.css", "pages.css", "text/css"),
-        page("/assets/pages.js", "pages.js", "text/javascript"),
-        Route("/handstamp.js", _client(), methods=["GET"]),
-    ]
-
-
-def _client() -> Callable[[Request], Awaitable[Response]]:
-    """Return what serves the browser client: built from `clients/browser`, for pages of any origin."""
-    script = files(__package__).joinpath("pages", "handstamp.js").read_bytes()
-    headers = {
-        "access-control-allow-origin": "*",
-        "cross-origin-resource-policy": "cross-origin",
-        "cache-control": f"public, max-age={_CLIENT_MAX_AGE_S}",
-    }
-
-    async def show(_: Request) -> Response:
-        return Response(script, media_type="text/javascript", headers=headers)
-
-    return show
 
 
 async def _write_routing_problem(_: Request, error: Exception) -> Response:

@@ -1,0 +1,50 @@
+"""Serves the files of `static/`: styles, scripts, the browser client and the viewer of the API, each with an ETag."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+
+_CLIENT_MAX_AGE_S = 3600
+_REVALIDATED = {"cache-control": "no-cache"}
+"""Browsers ask each time and get 304. After an update no page runs with the style or script of the version before."""
+_FOR_EVERY_ORIGIN = {
+    "access-control-allow-origin": "*",
+    "cross-origin-resource-policy": "cross-origin",
+    "cache-control": f"public, max-age={_CLIENT_MAX_AGE_S}",
+}
+
+
+def static_routes() -> list[Route]:
+    """Return the routes of the files for our own pages, and of the browser client, which pages of any origin may load."""
+    files, client = _Files(_REVALIDATED), _Files(_FOR_EVERY_ORIGIN)
+
+    async def show_file(request: Request) -> Response:
+        return await files.get_response(request.path_params["name"], request.scope)
+
+    async def show_client(request: Request) -> Response:
+        return await client.get_response("handstamp.js", request.scope)
+
+    return [
+        Route("/assets/{name:path}", show_file, methods=["GET"]),
+        Route("/handstamp.js", show_client, methods=["GET"]),
+    ]
+
+
+class _Files(StaticFiles):
+    """Starlette's, which answers conditional requests (RFC 9110 §13), with headers of our own on every answer."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        super().__init__(packages=[("handstamp.web", "static")])
+        self._own_headers = headers
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        if response.headers.get("content-type", "").startswith("application/javascript"):  # mimetypes before Python 3.12
+            response.headers["content-type"] = "text/javascript; charset=utf-8"
+        response.headers.update(self._own_headers)
+        return response

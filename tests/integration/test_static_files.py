@@ -1,0 +1,69 @@
+"""Styles and scripts: conditional requests, who may load them, and that nothing else of the package is served."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import httpx
+import pytest
+
+FILES = sorted(file.name for file in files("handstamp.web").joinpath("static").iterdir() if file.is_file())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_sent_once_and_then_revalidated(client: httpx.Client, name: str) -> None:
+    """The first answer has the file's bytes and an ETag; a request with this ETag gets 304 (RFC 9110 §15.4.5)."""
+    first = client.get(f"/assets/{name}")
+    assert first.status_code == 200
+    assert first.content == files("handstamp.web").joinpath("static", name).read_bytes()
+    expected = {"css": "text/css", "js": "text/javascript"}[name.rpartition(".")[2]]
+    assert first.headers["content-type"] == f"{expected}; charset=utf-8"
+    assert first.headers["cache-control"] == "no-cache"
+    assert first.headers["x-content-type-options"] == "nosniff"
+    assert first.headers["cross-origin-resource-policy"] == "same-origin"
+    again = client.get(f"/assets/{name}", headers={"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    changed = client.get(f"/assets/{name}", headers={"if-none-match": '"another"'})
+    assert changed.status_code == 200
+
+
+def test_pages_of_every_origin_may_load_the_browser_client(client: httpx.Client) -> None:
+    """It holds no secret and is cached for an hour; a 304 lets other origins use the cached copy, too."""
+    first = client.get("/handstamp.js")
+    again = client.get("/handstamp.js", headers={"if-none-match": first.headers["etag"]})
+    assert (first.status_code, again.status_code) == (200, 304)
+    for response in (first, again):
+        assert response.headers["access-control-allow-origin"] == "*"
+        assert response.headers["cross-origin-resource-policy"] == "cross-origin"
+        assert response.headers["cache-control"] == "public, max-age=3600"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "nothing.css",
+        "swagger-ui",
+        "../app.py",
+        "..%2fapp.py",
+        "%2e%2e/app.py",
+        "/etc/passwd",
+        "%00",
+        "a" * 300,
+        "..%5capp.py",
+    ],
+)
+def test_nothing_else_is_served(client: httpx.Client, name: str) -> None:
+    """Neither folders, nor the package's source, nor files of the machine; the answer is an ordinary 404."""
+    answer = client.get(f"/assets/{name}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_only_reading_is_allowed(client: httpx.Client) -> None:
+    """HEAD has the headers of GET; other methods get 405 with `Allow` (RFC 9110 §15.5.6)."""
+    shown = client.head("/assets/base.css")
+    assert (shown.status_code, shown.content) == (200, b"")
+    assert int(shown.headers["content-length"]) > 0
+    refused = client.post("/assets/base.css")
+    assert refused.status_code == 405
+    assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD"}
