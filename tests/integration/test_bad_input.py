@@ -1,11 +1,15 @@
-"""Whatever is sent: a known answer, never a 5xx, nothing of the inside shown, nothing changed, and the service goes on."""
+"""Hostile requests: each gets a documented answer, never a 5xx, shows no internals, changes nothing, and the service goes on.
+
+All endpoints share one body parser and one token check. Both are tested in depth at one endpoint, and each endpoint is tested to
+use them.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -46,24 +50,25 @@ FIELDS: dict[str, dict[str, str]] = {
     "/logout": {"refreshToken": "rubbish", "accessToken": "rubbish"},
     "/password": {"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"},
 }
-"""For each endpoint that reads a body, one of the right form."""
+"""A body of the right form for each endpoint that reads one."""
 
 
 def name_of(operation: Operation) -> str:
-    """Return how a test calls an operation."""
+    """Return an operation's name in test ids."""
     return f"{operation.method} {operation.path}"
 
 
-EACH_FIELD = [(operation, field) for operation in WITH_BODY for field in FIELDS[operation.path]]
+PASSWORD_CHANGE = next(operation for operation in WITH_BODY if operation.path == "/password")
+"""Needs an access token and two fields, so that everything a parser can get wrong can be seen here."""
 
 
-def field_name(value: Operation | str) -> str:
-    """Return how a test calls an operation, or a field of it."""
-    return value if isinstance(value, str) else name_of(value)
+def in_chunks(body: bytes) -> Iterator[bytes]:
+    """Yield a body in pieces, so that its length is not declared."""
+    return (body[start : start + 65536] for start in range(0, len(body), 65536))
 
 
 def with_field(operation: Operation, field: str, value: bytes) -> bytes:
-    """Return a body in which one field is exactly these bytes, the first of all."""
+    """Return a body whose first field has exactly these bytes as its value."""
     others = {name: text for name, text in FIELDS[operation.path].items() if name != field}
     tail = b", " + json.dumps(others).encode()[1:] if others else b"}"
     return b'{"%s": %s%s' % (field.encode(), value, tail)
@@ -123,23 +128,27 @@ BAD_TEXT = {
     "number, then a lone surrogate": b'1, "y": "\\ud800"',
     "number, then too deep": b'1, "y": ' + b"[" * DEEP,
 }
+NOT_JSON = ("huge number", "deep arrays")
+"""The values above that the parser itself refuses."""
 CONTROL = {
     "NUL": b'"ada\\u0000@example.com"',
     "escape": b'"\\u001b[31mada"',
     "line break": b'"ada\\r\\nBcc: x"',
     "bell": b'"\\u0007"',
 }
+OTHER_MEDIA_TYPES = ("application/x-www-form-urlencoded", "text/plain", "application/jsonp", "application/xml", "")
+UNKNOWN_MEMBERS = ("", "isAdmin", "__proto__", "refresh_token", "a\x00b", "x" * 5000)
 
 
 @pytest.fixture(scope="module")
 def ada(client: httpx.Client) -> SignedIn:
-    """Return a session that all of this must leave as it is."""
+    """Return a session that must survive every test of this module."""
     return somebody(client)
 
 
 @pytest.fixture(autouse=True)
 def nothing_happens(server: Server, client: httpx.Client, ada: SignedIn) -> Iterator[None]:
-    """After each test: no row more or less, no error in the log, and the service serves."""
+    """Check after each test that no row was added or deleted, no error was logged, and the service answers."""
     rows, logged = row_counts(server), server.log.stat().st_size
     yield
     assert row_counts(server) == rows
@@ -151,7 +160,7 @@ def nothing_happens(server: Server, client: httpx.Client, ada: SignedIn) -> Iter
 
 
 def expect_refused(answer: httpx.Response, *, or_signed_out: bool = False) -> None:
-    """Assert that an answer is a problem of the contract, which gives nothing away; `/logout` may have done its work."""
+    """Assert that an answer is a documented problem without internals; 204 is accepted if `or_signed_out`."""
     if or_signed_out and answer.status_code == 204:
         return
     assert 400 <= answer.status_code < 500, answer.text
@@ -161,125 +170,117 @@ def expect_refused(answer: httpx.Response, *, or_signed_out: bool = False) -> No
     assert [word for word in GIVEAWAYS if word in answer.text] == []
 
 
+def assert_refused(answers: Mapping[str, httpx.Response]) -> None:
+    """Assert that every answer is a documented problem."""
+    for answer in answers.values():
+        expect_refused(answer)
+
+
+def statuses(answers: Mapping[str, httpx.Response]) -> dict[str, int]:
+    """Return the status of each answer."""
+    return {name: answer.status_code for name, answer in answers.items()}
+
+
+def named(answer: httpx.Response) -> list[str]:
+    """Return the fields that a problem names."""
+    return [wrong["name"] for wrong in answer.json()["fields"]]
+
+
 def send(client: httpx.Client, operation: Operation, ada: SignedIn, content: Any, media_type: str = JSON) -> httpx.Response:
-    """Call an operation, signed in where that matters, with this body."""
+    """Call an operation with this body, with an access token if the operation needs one."""
     headers = {"content-type": media_type} | (ada.bearer if operation.credential == "access" else {})
     return client.request(operation.method, operation.path.replace("{id}", "nobodys"), content=content, headers=headers)
 
 
-@pytest.mark.parametrize("operation", WITH_BODY, ids=name_of)
-@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
-def test_what_is_no_json_is_400(client: httpx.Client, ada: SignedIn, operation: Operation, body: bytes) -> None:
-    """A body that cannot be read is 400 everywhere, signing out included (R74, R80)."""
-    answer = send(client, operation, ada, body)
-    expect_refused(answer)
-    assert answer.status_code == 400
+# --- the parser, by way of one endpoint that reads two fields
 
 
-@pytest.mark.parametrize("operation", WITH_BODY, ids=name_of)
-@pytest.mark.parametrize("body", OTHER_TYPES.values(), ids=OTHER_TYPES)
-def test_what_is_no_object_is_400(client: httpx.Client, ada: SignedIn, operation: Operation, body: bytes) -> None:
-    """JSON of another type than an object is a request that cannot be understood."""
-    answer = send(client, operation, ada, body)
-    expect_refused(answer)
-    assert answer.status_code == 400
+def test_a_body_that_is_not_json_is_400(client: httpx.Client, ada: SignedIn) -> None:
+    """A body that cannot be parsed, or that is another type than an object, is 400 (R74, R80)."""
+    bodies = BROKEN | OTHER_TYPES
+    answers = {name: send(client, PASSWORD_CHANGE, ada, body) for name, body in bodies.items()}
+    assert_refused(answers)
+    assert statuses(answers) == dict.fromkeys(bodies, 400)
 
 
-@pytest.mark.parametrize("operation", WITH_BODY, ids=name_of)
-def test_an_empty_body_is_no_error_of_ours(client: httpx.Client, ada: SignedIn, operation: Operation) -> None:
-    """Nothing at all, and an object with nothing in it, are refused, but for signing out."""
-    for body in (b"", b"{}"):
-        expect_refused(send(client, operation, ada, body), or_signed_out=operation.path == "/logout")
+@pytest.mark.parametrize("field", FIELDS[PASSWORD_CHANGE.path])
+def test_a_field_that_is_not_text_is_named(client: httpx.Client, ada: SignedIn, field: str) -> None:
+    """A field of another type is 422, and the answer names it. What the parser refuses is 400."""
+    answers = {
+        name: send(client, PASSWORD_CHANGE, ada, with_field(PASSWORD_CHANGE, field, value)) for name, value in NOT_TEXT.items()
+    }
+    assert_refused(answers)
+    assert statuses(answers) == dict.fromkeys(NOT_TEXT, 422) | dict.fromkeys(NOT_JSON, 400)
+    assert {tuple(named(answer)) for name, answer in answers.items() if name not in NOT_JSON} == {(field,)}
 
 
-@pytest.mark.parametrize(("operation", "field"), EACH_FIELD, ids=field_name)
-@pytest.mark.parametrize("value", NOT_TEXT.values(), ids=NOT_TEXT)
-def test_a_field_that_is_no_text_is_named(
-    client: httpx.Client, ada: SignedIn, operation: Operation, field: str, value: bytes
-) -> None:
-    """A field of another type is 422 and named."""
-    answer = send(client, operation, ada, with_field(operation, field, value))
-    expect_refused(answer)
-    assert answer.status_code in (400, 422)
-    if answer.status_code == 422:
-        assert [wrong["name"] for wrong in answer.json()["fields"]] == [field]
+@pytest.mark.parametrize("field", FIELDS[PASSWORD_CHANGE.path])
+def test_a_field_that_cannot_be_read_is_refused(client: httpx.Client, ada: SignedIn, field: str) -> None:
+    """Bad escapes, bad UTF-8, unterminated text, and a wrong field before something unreadable: 400 or 422 (R74, R80)."""
+    answers = {
+        name: send(client, PASSWORD_CHANGE, ada, with_field(PASSWORD_CHANGE, field, value)) for name, value in BAD_TEXT.items()
+    }
+    assert_refused(answers)
+    assert set(statuses(answers).values()) <= {400, 422}
 
 
-@pytest.mark.parametrize(("operation", "field"), EACH_FIELD, ids=field_name)
-@pytest.mark.parametrize("value", BAD_TEXT.values(), ids=BAD_TEXT)
-def test_a_field_that_cannot_be_read_is_refused(
-    client: httpx.Client, ada: SignedIn, operation: Operation, field: str, value: bytes
-) -> None:
-    """Bad escapes, bad UTF-8, texts without an end, and a wrong field before something unreadable: 400 or 422 (R74, R80)."""
-    answer = send(client, operation, ada, with_field(operation, field, value))
-    expect_refused(answer)
-    assert answer.status_code in (400, 422)
-
-
-@pytest.mark.parametrize(("operation", "field"), EACH_FIELD, ids=field_name)
-@pytest.mark.parametrize("value", CONTROL.values(), ids=CONTROL)
-def test_control_characters_in_a_field_are_refused(
-    client: httpx.Client, ada: SignedIn, operation: Operation, field: str, value: bytes
-) -> None:
-    """No address, password or token holds a control character (R84)."""
-    answer = send(client, operation, ada, with_field(operation, field, value))
-    expect_refused(answer, or_signed_out=operation.path == "/logout")
-
-
-@pytest.mark.parametrize("operation", WITH_BODY, ids=name_of)
-@pytest.mark.parametrize("member", ["", "isAdmin", "__proto__", "refresh_token", "a\u0000b", "x" * 5000])
-def test_a_field_too_many_is_named(client: httpx.Client, ada: SignedIn, operation: Operation, member: str) -> None:
-    """A misspelt or invented field is not passed over in silence."""
-    answer = send(client, operation, ada, json.dumps({**FIELDS[operation.path], member: "x"}).encode())
-    expect_refused(answer)
-    assert answer.status_code == 422
-    assert member in [wrong["name"] for wrong in answer.json()["fields"]]
-
-
-@pytest.mark.parametrize("operation", WITH_BODY, ids=name_of)
 @pytest.mark.parametrize(
     "body",
     [b'{"password": "' + b"x" * MB + b'"}', b" " * (64 * 1024 + 1), b"[" * 100_000, b"\x00" * (10 * MB)],
     ids=["password of 1 MB", "one byte too many", "100,000 levels", "10 MB"],
 )
 @pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
-def test_a_body_that_is_too_large_is_413(
-    client: httpx.Client, ada: SignedIn, operation: Operation, body: bytes, chunked: bool
-) -> None:
+def test_a_body_that_is_too_large_is_413(client: httpx.Client, ada: SignedIn, body: bytes, chunked: bool) -> None:
     """More than 64 KiB are refused, announced or not, before anything costly (R67, R74)."""
-    content = (body[start : start + 65536] for start in range(0, len(body), 65536)) if chunked else body
-    answer = send(client, operation, ada, content)
+    answer = send(client, PASSWORD_CHANGE, ada, in_chunks(body) if chunked else body)
     expect_refused(answer)
     assert answer.status_code == 413
 
 
+# --- every endpoint reads its body with that parser
+
+
 @pytest.mark.parametrize("operation", WITH_BODY, ids=name_of)
-@pytest.mark.parametrize(
-    "media_type", ["application/x-www-form-urlencoded", "text/plain", "application/jsonp", "application/xml", ""]
-)
-def test_other_media_types_are_415(client: httpx.Client, ada: SignedIn, operation: Operation, media_type: str) -> None:
-    """Only JSON is read at these endpoints, whatever the body holds (R63)."""
-    answer = send(client, operation, ada, json.dumps(FIELDS[operation.path]).encode(), media_type)
-    expect_refused(answer)
-    assert answer.status_code == 415
+def test_every_endpoint_refuses_a_broken_body(client: httpx.Client, ada: SignedIn, operation: Operation) -> None:
+    """Bodies that are broken, too large, of another media type or empty are refused everywhere, signing out included."""
+    sound = json.dumps(FIELDS[operation.path]).encode()
+    answers = {
+        "cut off": send(client, operation, ada, BROKEN["cut off"]),
+        "too large": send(client, operation, ada, b" " * (64 * 1024 + 1)),
+        **{media_type: send(client, operation, ada, sound, media_type) for media_type in OTHER_MEDIA_TYPES},
+    }
+    assert_refused(answers)
+    assert statuses(answers) == {"cut off": 400, "too large": 413} | dict.fromkeys(OTHER_MEDIA_TYPES, 415)
+    for body in (b"", b"{}"):
+        expect_refused(send(client, operation, ada, body), or_signed_out=operation.path == "/logout")
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=name_of)
+def test_every_field_of_every_endpoint_is_checked(client: httpx.Client, ada: SignedIn, operation: Operation) -> None:
+    """Wrong and unknown fields are named; no address, password or token contains a control character (R84)."""
+    for field in FIELDS[operation.path]:
+        answer = send(client, operation, ada, with_field(operation, field, b"1"))
+        expect_refused(answer)
+        assert (answer.status_code, named(answer)) == (422, [field])
+        for value in CONTROL.values():
+            answer = send(client, operation, ada, with_field(operation, field, value))
+            expect_refused(answer, or_signed_out=operation.path == "/logout")
+    for member in UNKNOWN_MEMBERS:
+        answer = send(client, operation, ada, json.dumps({**FIELDS[operation.path], member: "x"}).encode())
+        expect_refused(answer)
+        assert (answer.status_code, member in named(answer)) == (422, True)
 
 
 @pytest.mark.parametrize("operation", WITHOUT_BODY, ids=name_of)
-@pytest.mark.parametrize(
-    "body", [b"{", b"\xff" * 1000, b"[" * 100_000, b"\x00" * (10 * MB)], ids=["broken", "binary", "deep", "10 MB"]
-)
-@pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
-def test_a_body_where_none_is_read_changes_nothing(
-    client: httpx.Client, operation: Operation, body: bytes, chunked: bool
-) -> None:
-    """An endpoint that takes no body answers as if there were none."""
+def test_an_endpoint_that_reads_no_body_ignores_it(client: httpx.Client, operation: Operation) -> None:
+    """An endpoint that takes no body answers as if there were none, however large or broken it is."""
     path = operation.path.replace("{id}", "nobodys")
-    content = (body[start : start + 65536] for start in range(0, len(body), 65536)) if chunked else body
-    answer = client.request(operation.method, path, content=content, headers={"content-type": JSON})
-    if operation.credential is None:
-        assert answer.status_code == 200
-    else:
-        expect_problem(answer, 401, "invalid_client" if operation.credential == "client" else "missing_token")
+    for body in (b"{", b"[" * 100_000, in_chunks(b"\xff" * MB)):
+        answer = client.request(operation.method, path, content=body, headers={"content-type": JSON})
+        if operation.credential is None:
+            assert answer.status_code == 200
+        else:
+            expect_problem(answer, 401, "invalid_client" if operation.credential == "client" else "missing_token")
 
 
 @pytest.mark.parametrize("length", [b"-1", b"1e3", b"99999999999999999999999", b"0x10", b"1, 2"])
@@ -348,43 +349,47 @@ def forgeries(token: str) -> dict[str, str]:
     }
 
 
-FORGERIES = list(forgeries(f"{segment({'alg': 'ES256', 'kid': 'x', 'typ': 'at+jwt'})}.{segment({'exp': 1})}.AA"))
+def codes(answers: Mapping[str, httpx.Response]) -> dict[str, tuple[int, str]]:
+    """Return status and code of each problem."""
+    return {name: (answer.status_code, answer.json()["code"]) for name, answer in answers.items()}
+
+
+def test_forged_access_tokens_are_refused(client: httpx.Client, ada: SignedIn) -> None:
+    """Every forgery gets the same answer, which gives no reason (R12 to R24, T17 to T19)."""
+    forged = forgeries(ada.access)
+    answers = {name: client.get("/profile", headers={"authorization": f"Bearer {token}"}) for name, token in forged.items()}
+    assert codes(answers) == dict.fromkeys(forged, (401, "invalid_token"))
 
 
 @pytest.mark.parametrize("operation", WITH_ACCESS, ids=name_of)
-@pytest.mark.parametrize("forgery", FORGERIES)
-def test_forged_access_tokens_are_refused_everywhere(
-    client: httpx.Client, ada: SignedIn, operation: Operation, forgery: str
-) -> None:
-    """Every endpoint refuses every forgery with the one answer that says nothing about why (R12 to R24, T17 to T19)."""
+def test_every_endpoint_checks_its_access_token(client: httpx.Client, ada: SignedIn, operation: Operation) -> None:
+    """No endpoint accepts another person's claims, a missing signature, or a refresh token (R22, T19)."""
     path = operation.path.replace("{id}", ada.sid)
-    headers = {"authorization": f"Bearer {forgeries(ada.access)[forgery]}"}
-    expect_problem(client.request(operation.method, path, headers=headers), 401, "invalid_token")
+    forged = forgeries(ada.access)
+    bearers = [forged["alg none"], forged["other subject"], ada.refresh]
+    cookie = {"cookie": f"handstamp-access={ada.refresh}", "sec-fetch-site": "same-origin"}
+    for headers in (*({"authorization": f"Bearer {token}"} for token in bearers), cookie):
+        expect_problem(client.request(operation.method, path, headers=headers), 401, "invalid_token")
 
 
-@pytest.mark.parametrize("forgery", FORGERIES)
-def test_forged_refresh_tokens_are_refused(server: Server, client: httpx.Client, ada: SignedIn, forgery: str) -> None:
-    """No forgery renews or ends a session, by whatever way it comes (R12 to R24)."""
-    token = forgeries(ada.refresh)[forgery]
-    answer = client.post("/refresh", json={"refreshToken": token})
-    assert (answer.status_code, answer.json()["code"]) in ((401, "invalid_token"), (422, "invalid_request"))
-    cookie = {"cookie": f"handstamp-refresh={token}", "sec-fetch-site": "same-origin"}
-    if not set(token) & set(' ",;'):
-        expect_problem(client.post("/refresh", headers=cookie), 401, "invalid_token")
+def test_forged_refresh_tokens_are_refused(server: Server, client: httpx.Client, ada: SignedIn) -> None:
+    """No forgery renews a session, by body or by cookie (R12 to R24)."""
+    forged = forgeries(ada.refresh)
+    answers = {name: client.post("/refresh", json={"refreshToken": token}) for name, token in forged.items()}
+    assert set(codes(answers).values()) == {(401, "invalid_token"), (422, "invalid_request")}
+    for token in forged.values():
+        if not set(token) & set(' ",;'):
+            cookie = {"cookie": f"handstamp-refresh={token}", "sec-fetch-site": "same-origin"}
+            expect_problem(client.post("/refresh", headers=cookie), 401, "invalid_token")
     assert session_row(server, ada.sid)["generation"] == 0
 
 
-@pytest.mark.parametrize("forgery", FORGERIES)
 @pytest.mark.parametrize("kind", ["access", "refresh"])
-def test_forged_tokens_sign_nobody_out(client: httpx.Client, ada: SignedIn, kind: str, forgery: str) -> None:
-    """Signing out takes a forgery with the calm of any other rubbish, and ends nothing (R48)."""
-    token = forgeries(getattr(ada, kind))[forgery]
-    answers = [
-        client.post("/logout", json={f"{kind}Token": token}),
-        client.post("/logout", headers={"authorization": f"Bearer {token}"}),
-    ]
-    for answer in answers:
-        expect_refused(answer, or_signed_out=True)
+def test_forged_tokens_sign_nobody_out(client: httpx.Client, ada: SignedIn, kind: str) -> None:
+    """Signing out answers a forgery like any other unusable token, and ends no session (R48)."""
+    for token in forgeries(getattr(ada, kind)).values():
+        expect_refused(client.post("/logout", json={f"{kind}Token": token}), or_signed_out=True)
+        expect_refused(client.post("/logout", headers={"authorization": f"Bearer {token}"}), or_signed_out=True)
     assert profile(client, ada).status_code == 200
 
 
@@ -402,15 +407,6 @@ def test_one_bit_makes_it_another_token(server: Server, client: httpx.Client, ad
             answer = client.post("/refresh", json={"refreshToken": changed})
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token"), (place, answer.text)
     assert session_row(server, ada.sid)["generation"] == 0
-
-
-@pytest.mark.parametrize("operation", WITH_ACCESS, ids=name_of)
-def test_a_refresh_token_is_no_access_token(client: httpx.Client, ada: SignedIn, operation: Operation) -> None:
-    """Neither in the header nor in the access cookie does a refresh token open anything (R22, T19)."""
-    path = operation.path.replace("{id}", ada.sid)
-    cookie = {"cookie": f"handstamp-access={ada.refresh}", "sec-fetch-site": "same-origin"}
-    for headers in ({"authorization": f"Bearer {ada.refresh}"}, cookie):
-        expect_problem(client.request(operation.method, path, headers=headers), 401, "invalid_token")
 
 
 def test_an_access_token_is_no_refresh_token(client: httpx.Client, ada: SignedIn) -> None:
