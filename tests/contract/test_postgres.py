@@ -124,7 +124,7 @@ async def test_no_statement_need_be_prepared(url: str) -> None:
 
 async def test_a_migration_disturbs_nobody_who_serves(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The version before goes on while its tables get a column and an index, and the newer one refuses to start until then."""
-    newer = [*migrations.known("postgres"), Migration(2, "later", _LATER)]
+    newer = [*migrations.load_migrations("postgres"), Migration(2, "later", _LATER)]
     async with opened(url) as older:
         await add(older, *map(str, range(8)))
 
@@ -140,7 +140,7 @@ async def test_a_migration_disturbs_nobody_who_serves(url: str, monkeypatch: pyt
         is_over = asyncio.Event()
         going = asyncio.create_task(go_on())
         await asyncio.sleep(0.2)
-        monkeypatch.setattr(migrations, "known", lambda _: newer)
+        monkeypatch.setattr(migrations, "load_migrations", lambda _: newer)
         with pytest.raises(ConfigurationError, match="handstamp migrate"):
             await PostgresStore(url).open()
         applied = await asyncio.gather(*(migrate(url) for _ in range(3)))
@@ -154,8 +154,8 @@ async def test_a_migration_disturbs_nobody_who_serves(url: str, monkeypatch: pyt
 
 async def test_a_migration_waits_for_a_table_in_use_without_holding_up_others(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gives way, and tries again."""
-    newer = [*migrations.known("postgres"), Migration(2, "later", _LATER)]
-    monkeypatch.setattr(migrations, "known", lambda _: newer)
+    newer = [*migrations.load_migrations("postgres"), Migration(2, "later", _LATER)]
+    monkeypatch.setattr(migrations, "load_migrations", lambda _: newer)
     connection = await asyncpg.connect(url)
     try:
         using = connection.transaction()

@@ -324,7 +324,7 @@ async def test_waiting_inside_a_transaction_is_refused(path: Path) -> None:
 
 def make_schema_1(path: Path) -> None:
     """Make a database as the first release left it."""
-    first = migrations.known("sqlite")[0]
+    first = migrations.load_migrations("sqlite")[0]
     assert (first.version, first.name) == (1, "initial")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")

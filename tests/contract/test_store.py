@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from handstamp.domain.account import Account
-from handstamp.domain.credential import Client
+from handstamp.domain.credential import Credential
 from handstamp.domain.event import Event
 from handstamp.domain.keyring import KeyRecord
 from handstamp.domain.revocation import Revocation, forgotten_at_s
@@ -542,8 +542,8 @@ async def test_purging_lets_revocations_go_when_no_token_is_left(store: Store) -
 
 async def test_clients_are_kept_by_name(store: Store) -> None:
     """They come back as they were written, in the order of their names, and are found by id."""
-    zoe = Client(id="1", name="zoe", secret_hash=b"\x00\xff", created_at_ms=NOW_MS)
-    ann = Client(id="2", name="ann", secret_hash=b"", created_at_ms=NOW_MS + 1)
+    zoe = Credential(id="1", name="zoe", secret_hash=b"\x00\xff", created_at_ms=NOW_MS)
+    ann = Credential(id="2", name="ann", secret_hash=b"", created_at_ms=NOW_MS + 1)
 
     async def insert(rows: Transaction) -> None:
         for client in (zoe, ann):
@@ -562,7 +562,7 @@ async def test_a_name_has_one_client(store: Store) -> None:
     """The second to take a name is told so and changes nothing, also when both come at once."""
 
     async def insert(number: int) -> bool:
-        client = Client(id=f"id-{number}", name="orders", secret_hash=bytes([number]), created_at_ms=NOW_MS)
+        client = Credential(id=f"id-{number}", name="orders", secret_hash=bytes([number]), created_at_ms=NOW_MS)
         return await store.transact(lambda rows: rows.credentials.insert(client))
 
     assert sorted(await asyncio.gather(*map(insert, range(8)))) == [False] * 7 + [True]

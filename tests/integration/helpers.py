@@ -310,7 +310,7 @@ class Credential:
 def make_client(server: Server, name: str = "") -> Credential:
     """Make a service's credential, as `handstamp clients create` does."""
     name = name or f"service-{os.getpid()}-{next(_numbers)}"
-    client, secret = beside(server, lambda opened, caller: opened.clients.create(name, caller))
+    client, secret = beside(server, lambda opened, caller: opened.credentials.create(name, caller))
     return Credential(client.id, client.name, secret)
 
 

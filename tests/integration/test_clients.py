@@ -171,13 +171,13 @@ def test_the_audit_trail_names_the_client(server: Server, ask: Forks) -> None:
     """Making and removing are recorded with the write, by id and name and without the secret (R82)."""
     credential = make(ask, server)
     worked(ask(server.folder, "clients", "remove", credential.name))
-    found = [detail for kind, detail in events_of_clients(server) if credential.id in detail]
-    assert found == [json.dumps({"client": credential.id, "name": credential.name}, separators=(",", ":"))] * 2
-    kinds = [kind for kind, detail in events_of_clients(server) if credential.id in detail]
-    assert kinds == ["client_added", "client_removed"]
+    found = [detail for kind, detail in events_of_credentials(server) if credential.id in detail]
+    assert found == [json.dumps({"credential": credential.id, "name": credential.name}, separators=(",", ":"))] * 2
+    kinds = [kind for kind, detail in events_of_credentials(server) if credential.id in detail]
+    assert kinds == ["credential_added", "credential_removed"]
 
 
-def events_of_clients(server: Server) -> list[tuple[str, str]]:
-    """Return kind and detail of what was recorded about clients, oldest first."""
+def events_of_credentials(server: Server) -> list[tuple[str, str]]:
+    """Return kind and detail of what was recorded about credentials, oldest first."""
     with closing(sqlite3.connect(server.folder / "handstamp.db", timeout=10)) as connection:
-        return list(connection.execute("SELECT kind, detail FROM event WHERE kind LIKE 'client%' ORDER BY id"))
+        return list(connection.execute("SELECT kind, detail FROM event WHERE kind LIKE 'credential%' ORDER BY id"))

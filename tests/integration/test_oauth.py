@@ -557,7 +557,7 @@ def test_a_removed_client_is_refused_at_the_next_question(server: Server, client
     """No cache keeps a credential alive."""
     credential = make_client(server)
     assert introspect(client, credential, ada.access).status_code == 200
-    beside(server, lambda opened, caller: opened.clients.remove(credential.id, caller))
+    beside(server, lambda opened, caller: opened.credentials.remove(credential.id, caller))
     expect_error(introspect(client, credential, ada.access), 401, "invalid_client")
 
 

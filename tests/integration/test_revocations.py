@@ -184,7 +184,7 @@ def test_a_removed_client_is_refused_at_the_next_request(server: Server, client:
     """No cache keeps a credential alive."""
     credential = make_client(server)
     cursor = here(client, credential)
-    beside(server, lambda opened, asking: opened.clients.remove(credential.name, asking))
+    beside(server, lambda opened, asking: opened.credentials.remove(credential.name, asking))
     expect_problem(client.get("/revocations", params={"after": cursor}, auth=credential.basic), 401, "invalid_client")
 
 
@@ -557,7 +557,7 @@ def test_no_secret_of_a_service_is_in_the_log(server: Server, client: httpx.Clie
     here(client, credential)
     client.get("/revocations", headers=basic(f"{credential.id}:a wrong secret of theirs"))
     logged = server.log.read_text()
-    assert json.dumps("client_added") not in logged, "made from another process"
+    assert json.dumps("credential_added") not in logged, "made from another process"
     for secret in (credential.secret, encoded(credential.secret), urlencode(credential.fields), "wrong secret of theirs"):
         assert secret not in logged
         assert base64.b64encode(secret.encode()).decode() not in logged

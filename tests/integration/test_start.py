@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from handstamp.storage.migrations import known
+from handstamp.storage.migrations import load_migrations
 from tests.integration.helpers import profile, refresh, running, set_cookies, sign_in, sign_up, somebody
 from tests.integration.test_command_line import Forks
 from tests.serving import PASSWORD, Server
@@ -75,7 +75,7 @@ def test_a_first_start_makes_all_that_is_needed(tmp_path: Path) -> None:
         assert {file.name for file in tmp_path.iterdir()} - {"server.log"} <= {
             *("handstamp.secret", "handstamp.db", "handstamp.db-wal", "handstamp.db-shm"),
         }
-        assert one_value(tmp_path / "handstamp.db", "SELECT max(version) FROM schema_migration") == len(known("sqlite"))
+        assert one_value(tmp_path / "handstamp.db", "SELECT max(version) FROM schema_migration") == len(load_migrations("sqlite"))
         assert len(client.get("/.well-known/jwks.json").json()["keys"]) == 1
 
 
@@ -122,7 +122,7 @@ def test_starts_at_the_same_moment_agree(tmp_path: Path) -> None:
             assert profile(other, ada).status_code == 200
             assert refresh(other, ada).status_code == 200
         assert one_value(tmp_path / "handstamp.db", "SELECT count(*) FROM signing_key") == 1
-        assert one_value(tmp_path / "handstamp.db", "SELECT max(version) FROM schema_migration") == len(known("sqlite"))
+        assert one_value(tmp_path / "handstamp.db", "SELECT max(version) FROM schema_migration") == len(load_migrations("sqlite"))
         assert [file.name for file in tmp_path.glob("*secret*")] == ["handstamp.secret"]
     finally:
         for server in servers:

@@ -11,7 +11,7 @@ from handstamp.domain.keyring import (
     PUBLISH_AHEAD_MS,
     ROTATE_AFTER_MS,
     KeyRecord,
-    State,
+    KeyState,
     signing_key,
     state_of,
     wants_successor,
@@ -41,7 +41,7 @@ LAST = key("last", active_from_ms=NOW_MS + DAY_MS + 5 * MINUTE_MS)
 TAKEN_OVER_MS = NEXT.active_from_ms
 
 
-def state(record: KeyRecord, records: Sequence[KeyRecord], now_ms: int) -> State:
+def state(record: KeyRecord, records: Sequence[KeyRecord], now_ms: int) -> KeyState:
     """Return a key's state among records."""
     return state_of(record, records, now_ms)
 
@@ -58,7 +58,7 @@ def state(record: KeyRecord, records: Sequence[KeyRecord], now_ms: int) -> State
         (TAKEN_OVER_MS + 1000 * DAY_MS, "gone", "active"),
     ],
 )
-def test_a_key_lives_four_states(now_ms: int, old: State, following: State) -> None:
+def test_a_key_lives_four_states(now_ms: int, old: KeyState, following: KeyState) -> None:
     """The states follow each other at exact milliseconds, and the last key stays active however old it is."""
     assert (state(OLD, [OLD, NEXT], now_ms), state(NEXT, [OLD, NEXT], now_ms)) == (old, following)
 

@@ -26,7 +26,7 @@ from ..crypto.seal import MasterSecret, Pseudonyms
 from ..domain.issuer import Issuer
 from ..errors import ConfigurationError
 from ..service.accounts.accounts import Accounts
-from ..service.operating.credentials import Clients
+from ..service.operating.credentials import Credentials
 from ..service.operating.housekeeping import Housekeeping
 from ..service.operating.keys import Keys
 from ..service.parts.audit import Audit
@@ -71,7 +71,7 @@ class Service:
     sessions: Sessions
     recognise: Recognise
     accounts: Accounts
-    clients: Clients
+    credentials: Credentials
     revocations: Revocations
     housekeeping: Housekeeping
     verifier: Verifier
@@ -111,7 +111,7 @@ class Service:
             sign_out=self.sign_out,
             sessions=self.sessions,
             accounts=self.accounts,
-            clients=self.clients,
+            credentials=self.credentials,
             revocations=self.revocations,
             keys=self.keys,
             verifier=self.verifier,
@@ -122,7 +122,7 @@ class Service:
             refresher=self.refresh,
             sign_out=self.sign_out,
             sessions=self.sessions,
-            clients=self.clients,
+            credentials=self.credentials,
             verifier=self.verifier,
         )
         pages = Pages(
@@ -199,7 +199,7 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
             password_min_length=settings.password_min_length,
             service_words=("handstamp", issuer.host),
         ),
-        clients=Clients(store=store, audit=audit),
+        credentials=Credentials(store=store, audit=audit),
         revocations=Revocations(store=store, keys=keys, clock=common),
         housekeeping=Housekeeping(store=store, keys=keys, clock=common),
         verifier=Verifier(settings.issuer, audience=audience, keys=lambda: keys.verifying, check="offline", clock=common),

@@ -20,7 +20,7 @@ def create(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: AsJson
 
     Example:  handstamp clients create orders
     """
-    client, secret = on_service(lambda service, caller: service.clients.create(name, caller), database, may_create=True)
+    client, secret = on_service(lambda service, caller: service.credentials.create(name, caller), database, may_create=True)
     if as_json:
         print_json({"id": client.id, "name": client.name, "secret": secret, "credential": f"{client.id}:{secret}"})
         return
@@ -35,7 +35,7 @@ def list_clients(as_json: AsJson = False, database: Database = None) -> None:
 
     Example:  handstamp clients list
     """
-    found = on_service(lambda service, _: service.clients.all(), database)
+    found = on_service(lambda service, _: service.credentials.list_all(), database)
     if as_json:
         print_json([{"id": client.id, "name": client.name, "createdAtMs": client.created_at_ms} for client in found])
         return
@@ -49,5 +49,5 @@ def remove(name: Annotated[str, typer.Argument(metavar="NAME-or-ID")], database:
 
     Example:  handstamp clients remove orders
     """
-    client = on_service(lambda service, caller: service.clients.remove(name, caller), database)
+    client = on_service(lambda service, caller: service.credentials.remove(name, caller), database)
     said(f"Removed {client.name}. Its verifiers ask in vain from now on, and refuse with 503 where they must ask.")

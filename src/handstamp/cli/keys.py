@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, State
+from ..domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, KeyState
 from ..words import format_time
 from .common import TAKES_ID, AsJson, Database, on_service, print_json, print_rows, said
 
@@ -19,7 +19,7 @@ def list_keys(as_json: AsJson = False, database: Database = None) -> None:
 
     Example:  handstamp keys list
     """
-    found: list[tuple[KeyRecord, State]] = on_service(lambda service, caller: service.keys.all(caller.now_ms), database)
+    found: list[tuple[KeyRecord, KeyState]] = on_service(lambda service, caller: service.keys.all(caller.now_ms), database)
     if as_json:
         print_json(
             [

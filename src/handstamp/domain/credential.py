@@ -1,12 +1,12 @@
-"""A client: another service that may ask about sessions and follow the revocations."""
+"""A credential of another service, which may ask about sessions and follow the revocations."""
 
 from __future__ import annotations
 
 import msgspec
 
 
-class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """A service credential. Its secret is 256 random bits, so a plain hash of it tells nobody anything."""
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """The id and secret of a service. The secret is 256 random bits, so a plain hash of it reveals nothing."""
 
     id: str
     name: str
@@ -14,5 +14,5 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     created_at_ms: int
 
     def __repr__(self) -> str:
-        """Name the client."""
-        return f"Client(id={self.id!r}, name={self.name!r})"
+        """Show the name without the secret's hash."""
+        return f"Credential(id={self.id!r}, name={self.name!r})"

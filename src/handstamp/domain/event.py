@@ -12,13 +12,13 @@ import msgspec
 
 from .session import RevokedWhy, Session
 
-Kind = Literal[
+EventKind = Literal[
     "account_created",
     "account_disabled",
     "account_enabled",
     "caught_up",
-    "client_added",
-    "client_removed",
+    "credential_added",
+    "credential_removed",
     "key_added",
     "key_removed",
     "key_voided",
@@ -39,7 +39,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of the audit trail. It never holds a password, a token, a cookie or an address typed by a stranger."""
 
     at_ms: int
-    kind: Kind
+    kind: EventKind
     subject: str | None = None
     sid: str | None = None
     ip: str = ""

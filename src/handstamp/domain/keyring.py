@@ -14,7 +14,7 @@ import msgspec
 
 from .policy import DAY_MS, MAX_ACCESS_LIFETIME_MS, MAX_LEEWAY_S, MINUTE_MS
 
-State = Literal["published", "active", "retiring", "gone"]
+KeyState = Literal["published", "active", "retiring", "gone"]
 
 JWKS_MAX_AGE_S = 300
 """How long a verifier may keep the key set without asking again."""
@@ -45,7 +45,7 @@ def signing_key(records: Sequence[KeyRecord], now_ms: int) -> KeyRecord | None:
     return max(allowed, key=lambda record: (record.active_from_ms, record.kid), default=None)
 
 
-def state_of(record: KeyRecord, records: Sequence[KeyRecord], now_ms: int) -> State:
+def state_of(record: KeyRecord, records: Sequence[KeyRecord], now_ms: int) -> KeyState:
     """Say where in its life a key is, among all `records`."""
     if record.active_from_ms > now_ms:
         return "published"

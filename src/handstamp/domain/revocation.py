@@ -12,7 +12,7 @@ import msgspec
 
 from .policy import MAX_ACCESS_LIFETIME_MS, MAX_LEEWAY_S
 
-Kind = Literal["sid", "kid"]
+RevocationKind = Literal["sid", "kid"]
 
 
 class Revocation(msgspec.Struct, frozen=True):
@@ -21,7 +21,7 @@ class Revocation(msgspec.Struct, frozen=True):
     `seq` grows in the order in which revocations become visible to readers; it is 0 until the store has given it.
     """
 
-    kind: Kind
+    kind: RevocationKind
     name: str
     exp_s: int
     seq: int = 0

@@ -1,6 +1,6 @@
-"""Group commit: operations that arrive together share one transaction, and so one wait for the disk.
+"""Group commit: changes that arrive together share one transaction, and so one wait for the disk.
 
-Making a commit durable costs a millisecond, a refresh some microseconds. While one commit is under way the next operations
+Making a commit durable costs a millisecond, a refresh some microseconds. While one commit is under way the next changes
 gather, and go together. One that fails harms no other: whatever can fail stands in a savepoint of its own, or is decided before
 anything is written.
 """
@@ -18,18 +18,18 @@ from ..domain.session import Session
 from ..errors import Unavailable
 from .store import Decide
 
-Operation = TypeVar("Operation")
+Change = TypeVar("Change")
 MAX_BATCH = 32
 MAX_WAITING = 10_000
 
 
 class Failed(NamedTuple):
-    """Stands in a list of results for an operation that raised `cause` and was undone."""
+    """Stands in a list of results for a change that raised `cause` and was undone."""
 
     cause: Exception
 
 
-class Change(NamedTuple):
+class SessionChange(NamedTuple):
     """One session and what is to be decided about it."""
 
     sid: str
@@ -45,7 +45,7 @@ class Decisions:
         self._changed: dict[str, Session] = {}
         self.events: list[Event] = []
 
-    def judge(self, change: Change) -> Any:
+    def judge(self, change: SessionChange) -> Any:
         """Return the answer, or `Failed` with what was raised. A session's second change sees what the first made of it."""
         session, account = self._find(change.sid) or (None, None)
         try:
@@ -68,25 +68,25 @@ class Decisions:
         return [session for session in self.changed if session.revoked_at_ms is not None]
 
 
-class GroupCommit(Generic[Operation]):
-    """Collects operations and hands them in batches to `commit`, one batch at a time."""
+class GroupCommit(Generic[Change]):
+    """Collects changes and hands them in batches to `commit`, one batch at a time."""
 
-    def __init__(self, commit: Callable[[Sequence[Operation]], Awaitable[list[Any]]]) -> None:
-        """Take what runs a batch: it returns one result an operation, after the commit, or raises for all of them."""
+    def __init__(self, commit: Callable[[Sequence[Change]], Awaitable[list[Any]]]) -> None:
+        """Take what runs a batch: it returns one result a change, after the commit, or raises for all of them."""
         self._commit = commit
-        self._waiting: deque[tuple[Operation, asyncio.Future[Any]]] = deque()
+        self._waiting: deque[tuple[Change, asyncio.Future[Any]]] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def submit(self, operation: Operation) -> Any:
-        """Return the operation's result once it is durable, or raise what it raised.
+    async def submit(self, change: Change) -> Any:
+        """Return the change's result once it is durable, or raise what it raised.
 
-        Raises `Unavailable` when more operations wait than can be answered in any sensible time.
+        Raises `Unavailable` when more changes wait than can be answered in any sensible time.
         """
         if self._closed or len(self._waiting) >= MAX_WAITING:
-            raise Unavailable("too many operations wait for the store")
+            raise Unavailable("too many changes wait for the store")
         result = asyncio.get_running_loop().create_future()
-        self._waiting.append((operation, result))
+        self._waiting.append((change, result))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
         return await result
@@ -104,19 +104,19 @@ class GroupCommit(Generic[Operation]):
         finally:
             self._worker = None
 
-    def _next_batch(self) -> list[tuple[Operation, asyncio.Future[Any]]]:
-        batch: list[tuple[Operation, asyncio.Future[Any]]] = []
+    def _next_batch(self) -> list[tuple[Change, asyncio.Future[Any]]]:
+        batch: list[tuple[Change, asyncio.Future[Any]]] = []
         while self._waiting and len(batch) < MAX_BATCH:
-            operation, result = self._waiting.popleft()
+            change, result = self._waiting.popleft()
             if not result.cancelled():  # whoever asked has gone away before it began: leave it undone
-                batch.append((operation, result))
+                batch.append((change, result))
         return batch
 
-    async def _run(self, batch: list[tuple[Operation, asyncio.Future[Any]]]) -> None:
+    async def _run(self, batch: list[tuple[Change, asyncio.Future[Any]]]) -> None:
         if not batch:
             return
         try:
-            outcomes = await self._commit([operation for operation, _ in batch])
+            outcomes = await self._commit([change for change, _ in batch])
         except Exception as problem:  # noqa: BLE001 - it is raised again, in whoever waits
             if isinstance(problem, Unavailable):  # those behind would only wait for the same nothing
                 batch, self._waiting = [*batch, *self._waiting], deque()

@@ -12,7 +12,7 @@ from ..domain.account import Account
 from ..domain.session import Session
 from ..errors import InvalidFields, InvalidRequest, NotFound
 from ..service.accounts.accounts import Accounts
-from ..service.operating.credentials import Clients
+from ..service.operating.credentials import Credentials
 from ..service.operating.keys import Keys
 from ..service.sessions.living import Sessions
 from ..service.sessions.refresh import Refresh
@@ -49,7 +49,7 @@ class Endpoints:
     sign_out: SignOut
     sessions: Sessions
     accounts: Accounts
-    clients: Clients
+    credentials: Credentials
     revocations: Revocations
     keys: Keys
     verifier: Verifier
@@ -131,7 +131,7 @@ class Endpoints:
 
     async def revoked(self, call: Call, _: None) -> Response:
         """Tell what ended since the cursor `after`; wait up to `wait` seconds for something to end."""
-        await self.clients.authenticate(call.client_credential())
+        await self.credentials.authenticate(call.client_credential())
         after, wait = (call.request.query_params.get(name, "") for name in ("after", "wait"))
         if not (re.fullmatch("[0-9]?", wait, re.ASCII) and int(wait or 0) <= HEARTBEAT_S):
             raise InvalidFields([("wait", f"must be whole seconds from 0 to {HEARTBEAT_S}")])

@@ -9,7 +9,7 @@ import msgspec
 from ...crypto.identifiers import new_id
 from ...crypto.passwords import common_passwords
 from ...domain.account import Account, find_password_problem, is_hashable_password, normalise_password
-from ...domain.event import Event, Kind
+from ...domain.event import Event, EventKind
 from ...domain.policy import Policy
 from ...domain.session import RevokedWhy, Session, end_reason, start
 from ...errors import AccountExists, InvalidCredentials, InvalidFields, NotFound, SessionEnded
@@ -175,7 +175,9 @@ class Accounts:
             raise NotFound(f"There is no account with the address {email}.")
         return account
 
-    async def _change(self, email: str, kind: Kind, ends_sessions: RevokedWhy | None, caller: Caller, **changes: object) -> None:
+    async def _change(
+        self, email: str, kind: EventKind, ends_sessions: RevokedWhy | None, caller: Caller, **changes: object
+    ) -> None:
         async def change(rows: Transaction) -> Event:
             account = await rows.accounts.get_by_email(email)
             if account is None:

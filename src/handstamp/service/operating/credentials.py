@@ -1,4 +1,4 @@
-"""Clients: the other services that may introspect tokens and follow the revocations."""
+"""The credentials of other services, which may introspect tokens and follow the revocations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 from ...crypto.identifiers import hash_secret, new_id, new_secret, secret_matches
-from ...domain.credential import Client
+from ...domain.credential import Credential
 from ...domain.event import Event
 from ...errors import ConfigurationError, InvalidClient, NotFound
 from ...storage.store import Store, Transaction
@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _NOBODYS = hash_secret("")
 
 
-class Clients:
+class Credentials:
     """The use cases around service credentials."""
 
     def __init__(self, *, store: Store, audit: Audit) -> None:
@@ -25,59 +25,61 @@ class Clients:
         self._store = store
         self._audit = audit
 
-    async def create(self, name: str, caller: Caller) -> tuple[Client, str]:
-        """Add a client; return it with its secret, which is nowhere else. Raises `ConfigurationError` if the name cannot be."""
+    async def create(self, name: str, caller: Caller) -> tuple[Credential, str]:
+        """Add a credential. Return it and its secret, which is kept nowhere. Raises `ConfigurationError` for an invalid name."""
         if _NAME.fullmatch(name) is None:
             raise ConfigurationError(
-                "A client's name has 1 to 64 characters of A-Z a-z 0-9 . _ - and begins with one of the first."
+                "A credential's name has 1 to 64 characters of A-Z a-z 0-9 . _ - and begins with one of the first."
             )
         secret = new_secret()
-        client = Client(id=new_id(), name=name, secret_hash=hash_secret(secret), created_at_ms=caller.now_ms)
-        event = _event("client_added", client, caller)
+        credential = Credential(id=new_id(), name=name, secret_hash=hash_secret(secret), created_at_ms=caller.now_ms)
+        event = _event("credential_added", credential, caller)
 
         async def add(rows: Transaction) -> bool:
-            added = await rows.credentials.insert(client)
+            added = await rows.credentials.insert(credential)
             if added:
                 await rows.events.insert(event)
             return added
 
         if not await self._store.transact(add):
-            raise ConfigurationError(f"There is a client named {name} already. Remove it first: handstamp clients remove {name}")
+            raise ConfigurationError(
+                f"The name {name} is taken. Remove the old credential first: handstamp clients remove {name}"
+            )
         self._audit.log(event)
-        return client, secret
+        return credential, secret
 
-    async def all(self) -> list[Client]:
-        """Return all clients in the order of their names."""
+    async def list_all(self) -> list[Credential]:
+        """Return all credentials in the order of their names."""
         return await self._store.read(lambda rows: rows.credentials.list_all())
 
-    async def remove(self, name_or_id: str, caller: Caller) -> Client:
-        """Remove a client; its credential is refused from the next request on. Raises `NotFound`."""
+    async def remove(self, name_or_id: str, caller: Caller) -> Credential:
+        """Remove a credential. It is refused from the next request on. Raises `NotFound`."""
 
-        async def remove(rows: Transaction) -> tuple[Client, Event] | None:
-            for client in await rows.credentials.list_all():
-                if name_or_id in (client.name, client.id):
-                    event = _event("client_removed", client, caller)
-                    await rows.credentials.delete(client.id)
+        async def remove(rows: Transaction) -> tuple[Credential, Event] | None:
+            for credential in await rows.credentials.list_all():
+                if name_or_id in (credential.name, credential.id):
+                    event = _event("credential_removed", credential, caller)
+                    await rows.credentials.delete(credential.id)
                     await rows.events.insert(event)
-                    return client, event
+                    return credential, event
             return None
 
         removed = await self._store.transact(remove)
         if removed is None:
-            raise NotFound(f"There is no client {name_or_id}. See: handstamp clients list")
+            raise NotFound(f"There is no credential {name_or_id}. See: handstamp clients list")
         self._audit.log(removed[1])
         return removed[0]
 
-    async def authenticate(self, credential: tuple[str, str] | None) -> Client:
-        """Return the client of an (id, secret) pair. Raises `InvalidClient` for none or a wrong one (RFC 6749 §2.3)."""
-        if credential is None:
+    async def authenticate(self, presented: tuple[str, str] | None) -> Credential:
+        """Return the credential of an (id, secret) pair. Raises `InvalidClient` for none or a wrong one (RFC 6749 §2.3)."""
+        if presented is None:
             raise InvalidClient("This needs a service credential: make one with 'handstamp clients create NAME'.")
-        client_id, secret = credential
-        client = await self._store.read(lambda rows: rows.credentials.get(client_id))
-        if not secret_matches(client.secret_hash if client else _NOBODYS, secret) or client is None:
+        credential_id, secret = presented
+        credential = await self._store.read(lambda rows: rows.credentials.get(credential_id))
+        if not secret_matches(credential.secret_hash if credential else _NOBODYS, secret) or credential is None:
             raise InvalidClient("This service credential is not known here.")
-        return client
+        return credential
 
 
-def _event(kind: Literal["client_added", "client_removed"], client: Client, caller: Caller) -> Event:
-    return Event(at_ms=caller.now_ms, kind=kind, ip=caller.ip, detail={"client": client.id, "name": client.name})
+def _event(kind: Literal["credential_added", "credential_removed"], credential: Credential, caller: Caller) -> Event:
+    return Event(at_ms=caller.now_ms, kind=kind, ip=caller.ip, detail={"credential": credential.id, "name": credential.name})

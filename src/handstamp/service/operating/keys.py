@@ -11,7 +11,7 @@ from ...crypto.algorithms import Algorithm
 from ...crypto.jwk import KeySet, SigningKey
 from ...crypto.seal import MasterSecret
 from ...domain.event import Event
-from ...domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, State, of_one_kind, signing_key, state_of, wants_successor
+from ...domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, KeyState, of_one_kind, signing_key, state_of, wants_successor
 from ...domain.revocation import Revocation, forgotten_at_s
 from ...errors import NotFound, Unavailable
 from ...storage.store import Store, Transaction
@@ -76,7 +76,7 @@ class Keys:
         await self.load(now_ms)
         return record
 
-    async def retire(self, kid: str, now_ms: int) -> State:
+    async def retire(self, kid: str, now_ms: int) -> KeyState:
         """Let a key stop signing once a successor has been published long enough; return the state that it was in.
 
         One that has not signed yet is removed. Raises `NotFound`.
@@ -117,7 +117,7 @@ class Keys:
             self._audit.log(event)
         await self.load(now_ms)
 
-    async def all(self, now_ms: int) -> list[tuple[KeyRecord, State]]:
+    async def all(self, now_ms: int) -> list[tuple[KeyRecord, KeyState]]:
         """Return every key with its state, oldest first. One of the other kind than is configured counts as gone."""
         records = await self._store.read(lambda rows: rows.keys.list_all())
         ours = of_one_kind(records, self._algorithm)

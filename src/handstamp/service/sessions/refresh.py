@@ -6,7 +6,7 @@ from typing import Literal, assert_never
 
 from ...domain.account import Account
 from ...domain.claims import RefreshClaims
-from ...domain.event import Event, Kind
+from ...domain.event import Event, EventKind
 from ...domain.policy import Policy
 from ...domain.rotation import CatchUp, Ended, Outcome, Recover, Repeat, Reuse, Rotate, decide
 from ...domain.session import Session, end_reason
@@ -73,7 +73,7 @@ class Refresh:
 
 
 _DECIDED: dict[type, Decided] = {Rotate: "rotated", Repeat: "repeated", Recover: "recovered", CatchUp: "caught_up"}
-_KINDS: dict[type, Kind] = {
+_KINDS: dict[type, EventKind] = {
     Rotate: "refreshed",
     Repeat: "repeated",
     Recover: "recovered",

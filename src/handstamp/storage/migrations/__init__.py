@@ -37,13 +37,13 @@ class Migration(NamedTuple):
                 statement = ""
 
 
-def known(dialect: str) -> list[Migration]:
+def load_migrations(dialect: str) -> list[Migration]:
     """Return the migrations of one kind of store, in order."""
     files = [file for file in importlib.resources.files(__package__).joinpath(dialect).iterdir() if file.name.endswith(".sql")]
     return sorted(Migration(int(file.name[:4]), file.name[5:-4], file.read_text("utf-8")) for file in files)
 
 
-def pending(migrations: list[Migration], applied: Mapping[int, str]) -> list[Migration]:
+def find_pending(migrations: list[Migration], applied: Mapping[int, str]) -> list[Migration]:
     """Return what must still be applied, given the checksums of what was.
 
     Raises `ConfigurationError` when the database is from a newer Handstamp or its history is another one.

@@ -23,7 +23,7 @@ from ...domain.account import Account
 from ...domain.session import Session
 from ...errors import ConfigurationError, Unavailable
 from .. import migrations
-from ..batching import Change, Decisions, GroupCommit
+from ..batching import Decisions, GroupCommit, SessionChange
 from ..sql import accounts, events, sessions
 from ..store import Decide, Rows, StoreTime, Transaction
 from .transaction import CHANNEL, PostgresTransaction, add_revocations, can_be_stored, numbered
@@ -69,7 +69,7 @@ class PostgresStore:
         self._target = Target({}, is_pooled=False)
         self._connections = connections
         self._pool: Any = None
-        self._group: GroupCommit[Change] = GroupCommit(self._commit_together)
+        self._group: GroupCommit[SessionChange] = GroupCommit(self._commit_together)
 
     def __repr__(self) -> str:
         """Say what it is; the URL holds a password."""
@@ -119,7 +119,7 @@ class PostgresStore:
 
     async def update_session(self, sid: str, decide: Decide[T]) -> T:
         """Ask `decide` with the row locked, and write what it says; return when that is durable."""
-        result: T = await self._group.submit(Change(sid, decide))
+        result: T = await self._group.submit(SessionChange(sid, decide))
         return result
 
     async def time(self) -> StoreTime:
@@ -192,11 +192,11 @@ class PostgresStore:
                 await asyncio.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - so that the same two do not meet again
         raise Unavailable(f"PostgreSQL: the transaction has clashed with others {_TRIES} times")
 
-    async def _commit_together(self, changes: Sequence[Change]) -> list[Any]:
+    async def _commit_together(self, changes: Sequence[SessionChange]) -> list[Any]:
         return await self._in_transaction("read_committed", lambda connection: _decide_together(connection, changes))
 
 
-async def _decide_together(connection: Any, changes: Sequence[Change]) -> list[Any]:
+async def _decide_together(connection: Any, changes: Sequence[SessionChange]) -> list[Any]:
     """Lock the sessions that these changes are about, decide about each in turn, and write what was decided."""
     locked = await connection.fetch(_LOCK_SESSIONS, sorted(filter(can_be_stored, {change.sid for change in changes})))
     found = {session.id: session for session in map(sessions.COLUMNS.decode, locked)}
@@ -248,7 +248,7 @@ async def _migrate(connection: Any) -> list[str]:
     async with connection.transaction():
         await connection.execute(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
         await connection.execute("SET LOCAL lock_timeout = '2s'")
-        waiting = migrations.pending(migrations.known("postgres"), await _applied(connection))
+        waiting = migrations.find_pending(migrations.load_migrations("postgres"), await _applied(connection))
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migration (version bigint PRIMARY KEY, name text NOT NULL, checksum text NOT NULL)"
         )
@@ -261,7 +261,7 @@ async def _migrate(connection: Any) -> list[str]:
 
 
 def _check_schema(applied: dict[int, str]) -> None:
-    if migrations.pending(migrations.known("postgres"), applied):
+    if migrations.find_pending(migrations.load_migrations("postgres"), applied):
         what = "has an older schema" if applied else "is empty"
         raise ConfigurationError(f"The PostgreSQL database {what}: run 'handstamp migrate' once, then start again.")
 

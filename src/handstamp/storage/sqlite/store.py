@@ -21,7 +21,7 @@ from ...domain.account import Account
 from ...domain.session import Session
 from ...errors import ConfigurationError, Unavailable
 from .. import migrations
-from ..batching import Change, Decisions, Failed, GroupCommit
+from ..batching import Decisions, Failed, GroupCommit, SessionChange
 from ..store import Decide, Rows, Transaction
 from .transaction import SqliteTransaction
 
@@ -40,7 +40,7 @@ _FAILURES = (sqlite3.OperationalError, sqlite3.DatabaseError)
 _BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-_Operation = Change | Callable[[SqliteTransaction], Any]
+_Change = SessionChange | Callable[[SqliteTransaction], Any]
 
 
 class _Connection:
@@ -144,7 +144,7 @@ class SqliteStore:
 
     def _begin_anew(self) -> None:
         """Make what ends with `close`: an application may be started again, in another event loop."""
-        self._group: GroupCommit[_Operation] = GroupCommit(self._commit_together)
+        self._group: GroupCommit[_Change] = GroupCommit(self._commit_together)
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="handstamp-commit")
 
     async def close(self) -> None:
@@ -176,7 +176,7 @@ class SqliteStore:
 
     async def update_session(self, sid: str, decide: Decide[T]) -> T:
         """Ask `decide` with the write lock held, and write what it says; return when that is on the disk."""
-        result: T = await self._group.submit(Change(sid, decide))
+        result: T = await self._group.submit(SessionChange(sid, decide))
         return result
 
     async def time(self) -> None:
@@ -194,17 +194,16 @@ class SqliteStore:
                     yield
             await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def _commit_together(self, operations: Sequence[_Operation]) -> list[Any]:
+    async def _commit_together(self, changes: Sequence[_Change]) -> list[Any]:
         connection = await _patiently(self._begin)
         try:
             rows = self._writer.rows
             decided = Decisions(rows.get_session)
-            answers = {number: decided.judge(change) for number, change in enumerate(operations) if isinstance(change, Change)}
+            outcomes = [decided.judge(change) if isinstance(change, SessionChange) else None for change in changes]
             rows.write(decided)
-            outcomes = [
-                answers[number] if isinstance(operation, Change) else _in_savepoint(connection, rows, operation)
-                for number, operation in enumerate(operations)
-            ]
+            for number, change in enumerate(changes):
+                if not isinstance(change, SessionChange):
+                    outcomes[number] = _in_savepoint(connection, rows, change)
             with self._reader.apart():
                 await asyncio.get_running_loop().run_in_executor(self._disk, connection.execute, "COMMIT")
         except sqlite3.Error as problem:
@@ -223,17 +222,17 @@ class SqliteStore:
         return connection
 
 
-def _in_savepoint(connection: sqlite3.Connection, rows: SqliteTransaction, operation: Callable[[SqliteTransaction], Any]) -> Any:
-    """Return the operation's result, or `Failed` with what it raised. Raises only if the whole transaction is lost."""
-    connection.execute("SAVEPOINT operation")
+def _in_savepoint(connection: sqlite3.Connection, rows: SqliteTransaction, work: Callable[[SqliteTransaction], Any]) -> Any:
+    """Return the result of `work`, or `Failed` with what it raised. Raises only if the whole transaction is lost."""
+    connection.execute("SAVEPOINT work")
     try:
-        outcome = operation(rows)
-    except Exception as problem:  # noqa: BLE001 - it belongs to whoever submitted the operation
+        outcome = work(rows)
+    except Exception as problem:  # noqa: BLE001 - it belongs to whoever submitted the work
         if not connection.in_transaction:  # SQLite rolls everything back by itself when the disk is full or failing
             raise _unavailable(problem) from None
-        connection.execute("ROLLBACK TO operation")
+        connection.execute("ROLLBACK TO work")
         outcome = Failed(_unavailable(problem) if type(problem) in _FAILURES else problem)
-    connection.execute("RELEASE operation")
+    connection.execute("RELEASE work")
     return outcome
 
 
@@ -297,7 +296,7 @@ def _connect_to_current(path: Path) -> sqlite3.Connection:
     """Connect to a file that should be ours and up to date; `Unavailable` where it was replaced by one that is not."""
     connection = _connect(path)
     try:
-        is_outdated = bool(migrations.pending(migrations.known("sqlite"), _applied(connection)))
+        is_outdated = bool(migrations.find_pending(migrations.load_migrations("sqlite"), _applied(connection)))
     except ConfigurationError as problem:
         connection.close()
         raise Unavailable(f"the database file was replaced: {problem}") from None
@@ -332,7 +331,7 @@ def _migrate(path: Path) -> None:
             _applied(connection)  # leave a stranger's file as it is
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
-        waiting = migrations.pending(migrations.known("sqlite"), _applied(connection))
+        waiting = migrations.find_pending(migrations.load_migrations("sqlite"), _applied(connection))
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migration "
             "(version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL) STRICT"

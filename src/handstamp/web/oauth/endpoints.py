@@ -18,7 +18,7 @@ from ...errors import (
     SessionEnded,
     Unavailable,
 )
-from ...service.operating.credentials import Clients
+from ...service.operating.credentials import Credentials
 from ...service.parts.tokens import FIRST_PARTY
 from ...service.sessions.living import Sessions
 from ...service.sessions.refresh import Refresh
@@ -46,7 +46,7 @@ class OAuthEndpoints:
     refresher: Refresh
     sign_out: SignOut
     sessions: Sessions
-    clients: Clients
+    credentials: Credentials
     verifier: Verifier
 
     async def token(self, call: Call, form: TokenForm) -> Response:
@@ -79,7 +79,7 @@ class OAuthEndpoints:
 
     async def introspect(self, call: Call, form: IntrospectForm) -> Response:
         """Say whether an access token holds here and now; nothing more about one that does not (RFC 7662 §2.2)."""
-        await self.clients.authenticate(call.client_credential(form))
+        await self.credentials.authenticate(call.client_credential(form))
         try:
             claims = self.verifier.verify(form.token, now_ms=call.now_ms)
             await self.sessions.living(claims.sid, call.now_ms)
@@ -106,7 +106,7 @@ class OAuthEndpoints:
         """Let through whoever uses our own sessions: software without a credential. Services read; they neither renew nor end."""
         credential = call.client_credential(form)
         if credential is not None:
-            await self.clients.authenticate(credential)
+            await self.credentials.authenticate(credential)
             raise RefusedGrant("unauthorized_client", "A service credential is for introspection and the revocation feed alone.")
         if form.client_id not in ("", FIRST_PARTY):
             raise InvalidClient(f"The client of these tokens is {FIRST_PARTY}: send that as client_id, or none.")
