@@ -1,10 +1,11 @@
 """Handstamp signs people in once, keeps them signed in, and signs them out everywhere at once.
 
-The base install is what a service needs that verifies access tokens; `handstamp[server]` adds the service itself.
+The base install verifies access tokens; `handstamp[server]` adds the service itself.
 """
 
-from .crypto.jwk import KeySet
-from .domain.claims import AccessClaims
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .errors import (
     AccountExists,
     ConfigurationError,
@@ -27,7 +28,11 @@ from .errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from .verify.verifier import Verifier, VerifierStatus
+
+if TYPE_CHECKING:
+    from .crypto.jwk import KeySet
+    from .domain.claims import AccessClaims
+    from .verify.verifier import Verifier, VerifierStatus
 
 __all__ = [
     "AccessClaims",
@@ -55,3 +60,18 @@ __all__ = [
     "Verifier",
     "VerifierStatus",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take any misspelt name for one that __getattr__ returns
+    _LAZY = {
+        "AccessClaims": ".domain.claims",
+        "KeySet": ".crypto.jwk",
+        "Verifier": ".verify.verifier",
+        "VerifierStatus": ".verify.verifier",
+    }
+
+    def __getattr__(name: str) -> Any:
+        """Import a name on first use (PEP 562): the command line and pytest import this package and need no cryptography."""
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_LAZY[name], __name__), name)
+        return value

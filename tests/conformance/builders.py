@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from handstamp import Verifier
 from handstamp.crypto.jwk import KeySet, SigningKey, VerifyingKey
 from handstamp.domain.claims import AccessClaims
 from handstamp.errors import InvalidToken
-from handstamp.verify import Verifier
 
 ISSUER = "https://id.example.org"
 AUDIENCE = "https://api.example.org"

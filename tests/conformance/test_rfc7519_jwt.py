@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from handstamp import Verifier
 from handstamp.crypto import jws
 from handstamp.crypto.jwk import VerifyingKey
 from handstamp.errors import ExpiredToken, InvalidToken
-from handstamp.verify import Verifier
 from tests.conformance.builders import (
     AUDIENCE,
     ISSUER,

@@ -12,12 +12,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from handstamp import Verifier
 from handstamp.crypto import jws
 from handstamp.crypto.algorithms import Algorithm
 from handstamp.crypto.jwk import KeySet, SigningKey
 from handstamp.domain.claims import ACCESS_TYPE, REFRESH_TYPE, AccessClaims, RefreshClaims
 from handstamp.errors import InvalidToken
-from handstamp.verify import Verifier
 from tests.conformance.builders import (
     ABSENT,
     AUDIENCE,

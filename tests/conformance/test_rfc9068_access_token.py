@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from handstamp import Verifier
 from handstamp.domain.claims import AccessClaims
 from handstamp.errors import ExpiredToken, InvalidToken
-from handstamp.verify import Verifier
 from tests.conformance.builders import (
     ABSENT,
     AUDIENCE,

@@ -48,9 +48,23 @@ def first_column(title: str) -> list[str]:
 
 def test_importing_the_package_loads_nothing_of_the_server() -> None:
     """A service that only verifies tokens pays for no web framework, no password hashing, no database and no event loop."""
-    loaded = loaded_by("import handstamp")
+    loaded = loaded_by("import handstamp; handstamp.Verifier")
     assert "handstamp" in loaded
     assert loaded & SERVER_ONLY == set()
+
+
+def test_importing_the_package_alone_loads_no_cryptography() -> None:
+    """The command line and pytest import it in order to look for a submodule, and should not wait for what they do not use."""
+    assert loaded_by("import handstamp") & {"cryptography", "msgspec", "ssl", "http", "asyncio"} == set()
+
+
+def test_a_name_that_is_not_there_is_reported_as_usual() -> None:
+    """Names are imported on first use; one that is missing is still an `AttributeError`."""
+    import handstamp
+
+    with pytest.raises(AttributeError, match="no attribute 'Verfier'"):
+        _ = handstamp.Verfier  # type: ignore[attr-defined]
+    assert not hasattr(handstamp, "Verfier")
 
 
 def test_verifying_a_token_loads_nothing_of_the_server_either() -> None:

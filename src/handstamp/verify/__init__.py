@@ -1,5 +1,1 @@
-"""For whoever receives access tokens: verifying them needs no database and no other service."""
-
-from .verifier import Verifier
-
-__all__ = ["Verifier"]
+"""For services that receive access tokens: they verify them without a database and without Handstamp's service."""
