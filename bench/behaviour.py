@@ -140,7 +140,8 @@ def _statuses(server: Server, *operations: Operation) -> list[int]:
             statuses[number] = answer.status
             try:
                 step = operation.send(answer)
-            except StopIteration:
+            except StopIteration as end:
+                statuses[number] = end.value or answer.status
                 return
 
     once(server.port, *(watched(number, operation) for number, operation in enumerate(operations)))

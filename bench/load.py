@@ -26,7 +26,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import uvloop
 
@@ -40,7 +40,8 @@ _LAST_ANSWERS_S = 30.0
 _RECONNECT_AFTER_S = 0.02
 
 
-Operation = Generator[bytes | float, Answer, None]
+Operation = Generator[bytes | float, Answer, Any]
+"""Yields requests and pauses; is sent the answers. May return the status that counts instead of the last answer's."""
 Client = Callable[[], Operation | None]
 
 
@@ -244,7 +245,8 @@ class _Connection(asyncio.Protocol):
             return
         try:
             step = self._operation.send(answer)
-        except StopIteration:
+        except StopIteration as end:
+            self._status = end.value or self._status
             self._group.ended += 1
             if self._crowd.measuring:
                 self._count()

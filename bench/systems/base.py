@@ -217,12 +217,18 @@ def good(operation: Operation) -> Operation:
     step = next(operation)
     while True:
         answer = yield step
-        if isinstance(step, bytes) and not 200 <= answer.status < 400:
-            raise RuntimeError(f"{step[:60]!r} was answered {answer.status}: {answer.body[:300]!r}")
+        status, following = answer.status, None
         try:
-            step = operation.send(answer)
-        except StopIteration:
+            following = operation.send(answer)
+        except StopIteration as end:
+            status = end.value or status
+        except LookupError:  # the operation found no token in the answer
+            status = 0
+        if isinstance(step, bytes) and not 200 <= status < 400:
+            raise RuntimeError(f"{step[:60]!r} was answered {answer.status}: {answer.body[:300]!r}")
+        if following is None:
             return
+        step = following
 
 
 def _answers(port: int, path: bytes) -> bool:

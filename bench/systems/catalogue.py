@@ -9,19 +9,25 @@ from collections.abc import Collection
 import typer
 
 from ..report import progress
+from .allauth import Allauth
 from .base import System
+from .better_auth_server import BetterAuthServerJwt, BetterAuthServerOAuth
 from .fastapi_users import FastApiUsersDatabase, FastApiUsersJwt
 from .flask_jwt import FlaskJwt
-from .handstamp import Handstamp
+from .handstamp import Handstamp, HandstampEmbedded
 from .node import FOLDER, BetterAuth, OidcProvider
 from .simplejwt import SimpleJwt
 
 ALL: tuple[type[System], ...] = (
     Handstamp,
+    HandstampEmbedded,
     SimpleJwt,
+    Allauth,
     FastApiUsersJwt,
     FastApiUsersDatabase,
     FlaskJwt,
+    BetterAuthServerJwt,
+    BetterAuthServerOAuth,
     BetterAuth,
     OidcProvider,
 )

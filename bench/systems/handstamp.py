@@ -1,6 +1,8 @@
-"""Handstamp itself, as `handstamp serve` runs it, with its defaults."""
+"""Handstamp itself: as `handstamp serve` runs it, and embedded in a FastAPI application. Both with the defaults."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from handstamp.storage.sqlite.store import _connect
 
@@ -10,12 +12,14 @@ from .base import JSON, PASSWORD, Session, System, tool
 
 
 class Handstamp(System):
-    """Both tokens travel as JSON; access tokens are signed with ES256."""
+    """The service. Both tokens travel as JSON; access tokens are signed with ES256."""
 
     name = "Handstamp"
-    packages = ("handstamp", "uvicorn")
+    packages: ClassVar[tuple[str, ...]] = ("handstamp", "uvicorn")
     ready = b"/readyz"
     doors = ((b"/login", JSON), (b"/refresh", JSON))
+    prefix: ClassVar[bytes] = b""
+    """Where its endpoints are mounted."""
 
     def command(self, port: int) -> list[str]:
         """Return how it starts."""
@@ -36,11 +40,11 @@ class Handstamp(System):
 
     def register(self, session: Session) -> Operation:
         """POST /register."""
-        yield post(b"/register", {"email": session.email, "password": PASSWORD})
+        yield post(self.prefix + b"/register", {"email": session.email, "password": PASSWORD})
 
     def login(self, session: Session) -> Operation:
         """POST /login."""
-        answer = yield post(b"/login", {"email": session.email, "password": PASSWORD})
+        answer = yield post(self.prefix + b"/login", {"email": session.email, "password": PASSWORD})
         if answer.status == 200:
             session.access, session.refresh = answer.json()["accessToken"], answer.json()["refreshToken"]
 
@@ -50,10 +54,30 @@ class Handstamp(System):
 
     def refresh(self, session: Session) -> Operation:
         """POST /refresh."""
-        answer = yield post(b"/refresh", {"refreshToken": session.refresh})
+        answer = yield post(self.prefix + b"/refresh", {"refreshToken": session.refresh})
         if answer.status == 200:
             session.access, session.refresh = answer.json()["accessToken"], answer.json()["refreshToken"]
 
     def logout(self, session: Session) -> Operation:
         """POST /logout, with the access token."""
-        yield request(b"POST", b"/logout", bearer(session.access))
+        yield request(b"POST", self.prefix + b"/logout", bearer(session.access))
+
+
+class HandstampEmbedded(Handstamp):
+    """Its endpoints are mounted under /auth; the profile is a route of the application, behind `Require`."""
+
+    name = "Handstamp in FastAPI"
+    packages = ("handstamp", "fastapi", "uvicorn")
+    ready = b"/auth/readyz"
+    doors = ((b"/auth/login", JSON), (b"/auth/refresh", JSON))
+    prefix = b"/auth"
+
+    def command(self, port: int) -> list[str]:
+        """Return uvicorn."""
+        return tool(
+            "uvicorn", "--port", str(port), "--no-access-log", "--log-level", "warning", "bench.systems.embedded_app:application"
+        )  # fmt: skip
+
+    def environment(self, port: int) -> dict[str, str]:
+        """Return the database and the issuer."""
+        return {"BENCH_DATABASE": str(self.database), "BENCH_ISSUER": f"http://localhost:{port}/auth"}

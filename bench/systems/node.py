@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import shutil
 import subprocess
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
 
 from ..load import Operation
-from ..wire import Answer, bearer, get, post, post_form
+from ..wire import bearer, get, post, post_form
 from .base import FORM, JSON, PASSWORD, Session, System
+from .code_flow import (
+    authorize_path,
+    code_fields,
+    cookie_header,
+    keep_cookies,
+    keep_tokens,
+    location_path,
+    refresh_fields,
+    revoke_fields,
+)
 
 FOLDER = Path(__file__).parent / "node"
 _COOKIE = b"Cookie: %s"
@@ -96,12 +103,11 @@ class OidcProvider(Node):
     def login(self, session: Session) -> Operation:
         """Follow the code flow, as a browser that has no cookies yet, and a login page that is already there."""
         session.cookies.clear()
-        answer = _keeping(session, (yield get(_AUTHORIZE)))
+        answer = keep_cookies(session, (yield get(authorize_path("/auth"))))
         form = {"email": session.email, "password": PASSWORD}
-        answer = _keeping(session, (yield post(_target(answer), form, *_cookies(session))))
-        answer = _keeping(session, (yield get(_target(answer), *_cookies(session))))
-        code = parse_qs(urlsplit(_location(answer)).query)["code"][0]
-        self._keep(session, (yield post_form(b"/token", _TOKEN | {"grant_type": "authorization_code", "code": code})))
+        answer = keep_cookies(session, (yield post(location_path(answer), form, cookie_header(session))))
+        answer = keep_cookies(session, (yield get(location_path(answer), cookie_header(session))))
+        keep_tokens(session, (yield post_form(b"/token", code_fields(answer))))
 
     def profile(self, session: Session) -> Operation:
         """GET the userinfo endpoint."""
@@ -109,51 +115,8 @@ class OidcProvider(Node):
 
     def refresh(self, session: Session) -> Operation:
         """Use the refresh grant."""
-        fields = {"client_id": "bench", "grant_type": "refresh_token", "refresh_token": session.refresh}
-        self._keep(session, (yield post_form(b"/token", fields)))
+        keep_tokens(session, (yield post_form(b"/token", refresh_fields(session))))
 
     def logout(self, session: Session) -> Operation:
         """Revoke the refresh token."""
-        yield post_form(b"/token/revocation", {"client_id": "bench", "token": session.refresh})
-
-    @staticmethod
-    def _keep(session: Session, answer: Answer) -> None:
-        if answer.status == 200:
-            session.access, session.refresh = answer.json()["access_token"], answer.json()["refresh_token"]
-
-
-_VERIFIER = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH"
-_REDIRECT = "https://app.example.com/callback"
-_AUTHORIZE = (
-    b"/auth?"
-    + urlencode(
-        {
-            "client_id": "bench",
-            "response_type": "code",
-            "scope": "openid email offline_access",
-            "redirect_uri": _REDIRECT,
-            "code_challenge": base64.urlsafe_b64encode(hashlib.sha256(_VERIFIER.encode()).digest()).rstrip(b"=").decode(),
-            "code_challenge_method": "S256",
-        }
-    ).encode()
-)
-_TOKEN = {"client_id": "bench", "redirect_uri": _REDIRECT, "code_verifier": _VERIFIER}
-
-
-def _keeping(session: Session, answer: Answer) -> Answer:
-    for header in answer.headers(b"set-cookie"):
-        name, _, value = header.partition(b";")[0].decode().partition("=")
-        session.cookies[name] = value
-    return answer
-
-
-def _cookies(session: Session) -> list[bytes]:
-    return [_COOKIE % "; ".join(f"{name}={value}" for name, value in session.cookies.items() if value).encode()]
-
-
-def _location(answer: Answer) -> str:
-    return answer.headers(b"location")[0].decode()
-
-
-def _target(answer: Answer) -> bytes:
-    return urlsplit(_location(answer)).path.encode()
+        yield post_form(b"/token/revocation", revoke_fields(session))

@@ -31,7 +31,7 @@ def files(*folders: str) -> Iterator[Path]:
     """Yield the text files of some folders of the project, without this one."""
     for folder in folders:
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in _SUFFIXES and "node_modules" not in path.parts and path != Path(__file__):
+            if path.suffix in _SUFFIXES and not {"node_modules", ".venv"} & set(path.parts) and path != Path(__file__):
                 yield path
 
 
