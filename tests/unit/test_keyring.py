@@ -12,6 +12,7 @@ from handstamp.domain.keyring import (
     ROTATE_AFTER_MS,
     KeyRecord,
     KeyState,
+    of_one_kind,
     signing_key,
     state_of,
     wants_successor,
@@ -24,11 +25,11 @@ KEEP_MS = ACCESS_MS + (JWKS_MAX_AGE_S + MAX_LEEWAY_S) * 1000
 """R30: after its last signature a key stays for the longest access lifetime, the leeway and a cached key set's life."""
 
 
-def key(kid: str, *, active_from_ms: int) -> KeyRecord:
+def key(kid: str, *, active_from_ms: int, algorithm: str = "ES256") -> KeyRecord:
     """Return a key that may sign from a time on."""
     return KeyRecord(
         kid=kid,
-        algorithm="ES256",
+        algorithm=algorithm,
         sealed=b"private part",
         created_at_ms=active_from_ms - PUBLISH_AHEAD_MS,
         active_from_ms=active_from_ms,
@@ -157,6 +158,25 @@ def test_a_published_successor_is_enough() -> None:
 def test_without_any_key_one_is_due() -> None:
     """A fresh store gets its first key."""
     assert wants_successor([], "ES256", NOW_MS)
+
+
+def test_a_key_of_another_algorithm_does_not_stand_in_for_ours() -> None:
+    """After the algorithm was changed in the settings a key for the new one is due, unless one still counts."""
+    published = key("ed", active_from_ms=NOW_MS + PUBLISH_AHEAD_MS, algorithm="Ed25519")
+    assert wants_successor([OLD], "Ed25519", NOW_MS)
+    assert not wants_successor([OLD, published], "Ed25519", NOW_MS)
+    assert not wants_successor([OLD, published], "ES256", NOW_MS)
+    gone_at_ms = published.active_from_ms + KEEP_MS
+    assert not wants_successor([OLD, published], "ES256", gone_at_ms - 1)
+    assert wants_successor([OLD, published], "ES256", gone_at_ms)
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "Ed25519", "RS256", "HS256"])
+def test_secrets_and_public_keys_are_never_in_one_set(algorithm: str) -> None:
+    """A set has all public-key algorithms or HS256 alone, in the order of the records (RFC 8725 §3.1)."""
+    records = [key(name, active_from_ms=NOW_MS, algorithm=name) for name in ("HS256", "ES256", "RS256", "Ed25519")]
+    expected = ["HS256"] if algorithm == "HS256" else ["ES256", "RS256", "Ed25519"]
+    assert [record.kid for record in of_one_kind(records, algorithm)] == expected
 
 
 def test_a_key_does_not_show_its_private_part() -> None:
