@@ -3,7 +3,7 @@ FROM python:3.13-slim AS build
 # hadolint ignore=DL3013
 RUN pip install --no-cache-dir "uv>=0.8"
 WORKDIR /source
-COPY pyproject.toml uv.lock README.md LICENSE NOTICE ./
+COPY pyproject.toml hatch_build.py uv.lock README.md LICENSE NOTICE ./
 COPY src ./src
 # The exact versions of uv.lock, and the package itself, not a link to the source.
 RUN uv venv /opt/handstamp \

@@ -1,14 +1,11 @@
-"""What `pip install handstamp` gives: a small verifier, the documented names and nothing else; and what the wheel carries."""
+"""What `pip install handstamp` gives: a small verifier, the documented names and nothing else."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
 import sys
-import zipfile
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -138,88 +135,3 @@ def test_every_command_is_in_the_reference() -> None:
         for command in group.typer_instance.registered_commands:
             name = command.name or getattr(command.callback, "__name__", "")
             assert re.search(rf"`(handstamp {group.name} )?{name}\b", text), f"{group.name} {name}"
-
-
-# --- the wheel
-
-
-def build(folder: Path) -> list[str]:
-    """Return the command that builds a wheel into a folder with what is installed here."""
-    if importlib.util.find_spec("hatchling") is not None:
-        return [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    uv = Path(sys.executable).with_name("uv")
-    if not uv.exists():
-        pytest.skip("neither hatchling nor uv is installed here")
-    return [str(uv), "build", "--wheel", "--python", sys.executable, "--out-dir", str(folder), str(ROOT)]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
-    """Return the wheel, built from this tree."""
-    folder = tmp_path_factory.mktemp("dist")
-    ran = subprocess.run(build(folder), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    if ran.returncode != 0 and re.search(
-        r"hatchling.*(not found|No solution|cache)|Failed to fetch|dns error|connect", ran.stderr
-    ):
-        pytest.skip("the build backend cannot be fetched here")
-    assert ran.returncode == 0, ran.stderr
-    (built,) = folder.glob("*.whl")
-    with zipfile.ZipFile(built) as opened:
-        yield opened
-
-
-@pytest.mark.xdist_group("wheel")
-def test_the_wheel_carries_all_that_is_read_at_run_time(wheel: zipfile.ZipFile) -> None:
-    """Every file of the package that is tracked is in the wheel: the schema, the pages, the common passwords, the type marker."""
-    carried = set(wheel.namelist())
-    wanted = {
-        f"handstamp/{file.relative_to(SOURCE).as_posix()}"
-        for file in SOURCE.rglob("*")
-        if file.is_file() and "__pycache__" not in file.parts
-    }
-    assert wanted - carried == set()
-    for needed in ("storage/migrations/sqlite/0001_initial.sql", "crypto/common_passwords.txt", "py.typed"):
-        assert f"handstamp/{needed}" in carried
-    for needed in ("pages/templates/sign_in.html", "static/base.css", "static/handstamp.js"):
-        assert f"handstamp/web/{needed}" in carried
-
-
-@pytest.mark.xdist_group("wheel")
-def test_the_wheel_carries_nothing_else(wheel: zipfile.ZipFile) -> None:
-    """No test, no secret and no database of a developer's folder gets out."""
-    strangers = [name for name in wheel.namelist() if not re.match(r"handstamp/|handstamp-[\d.\w]+\.dist-info/", name)]
-    assert strangers == []
-    assert not [name for name in wheel.namelist() if name.endswith((".db", ".secret", ".pyc", ".log", ".pem", ".key"))]
-
-
-@pytest.mark.xdist_group("wheel")
-def test_the_wheel_names_its_licence_and_its_command(wheel: zipfile.ZipFile) -> None:
-    """Licence and notice travel along, `handstamp` is the one command, and the extras are those of the documentation."""
-    (info,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
-    assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= set(wheel.namelist())
-    assert wheel.read(f"{info}/entry_points.txt").decode().split() == [
-        "[console_scripts]",
-        "handstamp",
-        "=",
-        "handstamp.cli:main",
-    ]
-    described = wheel.read(f"{info}/METADATA").decode()
-    assert "License-Expression: Apache-2.0" in described
-    assert "Provides-Extra: server" in described
-
-
-@pytest.mark.xdist_group("wheel")
-def test_the_wheel_imports_and_verifies_by_itself(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
-    """What was built works without the source tree beside it."""
-    wheel.extractall(tmp_path)
-    program = "import handstamp; print(handstamp.__file__)"
-    ran = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.stdout.strip() == str(tmp_path / "handstamp" / "__init__.py"), ran.stderr
