@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from handstamp.assemble.deployment import service as put_together
 from handstamp.clock import now_ms
-from handstamp.config.settings import without_environment
+from handstamp.config.loading import without_environment
 from handstamp.crypto.identifiers import new_id
 from handstamp.crypto.passwords import PasswordHasher
 from handstamp.domain.account import Account

@@ -28,7 +28,7 @@ import typer
 from handstamp.assemble.deployment import Service, migrate, service
 from handstamp.clock import now_ms
 from handstamp.config import logs
-from handstamp.config.settings import load
+from handstamp.config.loading import load
 from handstamp.domain.account import Account
 from handstamp.domain.grant import NOTHING
 from handstamp.domain.policy import DAY_MS, HOUR_MS, Policy

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from handstamp.assemble.deployment import Service, service
-from handstamp.config.settings import Settings, load
+from handstamp.config.loading import load
+from handstamp.config.settings import Settings
 from handstamp.crypto.identifiers import new_id
 from handstamp.domain.grant import NOTHING
 from handstamp.domain.session import Delivery, Session, start

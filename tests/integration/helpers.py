@@ -23,7 +23,7 @@ import msgspec
 
 from handstamp.assemble.deployment import Service, master_secret, service
 from handstamp.clock import now_ms
-from handstamp.config.settings import load
+from handstamp.config.loading import load
 from handstamp.crypto import jws
 from handstamp.crypto.jwk import SigningKey
 from handstamp.domain.claims import ACCESS_TYPE, REFRESH_TYPE, AccessClaims, RefreshClaims

@@ -20,7 +20,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ..clock import Clock, now_ms
 from ..config import logs
-from ..config.settings import Settings, load
+from ..config.loading import load
+from ..config.settings import Settings
 from ..crypto.passwords import PasswordHasher
 from ..crypto.seal import MasterSecret, Pseudonyms
 from ..domain.issuer import Issuer
@@ -250,7 +251,7 @@ def master_secret(settings: Settings) -> MasterSecret:
     if settings.secret is not None:
         if settings.secret_file is not None:
             raise ConfigurationError("Both HANDSTAMP_SECRET and HANDSTAMP_SECRET_FILE are set: keep one.")
-        return MasterSecret(settings.secret.get_secret_value().encode())
+        return settings.secret
     database = settings.database_path
     if database is None and settings.secret_file is None:
         raise ConfigurationError(

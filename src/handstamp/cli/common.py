@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from ..assemble.deployment import Service, service
 from ..config import logs
-from ..config.settings import load
+from ..config.loading import load
 from ..errors import ConfigurationError
 from ..service.parts.caller import Caller
 
@@ -39,7 +40,7 @@ def on_service(work: Callable[[Service, Caller], Awaitable[T]], database: str | 
     logs.configure(logging.WARNING)
     settings = load(database=database)
     if not settings.issuer:
-        settings = settings.model_copy(update={"issuer": LOCAL_ISSUER})
+        settings = dataclasses.replace(settings, issuer=LOCAL_ISSUER)
     if not may_create and settings.database_path is not None and not settings.database_path.exists():
         raise ConfigurationError(
             f"There is no database at {settings.database} yet. Start the service once with 'handstamp serve', "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ..assemble.deployment import migrate as migrate_store
-from ..config.settings import load
+from ..config.loading import load
 from .common import Database, said
 
 
@@ -19,4 +19,4 @@ def migrate(database: Database = None) -> None:
     settings = load(database=database)
     applied = asyncio.run(migrate_store(settings))
     what = f"applied {', '.join(applied)}" if applied else "up to date"
-    said(f"{settings.database_shown}: {what}.")
+    said(f"{settings.describe_database()}: {what}.")

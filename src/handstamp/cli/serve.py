@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import resource
 import socket
@@ -19,7 +20,8 @@ from uvicorn.supervisors import Multiprocess
 
 from ..assemble.deployment import service
 from ..config import logs
-from ..config.settings import Settings, load
+from ..config.loading import load
+from ..config.settings import Settings
 from ..domain.issuer import Issuer, is_loopback
 from ..errors import ConfigurationError
 from ..web.protocol import Protocol
@@ -104,7 +106,7 @@ def _settings(database: str | None, issuer: str | None, host: str, port: int, *,
             raise ConfigurationError(
                 f"On {host} others can reach the service: say its public URL with --issuer https://… or HANDSTAMP_ISSUER."
             )
-        settings = settings.model_copy(update={"issuer": f"{'https' if has_tls else 'http'}://localhost:{port}"})
+        settings = dataclasses.replace(settings, issuer=f"{'https' if has_tls else 'http'}://localhost:{port}")
     is_https = Issuer(settings.issuer).is_https
     if not is_https and not is_loopback(host):
         raise ConfigurationError(
@@ -152,7 +154,7 @@ async def _prepare(settings: Settings) -> None:
 
 
 def _greet(settings: Settings, address: str) -> None:
-    said(f"Handstamp serves {settings.issuer} on {address}, database {settings.database_shown}")
+    said(f"Handstamp serves {settings.issuer} on {address}, database {settings.describe_database()}")
     said(f"Try {settings.issuer}/docs in a browser, or:")
     said(
         f"  curl {settings.issuer}/register -H 'Content-Type: application/json' -d "

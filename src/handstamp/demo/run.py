@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..assemble.deployment import Service, service
-from ..config.settings import Settings, without_environment
+from ..config.loading import without_environment
+from ..config.settings import Settings
 from ..service.parts.caller import Caller
 from .park import Park
 

@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from ..assemble.deployment import Service, service
 from ..clock import Clock, now_ms
 from ..config import logs
-from ..config.settings import load
+from ..config.loading import load
 from ..domain.grant import parse_grant, parse_subject
 from ..domain.session import Delivery, Session
 from ..errors import HandstampError, InvalidFields, InvalidToken

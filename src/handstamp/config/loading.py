@@ -1,0 +1,101 @@
+"""Load settings from arguments, then `HANDSTAMP_*` in the environment, then `handstamp.toml`; report every mistake at once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError
+from .settings import PARSERS, Settings
+
+PREFIX = "HANDSTAMP_"
+FILE = "handstamp.toml"
+_TESTS = f"{PREFIX}TEST_"
+"""The names of the test suite's own variables begin like this. They are not settings."""
+
+_Given = dict[str, tuple[str, object]]
+"""What a source contains: by the name of the setting, its name in that source, and its value there."""
+
+
+def load(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Settings:
+    """Return the settings of this process.
+
+    Args:
+        environment: The environment variables.
+        arguments: Settings that override the environment and the file. One that is None counts as absent.
+
+    Raises:
+        ConfigurationError: With a sentence for every mistake, so that one start shows them all.
+    """
+    problems: list[str] = []
+    variables = {
+        name.removeprefix(PREFIX).lower(): text
+        for name, text in sorted(environment.items())
+        if name.startswith(PREFIX) and not name.startswith(_TESTS)
+    }
+    given = {
+        **_collect(_read_file(problems), lambda name: f"{FILE}: {name}", problems),
+        **_collect(variables, _environment_name, problems),
+        **_collect({name: value for name, value in arguments.items() if value is not None}, _argument_name, problems),
+    }
+    return _parse(given, problems)
+
+
+def without_environment(**arguments: Any) -> Settings:
+    """Return settings of these arguments and defaults alone, whatever the environment and the file contain.
+
+    Raises:
+        ConfigurationError: With a sentence for every mistake.
+    """
+    problems: list[str] = []
+    return _parse(_collect(arguments, _argument_name, problems), problems)
+
+
+def _environment_name(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _argument_name(name: str) -> str:
+    return f"{name} ({_environment_name(name)})" if name in PARSERS else name
+
+
+def _read_file(problems: list[str]) -> dict[str, object]:
+    try:
+        return tomllib.loads(Path(FILE).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
+        problems.append(f"{FILE} cannot be read: {problem}")
+        return {}
+
+
+def _collect(values: Mapping[str, object], label: Callable[[str], str], problems: list[str]) -> _Given:
+    """Return the settings among these values. Append a sentence for each other name."""
+    for name in sorted(values.keys() - PARSERS.keys()):
+        near = difflib.get_close_matches(name, PARSERS, n=1)
+        names = ", ".join(map(_environment_name, near or PARSERS))
+        problems.append(f"{label(name)} is not a setting. {f'Did you mean {names}?' if near else f'The settings are: {names}.'}")
+    return {name: (label(name), value) for name, value in values.items() if name in PARSERS}
+
+
+def _parse(given: _Given, problems: list[str]) -> Settings:
+    """Return the settings. Raise `ConfigurationError` with these problems and those that are found here."""
+    values: dict[str, Any] = {}
+    for name, (label, value) in given.items():
+        try:
+            values[name] = PARSERS[name](value)
+        except ValueError as problem:
+            problems.append(f"{label}: {problem}")
+    settings = Settings(**values)
+    if values.keys() == given.keys():  # defaults in place of wrong values could seem to contradict the others
+        try:
+            settings.policy  # noqa: B018 - it compares the numbers with each other
+        except ValueError as problem:
+            problems.append(str(problem))
+    if problems:
+        raise ConfigurationError(*problems)
+    return settings

@@ -1,0 +1,210 @@
+"""Parse the values of settings.
+
+Each function takes text of the environment, a value of `handstamp.toml` or an argument in Python, and returns the value that
+`Settings` holds. It raises `ValueError` with what is allowed. The sentence never repeats the value, which may contain a secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from ..crypto.seal import MasterSecret
+from ..domain.issuer import is_loopback
+from ..errors import ConfigurationError
+
+_T = TypeVar("_T")
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d{1,9})\s*([smhd]?)", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"-?\d{1,9}", re.ASCII)
+_SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<path>(?:/[A-Za-z0-9._~-]+)*)",
+    re.ASCII,
+)
+_ISSUER = "the public URL, as https://auth.example.com, in lower case, without query or fragment"
+_ORIGIN = "scheme, host and a port that is not the scheme's default, in lower case, as https://app.example.com"
+
+
+def parse_duration(value: object) -> int:
+    """Return seconds for `900`, `"900"`, `"15m"`, `"12h"` or `"30d"`."""
+    match = None if isinstance(value, bool) else _DURATION.fullmatch(str(value).strip().lower())
+    if match is None:
+        raise ValueError("write a duration as seconds or as 15m, 12h, 30d")
+    return int(match[1]) * _UNITS_S[match[2]]
+
+
+def parse_duration_or_off(value: object) -> int | None:
+    """Return seconds, or None for "off"."""
+    return None if str(value).strip().lower() == "off" else parse_duration(value)
+
+
+def duration_between(least: str, most: str) -> Callable[[object], int]:
+    """Return a parser of durations within these bounds, which are inclusive."""
+    least_s, most_s = parse_duration(least), parse_duration(most)
+
+    def parse(value: object) -> int:
+        seconds = parse_duration(value)
+        if not least_s <= seconds <= most_s:
+            raise ValueError(f"must be between {least} and {most}")
+        return seconds
+
+    return parse
+
+
+def number_between(least: int, most: int) -> Callable[[object], int]:
+    """Return a parser of whole numbers within these bounds, which are inclusive."""
+
+    def parse(value: object) -> int:
+        text = str(value).strip()
+        if isinstance(value, bool) or _WHOLE_NUMBER.fullmatch(text) is None or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number between {least} and {most}")
+        return int(text)
+
+    return parse
+
+
+def one_of(*choices: _T) -> Callable[[object], _T]:
+    """Return a parser that accepts these texts alone."""
+
+    def parse(value: object) -> _T:
+        for choice in choices:
+            if value == choice:
+                return choice
+        quoted = [repr(choice) for choice in choices]
+        raise ValueError(f"must be {', '.join(quoted[:-1])} or {quoted[-1]}")
+
+    return parse
+
+
+def parse_switch(value: object) -> bool:
+    """Return a truth value for true, false, yes, no, on, off, 1 or 0."""
+    switch = _SWITCH.get(str(value).strip().lower())
+    if switch is None:
+        raise ValueError("must be true or false")
+    return switch
+
+
+def parse_text(value: object) -> str:
+    """Return text unchanged."""
+    if not isinstance(value, str):
+        raise ValueError("must be text")  # noqa: TRY004 - one error for everything that a setting cannot be
+    return value
+
+
+def parse_texts(value: object) -> tuple[str, ...]:
+    """Return the items of a list, or of a text that separates them by commas or spaces."""
+    if isinstance(value, str):
+        return tuple(re.findall(r"[^,\s]+", value))
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise ValueError("must be a list of texts")
+    return tuple(value)
+
+
+def parse_file(value: object) -> Path:
+    """Return the path of a file."""
+    if isinstance(value, Path):
+        return value
+    text = parse_text(value)
+    if not text or "\0" in text:
+        raise ValueError("must be the path of a file")
+    return Path(text)
+
+
+def parse_secret(value: object) -> MasterSecret:
+    """Return the master secret."""
+    try:
+        return MasterSecret(parse_text(value).encode())
+    except UnicodeEncodeError:
+        raise ValueError("must be UTF-8 text") from None
+    except ConfigurationError as weak:
+        raise ValueError(str(weak)) from None
+
+
+def parse_database(value: object) -> str:
+    """Return the URL of a SQLite file or of a PostgreSQL database that is protected on its way there."""
+    url = parse_text(value)
+    if url.startswith(("postgresql://", "postgres://")):
+        _require_protected_postgresql(url)
+        return url
+    file = Path(url.removeprefix("sqlite:///"))
+    try:
+        is_possible = url.startswith("sqlite:///") and bool(file.name) and not file.is_dir()
+    except (ValueError, OSError):  # a name that no file can have
+        is_possible = False
+    if not is_possible:
+        raise ValueError(
+            "write it as sqlite:///handstamp.db, or sqlite:////var/lib/handstamp/handstamp.db from the root, "
+            "or postgresql://user:password@host/name"
+        )
+    return url
+
+
+def parse_issuer(value: object) -> str:
+    """Return the public URL of the service, byte for byte; empty if it is not set."""
+    url = parse_text(value)
+    if url.endswith("/") and _URL.fullmatch(url.rstrip("/")):
+        raise ValueError("leave out the slash at the end: tokens carry the URL byte for byte")
+    if url:
+        _split_url(url, wanted=_ISSUER)
+    return url
+
+
+def parse_origins(value: object) -> tuple[str, ...]:
+    """Return origins as browsers send them."""
+    origins = parse_texts(value)
+    for number, origin in enumerate(origins, start=1):
+        try:
+            _require_origin(origin)
+        except ValueError as problem:
+            raise ValueError(f"entry {number}: {problem}") from None
+    return origins
+
+
+def parse_proxies(value: object) -> tuple[str, ...]:
+    """Return addresses and networks of proxies; never one that contains every address."""
+    networks = parse_texts(value)
+    for number, network in enumerate(networks, start=1):
+        try:
+            prefix_length = ipaddress.ip_network(network, strict=False).prefixlen
+        except ValueError:
+            raise ValueError(f"entry {number}: write an address or a network, as 10.0.0.1 or 10.0.0.0/8") from None
+        if prefix_length == 0:
+            raise ValueError(f"entry {number} would trust every client; list your proxy's addresses")
+    return networks
+
+
+def _require_protected_postgresql(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        options = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ValueError("write it as postgresql://user:password@host:5432/name, with %40 for an @ in the password") from None
+    host = host or options.get("host", [""])[0]
+    is_local = not host or host.startswith("/") or is_loopback(host)
+    if not is_local and "sslmode" not in options:
+        raise ValueError(
+            "say how the connection is protected: ?sslmode=verify-full if this machine trusts the server's certificate, "
+            "or with &sslrootcert=FILE; ?sslmode=disable only on a network to which nobody else has access"
+        )
+
+
+def _split_url(url: str, *, wanted: str) -> dict[str, Any]:
+    match = _URL.fullmatch(url)
+    if match is None or not 0 < int(match["port"] or 1) < 65536:
+        raise ValueError(f"write {wanted}")
+    if match["scheme"] == "http" and not is_loopback(match["host"].strip("[]")):
+        raise ValueError("must be https off loopback, because cookies and tokens would be sent unencrypted")
+    return match.groupdict(default="")
+
+
+def _require_origin(origin: str) -> None:
+    parts = _split_url(origin, wanted=_ORIGIN)
+    if parts["path"] or (parts["scheme"], parts["port"]) in (("https", "443"), ("http", "80")):
+        raise ValueError(f"write {_ORIGIN}")
