@@ -47,7 +47,7 @@ def published(running: Service) -> set[str]:
 
 async def states(running: Service, clock: Clock) -> list[str]:
     """Return the states of all keys, oldest first."""
-    return [state for _, state in await running.keys.all(clock())]
+    return [state for _, state in await running.keys.list_all(clock())]
 
 
 def all_but_the_secret(folder: Path) -> bytes:
@@ -213,7 +213,7 @@ async def test_what_another_process_published_is_seen_within_its_own_round(tmp_p
 
 async def only_key(running: Service, clock: Clock) -> str:
     """Return the name of the one key that there is."""
-    ((record, _),) = await running.keys.all(clock())
+    ((record, _),) = await running.keys.list_all(clock())
     return record.kid
 
 
@@ -299,7 +299,7 @@ async def test_voiding_one_of_three_keys_leaves_the_others(tmp_path: Path, which
         await running.keys.rotate(clock())
         clock.advance(ms=PUBLISH_AHEAD_MS)
         await running.keys.rotate(clock())
-        named: dict[str, str] = {state: record.kid for record, state in await running.keys.all(clock())}
+        named: dict[str, str] = {state: record.kid for record, state in await running.keys.list_all(clock())}
         assert named.keys() == {"retiring", "active", "published"}
         await running.keys.void(named[which], clock())
         others = {kid for state, kid in named.items() if state != which}
@@ -528,15 +528,15 @@ async def test_every_algorithm_signs_people_in_and_keeps_them_signed_in(tmp_path
             claims = running.verifier.verify(token)
             assert (claims.sub, claims.sid, claims.roles) == (account.id, pair.session_id, ("reader",))
             assert claims.auth_time == NOW_MS // 1000
-            session, owner = await running.sessions.living(claims.sid, clock())
+            session, owner = await running.sessions.require_living(claims.sid, clock())
             assert (session.generation, owner) == (1, account)
         assert jws.split(renewed.refresh_token)[0].alg == "HS256"
         if algorithm != "HS256":
             keys = KeySet.from_jwks(running.keys.jwks)
             Verifier(ISSUER, audience=ISSUER, keys=keys, check="offline", clock=clock).verify(renewed.access_token)
-        await running.sign_out.by_tokens([renewed.refresh_token], caller(clock))
+        await running.sign_out.end_by_tokens([renewed.refresh_token], caller(clock))
         with pytest.raises(HandstampError, match="logout"):
-            await running.sessions.living(pair.session_id, clock())
+            await running.sessions.require_living(pair.session_id, clock())
 
 
 # --- keys at rest
@@ -551,7 +551,7 @@ async def test_no_private_key_lies_in_the_database(tmp_path: Path, algorithm: st
         pair = await running.sign_in(EMAIL, PASSWORD, delivery="json", caller=caller(clock))
         await running.keys.rotate(clock())
         secret = master_secret(running.settings)
-        records = [record for record, _ in await running.keys.all(clock())]
+        records = [record for record, _ in await running.keys.list_all(clock())]
         private = [secret.open(record.sealed, context=record.kid) for record in records]
         assert len(private) == 2
         text = (tmp_path / "handstamp.secret").read_bytes().strip()
@@ -591,5 +591,5 @@ async def test_a_refresh_token_survives_every_rotation_of_signing_keys(tmp_path:
             pair = await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
             running.verifier.verify(pair.access_token)
     async with deployed(tmp_path, clock) as running:
-        session, _ = await running.sessions.living(pair.session_id, clock())
+        session, _ = await running.sessions.require_living(pair.session_id, clock())
         assert session.generation == 3

@@ -524,7 +524,7 @@ def test_an_ended_session_is_inactive_at_the_next_question(server: Server, clien
     one, two, three, four = (sign_in(client, email) for _ in range(4))
     assert introspect(client, credential, one.access).json()["active"] is True
     client.post("/logout", headers=one.bearer)
-    beside(server, lambda opened, caller: opened.sign_out.by_operator(two.sid, caller))
+    beside(server, lambda opened, caller: opened.sign_out.end_by_operator(two.sid, caller))
     for ended in (one, two):
         assert introspect(client, credential, ended.access).content == INACTIVE
     assert introspect(client, credential, three.access).json()["active"] is True

@@ -37,7 +37,7 @@ async def history(sid: str, rows: Rows) -> list[Event]:
 
 async def living(running: Service, clock: Clock) -> list[Session]:
     """Return everybody's living sessions."""
-    return await running.sessions.of(None, caller(clock))
+    return await running.sessions.list_living(None, caller(clock))
 
 
 async def test_a_sign_in_that_began_before_a_change_leaves_no_session_behind_it(tmp_path: Path) -> None:
@@ -62,11 +62,11 @@ async def test_a_password_change_that_a_sign_out_overtook_changes_nothing(tmp_pa
     async with deployed(tmp_path, clock) as running:
         await running.accounts.create(EMAIL, PASSWORD, caller(clock))
         pair = await sign_in(running, clock)
-        session, _ = await running.sessions.living(pair.session_id, clock())
+        session, _ = await running.sessions.require_living(pair.session_id, clock())
         new = "another sentence, hers alone"
         change = asyncio.create_task(running.accounts.change_password(session, PASSWORD, new, caller(clock)))
         await asyncio.sleep(0)
-        await running.sign_out.by_tokens([pair.refresh_token], caller(clock))
+        await running.sign_out.end_by_tokens([pair.refresh_token], caller(clock))
         with pytest.raises(SessionEnded):
             await change
         assert await living(running, clock) == []
@@ -127,7 +127,7 @@ async def test_a_sign_in_that_replaces_a_session_is_recorded(tmp_path: Path) -> 
     async with deployed(tmp_path, clock) as running:
         await running.accounts.create(EMAIL, PASSWORD, caller(clock))
         first, second = await sign_in(running, clock), await sign_in(running, clock)
-        await running.sign_out.by_operator(second.session_id, caller(clock))
+        await running.sign_out.end_by_operator(second.session_id, caller(clock))
         presented = [first.refresh_token, second.refresh_token]
         await running.sign_in(EMAIL, PASSWORD, delivery="cookie", caller=caller(clock), presented=presented)
         for pair, why in ((first, "logout"), (second, "admin")):
@@ -144,7 +144,7 @@ async def test_a_pair_that_cannot_be_signed_leaves_the_old_token_good(tmp_path: 
         with pytest.raises(Unavailable):
             await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
         clock.advance(ms=HOUR_MS)
-        assert (await running.sessions.living(session.id, clock()))[0] == session
+        assert (await running.sessions.require_living(session.id, clock()))[0] == session
         assert (await running.refresh(pair.refresh_token, way="body", caller=caller(clock))).refresh_token != pair.refresh_token
 
 

@@ -486,7 +486,7 @@ async def test_an_end_is_told_as_long_as_a_token_could_hold(tmp_path: Path) -> N
             return [entry.name for entry in page.entries]
 
         session, pair = await start_session(service, clock)
-        await service.sign_out.by_tokens([pair.access_token], caller(clock))
+        await service.sign_out.end_by_tokens([pair.access_token], caller(clock))
         cursor = (await service.revocations.after("", wait_s=0, caller=caller(clock))).cursor
         clock.advance(ms=HOUR_MS + MINUTE_MS - 1)
         await service.housekeeping.once()
@@ -495,7 +495,7 @@ async def test_an_end_is_told_as_long_as_a_token_could_hold(tmp_path: Path) -> N
         assert await told() == []
         await service.housekeeping.once()
         other, pair = await start_session(service, clock)
-        await service.sign_out.by_tokens([pair.refresh_token], caller(clock))
+        await service.sign_out.end_by_tokens([pair.refresh_token], caller(clock))
         assert await told(cursor) == [other.id], "a quiet hour costs no reader its place"
         page = await service.revocations.after(cursor, wait_s=0, caller=caller(clock))
         assert not page.is_snapshot
@@ -509,7 +509,7 @@ async def test_constant_signing_out_fills_nothing(tmp_path: Path) -> None:
         for _ in range(6):
             for _ in range(10):
                 _, pair = await start_session(service, clock)
-                await service.sign_out.by_tokens([pair.access_token], caller(clock))
+                await service.sign_out.end_by_tokens([pair.access_token], caller(clock))
                 clock.advance(ms=2 * MINUTE_MS)
             await service.housekeeping.once()
             rows = await service.store.read(lambda rows: rows.revocations.list_since(0, limit=1000))
@@ -526,7 +526,7 @@ async def test_pages_of_any_size_fit_together(tmp_path: Path, monkeypatch: pytes
         names = []
         for _ in range(ends):
             session, pair = await start_session(service, clock)
-            await service.sign_out.by_tokens([pair.access_token], caller(clock))
+            await service.sign_out.end_by_tokens([pair.access_token], caller(clock))
             names.append(session.id)
         page = await service.revocations.after("", wait_s=0, caller=caller(clock))
         told = [entry.name for entry in page.entries]

@@ -212,7 +212,7 @@ class LifeOfASession(RuleBasedStateMachine):
     def somebody_signs_out(self, by_thief: bool) -> None:
         """Any token of the session ends it, current or not."""
         token = self.stolen if by_thief and self.stolen is not None else self.jar
-        self.run(self.running.sign_out.by_tokens([token], caller(self.clock)))
+        self.run(self.running.sign_out.end_by_tokens([token], caller(self.clock)))
         assert self.row().revoked_why is not None or self.clock() >= claims_in(self.jar, RefreshClaims).exp * 1000
         self.acknowledged_end = True
 

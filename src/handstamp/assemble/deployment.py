@@ -35,14 +35,14 @@ from ..service.parts.common_clock import CommonClock
 from ..service.parts.granting import Granting, Hook
 from ..service.parts.hashing import Hashing
 from ..service.parts.throttling import Throttling
-from ..service.parts.tokens import Tokens
+from ..service.parts.tokens import TokenIssuer
 from ..service.sessions.begin import Start
-from ..service.sessions.living import Sessions
+from ..service.sessions.living import LivingSessions
 from ..service.sessions.recognise import Recognise
 from ..service.sessions.refresh import Refresh
 from ..service.sessions.revocations import Revocations
 from ..service.sessions.sign_out import SignOut
-from ..service.signing_in.password import SignIn
+from ..service.signing_in.password import PasswordSignIn
 from ..storage.sqlite.store import SqliteStore
 from ..storage.store import Store
 from ..verify.verifier import Verifier
@@ -64,12 +64,12 @@ class Service:
     store: Store
     hashing: Hashing
     keys: Keys
-    tokens: Tokens
-    sign_in: SignIn
+    tokens: TokenIssuer
+    sign_in: PasswordSignIn
     start: Start
     refresh: Refresh
     sign_out: SignOut
-    sessions: Sessions
+    sessions: LivingSessions
     recognise: Recognise
     accounts: Accounts
     credentials: Credentials
@@ -169,7 +169,9 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
         algorithm=settings.algorithm,
         audit=audit,
     )
-    tokens = Tokens(issuer=settings.issuer, audience=audience, policy=policy, keys=keys, refresh_key=secret.derive_refresh_key())
+    tokens = TokenIssuer(
+        issuer=settings.issuer, audience=audience, policy=policy, keys=keys, refresh_key=secret.derive_refresh_key()
+    )
     hashing = Hashing(PasswordHasher(settings.password_cost))
     throttling = Throttling(Pseudonyms(secret))
     granting = Granting(claims)
@@ -181,13 +183,13 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
         hashing=hashing,
         keys=keys,
         tokens=tokens,
-        sign_in=SignIn(
+        sign_in=PasswordSignIn(
             store=store, tokens=tokens, granting=granting, hashing=hashing, throttling=throttling, policy=policy, audit=audit
         ),
         start=Start(store=store, tokens=tokens, granting=granting, policy=policy, audit=audit),
         refresh=Refresh(store=store, tokens=tokens, granting=granting, policy=policy, audit=audit),
         sign_out=SignOut(store=store, tokens=tokens, audit=audit),
-        sessions=Sessions(store=store),
+        sessions=LivingSessions(store=store),
         recognise=Recognise(store=store, tokens=tokens, policy=policy),
         accounts=Accounts(
             store=store,

@@ -19,7 +19,7 @@ def list_keys(as_json: AsJson = False, database: Database = None) -> None:
 
     Example:  handstamp keys list
     """
-    found: list[tuple[KeyRecord, KeyState]] = on_service(lambda service, caller: service.keys.all(caller.now_ms), database)
+    found: list[tuple[KeyRecord, KeyState]] = on_service(lambda service, caller: service.keys.list_all(caller.now_ms), database)
     if as_json:
         print_json(
             [

@@ -30,7 +30,7 @@ def list_sessions(
 
     async def look(service: Service, caller: Caller) -> tuple[int, list[Session]]:
         subject = None if email is None else (await service.accounts.by_email(email)).id
-        return caller.now_ms, await service.sessions.of(subject, caller, limit=limit)
+        return caller.now_ms, await service.sessions.list_living(subject, caller, limit=limit)
 
     now_ms, found = on_service(look, database)
     if as_json:
@@ -75,5 +75,5 @@ def end(session: Annotated[str, typer.Argument(metavar="SESSION")], database: Da
 
     Example:  handstamp sessions end 4mYQ0rTgq0cW6xw2JbXf3A
     """
-    on_service(lambda service, caller: service.sign_out.by_operator(session, caller), database)
+    on_service(lambda service, caller: service.sign_out.end_by_operator(session, caller), database)
     said(f"Session {session} has ended: none of its tokens is good any more.")

@@ -86,7 +86,7 @@ async def _why_not(  # noqa: PLR0911 - each is a sentence
             return None
         if typ == ACCESS_TYPE:
             access = service.verifier.verify(token, now_ms=caller.now_ms)
-            await service.sessions.living(access.sid, caller.now_ms)
+            await service.sessions.require_living(access.sid, caller.now_ms)
             return None
     except InvalidToken as problem:
         return problem.why

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 
 from ..domain.claims import RefreshClaims
 from ..errors import InvalidToken
-from ..service.parts.tokens import Tokens
+from ..service.parts.tokens import TokenIssuer
 from ..wire.cookies import parse_cookies
 
 _TOKEN = re.compile(r"(eyJ[\w-]{3})[\w-]*\.[\w-]+\.[\w-]*([\w-]{4})", re.ASCII)
@@ -19,7 +19,7 @@ _TOKEN = re.compile(r"(eyJ[\w-]{3})[\w-]*\.[\w-]+\.[\w-]*([\w-]{4})", re.ASCII)
 class Cards:
     """Reads the refresh tokens that travel in cookies."""
 
-    def __init__(self, tokens: Tokens, *, cookie: str) -> None:
+    def __init__(self, tokens: TokenIssuer, *, cookie: str) -> None:
         """Take what reads refresh tokens, and the name of their cookie."""
         self._tokens = tokens
         self.cookie = cookie

@@ -24,7 +24,7 @@ from ..clock import Clock
 from ..domain.issuer import Issuer, is_loopback
 from ..domain.session import end_reason
 from ..errors import CrossSite, InvalidRequest
-from ..service.parts.tokens import Tokens
+from ..service.parts.tokens import TokenIssuer
 from ..storage.store import Store
 from ..web.app import SecurityHeaders
 from ..web.problems import write_problem
@@ -51,7 +51,7 @@ class Park:
         self,
         service: ASGIApp,
         *,
-        tokens: Tokens,
+        tokens: TokenIssuer,
         store: Store,
         clock: Clock,
         issuer: Issuer,

@@ -96,17 +96,17 @@ class Sessions:
             raise InvalidFields([("session_id", "must be a text")])
         if not session_id.isascii():
             return False  # none of ours
-        return await service.sign_out.one(session_id, Caller(now_ms=service.clock()))
+        return await service.sign_out.end_one(session_id, Caller(now_ms=service.clock()))
 
     async def end_all(self, subject: str) -> int:
         """End every session of a subject; return how many lived. Raises `InvalidFields` and `Unavailable`."""
         service = self._service()
-        return await service.sign_out.everywhere(parse_subject(subject), Caller(now_ms=service.clock()))
+        return await service.sign_out.end_all(parse_subject(subject), Caller(now_ms=service.clock()))
 
     async def of(self, subject: str) -> list[Session]:
         """Return the living sessions of a subject, last seen first. Raises `InvalidFields` and `Unavailable`."""
         service = self._service()
-        return await service.sessions.of(parse_subject(subject), Caller(now_ms=service.clock()))
+        return await service.sessions.list_living(parse_subject(subject), Caller(now_ms=service.clock()))
 
 
 def _check(delivery: object, ip: object, user_agent: object = "", amr: object = ()) -> None:

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from ..clock import Clock
 from ..domain.claims import AccessClaims
 from ..errors import ConfigurationError
-from ..service.sessions.living import Sessions
+from ..service.sessions.living import LivingSessions
 from ..verify.verifier import Check, Verifier
 
 
 class LocalVerifier:
     """Stands where a `Verifier` does, in the adapters for instance, and sees a sign-out on the very next request."""
 
-    def __init__(self, ensure_running: Callable[[], object], *, verifier: Verifier, sessions: Sessions, clock: Clock) -> None:
+    def __init__(
+        self, ensure_running: Callable[[], object], *, verifier: Verifier, sessions: LivingSessions, clock: Clock
+    ) -> None:
         """Take what checks the token and what knows its session, and what raises while there are no keys yet."""
         self._ensure_running = ensure_running
         self.issuer = verifier.issuer
@@ -40,9 +42,9 @@ class LocalVerifier:
         self._ensure_running()
         now_ms = self._clock()
         claims = self._verifier.verify(token, now_ms=now_ms)
-        await self._sessions.living(claims.sid, now_ms)
+        await self._sessions.require_living(claims.sid, now_ms)
         return claims
 
     async def confirm(self, claims: AccessClaims) -> None:
         """Raise `SessionEnded` unless the session of claims that were verified before still lives, or `Unavailable`."""
-        await self._sessions.living(claims.sid, self._clock())
+        await self._sessions.require_living(claims.sid, self._clock())

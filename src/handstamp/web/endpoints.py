@@ -14,11 +14,11 @@ from ..errors import InvalidFields, InvalidRequest, NotFound
 from ..service.accounts.accounts import Accounts
 from ..service.operating.credentials import Credentials
 from ..service.operating.keys import Keys
-from ..service.sessions.living import Sessions
+from ..service.sessions.living import LivingSessions
 from ..service.sessions.refresh import Refresh
 from ..service.sessions.revocations import HEARTBEAT_S, Revocations
 from ..service.sessions.sign_out import SignOut
-from ..service.signing_in.password import SignIn
+from ..service.signing_in.password import PasswordSignIn
 from ..verify.verifier import Verifier
 from .messages import (
     HealthAnswer,
@@ -44,10 +44,10 @@ _Body = TypeVar("_Body")
 class Endpoints:
     """The endpoints over their use cases. Each takes the call and its decoded body, and returns the answer."""
 
-    sign_in: SignIn
+    sign_in: PasswordSignIn
     refresher: Refresh
     sign_out: SignOut
-    sessions: Sessions
+    sessions: LivingSessions
     accounts: Accounts
     credentials: Credentials
     revocations: Revocations
@@ -91,26 +91,26 @@ class Endpoints:
     async def logout(self, call: Call, body: LogoutRequest | None) -> Response:
         """End the sessions of every token that came; 204 whatever came."""
         tokens = call.all_tokens(body.refresh_token, body.access_token) if body else call.all_tokens()
-        await self.sign_out.by_tokens(tokens, call.caller)
+        await self.sign_out.end_by_tokens(tokens, call.caller)
         return clear_cookies(_nothing(), call.cookies)
 
     async def logout_everywhere(self, call: Call, _: None) -> Response:
         """End every session of this person."""
         session, _account = await self._signed_in(call)
-        await self.sign_out.everywhere(session.subject, call.caller)
+        await self.sign_out.end_all(session.subject, call.caller)
         return _nothing() if session.delivery == "json" else clear_cookies(_nothing(), call.cookies)
 
     async def list_sessions(self, call: Call, _: None) -> Response:
         """List this person's living sessions."""
         session, _account = await self._signed_in(call)
-        found = await self.sessions.of(session.subject, call.caller)
+        found = await self.sessions.list_living(session.subject, call.caller)
         return write_json(SessionsAnswer(sessions=tuple(session_entry(entry, current=session.id) for entry in found)))
 
     async def end_session(self, call: Call, _: None) -> Response:
         """End one of this person's sessions, perhaps this one."""
         session, _account = await self._signed_in(call)
         sid = call.request.path_params["id"]
-        await self.sign_out.of_own(session.subject, sid, call.caller)
+        await self.sign_out.end_own(session.subject, sid, call.caller)
         is_this = sid == session.id and session.delivery != "json"
         return clear_cookies(_nothing(), call.cookies) if is_this else _nothing()
 
@@ -144,12 +144,12 @@ class Endpoints:
 
     async def readyz(self, call: Call, _: None) -> Response:
         """Say that requests can be served: the store is there and a key is active. Raises `Unavailable` otherwise."""
-        await self.keys.check(call.now_ms)
+        await self.keys.require_ready(call.now_ms)
         return write_json(HealthAnswer(status="ready"))
 
     async def _signed_in(self, call: Call) -> tuple[Session, Account | None]:
         claims = self.verifier.verify(call.access_token(), now_ms=call.now_ms)
-        return await self.sessions.living(claims.sid, call.now_ms)
+        return await self.sessions.require_living(claims.sid, call.now_ms)
 
 
 def _nothing() -> Response:

@@ -12,7 +12,7 @@ from ..crypto.jws import MAX_TOKEN_LENGTH
 from ..domain.account import EMAIL_MAX_LENGTH, PASSWORD_MAX_BYTES, Account
 from ..domain.grant import NOTHING
 from ..domain.session import Delivery, Session
-from ..service.parts.granting import granted_to
+from ..service.parts.granting import combine_grants
 from ..service.sessions.revocations import Page
 
 
@@ -300,7 +300,7 @@ def profile(session: Session, account: Account | None) -> ProfileAnswer:
         id=session.subject,
         email=account.email if account else None,
         email_verified=account.email_verified if account else False,
-        roles=granted_to(session, account, NOTHING).roles,
+        roles=combine_grants(session, account, NOTHING).roles,
         created_at=utc(account.created_at_ms) if account else None,
         session=ThisSession(
             id=session.id,

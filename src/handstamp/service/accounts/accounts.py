@@ -17,10 +17,10 @@ from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
-from ..parts.granting import Granting, granted_to
+from ..parts.granting import Granting, combine_grants
 from ..parts.hashing import Hashing
 from ..parts.throttling import Counter, Throttling
-from ..parts.tokens import TokenPair, Tokens
+from ..parts.tokens import TokenIssuer, TokenPair
 
 
 class Accounts:
@@ -30,7 +30,7 @@ class Accounts:
         self,
         *,
         store: Store,
-        tokens: Tokens,
+        tokens: TokenIssuer,
         granting: Granting,
         hashing: Hashing,
         throttling: Throttling,
@@ -114,7 +114,7 @@ class Accounts:
     async def _replace_password(
         self, account: Account, session: Session, fresh: str, counters: Sequence[Counter], caller: Caller
     ) -> TokenPair:
-        asked = await self._granting.asked(account.id)
+        asked = await self._granting.ask(account.id)
         event = Event(at_ms=caller.now_ms, kind="password_changed", subject=account.id, sid=session.id, ip=caller.ip)
 
         async def replace(rows: Transaction) -> TokenPair:
@@ -143,7 +143,7 @@ class Accounts:
             await rows.sessions.insert(successor)
             await self._throttling.forgive(rows, counters)
             await rows.events.insert(event)
-            return self._tokens.mint(successor, granted_to(successor, changed, asked), caller.now_ms)
+            return self._tokens.mint(successor, combine_grants(successor, changed, asked), caller.now_ms)
 
         pair = await self._store.transact(replace)
         self._audit.log(event)

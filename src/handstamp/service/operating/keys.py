@@ -41,7 +41,7 @@ class Keys:
                 return key
         raise Unavailable("no signing key is active")
 
-    async def check(self, now_ms: int) -> None:
+    async def require_ready(self, now_ms: int) -> None:
         """Raise `Unavailable` unless the store answers and a key is active: without both nothing can be served."""
         await self._store.read(lambda rows: rows.keys.list_all())
         self.signing_at(now_ms)
@@ -117,7 +117,7 @@ class Keys:
             self._audit.log(event)
         await self.load(now_ms)
 
-    async def all(self, now_ms: int) -> list[tuple[KeyRecord, KeyState]]:
+    async def list_all(self, now_ms: int) -> list[tuple[KeyRecord, KeyState]]:
         """Return every key with its state, oldest first. One of the other kind than is configured counts as gone."""
         records = await self._store.read(lambda rows: rows.keys.list_all())
         ours = of_one_kind(records, self._algorithm)

@@ -42,7 +42,7 @@ class Granting:
         self._is_async = inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(getattr(hook, "__call__", None))  # noqa: B004
         self._threads = _Threads()
 
-    async def asked(self, subject: str) -> Grant:
+    async def ask(self, subject: str) -> Grant:
         """Return what the application grants a subject now. Raises `Unavailable` where it fails, hangs or answers nonsense."""
         if self._hook is None:
             return NOTHING
@@ -117,7 +117,7 @@ class _Threads:
                     future.set_exception(_Failed(_where(problem)))
 
 
-def granted_to(session: Session, account: Account | None, asked: Grant) -> Grant:
+def combine_grants(session: Session, account: Account | None, asked: Grant) -> Grant:
     """Return all that a session's tokens say; what is asked now counts before what was said at the start."""
     roles = Grant(roles=account.roles) if account is not None else NOTHING
     return roles + session.granted + asked

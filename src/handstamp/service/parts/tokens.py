@@ -49,7 +49,7 @@ class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
         return f"TokenPair(session_id={self.session_id!r}, delivery={self.delivery!r}, outcome={self.outcome!r})"
 
 
-class Tokens:
+class TokenIssuer:
     """Mints and reads both kinds of token for one issuer."""
 
     def __init__(self, *, issuer: str, audience: tuple[str, ...], policy: Policy, keys: Keys, refresh_key: SigningKey) -> None:
@@ -114,7 +114,7 @@ class Tokens:
         require_refresh_ignoring_time(claims, issuer=self._issuer)
         return claims
 
-    def session_named_by(self, token: str) -> str | None:
+    def find_session_id(self, token: str) -> str | None:
         """Return the session that a token of either kind belongs to, whatever its time; None if it is not one of ours.
 
         For ending sessions alone: whoever holds a token that is over may still sign out with it.

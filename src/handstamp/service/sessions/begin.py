@@ -10,14 +10,14 @@ from ...domain.session import Delivery, start
 from ...storage.store import Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
-from ..parts.granting import Granting, granted_to
-from ..parts.tokens import TokenPair, Tokens
+from ..parts.granting import Granting, combine_grants
+from ..parts.tokens import TokenIssuer, TokenPair
 
 
 class Start:
     """The use case for subjects that are no accounts of ours."""
 
-    def __init__(self, *, store: Store, tokens: Tokens, granting: Granting, policy: Policy, audit: Audit) -> None:
+    def __init__(self, *, store: Store, tokens: TokenIssuer, granting: Granting, policy: Policy, audit: Audit) -> None:
         """Take what it works with."""
         self._store = store
         self._tokens = tokens
@@ -41,7 +41,7 @@ class Start:
             policy=self._policy,
             granted=grant,
         )
-        asked = await self._granting.asked(subject)
+        asked = await self._granting.ask(subject)
         event = Event(
             at_ms=caller.now_ms, kind="signed_in", subject=subject, sid=session.id, ip=caller.ip, detail={"delivery": delivery}
         )
@@ -49,7 +49,7 @@ class Start:
         async def begin(rows: Transaction) -> TokenPair:
             await rows.sessions.insert(session)
             await rows.events.insert(event)
-            return self._tokens.mint(session, granted_to(session, None, asked), caller.now_ms)
+            return self._tokens.mint(session, combine_grants(session, None, asked), caller.now_ms)
 
         pair = await self._store.transact(begin)
         self._audit.log(event)

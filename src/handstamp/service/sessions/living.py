@@ -11,14 +11,14 @@ from ..parts.caller import Caller
 LIST_LIMIT = 200
 
 
-class Sessions:
+class LivingSessions:
     """The use cases that read sessions."""
 
     def __init__(self, *, store: Store) -> None:
         """Take the store."""
         self._store = store
 
-    async def living(self, sid: str, now_ms: int) -> tuple[Session, Account | None]:
+    async def require_living(self, sid: str, now_ms: int) -> tuple[Session, Account | None]:
         """Return a session with its account; raise `SessionEnded` if it is over at `now_ms`.
 
         This asks the store each time, so a sign-out in any process holds for the very next request here.
@@ -32,7 +32,7 @@ class Sessions:
             raise SessionEnded(over)
         return session, account
 
-    async def of(self, subject: str | None, caller: Caller, *, limit: int = LIST_LIMIT) -> list[Session]:
+    async def list_living(self, subject: str | None, caller: Caller, *, limit: int = LIST_LIMIT) -> list[Session]:
         """Return the living sessions of a subject, or of everybody, last seen first."""
 
         async def look(rows: Rows) -> list[Session]:

@@ -9,13 +9,13 @@ from ...domain.session import Session
 from ...errors import InvalidToken, SessionEnded
 from ...storage.store import Store
 from ..parts.caller import Caller
-from ..parts.tokens import Tokens
+from ..parts.tokens import TokenIssuer
 
 
 class Recognise:
     """The use case behind the pages, which hold no access token."""
 
-    def __init__(self, *, store: Store, tokens: Tokens, policy: Policy) -> None:
+    def __init__(self, *, store: Store, tokens: TokenIssuer, policy: Policy) -> None:
         """Take what it works with."""
         self._store = store
         self._tokens = tokens

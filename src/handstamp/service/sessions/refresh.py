@@ -14,8 +14,8 @@ from ...errors import InvalidToken, SessionEnded
 from ...storage.store import Store, Update
 from ..parts.audit import Audit
 from ..parts.caller import Caller
-from ..parts.granting import Granting, granted_to
-from ..parts.tokens import Decided, TokenPair, Tokens
+from ..parts.granting import Granting, combine_grants
+from ..parts.tokens import Decided, TokenIssuer, TokenPair
 
 Way = Literal["body", "cookie"]
 
@@ -23,7 +23,7 @@ Way = Literal["body", "cookie"]
 class Refresh:
     """The use case behind `POST /refresh`."""
 
-    def __init__(self, *, store: Store, tokens: Tokens, granting: Granting, policy: Policy, audit: Audit) -> None:
+    def __init__(self, *, store: Store, tokens: TokenIssuer, granting: Granting, policy: Policy, audit: Audit) -> None:
         """Take what it works with."""
         self._store = store
         self._tokens = tokens
@@ -43,7 +43,7 @@ class Refresh:
             # Over by its own time. It revokes nothing: an old backup's tokens are no sign of theft.
             raise await self._over_by_time(claims, caller)
 
-        asked = await self._granting.asked(claims.sub)
+        asked = await self._granting.ask(claims.sub)
 
         def judge(session: Session | None, account: Account | None) -> Update[tuple[Outcome, TokenPair | None, Event | None]]:
             if session is not None and (session.subject != claims.sub or (session.delivery == "json") != (way == "body")):
@@ -51,7 +51,7 @@ class Refresh:
             outcome = decide(session, account, claims, caller.now_ms, self._policy)
             pair: TokenPair | None = None
             if not isinstance(outcome, Reuse | Ended):
-                grant = granted_to(outcome.session, account, asked)
+                grant = combine_grants(outcome.session, account, asked)
                 pair = self._tokens.mint(outcome.session, grant, caller.now_ms, outcome=_DECIDED[type(outcome)])
             event = _event(outcome, claims, caller)
             to_keep = (event,) if event is not None and isinstance(outcome, Recover | Reuse | CatchUp) else ()

@@ -13,44 +13,44 @@ from ...errors import NotFound
 from ...storage.store import Store, Transaction, Update
 from ..parts.audit import Audit
 from ..parts.caller import Caller
-from ..parts.tokens import Tokens
+from ..parts.tokens import TokenIssuer
 
 
 class SignOut:
     """The use cases that end sessions. They return once the end is durable: from then on no token of the session is good."""
 
-    def __init__(self, *, store: Store, tokens: Tokens, audit: Audit) -> None:
+    def __init__(self, *, store: Store, tokens: TokenIssuer, audit: Audit) -> None:
         """Take what it works with."""
         self._store = store
         self._tokens = tokens
         self._audit = audit
 
-    async def by_tokens(self, presented: Iterable[str], caller: Caller) -> None:
+    async def end_by_tokens(self, presented: Iterable[str], caller: Caller) -> None:
         """End the sessions that these tokens belong to: valid, over or already rotated (RFC 7009 §2.2 for what is unknown)."""
-        for sid in sorted({self._tokens.session_named_by(token) or "" for token in presented} - {""}):
+        for sid in sorted({self._tokens.find_session_id(token) or "" for token in presented} - {""}):
             await self._end(sid, "logout", caller)
 
-    async def of_own(self, subject: str, sid: str, caller: Caller) -> None:
+    async def end_own(self, subject: str, sid: str, caller: Caller) -> None:
         """End a living session of `subject`. Raises `NotFound` for anybody else's as for one that does not exist."""
         if not await self._end(sid, "logout", caller, of=subject):
             raise NotFound("You have no such session.")
 
-    async def by_operator(self, sid: str, caller: Caller) -> None:
+    async def end_by_operator(self, sid: str, caller: Caller) -> None:
         """End any living session. Raises `NotFound`."""
         if not await self._end(sid, "admin", caller):
             raise NotFound(f"There is no living session {sid}. See: handstamp sessions list")
 
-    async def one(self, sid: str, caller: Caller) -> bool:
+    async def end_one(self, sid: str, caller: Caller) -> bool:
         """End a session for its application; say whether it lived."""
         return await self._end(sid, "logout", caller)
 
-    async def everywhere(self, subject: str, caller: Caller) -> int:
+    async def end_all(self, subject: str, caller: Caller) -> int:
         """End every session of a subject, and any that a sign-in under way would start with what it knew before.
 
         Returns how many lived.
         """
 
-        async def end_all(rows: Transaction) -> tuple[Event, int]:
+        async def end_each(rows: Transaction) -> tuple[Event, int]:
             account = await rows.accounts.get(subject)
             if account is not None:
                 await rows.accounts.update(msgspec.structs.replace(account, epoch=account.epoch + 1))
@@ -61,7 +61,7 @@ class SignOut:
             await rows.events.insert(event)
             return event, count
 
-        event, count = await self._store.transact(end_all)
+        event, count = await self._store.transact(end_each)
         self._audit.log(event)
         return count
 

@@ -16,20 +16,20 @@ from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
-from ..parts.granting import Granting, granted_to
+from ..parts.granting import Granting, combine_grants
 from ..parts.hashing import Hashing
 from ..parts.throttling import Counter, Throttling
-from ..parts.tokens import TokenPair, Tokens
+from ..parts.tokens import TokenIssuer, TokenPair
 
 
-class SignIn:
+class PasswordSignIn:
     """The use case behind `POST /login`."""
 
     def __init__(
         self,
         *,
         store: Store,
-        tokens: Tokens,
+        tokens: TokenIssuer,
         granting: Granting,
         hashing: Hashing,
         throttling: Throttling,
@@ -100,8 +100,8 @@ class SignIn:
         caller: Caller,
         presented: Iterable[str],
     ) -> TokenPair:
-        asked = await self._granting.asked(account.id)
-        ended = {self._tokens.session_named_by(token) for token in presented} - {None}
+        asked = await self._granting.ask(account.id)
+        ended = {self._tokens.find_session_id(token) for token in presented} - {None}
         session = start(
             new_id(),
             subject=account.id,
@@ -136,7 +136,7 @@ class SignIn:
             await rows.sessions.insert(session)
             await self._throttling.forgive(rows, counters)
             await rows.events.insert(event)
-            return self._tokens.mint(session, granted_to(session, now, asked), caller.now_ms)
+            return self._tokens.mint(session, combine_grants(session, now, asked), caller.now_ms)
 
         pair = await self._store.transact(begin)
         self._audit.log(event)

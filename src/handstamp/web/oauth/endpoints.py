@@ -20,7 +20,7 @@ from ...errors import (
 )
 from ...service.operating.credentials import Credentials
 from ...service.parts.tokens import FIRST_PARTY
-from ...service.sessions.living import Sessions
+from ...service.sessions.living import LivingSessions
 from ...service.sessions.refresh import Refresh
 from ...service.sessions.sign_out import SignOut
 from ...verify.verifier import Verifier
@@ -45,7 +45,7 @@ class OAuthEndpoints:
 
     refresher: Refresh
     sign_out: SignOut
-    sessions: Sessions
+    sessions: LivingSessions
     credentials: Credentials
     verifier: Verifier
 
@@ -74,7 +74,7 @@ class OAuthEndpoints:
     async def revoke(self, call: Call, form: RevokeForm) -> Response:
         """End the session of a token; 200 also for what is no token of ours (RFC 7009 §2.2)."""
         await self._is_first_party(call, form)
-        await self.sign_out.by_tokens([form.token], call.caller)
+        await self.sign_out.end_by_tokens([form.token], call.caller)
         return Response(status_code=200, headers={"cache-control": "no-store"})
 
     async def introspect(self, call: Call, form: IntrospectForm) -> Response:
@@ -82,7 +82,7 @@ class OAuthEndpoints:
         await self.credentials.authenticate(call.client_credential(form))
         try:
             claims = self.verifier.verify(form.token, now_ms=call.now_ms)
-            await self.sessions.living(claims.sid, call.now_ms)
+            await self.sessions.require_living(claims.sid, call.now_ms)
         except NotSignedIn:
             return write_json(IntrospectAnswer(active=False))
         answer = IntrospectAnswer(

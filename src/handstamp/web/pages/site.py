@@ -30,10 +30,10 @@ from ...errors import (
     SessionEnded,
 )
 from ...service.accounts.accounts import Accounts
-from ...service.sessions.living import Sessions
+from ...service.sessions.living import LivingSessions
 from ...service.sessions.recognise import Recognise
 from ...service.sessions.sign_out import SignOut
-from ...service.signing_in.password import SignIn
+from ...service.signing_in.password import PasswordSignIn
 from ...wire.problems import REASONS, headers_of, row_of
 from ...words import format_distance, format_time
 from .. import origin
@@ -75,9 +75,9 @@ class NewPassword(msgspec.Struct):
 class Pages:
     """The pages over their use cases."""
 
-    sign_in: SignIn
+    sign_in: PasswordSignIn
     sign_out: SignOut
-    sessions: Sessions
+    sessions: LivingSessions
     accounts: Accounts
     recognise: Recognise
     edge: Edge
@@ -161,7 +161,7 @@ class Pages:
     async def _take_end_session(self, call: Call) -> Response:
         form = await call.form(EndSession)
         session, _ = await self._visitor(call)
-        await self.sign_out.of_own(session.subject, form.id, call.caller)
+        await self.sign_out.end_own(session.subject, form.id, call.caller)
         return self._to("/account?done=session")
 
     async def _take_password(self, call: Call) -> Response:
@@ -179,12 +179,12 @@ class Pages:
         return response
 
     async def _take_sign_out(self, call: Call) -> Response:
-        await self.sign_out.by_tokens(call.tokens_in_cookies(), call.caller)
+        await self.sign_out.end_by_tokens(call.tokens_in_cookies(), call.caller)
         return clear_cookies(self._to(f"/signed-out{_wanted(call.request.query_params)}"), call.cookies)
 
     async def _take_sign_out_everywhere(self, call: Call) -> Response:
         session, _ = await self._visitor(call)
-        await self.sign_out.everywhere(session.subject, call.caller)
+        await self.sign_out.end_all(session.subject, call.caller)
         return clear_cookies(self._to("/signed-out?from=everywhere"), call.cookies)
 
     async def _show_signed_out(self, call: Call) -> Response:
@@ -201,7 +201,7 @@ class Pages:
         self, call: Call, session: Session, account: Account | None, *, status: int = 200, **shown: Any
     ) -> Response:
         now_ms = call.now_ms
-        found = await self.sessions.of(session.subject, call.caller)
+        found = await self.sessions.list_living(session.subject, call.caller)
         devices = [
             {
                 "id": one.id,
