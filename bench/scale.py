@@ -27,8 +27,8 @@ import typer
 
 from handstamp.assemble.deployment import Service, migrate, service
 from handstamp.clock import now_ms
-from handstamp.config import logs
 from handstamp.config.loading import load
+from handstamp.config.logs import configure_logging
 from handstamp.domain.account import Account
 from handstamp.domain.grant import NOTHING
 from handstamp.domain.policy import DAY_MS, HOUR_MS, Policy
@@ -213,7 +213,7 @@ def main(
     as_json: AsJson = False,
 ) -> None:
     """Print how fast sessions are renewed and purged in tables of different sizes, and how much a session takes."""
-    logs.configure(logging.WARNING)
+    configure_logging(logging.WARNING)
     rows = rows or [10_000, 1_000_000, 10_000_000]
     if min(rows) < (needs := 2 * _ROUND * (rounds + 1)):
         raise typer.BadParameter(

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from handstamp.config import logs
+from handstamp.config.logs import configure_logging
 
 from .endurance import endurance
 from .flood import flood
@@ -45,7 +45,7 @@ def main(
     as_json: AsJson = False,
 ) -> None:
     """Print how the service does under load."""
-    logs.configure(logging.WARNING)
+    configure_logging(logging.WARNING)
     parts: Mapping[Part, Callable[[], Findings]] = {
         Part.FLOOD: lambda: flood(rounds=rounds, seconds=seconds),
         Part.CONNECTIONS: lambda: kept_open(connections=connections),

@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "handstamp"
 SERVER_ONLY = frozenset(
     {
         *("starlette", "uvicorn", "uvloop", "httptools", "argon2", "pydantic", "typer", "click", "rich"),
-        *("structlog", "email_validator", "dns", "sqlite3", "anyio", "fastapi", "django", "flask", "httpx", "asyncpg"),
+        *("email_validator", "dns", "sqlite3", "anyio", "fastapi", "django", "flask", "httpx", "asyncpg"),
     }
 )
 """Packages that the base install does without, and modules that a verifier has no use for."""

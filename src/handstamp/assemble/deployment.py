@@ -19,8 +19,8 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ..clock import Clock, now_ms
-from ..config import logs
 from ..config.loading import load
+from ..config.logs import configure_logging
 from ..config.settings import Settings
 from ..crypto.passwords import PasswordHasher
 from ..crypto.seal import MasterSecret, Pseudonyms
@@ -236,7 +236,7 @@ async def migrate(settings: Settings) -> list[str]:
 
 def application() -> ASGIApp:
     """Return the service as the environment configures it: what each worker process of `handstamp serve` runs."""
-    logs.configure()
+    configure_logging()
     found = service(load()).asgi()
     # What is there now stays, and a request leaves hardly anything in circles: so the collector, which would look at both every
     # few requests, is told to look past the one and to come seldom for the other.

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..assemble.deployment import Service, service
-from ..config import logs
 from ..config.loading import load
+from ..config.logs import configure_logging
 from ..errors import ConfigurationError
 from ..service.parts.caller import Caller
 
@@ -37,7 +37,7 @@ def on_service(work: Callable[[Service, Caller], Awaitable[T]], database: str | 
 
     Raises `ConfigurationError` if there is no database yet and the command has no business making one.
     """
-    logs.configure(logging.WARNING)
+    configure_logging(logging.WARNING)
     settings = load(database=database)
     if not settings.issuer:
         settings = dataclasses.replace(settings, issuer=LOCAL_ISSUER)

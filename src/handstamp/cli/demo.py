@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from ..config import logs
+from ..config.logs import configure_logging
 from ..demo.run import EMAIL, PASSWORD, demonstration
 from ..errors import ConfigurationError
 from .common import said
@@ -37,7 +37,7 @@ def demo(
     Example:  handstamp demo
     """
     _exit_on_signals()
-    logs.configure(logging.WARNING)
+    configure_logging(logging.WARNING)
     with _listen(port) as listening, demonstration(listening.getsockname()) as shown, suppress(KeyboardInterrupt):
         issuer = shown.settings.issuer
         _print_greeting(issuer)

@@ -19,8 +19,8 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from ..assemble.deployment import service
-from ..config import logs
 from ..config.loading import load
+from ..config.logs import configure_logging
 from ..config.settings import Settings
 from ..domain.issuer import Issuer, is_loopback
 from ..errors import ConfigurationError
@@ -55,7 +55,7 @@ def serve(  # noqa: PLR0917 - they are options
         path = settings.database_path
         os.environ["HANDSTAMP_DATABASE"] = settings.database if path is None else f"sqlite:///{path.absolute()}"
         os.environ["HANDSTAMP_ISSUER"] = settings.issuer
-        logs.configure()
+        configure_logging()
         asyncio.run(_prepare(settings))
         _greet(settings, f"{host}:{listening.getsockname()[1]}")
         config = uvicorn_config(

@@ -1,73 +1,77 @@
-"""How log lines look: JSON for machines, aligned text on a terminal, always on standard error."""
+"""Format log lines of our own processes: JSON for machines, text on a terminal, always on standard error."""
 
 from __future__ import annotations
 
+import datetime
+import json
 import logging
 import sys
 from contextlib import suppress
-from typing import TextIO, cast
 
-import structlog
-
-# Tracebacks never show local variables: in ours there are passwords and tokens.
-_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+from ..logger import LogLine
 
 
-def configure(level: int = logging.INFO) -> None:
-    """Set up structlog for a process of ours. An application that embeds Handstamp configures its own logging instead."""
-    terminal = sys.stderr.isatty()
-    renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-        if terminal
-        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
-    )
-    structlog.configure(
-        processors=[
-            _name_logger,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *renderers,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_Named,
-        cache_logger_on_first_use=True,
-    )
+def configure_logging(level: int = logging.INFO) -> None:
+    """Set up `logging` for a process of ours. An application that embeds Handstamp configures its own logging instead.
+
+    Args:
+        level: The lowest level of Handstamp's own lines. Other libraries log warnings and errors.
+    """
+    handler = _StandardError()
+    handler.setFormatter(TextFormatter() if sys.stderr.isatty() else JsonFormatter())
+    root = logging.getLogger()
+    root.handlers = [*(other for other in root.handlers if not isinstance(other, _StandardError)), handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("handstamp").setLevel(level)
 
 
-def hand_over() -> None:
-    """Send our lines to the application's `logging`, unless it has set up structlog for itself: it decides where logs go."""
-    if not structlog.is_configured():
-        structlog.configure(
-            processors=[
-                structlog.stdlib.filter_by_level,
-                _TRACEBACKS,
-                structlog.processors.KeyValueRenderer(key_order=["event"]),
-            ],
-            wrapper_class=structlog.stdlib.BoundLogger,
-            logger_factory=structlog.stdlib.LoggerFactory(),
-        )
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, in ASCII. Tracebacks never show local variables, which contain passwords and tokens."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {
+            **_fields(record),
+            "event": _event(record),
+            "logger": record.name,
+            "level": record.levelname.lower(),
+            "timestamp": _time(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
 
 
-class _Named(structlog.PrintLogger):
-    """A logger on standard error that remembers its name."""
+class TextFormatter(logging.Formatter):
+    """One line of text, with a traceback below it if there is one. Control characters are escaped."""
 
-    def __init__(self, name: str = "handstamp") -> None:
-        super().__init__(cast("TextIO", _Forgiving()))
-        self.name = name
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text."""
+        text = str(LogLine(_escape(_event(record)), _fields(record)))
+        line = f"{_time(record)} {record.levelname.lower():<8} {record.name}: {text}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-class _Forgiving:
-    """Standard error, but for failures: a full disk under the log must not decide what a request is answered."""
+class _StandardError(logging.Handler):
+    """Writes to whatever `sys.stderr` is. Failures are ignored: a full disk must not decide how a request is answered."""
 
-    def write(self, text: str) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError, ValueError):
-            sys.stderr.write(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
+            sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()
 
 
-def _name_logger(logger: object, _: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    event["logger"] = getattr(logger, "name", "handstamp")
-    return event
+def _event(record: logging.LogRecord) -> str:
+    return record.msg.event if isinstance(record.msg, LogLine) else record.getMessage()
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return record.msg.fields if isinstance(record.msg, LogLine) else {}
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat().replace("+00:00", "Z")
+
+
+def _escape(text: str) -> str:
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

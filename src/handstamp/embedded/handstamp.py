@@ -23,7 +23,6 @@ from starlette.types import Receive, Scope, Send
 
 from ..assemble.deployment import Service, service
 from ..clock import Clock, now_ms
-from ..config import logs
 from ..config.loading import load
 from ..domain.grant import parse_grant, parse_subject
 from ..domain.session import Delivery, Session
@@ -132,7 +131,6 @@ class Handstamp:
         the application's `logging`, under `handstamp`.
         Raises `ConfigurationError` naming every mistake.
         """
-        logs.hand_over()
         self._service = service(load(**settings), clock=clock, claims=claims)
         self._application = self._service.asgi()
         self._cookies = Cookies(secure=self._service.issuer.is_https)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ..clock import Clock
 from ..domain.issuer import Issuer
 from ..errors import HandstampError
+from ..logger import Logger
 from ..wire.cross_site import SAFE_METHODS
 from . import origin
 from .transport import Call, Cookies
@@ -22,7 +22,7 @@ Handler = Callable[[Call], Awaitable[Response]]
 """Reads a call, calls one use case and returns the answer. Raises errors of the family."""
 ErrorWriter = Callable[[HandstampError, Call], Response]
 """Writes an error in the words of one face: a problem (RFC 9457), an OAuth error (RFC 6749 §5.2) or a page."""
-_log = structlog.get_logger("handstamp.web")
+_log = Logger("handstamp.web")
 
 
 class Edge:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import structlog
 from starlette.responses import Response
 
 from ..crypto.identifiers import new_id
 from ..errors import HandstampError, InvalidToken, Unavailable
+from ..logger import Logger
 from ..wire.problems import refusal_of, row_of
 
-_log = structlog.get_logger("handstamp.web")
+_log = Logger("handstamp.web")
 
 
 def write_problem(error: HandstampError) -> Response:

@@ -13,11 +13,11 @@ from typing import Any
 
 import httptools
 import msgspec
-import structlog
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ..crypto.identifiers import new_id
+from ..logger import Logger
 from ..wire.problems import MEDIA_TYPE, Problem
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -34,7 +34,7 @@ _FIELDS = (
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
     ("connection", "close"),
 )
-_log = structlog.get_logger("handstamp.web")
+_log = Logger("handstamp.web")
 
 
 class Protocol(HttpToolsProtocol):

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 
-import structlog
-
 from ...clock import Clock
 from ...errors import HandstampError
+from ...logger import Logger
 from ...storage.store import Store
 from .keys import Keys
 
 INTERVAL_S = 30.0
 PURGE_BATCH = 200
 PAUSE_S = 0.05
-_log = structlog.get_logger("handstamp.housekeeping")
+_log = Logger("handstamp.housekeeping")
 
 
 class Housekeeping:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
 from ...clock import Clock, monotonic_ms
 from ...errors import Unavailable
+from ...logger import Logger
 from ...storage.store import Store
 
 EVERY_S = 5.0
@@ -21,7 +20,7 @@ _TOO_SLOW_MS = 1000
 _FAR_MS = 60_000
 """Nobody waits longer than this for time to catch up: further back, the earlier time was the wrong one."""
 _NOTABLE_MS = 1000
-_log = structlog.get_logger("handstamp.clock")
+_log = Logger("handstamp.clock")
 
 
 class CommonClock:

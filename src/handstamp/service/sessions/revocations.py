@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from ...clock import Clock
 from ...domain.revocation import Revocation
 from ...errors import HandstampError
+from ...logger import Logger
 from ...storage.store import Rows, Store
 from ..operating.keys import Keys
 from ..parts.caller import Caller
@@ -24,7 +23,7 @@ HEARTBEAT_S = 5
 PAGE = 2_000
 MAX_WAITING = 2_000
 """Readers beyond these are answered without waiting, so that a flood of them costs no more than requests do."""
-_log = structlog.get_logger("handstamp.revocations")
+_log = Logger("handstamp.revocations")
 
 
 @dataclass(frozen=True, slots=True)
