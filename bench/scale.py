@@ -164,7 +164,7 @@ async def on_sqlite(folder: Path, rows: int) -> AsyncIterator[Deployment]:
     for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -4000000"):
         connection.execute(f"PRAGMA {pragma}")
     for table, fields, values in _tables(rows, began_ms):
-        connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(fields))})", values)
+        connection.executemany(f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({', '.join('?' * len(fields))})", values)
         connection.commit()
         sizes.append(file.stat().st_size)
     connection.close()

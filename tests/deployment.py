@@ -11,7 +11,7 @@ from handstamp.config.loading import load
 from handstamp.config.settings import Settings
 from handstamp.crypto.identifiers import new_id
 from handstamp.domain.grant import NOTHING
-from handstamp.domain.session import Delivery, Session, start
+from handstamp.domain.session import FIRST_PARTY, Delivery, Session, start
 from handstamp.service.parts.caller import Caller
 from handstamp.service.parts.tokens import TokenPair
 from handstamp.storage.store import Transaction
@@ -40,7 +40,13 @@ def caller(clock: Clock, ip: str = "192.0.2.1") -> Caller:
 
 
 async def start_session(
-    running: Service, clock: Clock, *, subject: str = "ada-id", epoch: int | None = None, delivery: Delivery = "json"
+    running: Service,
+    clock: Clock,
+    *,
+    subject: str = "ada-id",
+    epoch: int | None = None,
+    delivery: Delivery = "json",
+    client_id: str = FIRST_PARTY,
 ) -> tuple[Session, TokenPair]:
     """Start a session without a password and return its row and its first pair."""
     session = start(
@@ -48,6 +54,7 @@ async def start_session(
         subject=subject,
         epoch=epoch,
         delivery=delivery,
+        client_id=client_id,
         amr=("pwd",),
         user_agent="test",
         ip="192.0.2.1",

@@ -15,21 +15,19 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-import msgspec
 import pytest
 import uvloop
 
 from handstamp.domain.account import Account
 from handstamp.domain.event import Event
-from handstamp.domain.grant import NOTHING
-from handstamp.domain.keyring import KeyRecord
-from handstamp.domain.revocation import Revocation, forgotten_at_s
+from handstamp.domain.revocation import Revocation
 from handstamp.domain.session import Session, revoke
-from handstamp.domain.throttle import Failures
+from handstamp.errors import ConfigurationError
 from handstamp.storage import migrations
+from handstamp.storage.migrations import Migration
 from handstamp.storage.sqlite.store import SqliteStore
 from handstamp.storage.store import Transaction, Update
-from tests.builders import DAY_MS, NOW_MS, a_session, an_account
+from tests.builders import NOW_MS, a_session
 
 pytestmark = pytest.mark.anyio
 PATIENCE_S = 60.0
@@ -319,84 +317,36 @@ async def test_waiting_inside_a_transaction_is_refused(path: Path) -> None:
         await store.transact(lambda rows: rows.sessions.insert(a_session(id="next")))
 
 
-# --- from schema 1
+# --- the schema
 
 
-def make_schema_1(path: Path) -> None:
-    """Make a database as the first release left it."""
-    first = migrations.load_migrations("sqlite")[0]
-    assert (first.version, first.name) == (1, "initial")
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(
-            "CREATE TABLE schema_migration (version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL) STRICT"
-        )
-        connection.executescript(first.sql)
-        connection.execute("INSERT INTO schema_migration VALUES (1, 'initial', ?)", (first.checksum,))
-
-
-def fill_schema_1(path: Path, sessions: list[Session], account: Account, key: KeyRecord, event: Event) -> None:
-    """Write rows as the first release did."""
-
-    def insert(table: str, row: dict[str, object]) -> None:
-        values = [msgspec.json.encode(value).decode() if isinstance(value, (tuple, dict)) else value for value in row.values()]
-        connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", values)
-
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for session in sessions:
-            row = msgspec.structs.asdict(session)
-            assert row.pop("granted") == NOTHING, "the first release knew no grants"
-            insert("session", row)
-        insert("account", msgspec.structs.asdict(account))
-        insert("signing_key", msgspec.structs.asdict(key))
-        insert("failure", {"key": "k", "count": 2, "last_at_ms": NOW_MS})
-        insert("event", msgspec.structs.asdict(event))
-
-
-async def test_a_database_of_the_first_release_is_brought_up_to_date(path: Path) -> None:
-    """Every row is kept, and verifiers hear of the sessions that ended before there was a feed (R47 and R53)."""
-    account = an_account(roles=("admin",), epoch=2, email_verified=True)
-    key = KeyRecord(kid="k1", algorithm="ES256", sealed=b"\x00\xff", created_at_ms=NOW_MS, active_from_ms=NOW_MS)
-    event = Event(at_ms=NOW_MS, kind="session_ended", subject="ada-id", sid="ended", ip="::1", detail={"why": "logout"})
-    living = a_session(id="living", epoch=2, generation=7, recovered_at_ms=NOW_MS - 5)
-    over = [revoke(a_session(id=f"ended {at}", delivery="cookie"), "reuse", at) for at in (NOW_MS, NOW_MS + 1, NOW_MS + 999)]
-    make_schema_1(path)
-    fill_schema_1(path, [living, *over], account, key, event)
-
+async def test_a_newer_version_adds_its_migrations_and_keeps_every_row(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are applied once, all or nothing."""
     async with opened(path) as store:
-        assert await store.read(lambda rows: rows.sessions.get("living")) == (living, account)
-        for session in over:
-            assert await session_in(store, session.id) == session
-        assert await store.read(lambda rows: rows.accounts.get("ada-id")) == account
-        assert await store.read(lambda rows: rows.keys.list_all()) == [key]
-        assert await store.read(lambda rows: rows.failures.get_many(["k"])) == [Failures(2, NOW_MS)]
-        assert await store.read(lambda rows: rows.events.list_about("ended", limit=9)) == [event]
-        found = {entry.name: entry for entry in await told(store)}
-        assert found.keys() == {session.id for session in over}
-        for session in over:
-            assert session.revoked_at_ms is not None
-            entry = found[session.id]
-            assert entry.kind == "sid"
-            assert forgotten_at_s(session.revoked_at_ms) <= entry.exp_s <= forgotten_at_s(session.revoked_at_ms) + 1
-        await store.update_session("living", _end)
-        assert [entry.name for entry in await told(store)][-1] == "living"
+        await add_sessions(store, ["s0"])
+        await store.update_session("s0", _end)
+        before, revoked = await session_in(store, "s0"), await told(store)
+    later = Migration(2, "later", "ALTER TABLE session ADD COLUMN later TEXT;\nCREATE INDEX later ON session (later);\n")
+    broken = Migration(3, "broken", "CREATE TABLE fine (id TEXT);\nCREATE TABLE session (id TEXT);\n")
+    known = migrations.load_migrations("sqlite")
+    monkeypatch.setattr(migrations, "load_migrations", lambda _: [*known, later, broken])
+    with pytest.raises(ConfigurationError, match="already exists"):
+        await SqliteStore(path).open()
+    assert _columns(path, "fine") == []
+    assert "later" not in _columns(path, "session"), "a migration that fails takes the others with it"
+    monkeypatch.setattr(migrations, "load_migrations", lambda _: [*known, later])
+    for _ in range(2):
+        async with opened(path) as store:
+            assert (await session_in(store, "s0"), await told(store)) == (before, revoked)
+    assert "later" in _columns(path, "session")
+    monkeypatch.undo()
+    with pytest.raises(ConfigurationError, match="newer Handstamp"):
+        await SqliteStore(path).open()
 
-    async with opened(path) as store:
-        assert len(await told(store)) == 4, "a second start applies nothing again"
 
-
-async def test_what_ended_long_ago_is_purged_soon_after_the_update(path: Path) -> None:
-    """The update tells of every session that was revoked, and the first housekeeping drops those that concern no token."""
-    make_schema_1(path)
-    old = [revoke(a_session(id=f"old-{number}"), "logout", NOW_MS - DAY_MS) for number in range(5)]
-    event = Event(at_ms=NOW_MS, kind="signed_in")
-    key = KeyRecord(kid="k1", algorithm="ES256", sealed=b"", created_at_ms=NOW_MS, active_from_ms=NOW_MS)
-    fill_schema_1(path, [*old, revoke(a_session(id="new"), "logout", NOW_MS)], an_account(), key, event)
-    async with opened(path) as store:
-        while await store.transact(lambda rows: rows.purge(now_ms=NOW_MS, limit=2)):
-            pass
-        last = await store.read(lambda rows: rows.revocations.get_last())
-        assert {entry.name for entry in await told(store)} == {"new", last.name}, "nothing but the last, and what still counts"
+def _columns(path: Path, table: str) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
 
 
 async def test_two_databases_share_no_place_in_the_feed(tmp_path: Path) -> None:

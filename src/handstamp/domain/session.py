@@ -17,12 +17,23 @@ RevokedWhy = Literal["logout", "logout_everywhere", "reuse", "password_changed",
 EndReason = Literal["logout", "logout_everywhere", "reuse", "password_changed", "disabled", "admin", "idle", "expired"]
 
 
-class Session(msgspec.Struct, frozen=True):
-    """The row of a session: everything that rotation needs, and no token or hash of one.
+FIRST_PARTY = "handstamp"
+"""The `client_id` of sessions that were started at our own endpoints (RFC 9068 §2.2 requires one)."""
 
-    `generation` is the number of the one refresh token that is current; `rotated_at_ms` is when it was minted. `epoch` is the
-    account's epoch at sign-in, or None where the subject is no account of ours. `revoked_*` are set once and never cleared.
-    `granted` is what the application said at the start about the session's tokens. Times are milliseconds since 1970.
+
+class Session(msgspec.Struct, frozen=True):
+    """The row of a session. It is all that rotation needs, and holds no token and no hash of one.
+
+    Times are milliseconds since 1970, UTC. Optional fields:
+
+    - `epoch`: the account's epoch at sign-in. None if the subject is not an account of this service.
+    - `client_id`: the OAuth client that the tokens are issued to.
+    - `generation`: the number of the current refresh token, which was minted at `rotated_at_ms`.
+    - `revoked_at_ms`, `revoked_why`: set together, once, and never cleared.
+    - `amr`, `acr`: how the person was authenticated at `authenticated_at_ms` (RFC 8176, RFC 9470).
+    - `bound_key`: the public key that must sign each refresh, as JSON (RFC 7517). It is set at `bound_at_ms`, never changed.
+    - `device`: a name of the device for people; "" if it has none.
+    - `granted`: what the application granted to the session's tokens at the start.
     """
 
     id: str
@@ -37,12 +48,24 @@ class Session(msgspec.Struct, frozen=True):
     ip: str
     created_at_ms: int
     seen_at_ms: int
+    client_id: str = FIRST_PARTY
     generation: int = 0
     recovered_at_ms: int | None = None
     revoked_at_ms: int | None = None
     revoked_why: RevokedWhy | None = None
     amr: tuple[str, ...] = ()
+    acr: str | None = None
+    bound_key: str | None = None
+    bound_at_ms: int | None = None
+    device: str = ""
     granted: Grant = msgspec.field(default_factory=Grant)
+
+
+FIXED_AT_START = frozenset(
+    {"id", "subject", "epoch", "client_id", "expires_at_ms", "idle_lifetime_ms", "delivery"}
+    | {"user_agent", "ip", "created_at_ms", "granted"}
+)
+"""The fields that never change. An update writes all others."""
 
 
 def start(
@@ -56,19 +79,23 @@ def start(
     ip: str,
     now_ms: int,
     policy: Policy,
+    client_id: str = FIRST_PARTY,
+    acr: str | None = None,
     granted: Grant = NOTHING,
 ) -> Session:
-    """Return the row of a session that begins now: generation 0, and an end that nothing will move."""
+    """Return the row of a session that starts now, with generation 0. Its `expires_at_ms` is final."""
     return Session(
         id=sid,
         subject=subject,
         epoch=epoch,
+        client_id=client_id,
         rotated_at_ms=now_ms,
         expires_at_ms=now_ms + policy.session_lifetime_ms,
         idle_lifetime_ms=policy.idle_lifetime_ms,
         delivery=delivery,
         authenticated_at_ms=now_ms,
         amr=amr,
+        acr=acr,
         user_agent=user_agent,
         ip=ip,
         created_at_ms=now_ms,

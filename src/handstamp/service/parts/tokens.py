@@ -23,9 +23,6 @@ from ...domain.session import Delivery, Session, refresh_expires_at_s
 from ...errors import InvalidToken, Unavailable
 from ..operating.keys import Keys
 
-FIRST_PARTY = "handstamp"
-"""The `client_id` of sessions that were started at our own endpoints (RFC 9068 §2.2 wants one)."""
-
 MAX_ACCESS_TOKEN_LENGTH = 3800
 """With name and attributes a cookie has at most 4,096 bytes (RFC 6265 §6.1)."""
 
@@ -74,7 +71,7 @@ class TokenIssuer:
             iss=self._issuer,
             aud=self._audience if len(self._audience) > 1 else self._audience[0],
             sub=session.subject,
-            client_id=FIRST_PARTY,
+            client_id=session.client_id,
             iat=now_s,
             exp=access_exp,
             jti=new_id(),

@@ -44,9 +44,9 @@ _MIGRATING = 0x48414E45
 _LOCK_SESSIONS = f"{sessions.SELECT} WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE"
 _TIME = "SELECT (1000 * extract(epoch FROM clock_timestamp()))::bigint"
 _ACCOUNTS = f"{accounts.SELECT} WHERE id = ANY($1::text[])"
-_TYPES = {"integer": "bigint", "boolean": "smallint", "text": "text", "json": "text", "blob": "bytea"}
+COLUMN_TYPES = {"integer": "bigint", "boolean": "boolean", "text": "text", "json": "text", "blob": "bytea"}
 _WRITTEN = (*sessions.CHANGING, "id")
-_ARRAYS = (f"${number}::{_TYPES[sessions.COLUMNS.kinds[name]]}[]" for number, name in enumerate(_WRITTEN, 1))
+_ARRAYS = (f"${number}::{COLUMN_TYPES[sessions.COLUMNS.kinds[name]]}[]" for number, name in enumerate(_WRITTEN, 1))
 _UPDATE_SESSIONS = (
     f"UPDATE session SET {', '.join(f'{name} = new.{name}' for name in sessions.CHANGING)} "
     f"FROM unnest({', '.join(_ARRAYS)}) AS new ({', '.join(_WRITTEN)}) WHERE session.id = new.id"

@@ -71,16 +71,12 @@ class Columns(Generic[S]):
         """Return a function that returns a struct's values of these columns, as a statement takes them."""
         get: Callable[[S], Sequence[Any]] = attrgetter(*names) if len(names) > 1 else lambda value: (getattr(value, names[0]),)
         json = [index for index, name in enumerate(names) if self.kinds[name] == "json"]
-        booleans = [index for index, name in enumerate(names) if self.kinds[name] == "boolean"]
 
         def encode(value: S) -> list[Any]:
             values = list(get(value))
             for index in json:
                 if values[index] is not None:
                     values[index] = _to_json(values[index]).decode()
-            for index in booleans:
-                if values[index] is not None:
-                    values[index] = int(values[index])
             return values
 
         return encode

@@ -7,8 +7,8 @@ from .columns import Columns
 from .executor import Executor
 
 COLUMNS = Columns(Credential)
-_SELECT = f"SELECT {COLUMNS.list} FROM client"
-_INSERT = f"INSERT INTO client ({COLUMNS.list}) VALUES ({COLUMNS.marks}) ON CONFLICT (name) DO NOTHING RETURNING id"
+_SELECT = f"SELECT {COLUMNS.list} FROM credential"
+_INSERT = f"INSERT INTO credential ({COLUMNS.list}) VALUES ({COLUMNS.marks}) ON CONFLICT (name) DO NOTHING RETURNING id"
 
 
 class SqlCredentials:
@@ -31,4 +31,4 @@ class SqlCredentials:
         return bool(await self._executor.run(_INSERT, COLUMNS.encode(credential)))
 
     async def delete(self, credential_id: str) -> None:
-        await self._executor.run("DELETE FROM client WHERE id = ?", (credential_id,))
+        await self._executor.run("DELETE FROM credential WHERE id = ?", (credential_id,))

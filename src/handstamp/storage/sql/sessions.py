@@ -8,7 +8,7 @@ from typing import Any
 from ...domain.account import Account
 from ...domain.policy import HOUR_MS
 from ...domain.revocation import forgotten_at_s
-from ...domain.session import RevokedWhy, Session
+from ...domain.session import FIXED_AT_START, RevokedWhy, Session
 from . import accounts
 from .columns import Columns
 from .executor import Executor, purge_statement
@@ -17,7 +17,7 @@ AFTERLIFE_MS = HOUR_MS
 """Rows stay a little past their session's end, so that a client that comes back late receives the true reason."""
 
 COLUMNS = Columns(Session)
-CHANGING = ("generation", "rotated_at_ms", "recovered_at_ms", "revoked_at_ms", "revoked_why", "seen_at_ms")
+CHANGING = tuple(name for name in COLUMNS.names if name not in FIXED_AT_START)
 SELECT = f"SELECT {COLUMNS.list} FROM session"
 SELECT_WITH_ACCOUNT = (
     f"SELECT {', '.join(f's.{name}' for name in COLUMNS.names)}, {', '.join(f'a.{name}' for name in accounts.COLUMNS.names)} "

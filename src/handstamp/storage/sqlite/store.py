@@ -139,7 +139,8 @@ class SqliteStore:
             for connection in (self._reader, self._writer):  # which a process that ends just now may hold up
                 await _patiently(connection.get, _START_PATIENCE_S)
         except (OSError, Unavailable) as problem:
-            raise ConfigurationError(f"The database {self.path} cannot be opened: {problem}") from None
+            why = problem.why if isinstance(problem, Unavailable) else problem
+            raise ConfigurationError(f"The database {self.path} cannot be opened: {why}") from None
         self._begin_anew()
 
     def _begin_anew(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from ...domain.session import FIRST_PARTY
 from ...errors import (
     CrossSite,
     ExpiredToken,
@@ -19,7 +20,6 @@ from ...errors import (
     Unavailable,
 )
 from ...service.operating.credentials import Credentials
-from ...service.parts.tokens import FIRST_PARTY
 from ...service.sessions.living import LivingSessions
 from ...service.sessions.refresh import Refresh
 from ...service.sessions.sign_out import SignOut

@@ -1,4 +1,6 @@
--- Times are milliseconds since 1970, UTC; roles, amr and detail are JSON. No token and no hash of a token stands in any table.
+-- Names that end in _ms are milliseconds since 1970, UTC; those that end in _s are seconds. roles, amr, granted and detail are
+-- JSON, and no query reads inside them. No table holds a token or the hash of a token. Closed sets of words (reasons, kinds,
+-- deliveries, algorithms) are defined in the code and not checked here, so that a new word needs no new table.
 
 CREATE TABLE account (
   id              TEXT    NOT NULL PRIMARY KEY,
@@ -11,26 +13,33 @@ CREATE TABLE account (
   created_at_ms   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- One row a session, written in place at each refresh: the row is the session's whole memory.
+-- One row a session, written in place at each refresh. The row is all that is known of the session.
 CREATE TABLE session (
   id                   TEXT    NOT NULL PRIMARY KEY,
   subject              TEXT    NOT NULL,
   epoch                INTEGER,
+  client_id            TEXT    NOT NULL,
   generation           INTEGER NOT NULL CHECK (generation >= 0),
   rotated_at_ms        INTEGER NOT NULL,
   recovered_at_ms      INTEGER,
   expires_at_ms        INTEGER NOT NULL,
   idle_lifetime_ms     INTEGER NOT NULL CHECK (idle_lifetime_ms > 0),
   revoked_at_ms        INTEGER,
-  revoked_why          TEXT CHECK (revoked_why IN ('logout', 'logout_everywhere', 'reuse', 'password_changed', 'disabled', 'admin')),
-  delivery             TEXT    NOT NULL CHECK (delivery IN ('json', 'split', 'cookie')),
+  revoked_why          TEXT,
+  delivery             TEXT    NOT NULL,
   authenticated_at_ms  INTEGER NOT NULL,
   amr                  TEXT    NOT NULL,
+  acr                  TEXT,
+  bound_key            TEXT,
+  bound_at_ms          INTEGER,
+  device               TEXT    NOT NULL,
   user_agent           TEXT    NOT NULL,
   ip                   TEXT    NOT NULL,
   created_at_ms        INTEGER NOT NULL,
   seen_at_ms           INTEGER NOT NULL,
-  CHECK ((revoked_at_ms IS NULL) = (revoked_why IS NULL))
+  granted              TEXT    NOT NULL,
+  CHECK ((revoked_at_ms IS NULL) = (revoked_why IS NULL)),
+  CHECK ((bound_at_ms IS NULL) = (bound_key IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX session_by_subject ON session (subject, ip);
@@ -39,13 +48,13 @@ CREATE INDEX session_by_end ON session (expires_at_ms);
 -- Private keys are sealed with the master secret, which is not in the database.
 CREATE TABLE signing_key (
   kid             TEXT    NOT NULL PRIMARY KEY,
-  algorithm       TEXT    NOT NULL CHECK (algorithm IN ('ES256', 'Ed25519', 'RS256', 'HS256')),
+  algorithm       TEXT    NOT NULL,
   sealed          BLOB    NOT NULL,
   created_at_ms   INTEGER NOT NULL,
   active_from_ms  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Failed sign-ins, under keyed hashes of address and network: what people type by mistake is not kept.
+-- Failed sign-ins, counted under keyed hashes of address and network. What people type by mistake is not stored.
 CREATE TABLE failure (
   key         TEXT    NOT NULL PRIMARY KEY,
   count       INTEGER NOT NULL CHECK (count > 0),
@@ -54,9 +63,9 @@ CREATE TABLE failure (
 
 CREATE INDEX failure_by_age ON failure (last_at_ms);
 
--- The audit trail: rows are added with the write that they describe, and never changed.
+-- The audit trail. Rows are added in the transaction of the write that they describe, and never changed.
 CREATE TABLE event (
-  id       INTEGER PRIMARY KEY AUTOINCREMENT,
+  id       INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
   at_ms    INTEGER NOT NULL,
   kind     TEXT    NOT NULL,
   subject  TEXT,
@@ -68,3 +77,26 @@ CREATE TABLE event (
 CREATE INDEX event_by_age ON event (at_ms);
 CREATE INDEX event_by_subject ON event (subject, id);
 CREATE INDEX event_by_session ON event (sid, id);
+
+-- The sessions and keys whose tokens are revoked, until the last such token has expired. seq grows in the order of commits,
+-- because there is one writer at a time. The last row is never deleted, so that a reader's place in the feed is always found.
+CREATE TABLE revocation (
+  seq    INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+  kind   TEXT    NOT NULL,
+  name   TEXT    NOT NULL,
+  exp_s  INTEGER NOT NULL,
+  UNIQUE (kind, name)
+) STRICT;
+
+CREATE INDEX revocation_by_end ON revocation (exp_s);
+
+-- A first row that concerns no session. Its random name tells this database's feed from that of any other.
+INSERT INTO revocation (kind, name, exp_s) VALUES ('sid', lower(hex(randomblob(16))), 0);
+
+-- The credentials of other services.
+CREATE TABLE credential (
+  id             TEXT    NOT NULL PRIMARY KEY,
+  name           TEXT    NOT NULL UNIQUE,
+  secret_hash    BLOB    NOT NULL,
+  created_at_ms  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,110 @@
+"""Both dialects have one schema: the same tables, columns, types, absences and indexes; and every struct has its columns."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+import pytest
+
+from handstamp.storage.postgres.store import COLUMN_TYPES
+from handstamp.storage.sql import accounts, credentials, events, failures, keys, revocations, sessions
+from handstamp.storage.sql.columns import Columns
+from handstamp.storage.sqlite.store import SqliteStore
+from tests.postgres import fresh_database
+
+pytestmark = pytest.mark.anyio
+COMMON_TYPES = {"bigint": "INTEGER", "boolean": "INTEGER", "text": "TEXT", "bytea": "BLOB"}
+"""What SQLite has where PostgreSQL has the one or the other."""
+STRUCTS: dict[str, tuple[Columns[Any], set[str]]] = {
+    "account": (accounts.COLUMNS, set()),
+    "session": (sessions.COLUMNS, set()),
+    "signing_key": (keys.COLUMNS, set()),
+    "failure": (failures.COLUMNS, {"key"}),
+    "event": (events.COLUMNS, {"id"}),
+    "revocation": (revocations.COLUMNS, set()),
+    "credential": (credentials.COLUMNS, set()),
+}
+"""The columns of each table's struct, and the columns that it does not have."""
+
+
+class Schema(NamedTuple):
+    """What is compared: (table, column) to (type, whether it can be NULL), and (table, columns, whether they are unique)."""
+
+    columns: dict[tuple[str, str], tuple[str, bool]]
+    indexes: set[tuple[str, tuple[str, ...], bool]]
+
+
+async def sqlite_schema(path: Path) -> Schema:
+    """Return the schema of a new SQLite file."""
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
+    columns, indexes = {}, set()
+    with closing(sqlite3.connect(path)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        for table in _ours(tables):
+            key: dict[int, str] = {}
+            for _, name, kind, is_required, _, place in connection.execute(f"PRAGMA table_info({table})"):
+                columns[table, name] = (kind, not is_required)
+                key[place] = name
+            indexes.add((table, tuple(key[place] for place in sorted(key) if place), True))
+            for _, index, is_unique, *_ in connection.execute(f"PRAGMA index_list({table})"):
+                names = [name for _, _, name in connection.execute(f"PRAGMA index_info({index})")]
+                indexes.add((table, tuple(names), bool(is_unique)))
+    return Schema(columns, indexes)
+
+
+async def postgres_schema(server: str) -> tuple[Schema, dict[tuple[str, str], str]]:
+    """Return the schema of a new PostgreSQL database in the words of SQLite, and the types in its own."""
+    async with fresh_database(server) as url:
+        connection = await asyncpg.connect(url)
+        try:
+            found = await connection.fetch(
+                "SELECT table_name, column_name, data_type, is_nullable = 'YES' FROM information_schema.columns "
+                "WHERE table_schema = current_schema()"
+            )
+            indexed = await connection.fetch(
+                "SELECT t.relname, array_agg(a.attname::text ORDER BY k.place), i.indisunique FROM pg_index i "
+                "JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace "
+                "CROSS JOIN LATERAL unnest(i.indkey::int[]) WITH ORDINALITY AS k (number, place) "
+                "JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.number "
+                "WHERE n.nspname = current_schema() GROUP BY i.indexrelid, t.relname, i.indisunique"
+            )
+        finally:
+            await connection.close()
+    ours = set(_ours({table for table, *_ in found}))
+    own_types = {(table, name): kind for table, name, kind, _ in found if table in ours}
+    columns = {(table, name): (COMMON_TYPES[kind], is_nullable) for table, name, kind, is_nullable in found if table in ours}
+    indexes = {(table, tuple(names), is_unique) for table, names, is_unique in indexed if table in ours}
+    return Schema(columns, indexes), own_types
+
+
+def _ours(tables: Iterable[str]) -> list[str]:
+    """Leave out the history of migrations and what SQLite makes for itself."""
+    return [name for name in tables if name != "schema_migration" and not name.startswith("sqlite_")]
+
+
+async def test_both_dialects_have_one_schema(tmp_path: Path, postgres_server: str) -> None:
+    """A column, an index or a NOT NULL that one of them lacks would be found by one kind of deployment alone."""
+    postgres, _ = await postgres_schema(postgres_server)
+    sqlite = await sqlite_schema(tmp_path / "store.db")
+    assert sqlite.columns == postgres.columns
+    assert sqlite.indexes == postgres.indexes
+    assert len(sqlite.columns) > 40
+    assert len(sqlite.indexes) > 12
+
+
+async def test_every_struct_has_its_columns(postgres_server: str) -> None:
+    """By name, by type and by whether they can be absent: a new field without a migration fails here."""
+    schema, own_types = await postgres_schema(postgres_server)
+    assert {table for table, _ in schema.columns} == STRUCTS.keys()
+    for table, (struct, further) in STRUCTS.items():
+        expected = {column.name: (COLUMN_TYPES[column.kind], column.is_nullable) for column in struct.columns}
+        found = {name: (own_types[table, name], nullable) for (of, name), (_, nullable) in schema.columns.items() if of == table}
+        assert {name: kind for name, kind in found.items() if name not in further} == expected
+        assert found.keys() == expected.keys() | further
