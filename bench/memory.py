@@ -149,7 +149,7 @@ def _speed(entries: int) -> tuple[list[tuple[str, float, float, float]], float]:
     for now_s in range(_NOW_S, _NOW_S + 2 * _LIFE_S, 600):
         before = len(held)
         began_ns = time.thread_time_ns()
-        held.forget(now_s)
+        held.drop_expired(now_s)
         took_ns = time.thread_time_ns() - began_ns
         if gone := before - len(held):
             forgetting.append(took_ns / 1000 / gone)

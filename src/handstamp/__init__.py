@@ -32,7 +32,8 @@ from .errors import (
 if TYPE_CHECKING:
     from .crypto.jwk import KeySet
     from .domain.claims import AccessClaims
-    from .verify.verifier import Verifier, VerifierStatus
+    from .verify.status import VerifierStatus
+    from .verify.verifier import Verifier
 
 __all__ = [
     "AccessClaims",
@@ -66,7 +67,7 @@ if not TYPE_CHECKING:  # a type checker would take any misspelt name for one tha
         "AccessClaims": ".domain.claims",
         "KeySet": ".crypto.jwk",
         "Verifier": ".verify.verifier",
-        "VerifierStatus": ".verify.verifier",
+        "VerifierStatus": ".verify.status",
     }
 
     def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ from django.views import View
 from django.views.decorators.cache import cache_page
 
 from handstamp import ConfigurationError
-from handstamp.verify.django import HandstampMiddleware, bearer, public, require
+from handstamp.verify.django import HandstampMiddleware, authenticator, public, require
 from tests.adapters.django_project import CSRF, HANDSTAMP, OURS, site
 from tests.adapters.local import APP_ORIGIN, COOKIE, a_token
 from tests.adapters.local import bearer as with_bearer
@@ -58,12 +58,12 @@ def test_every_mistake_in_the_settings_is_named_at_once() -> None:
         override_settings(HANDSTAMP={"ISUER": "https://a.example", "AUDIENCES": "b"}),
         pytest.raises(ConfigurationError) as raised,
     ):
-        bearer()
-    assert [problem.split(";")[0] for problem in raised.value.problems] == [
+        authenticator()
+    assert [problem.split(".")[0] + "." for problem in raised.value.problems] == [
         "HANDSTAMP in the Django settings needs 'ISSUER'.",
         "HANDSTAMP in the Django settings needs 'AUDIENCE'.",
-        "HANDSTAMP['ISUER'] is not known",
-        "HANDSTAMP['AUDIENCES'] is not known",
+        "HANDSTAMP['ISUER'] in the Django settings is unknown.",
+        "HANDSTAMP['AUDIENCES'] in the Django settings is unknown.",
     ]
     assert "ISSUER" in raised.value.problems[2]
 
@@ -86,16 +86,16 @@ def test_the_middleware_refuses_to_start_without_sound_settings(given: object, s
 
 def test_the_middleware_refuses_to_stand_below_djangos_csrf_check() -> None:
     """There it would never see the requests that carry a token and no form."""
-    with override_settings(MIDDLEWARE=[CSRF, OURS]), pytest.raises(ConfigurationError, match="must stand above"):
+    with override_settings(MIDDLEWARE=[CSRF, OURS]), pytest.raises(ConfigurationError, match=r"^Move"):
         HandstampMiddleware(whose)
 
 
 def test_one_bearer_a_process() -> None:
     """Until a test overrides the settings."""
-    first = bearer()
-    assert bearer() is first
+    first = authenticator()
+    assert authenticator() is first
     with override_settings(HANDSTAMP={**HANDSTAMP, "LEEWAY_S": 0}):
-        assert bearer() is not first
+        assert authenticator() is not first
 
 
 # --- which views are protected

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from handstamp import Verifier
-from handstamp.verify.bearer import Needs
+from handstamp.verify.authenticator import Needs
 from handstamp.verify.verifier import Check
 from handstamp.wire import problems
 

@@ -24,7 +24,8 @@ from handstamp.crypto import jws
 from handstamp.crypto.jwk import SigningKey
 from handstamp.errors import Unavailable
 from handstamp.verify import jwks as remote
-from handstamp.verify.fetch import Fetched
+from handstamp.verify import service
+from handstamp.verify.fetch import Document
 from handstamp.verify.jwks import WouldWait
 from tests.conformance.builders import ABSENT, as_json, b64, members
 from tests.hostile import JWKS, STALL, Hostile, Script, answer, drip, head, hostile, html, jwks, redirect
@@ -34,7 +35,7 @@ from tests.verifying import CREDENTIAL, eventually, said, says_until, verifier_o
 OTHER_KEY = SigningKey.generate("ES256")
 RETIRED_KEY = SigningKey.generate("Ed25519")
 PUBLIC = OTHER_KEY.public.to_jwk()
-MAX_BYTES = remote.MAX_BYTES
+MAX_BYTES = service.MAX_JWKS_BYTES
 
 
 @pytest.fixture
@@ -373,7 +374,7 @@ def test_keys_that_are_too_old_are_better_than_none(issuer: Hostile, monkeypatch
 )
 def test_how_long_keys_are_kept_is_the_publishers_word_within_bounds(header: str, seconds: int) -> None:
     """At least half a minute, so that nobody makes us ask at every request; at most an hour, so that a key can go (R34)."""
-    assert remote._max_age_s(Fetched(b"", header)) == seconds
+    assert remote._max_age_s(Document(b"", header)) == seconds
 
 
 def test_a_publisher_that_allows_no_keeping_is_not_asked_each_time(issuer: Hostile) -> None:
@@ -430,7 +431,7 @@ def test_voiding_and_fetching_at_once_lose_neither() -> None:
     try:
         for number in range(60):
             body = [before]
-            held = remote.RemoteKeys(lambda body=body: Fetched(body[0]), patience_s=60)  # type: ignore[misc]
+            held = remote.RemoteKeys(lambda body=body: Document(body[0]), timeout_s=60)  # type: ignore[misc]
             held.current(monotonic_ms())
             body[0] = after
             begin = threading.Barrier(2)

@@ -82,7 +82,7 @@ async def say_goodbye(socket: WebSocket) -> None:
 @contextmanager
 def served(verifier: Verifier, application: Any = application, **options: Any) -> Iterator[str]:
     """Serve an application behind a verifier; give its address."""
-    ending = EndWithSession(application, verifier=verifier, every_s=EVERY_S, **options)
+    ending = EndWithSession(application, verifier=verifier, interval_s=EVERY_S, **options)
     with listening(HandstampMiddleware(ending, verifier=verifier)) as address:
         yield address
 
@@ -157,7 +157,7 @@ def test_a_socket_elsewhere_ends_with_its_session(service: Server, verifier: Ver
 
 def test_a_socket_that_nobody_can_confirm_is_closed_after_a_while(service: Server, verifier: Verifier) -> None:
     """Not as ended, for nobody has said so: 1013, try again later."""
-    with served(verifier, patience_s=0.5) as address, socket_at(address, service.login()) as socket:
+    with served(verifier, timeout_s=0.5) as address, socket_at(address, service.login()) as socket:
         service.kill()
         assert closed_with(socket) == (1013, "unavailable")
     service.start()
@@ -165,7 +165,7 @@ def test_a_socket_that_nobody_can_confirm_is_closed_after_a_while(service: Serve
 
 def test_a_socket_outlives_a_short_outage(service: Server, verifier: Verifier) -> None:
     """Within its patience a socket stays open, and goes on when the service is back."""
-    with served(verifier, patience_s=60) as address, socket_at(address, tokens := service.login()) as socket:
+    with served(verifier, timeout_s=60) as address, socket_at(address, tokens := service.login()) as socket:
         service.kill()
         assert eventually(lambda: (verifier.status().feed_age_s or 0) > 4)
         socket.send("in the dark")
@@ -226,7 +226,7 @@ def test_claims_are_found_by_whoever_stands_outside(service: Server, verifier: V
     async def copying(scope: Any, receive: Any, send: Any) -> None:
         await inside(dict(scope), receive, send)
 
-    outside = EndWithSession(copying, verifier=verifier, every_s=EVERY_S)
+    outside = EndWithSession(copying, verifier=verifier, interval_s=EVERY_S)
 
     async def without_state(scope: Any, receive: Any, send: Any) -> None:
         await outside({name: value for name, value in scope.items() if name != "state"}, receive, send)

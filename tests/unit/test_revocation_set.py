@@ -36,13 +36,13 @@ class AgainstADictionary(RuleBasedStateMachine):
     def pass_time(self, seconds: int) -> None:
         """Time passes; what has been over for a window is forgotten (T28)."""
         self.now_s += seconds
-        self.revoked.forget(self.now_s)
+        self.revoked.drop_expired(self.now_s)
         assert all(self.now_s < end_s <= max(self.ends.values()) + WINDOW_S for end_s in self.revoked._windows_by_end)
 
     @rule(seconds=st.integers(0, 5 * WINDOW_S))
     def set_clock_back(self, seconds: int) -> None:
         """Forgetting at an earlier time forgets nothing more."""
-        self.revoked.forget(self.now_s - seconds)
+        self.revoked.drop_expired(self.now_s - seconds)
 
     @invariant()
     def every_session_is_refused_until_its_end_at_least(self) -> None:
@@ -73,12 +73,12 @@ def test_a_window_goes_the_second_after_all_in_it_are_over() -> None:
     for after_s in range(WINDOW_S):
         revoked.add(f"session-{after_s}", border_s - WINDOW_S + after_s)
     assert (len(revoked), len(revoked._windows)) == (WINDOW_S, 1)
-    revoked.forget(border_s - 1)
+    revoked.drop_expired(border_s - 1)
     assert len(revoked) == WINDOW_S
-    revoked.forget(border_s)
+    revoked.drop_expired(border_s)
     assert len(revoked) == 0
     revoked.add("on the border", border_s)
-    revoked.forget(border_s)
+    revoked.drop_expired(border_s)
     assert session_key("on the border") in revoked
 
 
@@ -98,7 +98,7 @@ def test_an_entry_takes_less_than_a_hundred_bytes() -> None:
         for sid in sids:
             revoked.add(sid, NOW_S)
         used, peak = tracemalloc.get_traced_memory()
-        revoked.forget(NOW_S + 2 * WINDOW_S)
+        revoked.drop_expired(NOW_S + 2 * WINDOW_S)
         left, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -76,7 +76,7 @@ def test_the_memory_is_bounded_and_keeps_what_was_used_last(size: int, steps: li
         used = [*(other for other in used if other != key), key]
         assert len(cache) <= size
         kept = used[len(used) - size // 2 :]
-        assert all(key in cache._young or key in cache._old for key in kept)
+        assert all(key in cache._new or key in cache._old for key in kept)
     assert all(cache.get(key) in (None, f"value of {key}") for key in "abcdefghijklmnop")
 
 

@@ -20,7 +20,7 @@ class LocalVerifier:
         """Take what checks the token and what knows its session, and what raises while there are no keys yet."""
         self._ensure_running = ensure_running
         self.issuer = verifier.issuer
-        self.hears_of_ends = True
+        self.follows_feed = True
         self._verifier = verifier
         self._sessions = sessions
         self._clock = clock

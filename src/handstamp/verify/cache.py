@@ -1,4 +1,4 @@
-"""A bounded memory of what was used lately."""
+"""A bounded cache of the entries that were used most recently."""
 
 from __future__ import annotations
 
@@ -8,28 +8,27 @@ T = TypeVar("T")
 
 
 class Cache(Generic[T]):
-    """Keeps at least the last `size // 2` values that were asked for, and never more than `size`.
+    """Keeps at least the `size // 2` entries that were used most recently, and at most `size`.
 
-    Two halves: when the young one is full the old one goes. A look is one or two dictionary look-ups without a lock, and threads
-    that meet here lose a value at worst.
+    Two generations: when the new one is full, the old one is dropped. Lock-free; in a race an entry may be lost, never wrong.
     """
 
-    __slots__ = ("_half", "_has_halves", "_old", "_young")
+    __slots__ = ("_generation_size", "_has_old", "_new", "_old")
 
     def __init__(self, size: int) -> None:
-        """Keep up to `size` values; none at all for 0."""
-        self._half = size // 2 or size
-        self._has_halves = size > 1  # a single value has no old half beside it
-        self._young: dict[str, T] = {}
+        """Create an empty cache of at most `size` entries; 0 keeps none."""
+        self._generation_size = size // 2 or size
+        self._has_old = size > 1  # with a single entry there is no room for a second generation
+        self._new: dict[str, T] = {}
         self._old: dict[str, T] = {}
 
     def __len__(self) -> int:
-        """Return how many values are kept."""
-        return len(self._young) + len(self._old)
+        """Return the number of entries."""
+        return len(self._new) + len(self._old)
 
     def get(self, key: str) -> T | None:
-        """Return the value of `key`, which is thereby young again, or None."""
-        value = self._young.get(key)
+        """Return the value of `key` and move it to the new generation, or return None."""
+        value = self._new.get(key)
         if value is None:
             value = self._old.pop(key, None)
             if value is not None:
@@ -37,8 +36,8 @@ class Cache(Generic[T]):
         return value
 
     def put(self, key: str, value: T) -> None:
-        """Keep `value` under `key`."""
-        if len(self._young) >= self._half:
-            self._old, self._young = self._young if self._has_halves else {}, {}
-        if self._half:
-            self._young[key] = value
+        """Store `value` under `key`."""
+        if len(self._new) >= self._generation_size:
+            self._old, self._new = self._new if self._has_old else {}, {}
+        if self._generation_size:
+            self._new[key] = value

@@ -1,4 +1,4 @@
-"""For Django REST framework: an authentication class, and a permission that says what a view needs.
+"""For Django REST framework: an authentication class, and permissions that say what a view requires.
 
 ```python
 HANDSTAMP = {"ISSUER": "https://auth.example.com", "AUDIENCE": "https://api.example.com", "CREDENTIAL": CREDENTIAL}  # settings.py
@@ -10,8 +10,8 @@ class Orders(APIView):
 ```
 
 `request.auth` is the claims, `request.user` a `Principal`. The settings are those of `handstamp.verify.django`, whose middleware
-is not needed. The framework's `IsAuthenticated` works too; its 401 has the right header and a body of the framework's own. A
-middleware that answers CORS preflights comes before any view.
+is not needed. The framework's `IsAuthenticated` works too; its 401 has the right header and a body of the framework's own.
+Middleware that answers CORS preflights runs before any view.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from rest_framework.request import Request
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError, MissingToken
 from ..wire.problems import MEDIA_TYPE, Refusal
-from .bearer import Needs, refuse, suffices
-from .django import bearer, header_values
+from .authenticator import Needs, refuse, require_scope_and_role
+from .django import authenticator, header_values
 from .verifier import Check
 
-__all__ = ["HandstampAuthentication", "Needed", "Principal", "Refused", "require"]
+__all__ = ["HandstampAuthentication", "HandstampPermission", "Principal", "Refused", "require"]
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whose token it is, as `request.user`: no row of any table."""
+    """The person of an access token, as `request.user`. It is no row of any table."""
 
     claims: AccessClaims
     is_authenticated = True
@@ -46,7 +46,7 @@ class Principal:
 
     @property
     def pk(self) -> str:
-        """The subject; the framework counts requests by it."""
+        """The subject. The framework's throttles count requests by it."""
         return self.claims.sub
 
     id = pk
@@ -56,89 +56,101 @@ class Principal:
 
 
 class HandstampAuthentication(BaseAuthentication):
-    """Tells who asks. A request without a token is nobody's, and the view's permissions decide on it."""
+    """Authenticates requests that carry an access token. The view's permissions decide about all others."""
 
     def authenticate(self, request: Request) -> tuple[Principal, AccessClaims] | None:
-        """Return the person and the claims, None where no token came. Raises `Refused` for a token that does not hold."""
-        needs = Needs(check=_declared(request.parser_context["view"]))
+        """Return the person and the claims, or None without a token.
+
+        Raises:
+            Refused: The token is not valid.
+        """
+        needs = Needs(check=_declared_check(request.parser_context["view"]))
         try:
-            claims = bearer().authenticate(request.method, header_values(request), needs)
+            claims = authenticator().authenticate(request.method, header_values(request), needs)
         except MissingToken:
             return None
         except HandstampError as error:
-            raise _refused(request, error) from error
+            raise _exception_for(request, error) from error
         return Principal(claims), claims
 
     def authenticate_header(self, _: Request) -> str:
-        """Return what a 401 of the framework's own says (RFC 6750 §3: bare where no token came)."""
+        """Return the challenge of the framework's own 401: without an error code, since there was no token (RFC 6750 §3)."""
         return "Bearer"
 
 
-class Needed(BasePermission):
-    """Lets in whoever has a token with all that is needed. It refuses by raising: in an `A | B`, let it be the last."""
+class HandstampPermission(BasePermission):
+    """Requires an access token with the scopes and the role of `needs`. It refuses by raising: put it last in `A | B`."""
 
     needs = Needs()
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Return True; raise `Refused` where something is wanting; return False for somebody whom another class authenticated."""
+        """Return True if the requirements are met, False for a person whom another class has authenticated.
+
+        Raises:
+            Refused: There is no valid token, or it lacks a scope or the role.
+        """
         if not isinstance(request.auth, AccessClaims) and request.successful_authenticator is not None:
             return False
         try:
             if not isinstance(request.auth, AccessClaims):
                 raise MissingToken
-            if self.needs.check in (None, _declared(view)):
-                suffices(request.auth, self.needs)
+            if self.needs.check in (None, _declared_check(view)):
+                require_scope_and_role(request.auth, self.needs)
             else:
-                bearer().authenticate(request.method, header_values(request), self.needs)
+                authenticator().authenticate(request.method, header_values(request), self.needs)
         except HandstampError as error:
-            raise _refused(request, error) from error
+            raise _exception_for(request, error) from error
         return True
 
 
 class Refused(APIException):
-    """A request that is refused: the problem in `detail`, which the framework writes as it is."""
+    """A refused request. `detail` is the problem (RFC 9457), which the framework writes as it is."""
 
-    def __init__(self, sent: Refusal) -> None:
-        """Take the answer."""
+    def __init__(self, refusal: Refusal) -> None:
+        """Create the exception from the answer to send."""
         super().__init__()
-        self.status_code = sent.status
-        self.detail = msgspec.json.decode(sent.body)
+        self.status_code = refusal.status
+        self.detail = msgspec.json.decode(refusal.body)
 
 
-def require(*, scope: str = "", role: str = "", check: Check | None = None) -> type[Needed]:
-    """Return a permission class: the view runs with `request.auth`, or the request is refused and the answer says why.
+def require(*, scope: str = "", role: str = "", check: Check | None = None) -> type[HandstampPermission]:
+    """Return a permission class. The view runs with `request.auth`; every other request gets an answer that says why.
 
-    `scope` is a space-separated list, all of which are needed.
+    Args:
+        scope: A space-separated list of scopes, all of which are required.
+        role: A role that is required.
+        check: How to learn that a session has ended, by default as in the settings.
     """
-    return type("Needed", (Needed,), {"needs": Needs(scope, role, check)})
+    return type("HandstampPermission", (HandstampPermission,), {"needs": Needs(scope, role, check)})
 
 
 class _ProblemRenderer(JSONRenderer):
-    """Writes a refusal with its headers and its media type, whatever the client would rather read (RFC 9457 §3)."""
+    """Writes a refusal with its headers and its media type, whatever the client prefers (RFC 9457 §3)."""
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, sent: Refusal) -> None:
-        self._sent = sent
+    def __init__(self, refusal: Refusal) -> None:
+        self._refusal = refusal
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> Any:
-        """Return the body, and give the answer its headers on the way: an exception can carry only two of them."""
-        for name, value in self._sent.headers.items():
+        """Return the body, and set the headers of the answer: the framework takes only two of them from an exception."""
+        for name, value in self._refusal.headers.items():
             renderer_context["response"][name] = value
         return super().render(data, accepted_media_type, renderer_context)
 
 
-def _refused(request: Request, error: HandstampError) -> Refused:
-    """Return the refusal, after choosing how this request's answer is written."""
-    sent = refuse(error)
-    request.accepted_renderer, request.accepted_media_type = _ProblemRenderer(sent), MEDIA_TYPE
-    return Refused(sent)
+def _exception_for(request: Request, error: HandstampError) -> Refused:
+    """Return the exception for a refusal, and choose its renderer for this request."""
+    refusal = refuse(error)
+    request.accepted_renderer, request.accepted_media_type = _ProblemRenderer(refusal), MEDIA_TYPE
+    return Refused(refusal)
 
 
-def _declared(view: Any) -> Check | None:
+def _declared_check(view: Any) -> Check | None:
     """Return the `check` that the view's own list of permissions declares.
 
-    Authentication comes before permissions. If it followed another policy, an outage that the view has allowed for would stop it.
+    The framework authenticates before it looks at permissions. With another policy, authentication could fail in an outage that
+    the view allows for.
     """
     listed = (permission for permission in getattr(view, "permission_classes", ()) if isinstance(permission, type))
-    return next((it.needs.check for it in listed if issubclass(it, Needed) and it.needs.check), None)
+    return next((it.needs.check for it in listed if issubclass(it, HandstampPermission) and it.needs.check), None)

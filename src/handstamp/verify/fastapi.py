@@ -1,4 +1,4 @@
-"""For FastAPI: a dependency that gives a route the claims of whoever is signed in.
+"""Dependencies for FastAPI.
 
 ```python
 require = Require(Verifier("https://auth.example.com", audience="https://api.example.com", credential=CREDENTIAL))
@@ -7,9 +7,9 @@ require = Require(Verifier("https://auth.example.com", audience="https://api.exa
 async def orders(claims: Annotated[AccessClaims, Depends(require(scope="orders:read"))]): return orders_of(claims.sub)
 ```
 
-For a whole application or router: `FastAPI(dependencies=[Depends(require())])`. `CORSMiddleware` answers preflights before any
-dependency, and lets a page read why it was refused. Websockets take the token in the header alone, and are refused before they
-are accepted.
+A whole application or router: `FastAPI(dependencies=[Depends(require())])`. `CORSMiddleware` answers preflights before any
+dependency runs, and lets a page read why it was refused. WebSockets are authenticated before they are accepted, and by the header
+alone.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -18,58 +18,72 @@ from typing import Any
 import msgspec
 from fastapi import HTTPException, Request, Response, Security
 from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
-from fastapi.openapi.models import SecurityBase as Described
+from fastapi.openapi.models import SecurityBase as SecurityModel
 from fastapi.requests import HTTPConnection
 from fastapi.security.base import SecurityBase
 
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError
 from .asgi import header_values
-from .bearer import Bearer, Needs, Verifies, refuse
+from .authenticator import AnyVerifier, Authenticator, Needs, refuse
 from .verifier import Check
 
 __all__ = ["Refused", "Require"]
 
 
 class Require:
-    """What routes need. Make one for the application and call it for each route."""
+    """Makes the dependencies of routes. Create one per application and call it for each route."""
 
-    def __init__(self, verifier: Verifies, *, trusted_origins: Collection[str] = ()) -> None:
-        """Take the verifier, and the origins whose pages may use the access cookie here."""
-        self._bearer = Bearer(verifier, trusted_origins=trusted_origins)
+    def __init__(self, verifier: AnyVerifier, *, trusted_origins: Collection[str] = ()) -> None:
+        """Create it.
+
+        Args:
+            verifier: A `Verifier`, or `Handstamp.verifier`.
+            trusted_origins: Origins (`https://app.example.com`) whose pages may send unsafe requests with the access cookie.
+
+        Raises:
+            ConfigurationError: An origin is not in the form that browsers send.
+        """
+        self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins)
         self._schemes = (
             _Scheme("bearer", HTTPBearer(bearerFormat="JWT", description="The access token")),
-            _Scheme("cookie", APIKey.model_validate({"in": APIKeyIn.cookie, "name": self._bearer.cookie})),
+            _Scheme("cookie", APIKey.model_validate({"in": APIKeyIn.cookie, "name": self._authenticator.cookie})),
         )
 
     def __call__(self, *, scope: str = "", role: str = "", check: Check | None = None) -> Callable[..., Awaitable[AccessClaims]]:
-        """Return a dependency that gives the claims, or refuses the request with an answer that says why.
+        """Return a dependency whose value is the claims. It refuses every other request with an answer that says why.
 
-        `scope` is a space-separated list, all of which are needed; the OpenAPI document of the application shows it.
+        Args:
+            scope: A space-separated list of scopes, all of which are required. The OpenAPI document lists them.
+            role: A role that is required.
+            check: How to learn that a session has ended, by default as the verifier was told.
         """
         needs = Needs(scope, role, check)
         in_header, in_cookie = (Security(scheme, scopes=scope.split()) for scheme in self._schemes)
 
-        async def claims(connection: HTTPConnection, _header: None = in_header, _cookie: None = in_cookie) -> AccessClaims:
+        async def authenticate(connection: HTTPConnection, _header: None = in_header, _cookie: None = in_cookie) -> AccessClaims:
             method: str = connection.scope.get("method", "GET")
             try:
-                found = await self._bearer.authenticate_async(method, header_values(connection.scope), needs)
+                claims = await self._authenticator.authenticate_async(method, header_values(connection.scope), needs)
             except HandstampError as error:
-                raise _refused(error, connection) from error
-            connection.scope.setdefault("state", {})["claims"] = found  # for `EndWithSession`, which sees no dependencies
-            return found
+                raise _exception_for(error, connection) from error
+            connection.scope.setdefault("state", {})["claims"] = claims  # for `EndWithSession`, which sees no dependencies
+            return claims
 
-        return claims
+        return authenticate
 
 
 class Refused(HTTPException):
-    """A request that is refused. Its `body` goes out as it is, unless the application handles this class or status itself.
+    """A refused request. Its `body` is sent as it is, unless the application has a handler for this class or status.
 
-    `problem` is what the body says (RFC 9457); whoever handles any `HTTPException` alike finds it in `detail`.
+    Attributes:
+        body: The body of the answer (RFC 9457).
+        problem: The same, decoded. It is the `detail` too, for handlers of every `HTTPException`.
+        media_type: The media type of the body.
     """
 
     def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        """Take the answer."""
+        """Create the exception from the answer to send."""
         self.body = body
         self.problem: dict[str, Any] = msgspec.json.decode(body)
         self.media_type = headers.pop("content-type")
@@ -77,9 +91,9 @@ class Refused(HTTPException):
 
 
 class _Scheme(SecurityBase):
-    """Puts into the OpenAPI document how the token travels. Reading it is the bearer's."""
+    """Adds to the OpenAPI document how the token is sent. The authenticator reads it."""
 
-    def __init__(self, name: str, model: Described) -> None:
+    def __init__(self, name: str, model: SecurityModel) -> None:
         self.scheme_name = name
         self.model = model
 
@@ -87,11 +101,12 @@ class _Scheme(SecurityBase):
         pass
 
 
-def _refused(error: HandstampError, connection: HTTPConnection) -> Refused:
-    """Return the refusal, after making sure that the application knows how to write it.
+def _exception_for(error: HandstampError, connection: HTTPConnection) -> Refused:
+    """Return the exception for a refusal, and register the handler that writes it.
 
-    A dependency cannot answer, only raise, and FastAPI writes any `HTTPException` as `{"detail": …}`. So its handler is added by
-    the first refusal instead of by every application. Were the place to be gone one day, status and headers would still be right.
+    A dependency cannot answer, and FastAPI writes any `HTTPException` as `{"detail": …}`. The first refusal registers the
+    handler, so that applications need not. If FastAPI stops exposing its handlers there, the status and headers stay correct and
+    only the body differs.
     """
     handlers, _ = connection.scope.get("starlette.exception_handlers", ({}, {}))
     handlers.setdefault(Refused, _write)

@@ -19,35 +19,27 @@ from collections.abc import Mapping
 from contextlib import closing
 from functools import cache, partial
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..clock import monotonic_ms
-from ..errors import ConfigurationError, Unavailable
+from ..errors import Unavailable
 
 _CHUNK_BYTES = 64 * 1024
 _PROXY = getproxies().get("https")
 """The environment's proxy for https, through which TLS stays end to end. Plain http never leaves this machine."""
 
 
-class Fetched(NamedTuple):
+class Document(NamedTuple):
     """An answer with status 200."""
 
     body: bytes
     cache_control: str = ""
 
 
-def basic(credential: str) -> str:
-    """Return the `Authorization` of an `id:secret` credential (RFC 6749 §2.3.1). Raises `ConfigurationError`."""
-    name, colon, secret = credential.partition(":")
-    if not (name and colon and secret):
-        raise ConfigurationError("credential must be 'ID:SECRET', as 'handstamp clients create NAME' shows it.")
-    return "Basic " + base64.b64encode(f"{quote(name, safe='')}:{quote(secret, safe='')}".encode()).decode("ascii")
-
-
 def fetch(
     url: str, *, timeout_s: float, limit: int, authorization: str | None = None, form: Mapping[str, str] | None = None
-) -> Fetched:
+) -> Document:
     """Send a GET request, or a POST request with a form, and return the answer.
 
     Args:
@@ -77,7 +69,7 @@ def fetch(
                 if response.status != 200:
                     hint = ": it does not accept the credential" if response.status == 401 else ""
                     raise Unavailable(f"{url} answered {response.status}{hint}")
-                return Fetched(_read(response, url, limit), response.headers.get("cache-control", ""))
+                return Document(_read(response, url, limit), response.headers.get("cache-control", ""))
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Unavailable(f"{url} did not answer: {error!r}") from None
 

@@ -1,4 +1,4 @@
-"""For Flask: a decorator that lets in whoever is signed in.
+"""A decorator for Flask.
 
 ```python
 require = Require(Verifier("https://auth.example.com", audience="https://api.example.com", credential=CREDENTIAL))
@@ -8,8 +8,8 @@ require = Require(Verifier("https://auth.example.com", audience="https://api.exa
 def orders(): return orders_of(g.claims.sub)
 ```
 
-For a whole blueprint, decorate a function that does nothing: `@blueprint.before_request`, below it `@require(role="admin")`.
-Flask answers CORS preflights without calling the view, so they pass; before `before_request` they do not.
+A whole blueprint: decorate an empty function with `@blueprint.before_request` and, below it, `@require(role="admin")`. Flask
+answers CORS preflights without calling the view, so they pass; `before_request` refuses them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from flask import Response, current_app, g, request
 
 from ..errors import HandstampError
-from .bearer import Bearer, Needs, refuse
+from .authenticator import Authenticator, Needs, refuse
 from .verifier import Check, Verifier
 
 __all__ = ["Require"]
@@ -30,16 +30,27 @@ View = Callable[..., Any]
 
 
 class Require:
-    """What views need. Make one for the application and call it for each view."""
+    """Makes the decorators of views. Create one per application and call it for each view."""
 
     def __init__(self, verifier: Verifier, *, trusted_origins: Collection[str] = ()) -> None:
-        """Take the verifier, and the origins whose pages may use the access cookie here."""
-        self._bearer = Bearer(verifier, trusted_origins=trusted_origins)
+        """Create it.
+
+        Args:
+            verifier: Verifies the access tokens.
+            trusted_origins: Origins (`https://app.example.com`) whose pages may send unsafe requests with the access cookie.
+
+        Raises:
+            ConfigurationError: An origin is not in the form that browsers send.
+        """
+        self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins)
 
     def __call__(self, *, scope: str = "", role: str = "", check: Check | None = None) -> Callable[[View], View]:
-        """Return a decorator: the view runs with `flask.g.claims`, or the request is refused and the answer says why.
+        """Return a decorator. The view runs with `flask.g.claims`; every other request gets an answer that says why.
 
-        `scope` is a space-separated list, all of which are needed. Views may be `async`.
+        Args:
+            scope: A space-separated list of scopes, all of which are required.
+            role: A role that is required.
+            check: How to learn that a session has ended, by default as the verifier was told.
         """
         needs = Needs(scope, role, check)
 
@@ -47,11 +58,11 @@ class Require:
             @wraps(view)
             def protected(*args: Any, **kwargs: Any) -> Any:
                 try:
-                    g.claims = self._bearer.authenticate(request.method, request.headers.getlist, needs)
+                    g.claims = self._authenticator.authenticate(request.method, request.headers.getlist, needs)
                 except HandstampError as error:
-                    sent = refuse(error)
-                    return Response(sent.body, sent.status, sent.headers)
-                return current_app.ensure_sync(view)(*args, **kwargs)
+                    refusal = refuse(error)
+                    return Response(refusal.body, refusal.status, refusal.headers)
+                return current_app.ensure_sync(view)(*args, **kwargs)  # the view may be `async`
 
             return protected
 

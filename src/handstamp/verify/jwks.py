@@ -1,8 +1,8 @@
-"""The issuer's keys, fetched and kept (RFC 7517; T27).
+"""The issuer's public keys: fetched, kept and renewed (RFC 7517; T27).
 
-A verification waits for a fetch only where there is no set at all, where the set is older than its publisher allows, or where a
-token names a key that is not in it. One fetch runs at a time, in the background as long as the set is good; one that fails
-leaves the last good set in place.
+A verification waits for the network only if there is no key set, if the set is older than its publisher allows, or if a token
+names a key that is not in it. At most one request runs at a time, in the background as long as the set is valid. If it fails,
+the last good set stays.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import random
 import re
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from ..clock import monotonic_ms
 from ..crypto.jwk import KeySet
 from ..domain.keyring import JWKS_MAX_AGE_S
 from ..errors import ConfigurationError, Unavailable
-from .fetch import Fetched
+from .fetch import Document
 
 MISS_INTERVAL_MS = 30_000
-"""A `kid` that is not in the set makes us ask again, but not more often than this: strangers can invent them."""
+"""A `kid` that is not in the set causes a request at most this often: anybody can invent one."""
 RETRY_MS = 5_000
 _BEHIND_MS = 1_000
-"""After a key was voided it may take the issuer's other processes, or a cache before them, a moment to show its successor."""
+"""The issuer's other processes, or a cache in front of them, may need a moment to publish the successor of a leaked key."""
 MAX_KEYS = 64
-MAX_BYTES = 256 * 1024
 _MIN_AGE_S, _MAX_AGE_S = 30, 3600
 _MAX_VOIDED = 1000
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})", re.IGNORECASE | re.ASCII)
@@ -33,17 +33,54 @@ _log = logging.getLogger("handstamp.verify")
 
 
 class WouldWait(Exception):
-    """The answer needs the network, and whoever asked must not wait here."""
+    """The result needs the network, and the caller must not wait for it."""
+
+
+class Keys(Protocol):
+    """The keys of an issuer, as a verifier uses them."""
+
+    @property
+    def problem(self) -> str:
+        """Why the last request failed, empty if it did not."""
+
+    @property
+    def is_ready(self) -> bool:
+        """True if there is a key set."""
+
+    def age_ms(self) -> int | None:
+        """Return the milliseconds since the set was fetched, None if it was not."""
+
+    def current(self, monotonic: int, *, may_wait: bool = True) -> KeySet:
+        """Return the key set at `monotonic`, which is now in milliseconds.
+
+        Raises:
+            Unavailable: There is no set.
+            WouldWait: The set must be fetched first, and `may_wait` is False.
+        """
+
+    def newer_than(self, known: KeySet, kid: str, *, may_wait: bool = True) -> KeySet:
+        """Return a set that may contain the key `kid`, or `known` itself if none can be requested yet.
+
+        Raises:
+            Unavailable: The request failed. A token whose key cannot be fetched is not therefore invalid.
+            WouldWait: A request is needed, and `may_wait` is False.
+        """
+
+    def void(self, kid: str) -> None:
+        """Remove a key for good: it has leaked."""
+
+    def fetch_in_background(self) -> None:
+        """Start a request, unless one is running."""
 
 
 class GivenKeys:
-    """A key set that was given by hand, or that a function of the application returns."""
+    """A key set of the application's own, or a function that returns one."""
 
     problem = ""
     is_ready = True
 
     def __init__(self, keys: KeySet | Callable[[], KeySet]) -> None:
-        """Take the set, or what returns today's."""
+        """Use a set, or what a function returns at each verification."""
         self._get = keys if callable(keys) else lambda: keys
         self._voided: frozenset[str] = frozenset()
         self._reduced: tuple[KeySet, KeySet] | None = None
@@ -51,8 +88,8 @@ class GivenKeys:
     def age_ms(self) -> None:
         """Return None: nothing was fetched."""
 
-    def current(self, monotonic: int, *, may_wait: bool = True) -> KeySet:  # noqa: ARG002 - as `RemoteKeys`
-        """Return the set, without keys that were voided."""
+    def current(self, monotonic: int, *, may_wait: bool = True) -> KeySet:  # noqa: ARG002 - the signature of `Keys`
+        """Return the set without voided keys."""
         given = self._get()
         if not self._voided:
             return given
@@ -61,31 +98,37 @@ class GivenKeys:
             reduced = self._reduced = given, given.without(self._voided)
         return reduced[1]
 
-    def newer_than(self, known: KeySet, kid: str, *, may_wait: bool = True) -> KeySet:  # noqa: ARG002 - as `RemoteKeys`
-        """Return `known`: there is nobody to ask for another."""
+    def newer_than(self, known: KeySet, kid: str, *, may_wait: bool = True) -> KeySet:  # noqa: ARG002 - the signature of `Keys`
+        """Return `known`: there is no other set."""
         return known
 
     def void(self, kid: str) -> None:
-        """Take a key out at once and for good: it has leaked."""
+        """Remove a key for good: it has leaked."""
         self._voided |= {kid}
         self._reduced = None
 
     def fetch_in_background(self) -> None:
-        """Do nothing."""
+        """Do nothing: there is nothing to fetch."""
 
 
 class RemoteKeys:
-    """The key set of one issuer, as it was fetched last."""
+    """The key set that an issuer publishes."""
 
-    def __init__(self, fetch: Callable[[], Fetched], *, patience_s: float) -> None:
-        """Take what fetches the JWKS, and how long a verification waits at most for somebody else's fetch."""
+    def __init__(self, fetch: Callable[[], Document], *, timeout_s: float) -> None:
+        """Create it without a request.
+
+        Args:
+            fetch: Requests the JWKS.
+            timeout_s: Seconds for which a verification waits for the request of another thread.
+        """
         self._fetch = fetch
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._fetching = threading.Lock()
         self._changing = threading.Lock()
         self._keys: KeySet | None = None
-        self._listed: KeySet | None = None
-        self._published: bytes | None = None
+        """The published keys without voided ones."""
+        self._published: KeySet | None = None
+        self._document: bytes | None = None
         self._voided: set[str] = set()
         self._fetched_at_ms = 0
         self._refresh_at_ms = 0
@@ -95,83 +138,81 @@ class RemoteKeys:
 
     @property
     def problem(self) -> str:
-        """Why the last fetch failed, empty if it did not."""
+        """Why the last request failed, empty if it did not."""
         return self._problem
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is a set."""
+        """True if there is a key set."""
         return self._keys is not None
 
     def age_ms(self) -> int | None:
-        """Return how long ago the set was fetched, None if there is none."""
+        """Return the milliseconds since the set was fetched, None if there is none."""
         return None if self._keys is None else monotonic_ms() - self._fetched_at_ms
 
     def current(self, monotonic: int, *, may_wait: bool = True) -> KeySet:
-        """Return the set that counts at `monotonic`, which is now.
-
-        Raises `Unavailable` if there is none, `WouldWait` where it must be fetched first and may not.
-        """
+        """Return the key set at `monotonic`, which is now in milliseconds. Raises as `Keys.current`."""
         if monotonic >= self._refresh_at_ms:
-            # Past its time, a set is used without asking only while asking is known to fail.
+            # An expired set is used without waiting only while requests are known to fail.
             if self._keys is not None and (monotonic < self._expires_at_ms or self._problem):
                 self.fetch_in_background()
             else:
                 self._fetch_if(lambda: monotonic_ms() >= self._refresh_at_ms, may_wait=may_wait)
         if self._keys is None:
-            raise Unavailable(f"the issuer's keys could not be fetched: {self._problem or 'it takes too long'}")
+            raise Unavailable(f"the issuer's keys could not be fetched: {self._problem or 'timed out'}")
         return self._keys
 
     def newer_than(self, known: KeySet, kid: str, *, may_wait: bool = True) -> KeySet:
-        """Return a set that may have the key `kid`, which `known` has not; `known` itself if it is too soon to ask again.
-
-        Raises `Unavailable` if asking failed: a token of a key that could not be fetched is not thereby invalid.
-        """
+        """Return a set that may contain the key `kid`, or `known`. Raises as `Keys.newer_than`."""
 
         def is_due() -> bool:
-            asked_ms = self._missed_at_ms
-            return self._keys is known and (asked_ms is None or monotonic_ms() >= asked_ms + MISS_INTERVAL_MS)
+            missed_at_ms = self._missed_at_ms
+            return self._keys is known and (missed_at_ms is None or monotonic_ms() >= missed_at_ms + MISS_INTERVAL_MS)
 
         if kid in self._voided:
             return known
         if is_due():
             self._fetch_if(is_due, may_wait=may_wait, after_miss=True)
         if self._keys is known and self._problem:
-            raise Unavailable(f"the token names a key that is not in the set, and no newer set is to be had: {self._problem}")
+            raise Unavailable(f"the token names an unknown key, and no newer key set can be fetched: {self._problem}")
         return self._keys or known
 
     def void(self, kid: str) -> None:
-        """Take a key out at once and for good: it has leaked. A new set is fetched, which has its successor."""
+        """Remove a key for good: it has leaked. Requests a new set, which contains its successor.
+
+        Raises:
+            Unavailable: More than 1,000 keys were voided, which no issuer does.
+        """
         if len(self._voided) >= _MAX_VOIDED:
             raise Unavailable(f"more than {_MAX_VOIDED} keys were voided")
         if kid not in self._voided:
             with self._changing:
                 self._voided.add(kid)
-                if self._listed is not None:
-                    self._keys = self._listed.without(self._voided)
-            self._refresh_at_ms = 0  # if somebody is just deciding not to fetch, whoever verifies next does
+                if self._published is not None:
+                    self._keys = self._published.without(self._voided)
+            self._refresh_at_ms = 0  # if another thread holds `_fetching` and is about to return, the next verification fetches
             self.fetch_in_background()
 
     def fetch_in_background(self) -> None:
-        """Fetch without anybody waiting, unless somebody fetches already."""
+        """Start a request in a thread, unless one is running."""
         if self._fetching.acquire(blocking=False):
 
-            def fetch() -> None:
+            def run() -> None:
                 try:
                     self._load()
                 finally:
                     self._fetching.release()
 
             try:
-                threading.Thread(target=fetch, name="handstamp-jwks", daemon=True).start()
-            except RuntimeError:  # no thread is to be had: at exit, or the machine is full
+                threading.Thread(target=run, name="handstamp-jwks", daemon=True).start()
+            except RuntimeError:  # no thread can be started: at exit, or at the system's limit
                 self._fetching.release()
 
     def _fetch_if(self, is_due: Callable[[], bool], *, may_wait: bool, after_miss: bool = False) -> None:
-        """Fetch, unless whoever fetched before us has made it needless. What comes of it is in the fields."""
+        """Fetch the set, unless another thread has just done so. The result is in the attributes."""
         if not may_wait:
             raise WouldWait
-        if not self._fetching.acquire(timeout=self._patience_s):
+        if not self._fetching.acquire(timeout=self._timeout_s):
             return
         try:
             if is_due():
@@ -183,40 +224,41 @@ class RemoteKeys:
 
     def _load(self) -> None:
         try:
-            fetched = self._fetch()
-            if fetched.body != self._published:
-                listed = _checked(fetched.body)
+            document = self._fetch()
+            if document.body != self._document:
+                published = _parse_keys(document.body)
                 with self._changing:
-                    self._listed, self._keys = listed, listed.without(self._voided)
-                self._published = fetched.body
-        except (Unavailable, ConfigurationError) as problem:
-            self._problem = problem.why if isinstance(problem, Unavailable) else f"the issuer's keys are refused: {problem}"
+                    self._published, self._keys = published, published.without(self._voided)
+                self._document = document.body
+        except (Unavailable, ConfigurationError) as error:
+            self._problem = error.why if isinstance(error, Unavailable) else f"the issuer's keys are not acceptable: {error}"
             self._refresh_at_ms = monotonic_ms() + RETRY_MS
             _log.warning("the issuer's keys could not be renewed, the last good ones stay: %s", self._problem)
             return
-        now_ms, age_ms = monotonic_ms(), 1000 * _max_age_s(fetched)
+        now_ms, max_age_ms = monotonic_ms(), 1000 * _max_age_s(document)
         self._fetched_at_ms = now_ms
-        self._expires_at_ms = now_ms + age_ms
+        self._expires_at_ms = now_ms + max_age_ms
         with self._changing:
-            is_behind = self._listed is not None and len(self._listed) != len(self._listed.without(self._voided))
+            is_behind = self._published is not None and len(self._published) != len(self._published.without(self._voided))
         if is_behind:
             self._problem = "the issuer still publishes a key that it has voided"
             self._refresh_at_ms = now_ms + _BEHIND_MS
             return
         self._problem = ""
-        # Ahead of time, and not all verifiers at once.
-        self._refresh_at_ms = now_ms + int(age_ms * random.uniform(0.6, 0.8))  # noqa: S311 - it only spreads the load
+        # Before the set expires, and at different times in different verifiers.
+        self._refresh_at_ms = now_ms + int(max_age_ms * random.uniform(0.6, 0.8))  # noqa: S311 - it only spreads the load
 
 
-def _checked(document: bytes) -> KeySet:
+def _parse_keys(document: bytes) -> KeySet:
+    """Return the keys of a JWKS. Raises `ConfigurationError` if they are not acceptable."""
     keys = KeySet.from_jwks(document)
     if keys.is_secret:
-        raise ConfigurationError("they hold a secret, with which everybody could sign")
+        raise ConfigurationError("they contain a secret, with which anybody could sign tokens")
     if not 0 < len(keys) <= MAX_KEYS:
         raise ConfigurationError(f"there are {len(keys)} of them (an issuer that signs with HS256 publishes none)")
     return keys
 
 
-def _max_age_s(fetched: Fetched) -> int:
-    found = _MAX_AGE.search(fetched.cache_control)
+def _max_age_s(document: Document) -> int:
+    found = _MAX_AGE.search(document.cache_control)
     return min(max(int(found[1]) if found else JWKS_MAX_AGE_S, _MIN_AGE_S), _MAX_AGE_S)

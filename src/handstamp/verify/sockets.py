@@ -1,11 +1,12 @@
-"""For what stays open: WebSockets and event streams end when their session ends (ASGI).
+"""Ends WebSockets and event streams when their session ends (ASGI).
 
 ```python
 app = HandstampMiddleware(EndWithSession(app, verifier=verifier), verifier=verifier)
 ```
 
-A request is judged when it arrives; a connection lives on after that, and its person may have signed out since. This asks again
-and again, by what the outer middleware or FastAPI's `Require` left in `scope["state"]["claims"]`, and closes the connection.
+A request is authenticated when it arrives, and its connection may stay open after the person has signed out. `EndWithSession`
+looks at regular intervals whether the session is still active, and closes the connection when it is not. It finds the claims in
+`scope["state"]["claims"]`, where the middleware around it or FastAPI's `Require` has put them.
 """
 
 from __future__ import annotations
@@ -13,104 +14,105 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from ..domain.claims import AccessClaims
 from ..errors import ConfigurationError, HandstampError, SessionEnded, Unavailable
 from .asgi import Application, Message, Receive, Scope, Send
+from .authenticator import AnyVerifier
 
-__all__ = ["SESSION_ENDED", "TRY_AGAIN_LATER", "Confirms", "EndWithSession"]
+__all__ = ["SESSION_ENDED", "TRY_AGAIN_LATER", "EndWithSession"]
 
 SESSION_ENDED = 4401
-"""The close code of a WebSocket whose session ended: the application's own range (RFC 6455 §7.4.2), after HTTP's 401."""
+"""The close code of a WebSocket whose session has ended, modelled on HTTP's 401, in the application's range (RFC 6455 §7.4.2)."""
 TRY_AGAIN_LATER = 1013
-"""The close code where nobody can tell any more whether the session lives (IANA's registry of close codes)."""
+"""The close code of a WebSocket whose session could not be confirmed (IANA registry of WebSocket close codes)."""
 _STOPPING_S = 1.0
-"""How long an application may take to stop before its connection is closed without it."""
+"""Seconds for which an application may take to stop before its connection is closed."""
 _LAST_EVENT = b'event: session_ended\ndata: {"code": "session_ended"}\n\n'
 
 
-class Confirms(Protocol):
-    """What knows whether sessions live: a `Verifier`, or an embedded Handstamp's."""
-
-    @property
-    def hears_of_ends(self) -> bool:
-        """Whether it can know at all that a session has ended."""
-
-    async def confirm(self, claims: AccessClaims) -> None:
-        """Raise `SessionEnded` if the session of the claims has ended, `Unavailable` if that cannot be told."""
-
-
 class EndWithSession:
-    """Stops what still runs when the session of its claims has ended, and closes the connection.
+    """Stops the application and closes the connection when the session of its claims has ended.
 
-    A WebSocket is closed with 4401 (RFC 6455 §7.4), an event stream after a last event `session_ended`, any other answer where it
-    stands; with 1013, and without the event, where nobody can tell for too long. Quick answers cost nothing here.
+    - A WebSocket is closed with code 4401 (RFC 6455 §7.4).
+    - An event stream ends after a last event `session_ended`.
+    - Any other answer ends where it is.
+
+    If the session cannot be confirmed for `timeout_s`, WebSockets are closed with code 1013, and streams end without the event.
+    Answers that are sent in one piece are not watched.
     """
 
-    def __init__(self, app: Application, *, verifier: Confirms, every_s: float = 0.5, patience_s: float = 30) -> None:
-        """Ask every `every_s` seconds; close what nobody could confirm for `patience_s` seconds.
+    def __init__(self, app: Application, *, verifier: AnyVerifier, interval_s: float = 0.5, timeout_s: float = 30) -> None:
+        """Wrap an application.
 
-        Raises `ConfigurationError` for a verifier that never hears of a sign-out: nothing would ever be closed.
+        Args:
+            app: The ASGI application.
+            verifier: A `Verifier` with a credential, or `Handstamp.verifier`.
+            interval_s: Seconds between two looks at the session.
+            timeout_s: Seconds without confirmation after which a connection is closed.
+
+        Raises:
+            ConfigurationError: The verifier does not follow the feed, so it never learns that a session has ended.
         """
-        if not verifier.hears_of_ends:
+        if not verifier.follows_feed:
             raise ConfigurationError("EndWithSession needs a verifier that follows the feed: give it a credential.")
         self._app = app
         self._verifier = verifier
-        self._every_s = every_s
-        self._patience_s = patience_s
+        self._interval_s = interval_s
+        self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        state = scope.setdefault("state", {})  # whoever hands on a copy of the scope shares this one
-        connection = _Connection(scope, send)
+        state = scope.setdefault("state", {})  # copies of the scope further inside share this dictionary
+        connection = _WatchedConnection(scope, send)
         try:
-            async with asyncio.timeout(None) as time_left:
+            async with asyncio.timeout(None) as time_limit:
 
                 async def watch() -> None:
-                    connection.over = await self._until_over(state)
-                    time_left.reschedule(0)
+                    connection.end_reason = await self._wait_for_end(state)
+                    time_limit.reschedule(0)
                     await asyncio.sleep(_STOPPING_S)
-                    await connection.close()  # what works in a thread cannot be stopped, and may wait there for long
+                    await connection.close()  # a generator in a thread cannot be cancelled and may run on
 
                 connection.watch = watch
                 await self._app(scope, receive, connection.send)
-        except OSError:  # TimeoutError among them: the application was stopped, or has tried to send meanwhile
-            if connection.over is None:
+        except OSError:  # TimeoutError, if the application was cancelled, or the error of `send`
+            if connection.end_reason is None:
                 raise
         finally:
             connection.stop_watching()
             await connection.close()
 
-    async def _until_over(self, state: Mapping[str, Any]) -> HandstampError:
-        """Return why the connection must be closed, once it must."""
+    async def _wait_for_end(self, state: Mapping[str, Any]) -> HandstampError:
+        """Return the reason to close the connection, as soon as there is one."""
         loop = asyncio.get_running_loop()
         confirmed_at = loop.time()
         while True:
-            await asyncio.sleep(self._every_s * random.uniform(0.8, 1.2))  # noqa: S311 - it only spreads the load
-            claims = state.get("claims")
+            await asyncio.sleep(self._interval_s * random.uniform(0.8, 1.2))  # noqa: S311 - it only spreads the load
+            claims: AccessClaims | None = state.get("claims")
             try:
                 if claims is not None:
                     await self._verifier.confirm(claims)
                 confirmed_at = loop.time()
             except SessionEnded as ended:
                 return ended
-            except Unavailable as unknown:
-                if loop.time() - confirmed_at >= self._patience_s:
-                    return unknown
+            except Unavailable as unavailable:
+                if loop.time() - confirmed_at >= self._timeout_s:
+                    return unavailable
 
 
-class _Connection:
-    """What has been sent on one connection, and how it is closed from outside."""
+class _WatchedConnection:
+    """What has been sent on a connection, and how to close it from outside the application."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
-        self.over: HandstampError | None = None
-        """Why it must be closed, if it must."""
+        self.end_reason: HandstampError | None = None
+        """Why the connection must be closed, None while it may stay open."""
         self.watch: Callable[[], Coroutine[Any, Any, None]] | None = None
-        """What is to be begun once it turns out to be a connection that stays."""
+        """Started once the connection turns out to stay open."""
         self._watching: asyncio.Task[None] | None = None
         self._is_open = False
         self._is_websocket = scope["type"] == "websocket"
@@ -118,7 +120,7 @@ class _Connection:
         self._send = send
 
     async def send(self, message: Message) -> None:
-        if self.over is not None:
+        if self.end_reason is not None:
             raise OSError("the session has ended")
         await self._send(message)
         match message["type"]:
@@ -133,16 +135,16 @@ class _Connection:
             self._watching = asyncio.create_task(self.watch())
 
     def stop_watching(self) -> None:
-        """Stop asking, unless the connection is being closed by that very task."""
-        if self._watching is not None and (self.over is None or self._is_open):
+        """Cancel the watching task, unless it is closing the connection at this moment."""
+        if self._watching is not None and (self.end_reason is None or self._is_open):
             self._watching.cancel()
 
     async def close(self) -> None:
-        """Close what is open, once, if it must be."""
-        if self.over is None or not self._is_open:
+        """Close the connection if there is a reason and it is open. Safe to call twice."""
+        if self.end_reason is None or not self._is_open:
             return
         self._is_open = False
-        has_ended = isinstance(self.over, SessionEnded)
+        has_ended = isinstance(self.end_reason, SessionEnded)
         if self._is_websocket:
             code, reason = (SESSION_ENDED, "session_ended") if has_ended else (TRY_AGAIN_LATER, "unavailable")
             await self._send({"type": "websocket.close", "code": code, "reason": reason})

@@ -1,8 +1,12 @@
-"""Verifying an access token (RFC 9068 §4), and refusing it once its session has ended. Plain synchronous code, safe in threads.
+"""Verifies access tokens (RFC 9068 §4) and refuses those of ended sessions. Synchronous and thread-safe.
 
-What a verification does, in order: the token is known and still holds, or its signature and claims are checked; its session is
-not among those that ended; and where our knowledge of those is too old, or the route wants to know it exactly, the service is
-asked. An answer that cannot be had is `Unavailable`: never a yes, and never "signed out".
+A verification has three steps:
+
+1. The token is in the cache and still valid, or its signature and its claims are verified.
+2. Its session is not in the set of ended sessions.
+3. If that set is too old, or the route declared `check="live"`, the service is asked (RFC 7662).
+
+If the service does not answer then, the result is `Unavailable`: the token is not accepted, and nobody is told to sign in again.
 """
 
 from __future__ import annotations
@@ -12,11 +16,11 @@ import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, Self, get_args
-from urllib.parse import urlencode
 
 import msgspec
 
-from ..clock import Clock, monotonic_ms, now_ms
+from ..clock import Clock, monotonic_ms
+from ..clock import now_ms as system_clock
 from ..crypto import jws
 from ..crypto.jwk import KeySet
 from ..domain.claims import ACCESS_TYPE, AccessClaims, require_access
@@ -25,42 +29,22 @@ from ..domain.policy import MAX_LEEWAY_S
 from ..errors import ConfigurationError, ExpiredToken, InvalidToken, SessionEnded, Unavailable
 from ..forking import reset_in_child
 from .cache import Cache
-from .fetch import Fetched, basic, fetch
-from .jwks import MAX_BYTES, GivenKeys, RemoteKeys, WouldWait
-from .revocations import Follower, RevocationSet, session_key
+from .jwks import GivenKeys, Keys, RemoteKeys, WouldWait
+from .revocations import Feed, FeedFollower, RevocationSet, session_key
+from .service import MAX_WAIT_S, RemoteService, Service
+from .status import VerifierStatus
 
 Check = Literal["offline", "feed", "live"]
-"""How a route wants to know that the session has not ended: not at all; from the feed, and from the service where that is silent;
-from the service each time."""
+"""How a route learns that a session has ended: not at all, from the feed, or from the service at each request."""
 
 _CHECKS = get_args(Check)
-_MAX_PAGE_BYTES = 8 * 1024 * 1024
-_MAX_ANSWER_BYTES = 64 * 1024
-_HEARTBEAT_S = 5
-_ASK_AGAIN_MS = 500
-_SILENCE_MS = 1000
-"""After the service did not answer, nobody else waits for it for so long."""
+_RETRY_MS = 500
+_BACKOFF_MS = 1000
+"""For this long after the service did not answer, requests fail at once instead of waiting for it."""
 
 
-class VerifierStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What to watch: export these numbers to where alarms are made."""
-
-    is_ready: bool
-    feed_age_s: float | None
-    """How old the knowledge of ended sessions is; None before the first answer, and where no feed is followed."""
-    clock_offset_s: float
-    """How much the service's clock is ahead of ours, give or take a second: more than `leeway_s` refuses good tokens."""
-    entries: int
-    """Ended sessions that are held in memory."""
-    keys_age_s: float | None
-    """How long ago the keys were fetched; None before that, and where keys were given by hand."""
-    cached_tokens: int
-    problem: str
-    """Why the feed or the keys could not be had last, empty if they could. For logs: it names addresses."""
-
-
-class _Known(msgspec.Struct, frozen=True):
-    """A token that held, under which keys, and what to look at when it comes again."""
+class _CachedToken(msgspec.Struct, frozen=True):
+    """A verified token: its claims, the key set that verified it, and when it is valid."""
 
     claims: AccessClaims
     keys: KeySet
@@ -69,14 +53,8 @@ class _Known(msgspec.Struct, frozen=True):
     session: int
 
 
-class _Introspected(msgspec.Struct):
-    active: bool
-    sid: str = ""
-    jti: str = ""
-
-
 class Verifier:
-    """Tells whether an access token of one issuer holds here."""
+    """Verifies the access tokens of one issuer. Create one per process; all methods are thread-safe."""
 
     def __init__(
         self,
@@ -91,21 +69,30 @@ class Verifier:
         cache_size: int = 10_000,
         timeout_s: float = 2,
         service_url: str | None = None,
-        clock: Clock = now_ms,
+        clock: Clock = system_clock,
     ) -> None:
-        """Trust tokens of `issuer` for one of `audience`.
+        """Create a verifier. It sends no request before it is used.
 
-        `credential` is `"ID:SECRET"` as `handstamp clients create` shows it; `check="offline"` alone works without.
-        `keys` is a set, or what returns today's set; without it the keys are fetched from the issuer and kept up to date.
-        `check` is what routes want that say nothing else. Knowledge older than `max_staleness_s` seconds is not relied on.
-        `leeway_s` allows for clocks that differ, at most 60 seconds (RFC 7519 §4.1.4). `cache_size` tokens are remembered.
-        `timeout_s` is how long the service may take to answer. `service_url` is where it is reached, if not at its issuer.
+        Args:
+            issuer: The service's `HANDSTAMP_ISSUER`, character for character.
+            audience: The `aud` to accept; with a tuple, any of them.
+            credential: `"ID:SECRET"`, as `handstamp credentials create` prints it. Only `check="offline"` works without one.
+            keys: The issuer's keys, or a function that returns them. By default they are fetched and kept up to date.
+            check: The policy of routes that do not declare one.
+            max_staleness_s: Seconds for which the feed may be silent before the service is asked instead, 3 to 3600.
+            leeway_s: Seconds by which clocks may differ, 0 to 60 (RFC 7519 §4.1.4).
+            cache_size: The number of verified tokens to keep in memory; 0 keeps none.
+            timeout_s: Seconds until a request to the service fails, 0.01 to 60.
+            service_url: Where the service is reached from here, by default at its issuer.
+            clock: Returns milliseconds since 1970.
 
-        Nothing is fetched yet. Raises `ConfigurationError`, and `ValueError` for a number out of its bounds.
+        Raises:
+            ConfigurationError: The credential is malformed or missing, or the service's URL is neither https nor on this machine.
+            ValueError: A number is out of its bounds.
         """
         if not 0 <= leeway_s <= MAX_LEEWAY_S:
             raise ValueError(f"leeway_s must be between 0 and {MAX_LEEWAY_S}")
-        if not 3 <= max_staleness_s <= 3600:  # each question to the feed may take a third of it, in whole seconds
+        if not 3 <= max_staleness_s <= 3600:  # a long poll takes up to a third of it, in whole seconds
             raise ValueError("max_staleness_s must be between 3 and 3600")
         if not 0.01 <= timeout_s <= 60:
             raise ValueError("timeout_s must be between 0.01 and 60")
@@ -117,118 +104,129 @@ class Verifier:
         self._max_staleness_ms = int(max_staleness_s * 1000)
         self._timeout_s = timeout_s
         self._clock = clock
-        self._url = (service_url or issuer).rstrip("/")
-        self._authorization = None if credential is None else basic(credential)
-        self._check = self._allowed(check)
-        if (keys is None or credential is not None) and not is_private(self._url):
-            raise ConfigurationError(f"The service must be reached by https, or on this machine: {self._url} is neither.")
+        self.follows_feed = credential is not None
+        """True if the verifier learns of ended sessions; it needs a credential for that."""
+        self._check = self._require_possible(check)
+        url = (service_url or issuer).rstrip("/")
+        if (keys is None or credential is not None) and not is_private(url):
+            raise ConfigurationError(f"The service must be reached by https, or on this machine: {url} is neither.")
+        self._service: Service = RemoteService(
+            url, credential=credential, timeout_s=timeout_s, wait_s=min(MAX_WAIT_S, int(max_staleness_s / 3))
+        )
         self._given_keys = keys
-        self._wait_s = min(_HEARTBEAT_S, int(max_staleness_s / 3))
-        self._cache: Cache[_Known] = Cache(cache_size)
+        self._cache: Cache[_CachedToken] = Cache(cache_size)
         self._revoked = RevocationSet()
-        self._silent_until_ms = 0
-        self._last_act: weakref.finalize[[], Verifier] | None = None
-        self._begin()
-        reset_in_child(self, Verifier._begin)
+        self._unreachable_until_ms = 0
+        self._finalizer: weakref.finalize[[], Verifier] | None = None
+        self._connect()
+        reset_in_child(self, Verifier._connect)
 
     def __repr__(self) -> str:
-        """Name issuer and audience; the credential is a secret."""
+        """Name the issuer and the audience, not the credential."""
         return f"Verifier({self.issuer!r}, audience={self._audience!r}, check={self._check!r})"
 
     def verify(self, token: str, *, check: Check | None = None, now_ms: int | None = None) -> AccessClaims:
-        """Return the claims of a token that holds now, or at `now_ms` since 1970.
+        """Return the claims of a valid token.
 
-        Mostly this takes microseconds; where the service must be asked it waits, at most `timeout_s` a question. In a coroutine
-        use `verify_async`. Raises `InvalidToken` (whatever is wrong, one error), `ExpiredToken` (right in everything but its
-        time), `SessionEnded`, and `Unavailable` where the answer cannot be had.
+        It takes microseconds unless the service must be asked: then it blocks for at most `timeout_s` per request. Use
+        `verify_async` in coroutines.
+
+        Args:
+            token: The access token.
+            check: How to learn that the session has ended, by default as the verifier was told.
+            now_ms: The time to verify for, in milliseconds since 1970; by default the clock's.
+
+        Raises:
+            InvalidToken: The token is malformed, forged, or for another issuer or audience.
+            ExpiredToken: The token was valid and has expired.
+            SessionEnded: The session of the token has ended.
+            Unavailable: The keys cannot be fetched, or the service must be asked and does not answer.
+            ConfigurationError: `check` needs a credential and the verifier has none.
         """
         return self._verify(token, check, now_ms, may_wait=True)
 
     async def verify_async(self, token: str, *, check: Check | None = None) -> AccessClaims:
-        """Do the same without holding up the event loop: what must wait does so on a thread."""
+        """Do the same as `verify` without blocking the event loop: what has to wait runs in a thread."""
         try:
             return self._verify(token, check, None, may_wait=False)
         except WouldWait:
             return await asyncio.to_thread(self._verify, token, check, None, may_wait=True)
 
     async def confirm(self, claims: AccessClaims) -> None:
-        """Raise `SessionEnded` if the session of claims that were verified before has ended since.
+        """Raise an error if the session of verified claims has ended since. Sends no request, so it can be called often.
 
-        It asks nobody, so it can be called again and again: for connections that stay open. Raises `Unavailable` where the feed
-        has been silent for longer than `max_staleness_s`, or is not followed for want of a credential.
+        Raises:
+            SessionEnded: The session has ended.
+            Unavailable: The feed has been silent for more than `max_staleness_s`, or is not followed for lack of a credential.
         """
         if session_key(claims.sid) in self._revoked:
             raise SessionEnded
-        if not self.hears_of_ends or not self._is_fresh(self._clock(), monotonic_ms()):
+        if not self.follows_feed or not self._is_fresh(self._clock(), monotonic_ms()):
             raise Unavailable("the revocation feed is silent")
 
-    @property
-    def hears_of_ends(self) -> bool:
-        """Whether it follows the revocation feed, for which it needs a credential."""
-        return self._authorization is not None
-
     def wait_until_ready(self, timeout_s: float) -> bool:
-        """Fetch the keys and everything that has ended; say whether both are there within `timeout_s` seconds.
+        """Fetch the keys and all ended sessions; return whether that was done within `timeout_s` seconds.
 
-        Not needed: until then the service is asked for each token. Use it for a readiness probe, or before taking requests.
+        Calling it is optional: until the verifier is ready, it asks the service about each token.
         """
-        ask_again_ms = monotonic_ms()
-        deadline_ms = ask_again_ms + int(timeout_s * 1000)
-        if self._authorization is not None:
-            self._follower.start()
+        retry_at_ms = monotonic_ms()
+        deadline_ms = retry_at_ms + int(timeout_s * 1000)
+        if self.follows_feed:
+            self._feed.start()
         while not self.status().is_ready and monotonic_ms() < deadline_ms:
-            if not self._keys.is_ready and monotonic_ms() >= ask_again_ms:
-                ask_again_ms = monotonic_ms() + _ASK_AGAIN_MS
+            if not self._keys.is_ready and monotonic_ms() >= retry_at_ms:
+                retry_at_ms = monotonic_ms() + _RETRY_MS
                 self._keys.fetch_in_background()
-            if self._follower.stopping.wait(0.02):
+            if self._feed.stopping.wait(0.02):
                 break
         return self.status().is_ready
 
     def status(self) -> VerifierStatus:
-        """Return what to watch."""
-        age_ms = self._follower.age_ms(self._clock(), monotonic_ms())
+        """Return the state of the verifier, for metrics and readiness probes."""
+        age_ms = self._feed.age_ms(self._clock(), monotonic_ms())
         keys_age_ms = self._keys.age_ms()
         return VerifierStatus(
-            is_ready=self._keys.is_ready and (self._authorization is None or self._follower.ready.is_set()),
+            is_ready=self._keys.is_ready and (not self.follows_feed or self._feed.ready.is_set()),
             feed_age_s=None if age_ms is None else age_ms / 1000,
-            clock_offset_s=self._follower.clock_offset_ms / 1000,
+            clock_offset_s=self._feed.clock_offset_ms / 1000,
             entries=len(self._revoked),
             keys_age_s=None if keys_age_ms is None else keys_age_ms / 1000,
             cached_tokens=len(self._cache),
-            problem=self._follower.problem or self._keys.problem,
+            problem=self._feed.problem or self._keys.problem,
         )
 
     def close(self) -> None:
-        """Stop following the feed. What is verified afterwards is so by asking the service."""
-        self._follower.stopping.set()
+        """Stop following the feed. A closed verifier still works: it asks the service about each token."""
+        self._feed.stopping.set()
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Return the verifier."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close."""
+        """Close the verifier."""
         self.close()
 
     # --- one verification
 
     def _verify(self, token: str, check: Check | None, at_ms: int | None, *, may_wait: bool) -> AccessClaims:
-        # This is the path of every request, and costs about a microsecond: clocks are read once.
+        # Every request comes through here and should cost about a microsecond, so each clock is read once.
         now_ms, monotonic = self._clock() if at_ms is None else at_ms, monotonic_ms()
         keys = self._keys.current(monotonic, may_wait=may_wait)
         if not isinstance(token, str):
-            raise InvalidToken("not a text")
-        known = self._cache.get(token)
-        if known is None or known.keys is not keys or not known.from_ms <= now_ms < known.until_ms:
-            known = self._verify_anew(token, keys, now_ms, may_wait=may_wait)
-        if known.session in self._revoked:
+            raise InvalidToken("the token is not a string")
+        cached = self._cache.get(token)
+        if cached is None or cached.keys is not keys or not cached.from_ms <= now_ms < cached.until_ms:
+            cached = self._verify_signature(token, keys, now_ms, may_wait=may_wait)
+        if cached.session in self._revoked:
             raise SessionEnded
-        check = self._check if check is None else self._allowed(check)
+        check = self._check if check is None else self._require_possible(check)
         if check != "offline" and (check == "live" or not self._is_fresh(now_ms, monotonic)):
-            self._ask(token, known.claims, may_wait=may_wait)
-        return known.claims.copy()  # whoever changes `extra` changes it for nobody else
+            self._require_active(token, cached.claims, may_wait=may_wait)
+        return cached.claims.copy()  # a caller that changes `extra` must not change the cache
 
-    def _verify_anew(self, token: str, keys: KeySet, now_ms: int, *, may_wait: bool) -> _Known:
+    def _verify_signature(self, token: str, keys: KeySet, now_ms: int, *, may_wait: bool) -> _CachedToken:
+        """Verify the signature and the claims of a token and put it into the cache."""
         try:
             claims = jws.verify(token, keys, typ=ACCESS_TYPE, shape=AccessClaims)
         except jws.UnknownKey as unknown:
@@ -239,70 +237,57 @@ class Verifier:
         require_access(claims, issuer=self.issuer, audience=self._audience, now_s=now_ms // 1000, leeway_s=self._leeway_s)
         from_s = claims.iat if claims.nbf is msgspec.UNSET else max(claims.iat, claims.nbf)
         from_ms, until_ms = (from_s - self._leeway_s) * 1000, (claims.exp + self._leeway_s) * 1000
-        known = _Known(claims, keys, from_ms, until_ms, session_key(claims.sid))
-        self._cache.put(token, known)
-        return known
+        verified = _CachedToken(claims, keys, from_ms, until_ms, session_key(claims.sid))
+        self._cache.put(token, verified)
+        return verified
 
     def _is_fresh(self, now_ms: int, monotonic: int) -> bool:
-        if not self._follower.has_started:
-            self._follower.start()
-        age_ms = self._follower.age_ms(now_ms, monotonic)
+        """Return whether the set of ended sessions is recent enough to rely on."""
+        if not self._feed.has_started:
+            self._feed.start()
+        age_ms = self._feed.age_ms(now_ms, monotonic)
         return age_ms is not None and age_ms <= self._max_staleness_ms
 
-    def _ask(self, token: str, claims: AccessClaims, *, may_wait: bool) -> None:
-        """Ask the service whether the token holds there too (RFC 7662)."""
-        if monotonic_ms() < self._silent_until_ms:
+    def _require_active(self, token: str, claims: AccessClaims, *, may_wait: bool) -> None:
+        """Ask the service whether a token is still valid there (RFC 7662)."""
+        if monotonic_ms() < self._unreachable_until_ms:
             raise Unavailable("the service did not answer a moment ago")
         if not may_wait:
             raise WouldWait
         try:
-            body = fetch(
-                f"{self._url}/introspect",
-                timeout_s=self._timeout_s,
-                limit=_MAX_ANSWER_BYTES,
-                authorization=self._authorization,
-                form={"token": token},
-            ).body
-            answer = msgspec.json.decode(body, type=_Introspected)
+            answer = self._service.introspect(token)
         except Unavailable:
-            self._silent_until_ms = monotonic_ms() + _SILENCE_MS
+            self._unreachable_until_ms = monotonic_ms() + _BACKOFF_MS
             raise
-        except (msgspec.MsgspecError, RecursionError):
-            raise Unavailable("the service's answer to /introspect is no introspection") from None
-        if not answer.active:  # near its end that may be its end, by a clock that differs
+        if not answer.active:  # in the last seconds of a token's life, the service's clock may say that it has expired
             raise ExpiredToken if self._clock() // 1000 >= claims.exp - self._leeway_s else SessionEnded
         if (answer.sid, answer.jti) != (claims.sid, claims.jti):
             raise Unavailable("the service answered for another token")
 
-    def _allowed(self, check: Check) -> Check:
+    def _require_possible(self, check: Check) -> Check:
+        """Return `check`. Raises `ConfigurationError` if it is unknown, or needs a credential that the verifier does not have."""
         if check not in _CHECKS:
             raise ConfigurationError(f"check must be one of {', '.join(_CHECKS)}, not {check!r}.")
-        if check != "offline" and self._authorization is None:
+        if check != "offline" and not self.follows_feed:
             raise ConfigurationError(
-                f"check={check!r} needs a credential: make one with 'handstamp clients create NAME' and give it as "
-                "credential='ID:SECRET'. check='offline' needs none, and lets tokens of ended sessions in until they expire."
+                f"check={check!r} needs a credential. Create one with 'handstamp credentials create NAME' and pass it as "
+                "credential='ID:SECRET'. check='offline' needs none, and accepts tokens of ended sessions until they expire."
             )
         return check
 
-    # --- what goes on beside it
+    # --- the service
 
-    def _begin(self) -> None:
-        """Create the parts that hold locks and threads. Called again in a forked process, which has none of the threads."""
-        url, authorization, timeout_s, wait_s = self._url, self._authorization, self._timeout_s, self._wait_s
-
-        def fetch_keys() -> Fetched:
-            return fetch(f"{url}/.well-known/jwks.json", timeout_s=timeout_s, limit=MAX_BYTES)
-
-        def fetch_page(cursor: str) -> bytes:
-            question = urlencode({"after": cursor, "wait": wait_s})
-            whole_s = wait_s + timeout_s
-            asked = f"{url}/revocations?{question}"
-            return fetch(asked, timeout_s=whole_s, limit=_MAX_PAGE_BYTES, authorization=authorization).body
-
-        # Nothing below holds `self`, so that a verifier that nobody uses any more ends its thread.
-        self._silent_until_ms = 0
-        self._keys = RemoteKeys(fetch_keys, patience_s=timeout_s) if self._given_keys is None else GivenKeys(self._given_keys)
-        self._follower = Follower(fetch_page, self._revoked, self._keys.void, wait_s=wait_s, clock=self._clock)
-        if self._last_act is not None:  # the parent's: the thread that held the lock in it does not exist here
-            self._last_act.detach()
-        self._last_act = weakref.finalize(self, self._follower.stopping.set)
+    def _connect(self) -> None:
+        """Create what sends requests. Called again in a forked process, which has none of its parent's threads."""
+        self._unreachable_until_ms = 0
+        self._keys: Keys = (
+            RemoteKeys(self._service.fetch_keys, timeout_s=self._timeout_s)
+            if self._given_keys is None
+            else GivenKeys(self._given_keys)
+        )
+        self._feed: Feed = FeedFollower(
+            self._service.fetch_page, self._revoked, self._keys.void, wait_s=self._service.wait_s, clock=self._clock
+        )
+        if self._finalizer is not None:  # the parent's: the lock of its event may be held by a thread that does not exist here
+            self._finalizer.detach()
+        self._finalizer = weakref.finalize(self, self._feed.stopping.set)

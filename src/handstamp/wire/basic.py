@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
-from ..errors import InvalidClient, InvalidRequest
+from ..errors import ConfigurationError, InvalidClient, InvalidRequest
 
 
 def basic_credential(authorization: Sequence[str]) -> tuple[str, str] | None:
@@ -32,3 +32,18 @@ def basic_credential(authorization: Sequence[str]) -> tuple[str, str] | None:
     if not colon:
         raise InvalidClient("The Basic credential has no secret.")
     return credential
+
+
+def basic_authorization(credential: str) -> str:
+    """Return the `Authorization` header for a service credential.
+
+    Args:
+        credential: `"ID:SECRET"`. Both parts are form-encoded before they are joined (RFC 6749 §2.3.1).
+
+    Raises:
+        ConfigurationError: The id or the secret is missing.
+    """
+    name, colon, secret = credential.partition(":")
+    if not (name and colon and secret):
+        raise ConfigurationError("credential must be 'ID:SECRET', as 'handstamp credentials create NAME' prints it.")
+    return "Basic " + base64.b64encode(f"{quote(name, safe='')}:{quote(secret, safe='')}".encode()).decode("ascii")

@@ -1,7 +1,7 @@
-"""From an HTTP request to claims, or to the answer that refuses it: what every adapter shares (RFC 6750).
+"""Authenticates an HTTP request, or makes the answer that refuses it (RFC 6750). Every adapter uses this.
 
-An adapter hands in the method and a way to look up headers, and gets claims or an error of the family; `refuse` turns the error
-into status, headers and body. So all frameworks refuse alike, and as the service itself does.
+An adapter passes the method and a function that looks up headers. It gets the claims or an error; `refuse` turns an error into
+status, headers and body. So all frameworks refuse alike, and as the service does.
 """
 
 from __future__ import annotations
@@ -21,54 +21,76 @@ from ..wire.problems import Refusal, refusal_of
 from .verifier import Check
 
 HeaderValues = Callable[[str], Sequence[str]]
-"""Returns all values of the header of that lower-case name."""
+"""Returns all values of a header; the name is in lower case."""
 _log = logging.getLogger("handstamp.verify")
 
 
-class Verifies(Protocol):
-    """What tells whether a token holds: a `Verifier`, or an embedded Handstamp's."""
+class AnyVerifier(Protocol):
+    """A `Verifier`, or `Handstamp.verifier` of the embedded service."""
 
     @property
     def issuer(self) -> str:
-        """Whose tokens these are."""
+        """The issuer whose tokens are accepted."""
+
+    @property
+    def follows_feed(self) -> bool:
+        """True if `confirm` can tell that a session has ended."""
 
     def verify(self, token: str, *, check: Check | None = None) -> AccessClaims:
-        """Return the claims of a token that holds."""
+        """Return the claims of a valid token."""
 
     async def verify_async(self, token: str, *, check: Check | None = None) -> AccessClaims:
-        """Do the same without holding up an event loop."""
+        """Do the same without blocking the event loop."""
+
+    async def confirm(self, claims: AccessClaims) -> None:
+        """Raise `SessionEnded` if the session of the claims has ended, `Unavailable` if that is unknown."""
 
 
 class Needs(NamedTuple):
-    """What a route wants: all scopes of a space-separated list, a role, and how revocation is checked there."""
+    """What a route requires: every scope of a space-separated list, a role, and a way to check for ended sessions."""
 
     scope: str = ""
     role: str = ""
     check: Check | None = None
 
 
-class Bearer:
+class Authenticator:
     """Authenticates requests with one verifier."""
 
-    def __init__(self, verifier: Verifies, *, trusted_origins: Collection[str] = ()) -> None:
-        """Take the verifier, and the origins (`https://app.example.com`) whose pages may use the access cookie here.
+    def __init__(self, verifier: AnyVerifier, *, trusted_origins: Collection[str] = ()) -> None:
+        """Create it.
 
-        The cookie comes only where this application and the service share a host; the service's own origin is trusted.
-        Raises `ConfigurationError` for an origin that no browser would send.
+        Args:
+            verifier: Verifies the access tokens.
+            trusted_origins: Origins (`https://app.example.com`) whose pages may send unsafe requests with the access cookie. The
+                issuer's own origin is always trusted. Browsers send the cookie only if this application and the service share a
+                host name.
+
+        Raises:
+            ConfigurationError: An origin is not in the form that browsers send.
         """
         self.verifier = verifier
         issuer = Issuer(verifier.issuer)
         self._own_origin = issuer.origin
-        self._trusted = frozenset(_sound_origins(trusted_origins))
+        self._trusted = frozenset(_require_origins(trusted_origins))
         self.cookie = access_cookie(secure=issuer.is_https)
 
     def authenticate(self, method: str, values: HeaderValues, needs: Needs = Needs()) -> AccessClaims:  # noqa: B008 - immutable
-        """Return the claims of whoever asks. May ask the service, and then takes as long as that.
+        """Return the claims of a request. Blocks if the service must be asked.
 
-        Raises `MissingToken`, `InvalidToken`, `ExpiredToken`, `SessionEnded`, `InsufficientScope`, `CrossSite`,
-        `InvalidRequest`, `Unavailable`.
+        Args:
+            method: The HTTP method in upper case.
+            values: Looks up the headers of the request.
+            needs: What the route requires.
+
+        Raises:
+            InvalidRequest: There are two tokens of one kind.
+            MissingToken: There is none.
+            CrossSite: The access cookie came with an unsafe request of another origin's page.
+            InsufficientScope: The token lacks a scope or the role.
+            InvalidToken, ExpiredToken, SessionEnded, Unavailable, ConfigurationError: As `Verifier.verify`.
         """
-        return suffices(self.verifier.verify(self.token(method, values), check=needs.check), needs)
+        return require_scope_and_role(self.verifier.verify(self._token(method, values), check=needs.check), needs)
 
     async def authenticate_async(
         self,
@@ -76,11 +98,11 @@ class Bearer:
         values: HeaderValues,
         needs: Needs = Needs(),  # noqa: B008 - immutable
     ) -> AccessClaims:
-        """Do the same without holding up an event loop."""
-        return suffices(await self.verifier.verify_async(self.token(method, values), check=needs.check), needs)
+        """Do the same as `authenticate` without blocking the event loop."""
+        return require_scope_and_role(await self.verifier.verify_async(self._token(method, values), check=needs.check), needs)
 
-    def token(self, method: str, values: HeaderValues) -> str:
-        """Return the access token from `Authorization`, or else from its cookie, which must not come from another site's page."""
+    def _token(self, method: str, values: HeaderValues) -> str:
+        """Return the access token of the `Authorization` header, or else of the access cookie."""
         cookies = parse_cookies(values("cookie")).get(self.cookie)
         if cookies is not None and method not in SAFE_METHODS:
             require_allowed_origin(values("sec-fetch-site"), values("origin"), own=self._own_origin, trusted=self._trusted)
@@ -107,8 +129,8 @@ def refuse(error: HandstampError) -> Refusal:
     return refusal
 
 
-def suffices(claims: AccessClaims, needs: Needs) -> AccessClaims:
-    """Return the claims if they have the scopes and the role. Raises `InsufficientScope`."""
+def require_scope_and_role(claims: AccessClaims, needs: Needs) -> AccessClaims:
+    """Return `claims`. Raises `InsufficientScope` if they lack a scope or the role."""
     if needs.scope and not set(needs.scope.split()) <= set(claims.scope.split()):
         raise InsufficientScope(scope=needs.scope)
     if needs.role and needs.role not in claims.roles:
@@ -116,8 +138,8 @@ def suffices(claims: AccessClaims, needs: Needs) -> AccessClaims:
     return claims
 
 
-def _sound_origins(origins: Collection[str]) -> Collection[str]:
-    if isinstance(origins, str):  # it would be taken for a list of letters
+def _require_origins(origins: Collection[str]) -> Collection[str]:
+    if isinstance(origins, str):  # a string is a collection too: of its characters
         raise ConfigurationError(f"trusted_origins is a list: write [{origins!r}].")
     wrong = [origin for origin in origins if origin != origin_of(origin)]
     if wrong:

@@ -26,7 +26,7 @@ from handstamp import (
     Verifier,
 )
 from handstamp.crypto.jwk import SigningKey
-from handstamp.verify.bearer import Bearer, Needs, refuse
+from handstamp.verify.authenticator import Authenticator, Needs, refuse
 from tests.builders import Clock
 from tests.conformance.builders import AUDIENCE, NOW_S, access_claims, access_header, compact
 
@@ -50,14 +50,14 @@ SAME, NONE, SIBLING, CROSS = (("sec-fetch-site", site) for site in ("same-origin
 OWN_ORIGIN, APP_ORIGIN, EVIL_ORIGIN = (("origin", origin) for origin in (ISSUERS[HOST_COOKIE], APP, "https://evil.example"))
 
 
-def bearer_of(issuer: str = ISSUERS[HOST_COOKIE], *, trusted: Sequence[str] = (APP,)) -> Bearer:
+def bearer_of(issuer: str = ISSUERS[HOST_COOKIE], *, trusted: Sequence[str] = (APP,)) -> Authenticator:
     """Return what authenticates requests with an offline verifier at `NOW_S`."""
     clock = Clock(NOW_S * 1000)
     verifier = Verifier(issuer, audience=AUDIENCE, keys=KeySet([KEY.public]), check="offline", clock=clock)
-    return Bearer(verifier, trusted_origins=trusted)
+    return Authenticator(verifier, trusted_origins=trusted)
 
 
-def outcome(headers: Headers, method: str = "GET", *, bearer: Bearer | None = None, needs: Needs = ANYBODY) -> str:
+def outcome(headers: Headers, method: str = "GET", *, bearer: Authenticator | None = None, needs: Needs = ANYBODY) -> str:
     """Return the session's token id, or the code of the refusal."""
     try:
         claims = (bearer or bearer_of()).authenticate(

@@ -1,0 +1,91 @@
+"""The three requests that a verifier sends to the service."""
+
+from __future__ import annotations
+
+from typing import Protocol
+from urllib.parse import urlencode
+
+import msgspec
+
+from ..errors import Unavailable
+from ..wire.basic import basic_authorization
+from .fetch import Document, fetch
+
+MAX_WAIT_S = 5
+"""Seconds for which the service may hold a request for the feed; it answers sooner if a session ends."""
+MAX_JWKS_BYTES = 256 * 1024
+_MAX_PAGE_BYTES = 8 * 1024 * 1024
+_MAX_INTROSPECTION_BYTES = 64 * 1024
+
+
+class Introspection(msgspec.Struct, frozen=True):
+    """The service's answer about a token (RFC 7662 §2.2)."""
+
+    active: bool
+    sid: str = ""
+    jti: str = ""
+
+
+class Service(Protocol):
+    """What a verifier asks. Every method raises `Unavailable` if there is no answer."""
+
+    wait_s: int
+    """Seconds for which `fetch_page` may wait for an entry."""
+
+    def fetch_keys(self) -> Document:
+        """Return the JWKS of the issuer (RFC 7517 §5)."""
+
+    def fetch_page(self, cursor: str) -> bytes:
+        """Return the page of the revocation feed after `cursor`; "" is the beginning."""
+
+    def introspect(self, token: str) -> Introspection:
+        """Return whether an access token is valid at the service (RFC 7662)."""
+
+
+class RemoteService:
+    """A service that is reached over HTTP."""
+
+    def __init__(self, url: str, *, credential: str | None, timeout_s: float, wait_s: int) -> None:
+        """Create it without sending a request.
+
+        Args:
+            url: The service's base URL, without a slash at its end.
+            credential: `"ID:SECRET"`, or None to fetch keys alone.
+            timeout_s: Seconds until a request fails; a request for the feed may take `wait_s` longer.
+            wait_s: Seconds for which the service may hold a request for the feed.
+
+        Raises:
+            ConfigurationError: The credential is malformed.
+        """
+        self.wait_s = wait_s
+        self._url = url
+        self._authorization = None if credential is None else basic_authorization(credential)
+        self._timeout_s = timeout_s
+
+    def fetch_keys(self) -> Document:
+        """Return the JWKS of the issuer."""
+        return fetch(f"{self._url}/.well-known/jwks.json", timeout_s=self._timeout_s, limit=MAX_JWKS_BYTES)
+
+    def fetch_page(self, cursor: str) -> bytes:
+        """Return the page of the revocation feed after `cursor`."""
+        query = urlencode({"after": cursor, "wait": self.wait_s})
+        return fetch(
+            f"{self._url}/revocations?{query}",
+            timeout_s=self.wait_s + self._timeout_s,
+            limit=_MAX_PAGE_BYTES,
+            authorization=self._authorization,
+        ).body
+
+    def introspect(self, token: str) -> Introspection:
+        """Return whether an access token is valid at the service."""
+        answer = fetch(
+            f"{self._url}/introspect",
+            timeout_s=self._timeout_s,
+            limit=_MAX_INTROSPECTION_BYTES,
+            authorization=self._authorization,
+            form={"token": token},
+        )
+        try:
+            return msgspec.json.decode(answer.body, type=Introspection)
+        except (msgspec.MsgspecError, RecursionError):
+            raise Unavailable("the service's answer to /introspect is malformed") from None
