@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from handstamp.web.routes import OPERATIONS
+from handstamp.web.routing import OPERATIONS
 from tests.integration.helpers import make_client, profile, running, somebody
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from handstamp.web.routes import OPERATIONS, Operation
+from handstamp.web.operation import Operation
+from handstamp.web.routing import OPERATIONS
 from tests.integration.helpers import (
     CODES,
     PROBLEM,

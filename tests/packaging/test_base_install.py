@@ -117,7 +117,7 @@ def test_every_reason_of_an_ended_session_is_in_the_reference() -> None:
 
 def test_every_endpoint_is_in_the_reference() -> None:
     """The reference lists the operations that are served, and no others."""
-    from handstamp.web.routes import OPERATIONS
+    from handstamp.web.routing import OPERATIONS
 
     documented = re.findall(r"`(GET|POST|DELETE) (/[^`]*)`", section("Endpoints"))
     assert sorted(documented) == sorted((operation.method, operation.path) for operation in OPERATIONS)

@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
-import msgspec
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -48,9 +47,7 @@ from ..storage.store import Store
 from ..verify.verifier import Verifier
 from ..web.app import asgi
 from ..web.edge import Edge
-from ..web.endpoints import Endpoints
-from ..web.messages import metadata
-from ..web.oauth.endpoints import OAuthEndpoints
+from ..web.operation import UseCases
 from ..web.pages.site import Pages
 
 
@@ -106,25 +103,19 @@ class Service:
     def asgi(self) -> ASGIApp:
         """Return the service as an ASGI application, which runs it from its start to its stop."""
         edge = Edge(clock=self.clock, issuer=self.issuer, trusted_origins=self.settings.trusted_origins)
-        endpoints = Endpoints(
+        use = UseCases(
             sign_in=self.sign_in,
-            refresher=self.refresh,
+            refresh=self.refresh,
             sign_out=self.sign_out,
             sessions=self.sessions,
+            recognise=self.recognise,
             accounts=self.accounts,
             credentials=self.credentials,
             revocations=self.revocations,
             keys=self.keys,
             verifier=self.verifier,
-            metadata=msgspec.json.encode(metadata(self.issuer.url)),
+            issuer=self.issuer,
             registration_open=self.settings.registration == "open",
-        )
-        oauth = OAuthEndpoints(
-            refresher=self.refresh,
-            sign_out=self.sign_out,
-            sessions=self.sessions,
-            credentials=self.credentials,
-            verifier=self.verifier,
         )
         pages = Pages(
             sign_in=self.sign_in,
@@ -137,8 +128,7 @@ class Service:
             password_min_length=self.settings.password_min_length,
         )
         application = asgi(
-            endpoints,
-            oauth,
+            use,
             pages,
             edge,
             version=version("handstamp"),

@@ -26,9 +26,9 @@ from ..domain.session import end_reason
 from ..errors import CrossSite, InvalidRequest
 from ..service.parts.tokens import TokenIssuer
 from ..storage.store import Store
-from ..web.app import SecurityHeaders
-from ..web.problems import write_problem
-from ..web.transport import Cookies
+from ..web.answers import write_problem
+from ..web.cookies import Cookies
+from ..web.headers import SecurityHeaders
 from ..wire.problems import REASONS
 from .cards import Cards, lines_of
 from .thief import renew_with

@@ -30,8 +30,10 @@ from ..errors import HandstampError, InvalidFields, InvalidToken
 from ..service.parts.caller import Caller
 from ..service.parts.granting import Hook
 from ..service.parts.tokens import TokenPair
-from ..web.problems import write_problem
-from ..web.transport import Cookies, shown, write_pair
+from ..web.answers import write_problem
+from ..web.api.tokens import write_pair
+from ..web.cookies import Cookies
+from ..web.edge import sanitise_text
 from .verifier import LocalVerifier
 
 _METHOD = re.compile(r"[\x21-\x7e]{1,64}")
@@ -71,7 +73,7 @@ class Sessions:
         service = self._service()
         grant = parse_grant(scope=scope, roles=roles, claims=claims)
         _check(delivery, ip, user_agent, amr)
-        caller = Caller(now_ms=service.clock(), ip=shown(ip), user_agent=shown(user_agent))
+        caller = Caller(now_ms=service.clock(), ip=sanitise_text(ip), user_agent=sanitise_text(user_agent))
         return await service.start(subject, grant=grant, delivery=delivery, amr=tuple(amr), caller=caller)
 
     async def refresh(self, refresh_token: str, *, delivery: Delivery = "json", ip: str = "") -> TokenPair:
@@ -85,7 +87,7 @@ class Sessions:
         _check(delivery, ip)
         if not isinstance(refresh_token, str):
             raise InvalidToken("not a text")
-        caller = Caller(now_ms=service.clock(), ip=shown(ip))
+        caller = Caller(now_ms=service.clock(), ip=sanitise_text(ip))
         return await service.refresh(refresh_token, way="body" if delivery == "json" else "cookie", caller=caller)
 
     async def end(self, session_id: str) -> bool:

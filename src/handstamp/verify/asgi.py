@@ -18,8 +18,9 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping, Seq
 from typing import Any
 
 from ..errors import ConfigurationError, HandstampError
+from ..wire import HeaderValues
 from ..wire.problems import Refusal
-from .authenticator import AnyVerifier, Authenticator, HeaderValues, Needs, refuse
+from .authenticator import AnyVerifier, Authenticator, Needs, refuse
 from .verifier import Check
 
 __all__ = ["HandstampMiddleware"]

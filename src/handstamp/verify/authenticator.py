@@ -7,21 +7,20 @@ status, headers and body. So all frameworks refuse alike, and as the service doe
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
 from ..crypto.identifiers import new_id
 from ..domain.claims import AccessClaims
 from ..domain.issuer import Issuer, origin_of
 from ..errors import ConfigurationError, HandstampError, InsufficientScope, MissingToken
+from ..wire import HeaderValues
 from ..wire.bearer import bearer_token
 from ..wire.cookies import access_cookie, only_value, parse_cookies
 from ..wire.cross_site import SAFE_METHODS, require_allowed_origin
 from ..wire.problems import Refusal, refusal_of
 from .verifier import Check
 
-HeaderValues = Callable[[str], Sequence[str]]
-"""Returns all values of a header; the name is in lower case."""
 _log = logging.getLogger("handstamp.verify")
 
 
@@ -105,7 +104,7 @@ class Authenticator:
         """Return the access token of the `Authorization` header, or else of the access cookie."""
         cookies = parse_cookies(values("cookie")).get(self.cookie)
         if cookies is not None and method not in SAFE_METHODS:
-            require_allowed_origin(values("sec-fetch-site"), values("origin"), own=self._own_origin, trusted=self._trusted)
+            require_allowed_origin(values, carries_cookie=True, own=self._own_origin, trusted=self._trusted)
         token = bearer_token(values("authorization"))
         if token is None and cookies is not None:
             token = only_value(self.cookie, cookies)

@@ -27,7 +27,8 @@ from django.core.signals import setting_changed
 from django.http import HttpRequest, HttpResponse
 
 from ..errors import ConfigurationError, HandstampError
-from .authenticator import Authenticator, HeaderValues, Needs, refuse
+from ..wire import HeaderValues
+from .authenticator import Authenticator, Needs, refuse
 from .verifier import Check, Verifier
 
 __all__ = ["HandstampMiddleware", "authenticator", "public", "require"]

@@ -5,22 +5,30 @@ What differs between the three are values: how an error is written, and whether 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Awaitable, Callable, Collection
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ..clock import Clock
 from ..domain.issuer import Issuer
-from ..errors import HandstampError
+from ..errors import HandstampError, InvalidRequest, MissingToken
 from ..logger import Logger
-from ..wire.cross_site import SAFE_METHODS
-from . import origin
-from .transport import Call, Cookies
+from ..service.parts.caller import Caller
+from ..service.sessions.refresh import Way
+from ..wire.bearer import bearer_token
+from ..wire.cookies import only_value, parse_cookies
+from ..wire.cross_site import SAFE_METHODS, require_allowed_origin
+from .cookies import Cookies
 
-Handler = Callable[[Call], Awaitable[Response]]
+MAX_TOKENS = 8
+"""Tokens that one request may carry. Each costs a signature check."""
+USER_AGENT_LENGTH = 256
+Handler = Callable[["Call"], Awaitable[Response]]
 """Reads a call, calls one use case and returns the answer. Raises errors of the family."""
-ErrorWriter = Callable[[HandstampError, Call], Response]
+ErrorWriter = Callable[[HandstampError, "Call"], Response]
 """Writes an error in the words of one face: a problem (RFC 9457), an OAuth error (RFC 6749 §5.2) or a page."""
 _log = Logger("handstamp.web")
 
@@ -40,7 +48,6 @@ class Edge:
         self.trusted_origins = frozenset(trusted_origins)
         self.cookies = Cookies(secure=issuer.is_https)
         self._clock = clock
-        self._own_origin = issuer.origin
 
     def endpoint(
         self, handler: Handler, *, path: str, write_error: ErrorWriter, signs_in: bool = False
@@ -48,17 +55,24 @@ class Edge:
         """Return a Starlette endpoint that never raises.
 
         Args:
-            handler: What to call once the request may come from where it comes from.
+            handler: What to call if the request may come from where it comes from.
             path: The path of the route, for the log. A request's own path may hold ids.
             write_error: Turns an error into the answer. An unexpected exception is logged and becomes a `HandstampError`.
             signs_in: True if the operation signs a browser in, so that the origin is checked even without a cookie.
         """
+        own, trusted = self.issuer.origin, self.trusted_origins
 
         async def endpoint(request: Request) -> Response:
             call = Call(request, clock=self._clock, cookies=self.cookies)
             try:
                 if request.method not in SAFE_METHODS:
-                    self._require_allowed_origin(call, signs_in=signs_in)
+                    require_allowed_origin(
+                        call.headers.getlist,
+                        carries_cookie=call.carries_cookie,
+                        own=own,
+                        trusted=trusted,
+                        signs_in=signs_in,
+                    )
                 return await handler(call)
             except HandstampError as error:
                 return write_error(error, call)
@@ -68,11 +82,110 @@ class Edge:
 
         return endpoint
 
-    def _require_allowed_origin(self, call: Call, *, signs_in: bool) -> None:
-        origin.check(
-            call.headers,
-            carries_cookie=call.carries_cookie,
-            signs_in=signs_in,
-            own=self._own_origin,
-            trusted=self.trusted_origins,
-        )
+
+class Call:
+    """One request: who sends it, when, and with which tokens. Tokens enter here alone.
+
+    A session's *delivery* is fixed at sign-in. A token that travels as a cookie never appears in a body, so that a script that
+    got into a page cannot turn an HttpOnly cookie into something to carry away (T7).
+    """
+
+    def __init__(self, request: Request, *, clock: Clock, cookies: Cookies) -> None:
+        """Wrap a Starlette request. Headers are parsed when they are needed."""
+        self.request = request
+        self.headers = request.headers
+        self.cookies = cookies
+        self.identified_by: str | None = None
+        """The name of the cookie whose token identified the session, if a cookie did. Set by the methods that read tokens."""
+        self._clock = clock
+        self._now_ms: int | None = None
+        self._cookie_values: dict[str, set[str]] | None = None
+
+    @property
+    def now_ms(self) -> int:
+        """The time of this request, in milliseconds since 1970. The clock is read once, at the first use.
+
+        That is after the body has arrived. With the time of the head, a slow body could outlast the grace window.
+        """
+        if self._now_ms is None:
+            self._now_ms = self._clock()
+        return self._now_ms
+
+    @property
+    def caller(self) -> Caller:
+        """Who sends the request, and when."""
+        client = self.request.scope["client"]
+        user_agent = sanitise_text(self.headers.get("user-agent", ""))
+        return Caller(now_ms=self.now_ms, ip=client[0] if client else "", user_agent=user_agent)
+
+    def access_token(self) -> str:
+        """Return the access token from `Authorization`, or else from its cookie. Raises `MissingToken` if there is none."""
+        token = bearer_token(self.headers.getlist("authorization"))
+        if token is None:
+            token = self._cookie(self.cookies.access)
+            self.identified_by = self.cookies.access
+        if token is None:
+            raise MissingToken
+        return token
+
+    def refresh_token(self, in_body: str | None) -> tuple[str, Way]:
+        """Return the refresh token and the way it came.
+
+        Args:
+            in_body: The token in the body, if there was one.
+
+        Raises:
+            InvalidRequest: It came both as a cookie and in the body, or in two different cookies.
+            MissingToken: It did not come at all.
+        """
+        in_cookie = self._cookie(self.cookies.refresh)
+        if in_cookie is not None and in_body is not None:
+            raise InvalidRequest("The refresh token came both as a cookie and in the body: send one of them.")
+        if in_cookie is not None:
+            self.identified_by = self.cookies.refresh
+            return in_cookie, "cookie"
+        if in_body is not None:
+            return in_body, "body"
+        raise MissingToken("This request needs a refresh token: send it as 'refreshToken' in the body, or its cookie.")
+
+    def tokens_in_cookies(self) -> list[str]:
+        """Return all values of both cookies. Raises `InvalidRequest` if there are more than `MAX_TOKENS`."""
+        names = (self.cookies.refresh, self.cookies.access)
+        return _require_few([token for name in names for token in self._all_cookies().get(name, set()) if token])
+
+    def all_tokens(self, *in_body: str | msgspec.UnsetType) -> list[str]:
+        """Return every token of the request, by whatever way it came. Raises `InvalidRequest` as `tokens_in_cookies` does."""
+        bearers = [header.partition(" ")[2].strip(" ") for header in self.headers.getlist("authorization")]
+        sent = [token for token in in_body if token is not msgspec.UNSET]
+        return _require_few([*self.tokens_in_cookies(), *bearers, *sent])
+
+    @property
+    def carries_cookie(self) -> bool:
+        """Whether one of the two cookies came, even an empty or a duplicate one."""
+        return not self._all_cookies().keys().isdisjoint((self.cookies.access, self.cookies.refresh))
+
+    @property
+    def carries_refresh_cookie(self) -> bool:
+        """Whether a refresh cookie came. A browser that follows a link from another site sends none."""
+        return self.cookies.refresh in self._all_cookies()
+
+    def _cookie(self, name: str) -> str | None:
+        return only_value(name, self._all_cookies().get(name, set()))
+
+    def _all_cookies(self) -> dict[str, set[str]]:
+        if self._cookie_values is None:  # lazily: most requests bring their token in a header
+            self._cookie_values = parse_cookies(self.headers.getlist("cookie"))
+        return self._cookie_values
+
+
+def sanitise_text(text: str) -> str:
+    """Return what is kept of a text from outside, to be shown in a list: printable, and at most 256 characters."""
+    if not text.isprintable():
+        text = "".join(character for character in text if not unicodedata.category(character).startswith("C"))
+    return text[:USER_AGENT_LENGTH]
+
+
+def _require_few(tokens: list[str]) -> list[str]:
+    if len(tokens) > MAX_TOKENS:
+        raise InvalidRequest(f"There are more than {MAX_TOKENS} tokens in one request.")
+    return tokens

@@ -10,9 +10,11 @@ import msgspec
 
 from ..errors import HandstampError, InvalidFields, InvalidRequest, InvalidToken, Unavailable
 from ..wire.problems import MEDIA_TYPE, Problem, row_of
-from .messages import OAuthProblem
-from .routes import OPERATIONS, Operation
-from .transport import FORM, Cookies
+from .body import FORM
+from .cookies import Cookies
+from .oauth.common import OAuthProblem
+from .operation import Operation
+from .routing import OPERATIONS
 
 _JSON = "application/json"
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}

@@ -36,12 +36,13 @@ from ...service.sessions.sign_out import SignOut
 from ...service.signing_in.password import PasswordSignIn
 from ...wire.problems import REASONS, headers_of, row_of
 from ...words import format_distance, format_time
-from .. import origin
-from ..edge import Edge
-from ..problems import log_failure
-from ..transport import Call, clear_cookies, set_pair
+from ..answers import log_failure
+from ..body import read_form
+from ..cookies import clear_cookies, set_pair
+from ..edge import Call, Edge
 from .devices import device_in_words
 from .forms import ASKS_AGAIN, Errors, told
+from .return_to import may_return_to
 
 _DONE = {
     "password": "Your password is changed, and every other device is signed out.",
@@ -122,7 +123,7 @@ class Pages:
         return self._page("sign_in.html", visitor=_name_of(session, account), **asked)
 
     async def _take_sign_in(self, call: Call) -> Response:
-        form = await call.form(Credentials)
+        form = await read_form(call.request, Credentials)
         asked = self._asked(msgspec.structs.asdict(form))
         try:
             return await self._signed_in(call, form, asked)
@@ -135,7 +136,7 @@ class Pages:
 
     async def _take_create_account(self, call: Call) -> Response:
         self._check_open()
-        form = await call.form(Credentials)
+        form = await read_form(call.request, Credentials)
         asked = self._asked(msgspec.structs.asdict(form))
         try:
             await self.accounts.register(form.email, form.password, call.caller)
@@ -159,13 +160,13 @@ class Pages:
         return await self._account_page(call, session, account, notice=notice, notice_kind="good")
 
     async def _take_end_session(self, call: Call) -> Response:
-        form = await call.form(EndSession)
+        form = await read_form(call.request, EndSession)
         session, _ = await self._visitor(call)
         await self.sign_out.end_own(session.subject, form.id, call.caller)
         return self._to("/account?done=session")
 
     async def _take_password(self, call: Call) -> Response:
-        form = await call.form(NewPassword)
+        form = await read_form(call.request, NewPassword)
         session, account = await self._visitor(call)
         try:
             pair = await self.accounts.change_password(session, form.current_password, form.new_password, call.caller)
@@ -228,7 +229,7 @@ class Pages:
         return_to, delivery = said.get("return_to", ""), said.get("delivery", "")
         if delivery not in ("", "split", "cookie"):
             raise InvalidRequest("The link to this page asks for a delivery that is neither split nor cookie.")
-        if return_to and not origin.may_return_to(return_to, own=self.edge.issuer.origin, trusted=self.edge.trusted_origins):
+        if return_to and not may_return_to(return_to, own=self.edge.issuer.origin, trusted=self.edge.trusted_origins):
             raise InvalidRequest(
                 "The link to this page wants to send you on to an address that this service does not trust. "
                 "If it is yours, add its origin to the trusted origins."

@@ -1,0 +1,69 @@
+"""`POST /register`: people create accounts."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from ...domain.account import Account
+from ...errors import AccountExists, CrossSite, NotFound, TooManyAttempts
+from ..answers import write_json
+from ..body import require_body
+from ..edge import Call
+from ..operation import BODY_ERRORS, Operation, UseCases
+from .shapes import AnswerShape, Email, NewPassword, RequestShape, Time, utc
+
+
+class RegisterRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
+    """Make an account."""
+
+    email: Email
+    password: NewPassword
+
+
+class User(AnswerShape, frozen=True, kw_only=True, rename="camel"):
+    """A person's account."""
+
+    id: str
+    email: str
+    email_verified: bool
+    roles: tuple[str, ...]
+    created_at: Time
+
+
+class RegisterAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
+    """The account that was made."""
+
+    user: User
+
+
+async def register(use: UseCases, call: Call, body: RegisterRequest | None) -> Response:
+    """Create an account. Raises `NotFound` if registration is closed."""
+    if not use.registration_open:
+        raise NotFound("Accounts are made by the people who run this service.")
+    body = require_body(body)
+    account = await use.accounts.register(body.email, body.password, call.caller)
+    return write_json(RegisterAnswer(user=_user(account)), status=201)
+
+
+def _user(account: Account) -> User:
+    return User(
+        id=account.id,
+        email=account.email,
+        email_verified=account.email_verified,
+        roles=account.roles,
+        created_at=utc(account.created_at_ms),
+    )
+
+
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/register",
+        run=register,
+        summary="Make an account",
+        body=RegisterRequest,
+        answer=RegisterAnswer,
+        status=201,
+        errors=(*BODY_ERRORS, CrossSite, NotFound, AccountExists, TooManyAttempts),
+    ),
+)

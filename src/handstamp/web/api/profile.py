@@ -1,0 +1,68 @@
+"""`GET /profile`: who is signed in."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from ...domain.account import Account
+from ...domain.grant import NOTHING
+from ...domain.session import Session
+from ...service.parts.granting import combine_grants
+from ..answers import write_json
+from ..edge import Call
+from ..operation import ACCESS_ERRORS, Operation, UseCases
+from .shapes import AnswerShape, Time, utc
+
+
+class ThisSession(AnswerShape, frozen=True, kw_only=True, rename="camel"):
+    """The session that asks."""
+
+    id: str
+    created_at: Time
+    authenticated_at: Time
+    expires_at: Time
+
+
+class ProfileAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
+    """Who is signed in. `email` and what follows from an account are null where the subject is no account of this service."""
+
+    id: str
+    email: str | None
+    email_verified: bool
+    roles: tuple[str, ...]
+    created_at: Time | None
+    session: ThisSession
+
+
+async def profile(use: UseCases, call: Call, _: None) -> Response:
+    """Return who is signed in, and by which session."""
+    return write_json(_profile(*await use.require_session(call)))
+
+
+def _profile(session: Session, account: Account | None) -> ProfileAnswer:
+    return ProfileAnswer(
+        id=session.subject,
+        email=account.email if account else None,
+        email_verified=account.email_verified if account else False,
+        roles=combine_grants(session, account, NOTHING).roles,
+        created_at=utc(account.created_at_ms) if account else None,
+        session=ThisSession(
+            id=session.id,
+            created_at=utc(session.created_at_ms),
+            authenticated_at=utc(session.authenticated_at_ms),
+            expires_at=utc(session.expires_at_ms),
+        ),
+    )
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/profile",
+        run=profile,
+        summary="Who is signed in",
+        answer=ProfileAnswer,
+        errors=ACCESS_ERRORS,
+        credential="access",
+    ),
+)

@@ -1,0 +1,38 @@
+"""`POST /refresh`: a refresh token is exchanged for the next pair."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from ...errors import CrossSite, InvalidToken, MissingToken, SessionEnded
+from ..edge import Call
+from ..operation import BODY_ERRORS, Operation, UseCases
+from .shapes import RequestShape, Token
+from .tokens import TokenAnswer, write_pair
+
+
+class RefreshRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
+    """Renew. Sessions whose refresh token is a cookie send no body."""
+
+    refresh_token: Token
+
+
+async def refresh(use: UseCases, call: Call, body: RefreshRequest | None) -> Response:
+    """Return the next pair."""
+    token, way = call.refresh_token(body.refresh_token if body else None)
+    return write_pair(await use.refresh(token, way=way, caller=call.caller), call.cookies)
+
+
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/refresh",
+        run=refresh,
+        summary="Renew the access token; the refresh token is replaced too",
+        body=RefreshRequest,
+        body_required=False,
+        answer=TokenAnswer,
+        errors=(*BODY_ERRORS, MissingToken, InvalidToken, SessionEnded, CrossSite),
+        credential="refresh",
+    ),
+)

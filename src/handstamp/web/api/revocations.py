@@ -1,0 +1,72 @@
+"""`GET /revocations`: the feed that tells verifiers which sessions and keys are no longer valid."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+from starlette.responses import Response
+
+from ...errors import InvalidClient, InvalidFields
+from ...service.sessions.revocations import HEARTBEAT_S, Page
+from ...wire.basic import basic_credential
+from ..answers import write_json
+from ..edge import Call
+from ..operation import Operation, UseCases
+from .shapes import described
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something whose tokens are void until `exp`, seconds since 1970: a session (`sid`) or a signing key (`kid`)."""
+
+    sid: str = ""
+    kid: str = ""
+    exp: int
+
+
+class RevocationsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What ended since the cursor that was sent."""
+
+    entries: tuple[Entry, ...]
+    cursor: Annotated[str, described("Send it as `after` next time")]
+    snapshot: Annotated[bool, described("Everything from the beginning: the cursor was unknown")]
+    more: Annotated[bool, described("There is more already: ask again at once")]
+    now: Annotated[int, described("The service's time, seconds since 1970")]
+
+
+async def revoked(use: UseCases, call: Call, _: None) -> Response:
+    """Return what was revoked since the cursor `after`; wait up to `wait` seconds for the next revocation."""
+    await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")))
+    after, wait = (call.request.query_params.get(name, "") for name in ("after", "wait"))
+    if not (re.fullmatch("[0-9]?", wait, re.ASCII) and int(wait or 0) <= HEARTBEAT_S):
+        raise InvalidFields([("wait", f"must be whole seconds from 0 to {HEARTBEAT_S}")])
+    page = await use.revocations.after(after, wait_s=int(wait or 0), caller=call.caller)
+    return write_json(_answer(page, call.now_ms))
+
+
+def _answer(page: Page, now_ms: int) -> RevocationsAnswer:
+    return RevocationsAnswer(
+        entries=tuple(Entry(exp=entry.exp_s, **{entry.kind: entry.name}) for entry in page.entries),
+        cursor=page.cursor,
+        snapshot=page.is_snapshot,
+        more=page.has_more,
+        now=now_ms // 1000,
+    )
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/revocations",
+        run=revoked,
+        summary="Which sessions ended, for other services that verify tokens",
+        query={
+            "after": "The cursor of the last answer; without it, everything",
+            "wait": "How many seconds to wait for something to end, 0 to 5",
+        },
+        answer=RevocationsAnswer,
+        errors=(InvalidFields, InvalidClient),
+        credential="client",
+    ),
+)

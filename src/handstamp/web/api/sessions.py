@@ -1,0 +1,83 @@
+"""`GET /sessions` and `DELETE /sessions/{id}`: people see their active sessions and end single ones."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from ...domain.session import Session
+from ...errors import CrossSite, NotFound
+from ..answers import write_json, write_nothing
+from ..cookies import clear_cookies
+from ..edge import Call
+from ..operation import ACCESS_ERRORS, Operation, UseCases
+from .shapes import AnswerShape, How, Time, utc
+
+
+class SessionEntry(AnswerShape, frozen=True, kw_only=True, rename="camel"):
+    """One of a person's living sessions."""
+
+    id: str
+    current: bool
+    created_at: Time
+    seen_at: Time
+    expires_at: Time
+    user_agent: str
+    ip: str
+    delivery: How
+
+
+class SessionsAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
+    """A person's living sessions, last seen first."""
+
+    sessions: tuple[SessionEntry, ...]
+
+
+async def list_sessions(use: UseCases, call: Call, _: None) -> Response:
+    """List this person's active sessions."""
+    session, _account = await use.require_session(call)
+    found = await use.sessions.list_living(session.subject, call.caller)
+    return write_json(SessionsAnswer(sessions=tuple(_entry(each, current=session.id) for each in found)))
+
+
+async def end_session(use: UseCases, call: Call, _: None) -> Response:
+    """End one of this person's sessions, which may be this one. Raises `NotFound` for any other id."""
+    session, _account = await use.require_session(call)
+    sid = call.request.path_params["id"]
+    await use.sign_out.end_own(session.subject, sid, call.caller)
+    is_this = sid == session.id and session.delivery != "json"
+    return clear_cookies(write_nothing(), call.cookies) if is_this else write_nothing()
+
+
+def _entry(session: Session, *, current: str) -> SessionEntry:
+    return SessionEntry(
+        id=session.id,
+        current=session.id == current,
+        created_at=utc(session.created_at_ms),
+        seen_at=utc(session.seen_at_ms),
+        expires_at=utc(session.expires_at_ms),
+        user_agent=session.user_agent,
+        ip=session.ip,
+        delivery=session.delivery,
+    )
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/sessions",
+        run=list_sessions,
+        summary="This person's living sessions, last seen first",
+        answer=SessionsAnswer,
+        errors=ACCESS_ERRORS,
+        credential="access",
+    ),
+    Operation(
+        method="DELETE",
+        path="/sessions/{id}",
+        run=end_session,
+        summary="End one of this person's sessions",
+        status=204,
+        errors=(*ACCESS_ERRORS, CrossSite, NotFound),
+        credential="access",
+    ),
+)

@@ -1,0 +1,63 @@
+"""The types that messages of several capabilities share. They parse what comes in, and the OpenAPI document describes them."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from typing import Annotated, Any
+
+import msgspec
+
+from ...crypto.jws import MAX_TOKEN_LENGTH
+from ...domain.account import EMAIL_MAX_LENGTH, PASSWORD_MAX_BYTES
+from ...domain.session import Delivery
+
+
+def described(text: str, **bounds: Any) -> msgspec.Meta:
+    """Return the description of a field, with its bounds."""
+    return msgspec.Meta(description=text, **bounds)
+
+
+Email = Annotated[
+    str, described("An e-mail address; case does not matter", max_length=EMAIL_MAX_LENGTH, examples=["ada@example.com"])
+]
+Password = Annotated[str, described("The password", max_length=PASSWORD_MAX_BYTES, examples=["a sentence only ada would say"])]
+NewPassword = Annotated[
+    str,
+    described(
+        "At most 256 characters after normalisation (NFC). The minimum is a setting of the service, 15 by default",
+        max_length=PASSWORD_MAX_BYTES,
+        examples=["a sentence only ada would say"],
+    ),
+]
+Token = Annotated[str, described("A token, as the service issued it", max_length=MAX_TOKEN_LENGTH)]
+Seconds = Annotated[int, described("Whole seconds from now")]
+Time = Annotated[datetime.datetime, described("UTC", tz=True)]
+SessionId = Annotated[str, described("The id of the session; also the `sid` claim of its tokens")]
+How = Annotated[
+    Delivery,
+    described(
+        "`json`: both tokens in bodies; `split`: the refresh token as a cookie; `cookie`: both as cookies. Fixed at sign-in"
+    ),
+]
+
+
+class RequestShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The body of a request. It holds secrets, so its repr shows no field."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(****)"
+
+
+class AnswerShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The body of an answer."""
+
+
+@functools.lru_cache(maxsize=4096)
+def utc(at_ms: int) -> datetime.datetime:
+    """Return a time as JSON shows it (RFC 3339, UTC, whole seconds).
+
+    Args:
+        at_ms: Milliseconds since 1970.
+    """
+    return datetime.datetime.fromtimestamp(at_ms // 1000, tz=datetime.UTC)

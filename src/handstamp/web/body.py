@@ -1,0 +1,125 @@
+"""Reads request bodies strictly: bounded in size and time, of one media type, with every wrong field named."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.requests import Request
+
+from ..errors import InvalidFields, InvalidRequest, RequestTooLarge, UnsupportedMediaType
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_FORM_FIELDS = 32
+BODY_TIMEOUT_S = 20.0
+FORM = "application/x-www-form-urlencoded"
+_T = TypeVar("_T", bound=msgspec.Struct)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+async def read_json(request: Request, shape: type[_T]) -> _T | None:
+    """Return the JSON body as a `shape`, or None if the body is empty.
+
+    Raises:
+        RequestTooLarge: The body is longer than `MAX_BODY_BYTES`.
+        UnsupportedMediaType: The body is not `application/json`.
+        InvalidFields: Fields do not fit the shape; every one is named.
+        InvalidRequest: The body is not a JSON object, or did not arrive in time.
+    """
+    data = await _read(request)
+    if not data:
+        return None
+    if _media_type(request) != "application/json":
+        raise UnsupportedMediaType("Send the body as JSON, with 'Content-Type: application/json'.")
+    try:
+        return msgspec.json.decode(data, type=shape)
+    except _UNREADABLE:
+        raise _describe_error(data, shape) from None
+
+
+async def read_form(request: Request, shape: type[_T]) -> _T:
+    """Return the form in the body as a `shape`. A parameter without a value counts as absent (RFC 6749 §3.2).
+
+    Raises:
+        RequestTooLarge: The body is longer than `MAX_BODY_BYTES`.
+        UnsupportedMediaType: The body is not a form.
+        InvalidRequest: The form cannot be decoded, names a parameter twice, or does not fit the shape.
+    """
+    data = await _read(request)
+    if _media_type(request) != FORM:
+        raise UnsupportedMediaType(f"Send the body as a form, with 'Content-Type: {FORM}'.")
+    try:
+        pairs = parse_qsl(data.decode("ascii"), errors="strict", max_num_fields=MAX_FORM_FIELDS)
+    except ValueError:
+        raise InvalidRequest("The body is not a valid form.") from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise InvalidRequest("A parameter comes more than once.")
+    try:
+        return msgspec.convert(fields, shape)
+    except msgspec.ValidationError as problem:
+        raise InvalidRequest(f"{problem}.") from None
+
+
+def require_body(body: _T | None) -> _T:
+    """Return a decoded body. Raises `InvalidRequest` if there was none."""
+    if body is None:
+        raise InvalidRequest("This request needs a JSON body.")
+    return body
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def _read(request: Request) -> bytes:
+    """Return the whole body. A body that is too large is refused as soon as that is known."""
+    declared = request.headers.get("content-length")
+    if declared is not None and (not declared.isdigit() or int(declared) > MAX_BODY_BYTES):
+        raise RequestTooLarge(f"The body must have at most {MAX_BODY_BYTES} bytes.")
+    data: bytes = b""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while True:
+                message = await request.receive()
+                if message["type"] != "http.request":
+                    raise InvalidRequest("The connection was closed before the body had arrived.")
+                data += message.get("body", b"")
+                if len(data) > MAX_BODY_BYTES:
+                    raise RequestTooLarge(f"The body must have at most {MAX_BODY_BYTES} bytes.")
+                if not message.get("more_body", False):
+                    return data
+    except TimeoutError:
+        raise InvalidRequest("The body did not arrive in time.") from None
+
+
+def _describe_error(data: bytes, shape: type[msgspec.Struct]) -> InvalidRequest:
+    """Return why a body does not fit its shape.
+
+    The whole body is decoded again: behind the first wrong field there may be others, or broken JSON.
+    """
+    try:
+        members = msgspec.json.decode(data)
+    except _UNREADABLE:
+        return InvalidRequest("The body is not JSON.")
+    if not isinstance(members, dict):
+        return InvalidRequest("The body must be a JSON object.")
+    return InvalidFields(_describe_fields(members, shape))
+
+
+def _describe_fields(members: dict[str, Any], shape: type[msgspec.Struct]) -> list[tuple[str, str]]:
+    """Return (field, what is wrong) for every member that does not fit, and for every field that is missing."""
+    known = {field.encode_name: field for field in msgspec.structs.fields(shape)}
+    problems = [(name, "is not a field of this request") for name in members if name not in known]
+    for name, field in known.items():
+        if name not in members:
+            if field.required:
+                problems.append((name, "is missing"))
+            continue
+        try:
+            msgspec.convert(members[name], field.type)
+        except msgspec.ValidationError as problem:
+            problems.append((name, str(problem)))
+    return problems

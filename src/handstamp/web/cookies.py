@@ -1,0 +1,78 @@
+"""Sets and deletes the cookies that carry tokens."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.responses import Response
+
+from ..service.parts.tokens import TokenPair
+from ..wire.cookies import access_cookie, refresh_cookie
+
+_EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
+
+
+class Cookies(msgspec.Struct, frozen=True):
+    """The names and attributes of the two cookies. `secure` is True for an https issuer."""
+
+    secure: bool
+
+    @property
+    def access(self) -> str:
+        """The name of the access token's cookie."""
+        return access_cookie(secure=self.secure)
+
+    @property
+    def refresh(self) -> str:
+        """The name of the refresh token's cookie."""
+        return refresh_cookie(secure=self.secure)
+
+    def header(self, name: str, value: str, max_age_s: int) -> str:
+        """Return a `Set-Cookie` value (RFC 6265 §4.1).
+
+        Args:
+            name: `access` or `refresh` of this object.
+            value: A token, or empty to delete the cookie.
+            max_age_s: Seconds that the browser keeps the cookie. 0 deletes it; the other attributes must then be the same.
+        """
+        # Lax: the page behind a link from another site finds the visitor signed in. A navigation never refreshes.
+        same_site = "Lax" if name == self.access else "Strict"
+        secure = "Secure; " if self.secure else ""
+        expires = f"; Expires={_EPOCH}" if max_age_s == 0 else ""
+        return f"{name}={value}; Path=/; Max-Age={max_age_s}{expires}; {secure}HttpOnly; SameSite={same_site}"
+
+
+def set_pair(response: Response, pair: TokenPair, cookies: Cookies) -> None:
+    """Set those tokens of a pair that travel as cookies.
+
+    Both cookies live as long as the refresh token: an expired access token is then reported as expired, not as missing.
+    """
+    if pair.delivery != "json":
+        _set(response, cookies.header(cookies.refresh, pair.refresh_token, pair.refresh_expires_in_s))
+    if pair.delivery == "cookie":
+        _set(response, cookies.header(cookies.access, pair.access_token, pair.refresh_expires_in_s))
+
+
+def clear_cookies(response: Response, cookies: Cookies, *, but_for: TokenPair | None = None) -> Response:
+    """Delete the cookies, except those that `but_for` has just set. Call this only if the session has ended for good."""
+    if but_for is None or but_for.delivery == "json":
+        _set(response, cookies.header(cookies.refresh, "", 0))
+    if but_for is None or but_for.delivery != "cookie":
+        _set(response, cookies.header(cookies.access, "", 0))
+    return response
+
+
+def clear_ended(response: Response, cookies: Cookies, name: str | None) -> Response:
+    """Delete the cookies of a session that has ended for good, given the name of the cookie that identified it.
+
+    An access cookie is deleted alone. A concurrent request may have set the cookies of a new session meanwhile, and with its
+    refresh cookie the client recovers (T5).
+    """
+    if name == cookies.access:
+        _set(response, cookies.header(cookies.access, "", 0))
+    elif name == cookies.refresh:
+        clear_cookies(response, cookies)
+    return response
+
+
+def _set(response: Response, cookie: str) -> None:
+    response.headers.append("set-cookie", cookie)

@@ -1,0 +1,82 @@
+"""The header fields that every answer has, and those that let pages of trusted origins read it (CORS)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import CrossSite
+from .answers import write_problem
+
+_HSTS_MAX_AGE_S = 365 * 24 * 60 * 60
+_PREFLIGHT_MAX_AGE_S = 600
+
+
+class SecurityHeaders:
+    """Adds the security headers to every answer, unless it has its own (OWASP ASVS 3.4)."""
+
+    def __init__(self, app: ASGIApp, *, is_https: bool, varies_by_origin: bool) -> None:
+        """Wrap an application.
+
+        Args:
+            app: What answers.
+            is_https: True to tell browsers that this host is always https (RFC 6797).
+            varies_by_origin: True if answers to trusted origins differ. Every answer then says so, also those to others: a cache
+                must not give one origin's answer to another.
+        """
+        self._app = app
+        headers = {
+            "x-content-type-options": "nosniff",
+            "referrer-policy": "no-referrer",
+            "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+            "cross-origin-resource-policy": "same-origin",
+        }
+        if varies_by_origin:
+            headers["vary"] = "Origin"
+        if is_https:
+            headers["strict-transport-security"] = f"max-age={_HSTS_MAX_AGE_S}"
+        self._headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+        self._names = {name for name, _ in self._headers}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = self._headers
+                own = dict(message["headers"])  # names are in lower case (ASGI)
+                if not self._names.isdisjoint(own):
+                    added = [header for header in added if header[0] not in own]
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def with_cors(app: ASGIApp, trusted_origins: Collection[str]) -> ASGIApp:
+    """Return an application whose answers the scripts of these origins may read, with cookies (Fetch standard, CORS protocol)."""
+    return _Cors(
+        app,
+        allow_origins=sorted(trusted_origins),
+        allow_credentials=True,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Authorization", "Content-Type"],
+        expose_headers=["Retry-After", "WWW-Authenticate"],
+        max_age=_PREFLIGHT_MAX_AGE_S,
+    )
+
+
+class _Cors(CORSMiddleware):
+    """Starlette's middleware, except that it refuses preflights with a problem."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Return whether a page of that origin may send that request."""
+        response = super().preflight_response(request_headers)
+        return response if response.status_code < 400 else write_problem(CrossSite())

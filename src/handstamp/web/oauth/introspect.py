@@ -1,0 +1,81 @@
+"""`POST /introspect`: services ask whether an access token is valid now (RFC 7662)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from starlette.responses import Response
+
+from ...errors import CrossSite, InvalidClient, NotSignedIn
+from ..answers import write_json
+from ..api.shapes import Token, described
+from ..edge import Call
+from ..operation import BODY_ERRORS, Operation, UseCases
+from .common import Form, service_credential, write_oauth_error
+
+
+class IntrospectForm(Form, frozen=True, kw_only=True):
+    """Ask whether an access token holds (RFC 7662 §2.1)."""
+
+    token: Token
+    token_type_hint: Annotated[str, described("Is not needed")] = ""
+
+
+class IntrospectAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether an access token holds, and what it says if it does (RFC 7662 §2.2)."""
+
+    active: bool
+    iss: str = ""
+    aud: str | tuple[str, ...] = ""
+    sub: str = ""
+    client_id: str = ""
+    token_type: str = ""
+    iat: int = 0
+    exp: int = 0
+    jti: str = ""
+    sid: str = ""
+    auth_time: int = 0
+    scope: str = ""
+    roles: tuple[str, ...] = ()
+
+
+async def introspect(use: UseCases, call: Call, form: IntrospectForm) -> Response:
+    """Return the claims of a valid access token, and nothing about any other (RFC 7662 §2.2)."""
+    await use.credentials.authenticate(service_credential(call, form))
+    try:
+        claims = use.verifier.verify(form.token, now_ms=call.now_ms)
+        await use.sessions.require_living(claims.sid, call.now_ms)
+    except NotSignedIn:
+        return write_json(IntrospectAnswer(active=False))
+    answer = IntrospectAnswer(
+        active=True,
+        iss=claims.iss,
+        aud=claims.aud,
+        sub=claims.sub,
+        client_id=claims.client_id,
+        token_type="Bearer",  # noqa: S106 - the name of a scheme
+        iat=claims.iat,
+        exp=claims.exp,
+        jti=claims.jti,
+        sid=claims.sid,
+        auth_time=claims.auth_time,
+        scope=claims.scope,
+        roles=claims.roles,
+    )
+    return write_json(answer)
+
+
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/introspect",
+        run=introspect,
+        summary="Whether an access token holds, for other services (RFC 7662)",
+        form=IntrospectForm,
+        answer=IntrospectAnswer,
+        errors=(*BODY_ERRORS, InvalidClient, CrossSite),
+        write_error=write_oauth_error,
+        credential="client",
+    ),
+)

@@ -1,0 +1,93 @@
+"""What an operation of the HTTP API is, and what its handler can use."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from starlette.responses import Response
+
+from ..domain.account import Account
+from ..domain.issuer import Issuer
+from ..domain.session import Session
+from ..errors import (
+    ExpiredToken,
+    HandstampError,
+    InvalidFields,
+    InvalidRequest,
+    InvalidToken,
+    MissingToken,
+    RequestTooLarge,
+    SessionEnded,
+    UnsupportedMediaType,
+)
+from ..service.accounts.accounts import Accounts
+from ..service.operating.credentials import Credentials
+from ..service.operating.keys import Keys
+from ..service.sessions.living import LivingSessions
+from ..service.sessions.recognise import Recognise
+from ..service.sessions.refresh import Refresh
+from ..service.sessions.revocations import Revocations
+from ..service.sessions.sign_out import SignOut
+from ..service.signing_in.password import PasswordSignIn
+from ..verify.verifier import Verifier
+from .answers import write_error
+from .edge import Call, ErrorWriter
+
+BODY_ERRORS: tuple[type[HandstampError], ...] = (InvalidRequest, InvalidFields, RequestTooLarge, UnsupportedMediaType)
+"""What an operation with a body can answer."""
+ACCESS_ERRORS: tuple[type[HandstampError], ...] = (InvalidRequest, MissingToken, InvalidToken, ExpiredToken, SessionEnded)
+"""What an operation that needs an access token can answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class UseCases:
+    """The use cases behind the edge, for the API, OAuth and the pages."""
+
+    sign_in: PasswordSignIn
+    refresh: Refresh
+    sign_out: SignOut
+    sessions: LivingSessions
+    recognise: Recognise
+    accounts: Accounts
+    credentials: Credentials
+    revocations: Revocations
+    keys: Keys
+    verifier: Verifier
+    issuer: Issuer
+    registration_open: bool
+
+    async def require_session(self, call: Call) -> tuple[Session, Account | None]:
+        """Return the session of a call's access token, and its account if the subject has one here.
+
+        Raises:
+            MissingToken, InvalidToken, ExpiredToken, SessionEnded: as their names say.
+        """
+        claims = self.verifier.verify(call.access_token(), now_ms=call.now_ms)
+        return await self.sessions.require_living(claims.sid, call.now_ms)
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation: requests are routed by it, and the OpenAPI document is made of it.
+
+    Its body is JSON (`body`), or a form in the words of OAuth (`form`). `errors` come on top of `Unavailable`, which every
+    operation may answer.
+    """
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    run: Callable[[UseCases, Call, Any], Awaitable[Response]]
+    """Takes the use cases, the call and its decoded body. Its name is the operation's id."""
+    summary: str
+    body: type[msgspec.Struct] | None = None
+    body_required: bool = True
+    form: type[msgspec.Struct] | None = None
+    query: Mapping[str, str] = {}
+    answer: type[msgspec.Struct] | None = None
+    status: int = 200
+    errors: tuple[type[HandstampError], ...] = ()
+    write_error: ErrorWriter = write_error
+    credential: Literal["access", "refresh", "any", "client"] | None = None
+    signs_in: bool = False

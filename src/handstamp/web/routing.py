@@ -1,0 +1,141 @@
+"""The table of operations, and the route that finds what is served at a path with one look-up."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from ..errors import HandstampError, InvalidRequest, NotFound
+from ..wire.problems import MethodNotAllowed
+from .answers import write_problem
+from .api import accounts, health, keys, login, password, profile, refresh, revocations, sessions, sign_out
+from .body import read_form, read_json
+from .edge import Call, Edge, Handler
+from .oauth import introspect, metadata, revoke, token
+from .operation import Operation, UseCases
+
+OPERATIONS: tuple[Operation, ...] = (
+    *accounts.OPERATIONS,
+    *login.OPERATIONS,
+    *refresh.OPERATIONS,
+    *profile.OPERATIONS,
+    *sign_out.OPERATIONS,
+    *sessions.OPERATIONS,
+    *password.OPERATIONS,
+    *keys.OPERATIONS,
+    *metadata.OPERATIONS,
+    *token.OPERATIONS,
+    *revoke.OPERATIONS,
+    *introspect.OPERATIONS,
+    *revocations.OPERATIONS,
+    *health.OPERATIONS,
+)
+
+
+def operation_routes(use: UseCases, edge: Edge) -> list[Route]:
+    """Return the routes of all operations. A route has the name of its operation's handler."""
+    routes = [_route(operation, operation.path, use, edge) for operation in OPERATIONS]
+    if edge.issuer.path:  # RFC 8414 §3.1 appends the issuer's path; a proxy may pass either path on to us
+        routes += [_route(each, f"{each.path}{edge.issuer.path}", use, edge) for each in metadata.OPERATIONS]
+    return routes
+
+
+def _route(operation: Operation, path: str, use: UseCases, edge: Edge) -> Route:
+    endpoint = edge.endpoint(_handler(operation, use), path=path, write_error=operation.write_error, signs_in=operation.signs_in)
+    return Route(path, endpoint, methods=[operation.method], name=operation.run.__name__)
+
+
+def _handler(operation: Operation, use: UseCases) -> Handler:
+    """Return what decodes the body of an operation and runs it."""
+    run, body, form = operation.run, operation.body, operation.form
+    if body is not None:
+
+        async def run_with_json(call: Call) -> Response:
+            return await run(use, call, await read_json(call.request, body))
+
+        return run_with_json
+    if form is not None:
+
+        async def run_with_form(call: Call) -> Response:
+            return await run(use, call, await read_form(call.request, form))
+
+        return run_with_form
+    return lambda call: run(use, call, None)
+
+
+class Routes(BaseRoute):
+    """All routes of the application as one: exact paths are found in a dictionary, the few with parameters one by one.
+
+    `scope["route"]` is then the route that serves the request, for middleware that measures or traces.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        """Serve these routes. Their endpoints take a request and return the answer; they may raise `HTTPException`."""
+        by_path: dict[str, dict[str, Route]] = defaultdict(dict)
+        for route in routes:
+            by_path[route.path] |= dict.fromkeys(route.methods or (), route)
+        self._allowed = {path: ", ".join(sorted(by_method)) for path, by_method in by_path.items()}
+        self._exact = {path: by_method for path, by_method in by_path.items() if "{" not in path}
+        self._patterns = [by_method for path, by_method in by_path.items() if "{" in path]
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return the route of the path. One that does not allow the method matches too, and answers 405."""
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        path, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"]
+        by_method = self._exact.get(path)
+        if by_method is not None:
+            return Match.FULL, {"route": by_method.get(method) or _any_of(by_method)}
+        for by_method in self._patterns:
+            route = by_method.get(method) or _any_of(by_method)
+            match, child_scope = route.matches(scope)
+            if match is not Match.NONE:
+                return Match.FULL, {**child_scope, "route": route}
+        return Match.NONE, {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that matched."""
+        route: Route = scope["route"]
+        run: Callable[[Request], Awaitable[Response]] = route.endpoint
+        try:
+            if scope["method"] in (route.methods or ()):
+                response = await run(Request(scope, receive, send))
+            else:
+                response = _write_routing_problem(405, self._allowed[route.path])
+        except HTTPException as error:
+            response = _write_routing_problem(error.status_code, self._allowed[route.path])
+        await response(scope, receive, send)
+
+
+async def answer_not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request for a path that has no route, as an ASGI application."""
+    if scope["type"] == "websocket":
+        await WebSocketClose()(scope, receive, send)
+    else:
+        await _write_routing_problem(404, "")(scope, receive, send)
+
+
+def _any_of(by_method: dict[str, Route]) -> Route:
+    return next(iter(by_method.values()))
+
+
+def _write_routing_problem(status: int, allowed: str) -> Response:
+    problem: HandstampError
+    match status:
+        case 404:
+            problem = NotFound("There is nothing at this address. /docs lists what there is.")
+        case 405:
+            problem = MethodNotAllowed(f"This address does not allow this method. It allows {allowed}.")
+        case _:
+            problem = InvalidRequest("The request cannot be understood.")
+    response = write_problem(problem)
+    if status == 405:
+        response.headers["allow"] = allowed  # RFC 9110 §15.5.6
+    return response

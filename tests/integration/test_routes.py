@@ -1,0 +1,127 @@
+"""How requests find their route: every one passes the middleware around the application, which learns the route."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from handstamp.embedded import Handstamp
+from handstamp.web.operation import Operation
+from handstamp.web.routing import OPERATIONS
+
+pytestmark = pytest.mark.anyio
+Seen = list[tuple[str, str | None, str | None]]
+PAGES = [
+    *(("GET", path) for path in ("/", "/sign-in", "/create-account", "/account", "/signed-out", "/docs", "/openapi.json")),
+    *(("POST", path) for path in ("/sign-in", "/create-account", "/account/end-session", "/account/password")),
+    *(("POST", path) for path in ("/account/sign-out", "/account/sign-out-everywhere")),
+    ("GET", "/handstamp.js"),
+]
+
+
+class Tracer:
+    """A middleware such as those that measure or trace: it notes the route of each request when the answer has been sent."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.seen: Seen = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+        route = scope.get("route")
+        self.seen.append((scope["method"], getattr(route, "path", None), getattr(route, "name", None)))
+
+
+@asynccontextmanager
+async def traced(folder: Path, *, mounted_at: str = "") -> AsyncIterator[tuple[httpx.AsyncClient, Tracer]]:
+    """Give a client of a running service, and the middleware around it."""
+    auth = Handstamp(database=f"sqlite:///{folder}/handstamp.db", issuer=f"http://localhost{mounted_at}")
+    tracer = Tracer(Starlette(routes=[Mount(mounted_at, auth.asgi)]) if mounted_at else auth.asgi)
+    transport = httpx.ASGITransport(tracer)
+    async with auth, httpx.AsyncClient(transport=transport, base_url=f"http://localhost{mounted_at}") as client:
+        yield client, tracer
+
+
+async def ask(client: httpx.AsyncClient, operation: Operation) -> httpx.Response:
+    """Send a request without a token, a body or a credential."""
+    return await client.request(operation.method, operation.path.format(id="some-session"))
+
+
+@pytest.mark.parametrize("mounted_at", ["", "/auth"])
+async def test_a_middleware_sees_every_operation_with_its_route(tmp_path: Path, mounted_at: str) -> None:
+    """Path and name of the route are in the scope, whatever the answer is; the name is the operation's id in OpenAPI."""
+    async with traced(tmp_path, mounted_at=mounted_at) as (client, tracer):
+        for operation in OPERATIONS:
+            assert (await ask(client, operation)).status_code not in (404, 405)
+    expected: Seen = [(each.method, each.path, each.run.__name__) for each in OPERATIONS]
+    assert tracer.seen == expected
+
+
+async def test_a_middleware_sees_every_page_and_file(tmp_path: Path) -> None:
+    """Pages, the document, its viewer, styles and scripts pass it too."""
+    async with traced(tmp_path) as (client, tracer):
+        for method, path in PAGES:
+            assert (await client.request(method, path)).status_code not in (404, 405)
+        assert (await client.get("/assets/base.css")).status_code == 200
+    assert [(method, path) for method, path, _ in tracer.seen] == [*PAGES, ("GET", "/assets/{name:path}")]
+    assert all(name for _, _, name in tracer.seen)
+
+
+@pytest.mark.parametrize("mounted_at", ["", "/auth"])
+async def test_a_method_that_a_path_does_not_allow_is_405_and_names_those_it_allows(tmp_path: Path, mounted_at: str) -> None:
+    """All of them, also where each has an endpoint of its own (RFC 9110 §15.5.6); the middleware learns the path."""
+    async with traced(tmp_path, mounted_at=mounted_at) as (client, tracer):
+        for path, allowed in {
+            "/login": "POST",
+            "/profile": "GET, HEAD",
+            "/sign-in": "GET, HEAD, POST",
+            "/sessions/some-session": "DELETE",
+            "/assets/base.css": "GET, HEAD",
+        }.items():
+            answer = await client.put(path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+            assert answer.json()["code"] == "invalid_request"
+    paths = ["/login", "/profile", "/sign-in", "/sessions/{id}", "/assets/{name:path}"]
+    assert [path for _, path, _ in tracer.seen] == paths
+
+
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/login/", "/LOGIN", "/login//", "/sessions/", "/sessions/a/b", "/%6Cogin/x", "/login%00"]
+)
+async def test_only_exact_paths_are_served(tmp_path: Path, path: str) -> None:
+    """No redirect, no folding of case or slashes: there is nothing at any other path, for the middleware neither."""
+    async with traced(tmp_path) as (client, tracer):
+        answer = await client.post(path)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert tracer.seen == [("POST", None, None)]
+
+
+async def test_the_metadata_is_found_behind_an_issuers_path_too(tmp_path: Path) -> None:
+    """RFC 8414 §3.1 appends the issuer's path to the well-known one. Whatever proxy is in front, one of the two arrives."""
+    async with traced(tmp_path, mounted_at="/auth") as (client, _):
+        for path in ("/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/auth"):
+            assert (await client.get(path)).json()["issuer"] == "http://localhost/auth"
+
+
+async def test_a_websocket_is_closed(tmp_path: Path) -> None:
+    """No route speaks WebSocket: the handshake is refused (RFC 6455 §4.2.2), not answered with HTTP."""
+    sent = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, str]) -> None:
+        sent.append(message["type"])
+
+    auth = Handstamp(database=f"sqlite:///{tmp_path}/handstamp.db", issuer="http://localhost")
+    async with auth:
+        scope = {"type": "websocket", "path": "/profile", "headers": [], "query_string": b"", "root_path": ""}
+        await auth.asgi(scope, receive, send)  # type: ignore[arg-type]
+    assert sent == ["websocket.close"]
