@@ -18,8 +18,9 @@ import uvicorn
 from ..config.logs import configure_logging
 from ..demo.run import EMAIL, PASSWORD, demonstration
 from ..errors import ConfigurationError
+from ..web.server import uvicorn_config
 from .common import said
-from .serve import listen, uvicorn_config
+from .serve import listen
 
 _HOST = "127.0.0.1"
 _PORT = 8000
@@ -48,7 +49,7 @@ def demo(
             shown.application,
             request_timeout_s=shown.settings.request_timeout,
             keep_alive_s=shown.settings.keep_alive,
-            stop_patience_s=_STOP_PATIENCE_S,
+            stop_timeout_s=_STOP_PATIENCE_S,
         )
         uvicorn.Server(config).run(sockets=[listening])
 

@@ -9,13 +9,11 @@ import resource
 import socket
 import ssl
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 import uvicorn
-from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from ..assemble.deployment import service
@@ -24,13 +22,10 @@ from ..config.logs import configure_logging
 from ..config.settings import Settings
 from ..domain.issuer import Issuer, is_loopback
 from ..errors import ConfigurationError
-from ..web.protocol import Protocol
+from ..web.server import uvicorn_config
 from .common import Database, said
 
 _APPLICATION = "handstamp.assemble.deployment:application"
-_STOP_PATIENCE_S = 30
-_WORKER_PATIENCE_S = 30
-"""A worker that has not answered its supervisor for so long is replaced. With less, a busy machine never gets one to start."""
 
 
 def serve(  # noqa: PLR0917 - they are options
@@ -71,32 +66,6 @@ def serve(  # noqa: PLR0917 - they are options
             Multiprocess(config, sockets=[listening]).run()
         else:
             uvicorn.Server(config).run(sockets=[listening])
-
-
-def uvicorn_config(
-    application: ASGIApp | str,
-    *,
-    request_timeout_s: int,
-    keep_alive_s: int,
-    stop_patience_s: int = _STOP_PATIENCE_S,
-    **options: Any,
-) -> uvicorn.Config:
-    """Return how an application is served. Times are seconds."""
-    return uvicorn.Config(
-        application,
-        http=partial(Protocol, patience_s=request_timeout_s),  # type: ignore[arg-type]
-        lifespan="on",
-        ws="none",
-        access_log=False,
-        log_config=None,
-        log_level="warning",
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=stop_patience_s,
-        timeout_worker_healthcheck=_WORKER_PATIENCE_S,
-        timeout_keep_alive=keep_alive_s,
-        **options,
-    )
 
 
 def _settings(database: str | None, issuer: str | None, host: str, port: int, *, has_tls: bool) -> Settings:
