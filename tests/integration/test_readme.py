@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.serving import Server, run
+import httpx
+
+from tests.serving import EMAIL, PASSWORD, Server, environment_with, free_port, run
+from tests.verifying import eventually
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -49,3 +54,41 @@ def test_the_three_lines_verify_a_token(serve: Callable[..., Server]) -> None:
     exec(program, known)
     assert known["claims"].sid == tokens["sessionId"]
     known["verifier"].close()
+
+
+def test_the_twelve_lines_are_an_application(tmp_path: Path) -> None:
+    """The application of the README, word for word but for its port: sign up, sign in, be let in, sign out, be refused."""
+    section = README.read_text().split("## In your own application")[1].split("\n## ")[0]
+    (application,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len([line for line in application.splitlines() if line]) == 12
+    (command,) = re.findall(r"^uvicorn .*", section, re.MULTILINE)
+    port = free_port()
+    (tmp_path / "app.py").write_text(application.replace("localhost:8000", f"localhost:{port}"))
+    arguments = [sys.executable, "-m", *command.split(), "--port", str(port), "--log-level", "warning"]
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(arguments, cwd=tmp_path, env=environment_with({}), stdout=log, stderr=log) as process,
+        httpx.Client(base_url=f"http://localhost:{port}", trust_env=False, timeout=30) as client,
+    ):
+        try:
+            assert eventually(lambda: _answers(client)), (tmp_path / "log").read_text()
+            person = {"email": EMAIL, "password": PASSWORD}
+            assert client.get("/hello").status_code == 401
+            account = client.post("/auth/register", json=person).json()["user"]["id"]
+            tokens = client.post("/auth/login", json=person).json()
+            bearer = {"authorization": f"Bearer {tokens['accessToken']}"}
+            assert client.get("/hello", headers=bearer).json() == f"Hello, {account}"
+            assert client.post("/auth/logout", headers=bearer).status_code == 204
+            refused = client.get("/hello", headers=bearer)
+            assert (refused.status_code, refused.json()["code"], refused.json()["reason"]) == (401, "session_ended", "logout")
+            assert "<form" in client.get("/auth/create-account").text
+        finally:
+            process.terminate()
+    assert process.returncode == -signal.SIGTERM  # uvicorn stops in order, then raises the signal again
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/auth/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
