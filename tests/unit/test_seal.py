@@ -131,6 +131,32 @@ def test_the_refresh_key_is_one_in_every_process_and_no_access_key() -> None:
     assert key.kid != other.kid
 
 
+def test_a_previous_secret_still_opens_what_it_sealed() -> None:
+    """While the secret is changed nothing is lost: old seals open, new ones are of the new secret alone."""
+    both = OTHER.beside([SECRET])
+    old = SECRET.seal(PLAIN, context="kid")
+    assert both.open(old, context="kid") == PLAIN
+    assert not both.has_sealed(old, context="kid")
+    new = both.seal(PLAIN, context="kid")
+    assert both.has_sealed(new, context="kid")
+    assert OTHER.open(new, context="kid") == PLAIN
+    with pytest.raises(ConfigurationError):
+        SECRET.open(new, context="kid")
+
+
+def test_refresh_tokens_of_a_previous_secret_are_verified_and_no_longer_signed() -> None:
+    """The set of verifying keys has one for each secret; the signing key is that of the current one."""
+    both = OTHER.beside([SECRET, OTHER])
+    assert both.derive_refresh_key().kid == OTHER.derive_refresh_key().kid
+    keys = both.derive_refresh_keys()
+    assert len(keys) == 2
+    for secret in (SECRET, OTHER):
+        key = secret.derive_refresh_key()
+        found = keys.find(key.kid)
+        assert found is not None
+        assert found.verifies(b"x", key.sign(b"x"))
+
+
 def test_nothing_shows_the_secret() -> None:
     """Neither `repr` nor `str` nor a derived key's shows a byte of it (R32)."""
     key = SECRET.derive_refresh_key()

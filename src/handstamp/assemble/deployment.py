@@ -147,7 +147,7 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
     if not settings.issuer:
         raise ConfigurationError("HANDSTAMP_ISSUER is not set: write the public URL of the service.")
     issuer = Issuer(settings.issuer)
-    secret = master_secret(settings)
+    secret = master_secret(settings).beside(previous_secrets(settings))
     store = _store(settings)
     common = CommonClock(store, clock)
     audience = settings.audience or (settings.issuer,)
@@ -160,7 +160,12 @@ def service(settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = 
         audit=audit,
     )
     tokens = TokenIssuer(
-        issuer=settings.issuer, audience=audience, policy=policy, keys=keys, refresh_key=secret.derive_refresh_key()
+        issuer=settings.issuer,
+        audience=audience,
+        policy=policy,
+        keys=keys,
+        refresh_key=secret.derive_refresh_key(),
+        refresh_keys=secret.derive_refresh_keys(),
     )
     hashing = Hashing(PasswordHasher(settings.password_cost))
     throttling = Throttling(Pseudonyms(secret))
@@ -254,6 +259,22 @@ def master_secret(settings: Settings) -> MasterSecret:
     try:
         if database is not None and not file.exists():
             _make_secret(file, database)
+    except OSError as problem:
+        raise ConfigurationError(f"The secret file {file} cannot be created: {problem}") from None
+    return _read_secret(file)
+
+
+def previous_secrets(settings: Settings) -> list[MasterSecret]:
+    """Return the master secrets that are accepted besides the current one.
+
+    Raises:
+        ConfigurationError: If a file cannot be read, can be read by others, or holds a weak secret.
+    """
+    return [*settings.previous_secrets, *(_read_secret(file) for file in settings.previous_secret_files)]
+
+
+def _read_secret(file: Path) -> MasterSecret:
+    try:
         status = file.stat()
         text = file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as problem:

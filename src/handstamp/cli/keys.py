@@ -67,3 +67,13 @@ def retire(
             said(f"Another key takes over from {kid} in at most {PUBLISH_AHEAD_MS // 60_000} minutes; nobody is signed out.")
         case _:
             said(f"{kid} signs no more; it stays published until the last token that it signed is over.")
+
+
+@app.command()
+def reseal(database: Database = None) -> None:
+    """Seal the signing keys with the current master secret, if a previous one sealed them.
+
+    Example:  handstamp keys reseal
+    """
+    count = on_service(lambda service, caller: service.keys.reseal(caller.now_ms), database)
+    said(f"Sealed {count} keys again." if count else "Every key is sealed with the current secret already.")

@@ -19,10 +19,12 @@ from .values import (
     parse_database,
     parse_duration_or_off,
     parse_file,
+    parse_files,
     parse_issuer,
     parse_origins,
     parse_proxies,
     parse_secret,
+    parse_secrets,
     parse_switch,
     parse_texts,
 )
@@ -46,6 +48,10 @@ class Settings:
     secret: Annotated[MasterSecret | None, parse_secret] = None
     secret_file: Annotated[Path | None, parse_file] = None
     """The file of the master secret. If None, `handstamp.secret` beside the database, created at first start."""
+    previous_secrets: Annotated[tuple[MasterSecret, ...], parse_secrets] = ()
+    """Other master secrets that are accepted while the secret is changed."""
+    previous_secret_files: Annotated[tuple[Path, ...], parse_files] = ()
+    """Their files."""
     algorithm: Annotated[Algorithm, one_of(*ALGORITHMS)] = "ES256"
     """The signature algorithm of access tokens."""
     access_lifetime: Annotated[int, duration_between("30s", "1h")] = 900

@@ -117,13 +117,25 @@ def parse_file(value: object) -> Path:
 
 
 def parse_secret(value: object) -> MasterSecret:
-    """Return the master secret."""
+    """Return the master secret without white space around it. What was sealed with the white space still opens."""
+    text = parse_text(value)
     try:
-        return MasterSecret(parse_text(value).encode())
+        secret = MasterSecret(text.strip().encode())
+        return secret if text == text.strip() else secret.beside([MasterSecret(text.encode())])
     except UnicodeEncodeError:
         raise ValueError("must be UTF-8 text") from None
     except ConfigurationError as weak:
         raise ValueError(str(weak)) from None
+
+
+def parse_secrets(value: object) -> tuple[MasterSecret, ...]:
+    """Return master secrets."""
+    return tuple(parse_secret(text) for text in parse_texts(value))
+
+
+def parse_files(value: object) -> tuple[Path, ...]:
+    """Return the paths of files."""
+    return tuple(parse_file(text) for text in parse_texts(value))
 
 
 def parse_database(value: object) -> str:

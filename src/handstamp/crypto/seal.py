@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..errors import ConfigurationError
-from .jwk import SigningKey
+from .jwk import KeySet, SigningKey
 from .strict import base64url_encode
 
 MIN_SECRET_BYTES = 32
@@ -25,9 +26,13 @@ _VERSION = b"\x01"
 
 
 class MasterSecret:
-    """At least 32 random bytes. They are never printed."""
+    """At least 32 random bytes. They are never printed.
 
-    __slots__ = ("_secret",)
+    While the secret is being changed, previous ones stand beside it: what they sealed opens, and refresh tokens of their keys
+    are valid. New seals, new refresh tokens and pseudonyms use the secret itself.
+    """
+
+    __slots__ = ("_previous", "_secret")
 
     def __init__(self, secret: bytes) -> None:
         """Check the secret.
@@ -41,10 +46,18 @@ class MasterSecret:
                 "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
             )
         self._secret = secret
+        self._previous: tuple[MasterSecret, ...] = ()
 
     def __repr__(self) -> str:
         """Return a text without the secret."""
         return "MasterSecret(****)"
+
+    def beside(self, previous: Iterable[MasterSecret]) -> MasterSecret:
+        """Return the same secret with previous ones beside it, and with those that it has already."""
+        secret = MasterSecret(self._secret)
+        found = (*self._previous, *(each for other in previous for each in (other, *other._previous)))  # noqa: SLF001 - own class
+        secret._previous = tuple(other for other in found if other._secret != self._secret)  # noqa: SLF001 - own class
+        return secret
 
     @staticmethod
     def generate_text() -> str:
@@ -61,6 +74,10 @@ class MasterSecret:
         name = base64url_encode(hashlib.sha256(b"handstamp kid" + key).digest()[:8])
         return SigningKey(key, algorithm="HS256", kid=f"rt-{name}")
 
+    def derive_refresh_keys(self) -> KeySet:
+        """Return every key whose refresh tokens are valid: that of the secret and those of the previous ones."""
+        return KeySet([secret.derive_refresh_key().public for secret in (self, *self._previous)])
+
     def seal(self, plaintext: bytes, *, context: str) -> bytes:
         """Return `plaintext` encrypted (AES-256-GCM). Decrypting it needs the same `context`."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -72,16 +89,28 @@ class MasterSecret:
         Raises:
             ConfigurationError: If it was sealed with another secret or another context, or was changed.
         """
+        for secret in (self, *self._previous):
+            plaintext = secret._open(sealed, context)  # noqa: SLF001 - own class
+            if plaintext is not None:
+                return plaintext
+        raise ConfigurationError(
+            "The secret cannot decrypt the signing keys in the database: they belong to another secret or are damaged. "
+            "Set HANDSTAMP_SECRET or HANDSTAMP_SECRET_FILE to the secret with which this database was created, "
+            "or name that one in HANDSTAMP_PREVIOUS_SECRETS."
+        )
+
+    def has_sealed(self, sealed: bytes, *, context: str) -> bool:
+        """Return whether the secret itself, and not a previous one, opens `sealed`."""
+        return self._open(sealed, context) is not None
+
+    def _open(self, sealed: bytes, context: str) -> bytes | None:
         version, nonce, ciphertext = sealed[:1], sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+        if version != _VERSION or len(nonce) != _NONCE_BYTES:
+            return None
         try:
-            if version != _VERSION or len(nonce) != _NONCE_BYTES:
-                raise InvalidTag  # noqa: TRY301 - answered like any other damage, below
             return AESGCM(self.derive("seal v1")).decrypt(nonce, ciphertext, context.encode())
         except InvalidTag:
-            raise ConfigurationError(
-                "The secret cannot decrypt the signing keys in the database: they belong to another secret or are damaged. "
-                "Set HANDSTAMP_SECRET or HANDSTAMP_SECRET_FILE to the secret with which this database was created."
-            ) from None
+            return None
 
 
 class Pseudonyms:

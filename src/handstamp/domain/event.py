@@ -21,6 +21,7 @@ EventKind = Literal[
     "credential_removed",
     "key_added",
     "key_removed",
+    "key_resealed",
     "key_voided",
     "logged_out_everywhere",
     "password_changed",

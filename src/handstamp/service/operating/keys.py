@@ -117,6 +117,31 @@ class Keys:
             self._audit.log(event)
         await self.load(now_ms)
 
+    async def reseal(self, now_ms: int) -> int:
+        """Seal every key with the current master secret that a previous one sealed. Return how many there were.
+
+        Raises:
+            ConfigurationError: If none of the secrets opens a key. Nothing is changed then.
+            Unavailable: If the store cannot answer.
+        """
+
+        async def seal_again(rows: Transaction) -> list[Event]:
+            events = []
+            for record in await rows.keys.list_all():
+                if self._secret.has_sealed(record.sealed, context=record.kid):
+                    continue
+                private = self._secret.open(record.sealed, context=record.kid)
+                await rows.keys.delete(record.kid)
+                await rows.keys.insert(msgspec.structs.replace(record, sealed=self._secret.seal(private, context=record.kid)))
+                events.append(Event(at_ms=now_ms, kind="key_resealed", detail={"kid": record.kid}))
+                await rows.events.insert(events[-1])
+            return events
+
+        events = await self._store.transact(seal_again)
+        for event in events:
+            self._audit.log(event)
+        return len(events)
+
     async def list_all(self, now_ms: int) -> list[tuple[KeyRecord, KeyState]]:
         """Return every key with its state, oldest first. One of the other kind than is configured counts as gone."""
         records = await self._store.read(lambda rows: rows.keys.list_all())

@@ -49,14 +49,16 @@ class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
 class TokenIssuer:
     """Mints and reads both kinds of token for one issuer."""
 
-    def __init__(self, *, issuer: str, audience: tuple[str, ...], policy: Policy, keys: Keys, refresh_key: SigningKey) -> None:
+    def __init__(
+        self, *, issuer: str, audience: tuple[str, ...], policy: Policy, keys: Keys, refresh_key: SigningKey, refresh_keys: KeySet
+    ) -> None:
         """Take who issues, for whom, for how long, and with which keys."""
         self._issuer = issuer
         self._audience = audience
         self._policy = policy
         self._keys = keys
         self._refresh_key = refresh_key
-        self._refresh_keys = KeySet([refresh_key.public])
+        self._refresh_keys = refresh_keys
 
     def mint(self, session: Session, grant: Grant, now_ms: int, *, outcome: Decided = "started") -> TokenPair:
         """Return the session's current refresh token, the same bytes each time, and a fresh access token.
