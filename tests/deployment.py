@@ -10,8 +10,9 @@ from handstamp.assemble.deployment import Service, service
 from handstamp.config.loading import load
 from handstamp.config.settings import Settings
 from handstamp.crypto.identifiers import new_id
+from handstamp.domain.delivery import Delivery
 from handstamp.domain.grant import NOTHING
-from handstamp.domain.session import FIRST_PARTY, Delivery, Session, start
+from handstamp.domain.session import FIRST_PARTY, Session, start
 from handstamp.service.parts.caller import Caller
 from handstamp.service.parts.tokens import TokenPair
 from handstamp.storage.store import Transaction

@@ -97,7 +97,7 @@ class ExpiredToken(NotSignedIn):
 
 
 class SessionEnded(NotSignedIn):
-    """The session has ended and stays ended. `reason` is one of `handstamp.domain.session.EndReason`.
+    """The session has ended and stays ended. `reason` is one of `handstamp.domain.reasons.EndReason`.
 
     A verifier in another service does not know the reason: `reason` is None there. The next refresh answers with the reason.
     """

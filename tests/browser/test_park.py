@@ -243,7 +243,7 @@ def test_a_thief_is_found_out(inside: Page, troubles: list[str]) -> None:
     assert "user-agent: thief" in whole(inside, 1)
     assert '"reason": "reuse"' in whole(inside, 1)
     assert '"reason": "reuse"' in whole(inside, 0)
-    expect(inside.locator("#visit")).to_contain_text("an old copy of your key was used")
+    expect(inside.locator("#visit")).to_contain_text("an old copy of your sign-in was used")
     expect(inside.locator("#left")).to_contain_text(re.compile(r"void, \d+ s unused"))
     press(inside, RENEW)
     expect(outcome(inside)).to_contain_text("You were signed out because an old copy")

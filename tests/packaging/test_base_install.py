@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -36,6 +37,13 @@ def section(title: str) -> str:
     found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     assert found is not None, f"docs/reference.md has no section '{title}'"
     return found[1]
+
+
+def table(title: str) -> list[list[str]]:
+    """Return the cells of each row of a section's tables, headings excepted."""
+    lines = re.findall(r"^\| (.+) \|$", section(title), re.MULTILINE)
+    rows = [line.split(" | ") for line in lines]
+    return [row for row, below in zip(rows, [*rows[1:], []], strict=True) if set(row[0]) != {"-"} and below[:1] != ["---"]]
 
 
 def first_column(title: str) -> list[str]:
@@ -102,17 +110,43 @@ def test_every_error_code_is_in_the_reference_with_its_statuses() -> None:
     assert {code: set(text.split(", ")) for code, text in documented.items()} == statuses
 
 
-def test_every_reason_of_an_ended_session_is_in_the_reference() -> None:
-    """Each reason has its sentence for people and stands in the reference for programs."""
-    from typing import get_args
+def test_every_end_reason_is_in_the_reference_with_its_sentence() -> None:
+    """One list: what people read is what the reference says, and the type has the same members."""
+    from handstamp.domain.reasons import END_REASONS, EndReason, RevokedWhy
 
-    from handstamp.domain.session import EndReason
-    from handstamp.wire.problems import REASONS
+    assert set(get_args(RevokedWhy)) < set(get_args(EndReason)) == END_REASONS.keys()
+    assert table("End reasons") == [[f"`{reason}`", sentence] for reason, sentence in END_REASONS.items()]
 
-    reasons = get_args(EndReason)
-    assert set(REASONS) == set(reasons)
-    for reason in reasons:
-        assert f"`{reason}`" in section("Error codes")
+
+def test_every_end_reason_is_in_the_browser_client() -> None:
+    """Its type has the same members, so that a program can switch on them."""
+    from handstamp.domain.reasons import END_REASONS
+
+    source = (ROOT / "clients/browser/src/errors.ts").read_text("utf-8")
+    (union,) = re.findall(r"export type EndReason =([^;]+);", source)
+    assert sorted(re.findall(r'"(\w+)"', union)) == sorted(END_REASONS)
+
+
+def test_every_kind_of_event_is_in_the_reference() -> None:
+    """With its level and its meaning, and the type has the same members."""
+    from handstamp.domain.event import EVENT_KINDS, EventKind
+
+    assert set(get_args(EventKind)) == EVENT_KINDS.keys()
+    assert table("Events") == [[f"`{kind}`", rule.level, rule.description] for kind, rule in EVENT_KINDS.items()]
+
+
+def test_every_delivery_is_in_the_reference() -> None:
+    """With the way of each token."""
+    from handstamp.domain.delivery import DELIVERIES, Delivery
+
+    def way(is_cookie: bool) -> str:
+        return "HttpOnly cookie" if is_cookie else "body"
+
+    assert set(get_args(Delivery)) == DELIVERIES.keys()
+    rows = [
+        [f"`{name}`", way(rule.access_is_cookie), way(rule.refresh_is_cookie), rule.suits] for name, rule in DELIVERIES.items()
+    ]
+    assert [row for row in table("Endpoints") if row[0] in {f"`{name}`" for name in DELIVERIES}] == rows
 
 
 def test_every_endpoint_is_in_the_reference() -> None:

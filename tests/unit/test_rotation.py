@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from handstamp.domain.policy import Policy
+from handstamp.domain.reasons import RevokedWhy
 from handstamp.domain.rotation import CatchUp, Ended, Recover, Repeat, Reuse, Rotate, decide
-from handstamp.domain.session import RevokedWhy, Session, revoke
+from handstamp.domain.session import Session, revoke
 from tests.builders import DAY_MS, HOUR_MS, NOW_MS, SECOND_MS, a_session, an_account, claims_of
 
 POLICY = Policy()

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..clock import Clock
 from ..domain.issuer import Issuer, is_loopback
+from ..domain.reasons import sentence_of
 from ..domain.session import end_reason
 from ..errors import CrossSite, InvalidRequest
 from ..service.parts.tokens import TokenIssuer
@@ -29,7 +30,6 @@ from ..storage.store import Store
 from ..web.answers import write_problem
 from ..web.cookies import Cookies
 from ..web.headers import SecurityHeaders
-from ..wire.problems import REASONS
 from .cards import Cards, lines_of
 from .thief import renew_with
 
@@ -125,7 +125,7 @@ class Park:
                 "card": card.gen if card is not None and card.sid == sid else None,
                 "generation": session.generation,
                 "over": over,
-                "words": REASONS.get(over or "", ""),
+                "words": sentence_of(over, otherwise=""),
                 "email": account.email if account else "",
             }
         )

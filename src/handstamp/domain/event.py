@@ -1,7 +1,7 @@
-"""What happened, in the words of the audit trail.
+"""The audit trail: the one list of event kinds, and the event.
 
-An event is kept in the store with the write that it describes, in the same transaction. What writes nothing (a repeat, a failed
-sign-in) and what is routine (a refresh, whose row is its own record) goes to the audit log alone.
+An event about a write is stored in the same transaction as the write. Two kinds of events go to the audit log only: those without
+a write (a repeat, a failed sign-in) and routine ones (a refresh is recorded by the session's row).
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from .session import RevokedWhy, Session
+from .reasons import RevokedWhy
+from .session import Session
 
 EventKind = Literal[
     "account_created",
@@ -35,9 +36,44 @@ EventKind = Literal[
     "signed_in",
 ]
 
+Level = Literal["debug", "info", "warning"]
+
+
+class EventRule(msgspec.Struct, frozen=True):
+    """What a kind of event means, and its level in the audit log: `debug` if routine, `warning` if somebody should look at it."""
+
+    description: str
+    level: Level = "info"
+
+
+EVENT_KINDS: dict[EventKind, EventRule] = {
+    "account_created": EventRule("an account was created"),
+    "account_disabled": EventRule("an operator disabled an account; its sessions ended"),
+    "account_enabled": EventRule("an operator enabled an account again"),
+    "caught_up": EventRule("a refresh token was ahead of the database, which had lost a commit", "warning"),
+    "credential_added": EventRule("a service credential was added"),
+    "credential_removed": EventRule("a service credential was removed"),
+    "key_added": EventRule("a signing key was published"),
+    "key_removed": EventRule("a signing key was deleted; no valid token depends on it"),
+    "key_voided": EventRule("an operator voided a leaked signing key; its tokens are invalid"),
+    "logged_out_everywhere": EventRule("all sessions of a person ended"),
+    "password_changed": EventRule("a password was changed; all other sessions ended"),
+    "recovered": EventRule("the previous refresh token was used late and accepted once"),
+    "refreshed": EventRule("a session got its next pair of tokens", "debug"),
+    "repeated": EventRule("a refresh was repeated within the grace period"),
+    "reuse_detected": EventRule("an old refresh token was used; the session ended", "warning"),
+    "session_ended": EventRule("one session ended; `why` is the reason"),
+    "sign_in_failed": EventRule("a sign-in failed"),
+    "sign_in_throttled": EventRule("a sign-in was refused because too many had failed", "warning"),
+    "signed_in": EventRule("a session started"),
+}
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of the audit trail. It never holds a password, a token, a cookie or an address typed by a stranger."""
+    """One entry of the audit trail. It never holds a password, a token, a cookie, or an address that a stranger typed.
+
+    `at_ms` is milliseconds since 1970, UTC. `sid` is the session, `ip` the client's address, "" if there is none.
+    """
 
     at_ms: int
     kind: EventKind
@@ -48,5 +84,5 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def session_ended(session: Session, why: RevokedWhy, now_ms: int, ip: str) -> Event:
-    """Return the record of one session's end."""
+    """Return the event of one session's end."""
     return Event(at_ms=now_ms, kind="session_ended", subject=session.subject, sid=session.id, ip=ip, detail={"why": why})

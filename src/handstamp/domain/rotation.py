@@ -11,7 +11,8 @@ import msgspec
 from .account import Account
 from .claims import RefreshClaims
 from .policy import Policy
-from .session import EndReason, Session, end_reason, revoke
+from .reasons import EndReason
+from .session import Session, end_reason, revoke
 
 
 class Rotate(msgspec.Struct, frozen=True):

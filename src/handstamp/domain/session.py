@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 from .account import Account
+from .delivery import Delivery
 from .grant import NOTHING, Grant
 from .policy import Policy
-
-Delivery = Literal["json", "split", "cookie"]
-"""How a session's tokens travel: `json` both in bodies, `split` the refresh token as a cookie, `cookie` both as cookies."""
-
-RevokedWhy = Literal["logout", "logout_everywhere", "reuse", "password_changed", "disabled", "admin"]
-EndReason = Literal["logout", "logout_everywhere", "reuse", "password_changed", "disabled", "admin", "idle", "expired"]
-
+from .reasons import EndReason, RevokedWhy
 
 FIRST_PARTY = "handstamp"
 """The `client_id` of sessions that were started at our own endpoints (RFC 9068 §2.2 requires one)."""

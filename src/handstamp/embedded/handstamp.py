@@ -16,7 +16,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -24,8 +24,9 @@ from starlette.types import Receive, Scope, Send
 from ..assemble.deployment import Service, service
 from ..clock import Clock, now_ms
 from ..config.loading import load
+from ..domain.delivery import DELIVERIES, Delivery
 from ..domain.grant import parse_grant, parse_subject
-from ..domain.session import Delivery, Session
+from ..domain.session import Session
 from ..errors import HandstampError, InvalidFields, InvalidToken
 from ..service.parts.caller import Caller
 from ..service.parts.granting import Hook
@@ -113,8 +114,8 @@ class Sessions:
 def _check(delivery: object, ip: object, user_agent: object = "", amr: object = ()) -> None:
     """Raise `InvalidFields` naming everything that cannot be."""
     problems = []
-    if delivery not in get_args(Delivery):
-        problems.append(("delivery", "must be json, split or cookie"))
+    if delivery not in DELIVERIES:
+        problems.append(("delivery", f"must be one of {', '.join(DELIVERIES)}"))
     if not isinstance(amr, list | tuple) or not all(isinstance(word, str) and _METHOD.fullmatch(word) for word in amr):
         problems.append(("amr", "must be a list of short words (RFC 8176 §2)"))
     problems += [(name, "must be text") for name, value in (("ip", ip), ("user_agent", user_agent)) if not isinstance(value, str)]

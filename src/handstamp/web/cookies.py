@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
+from ..domain.delivery import DELIVERIES
 from ..service.parts.tokens import TokenPair
 from ..wire.cookies import access_cookie, refresh_cookie
 
@@ -46,17 +47,19 @@ def set_pair(response: Response, pair: TokenPair, cookies: Cookies) -> None:
 
     Both cookies live as long as the refresh token: an expired access token is then reported as expired, not as missing.
     """
-    if pair.delivery != "json":
+    rule = DELIVERIES[pair.delivery]
+    if rule.refresh_is_cookie:
         _set(response, cookies.header(cookies.refresh, pair.refresh_token, pair.refresh_expires_in_s))
-    if pair.delivery == "cookie":
+    if rule.access_is_cookie:
         _set(response, cookies.header(cookies.access, pair.access_token, pair.refresh_expires_in_s))
 
 
 def clear_cookies(response: Response, cookies: Cookies, *, but_for: TokenPair | None = None) -> Response:
     """Delete the cookies, except those that `but_for` has just set. Call this only if the session has ended for good."""
-    if but_for is None or but_for.delivery == "json":
+    rule = DELIVERIES[but_for.delivery] if but_for else None
+    if rule is None or not rule.refresh_is_cookie:
         _set(response, cookies.header(cookies.refresh, "", 0))
-    if but_for is None or but_for.delivery != "cookie":
+    if rule is None or not rule.access_is_cookie:
         _set(response, cookies.header(cookies.access, "", 0))
     return response
 

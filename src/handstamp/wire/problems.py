@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple, cast
 
 import msgspec
 
-from ..domain.session import EndReason
+from ..domain.reasons import EndReason, sentence_of
 from ..errors import (
     AccountExists,
     CrossSite,
@@ -53,16 +53,6 @@ TABLE: dict[type[HandstampError], tuple[int, str]] = {
     TooManyAttempts: (429, "Too many attempts"),
     Unavailable: (503, "Not available right now"),
     HandstampError: (500, "Something went wrong on our side"),
-}
-REASONS = {
-    "logout": "You signed out.",
-    "logout_everywhere": "You signed out everywhere.",
-    "reuse": "You were signed out because an old copy of your key was used. If that was not you, change your password.",
-    "idle": "You were signed out because you had not been here for a long time.",
-    "expired": "You were signed out because this sign-in has reached its end.",
-    "password_changed": "You were signed out because your password was changed.",
-    "disabled": "You were signed out because the account was disabled.",
-    "admin": "You were signed out by the people who run this service.",
 }
 
 
@@ -118,7 +108,7 @@ def problem_of(error: HandstampError, *, instance: str) -> Problem:
         type=f"urn:handstamp:problem:{error.code}",
         title=title,
         status=status,
-        detail=REASONS.get(reason or "", str(error)),
+        detail=sentence_of(reason, otherwise=str(error)),
         instance=f"urn:handstamp:request:{instance}",
         code=error.code,
         reason=cast("EndReason | None", reason),

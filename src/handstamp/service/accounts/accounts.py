@@ -11,7 +11,8 @@ from ...crypto.passwords import common_passwords
 from ...domain.account import Account, find_password_problem, is_hashable_password, normalise_password
 from ...domain.event import Event, EventKind
 from ...domain.policy import Policy
-from ...domain.session import RevokedWhy, Session, end_reason, start
+from ...domain.reasons import RevokedWhy
+from ...domain.session import Session, end_reason, start
 from ...errors import AccountExists, InvalidCredentials, InvalidFields, NotFound, SessionEnded
 from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from ...domain.event import Event
+from ...domain.event import EVENT_KINDS, Event
 from ...logger import Logger
 
-_LEVELS = {
-    "refreshed": logging.DEBUG,
-    "reuse_detected": logging.WARNING,
-    "sign_in_throttled": logging.WARNING,
-    "caught_up": logging.WARNING,
-}
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 
 class Audit:
@@ -23,6 +18,6 @@ class Audit:
         self._log = Logger("handstamp.audit")
 
     def log(self, event: Event) -> None:
-        """Write one line. Routine events are for debugging, alarming ones are warnings."""
-        level = _LEVELS.get(event.kind, logging.INFO)
+        """Write one line, at the level of the event's kind."""
+        level = _LEVELS[EVENT_KINDS[event.kind].level]
         self._log.log(level, event.kind, at_ms=event.at_ms, subject=event.subject, sid=event.sid, ip=event.ip, **event.detail)

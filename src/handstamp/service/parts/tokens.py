@@ -17,9 +17,10 @@ from ...domain.claims import (
     require_access_ignoring_time,
     require_refresh_ignoring_time,
 )
+from ...domain.delivery import Delivery
 from ...domain.grant import Grant
 from ...domain.policy import Policy
-from ...domain.session import Delivery, Session, refresh_expires_at_s
+from ...domain.session import Session, refresh_expires_at_s
 from ...errors import InvalidToken, Unavailable
 from ..operating.keys import Keys
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ...crypto.identifiers import new_id
+from ...domain.delivery import Delivery
 from ...domain.event import Event
 from ...domain.grant import Grant, parse_subject
 from ...domain.policy import Policy
-from ...domain.session import Delivery, start
+from ...domain.session import start
 from ...storage.store import Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller

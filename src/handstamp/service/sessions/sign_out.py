@@ -8,7 +8,8 @@ import msgspec
 
 from ...domain.account import Account
 from ...domain.event import Event, session_ended
-from ...domain.session import RevokedWhy, Session, end_reason, revoke
+from ...domain.reasons import RevokedWhy
+from ...domain.session import Session, end_reason, revoke
 from ...errors import NotFound
 from ...storage.store import Store, Transaction, Update
 from ..parts.audit import Audit

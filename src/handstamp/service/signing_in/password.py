@@ -8,9 +8,10 @@ import msgspec
 
 from ...crypto.identifiers import new_id
 from ...domain.account import Account, is_hashable_password, normalise_password
+from ...domain.delivery import Delivery
 from ...domain.event import Event, session_ended
 from ...domain.policy import Policy
-from ...domain.session import Delivery, end_reason, revoke, start
+from ...domain.session import end_reason, revoke, start
 from ...errors import InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
 from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit

@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
-from ...domain.session import RevokedWhy
+from ...domain.reasons import RevokedWhy
 from ..sql.sessions import SqlSessions
 from ..sql.transaction import SqlTransaction
 

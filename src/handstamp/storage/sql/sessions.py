@@ -7,8 +7,9 @@ from typing import Any
 
 from ...domain.account import Account
 from ...domain.policy import HOUR_MS
+from ...domain.reasons import RevokedWhy
 from ...domain.revocation import forgotten_at_s
-from ...domain.session import FIXED_AT_START, RevokedWhy, Session
+from ...domain.session import FIXED_AT_START, Session
 from . import accounts
 from .columns import Columns
 from .executor import Executor, purge_statement

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from ...domain.account import Account
-from ...domain.session import RevokedWhy, Session
+from ...domain.reasons import RevokedWhy
+from ...domain.session import Session
 
 
 class SessionQueries(Protocol):

@@ -10,7 +10,7 @@ import msgspec
 
 from ...crypto.jws import MAX_TOKEN_LENGTH
 from ...domain.account import EMAIL_MAX_LENGTH, PASSWORD_MAX_BYTES
-from ...domain.session import Delivery
+from ...domain.delivery import DELIVERIES, Delivery
 
 
 def described(text: str, **bounds: Any) -> msgspec.Meta:
@@ -36,9 +36,7 @@ Time = Annotated[datetime.datetime, described("UTC", tz=True)]
 SessionId = Annotated[str, described("The id of the session; also the `sid` claim of its tokens")]
 How = Annotated[
     Delivery,
-    described(
-        "`json`: both tokens in bodies; `split`: the refresh token as a cookie; `cookie`: both as cookies. Fixed at sign-in"
-    ),
+    described(f"{'; '.join(f'`{name}`: {rule.travel}' for name, rule in DELIVERIES.items())}. Fixed at sign-in"),
 ]
 
 

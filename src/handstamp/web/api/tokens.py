@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
+from ...domain.delivery import DELIVERIES
 from ...service.parts.tokens import TokenPair
 from ..answers import write_json
 from ..cookies import Cookies, set_pair
@@ -28,12 +29,12 @@ class TokenAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 
 def write_pair(pair: TokenPair, cookies: Cookies) -> Response:
     """Return the token answer. The session's delivery decides which tokens are in the body and which are cookies."""
-    access_as_cookie, refresh_as_cookie = pair.delivery == "cookie", pair.delivery != "json"
+    rule = DELIVERIES[pair.delivery]
     answer = TokenAnswer(
-        access_token=msgspec.UNSET if access_as_cookie else pair.access_token,
+        access_token=msgspec.UNSET if rule.access_is_cookie else pair.access_token,
         token_type="Bearer",  # noqa: S106 - the name of a scheme
         expires_in=pair.expires_in_s,
-        refresh_token=msgspec.UNSET if refresh_as_cookie else pair.refresh_token,
+        refresh_token=msgspec.UNSET if rule.refresh_is_cookie else pair.refresh_token,
         refresh_expires_in=pair.refresh_expires_in_s,
         session_id=pair.session_id,
     )

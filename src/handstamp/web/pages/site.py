@@ -18,7 +18,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from ...domain.account import Account
-from ...domain.session import Delivery, Session
+from ...domain.delivery import Delivery
+from ...domain.reasons import sentence_of
+from ...domain.session import Session
 from ...errors import (
     HandstampError,
     InvalidCredentials,
@@ -34,7 +36,7 @@ from ...service.sessions.living import LivingSessions
 from ...service.sessions.recognise import Recognise
 from ...service.sessions.sign_out import SignOut
 from ...service.signing_in.password import PasswordSignIn
-from ...wire.problems import REASONS, headers_of, row_of
+from ...wire.problems import headers_of, row_of
 from ...words import format_distance, format_time
 from ..answers import log_failure
 from ..body import read_form
@@ -117,7 +119,7 @@ class Pages:
         except (MissingToken, InvalidToken):
             return self._page("sign_in.html", **asked)
         except SessionEnded as ended:
-            notice = REASONS.get(ended.reason or "", "You are signed out.")
+            notice = sentence_of(ended.reason, otherwise="You are signed out.")
             response = self._page("sign_in.html", notice=notice, **asked)
             return clear_cookies(response, call.cookies)
         return self._page("sign_in.html", visitor=_name_of(session, account), **asked)
