@@ -42,7 +42,7 @@ def test_the_compose_file() -> None:
 def test_the_kubernetes_manifests() -> None:
     """As the API's schema wants them, unknown fields refused; the image is this version's."""
     said = check(BIN / "kubernetes-validate", "--strict", KUBERNETES)
-    assert said.count("passed") == 4
+    assert said.count("passed") == 5
     assert set(re.findall(r"image: (\S+)", KUBERNETES.read_text("utf-8"))) == {f"handstamp:{metadata.version('handstamp')}"}
 
 

@@ -457,3 +457,32 @@ def test_without_environment_nothing_else_speaks(configure: Configure) -> None:
     assert (settings.issuer, settings.access_lifetime, settings.grace) == ("http://localhost:8000", 30, 10)
     with pytest.raises(ConfigurationError, match="between"):
         without_environment(access_lifetime="1s")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("HANDSTAMP_SERVICE_HOST", "10.96.12.7"),
+        ("HANDSTAMP_SERVICE_HOST", "fd00::1"),
+        ("HANDSTAMP_SERVICE_PORT", "80"),
+        ("HANDSTAMP_SERVICE_PORT_HTTP", "80"),
+        ("HANDSTAMP_PORT", "tcp://10.96.12.7:80"),
+        ("HANDSTAMP_PORT_80_TCP", "tcp://10.96.12.7:80"),
+        ("HANDSTAMP_PORT_80_TCP_PROTO", "tcp"),
+        ("HANDSTAMP_PORT_80_TCP_PORT", "80"),
+        ("HANDSTAMP_PORT_80_TCP_ADDR", "10.96.12.7"),
+        ("HANDSTAMP_FEED_SERVICE_HOST", "10.96.12.8"),
+        ("HANDSTAMP_FEED_PORT_80_TCP_ADDR", "10.96.12.8"),
+        ("HANDSTAMP_NAME", "/web/handstamp"),
+    ],
+)
+def test_what_kubernetes_and_docker_set_is_no_setting(name: str, text: str) -> None:
+    """A Service named `handstamp` puts such variables into every container beside it."""
+    load({name: text})
+
+
+@pytest.mark.parametrize(("name", "text"), [("HANDSTAMP_PORT", "localhost"), ("HANDSTAMP_PORTS", "80"), ("HANDSTAMP_NAME", "me")])
+def test_a_mistaken_setting_is_not_taken_for_a_link(name: str, text: str) -> None:
+    """What a person may have meant as a setting is still refused."""
+    with pytest.raises(ConfigurationError, match=name):
+        load({name: text})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,12 @@ PREFIX = "HANDSTAMP_"
 FILE = "handstamp.toml"
 _TESTS = f"{PREFIX}TEST_"
 """The names of the test suite's own variables begin like this. They are not settings."""
+_LINK = re.compile(
+    r"HANDSTAMP(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?|NAME)", re.ASCII
+)
+"""What Kubernetes sets in every container beside a Service named `handstamp…`, and Docker for a link. They are not settings."""
+
+_LINK_VALUE = re.compile(r"(?:tcp|udp|sctp)(?:://\S+)?|\d{1,5}|[0-9a-f.:]+|/\S+/\S+", re.ASCII)
 
 _Given = dict[str, tuple[str, object]]
 """What a source contains: by the name of the setting, its name in that source, and its value there."""
@@ -35,7 +42,7 @@ def load(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Setti
     variables = {
         name.removeprefix(PREFIX).lower(): text
         for name, text in sorted(environment.items())
-        if name.startswith(PREFIX) and not name.startswith(_TESTS)
+        if name.startswith(PREFIX) and not name.startswith(_TESTS) and not _is_link(name, text)
     }
     given = {
         **_collect(_read_file(problems), lambda name: f"{FILE}: {name}", problems),
@@ -53,6 +60,11 @@ def without_environment(**arguments: Any) -> Settings:
     """
     problems: list[str] = []
     return _parse(_collect(arguments, _argument_name, problems), problems)
+
+
+def _is_link(name: str, text: str) -> bool:
+    """Return whether a variable is made by Kubernetes or Docker: its name and its value look like theirs."""
+    return _LINK.fullmatch(name) is not None and _LINK_VALUE.fullmatch(text) is not None
 
 
 def _environment_name(name: str) -> str:
