@@ -48,6 +48,7 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 screenshots: $(READY)
 	$(BIN)/python -m tests.browser.screenshots

@@ -1,0 +1,102 @@
+"""The documents beside the code: links lead somewhere, forms are valid, spelling is right."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+FOLDERS = ("docs", "bench", "examples", "clients/browser", ".github")
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(
+            path
+            for folder in FOLDERS
+            for path in (ROOT / folder).rglob("*.md")
+            if not {"node_modules", ".venv"} & set(path.parts)
+        ),
+    ]
+)
+
+
+def run(*command: str | Path) -> None:
+    """Run a linter, which must have nothing to object to."""
+    ran = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def text_of(document: Path) -> str:
+    """Return a document without its code, in which nothing is a link or a heading."""
+    return re.sub(r"^```.*?^```$", "", document.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors_of(document: Path) -> set[str]:
+    """Return the fragments under which a document's headings are reached on GitHub."""
+    headings = re.findall(r"^#+ (.+)$", text_of(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(document: Path) -> Iterator[str]:
+    """Yield each link to a file or heading of this tree that is not there."""
+    for target in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text_of(document)):
+        path, _, fragment = (target[0] or target[1]).partition("#")
+        if re.match(r"[a-z]+:", path):
+            continue
+        file = (document.parent / path).resolve() if path else document
+        if not file.exists() or (fragment and fragment not in anchors_of(file)):
+            yield f"{document.relative_to(ROOT)}: {path}#{fragment}"
+
+
+def test_every_link_leads_somewhere() -> None:
+    """Files and headings that a page points to are there."""
+    assert len(DOCUMENTS) > 30
+    assert [broken for document in DOCUMENTS for broken in broken_links(document)] == []
+
+
+def test_spelling() -> None:
+    """Codespell finds nothing in the whole tree."""
+    run(BIN / "codespell", ROOT)
+
+
+@pytest.mark.parametrize(
+    ("schema", "names"),
+    [
+        ("vendor.dependabot", "dependabot.yml"),
+        ("vendor.github-issue-config", "ISSUE_TEMPLATE/config.yml"),
+        ("vendor.github-issue-forms", "ISSUE_TEMPLATE/bug.yml ISSUE_TEMPLATE/idea.yml"),
+    ],
+)
+def test_forms_are_what_github_reads(schema: str, names: str) -> None:
+    """The published schemas accept them."""
+    run(BIN / "check-jsonschema", "--builtin-schema", schema, *(ROOT / ".github" / name for name in names.split()))
+
+
+def test_dependabot_looks_at_every_lock_file() -> None:
+    """Each folder with a lock file is in the list, and new versions wait."""
+    text = (ROOT / ".github" / "dependabot.yml").read_text("utf-8")
+    locks = [lock for name in ("uv.lock", "package-lock.json") for depth in range(4) for lock in ROOT.glob("*/" * depth + name)]
+    assert len(locks) >= 5
+    for lock in locks:
+        assert f'"/{lock.parent.relative_to(ROOT).as_posix().removeprefix(".")}"' in text
+    assert text.count("cooldown: { default-days: 7 }") == text.count("package-ecosystem:")
+
+
+def test_the_changelog_has_a_heading_for_the_version() -> None:
+    """By Keep a Changelog: unreleased changes first, then the version of the package, each with a link."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    headings = re.findall(r"^## \[(.+?)\](?: - (.+))?$", text, re.MULTILINE)
+    assert [name for name, _ in headings][:2] == ["Unreleased", version]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d|not released yet", date) for name, date in headings if name != "Unreleased")
+    for name, _ in headings:
+        assert f"\n[{name}]: https://" in text
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= kinds
