@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from starlette.responses import Response
 
 from ..domain.delivery import DELIVERIES
@@ -12,20 +11,14 @@ from ..wire.cookies import access_cookie, refresh_cookie
 _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
-class Cookies(msgspec.Struct, frozen=True):
-    """The names and attributes of the two cookies. `secure` is True for an https issuer."""
+class Cookies:
+    """The names and attributes of the two cookies."""
 
-    secure: bool
-
-    @property
-    def access(self) -> str:
-        """The name of the access token's cookie."""
-        return access_cookie(secure=self.secure)
-
-    @property
-    def refresh(self) -> str:
-        """The name of the refresh token's cookie."""
-        return refresh_cookie(secure=self.secure)
+    def __init__(self, *, secure: bool) -> None:
+        """Take whether browsers may send them over https alone: True for an https issuer."""
+        self.secure = secure
+        self.access = access_cookie(secure=secure)
+        self.refresh = refresh_cookie(secure=secure)
 
     def header(self, name: str, value: str, max_age_s: int) -> str:
         """Return a `Set-Cookie` value (RFC 6265 §4.1).
