@@ -9,7 +9,7 @@ BENCH_READY := bench/.venv/.ready
 # Tests start hundreds of Python processes. Without byte code on disk each compiles every module once more, which doubles its start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo serve test check screenshots soak bench scale clean
+.PHONY: help setup demo serve test check screenshots soak bench compare scale clean
 
 help:
 	@echo "make demo    show the life of both tokens on a page, with a service that is thrown away afterwards"
@@ -19,6 +19,7 @@ help:
 	@echo "make screenshots   photograph the pages for the documentation; wants Chromium"
 	@echo "make soak    let a crowd of clients loose on three nodes, in seven kinds of trouble for SECONDS each, and check all they were told"
 	@echo "make bench   measure the promises, side by side with the alternatives; takes twenty minutes"
+	@echo "make compare measure Handstamp and its alternatives, and write the tables into docs/explanation/comparison.md"
 	@echo "make scale   renew sessions in tables of ten thousand, a million and ten million; takes a quarter of an hour"
 	@echo "make setup   make .venv with everything in it; the others call it by themselves"
 
@@ -68,9 +69,12 @@ bench: $(BENCH_READY)
 	$(BENCH) -m bench.memory
 	$(BENCH) -m bench.sign_out
 	$(BENCH) -m bench.outage
-	$(BENCH) -m bench.compare --plot docs/images/compare.svg
-	$(BENCH) -m bench.behaviour
+	$(MAKE) compare
 	$(BENCH) -m bench.under_load --plots docs/images
+
+compare: $(BENCH_READY)
+	$(BENCH) -m bench.compare --plot docs/images/compare.svg --markdown docs/explanation/comparison.md
+	$(BENCH) -m bench.behaviour --markdown docs/explanation/comparison.md
 
 # POSTGRES=postgresql://… measures that server too; databases are made and dropped there.
 scale: $(BENCH_READY)

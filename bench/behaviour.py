@@ -9,7 +9,6 @@ import copy
 import sqlite3
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from threading import Timer
 from typing import Annotated
 
@@ -17,7 +16,7 @@ import msgspec
 import typer
 
 from .load import LOST, Operation, cores, on_core, once, run
-from .report import AsJson, Promise, Table, markdown, progress, show
+from .report import AsJson, MarkdownTo, Promise, Table, progress, show
 from .service import temporary_folder
 from .systems.base import Server, Session, System, good
 from .systems.catalogue import available
@@ -74,7 +73,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="A system to look at beside Handstamp; again for more.")] = None,
     kills: Annotated[int, typer.Option(help="How often each server is killed.", min=1)] = 3,
     refreshes: Annotated[int, typer.Option(help="How often the one session is renewed whose rows are counted.", min=1)] = 1000,
-    markdown_to: Annotated[Path | None, typer.Option("--markdown", help="Write the table into this file, too.")] = None,
+    markdown_to: MarkdownTo = None,
     as_json: AsJson = False,
 ) -> None:
     """Print what each system does with a token that is used twice, after a sign-out, when it is killed, and with garbage."""
@@ -98,8 +97,6 @@ def main(
         "5xx for garbage",
     )
     table = Table("When things go wrong", columns, [msgspec.structs.astuple(one) for one in found])
-    if markdown_to is not None:
-        markdown_to.write_text(markdown([table]), encoding="utf-8")
     ours = next(one for one in found if one.name == "Handstamp")
     show(
         "behaviour",
@@ -113,6 +110,7 @@ def main(
             Promise("rows of one session, whatever the number of refreshes", f"{ours.rows} more", "0", ours.rows == "0"),
         ),
         as_json=as_json,
+        markdown_to=markdown_to,
     )
 
 

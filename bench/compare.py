@@ -23,7 +23,7 @@ import typer
 
 from .load import Client, Measured, Operation, cores, on_core, run
 from .plot import Series, bars
-from .report import AsJson, Cell, Promise, Table, markdown, progress, show
+from .report import AsJson, Cell, MarkdownTo, Promise, Table, progress, show
 from .service import temporary_folder
 from .systems.base import ARGON2, PASSWORD, Server, Session, System
 from .systems.catalogue import ALL, available
@@ -45,6 +45,8 @@ _TITLES = {
     "logout": "Logout, eight clients",
     "beside": f"Profile, {_CHAINS} clients, beside {_FLOOD} that sign in without pause",
 }
+_ROTATING_IN_PYTHON = frozenset({"simplejwt", "django-allauth JWT", "Flask-JWT-Extended", "better-auth-server OAuth"})
+"""Alternatives for Python whose refresh replaces the refresh token, as ours does."""
 _PLOTTED = ("refresh", "profile", "login 8", "beside")
 Groups = Mapping[str, Sequence[Client]]
 
@@ -118,7 +120,7 @@ def main(
     seconds: Annotated[float, typer.Option(help="How long each is loaded in each turn.", min=0.2)] = 1,
     only: Annotated[list[str] | None, typer.Option(help="A system to measure beside Handstamp; again for more.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the rates into this SVG file.")] = None,
-    markdown_to: Annotated[Path | None, typer.Option("--markdown", help="Write the tables into this file, too.")] = None,
+    markdown_to: MarkdownTo = None,
     as_json: AsJson = False,
 ) -> None:
     """Print rates, latencies, memory and cold starts of all systems, and draw them."""
@@ -135,11 +137,9 @@ def main(
             servers.append(server)
         ceiling, commit_ms = _ceiling(servers[0].port), _commit_ms(folder)
         rates = _take_turns([Contender(server) for server in servers], rounds, seconds, core)
-        tables = [*(_table(what, rates) for what in _TITLES), _footprint(servers, starts)]
+        tables = [_summary(rates, servers, starts), *(_table(what, rates) for what in _TITLES), _footprint(servers, starts)]
     if plot is not None:
         plot.write_text(_drawn(rates), encoding="utf-8")
-    if markdown_to is not None:
-        markdown_to.write_text(markdown(tables), encoding="utf-8")
     show(
         "compare",
         notes=(
@@ -153,6 +153,7 @@ def main(
         tables=tables,
         promises=_promises(rates),
         as_json=as_json,
+        markdown_to=markdown_to,
     )
 
 
@@ -232,6 +233,18 @@ def _ratio(rates: Rounds, what: str, one: str, other: str) -> float:
     return statistics.median(ratios) if ratios else math.nan
 
 
+def _summary(rates: Rounds, servers: Sequence[Server], starts: Mapping[str, Sequence[float]]) -> Table:
+    """Return the rates, the cold start and the memory of each system in one row."""
+    rows = []
+    for server in servers:
+        name = server.system.name
+        measured = [_rate(rates, what, name) for what in _PLOTTED]
+        cells = ["" if math.isnan(rate) else rate for rate in measured]
+        rows.append((name, *cells, statistics.median(starts[name]), server.memory_mib()))
+    columns = ("", "refreshes", "profiles", "sign-ins", "profiles beside sign-ins", "start, s", "memory, MiB")
+    return Table("A second, on one core: all at a glance", columns, rows)
+
+
 def _table(what: str, rates: Rounds) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name in (_RULER, *(one.name for one in ALL)):
@@ -267,11 +280,11 @@ def _footprint(servers: Sequence[Server], starts: Mapping[str, Sequence[float]])
 
 def _promises(rates: Rounds) -> list[Promise]:
     names = {name for what, name in rates if what == "refresh"}
-    python = max(names & {"simplejwt", "Flask-JWT-Extended"}, key=lambda name: _rate(rates, "refresh", name), default="")
+    python = max(names & _ROTATING_IN_PYTHON, key=lambda name: _rate(rates, "refresh", name), default="")
     wanted = (
         ("refresh", "ruler", 0.4),
         ("refresh", python, 10),
-        ("refresh", "oidc-provider", 4),
+        ("refresh", "oidc-provider", 5),
         ("profile", "ruler", 0.55),
         ("profile", "simplejwt", 8),
         ("profile", "oidc-provider", 2.5),

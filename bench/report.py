@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+MarkdownTo = Annotated[
+    Path | None, typer.Option("--markdown", help="Write the tables into this file, between its marks if it has any.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")]
 Cell = str | int | float
 
@@ -64,9 +68,15 @@ def show(
     promises: Sequence[Promise],
     packages: Sequence[str] = (),
     as_json: bool,
+    markdown_to: Path | None = None,
 ) -> None:
-    """Print a report to standard output; `packages` are those whose versions matter beside our own."""
+    """Print a report to standard output, and write it into a Markdown file if one is named.
+
+    `packages` are those whose versions matter beside our own.
+    """
     report = Report(benchmark, notes, tables, promises, _machine(packages))
+    if markdown_to is not None:
+        write_markdown(report, markdown_to)
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
         return
@@ -89,10 +99,19 @@ def progress(sentence: str) -> None:
     sys.stderr.write(f"{sentence}\n")
 
 
-def markdown(tables: Sequence[Table]) -> str:
-    """Return tables as Markdown, for a page of the documentation; columns of numbers are flush right."""
-    lines: list[str] = []
-    for table in tables:
+def write_markdown(report: Report, path: Path) -> None:
+    """Write a report into a file: between its two comments `<!-- bench.NAME -->`, or as the whole file if it has none."""
+    mark = f"<!-- bench.{report.benchmark} -->"
+    text = f"{mark}\n\n{_markdown(report)}\n{mark}"
+    parts = path.read_text(encoding="utf-8").split(mark) if path.exists() else []
+    path.write_text(parts[0] + text + parts[2] if len(parts) == 3 else text + "\n", encoding="utf-8")
+
+
+def _markdown(report: Report) -> str:
+    """Return the date, the machine, the notes and the tables; columns of numbers are flush right."""
+    machine = ", ".join(f"{name} {value}" for name, value in report.machine.items())
+    lines = [f"Measured on {time.strftime('%Y-%m-%d')}: {machine}.", "", *(f"- {note}" for note in report.notes), ""]
+    for table in report.tables:
         sides = [
             "--- |" if all(isinstance(cell, str) for cell in column) else "---: |" for column in zip(*table.rows, strict=True)
         ]
