@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,9 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import postgres
+from tests.commands import PATIENCE_S, interrupted_after
 from tests.serving import Server
-
-PATIENCE_S = 180
 
 # No test fails because a machine is slow.
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,16 +26,9 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def in_time() -> Iterator[None]:
-    """End a test that hangs, where it stands, be it in a lock, in a system call or in an event loop."""
-
-    def give_up(*_: object) -> None:
-        raise TimeoutError(f"still not done after {PATIENCE_S} seconds")
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(PATIENCE_S)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    """End a test that hangs."""
+    with interrupted_after(PATIENCE_S):
+        yield
 
 
 @pytest.fixture(scope="session")

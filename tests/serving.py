@@ -7,43 +7,18 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.commands import command, environment_with
+
 PASSWORD = "a sentence only ada would say"
 EMAIL = "ada@example.com"
 _START_PATIENCE_S = 30.0
-
-
-def command(*arguments: str) -> list[str]:
-    """Return how the `handstamp` command of this environment is run."""
-    return [sys.executable, "-c", "from handstamp.cli import main; main()", *arguments]
-
-
-def environment_with(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment with these settings, names without the prefix, and no others."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("HANDSTAMP_")}
-    return clean | {f"HANDSTAMP_{name}": value for name, value in settings.items()}
-
-
-def run(folder: Path, *arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a `handstamp` command in a folder and return what it said."""
-    return subprocess.run(
-        command(*arguments),
-        cwd=folder,
-        env=environment_with(settings),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def free_port() -> int:

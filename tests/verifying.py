@@ -11,7 +11,8 @@ from typing import Any
 from handstamp import HandstampError, Verifier
 from handstamp.clock import now_ms
 from handstamp.verify.verifier import Check
-from tests.serving import Server, run
+from tests.commands import run_command
+from tests.serving import Server
 
 SOON_S = 20.0
 """Generous: what is due within a second or five must not fail on a machine that is busy."""
@@ -73,7 +74,7 @@ def verifier_of(url: str, **options: Any) -> Iterator[Verifier]:
 
 def credential_for(server: Server, name: str) -> str:
     """Make a service credential with the command that operators use."""
-    made = run(server.folder, "clients", "create", name, "--json")
+    made = run_command(server.folder, "clients", "create", name, "--json")
     assert made.returncode == 0, made.stderr
     credential: str = json.loads(made.stdout)["credential"]
     return credential

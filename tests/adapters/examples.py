@@ -12,8 +12,9 @@ from pathlib import Path
 
 import httpx
 
+from tests.commands import environment_with, run_command
 from tests.integration.helpers import new_email
-from tests.serving import PASSWORD, Server, environment_with, free_port, run
+from tests.serving import PASSWORD, Server, free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 _UVICORN = ("-m", "uvicorn", "--log-level", "warning", "--port", "{port}")
@@ -45,7 +46,7 @@ def all_examples(server: Server) -> Iterator[Applications]:
 
 def command(server: Server, *arguments: str, stdin: str = "") -> str:
     """Run a `handstamp` command beside a server and return what it printed."""
-    ran = run(server.folder, *arguments, stdin=stdin)
+    ran = run_command(server.folder, *arguments, stdin=stdin)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 

@@ -15,7 +15,8 @@ from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Rout
 
 from handstamp.crypto import jws
 from tests.browser.conftest import open_page
-from tests.serving import PASSWORD, Server, free_port, run
+from tests.commands import run_command
+from tests.serving import PASSWORD, Server, free_port
 from tests.verifying import eventually
 
 pytestmark = pytest.mark.xdist_group("browser-client")
@@ -285,7 +286,7 @@ def test_a_key_that_is_void_costs_a_renewal(page: Page, server: Server, app: str
         sign_in(page, email)
     token = signed_in.value.json()["accessToken"]
     for command in (("rotate",), ("retire", jws.split(token)[0].kid, "--now")):
-        assert run(server.folder, "keys", *command).returncode == 0
+        assert run_command(server.folder, "keys", *command).returncode == 0
     bearer = {"authorization": f"Bearer {token}"}
     assert eventually(lambda: httpx.get(f"{server.url}/profile", headers=bearer).json().get("code") == "invalid_token")
     page.clock.run_for(11_000)

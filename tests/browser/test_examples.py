@@ -13,7 +13,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.serving import EMAIL, PASSWORD, Server, environment_with, free_port, run
+from tests.commands import environment_with, run_process
+from tests.serving import EMAIL, PASSWORD, Server, free_port
 from tests.verifying import eventually
 
 pytestmark = pytest.mark.xdist_group("browser-examples")
@@ -52,7 +53,7 @@ def test_a_single_page_application(page: Page, tmp_path: Path, troubles: list[st
     server = Server(tmp_path, TRUSTED_ORIGINS=f"http://localhost:{port}")
     try:
         server.start().register()
-        credential = re.search(r"\S+:\S{20,}", run(tmp_path, "clients", "create", "orders").stdout)
+        credential = re.search(r"\S+:\S{20,}", run_process(tmp_path, "clients", "create", "orders").stdout)
         assert credential is not None
         with started("browser/orders.py", port, tmp_path, AUTH_ISSUER=server.url, AUTH_CREDENTIAL=credential[0]) as url:
             page.goto(url)

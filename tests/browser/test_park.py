@@ -17,8 +17,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.browser.conftest import open_page
+from tests.commands import command
 from tests.integration.helpers import running
-from tests.serving import EMAIL, PASSWORD, command, free_port
+from tests.serving import EMAIL, PASSWORD, free_port
 
 pytestmark = pytest.mark.xdist_group("park")
 ENTER = "Get a wristband and a membership card (sign in)"

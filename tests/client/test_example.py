@@ -16,8 +16,9 @@ import pytest
 
 from handstamp.client import FileTokens
 from tests.client.helpers import generation, held, keep, stale
+from tests.commands import environment_with, run_process
 from tests.integration.helpers import sign_up
-from tests.serving import PASSWORD, Server, environment_with, free_port, run
+from tests.serving import PASSWORD, Server, free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE_S = 30
@@ -27,7 +28,7 @@ PATIENCE_S = 30
 def api(server: Server, tmp_path: Path) -> Iterator[str]:
     """Run the Starlette example, and return where."""
     port = free_port()
-    credential = json.loads(run(server.folder, "clients", "create", "orders", "--json").stdout)["credential"]
+    credential = json.loads(run_process(server.folder, "clients", "create", "orders", "--json").stdout)["credential"]
     command = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--port", str(port), "orders:app"]
     environment = environment_with({}) | {"AUTH_ISSUER": server.url, "AUTH_CREDENTIAL": credential}
     with (tmp_path / "api.log").open("wb") as log:

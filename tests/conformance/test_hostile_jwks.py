@@ -27,9 +27,9 @@ from handstamp.verify import jwks as remote
 from handstamp.verify import service
 from handstamp.verify.fetch import Document
 from handstamp.verify.jwks import WouldWait
+from tests.commands import environment_with
 from tests.conformance.builders import ABSENT, as_json, b64, members
 from tests.hostile import JWKS, STALL, Hostile, Script, answer, drip, head, hostile, html, jwks, redirect
-from tests.serving import environment_with
 from tests.verifying import CREDENTIAL, eventually, said, says_until, verifier_of
 
 OTHER_KEY = SigningKey.generate("ES256")

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import making
+from tests.commands import environment_with
 from tests.hostile import Hostile, hostile
-from tests.serving import environment_with
 from tests.verifying import CREDENTIAL
 
 PROGRAM = """

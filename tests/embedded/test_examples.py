@@ -17,7 +17,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.serving import EMAIL, PASSWORD, environment_with, free_port
+from tests.commands import environment_with
+from tests.serving import EMAIL, PASSWORD, free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -14,8 +14,9 @@ import pytest
 from handstamp import Verifier
 from handstamp.verify import jwks, revocations
 from handstamp.verify.verifier import Check
+from tests.commands import run_command
 from tests.hostile import FEED, INTROSPECT, hostile, html
-from tests.serving import Server, run
+from tests.serving import Server
 from tests.verifying import ShiftedClock, credential_for, eventually, said, says_until, verifier_of
 
 Serve = Callable[..., Server]
@@ -218,7 +219,7 @@ def test_a_credential_that_was_removed_asks_in_vain(shared: tuple[Server, str]) 
     with verifier_of(server.url, credential=credential, timeout_s=10, clock=clock) as verifier:
         sign_out(server, leaving)
         says_until(verifier, leaving, "session_ended")
-        assert run(server.folder, "clients", "remove", "removed").returncode == 0
+        assert run_command(server.folder, "clients", "remove", "removed").returncode == 0
         assert eventually(lambda: "credential" in verifier.status().problem)
         sign_out(server, later)
         assert said(verifier, later, "live") == "unavailable"

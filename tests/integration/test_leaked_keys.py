@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.commands import output_of, run_command
 from tests.integration.helpers import (
     SignedIn,
     client_of,
@@ -23,7 +24,6 @@ from tests.integration.helpers import (
     running,
     somebody,
 )
-from tests.integration.test_command_line import Forks, worked
 from tests.serving import Server
 
 pytestmark = pytest.mark.xdist_group("leaked-keys")
@@ -39,23 +39,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """Return a function that runs a command in a folder."""
-    forks = Forks(tmp_path_factory.mktemp("asked"))
-    with forks.process:
-        yield forks
-
-
 def kid_of(token: str) -> str:
     """Return which key a token says that it is signed with."""
     kid: str = json.loads(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))["kid"]
     return kid
 
 
-def keys_of(ask: Forks, server: Server) -> dict[str, str]:
+def keys_of(server: Server) -> dict[str, str]:
     """Return the state of each key, oldest first, as the command lists them."""
-    listed: list[dict[str, Any]] = json.loads(worked(ask(server.folder, "keys", "list", "--json")))
+    listed: list[dict[str, Any]] = json.loads(output_of(run_command(server.folder, "keys", "list", "--json")))
     return {key["kid"]: key["state"] for key in listed}
 
 
@@ -72,7 +64,7 @@ def soon(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_a_leaked_key_is_void_in_every_process(server: Server, ask: Forks) -> None:
+def test_a_leaked_key_is_void_in_every_process(server: Server) -> None:
     """Tokens of it are refused, it is published no more, the feed says so, and everybody renews and goes on (R31)."""
     credential = make_client(server)
     with ExitStack() as stack:
@@ -84,7 +76,7 @@ def test_a_leaked_key_is_void_in_every_process(server: Server, ask: Forks) -> No
         assert all(client.get("/profile", headers=by_thief).status_code == 200 for client in clients), "a leaked key opens doors"
         cursor = clients[0].get("/revocations", auth=credential.basic).json()["cursor"]
 
-        said = worked(ask(server.folder, "keys", "retire", leaked, "--now"))
+        said = output_of(run_command(server.folder, "keys", "retire", leaked, "--now"))
         assert leaked in said
         assert "nobody is signed out" in said
         soon(lambda: all(leaked not in published(client) for client in clients))
@@ -104,21 +96,21 @@ def test_a_leaked_key_is_void_in_every_process(server: Server, ask: Forks) -> No
         assert leaked not in published(clients[0])
         for client in clients:
             assert [profile(client, person).status_code for person in renewed] == [200, 200, 200]
-    assert list(keys_of(ask, server).values()) == ["active"]
+    assert list(keys_of(server).values()) == ["active"]
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_key_retires_in_good_order(server: Server, ask: Forks) -> None:
+def test_a_key_retires_in_good_order(server: Server) -> None:
     """Without `--now` nobody notices: tokens hold, a successor is published ahead; one that has not signed is just removed."""
     with server.client() as client:
         ada: SignedIn = somebody(client)
         first = kid_of(ada.access)
-        assert "Another key takes over" in worked(ask(server.folder, "keys", "retire", first))
-        assert list(keys_of(ask, server).values()) == ["active", "published"]
-        second = next(kid for kid, state in keys_of(ask, server).items() if state == "published")
-        assert "Another key takes over" in worked(ask(server.folder, "keys", "retire", first))
-        assert list(keys_of(ask, server)) == [first, second], "asking twice makes no second successor"
-        assert "Removed" in worked(ask(server.folder, "keys", "retire", second))
-        assert keys_of(ask, server) == {first: "active"}
+        assert "Another key takes over" in output_of(run_command(server.folder, "keys", "retire", first))
+        assert list(keys_of(server).values()) == ["active", "published"]
+        second = next(kid for kid, state in keys_of(server).items() if state == "published")
+        assert "Another key takes over" in output_of(run_command(server.folder, "keys", "retire", first))
+        assert list(keys_of(server)) == [first, second], "asking twice makes no second successor"
+        assert "Removed" in output_of(run_command(server.folder, "keys", "retire", second))
+        assert keys_of(server) == {first: "active"}
         assert profile(client, ada).status_code == 200
         assert profile(client, ada.after(refresh(client, ada))).status_code == 200

@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 
-from tests.serving import EMAIL, PASSWORD, Server, environment_with, free_port, run
+from tests.commands import environment_with, run_process
+from tests.serving import EMAIL, PASSWORD, Server, free_port
 from tests.verifying import eventually
 
 README = Path(__file__).parents[2] / "README.md"
@@ -45,7 +46,7 @@ def test_the_three_lines_verify_a_token(serve: Callable[..., Server]) -> None:
     section = README.read_text().split("## In your other services")[1].split("\n## ")[0]
     (command,) = re.findall(r"```sh\n\.venv/bin/handstamp (.*?)#", section)
     lines = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
-    made = run(server.folder, *command.split())
+    made = run_process(server.folder, *command.split())
     credential = made.stdout.splitlines()[1].strip()
     server.register()
     tokens = server.login()

@@ -21,6 +21,7 @@ from handstamp.domain.policy import MAX_ACCESS_LIFETIME_MS, MAX_LEEWAY_S
 from handstamp.service.sessions import revocations
 from handstamp.service.sessions.revocations import HEARTBEAT_S, PAGE
 from tests.builders import HOUR_MS, MINUTE_MS, Clock
+from tests.commands import run_command
 from tests.deployment import caller, deployed, start_session
 from tests.integration.helpers import (
     Credential,
@@ -37,7 +38,7 @@ from tests.integration.helpers import (
     sign_up,
     somebody,
 )
-from tests.serving import PASSWORD, Server, run
+from tests.serving import PASSWORD, Server
 
 pytestmark = pytest.mark.xdist_group("revocations")
 MEMBERS = {"entries", "cursor", "snapshot", "more", "now"}
@@ -329,12 +330,12 @@ def sign_in_again_in_a_browser(_: Server, client: httpx.Client, ada: SignedIn) -
 
 def disable_by_command(server: Server, _: httpx.Client, ada: SignedIn) -> None:
     """Disable the account, from another process."""
-    assert run(server.folder, "users", "disable", ada.email).returncode == 0
+    assert run_command(server.folder, "users", "disable", ada.email).returncode == 0
 
 
 def end_by_command(server: Server, _: httpx.Client, ada: SignedIn) -> None:
     """End it as an operator, from another process."""
-    assert run(server.folder, "sessions", "end", ada.sid).returncode == 0
+    assert run_command(server.folder, "sessions", "end", ada.sid).returncode == 0
 
 
 End = Callable[[Server, httpx.Client, SignedIn], None]

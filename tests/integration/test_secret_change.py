@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import Server, run
+from tests.commands import run_command
+from tests.serving import Server
 
 OLD = "kJ8v_Zq3Wm1xT7yB4nR0pL6sD9fG2hCa"
 NEW = "w3Vt-Yb7Qe9sA1uX5oM2kJ6rH8cN4dZf"
@@ -39,14 +40,14 @@ def test_the_secret_is_changed_on_a_running_service(tmp_path: Path) -> None:
                         authorization = {"Authorization": f"Bearer {tokens['accessToken']}"}
                         assert client.get("/profile", headers=authorization).status_code == 200
             if settings is swapped:
-                sealed = run(tmp_path / "one", "keys", "reseal", DATABASE=f"sqlite:///{database}", **swapped)
+                sealed = run_command(tmp_path / "one", "keys", "reseal", DATABASE=f"sqlite:///{database}", **swapped)
                 assert sealed.stdout.startswith("Sealed 1 "), sealed.stderr
-                again = run(tmp_path / "one", "keys", "reseal", DATABASE=f"sqlite:///{database}", **swapped)
+                again = run_command(tmp_path / "one", "keys", "reseal", DATABASE=f"sqlite:///{database}", **swapped)
                 assert "already" in again.stdout
     finally:
         for server in nodes:
             server.kill()
-    old = run(tmp_path / "one", "keys", "list", DATABASE=f"sqlite:///{database}", SECRET=OLD)
+    old = run_command(tmp_path / "one", "keys", "list", DATABASE=f"sqlite:///{database}", SECRET=OLD)
     assert old.returncode == 2
     assert "HANDSTAMP_PREVIOUS_SECRETS" in old.stderr
 
@@ -62,4 +63,4 @@ def test_white_space_around_a_secret_is_no_part_of_it(tmp_path: Path, way: str) 
         settings = {"SECRET_FILE": str(file)}
     else:
         settings = {"SECRET": f" {OLD}\n"}
-    assert run(tmp_path, "keys", "list", **settings).returncode == 0
+    assert run_command(tmp_path, "keys", "list", **settings).returncode == 0

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.commands import run_command
 from tests.integration.helpers import (
     client_of,
     expect_ended,
@@ -24,7 +25,7 @@ from tests.integration.helpers import (
     sign_up,
     somebody,
 )
-from tests.serving import PASSWORD, Server, run
+from tests.serving import PASSWORD, Server
 
 pytestmark = pytest.mark.xdist_group("sign-in")
 WRONG = "a sentence that ada never said"
@@ -290,7 +291,7 @@ def test_a_client_cannot_choose_its_session(client: httpx.Client, member: str) -
 def test_unknown_wrong_and_disabled_are_answered_alike(server: Server, client: httpx.Client) -> None:
     """Nobody learns which addresses have accounts: body but for its request id, and headers, are the same (R72, T24)."""
     known, disabled = sign_up(client), sign_up(client)
-    done = run(server.folder, "users", "disable", disabled, ISSUER=server.url)
+    done = run_command(server.folder, "users", "disable", disabled, ISSUER=server.url)
     assert done.returncode == 0, done.stderr
     address = new_address()
     answers = [

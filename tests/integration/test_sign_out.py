@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.commands import run_command
 from tests.integration.helpers import (
     Mint,
     SignedIn,
@@ -25,7 +26,7 @@ from tests.integration.helpers import (
     sign_up,
     somebody,
 )
-from tests.serving import PASSWORD, Server, run
+from tests.serving import PASSWORD, Server
 
 pytestmark = pytest.mark.xdist_group("sign-out")
 DELIVERIES = ["json", "split", "cookie"]
@@ -369,12 +370,12 @@ def test_a_disabled_account_is_out_at_once(server: Server, client: httpx.Client)
     """`handstamp users disable` beside the running service ends every session; enabling brings none back (R52, T22)."""
     email = sign_up(client)
     sessions = [sign_in(client, email, delivery=delivery) for delivery in DELIVERIES]
-    done = run(server.folder, "users", "disable", email, ISSUER=server.url)
+    done = run_command(server.folder, "users", "disable", email, ISSUER=server.url)
     assert done.returncode == 0, done.stderr
     for signed_in in sessions:
         expect_over(client, signed_in, "disabled")
     expect_problem(client.post("/login", json={"email": email, "password": PASSWORD}), 401, "invalid_credentials")
-    done = run(server.folder, "users", "enable", email, ISSUER=server.url)
+    done = run_command(server.folder, "users", "enable", email, ISSUER=server.url)
     assert done.returncode == 0, done.stderr
     for signed_in in sessions:
         expect_over(client, signed_in, "disabled")
@@ -384,7 +385,7 @@ def test_a_disabled_account_is_out_at_once(server: Server, client: httpx.Client)
 def test_a_password_set_by_an_operator_ends_the_sessions(server: Server, client: httpx.Client) -> None:
     """`handstamp users set-password` signs the person out everywhere (R52)."""
     signed_in = somebody(client)
-    done = run(
+    done = run_command(
         server.folder, "users", "set-password", signed_in.email, "--password-stdin", stdin=NEW_PASSWORD + "\n", ISSUER=server.url
     )
     assert done.returncode == 0, done.stderr
@@ -398,6 +399,6 @@ def test_an_operator_ends_one_session(server: Server, client: httpx.Client, firs
     signed_in = somebody(client)
     sid = first + signed_in.sid[1:]
     change_session(server, signed_in.sid, id=sid)
-    done = run(server.folder, "sessions", "end", sid, ISSUER=server.url)
+    done = run_command(server.folder, "sessions", "end", sid, ISSUER=server.url)
     assert done.returncode == 0, done.stderr
     assert session_row(server, sid)["revoked_why"] == "admin"

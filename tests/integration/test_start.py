@@ -11,7 +11,6 @@ import socket
 import sqlite3
 import ssl
 import stat
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from handstamp.storage.migrations import load_migrations
+from tests.commands import run_command
 from tests.integration.helpers import profile, refresh, running, set_cookies, sign_in, sign_up, somebody
-from tests.integration.test_command_line import Forks
 from tests.serving import PASSWORD, Server
 
 SECRET = "kJ8v_Zq3Wm1xT7yB4nR0pL6sD9fG2hCa"
@@ -43,20 +42,12 @@ def one_value(database: Path, query: str) -> object:
         return value
 
 
-@pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """Return a function that runs a command in a folder."""
-    forks = Forks(tmp_path_factory.mktemp("asked"))
-    with forks.process:
-        yield forks
-
-
 @pytest.fixture
-def started_once(tmp_path: Path, ask: Forks) -> Path:
+def started_once(tmp_path: Path) -> Path:
     """Return a folder in which the service's database, secret and key were made before."""
     with running(tmp_path):
         pass
-    result = ask(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=PASSWORD)
+    result = run_command(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=PASSWORD)
     assert result.returncode == 0, result.stderr
     return tmp_path
 
@@ -154,26 +145,26 @@ def test_stopping_is_clean(tmp_path: Path, stop: signal.Signals) -> None:
             pass
 
 
-def test_the_secret_may_come_from_the_environment_or_from_a_file_of_ones_own(tmp_path: Path, ask: Forks) -> None:
+def test_the_secret_may_come_from_the_environment_or_from_a_file_of_ones_own(tmp_path: Path) -> None:
     """Either way no other file is made, and the two ways are one: the same secret opens the same database."""
     file = tmp_path / "elsewhere" / "secret"
     file.parent.mkdir()
     file.write_text(f"{SECRET}\n")
     file.chmod(0o600)
     create = ("users", "create", "ada@example.com", "--password-stdin")
-    assert ask(tmp_path, *create, stdin=PASSWORD, SECRET=SECRET).returncode == 0
+    assert run_command(tmp_path, *create, stdin=PASSWORD, SECRET=SECRET).returncode == 0
     assert not (tmp_path / "handstamp.secret").exists()
-    assert ask(tmp_path, "keys", "list", SECRET_FILE=str(file)).returncode == 0
-    assert ask(tmp_path, "keys", "list", SECRET_FILE="elsewhere/secret").returncode == 0
+    assert run_command(tmp_path, "keys", "list", SECRET_FILE=str(file)).returncode == 0
+    assert run_command(tmp_path, "keys", "list", SECRET_FILE="elsewhere/secret").returncode == 0
 
 
 # --- what a start refuses
 
 
-def refusal(ask: Forks, folder: Path, *options: str, **settings: str) -> str:
+def refusal(folder: Path, *options: str, **settings: str) -> str:
     """Return the sentences with which `serve` refuses to start: status 2, nothing on standard output and no traceback."""
     arguments = options if "--port" in options else ("--port", "0", *options)
-    result = ask(folder, "serve", *arguments, **settings)
+    result = run_command(folder, "serve", *arguments, **settings)
     assert (result.returncode, result.stdout) == (2, ""), result
     assert "Traceback" not in result.stderr
     lines = result.stderr.splitlines()
@@ -212,33 +203,33 @@ def refusal(ask: Forks, folder: Path, *options: str, **settings: str) -> str:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else " ".join(value)[:40],
 )
 def test_a_start_that_cannot_be_safe_is_refused(
-    options: tuple[str, ...], settings: dict[str, str], words: list[str], tmp_path: Path, ask: Forks
+    options: tuple[str, ...], settings: dict[str, str], words: list[str], tmp_path: Path
 ) -> None:
     """What is wrong is named with what mends it; no secret is repeated, and no database or key is left behind."""
-    said = refusal(ask, tmp_path, *options, **settings)
+    said = refusal(tmp_path, *options, **settings)
     for word in words:
         assert word in said
     assert SECRET not in said
     assert not (tmp_path / "handstamp.db").exists()
 
 
-def test_a_port_that_is_taken_is_named_with_the_option_that_takes_another(tmp_path: Path, ask: Forks) -> None:
+def test_a_port_that_is_taken_is_named_with_the_option_that_takes_another(tmp_path: Path) -> None:
     """Two services cannot listen in one place; the second one says so before it makes anything."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        said = refusal(ask, tmp_path, "--port", port)
+        said = refusal(tmp_path, "--port", port)
     assert f"127.0.0.1:{port}" in said
     assert "--port" in said
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o666])
-def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int, ask: Forks) -> None:
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     """The sentence is the command that mends it, and mended the service starts (R32)."""
     file = tmp_path / "my.secret"
     file.write_text(SECRET)
     file.chmod(mode)
-    said = refusal(ask, tmp_path, SECRET_FILE=str(file))
+    said = refusal(tmp_path, SECRET_FILE=str(file))
     assert f"chmod 600 {file}" in said
     assert SECRET not in said
 
@@ -246,33 +237,33 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int, ask
 @pytest.mark.parametrize(
     "content", [b"", b"\n", b"short\n", b"a" * 64, b"\xff" * 64], ids=["empty", "blank", "short", "same", "bytes"]
 )
-def test_a_secret_file_that_holds_no_secret_is_refused(tmp_path: Path, content: bytes, ask: Forks) -> None:
+def test_a_secret_file_that_holds_no_secret_is_refused(tmp_path: Path, content: bytes) -> None:
     """A file that was cut off or filled by hand is no secret."""
     file = tmp_path / "handstamp.secret"
     file.write_bytes(content)
     file.chmod(0o600)
-    refusal(ask, tmp_path)
+    refusal(tmp_path)
     assert file.read_bytes() == content
 
 
-def test_a_lost_secret_is_not_replaced(started_once: Path, ask: Forks) -> None:
+def test_a_lost_secret_is_not_replaced(started_once: Path) -> None:
     """A new secret would void every session without a word, so the start is refused until the old one is back."""
     secret = started_once / "handstamp.secret"
     kept = secret.read_bytes()
     secret.unlink()
-    said = refusal(ask, started_once)
+    said = refusal(started_once)
     for words in ("handstamp.secret", "backup", "HANDSTAMP_SECRET"):
         assert words in said
     assert not secret.exists()
     secret.write_bytes(kept)
     secret.chmod(0o600)
-    assert ask(started_once, "keys", "list").returncode == 0
+    assert run_command(started_once, "keys", "list").returncode == 0
 
 
-def test_another_databases_secret_is_refused(started_once: Path, ask: Forks) -> None:
+def test_another_databases_secret_is_refused(started_once: Path) -> None:
     """A secret that does not open the keys stops the start, and the keys stay as they are."""
     before = one_value(started_once / "handstamp.db", "SELECT group_concat(kid) FROM signing_key")
-    said = refusal(ask, started_once, SECRET=SECRET)
+    said = refusal(started_once, SECRET=SECRET)
     assert "HANDSTAMP_SECRET" in said
     assert one_value(started_once / "handstamp.db", "SELECT group_concat(kid) FROM signing_key") == before
 
@@ -280,17 +271,17 @@ def test_another_databases_secret_is_refused(started_once: Path, ask: Forks) -> 
 @pytest.mark.parametrize(
     "content", [b"not a database at all\n" * 300, b"SQLite format 3\x00" + b"\x00" * 5000], ids=["text", "torn"]
 )
-def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path, content: bytes, ask: Forks) -> None:
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path, content: bytes) -> None:
     """Somebody's file that happens to have the name is refused and not touched."""
     file = tmp_path / "notes.db"
     file.write_bytes(content)
-    said = refusal(ask, tmp_path, "--database", f"sqlite:///{file}", SECRET=SECRET)
+    said = refusal(tmp_path, "--database", f"sqlite:///{file}", SECRET=SECRET)
     assert "notes.db" in said
     assert file.read_bytes() == content
 
 
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])
-def test_another_programs_database_is_left_alone(tmp_path: Path, journal: str, ask: Forks) -> None:
+def test_another_programs_database_is_left_alone(tmp_path: Path, journal: str) -> None:
     """A SQLite file with foreign tables is refused by its name, and its content is what it was."""
     file = tmp_path / "shop.db"
     with contextlib.closing(sqlite3.connect(file)) as connection, connection:
@@ -298,33 +289,33 @@ def test_another_programs_database_is_left_alone(tmp_path: Path, journal: str, a
         connection.execute("CREATE TABLE customer (name TEXT)")
         connection.execute("INSERT INTO customer VALUES ('Ada')")
     content = file.read_bytes()
-    said = refusal(ask, tmp_path, "--database", f"sqlite:///{file}", SECRET=SECRET)
+    said = refusal(tmp_path, "--database", f"sqlite:///{file}", SECRET=SECRET)
     assert "another program" in said
     assert "HANDSTAMP_DATABASE" in said
     assert file.read_bytes() == content
     assert one_value(file, "SELECT group_concat(name) FROM sqlite_schema") == "customer"
 
 
-def test_a_database_of_a_newer_handstamp_is_refused(started_once: Path, ask: Forks) -> None:
+def test_a_database_of_a_newer_handstamp_is_refused(started_once: Path) -> None:
     """After a downgrade the old program does not write into a schema that it does not know."""
     with contextlib.closing(sqlite3.connect(started_once / "handstamp.db")) as connection, connection:
         connection.execute("INSERT INTO schema_migration VALUES (999, 'from the future', 'x')")
-    assert "999" in refusal(ask, started_once)
+    assert "999" in refusal(started_once)
 
 
-def test_a_schema_with_another_history_is_refused(started_once: Path, ask: Forks) -> None:
+def test_a_schema_with_another_history_is_refused(started_once: Path) -> None:
     """A migration that is not the one that was applied is noticed at the start (its checksum differs)."""
     with contextlib.closing(sqlite3.connect(started_once / "handstamp.db")) as connection, connection:
         connection.execute("UPDATE schema_migration SET checksum = 'x' WHERE version = 1")
-    assert "Migration 1" in refusal(ask, started_once)
+    assert "Migration 1" in refusal(started_once)
 
 
-def test_a_key_that_was_damaged_is_refused_in_words(started_once: Path, ask: Forks) -> None:
+def test_a_key_that_was_damaged_is_refused_in_words(started_once: Path) -> None:
     """A torn row of the key table stops the start without a traceback."""
     for damage in ("substr(sealed, 1, 20)", "x''", "x'00'"):
         with contextlib.closing(sqlite3.connect(started_once / "handstamp.db")) as connection, connection:
             connection.execute(f"UPDATE signing_key SET sealed = {damage}")
-        refusal(ask, started_once)
+        refusal(started_once)
 
 
 # --- TLS
@@ -389,15 +380,15 @@ def test_tls_makes_the_service_call_itself_https(tmp_path: Path) -> None:
         server.kill()
 
 
-def test_tls_files_that_do_not_fit_are_refused(tmp_path: Path, ask: Forks) -> None:
+def test_tls_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     """A certificate with another's key, a file that is none, an http issuer beside TLS: each stops the start in words."""
     (cert, key), (_, others) = certificate(tmp_path, "own"), certificate(tmp_path, "other")
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n")
     for a_cert, a_key in ((cert, others), (garbage, key), (cert, garbage), (cert, tmp_path), (cert, tmp_path / "missing")):
-        said = refusal(ask, tmp_path, "--tls-cert", str(a_cert), "--tls-key", str(a_key))
+        said = refusal(tmp_path, "--tls-cert", str(a_cert), "--tls-key", str(a_key))
         assert str(a_cert) in said
         assert str(a_key) in said
     both = ("--tls-cert", str(cert), "--tls-key", str(key))
-    assert "https issuer" in refusal(ask, tmp_path, *both, "--issuer", "http://localhost:8000")
+    assert "https issuer" in refusal(tmp_path, *both, "--issuer", "http://localhost:8000")
     assert not (tmp_path / "handstamp.db").exists()

@@ -18,9 +18,10 @@ import pytest
 
 from handstamp import AccessClaims, ConfigurationError, KeySet, SessionEnded, Verifier
 from handstamp.crypto import jws
+from tests.commands import run_command
 from tests.hostile import INTROSPECT, JWKS, STALL, hostile
 from tests.integration.helpers import SignedIn, expect_ended, refresh, sign_in, sign_up, somebody
-from tests.serving import PASSWORD, Server, run
+from tests.serving import PASSWORD, Server
 from tests.verifying import SOON_S, credential_for, eventually, said, says_until, verifier_of
 
 NEW_PASSWORD = "another sentence only ada would say"
@@ -236,7 +237,7 @@ def _change_password(_: Server, client: httpx.Client, ada: SignedIn) -> None:
 
 
 def _disable(server: Server, _: httpx.Client, ada: SignedIn) -> None:
-    assert run(server.folder, "users", "disable", ada.email).returncode == 0
+    assert run_command(server.folder, "users", "disable", ada.email).returncode == 0
 
 
 def _reuse(_: Server, client: httpx.Client, ada: SignedIn) -> None:
@@ -247,7 +248,7 @@ def _reuse(_: Server, client: httpx.Client, ada: SignedIn) -> None:
 
 
 def _end_by_operator(server: Server, _: httpx.Client, ada: SignedIn) -> None:
-    assert run(server.folder, "sessions", "end", ada.sid).returncode == 0
+    assert run_command(server.folder, "sessions", "end", ada.sid).returncode == 0
 
 
 def _end_from_the_list(_: Server, client: httpx.Client, ada: SignedIn) -> None:
@@ -343,10 +344,10 @@ def test_rotating_and_voiding_a_key(server: Server, client: httpx.Client, creden
     ada = somebody(client)
     with verifier_of(server.url, credential=credential, timeout_s=10) as verifier:
         assert said(verifier, ada.access) == "ok"
-        assert run(server.folder, "keys", "rotate").returncode == 0
+        assert run_command(server.folder, "keys", "rotate").returncode == 0
         assert said(verifier, ada.access) == said(verifier, somebody(client).access) == "ok"
         leaked = kid_of(ada.access)
-        done = run(server.folder, "keys", "retire", leaked, "--now")
+        done = run_command(server.folder, "keys", "retire", leaked, "--now")
         assert done.returncode == 0, done.stderr
         assert says_until(verifier, ada.access, "invalid_token") <= {"ok"}
         # The service's other half may need a moment more; asking again with the same refresh token is a repeat.
