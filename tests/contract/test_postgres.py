@@ -170,6 +170,23 @@ async def test_a_migration_waits_for_a_table_in_use_without_holding_up_others(ur
         await connection.close()
 
 
+async def test_a_connection_costs_no_round_trip_when_it_goes_back_to_the_pool(url: str) -> None:
+    """And a transaction that was left open on it is rolled back."""
+    async with opened(url, connections=1) as store:
+        sent: list[str] = []
+        connection = await store._pool.acquire()
+        connection.add_query_logger(lambda record: sent.append(record.query))
+        await connection.execute("BEGIN")
+        await connection.execute("CREATE TABLE left_open (id text)")
+        await store._pool.release(connection)
+        assert sent.pop() == "ROLLBACK"
+        sent.clear()
+        for _ in range(3):
+            assert await store.session("nobody") is None
+        assert [query.split()[0] for query in sent] == ["SELECT"] * 3
+    assert await fetch(url, "SELECT to_regclass('left_open')") is None
+
+
 # --- the way there
 
 
