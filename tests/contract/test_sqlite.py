@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -252,22 +251,39 @@ async def test_reads_of_one_turn_share_a_transaction(path: Path) -> None:
 
 async def test_the_log_is_emptied_while_everybody_reads(path: Path) -> None:
     """Reads that stayed open over each commit would make it grow for as long as the service is busy."""
-
-    async def read_on() -> None:
-        while True:
-            await store.session("s0")
-            time.sleep(0.001)  # noqa: ASYNC251 - as a loop that has much to do in this turn
-            await asyncio.sleep(0)
-
-    event = Event(at_ms=NOW_MS, kind="signed_in", ip="", detail={"padding": 40_000 * "x"})
+    event = Event(at_ms=NOW_MS, kind="signed_in", ip="", detail={"padding": 400_000 * "x"})
     async with opened(path) as store:
         await add_sessions(store, ["s0"])
-        readers = [asyncio.create_task(read_on()) for _ in range(3)]
-        for _ in range(300):  # three times what SQLite lets its log grow to
-            await store.transact(lambda rows: rows.events.insert(event))
-        for reader in readers:
-            reader.cancel()
+        for _ in range(30):  # three times what SQLite lets its log grow to
+            await commit_during_a_read(store, event)
         assert path.with_name(f"{path.name}-wal").stat().st_size < 6_000_000
+
+
+async def test_reads_stand_apart_from_a_commit(path: Path) -> None:
+    """The shared transaction ends before a commit, is not opened during it, and is shared again after it."""
+    async with opened(path) as store:
+        connection, reader = store._reader.get(), store._reader
+        reader.begin()
+        assert connection.in_transaction
+        with reader.apart():
+            assert not connection.in_transaction
+            reader.begin()
+            assert not connection.in_transaction
+        reader.begin()
+        assert connection.in_transaction
+
+
+async def commit_during_a_read(store: SqliteStore, event: Event) -> None:
+    """Have a commit reach the disk in the turn of the loop in which a read began, and before that turn ends."""
+    is_free = threading.Event()
+    store._disk.submit(is_free.wait)
+    writing = asyncio.create_task(store.transact(lambda rows: rows.events.insert(event)))
+    while not store._writer.get().in_transaction:  # noqa: ASYNC110 - nothing else tells of it
+        await asyncio.sleep(0)
+    await store.session("s0")
+    is_free.set()
+    store._disk.submit(int).result(PATIENCE_S)  # which comes behind the commit
+    await writing
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
