@@ -1,4 +1,4 @@
-"""What every answer carries: security headers, caching, challenges, problems; and what the service says of itself."""
+"""What every answer has: security headers, caching, challenges, problems; and the documents about the service itself."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ ENDPOINTS = {
     ("POST", "/introspect"),
     ("GET", "/revocations"),
 }
-IN_OAUTHS_WORDS = {"/token", "/revoke", "/introspect"}
+OAUTH_PATHS = {"/token", "/revoke", "/introspect"}
 STRICT = "default-src 'none'; frame-ancestors 'none'"
 
 
 @pytest.fixture(scope="module")
 def ada(client: httpx.Client) -> SignedIn:
-    """Return a session that stays."""
+    """Return a session that no test ends."""
     return somebody(client)
 
 
@@ -134,7 +134,7 @@ def test_every_answer_has_the_security_headers(client: httpx.Client, https: http
     "kind", [kind for kind in ANSWERS if not any(public in kind for public in ("jwks", "metadata", "docs", "openapi"))]
 )
 def test_no_cache_keeps_tokens_or_personal_data(client: httpx.Client, kind: str) -> None:
-    """Everything that holds tokens or somebody's data, and every error, is `no-store` (R76)."""
+    """Every answer with tokens or personal data, and every error, is `no-store` (R76)."""
     assert ANSWERS[kind][1](client).headers["cache-control"] == "no-store"
 
 
@@ -153,15 +153,15 @@ def test_every_error_is_a_full_problem(client: httpx.Client, kind: str) -> None:
 
 
 def test_a_refused_preflight_is_a_problem_too(https: httpx.Client) -> None:
-    """Whatever is refused is refused in one form, be it by the CORS layer."""
+    """The CORS layer refuses in the same form as everything else."""
     headers = {"origin": "https://evil.example", "access-control-request-method": "POST"}
     answer = https.options("/refresh", headers=headers)
     assert answer.status_code >= 400
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_an_unexpected_error_gives_nothing_away(server: Server, client: httpx.Client) -> None:
-    """A row that cannot be read fails a request without details, and the log that has them holds no secret (R80, R83)."""
+def test_an_unexpected_error_discloses_nothing(server: Server, client: httpx.Client) -> None:
+    """A row that cannot be decoded fails the request without details. The log has them, and no secret (R80, R83)."""
     signed_in = somebody(client)
     damage_account(server, signed_in.email)
     start = server.log.stat().st_size
@@ -183,7 +183,7 @@ def test_an_unexpected_error_gives_nothing_away(server: Server, client: httpx.Cl
 
 
 def test_a_body_that_fails_is_not_written_to_the_log(server: Server, client: httpx.Client) -> None:
-    """What people type stays out of the log, even where reading it goes wrong (R83)."""
+    """A body that cannot be decoded does not appear in the log (R83)."""
     secret = "a sentence that stays in this body"
     for body in (
         b'{"email": "ada@example.com", "password": "%s", "delivery": 1, ',
@@ -199,7 +199,7 @@ def test_a_body_that_fails_is_not_written_to_the_log(server: Server, client: htt
 
 CHALLENGES: dict[str, tuple[str, str, Callable[[httpx.Client, SignedIn, Mint], httpx.Response]]] = {
     "no token": ("missing_token", "Bearer", lambda c, _a, _m: c.get("/profile")),
-    "no token to renew": ("missing_token", "Bearer", lambda c, _a, _m: c.post("/refresh")),
+    "no refresh token": ("missing_token", "Bearer", lambda c, _a, _m: c.post("/refresh")),
     "basic": ("missing_token", "Bearer", lambda c, _a, _m: c.get("/profile", headers={"authorization": "Basic eDp5"})),
     "wrong password": (
         "invalid_credentials",
@@ -211,7 +211,7 @@ CHALLENGES: dict[str, tuple[str, str, Callable[[httpx.Client, SignedIn, Mint], h
         'Bearer error="invalid_token"',
         lambda c, _a, _m: c.get("/profile", headers={"authorization": "Bearer rubbish"}),
     ),
-    "rubbish to renew": (
+    "rubbish refresh token": (
         "invalid_token",
         'Bearer error="invalid_token"',
         lambda c, _a, _m: c.post("/refresh", json={"refreshToken": "rubbish"}),
@@ -221,7 +221,7 @@ CHALLENGES: dict[str, tuple[str, str, Callable[[httpx.Client, SignedIn, Mint], h
         'Bearer error="invalid_token"',
         lambda c, a, _m: c.get("/profile", headers={"authorization": f"Bearer {a.refresh}"}),
     ),
-    "over": (
+    "expired": (
         "expired_token",
         'Bearer error="invalid_token"',
         lambda c, a, m: c.get("/profile", headers={"authorization": f"Bearer {m.expired_access(a.access)}"}),
@@ -245,7 +245,7 @@ def test_every_401_challenges_as_rfc_6750_says(client: httpx.Client, ada: Signed
 
 
 def test_no_other_answer_challenges(client: httpx.Client) -> None:
-    """A challenge stands on 401 alone."""
+    """Only 401 has a challenge."""
     for kind, (status, ask) in ANSWERS.items():
         if status != 401:
             assert "www-authenticate" not in ask(client).headers, kind
@@ -255,8 +255,8 @@ def test_no_other_answer_challenges(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(ENDPOINTS))
-def test_other_methods_are_405_and_told_which_there_are(client: httpx.Client, method: str, path: str) -> None:
-    """Every endpoint refuses the methods that it has not, names those that it has, and TRACE is off (R81)."""
+def test_other_methods_are_405_and_allow_names_the_right_ones(client: httpx.Client, method: str, path: str) -> None:
+    """Every endpoint refuses other methods, also TRACE, and names its own in `Allow` (R81)."""
     allowed = {method} | ({"HEAD"} if method == "GET" else set())
     for other in sorted({"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "OPTIONS"} - allowed):
         answer = client.request(other, path.replace("{id}", "x"))
@@ -267,7 +267,7 @@ def test_other_methods_are_405_and_told_which_there_are(client: httpx.Client, me
 
 @pytest.mark.parametrize("path", ["/nowhere", "/login/", "//login", "/LOGIN", "/docs/", "/sessions/", "/sessions/a/b"])
 def test_other_paths_are_404_and_never_redirected(client: httpx.Client, path: str) -> None:
-    """There is one spelling of each path, and nothing is redirected (R81)."""
+    """Each path has one spelling, and nothing is redirected (R81)."""
     answer = client.get(httpx.URL(str(client.base_url).rstrip("/")).copy_with(raw_path=path.encode()))
     expect_problem(answer, 404, "not_found")
 
@@ -275,8 +275,8 @@ def test_other_paths_are_404_and_never_redirected(client: httpx.Client, path: st
 # --- keys
 
 
-def test_the_published_keys_are_public_ones(client: httpx.Client, ada: SignedIn) -> None:
-    """Every key is public, named, for signatures; the one that signs is there, that of refresh tokens is not (R29)."""
+def test_the_published_keys_have_no_private_members(client: httpx.Client, ada: SignedIn) -> None:
+    """Every key is public, has an id and is for signatures. The active key is there; the key of refresh tokens is not (R29)."""
     answer = client.get("/.well-known/jwks.json")
     keys = answer.json()["keys"]
     assert answer.headers["content-type"] in ("application/json", "application/jwk-set+json")
@@ -296,14 +296,14 @@ def test_the_published_keys_are_public_ones(client: httpx.Client, ada: SignedIn)
 
 
 def test_the_published_keys_may_be_cached(client: httpx.Client) -> None:
-    """Public, with an age and an ETag; who has them already gets 304 without a body (R34)."""
+    """They are public, with a maximum age; an ETag that differs gets the whole document (R34)."""
     answer = client.get("/.well-known/jwks.json")
     assert re.fullmatch(r"public, max-age=\d+", answer.headers["cache-control"])
     assert client.get("/.well-known/jwks.json", headers={"if-none-match": '"other"'}).content == answer.content
 
 
 @pytest.mark.parametrize("sent", ["{}", '"other", {}', "W/{}", "*"], ids=["the same", "one of two", "weak", "any"])
-def test_who_has_the_keys_already_gets_304(client: httpx.Client, sent: str) -> None:
+def test_a_client_with_the_current_keys_gets_304(client: httpx.Client, sent: str) -> None:
     """`If-None-Match` compares weakly, since a proxy that compresses makes tags weak (RFC 9110 §13.1.2, R34)."""
     answer = client.get("/.well-known/jwks.json")
     again = client.get("/.well-known/jwks.json", headers={"if-none-match": sent.format(answer.headers["etag"])})
@@ -313,7 +313,7 @@ def test_who_has_the_keys_already_gets_304(client: httpx.Client, sent: str) -> N
 
 
 def test_a_token_verifies_with_the_published_keys_alone(server: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """What is published is enough to verify an access token elsewhere, and is of no use for a refresh token (R22)."""
+    """The published keys verify access tokens elsewhere, and no refresh token (R22)."""
     keys = KeySet.from_jwks(client.get("/.well-known/jwks.json").content)
     verifier = Verifier(server.url, audience=server.url, keys=keys, check="offline")
     assert verifier.verify(ada.access).sid == ada.sid == read_claims(ada.access)["sid"]
@@ -321,16 +321,16 @@ def test_a_token_verifies_with_the_published_keys_alone(server: Server, client: 
         verifier.verify(ada.refresh)
 
 
-# --- about itself
+# --- documents about the service
 
 
 def test_health_and_readiness(client: httpx.Client) -> None:
-    """A process with its store and a key is alive and ready."""
+    """A process with a store and an active key is alive and ready."""
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready"}
 
 
-def test_the_openapi_document_lists_exactly_what_there_is(server: Server, client: httpx.Client) -> None:
+def test_the_openapi_document_lists_exactly_the_endpoints(server: Server, client: httpx.Client) -> None:
     """OpenAPI 3.1, JSON, the endpoints of the contract and no others, at the address of the issuer."""
     answer = client.get("/openapi.json")
     assert answer.headers["content-type"] == "application/json"
@@ -340,8 +340,8 @@ def test_the_openapi_document_lists_exactly_what_there_is(server: Server, client
     assert {(method.upper(), path) for path, methods in document["paths"].items() for method in methods} == ENDPOINTS
 
 
-def test_the_openapi_document_holds_together(client: httpx.Client) -> None:
-    """Every reference leads somewhere, every operation has a name of its own, and every error is a problem, or OAuth's."""
+def test_the_openapi_document_is_consistent(client: httpx.Client) -> None:
+    """Every reference resolves, every operation has its own id, and every error is a problem or an OAuth error."""
     document = client.get("/openapi.json").json()
     for reference in re.findall(r'"\$ref": ?"#/([^"]+)"', json.dumps(document)):
         found: Any = document
@@ -353,12 +353,10 @@ def test_the_openapi_document_holds_together(client: httpx.Client) -> None:
         for status, response in operation["responses"].items():
             assert response["description"]
             if int(status) >= 400:
-                assert list(response["content"]) == [
-                    "application/json" if path in IN_OAUTHS_WORDS else "application/problem+json"
-                ]
+                assert list(response["content"]) == ["application/json" if path in OAUTH_PATHS else "application/problem+json"]
 
 
-def test_the_documentation_page_runs_nothing_from_elsewhere(client: httpx.Client) -> None:
+def test_the_documentation_page_loads_nothing_from_other_origins(client: httpx.Client) -> None:
     """`/docs` brings its own script and style, has a policy that allows nothing else, and no inline code (R78)."""
     page = client.get("/docs")
     assert page.headers["content-type"] == "text/html; charset=utf-8"

@@ -34,7 +34,7 @@ ISSUER = "https://auth.example.com"
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve with an https issuer, as behind a proxy that ends TLS."""
+    """Run a server with an https issuer, as behind a proxy that terminates TLS."""
     with running(tmp_path_factory.mktemp("secure"), ISSUER=ISSUER) as server:
         yield server
 
@@ -50,7 +50,7 @@ def secure_client(secure: Server) -> Iterator[httpx.Client]:
 def place(
     request: pytest.FixtureRequest, server: Server, client: httpx.Client, secure_client: httpx.Client
 ) -> tuple[httpx.Client, str]:
-    """Return a client and the issuer it talks to: plain http on loopback, or https."""
+    """Return a client and its issuer: plain http on loopback, or https."""
     return (client, server.url) if request.param == "http" else (secure_client, ISSUER)
 
 
@@ -73,7 +73,7 @@ def attributes(cookies: dict[str, Cookie]) -> dict[str, dict[str, str]]:
 
 
 def expect_deleted(answer: httpx.Response, issuer: str, *kinds: str) -> None:
-    """Assert that an answer deletes these cookies, or both, with the very attributes that they are set with (T31)."""
+    """Assert that an answer deletes these cookies (default: both), with the attributes with which they were set (T31)."""
     wanted = {
         name: values | {"max-age": "0", "expires": EPOCH}
         for name, values in expected(issuer, "cookie").items()
@@ -97,8 +97,8 @@ def test_the_exact_lines_of_a_secure_sign_in(secure_client: httpx.Client) -> Non
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_tokens_that_travel_as_cookies_never_stand_in_a_body(place: tuple[httpx.Client, str], delivery: str) -> None:
-    """Sign in, renew, change the password: cookies as promised, and a cookie's token in no body (R55, R59, T7)."""
+def test_tokens_that_travel_as_cookies_are_never_in_a_body(place: tuple[httpx.Client, str], delivery: str) -> None:
+    """Signing in, refreshing and changing the password set the right cookies; no body has their tokens (R55, R59, T7)."""
     client, issuer = place
     email = sign_up(client)
     login = client.post("/login", json={"email": email, "password": PASSWORD, "delivery": delivery})
@@ -122,7 +122,7 @@ def test_tokens_that_travel_as_cookies_never_stand_in_a_body(place: tuple[httpx.
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_other_answers_hold_no_token(place: tuple[httpx.Client, str], delivery: str) -> None:
-    """Neither the profile nor the list of sessions gives a token away, and neither sets a cookie (R59)."""
+    """Neither the profile nor the list of sessions contains a token or sets a cookie (R59)."""
     client, issuer = place
     signed_in = somebody(client, delivery=delivery, origin=issuer)
     for path in ("/profile", "/sessions"):
@@ -133,8 +133,8 @@ def test_other_answers_hold_no_token(place: tuple[httpx.Client, str], delivery: 
         assert signed_in.refresh not in answer.text
 
 
-def test_cookies_are_small_and_name_nobody(secure_client: httpx.Client) -> None:
-    """Each cookie fits into 4096 bytes and both into 6 KB, and what they say holds no address (R4, R10)."""
+def test_cookies_are_small_and_hold_no_address(secure_client: httpx.Client) -> None:
+    """Each cookie has at most 4096 bytes, both have less than 6 KB, and no claim is an e-mail address (R4, R10)."""
     signed_in = somebody(secure_client, delivery="cookie", origin=ISSUER)
     answer = refresh(secure_client, signed_in)
     lines = [len(line) for line in answer.headers.get_list("set-cookie")]
@@ -145,7 +145,7 @@ def test_cookies_are_small_and_name_nobody(secure_client: httpx.Client) -> None:
 
 
 def test_both_cookies_live_as_long_as_the_refresh_token(place: tuple[httpx.Client, str]) -> None:
-    """The access cookie stays when its token is over, so that it is seen as expired and not as missing (T34)."""
+    """The access cookie outlives its token, so that the token is reported as expired, not as missing (T34)."""
     client, issuer = place
     answer = refresh(client, somebody(client, delivery="cookie", origin=issuer))
     assert {cookie.attributes["max-age"] for cookie in set_cookies(answer).values()} == {str(answer.json()["refreshExpiresIn"])}
@@ -161,7 +161,7 @@ def test_both_cookies_live_as_long_as_the_refresh_token(place: tuple[httpx.Clien
     ],
     ids=["logout", "logout-everywhere", "delete"],
 )
-def test_leaving_deletes_the_cookies(
+def test_signing_out_deletes_the_cookies(
     place: tuple[httpx.Client, str], delivery: str, leave: Callable[[httpx.Client, SignedIn], httpx.Response]
 ) -> None:
     """Deleting repeats name, Path, Secure, HttpOnly and SameSite, with Max-Age=0 and a past Expires (R57, T31)."""
@@ -173,9 +173,9 @@ def test_leaving_deletes_the_cookies(
 
 @pytest.mark.parametrize("path", ["/refresh", "/profile", "/sessions", "/logout-everywhere", "/password"])
 def test_an_ended_session_in_cookies_is_cleared_wherever_it_is_noticed(place: tuple[httpx.Client, str], path: str) -> None:
-    """Whichever endpoint learns from a cookie that its session is over deletes that cookie (R57, T5 and T6).
+    """Every endpoint that learns from a cookie that its session has ended deletes that cookie (R57, T5 and T6).
 
-    An access cookie goes alone: the refresh cookie beside it may be a successor's, set while this request was under way.
+    An access cookie is deleted alone: a concurrent request may have set the refresh cookie of a new session meanwhile.
     """
     client, issuer = place
     signed_in = somebody(client, delivery="cookie", origin=issuer)
@@ -187,7 +187,7 @@ def test_an_ended_session_in_cookies_is_cleared_wherever_it_is_noticed(place: tu
 
 
 def test_reuse_deletes_the_cookies(place: tuple[httpx.Client, str]) -> None:
-    """Whoever presents an old copy in a cookie is left without any."""
+    """A client that presents an old copy in a cookie loses both cookies."""
     client, issuer = place
     chain = [somebody(client, delivery="cookie", origin=issuer)]
     for _ in range(2):
@@ -197,8 +197,8 @@ def test_reuse_deletes_the_cookies(place: tuple[httpx.Client, str]) -> None:
     expect_deleted(answer, issuer)
 
 
-def test_a_bearer_tokens_end_clears_nobodys_cookies(client: httpx.Client) -> None:
-    """Where the header's session is over, the cookies beside it belong to another that lives."""
+def test_an_ended_bearer_token_clears_no_cookie(client: httpx.Client) -> None:
+    """The cookies beside an ended token in the header may belong to another session, which is active."""
     ended, living = somebody(client), somebody(client, delivery="split")
     assert client.post("/logout", headers=ended.bearer).status_code == 204
     answer = client.get("/profile", headers=ended.bearer | {"cookie": living.cookies["cookie"]})
@@ -206,7 +206,7 @@ def test_a_bearer_tokens_end_clears_nobodys_cookies(client: httpx.Client) -> Non
     assert set_cookies(answer) == {}
 
 
-def test_no_refusal_that_may_pass_clears_a_cookie(place: tuple[httpx.Client, str]) -> None:
+def test_no_temporary_refusal_clears_a_cookie(place: tuple[httpx.Client, str]) -> None:
     """400, 403, 409, 415, 422 and 429 leave the cookies alone (T5, T32)."""
     client, issuer = place
     signed_in = somebody(client, delivery="cookie", origin=issuer)
@@ -232,10 +232,10 @@ def test_no_refusal_that_may_pass_clears_a_cookie(place: tuple[httpx.Client, str
 @pytest.mark.parametrize("kind", ["refresh", "access"])
 @pytest.mark.parametrize("order", [1, -1], ids=["own first", "foreign first"])
 @pytest.mark.parametrize("joined", [True, False], ids=["one header", "two headers"])
-def test_two_different_cookies_of_one_name_are_not_guessed_between(
+def test_two_different_cookies_of_one_name_are_refused(
     server: Server, client: httpx.Client, kind: str, order: int, joined: bool
 ) -> None:
-    """A cookie tossed in beside the own one gets 400, whichever comes first, and the session lives (T16)."""
+    """A foreign cookie beside the own one gets 400, whichever comes first, and both sessions stay active (T16)."""
     own, foreign = somebody(client, delivery="cookie"), somebody(client, delivery="cookie")
     tokens = [getattr(own, kind), getattr(foreign, kind)][::order]
     pairs = [f"handstamp-{kind}={token}" for token in tokens]
@@ -249,8 +249,8 @@ def test_two_different_cookies_of_one_name_are_not_guessed_between(
 
 
 @pytest.mark.parametrize("path", ["/logout", "/login"])
-def test_doubtful_cookies_are_all_ended_where_sessions_end(client: httpx.Client, path: str) -> None:
-    """Signing out, and signing in anew, end what every one of two cookies of a name holds: no guessing either (T13, T16)."""
+def test_signing_out_and_in_end_the_sessions_of_all_cookies(client: httpx.Client, path: str) -> None:
+    """If two cookies have one name, signing out and signing in end the sessions of both (T13, T16)."""
     first, second = somebody(client, delivery="cookie"), somebody(client, delivery="cookie")
     body = {"email": first.email, "password": PASSWORD} if path == "/login" else {}
     cookie = "; ".join(f"handstamp-{kind}={getattr(one, kind)}" for one in (first, second) for kind in ("refresh", "access"))
@@ -260,8 +260,8 @@ def test_doubtful_cookies_are_all_ended_where_sessions_end(client: httpx.Client,
     expect_ended(profile(client, second), "logout")
 
 
-def test_the_same_cookie_twice_is_one(client: httpx.Client) -> None:
-    """A browser that sends one value twice means one token."""
+def test_the_same_cookie_twice_counts_once(client: httpx.Client) -> None:
+    """Two cookies with the same value are one token."""
     signed_in = somebody(client, delivery="cookie")
     pair = f"handstamp-refresh={signed_in.refresh}"
     answer = client.post("/refresh", headers={"cookie": f"{pair}; {pair}", "sec-fetch-site": "same-origin"})
@@ -269,8 +269,8 @@ def test_the_same_cookie_twice_is_one(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("cookie", ["handstamp-refresh=", "handstamp-refresh", "other=1", "HANDSTAMP-REFRESH=x", ";;=;"])
-def test_no_cookie_of_ours_is_no_token(client: httpx.Client, cookie: str) -> None:
-    """Empty, foreign and malformed cookies are as good as none: nothing is cleared."""
+def test_other_cookies_count_as_no_token(client: httpx.Client, cookie: str) -> None:
+    """Empty, foreign and malformed cookies count as none, and nothing is cleared."""
     answer = client.post("/refresh", headers={"cookie": cookie, "sec-fetch-site": "same-origin"})
     expect_problem(answer, 401, "missing_token")
     assert set_cookies(answer) == {}
@@ -286,7 +286,7 @@ def test_names_of_the_other_scheme_are_not_read(client: httpx.Client, secure_cli
         expect_problem(client.post(path, headers=prefixed), 401, "missing_token")
 
 
-def test_a_real_cookie_jar_keeps_and_drops_what_it_is_told(server: Server) -> None:
+def test_a_real_cookie_jar_follows_the_cookies(server: Server) -> None:
     """The standard library's cookie jar sends the cookies back, follows the rotation and is empty after logout (R57)."""
     headers = {"sec-fetch-site": "same-origin", "origin": server.url}
     with server.client(headers=headers) as browser:

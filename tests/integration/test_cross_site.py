@@ -31,7 +31,7 @@ SIBLING = "https://blog.example.com"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve for two trusted origins, one of them in development on loopback."""
+    """Run a server that trusts two origins, one of them on loopback, for development."""
     folder = tmp_path_factory.mktemp("trusting")
     settings = {"ISSUER": ISSUER, "TRUSTED_ORIGINS": f"{APP}, {ADMIN}", "TRUSTED_PROXIES": "127.0.0.1"}
     with running(folder, **settings) as server:
@@ -47,7 +47,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 Sent = dict[str, str]
 ORIGINS: list[tuple[Sent, bool]] = [
-    # Sec-Fetch-Site says it all
+    # Sec-Fetch-Site alone decides
     ({"sec-fetch-site": "same-origin"}, True),
     ({"sec-fetch-site": "none"}, True),
     ({"sec-fetch-site": "same-origin", "origin": ISSUER}, True),
@@ -89,12 +89,12 @@ UNSAFE = ["/refresh", "/logout", "/logout-everywhere", "/password", "DELETE", "/
 
 
 def cookies_of(signed_in: SignedIn) -> Sent:
-    """Return the cookies alone, without saying whose page sends them."""
+    """Return the cookies without the headers that name the page."""
     return {"cookie": signed_in.cookies["cookie"]}
 
 
 def ask(client: httpx.Client, path: str, signed_in: SignedIn, headers: Sent) -> httpx.Response:
-    """Send a perfectly good request to an endpoint that changes something."""
+    """Send a valid request to an endpoint that changes something."""
     bodies = {
         "/password": {"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"},
         "/register": {"email": f"x{new_address()}@example.com", "password": PASSWORD},
@@ -106,8 +106,8 @@ def ask(client: httpx.Client, path: str, signed_in: SignedIn, headers: Sent) -> 
 
 
 @pytest.mark.parametrize(("sent", "passes"), ORIGINS, ids=str)
-def test_who_may_renew_with_a_cookie(server: Server, client: httpx.Client, sent: Sent, passes: bool) -> None:
-    """The table of the rule: own pages and trusted origins pass, everything else is 403 and changes nothing (R60, R61, R65)."""
+def test_which_origins_may_refresh_with_a_cookie(server: Server, client: httpx.Client, sent: Sent, passes: bool) -> None:
+    """The service's own pages and trusted origins pass; everything else gets 403 and changes nothing (R60, R61, R65)."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     answer = client.post("/refresh", headers=cookies_of(signed_in) | sent)
     if passes:
@@ -124,8 +124,8 @@ def test_who_may_renew_with_a_cookie(server: Server, client: httpx.Client, sent:
     [{"sec-fetch-site": "same-site", "origin": SIBLING}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}, {}],
     ids=str,
 )
-def test_no_unsafe_endpoint_obeys_another_sites_page(server: Server, client: httpx.Client, path: str, sent: Sent) -> None:
-    """With a credential cookie every unsafe endpoint checks where the request comes from (R60, R62, R65, T14)."""
+def test_every_unsafe_endpoint_refuses_other_sites_pages(server: Server, client: httpx.Client, path: str, sent: Sent) -> None:
+    """Every unsafe endpoint checks the origin of a request with a token's cookie (R60, R62, R65, T14)."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     before = session_row(server, signed_in.sid)
     answer = ask(client, path, signed_in, cookies_of(signed_in) | sent)
@@ -136,8 +136,8 @@ def test_no_unsafe_endpoint_obeys_another_sites_page(server: Server, client: htt
 
 @pytest.mark.parametrize("path", UNSAFE)
 @pytest.mark.parametrize("sent", [{"sec-fetch-site": "same-origin"}, {"origin": ISSUER}, {"origin": APP}], ids=str)
-def test_every_unsafe_endpoint_obeys_its_own_and_trusted_pages(client: httpx.Client, path: str, sent: Sent) -> None:
-    """The same requests from a page of ours, or of a trusted origin, do what they say."""
+def test_every_unsafe_endpoint_serves_own_and_trusted_pages(client: httpx.Client, path: str, sent: Sent) -> None:
+    """The same requests succeed from the service's own pages and from a trusted origin."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     assert ask(client, path, signed_in, cookies_of(signed_in) | sent).status_code in (200, 201, 204)
 
@@ -145,22 +145,22 @@ def test_every_unsafe_endpoint_obeys_its_own_and_trusted_pages(client: httpx.Cli
 @pytest.mark.parametrize("path", ["/refresh", "/logout", "/logout-everywhere", "/password", "DELETE"])
 @pytest.mark.parametrize("kind", ["refresh", "access"])
 def test_a_cookie_needs_the_check_even_beside_a_header(client: httpx.Client, path: str, kind: str) -> None:
-    """`Authorization` does not switch the check off while a credential cookie comes along, be it any of the two (T14)."""
+    """`Authorization` does not switch the check off if one of the two cookies comes with it (T14)."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     cookie = {"cookie": f"__Host-handstamp-{kind}={getattr(signed_in, kind)}"}
     expect_problem(ask(client, path, signed_in, signed_in.bearer | cookie | {"origin": EVIL}), 403, "cross_site")
 
 
 @pytest.mark.parametrize("value", ["", "rubbish", '""'])
-def test_even_an_empty_credential_cookie_is_one(client: httpx.Client, value: str) -> None:
-    """The check looks at the name, so nothing gets past it by what the cookie holds."""
+def test_an_empty_cookie_needs_the_check_too(client: httpx.Client, value: str) -> None:
+    """The check depends on the cookie's name alone, not on its value."""
     cookie = {"cookie": f"__Host-handstamp-refresh={value}"}
     expect_problem(client.post("/logout", headers=cookie | {"sec-fetch-site": "cross-site"}), 403, "cross_site")
 
 
 @pytest.mark.parametrize("sent", [{"sec-fetch-site": "cross-site", "origin": EVIL}, {"origin": EVIL}, {}], ids=str)
 def test_a_bearer_token_needs_no_check(client: httpx.Client, sent: Sent) -> None:
-    """No browser adds an Authorization header by itself, so a request with one and without cookies is nobody's forgery."""
+    """No browser adds `Authorization` by itself, so another site's page cannot cause such a request."""
     signed_in = somebody(client)
     for path in ("/refresh", "/logout"):
         headers, body = (sent, {"refreshToken": signed_in.refresh}) if path == "/refresh" else (signed_in.bearer | sent, None)
@@ -168,7 +168,7 @@ def test_a_bearer_token_needs_no_check(client: httpx.Client, sent: Sent) -> None
 
 
 @pytest.mark.parametrize(("sent", "passes"), [row for row in ORIGINS if row[0].keys() & {"sec-fetch-site", "origin"}], ids=str)
-def test_who_may_sign_in_from_a_browser(client: httpx.Client, sent: Sent, passes: bool) -> None:
+def test_which_origins_may_sign_in_from_a_browser(client: httpx.Client, sent: Sent, passes: bool) -> None:
     """Login CSRF: another site's page cannot sign a visitor in as somebody else (R62, T15)."""
     answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD}, headers=sent)
     if passes:
@@ -179,7 +179,7 @@ def test_who_may_sign_in_from_a_browser(client: httpx.Client, sent: Sent, passes
 
 
 def test_a_refused_sign_in_costs_no_attempt(client: httpx.Client) -> None:
-    """Another site's page cannot use up a person's attempts: the check comes before the password."""
+    """The check comes before the password, so another site's page cannot use up a person's attempts."""
     email, address = sign_up(client), {"x-forwarded-for": new_address()}
     body = {"email": email, "password": "a sentence that ada never said"}
     for _ in range(6):
@@ -187,15 +187,15 @@ def test_a_refused_sign_in_costs_no_attempt(client: httpx.Client) -> None:
     assert client.post("/login", json=body | {"password": PASSWORD}, headers=address).status_code == 200
 
 
-def test_a_client_that_is_no_browser_signs_in(client: httpx.Client) -> None:
-    """Apps and scripts send neither header, have no cookies, and sign in."""
+def test_a_client_without_browser_headers_signs_in(client: httpx.Client) -> None:
+    """Applications and scripts send neither header and no cookie."""
     assert client.post("/login", json={"email": sign_up(client), "password": PASSWORD}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/login", "/refresh", "/logout", "/register", "/password"])
 @pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"])
-def test_a_forms_body_is_not_read(client: httpx.Client, path: str, media_type: str) -> None:
-    """What a cross-site form can send without asking first is no JSON request (R63)."""
+def test_bodies_that_a_form_can_send_are_refused(client: httpx.Client, path: str, media_type: str) -> None:
+    """A cross-site form can send these media types without a preflight, so the JSON endpoints refuse them (R63)."""
     signed_in = somebody(client)
     body = b'{"email":"a@example.com","password":"a sentence only ada would say"}'
     answer = client.post(path, content=body, headers=signed_in.bearer | {"content-type": media_type})
@@ -208,30 +208,30 @@ def test_a_forms_body_is_not_read(client: httpx.Client, path: str, media_type: s
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_no_safe_method_changes_anything(client: httpx.Client, path: str, method: str) -> None:
-    """A link or an image cannot sign in, out or anything else (R62)."""
+    """A link or an image can neither sign in nor sign out (R62)."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     headers = cookies_of(signed_in) | {"sec-fetch-site": "cross-site"}
     assert client.request(method, path, headers=headers).status_code == 405
     assert profile(client, signed_in).status_code == 200
 
 
-def test_a_link_from_elsewhere_finds_the_person_signed_in(client: httpx.Client) -> None:
-    """A read by the access cookie is no cross-site matter: the first page after a link works (T9)."""
+def test_a_link_from_another_site_finds_the_person_signed_in(client: httpx.Client) -> None:
+    """Safe methods with the access cookie pass: the first page behind a link works (T9)."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     headers = {"cookie": f"__Host-handstamp-access={signed_in.access}", "sec-fetch-site": "cross-site"}
     assert client.get("/profile", headers=headers).status_code == 200
 
 
 def test_without_a_list_no_other_origin_passes(alone: httpx.Client) -> None:
-    """Nobody is trusted by default (R60)."""
+    """No other origin is trusted by default (R60)."""
     signed_in = somebody(alone, delivery="cookie", origin=ISSUER)
     for origin in (APP, ADMIN, SIBLING, EVIL, "null"):
         expect_problem(alone.post("/refresh", headers=cookies_of(signed_in) | {"origin": origin}), 403, "cross_site")
     assert alone.post("/refresh", headers=cookies_of(signed_in) | {"origin": ISSUER}).status_code == 200
 
 
-def test_the_host_header_vouches_for_nobody(alone: httpx.Client) -> None:
-    """`Origin` is compared with the configured issuer, not with what the request calls its host (T33)."""
+def test_the_host_header_does_not_count(alone: httpx.Client) -> None:
+    """`Origin` is compared with the configured issuer, not with the request's `Host` (T33)."""
     signed_in = somebody(alone, delivery="cookie", origin=ISSUER)
     spoofed = {"host": "evil.example", "x-forwarded-host": "evil.example", "x-forwarded-proto": "https", "origin": EVIL}
     expect_problem(alone.post("/refresh", headers=cookies_of(signed_in) | spoofed), 403, "cross_site")
@@ -252,7 +252,7 @@ def cors(answer: httpx.Response) -> Sent:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("origin", [APP, EVIL, ISSUER, "null"])
 def test_by_default_no_other_origin_may_read(alone: httpx.Client, path: str, origin: str) -> None:
-    """Without a list there is no CORS header at all, not for preflights either (R64)."""
+    """Without trusted origins there is no CORS header, and none for preflights (R64)."""
     assert cors(alone.get(path, headers={"origin": origin})) == {}
     preflight = alone.options(path, headers={"origin": origin, "access-control-request-method": "GET"})
     assert cors(preflight) == {}
@@ -261,8 +261,8 @@ def test_by_default_no_other_origin_may_read(alone: httpx.Client, path: str, ori
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("origin", [APP, ADMIN])
-def test_a_listed_origin_may_read_with_credentials(client: httpx.Client, path: str, origin: str) -> None:
-    """The very origin is named, with credentials, and caches are told that the answer varies by it (R64)."""
+def test_a_trusted_origin_may_read_with_credentials(client: httpx.Client, path: str, origin: str) -> None:
+    """The answer names this origin, allows credentials, and varies by `Origin` (R64)."""
     answer = client.get(path, headers={"origin": origin})
     assert answer.headers["access-control-allow-origin"] == origin
     assert answer.headers["access-control-allow-credentials"] == "true"
@@ -270,8 +270,8 @@ def test_a_listed_origin_may_read_with_credentials(client: httpx.Client, path: s
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_a_listed_origins_preflight_is_granted(client: httpx.Client, method: str) -> None:
-    """A script of a listed origin may send a token and JSON with the methods that there are (R64)."""
+def test_a_trusted_origins_preflight_is_granted(client: httpx.Client, method: str) -> None:
+    """A script of a trusted origin may send a token and JSON with every method of the API (R64)."""
     asks = {"access-control-request-method": method, "access-control-request-headers": "authorization,content-type"}
     answer = client.options("/refresh", headers={"origin": APP} | asks)
     assert answer.status_code == 200
@@ -287,8 +287,8 @@ UNLISTED = [EVIL, SIBLING, ISSUER, "null", f"{APP}.evil.example", f"{APP}:8443",
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("origin", UNLISTED)
-def test_an_unlisted_origin_is_never_named(client: httpx.Client, path: str, origin: str) -> None:
-    """No reflected origin, no `*`, no `null` (R64)."""
+def test_other_origins_are_never_named(client: httpx.Client, path: str, origin: str) -> None:
+    """No origin is reflected; there is no `*` and no `null` (R64)."""
     assert "access-control-allow-origin" not in client.get(path, headers={"origin": origin}).headers
     preflight = client.options(path, headers={"origin": origin, "access-control-request-method": "POST"})
     assert "access-control-allow-origin" not in preflight.headers
@@ -296,14 +296,14 @@ def test_an_unlisted_origin_is_never_named(client: httpx.Client, path: str, orig
 
 @pytest.mark.parametrize("headers", [{}, {"origin": EVIL}, {"origin": APP}], ids=str)
 @pytest.mark.parametrize("path", ["/.well-known/jwks.json", "/profile", "/openapi.json"])
-def test_answers_vary_by_origin_whoever_asks(client: httpx.Client, path: str, headers: Sent) -> None:
-    """A cache must not give the answer to one origin, or to none, to another: `Vary: Origin` always (R64)."""
+def test_every_answer_varies_by_origin(client: httpx.Client, path: str, headers: Sent) -> None:
+    """`Vary: Origin` is always there: a cache must not give one origin's answer to another (R64)."""
     assert "origin" in client.get(path, headers=headers).headers.get("vary", "").lower()
 
 
 @pytest.mark.parametrize("sent", [{}, {"authorization": "Bearer rubbish"}])
-def test_a_listed_origin_may_read_errors(client: httpx.Client, sent: Sent) -> None:
-    """A script must see `code`, `Retry-After` and `WWW-Authenticate` to know what to do."""
+def test_a_trusted_origin_may_read_errors(client: httpx.Client, sent: Sent) -> None:
+    """A script needs `code`, `Retry-After` and `WWW-Authenticate` to know what to do next."""
     answer = client.get("/profile", headers=sent | {"origin": APP})
     assert answer.status_code == 401
     assert answer.headers["access-control-allow-origin"] == APP

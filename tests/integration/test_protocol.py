@@ -10,7 +10,7 @@ import pytest
 
 from tests.serving import EMAIL, PASSWORD, Server
 
-_TALK = {"email": EMAIL, "password": PASSWORD}
+_LOGIN = {"email": EMAIL, "password": PASSWORD}
 
 
 @pytest.fixture
@@ -21,15 +21,15 @@ def connection(server: Server) -> Iterator[socket.socket]:
 
 
 def until_closed(connection: socket.socket) -> bytes:
-    """Return all that still comes."""
+    """Return everything until the server closes the connection."""
     answer = b""
     while received := connection.recv(65536):
         answer += received
     return answer
 
 
-def test_an_answer_without_a_body_is_sent_too(connection: socket.socket) -> None:
-    """Nothing waits for a body that never comes: HEAD and 204, and the connection goes on."""
+def test_an_answer_without_a_body_is_sent_at_once(connection: socket.socket) -> None:
+    """HEAD and 204 have no body; the connection stays usable."""
     connection.sendall(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     assert connection.recv(65536).endswith(b"\r\n\r\n")
     connection.sendall(b"POST /logout HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
@@ -40,9 +40,9 @@ def test_an_answer_without_a_body_is_sent_too(connection: socket.socket) -> None
     assert until_closed(connection).endswith(b"\r\n\r\n")
 
 
-def test_a_client_that_waits_to_be_told_to_go_on_is_told(connection: socket.socket) -> None:
+def test_100_continue_is_sent_before_the_body(connection: socket.socket) -> None:
     """`Expect: 100-continue` is answered before the body comes (RFC 9110 §10.1.1)."""
-    body = json.dumps({**_TALK, "email": "nobody@example.com"}).encode()
+    body = json.dumps({**_LOGIN, "email": "nobody@example.com"}).encode()
     connection.sendall(
         b"POST /login HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Type: application/json\r\n"
         b"Content-Length: %d\r\n\r\n" % len(body)
@@ -52,7 +52,7 @@ def test_a_client_that_waits_to_be_told_to_go_on_is_told(connection: socket.sock
     assert connection.recv(65536).startswith(b"HTTP/1.1 401")
 
 
-def test_requests_sent_all_at_once_are_answered_in_order(connection: socket.socket) -> None:
+def test_pipelined_requests_are_answered_in_order(connection: socket.socket) -> None:
     """Pipelined requests (RFC 9112 §9.3.2) get whole answers, one after the other, with and without a body."""
     ask = b"%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
     connection.sendall(

@@ -1,1 +1,1 @@
-"""The ASGI edge: HTTP in, use case, HTTP out. Tokens enter and leave in `transport` alone."""
+"""The ASGI edge: HTTP in, use case, HTTP out. Tokens enter in `edge` and leave in `api/tokens`, `oauth/token` and `cookies`."""

@@ -1,4 +1,4 @@
-"""The one table from errors to what goes out over HTTP (RFC 9457, RFC 6750 §3): for the service, and for whoever verifies."""
+"""The one table from errors to HTTP answers (RFC 9457, RFC 6750 §3), for the service and for verifiers."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ TABLE: dict[type[HandstampError], tuple[int, str]] = {
     InvalidRequest: (400, "The request cannot be understood"),
     InvalidFields: (422, "Some fields are wrong"),
     RequestTooLarge: (413, "The request is too large"),
-    MethodNotAllowed: (405, "Not with this method"),
-    UnsupportedMediaType: (415, "This media type is not read here"),
+    MethodNotAllowed: (405, "Method not allowed"),
+    UnsupportedMediaType: (415, "Unsupported media type"),
     MissingToken: (401, "No token was sent"),
     InvalidToken: (401, "The token is not valid"),
-    ExpiredToken: (401, "The access token is over"),
+    ExpiredToken: (401, "The access token has expired"),
     SessionEnded: (401, "The session has ended"),
     InvalidCredentials: (401, "Not signed in"),
-    InvalidClient: (401, "The service did not prove who it is"),
+    InvalidClient: (401, "The service is not authenticated"),
     InsufficientScope: (403, "Not allowed"),
-    CrossSite: (403, "Refused: another site's page asked"),
+    CrossSite: (403, "The request came from another site's page"),
     NotFound: (404, "Not found"),
-    AccountExists: (409, "The account exists"),
+    AccountExists: (409, "The account exists already"),
     TooManyAttempts: (429, "Too many attempts"),
     Unavailable: (503, "Not available right now"),
     HandstampError: (500, "Something went wrong on our side"),
@@ -64,15 +64,15 @@ class FieldProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An error (RFC 9457). Switch on `code`; show `detail` to people; `instance` finds the request in the service's log."""
+    """An error (RFC 9457). Switch on `code`; show `detail` to people; `instance` is the request's id in the service's log."""
 
     type: str
     title: str
     status: int
     detail: Annotated[str, msgspec.Meta(description="For people: what happened and what to do")]
-    instance: Annotated[str, msgspec.Meta(description="Names this request in the service's log")]
+    instance: Annotated[str, msgspec.Meta(description="The id of this request in the service's log")]
     code: Annotated[str, msgspec.Meta(description="For programs: switch on this")]
-    reason: Annotated[EndReason | None, msgspec.Meta(description="Why the session is over, with `session_ended`")] = None
+    reason: Annotated[EndReason | None, msgspec.Meta(description="Why the session has ended, with `session_ended`")] = None
     fields: Annotated[tuple[FieldProblem, ...], msgspec.Meta(description="Each field that is wrong, with 422")] = ()
 
 

@@ -14,7 +14,7 @@ from .shapes import AnswerShape, Email, NewPassword, RequestShape, Time, utc
 
 
 class RegisterRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
-    """Make an account."""
+    """Create an account."""
 
     email: Email
     password: NewPassword
@@ -31,7 +31,7 @@ class User(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 
 
 class RegisterAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
-    """The account that was made."""
+    """The account that was created."""
 
     user: User
 
@@ -39,7 +39,7 @@ class RegisterAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 async def register(use: UseCases, call: Call, body: RegisterRequest | None) -> Response:
     """Create an account. Raises `NotFound` if registration is closed."""
     if not use.registration_open:
-        raise NotFound("Accounts are made by the people who run this service.")
+        raise NotFound("Registration is closed. The people who run this service create accounts.")
     body = require_body(body)
     account = await use.accounts.register(body.email, body.password, call.caller)
     return write_json(RegisterAnswer(user=_user(account)), status=201)
@@ -60,7 +60,7 @@ OPERATIONS = (
         method="POST",
         path="/register",
         run=register,
-        summary="Make an account",
+        summary="Create an account",
         body=RegisterRequest,
         answer=RegisterAnswer,
         status=201,

@@ -11,7 +11,7 @@ from .shapes import AnswerShape
 
 
 class HealthAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
-    """The service's state, in a word."""
+    """The state of the service, in one word."""
 
     status: str
 

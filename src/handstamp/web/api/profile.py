@@ -15,7 +15,7 @@ from .shapes import AnswerShape, Time, utc
 
 
 class ThisSession(AnswerShape, frozen=True, kw_only=True, rename="camel"):
-    """The session that asks."""
+    """The session of the access token."""
 
     id: str
     created_at: Time
@@ -24,7 +24,7 @@ class ThisSession(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 
 
 class ProfileAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
-    """Who is signed in. `email` and what follows from an account are null where the subject is no account of this service."""
+    """Who is signed in. `email` and `createdAt` are null if the subject has no account in this service."""
 
     id: str
     email: str | None

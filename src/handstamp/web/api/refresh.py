@@ -12,7 +12,7 @@ from .tokens import TokenAnswer, write_pair
 
 
 class RefreshRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
-    """Renew. Sessions whose refresh token is a cookie send no body."""
+    """Refresh. Sessions whose refresh token is a cookie send no body."""
 
     refresh_token: Token
 
@@ -28,7 +28,7 @@ OPERATIONS = (
         method="POST",
         path="/refresh",
         run=refresh,
-        summary="Renew the access token; the refresh token is replaced too",
+        summary="Refresh: a new access token, and a new refresh token",
         body=RefreshRequest,
         body_required=False,
         answer=TokenAnswer,

@@ -17,8 +17,8 @@ from ..operation import Operation, UseCases
 from .shapes import described
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something whose tokens are void until `exp`, seconds since 1970: a session (`sid`) or a signing key (`kid`)."""
+class RevocationEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A session or a signing key whose tokens are void until `exp`, seconds since 1970. It has `sid` or `kid`."""
 
     sid: str = ""
     kid: str = ""
@@ -26,12 +26,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RevocationsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What ended since the cursor that was sent."""
+    """What was revoked since the cursor of the request."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[RevocationEntry, ...]
     cursor: Annotated[str, described("Send it as `after` next time")]
-    snapshot: Annotated[bool, described("Everything from the beginning: the cursor was unknown")]
-    more: Annotated[bool, described("There is more already: ask again at once")]
+    snapshot: Annotated[bool, described("All entries from the beginning: the cursor was unknown")]
+    more: Annotated[bool, described("There are more entries already: ask again at once")]
     now: Annotated[int, described("The service's time, seconds since 1970")]
 
 
@@ -47,7 +47,7 @@ async def revoked(use: UseCases, call: Call, _: None) -> Response:
 
 def _answer(page: Page, now_ms: int) -> RevocationsAnswer:
     return RevocationsAnswer(
-        entries=tuple(Entry(exp=entry.exp_s, **{entry.kind: entry.name}) for entry in page.entries),
+        entries=tuple(RevocationEntry(exp=entry.exp_s, **{entry.kind: entry.name}) for entry in page.entries),
         cursor=page.cursor,
         snapshot=page.is_snapshot,
         more=page.has_more,
@@ -60,10 +60,10 @@ OPERATIONS = (
         method="GET",
         path="/revocations",
         run=revoked,
-        summary="Which sessions ended, for other services that verify tokens",
+        summary="Revoked sessions and keys, for other services that verify tokens",
         query={
-            "after": "The cursor of the last answer; without it, everything",
-            "wait": "How many seconds to wait for something to end, 0 to 5",
+            "after": "The cursor of the last answer; without it, all entries are returned",
+            "wait": "How many seconds to wait for the next revocation, 0 to 5",
         },
         answer=RevocationsAnswer,
         errors=(InvalidFields, InvalidClient),

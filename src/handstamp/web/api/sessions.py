@@ -14,7 +14,7 @@ from .shapes import AnswerShape, How, Time, utc
 
 
 class SessionEntry(AnswerShape, frozen=True, kw_only=True, rename="camel"):
-    """One of a person's living sessions."""
+    """One of a person's active sessions."""
 
     id: str
     current: bool
@@ -27,7 +27,7 @@ class SessionEntry(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 
 
 class SessionsAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
-    """A person's living sessions, last seen first."""
+    """A person's active sessions, last seen first."""
 
     sessions: tuple[SessionEntry, ...]
 
@@ -66,7 +66,7 @@ OPERATIONS = (
         method="GET",
         path="/sessions",
         run=list_sessions,
-        summary="This person's living sessions, last seen first",
+        summary="This person's active sessions, last seen first",
         answer=SessionsAnswer,
         errors=ACCESS_ERRORS,
         credential="access",

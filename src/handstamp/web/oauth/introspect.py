@@ -16,14 +16,14 @@ from .common import Form, service_credential, write_oauth_error
 
 
 class IntrospectForm(Form, frozen=True, kw_only=True):
-    """Ask whether an access token holds (RFC 7662 §2.1)."""
+    """Ask whether an access token is valid (RFC 7662 §2.1)."""
 
     token: Token
-    token_type_hint: Annotated[str, described("Is not needed")] = ""
+    token_type_hint: Annotated[str, described("Ignored")] = ""
 
 
 class IntrospectAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whether an access token holds, and what it says if it does (RFC 7662 §2.2)."""
+    """Whether an access token is valid, and its claims if it is (RFC 7662 §2.2)."""
 
     active: bool
     iss: str = ""
@@ -71,7 +71,7 @@ OPERATIONS = (
         method="POST",
         path="/introspect",
         run=introspect,
-        summary="Whether an access token holds, for other services (RFC 7662)",
+        summary="Whether an access token is valid, for other services (RFC 7662)",
         form=IntrospectForm,
         answer=IntrospectAnswer,
         errors=(*BODY_ERRORS, InvalidClient, CrossSite),

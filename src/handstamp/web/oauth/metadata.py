@@ -12,7 +12,7 @@ from ..operation import Operation, UseCases
 
 
 class MetadataAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Where things are (RFC 8414 §2)."""
+    """The URLs of the endpoints, and what they support (RFC 8414 §2)."""
 
     issuer: str
     jwks_uri: str
@@ -44,7 +44,7 @@ OPERATIONS = (
         method="GET",
         path="/.well-known/oauth-authorization-server",
         run=authorization_server,
-        summary="Where things are, for software that speaks OAuth 2 (RFC 8414)",
+        summary="The URLs of the endpoints, for software that speaks OAuth 2 (RFC 8414)",
         answer=MetadataAnswer,
     ),
 )

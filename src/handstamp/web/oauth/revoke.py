@@ -17,7 +17,7 @@ class RevokeForm(Form, frozen=True, kw_only=True):
     """End the session of a token of either kind (RFC 7009 §2.1). `client_id` is `handstamp` or absent."""
 
     token: Token
-    token_type_hint: Annotated[str, described("Is not needed")] = ""
+    token_type_hint: Annotated[str, described("Ignored")] = ""
 
 
 async def revoke(use: UseCases, call: Call, form: RevokeForm) -> Response:
@@ -32,7 +32,7 @@ OPERATIONS = (
         method="POST",
         path="/revoke",
         run=revoke,
-        summary="Sign out with a token of either kind, in OAuth's words (RFC 7009)",
+        summary="Sign out with a token of either kind, in the words of OAuth (RFC 7009)",
         form=RevokeForm,
         errors=(*BODY_ERRORS, InvalidClient, CrossSite),
         write_error=write_oauth_error,

@@ -16,11 +16,11 @@ from .common import Form, RefusedGrant, require_first_party, write_oauth_error
 
 
 class TokenForm(Form, frozen=True, kw_only=True):
-    """Renew (RFC 6749 §6), for software that speaks OAuth 2. `client_id` is `handstamp` or absent; there is no secret."""
+    """Refresh (RFC 6749 §6), for software that speaks OAuth 2. `client_id` is `handstamp` or absent; there is no secret."""
 
     grant_type: Annotated[str, described("`refresh_token`", examples=["refresh_token"])]
     refresh_token: Token = ""
-    scope: Annotated[str, described("At most what the session has")] = ""
+    scope: Annotated[str, described("Leave it out: a session keeps its scope")] = ""
 
 
 class OAuthTokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ OPERATIONS = (
         method="POST",
         path="/token",
         run=token,
-        summary="Renew the access token, in OAuth's words (RFC 6749 §6)",
+        summary="Refresh, in the words of OAuth (RFC 6749 §6)",
         form=TokenForm,
         answer=OAuthTokenAnswer,
         errors=(*BODY_ERRORS, InvalidToken, InvalidClient, CrossSite),

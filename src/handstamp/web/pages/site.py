@@ -249,7 +249,7 @@ class Pages:
 
     def _check_open(self) -> None:
         if not self.registration_open:
-            raise NotFound("Accounts are made by the people who run this service.")
+            raise NotFound("Registration is closed. The people who run this service create accounts.")
 
     def _write_error(self, error: HandstampError, _: Call) -> Response:
         if isinstance(error, MissingToken | InvalidToken | SessionEnded):
