@@ -66,11 +66,11 @@ async def test_a_key_is_replaced_after_ninety_days_without_anybody_doing_anythin
         assert await states(running, clock) == ["active"]
 
         clock.now_ms = NOW_MS + ROTATE_AFTER_MS - PUBLISH_AHEAD_MS - SECOND_MS
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         assert published(running) == {first}
 
         clock.advance(seconds=1)
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         (second,) = published(running) - {first}
         assert await states(running, clock) == ["active", "published"]
         assert kid_of(minted(running, clock)) == first
@@ -82,10 +82,10 @@ async def test_a_key_is_replaced_after_ninety_days_without_anybody_doing_anythin
         assert await states(running, clock) == ["retiring", "active"]
 
         clock.now_ms = NOW_MS + ROTATE_AFTER_MS + KEPT_MS - 1
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         assert published(running) == {first, second}
         clock.advance(ms=1)
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         assert published(running) == {second}
         assert await states(running, clock) == ["active"]
 
@@ -100,10 +100,10 @@ async def test_a_service_that_slept_for_a_year_catches_up(tmp_path: Path) -> Non
         assert await states(running, clock) == ["active", "published"]
         assert kid_of(minted(running, clock)) == first
         clock.advance(ms=PUBLISH_AHEAD_MS)
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         assert kid_of(minted(running, clock)) != first
         clock.advance(ms=KEPT_MS)
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         assert await states(running, clock) == ["active"]
 
 
@@ -113,14 +113,14 @@ async def test_a_verifier_that_only_polls_never_meets_an_unknown_key(tmp_path: P
     async with deployed(tmp_path, clock) as running:
         start_ms = NOW_MS + ROTATE_AFTER_MS - PUBLISH_AHEAD_MS - 10 * MINUTE_MS
         clock.now_ms = start_ms
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         cached, fetched_at_ms = KeySet.from_jwks(running.keys.jwks), clock()
         verifier = Verifier(ISSUER, audience=ISSUER, keys=lambda: cached, check="offline", clock=clock)
         alive: list[tuple[int, str]] = []
         signers: list[str] = []
         while clock() < start_ms + HOUR_MS:
             if (clock() - start_ms) % HOUSEKEEPING_MS == 0:
-                await running.housekeeping.once()
+                await running.housekeeping.run_once()
             if clock() - fetched_at_ms >= JWKS_MAX_AGE_S * SECOND_MS:
                 cached, fetched_at_ms = KeySet.from_jwks(running.keys.jwks), clock()
             token = minted(running, clock)
@@ -157,7 +157,7 @@ async def test_rotating_in_a_hurry_loses_no_token(tmp_path: Path) -> None:
         for minute in range(90):
             if minute < 5:
                 await running.keys.rotate(clock())
-            await running.housekeeping.once()
+            await running.housekeeping.run_once()
             assert (await states(running, clock)).count("active") == 1
             alive = [(end_ms, token) for end_ms, token in alive if clock() < end_ms]
             alive.append((clock() + 15 * MINUTE_MS, minted(running, clock)))
@@ -175,13 +175,13 @@ async def test_two_services_on_one_database_rotate_once(tmp_path: Path) -> None:
         assert len(published(one)) == 1
         clock.now_ms = NOW_MS + ROTATE_AFTER_MS
         await asyncio.gather(*(running.keys.maintain(clock()) for running in (one, other) for _ in range(5)))
-        await asyncio.gather(one.housekeeping.once(), other.housekeeping.once())
+        await asyncio.gather(one.housekeeping.run_once(), other.housekeeping.run_once())
         assert await states(one, clock) == ["active", "published"]
         assert published(one) == published(other)
         clock.advance(ms=PUBLISH_AHEAD_MS)
         assert kid_of(minted(one, clock)) == kid_of(minted(other, clock))
         clock.advance(ms=KEPT_MS)
-        await asyncio.gather(one.housekeeping.once(), other.housekeeping.once())
+        await asyncio.gather(one.housekeeping.run_once(), other.housekeeping.run_once())
         assert published(one) == published(other)
         assert await states(one, clock) == ["active"]
 
@@ -203,7 +203,7 @@ async def test_what_another_process_published_is_seen_within_its_own_round(tmp_p
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
         record = await one.keys.rotate(clock())
         clock.advance(ms=2 * HOUSEKEEPING_MS)
-        await other.housekeeping.once()
+        await other.housekeeping.run_once()
         assert record.kid in published(other)
         assert PUBLISH_AHEAD_MS - 2 * HOUSEKEEPING_MS >= JWKS_MAX_AGE_S * SECOND_MS
 
@@ -234,7 +234,7 @@ async def test_retiring_the_active_key_publishes_its_successor(tmp_path: Path) -
         assert await running.keys.retire(first, clock()) == "retiring"
         assert await states(running, clock) == ["retiring", "active"]
         clock.advance(ms=KEPT_MS)
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         assert first not in published(running)
 
 
@@ -309,7 +309,7 @@ async def test_voiding_one_of_three_keys_leaves_the_others(tmp_path: Path, which
         assert signer == (named["retiring"] if which == "active" else named["active"])
         running.verifier.verify(minted(running, clock))
         clock.advance(ms=PUBLISH_AHEAD_MS)
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         assert named[which] not in published(running)
         running.verifier.verify(minted(running, clock))
 
@@ -338,7 +338,7 @@ async def test_voiding_does_not_call_back_a_key_that_is_gone(tmp_path: Path) -> 
         leaked = kid_of(minted(running, clock))
         await running.keys.void(leaked, clock())
         assert kid_of(minted(running, clock)) not in (old, leaked)
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         running.verifier.verify(minted(running, clock))
 
 
@@ -360,7 +360,7 @@ async def test_a_voided_key_stays_void_after_a_restart(tmp_path: Path) -> None:
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
         leaked, before = await only_key(one, clock), minted(one, clock)
         await one.keys.void(leaked, clock())
-        await other.housekeeping.once()
+        await other.housekeeping.run_once()
         for running in (one, other):
             assert leaked not in published(running)
             with pytest.raises(InvalidToken):
@@ -439,10 +439,10 @@ async def test_another_algorithm_is_a_rotation(tmp_path: Path) -> None:
         verifier.verify(before)
         verifier.verify(after)
         for _ in range(3):
-            await running.housekeeping.once()
+            await running.housekeeping.run_once()
         assert await states(running, clock) == ["retiring", "active"]
         clock.advance(ms=KEPT_MS)
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         assert await states(running, clock) == ["active"]
 
 
@@ -458,7 +458,7 @@ async def test_secrets_and_public_keys_are_never_mixed(tmp_path: Path) -> None:
         running.verifier.verify(secret)
         with pytest.raises(InvalidToken):
             running.verifier.verify(public)
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         assert running.keys.jwks == b'{"keys":[]}'
     async with deployed(tmp_path, clock) as running:
         assert jws.split(minted(running, clock))[0].alg == "ES256"
@@ -479,7 +479,7 @@ async def test_somebody_who_tries_hs256_and_goes_back_always_has_a_key_that_sign
             running.verifier.verify(minted(running, clock))
             assert kid_of(minted(running, clock)) in published(running)
             clock.advance(ms=MINUTE_MS)
-            await running.housekeeping.once()
+            await running.housekeeping.run_once()
 
 
 async def test_a_process_with_a_shorter_access_lifetime_takes_no_key_from_living_tokens(tmp_path: Path) -> None:
@@ -490,11 +490,11 @@ async def test_a_process_with_a_shorter_access_lifetime_takes_no_key_from_living
         clock.now_ms = record.active_from_ms - SECOND_MS
         token = minted(running, clock)
         clock.advance(ms=50 * MINUTE_MS)
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         running.verifier.verify(token)
         async with deployed(tmp_path, clock, access_lifetime="15m"):
             pass
-        await running.housekeeping.once()
+        await running.housekeeping.run_once()
         running.verifier.verify(token)
 
 
@@ -504,8 +504,8 @@ async def test_nodes_that_disagree_on_the_algorithm_do_not_make_keys_without_end
     async with deployed(tmp_path, clock) as old, deployed(tmp_path, clock, algorithm="Ed25519") as new:
         for _ in range(20):
             clock.advance(ms=HOUSEKEEPING_MS)
-            await old.housekeeping.once()
-            await new.housekeeping.once()
+            await old.housekeeping.run_once()
+            await new.housekeeping.run_once()
         assert len(await states(new, clock)) <= 4
 
 

@@ -39,9 +39,9 @@ async def test_the_service_purges_what_is_over_by_itself(tmp_path: Path) -> None
             await start_session(running, clock)
         clock.advance(seconds=31 * 86400)
         _, living = await start_session(running, clock)
-        assert await running.housekeeping.once() == 450
+        assert await running.housekeeping.run_once() == 450
         assert (await running.refresh(living.refresh_token, way="body", caller=caller(clock))).session_id == living.session_id
-        assert await running.housekeeping.once() == 0
+        assert await running.housekeeping.run_once() == 0
 
 
 @pytest.mark.anyio

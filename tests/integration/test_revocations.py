@@ -19,7 +19,7 @@ import pytest
 
 from handstamp.domain.policy import MAX_ACCESS_LIFETIME_MS, MAX_LEEWAY_S
 from handstamp.service.sessions import revocations
-from handstamp.service.sessions.revocations import HEARTBEAT_S, PAGE
+from handstamp.service.sessions.revocations import HEARTBEAT_S, PAGE_SIZE
 from tests.builders import HOUR_MS, MINUTE_MS, Clock
 from tests.commands import run_command
 from tests.deployment import caller, deployed, start_session
@@ -272,7 +272,7 @@ def test_more_than_a_page_comes_in_pages(serve: Callable[..., Server]) -> None:
     server = serve()
     credential = make_client(server)
     exp_s = int(time.time()) + 3600
-    names = [f"session-{number:05}" for number in range(2 * PAGE + PAGE // 2)]
+    names = [f"session-{number:05}" for number in range(2 * PAGE_SIZE + PAGE_SIZE // 2)]
     with closing(sqlite3.connect(server.folder / "handstamp.db", timeout=10)) as database, database:
         rows = (("sid", name, exp_s) for name in names)
         database.executemany("INSERT INTO revocation (kind, name, exp_s) VALUES (?, ?, ?)", rows)
@@ -281,7 +281,7 @@ def test_more_than_a_page_comes_in_pages(serve: Callable[..., Server]) -> None:
         while pages[-1]["more"]:
             pages.append(ask(client, credential, pages[-1]["cursor"], wait=HEARTBEAT_S))
     assert [page["snapshot"] for page in pages] == [True, False, False]
-    assert len(sids(pages[0])) <= PAGE
+    assert len(sids(pages[0])) <= PAGE_SIZE
     assert [name for page in pages for name in sids(page)] == names
 
 
@@ -483,22 +483,22 @@ async def test_an_end_is_told_as_long_as_a_token_could_hold(tmp_path: Path) -> N
     async with deployed(tmp_path, clock, access_lifetime="1h") as service:
 
         async def told(cursor: str = "") -> list[str]:
-            page = await service.revocations.after(cursor, wait_s=0, caller=caller(clock))
+            page = await service.revocations.read_after(cursor, wait_s=0, caller=caller(clock))
             return [entry.name for entry in page.entries]
 
         session, pair = await start_session(service, clock)
         await service.sign_out.end_by_tokens([pair.access_token], caller(clock))
-        cursor = (await service.revocations.after("", wait_s=0, caller=caller(clock))).cursor
+        cursor = (await service.revocations.read_after("", wait_s=0, caller=caller(clock))).cursor
         clock.advance(ms=HOUR_MS + MINUTE_MS - 1)
-        await service.housekeeping.once()
+        await service.housekeeping.run_once()
         assert await told() == [session.id]
         clock.advance(ms=1)
         assert await told() == []
-        await service.housekeeping.once()
+        await service.housekeeping.run_once()
         other, pair = await start_session(service, clock)
         await service.sign_out.end_by_tokens([pair.refresh_token], caller(clock))
         assert await told(cursor) == [other.id], "a quiet hour costs no reader its place"
-        page = await service.revocations.after(cursor, wait_s=0, caller=caller(clock))
+        page = await service.revocations.read_after(cursor, wait_s=0, caller=caller(clock))
         assert not page.is_snapshot
 
 
@@ -512,7 +512,7 @@ async def test_constant_signing_out_fills_nothing(tmp_path: Path) -> None:
                 _, pair = await start_session(service, clock)
                 await service.sign_out.end_by_tokens([pair.access_token], caller(clock))
                 clock.advance(ms=2 * MINUTE_MS)
-            await service.housekeeping.once()
+            await service.housekeeping.run_once()
             rows = await service.store.read(lambda rows: rows.revocations.list_since(0, limit=1000))
             assert len(rows) <= 31
 
@@ -521,7 +521,7 @@ async def test_constant_signing_out_fills_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ends", [0, 1, 2, 3, 4, 5, 6, 7, 30])
 async def test_pages_of_any_size_fit_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: int) -> None:
     """Just under, at and over a page: each end is told once, and the last page says that there is no more."""
-    monkeypatch.setattr(revocations, "PAGE", 3)
+    monkeypatch.setattr(revocations, "PAGE_SIZE", 3)
     clock = Clock()
     async with deployed(tmp_path, clock) as service:
         names = []
@@ -529,11 +529,11 @@ async def test_pages_of_any_size_fit_together(tmp_path: Path, monkeypatch: pytes
             session, pair = await start_session(service, clock)
             await service.sign_out.end_by_tokens([pair.access_token], caller(clock))
             names.append(session.id)
-        page = await service.revocations.after("", wait_s=0, caller=caller(clock))
+        page = await service.revocations.read_after("", wait_s=0, caller=caller(clock))
         told = [entry.name for entry in page.entries]
         assert page.is_snapshot
         while page.has_more:
-            page = await service.revocations.after(page.cursor, wait_s=0, caller=caller(clock))
+            page = await service.revocations.read_after(page.cursor, wait_s=0, caller=caller(clock))
             assert not page.is_snapshot
             assert len(page.entries) <= 3
             told += [entry.name for entry in page.entries]
@@ -546,9 +546,9 @@ async def test_too_many_readers_are_answered_without_waiting(tmp_path: Path, mon
     monkeypatch.setattr(revocations, "MAX_WAITING", 0)
     clock = Clock()
     async with deployed(tmp_path, clock) as service:
-        page = await service.revocations.after("", wait_s=0, caller=caller(clock))
+        page = await service.revocations.read_after("", wait_s=0, caller=caller(clock))
         asked_at = time.monotonic()
-        again = await service.revocations.after(page.cursor, wait_s=HEARTBEAT_S, caller=caller(clock))
+        again = await service.revocations.read_after(page.cursor, wait_s=HEARTBEAT_S, caller=caller(clock))
         assert time.monotonic() - asked_at < WOKEN_S
         assert (again.cursor, list(again.entries), again.is_snapshot) == (page.cursor, [], False)
 

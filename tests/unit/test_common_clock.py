@@ -53,12 +53,12 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Times:
 async def test_whatever_a_node_shows_it_is_the_stores_time(times: Times, differs_ms: int) -> None:
     """Also while the store is away, and after somebody has set the node's clock."""
     clock = times.clock(own_ms=NOW_MS + differs_ms)
-    await clock.look()
+    await clock.synchronise()
     assert clock() == NOW_MS
     times.is_away = True
     times.later(90_000)
     with pytest.raises(Unavailable):
-        await clock.look()
+        await clock.synchronise()
     assert clock() == NOW_MS + 90_000
 
 
@@ -66,21 +66,21 @@ async def test_where_the_store_has_no_clock_the_machines_counts(times: Times) ->
     """As with SQLite, also when that is set."""
     times.store_ms = None
     clock = times.clock(own_ms=NOW_MS - 7)
-    await clock.look()
+    await clock.synchronise()
     assert clock() == NOW_MS - 7
 
 
 async def test_a_clock_that_drifts_is_held_to_the_stores(times: Times) -> None:
     """Forward at once, back by standing still: nothing that was issued is ever from the future."""
     clock = times.clock()
-    await clock.look()
+    await clock.synchronise()
     times.later(1_000)
     times.store_ms = NOW_MS + 1_300
-    await clock.look()
+    await clock.synchronise()
     assert clock() == NOW_MS + 1_300
     times.later(1_000)
     times.store_ms = NOW_MS + 500
-    await clock.look()
+    await clock.synchronise()
     assert clock() == NOW_MS + 1_300, "it neither went back nor went on"
     times.later(900)
     assert clock() == NOW_MS + 1_400
@@ -90,10 +90,10 @@ async def test_a_store_far_behind_is_believed(times: Times) -> None:
     """Time does not stand still for an hour because a server's clock was wrong for a moment."""
     clock = times.clock()
     times.store_ms = NOW_MS + 3_600_000
-    await clock.look()
+    await clock.synchronise()
     assert clock() == NOW_MS + 3_600_000
     times.store_ms = NOW_MS
-    await clock.look()
+    await clock.synchronise()
     assert clock() == NOW_MS
 
 
@@ -101,11 +101,11 @@ async def test_a_slow_answer_says_nothing(times: Times) -> None:
     """Unless it is the only one there is."""
     clock = times.clock(own_ms=NOW_MS + 20_000)
     times.took_ms = 5_000
-    await clock.look()
+    await clock.synchronise()
     assert clock() == NOW_MS
     times.store_ms = NOW_MS + 2_500
-    await clock.look()
+    await clock.synchronise()
     assert clock() == NOW_MS
     times.took_ms = 1
-    await clock.look()
+    await clock.synchronise()
     assert clock() == NOW_MS + 2_500

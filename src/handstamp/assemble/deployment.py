@@ -80,7 +80,7 @@ class Service:
         await self.store.open()
         self.hashing.open()
         try:
-            await self.clock.look()
+            await self.clock.synchronise()
             await self.keys.load(self.clock())
             yield
         finally:

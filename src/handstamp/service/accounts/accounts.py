@@ -56,10 +56,10 @@ class Accounts:
 
         Raises `InvalidFields`, `AccountExists`, `TooManyAttempts`, `Unavailable`.
         """
-        counters = self._throttling.counters(None, caller.ip)
+        counters = self._throttling.list_counters(None, caller.ip)
 
         async def look(rows: Rows) -> None:
-            await self._throttling.check(rows, counters, caller.now_ms)
+            await self._throttling.require_no_wait(rows, counters, caller.now_ms)
 
         await self._store.read(look)
         try:
@@ -103,8 +103,8 @@ class Accounts:
         if not is_hashable_password(current):
             raise InvalidFields([("currentPassword", "is empty, or none that can have been chosen here")])
         new = self._chosen(new, account.email, field="newPassword")
-        counters = self._throttling.counters(account.email, caller.ip, at_home=True)
-        await self._store.read(lambda rows: self._throttling.check(rows, counters, caller.now_ms))
+        counters = self._throttling.list_counters(account.email, caller.ip, at_home=True)
+        await self._store.read(lambda rows: self._throttling.require_no_wait(rows, counters, caller.now_ms))
         if not await self._hashing.matches(account.password_hash, current):
             await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
             self._audit.log(Event(at_ms=caller.now_ms, kind="sign_in_failed", subject=account.id, sid=session.id, ip=caller.ip))
@@ -119,7 +119,7 @@ class Accounts:
         event = Event(at_ms=caller.now_ms, kind="password_changed", subject=account.id, sid=session.id, ip=caller.ip)
 
         async def replace(rows: Transaction) -> TokenPair:
-            await self._throttling.check(rows, counters, caller.now_ms)
+            await self._throttling.require_no_wait(rows, counters, caller.now_ms)
             before, now = await rows.sessions.get(session.id) or (None, None)
             if before is None or now is None:
                 raise SessionEnded("expired")

@@ -14,26 +14,37 @@ from ..parts.audit import Audit
 from ..parts.caller import Caller
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_NOBODYS = hash_secret("")
+_DECOY = hash_secret("")
+"""The hash for an unknown id, so that it takes as long as a wrong secret. No secret is empty."""
 
 
 class Credentials:
-    """The use cases around service credentials."""
+    """The use cases of service credentials."""
 
     def __init__(self, *, store: Store, audit: Audit) -> None:
-        """Take what it works with."""
         self._store = store
         self._audit = audit
 
     async def create(self, name: str, caller: Caller) -> tuple[Credential, str]:
-        """Add a credential. Return it and its secret, which is kept nowhere. Raises `ConfigurationError` for an invalid name."""
+        """Add a credential.
+
+        Args:
+            name: 1 to 64 characters of A-Z a-z 0-9 . _ - of which the first is a letter or a digit.
+            caller: The time of the request.
+
+        Returns:
+            The credential and its secret. The secret is not stored and cannot be shown again.
+
+        Raises:
+            ConfigurationError: If the name is invalid or taken.
+        """
         if _NAME.fullmatch(name) is None:
             raise ConfigurationError(
-                "A credential's name has 1 to 64 characters of A-Z a-z 0-9 . _ - and begins with one of the first."
+                "The name is invalid: use 1 to 64 characters of A-Z a-z 0-9 . _ - and begin with a letter or a digit."
             )
         secret = new_secret()
         credential = Credential(id=new_id(), name=name, secret_hash=hash_secret(secret), created_at_ms=caller.now_ms)
-        event = _event("credential_added", credential, caller)
+        event = _make_event("credential_added", credential, caller)
 
         async def add(rows: Transaction) -> bool:
             added = await rows.credentials.insert(credential)
@@ -53,12 +64,16 @@ class Credentials:
         return await self._store.read(lambda rows: rows.credentials.list_all())
 
     async def remove(self, name_or_id: str, caller: Caller) -> Credential:
-        """Remove a credential. It is refused from the next request on. Raises `NotFound`."""
+        """Remove a credential. It is refused from the next request on.
+
+        Raises:
+            NotFound: If there is none with this name or id.
+        """
 
         async def remove(rows: Transaction) -> tuple[Credential, Event] | None:
             for credential in await rows.credentials.list_all():
                 if name_or_id in (credential.name, credential.id):
-                    event = _event("credential_removed", credential, caller)
+                    event = _make_event("credential_removed", credential, caller)
                     await rows.credentials.delete(credential.id)
                     await rows.events.insert(event)
                     return credential, event
@@ -71,15 +86,19 @@ class Credentials:
         return removed[0]
 
     async def authenticate(self, presented: tuple[str, str] | None) -> Credential:
-        """Return the credential of an (id, secret) pair. Raises `InvalidClient` for none or a wrong one (RFC 6749 §2.3)."""
+        """Return the credential of an (id, secret) pair (RFC 6749 §2.3).
+
+        Raises:
+            InvalidClient: If there is no pair, or if the id or the secret is wrong.
+        """
         if presented is None:
             raise InvalidClient("This needs a service credential: make one with 'handstamp clients create NAME'.")
         credential_id, secret = presented
         credential = await self._store.read(lambda rows: rows.credentials.get(credential_id))
-        if not secret_matches(credential.secret_hash if credential else _NOBODYS, secret) or credential is None:
-            raise InvalidClient("This service credential is not known here.")
+        if not secret_matches(credential.secret_hash if credential else _DECOY, secret) or credential is None:
+            raise InvalidClient("This service credential is unknown, or its secret is wrong.")
         return credential
 
 
-def _event(kind: Literal["credential_added", "credential_removed"], credential: Credential, caller: Caller) -> Event:
+def _make_event(kind: Literal["credential_added", "credential_removed"], credential: Credential, caller: Caller) -> Event:
     return Event(at_ms=caller.now_ms, kind=kind, ip=caller.ip, detail={"credential": credential.id, "name": credential.name})

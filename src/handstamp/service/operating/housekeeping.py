@@ -1,4 +1,4 @@
-"""What the service does by itself: reload and rotate keys, and delete rows that nobody will ask for again."""
+"""Periodic work of the service: reload and rotate keys, and delete expired rows."""
 
 from __future__ import annotations
 
@@ -14,31 +14,39 @@ from .keys import Keys
 INTERVAL_S = 30.0
 PURGE_BATCH = 200
 PAUSE_S = 0.05
+"""The pause between two batches, in which requests are served."""
 _log = Logger("handstamp.housekeeping")
 
 
 class Housekeeping:
-    """Runs in every process; they may do the same work at once without harm."""
+    """Runs in every process of a deployment. Several may run at once."""
 
     def __init__(self, *, store: Store, keys: Keys, clock: Clock) -> None:
-        """Take what it looks after."""
         self._store = store
         self._keys = keys
         self._clock = clock
 
     async def run(self) -> None:
-        """Go round for ever, until cancelled. A store that is away is tried again next time."""
+        """Run about every `INTERVAL_S` seconds until cancelled. If the store does not answer, the next round tries again."""
         while True:
-            await asyncio.sleep(INTERVAL_S * random.uniform(0.8, 1.2))  # noqa: S311 - it only spreads the load
+            await asyncio.sleep(INTERVAL_S * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the load of several processes
             try:
-                await self.once()
+                await self.run_once()
             except HandstampError as problem:
                 _log.warning("housekeeping_failed", problem=getattr(problem, "why", str(problem)))
-            except Exception:  # noqa: BLE001 - one round that fails, for whatever reason, must not be the last
+            except Exception:  # noqa: BLE001 - an unexpected failure must not stop the loop
                 _log.exception("housekeeping_failed")
 
-    async def once(self) -> int:
-        """Go round once; return how many rows were purged. Small batches leave room for requests between them."""
+    async def run_once(self) -> int:
+        """Maintain the keys and delete expired rows in small batches.
+
+        Returns:
+            The number of deleted rows.
+
+        Raises:
+            Unavailable: If the store does not answer.
+            ConfigurationError: If the master secret does not decrypt the keys.
+        """
         now_ms = self._clock()
         await self._keys.maintain(now_ms)
         total = 0

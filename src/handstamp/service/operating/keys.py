@@ -1,4 +1,4 @@
-"""The signing keys of this deployment: kept sealed in the store, held open in memory, rotated by themselves."""
+"""The signing keys of a deployment: encrypted in the store, decrypted in memory, rotated automatically."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ..parts.audit import Audit
 
 
 class Keys:
-    """Holds the keys that sign and verify access tokens, as `load` or `maintain` found them last."""
+    """The keys that sign and verify access tokens, as `load` or `maintain` last read them."""
 
     def __init__(self, *, store: Store, secret: MasterSecret, algorithm: Algorithm, audit: Audit) -> None:
-        """Take what seals the keys and which algorithm new ones are for."""
+        """Create it. `secret` encrypts the keys; `algorithm` is that of new keys."""
         self._store = store
         self._secret = secret
         self._algorithm = algorithm
@@ -30,32 +30,45 @@ class Keys:
         self._opened: dict[str, SigningKey] = {}
         self._signers: tuple[tuple[int, SigningKey], ...] = ()
         self.verifying = KeySet([])
-        """Every key that a living access token may be signed with."""
+        """The keys with which an access token that has not expired may be signed."""
         self.jwks = b'{"keys":[]}'
-        """The public ones as a JWK Set (RFC 7517 §5)."""
+        """The public keys as a JWK Set (RFC 7517 §5)."""
 
     def signing_at(self, now_ms: int) -> SigningKey:
-        """Return the key that signs now. Raises `Unavailable` if there is none."""
+        """Return the key that signs at `now_ms`.
+
+        Raises:
+            Unavailable: If no key is active.
+        """
         for active_from_ms, key in self._signers:
             if active_from_ms <= now_ms:
                 return key
         raise Unavailable("no signing key is active")
 
     async def require_ready(self, now_ms: int) -> None:
-        """Raise `Unavailable` unless the store answers and a key is active: without both nothing can be served."""
+        """Check that requests can be served.
+
+        Raises:
+            Unavailable: If the store does not answer, or if no key is active.
+        """
         await self._store.read(lambda rows: rows.keys.list_all())
         self.signing_at(now_ms)
 
     async def load(self, now_ms: int) -> None:
-        """Read the keys and change nothing. Raises `ConfigurationError` when the secret does not open them."""
-        self._hold(await self._ours(), now_ms)
+        """Read the keys from the store.
+
+        Raises:
+            ConfigurationError: If the master secret does not decrypt them.
+        """
+        self._keep(await self._ours(), now_ms)
 
     async def maintain(self, now_ms: int) -> None:
-        """Make the first key, publish a successor that is due, drop those that are gone, and load the rest.
+        """Make the first key, publish a successor if one is due, delete keys that are gone, and load the rest.
 
-        Raises `ConfigurationError` when the secret does not open them.
+        Raises:
+            ConfigurationError: If the master secret does not decrypt the keys.
         """
-        await self.load(now_ms)  # before anything is added: a wrong secret must not leave a key behind
+        await self.load(now_ms)  # first: with a wrong master secret no key may be added
         if signing_key(await self._ours(), now_ms) is None:
             await self._add(now_ms, active_from_ms=now_ms, unless=lambda found: signing_key(found, now_ms) is not None)
         elif wants_successor(await self._ours(), self._algorithm, now_ms):
@@ -68,21 +81,27 @@ class Keys:
         gone = [record for record in records if state_of(record, records, now_ms) == "gone"]
         if gone:
             await self._delete(gone, now_ms)
-        await self.load(now_ms)  # anew: a key that was voided meanwhile must not come back
+        await self.load(now_ms)  # read again: a key that was voided meanwhile must not come back
 
     async def rotate(self, now_ms: int) -> KeyRecord:
-        """Publish a new key that takes over in `PUBLISH_AHEAD_MS`, when every verifier has had time to fetch it."""
+        """Publish a new key. It signs after `PUBLISH_AHEAD_MS`, when every verifier has had time to fetch it."""
         record = await self._add(now_ms, active_from_ms=now_ms + PUBLISH_AHEAD_MS)
         await self.load(now_ms)
         return record
 
     async def retire(self, kid: str, now_ms: int) -> KeyState:
-        """Let a key stop signing once a successor has been published long enough; return the state that it was in.
+        """Stop a key from signing as soon as a successor has been published for long enough.
 
-        One that has not signed yet is removed. Raises `NotFound`.
+        A key that has not signed yet is deleted.
+
+        Returns:
+            The state of the key before.
+
+        Raises:
+            NotFound: If there is no such key.
         """
         records = await self._ours()
-        record = _named(kid, records)
+        record = _find_key(kid, records)
         state = state_of(record, records, now_ms)
         if state == "published":
             await self._delete([record], now_ms)
@@ -92,23 +111,26 @@ class Keys:
         return state
 
     async def void(self, kid: str, now_ms: int) -> None:
-        """Make everything that a leaked key has signed void, here and at every verifier; another key signs from now on.
+        """Revoke every access token that a leaked key has signed, here and at every verifier. Another key signs from now on.
 
-        Nobody is signed out: refresh tokens are of another key. Raises `NotFound`.
+        Nobody is signed out, because refresh tokens are signed with another key.
+
+        Raises:
+            NotFound: If there is no such key.
         """
-        _named(kid, await self._ours())
+        _find_key(kid, await self._ours())
         spare = await self._make(now_ms, active_from_ms=now_ms)
 
         async def replace(rows: Transaction) -> list[Event]:
             records = of_one_kind(await rows.keys.list_all(), self._algorithm)
-            _named(kid, records)  # another operator may have been faster
+            _find_key(kid, records)  # another operator may have removed it meanwhile
             rest = [other for other in records if other.kid != kid and state_of(other, records, now_ms) != "gone"]
             events = [Event(at_ms=now_ms, kind="key_voided", detail={"kid": kid})]
             await rows.keys.delete(kid)
             await rows.revocations.insert(Revocation("kid", kid, forgotten_at_s(now_ms)))
             if signing_key(rest, now_ms) is None:
                 await rows.keys.insert(spare)
-                events.append(_added(spare, now_ms))
+                events.append(_make_added_event(spare, now_ms))
             for event in events:
                 await rows.events.insert(event)
             return events
@@ -143,7 +165,7 @@ class Keys:
         return len(events)
 
     async def list_all(self, now_ms: int) -> list[tuple[KeyRecord, KeyState]]:
-        """Return every key with its state, oldest first. One of the other kind than is configured counts as gone."""
+        """Return every key with its state, oldest first. A key that cannot be in a set with the configured algorithm is gone."""
         records = await self._store.read(lambda rows: rows.keys.list_all())
         ours = of_one_kind(records, self._algorithm)
         return [(record, state_of(record, ours, now_ms) if record in ours else "gone") for record in records]
@@ -155,11 +177,11 @@ class Keys:
         self, now_ms: int, *, active_from_ms: int, unless: Callable[[Sequence[KeyRecord]], bool] = lambda _: False
     ) -> KeyRecord:
         record = await self._make(now_ms, active_from_ms=active_from_ms)
-        event = _added(record, now_ms)
+        event = _make_added_event(record, now_ms)
 
         async def add(rows: Transaction) -> bool:
             if unless(of_one_kind(await rows.keys.list_all(), self._algorithm)):
-                return False  # another process was faster
+                return False  # another process has added a key meanwhile
             await rows.keys.insert(record)
             await rows.events.insert(event)
             return True
@@ -190,13 +212,13 @@ class Keys:
         for event in events:
             self._audit.log(event)
 
-    def _hold(self, records: Sequence[KeyRecord], now_ms: int) -> None:
+    def _keep(self, records: Sequence[KeyRecord], now_ms: int) -> None:
         counting = [record for record in records if state_of(record, records, now_ms) != "gone"]
         self._opened = {record.kid: self._opened.get(record.kid) or self._open(record) for record in counting}
         newest_first = sorted(counting, key=lambda record: (record.active_from_ms, record.kid), reverse=True)
         self._signers = tuple((record.active_from_ms, self._opened[record.kid]) for record in newest_first)
         verifying = KeySet(key.public for key in self._opened.values())
-        if verifying != self.verifying:  # the same set stays the same object, by which verified tokens are remembered
+        if verifying != self.verifying:  # an equal set stays the same object: the cache of verified tokens depends on it
             self.verifying = verifying
             self.jwks = msgspec.json.encode(verifying.to_jwks())
 
@@ -205,11 +227,11 @@ class Keys:
         return SigningKey.from_bytes(private, algorithm=msgspec.convert(record.algorithm, Algorithm), kid=record.kid)
 
 
-def _added(record: KeyRecord, now_ms: int) -> Event:
+def _make_added_event(record: KeyRecord, now_ms: int) -> Event:
     return Event(at_ms=now_ms, kind="key_added", detail={"kid": record.kid, "algorithm": record.algorithm})
 
 
-def _named(kid: str, records: Sequence[KeyRecord]) -> KeyRecord:
+def _find_key(kid: str, records: Sequence[KeyRecord]) -> KeyRecord:
     for record in records:
         if record.kid == kid:
             return record

@@ -1,4 +1,4 @@
-"""The audit log: one structured line an event (OWASP ASVS 16.2), through `logging`."""
+"""The audit log: one structured line per event (OWASP ASVS 16.2), written through `logging`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 class Audit:
-    """Writes events to the log. Their fields hold no secret; a renderer that escapes control characters does the rest."""
+    """Writes events to the log. Events contain no secrets, and the renderer escapes control characters."""
 
     def __init__(self) -> None:
-        """Log under `handstamp.audit`."""
         self._log = Logger("handstamp.audit")
 
     def log(self, event: Event) -> None:
-        """Write one line, at the level of the event's kind."""
+        """Write one line with the level of the event's kind."""
         level = _LEVELS[EVENT_KINDS[event.kind].level]
         self._log.log(level, event.kind, at_ms=event.at_ms, subject=event.subject, sid=event.sid, ip=event.ip, **event.detail)

@@ -1,8 +1,9 @@
 """One clock for all nodes: that of the store.
 
-What decides by time (grace, the end of a session, which key signs) must not depend on which node is asked, and the clocks of
-machines differ. So a node looks every few seconds what time the store has, and counts on from there on a clock that nobody sets.
-It never goes back: a store that another has taken over from may be behind, and then time stands still until that has caught up.
+Decisions by time (grace, the end of a session, the signing key) must not depend on the node, and the clocks of machines differ.
+So each node reads the store's time every few seconds and adds the time that has passed on its own monotonic clock.
+
+The clock never goes back. After a fail-over the new store may be behind; then the time stands still until the store catches up.
 """
 
 from __future__ import annotations
@@ -16,32 +17,37 @@ from ...storage.store import Store
 
 EVERY_S = 5.0
 _TOO_SLOW_MS = 1000
-"""An answer that took longer says too little: the store's time was somewhere in between."""
+"""A reading that took longer is ignored, because it is not exact enough."""
 _FAR_MS = 60_000
-"""Nobody waits longer than this for time to catch up: further back, the earlier time was the wrong one."""
+"""If the store is further behind than this, its time is accepted: the earlier time was wrong."""
 _NOTABLE_MS = 1000
+"""A larger difference from this machine's clock is logged."""
 _log = Logger("handstamp.clock")
 
 
 class CommonClock:
-    """The store's time, wherever it has one of its own; else this machine's. Call it for milliseconds since 1970."""
+    """Returns the store's time in milliseconds since 1970, or this machine's time if the store has no clock of its own."""
 
     def __init__(self, store: Store, own: Clock) -> None:
-        """Take the store, and the clock of this machine."""
+        """Create the clock. `own` is the clock of this machine."""
         self._store = store
         self._own = own
         self._ahead_ms: int | None = None
         self._latest_ms = 0
 
     def __call__(self) -> int:
-        """Return the time that all nodes agree on."""
+        """Return the time on which all nodes agree, in milliseconds since 1970."""
         if self._ahead_ms is None:
             return self._own()
         self._latest_ms = max(self._latest_ms, monotonic_ms() + self._ahead_ms)
         return self._latest_ms
 
-    async def look(self) -> None:
-        """Look what time the store has. Raises `Unavailable`."""
+    async def synchronise(self) -> None:
+        """Read the store's time.
+
+        Raises:
+            Unavailable: If the store does not answer.
+        """
         seen = await self._store.time()
         if seen is None or (self._ahead_ms is not None and seen.within_ms > _TOO_SLOW_MS):
             return
@@ -55,12 +61,12 @@ class CommonClock:
             self._latest_ms = 0
 
     async def run(self) -> None:
-        """Look again and again, until cancelled. While the store is away, time goes on."""
+        """Synchronise every `EVERY_S` seconds until cancelled. While the store does not answer, the time continues."""
         while True:
             await asyncio.sleep(EVERY_S)
             try:
-                await self.look()
+                await self.synchronise()
             except Unavailable as problem:
-                _log.debug("clock_not_seen", problem=problem.why)
-            except Exception:  # noqa: BLE001 - one round that fails, for whatever reason, must not be the last
-                _log.exception("clock_not_seen")
+                _log.debug("clock_not_synchronised", problem=problem.why)
+            except Exception:  # noqa: BLE001 - an unexpected failure must not stop the loop
+                _log.exception("clock_not_synchronised")

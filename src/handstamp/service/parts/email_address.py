@@ -1,4 +1,4 @@
-"""E-mail addresses in one spelling."""
+"""Normalise e-mail addresses."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from ...errors import InvalidFields
 
 
 def normalise_email(text: str) -> str:
-    """Return the one spelling under which an address is kept: NFC, lower case. Raises `InvalidFields` saying what is wrong.
+    """Return the spelling in which an address is stored: NFC, lower case.
 
-    Case in the local part could differ in theory (RFC 5321 §2.4); no provider lets two people differ by it, and people forget it.
+    The local part may be case-sensitive in theory (RFC 5321 §2.4). In practice no provider gives two people addresses that differ
+    only in case, and people do not type it consistently.
+
+    Raises:
+        InvalidFields: If it is not an e-mail address, with the reason.
     """
     if len(text) > EMAIL_MAX_LENGTH:
         raise InvalidFields([("email", f"must have at most {EMAIL_MAX_LENGTH} characters")])

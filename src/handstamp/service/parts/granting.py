@@ -1,7 +1,7 @@
-"""Asking the application what a session's tokens should say.
+"""Ask the application for the scopes, roles and claims of a session's tokens.
 
-The application's function may be slow, fail or answer nonsense. It is asked before the transaction, with nothing held, and if it
-gives no grant nothing is issued: the old refresh token stays good.
+The application's hook may be slow, fail or return an invalid value. It is called before the transaction, without holding any
+lock. If it fails, no token is issued, and the old refresh token stays valid.
 """
 
 from __future__ import annotations
@@ -22,33 +22,39 @@ from ...domain.session import Session
 from ...errors import ConfigurationError, InvalidFields, Unavailable
 
 Hook = Callable[[str], "Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None"]
-"""Takes a subject; returns `{"scope": …, "roles": …, "claims": …}`, of which each may be left away, or None for nothing."""
+"""Takes a subject. Returns None, or a mapping with any of the keys "scope", "roles" and "claims"."""
 PATIENCE_S = 5.0
+"""How long the hook may take."""
 _THREADS = 8
 _is_asking: ContextVar[bool] = ContextVar("handstamp_is_asking", default=False)
 
 
 class Granting:
-    """Puts together what a session's next tokens say: its account's roles, what it was started with, and the hook's."""
+    """Calls the application's hook with a time limit."""
 
     def __init__(self, hook: Hook | None = None) -> None:
-        """Take the application's function; a coroutine function runs on the event loop, a plain one on a thread.
+        """Create it. A hook that is a coroutine function runs on the event loop, a plain function on a thread.
 
-        Raises `ConfigurationError` for what cannot be called.
+        Raises:
+            ConfigurationError: If `hook` cannot be called.
         """
         if hook is not None and not callable(hook):
-            raise ConfigurationError("claims must be a function that takes a subject.")
+            raise ConfigurationError("claims must be a function with one parameter, the subject.")
         self._hook = hook
         self._is_async = inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(getattr(hook, "__call__", None))  # noqa: B004
         self._threads = _Threads()
 
     async def ask(self, subject: str) -> Grant:
-        """Return what the application grants a subject now. Raises `Unavailable` where it fails, hangs or answers nonsense."""
+        """Return what the application grants a subject now.
+
+        Raises:
+            Unavailable: If the hook fails, takes longer than `PATIENCE_S` or returns an invalid value.
+        """
         if self._hook is None:
             return NOTHING
         if _is_asking.get():
-            raise Unavailable("the claims hook has asked for tokens, for which it would be asked again")
-        # In a task of its own: one that will not be cancelled keeps nobody waiting.
+            raise Unavailable("the claims hook asked for tokens, which would call the hook again")
+        # In its own task: a hook that ignores its cancellation must not delay the answer.
         asking = asyncio.create_task(self._ask(self._hook, subject))
         try:
             done, _ = await asyncio.wait({asking}, timeout=PATIENCE_S)
@@ -56,17 +62,19 @@ class Granting:
             asking.cancel()
         if not done:
             raise Unavailable(f"the claims hook took longer than {PATIENCE_S:g} s")
-        if asking.cancelled():  # by itself: our own cancelling comes out of `wait`
+        if asking.cancelled():  # by itself: if our caller is cancelled, `wait` raises
             raise Unavailable("the claims hook was cancelled")
         answer = asking.result()
         try:
             return NOTHING if answer is None else parse_grant(**answer)
         except InvalidFields as wrong:
-            raise Unavailable(f"the claims hook granted what cannot be: {wrong}") from None
+            raise Unavailable(f"the claims hook returned an invalid grant: {wrong}") from None
         except TypeError:
-            raise Unavailable(f"the claims hook returned a {type(answer).__name__}, not scope, roles and claims") from None
-        except Exception as problem:  # a row that fails as it is read, say
-            raise Unavailable(f"what the claims hook returned cannot be read: {_where(problem)}") from problem
+            raise Unavailable(
+                f"the claims hook returned a {type(answer).__name__}, not a mapping of scope, roles and claims"
+            ) from None
+        except Exception as problem:  # a lazy mapping may fail when it is read
+            raise Unavailable(f"the result of the claims hook cannot be read: {_describe_error(problem)}") from problem
 
     async def _ask(self, hook: Hook, subject: str) -> Any:
         _is_asking.set(True)
@@ -75,16 +83,16 @@ class Granting:
             return await answer if inspect.isawaitable(answer) else answer
         except (asyncio.CancelledError, KeyboardInterrupt):
             raise
-        except BaseException as problem:  # exit() in a hook must not stop the server
-            raise Unavailable(f"the claims hook failed: {_where(problem)}") from problem
+        except BaseException as problem:  # a hook that calls exit() must not stop the server
+            raise Unavailable(f"the claims hook failed: {_describe_error(problem)}") from problem
 
 
 class _Failed(Exception):
-    """Stands for whatever a plain hook raised."""
+    """Replaces an exception of a plain hook; its text is the description."""
 
 
-def _where(problem: BaseException) -> str:
-    """Say what was raised and where, but not its text: a database's errors may hold its password, and this is for the log."""
+def _describe_error(problem: BaseException) -> str:
+    """Return type and place of an exception for the log, without its text: a database's error may contain a password."""
     if isinstance(problem, _Failed):
         return str(problem)
     last = traceback.extract_tb(problem.__traceback__)[-1:]
@@ -92,14 +100,14 @@ def _where(problem: BaseException) -> str:
 
 
 class _Threads:
-    """Some threads for hooks alone: those that hang hold up nobody else's work, and no process that wants to end."""
+    """Threads for hooks only. A hook that hangs delays no other work, and as a daemon thread not the end of the process."""
 
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._started = 0
 
     async def run(self, hook: Hook, subject: str) -> Any:
-        """Return what the hook returns."""
+        """Call the hook on a thread and return its result."""
         context, future = copy_context(), Future[Any]()
         self._calls.put((future, lambda: context.run(hook, subject)))
         if self._started < _THREADS:
@@ -110,14 +118,14 @@ class _Threads:
     def _work(self) -> None:
         while True:
             future, call = self._calls.get()
-            if future.set_running_or_notify_cancel():  # else nobody waits for it any more
+            if future.set_running_or_notify_cancel():  # False if the caller has stopped waiting
                 try:
                     future.set_result(call())
-                except BaseException as problem:  # noqa: BLE001 - whatever it is there, here it is an ordinary error
-                    future.set_exception(_Failed(_where(problem)))
+                except BaseException as problem:  # noqa: BLE001 - SystemExit must not end the thread
+                    future.set_exception(_Failed(_describe_error(problem)))
 
 
-def combine_grants(session: Session, account: Account | None, asked: Grant) -> Grant:
-    """Return all that a session's tokens say; what is asked now counts before what was said at the start."""
+def combine_grants(session: Session, account: Account | None, from_hook: Grant) -> Grant:
+    """Return the grant for a session's tokens. Values from the hook override values given at session start."""
     roles = Grant(roles=account.roles) if account is not None else NOTHING
-    return roles + session.granted + asked
+    return roles + session.granted + from_hook

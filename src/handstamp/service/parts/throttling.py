@@ -1,4 +1,4 @@
-"""Counting failed sign-ins in the store, so that they count in every process and survive a restart."""
+"""Count failed sign-ins in the store, so that all processes share the counts and a restart keeps them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from ...storage.store import Rows, Transaction
 
 
 class Counter(msgspec.Struct, frozen=True):
-    """One key under which failures are counted, and how many it allows."""
+    """A key under which failures are counted, and its limit."""
 
     key: str
     limit: Limit
 
 
 class Throttling:
-    """Which counters an attempt has, whether it must wait, and what a failure adds."""
+    """Delays attempts after failures: tells the counters of an attempt, checks them, and counts failures."""
 
     def __init__(self, pseudonyms: Pseudonyms) -> None:
-        """Take what turns addresses into names that tell nothing."""
+        """Create it. `pseudonyms` replaces addresses in the keys of counters."""
         self._pseudonyms = pseudonyms
 
-    def counters(self, email: str | None, ip: str, *, at_home: bool = False) -> Sequence[Counter]:
-        """Return the counters of an attempt on `email` (None: on no account) from `ip`.
+    def list_counters(self, email: str | None, ip: str, *, at_home: bool = False) -> Sequence[Counter]:
+        """Return the counters of an attempt.
 
-        `at_home` says that the person has a session from there; strangers' failures do not hold them up then.
+        Args:
+            email: The address that was typed, or None if the attempt is on no particular account.
+            ip: The address of the client.
+            at_home: True if the person has had a session from `ip`. Then failures from other networks do not delay them.
         """
         network = _network(ip)
         counters = [Counter(self._pseudonyms.make("network", network), NETWORK)]
@@ -40,32 +43,38 @@ class Throttling:
                 counters.append(Counter(self._pseudonyms.make("account", email), ACCOUNT))
         return counters
 
-    async def check(self, rows: Rows, counters: Sequence[Counter], now_ms: int) -> None:
-        """Raise `TooManyAttempts` if one of the counters says to wait."""
+    async def require_no_wait(self, rows: Rows, counters: Sequence[Counter], now_ms: int) -> None:
+        """Check the counters.
+
+        Raises:
+            TooManyAttempts: If one of them requires waiting, with the longest wait.
+        """
         found = await rows.failures.get_many([counter.key for counter in counters])
         waits = [wait_ms(failures, counter.limit, now_ms) for failures, counter in zip(found, counters, strict=True)]
         if max(waits) > 0:
             raise TooManyAttempts(-(-max(waits) // 1000))
 
     async def count_failure(self, rows: Transaction, counters: Sequence[Counter], now_ms: int) -> None:
-        """Add one failure to each counter. Raises `TooManyAttempts` where others have used them up meanwhile.
+        """Add one failure to each counter.
 
-        Of many guesses at once, those behind the limit are thus all answered alike, right or wrong.
+        Raises:
+            TooManyAttempts: If concurrent attempts have used up the counters. So of many guesses at once, all those beyond the
+                limit get this answer, whether right or wrong.
         """
-        await self.check(rows, counters, now_ms)
+        await self.require_no_wait(rows, counters, now_ms)
         found = await rows.failures.get_many([counter.key for counter in counters])
         for failures, counter in zip(found, counters, strict=True):
             await rows.failures.save(counter.key, add_failure(failures, counter.limit, now_ms))
 
     async def forgive(self, rows: Transaction, counters: Sequence[Counter]) -> None:
-        """Start anew after a success; the network's count stays, or an attacker's own account would clear it."""
+        """Reset the counters after a success, except that of the network: an attacker could reset it with an own account."""
         for counter in counters:
             if counter.limit is not NETWORK:
                 await rows.failures.delete(counter.key)
 
 
 def _network(ip: str) -> str:
-    """Return what one party can be taken to hold: an IPv4 address, or an IPv6 /64."""
+    """Return the network that one customer of a provider has: an IPv4 address, or an IPv6 /64."""
     try:
         address = ipaddress.ip_address(ip)
     except ValueError:

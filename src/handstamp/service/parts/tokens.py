@@ -1,4 +1,4 @@
-"""Making tokens from a session's row, and reading the ones that come back."""
+"""Make the tokens of a session, and read tokens that clients send."""
 
 from __future__ import annotations
 
@@ -25,13 +25,20 @@ from ...errors import InvalidToken, Unavailable
 from ..operating.keys import Keys
 
 MAX_ACCESS_TOKEN_LENGTH = 3800
-"""With name and attributes a cookie has at most 4,096 bytes (RFC 6265 §6.1)."""
+"""A cookie has at most 4,096 bytes with its name and attributes (RFC 6265 §6.1)."""
 
-Decided = Literal["started", "rotated", "repeated", "recovered", "caught_up"]
+PairOutcome = Literal["started", "rotated", "repeated", "recovered", "caught_up"]
 
 
 class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sign-in or a refresh answers (RFC 6749 §5.1). Lifetimes are whole seconds from now."""
+    """The answer to a sign-in or a refresh (RFC 6749 §5.1).
+
+    Attributes:
+        expires_in_s, refresh_expires_in_s: Seconds from now until the tokens expire.
+        delivery: How the tokens travel to the client.
+        outcome: Why the pair was made: a new session, the next pair, the same refresh token again (at once or late), or a
+            generation that the database had lost.
+    """
 
     access_token: str
     expires_in_s: int
@@ -39,21 +46,29 @@ class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
     refresh_expires_in_s: int
     session_id: str
     delivery: Delivery
-    outcome: Decided = "started"
-    """What was decided: a new session, the next pair, the same refresh token again (at once or late), or a forgotten one."""
+    outcome: PairOutcome = "started"
 
     def __repr__(self) -> str:
-        """Show whose they are; the tokens are secrets."""
+        """Return a text without the tokens."""
         return f"TokenPair(session_id={self.session_id!r}, delivery={self.delivery!r}, outcome={self.outcome!r})"
 
 
 class TokenIssuer:
-    """Mints and reads both kinds of token for one issuer."""
+    """Makes and reads the access and refresh tokens of one issuer."""
 
     def __init__(
         self, *, issuer: str, audience: tuple[str, ...], policy: Policy, keys: Keys, refresh_key: SigningKey, refresh_keys: KeySet
     ) -> None:
-        """Take who issues, for whom, for how long, and with which keys."""
+        """Create it.
+
+        Args:
+            issuer: The `iss` of the tokens.
+            audience: The `aud` of access tokens, one name or more.
+            policy: The lifetimes.
+            keys: The keys for access tokens.
+            refresh_key: The key that signs refresh tokens.
+            refresh_keys: The keys with which a refresh token may be signed.
+        """
         self._issuer = issuer
         self._audience = audience
         self._policy = policy
@@ -61,11 +76,20 @@ class TokenIssuer:
         self._refresh_key = refresh_key
         self._refresh_keys = refresh_keys
 
-    def mint(self, session: Session, grant: Grant, now_ms: int, *, outcome: Decided = "started") -> TokenPair:
-        """Return the session's current refresh token, the same bytes each time, and a fresh access token.
+    def mint(self, session: Session, grant: Grant, now_ms: int, *, outcome: PairOutcome = "started") -> TokenPair:
+        """Return the session's current refresh token, with the same bytes each time, and a new access token.
 
-        No access token outlives its session. Raises `Unavailable` for one that no cookie can hold, and whatever the signature
-        raises: call it before the commit.
+        The access token expires no later than the refresh token. Call this before the commit: if it fails, the session's row must
+        not have changed.
+
+        Args:
+            session: The row after the decision.
+            grant: The scopes, roles and claims of the access token.
+            now_ms: Milliseconds since 1970.
+            outcome: Why the pair is made.
+
+        Raises:
+            Unavailable: If no signing key is active, or if the access token is too long for a cookie.
         """
         now_s = now_ms // 1000
         refresh_exp = refresh_expires_at_s(session)
@@ -95,9 +119,7 @@ class TokenIssuer:
         )
         access_token = jws.sign(access.to_members() if access.extra else access, self._keys.signing_at(now_ms), typ=ACCESS_TYPE)
         if len(access_token) > MAX_ACCESS_TOKEN_LENGTH:
-            raise Unavailable(
-                f"the access token would have {len(access_token)} characters: grant less scope, fewer roles or claims"
-            )
+            raise Unavailable(f"the access token would have {len(access_token)} characters: grant fewer scopes, roles or claims")
         return TokenPair(
             access_token=access_token,
             expires_in_s=access_exp - now_s,
@@ -109,15 +131,19 @@ class TokenIssuer:
         )
 
     def read_refresh(self, token: str) -> RefreshClaims:
-        """Return the claims of a refresh token of ours, whatever its time. Raises `InvalidToken`."""
+        """Return the claims of a refresh token, whether it has expired or not.
+
+        Raises:
+            InvalidToken: If it is not a refresh token of this issuer.
+        """
         claims = jws.verify(token, self._refresh_keys, typ=REFRESH_TYPE, shape=RefreshClaims)
         require_refresh_ignoring_time(claims, issuer=self._issuer)
         return claims
 
     def find_session_id(self, token: str) -> str | None:
-        """Return the session that a token of either kind belongs to, whatever its time; None if it is not one of ours.
+        """Return the session id in a token of either kind, expired or not. None if the token is not valid here.
 
-        For ending sessions alone: whoever holds a token that is over may still sign out with it.
+        Only for ending sessions: people may sign out with an expired token.
         """
         try:
             return self.read_refresh(token).sid

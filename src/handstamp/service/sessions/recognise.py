@@ -1,4 +1,4 @@
-"""Recognise: whose session a refresh cookie stands for, for pages that a browser asks for by itself."""
+"""Find the session of a refresh cookie, for pages that the browser loads without an access token."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from ..parts.tokens import TokenIssuer
 
 
 class Recognise:
-    """The use case behind the pages, which hold no access token."""
+    """The use case behind the HTML pages."""
 
     def __init__(self, *, store: Store, tokens: TokenIssuer, policy: Policy) -> None:
-        """Take what it works with."""
         self._store = store
         self._tokens = tokens
         self._policy = policy
 
     async def __call__(self, token: str, caller: Caller) -> tuple[Session, Account | None]:
-        """Return the living session, and its account, of a refresh token that came as a cookie.
+        """Return the living session of a refresh token from a cookie, and its account.
 
-        Nothing is renewed and nothing written: looking at a page is safe (RFC 9110 §9.2.1). The token is taken where renewing
-        would take it; an old copy is refused here and ends its session where it is used to renew. Raises `InvalidToken`,
-        `SessionEnded`, `Unavailable`.
+        Nothing is written: loading a page is safe (RFC 9110 §9.2.1). The token is accepted if a refresh would accept it. An old
+        copy is refused, but only a refresh with it ends the session.
+
+        Raises:
+            InvalidToken: If the token is invalid or an old copy, or if its session does not use cookies.
+            SessionEnded: If the session has ended.
+            Unavailable: If the store does not answer.
         """
         claims = self._tokens.read_refresh(token)
         session, account = await self._store.session(claims.sid) or (None, None)
         if session is not None and (session.subject != claims.sub or session.delivery == "json"):
-            raise InvalidToken("presented by another way than its session's, or for another subject")
+            raise InvalidToken("presented in another way than the session's delivery, or for another subject")
         outcome = decide(session, account, claims, caller.now_ms, self._policy)
         if session is None or isinstance(outcome, Ended):
             raise SessionEnded(outcome.reason if isinstance(outcome, Ended) else "expired")

@@ -1,4 +1,4 @@
-"""Refresh: a presented refresh token becomes the next pair, or the same pair again, or the end of its session."""
+"""Refresh a session: a refresh token gets the next pair, or the same pair again, or ends its session."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ...storage.store import Store, Update
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.granting import Granting, combine_grants
-from ..parts.tokens import Decided, TokenIssuer, TokenPair
+from ..parts.tokens import PairOutcome, TokenIssuer, TokenPair
 
 Way = Literal["body", "cookie"]
+"""How a refresh token was sent."""
 
 
 class Refresh:
     """The use case behind `POST /refresh`."""
 
     def __init__(self, *, store: Store, tokens: TokenIssuer, granting: Granting, policy: Policy, audit: Audit) -> None:
-        """Take what it works with."""
         self._store = store
         self._tokens = tokens
         self._granting = granting
@@ -32,30 +32,39 @@ class Refresh:
         self._audit = audit
 
     async def __call__(self, token: str, *, way: Way, caller: Caller) -> TokenPair:
-        """Return the pair that follows `token`, which came by `way`.
+        """Return the pair that follows a refresh token.
 
-        The decision is taken with the session's row held, and the pair is minted before the commit: if signing fails the old
-        token stays good. An error is raised only after what must be remembered is durable. Raises `InvalidToken`,
-        `SessionEnded`, `Unavailable`.
+        The decision is made while the session's row is locked. The pair is minted before the commit, so that the old token stays
+        valid if signing fails. An error is raised only after the commit, so that a revocation is durable.
+
+        Args:
+            token: The refresh token.
+            way: How it was sent. It must match the delivery of the session.
+            caller: The time of the request and where it came from.
+
+        Raises:
+            InvalidToken: If the token is invalid or was sent in the wrong way.
+            SessionEnded: If the session has ended, or if this refresh has ended it as reuse.
+            Unavailable: If the store, the signing key or the claims hook fails.
         """
         claims = self._tokens.read_refresh(token)
         if caller.now_ms >= claims.exp * 1000:
-            # Over by its own time. It revokes nothing: an old backup's tokens are no sign of theft.
-            raise await self._over_by_time(claims, caller)
+            # An expired token revokes nothing: one from an old backup is no sign of theft.
+            raise await self._refuse_expired(claims, caller)
 
-        asked = await self._granting.ask(claims.sub)
+        from_hook = await self._granting.ask(claims.sub)
 
         def judge(session: Session | None, account: Account | None) -> Update[tuple[Outcome, TokenPair | None, Event | None]]:
             if session is not None and (session.subject != claims.sub or (session.delivery == "json") != (way == "body")):
-                raise InvalidToken("presented by another way than its session's, or for another subject")
+                raise InvalidToken("presented in another way than the session's delivery, or for another subject")
             outcome = decide(session, account, claims, caller.now_ms, self._policy)
             pair: TokenPair | None = None
             if not isinstance(outcome, Reuse | Ended):
-                grant = combine_grants(outcome.session, account, asked)
-                pair = self._tokens.mint(outcome.session, grant, caller.now_ms, outcome=_DECIDED[type(outcome)])
-            event = _event(outcome, claims, caller)
-            to_keep = (event,) if event is not None and isinstance(outcome, Recover | Reuse | CatchUp) else ()
-            return Update((outcome, pair, event), _row_to_write(outcome), to_keep)
+                grant = combine_grants(outcome.session, account, from_hook)
+                pair = self._tokens.mint(outcome.session, grant, caller.now_ms, outcome=_PAIR_OUTCOMES[type(outcome)])
+            event = _make_event(outcome, claims, caller)
+            recorded = (event,) if event is not None and isinstance(outcome, Recover | Reuse | CatchUp) else ()
+            return Update((outcome, pair, event), _find_row_to_write(outcome), recorded)
 
         outcome, pair, event = await self._store.update_session(claims.sid, judge)
         if event is not None:
@@ -64,7 +73,7 @@ class Refresh:
             raise SessionEnded(outcome.reason if isinstance(outcome, Ended) else "reuse")
         return pair
 
-    async def _over_by_time(self, claims: RefreshClaims, caller: Caller) -> SessionEnded:
+    async def _refuse_expired(self, claims: RefreshClaims, caller: Caller) -> SessionEnded:
         session, account = await self._store.session(claims.sid) or (None, None)
         if session is None:
             return SessionEnded("expired")
@@ -72,8 +81,8 @@ class Refresh:
         return SessionEnded(reason or "idle", session_lives=reason is None)
 
 
-_DECIDED: dict[type, Decided] = {Rotate: "rotated", Repeat: "repeated", Recover: "recovered", CatchUp: "caught_up"}
-_KINDS: dict[type, EventKind] = {
+_PAIR_OUTCOMES: dict[type, PairOutcome] = {Rotate: "rotated", Repeat: "repeated", Recover: "recovered", CatchUp: "caught_up"}
+_EVENT_KINDS: dict[type, EventKind] = {
     Rotate: "refreshed",
     Repeat: "repeated",
     Recover: "recovered",
@@ -82,7 +91,7 @@ _KINDS: dict[type, EventKind] = {
 }
 
 
-def _row_to_write(outcome: Outcome) -> Session | None:
+def _find_row_to_write(outcome: Outcome) -> Session | None:
     match outcome:
         case Rotate(session) | Recover(session) | Reuse(session) | CatchUp(session):
             return session
@@ -92,9 +101,9 @@ def _row_to_write(outcome: Outcome) -> Session | None:
             assert_never(outcome)
 
 
-def _event(outcome: Outcome, claims: RefreshClaims, caller: Caller) -> Event | None:
+def _make_event(outcome: Outcome, claims: RefreshClaims, caller: Caller) -> Event | None:
     if isinstance(outcome, Ended):
-        return None  # it was recorded when it ended
+        return None  # its end has been recorded already
     detail: dict[str, str | int | None] = {"presented": claims.gen, "generation": outcome.session.generation}
-    kind = _KINDS[type(outcome)]
+    kind = _EVENT_KINDS[type(outcome)]
     return Event(at_ms=caller.now_ms, kind=kind, subject=claims.sub, sid=claims.sid, ip=caller.ip, detail=detail)

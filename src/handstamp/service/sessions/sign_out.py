@@ -1,4 +1,4 @@
-"""Sign out: one session, or all of a person's."""
+"""Sign out: end one session, or all sessions of a person."""
 
 from __future__ import annotations
 
@@ -18,40 +18,48 @@ from ..parts.tokens import TokenIssuer
 
 
 class SignOut:
-    """The use cases that end sessions. They return once the end is durable: from then on no token of the session is good."""
+    """The use cases that end sessions. When they return, the end is durable and no token of the session is valid."""
 
     def __init__(self, *, store: Store, tokens: TokenIssuer, audit: Audit) -> None:
-        """Take what it works with."""
         self._store = store
         self._tokens = tokens
         self._audit = audit
 
     async def end_by_tokens(self, presented: Iterable[str], caller: Caller) -> None:
-        """End the sessions that these tokens belong to: valid, over or already rotated (RFC 7009 §2.2 for what is unknown)."""
+        """End the sessions of these tokens: valid, expired or already rotated. Unknown ones are ignored (RFC 7009 §2.2)."""
         for sid in sorted({self._tokens.find_session_id(token) or "" for token in presented} - {""}):
             await self._end(sid, "logout", caller)
 
     async def end_own(self, subject: str, sid: str, caller: Caller) -> None:
-        """End a living session of `subject`. Raises `NotFound` for anybody else's as for one that does not exist."""
+        """End a living session of `subject`.
+
+        Raises:
+            NotFound: If the session does not exist, has ended or belongs to another subject.
+        """
         if not await self._end(sid, "logout", caller, of=subject):
             raise NotFound("You have no such session.")
 
     async def end_by_operator(self, sid: str, caller: Caller) -> None:
-        """End any living session. Raises `NotFound`."""
+        """End any living session, as an operator.
+
+        Raises:
+            NotFound: If the session does not exist or has ended.
+        """
         if not await self._end(sid, "admin", caller):
             raise NotFound(f"There is no living session {sid}. See: handstamp sessions list")
 
     async def end_one(self, sid: str, caller: Caller) -> bool:
-        """End a session for its application; say whether it lived."""
+        """End a session for the embedding application. Return False if it had ended before or does not exist."""
         return await self._end(sid, "logout", caller)
 
     async def end_all(self, subject: str, caller: Caller) -> int:
-        """End every session of a subject, and any that a sign-in under way would start with what it knew before.
+        """End every session of a subject, and make any sign-in already in progress fail.
 
-        Returns how many lived.
+        Returns:
+            The number of sessions that were alive.
         """
 
-        async def end_each(rows: Transaction) -> tuple[Event, int]:
+        async def end_sessions(rows: Transaction) -> tuple[Event, int]:
             account = await rows.accounts.get(subject)
             if account is not None:
                 await rows.accounts.update(msgspec.structs.replace(account, epoch=account.epoch + 1))
@@ -62,12 +70,12 @@ class SignOut:
             await rows.events.insert(event)
             return event, count
 
-        event, count = await self._store.transact(end_each)
+        event, count = await self._store.transact(end_sessions)
         self._audit.log(event)
         return count
 
     async def _end(self, sid: str, why: RevokedWhy, caller: Caller, *, of: str | None = None) -> bool:
-        """End a session that lives and, with `of`, is that subject's; say whether there was one."""
+        """End a living session; with `of`, only if it belongs to that subject. Return True if it was ended."""
 
         def end(session: Session | None, account: Account | None) -> Update[Event | None]:
             if session is None or end_reason(session, account, caller.now_ms) is not None:

@@ -82,8 +82,8 @@ class PasswordSignIn:
         async def look(rows: Rows) -> tuple[Account | None, Sequence[Counter]]:
             account = await rows.accounts.get_by_email(email)
             at_home = await rows.sessions.has_any_from(account.id if account else "", caller.ip)
-            counters = self._throttling.counters(email, caller.ip, at_home=at_home)
-            await self._throttling.check(rows, counters, caller.now_ms)
+            counters = self._throttling.list_counters(email, caller.ip, at_home=at_home)
+            await self._throttling.require_no_wait(rows, counters, caller.now_ms)
             return account, counters
 
         return await self._store.read(look)
@@ -125,7 +125,7 @@ class PasswordSignIn:
 
         async def begin(rows: Transaction) -> TokenPair:
             # While the password was hashed, others may have used up the attempts, or changed the password.
-            await self._throttling.check(rows, counters, caller.now_ms)
+            await self._throttling.require_no_wait(rows, counters, caller.now_ms)
             now = await rows.accounts.get(account.id)
             if now is None or now.disabled_at_ms is not None or now.epoch != account.epoch:
                 raise InvalidCredentials

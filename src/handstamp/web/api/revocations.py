@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from ...errors import InvalidClient, InvalidFields
-from ...service.sessions.revocations import HEARTBEAT_S, Page
+from ...service.sessions.revocations import HEARTBEAT_S, FeedPage
 from ...wire.basic import basic_credential
 from ..answers import write_json
 from ..edge import Call
@@ -41,11 +41,11 @@ async def revoked(use: UseCases, call: Call, _: None) -> Response:
     after, wait = (call.request.query_params.get(name, "") for name in ("after", "wait"))
     if not (re.fullmatch("[0-9]?", wait, re.ASCII) and int(wait or 0) <= HEARTBEAT_S):
         raise InvalidFields([("wait", f"must be whole seconds from 0 to {HEARTBEAT_S}")])
-    page = await use.revocations.after(after, wait_s=int(wait or 0), caller=call.caller)
+    page = await use.revocations.read_after(after, wait_s=int(wait or 0), caller=call.caller)
     return write_json(_answer(page, call.now_ms))
 
 
-def _answer(page: Page, now_ms: int) -> RevocationsAnswer:
+def _answer(page: FeedPage, now_ms: int) -> RevocationsAnswer:
     return RevocationsAnswer(
         entries=tuple(RevocationEntry(exp=entry.exp_s, **{entry.kind: entry.name}) for entry in page.entries),
         cursor=page.cursor,
