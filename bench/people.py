@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from handstamp.assemble.deployment import service as put_together
+from handstamp.assemble.deployment import Deployment
 from handstamp.clock import now_ms
 from handstamp.config.loading import without_environment
 from handstamp.crypto.identifiers import new_id
@@ -162,9 +162,9 @@ def inhabited(count: int, *, workers: int = 1, is_pinned: bool = True) -> Iterat
 
 async def _move_in(service: Service, count: int) -> list[Person]:
     database = f"sqlite:///{service.database}"
-    running = put_together(without_environment(database=database, issuer=service.url, access_lifetime=3600))
+    running = Deployment(without_environment(database=database, issuer=service.url, access_lifetime=3600))
     password_hash, people = PasswordHasher("owasp").hash(PASSWORD), []
-    async with running.opened():
+    async with running.open():
         await running.keys.maintain(now_ms())
         for first in range(0, count, _CHUNK):
             now = now_ms()

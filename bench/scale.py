@@ -25,7 +25,8 @@ import asyncpg
 import msgspec
 import typer
 
-from handstamp.assemble.deployment import Service, migrate, service
+from handstamp.assemble.deployment import Deployment
+from handstamp.assemble.stores import migrate
 from handstamp.clock import now_ms
 from handstamp.config.loading import load
 from handstamp.config.logs import configure_logging
@@ -68,10 +69,10 @@ class Measured(msgspec.Struct):
     purge_times_ms: list[float] = []
 
 
-class Deployment:
+class PopulatedDeployment:
     """A service over a table of so many sessions."""
 
-    def __init__(self, kind: str, rows: int, running: Service, began_ms: int) -> None:
+    def __init__(self, kind: str, rows: int, running: Deployment, began_ms: int) -> None:
         """Take a service whose store is open."""
         self.measured = Measured(kind, rows)
         self.running = running
@@ -153,11 +154,11 @@ def account_of(number: int, now: int) -> Account:
 
 
 @asynccontextmanager
-async def on_sqlite(folder: Path, rows: int) -> AsyncIterator[Deployment]:
+async def on_sqlite(folder: Path, rows: int) -> AsyncIterator[PopulatedDeployment]:
     """Make a table of so many sessions in a file, and open a service on it."""
     file, began_ms = folder / f"{rows}.db", now_ms()
     running = await _service(f"sqlite:///{file}")
-    async with running.opened():
+    async with running.open():
         pass  # which makes the tables
     sizes, began = [], time.perf_counter()
     connection = sqlite3.connect(file)
@@ -168,17 +169,17 @@ async def on_sqlite(folder: Path, rows: int) -> AsyncIterator[Deployment]:
         connection.commit()
         sizes.append(file.stat().st_size)
     connection.close()
-    deployment = Deployment("SQLite", rows, running, began_ms)
+    deployment = PopulatedDeployment("SQLite", rows, running, began_ms)
     deployment.measured.load_s = time.perf_counter() - began
     deployment.measured.account_bytes = sizes[0] / max(1, rows // _SESSIONS_EACH)
     deployment.measured.session_bytes = (sizes[1] - sizes[0]) / rows
-    async with running.opened():
+    async with running.open():
         await running.keys.maintain(now_ms())
         yield deployment
 
 
 @asynccontextmanager
-async def on_postgresql(server: str, rows: int) -> AsyncIterator[Deployment]:
+async def on_postgresql(server: str, rows: int) -> AsyncIterator[PopulatedDeployment]:
     """Make a table of so many sessions in a database of its own, and open a service on it."""
     name = f"handstamp_scale_{rows}"
     await _execute(server, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}")
@@ -193,11 +194,11 @@ async def on_postgresql(server: str, rows: int) -> AsyncIterator[Deployment]:
             sizes.append(await connection.fetchval("SELECT pg_total_relation_size($1::text::regclass)", table))
         await connection.execute("CHECKPOINT")
         await connection.close()
-        deployment = Deployment("PostgreSQL", rows, running, began_ms)
+        deployment = PopulatedDeployment("PostgreSQL", rows, running, began_ms)
         deployment.measured.load_s = time.perf_counter() - began
         deployment.measured.account_bytes = sizes[0] / max(1, rows // _SESSIONS_EACH)
         deployment.measured.session_bytes = sizes[1] / rows
-        async with running.opened():
+        async with running.open():
             await running.keys.maintain(now_ms())
             yield deployment
     finally:
@@ -314,10 +315,10 @@ def _tables(rows: int, now: int) -> Iterator[tuple[str, tuple[str, ...], Iterato
     yield "session", sessions.COLUMNS.names, (tuple(sessions.COLUMNS.encode(session_of(number, now))) for number in range(rows))
 
 
-async def _service(database: str) -> Service:
+async def _service(database: str) -> Deployment:
     settings = load(database=database, issuer="http://localhost:8000", secret=_SECRET)
     await migrate(settings)
-    return service(settings)
+    return Deployment(settings)
 
 
 async def _execute(server: str, *statements: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from handstamp.assemble.deployment import Service, service
+from handstamp.assemble.deployment import Deployment
 from handstamp.config.loading import load
 from handstamp.config.settings import Settings
 from handstamp.crypto.identifiers import new_id
@@ -27,10 +27,10 @@ def settings_in(folder: Path, **fields: object) -> Settings:
 
 
 @asynccontextmanager
-async def deployed(folder: Path, clock: Clock, **fields: object) -> AsyncIterator[Service]:
+async def deployed(folder: Path, clock: Clock, **fields: object) -> AsyncIterator[Deployment]:
     """Open a service in `folder` and close it at the end."""
-    running = service(settings_in(folder, **fields), clock=clock)
-    async with running.opened():
+    running = Deployment(settings_in(folder, **fields), clock=clock)
+    async with running.open():
         await running.keys.maintain(clock())
         yield running
 
@@ -41,7 +41,7 @@ def caller(clock: Clock, ip: str = "192.0.2.1") -> Caller:
 
 
 async def start_session(
-    running: Service,
+    running: Deployment,
     clock: Clock,
     *,
     subject: str = "ada-id",

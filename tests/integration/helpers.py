@@ -21,9 +21,10 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
-from handstamp.assemble.deployment import Service, master_secret, service
+from handstamp.assemble.deployment import Deployment
 from handstamp.clock import now_ms
 from handstamp.config.loading import load
+from handstamp.config.secret_file import load_master_secret
 from handstamp.crypto import jws
 from handstamp.crypto.jwk import SigningKey
 from handstamp.domain.claims import ACCESS_TYPE, REFRESH_TYPE, AccessClaims, RefreshClaims
@@ -267,13 +268,13 @@ class Mint:
         return self.access(like, iat=now_s - 4500, exp=now_s - 3600)
 
 
-def beside(server: Server, work: Callable[[Service, Caller], Awaitable[T]]) -> T:
+def beside(server: Server, work: Callable[[Deployment, Caller], Awaitable[T]]) -> T:
     """Run `work` on the deployment of a running server from this process, as a command beside it would."""
     settings = load(database=f"sqlite:///{server.folder / 'handstamp.db'}", issuer=server.url)
 
     async def run() -> T:
-        opened = service(settings)
-        async with opened.opened():
+        opened = Deployment(settings)
+        async with opened.open():
             return await work(opened, Caller(now_ms=now_ms()))
 
     return asyncio.run(run())
@@ -282,8 +283,8 @@ def beside(server: Server, work: Callable[[Service, Caller], Awaitable[T]]) -> T
 def mint_of(server: Server) -> Mint:
     """Return the keys of a running server."""
 
-    async def keys(opened: Service, caller: Caller) -> Mint:
-        return Mint(master_secret(opened.settings).derive_refresh_key(), opened.keys.signing_at(caller.now_ms))
+    async def keys(opened: Deployment, caller: Caller) -> Mint:
+        return Mint(load_master_secret(opened.settings).derive_refresh_key(), opened.keys.signing_at(caller.now_ms))
 
     return beside(server, keys)
 

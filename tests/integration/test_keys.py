@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from handstamp.assemble.deployment import Service, master_secret, service
+from handstamp.assemble.deployment import Deployment
+from handstamp.config.secret_file import load_master_secret
 from handstamp.crypto import jws
 from handstamp.crypto.algorithms import ALGORITHMS
 from handstamp.crypto.jwk import KeySet
@@ -30,7 +31,7 @@ KEPT_MS = HOUR_MS + (JWKS_MAX_AGE_S + 60) * SECOND_MS
 pytestmark = pytest.mark.anyio
 
 
-def minted(running: Service, clock: Clock) -> str:
+def minted(running: Deployment, clock: Clock) -> str:
     """Return an access token that the service mints now."""
     return running.tokens.mint(a_session(now_ms=clock()), NOTHING, clock()).access_token
 
@@ -40,12 +41,12 @@ def kid_of(token: str) -> str:
     return jws.split(token)[0].kid
 
 
-def published(running: Service) -> set[str]:
+def published(running: Deployment) -> set[str]:
     """Return the names of the keys that verifiers are told of."""
     return {key["kid"] for key in json.loads(running.keys.jwks)["keys"]}
 
 
-async def states(running: Service, clock: Clock) -> list[str]:
+async def states(running: Deployment, clock: Clock) -> list[str]:
     """Return the states of all keys, oldest first."""
     return [state for _, state in await running.keys.list_all(clock())]
 
@@ -189,9 +190,9 @@ async def test_two_services_on_one_database_rotate_once(tmp_path: Path) -> None:
 async def test_two_services_on_a_fresh_database_make_one_key(tmp_path: Path) -> None:
     """First starts at the same moment end up with one key between them."""
     clock = Clock()
-    services = [service(settings_in(tmp_path), clock=clock) for _ in range(5)]
+    services = [Deployment(settings_in(tmp_path), clock=clock) for _ in range(5)]
     async with contextlib.AsyncExitStack() as stack:
-        await asyncio.gather(*(stack.enter_async_context(running.opened()) for running in services))
+        await asyncio.gather(*(stack.enter_async_context(running.open()) for running in services))
         await asyncio.gather(*(running.keys.maintain(clock()) for running in services))
         assert len({frozenset(published(running)) for running in services}) == 1
         assert await states(services[0], clock) == ["active"]
@@ -211,7 +212,7 @@ async def test_what_another_process_published_is_seen_within_its_own_round(tmp_p
 # --- retiring by hand
 
 
-async def only_key(running: Service, clock: Clock) -> str:
+async def only_key(running: Deployment, clock: Clock) -> str:
     """Return the name of the one key that there is."""
     ((record, _),) = await running.keys.list_all(clock())
     return record.kid
@@ -265,7 +266,7 @@ async def test_retiring_what_is_not_there_changes_nothing(tmp_path: Path) -> Non
 # --- a key that has leaked
 
 
-async def voided(running: Service) -> list[str]:
+async def voided(running: Deployment) -> list[str]:
     """Return the keys that verifiers are told to drop."""
     found = await running.store.read(lambda rows: rows.revocations.list_since(0, limit=100))
     return [entry.name for entry in found if entry.kind == "kid"]
@@ -550,7 +551,7 @@ async def test_no_private_key_lies_in_the_database(tmp_path: Path, algorithm: st
         await running.accounts.create(EMAIL, PASSWORD, caller(clock))
         pair = await running.sign_in(EMAIL, PASSWORD, delivery="json", caller=caller(clock))
         await running.keys.rotate(clock())
-        secret = master_secret(running.settings)
+        secret = load_master_secret(running.settings)
         records = [record for record, _ in await running.keys.list_all(clock())]
         private = [secret.open(record.sealed, context=record.kid) for record in records]
         assert len(private) == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handstamp.assemble.deployment import Service
+from handstamp.assemble.deployment import Deployment
 from handstamp.crypto.passwords import PasswordHasher
 from handstamp.domain.event import Event
 from handstamp.domain.policy import HOUR_MS
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 EMAIL, PASSWORD = "ada@example.com", "a sentence only ada would say"
 
 
-async def sign_in(running: Service, clock: Clock, password: str = PASSWORD) -> TokenPair:
+async def sign_in(running: Deployment, clock: Clock, password: str = PASSWORD) -> TokenPair:
     """Sign in as an API client."""
     return await running.sign_in(EMAIL, password, delivery="json", caller=caller(clock))
 
@@ -35,7 +35,7 @@ async def history(sid: str, rows: Rows) -> list[Event]:
     return await rows.events.list_about(sid, limit=9)
 
 
-async def living(running: Service, clock: Clock) -> list[Session]:
+async def living(running: Deployment, clock: Clock) -> list[Session]:
     """Return everybody's living sessions."""
     return await running.sessions.list_living(None, caller(clock))
 

@@ -18,7 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from handstamp.assemble.deployment import Service, service
+from handstamp.assemble.deployment import Deployment
 from handstamp.crypto.strict import base64url_decode
 from handstamp.domain.claims import AccessClaims, RefreshClaims
 from handstamp.domain.policy import Policy
@@ -80,9 +80,9 @@ class LifeOfASession(RuleBasedStateMachine):
         self.minted: dict[tuple[int, int], str] = {}
         self.remember(pair)
 
-    def open(self) -> Service:
+    def open(self) -> Deployment:
         """Start a process's worth of service on the file."""
-        running = service(settings_in(Path(self.folder.name)), clock=self.clock)
+        running = Deployment(settings_in(Path(self.folder.name)), clock=self.clock)
         self.run(running.store.open())
         self.run(running.keys.maintain(self.clock()))
         return running

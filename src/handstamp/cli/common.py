@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..assemble.deployment import Service, service
+from ..assemble.deployment import Deployment
 from ..config.loading import load
 from ..config.logs import configure_logging
 from ..errors import ConfigurationError
@@ -32,7 +32,7 @@ stdout = Console(markup=False, highlight=False, emoji=False)
 stderr = Console(markup=False, highlight=False, emoji=False, stderr=True)
 
 
-def on_service(work: Callable[[Service, Caller], Awaitable[T]], database: str | None, *, may_create: bool = False) -> T:
+def on_service(work: Callable[[Deployment, Caller], Awaitable[T]], database: str | None, *, may_create: bool = False) -> T:
     """Run `work` on the deployment that is configured here, beside whatever serves it.
 
     Raises `ConfigurationError` if there is no database yet and the command has no business making one.
@@ -48,9 +48,9 @@ def on_service(work: Callable[[Service, Caller], Awaitable[T]], database: str | 
         )
 
     async def run() -> T:
-        opened = service(settings)
-        async with opened.opened():
-            return await work(opened, Caller(now_ms=opened.clock(), user_agent="handstamp command line"))
+        deployment = Deployment(settings)
+        async with deployment.open():
+            return await work(deployment, Caller(now_ms=deployment.clock(), user_agent="handstamp command line"))
 
     return asyncio.run(run())
 

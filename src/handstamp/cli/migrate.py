@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..assemble.deployment import migrate as migrate_store
+from ..assemble.stores import migrate as migrate_store
 from ..config.loading import load
 from .common import Database, said
 

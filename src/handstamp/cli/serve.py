@@ -16,7 +16,7 @@ import typer
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from ..assemble.deployment import service
+from ..assemble.deployment import Deployment
 from ..config.loading import load
 from ..config.logs import configure_logging
 from ..config.settings import Settings
@@ -25,7 +25,7 @@ from ..errors import ConfigurationError
 from ..web.server import uvicorn_config
 from .common import Database, said
 
-_APPLICATION = "handstamp.assemble.deployment:application"
+_APPLICATION = "handstamp.assemble.application:application"
 
 
 def serve(  # noqa: PLR0917 - they are options
@@ -118,7 +118,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def _prepare(settings: Settings) -> None:
     """Make what a first start makes, once and before any worker, and show every mistake here."""
-    async with service(settings).running():
+    async with Deployment(settings).run():
         pass
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..assemble.deployment import Service
+from ..assemble.deployment import Deployment
 from ..domain.session import Session
 from ..service.parts.caller import Caller
 from ..service.sessions.living import LIST_LIMIT
@@ -28,7 +28,7 @@ def list_sessions(
     Example:  handstamp sessions list ada@example.com
     """
 
-    async def look(service: Service, caller: Caller) -> tuple[int, list[Session]]:
+    async def look(service: Deployment, caller: Caller) -> tuple[int, list[Session]]:
         subject = None if email is None else (await service.accounts.by_email(email)).id
         return caller.now_ms, await service.sessions.list_living(subject, caller, limit=limit)
 

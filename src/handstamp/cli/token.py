@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from ..assemble.deployment import Service
+from ..assemble.deployment import Deployment
 from ..crypto import jws
 from ..crypto.strict import base64url_decode, json_decode
 from ..domain.claims import ACCESS_TYPE, REFRESH_TYPE
@@ -45,7 +45,7 @@ def inspect(
     raise typer.Exit(0 if holds else 1)
 
 
-async def _verdict(service: Service, caller: Caller, token: str) -> tuple[str, bool]:
+async def _verdict(service: Deployment, caller: Caller, token: str) -> tuple[str, bool]:
     try:
         header, payload, _, _ = jws.split(token)
         data = base64url_decode(payload)
@@ -68,7 +68,7 @@ async def _verdict(service: Service, caller: Caller, token: str) -> tuple[str, b
 
 
 async def _why_not(  # noqa: PLR0911 - each is a sentence
-    service: Service, caller: Caller, token: str, typ: str
+    service: Deployment, caller: Caller, token: str, typ: str
 ) -> str | None:
     try:
         if typ == REFRESH_TYPE:

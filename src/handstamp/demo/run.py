@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..assemble.deployment import Service, service
+from ..assemble.application import make_application
+from ..assemble.deployment import Deployment
 from ..config.loading import without_environment
 from ..config.settings import Settings
 from ..service.parts.caller import Caller
@@ -36,7 +37,7 @@ def demonstration(address: tuple[str, int]) -> Iterator[Demonstration]:
         address: The host and port on which the caller serves the application.
     """
     with tempfile.TemporaryDirectory(prefix="handstamp-demo-") as folder:
-        deployment = service(
+        deployment = Deployment(
             without_environment(
                 database=f"sqlite:///{Path(folder) / 'handstamp.db'}",
                 issuer=f"http://localhost:{address[1]}",
@@ -47,9 +48,9 @@ def demonstration(address: tuple[str, int]) -> Iterator[Demonstration]:
         yield Demonstration(deployment.settings, _open_park(deployment, address))
 
 
-def _open_park(deployment: Service, address: tuple[str, int]) -> Park:
+def _open_park(deployment: Deployment, address: tuple[str, int]) -> Park:
     return Park(
-        deployment.asgi(),
+        make_application(deployment),
         tokens=deployment.tokens,
         store=deployment.store,
         clock=deployment.clock,
@@ -59,6 +60,6 @@ def _open_park(deployment: Service, address: tuple[str, int]) -> Park:
     )
 
 
-async def _create_account(deployment: Service) -> None:
-    async with deployment.opened():
+async def _create_account(deployment: Deployment) -> None:
+    async with deployment.open():
         await deployment.accounts.create(EMAIL, PASSWORD, Caller(now_ms=deployment.clock()))

@@ -21,7 +21,8 @@ from typing import Any, Self
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ..assemble.deployment import Service, service
+from ..assemble.application import make_application
+from ..assemble.deployment import Deployment
 from ..clock import Clock, now_ms
 from ..config.loading import load
 from ..domain.delivery import DELIVERIES, Delivery
@@ -48,7 +49,7 @@ class Sessions:
     Every call raises `RuntimeError` unless its `Handstamp` has been started.
     """
 
-    def __init__(self, running: Callable[[], Service]) -> None:
+    def __init__(self, running: Callable[[], Deployment]) -> None:
         """Take what returns the running service; an application gets this object from `Handstamp.sessions`."""
         self._service = running
 
@@ -134,14 +135,14 @@ class Handstamp:
         the application's `logging`, under `handstamp`.
         Raises `ConfigurationError` naming every mistake.
         """
-        self._service = service(load(**settings), clock=clock, claims=claims)
-        self._application = self._service.asgi()
-        self._cookies = Cookies(secure=self._service.issuer.is_https)
+        self._deployment = Deployment(load(**settings), clock=clock, claims=claims)
+        self._application = make_application(self._deployment)
+        self._cookies = Cookies(secure=self._deployment.issuer.is_https)
         self._open: AsyncExitStack | None = None
         self.sessions = Sessions(self._running)
         """Sessions of the application's own users."""
         self.verifier = LocalVerifier(
-            self._running, verifier=self._service.verifier, sessions=self._service.sessions, clock=self._service.clock
+            self._running, verifier=self._deployment.verifier, sessions=self._deployment.sessions, clock=self._deployment.clock
         )
         """Verifies access tokens, for the adapters or by hand; a sign-out in any process shows on the next request."""
 
@@ -166,7 +167,7 @@ class Handstamp:
         if self._open is not None:
             raise RuntimeError("Handstamp has been started already.")
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._service.running())
+            await stack.enter_async_context(self._deployment.run())
             self._open = stack.pop_all()
         return self
 
@@ -176,10 +177,10 @@ class Handstamp:
             opened, self._open = self._open, None
             await opened.aclose()
 
-    def _running(self) -> Service:
+    def _running(self) -> Deployment:
         """Return the service. Raises `RuntimeError` while it is not running."""
         if self._open is None:
             raise RuntimeError(
                 "Handstamp has not been started: use FastAPI(lifespan=auth.lifespan), or 'async with auth:' in yours."
             )
-        return self._service
+        return self._deployment

@@ -1,0 +1,63 @@
+"""Put the web edge in front of a deployment: the ASGI application that servers run."""
+
+from __future__ import annotations
+
+import gc
+from importlib.metadata import version
+
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from ..config.loading import load
+from ..config.logs import configure_logging
+from ..web.app import asgi
+from ..web.edge import Edge
+from ..web.operation import UseCases
+from ..web.pages.site import Pages
+from .deployment import Deployment
+
+
+def make_application(deployment: Deployment) -> ASGIApp:
+    """Return a deployment as an ASGI application, which runs it from its start-up to its shutdown."""
+    settings = deployment.settings
+    registration_open = settings.registration == "open"
+    edge = Edge(clock=deployment.clock, issuer=deployment.issuer, trusted_origins=settings.trusted_origins)
+    use = UseCases(
+        sign_in=deployment.sign_in,
+        refresh=deployment.refresh,
+        sign_out=deployment.sign_out,
+        sessions=deployment.sessions,
+        recognise=deployment.recognise,
+        accounts=deployment.accounts,
+        credentials=deployment.credentials,
+        revocations=deployment.revocations,
+        keys=deployment.keys,
+        verifier=deployment.verifier,
+        issuer=deployment.issuer,
+        registration_open=registration_open,
+    )
+    pages = Pages(
+        sign_in=deployment.sign_in,
+        sign_out=deployment.sign_out,
+        sessions=deployment.sessions,
+        accounts=deployment.accounts,
+        recognise=deployment.recognise,
+        edge=edge,
+        registration_open=registration_open,
+        password_min_length=settings.password_min_length,
+    )
+    application = asgi(use, pages, edge, version=version("handstamp"), running=deployment.run)
+    if settings.trusted_proxies:
+        return ProxyHeadersMiddleware(application, trusted_hosts=list(settings.trusted_proxies))  # type: ignore[arg-type, return-value]
+    return application
+
+
+def application() -> ASGIApp:
+    """Return the application that the environment configures. Each worker process of `handstamp serve` runs it."""
+    configure_logging()
+    made = make_application(Deployment(load()))
+    # Objects created at start-up live for ever and requests create almost no reference cycles. Freeze the former and run the
+    # garbage collector less often.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    return made

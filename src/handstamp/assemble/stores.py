@@ -1,0 +1,37 @@
+"""Choose the store of a deployment: SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from ..config.settings import Settings
+from ..errors import ConfigurationError
+from ..storage.sqlite.store import SqliteStore
+from ..storage.store import Store
+
+
+def make_store(settings: Settings) -> Store:
+    """Return the store that the settings name. It is not opened yet. Raises `ConfigurationError`."""
+    if settings.database_path is not None:
+        return SqliteStore(settings.database_path)
+    store: Store = _import_postgres().PostgresStore(settings.database, connections=settings.database_connections)
+    return store
+
+
+async def migrate(settings: Settings) -> list[str]:
+    """Bring the schema up to date; return the names of the migrations that were applied. Raises `ConfigurationError`."""
+    if settings.database_path is None:
+        applied: list[str] = await _import_postgres().migrate(settings.database)
+        return applied
+    store = SqliteStore(settings.database_path)
+    await store.open()  # which migrates
+    await store.close()
+    return []
+
+
+def _import_postgres() -> ModuleType:
+    try:
+        return importlib.import_module("handstamp.storage.postgres.store")  # its driver is an extra
+    except ImportError:
+        raise ConfigurationError("PostgreSQL needs its driver: pip install 'handstamp[postgres]'") from None

@@ -1,0 +1,80 @@
+"""Load the master secret, and create its file at the first start."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from ..crypto.seal import MasterSecret
+from ..errors import ConfigurationError
+from .settings import Settings
+
+_NAME = "handstamp.secret"
+_OTHERS = 0o077
+"""The permissions of everybody but the owner."""
+
+
+def load_master_secret(settings: Settings) -> MasterSecret:
+    """Return the master secret with the previous ones beside it.
+
+    If neither its file nor a database exists yet, the file is created with mode 0600. A missing file beside an existing
+    database is never replaced: a new secret would void every session.
+
+    Raises:
+        ConfigurationError: If there is no secret, one is weak, or others can read the file of one.
+    """
+    previous = [*settings.previous_secrets, *(_read(file) for file in settings.previous_secret_files)]
+    return _load_current(settings).beside(previous)
+
+
+def _load_current(settings: Settings) -> MasterSecret:
+    if settings.secret is not None:
+        if settings.secret_file is not None:
+            raise ConfigurationError("Both HANDSTAMP_SECRET and HANDSTAMP_SECRET_FILE are set: keep one.")
+        return settings.secret
+    file, database = settings.secret_file, settings.database_path
+    if file is None and database is not None:
+        file = database.with_name(_NAME)
+    if file is None:
+        raise ConfigurationError(
+            "With PostgreSQL every node needs the same master secret: set HANDSTAMP_SECRET, or HANDSTAMP_SECRET_FILE. "
+            "Make one with:  openssl rand -hex 32"
+        )
+    try:
+        if database is not None and not file.exists():
+            _create(file, database)
+    except OSError as problem:
+        raise ConfigurationError(f"The secret file {file} cannot be created: {problem}") from None
+    return _read(file)
+
+
+def _read(file: Path) -> MasterSecret:
+    try:
+        mode = file.stat().st_mode
+        text = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigurationError(f"The secret file {file} cannot be read: {problem}") from None
+    if stat.S_IMODE(mode) & _OTHERS:
+        raise ConfigurationError(f"Others on this machine can read the secret file {file}: chmod 600 {file}")
+    return MasterSecret(text.encode())
+
+
+def _create(file: Path, database: Path) -> None:
+    if database.exists() and database.stat().st_size > 0:
+        if file.exists():  # another process has just created both
+            return
+        raise ConfigurationError(
+            f"The secret file {file} is missing, but the database {database} was created with it. "
+            "Restore the file from your backup, or set HANDSTAMP_SECRET."
+        )
+    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+        opened.write(MasterSecret.generate_text() + "\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+    with suppress(FileExistsError):  # another process was faster, and its secret stays
+        os.link(draft, file)
+    draft.unlink()
