@@ -1,4 +1,4 @@
-"""The endpoints that speak OAuth 2: renew, revoke and introspect in the standards' words, and the document that leads there."""
+"""The OAuth 2 endpoints: token, revocation, introspection, and the metadata that names them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ERRORS = {
     *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"),
     *("temporarily_unavailable", "access_denied", "server_error"),
 }
-"""RFC 6749 §5.2, and of §4.1.2.1 what has a status of its own."""
+"""The codes of RFC 6749 §5.2, and those of §4.1.2.1 that have their own status."""
 INACTIVE = b'{"active":false}'
 PATH = "/.well-known/oauth-authorization-server"
 TENANT = "https://auth.example.com/some/tenant"
@@ -47,13 +47,13 @@ TENANT = "https://auth.example.com/some/tenant"
 
 @pytest.fixture(scope="module")
 def credential(server: Server) -> Credential:
-    """Return the credential of a service that verifies tokens."""
+    """Return the credential of another service, which verifies tokens."""
     return make_client(server, "orders")
 
 
 @pytest.fixture
 def ada(client: httpx.Client) -> SignedIn:
-    """Return a session of somebody's whose tokens travel in bodies."""
+    """Return a new session whose tokens travel in bodies."""
     return somebody(client)
 
 
@@ -63,12 +63,12 @@ def renew(client: httpx.Client, token: str, **fields: str) -> httpx.Response:
 
 
 def introspect(client: httpx.Client, credential: Credential, token: str) -> httpx.Response:
-    """Ask whether a token holds."""
+    """Introspect a token."""
     return client.post("/introspect", data={"token": token}, auth=credential.basic)
 
 
 def expect_error(answer: httpx.Response, status: int, error: str) -> str:
-    """Assert that an answer is this error in the form of RFC 6749 §5.2, and return its description."""
+    """Assert that an answer is this error as RFC 6749 §5.2 writes it, and return its description."""
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json"), answer.text
     assert answer.headers["cache-control"] == "no-store"
     assert "set-cookie" not in answer.headers
@@ -84,7 +84,7 @@ def expect_error(answer: httpx.Response, status: int, error: str) -> str:
 
 @contextmanager
 def store_away(server: Server) -> Iterator[None]:
-    """Take the database away, and bring it back."""
+    """Make the database unavailable, and available again at the end."""
     away = server.folder / "away"
     away.mkdir(exist_ok=True)
     files = list(server.folder.glob("handstamp.db*"))
@@ -98,8 +98,8 @@ def store_away(server: Server) -> Iterator[None]:
 # --- POST /token
 
 
-def test_renewing_answers_the_next_pair(client: httpx.Client, ada: SignedIn) -> None:
-    """All members of RFC 6749 §5.1, a refresh token that replaces the old one, and lifetimes that are true (R36 and R45)."""
+def test_a_refresh_returns_the_next_pair(client: httpx.Client, ada: SignedIn) -> None:
+    """The answer has all members of RFC 6749 §5.1, a new refresh token, and correct lifetimes (R36 and R45)."""
     answer = renew(client, ada.refresh)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json"), answer.text
     assert (answer.headers["cache-control"], answer.headers["pragma"]) == ("no-store", "no-cache")
@@ -117,8 +117,8 @@ def test_renewing_answers_the_next_pair(client: httpx.Client, ada: SignedIn) -> 
     assert tokens["expires_in"] == 900
 
 
-def test_a_chain_of_renewals_is_one_session(client: httpx.Client, server: Server, ada: SignedIn) -> None:
-    """Ten renewals, by /token and /refresh in turns, leave one session at generation ten."""
+def test_many_refreshes_leave_one_session(client: httpx.Client, server: Server, ada: SignedIn) -> None:
+    """Ten refreshes, by /token and /refresh in turns, leave one session at generation ten."""
     token = ada.refresh
     for _ in range(5):
         token = renew(client, token).json()["refresh_token"]
@@ -127,7 +127,7 @@ def test_a_chain_of_renewals_is_one_session(client: httpx.Client, server: Server
 
 
 def test_a_repeat_within_grace_gets_the_same_refresh_token(client: httpx.Client, ada: SignedIn) -> None:
-    """A client that did not hear the answer asks again and is not signed out (T1 and T2)."""
+    """A client that lost the answer repeats the request and is not signed out (T1 and T2)."""
     first, again = renew(client, ada.refresh).json(), renew(client, ada.refresh).json()
     assert again["refresh_token"] == first["refresh_token"]
     assert read_claims(again["access_token"])["jti"] != read_claims(first["access_token"])["jti"]
@@ -135,13 +135,13 @@ def test_a_repeat_within_grace_gets_the_same_refresh_token(client: httpx.Client,
 
 
 def test_the_client_of_our_own_tokens_may_name_itself(client: httpx.Client, ada: SignedIn) -> None:
-    """`client_id=handstamp` is who the tokens were issued to; there is no secret to it."""
+    """`client_id=handstamp` is the client of these tokens; it has no secret."""
     assert read_claims(ada.access)["client_id"] == "handstamp"
     assert renew(client, ada.refresh, client_id="handstamp").status_code == 200
 
 
-def test_what_is_empty_or_unknown_is_passed_over(client: httpx.Client, ada: SignedIn) -> None:
-    """Parameters without a value count as absent, unknown ones as nothing (RFC 6749 §3.2)."""
+def test_empty_and_unknown_parameters_are_ignored(client: httpx.Client, ada: SignedIn) -> None:
+    """A parameter without a value counts as absent, and unknown ones are ignored (RFC 6749 §3.2)."""
     extra = {"scope": "", "client_id": "", "client_secret": "", "resource": "https://api.example.com", "x": "y"}
     answer = client.post(
         "/token?anything=else",
@@ -152,7 +152,7 @@ def test_what_is_empty_or_unknown_is_passed_over(client: httpx.Client, ada: Sign
 
 
 def over_by_time(client: httpx.Client, mint: Mint) -> str:
-    """Return a refresh token that was over an hour ago."""
+    """Return a refresh token that expired an hour ago."""
     now_s = int(time.time())
     return mint.refresh(somebody(client).refresh, iat=now_s - 7200, exp=now_s - 3600)
 
@@ -207,17 +207,17 @@ NO_GRANT: dict[str, Callable[[httpx.Client, Mint], str]] = {
 
 @pytest.fixture(scope="module")
 def invalid_grant(client: httpx.Client) -> httpx.Response:
-    """Return the answer to a token that is none."""
+    """Return the answer to a text that is no token."""
     answer = renew(client, "rubbish")
     expect_error(answer, 400, "invalid_grant")
     return answer
 
 
 @pytest.mark.parametrize("case", NO_GRANT)
-def test_every_token_that_does_not_hold_gets_one_answer(
+def test_every_invalid_token_gets_the_same_answer(
     client: httpx.Client, mint: Mint, invalid_grant: httpx.Response, case: str
 ) -> None:
-    """Byte for byte and header for header: nobody learns what is wrong with a token (R42)."""
+    """The answers have the same bytes and headers, so no client learns what is wrong with a token (R42)."""
     answer = renew(client, NO_GRANT[case](client, mint))
     assert (answer.status_code, answer.content) == (400, invalid_grant.content)
     headers = [[field for field in found.headers.multi_items() if field[0] != "date"] for found in (answer, invalid_grant)]
@@ -225,7 +225,7 @@ def test_every_token_that_does_not_hold_gets_one_answer(
 
 
 def test_a_disabled_account_gets_that_answer_too(server: Server, client: httpx.Client, invalid_grant: httpx.Response) -> None:
-    """Disabling ends all sessions, here as at /refresh (R42)."""
+    """Disabling an account ends all its sessions, here as at /refresh (R42)."""
     ada = somebody(client)
     beside(server, lambda opened, caller: opened.accounts.disable(ada.email, caller))
     assert renew(client, ada.refresh).content == invalid_grant.content
@@ -233,7 +233,7 @@ def test_a_disabled_account_gets_that_answer_too(server: Server, client: httpx.C
 
 
 def test_reuse_at_the_token_endpoint_ends_the_session(server: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """An old copy is an alarm wherever it comes: the session is over, its tokens of every kind with it (R37)."""
+    """An old copy ends the session, and with it all its tokens, at this endpoint too (R37)."""
     second = renew(client, ada.refresh).json()["refresh_token"]
     third = renew(client, second).json()
     expect_error(renew(client, ada.refresh), 400, "invalid_grant")
@@ -243,8 +243,8 @@ def test_reuse_at_the_token_endpoint_ends_the_session(server: Server, client: ht
 
 
 @pytest.mark.parametrize("delivery", ["split", "cookie"])
-def test_a_browsers_session_survives_the_wrong_way(client: httpx.Client, delivery: str) -> None:
-    """A refresh token that lives in a cookie is answered only by cookie, and offering it here costs nothing (T7 and T8)."""
+def test_a_cookie_session_survives_the_wrong_endpoint(client: httpx.Client, delivery: str) -> None:
+    """The refresh token of a cookie session is refused here, and the session stays active (T7 and T8)."""
     ada = somebody(client, delivery=delivery)
     expect_error(renew(client, ada.refresh), 400, "invalid_grant")
     assert refresh(client, ada).status_code == 200
@@ -254,23 +254,23 @@ GRANTS = ["password", "authorization_code", "client_credentials", "urn:ietf:para
 
 
 @pytest.mark.parametrize("grant", GRANTS)
-def test_other_grants_are_not_there(client: httpx.Client, ada: SignedIn, grant: str) -> None:
-    """Above all not `password`: people type theirs at /login alone (RFC 9700 §2.4)."""
+def test_other_grants_are_refused(client: httpx.Client, ada: SignedIn, grant: str) -> None:
+    """There is no `password` grant: people type passwords at /login alone (RFC 9700 §2.4)."""
     fields = {"username": ada.email, "password": PASSWORD, "grant_type": grant, "refresh_token": ada.refresh}
     expect_error(client.post("/token", data=fields), 400, "unsupported_grant_type")
     assert refresh(client, ada).json()["refreshToken"] != ada.refresh
 
 
 @pytest.mark.parametrize("scope", ["openid", "offline_access email", "*", " "])
-def test_no_scope_can_be_had_by_asking(client: httpx.Client, ada: SignedIn, scope: str) -> None:
-    """A renewal never widens what a session may do (R41), and what was refused costs no generation."""
+def test_a_scope_in_the_request_is_refused(client: httpx.Client, ada: SignedIn, scope: str) -> None:
+    """A refresh never widens the scope of a session (R41), and a refused request does not rotate."""
     expect_error(renew(client, ada.refresh, scope=scope), 400, "invalid_scope")
     assert read_claims(renew(client, ada.refresh).json()["refresh_token"])["gen"] == 1
 
 
 @pytest.mark.parametrize("endpoint", ["/token", "/revoke"])
-def test_another_client_is_told_so(client: httpx.Client, ada: SignedIn, endpoint: str) -> None:
-    """Tokens are bound to who they were issued to: another `client_id` is no client of ours (R41)."""
+def test_another_client_id_is_refused(client: httpx.Client, ada: SignedIn, endpoint: str) -> None:
+    """Tokens are bound to their client: another `client_id` is refused (R41)."""
     fields = {"grant_type": "refresh_token", "refresh_token": ada.refresh, "token": ada.refresh, "client_id": "somebody-else"}
     expect_error(client.post(endpoint, data=fields), 401, "invalid_client")
     assert profile(client, ada).status_code == 200
@@ -279,10 +279,10 @@ def test_another_client_is_told_so(client: httpx.Client, ada: SignedIn, endpoint
 
 @pytest.mark.parametrize("endpoint", ["/token", "/revoke"])
 @pytest.mark.parametrize("way", ["Basic", "form"])
-def test_a_service_neither_renews_nor_ends(
+def test_a_service_can_neither_refresh_nor_revoke(
     client: httpx.Client, credential: Credential, ada: SignedIn, endpoint: str, way: str
 ) -> None:
-    """A verifier sees people's tokens all day long: its credential lets it read, and no token is touched by it (R49)."""
+    """A verifier sees many tokens. Its credential lets it read, and neither refresh nor revoke (R49)."""
     fields = {"grant_type": "refresh_token", "refresh_token": ada.refresh, "token": ada.refresh}
     if way == "Basic":
         answer = client.post(endpoint, data=fields, auth=credential.basic)
@@ -294,8 +294,8 @@ def test_a_service_neither_renews_nor_ends(
 
 
 @pytest.mark.parametrize("endpoint", ["/token", "/revoke"])
-def test_a_wrong_credential_is_not_overlooked(client: httpx.Client, credential: Credential, ada: SignedIn, endpoint: str) -> None:
-    """None is needed, but one that is sent and wrong is refused (RFC 6749 §5.2)."""
+def test_a_wrong_credential_is_refused(client: httpx.Client, credential: Credential, ada: SignedIn, endpoint: str) -> None:
+    """No credential is needed, but a wrong one is refused (RFC 6749 §5.2)."""
     fields = {"grant_type": "refresh_token", "refresh_token": ada.refresh, "token": ada.refresh}
     for answer in (
         client.post(endpoint, data=fields, auth=httpx.BasicAuth(credential.id, "wrong")),
@@ -306,8 +306,8 @@ def test_a_wrong_credential_is_not_overlooked(client: httpx.Client, credential: 
     assert profile(client, ada).status_code == 200
 
 
-def test_tokens_do_not_belong_into_addresses(client: httpx.Client, ada: SignedIn) -> None:
-    """A refresh token in the query string is not read, and GET is no way to renew (R44)."""
+def test_tokens_in_the_query_string_are_ignored(client: httpx.Client, ada: SignedIn) -> None:
+    """A refresh token in the query string is ignored, and GET does not refresh (R44)."""
     address = f"/token?grant_type=refresh_token&refresh_token={ada.refresh}"
     expect_error(client.post(address, data={"grant_type": "refresh_token"}), 400, "invalid_request")
     expect_error(client.post(address, headers={"content-type": FORM}), 400, "invalid_request")
@@ -317,12 +317,12 @@ def test_tokens_do_not_belong_into_addresses(client: httpx.Client, ada: SignedIn
     assert read_claims(renew(client, ada.refresh).json()["refresh_token"])["gen"] == 1
 
 
-# --- forms, strictly
+# --- forms are decoded strictly
 
 
 @pytest.fixture(scope="module")
 def lasting(client: httpx.Client) -> SignedIn:
-    """Return a session that refused forms must leave as it is."""
+    """Return a session that no refused form may change."""
     return somebody(client)
 
 
@@ -346,10 +346,10 @@ UNREADABLE: dict[str, Callable[[str], bytes]] = {
 
 @pytest.mark.parametrize("endpoint", ["/token", "/revoke", "/introspect"])
 @pytest.mark.parametrize("case", UNREADABLE)
-def test_a_form_that_is_none_is_refused_whole(
+def test_an_invalid_form_is_refused(
     client: httpx.Client, credential: Credential, lasting: SignedIn, endpoint: str, case: str
 ) -> None:
-    """Duplicates, missing and unreadable parameters: 400, and no guess at what was meant (RFC 6749 §3.2, R74)."""
+    """Duplicate, missing and undecodable parameters get 400 (RFC 6749 §3.2, R74)."""
     auth: dict[str, Any] = {"auth": credential.basic} if endpoint == "/introspect" else {}
     content = UNREADABLE[case](lasting.refresh)
     answer = client.post(endpoint, content=content, headers={"content-type": FORM}, **auth)
@@ -359,10 +359,10 @@ def test_a_form_that_is_none_is_refused_whole(
 
 @pytest.mark.parametrize("endpoint", ["/token", "/revoke", "/introspect"])
 @pytest.mark.parametrize("media_type", ["application/json", "text/plain", "multipart/form-data; boundary=x", "", "x"])
-def test_what_is_no_form_is_415(
+def test_other_media_types_are_415(
     client: httpx.Client, credential: Credential, lasting: SignedIn, endpoint: str, media_type: str
 ) -> None:
-    """Only forms are read here, as only JSON is elsewhere (R63)."""
+    """These endpoints accept forms alone, as the others accept JSON alone (R63)."""
     fields = {"grant_type": "refresh_token", "refresh_token": lasting.refresh, "token": lasting.refresh}
     content = json.dumps(fields) if "json" in media_type else "&".join(f"{name}={value}" for name, value in fields.items())
     headers = {"content-type": media_type} if media_type else {}
@@ -379,7 +379,7 @@ def test_a_form_that_is_too_large_is_413(client: httpx.Client, endpoint: str) ->
 
 
 def test_a_credential_comes_one_way(client: httpx.Client, credential: Credential, lasting: SignedIn) -> None:
-    """By HTTP Basic or in the form, not both (RFC 6749 §2.3); and not in two headers."""
+    """A credential comes by HTTP Basic or in the form, not in both (RFC 6749 §2.3), and not in two headers."""
     fields = {"token": lasting.access}
     expect_error(client.post("/introspect", data=fields | credential.fields, auth=credential.basic), 400, "invalid_request")
     header = next(credential.basic.auth_flow(httpx.Request("GET", "http://localhost"))).headers["authorization"]
@@ -387,8 +387,8 @@ def test_a_credential_comes_one_way(client: httpx.Client, credential: Credential
     expect_error(client.post("/introspect", data=fields, headers=headers), 400, "invalid_request")
 
 
-def test_another_sites_page_gets_nowhere(client: httpx.Client) -> None:
-    """Where a browser adds credential cookies, the cross-site rule holds here as everywhere (R60)."""
+def test_another_sites_page_is_refused(client: httpx.Client) -> None:
+    """If a browser adds the cookies, the cross-site rule applies here too (R60)."""
     ada = somebody(client, delivery="cookie")
     for endpoint in ("/token", "/revoke", "/introspect"):
         headers = {**ada.cookies, "origin": "https://evil.example", "sec-fetch-site": "cross-site"}
@@ -408,7 +408,7 @@ WAYS: dict[str, Callable[[SignedIn, Mint], str]] = {
 
 
 def expect_done(answer: httpx.Response) -> None:
-    """Assert that an answer is exactly 200 and empty: there are clients that refuse 204 (RFC 7009 §2.2)."""
+    """Assert that an answer is exactly 200 and empty: some clients refuse 204 (RFC 7009 §2.2)."""
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["cache-control"] == "no-store"
     assert "set-cookie" not in answer.headers
@@ -417,7 +417,7 @@ def expect_done(answer: httpx.Response) -> None:
 @pytest.mark.parametrize("hint", ["", "refresh_token", "access_token", "nonsense"])
 @pytest.mark.parametrize("way", WAYS)
 def test_revoking_ends_the_session(client: httpx.Client, mint: Mint, ada: SignedIn, way: str, hint: str) -> None:
-    """With either kind of token, over or not, whatever it is said to be: all tokens of the session are void at once (R49)."""
+    """Either kind of token, expired or not, whatever the hint says, voids all tokens of the session at once (R49)."""
     other = sign_in(client, ada.email)
     fields = {"token": WAYS[way](ada, mint), "token_type_hint": hint}
     expect_done(client.post("/revoke", data=fields))
@@ -428,8 +428,8 @@ def test_revoking_ends_the_session(client: httpx.Client, mint: Mint, ada: Signed
     expect_done(client.post("/revoke", data=fields))
 
 
-def test_a_rotated_token_revokes_without_an_alarm(server: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """Whoever signs out with an old copy signs out; nobody is accused (T12)."""
+def test_a_rotated_token_revokes_and_is_no_reuse(server: Server, client: httpx.Client, ada: SignedIn) -> None:
+    """An old copy signs out too, and this is not reported as reuse (T12)."""
     second = renew(client, ada.refresh).json()["refresh_token"]
     renew(client, second)
     expect_done(client.post("/revoke", data={"token": ada.refresh}))
@@ -439,14 +439,14 @@ def test_a_rotated_token_revokes_without_an_alarm(server: Server, client: httpx.
 
 @pytest.mark.parametrize("delivery", ["split", "cookie"])
 def test_a_browsers_session_can_be_revoked_too(client: httpx.Client, delivery: str) -> None:
-    """Ending needs no particular way: a token is a token."""
+    """A session can be ended with its token, whatever its delivery is."""
     ada = somebody(client, delivery=delivery)
     expect_done(client.post("/revoke", data={"token": ada.refresh}))
     expect_ended(profile(client, ada), "logout")
 
 
-def test_what_is_no_token_of_ours_is_revoked_already(client: httpx.Client, mint: Mint, ada: SignedIn) -> None:
-    """Unknown tokens get the same 200 (RFC 7009 §2.2), and nothing of anybody's ends."""
+def test_an_unknown_token_gets_200(client: httpx.Client, mint: Mint, ada: SignedIn) -> None:
+    """Unknown tokens get the same 200 (RFC 7009 §2.2), and no session ends."""
     elsewhere = "https://other.example"
     for token in (
         "rubbish",
@@ -467,8 +467,8 @@ def test_what_is_no_token_of_ours_is_revoked_already(client: httpx.Client, mint:
 
 @pytest.mark.parametrize("way", ["Basic", "form"])
 @pytest.mark.parametrize("delivery", ["json", "split", "cookie"])
-def test_a_living_token_is_described(client: httpx.Client, credential: Credential, delivery: str, way: str) -> None:
-    """All that the token says, as the token says it, and `token_type` (RFC 7662 §2.2, R50)."""
+def test_an_active_token_is_described(client: httpx.Client, credential: Credential, delivery: str, way: str) -> None:
+    """The answer has all claims of the token, and `token_type` (RFC 7662 §2.2, R50)."""
     ada = somebody(client, delivery=delivery)
     if way == "Basic":
         answer = introspect(client, credential, ada.access)
@@ -481,10 +481,10 @@ def test_a_living_token_is_described(client: httpx.Client, credential: Credentia
     assert {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "auth_time"} == claims.keys()
 
 
-def test_roles_and_scope_are_described_where_there_are_any(
+def test_roles_and_scope_are_described_if_there_are_any(
     server: Server, client: httpx.Client, credential: Credential, mint: Mint
 ) -> None:
-    """They stand there as in the token, and are absent otherwise."""
+    """They are the same as in the token, or absent."""
     email = "roles@example.com"
     beside(server, lambda opened, caller: opened.accounts.create(email, PASSWORD, caller, roles=("admin", "ops")))
     ada = sign_in(client, email)
@@ -509,17 +509,17 @@ INACTIVES: dict[str, Callable[[httpx.Client, Mint], str]] = {
 
 
 @pytest.mark.parametrize("case", INACTIVES)
-def test_what_does_not_hold_is_inactive_and_nothing_more(
+def test_an_invalid_token_is_inactive_and_nothing_more(
     client: httpx.Client, credential: Credential, mint: Mint, case: str
 ) -> None:
-    """Exactly `{"active":false}`: why is nobody's business (RFC 7662 §2.2, R50)."""
+    """The answer is exactly `{"active":false}` and gives no reason (RFC 7662 §2.2, R50)."""
     answer = introspect(client, credential, INACTIVES[case](client, mint))
     assert (answer.status_code, answer.content) == (200, INACTIVE)
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_an_ended_session_is_inactive_at_the_next_question(server: Server, client: httpx.Client, credential: Credential) -> None:
-    """However it ended: signed out, everywhere, by an operator, or its account disabled (R25 and R50)."""
+def test_an_ended_session_is_inactive_at_once(server: Server, client: httpx.Client, credential: Credential) -> None:
+    """It does not matter how it ended: by signing out, here or everywhere, by an operator, or with its account (R25 and R50)."""
     email = sign_up(client)
     one, two, three, four = (sign_in(client, email) for _ in range(4))
     assert introspect(client, credential, one.access).json()["active"] is True
@@ -535,8 +535,8 @@ def test_an_ended_session_is_inactive_at_the_next_question(server: Server, clien
     assert introspect(client, credential, five.access).content == INACTIVE
 
 
-def test_a_stranger_learns_nothing(client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
-    """Without a service's credential there is no answer, whatever the token (RFC 7662 §2.1)."""
+def test_introspection_needs_a_credential(client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
+    """Introspection needs a service credential, whatever the token is (RFC 7662 §2.1)."""
     for options in (
         {},
         {"auth": httpx.BasicAuth(credential.id, "wrong")},
@@ -553,29 +553,29 @@ def test_a_stranger_learns_nothing(client: httpx.Client, credential: Credential,
             assert answer.headers["www-authenticate"].startswith("Basic ")
 
 
-def test_a_removed_client_is_refused_at_the_next_question(server: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """No cache keeps a credential alive."""
+def test_a_removed_credential_is_refused_at_once(server: Server, client: httpx.Client, ada: SignedIn) -> None:
+    """A credential is not cached: once removed, it is refused at once."""
     credential = make_client(server)
     assert introspect(client, credential, ada.access).status_code == 200
     beside(server, lambda opened, caller: opened.credentials.remove(credential.id, caller))
     expect_error(introspect(client, credential, ada.access), 401, "invalid_client")
 
 
-def test_asking_changes_nothing(server: Server, client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
-    """Introspection reads: the session's row stays as it is, also after a refresh token was offered."""
+def test_introspection_changes_nothing(server: Server, client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
+    """Introspection only reads: the session's row does not change, not even for a refresh token."""
     before = session_row(server, ada.sid)
     for token in (ada.access, ada.refresh, "rubbish"):
         introspect(client, credential, token)
     assert session_row(server, ada.sid) == before
 
 
-# --- when the store is away
+# --- while the store is unavailable
 
 
-def test_a_store_that_is_away_says_nothing_about_anybody(
+def test_an_unavailable_store_ends_no_session(
     server: Server, client: httpx.Client, credential: Credential, ada: SignedIn
 ) -> None:
-    """503 with Retry-After: not "inactive", not "invalid_grant", not "revoked", and later all is as it was (R88, T32)."""
+    """The answer is 503 with Retry-After, not "inactive", "invalid_grant" or "revoked"; later all tokens are valid (R88, T32)."""
     with store_away(server):
         for answer in (
             introspect(client, credential, ada.access),
@@ -592,11 +592,11 @@ def test_a_store_that_is_away_says_nothing_about_anybody(
     assert read_claims(renew(client, ada.refresh).json()["refresh_token"])["gen"] == 1
 
 
-# --- where things are
+# --- metadata
 
 
-def test_the_metadata_leads_to_what_there_is(server: Server, client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
-    """Issuer as in `iss` byte for byte, every address answers, and what is said of it is true (R8 and R33)."""
+def test_the_metadata_names_the_endpoints(server: Server, client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
+    """`issuer` equals `iss` byte for byte, every URL answers, and what is said about it is true (R8 and R33)."""
     answer = client.get(PATH)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     found = answer.json()
@@ -623,7 +623,7 @@ def test_the_metadata_leads_to_what_there_is(server: Server, client: httpx.Clien
 
 @pytest.mark.parametrize("path", [PATH, "/.well-known/jwks.json"])
 def test_public_documents_may_be_cached(client: httpx.Client, path: str) -> None:
-    """Public, with an age and an ETag that makes the next question cheap, and never a redirect (R34)."""
+    """It is public, has a maximum age and an ETag, and is never a redirect (R34)."""
     answer = client.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     assert re.fullmatch(r"public, max-age=\d+", answer.headers["cache-control"])
@@ -660,12 +660,12 @@ def test_an_issuer_with_a_path_has_its_metadata_at_both_places(tmp_path: Path) -
 
 
 def test_an_issuer_without_a_path_has_one_place(client: httpx.Client) -> None:
-    """Nothing below it is there."""
+    """No path below it exists."""
     assert client.get(f"{PATH}/tenant").status_code == 404
 
 
-def test_nothing_of_all_this_is_logged(server: Server, client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
-    """Neither tokens nor secrets stand in the log, good or wrong, and no request made the service stumble (R83)."""
+def test_no_token_or_secret_is_logged(server: Server, client: httpx.Client, credential: Credential, ada: SignedIn) -> None:
+    """The log has neither tokens nor secrets, valid or not, and no unexpected error (R83)."""
     renewed = renew(client, ada.refresh).json()
     introspect(client, credential, ada.access)
     client.post("/introspect", data={"token": ada.access, "client_id": credential.id, "client_secret": "wrong secret here"})
