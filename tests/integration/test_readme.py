@@ -31,15 +31,6 @@ def test_the_tour_prints_what_the_readme_shows(serve: Callable[..., Server], tmp
     assert re.fullmatch(re.escape(shown).replace("…", '[^"]+'), ran.stdout), f"shown:\n{shown}\nprinted:\n{ran.stdout}"
 
 
-def test_every_file_that_the_documents_link_to_is_there() -> None:
-    """No link of the README, the documents or the decisions leads nowhere."""
-    root = README.parent
-    for page in [README, *root.glob("*.md"), *root.glob("docs/**/*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-            if not target.startswith(("http", "mailto")):
-                assert (page.parent / target).exists(), f"{page.name} links to {target}"
-
-
 def test_the_three_lines_verify_a_token(serve: Callable[..., Server]) -> None:
     """What the README says that another service needs is all that it needs."""
     server = serve()
