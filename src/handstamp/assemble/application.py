@@ -20,7 +20,6 @@ from .deployment import Deployment
 def make_application(deployment: Deployment) -> ASGIApp:
     """Return a deployment as an ASGI application, which runs it from its start-up to its shutdown."""
     settings = deployment.settings
-    registration_open = settings.registration == "open"
     edge = Edge(clock=deployment.clock, issuer=deployment.issuer, trusted_origins=settings.trusted_origins)
     use = UseCases(
         sign_in=deployment.sign_in,
@@ -34,18 +33,9 @@ def make_application(deployment: Deployment) -> ASGIApp:
         keys=deployment.keys,
         verifier=deployment.verifier,
         issuer=deployment.issuer,
-        registration_open=registration_open,
+        registration_open=settings.registration == "open",
     )
-    pages = Pages(
-        sign_in=deployment.sign_in,
-        sign_out=deployment.sign_out,
-        sessions=deployment.sessions,
-        accounts=deployment.accounts,
-        recognise=deployment.recognise,
-        edge=edge,
-        registration_open=registration_open,
-        password_min_length=settings.password_min_length,
-    )
+    pages = Pages(use=use, edge=edge, password_min_length=settings.password_min_length)
     application = asgi(use, pages, edge, version=version("handstamp"), running=deployment.run)
     if settings.trusted_proxies:
         return ProxyHeadersMiddleware(application, trusted_hosts=list(settings.trusted_proxies))  # type: ignore[arg-type, return-value]

@@ -31,17 +31,13 @@ from ...errors import (
     NotFound,
     SessionEnded,
 )
-from ...service.accounts.accounts import Accounts
-from ...service.sessions.living import LivingSessions
-from ...service.sessions.recognise import Recognise
-from ...service.sessions.sign_out import SignOut
-from ...service.signing_in.password import PasswordSignIn
 from ...wire.problems import headers_of, row_of
 from ...words import format_distance, format_time
 from ..answers import log_failure
 from ..body import read_form
 from ..cookies import clear_cookies, set_pair
 from ..edge import Call, Edge
+from ..operation import UseCases
 from .devices import device_in_words
 from .forms import ASKS_AGAIN, Errors, told
 from .return_to import may_return_to
@@ -78,13 +74,8 @@ class NewPassword(msgspec.Struct):
 class Pages:
     """The pages over their use cases."""
 
-    sign_in: PasswordSignIn
-    sign_out: SignOut
-    sessions: LivingSessions
-    accounts: Accounts
-    recognise: Recognise
+    use: UseCases
     edge: Edge
-    registration_open: bool
     password_min_length: int
 
     def routes(self) -> list[Route]:
@@ -103,7 +94,12 @@ class Pages:
             ("GET", "/signed-out", self._show_signed_out),
         )
         return [
-            Route(path, self.edge.endpoint(handle, path=path, write_error=self._write_error, signs_in=True), methods=[method])
+            Route(
+                path,
+                self.edge.endpoint(handle, path=path, write_error=self._write_error, signs_in=True),
+                methods=[method],
+                name=handle.__name__.strip("_"),
+            )
             for method, path, handle in table
         ]
 
@@ -141,7 +137,7 @@ class Pages:
         form = await read_form(call.request, Credentials)
         asked = self._asked(msgspec.structs.asdict(form))
         try:
-            await self.accounts.register(form.email, form.password, call.caller)
+            await self.use.accounts.register(form.email, form.password, call.caller)
             return await self._signed_in(call, form, asked)
         except ASKS_AGAIN as error:
             return self._page("create_account.html", **told(error), email=form.email, **asked)
@@ -149,7 +145,7 @@ class Pages:
     async def _signed_in(self, call: Call, form: Credentials, asked: Mapping[str, Any]) -> Response:
         presented = call.tokens_in_cookies()
         delivery: Delivery = "cookie" if asked["delivery"] == "cookie" else "split"
-        pair = await self.sign_in(form.email, form.password, delivery=delivery, caller=call.caller, presented=presented)
+        pair = await self.use.sign_in(form.email, form.password, delivery=delivery, caller=call.caller, presented=presented)
         response = self._to(asked["return_to"] or "/account", is_whole=bool(asked["return_to"]))
         set_pair(response, pair, call.cookies)
         return clear_cookies(response, call.cookies, but_for=pair) if presented else response
@@ -164,14 +160,14 @@ class Pages:
     async def _take_end_session(self, call: Call) -> Response:
         form = await read_form(call.request, EndSession)
         session, _ = await self._visitor(call)
-        await self.sign_out.end_own(session.subject, form.id, call.caller)
+        await self.use.sign_out.end_own(session.subject, form.id, call.caller)
         return self._to("/account?done=session")
 
     async def _take_password(self, call: Call) -> Response:
         form = await read_form(call.request, NewPassword)
         session, account = await self._visitor(call)
         try:
-            pair = await self.accounts.change_password(session, form.current_password, form.new_password, call.caller)
+            pair = await self.use.accounts.change_password(session, form.current_password, form.new_password, call.caller)
         except InvalidCredentials:
             wrong = InvalidFields([("currentPassword", "That is not your current password.")])
             return await self._account_page(call, session, account, **told(wrong))
@@ -182,12 +178,12 @@ class Pages:
         return response
 
     async def _take_sign_out(self, call: Call) -> Response:
-        await self.sign_out.end_by_tokens(call.tokens_in_cookies(), call.caller)
+        await self.use.sign_out.end_by_tokens(call.tokens_in_cookies(), call.caller)
         return clear_cookies(self._to(f"/signed-out{_wanted(call.request.query_params)}"), call.cookies)
 
     async def _take_sign_out_everywhere(self, call: Call) -> Response:
         session, _ = await self._visitor(call)
-        await self.sign_out.end_all(session.subject, call.caller)
+        await self.use.sign_out.end_all(session.subject, call.caller)
         return clear_cookies(self._to("/signed-out?from=everywhere"), call.cookies)
 
     async def _show_signed_out(self, call: Call) -> Response:
@@ -198,13 +194,13 @@ class Pages:
 
     async def _visitor(self, call: Call) -> tuple[Session, Account | None]:
         token, _ = call.refresh_token(None)
-        return await self.recognise(token, call.caller)
+        return await self.use.recognise(token, call.caller)
 
     async def _account_page(
         self, call: Call, session: Session, account: Account | None, *, status: int = 200, **shown: Any
     ) -> Response:
         now_ms = call.now_ms
-        found = await self.sessions.list_living(session.subject, call.caller)
+        found = await self.use.sessions.list_living(session.subject, call.caller)
         devices = [
             {
                 "id": one.id,
@@ -248,7 +244,7 @@ class Pages:
         return self._page("arriving.html", here=f"{here}?{urlencode({**call.request.query_params, 'here': ''})}")
 
     def _check_open(self) -> None:
-        if not self.registration_open:
+        if not self.use.registration_open:
             raise NotFound("Registration is closed. The people who run this service create accounts.")
 
     def _write_error(self, error: HandstampError, _: Call) -> Response:
@@ -272,7 +268,7 @@ class Pages:
             "errors": Errors(),
             "notice": "",
             "notice_kind": "",
-            "registration_open": self.registration_open,
+            "registration_open": self.use.registration_open,
             "password_min_length": self.password_min_length,
         }
         text = _TEMPLATES.get_template(template).render(defaults | shown)
