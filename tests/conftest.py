@@ -38,10 +38,30 @@ def postgres_server() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def default_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve with default settings, one service for each test process. Each test makes its own accounts on it."""
+    server = Server(tmp_path_factory.mktemp("default"))
+    try:
+        yield server.start()
+    finally:
+        server.kill()
+
+
 @pytest.fixture
 def count(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Return a function that says how many trials there were and what came of them; it stands at the end of the run's output."""
     return partial(record_property, "count")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs Chromium or PostgreSQL, so that nobody has to remember it."""
+    for item in items:
+        if "browser" in item.path.parts:
+            item.add_marker(pytest.mark.browser)
+        if "postgres_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.postgres)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
