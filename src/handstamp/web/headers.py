@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import CrossSite
+from ..wire.headers import SECURITY_HEADERS
 from .answers import write_problem
 
 _HSTS_MAX_AGE_S = 365 * 24 * 60 * 60
@@ -29,12 +30,7 @@ class SecurityHeaders:
                 must not give one origin's answer to another.
         """
         self._app = app
-        headers = {
-            "x-content-type-options": "nosniff",
-            "referrer-policy": "no-referrer",
-            "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-            "cross-origin-resource-policy": "same-origin",
-        }
+        headers = dict(SECURITY_HEADERS)
         if varies_by_origin:
             headers["vary"] = "Origin"
         if is_https:

@@ -2,7 +2,7 @@
 
 httptools stops reading a request at its head when the head asks for an upgrade, and the body would then be read as the next
 request. It reports trailer fields like header fields. Both let one client write requests in another's name behind a proxy that
-shares connections (request smuggling), so this class mends both: see docs/decisions/0017-http-edge.md.
+shares connections (request smuggling), so this class mends both: see docs/decisions/0016-http-edge.md.
 """
 
 from __future__ import annotations
@@ -18,31 +18,25 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from ..crypto.identifiers import new_id
 from ..logger import Logger
+from ..wire.headers import SECURITY_HEADERS
 from ..wire.problems import MEDIA_TYPE, Problem
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a request line with its fields; also of everything between two pieces of a body: chunk heads, extensions, trailers."""
+"""The most bytes of a request line with its fields, and of all that is between two pieces of a body (chunk heads, trailers)."""
 MAX_FIELDS = 100
-"""Header fields of one request (RFC 6585 §5: 431). Browsers behind two proxies send some thirty."""
-PATIENCE_S = 30.0
+"""The most header fields of one request (RFC 6585 §5). A browser behind two proxies sends about thirty."""
+REQUEST_TIMEOUT_S = 30.0
 """Seconds that a client has for its first byte, for the head of each request, and for its body."""
-_FIELDS = (
-    ("content-type", MEDIA_TYPE),
-    ("cache-control", "no-store"),
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("connection", "close"),
-)
+_FIELDS = {"content-type": MEDIA_TYPE, "cache-control": "no-store", **SECURITY_HEADERS, "connection": "close"}
 _log = Logger("handstamp.web")
 
 
 class Protocol(HttpToolsProtocol):
     """Reads requests strictly and in bounded time and memory (RFC 9112; ASVS 4.2.5)."""
 
-    def __init__(self, *arguments: Any, patience_s: float = PATIENCE_S, **options: Any) -> None:
+    def __init__(self, *arguments: Any, request_timeout_s: float = REQUEST_TIMEOUT_S, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._patience_s = patience_s
+        self._request_timeout_s = request_timeout_s
         self._is_reading = False  # a request has begun and is not complete
         self._is_head_complete = False
         self._has_cycle = False  # the request that is being read has been handed to the application
@@ -167,7 +161,7 @@ class Protocol(HttpToolsProtocol):
 
     def _expect_more(self) -> None:
         if self._deadline is None:
-            self._deadline = self.loop.call_later(self._patience_s, self._give_up)
+            self._deadline = self.loop.call_later(self._request_timeout_s, self._give_up)
 
     def _expect_no_more(self) -> None:
         if self._deadline is not None:
@@ -228,7 +222,7 @@ class _Refusal:
                 code="invalid_request",
             )
         )
-        self._fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in _FIELDS]
+        self._fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in _FIELDS.items()]
         self._fields.append((b"content-length", str(len(self._body)).encode("ascii")))
 
     def raw(self) -> bytes:

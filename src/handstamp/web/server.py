@@ -34,7 +34,7 @@ def uvicorn_config(
     """
     return uvicorn.Config(
         application,
-        http=partial(Protocol, patience_s=request_timeout_s),  # type: ignore[arg-type]
+        http=partial(Protocol, request_timeout_s=request_timeout_s),  # type: ignore[arg-type]
         lifespan="on",
         ws="none",
         access_log=False,
