@@ -1,20 +1,25 @@
-# `make demo` shows what it does, `make serve` runs the service, `make test` runs every test. All set up what they need.
+# `make demo` shows what it does, `make serve` runs the service, `make test` runs the tests. All set up what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+EXTRAS := server,postgres,client,fastapi,django,drf,flask
+FAST := not slow and not browser
 BENCH := bench/.venv/bin/python
 BENCH_READY := bench/.venv/.ready
 
 # Tests start hundreds of Python processes. Without byte code on disk each compiles every module once more, which doubles its start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo serve test check screenshots soak bench compare scale clean
+.PHONY: help setup demo serve test test-all test-python test-lowest check screenshots soak bench compare scale clean
 
 help:
 	@echo "make demo    show the life of both tokens on a page, with a service that is thrown away afterwards"
 	@echo "make serve   run the service on http://localhost:8000 (SQLite file in this folder)"
-	@echo "make test    run all tests"
+	@echo "make test    run the tests that a change needs; takes some minutes and wants nothing installed"
+	@echo "make test-all   run all tests; wants the programs that .ci/run installs"
+	@echo "make test-python PYTHON=python3.13   run them with another Python"
+	@echo "make test-lowest   run them with the oldest dependencies that are admitted"
 	@echo "make check   ruff, mypy --strict and the import contracts"
 	@echo "make screenshots   photograph the pages for the documentation; wants Chromium"
 	@echo "make soak    let a crowd of clients loose on three nodes, in seven kinds of trouble for SECONDS each, and check all they were told"
@@ -42,7 +47,23 @@ serve: $(READY)
 	$(BIN)/handstamp serve
 
 test: $(READY)
+	$(BIN)/pytest -m "$(FAST)"
+
+test-all: $(READY)
 	$(BIN)/pytest
+
+# PYTHON=python3.13 tries another version, in an environment of its own.
+test-python: $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-other
+	UV_PROJECT_ENVIRONMENT=.venv-other $(BIN)/uv sync --quiet --locked --all-extras --compile-bytecode
+	.venv-other/bin/pytest -m "$(FAST)"
+
+# The oldest releases that pyproject.toml admits, with the newest tools to test them.
+test-lowest: $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lowest
+	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --quiet --resolution lowest-direct -e ".[$(EXTRAS)]"
+	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --quiet --compile-bytecode --group dev
+	.venv-lowest/bin/pytest -m "$(FAST)"
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -15,7 +15,7 @@ from tests.adapters.examples import COMMANDS, Applications, all_examples
 from tests.integration.helpers import SignedIn, client_of, expect_problem, mint_of, running, somebody
 from tests.serving import Server
 
-pytestmark = pytest.mark.xdist_group("adapters-away")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("adapters-away")]
 _PATIENCE_S = 60
 
 

@@ -20,6 +20,8 @@ from tests.commands import environment_with, run_process
 from tests.integration.helpers import sign_up
 from tests.serving import PASSWORD, Server, free_port
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE_S = 30
 

@@ -21,6 +21,8 @@ from tests.client.helpers import due, generation, held, keep, stale, tokens_of
 from tests.client.hostile import Hostile
 from tests.serving import Server
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -18,7 +18,7 @@ import pytest
 from tests.integration.helpers import make_client
 from tests.serving import Server
 
-pytestmark = pytest.mark.xdist_group("npm-clients")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("npm-clients")]
 SOURCE = Path(__file__).with_name("node")
 SESSIONS = 12
 PATIENCE_S = 120

@@ -21,7 +21,7 @@ from tests.commands import run_process
 from tests.serving import EMAIL, PASSWORD, Server, free_port
 from tests.verifying import eventually
 
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("proxy")]
+pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.xdist_group("proxy")]
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "compose" / "nginx.conf"
 _MISSING = "nginx is not installed here (Debian: apt install nginx-light)"
 CHAINS = 8

@@ -16,7 +16,7 @@ import pytest
 from tests.serving import Server, free_port
 from tests.verifying import eventually
 
-pytestmark = pytest.mark.xdist_group("shared-connections")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("shared-connections")]
 _ROUNDS = 20
 _CONFIGURATIONS = {
     "caddy": """{{

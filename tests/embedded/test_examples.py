@@ -20,6 +20,8 @@ from websockets.sync.client import connect
 from tests.commands import environment_with
 from tests.serving import EMAIL, PASSWORD, free_port
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

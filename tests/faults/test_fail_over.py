@@ -13,7 +13,7 @@ from tests.faults.outage import Nodes, patient_client
 from tests.nodes import nodes_in
 from tests.postgres import PostgresServer, fresh_database, own_server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("fail-over")]
+pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.xdist_group("fail-over")]
 TRIALS = 5
 _LOST_RENEWALS = 3
 

@@ -20,6 +20,7 @@ from tests.postgres import PostgresServer, fresh_database, own_server
 from tests.serving import Server
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.anyio,
     pytest.mark.xdist_group("history"),
     # of the crowd's own, where a client gives up while it connects

@@ -14,7 +14,7 @@ import pytest
 
 from tests.serving import EMAIL, Server
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 KILLS = int(os.environ.get("HANDSTAMP_TEST_KILLS", "8"))
 CHAINS = 12
 

@@ -17,7 +17,7 @@ import pytest
 from tests.faults.outage import Nodes, ask_everything, nobody_was_served, patient_client
 from tests.serving import Server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("locked")]
+pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.xdist_group("locked")]
 SECONDS = float(os.environ.get("HANDSTAMP_TEST_LOCKED_SECONDS", "30"))
 DEVICES = 12
 _HOLD = """

@@ -14,7 +14,7 @@ from tests.faults.outage import Nodes, ask_everything, patient_client
 from tests.nodes import nodes_in
 from tests.postgres import fresh_database
 
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("pool")]
+pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.xdist_group("pool")]
 TRIALS = 3
 _MANY = 30
 

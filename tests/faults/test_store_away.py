@@ -14,6 +14,8 @@ import pytest
 
 from tests.serving import EMAIL, PASSWORD, Server
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def locked(database: Path) -> Iterator[None]:

@@ -19,6 +19,8 @@ from tests.hostile import FEED, INTROSPECT, hostile, html
 from tests.serving import Server
 from tests.verifying import ShiftedClock, credential_for, eventually, said, says_until, verifier_of
 
+pytestmark = pytest.mark.slow
+
 Serve = Callable[..., Server]
 EXPECTED: dict[Check, set[str]] = {"feed": {"ok", "unavailable"}, "live": {"unavailable"}, "offline": {"ok"}}
 """What may be said of a good token while the service is away."""

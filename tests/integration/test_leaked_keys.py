@@ -26,7 +26,7 @@ from tests.integration.helpers import (
 )
 from tests.serving import Server
 
-pytestmark = pytest.mark.xdist_group("leaked-keys")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("leaked-keys")]
 CONNECTIONS = 24
 """So many that two processes both serve some, but for one time in eight million."""
 PATIENCE_S = 20.0

@@ -17,6 +17,8 @@ from starlette.routing import Route
 from bench.load import LOST, Operation, once, run
 from bench.wire import Answer, get, parsed, post
 
+pytestmark = pytest.mark.slow
+
 
 async def _echo(request: Request) -> Response:
     return JSONResponse(await request.json(), 201)

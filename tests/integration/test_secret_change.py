@@ -9,6 +9,8 @@ import pytest
 from tests.commands import run_command
 from tests.serving import Server
 
+pytestmark = pytest.mark.slow
+
 OLD = "kJ8v_Zq3Wm1xT7yB4nR0pL6sD9fG2hCa"
 NEW = "w3Vt-Yb7Qe9sA1uX5oM2kJ6rH8cN4dZf"
 

@@ -28,7 +28,7 @@ from tests.integration.helpers import (
 )
 from tests.serving import PASSWORD, Server
 
-pytestmark = pytest.mark.xdist_group("workers")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workers")]
 WORKERS = 2
 CONNECTIONS = 40
 

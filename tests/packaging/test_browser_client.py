@@ -28,7 +28,7 @@ client.profile().then(({ email }) => console.log(email), (error) => error instan
 createClient({ url: 8000 });
 """
 
-pytestmark = pytest.mark.xdist_group("npm-clients")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("npm-clients")]
 
 
 def without(what: str) -> NoReturn:

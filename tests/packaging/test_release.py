@@ -27,7 +27,7 @@ SOURCE_DATE_EPOCH = "1795000000"
 PATIENCE_S = 120
 NOT_SOURCE = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "node_modules", "dist", "*.db")
 
-pytestmark = pytest.mark.xdist_group("wheel")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 
 
 class Built(NamedTuple):
