@@ -35,7 +35,7 @@ def test_every_argument_of_the_verifier_is_there_with_its_default() -> None:
 
 def test_every_need_and_every_policy_is_there() -> None:
     """The words that all adapters share."""
-    assert [text.split("=")[0] for text in table("What a route can want")] == list(Needs._fields)
+    assert [text.split("=")[0] for text in table("What a route can require")] == list(Needs._fields)
     assert tuple(table("Which check")) == get_args(Check)
 
 
