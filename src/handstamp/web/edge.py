@@ -114,7 +114,7 @@ class Call:
     @property
     def caller(self) -> Caller:
         """Who sends the request, and when."""
-        client = self.request.scope["client"]
+        client = self.request.scope.get("client")  # optional (ASGI)
         user_agent = sanitise_text(self.headers.get("user-agent", ""))
         return Caller(now_ms=self.now_ms, ip=client[0] if client else "", user_agent=user_agent)
 
