@@ -22,6 +22,7 @@ from handstamp.crypto.passwords import PasswordHasher
 from handstamp.domain.account import Account
 from handstamp.domain.grant import NOTHING
 from handstamp.domain.policy import Policy
+from handstamp.domain.proof import Proof
 from handstamp.domain.session import Session, start
 from handstamp.storage.store import Transaction
 
@@ -190,10 +191,8 @@ def _account(number: int, password_hash: str, now: int) -> Account:
 def _session(account: Account, now: int) -> Session:
     return start(
         new_id(),
-        subject=account.id,
-        epoch=account.epoch,
+        Proof(subject=account.id, account=account, amr=("pwd",), authenticated_at_ms=now),
         delivery="json",
-        amr=("pwd",),
         user_agent="bench",
         ip="127.0.0.1",
         now_ms=now,

@@ -33,6 +33,7 @@ from handstamp.config.logs import configure_logging
 from handstamp.domain.account import Account
 from handstamp.domain.grant import NOTHING
 from handstamp.domain.policy import DAY_MS, HOUR_MS, Policy
+from handstamp.domain.proof import Proof
 from handstamp.domain.session import Session, start
 from handstamp.service.operating.housekeeping import PAUSE_S, PURGE_BATCH
 from handstamp.service.parts.caller import Caller
@@ -129,15 +130,15 @@ class PopulatedDeployment:
 def session_of(number: int, now: int) -> Session:
     """Return the session of that number: the same at each call, with an id like those that the service makes."""
     digest = hashlib.sha256(b"session %d" % number).digest()
+    began_ms = now - number % (12 * DAY_MS)
+    account = account_of(number // _SESSIONS_EACH, now)
     made = start(
         base64.urlsafe_b64encode(digest[:16]).decode().rstrip("="),
-        subject=account_of(number // _SESSIONS_EACH, now).id,
-        epoch=0,
+        Proof(subject=account.id, account=account, amr=("pwd",), authenticated_at_ms=began_ms),
         delivery="cookie",
-        amr=("pwd",),
         user_agent=_USER_AGENT,
         ip=f"192.0.{number % 256}.{digest[0]}",
-        now_ms=now - number % (12 * DAY_MS),
+        now_ms=began_ms,
         policy=_POLICY,
     )
     return made if number % _EXPIRED_OF else msgspec.structs.replace(made, expires_at_ms=now - 2 * HOUR_MS - number)

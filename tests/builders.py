@@ -7,6 +7,7 @@ from typing import Any
 from handstamp.domain.account import Account
 from handstamp.domain.claims import RefreshClaims
 from handstamp.domain.policy import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Policy
+from handstamp.domain.proof import Proof
 from handstamp.domain.session import Session, refresh_expires_at_s, start
 
 __all__ = ["DAY_MS", "HOUR_MS", "MINUTE_MS", "NOW_MS", "SECOND_MS", "Clock", "a_session", "an_account", "claims_of"]
@@ -44,15 +45,15 @@ def an_account(**fields: Any) -> Account:
 
 def a_session(*, policy: Policy | None = None, **fields: Any) -> Session:
     """Return a session that began at `NOW_MS`."""
+    now_ms = fields.pop("now_ms", NOW_MS)
+    proof = Proof(subject=fields.pop("subject", "ada-id"), amr=("pwd",), authenticated_at_ms=now_ms)
     fresh = start(
         fields.pop("id", "session-id"),
-        subject=fields.pop("subject", "ada-id"),
-        epoch=fields.pop("epoch", None),
+        proof,
         delivery=fields.pop("delivery", "json"),
-        amr=("pwd",),
         user_agent="test",
         ip="192.0.2.1",
-        now_ms=fields.pop("now_ms", NOW_MS),
+        now_ms=now_ms,
         policy=policy or Policy(),
     )
     values = {name: getattr(fresh, name) for name in fresh.__struct_fields__}

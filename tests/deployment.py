@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
+
 from handstamp.assemble.deployment import Deployment
 from handstamp.config.loading import load
 from handstamp.config.settings import Settings
 from handstamp.crypto.identifiers import new_id
 from handstamp.domain.delivery import Delivery
 from handstamp.domain.grant import NOTHING
-from handstamp.domain.session import FIRST_PARTY, Session, start
+from handstamp.domain.proof import FIRST_PARTY, Proof
+from handstamp.domain.session import Session, start
 from handstamp.service.parts.caller import Caller
 from handstamp.service.parts.tokens import TokenPair
 from handstamp.storage.store import Transaction
@@ -50,18 +53,17 @@ async def start_session(
     client_id: str = FIRST_PARTY,
 ) -> tuple[Session, TokenPair]:
     """Start a session without a password and return its row and its first pair."""
+    proof = Proof(subject=subject, amr=("pwd",), authenticated_at_ms=clock(), client_id=client_id)
     session = start(
         new_id(),
-        subject=subject,
-        epoch=epoch,
+        proof,
         delivery=delivery,
-        client_id=client_id,
-        amr=("pwd",),
         user_agent="test",
         ip="192.0.2.1",
         now_ms=clock(),
         policy=running.settings.policy,
     )
+    session = msgspec.structs.replace(session, epoch=epoch)
 
     async def begin(rows: Transaction) -> TokenPair:
         await rows.sessions.insert(session)

@@ -518,7 +518,7 @@ async def test_every_algorithm_signs_people_in_and_keeps_them_signed_in(tmp_path
     """Sign in, look, renew, look again, sign out: with each of the four algorithms (R27)."""
     clock = Clock()
     async with deployed(tmp_path, clock, algorithm=algorithm) as running:
-        account = await running.accounts.create(EMAIL, PASSWORD, caller(clock), roles=("reader",))
+        account = await running.create_account(EMAIL, PASSWORD, caller(clock), roles=("reader",))
         pair = await running.sign_in(EMAIL, PASSWORD, delivery="json", caller=caller(clock))
         clock.advance(seconds=600)
         renewed = await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
@@ -548,7 +548,7 @@ async def test_no_private_key_lies_in_the_database(tmp_path: Path, algorithm: st
     """Neither a signing key nor the master secret nor what is derived from it stands in any file but the secret's (R32)."""
     clock = Clock()
     async with deployed(tmp_path, clock, algorithm=algorithm) as running:
-        await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        await running.create_account(EMAIL, PASSWORD, caller(clock))
         pair = await running.sign_in(EMAIL, PASSWORD, delivery="json", caller=caller(clock))
         await running.keys.rotate(clock())
         secret = load_master_secret(running.settings)
@@ -584,7 +584,7 @@ async def test_a_refresh_token_survives_every_rotation_of_signing_keys(tmp_path:
     """Refresh tokens have a key of their own: a rotation, or another algorithm, signs nobody out (T19)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        await running.create_account(EMAIL, PASSWORD, caller(clock))
         pair = await running.sign_in(EMAIL, PASSWORD, delivery="json", caller=caller(clock))
     for algorithm in ("Ed25519", "HS256", "ES256"):
         clock.advance(ms=DAY_MS)

@@ -486,7 +486,7 @@ def test_roles_and_scope_are_described_if_there_are_any(
 ) -> None:
     """They are the same as in the token, or absent."""
     email = "roles@example.com"
-    beside(server, lambda opened, caller: opened.accounts.create(email, PASSWORD, caller, roles=("admin", "ops")))
+    beside(server, lambda opened, caller: opened.create_account(email, PASSWORD, caller, roles=("admin", "ops")))
     ada = sign_in(client, email)
     assert introspect(client, credential, ada.access).json()["roles"] == ["admin", "ops"]
     scoped = mint.access(ada.access, scope="read write", roles=())

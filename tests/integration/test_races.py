@@ -44,7 +44,7 @@ async def test_a_sign_in_that_began_before_a_change_leaves_no_session_behind_it(
     """The epoch was bumped while the password was hashed: the old password was right, and is worth nothing (T22, T23)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        await running.create_account(EMAIL, PASSWORD, caller(clock))
         began = asyncio.create_task(sign_in(running, clock))
         await asyncio.sleep(0)
         assert running.hashing._inside == 1, "the sign-in has not come to its hashing"
@@ -60,11 +60,11 @@ async def test_a_password_change_that_a_sign_out_overtook_changes_nothing(tmp_pa
     """The session ended while the passwords were hashed: no new session rises from it, and the old password stays (T6)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        await running.create_account(EMAIL, PASSWORD, caller(clock))
         pair = await sign_in(running, clock)
         session, _ = await running.sessions.require_living(pair.session_id, clock())
         new = "another sentence, hers alone"
-        change = asyncio.create_task(running.accounts.change_password(session, PASSWORD, new, caller(clock)))
+        change = asyncio.create_task(running.change_password(session, PASSWORD, new, caller(clock)))
         await asyncio.sleep(0)
         await running.sign_out.end_by_tokens([pair.refresh_token], caller(clock))
         with pytest.raises(SessionEnded):
@@ -79,7 +79,7 @@ async def test_guesses_that_are_sent_all_at_once_are_counted_too(tmp_path: Path)
     """Counters are looked at again before a session starts: a right guess behind many wrong ones is worth nothing (R71)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        await running.create_account(EMAIL, PASSWORD, caller(clock))
         guesses = [*(f"the wrong sentence number {number}" for number in range(20)), PASSWORD]
         answers = await asyncio.gather(*(sign_in(running, clock, guess) for guess in guesses), return_exceptions=True)
         kinds = [type(answer) for answer in answers]
@@ -125,7 +125,7 @@ async def test_a_sign_in_that_replaces_a_session_is_recorded(tmp_path: Path) -> 
     """The session that the cookies presented ends, and its history says so; one that was over keeps its reason (R82)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        await running.create_account(EMAIL, PASSWORD, caller(clock))
         first, second = await sign_in(running, clock), await sign_in(running, clock)
         await running.sign_out.end_by_operator(second.session_id, caller(clock))
         presented = [first.refresh_token, second.refresh_token]
@@ -152,12 +152,12 @@ async def test_a_password_is_hashed_anew_when_the_cost_has_changed(tmp_path: Pat
     """At the next sign-in, without the person noticing: no session ends by it (R66, T23)."""
     clock = Clock()
     async with deployed(tmp_path, clock, password_cost="owasp") as running:
-        account = await running.accounts.create(EMAIL, PASSWORD, caller(clock))
+        account = await running.create_account(EMAIL, PASSWORD, caller(clock))
         first = await sign_in(running, clock)
         assert account.password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     async with deployed(tmp_path, clock, password_cost="rfc9106") as running:
         await sign_in(running, clock)
-        raised = await running.accounts.by_email(EMAIL)
+        raised = await running.accounts.get_by_email(EMAIL)
         assert raised.password_hash.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
         assert raised.epoch == account.epoch
         assert len(await living(running, clock)) == 2

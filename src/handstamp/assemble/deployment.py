@@ -13,7 +13,10 @@ from ..crypto.passwords import PasswordHasher
 from ..crypto.seal import Pseudonyms
 from ..domain.issuer import Issuer
 from ..errors import ConfigurationError
-from ..service.accounts.accounts import Accounts
+from ..service.accounts.administer import AdministerAccounts
+from ..service.accounts.change_password import ChangePassword
+from ..service.accounts.new_password import PasswordRules
+from ..service.accounts.register import CreateAccount, Register
 from ..service.operating.credentials import Credentials
 from ..service.operating.housekeeping import Housekeeping
 from ..service.operating.keys import Keys
@@ -23,7 +26,7 @@ from ..service.parts.granting import Granting, Hook
 from ..service.parts.hashing import Hashing
 from ..service.parts.throttling import Throttling
 from ..service.parts.tokens import TokenIssuer
-from ..service.sessions.begin import Start
+from ..service.sessions.begin import BeginSession
 from ..service.sessions.living import LivingSessions
 from ..service.sessions.recognise import Recognise
 from ..service.sessions.refresh import Refresh
@@ -70,25 +73,23 @@ class Deployment:
             refresh_key=secret.derive_refresh_key(),
             refresh_keys=secret.derive_refresh_keys(),
         )
-        self.sign_in = PasswordSignIn(
-            store=store, tokens=tokens, granting=granting, hashing=hashing, throttling=throttling, policy=policy, audit=audit
+        self.begin_session = begin_session = BeginSession(
+            store=store, tokens=tokens, granting=granting, policy=policy, audit=audit
         )
-        self.start = Start(store=store, tokens=tokens, granting=granting, policy=policy, audit=audit)
+        self.sign_in = PasswordSignIn(
+            store=store, begin_session=begin_session, hashing=hashing, throttling=throttling, audit=audit
+        )
         self.refresh = Refresh(store=store, tokens=tokens, granting=granting, policy=policy, audit=audit)
         self.sign_out = SignOut(store=store, tokens=tokens, audit=audit)
         self.sessions = LivingSessions(store=store)
         self.recognise = Recognise(store=store, tokens=tokens, policy=policy)
-        self.accounts = Accounts(
-            store=store,
-            tokens=tokens,
-            granting=granting,
-            hashing=hashing,
-            throttling=throttling,
-            policy=policy,
-            audit=audit,
-            password_min_length=settings.password_min_length,
-            service_words=("handstamp", self.issuer.host),
+        rules = PasswordRules(min_length=settings.password_min_length, service_words=("handstamp", self.issuer.host))
+        self.create_account = create_account = CreateAccount(store=store, hashing=hashing, rules=rules, audit=audit)
+        self.register = Register(store=store, create_account=create_account, throttling=throttling)
+        self.change_password = ChangePassword(
+            store=store, begin_session=begin_session, hashing=hashing, throttling=throttling, rules=rules, audit=audit
         )
+        self.accounts = AdministerAccounts(store=store, hashing=hashing, rules=rules, audit=audit)
         self.credentials = Credentials(store=store, audit=audit)
         self.revocations = Revocations(store=store, keys=keys, clock=common_clock)
         self.housekeeping = Housekeeping(store=store, keys=keys, clock=common_clock)

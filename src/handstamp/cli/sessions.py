@@ -29,7 +29,7 @@ def list_sessions(
     """
 
     async def look(service: Deployment, caller: Caller) -> tuple[int, list[Session]]:
-        subject = None if email is None else (await service.accounts.by_email(email)).id
+        subject = None if email is None else (await service.accounts.get_by_email(email)).id
         return caller.now_ms, await service.sessions.list_living(subject, caller, limit=limit)
 
     now_ms, found = on_service(look, database)

@@ -29,7 +29,7 @@ def create(
     """
     password = _password(password_stdin)
     account = on_service(
-        lambda service, caller: service.accounts.create(email, password, caller, roles=tuple(role or ())),
+        lambda service, caller: service.create_account(email, password, caller, roles=tuple(role or ())),
         database,
         may_create=True,
     )
@@ -42,7 +42,7 @@ def list_accounts(as_json: AsJson = False, database: Database = None) -> None:
 
     Example:  handstamp users list --json
     """
-    accounts = on_service(lambda service, _: service.accounts.all(), database)
+    accounts = on_service(lambda service, _: service.accounts.list_page(), database)
     if as_json:
         print_json(
             [

@@ -62,4 +62,4 @@ def _open_park(deployment: Deployment, address: tuple[str, int]) -> Park:
 
 async def _create_account(deployment: Deployment) -> None:
     async with deployment.open():
-        await deployment.accounts.create(EMAIL, PASSWORD, Caller(now_ms=deployment.clock()))
+        await deployment.create_account(EMAIL, PASSWORD, Caller(now_ms=deployment.clock()))

@@ -33,7 +33,7 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     Attributes:
         iat, exp, nbf: Seconds since 1970.
         auth_time: When the person signed in, in seconds since 1970. Refreshes do not change it.
-        acr: The authentication context class, "" if the sign-in named none (RFC 9068 §2.2.1).
+        acr: The authentication context class, None if the sign-in named none (RFC 9068 §2.2.1).
         scope: A space-separated list, "" if there is none.
         extra: The application's own claims.
     """
@@ -48,7 +48,7 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     sid: Text
     auth_time: NumericDate
     nbf: NumericDate | msgspec.UnsetType = msgspec.UNSET
-    acr: str = ""
+    acr: Text | None = None
     scope: str = ""
     roles: tuple[str, ...] = ()
     extra: dict[str, Any] = msgspec.field(default_factory=dict, name=_NO_CLAIM)

@@ -6,12 +6,10 @@ import msgspec
 
 from .account import Account
 from .delivery import Delivery
-from .grant import NOTHING, Grant
+from .grant import Grant
 from .policy import Policy
+from .proof import FIRST_PARTY, Proof
 from .reasons import EndReason, RevokedWhy
-
-FIRST_PARTY = "handstamp"
-"""The `client_id` of sessions that were started at our own endpoints (RFC 9068 §2.2 requires one)."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -61,39 +59,25 @@ FIXED_AT_START = frozenset(
 """The fields that never change. An update writes all others."""
 
 
-def start(
-    sid: str,
-    *,
-    subject: str,
-    epoch: int | None,
-    delivery: Delivery,
-    amr: tuple[str, ...],
-    user_agent: str,
-    ip: str,
-    now_ms: int,
-    policy: Policy,
-    client_id: str = FIRST_PARTY,
-    acr: str | None = None,
-    granted: Grant = NOTHING,
-) -> Session:
+def start(sid: str, proof: Proof, *, delivery: Delivery, user_agent: str, ip: str, now_ms: int, policy: Policy) -> Session:
     """Return the row of a session that starts now, with generation 0. Its `expires_at_ms` is final."""
     return Session(
         id=sid,
-        subject=subject,
-        epoch=epoch,
-        client_id=client_id,
+        subject=proof.subject,
+        epoch=None if proof.account is None else proof.account.epoch,
+        client_id=proof.client_id,
         rotated_at_ms=now_ms,
         expires_at_ms=now_ms + policy.session_lifetime_ms,
         idle_lifetime_ms=policy.idle_lifetime_ms,
         delivery=delivery,
-        authenticated_at_ms=now_ms,
-        amr=amr,
-        acr=acr,
+        authenticated_at_ms=proof.authenticated_at_ms,
+        amr=proof.amr,
+        acr=proof.acr,
         user_agent=user_agent,
         ip=ip,
         created_at_ms=now_ms,
         seen_at_ms=now_ms,
-        granted=granted,
+        granted=proof.grant,
     )
 
 
@@ -103,10 +87,10 @@ def refresh_expires_at_s(session: Session) -> int:
 
 
 def end_reason(session: Session, account: Account | None, now_ms: int) -> EndReason | None:
-    """Say why the session is over at `now_ms`, or None while it lives.
+    """Return why the session has ended at `now_ms`, or None if it is alive.
 
-    `account` is the session's, None where there is no account. A session of an account that has gone, was
-    disabled or has moved to another epoch is over even where nobody came to write it into the row.
+    `account` is that of the session, None if there is none. A session also ends when its account is deleted, is disabled or gets
+    another epoch, even if the session's own row does not say so yet.
     """
     if session.revoked_why is not None:
         return session.revoked_why
@@ -121,7 +105,7 @@ def end_reason(session: Session, account: Account | None, now_ms: int) -> EndRea
 
 
 def revoke(session: Session, why: RevokedWhy, now_ms: int) -> Session:
-    """Return the session ended, for `why`. One that was revoked before keeps its first time and reason."""
+    """Return the session as revoked. A session that was revoked before keeps its time and reason."""
     if session.revoked_why is not None:
         return session
     return msgspec.structs.replace(session, revoked_at_ms=now_ms, revoked_why=why)

@@ -27,6 +27,7 @@ from ..clock import Clock, now_ms
 from ..config.loading import load
 from ..domain.delivery import DELIVERIES, Delivery
 from ..domain.grant import parse_grant, parse_subject
+from ..domain.proof import Proof
 from ..domain.session import Session
 from ..errors import HandstampError, InvalidFields, InvalidToken
 from ..service.parts.caller import Caller
@@ -76,7 +77,8 @@ class Sessions:
         grant = parse_grant(scope=scope, roles=roles, claims=claims)
         _check(delivery, ip, user_agent, amr)
         caller = Caller(now_ms=service.clock(), ip=sanitise_text(ip), user_agent=sanitise_text(user_agent))
-        return await service.start(subject, grant=grant, delivery=delivery, amr=tuple(amr), caller=caller)
+        proof = Proof(subject=parse_subject(subject), amr=tuple(amr), authenticated_at_ms=caller.now_ms, grant=grant)
+        return await service.begin_session(proof, delivery=delivery, caller=caller)
 
     async def refresh(self, refresh_token: str, *, delivery: Delivery = "json", ip: str = "") -> TokenPair:
         """Return the tokens that follow a refresh token; `outcome` says whether it was rotated or answered again.

@@ -23,7 +23,8 @@ from ..errors import (
     SessionEnded,
     UnsupportedMediaType,
 )
-from ..service.accounts.accounts import Accounts
+from ..service.accounts.change_password import ChangePassword
+from ..service.accounts.register import Register
 from ..service.operating.credentials import Credentials
 from ..service.operating.keys import Keys
 from ..service.sessions.living import LivingSessions
@@ -51,7 +52,8 @@ class UseCases:
     sign_out: SignOut
     sessions: LivingSessions
     recognise: Recognise
-    accounts: Accounts
+    register: Register
+    change_password: ChangePassword
     credentials: Credentials
     revocations: Revocations
     keys: Keys

@@ -104,6 +104,7 @@ class TokenIssuer:
             jti=new_id(),
             sid=session.id,
             auth_time=session.authenticated_at_ms // 1000,
+            acr=session.acr,
             scope=grant.scope,
             roles=grant.roles,
             extra=grant.claims,

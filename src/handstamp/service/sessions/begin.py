@@ -1,25 +1,32 @@
-"""Start a session for somebody whom the application has signed in by itself."""
+"""Begin a session, whatever the way of signing in."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterable
+
 from ...crypto.identifiers import new_id
+from ...domain.account import Account
 from ...domain.delivery import Delivery
-from ...domain.event import Event
-from ...domain.grant import Grant, parse_subject
+from ...domain.event import Event, session_ended
 from ...domain.policy import Policy
-from ...domain.session import start
-from ...storage.store import Store, Transaction
+from ...domain.proof import Proof
+from ...domain.session import end_reason, revoke, start
+from ...errors import InvalidCredentials
+from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.granting import Granting, combine_grants
 from ..parts.tokens import TokenIssuer, TokenPair
 
+Confirm = Callable[[Transaction], Awaitable[None]]
+"""The first step of the transaction that begins a session. It raises if the proof is not valid any more, and makes the changes
+that belong to the proof, such as marking a code as used. The store may call it more than once."""
 
-class Start:
-    """The use case for subjects that are no accounts of ours."""
+
+class BeginSession:
+    """The only use case that begins sessions. The ways of signing in prove who a person is, and pass it their `Proof`."""
 
     def __init__(self, *, store: Store, tokens: TokenIssuer, granting: Granting, policy: Policy, audit: Audit) -> None:
-        """Take what it works with."""
         self._store = store
         self._tokens = tokens
         self._granting = granting
@@ -27,31 +34,76 @@ class Start:
         self._audit = audit
 
     async def __call__(
-        self, subject: str, *, grant: Grant, delivery: Delivery, amr: tuple[str, ...], caller: Caller
+        self,
+        proof: Proof,
+        *,
+        delivery: Delivery,
+        caller: Caller,
+        confirm: Confirm | None = None,
+        replaced: Iterable[str] = (),
+        event: Event | None = None,
     ) -> TokenPair:
-        """Return the first pair of a new session. Raises `InvalidFields` for a subject that cannot be, `Unavailable`."""
+        """Begin a session and return its first pair, in one transaction.
+
+        Args:
+            proof: What was proved. Its account must still exist, be enabled and have the same epoch in the transaction, so that
+                whatever ends all sessions of an account also stops a sign-in that is in progress.
+            delivery: How the tokens travel, for the whole life of the session.
+            caller: The time of the request and where it came from.
+            confirm: The first step of the transaction.
+            replaced: Tokens of sessions that end with the beginning of this one, such as those in the browser's cookies (T15).
+            event: What is recorded, by default that the subject has signed in.
+
+        Raises:
+            InvalidCredentials: If the account has changed since the proof began.
+            Unavailable: If the store, the signing key or the claims hook fails.
+        """
+        from_hook = await self._granting.ask(proof.subject)
         session = start(
             new_id(),
-            subject=parse_subject(subject),
-            epoch=None,
+            proof,
             delivery=delivery,
-            amr=amr,
             user_agent=caller.user_agent,
             ip=caller.ip,
             now_ms=caller.now_ms,
             policy=self._policy,
-            granted=grant,
         )
-        asked = await self._granting.ask(subject)
-        event = Event(
-            at_ms=caller.now_ms, kind="signed_in", subject=subject, sid=session.id, ip=caller.ip, detail={"delivery": delivery}
+        recorded = event or Event(
+            at_ms=caller.now_ms,
+            kind="signed_in",
+            subject=proof.subject,
+            sid=session.id,
+            ip=caller.ip,
+            detail={"delivery": delivery},
         )
+        replaced_sids = sorted({self._tokens.find_session_id(token) or "" for token in replaced} - {""})
 
         async def begin(rows: Transaction) -> TokenPair:
+            if confirm is not None:
+                await confirm(rows)
+            account = await _require_unchanged(rows, proof)
+            for sid in replaced_sids:
+                await _end(rows, sid, caller)
             await rows.sessions.insert(session)
-            await rows.events.insert(event)
-            return self._tokens.mint(session, combine_grants(session, None, asked), caller.now_ms)
+            await rows.events.insert(recorded)
+            return self._tokens.mint(session, combine_grants(session, account, from_hook), caller.now_ms)
 
         pair = await self._store.transact(begin)
-        self._audit.log(event)
+        self._audit.log(recorded)
         return pair
+
+
+async def _require_unchanged(rows: Rows, proof: Proof) -> Account | None:
+    if proof.account is None:
+        return None
+    account = await rows.accounts.get(proof.account.id)
+    if account is None or account.disabled_at_ms is not None or account.epoch != proof.account.epoch:
+        raise InvalidCredentials
+    return account
+
+
+async def _end(rows: Transaction, sid: str, caller: Caller) -> None:
+    session, account = await rows.sessions.get(sid) or (None, None)
+    if session is not None and end_reason(session, account, caller.now_ms) is None:
+        await rows.sessions.update(revoke(session, "logout", caller.now_ms))
+        await rows.events.insert(session_ended(session, "logout", caller.now_ms, caller.ip))

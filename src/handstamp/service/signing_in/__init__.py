@@ -1,1 +1,1 @@
-"""One prover per way of signing in. A prover only proves who a person is; `service.sessions.begin` starts the session."""
+"""The ways of signing in. Each proves who a person is; only `service.sessions.begin` begins the session."""

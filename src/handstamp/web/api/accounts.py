@@ -41,7 +41,7 @@ async def register(use: UseCases, call: Call, body: RegisterRequest | None) -> R
     if not use.registration_open:
         raise NotFound("Registration is closed. The people who run this service create accounts.")
     body = require_body(body)
-    account = await use.accounts.register(body.email, body.password, call.caller)
+    account = await use.register(body.email, body.password, call.caller)
     return write_json(RegisterAnswer(user=_user(account)), status=201)
 
 

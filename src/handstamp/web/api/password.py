@@ -26,7 +26,7 @@ async def change_password(use: UseCases, call: Call, body: PasswordRequest | Non
     """Change the password. Every session ends, and this one is replaced by a new one."""
     session, _account = await use.require_session(call)
     body = require_body(body)
-    pair = await use.accounts.change_password(session, body.current_password, body.new_password, call.caller)
+    pair = await use.change_password(session, body.current_password, body.new_password, call.caller)
     return write_pair(pair, call.cookies)
 
 

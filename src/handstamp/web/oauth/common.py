@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from starlette.responses import Response
 
-from ...domain.session import FIRST_PARTY
+from ...domain.proof import FIRST_PARTY
 from ...errors import (
     CrossSite,
     ExpiredToken,

@@ -137,7 +137,7 @@ class Pages:
         form = await read_form(call.request, Credentials)
         asked = self._asked(msgspec.structs.asdict(form))
         try:
-            await self.use.accounts.register(form.email, form.password, call.caller)
+            await self.use.register(form.email, form.password, call.caller)
             return await self._signed_in(call, form, asked)
         except ASKS_AGAIN as error:
             return self._page("create_account.html", **told(error), email=form.email, **asked)
@@ -167,7 +167,7 @@ class Pages:
         form = await read_form(call.request, NewPassword)
         session, account = await self._visitor(call)
         try:
-            pair = await self.use.accounts.change_password(session, form.current_password, form.new_password, call.caller)
+            pair = await self.use.change_password(session, form.current_password, form.new_password, call.caller)
         except InvalidCredentials:
             wrong = InvalidFields([("currentPassword", "That is not your current password.")])
             return await self._account_page(call, session, account, **told(wrong))

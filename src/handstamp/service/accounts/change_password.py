@@ -1,0 +1,108 @@
+"""Change a password, as the person who is signed in."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...domain.account import Account, is_hashable_password, normalise_password
+from ...domain.event import Event
+from ...domain.proof import Proof
+from ...domain.session import Session, end_reason
+from ...errors import InvalidCredentials, InvalidFields, NotFound, SessionEnded
+from ...storage.store import Store, Transaction
+from ..parts.audit import Audit
+from ..parts.caller import Caller
+from ..parts.hashing import Hashing
+from ..parts.throttling import Throttling
+from ..parts.tokens import TokenPair
+from ..sessions.begin import BeginSession
+from .new_password import PasswordRules
+
+
+class ChangePassword:
+    """The use case behind `POST /password`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        begin_session: BeginSession,
+        hashing: Hashing,
+        throttling: Throttling,
+        rules: PasswordRules,
+        audit: Audit,
+    ) -> None:
+        self._store = store
+        self._begin_session = begin_session
+        self._hashing = hashing
+        self._throttling = throttling
+        self._rules = rules
+        self._audit = audit
+
+    async def __call__(self, session: Session, current: str, new: str, caller: Caller) -> TokenPair:
+        """Change the password of a session's account. All its sessions end, and a new one begins.
+
+        Args:
+            session: The session of the person who asks.
+            current: The current password as it was typed.
+            new: The new password as it was typed.
+            caller: The time of the request and where it came from.
+
+        Returns:
+            The first pair of the new session, which has the delivery and the grant of `session`.
+
+        Raises:
+            NotFound: If the session belongs to no account.
+            InvalidFields: If one of the passwords is invalid.
+            InvalidCredentials: If the current password is wrong.
+            TooManyAttempts: If too many attempts have failed.
+            SessionEnded: If the session has ended, possibly while the passwords were hashed.
+            Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
+        """
+        _, account = await self._store.session(session.id) or (None, None)
+        if account is None:
+            raise NotFound("This session belongs to no account of this service, so there is no password to change.")
+        current = normalise_password(current)
+        if not is_hashable_password(current):
+            raise InvalidFields([("currentPassword", "is empty or contains characters that passwords cannot have")])
+        new = self._rules.normalise(new, account.email, field="newPassword")
+        counters = self._throttling.list_counters(account.email, caller.ip, at_home=True)
+        await self._store.read(lambda rows: self._throttling.require_no_wait(rows, counters, caller.now_ms))
+        if not await self._hashing.matches(account.password_hash, current):
+            await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
+            self._audit.log(Event(at_ms=caller.now_ms, kind="sign_in_failed", subject=account.id, sid=session.id, ip=caller.ip))
+            raise InvalidCredentials
+        new_hash = await self._hashing.hash(new)
+
+        async def replace(rows: Transaction) -> None:
+            await self._throttling.require_no_wait(rows, counters, caller.now_ms)
+            before = await _require_living_account(rows, session.id, caller)
+            await rows.accounts.update(msgspec.structs.replace(before, password_hash=new_hash, epoch=before.epoch + 1))
+            await rows.sessions.revoke_all(before.id, "password_changed", now_ms=caller.now_ms)
+            await self._throttling.forgive(rows, counters)
+
+        return await self._begin_session(
+            Proof(
+                subject=account.id,
+                account=msgspec.structs.replace(account, epoch=account.epoch + 1),
+                amr=("pwd",),
+                authenticated_at_ms=caller.now_ms,
+                client_id=session.client_id,
+                grant=session.granted,
+            ),
+            delivery=session.delivery,
+            caller=caller,
+            confirm=replace,
+            event=Event(at_ms=caller.now_ms, kind="password_changed", subject=account.id, sid=session.id, ip=caller.ip),
+        )
+
+
+async def _require_living_account(rows: Transaction, sid: str, caller: Caller) -> Account:
+    """Return the account of a session that nobody has ended while the passwords were hashed, so its epoch is unchanged."""
+    session, account = await rows.sessions.get(sid) or (None, None)
+    if session is None or account is None:
+        raise SessionEnded("expired")
+    ended = end_reason(session, account, caller.now_ms)
+    if ended is not None:
+        raise SessionEnded(ended)
+    return account
