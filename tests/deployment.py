@@ -18,6 +18,7 @@ from handstamp.domain.proof import FIRST_PARTY, Proof
 from handstamp.domain.session import Session, start
 from handstamp.service.parts.caller import Caller
 from handstamp.service.parts.tokens import TokenPair
+from handstamp.storage.sqlite.store import SqliteStore
 from handstamp.storage.store import Transaction
 from tests.builders import Clock
 
@@ -36,6 +37,16 @@ async def deployed(folder: Path, clock: Clock, **fields: object) -> AsyncIterato
     async with running.open():
         await running.keys.maintain(clock())
         yield running
+
+
+def crash(running: Deployment) -> None:
+    """Drop a service as a killed process leaves it: nothing waiting is committed, and the system closes the files."""
+    store = running.store
+    assert isinstance(store, SqliteStore)
+    for connection in (store._reader, store._writer):
+        connection.close()
+    store._disk.shutdown(wait=False)
+    running.hashing.close()
 
 
 def caller(clock: Clock, ip: str = "192.0.2.1") -> Caller:

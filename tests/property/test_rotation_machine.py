@@ -26,7 +26,7 @@ from handstamp.domain.session import Session
 from handstamp.errors import SessionEnded
 from handstamp.service.parts.tokens import TokenPair
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Clock
-from tests.deployment import caller, settings_in, start_session
+from tests.deployment import caller, crash, settings_in, start_session
 
 POLICY = Policy()
 PAUSES_MS = st.sampled_from(
@@ -186,6 +186,7 @@ class LifeOfASession(RuleBasedStateMachine):
     @rule()
     def process_crashes(self) -> None:
         """The process is gone without a word; another one opens the file."""
+        crash(self.running)
         self.running = self.open()
 
     @rule()
