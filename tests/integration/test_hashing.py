@@ -1,14 +1,19 @@
-"""Where passwords are hashed: on threads of their own, in memory that suits Argon2."""
+"""The threads that hash passwords: their priority and their memory."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-_LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
+from handstamp.crypto.passwords import PasswordHasher
+from handstamp.service.parts.hashing import NICENESS, Hashing
+
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 _AFTER_THREE_HASHES = """
 import asyncio
 from handstamp.crypto.passwords import PasswordHasher
@@ -33,9 +38,24 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif(not _LARGE_PAGES.exists(), reason="this system has no large pages that programs can ask for")
-def test_argon2_hashes_in_memory_that_may_have_large_pages() -> None:
-    """The memory that was asked for is the memory that is hashed in: it is there, and marked (madvise(2), MADV_HUGEPAGE)."""
+@pytest.mark.anyio
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority per thread")
+async def test_hashing_threads_have_a_lower_priority_than_the_event_loop() -> None:
+    """Requests are answered first while passwords are hashed; the thread of the loop keeps the priority of the process."""
+    hashing = Hashing(PasswordHasher("owasp"), threads=2)
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    for _ in range(2):
+        await hashing.hash("a sentence only ada would say")
+    workers = [thread.native_id for thread in threading.enumerate() if thread.name.startswith("handstamp-argon2")]
+    assert workers
+    assert {os.getpriority(os.PRIO_PROCESS, worker or 0) for worker in workers} == {min(19, before + NICENESS)}
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+    hashing.close()
+
+
+@pytest.mark.skipif(not _HUGE_PAGES.exists(), reason="this system has no transparent huge pages")
+def test_argon2_hashes_in_memory_that_may_have_huge_pages() -> None:
+    """The memory that was advised (madvise(2), MADV_HUGEPAGE) is the memory that is hashed in."""
     ran = subprocess.run([sys.executable, "-c", _AFTER_THREE_HASHES], capture_output=True, text=True, timeout=60, check=True)
     marked, needed = map(int, ran.stdout.split())
-    assert marked >= 0.9 * needed  # the first and the last page are shared with other things
+    assert marked >= 0.9 * needed  # the first and the last page are shared with other memory

@@ -1,8 +1,8 @@
-"""A pool for hashing passwords, apart from everything else.
+"""Hash passwords on a bounded pool of threads.
 
-Argon2 takes tens of milliseconds of a core and megabytes of memory. On the event loop it would stop everybody; in an unbounded
-pool a flood of sign-ins would take all memory and answer nobody in time. So: as many threads as cores, a short queue, and 503
-for the rest (ASVS 11.4, T25).
+Argon2 takes tens of milliseconds of processor time and megabytes of memory. On the event loop it would delay every request. On an
+unbounded pool a flood of sign-ins would use all memory, and no answer would be in time. So there are as many threads as cores and
+a short queue. If the queue is full, the answer is 503 (ASVS 11.4, T25).
 """
 
 from __future__ import annotations
@@ -21,88 +21,99 @@ from ...errors import Unavailable
 
 T = TypeVar("T")
 QUEUE_PER_THREAD = 16
-_NICENESS = 10
+"""How many passwords may wait for each thread."""
+NICENESS = 10
+"""How much lower the priority of the threads is than that of the process (nice(2))."""
 
 
 class Hashing:
-    """Runs a `PasswordHasher` on threads of its own."""
+    """Runs a `PasswordHasher` on its own threads."""
 
     def __init__(self, hasher: PasswordHasher, *, threads: int | None = None) -> None:
-        """Use `threads` threads, by default one a core that this process may run on."""
+        """Create the pool. `threads` defaults to the number of cores that this process may use."""
         self._hasher = hasher
-        threads = threads or _cores()
+        threads = threads or _count_cores()
         self._room = threads * (1 + QUEUE_PER_THREAD)
         self._threads = threads
         self.open()
 
     def open(self) -> None:
-        """Take threads; again after `close`, when an application is started anew."""
+        """Start a pool. Called again after `close` when an application restarts in the same process."""
         self._inside = 0
         self._pool = ThreadPoolExecutor(
             max_workers=self._threads,
             thread_name_prefix="handstamp-argon2",
-            initializer=_settle_in,
+            initializer=_prepare_thread,
             initargs=(self._hasher.memory_bytes,),
         )
 
     async def hash(self, password: str) -> str:
-        """Return the hash of a normalised password. Raises `Unavailable` when the queue is full."""
+        """Return the hash of a normalised password.
+
+        Raises:
+            Unavailable: If the queue is full.
+        """
         return await self._run(lambda: self._hasher.hash(password))
 
     async def matches(self, password_hash: str | None, password: str) -> bool:
-        """Say whether they belong together; None costs as much and never does. Raises `Unavailable` when the queue is full."""
+        """Return True if the normalised password has this hash. None takes as long and returns False.
+
+        Raises:
+            Unavailable: If the queue is full.
+        """
         return await self._run(lambda: self._hasher.matches(password_hash, password))
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Say whether the hash should be made anew with today's parameters."""
+        """Return True if the hash was made with parameters other than the current ones."""
         return self._hasher.is_outdated(password_hash)
 
     def close(self) -> None:
-        """Let go of the threads once they are done."""
+        """Stop the threads as soon as they have finished what they are hashing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._inside >= self._room:
-            raise Unavailable("the queue of passwords to hash is full", retry_after_s=2)
+            raise Unavailable("the queue for hashing passwords is full", retry_after_s=2)
         loop = asyncio.get_running_loop()
         self._inside += 1
         future = self._pool.submit(work)
-        future.add_done_callback(lambda _: self._leave(loop))
+        future.add_done_callback(lambda _: self._schedule_count_out(loop))
         return await asyncio.wrap_future(future)
 
-    def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
-        with suppress(RuntimeError):  # the loop was closed while a thread still hashed
+    def _schedule_count_out(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # the loop was closed while a thread was hashing
             loop.call_soon_threadsafe(self._count_out)
 
     def _count_out(self) -> None:
         self._inside -= 1
 
 
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+def _count_cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # missing on macOS
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _settle_in(memory_bytes: int) -> None:
-    _step_back()
-    _take_large_pages(memory_bytes)
+def _prepare_thread(memory_bytes: int) -> None:
+    _lower_priority()
+    _advise_huge_pages(memory_bytes)
 
 
-def _step_back() -> None:
-    """Let hashing yield the core to whoever answers requests, where the system can do that for one thread (Linux)."""
+def _lower_priority() -> None:
+    """Let hashing yield to the threads that answer requests. Does nothing where priorities are per process (not Linux)."""
     with suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS))
 
 
-def _take_large_pages(memory_bytes: int) -> None:
-    """Let the memory that this thread will hash in lie in pages of two megabytes, where there are such (Linux with glibc).
+def _advise_huge_pages(memory_bytes: int) -> None:
+    """Ask for transparent huge pages for the memory this thread hashes in (Linux with glibc; docs/decisions/0015).
 
-    Argon2 reads all over it, and looking up small pages takes a twelfth of its time. So the memory is asked for, marked and given
-    back: malloc keeps what a thread gives back and hands it out again for the next hash. It does so from the second time on, when
-    it has learned that somebody uses so much. Where another malloc does otherwise nothing is gained, and nothing lost.
+    Argon2 reads all over its memory, and with small pages a twelfth of its time goes into looking them up. The memory is
+    allocated, advised and freed: malloc keeps what a thread frees and returns it for the next hash. It does so from the second
+    allocation on, when it has raised its limit for separate mappings. With another malloc nothing is gained and nothing lost.
     """
     with suppress(ImportError, AttributeError, OSError, TypeError):  # another system, or another C library
-        import ctypes  # noqa: PLC0415 - some builds of Python have none
+        import ctypes  # noqa: PLC0415 - some builds of Python do not have it
 
         libc = ctypes.CDLL(None)
         libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
@@ -110,8 +121,8 @@ def _take_large_pages(memory_bytes: int) -> None:
         libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
         advice = mmap.MADV_HUGEPAGE
         for _ in range(2):
-            place = libc.malloc(memory_bytes)
-            if place is not None:
-                begin, end = -(-place // mmap.PAGESIZE) * mmap.PAGESIZE, place + memory_bytes
+            address = libc.malloc(memory_bytes)
+            if address is not None:
+                begin, end = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE, address + memory_bytes
                 libc.madvise(begin, end - begin, advice)
-                libc.free(place)
+                libc.free(address)
