@@ -18,7 +18,7 @@ from tests.commands import command, environment_with
 
 PASSWORD = "a sentence only ada would say"
 EMAIL = "ada@example.com"
-_START_PATIENCE_S = 30.0
+_START_PATIENCE_S = 120.0
 
 
 def free_port() -> int:
@@ -80,7 +80,7 @@ class Server:
                 os.killpg(self.process.pid, with_signal)
             else:
                 self.process.send_signal(with_signal)
-        return self.process.wait(timeout=40)
+        return self.process.wait(timeout=120)
 
     def client(self, **options: Any) -> httpx.Client:
         """Return an HTTP client of this server."""

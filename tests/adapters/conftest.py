@@ -9,15 +9,14 @@ import pytest
 
 from tests.adapters import django_project  # noqa: F401 - Django wants its settings before the modules that use it are read
 from tests.adapters.examples import COMMANDS, Applications, all_examples
-from tests.integration.helpers import Mint, client_of, mint_of, running
+from tests.integration.helpers import Mint, client_of, mint_of
 from tests.serving import Server
 
 
 @pytest.fixture(scope="package")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve with default settings."""
-    with running(tmp_path_factory.mktemp("server")) as server:
-        yield server
+def server(default_server: Server) -> Server:
+    """Return the default server."""
+    return default_server
 
 
 @pytest.fixture(scope="package")

@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "flask": ("-m", "flask", "--app", "orders", "run", "--port", "{port}"),
 }
 """How each is started, as its first lines say."""
-_START_PATIENCE_S = 30.0
+_START_PATIENCE_S = 120.0
 
 Applications = Mapping[str, httpx.Client]
 

@@ -12,7 +12,7 @@ import pytest
 from handstamp.client import FileTokens, MemoryTokens, TokenStore
 from tests.client.helpers import somebodys_answer
 from tests.client.hostile import Hostile
-from tests.integration.helpers import Mint, client_of, mint_of, running
+from tests.integration.helpers import Mint, client_of, mint_of
 from tests.serving import Server
 
 
@@ -22,10 +22,9 @@ def nothing_hangs(in_time: None) -> None:
 
 
 @pytest.fixture(scope="package")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve with default settings."""
-    with running(tmp_path_factory.mktemp("server")) as server:
-        yield server
+def server(default_server: Server) -> Server:
+    """Return the default server."""
+    return default_server
 
 
 @pytest.fixture(scope="package")

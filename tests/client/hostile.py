@@ -35,7 +35,7 @@ Trick = Literal[
 headers byte by byte. `endless`: a body without end. `away`: a redirect to another path.
 """
 _HEARS = frozenset({"pass", "drop", "cut", "hear and hang", "hold"})
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 class Heard(NamedTuple):

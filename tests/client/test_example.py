@@ -23,7 +23,7 @@ from tests.serving import PASSWORD, Server, free_port
 pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.client.hostile import Hostile
 from tests.serving import Server
 
 pytestmark = pytest.mark.anyio
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 @pytest.fixture

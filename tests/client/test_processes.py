@@ -24,7 +24,7 @@ from tests.serving import Server
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30
+PATIENCE_S = 60
 Start = Callable[..., "subprocess.Popen[str]"]
 
 

@@ -21,7 +21,7 @@ from tests.integration.helpers import Mint
 from tests.serving import Server
 
 pytestmark = pytest.mark.anyio
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 @pytest.fixture(params=["over here", "over there"])

@@ -28,7 +28,7 @@ from tests.cutting import CuttingProxy
 from tests.postgres import PgBouncer, execute, fresh_database, own_server, pgbouncer
 
 pytestmark = pytest.mark.anyio
-SOON_S = 20.0
+SOON_S = 60.0
 _LATER = "ALTER TABLE session ADD later text; CREATE INDEX ON session (later);"
 NOWHERE = "postgresql://me:s3cret@127.0.0.1:1/x"
 _DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"

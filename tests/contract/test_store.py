@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 Opened = Callable[[], Awaitable[Store]]
 End = Callable[[Store, str], Awaitable[object]]
 ENDED_MS = NOW_MS + 1
-CHANGE_PATIENCE_S = 20.0
+CHANGE_PATIENCE_S = 60.0
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -1,4 +1,4 @@
-"""One server a module, shared by its tests: each makes its own account. A module that needs other settings overrides `server`."""
+"""The server that the tests of a module share: the default one, unless the module overrides `server` for other settings."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.integration.helpers import Mint, client_of, mint_of, running
+from tests.integration.helpers import Mint, client_of, mint_of
 from tests.serving import Server
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve with default settings for the length of a module."""
-    with running(tmp_path_factory.mktemp("server")) as server:
-        yield server
+def server(default_server: Server) -> Server:
+    """Return the default server."""
+    return default_server
 
 
 @pytest.fixture(scope="module")

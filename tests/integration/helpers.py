@@ -232,11 +232,17 @@ def change_session(server: Server, sid: str, **columns: str | int | None) -> Non
         assert done.rowcount == 1
 
 
-def damage_account(server: Server, email: str) -> None:
-    """Write into an account's row what nobody can read."""
-    with closing(_database(server)) as connection, connection:
-        done = connection.execute("UPDATE account SET roles = '{rubbish' WHERE email = ?", (email,))
-        assert done.rowcount == 1
+@contextmanager
+def damaged_account(server: Server, email: str) -> Iterator[None]:
+    """Make an account's row unreadable for the length of a `with` block."""
+
+    def write(roles: str) -> None:
+        with closing(_database(server)) as connection, connection:
+            assert connection.execute("UPDATE account SET roles = ? WHERE email = ?", (roles, email)).rowcount == 1
+
+    write("{rubbish")
+    yield
+    write("[]")
 
 
 def event_kinds(server: Server, sid: str) -> list[str]:

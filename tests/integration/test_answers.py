@@ -18,7 +18,7 @@ from tests.integration.helpers import (
     Mint,
     SignedIn,
     client_of,
-    damage_account,
+    damaged_account,
     expect_problem,
     read_claims,
     refresh,
@@ -163,13 +163,13 @@ def test_a_refused_preflight_is_a_problem_too(https: httpx.Client) -> None:
 def test_an_unexpected_error_discloses_nothing(server: Server, client: httpx.Client) -> None:
     """A row that cannot be decoded fails the request without details. The log has them, and no secret (R80, R83)."""
     signed_in = somebody(client)
-    damage_account(server, signed_in.email)
     start = server.log.stat().st_size
-    answers = [
-        client.post("/login", json={"email": signed_in.email, "password": PASSWORD}),
-        client.get("/profile", headers=signed_in.bearer),
-        refresh(client, signed_in),
-    ]
+    with damaged_account(server, signed_in.email):
+        answers = [
+            client.post("/login", json={"email": signed_in.email, "password": PASSWORD}),
+            client.get("/profile", headers=signed_in.bearer),
+            refresh(client, signed_in),
+        ]
     for answer in answers:
         assert answer.status_code in (500, 503)
         assert answer.headers["content-type"] == "application/problem+json"

@@ -48,7 +48,7 @@ NEW_PASSWORD = "another one that ada thought of"
 STEERING = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\b\x7f"
 """Clears the screen, sets the title, turns red and goes back."""
 MARKUP = r"[bold red]x[/bold red] [/nothing] \[/x] :smile: [link=https://evil.example]"
-_TERMINAL_PATIENCE_S = 30.0
+_TERMINAL_PATIENCE_S = 120.0
 
 
 def leaves(group: Any, *path: str) -> Iterator[tuple[str, Any]]:

@@ -52,7 +52,7 @@ STOP_S = 15.0
 @pytest.fixture(scope="module")
 def credential(server: Server) -> Credential:
     """Return the credential of a service that verifies tokens."""
-    return make_client(server, "orders")
+    return make_client(server)
 
 
 def ask(client: httpx.Client, credential: Credential, after: str = "", wait: int = 0) -> dict[str, Any]:
