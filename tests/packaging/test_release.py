@@ -25,7 +25,7 @@ SOURCE = ROOT / "src" / "handstamp"
 SBOM = "sboms/handstamp.cdx.json"
 SOURCE_DATE_EPOCH = "1795000000"
 PATIENCE_S = 120
-NOT_SOURCE = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "node_modules", "dist", "*.db")
+NOT_SOURCE = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "node_modules", "dist", "*.db")
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 
