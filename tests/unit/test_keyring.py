@@ -12,10 +12,10 @@ from handstamp.domain.keyring import (
     ROTATE_AFTER_MS,
     KeyRecord,
     KeyState,
-    of_one_kind,
-    signing_key,
-    state_of,
-    wants_successor,
+    find_signing_key,
+    find_state,
+    needs_successor,
+    select_compatible,
 )
 from handstamp.domain.policy import MAX_LEEWAY_S
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS
@@ -44,7 +44,7 @@ TAKEN_OVER_MS = NEXT.active_from_ms
 
 def state(record: KeyRecord, records: Sequence[KeyRecord], now_ms: int) -> KeyState:
     """Return a key's state among records."""
-    return state_of(record, records, now_ms)
+    return find_state(record, records, now_ms)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_a_key_alone_is_active_for_ever() -> None:
 @pytest.mark.parametrize("records", [[OLD, NEXT, LAST], [LAST, NEXT, OLD], [NEXT, LAST, OLD]])
 def test_the_order_of_rows_does_not_matter(records: Sequence[KeyRecord]) -> None:
     """Whatever order a store answers in, every process agrees on who signs."""
-    assert signing_key(records, LAST.active_from_ms - 1) == NEXT
-    assert signing_key(records, LAST.active_from_ms) == LAST
+    assert find_signing_key(records, LAST.active_from_ms - 1) == NEXT
+    assert find_signing_key(records, LAST.active_from_ms) == LAST
     assert [state(record, [OLD, NEXT, LAST], LAST.active_from_ms) for record in (OLD, NEXT, LAST)] == [
         "retiring",
         "retiring",
@@ -86,14 +86,14 @@ def test_two_keys_of_one_moment_have_an_order_all_agree_on() -> None:
     """Two processes that each made a first key in the same millisecond sign with the same one of them."""
     one, other = key("a", active_from_ms=NOW_MS), key("b", active_from_ms=NOW_MS)
     for records in ([one, other], [other, one]):
-        assert signing_key(records, NOW_MS) == other
+        assert find_signing_key(records, NOW_MS) == other
         assert sorted(state(record, records, NOW_MS) for record in records) == ["active", "retiring"]
 
 
 def test_before_any_key_nobody_signs() -> None:
     """No key, or none that is allowed yet, is told from a key that signs."""
-    assert signing_key([], NOW_MS) is None
-    assert signing_key([NEXT], NOW_MS) is None
+    assert find_signing_key([], NOW_MS) is None
+    assert find_signing_key([NEXT], NOW_MS) is None
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_at_every_instant_exactly_one_key_signs(records: Sequence[KeyRecord]) ->
     instants = sorted({edge + offset for edge in edges for offset in (-1, 0, 1) if edge + offset >= NOW_MS})
     for now_ms in instants:
         active = [record for record in records if state(record, records, now_ms) == "active"]
-        assert active == [signing_key(records, now_ms)]
+        assert active == [find_signing_key(records, now_ms)]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_whatever_signed_a_living_token_is_still_published(records: Sequence[Key
         for signed_at_ms in (
             range(oldest_ms, now_ms + 1, step_ms) if now_ms - NOW_MS > DAY_MS - MINUTE_MS else (oldest_ms, now_ms)
         ):
-            signer = signing_key(records, signed_at_ms)
+            signer = find_signing_key(records, signed_at_ms)
             assert signer is not None
             assert state(signer, records, now_ms) in ("active", "retiring")
 
@@ -146,29 +146,29 @@ def test_a_key_is_published_for_longer_than_any_cache_keeps_the_set() -> None:
 def test_a_successor_is_due_so_that_it_signs_after_ninety_days(later_ms: int, due: bool) -> None:
     """Published a little ahead, the next key takes over when the old one has served its ninety days."""
     assert ROTATE_AFTER_MS == 90 * DAY_MS
-    assert wants_successor([OLD], "ES256", NOW_MS + later_ms) is due
+    assert needs_successor([OLD], "ES256", NOW_MS + later_ms) is due
 
 
 def test_a_published_successor_is_enough() -> None:
     """While the next key waits for its time no third one is made."""
     now_ms = NOW_MS + ROTATE_AFTER_MS
-    assert not wants_successor([OLD, key("next", active_from_ms=now_ms + PUBLISH_AHEAD_MS)], "ES256", now_ms)
+    assert not needs_successor([OLD, key("next", active_from_ms=now_ms + PUBLISH_AHEAD_MS)], "ES256", now_ms)
 
 
 def test_without_any_key_one_is_due() -> None:
     """A fresh store gets its first key."""
-    assert wants_successor([], "ES256", NOW_MS)
+    assert needs_successor([], "ES256", NOW_MS)
 
 
 def test_a_key_of_another_algorithm_does_not_stand_in_for_ours() -> None:
     """After the algorithm was changed in the settings a key for the new one is due, unless one still counts."""
     published = key("ed", active_from_ms=NOW_MS + PUBLISH_AHEAD_MS, algorithm="Ed25519")
-    assert wants_successor([OLD], "Ed25519", NOW_MS)
-    assert not wants_successor([OLD, published], "Ed25519", NOW_MS)
-    assert not wants_successor([OLD, published], "ES256", NOW_MS)
+    assert needs_successor([OLD], "Ed25519", NOW_MS)
+    assert not needs_successor([OLD, published], "Ed25519", NOW_MS)
+    assert not needs_successor([OLD, published], "ES256", NOW_MS)
     gone_at_ms = published.active_from_ms + KEEP_MS
-    assert not wants_successor([OLD, published], "ES256", gone_at_ms - 1)
-    assert wants_successor([OLD, published], "ES256", gone_at_ms)
+    assert not needs_successor([OLD, published], "ES256", gone_at_ms - 1)
+    assert needs_successor([OLD, published], "ES256", gone_at_ms)
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "Ed25519", "RS256", "HS256"])
@@ -176,7 +176,7 @@ def test_secrets_and_public_keys_are_never_in_one_set(algorithm: str) -> None:
     """A set has all public-key algorithms or HS256 alone, in the order of the records (RFC 8725 §3.1)."""
     records = [key(name, active_from_ms=NOW_MS, algorithm=name) for name in ("HS256", "ES256", "RS256", "Ed25519")]
     expected = ["HS256"] if algorithm == "HS256" else ["ES256", "RS256", "Ed25519"]
-    assert [record.kid for record in of_one_kind(records, algorithm)] == expected
+    assert [record.kid for record in select_compatible(records, algorithm)] == expected
 
 
 def test_a_key_does_not_show_its_private_part() -> None:

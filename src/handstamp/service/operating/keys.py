@@ -11,7 +11,15 @@ from ...crypto.algorithms import Algorithm
 from ...crypto.jwk import KeySet, SigningKey
 from ...crypto.seal import MasterSecret
 from ...domain.event import Event
-from ...domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, KeyState, of_one_kind, signing_key, state_of, wants_successor
+from ...domain.keyring import (
+    PUBLISH_AHEAD_MS,
+    KeyRecord,
+    KeyState,
+    find_signing_key,
+    find_state,
+    needs_successor,
+    select_compatible,
+)
 from ...domain.revocation import Revocation, forgotten_at_s
 from ...errors import NotFound, Unavailable
 from ...storage.store import Store, Transaction
@@ -69,16 +77,16 @@ class Keys:
             ConfigurationError: If the master secret does not decrypt the keys.
         """
         await self.load(now_ms)  # first: with a wrong master secret no key may be added
-        if signing_key(await self._ours(), now_ms) is None:
-            await self._add(now_ms, active_from_ms=now_ms, unless=lambda found: signing_key(found, now_ms) is not None)
-        elif wants_successor(await self._ours(), self._algorithm, now_ms):
+        if find_signing_key(await self._ours(), now_ms) is None:
+            await self._add(now_ms, active_from_ms=now_ms, unless=lambda found: find_signing_key(found, now_ms) is not None)
+        elif needs_successor(await self._ours(), self._algorithm, now_ms):
             await self._add(
                 now_ms,
                 active_from_ms=now_ms + PUBLISH_AHEAD_MS,
-                unless=lambda found: not wants_successor(found, self._algorithm, now_ms),
+                unless=lambda found: not needs_successor(found, self._algorithm, now_ms),
             )
         records = await self._ours()
-        gone = [record for record in records if state_of(record, records, now_ms) == "gone"]
+        gone = [record for record in records if find_state(record, records, now_ms) == "gone"]
         if gone:
             await self._delete(gone, now_ms)
         await self.load(now_ms)  # read again: a key that was voided meanwhile must not come back
@@ -102,7 +110,7 @@ class Keys:
         """
         records = await self._ours()
         record = _find_key(kid, records)
-        state = state_of(record, records, now_ms)
+        state = find_state(record, records, now_ms)
         if state == "published":
             await self._delete([record], now_ms)
         elif state == "active" and all(other.active_from_ms <= now_ms for other in records):
@@ -122,13 +130,13 @@ class Keys:
         spare = await self._make(now_ms, active_from_ms=now_ms)
 
         async def replace(rows: Transaction) -> list[Event]:
-            records = of_one_kind(await rows.keys.list_all(), self._algorithm)
+            records = select_compatible(await rows.keys.list_all(), self._algorithm)
             _find_key(kid, records)  # another operator may have removed it meanwhile
-            rest = [other for other in records if other.kid != kid and state_of(other, records, now_ms) != "gone"]
+            rest = [other for other in records if other.kid != kid and find_state(other, records, now_ms) != "gone"]
             events = [Event(at_ms=now_ms, kind="key_voided", detail={"kid": kid})]
             await rows.keys.delete(kid)
             await rows.revocations.insert(Revocation("kid", kid, forgotten_at_s(now_ms)))
-            if signing_key(rest, now_ms) is None:
+            if find_signing_key(rest, now_ms) is None:
                 await rows.keys.insert(spare)
                 events.append(_make_added_event(spare, now_ms))
             for event in events:
@@ -167,11 +175,11 @@ class Keys:
     async def list_all(self, now_ms: int) -> list[tuple[KeyRecord, KeyState]]:
         """Return every key with its state, oldest first. A key that cannot be in a set with the configured algorithm is gone."""
         records = await self._store.read(lambda rows: rows.keys.list_all())
-        ours = of_one_kind(records, self._algorithm)
-        return [(record, state_of(record, ours, now_ms) if record in ours else "gone") for record in records]
+        ours = select_compatible(records, self._algorithm)
+        return [(record, find_state(record, ours, now_ms) if record in ours else "gone") for record in records]
 
     async def _ours(self) -> list[KeyRecord]:
-        return of_one_kind(await self._store.read(lambda rows: rows.keys.list_all()), self._algorithm)
+        return select_compatible(await self._store.read(lambda rows: rows.keys.list_all()), self._algorithm)
 
     async def _add(
         self, now_ms: int, *, active_from_ms: int, unless: Callable[[Sequence[KeyRecord]], bool] = lambda _: False
@@ -180,7 +188,7 @@ class Keys:
         event = _make_added_event(record, now_ms)
 
         async def add(rows: Transaction) -> bool:
-            if unless(of_one_kind(await rows.keys.list_all(), self._algorithm)):
+            if unless(select_compatible(await rows.keys.list_all(), self._algorithm)):
                 return False  # another process has added a key meanwhile
             await rows.keys.insert(record)
             await rows.events.insert(event)
@@ -213,7 +221,7 @@ class Keys:
             self._audit.log(event)
 
     def _keep(self, records: Sequence[KeyRecord], now_ms: int) -> None:
-        counting = [record for record in records if state_of(record, records, now_ms) != "gone"]
+        counting = [record for record in records if find_state(record, records, now_ms) != "gone"]
         self._opened = {record.kid: self._opened.get(record.kid) or self._open(record) for record in counting}
         newest_first = sorted(counting, key=lambda record: (record.active_from_ms, record.kid), reverse=True)
         self._signers = tuple((record.active_from_ms, self._opened[record.kid]) for record in newest_first)
