@@ -74,7 +74,7 @@ def verifier_of(url: str, **options: Any) -> Iterator[Verifier]:
 
 def credential_for(server: Server, name: str) -> str:
     """Make a service credential with the command that operators use."""
-    made = run_command(server.folder, "clients", "create", name, "--json")
+    made = run_command(server.folder, "credentials", "create", name, "--json")
     assert made.returncode == 0, made.stderr
     credential: str = json.loads(made.stdout)["credential"]
     return credential

@@ -35,7 +35,7 @@ Applications = Mapping[str, httpx.Client]
 @contextmanager
 def all_examples(server: Server) -> Iterator[Applications]:
     """Start every example with a credential for `server`; give a client for each."""
-    credential = json.loads(command(server, "clients", "create", "orders", "--json"))["credential"]
+    credential = json.loads(command(server, "credentials", "create", "orders", "--json"))["credential"]
     environment = environment_with({}) | {"AUTH_ISSUER": server.url, "AUTH_CREDENTIAL": credential}
     with ExitStack() as stack:
         clients = {name: stack.enter_context(_started(name, server.folder, environment)) for name in COMMANDS}

@@ -53,7 +53,7 @@ def test_a_single_page_application(page: Page, tmp_path: Path, troubles: list[st
     server = Server(tmp_path, TRUSTED_ORIGINS=f"http://localhost:{port}")
     try:
         server.start().register()
-        credential = re.search(r"\S+:\S{20,}", run_process(tmp_path, "clients", "create", "orders").stdout)
+        credential = re.search(r"\S+:\S{20,}", run_process(tmp_path, "credentials", "create", "orders").stdout)
         assert credential is not None
         with started("browser/orders.py", port, tmp_path, AUTH_ISSUER=server.url, AUTH_CREDENTIAL=credential[0]) as url:
             page.goto(url)

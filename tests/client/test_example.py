@@ -30,7 +30,7 @@ PATIENCE_S = 60
 def api(server: Server, tmp_path: Path) -> Iterator[str]:
     """Run the Starlette example, and return where."""
     port = free_port()
-    credential = json.loads(run_process(server.folder, "clients", "create", "orders", "--json").stdout)["credential"]
+    credential = json.loads(run_process(server.folder, "credentials", "create", "orders", "--json").stdout)["credential"]
     command = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--port", str(port), "orders:app"]
     environment = environment_with({}) | {"AUTH_ISSUER": server.url, "AUTH_CREDENTIAL": credential}
     with (tmp_path / "api.log").open("wb") as log:

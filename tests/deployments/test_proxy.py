@@ -150,7 +150,7 @@ async def test_a_node_that_is_killed_costs_nobody_anything(deployment: Deploymen
 async def test_the_feed_waits_through_it(deployment: Deployment) -> None:
     """A long poll is answered when a session ends at whichever node, and not broken off before."""
     node = deployment.nodes[0]
-    made = run_process(node.folder, "clients", "create", "orders", "--json", **node.settings)
+    made = run_process(node.folder, "credentials", "create", "orders", "--json", **node.settings)
     credential = tuple(json.loads(made.stdout)["credential"].split(":"))
     async with deployment.client() as client:
         assert (await client.post("/register", json={"email": EMAIL, "password": PASSWORD})).status_code == 201

@@ -221,7 +221,7 @@ def test_a_credential_that_was_removed_asks_in_vain(shared: tuple[Server, str]) 
     with verifier_of(server.url, credential=credential, timeout_s=10, clock=clock) as verifier:
         sign_out(server, leaving)
         says_until(verifier, leaving, "session_ended")
-        assert run_command(server.folder, "clients", "remove", "removed").returncode == 0
+        assert run_command(server.folder, "credentials", "remove", "removed").returncode == 0
         assert eventually(lambda: "credential" in verifier.status().problem)
         sign_out(server, later)
         assert said(verifier, later, "live") == "unavailable"

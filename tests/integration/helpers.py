@@ -315,7 +315,7 @@ class Credential:
 
 
 def make_client(server: Server, name: str = "") -> Credential:
-    """Make a service's credential, as `handstamp clients create` does."""
+    """Make a service's credential, as `handstamp credentials create` does."""
     name = name or f"service-{os.getpid()}-{next(_numbers)}"
     client, secret = beside(server, lambda opened, caller: opened.credentials.create(name, caller))
     return Credential(client.id, client.name, secret)

@@ -39,9 +39,10 @@ COMMANDS = (
     "keys rotate",
     "migrate",
     "keys retire",
-    "clients create",
-    "clients list",
-    "clients remove",
+    "keys reseal",
+    "credentials create",
+    "credentials list",
+    "credentials remove",
     "token inspect",
 )
 NEW_PASSWORD = "another one that ada thought of"
@@ -53,8 +54,9 @@ _TERMINAL_PATIENCE_S = 120.0
 
 def leaves(group: Any, *path: str) -> Iterator[tuple[str, Any]]:
     """Yield every command below a group with its name as it is typed."""
-    for name, found in group.commands.items():
-        if hasattr(found, "commands"):
+    for name in group.list_commands(None):
+        found = group.get_command(None, name)
+        if hasattr(found, "list_commands"):
             yield from leaves(found, *path, name)
         else:
             yield " ".join((*path, name)), found
@@ -144,6 +146,13 @@ def test_help_names_what_to_start_with(tmp_path: Path) -> None:
         assert name.split()[0] in text
 
 
+def test_the_former_name_of_credentials_works_and_is_not_listed(server: Server) -> None:
+    """`handstamp clients` is `handstamp credentials`; the help shows one name."""
+    arguments = ("list", "--json")
+    assert both(run_command(server.folder, "clients", *arguments)) == both(run_command(server.folder, "credentials", *arguments))
+    assert "clients" not in output_of(run_command(server.folder, "--help"))
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -158,10 +167,10 @@ def test_help_names_what_to_start_with(tmp_path: Path) -> None:
         ("sessions", "list", "--limit", "0"),
         ("keys", "retire"),
         ("keys", "retire", "anykey", "--nwo"),
-        ("clients",),
-        ("clients", "create"),
-        ("clients", "remove"),
-        ("clients", "list", "too", "many"),
+        ("credentials",),
+        ("credentials", "create"),
+        ("credentials", "remove"),
+        ("credentials", "list", "too", "many"),
         ("token", "inspect"),
         ("serve", "--port", "99999"),
         ("serve", "--port", "http"),
@@ -187,11 +196,11 @@ def test_wrong_use_is_status_two(arguments: tuple[str, ...], server: Server) -> 
         (("sessions", "end", "nosuchsession"), "handstamp sessions list"),
         (("keys", "retire", "nosuchkey"), "handstamp keys list"),
         (("keys", "retire", "nosuchkey", "--now"), "handstamp keys list"),
-        (("clients", "remove", "nosuchclient"), "handstamp clients list"),
+        (("credentials", "remove", "nosuchclient"), "handstamp credentials list"),
         (("sessions", "end", "-nosuchsession"), "handstamp sessions list"),
         (("keys", "retire", "-nosuchkey", "--now"), "handstamp keys list"),
-        (("clients", "remove", "--nosuchclient"), "handstamp clients list"),
-        (("token", "inspect", "no.to.ken"), "no token"),
+        (("credentials", "remove", "--nosuchclient"), "handstamp credentials list"),
+        (("token", "inspect", "no.to.ken"), "not a token"),
     ],
     ids=str,
 )
@@ -219,8 +228,8 @@ def test_what_did_not_work_is_status_one(arguments: tuple[str, ...], helps: str,
         ("keys", "list"),
         ("keys", "rotate"),
         ("keys", "retire", "x"),
-        ("clients", "list"),
-        ("clients", "remove", "x"),
+        ("credentials", "list"),
+        ("credentials", "remove", "x"),
         ("token", "inspect", "x.y.z"),
     ],
     ids=" ".join,
@@ -428,7 +437,7 @@ def test_listing_sessions(server: Server, client: httpx.Client) -> None:
 def test_where_there_is_nothing_to_list_a_sentence_says_so(server: Server, client: httpx.Client) -> None:
     """An empty table would leave people wondering; JSON is an empty list."""
     email = sign_up(client)
-    assert output_of(run_command(server.folder, "sessions", "list", email)) == "Nobody is signed in.\n"
+    assert output_of(run_command(server.folder, "sessions", "list", email)) == "No active sessions.\n"
     assert json.loads(output_of(run_command(server.folder, "sessions", "list", email, "--json"))) == []
 
 
@@ -475,12 +484,12 @@ def test_inspecting_tokens_that_hold(server: Server, client: httpx.Client) -> No
     """Header, claims, times in words and the verdict, for either kind of token; status 0 says that it holds."""
     ada = somebody(client)
     access = inspected(server, ada.access, 0)
-    for words in ("ES256", "at+jwt", ada.sid, server.url, "UTC, in 14 minutes", "It holds here."):
+    for words in ("ES256", "at+jwt", ada.sid, server.url, "UTC, in 14 minutes", "It is valid here."):
         assert words in access
     renewal = inspected(server, ada.refresh, 0)
-    for words in ("HS256", "rt+jwt", ada.sid, "UTC, in 13 days", "gen        0", "It holds here."):
+    for words in ("HS256", "rt+jwt", ada.sid, "UTC, in 13 days", "gen        0", "It is valid here."):
         assert words in renewal
-    assert "It holds here." in inspected(server, f"  {ada.access}  ", 0)
+    assert "It is valid here." in inspected(server, f"  {ada.access}  ", 0)
 
 
 def test_inspecting_tokens_that_do_not_hold_says_why(server: Server, client: httpx.Client) -> None:
@@ -490,10 +499,10 @@ def test_inspecting_tokens_that_do_not_hold_says_why(server: Server, client: htt
     assert "generation 0 of a session that is at generation 1" in inspected(server, ada.refresh, 1)
     output_of(run_command(server.folder, "sessions", "end", ada.sid))
     for token in (renewed.access, renewed.refresh):
-        assert re.search(r"It does not hold here: .*ended \(admin\)", inspected(server, token, 1))
+        assert re.search(r"It is not valid here: .*ended \(admin\)", inspected(server, token, 1))
     head, claims, signature = renewed.access.split(".")
     assert "signature" in inspected(server, f"{head}.{claims}.{signature[:-6]}AAAAAA", 1)
-    assert "no token" in inspected(server, "neither this nor that", 1)
+    assert "not a token" in inspected(server, "neither this nor that", 1)
     assert "kid" in inspected(server, a_token({"sub": "ada", "exp": 2_000_000_000}), 1)
 
 
@@ -514,7 +523,7 @@ def test_inspecting_a_strangers_token_shows_it_and_nothing_happens(claims: dict[
     """A token comes from anywhere: whatever it says is shown as text, and the verdict stands below."""
     status, text = both(run_command(server.folder, "token", "inspect", a_token(claims)))
     assert status == 1
-    assert "It does not hold here: " in text
+    assert "It is not valid here: " in text
     assert printable(text)
     assert MARKUP not in claims or MARKUP in text
     assert "owned" not in text or "?]0;owned" in text
@@ -543,8 +552,8 @@ HOSTILE = pytest.mark.parametrize("value", [STEERING, MARKUP, "x" * 10_000], ids
         ("sessions", "list", "{}@example.com"),
         ("sessions", "end", "{}"),
         ("keys", "retire", "{}"),
-        ("clients", "create", "{}"),
-        ("clients", "remove", "{}"),
+        ("credentials", "create", "{}"),
+        ("credentials", "remove", "{}"),
         ("token", "inspect", "{}"),
         ("serve", "--host", "{}", "--port", "0"),
         ("serve", "--issuer", "{}", "--port", "0"),

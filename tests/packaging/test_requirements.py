@@ -51,7 +51,7 @@ def test_the_page_explains_each_row_once() -> None:
 
 def test_each_reference_is_explained() -> None:
     """A number in a docstring, a comment or a page that the list does not have would tell its reader nothing."""
-    folders = ("src", "tests", "docs", "bench", "examples", "clients")
+    folders = ("src", "tests", "docs", "bench", "examples", "credentials")
     named = {name for path in files(*folders) for name in names_in(path.read_text("utf-8"))}
     assert len(named) > 100
     assert named <= set(EXPECTED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from importlib.metadata import version
 
+import email_validator  # noqa: F401 - so that the first sign-in does not wait for its import
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -47,8 +48,11 @@ def application() -> ASGIApp:
     """Return the application that the environment configures. Each worker process of `handstamp serve` runs it."""
     configure_logging()
     made = make_application(Deployment(load()))
-    # Objects created at start-up live for ever and requests create almost no reference cycles. Freeze the former and run the
-    # garbage collector less often.
+    tune_garbage_collection()
+    return made
+
+
+def tune_garbage_collection() -> None:
+    """Freeze the objects of the start-up, which live for ever, and collect less often: requests create almost no cycles."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    return made

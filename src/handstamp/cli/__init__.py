@@ -1,17 +1,55 @@
-"""The `handstamp` command."""
+"""The `handstamp` command. The module of a command is imported when the command is used, so that each loads what it needs."""
 
 from __future__ import annotations
 
+import importlib
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from ..errors import ConfigurationError, HandstampError
-from . import clients, demo, keys, migrate, serve, sessions, token, users
-from .common import failed
+from .common import print_error
+
+COMMANDS = {
+    "demo": "Show the life of both tokens with a real service that is deleted afterwards.",
+    "serve": "Run the service.",
+    "migrate": "Bring the database's schema up to date.",
+    "users": "Create, list, disable and enable accounts; set passwords.",
+    "sessions": "List sessions and end them.",
+    "credentials": "Create, list and remove the credentials of services that verify tokens.",
+    "keys": "List, rotate and retire the signing keys.",
+    "token": "Inspect tokens.",
+}
+"""Each command and group, which is the module of that name, with its line in `handstamp --help`."""
+_ALIASES = {"clients": "credentials"}
+"""Former names. They work and are not listed."""
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports the module of a command when the command is used. `--help` imports none."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is Typer's
+        """Return the names in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """Return a command, None if there is no such command."""
+        name = _ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
+            return None
+        return typer.main.get_command(importlib.import_module(f".{name}", __package__).app)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """Write the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
 
 app = typer.Typer(
     name="handstamp",
+    cls=LazyGroup,
     help="Sign people in once, keep them signed in, sign them out everywhere at once.",
     epilog="Start with  handstamp demo,  and then  handstamp serve",
     no_args_is_help=True,
@@ -19,30 +57,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("demo")(demo.demo)
-app.command("serve")(serve.serve)
-app.command("migrate")(migrate.migrate)
-app.add_typer(users.app, name="users")
-app.add_typer(sessions.app, name="sessions")
-app.add_typer(clients.app, name="clients")
-app.add_typer(keys.app, name="keys")
-app.add_typer(token.app, name="token")
+
+
+@app.callback()
+def handstamp() -> None:
+    """Make Typer build a group."""
 
 
 def main() -> None:
-    """Run the command: exit status 0, 1 when it did not work, 2 when it was used or configured wrongly."""
+    """Run the command. The exit status is 0, 1 if it did not work, or 2 if it was used or configured wrongly."""
     try:
-        _refuse_what_is_no_text(sys.argv)
+        _require_text(sys.argv)
         app()
-    except ConfigurationError as problem:
-        for sentence in problem.problems:
-            failed(sentence)
+    except ConfigurationError as error:
+        for sentence in error.problems:
+            print_error(sentence)
         sys.exit(2)
-    except HandstampError as problem:
-        failed(getattr(problem, "why", "") or str(problem))
+    except HandstampError as error:
+        print_error(getattr(error, "why", "") or str(error))
         sys.exit(1)
 
 
-def _refuse_what_is_no_text(arguments: list[str]) -> None:
+def _require_text(arguments: list[str]) -> None:
     if any("\ud800" <= character <= "\udfff" for argument in arguments for character in argument):
         raise ConfigurationError("An argument is not UTF-8 text.")

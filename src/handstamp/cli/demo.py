@@ -19,21 +19,25 @@ from ..config.logs import configure_logging
 from ..demo.run import EMAIL, PASSWORD, demonstration
 from ..errors import ConfigurationError
 from ..web.server import uvicorn_config
-from .common import said
+from .common import make_command, print_line
 from .serve import listen
 
 _HOST = "127.0.0.1"
 _PORT = 8000
-_STOP_PATIENCE_S = 2
+_STOP_TIMEOUT_S = 2
 
 
+app = make_command()
+
+
+@app.command()
 def demo(
     port: Annotated[int | None, typer.Option(help="Port to listen on; default 8000, or a free one.", min=0, max=65535)] = None,
     browser: Annotated[bool, typer.Option(help="Open the page, if there is a desktop.")] = True,
 ) -> None:
-    """Show the life of both tokens, played with a real service that is thrown away afterwards.
+    """Show the life of both tokens with a real service that is deleted afterwards.
 
-    Nothing of yours is touched: it reads no settings, and its database is in a temporary folder.
+    It reads no settings, and its database is in a temporary folder.
 
     Example:  handstamp demo
     """
@@ -49,7 +53,7 @@ def demo(
             shown.application,
             request_timeout_s=shown.settings.request_timeout,
             keep_alive_s=shown.settings.keep_alive,
-            stop_timeout_s=_STOP_PATIENCE_S,
+            stop_timeout_s=_STOP_TIMEOUT_S,
         )
         uvicorn.Server(config).run(sockets=[listening])
 
@@ -70,9 +74,9 @@ def _listen(port: int | None) -> socket.socket:
 
 
 def _print_greeting(issuer: str) -> None:
-    said(f"The park is open: {issuer}/park")
-    said(f"Sign in as {EMAIL} with the password '{PASSWORD}'. Pages: {issuer}/account, endpoints: {issuer}/docs")
-    said("Everything is in a folder that is deleted at the end. Stop with Ctrl-C.")
+    print_line(f"The park is open: {issuer}/park")
+    print_line(f"Sign in as {EMAIL} with the password '{PASSWORD}'. Pages: {issuer}/account, endpoints: {issuer}/docs")
+    print_line("Everything is in a folder that is deleted at the end. Stop with Ctrl-C.")
 
 
 def _has_desktop() -> bool:

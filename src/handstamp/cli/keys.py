@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
-from ..domain.keyring import PUBLISH_AHEAD_MS, KeyRecord, KeyState
+from ..domain.keyring import PUBLISH_AHEAD_MS
 from ..words import format_time
-from .common import TAKES_ID, AsJson, Database, on_service, print_json, print_rows, said
+from .common import TAKES_ID, AsJson, Database, make_group, print_json, print_line
+from .operating import operate
+from .tables import print_table
 
-app = typer.Typer(help="List, rotate and retire the signing keys.", no_args_is_help=True, rich_markup_mode=None)
+app = make_group("List, rotate and retire the signing keys.")
 
 
 @app.command("list")
@@ -19,7 +21,7 @@ def list_keys(as_json: AsJson = False, database: Database = None) -> None:
 
     Example:  handstamp keys list
     """
-    found: list[tuple[KeyRecord, KeyState]] = on_service(lambda service, caller: service.keys.list_all(caller.now_ms), database)
+    found = operate(lambda deployment, caller: deployment.keys.list_all(caller.now_ms), database)
     if as_json:
         print_json(
             [
@@ -29,18 +31,18 @@ def list_keys(as_json: AsJson = False, database: Database = None) -> None:
         )
         return
     rows = [(key.kid, key.algorithm, state, format_time(key.active_from_ms)) for key, state in found]
-    print_rows(("KEY", "ALGORITHM", "STATE", "ACTIVE FROM"), rows, nothing="No keys yet: handstamp serve")
+    print_table(("KEY", "ALGORITHM", "STATE", "ACTIVE FROM"), rows, empty="No keys yet: handstamp serve")
 
 
 @app.command()
 def rotate(database: Database = None) -> None:
-    """Publish a new signing key now. It takes over by itself once every verifier has had time to fetch it.
+    """Publish a new signing key now. It becomes active when every verifier has had time to fetch it.
 
     Example:  handstamp keys rotate
     """
-    record = on_service(lambda service, caller: service.keys.rotate(caller.now_ms), database)
+    record = operate(lambda deployment, caller: deployment.keys.rotate(caller.now_ms), database)
     minutes = PUBLISH_AHEAD_MS // 60_000
-    said(
+    print_line(
         f"Published {record.kid}. It signs from {format_time(record.active_from_ms)}, in {minutes} minutes. Nobody is signed out."
     )
 
@@ -48,25 +50,25 @@ def rotate(database: Database = None) -> None:
 @app.command(context_settings=TAKES_ID)
 def retire(
     kid: Annotated[str, typer.Argument(metavar="KID")],
-    now: Annotated[bool, typer.Option("--now", help="It has leaked: everything that it signed is void at once.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="The key has leaked: revoke everything it signed at once.")] = False,
     database: Database = None,
 ) -> None:
-    """Let a key stop signing, once its successor has been published long enough; with --now, void a leaked key at once.
+    """Stop signing with a key as soon as its successor has been published long enough. With --now, void a leaked key at once.
 
     Example:  handstamp keys retire 3Jq7cVYpMv1cX8oD7lq2mTtH4bq9m0oQkYw0S1r2e5E --now
     """
     if now:
-        on_service(lambda service, caller: service.keys.void(kid, caller.now_ms), database)
-        said(f"Voided {kid}, here and at every verifier that follows the feed.")
-        said("Clients renew their access tokens by themselves; nobody is signed out.")
+        operate(lambda deployment, caller: deployment.keys.void(kid, caller.now_ms), database)
+        print_line(f"Voided {kid}, here and at every verifier that follows the feed.")
+        print_line("Clients refresh their access tokens automatically. Nobody is signed out.")
         return
-    match on_service(lambda service, caller: service.keys.retire(kid, caller.now_ms), database):
+    match operate(lambda deployment, caller: deployment.keys.retire(kid, caller.now_ms), database):
         case "published":
-            said(f"Removed {kid}, which had signed nothing yet.")
+            print_line(f"Removed {kid}, which had signed nothing yet.")
         case "active":
-            said(f"Another key takes over from {kid} in at most {PUBLISH_AHEAD_MS // 60_000} minutes; nobody is signed out.")
+            print_line(f"Another key replaces {kid} in at most {PUBLISH_AHEAD_MS // 60_000} minutes. Nobody is signed out.")
         case _:
-            said(f"{kid} signs no more; it stays published until the last token that it signed is over.")
+            print_line(f"{kid} signs nothing more. It stays published until the last token that it signed has expired.")
 
 
 @app.command()
@@ -75,5 +77,5 @@ def reseal(database: Database = None) -> None:
 
     Example:  handstamp keys reseal
     """
-    count = on_service(lambda service, caller: service.keys.reseal(caller.now_ms), database)
-    said(f"Sealed {count} keys again." if count else "Every key is sealed with the current secret already.")
+    count = operate(lambda deployment, caller: deployment.keys.reseal(caller.now_ms), database)
+    print_line(f"Sealed {count} keys again." if count else "Every key is sealed with the current secret already.")

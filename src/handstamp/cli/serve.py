@@ -1,4 +1,4 @@
-"""`handstamp serve`: the service on a socket."""
+"""`handstamp serve`: run the service on a socket."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from typing import Annotated
 
 import typer
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
+from ..assemble.application import make_application, tune_garbage_collection
 from ..assemble.deployment import Deployment
 from ..config.loading import load
 from ..config.logs import configure_logging
@@ -23,41 +25,49 @@ from ..config.settings import Settings
 from ..domain.issuer import Issuer, is_loopback
 from ..errors import ConfigurationError
 from ..web.server import uvicorn_config
-from .common import Database, said
+from .common import Database, make_command, print_line
 
-_APPLICATION = "handstamp.assemble.application:application"
+_WORKER = "handstamp.assemble.application:application"
+"""What each of several worker processes runs."""
 
 
+app = make_command()
+
+
+@app.command()
 def serve(  # noqa: PLR0917 - they are options
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
     database: Database = None,
     issuer: Annotated[str | None, typer.Option(help="The public URL; else HANDSTAMP_ISSUER. https off loopback.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that serve; they share the database.", min=1, max=64)] = 1,
+    workers: Annotated[int, typer.Option(help="Number of processes that serve; they share the database.", min=1, max=64)] = 1,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
 ) -> None:
-    """Run the service. The first start makes the database, its schema, the secret file and a signing key.
+    """Run the service. The first start creates the database, its schema, the secret file and a signing key.
 
     Example:  handstamp serve --port 8000
     """
-    _check_tls(tls_cert, tls_key)
-    _allow_many_files()
+    _require_tls_pair(tls_cert, tls_key)
+    _raise_file_limit()
     listening = listen(host, port)
     with listening:
-        settings = _settings(database, issuer, host, listening.getsockname()[1], has_tls=tls_cert is not None)
-        # The workers read the environment; what was said on the command line must reach them.
-        path = settings.database_path
-        os.environ["HANDSTAMP_DATABASE"] = settings.database if path is None else f"sqlite:///{path.absolute()}"
-        os.environ["HANDSTAMP_ISSUER"] = settings.issuer
+        settings = _load_settings(database, issuer, host, listening.getsockname()[1], has_tls=tls_cert is not None)
         configure_logging()
-        asyncio.run(_prepare(settings))
-        _greet(settings, f"{host}:{listening.getsockname()[1]}")
+        deployment = Deployment(settings)
+        asyncio.run(_prepare(deployment))
+        _print_greeting(settings, f"{host}:{listening.getsockname()[1]}")
+        application: ASGIApp | str = _WORKER
+        if workers > 1:
+            _pass_to_workers(settings)
+        else:
+            application = make_application(deployment)
+            tune_garbage_collection()
         config = uvicorn_config(
-            _APPLICATION,
+            application,
+            factory=workers > 1,
             request_timeout_s=settings.request_timeout,
             keep_alive_s=settings.keep_alive,
-            factory=True,
             workers=workers,
             ssl_certfile=tls_cert,
             ssl_keyfile=str(tls_key) if tls_key else None,
@@ -68,28 +78,28 @@ def serve(  # noqa: PLR0917 - they are options
             uvicorn.Server(config).run(sockets=[listening])
 
 
-def _settings(database: str | None, issuer: str | None, host: str, port: int, *, has_tls: bool) -> Settings:
+def _load_settings(database: str | None, issuer: str | None, host: str, port: int, *, has_tls: bool) -> Settings:
     settings = load(database=database, issuer=issuer)
     if not settings.issuer:
         if not is_loopback(host):
             raise ConfigurationError(
-                f"On {host} others can reach the service: say its public URL with --issuer https://… or HANDSTAMP_ISSUER."
+                f"On {host} others can reach the service: set its public URL with --issuer https://… or HANDSTAMP_ISSUER."
             )
         settings = dataclasses.replace(settings, issuer=f"{'https' if has_tls else 'http'}://localhost:{port}")
     is_https = Issuer(settings.issuer).is_https
     if not is_https and not is_loopback(host):
         raise ConfigurationError(
-            f"The issuer {settings.issuer} is plain http, which is for loopback alone, and the service would listen on {host}. "
-            "Use an https issuer, with --tls-cert and --tls-key or behind a proxy that ends TLS."
+            f"The issuer {settings.issuer} uses http, which is allowed on loopback only, but the service would listen on {host}. "
+            "Use an https issuer, with --tls-cert and --tls-key or behind a proxy that terminates TLS."
         )
     if has_tls and not is_https:
-        raise ConfigurationError(f"The service would speak TLS and call itself {settings.issuer}: use an https issuer.")
+        raise ConfigurationError(f"The service has a TLS certificate, but its issuer is {settings.issuer}: use an https issuer.")
     return settings
 
 
-def _check_tls(cert: Path | None, key: Path | None) -> None:
+def _require_tls_pair(cert: Path | None, key: Path | None) -> None:
     if (cert is None) != (key is None):
-        raise ConfigurationError("--tls-cert and --tls-key belong together: give both.")
+        raise ConfigurationError("--tls-cert and --tls-key are needed together: give both.")
     if cert is not None:
         try:
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
@@ -97,10 +107,10 @@ def _check_tls(cert: Path | None, key: Path | None) -> None:
             raise ConfigurationError(f"The certificate {cert} with the key {key} cannot be used: {problem}") from None
 
 
-def _allow_many_files() -> None:
-    """Let this process and its workers have as many files open as they may: each connection is one, and most begin with 1,024."""
+def _raise_file_limit() -> None:
+    """Raise the limit of open files for this process and its workers: each connection is one, and many systems allow 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # macOS names a limit that it does not take
+    with suppress(OSError, ValueError):  # macOS reports a limit that it does not accept
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
@@ -109,24 +119,31 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, TypeError, ValueError) as problem:  # the latter two: a name that no host can have
+    except (OSError, TypeError, ValueError) as problem:  # the latter two for a name that no host can have
         reason = getattr(problem, "strerror", None) or problem
         raise ConfigurationError(
             f"Cannot listen on {host}:{port}: {reason}. Take another port with --port, 0 for any free one."
         ) from None
 
 
-async def _prepare(settings: Settings) -> None:
-    """Make what a first start makes, once and before any worker, and show every mistake here."""
-    async with Deployment(settings).run():
+async def _prepare(deployment: Deployment) -> None:
+    """Create what a first start creates, before any worker starts, and raise every `ConfigurationError` here."""
+    async with deployment.run():
         pass
 
 
-def _greet(settings: Settings, address: str) -> None:
-    said(f"Handstamp serves {settings.issuer} on {address}, database {settings.describe_database()}")
-    said(f"Try {settings.issuer}/docs in a browser, or:")
-    said(
+def _pass_to_workers(settings: Settings) -> None:
+    """Set the environment, which the workers read, to what the options of the command line say."""
+    path = settings.database_path
+    os.environ["HANDSTAMP_DATABASE"] = settings.database if path is None else f"sqlite:///{path.absolute()}"
+    os.environ["HANDSTAMP_ISSUER"] = settings.issuer
+
+
+def _print_greeting(settings: Settings, address: str) -> None:
+    print_line(f"Handstamp serves {settings.issuer} on {address}, database {settings.describe_database()}")
+    print_line(f"Try {settings.issuer}/docs in a browser, or:")
+    print_line(
         f"  curl {settings.issuer}/register -H 'Content-Type: application/json' -d "
         """'{"email": "ada@example.com", "password": "a sentence only ada would say"}'"""
     )
-    said("Stop with Ctrl-C.")
+    print_line("Stop with Ctrl-C.")

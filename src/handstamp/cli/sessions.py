@@ -1,4 +1,4 @@
-"""`handstamp sessions`: who is signed in, and ending that."""
+"""`handstamp sessions`: list sessions and end them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from ..domain.session import Session
 from ..service.parts.caller import Caller
 from ..service.sessions.living import LIST_LIMIT
 from ..words import format_distance
-from .common import TAKES_ID, AsJson, Database, on_service, print_json, print_rows, said
+from .common import TAKES_ID, AsJson, Database, make_group, print_json, print_line
+from .operating import operate
+from .tables import print_table
 
-app = typer.Typer(help="List sessions and end them.", no_args_is_help=True, rich_markup_mode=None)
+app = make_group("List sessions and end them.")
 
 
 @app.command("list")
 def list_sessions(
     email: Annotated[str | None, typer.Argument(metavar="[EMAIL]", help="Only this person's.")] = None,
     as_json: AsJson = False,
-    limit: Annotated[int, typer.Option(help="At most so many, last seen first.", min=1)] = LIST_LIMIT,
+    limit: Annotated[int, typer.Option(help="The largest number of sessions to list.", min=1)] = LIST_LIMIT,
     database: Database = None,
 ) -> None:
-    """List living sessions, last seen first.
+    """List active sessions, last seen first.
 
     Example:  handstamp sessions list ada@example.com
     """
 
-    async def look(service: Deployment, caller: Caller) -> tuple[int, list[Session]]:
-        subject = None if email is None else (await service.accounts.get_by_email(email)).id
-        return caller.now_ms, await service.sessions.list_living(subject, caller, limit=limit)
+    async def list_of(deployment: Deployment, caller: Caller) -> tuple[int, list[Session]]:
+        subject = None if email is None else (await deployment.accounts.get_by_email(email)).id
+        return caller.now_ms, await deployment.sessions.list_living(subject, caller, limit=limit)
 
-    now_ms, found = on_service(look, database)
+    now_ms, found = operate(list_of, database)
     if as_json:
         print_json(
             [
@@ -64,8 +66,10 @@ def list_sessions(
         )
         for session in found
     ]
-    print_rows(
-        ("SESSION", "SUBJECT", "DELIVERY", "RENEWED", "SEEN", "ENDS", "IP", "USER AGENT"), rows, nothing="Nobody is signed in."
+    print_table(
+        ("SESSION", "SUBJECT", "DELIVERY", "RENEWED", "SEEN", "ENDS", "IP", "USER AGENT"),
+        rows,
+        empty="No active sessions.",
     )
 
 
@@ -75,5 +79,5 @@ def end(session: Annotated[str, typer.Argument(metavar="SESSION")], database: Da
 
     Example:  handstamp sessions end 4mYQ0rTgq0cW6xw2JbXf3A
     """
-    on_service(lambda service, caller: service.sign_out.end_by_operator(session, caller), database)
-    said(f"Session {session} has ended: none of its tokens is good any more.")
+    operate(lambda deployment, caller: deployment.sign_out.end_by_operator(session, caller), database)
+    print_line(f"Session {session} has ended. All its tokens are revoked.")

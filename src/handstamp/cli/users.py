@@ -1,4 +1,4 @@
-"""`handstamp users`: accounts, for whoever runs the service."""
+"""`handstamp users`: accounts of the people who sign in."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import typer
 
 from ..errors import ConfigurationError
 from ..words import format_time
-from .common import AsJson, Database, on_service, print_json, print_rows, said
+from .common import AsJson, Database, make_group, print_json, print_line
+from .operating import operate
+from .tables import print_table
 
-app = typer.Typer(help="Make, list, disable and enable accounts; set passwords.", no_args_is_help=True, rich_markup_mode=None)
+app = make_group("Create, list, disable and enable accounts; set passwords.")
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
@@ -23,17 +25,17 @@ def create(
     role: Annotated[list[str] | None, typer.Option(help="A role to put into the access tokens; may be repeated.")] = None,
     database: Database = None,
 ) -> None:
-    """Make an account.
+    """Create an account.
 
     Example:  handstamp users create ada@example.com --role admin
     """
-    password = _password(password_stdin)
-    account = on_service(
-        lambda service, caller: service.create_account(email, password, caller, roles=tuple(role or ())),
+    password = _read_password(password_stdin)
+    account = operate(
+        lambda deployment, caller: deployment.create_account(email, password, caller, roles=tuple(role or ())),
         database,
         may_create=True,
     )
-    said(f"Made {account.email}, id {account.id}. Sign in with POST /login.")
+    print_line(f"Created {account.email}, id {account.id}. Sign in with POST /login.")
 
 
 @app.command("list")
@@ -42,7 +44,7 @@ def list_accounts(as_json: AsJson = False, database: Database = None) -> None:
 
     Example:  handstamp users list --json
     """
-    accounts = on_service(lambda service, _: service.accounts.list_page(), database)
+    accounts = operate(lambda deployment, _: deployment.accounts.list_page(), database)
     if as_json:
         print_json(
             [
@@ -67,48 +69,48 @@ def list_accounts(as_json: AsJson = False, database: Database = None) -> None:
         )
         for account in accounts
     ]
-    print_rows(("EMAIL", "ID", "ROLES", "CREATED", "STATE"), rows, nothing="No accounts yet: handstamp users create EMAIL")
+    print_table(("EMAIL", "ID", "ROLES", "CREATED", "STATE"), rows, empty="No accounts yet: handstamp users create EMAIL")
 
 
 @app.command()
 def disable(email: Email, database: Database = None) -> None:
-    """Let somebody sign in no more, and end all their sessions at once.
+    """Disable an account, and end all its sessions at once.
 
     Example:  handstamp users disable ada@example.com
     """
-    on_service(lambda service, caller: service.accounts.disable(email, caller), database)
-    said(f"{email} is disabled and signed out everywhere. Undo: handstamp users enable {email}")
+    operate(lambda deployment, caller: deployment.accounts.disable(email, caller), database)
+    print_line(f"{email} is disabled and signed out everywhere. Undo: handstamp users enable {email}")
 
 
 @app.command()
 def enable(email: Email, database: Database = None) -> None:
-    """Let somebody sign in again. Sessions that were ended stay ended.
+    """Enable a disabled account. Sessions that have ended stay ended.
 
     Example:  handstamp users enable ada@example.com
     """
-    on_service(lambda service, caller: service.accounts.enable(email, caller), database)
-    said(f"{email} is enabled and can sign in.")
+    operate(lambda deployment, caller: deployment.accounts.enable(email, caller), database)
+    print_line(f"{email} is enabled and can sign in.")
 
 
 @app.command("set-password")
 def set_password(email: Email, password_stdin: FromStdin = False, database: Database = None) -> None:
-    """Set somebody's password, and end all their sessions.
+    """Set the password of an account, and end all its sessions.
 
     Example:  handstamp users set-password ada@example.com
     """
-    password = _password(password_stdin)
-    on_service(lambda service, caller: service.accounts.set_password(email, password, caller), database)
-    said(f"The password of {email} is set; their sessions have ended.")
+    password = _read_password(password_stdin)
+    operate(lambda deployment, caller: deployment.accounts.set_password(email, password, caller), database)
+    print_line(f"The password of {email} is set. All their sessions have ended.")
 
 
-def _password(from_stdin: bool) -> str:
-    """Return the password, typed twice at a prompt or as the one line of standard input."""
+def _read_password(from_stdin: bool) -> str:
+    """Return the password from a prompt, where it is typed twice, or from the first line of standard input."""
     if from_stdin:
         try:
             return sys.stdin.readline().rstrip("\r\n")
         except UnicodeDecodeError:
             raise ConfigurationError("The password on standard input is not UTF-8 text.") from None
     if not sys.stdin.isatty():
-        raise ConfigurationError("There is no terminal to ask for the password on: use --password-stdin.")
+        raise ConfigurationError("There is no terminal for the password prompt: use --password-stdin.")
     typed: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     return typed

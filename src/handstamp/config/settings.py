@@ -65,15 +65,15 @@ class Settings:
     """At most one late repeat of a refresh is accepted per interval. None is strict."""
     catch_up: Annotated[bool, parse_switch] = True
     """Accept tokens that are newer than a restored database. False treats them as reuse."""
+    request_timeout: Annotated[int, duration_between("1s", "5m")] = 30
+    """How long a client may take to send a request, and to begin one on a new connection."""
+    keep_alive: Annotated[int, duration_between("1s", "1h")] = 75
+    """How long an idle connection stays open. It must be longer than the proxy in front keeps its own."""
     registration: Annotated[Literal["open", "closed"], one_of("open", "closed")] = "open"
     """Whether visitors can create accounts."""
     password_min_length: Annotated[int, number_between(8, 64)] = 15
     """In characters. 15 is NIST's minimum (SP 800-63B-4 §3.1.1.2)."""
     password_cost: Annotated[Cost, one_of(*get_args(Cost))] = "owasp"  # noqa: S105 - the name of a cost
-    request_timeout: Annotated[int, duration_between("1s", "5m")] = 30
-    """How long a client may take to send a request, and to begin one on a new connection."""
-    keep_alive: Annotated[int, duration_between("1s", "1h")] = 75
-    """How long an idle connection stays open. It must be longer than the proxy in front keeps its own."""
     trusted_origins: Annotated[tuple[str, ...], parse_origins] = ()
     """Other origins whose pages may use this service, as `https://app.example.com`."""
     trusted_proxies: Annotated[tuple[str, ...], parse_proxies] = ()

@@ -55,6 +55,7 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     "credential_removed": EventRule("a service credential was removed"),
     "key_added": EventRule("a signing key was published"),
     "key_removed": EventRule("a signing key was deleted; no valid token depends on it"),
+    "key_resealed": EventRule("a signing key was sealed again, with the current master secret"),
     "key_voided": EventRule("an operator voided a leaked signing key; its tokens are invalid"),
     "logged_out_everywhere": EventRule("all sessions of a person ended"),
     "password_changed": EventRule("a password was changed; all other sessions ended"),

@@ -54,7 +54,7 @@ class Credentials:
 
         if not await self._store.transact(add):
             raise ConfigurationError(
-                f"The name {name} is taken. Remove the old credential first: handstamp clients remove {name}"
+                f"The name {name} is taken. Remove the old credential first: handstamp credentials remove {name}"
             )
         self._audit.log(event)
         return credential, secret
@@ -81,7 +81,7 @@ class Credentials:
 
         removed = await self._store.transact(remove)
         if removed is None:
-            raise NotFound(f"There is no credential {name_or_id}. See: handstamp clients list")
+            raise NotFound(f"There is no credential {name_or_id}. See: handstamp credentials list")
         self._audit.log(removed[1])
         return removed[0]
 
@@ -92,7 +92,7 @@ class Credentials:
             InvalidClient: If there is no pair, or if the id or the secret is wrong.
         """
         if presented is None:
-            raise InvalidClient("This needs a service credential: make one with 'handstamp clients create NAME'.")
+            raise InvalidClient("This needs a service credential: make one with 'handstamp credentials create NAME'.")
         credential_id, secret = presented
         credential = await self._store.read(lambda rows: rows.credentials.get(credential_id))
         if not secret_matches(credential.secret_hash if credential else _DECOY, secret) or credential is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from email_validator import EmailNotValidError, validate_email
-
 from ...domain.account import EMAIL_MAX_LENGTH
 from ...errors import InvalidFields
 
@@ -17,6 +15,9 @@ def normalise_email(text: str) -> str:
     Raises:
         InvalidFields: If it is not an e-mail address, with the reason.
     """
+    # Its import compiles large patterns, which commands that only list do not need. The web application imports it at its start.
+    from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415
+
     if len(text) > EMAIL_MAX_LENGTH:
         raise InvalidFields([("email", f"must have at most {EMAIL_MAX_LENGTH} characters")])
     try:

@@ -1,0 +1,56 @@
+"""`handstamp credentials`: the credentials of other services."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..words import format_time
+from .common import TAKES_ID, AsJson, Database, make_group, print_json, print_line
+from .operating import operate
+from .tables import print_table
+
+app = make_group("Create, list and remove the credentials of services that verify tokens.")
+
+
+@app.command()
+def create(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: AsJson = False, database: Database = None) -> None:
+    """Create a credential, with which a service follows the revocation feed and introspects tokens. It is shown once.
+
+    Example:  handstamp credentials create orders
+    """
+    credential, secret = operate(
+        lambda deployment, caller: deployment.credentials.create(name, caller), database, may_create=True
+    )
+    pair = f"{credential.id}:{secret}"
+    if as_json:
+        print_json({"id": credential.id, "name": credential.name, "secret": secret, "credential": pair})
+        return
+    print_line(f"Created {credential.name}. Its credential is shown this once and is not stored:")
+    print_line(f"  {pair}")
+    print_line("Give it to the service's verifier:  Verifier(issuer, audience=…, credential=…)")
+
+
+@app.command("list")
+def list_credentials(as_json: AsJson = False, database: Database = None) -> None:
+    """List the services that have a credential.
+
+    Example:  handstamp credentials list
+    """
+    found = operate(lambda deployment, _: deployment.credentials.list_all(), database)
+    if as_json:
+        print_json([{"id": one.id, "name": one.name, "createdAtMs": one.created_at_ms} for one in found])
+        return
+    rows = [(one.name, one.id, format_time(one.created_at_ms)) for one in found]
+    print_table(("NAME", "ID", "CREATED"), rows, empty="No credentials yet: handstamp credentials create NAME")
+
+
+@app.command(context_settings=TAKES_ID)
+def remove(name: Annotated[str, typer.Argument(metavar="NAME-or-ID")], database: Database = None) -> None:
+    """Remove a credential. It is refused from the next request on.
+
+    Example:  handstamp credentials remove orders
+    """
+    credential = operate(lambda deployment, caller: deployment.credentials.remove(name, caller), database)
+    print_line(f"Removed {credential.name}. Its verifiers can no longer reach the service and answer 503 where they need it.")

@@ -1,0 +1,47 @@
+"""Open the deployment that is configured here, for commands that work beside the running service."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ..assemble.deployment import Deployment
+from ..config.loading import load
+from ..config.logs import configure_logging
+from ..errors import ConfigurationError
+from ..service.parts.caller import Caller
+
+_T = TypeVar("_T")
+_LOCAL_ISSUER = "http://localhost:8000"
+
+
+def operate(work: Callable[[Deployment, Caller], Awaitable[_T]], database: str | None, *, may_create: bool = False) -> _T:
+    """Open the configured deployment and return what `work` returns.
+
+    Args:
+        work: What to do with the deployment, as the operator at the command line.
+        database: The URL of `--database`; None for the configured one.
+        may_create: Whether the command creates a database that does not exist yet.
+
+    Raises:
+        ConfigurationError: If there is no such database, or the settings are wrong.
+    """
+    configure_logging(logging.WARNING)
+    settings = load(database=database)
+    if not settings.issuer:
+        settings = dataclasses.replace(settings, issuer=_LOCAL_ISSUER)
+    if not may_create and settings.database_path is not None and not settings.database_path.exists():
+        raise ConfigurationError(
+            f"There is no database at {settings.database} yet. Start the service once with 'handstamp serve', "
+            "or name another database with --database sqlite:///FILE."
+        )
+
+    async def open_and_work() -> _T:
+        deployment = Deployment(settings)
+        async with deployment.open():
+            return await work(deployment, Caller(now_ms=deployment.clock(), user_agent="handstamp command line"))
+
+    return asyncio.run(open_and_work())

@@ -1,0 +1,72 @@
+"""What a command imports before it does anything: counted in modules, because seconds depend on the machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from handstamp.cli import COMMANDS, app
+from tests.commands import environment_with, output_of, run_command
+
+WEB = {"starlette", "uvicorn", "httptools", "uvloop", "jinja2", "fastapi", "email_validator", "dns", "click"}
+"""What only a server needs."""
+HEAVY = WEB | {"asyncio", "msgspec", "cryptography", "argon2", "ssl", "http", "sqlite3", "rich", "pydantic", "structlog"}
+_PROGRAM = """
+import json, sys
+from handstamp.cli import main
+try:
+    main()
+except SystemExit as leaving:
+    assert leaving.code == 0, leaving.code
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+def modules_of(folder: Path, *arguments: str) -> set[str]:
+    """Return the modules that a command has imported when it ends."""
+    result = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *arguments],
+        cwd=folder,
+        env=environment_with({}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(result.stderr))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a database."""
+    folder = tmp_path_factory.mktemp("operated")
+    output_of(run_command(folder, "credentials", "create", "orders"))
+    return folder
+
+
+def test_help_imports_only_the_command_line(tmp_path: Path) -> None:
+    """`handstamp --help` imports no command, and nothing that one of them needs (the promise is 0.25 s of processor time)."""
+    loaded = modules_of(tmp_path, "--help")
+    assert loaded & HEAVY == set()
+    assert {name for name in loaded if name.startswith("handstamp")} == {
+        *("handstamp", "handstamp.cli", "handstamp.cli.common", "handstamp.errors"),
+    }
+
+
+@pytest.mark.parametrize("name", ["keys", "users", "sessions", "credentials"])
+def test_lists_import_no_web_server(name: str, folder: Path) -> None:
+    """An operator's look at the database does not wait for a web server that is not started."""
+    loaded = modules_of(folder, name, "list")
+    assert loaded & WEB == set()
+    assert not [name for name in loaded if name.startswith("handstamp.web")]
+
+
+def test_help_says_of_each_command_what_the_command_says(tmp_path: Path) -> None:
+    """The one list that `handstamp --help` prints agrees with the help of each command, which it does not import."""
+    for name, summary in COMMANDS.items():
+        help_text = " ".join(output_of(run_command(tmp_path, name, "--help")).split())
+        assert summary in help_text, name
+    assert app.info.name == "handstamp"
