@@ -153,9 +153,17 @@ class CrossSite(NotAllowed):
 
     code = "cross_site"
 
-    def __init__(self) -> None:
+    def __init__(self, *, names_origin: bool = True) -> None:
+        """Refuse a request.
+
+        Args:
+            names_origin: False if it has a cookie and neither `Origin` nor `Sec-Fetch-Site`, so that no browser sent it.
+        """
         super().__init__(
             "This request came from a page of another origin. If that page is yours, add its origin to the trusted origins."
+            if names_origin
+            else "This request has a cookie, but neither Origin nor Sec-Fetch-Site, which browsers send. "
+            'A program signs in with "delivery": "json" and sends its tokens without cookies.'
         )
 
 

@@ -167,6 +167,10 @@ def parse_issuer(value: object) -> str:
     return url
 
 
+_APP_ORIGINS = frozenset({"capacitor://localhost", "ionic://localhost", "tauri://localhost"})
+"""What web views of native applications send as their origin."""
+
+
 def parse_origins(value: object) -> tuple[str, ...]:
     """Return origins as browsers send them."""
     origins = parse_texts(value)
@@ -217,6 +221,8 @@ def _split_url(url: str, *, wanted: str) -> dict[str, Any]:
 
 
 def _require_origin(origin: str) -> None:
+    if origin in _APP_ORIGINS:
+        return
     parts = _split_url(origin, wanted=_ORIGIN)
     if parts["path"] or (parts["scheme"], parts["port"]) in (("https", "443"), ("http", "80")):
         raise ValueError(f"write {_ORIGIN}")

@@ -44,7 +44,7 @@ def write_nothing() -> Response:
 
 
 def write_public(document: bytes, call: Call, *, max_age_s: int) -> Response:
-    """Return a JSON document that anybody may read and cache, or 304 if the client has it (RFC 9110 §13.1.2).
+    """Return a JSON document that anybody may read and cache, from every origin, or 304 if the client has it (RFC 9110 §13.1.2).
 
     Args:
         document: The JSON text.
@@ -54,7 +54,12 @@ def write_public(document: bytes, call: Call, *, max_age_s: int) -> Response:
     etag = _etag(document)
     # The comparison is weak: a proxy that compresses makes the tag weak.
     known = {tag.strip().removeprefix("W/") for tag in call.headers.get("if-none-match", "").split(",")}
-    headers = {"cache-control": f"public, max-age={max_age_s}", "etag": etag}
+    headers = {
+        "cache-control": f"public, max-age={max_age_s}",
+        "etag": etag,
+        "access-control-allow-origin": "*",
+        "cross-origin-resource-policy": "cross-origin",
+    }
     if not known.isdisjoint((etag, "*")):
         return Response(status_code=304, headers=headers)
     return Response(document, media_type="application/json", headers=headers)

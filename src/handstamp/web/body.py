@@ -13,14 +13,16 @@ from ..errors import InvalidFields, InvalidRequest, RequestTooLarge, Unsupported
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_FORM_FIELDS = 32
+MAX_MEMBERS = 32
 BODY_TIMEOUT_S = 20.0
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 FORM = "application/x-www-form-urlencoded"
 _T = TypeVar("_T", bound=msgspec.Struct)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 async def read_json(request: Request, shape: type[_T]) -> _T | None:
-    """Return the JSON body as a `shape`, or None if the body is empty.
+    """Return the JSON body as a `shape`, or None if the body is empty or `null`. A byte order mark is no part of it.
 
     Raises:
         RequestTooLarge: The body is longer than `MAX_BODY_BYTES`.
@@ -33,6 +35,9 @@ async def read_json(request: Request, shape: type[_T]) -> _T | None:
         return None
     if _media_type(request) != "application/json":
         raise UnsupportedMediaType("Send the body as JSON, with 'Content-Type: application/json'.")
+    data = data.removeprefix(_BYTE_ORDER_MARK)
+    if data.strip() == b"null":
+        return None
     try:
         return msgspec.json.decode(data, type=shape)
     except _UNREADABLE:
@@ -76,6 +81,9 @@ def _media_type(request: Request) -> str:
 
 async def _read(request: Request) -> bytes:
     """Return the whole body. A body that is too large is refused as soon as that is known."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedMediaType("Send the body as it is, without Content-Encoding: compressed bodies are not accepted.")
     declared = request.headers.get("content-length")
     if declared is not None and (not declared.isdigit() or int(declared) > MAX_BODY_BYTES):
         raise RequestTooLarge(f"The body must have at most {MAX_BODY_BYTES} bytes.")
@@ -106,6 +114,8 @@ def _describe_error(data: bytes, shape: type[msgspec.Struct]) -> InvalidRequest:
         return InvalidRequest("The body is not JSON.")
     if not isinstance(members, dict):
         return InvalidRequest("The body must be a JSON object.")
+    if len(members) > MAX_MEMBERS:
+        return InvalidRequest(f"The body has more than {MAX_MEMBERS} members.")
     return InvalidFields(_describe_fields(members, shape))
 
 

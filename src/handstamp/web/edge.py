@@ -8,7 +8,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Awaitable, Callable, Collection
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -26,6 +25,8 @@ from .cookies import Cookies
 MAX_TOKENS = 8
 """Tokens that one request may carry. Each costs a signature check."""
 USER_AGENT_LENGTH = 256
+MAX_QUERY_FIELDS = 32
+"""Fields in the query of a request. No operation has more than a handful."""
 Handler = Callable[["Call"], Awaitable[Response]]
 """Reads a call, calls one use case and returns the answer. Raises errors of the family."""
 ErrorWriter = Callable[[HandstampError, "Call"], Response]
@@ -65,6 +66,8 @@ class Edge:
         async def endpoint(request: Request) -> Response:
             call = Call(request, clock=self._clock, cookies=self.cookies)
             try:
+                if request.scope["query_string"].count(b"&") >= MAX_QUERY_FIELDS:
+                    raise InvalidRequest(f"The query has more than {MAX_QUERY_FIELDS} fields.")  # noqa: TRY301 - answered below
                 if request.method not in SAFE_METHODS:
                     require_allowed_origin(
                         call.headers.getlist,
@@ -153,10 +156,10 @@ class Call:
         names = (self.cookies.refresh, self.cookies.access)
         return _require_few([token for name in names for token in self._all_cookies().get(name, set()) if token])
 
-    def all_tokens(self, *in_body: str | msgspec.UnsetType) -> list[str]:
+    def all_tokens(self, *in_body: str | None) -> list[str]:
         """Return every token of the request, by whatever way it came. Raises `InvalidRequest` as `tokens_in_cookies` does."""
         bearers = [header.partition(" ")[2].strip(" ") for header in self.headers.getlist("authorization")]
-        sent = [token for token in in_body if token is not msgspec.UNSET]
+        sent = [token for token in in_body if token is not None]
         return _require_few([*self.tokens_in_cookies(), *bearers, *sent])
 
     @property

@@ -9,12 +9,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import CrossSite
+from ..errors import CrossSite, InvalidRequest
 from ..wire.headers import SECURITY_HEADERS
 from .answers import write_problem
 
 _HSTS_MAX_AGE_S = 365 * 24 * 60 * 60
 _PREFLIGHT_MAX_AGE_S = 600
+_METHODS = ("GET", "POST", "DELETE")
 
 
 class SecurityHeaders:
@@ -62,17 +63,22 @@ def with_cors(app: ASGIApp, trusted_origins: Collection[str]) -> ASGIApp:
         app,
         allow_origins=sorted(trusted_origins),
         allow_credentials=True,
-        allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["Authorization", "Content-Type"],
+        allow_methods=_METHODS,
+        allow_headers=["*"],
         expose_headers=["Retry-After", "WWW-Authenticate"],
         max_age=_PREFLIGHT_MAX_AGE_S,
     )
 
 
 class _Cors(CORSMiddleware):
-    """Starlette's middleware, except that it refuses preflights with a problem."""
+    """Starlette's middleware, except that it refuses preflights with a problem that says what was refused."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """Return whether a page of that origin may send that request."""
         response = super().preflight_response(request_headers)
-        return response if response.status_code < 400 else write_problem(CrossSite())
+        if response.status_code < 400:
+            return response
+        if not self.is_allowed_origin(request_headers["origin"]):
+            return write_problem(CrossSite())
+        refused = InvalidRequest(f"Pages of trusted origins may use the methods {', '.join(_METHODS)}, and no other.")
+        return write_problem(refused)

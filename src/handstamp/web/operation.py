@@ -85,6 +85,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     body: type[msgspec.Struct] | None = None
     body_required: bool = True
+    runs_without_body: bool = False
+    """Whether it runs even if its body cannot be read. The error is answered afterwards, if only the body could hold a token."""
     form: type[msgspec.Struct] | None = None
     query: Mapping[str, str] = {}
     answer: type[msgspec.Struct] | None = None

@@ -55,6 +55,19 @@ def _route(operation: Operation, path: str, use: UseCases, edge: Edge) -> Route:
 def _handler(operation: Operation, use: UseCases) -> Handler:
     """Return what decodes the body of an operation and runs it."""
     run, body, form = operation.run, operation.body, operation.form
+    if body is not None and operation.runs_without_body:
+
+        async def run_in_any_case(call: Call) -> Response:
+            try:
+                decoded = await read_json(call.request, body)
+            except InvalidRequest:
+                response = await run(use, call, None)
+                if not call.all_tokens():
+                    raise
+                return response
+            return await run(use, call, decoded)
+
+        return run_in_any_case
     if body is not None:
 
         async def run_with_json(call: Call) -> Response:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from ..errors import InvalidRequest
 
+MAX_COOKIES = 200
+"""Browsers keep some 180 for a site. Each one more costs time before anything of the request is checked."""
+
 
 def access_cookie(*, secure: bool) -> str:
     """Return the name of the access token's cookie.
@@ -27,7 +30,12 @@ def parse_cookies(headers: Sequence[str]) -> dict[str, set[str]]:
     All of them, because a reader that takes the first or the last could be fed a foreign one (T16). Only spaces and tabs around
     a name are dropped (RFC 6265 §5.2): to a browser, a no-break space before `__Host-` makes another name, without the
     protection of the prefix.
+
+    Raises:
+        InvalidRequest: There are more than `MAX_COOKIES`.
     """
+    if sum(header.count(";") for header in headers) >= MAX_COOKIES:
+        raise InvalidRequest(f"The request has more than {MAX_COOKIES} cookies: delete this site's cookies.")
     found: dict[str, set[str]] = {}
     for header in headers:
         for pair in header.split(";"):

@@ -43,4 +43,4 @@ def require_allowed_origin(
     else:
         allowed = origin == own or origin in trusted
     if not allowed:
-        raise CrossSite
+        raise CrossSite(names_origin=bool(sites or origins))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from starlette.responses import Response
 
 from ...errors import CrossSite, InvalidCredentials, TooManyAttempts
@@ -20,7 +19,7 @@ class LoginRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
 
     email: Email
     password: Password
-    delivery: How | msgspec.UnsetType = msgspec.UNSET
+    delivery: How | None = None
 
 
 async def login(use: UseCases, call: Call, body: LoginRequest | None) -> Response:

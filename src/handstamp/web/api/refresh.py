@@ -12,9 +12,9 @@ from .tokens import TokenAnswer, write_pair
 
 
 class RefreshRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
-    """Refresh. Sessions whose refresh token is a cookie send no body."""
+    """Refresh. Sessions whose refresh token is a cookie send no body, or one without the token."""
 
-    refresh_token: Token
+    refresh_token: Token | None = None
 
 
 async def refresh(use: UseCases, call: Call, body: RefreshRequest | None) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from starlette.responses import Response
 
 from ...errors import CrossSite
@@ -16,8 +15,8 @@ from .shapes import RequestShape, Token
 class LogoutRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
     """Any token of the session, valid, expired or already rotated."""
 
-    refresh_token: Token | msgspec.UnsetType = msgspec.UNSET
-    access_token: Token | msgspec.UnsetType = msgspec.UNSET
+    refresh_token: Token | None = None
+    access_token: Token | None = None
 
 
 async def logout(use: UseCases, call: Call, body: LogoutRequest | None) -> Response:
@@ -45,6 +44,7 @@ OPERATIONS = (
         status=204,
         errors=(*BODY_ERRORS, CrossSite),
         credential="any",
+        runs_without_body=True,
     ),
     Operation(
         method="POST",
