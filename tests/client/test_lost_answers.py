@@ -113,6 +113,7 @@ def test_who_asks_for_patience_is_not_asked_again(
     assert held(store) == tokens
 
 
+@pytest.mark.slow
 def test_silence_is_over_after_a_second(proxy: Hostile, answer: dict[str, Any]) -> None:
     """Then somebody asks again, and everything goes on."""
     store = MemoryTokens()
@@ -175,6 +176,7 @@ def test_a_refused_request_during_an_outage_is_unavailable(proxy: Hostile, serve
     assert generation(server, answer["sessionId"]) == 0
 
 
+@pytest.mark.slow
 def test_an_answer_that_cannot_be_kept_is_not_lost(proxy: Hostile, server: Server, answer: dict[str, Any], tmp_path: Any) -> None:
     """The disk is full: it is not used before it is kept, and later it is kept without asking again, which would be reuse."""
     store = Full(tmp_path / "tokens.json")

@@ -152,6 +152,7 @@ async def test_a_migration_disturbs_nobody_who_serves(url: str, monkeypatch: pyt
         assert await going > 3
 
 
+@pytest.mark.slow
 async def test_a_migration_waits_for_a_table_in_use_without_holding_up_others(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gives way, and tries again."""
     newer = [*migrations.load_migrations("postgres"), Migration(2, "later", _LATER)]

@@ -200,6 +200,7 @@ def test_a_feed_that_stalls_is_left_in_time(issuer: Hostile, clock: ShiftedClock
         expect_recovery(issuer, verifier, good, over)
 
 
+@pytest.mark.slow
 def test_knowledge_grows_old_by_itself(issuer: Hostile) -> None:
     """With the clocks as they are: the feed falls silent, and the service is asked after `max_staleness_s` and not before."""
     with verifier_of(issuer.url) as verifier:
@@ -228,6 +229,7 @@ def never_again(issuer: Hostile, verifier: Verifier, tokens: list[str], seconds:
     return issuer.count(FEED) - before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_moving", [True, False])
 def test_a_feed_that_always_has_more_is_never_fresh(issuer: Hostile, clock: ShiftedClock, *, is_moving: bool) -> None:
     """A snapshot that does not end is none. Each page is taken, without haste, and the service is asked (T30)."""
@@ -244,6 +246,7 @@ def test_a_feed_that_always_has_more_is_never_fresh(issuer: Hostile, clock: Shif
         expect_recovery(issuer, verifier, good, over)
 
 
+@pytest.mark.slow
 def test_an_empty_feed_that_does_not_wait_is_not_polled_without_pause(issuer: Hostile) -> None:
     """It is sound, and says that the service is busy: about one question a second, not a thousand."""
     with verifier_of(issuer.url) as verifier:
@@ -254,6 +257,7 @@ def test_an_empty_feed_that_does_not_wait_is_not_polled_without_pause(issuer: Ho
         assert (verifier.status().feed_age_s or 99) < 3
 
 
+@pytest.mark.slow
 def test_a_feed_that_repeats_itself_fills_no_memory(issuer: Hostile) -> None:
     """The same entries for ever, at once: each is held once, and they are asked for some fifty times a second at most."""
     with verifier_of(issuer.url) as verifier:
@@ -283,6 +287,7 @@ def test_a_feed_that_floods_is_held_within_bounds(issuer: Hostile, clock: Shifte
         assert verifier.status().entries <= 1000
 
 
+@pytest.mark.slow
 def test_a_feed_that_goes_backwards_brings_nobody_back(issuer: Hostile) -> None:
     """An older cursor, an older clock, an emptied list: the set only grows until its entries are over (T30)."""
     with verifier_of(issuer.url) as verifier:

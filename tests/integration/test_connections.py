@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.serving import Server
 
 _REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -36,6 +38,7 @@ def test_the_soft_limit_of_open_files_is_raised(tmp_path: Path) -> None:
         server.kill()
 
 
+@pytest.mark.slow
 def test_an_idle_connection_stays_open_longer_than_uvicorns_default(serve: Callable[..., Server]) -> None:
     """A proxy keeps idle connections for a minute. If the service closed one first, a request on its way would be lost."""
     with socket.create_connection(("127.0.0.1", serve().port), timeout=30) as connection:
