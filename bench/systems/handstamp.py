@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from handstamp.storage.sqlite.store import _connect
+from handstamp.storage.sqlite.schema import connect
 
 from ..load import Operation
 from ..wire import bearer, get, post, request
@@ -31,7 +31,7 @@ class Handstamp(System):
 
     def durability(self, port: int) -> tuple[str, str]:  # noqa: ARG002
         """Ask a connection that is made as the server makes its own."""
-        connection = _connect(self.database)
+        connection = connect(self.database)
         try:
             mode, synchronous = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous"))
             return str(mode[0]), str(synchronous[0])
