@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from ..assemble.deployment import Deployment
+from ..domain.account import Account
 from ..errors import ConfigurationError
+from ..service.parts.caller import Caller
 from ..words import format_time
 from .common import AsJson, Database, make_group, print_json, print_line
 from .operating import operate
@@ -44,7 +47,14 @@ def list_accounts(as_json: AsJson = False, database: Database = None) -> None:
 
     Example:  handstamp users list --json
     """
-    accounts = operate(lambda deployment, _: deployment.accounts.list_page(), database)
+
+    async def list_all(deployment: Deployment, _: Caller) -> list[Account]:
+        found: list[Account] = []
+        while page := await deployment.accounts.list_page(after=found[-1].email if found else ""):
+            found += page
+        return found
+
+    accounts = operate(list_all, database)
     if as_json:
         print_json(
             [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import importlib.resources
 import secrets
@@ -18,12 +19,12 @@ class PasswordHasher:
     """Hashes and checks passwords at one cost. The salt has 16 bytes, the tag 32; the PHC string contains the parameters."""
 
     def __init__(self, cost: Cost) -> None:
-        """Prepare a hash of a random password, with which an unknown address costs as much time as a known one."""
+        """Prepare a decoy hash, with which an unknown address costs as much time as a known one."""
         self._argon2 = {
             "owasp": argon2.PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1),
             "rfc9106": argon2.PasswordHasher(time_cost=3, memory_cost=65536, parallelism=4),
         }[cost]
-        self._decoy = self._argon2.hash(secrets.token_urlsafe(32))
+        self._decoy = _random_hash(self._argon2)
         self.memory_bytes = self._argon2.memory_cost * 1024
         """The memory that hashing one password takes."""
 
@@ -42,6 +43,18 @@ class PasswordHasher:
     def is_outdated(self, password_hash: str) -> bool:
         """Return True if the hash was made with parameters other than the current ones and should be replaced."""
         return self._argon2.check_needs_rehash(password_hash)
+
+
+def _random_hash(hasher: argon2.PasswordHasher) -> str:
+    """Return a PHC string whose salt and tag are random. Verifying against it takes as long as against any other.
+
+    Hashing a random password instead would cost every process tens of milliseconds at its start.
+    """
+    salt, tag = (
+        base64.b64encode(secrets.token_bytes(length)).decode().rstrip("=") for length in (hasher.salt_len, hasher.hash_len)
+    )
+    costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    return f"$argon2{hasher.type.name.lower()}$v={argon2.low_level.ARGON2_VERSION}${costs}${salt}${tag}"
 
 
 @functools.cache
