@@ -63,7 +63,7 @@ def test_the_twelve_lines_are_an_application(tmp_path: Path) -> None:
         httpx.Client(base_url=f"http://localhost:{port}", trust_env=False, timeout=30) as client,
     ):
         try:
-            assert eventually(lambda: _answers(client)), (tmp_path / "log").read_text()
+            assert eventually(lambda: _answers(client), within_s=60), (tmp_path / "log").read_text()
             person = {"email": EMAIL, "password": PASSWORD}
             assert client.get("/hello").status_code == 401
             account = client.post("/auth/register", json=person).json()["user"]["id"]
