@@ -19,7 +19,8 @@ from handstamp import AccessClaims, Verifier
 from handstamp.verify.fastapi import Require
 
 issuer = os.environ["AUTH_ISSUER"]
-require = Require(Verifier(issuer, audience=issuer, credential=os.environ["AUTH_CREDENTIAL"]))
+verifier = Verifier(issuer, audience=issuer, credential=os.environ["AUTH_CREDENTIAL"])
+require = Require(verifier)
 app = FastAPI(title="Orders")
 owners: dict[int, str] = {}
 numbers = count(1)

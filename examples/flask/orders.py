@@ -13,7 +13,8 @@ from handstamp import Verifier
 from handstamp.verify.flask import Require
 
 issuer = os.environ["AUTH_ISSUER"]
-require = Require(Verifier(issuer, audience=issuer, credential=os.environ["AUTH_CREDENTIAL"]))
+verifier = Verifier(issuer, audience=issuer, credential=os.environ["AUTH_CREDENTIAL"])
+require = Require(verifier)
 app = Flask(__name__)
 owners: dict[int, str] = {}
 numbers = count(1)

@@ -18,6 +18,7 @@ MODULES = (
     "handstamp",
     "handstamp.client",
     "handstamp.embedded",
+    "handstamp.testing",
     *(f"handstamp.verify.{name}" for name in ("asgi", "django", "drf", "fastapi", "flask", "sockets")),
 )
 NAMES = [(module, name) for module in MODULES for name in importlib.import_module(module).__all__]

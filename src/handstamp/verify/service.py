@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
 from urllib.parse import urlencode
 
 import msgspec
@@ -24,22 +23,6 @@ class Introspection(msgspec.Struct, frozen=True):
     active: bool
     sid: str = ""
     jti: str = ""
-
-
-class Service(Protocol):
-    """What a verifier asks. Every method raises `Unavailable` if there is no answer."""
-
-    wait_s: int
-    """Seconds for which `fetch_page` may wait for an entry."""
-
-    def fetch_keys(self) -> Document:
-        """Return the JWKS of the issuer (RFC 7517 §5)."""
-
-    def fetch_page(self, cursor: str) -> bytes:
-        """Return the page of the revocation feed after `cursor`; "" is the beginning."""
-
-    def introspect(self, token: str) -> Introspection:
-        """Return whether an access token is valid at the service (RFC 7662)."""
 
 
 class RemoteService:

@@ -31,7 +31,7 @@ from ..forking import reset_in_child
 from .cache import Cache
 from .jwks import GivenKeys, Keys, RemoteKeys, WouldWait
 from .revocations import Feed, FeedFollower, RevocationSet, session_key
-from .service import MAX_WAIT_S, RemoteService, Service
+from .service import MAX_WAIT_S, Introspection, RemoteService
 from .status import VerifierStatus
 
 Check = Literal["offline", "feed", "live"]
@@ -99,7 +99,8 @@ class Verifier:
         if cache_size < 0:
             raise ValueError("cache_size must not be negative")
         self.issuer = issuer
-        self._audience = (audience,) if isinstance(audience, str) else tuple(audience)
+        self.audience = (audience,) if isinstance(audience, str) else tuple(audience)
+        """The values of `aud` to accept."""
         self._leeway_s = leeway_s
         self._max_staleness_ms = int(max_staleness_s * 1000)
         self._timeout_s = timeout_s
@@ -110,7 +111,7 @@ class Verifier:
         url = (service_url or issuer).rstrip("/")
         if (keys is None or credential is not None) and not is_private(url):
             raise ConfigurationError(f"The service must be reached by https, or on this machine: {url} is neither.")
-        self._service: Service = RemoteService(
+        self._service = RemoteService(
             url, credential=credential, timeout_s=timeout_s, wait_s=min(MAX_WAIT_S, int(max_staleness_s / 3))
         )
         self._given_keys = keys
@@ -123,7 +124,7 @@ class Verifier:
 
     def __repr__(self) -> str:
         """Name the issuer and the audience, not the credential."""
-        return f"Verifier({self.issuer!r}, audience={self._audience!r}, check={self._check!r})"
+        return f"Verifier({self.issuer!r}, audience={self.audience!r}, check={self._check!r})"
 
     def verify(self, token: str, *, check: Check | None = None, now_ms: int | None = None) -> AccessClaims:
         """Return the claims of a valid token.
@@ -234,7 +235,7 @@ class Verifier:
             if newer is keys:
                 raise
             claims, keys = jws.verify(token, newer, typ=ACCESS_TYPE, shape=AccessClaims), newer
-        require_access(claims, issuer=self.issuer, audience=self._audience, now_s=now_ms // 1000, leeway_s=self._leeway_s)
+        require_access(claims, issuer=self.issuer, audience=self.audience, now_s=now_ms // 1000, leeway_s=self._leeway_s)
         from_s = claims.iat if claims.nbf is msgspec.UNSET else max(claims.iat, claims.nbf)
         from_ms, until_ms = (from_s - self._leeway_s) * 1000, (claims.exp + self._leeway_s) * 1000
         verified = _CachedToken(claims, keys, from_ms, until_ms, session_key(claims.sid))
@@ -255,7 +256,7 @@ class Verifier:
         if not may_wait:
             raise WouldWait
         try:
-            answer = self._service.introspect(token)
+            answer = self._introspect(token)
         except Unavailable:
             self._unreachable_until_ms = monotonic_ms() + _BACKOFF_MS
             raise
@@ -288,6 +289,7 @@ class Verifier:
         self._feed: Feed = FeedFollower(
             self._service.fetch_page, self._revoked, self._keys.void, wait_s=self._service.wait_s, clock=self._clock
         )
+        self._introspect: Callable[[str], Introspection] = self._service.introspect
         if self._finalizer is not None:  # the parent's: the lock of its event may be held by a thread that does not exist here
             self._finalizer.detach()
         self._finalizer = weakref.finalize(self, self._feed.stopping.set)

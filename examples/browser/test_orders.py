@@ -1,0 +1,60 @@
+"""Tests of the orders API. They need no service.
+
+pip install pytest httpx
+
+pytest finds the fixture `handstamp_issuer`, which comes with Handstamp.
+"""
+
+import os
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+os.environ.setdefault("AUTH_ISSUER", "https://auth.example.com")
+os.environ.setdefault("AUTH_CREDENTIAL", "tests:not used")
+
+import orders
+
+from handstamp import Verifier
+from handstamp.testing import LocalIssuer
+
+
+@pytest.fixture
+def handstamp_verifier() -> Verifier:
+    """Return the verifier that the issuer of the tests takes over."""
+    return orders.verifier
+
+
+@pytest.fixture
+def client() -> Any:
+    """Return a client of the application, which begins without orders."""
+    orders.owners.clear()
+    return TestClient(orders.app)
+
+
+def test_everybody_sees_their_own_orders(client: Any, handstamp_issuer: LocalIssuer) -> None:
+    ada, bob = handstamp_issuer.signed_in("ada"), handstamp_issuer.signed_in("bob")
+    placed = client.post("/orders", headers=ada.headers).json()
+    assert client.get("/orders", headers=ada.headers).json() == {"orders": [placed["id"]]}
+    assert client.get("/orders", headers=bob.headers).json() == {"orders": []}
+
+
+def test_other_tokens_are_refused(client: Any, handstamp_issuer: LocalIssuer) -> None:
+    refused = {
+        "expired_token": handstamp_issuer.expired(),
+        "session_ended": handstamp_issuer.ended(),
+        "invalid_token": handstamp_issuer.signed_in(audience="https://elsewhere.example.com"),
+    }
+    for code, person in refused.items():
+        answer = client.get("/orders", headers=person.headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, code)
+    assert client.get("/orders").status_code == 401
+
+
+def test_a_person_is_signed_in_until_the_token_expires(client: Any, handstamp_issuer: LocalIssuer) -> None:
+    ada = handstamp_issuer.signed_in("ada", lifetime_s=900)
+    handstamp_issuer.advance(seconds=890)
+    assert client.get("/orders", headers=ada.headers).status_code == 200
+    handstamp_issuer.advance(seconds=30)
+    assert client.get("/orders", headers=ada.headers).json()["code"] == "expired_token"

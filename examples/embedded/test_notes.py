@@ -1,0 +1,31 @@
+"""Tests of the notes API, with the service inside.
+
+pip install pytest httpx
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from notes import app
+
+PERSON = {"email": "ada@example.com", "password": "a sentence only ada would say"}
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """Start the application in a folder of its own: its database is made there."""
+    monkeypatch.chdir(tmp_path)
+    with TestClient(app, base_url="http://localhost:9000") as client:
+        yield client
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_notes_are_for_those_who_are_signed_in(client: TestClient, attempt: int) -> None:
+    account = client.post("/auth/register", json=PERSON).json()["user"]["id"]
+    tokens = client.post("/auth/login", json=PERSON).json()
+    headers = {"Authorization": f"Bearer {tokens['accessToken']}"}
+    assert client.get("/notes", headers=headers).json()["of"] == account, attempt
+    assert client.post("/auth/logout", headers=headers).status_code == 204
+    assert client.get("/notes", headers=headers).json()["code"] == "session_ended"

@@ -1,0 +1,32 @@
+"""Tests of the shop, with the service inside.
+
+pip install pytest httpx
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from shop import app
+
+ADA = {"name": "ada", "password": "a sentence only ada would say"}
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """Start the application in a folder of its own: its database is made there."""
+    monkeypatch.chdir(tmp_path)
+    with TestClient(app, base_url="http://localhost:9000") as client:
+        yield client
+
+
+def test_a_clerk_who_is_dismissed_is_signed_out(client: TestClient) -> None:
+    headers = {"Authorization": f"Bearer {client.post('/login', json=ADA).json()['accessToken']}"}
+    assert client.get("/orders", headers=headers).json() == {"of": "42", "branch": "Bern"}
+    assert client.post("/dismiss/ada", headers=headers).json() == {"sessions": 1}
+    assert client.get("/orders", headers=headers).json()["code"] == "session_ended"
+
+
+def test_a_wrong_password_signs_nobody_in(client: TestClient) -> None:
+    assert client.post("/login", json=ADA | {"password": "wrong"}).status_code == 401

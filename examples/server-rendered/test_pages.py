@@ -1,0 +1,35 @@
+"""Tests of the site, with the service inside.
+
+pip install pytest httpx
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pages import app
+from starlette.testclient import TestClient
+
+PERSON = {"email": "ada@example.com", "password": "a sentence only ada would say"}
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """Start the application in a folder of its own: its database is made there."""
+    monkeypatch.chdir(tmp_path)
+    with TestClient(app, base_url="http://localhost:9000", follow_redirects=False) as client:
+        yield client
+
+
+def test_the_page_is_for_those_who_are_signed_in(client: TestClient) -> None:
+    sent_away = client.get("/")
+    assert (sent_away.status_code, sent_away.headers["location"].split("?")[0]) == (303, "/auth/sign-in")
+    account = client.post("/auth/register", json=PERSON).json()["user"]["id"]
+    assert client.post(
+        "/auth/login", json=PERSON | {"delivery": "cookie"}, headers={"Origin": "http://localhost:9000"}
+    ).is_success
+    assert account in client.get("/").text
+    client.cookies.delete("handstamp-access")  # as when it has expired: the page renews it
+    renewed = client.get("/")
+    assert account in renewed.text
+    assert "handstamp-access" in renewed.cookies

@@ -1,0 +1,50 @@
+"""The tests that stand beside each example pass as they are, in a run of their own as a reader would start it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.adapters.examples import EXAMPLES
+from tests.commands import environment_with
+
+FILES = sorted(EXAMPLES.glob("*/test_*.py"))
+
+
+def test_every_example_has_tests() -> None:
+    """The command for people is the exception: `tests/client/test_example.py` runs it against a service."""
+    assert {file.parent.name for file in FILES} == {path.parent.name for path in EXAMPLES.glob("*/*.py")} - {"client"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.parent.name)
+def test_the_tests_of_an_example_pass(file: Path, tmp_path: Path) -> None:
+    """With pytest's defaults and the plugin of Handstamp."""
+    run_tests(file, tmp_path)
+
+
+@pytest.mark.parametrize("framework", ["FastAPI", "Django", "Flask"])
+def test_the_tests_of_the_how_to_pass(framework: str, tmp_path: Path) -> None:
+    """Word for word, beside the example of the same framework."""
+    page = (EXAMPLES.parent / "docs" / "how-to" / "testing.md").read_text("utf-8")
+    (section,) = re.findall(rf"^## {framework}.*?\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    shutil.copy(EXAMPLES / framework.lower() / "orders.py", tmp_path)
+    file = tmp_path / "test_orders.py"
+    file.write_text(f"import orders  # the settings\n\n{program}")
+    run_tests(file, tmp_path, AUTH_ISSUER="https://auth.example.com", AUTH_CREDENTIAL="tests:not used")
+
+
+def run_tests(file: Path, folder: Path, **environment: str) -> None:
+    """Run one file with pytest, as its folder's only configuration, and expect that all of it passes."""
+    settings = folder / "pytest.ini"
+    settings.write_text("[pytest]\n")
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-c", str(settings), "-p", "no:cacheprovider", file.name]
+    ran = subprocess.run(
+        command, cwd=file.parent, env=environment_with({}) | environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -1,0 +1,113 @@
+"""`handstamp.testing`: a real verifier with tokens of any content, and what its pytest plugin costs those who do not use it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from handstamp import InvalidFields, SessionEnded, Unavailable, Verifier
+from handstamp.embedded import Handstamp
+from handstamp.testing import LocalIssuer, VirtualClock
+from tests.verifying import said
+
+MODULES = ("handstamp", "msgspec", "cryptography", "ssl", "asyncio", "http", "sqlite3", "starlette")
+
+
+def test_a_run_that_does_not_use_the_plugin_loads_next_to_nothing() -> None:
+    """Pytest imports the plugin in every run in which Handstamp is installed."""
+    program = "import pytest, sys; before = set(sys.modules); import handstamp.testing.plugin; print(*set(sys.modules) - before)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    loaded = {name for name in ran.stdout.split() if name.split(".")[0] in MODULES}
+    assert loaded == {"handstamp", "handstamp.errors", "handstamp.testing", "handstamp.testing.plugin"}
+
+
+def test_the_verifier_decides_as_in_production(handstamp_issuer: LocalIssuer) -> None:
+    """Every kind of token, under every policy."""
+    verifier = handstamp_issuer.verifier
+    kinds = {
+        "ok": handstamp_issuer.signed_in("ada", scope="a b", roles=["admin"], claims={"branch": "Bern"}),
+        "expired_token": handstamp_issuer.expired("ada", lifetime_s=60),
+        "session_ended": handstamp_issuer.ended("ada"),
+        "invalid_token": handstamp_issuer.signed_in("ada", audience="https://elsewhere.example.com"),
+    }
+    for check in ("offline", "feed", "live"):
+        assert {code: said(verifier, person.token, check) for code, person in kinds.items()} == {code: code for code in kinds}
+    claims = verifier.verify(kinds["ok"].token)
+    assert (claims.sub, claims.scope, claims.roles, claims.extra) == ("ada", "a b", ("admin",), {"branch": "Bern"})
+    with LocalIssuer() as other:
+        assert said(verifier, other.signed_in("ada").token) == "invalid_token", "its signature is of another key"
+
+
+def test_a_token_that_no_service_would_issue_is_refused(handstamp_issuer: LocalIssuer) -> None:
+    """A test that relied on one would prove nothing."""
+    with pytest.raises(InvalidFields):
+        handstamp_issuer.signed_in("ada", claims={"sub": "bob"})
+    with pytest.raises(InvalidFields):
+        handstamp_issuer.signed_in("")
+    with pytest.raises(ValueError, match="lifetime_s"):
+        handstamp_issuer.signed_in("ada", lifetime_s=86_400)
+
+
+def test_an_outage_is_survived_as_each_route_declares(handstamp_issuer: LocalIssuer) -> None:
+    """Live routes are unavailable at once, others once the feed is too old; a sign-out meanwhile is heard afterwards."""
+    verifier, ada, bob = handstamp_issuer.verifier, handstamp_issuer.signed_in("ada"), handstamp_issuer.signed_in("bob")
+    with handstamp_issuer.outage():
+        assert (said(verifier, ada.token, "live"), said(verifier, ada.token)) == ("unavailable", "ok")
+        bob.sign_out()
+        assert said(verifier, bob.token) == "ok"
+        handstamp_issuer.advance(seconds=31)
+        assert said(verifier, ada.token) == said(verifier, bob.token) == "unavailable"
+        assert said(verifier, ada.token, "offline") == "ok"
+    assert (said(verifier, ada.token, "live"), said(verifier, ada.token)) == ("ok", "ok")
+    assert said(verifier, bob.token) == "session_ended"
+
+
+@pytest.mark.anyio
+async def test_what_stays_open_ends_too(handstamp_issuer: LocalIssuer) -> None:
+    """`confirm`, which `EndWithSession` calls, and the asynchronous way."""
+    ada = handstamp_issuer.signed_in("ada")
+    claims = await handstamp_issuer.verifier.verify_async(ada.token, check="live")
+    await handstamp_issuer.verifier.confirm(claims)
+    with handstamp_issuer.outage():
+        handstamp_issuer.advance(seconds=31)
+        with pytest.raises(Unavailable):
+            await handstamp_issuer.verifier.confirm(claims)
+    ada.sign_out()
+    with pytest.raises(SessionEnded):
+        await handstamp_issuer.verifier.confirm(claims)
+
+
+def test_a_verifier_without_a_credential_hears_of_no_sign_out() -> None:
+    """As in production: it accepts the token until it expires."""
+    verifier = Verifier("https://auth.example.com", audience="api", check="offline")
+    with LocalIssuer(verifier) as issuer:
+        ada = issuer.ended("ada")
+        assert said(verifier, ada.token) == "ok"
+        issuer.advance(seconds=906)
+        assert said(verifier, ada.token) == "expired_token"
+
+
+def test_the_verifier_is_given_back_as_it_was() -> None:
+    """Its keys, clock and cache; no token of the tests is accepted afterwards."""
+    verifier = Verifier("http://127.0.0.1:9", audience="api", credential="a:b", timeout_s=0.1)
+    before = dict(vars(verifier))
+    with LocalIssuer(verifier) as issuer:
+        token = issuer.signed_in("ada").token
+        assert said(verifier, token) == "ok"
+    assert dict(vars(verifier)) == before
+    assert said(verifier, token) == "unavailable"
+
+
+@pytest.mark.anyio
+async def test_the_embedded_service_runs_on_the_clock_of_the_test(
+    handstamp_service: Handstamp, handstamp_clock: VirtualClock
+) -> None:
+    """Two weeks without a refresh end a session, and the test does not wait for them."""
+    async with handstamp_service as auth:
+        pair = await auth.sessions.start("42", roles=["admin"])
+        assert (await auth.verifier.verify_async(pair.access_token)).roles == ("admin",)
+        handstamp_clock.advance(seconds=15 * 86_400)
+        with pytest.raises(SessionEnded):
+            await auth.sessions.refresh(pair.refresh_token)
