@@ -25,7 +25,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from handstamp.storage.postgres import store as postgres
+from handstamp.storage.postgres.schema import migrate
 from tests import certificates
 from tests.serving import free_port
 from tests.verifying import eventually
@@ -187,7 +187,7 @@ async def fresh_database(server_url: str, *, migrated: bool = True) -> AsyncIter
     url = database_url(server_url, name)
     try:
         if migrated:
-            await postgres.migrate(url)
+            await migrate(url)
         yield url
     finally:
         await execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")

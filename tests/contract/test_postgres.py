@@ -21,7 +21,8 @@ from handstamp.errors import ConfigurationError, Unavailable
 from handstamp.storage import migrations
 from handstamp.storage.migrations import Migration
 from handstamp.storage.postgres import store as postgres
-from handstamp.storage.postgres.store import PostgresStore, migrate
+from handstamp.storage.postgres.schema import migrate
+from handstamp.storage.postgres.store import PostgresStore
 from handstamp.storage.store import Rows, Transaction, Update
 from tests.builders import NOW_MS, a_session, an_account
 from tests.cutting import CuttingProxy

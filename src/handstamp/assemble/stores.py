@@ -15,14 +15,14 @@ def make_store(settings: Settings) -> Store:
     """Return the store that the settings name. It is not opened yet. Raises `ConfigurationError`."""
     if settings.database_path is not None:
         return SqliteStore(settings.database_path)
-    store: Store = _import_postgres().PostgresStore(settings.database, connections=settings.database_connections)
+    store: Store = _import_postgres("store").PostgresStore(settings.database, connections=settings.database_connections)
     return store
 
 
 async def migrate(settings: Settings) -> list[str]:
     """Bring the schema up to date; return the names of the migrations that were applied. Raises `ConfigurationError`."""
     if settings.database_path is None:
-        applied: list[str] = await _import_postgres().migrate(settings.database)
+        applied: list[str] = await _import_postgres("schema").migrate(settings.database)
         return applied
     store = SqliteStore(settings.database_path)
     await store.open()  # which migrates
@@ -30,8 +30,8 @@ async def migrate(settings: Settings) -> list[str]:
     return []
 
 
-def _import_postgres() -> ModuleType:
+def _import_postgres(module: str) -> ModuleType:
     try:
-        return importlib.import_module("handstamp.storage.postgres.store")  # its driver is an extra
+        return importlib.import_module(f"handstamp.storage.postgres.{module}")  # its driver is an extra
     except ImportError:
         raise ConfigurationError("PostgreSQL needs its driver: pip install 'handstamp[postgres]'") from None

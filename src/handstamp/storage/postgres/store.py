@@ -1,11 +1,11 @@
 """The store for several machines: PostgreSQL.
 
-Refreshes that arrive together share one transaction: their rows are locked in the order of their ids, so that no two
-transactions wait for each other, judged by the same pure decision as everywhere, and written with one statement. Everything else
-is a transaction of its own, SERIALIZABLE, and run again where PostgreSQL finds that it does not fit with another.
+Refreshes that arrive together share one transaction, a batch. It locks their rows in the order of their ids, so that no two
+batches deadlock, calls the same pure decisions as every store, and writes the results with one statement. All other work runs in
+a SERIALIZABLE transaction of its own, which is repeated after a serialization failure.
 
-How the two kinds mix: what ends or changes a session updates its row, so it meets the lock of a batch. Either it waits, and is
-then run again on the row as the batch has left it, or the batch waits, and then sees the row as changed.
+The two kinds do not slip past each other: work that changes a session updates its row and meets the lock of a batch. Either the
+work waits and is then repeated on the row as the batch left it, or the batch waits and then reads the changed row.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ import asyncpg
 from ...clock import monotonic_ms
 from ...domain.account import Account
 from ...domain.session import Session
-from ...errors import ConfigurationError, Unavailable
-from .. import migrations
+from ...errors import Unavailable
 from ..batching import Decisions, GroupCommit, SessionChange
 from ..sql import accounts, events, sessions
 from ..store import Decide, Rows, StoreTime, Transaction
+from .failures import FAILURES, refuse_to_start_if_it_fails, unavailable_if_it_fails
+from .schema import require_current_schema
 from .transaction import CHANNEL, PostgresTransaction, add_revocations, can_be_stored, numbered
 from .url import Target, target_of
 
@@ -33,13 +34,9 @@ T = TypeVar("T")
 PATIENCE_S = 5.0
 """How long a request waits for a connection, and for a statement, before it is answered 503."""
 POLL_S = 1.0
-"""How often a process looks for changes though nobody has told it of any."""
+"""How often a process looks for changes without having been notified."""
 _TRIES = 8
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
-"""What the network and the server can do to us."""
 _CLASHES = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-_MIGRATING = 0x48414E45
-"""The advisory lock of whoever migrates."""
 
 _LOCK_SESSIONS = f"{sessions.SELECT} WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE"
 _TIME = "SELECT (1000 * extract(epoch FROM clock_timestamp()))::bigint"
@@ -57,7 +54,7 @@ class PostgresStore:
     """Implements `handstamp.storage.store.Store`."""
 
     def __init__(self, url: str, *, connections: int = 10) -> None:
-        """Take `postgresql://user:password@host/name`, and how many connections this process may have besides one to listen."""
+        """Connect to `postgresql://user:password@host/name` with at most `connections` connections, and one more that listens."""
         self._url = url
         self._target = Target({}, is_pooled=False)
         self._connections = connections
@@ -65,59 +62,59 @@ class PostgresStore:
         self._group: GroupCommit[SessionChange] = GroupCommit(self._commit_together)
 
     def __repr__(self) -> str:
-        """Say what it is; the URL holds a password."""
+        """Show the class only: the URL holds a password."""
         return "PostgresStore()"
 
     async def open(self) -> None:
-        """Connect. Raises `ConfigurationError` where that fails, or the schema is not up to date."""
+        """Connect. Raises `ConfigurationError` if that fails or if the schema is not up to date."""
         self._group = GroupCommit(self._commit_together)
-        with _configuring():
+        with refuse_to_start_if_it_fails():
             self._target = target_of(self._url, patience_s=PATIENCE_S)
-            # None is held in reserve: asyncpg would write a traceback into the log whenever it could not have it back.
+            # No idle connection is kept in reserve: asyncpg would log a traceback whenever it could not replace one.
             self._pool = await asyncpg.create_pool(
                 **self._target.options, min_size=0, max_size=self._connections, reset=_skip_reset
             )
         try:
-            with _configuring():
+            with refuse_to_start_if_it_fails():
                 async with self._connected() as connection:
-                    _check_schema(await _applied(connection))
+                    await require_current_schema(connection)
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
-        """Commit what was submitted, then let go of the connections."""
+        """Commit what was submitted, then close the connections."""
         await self._group.close()
         if self._pool is not None:
             pool, self._pool = self._pool, None
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     await pool.close()
-            except _FAILURES:
+            except FAILURES:
                 pool.terminate()
 
     async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
-        """Run `work`, each look on rows as they are committed then."""
-        with _unavailable():
+        """Run `work`. Each of its queries reads the rows that are committed at that moment."""
+        with unavailable_if_it_fails():
             async with self._connected() as connection:
                 return await work(PostgresTransaction(connection))
 
     async def session(self, sid: str) -> tuple[Session, Account | None] | None:
-        """Look at one session."""
+        """Return a session and its account."""
         return await self.read(lambda rows: rows.sessions.get(sid))
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Run `work` in a transaction of its own, again if it clashes with another; return when that is durable."""
+        """Run `work` in a transaction of its own and repeat it if it clashes with another. Return when it is durable."""
         return await self._in_transaction("serializable", lambda connection: work(PostgresTransaction(connection)))
 
     async def update_session(self, sid: str, decide: Decide[T]) -> T:
-        """Ask `decide` with the row locked, and write what it says; return when that is durable."""
+        """Call `decide` under the row's lock and write its result. Return its answer when that is durable."""
         result: T = await self._group.submit(SessionChange(sid, decide))
         return result
 
     async def time(self) -> StoreTime:
-        """Ask the server's clock."""
-        with _unavailable():
+        """Return the time of the server's clock."""
+        with unavailable_if_it_fails():
             async with self._connected() as connection:
                 asked_ms = monotonic_ms()
                 time_ms = await connection.fetchval(_TIME)
@@ -125,7 +122,7 @@ class PostgresStore:
         return StoreTime(time_ms=time_ms, at_ms=(asked_ms + answered_ms) // 2, within_ms=answered_ms - asked_ms)
 
     async def changes(self) -> AsyncIterator[None]:
-        """Listen, on a connection of its own, and look every second all the same: a message can be lost with the connection."""
+        """Listen on a connection of its own. Look every second as well: a notification can be lost with the connection."""
         heard = asyncio.Event()
         connection = await self._listening(None, heard)
         try:
@@ -142,13 +139,13 @@ class PostgresStore:
                 connection.terminate()
 
     async def _listening(self, connection: Any, heard: asyncio.Event) -> Any:
-        """Return a connection that listens: this one, if it still answers. None if there is no such thing now.
+        """Return a connection that listens: the given one if it still answers, else a new one. None if neither is possible.
 
-        It is asked, since whatever stands in between may have forgotten an idle connection and told neither side.
+        The connection is tested, because a firewall may drop an idle connection without telling either side.
         """
         if self._target.is_pooled:
             return None
-        with suppress(*_FAILURES):
+        with suppress(*FAILURES):
             try:
                 if connection is None or connection.is_closed():
                     connection = await asyncpg.connect(**self._target.options)
@@ -171,18 +168,18 @@ class PostgresStore:
                 yield connection
             except _CLASHES:
                 raise
-            except _FAILURES:
-                connection.terminate()  # whatever state it is in: nobody else is given it
+            except FAILURES:
+                connection.terminate()  # its state is unknown: it must not go back to the pool
                 raise
 
     async def _in_transaction(self, isolation: str, work: Callable[[Any], Awaitable[T]]) -> T:
-        """Run `work` in a transaction, again if it clashes with another; return when that is durable."""
-        with _unavailable():
+        """Run `work` in a transaction and repeat it if it clashes with another. Return when it is durable."""
+        with unavailable_if_it_fails():
             for number in range(_TRIES):
                 with suppress(*_CLASHES):
                     async with self._connected() as connection, connection.transaction(isolation=isolation):
                         return await work(connection)
-                await asyncio.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - so that the same two do not meet again
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - so that the same two do not clash again
         raise Unavailable(f"PostgreSQL: the transaction has clashed with others {_TRIES} times")
 
     async def _commit_together(self, changes: Sequence[SessionChange]) -> list[Any]:
@@ -190,10 +187,10 @@ class PostgresStore:
 
 
 async def _decide_together(connection: Any, changes: Sequence[SessionChange]) -> list[Any]:
-    """Lock the sessions that these changes are about, decide about each in turn, and write what was decided."""
+    """Lock the sessions of these changes, run each decision in turn, and write the results."""
     locked = await connection.fetch(_LOCK_SESSIONS, sorted(filter(can_be_stored, {change.sid for change in changes})))
     found = {session.id: session for session in map(sessions.COLUMNS.decode, locked)}
-    # Only now: a statement sees what was committed when it began, and the locks may have been waited for.
+    # After the locks: a statement sees what was committed when it began, and the locks may have been waited for.
     subjects = {session.subject for session in found.values() if session.epoch is not None}
     rows = await connection.fetch(_ACCOUNTS, sorted(subjects)) if subjects else ()
     owners = {account.id: account for account in map(accounts.COLUMNS.decode, rows)}
@@ -211,7 +208,7 @@ async def _decide_together(connection: Any, changes: Sequence[SessionChange]) ->
 
 
 async def _write(connection: Any, decided: Decisions) -> None:
-    """Write all of it, revocations last: their lock is shared by everybody."""
+    """Write all results. Revocations come last, because all processes share their lock."""
     if decided.changed:
         await connection.execute(_UPDATE_SESSIONS, *zip(*map(sessions.encode_update, decided.changed), strict=True))
     if decided.events:
@@ -219,82 +216,8 @@ async def _write(connection: Any, decided: Decisions) -> None:
     await add_revocations(connection, list(map(sessions.revocation_of, decided.revoked)))
 
 
-async def migrate(url: str) -> list[str]:
-    """Bring a database's schema up to date and return the names of what was applied. Any number may try at once.
-
-    Raises `ConfigurationError` for a database that is not ours, of a newer version, or cannot be reached.
-    """
-    with _configuring():
-        connection = await asyncpg.connect(**target_of(url, patience_s=PATIENCE_S).options | {"command_timeout": None})
-        try:
-            for _ in range(_TRIES - 1):
-                with suppress(asyncpg.LockNotAvailableError):
-                    return await _migrate(connection)
-                await asyncio.sleep(1)
-            return await _migrate(connection)
-        finally:
-            await connection.close()
-
-
-async def _migrate(connection: Any) -> list[str]:
-    """Apply what is missing, all or nothing. Raises where a table stays in use, rather than let every request queue behind us."""
-    async with connection.transaction():
-        await connection.execute(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
-        await connection.execute("SET LOCAL lock_timeout = '2s'")
-        waiting = migrations.find_pending(migrations.load_migrations("postgres"), await _applied(connection))
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_migration (version bigint PRIMARY KEY, name text NOT NULL, checksum text NOT NULL)"
-        )
-        for migration in waiting:
-            await connection.execute(migration.sql)
-            await connection.execute(
-                "INSERT INTO schema_migration VALUES ($1, $2, $3)", migration.version, migration.name, migration.checksum
-            )
-    return [migration.name for migration in waiting]
-
-
-def _check_schema(applied: dict[int, str]) -> None:
-    if migrations.find_pending(migrations.load_migrations("postgres"), applied):
-        what = "has an older schema" if applied else "is empty"
-        raise ConfigurationError(f"The PostgreSQL database {what}: run 'handstamp migrate' once, then start again.")
-
-
-async def _applied(connection: Any) -> dict[int, str]:
-    tables = {name for (name,) in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")}
-    if "schema_migration" in tables:
-        return dict(map(tuple, await connection.fetch("SELECT version, checksum FROM schema_migration")))
-    if tables & {"account", "session"}:
-        raise ConfigurationError("This PostgreSQL database belongs to another program: give Handstamp one of its own.")
-    return {}
-
-
 async def _skip_reset(connection: Any) -> None:
     """Skip the statements that would reset a session. Ours keeps no state between transactions.
 
     That saves a round trip and suits PgBouncer. asyncpg itself still rolls back a transaction that was left open.
     """
-
-
-class _unavailable:  # noqa: N801 - used as a statement
-    """Turn what network and server do into `Unavailable`."""
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
-        """Translate."""
-        if isinstance(problem, _FAILURES) and not isinstance(problem, asyncpg.IntegrityConstraintViolationError):  # that is ours
-            raise Unavailable(f"PostgreSQL: {type(problem).__name__}: {problem}") from None
-
-
-class _configuring:  # noqa: N801 - used as a statement
-    """Turn the same into `ConfigurationError`, at a start."""
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
-        """Translate."""
-        if isinstance(problem, (*_FAILURES, Unavailable, ValueError)):
-            what = problem.why if isinstance(problem, Unavailable) else f"{type(problem).__name__}: {problem}"
-            raise ConfigurationError(f"The PostgreSQL database cannot be opened: {what}") from None

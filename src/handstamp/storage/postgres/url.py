@@ -1,4 +1,4 @@
-"""What a PostgreSQL URL means to us."""
+"""Reads PostgreSQL URLs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 
 class Target(NamedTuple):
-    """What asyncpg connects to, and whether a PgBouncer in transaction mode stands before it.
+    """The arguments of `asyncpg.connect`, and whether PgBouncer in transaction mode is in between.
 
-    There each transaction may have another connection, and nothing outlives one: no prepared statement, no setting, no `LISTEN`.
+    With PgBouncer each transaction may get another connection. No prepared statement, setting or `LISTEN` outlives a transaction.
     """
 
     options: dict[str, Any]
@@ -18,9 +18,9 @@ class Target(NamedTuple):
 
 
 def target_of(url: str, *, patience_s: float) -> Target:
-    """Return what a URL means, with time-outs for a connection and a statement.
+    """Return the target of a URL. `patience_s` seconds limit the connecting and each statement.
 
-    Raises `ValueError`, or `OSError` for certificates that cannot be read.
+    Raises `ValueError` for an invalid URL, and `OSError` for certificates that cannot be read.
     """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
@@ -30,7 +30,7 @@ def target_of(url: str, *, patience_s: float) -> Target:
     beside: dict[str, Any] = {
         "timeout": patience_s,
         "command_timeout": patience_s,
-        # A replica that lags behind would say yes to whoever has signed out.
+        # A replica that lags behind would accept sessions that have ended.
         "target_session_attrs": options.pop("target_session_attrs", "read-write"),
         "server_settings": {"application_name": "handstamp"},
     }
@@ -40,12 +40,12 @@ def target_of(url: str, *, patience_s: float) -> Target:
         beside["server_settings"]["idle_in_transaction_session_timeout"] = "10s"
     if options.get("sslmode", "").startswith("verify-") and options.get("sslrootcert", "system") == "system":
         options.pop("sslrootcert", None)
-        beside["ssl"] = _trust_of_the_system(options)
+        beside["ssl"] = _system_trust(options)
     return Target({"dsn": urlunsplit(parts._replace(query=urlencode(options))), **beside}, is_pooled)
 
 
-def _trust_of_the_system(options: dict[str, str]) -> ssl.SSLContext:
-    """Trust whom this machine trusts: asyncpg by itself looks for a file in the user's home, and for none but that."""
+def _system_trust(options: dict[str, str]) -> ssl.SSLContext:
+    """Trust the authorities of this machine. asyncpg by default reads a file in the user's home and nothing else."""
     trust = ssl.create_default_context()
     trust.check_hostname = options.pop("sslmode") == "verify-full"
     if "sslcert" in options:
