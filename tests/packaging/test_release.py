@@ -146,6 +146,17 @@ def test_the_sdist_builds_the_same_wheel(built: Built, tmp_path: Path) -> None:
     assert again.wheel.read_bytes() == built.wheel.read_bytes()
 
 
+def test_the_tests_of_the_sdist_can_be_collected(built: Built, tmp_path: Path) -> None:
+    """Distributions run them from the unpacked sdist: everything that a test module imports or reads at import is there."""
+    with tarfile.open(built.sdist) as packed:
+        packed.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    environment = os.environ | {"PYTHONPATH": str(source / "src")}
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n0", "-p", "no:cacheprovider"]
+    ran = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert ran.returncode == 0, ran.stdout[-2000:]
+
+
 def test_the_sdist_carries_what_its_tests_read(built: Built) -> None:
     """Tests import `bench` and read files of deploy/, .github/ and the root; no such file is missing."""
     with tarfile.open(built.sdist) as packed:

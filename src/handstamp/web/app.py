@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from starlette.routing import Router
@@ -40,7 +41,7 @@ def asgi(
         async with running():
             yield
 
-    document = openapi.document(issuer=edge.issuer.url, version=version, cookies=edge.cookies)
+    document = partial(openapi.document, issuer=edge.issuer.url, version=version, cookies=edge.cookies)
     routes = Routes([*operation_routes(use, edge), *pages.routes(), *documentation_routes(document), *static_routes()])
     app: ASGIApp = Router([routes], redirect_slashes=False, default=answer_not_found, lifespan=lifespan).app
     if edge.trusted_origins:
