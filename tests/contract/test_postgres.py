@@ -1,4 +1,4 @@
-"""What PostgreSQL alone can do to us: other schemas, other nodes, servers that go away."""
+"""What only PostgreSQL has: other schemas, other nodes, servers that go away."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def add(store: PostgresStore, *names: str) -> None:
 
 
 def advance(session: Session | None, _: Account | None) -> Update[int]:
-    """Decide to go one generation on, or answer -1 for a session that has ended."""
+    """Decide to advance by one generation, or answer -1 for a session that has ended."""
     assert session is not None
     if session.revoked_at_ms is not None:
         return Update(-1)
@@ -80,8 +80,8 @@ def end(session: Session | None, _: Account | None) -> Update[None]:
 # --- the schema
 
 
-async def test_an_empty_database_is_refused_with_the_command_that_mends_it(postgres_server: str) -> None:
-    """Nothing is made by a start; several may migrate at once, and one does it."""
+async def test_an_empty_database_is_refused_with_the_command_to_run(postgres_server: str) -> None:
+    """A start creates nothing. Several processes may migrate at once, and one of them does it."""
     async with fresh_database(postgres_server, migrated=False) as url:
         with pytest.raises(ConfigurationError, match="handstamp migrate"):
             await PostgresStore(url).open()
@@ -92,7 +92,7 @@ async def test_an_empty_database_is_refused_with_the_command_that_mends_it(postg
 
 
 async def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
-    """It is not ours to write into, nor to migrate."""
+    """Neither a start nor a migration changes it."""
     await execute(url, "INSERT INTO schema_migration VALUES (9999, 'future', 'x')")
     for attempt in (PostgresStore(url).open, partial(migrate, url)):
         with pytest.raises(ConfigurationError, match="newer"):
@@ -100,15 +100,15 @@ async def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
 
 
 async def test_another_programs_database_is_left_as_it_is(postgres_server: str) -> None:
-    """It has tables of our names, and no history of ours."""
+    """It has tables with our names, but not our migration history."""
     async with fresh_database(postgres_server, migrated=False) as url:
         await execute(url, "CREATE TABLE session (id text)")
         with pytest.raises(ConfigurationError, match="another program"):
             await migrate(url)
 
 
-async def test_a_server_that_is_not_there_is_a_clear_error_without_the_password() -> None:
-    """At a start it stops the start."""
+async def test_an_unreachable_server_is_a_clear_error_without_the_password() -> None:
+    """It stops a start and a migration."""
     for attempt in (PostgresStore(NOWHERE).open, partial(migrate, NOWHERE)):
         with pytest.raises(ConfigurationError, match="cannot be opened") as refused:
             await attempt()
@@ -117,14 +117,14 @@ async def test_a_server_that_is_not_there_is_a_clear_error_without_the_password(
 
 
 async def test_no_statement_need_be_prepared(url: str) -> None:
-    """As behind PgBouncer in transaction mode, where the next statement may go to another connection."""
+    """Behind PgBouncer in transaction mode the next statement may go to another connection."""
     async with opened(f"{url}&pgbouncer=true" if "?" in url else f"{url}?pgbouncer=true") as store:
         await add(store, "s")
         assert await store.update_session("s", advance) == 1
 
 
-async def test_a_migration_disturbs_nobody_who_serves(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The version before goes on while its tables get a column and an index, and the newer one refuses to start until then."""
+async def test_a_migration_does_not_disturb_a_running_service(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old version keeps serving while its tables get a column and an index. The new one does not start until then."""
     newer = [*migrations.load_migrations("postgres"), Migration(2, "later", _LATER)]
     async with opened(url) as older:
         await add(older, *map(str, range(8)))
@@ -154,8 +154,8 @@ async def test_a_migration_disturbs_nobody_who_serves(url: str, monkeypatch: pyt
 
 
 @pytest.mark.slow
-async def test_a_migration_waits_for_a_table_in_use_without_holding_up_others(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gives way, and tries again."""
+async def test_a_migration_waits_for_a_table_in_use_without_blocking_others(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives up its place in the queue and retries."""
     newer = [*migrations.load_migrations("postgres"), Migration(2, "later", _LATER)]
     monkeypatch.setattr(migrations, "load_migrations", lambda _: newer)
     connection = await asyncpg.connect(url)
@@ -194,13 +194,13 @@ async def test_a_connection_costs_no_round_trip_when_it_goes_back_to_the_pool(ur
 
 @pytest.fixture
 def between(url: str) -> Iterator[PgBouncer]:
-    """Give a way to the same database through PgBouncer."""
+    """Give access to the same database through PgBouncer."""
     with pgbouncer(url) as through:
         yield through
 
 
 async def test_the_servers_certificate_is_checked(between: PgBouncer) -> None:
-    """By the name and the authority that the URL demands; who shows a certificate of nobody known is told nothing."""
+    """The name and the authority are checked as the URL demands. Nothing is sent to a server with an unknown certificate."""
     by_name, known = between.url.replace("127.0.0.1", "localhost"), f"sslrootcert={between.certificate}"
     number = f"{between.url}&sslmode"
     for good in (f"{by_name}&sslmode=verify-full&{known}", f"{number}=verify-ca&{known}", f"{number}=require"):
@@ -211,8 +211,8 @@ async def test_the_servers_certificate_is_checked(between: PgBouncer) -> None:
             await PostgresStore(bad).open()
 
 
-async def test_a_server_without_tls_is_not_spoken_to_in_the_clear() -> None:
-    """Where the URL wants TLS, nothing is sent without: neither the password nor a question."""
+async def test_nothing_is_sent_to_a_server_without_tls() -> None:
+    """If the URL requires TLS, neither the password nor a query is sent without it."""
     with own_server() as server:
         for mode in ("require", "verify-ca", "verify-full"):
             with pytest.raises(ConfigurationError, match="SSL"):
@@ -220,7 +220,7 @@ async def test_a_server_without_tls_is_not_spoken_to_in_the_clear() -> None:
 
 
 async def test_pgbouncer_may_stand_in_between(between: PgBouncer) -> None:
-    """In transaction mode, with fewer connections than we have: all works, and news come by looking."""
+    """In transaction mode and with fewer connections than the stores have, everything works. Changes are found by polling."""
     async with opened(between.url) as one, opened(between.url) as other:
         await add(one, *map(str, range(20)))
         for _ in range(5):
@@ -268,7 +268,7 @@ async def fetch(url: str, query: str) -> Any:
 
 
 async def test_two_nodes_advance_one_session_without_losing_a_step(url: str) -> None:
-    """Each generation is answered to one of them, whichever way the batches fall."""
+    """Each generation is answered to exactly one of them, however the batches fall."""
     async with opened(url) as one, opened(url) as other:
         await add(one, "s")
         steps = await asyncio.gather(*((one, other)[number % 2].update_session("s", advance) for number in range(200)))
@@ -276,7 +276,7 @@ async def test_two_nodes_advance_one_session_without_losing_a_step(url: str) -> 
 
 
 async def test_batches_and_transactions_of_two_nodes_do_not_slip_past_each_other(url: str) -> None:
-    """While refreshes run, everybody is signed out: no session is left alive, and none moves afterwards."""
+    """While refreshes run, all sessions are revoked: none stays live, and none changes afterwards."""
     names = [f"s{number:02}" for number in range(30)]
     async with opened(url) as one, opened(url) as other:
         await add(one, *names)
@@ -289,8 +289,8 @@ async def test_batches_and_transactions_of_two_nodes_do_not_slip_past_each_other
         assert await asyncio.gather(*(one.update_session(name, advance) for name in names)) == [-1] * len(names)
 
 
-async def test_a_sweep_and_a_batch_wait_for_each_other_in_one_order(url: str) -> None:
-    """Signing out everywhere while all devices renew holds nobody up: there is no deadlock, which takes a second to find."""
+async def test_a_sign_out_everywhere_and_a_batch_do_not_deadlock(url: str) -> None:
+    """Both lock sessions in the order of their ids. A deadlock would take PostgreSQL a second to detect."""
     sids = {f"person-{number}": [f"{number:02}-{device:02}" for device in range(30)] for number in range(40)}
     async with opened(url) as one, opened(url) as other:
         for subject, names in sids.items():
@@ -303,8 +303,8 @@ async def test_a_sweep_and_a_batch_wait_for_each_other_in_one_order(url: str) ->
     assert await fetch(url, _DEADLOCKS) == 0
 
 
-async def test_a_batch_that_ends_a_deadlock_runs_again(url: str) -> None:
-    """Another program locks rows in whatever order: PostgreSQL breaks off the batch, and nobody hears of it."""
+async def test_a_batch_is_repeated_after_a_deadlock(url: str) -> None:
+    """Another program locks rows in another order. PostgreSQL aborts the batch, and no caller notices."""
     async with opened(url) as store:
         await add(store, "a", "b")
         other = await asyncpg.connect(url)
@@ -318,8 +318,8 @@ async def test_a_batch_that_ends_a_deadlock_runs_again(url: str) -> None:
     assert await fetch(url, _DEADLOCKS) == 1
 
 
-async def test_a_decision_sees_the_account_as_it_is_once_the_row_is_held(url: str) -> None:
-    """Whatever was changed while the batch waited for the row has been changed when it decides."""
+async def test_a_decision_sees_the_account_as_it_is_after_the_lock(url: str) -> None:
+    """Changes that were made while the batch waited for the row are visible to the decision."""
 
     async def begin(rows: Transaction) -> None:
         await rows.accounts.insert(an_account())
@@ -338,8 +338,8 @@ async def test_a_decision_sees_the_account_as_it_is_once_the_row_is_held(url: st
         assert await deciding == 7
 
 
-async def test_the_kind_of_transaction_is_not_left_to_the_databases_default(url: str) -> None:
-    """With another default a refresh would fail wherever somebody else has just written its row."""
+async def test_the_isolation_level_does_not_depend_on_the_databases_default(url: str) -> None:
+    """With another default a refresh would fail if another node has just written its row."""
     name = urlsplit(url).path.strip("/")
     await execute(url, f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
     async with opened(url) as one, opened(url) as other:
@@ -349,7 +349,7 @@ async def test_the_kind_of_transaction_is_not_left_to_the_databases_default(url:
 
 
 async def test_a_reader_of_the_feed_misses_nothing(url: str) -> None:
-    """Numbers grow in the order of commits, over two nodes, batches and transactions: who reads on has seen all before."""
+    """Numbers grow in the order of commits, over two nodes, batches and transactions."""
     names = [f"s{number:03}" for number in range(200)]
     seen: list[Revocation] = []
 
@@ -382,7 +382,7 @@ async def test_a_reader_of_the_feed_misses_nothing(url: str) -> None:
 
 
 async def test_another_node_hears_of_an_end_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By NOTIFY, long before it would have looked by itself."""
+    """By NOTIFY, long before its next poll."""
     monkeypatch.setattr(postgres, "POLL_S", 3600)
     async with opened(url) as one, opened(url) as other, asyncio.timeout(SOON_S):
         await add(one, "s")
@@ -396,8 +396,8 @@ async def test_another_node_hears_of_an_end_at_once(url: str, monkeypatch: pytes
         await changes.aclose()  # type: ignore[attr-defined]
 
 
-async def test_who_listens_on_a_connection_that_has_gone_silent_listens_anew(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A firewall that forgets an idle connection tells neither side: an end would be heard of by looking alone, for ever."""
+async def test_a_listening_connection_that_has_gone_silent_is_replaced(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A firewall may drop an idle connection without telling either side. Changes would then be found by polling only."""
     monkeypatch.setattr(postgres, "POLL_S", 0.5)
     async with CuttingProxy(url) as proxy, opened(url) as one, opened(proxy.url) as other, asyncio.timeout(SOON_S):
         await add(one, "s")
@@ -418,8 +418,8 @@ async def test_who_listens_on_a_connection_that_has_gone_silent_listens_anew(url
 # --- faults
 
 
-async def test_cut_connections_are_unavailable_and_then_all_is_well(url: str) -> None:
-    """Every connection is cut while refreshes run: each is answered or 503, what was answered is there, and it goes on."""
+async def test_cut_connections_are_unavailable_and_then_the_store_recovers(url: str) -> None:
+    """All connections are cut while refreshes run. Each refresh is answered or `Unavailable`, and answered ones are stored."""
     async with opened(url) as store:
         await add(store, "s")
         heard = 0
@@ -439,8 +439,8 @@ async def test_cut_connections_are_unavailable_and_then_all_is_well(url: str) ->
                     await asyncio.sleep(0.05)
 
 
-async def test_a_lock_that_somebody_holds_is_unavailable_and_not_a_hang(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As is a pool without a free connection: 503 in time, and well again afterwards."""
+async def test_a_lock_that_is_held_too_long_is_unavailable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool without a free connection is unavailable too. Afterwards the store works again."""
     monkeypatch.setattr(postgres, "PATIENCE_S", 0.3)
     async with opened(url, connections=1) as store:
         await add(store, "s")

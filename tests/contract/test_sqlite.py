@@ -1,4 +1,4 @@
-"""What is SQLite's own: other processes on the same file, files that are exchanged, and databases of an earlier schema."""
+"""What only SQLite has: other processes on the same file, replaced files, and migrations at a start."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def elsewhere(path: Path, sids: list[str]) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
-def go(process: subprocess.Popen[str]) -> None:
-    """Tell a process that waits to begin."""
+def start(process: subprocess.Popen[str]) -> None:
+    """Tell a waiting process to begin."""
     assert process.stdin is not None
     process.stdin.write("go\n")
     process.stdin.close()
@@ -117,8 +117,8 @@ async def session_in(store: SqliteStore, sid: str) -> Session:
     return found[0]
 
 
-async def told(store: SqliteStore, *, since: int = 0) -> list[Revocation]:
-    """Return the revocations from a place on, without the first row of all."""
+async def list_revocations(store: SqliteStore, *, since: int = 0) -> list[Revocation]:
+    """Return the revocations from a number on, without the first row of all."""
     found = await store.read(lambda rows: rows.revocations.list_since(since, limit=10_000))
     return [revocation for revocation in found if revocation.exp_s > 0]
 
@@ -127,7 +127,7 @@ async def told(store: SqliteStore, *, since: int = 0) -> list[Revocation]:
 
 
 async def test_a_reader_misses_nothing_that_three_processes_write(path: Path) -> None:
-    """Two more processes and this one commit in turns; who reads on from the last number sees each end once (T29)."""
+    """Three processes commit in turns. A reader that continues from the last number sees each end once (T29)."""
     sids = [f"s{number}" for number in range(240)]
     async with opened(path) as store, opened(path) as reader:
         await add_sessions(store, sids)
@@ -137,25 +137,25 @@ async def test_a_reader_misses_nothing_that_three_processes_write(path: Path) ->
                 for sid in sids[160:]:
                     await store.update_session(sid, _end)
 
-            go(one)
-            go(other)
+            start(one)
+            start(other)
             mine = asyncio.create_task(end_mine())
             seen: list[Revocation] = []
             async with asyncio.timeout(PATIENCE_S):
                 while len(seen) < len(sids):
-                    seen += await told(reader, since=seen[-1].seq + 1 if seen else 0)
+                    seen += await list_revocations(reader, since=seen[-1].seq + 1 if seen else 0)
                     await asyncio.sleep(0)
             await mine
             assert (one.wait(PATIENCE_S), other.wait(PATIENCE_S)) == (0, 0)
         assert sorted(entry.name for entry in seen) == sorted(sids)
-        assert seen == await told(reader)
+        assert seen == await list_revocations(reader)
         writers = [int(entry.name[1:]) // 80 for entry in seen]
         turns = sum(before != after for before, after in pairwise(writers))
         assert turns > 2, "the writers came one after the other, and nothing was shown"
 
 
-def test_starts_and_ends_at_the_same_moment_hold_up_each_other_only_for_a_moment(path: Path) -> None:
-    """Whoever makes the tables, switches to WAL, recovers it or leaves last locks the file: the others wait, and then have it."""
+def test_processes_that_start_and_stop_at_once_wait_for_each_other(path: Path) -> None:
+    """Creating tables, switching to WAL, recovery and the last close lock the file: the others wait and then succeed."""
     arguments = [sys.executable, "-c", COMES_AND_GOES, str(path)]
     processes = [subprocess.Popen(arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     with ThreadPoolExecutor(len(processes)) as pool:
@@ -165,21 +165,21 @@ def test_starts_and_ends_at_the_same_moment_hold_up_each_other_only_for_a_moment
 
 
 async def test_opening_a_store_twice_takes_no_lock_from_the_first(path: Path) -> None:
-    """A process that closes any descriptor of a file loses its locks on it; another process would then delete the WAL (POSIX)."""
+    """A process that closes any descriptor of a file loses its locks on it. Another process would then delete the WAL (POSIX)."""
     sids = ["s0", "s1", "s2"]
     async with opened(path) as store:
         await add_sessions(store, sids)
         async with opened(path):
             pass
         with elsewhere(path, ["s0"]) as process:
-            go(process)
+            start(process)
             assert process.wait(PATIENCE_S) == 0
-        assert [entry.name for entry in await told(store)] == ["s0"]
+        assert [entry.name for entry in await list_revocations(store)] == ["s0"]
         await store.update_session("s1", _end)
         with elsewhere(path, ["s2"]) as process:
-            go(process)
+            start(process)
             assert process.wait(PATIENCE_S) == 0
-        assert [entry.name for entry in await told(store)] == sids
+        assert [entry.name for entry in await list_revocations(store)] == sids
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
@@ -193,14 +193,14 @@ async def test_changes_of_another_process_are_noticed(path: Path) -> None:
             await anext(changes)
             waiting = asyncio.ensure_future(anext(changes))
             await asyncio.sleep(0)
-            go(process)
+            start(process)
             async with asyncio.timeout(PATIENCE_S):
                 await waiting
-        assert [entry.name for entry in await told(store)] == ["s0"]
+        assert [entry.name for entry in await list_revocations(store)] == ["s0"]
 
 
-async def test_an_idle_store_is_left_in_peace(path: Path) -> None:
-    """While nobody commits, `changes` keeps silent: following costs no query each 50 ms."""
+async def test_an_idle_store_reports_no_change(path: Path) -> None:
+    """While no process commits, `changes` does not yield, so a follower makes no query each 50 ms."""
     async with opened(path) as store:
         changes = store.changes()
         await anext(changes)
@@ -210,8 +210,8 @@ async def test_an_idle_store_is_left_in_peace(path: Path) -> None:
 
 
 @pytest.mark.parametrize("moved", ["exchanged", "away and back"])
-async def test_a_file_that_was_exchanged_is_a_change(path: Path, moved: str) -> None:
-    """A restored backup is noticed even where nothing was committed into either file (R54)."""
+async def test_a_replaced_file_is_a_change(path: Path, moved: str) -> None:
+    """A restored backup is noticed even if nothing was committed to either file (R54)."""
     async with opened(path) as store:
         await add_sessions(store, ["s0"])
     async with opened(path) as store:
@@ -236,21 +236,21 @@ def _end(session: Session | None, _: Account | None) -> Update[None]:
 
 
 async def test_reads_of_one_turn_share_a_transaction(path: Path) -> None:
-    """Whatever many requests that arrived together ask for, the file is locked and looked after once."""
+    """For any number of reads that arrive together, the file is locked and checked once."""
     async with opened(path) as store:
         await add_sessions(store, ["s0"])
-        connection, said = store._reader.get(), list[str]()
+        connection, statements = store._reader.get(), list[str]()
         await asyncio.sleep(0)
-        connection.set_trace_callback(lambda statement: said.append(statement.split()[0]))
+        connection.set_trace_callback(lambda statement: statements.append(statement.split()[0]))
         await asyncio.gather(*(store.session("s0") for _ in range(5)), store.read(lambda rows: rows.sessions.get("s0")))
         await asyncio.sleep(0)
         await store.session("s0")
         await asyncio.sleep(0)
-    assert said == ["BEGIN", *["SELECT"] * 6, "COMMIT", "BEGIN", "SELECT", "COMMIT"]
+    assert statements == ["BEGIN", *["SELECT"] * 6, "COMMIT", "BEGIN", "SELECT", "COMMIT"]
 
 
 async def test_the_log_is_emptied_while_everybody_reads(path: Path) -> None:
-    """Reads that stayed open over each commit would make it grow for as long as the service is busy."""
+    """Reads that stayed open during each commit would make the log grow while the service is busy."""
     event = Event(at_ms=NOW_MS, kind="signed_in", ip="", detail={"padding": 400_000 * "x"})
     async with opened(path) as store:
         await add_sessions(store, ["s0"])
@@ -259,7 +259,7 @@ async def test_the_log_is_emptied_while_everybody_reads(path: Path) -> None:
         assert path.with_name(f"{path.name}-wal").stat().st_size < 6_000_000
 
 
-async def test_reads_stand_apart_from_a_commit(path: Path) -> None:
+async def test_reads_are_kept_apart_from_a_commit(path: Path) -> None:
     """The shared transaction ends before a commit, is not opened during it, and is shared again after it."""
     async with opened(path) as store:
         connection, reader = store._reader.get(), store._reader
@@ -274,7 +274,7 @@ async def test_reads_stand_apart_from_a_commit(path: Path) -> None:
 
 
 async def commit_during_a_read(store: SqliteStore, event: Event) -> None:
-    """Have a commit reach the disk in the turn of the loop in which a read began, and before that turn ends."""
+    """Let a commit finish in the same turn of the event loop in which a read begins."""
     is_free = threading.Event()
     store._disk.submit(is_free.wait)
     writing = asyncio.create_task(store.transact(lambda rows: rows.events.insert(event)))
@@ -288,8 +288,8 @@ async def commit_during_a_read(store: SqliteStore, event: Event) -> None:
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("heard", ["by the loop", "by a thread"])
-def test_who_hears_of_an_end_reads_it(path: Path, loop: Callable[[], asyncio.AbstractEventLoop], heard: str) -> None:
-    """Also in the turn in which an older read has just begun the transaction that is shared."""
+def test_a_reader_that_learns_of_an_end_sees_it(path: Path, loop: Callable[[], asyncio.AbstractEventLoop], heard: str) -> None:
+    """Even in the turn in which an older read has just opened the shared transaction."""
 
     async def main() -> None:
         async with opened(path) as store:
@@ -320,7 +320,7 @@ def test_who_hears_of_an_end_reads_it(path: Path, loop: Callable[[], asyncio.Abs
 
 
 async def test_waiting_inside_a_transaction_is_refused(path: Path) -> None:
-    """The write lock is held: whoever awaits anything but rows would hold up everybody, and is told so."""
+    """The write lock is held, so work that awaits anything but rows would block all other requests."""
 
     async def dawdle(rows: Transaction) -> None:
         await rows.sessions.insert(a_session(id="dawdler"))
@@ -341,7 +341,7 @@ async def test_a_newer_version_adds_its_migrations_and_keeps_every_row(path: Pat
     async with opened(path) as store:
         await add_sessions(store, ["s0"])
         await store.update_session("s0", _end)
-        before, revoked = await session_in(store, "s0"), await told(store)
+        before, revoked = await session_in(store, "s0"), await list_revocations(store)
     later = Migration(2, "later", "ALTER TABLE session ADD COLUMN later TEXT;\nCREATE INDEX later ON session (later);\n")
     broken = Migration(3, "broken", "CREATE TABLE fine (id TEXT);\nCREATE TABLE session (id TEXT);\n")
     known = migrations.load_migrations("sqlite")
@@ -353,7 +353,7 @@ async def test_a_newer_version_adds_its_migrations_and_keeps_every_row(path: Pat
     monkeypatch.setattr(migrations, "load_migrations", lambda _: [*known, later])
     for _ in range(2):
         async with opened(path) as store:
-            assert (await session_in(store, "s0"), await told(store)) == (before, revoked)
+            assert (await session_in(store, "s0"), await list_revocations(store)) == (before, revoked)
     assert "later" in _columns(path, "session")
     monkeypatch.undo()
     with pytest.raises(ConfigurationError, match="newer Handstamp"):
@@ -365,8 +365,8 @@ def _columns(path: Path, table: str) -> list[str]:
         return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
 
 
-async def test_two_databases_share_no_place_in_the_feed(tmp_path: Path) -> None:
-    """The first row has a name of its own in each: a cursor of one database is unknown to any other."""
+async def test_a_cursor_of_another_database_is_unknown(tmp_path: Path) -> None:
+    """The first row of each database has a random name, so that two feeds have no cursor in common."""
     names = set()
     for number in range(3):
         async with opened(tmp_path / f"{number}.db") as store:

@@ -81,7 +81,7 @@ async def session_in(store: Store, sid: str = "session-id") -> Session:
 
 
 def advance(session: Session | None, _: Account | None) -> Update[int]:
-    """Decide to go one generation on."""
+    """Decide to advance by one generation."""
     assert session is not None
     after = msgspec.structs.replace(session, generation=session.generation + 1)
     return Update(after.generation, after)
@@ -96,14 +96,14 @@ async def test_a_session_comes_back_as_it_was_written(store: Store) -> None:
     assert await session_in(store, "full") == full
 
 
-async def test_an_unknown_session_is_none_and_is_decided_upon(store: Store) -> None:
-    """A decision about a session that is not there is asked all the same."""
+async def test_a_decision_about_an_unknown_session_is_called(store: Store) -> None:
+    """The decision is called with None if the session does not exist."""
     assert await store.read(lambda rows: rows.sessions.get("nobody")) is None
     assert await store.update_session("nobody", lambda session, account: Update((session, account))) == (None, None)
 
 
-async def test_what_no_row_can_hold_is_not_found(store: Store) -> None:
-    """Whoever asks for it is told so, and the others who ask at the same moment are served."""
+async def test_text_that_no_row_can_hold_is_not_found(store: Store) -> None:
+    """The caller gets None, and other callers in the same batch are not affected."""
     await add(store, a_session())
     for name in ("\0", "a\0b"):
         assert await store.read(lambda rows, name=name: rows.sessions.get(name)) is None  # type: ignore[misc]
@@ -115,7 +115,7 @@ async def test_what_no_row_can_hold_is_not_found(store: Store) -> None:
 
 
 async def test_a_session_comes_with_its_account_only_where_it_has_an_epoch(store: Store) -> None:
-    """A subject of an application's own may be spelt like an account's id without being that account."""
+    """A subject of an application may equal an account's id without being that account."""
     account = an_account(id="ada-id", roles=("admin", "ops"), disabled_at_ms=NOW_MS)
     await add(store, account, a_session(id="ours", epoch=0), a_session(id="theirs", epoch=None))
     ours = await store.read(lambda rows: rows.sessions.get("ours"))
@@ -126,7 +126,7 @@ async def test_a_session_comes_with_its_account_only_where_it_has_an_epoch(store
 
 
 async def test_a_decision_is_written_and_answered(store: Store) -> None:
-    """The row, the event and the answer belong together."""
+    """The row and the event are stored, and the answer is returned."""
     await add(store, a_session())
     event = Event(at_ms=NOW_MS, kind="recovered", subject="ada-id", sid="session-id", detail={"presented": 3})
 
@@ -141,7 +141,7 @@ async def test_a_decision_is_written_and_answered(store: Store) -> None:
 
 
 async def test_a_decision_that_raises_writes_nothing_and_harms_nobody(store: Store) -> None:
-    """Of operations that arrive together, the one that fails is undone and the others are not."""
+    """Of changes that arrive together, only those that fail are undone."""
     sids = [f"session-{number}" for number in range(20)]
     await add(store, *(a_session(id=sid) for sid in sids))
 
@@ -169,7 +169,7 @@ async def test_a_transaction_that_raises_is_undone_as_a_whole(store: Store) -> N
 
 
 async def test_decisions_about_one_session_follow_each_other(store: Store) -> None:
-    """Each sees the one before it: a hundred at once make a hundred generations, none twice."""
+    """Each decision sees the result of the one before: a hundred at once produce a hundred different generations."""
     await add(store, a_session())
     generations = await asyncio.gather(*(store.update_session("session-id", advance) for _ in range(100)))
     assert sorted(generations) == list(range(1, 101))
@@ -183,8 +183,8 @@ async def test_decisions_of_two_processes_follow_each_other(another: Opened) -> 
     assert sorted(await asyncio.gather(*asked)) == list(range(1, 81))
 
 
-async def test_what_one_process_commits_the_next_read_of_another_sees(another: Opened) -> None:
-    """At once, without being told: a sign-out holds everywhere with the answer to it."""
+async def test_a_read_sees_what_another_process_has_committed(another: Opened) -> None:
+    """At once: a sign-out is effective everywhere when it is answered."""
     first, second = await another(), await another()
     await add(first, a_session())
     for generation in range(1, 20):
@@ -193,13 +193,13 @@ async def test_what_one_process_commits_the_next_read_of_another_sees(another: O
 
 
 async def test_what_was_answered_survives_a_process_that_never_closes(another: Opened) -> None:
-    """Durable before the answer: a store that is simply dropped loses nothing."""
+    """A change is durable before it is answered: a store that is never closed loses nothing."""
     await add(await another(), a_session(generation=4))
     assert (await session_in(await another())).generation == 4
 
 
-async def test_an_operation_whose_caller_went_away_before_it_began_is_left_undone(store: Store) -> None:
-    """A request that was cancelled while it waited does not rotate anything behind its client's back."""
+async def test_a_change_that_was_cancelled_before_it_began_is_skipped(store: Store) -> None:
+    """A request that was cancelled while it waited does not rotate the session."""
     await add(store, a_session())
     first = asyncio.create_task(store.update_session("session-id", advance))
     second = asyncio.create_task(store.update_session("session-id", advance))
@@ -211,8 +211,8 @@ async def test_an_operation_whose_caller_went_away_before_it_began_is_left_undon
     assert (await session_in(store)).generation == 1
 
 
-async def test_revoking_ends_all_living_sessions_of_one_subject(store: Store) -> None:
-    """Once and never again: what was revoked before keeps its reason, other people's sessions live."""
+async def test_revoking_ends_all_live_sessions_of_one_subject(store: Store) -> None:
+    """A session that was revoked before keeps its reason, and sessions of other subjects stay live."""
     await add(
         store,
         a_session(id="one"),
@@ -227,8 +227,8 @@ async def test_revoking_ends_all_living_sessions_of_one_subject(store: Store) ->
     assert why == {"one": "password_changed", "two": "password_changed", "gone": "reuse", "past": None, "bob": None}
 
 
-async def test_living_sessions_are_listed_last_seen_first(store: Store) -> None:
-    """Revoked ones and those past their end are left out; a limit is kept."""
+async def test_live_sessions_are_listed_last_seen_first(store: Store) -> None:
+    """Revoked and expired sessions are left out, and the limit is respected."""
     await add(
         store,
         a_session(id="old", seen_at_ms=NOW_MS + 1),
@@ -248,7 +248,7 @@ async def test_living_sessions_are_listed_last_seen_first(store: Store) -> None:
 
 
 async def test_an_address_has_one_account(store: Store) -> None:
-    """The second to take an address is told so and changes nothing, also when both come at once."""
+    """The second insert returns False and changes nothing, also if both run at once."""
 
     async def insert(account: Account) -> bool:
         return await store.transact(lambda rows: rows.accounts.insert(account))
@@ -300,16 +300,16 @@ async def test_keys_are_kept_in_the_order_in_which_they_take_over(store: Store) 
     assert await store.read(lambda rows: rows.keys.list_all()) == [later]
 
 
-async def test_it_is_known_where_a_subject_has_signed_in_from(store: Store) -> None:
-    """Sessions that ended count too: the person was there."""
+async def test_addresses_of_earlier_sessions_are_known(store: Store) -> None:
+    """Ended sessions count too."""
     await add(store, revoke(a_session(id="one"), "logout", NOW_MS))
     assert await store.read(lambda rows: rows.sessions.has_any_from("ada-id", "192.0.2.1"))
     assert not await store.read(lambda rows: rows.sessions.has_any_from("ada-id", "192.0.2.2"))
     assert not await store.read(lambda rows: rows.sessions.has_any_from("bob-id", "192.0.2.1"))
 
 
-async def test_purging_takes_what_is_long_over_in_small_batches(store: Store) -> None:
-    """Rows that somebody may still ask for stay; a batch has at most `limit` rows of each kind."""
+async def test_purging_deletes_expired_rows_in_small_batches(store: Store) -> None:
+    """Rows that are still needed stay. A batch has at most `limit` rows of each table."""
     await add(store, *(a_session(id=f"old-{number}", expires_at_ms=NOW_MS - DAY_MS) for number in range(5)))
     await add(store, a_session(id="living"), a_session(id="just over", expires_at_ms=NOW_MS - 1))
 
@@ -329,7 +329,7 @@ async def test_purging_takes_what_is_long_over_in_small_batches(store: Store) ->
 
 
 async def test_events_come_back_oldest_first(store: Store) -> None:
-    """A limit keeps the newest."""
+    """The limit keeps the newest."""
     events = [Event(at_ms=NOW_MS + n, kind="signed_in", subject="ada-id", sid=f"s{n}", ip="::1") for n in range(4)]
 
     async def record(rows: Transaction) -> None:
@@ -342,7 +342,7 @@ async def test_events_come_back_oldest_first(store: Store) -> None:
 
 
 async def test_reading_does_not_wait_for_writing(store: Store) -> None:
-    """A read in the middle of other people's commits sees the last one, whole."""
+    """A read between commits sees the last one completely."""
     await add(store, a_session())
     writes = [asyncio.create_task(store.update_session("session-id", advance)) for _ in range(50)]
     seen: list[int] = []
@@ -362,7 +362,7 @@ async def test_reading_does_not_wait_for_writing(store: Store) -> None:
 
 
 def ended(session: Session | None, _: Account | None) -> Update[None]:
-    """Decide that a session is over."""
+    """Decide to end a session."""
     assert session is not None
     return Update(None, revoke(session, "logout", ENDED_MS))
 
@@ -379,7 +379,7 @@ async def end_by_saving(store: Store, sid: str) -> None:
 
 
 async def end_by_subject(store: Store, sid: str) -> None:
-    """End all sessions of the session's person."""
+    """End all sessions of the session's subject."""
     subject = (await session_in(store, sid)).subject
     await store.transact(lambda rows: rows.sessions.revoke_all(subject, "logout_everywhere", now_ms=ENDED_MS))
 
@@ -388,19 +388,19 @@ ENDS: dict[str, End] = {"update_session": end_by_decision, "save_session": end_b
 each_end = pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 
 
-async def told(store: Store, *, since: int = 0) -> list[Revocation]:
-    """Return the revocations that are told, without the first row of all, which is nobody's."""
+async def list_revocations(store: Store, *, since: int = 0) -> list[Revocation]:
+    """Return the revocations, without the first row of all, which concerns no session."""
     found = await store.read(lambda rows: rows.revocations.list_since(since, limit=10_000))
     return [revocation for revocation in found if revocation.exp_s > 0]
 
 
-async def names_told(store: Store) -> list[str]:
-    """Return the names of what is void, in the order in which it became so."""
-    return [revocation.name for revocation in await told(store)]
+async def revoked_names(store: Store) -> list[str]:
+    """Return the names of the revoked sessions and keys, in the order of their revocation."""
+    return [revocation.name for revocation in await list_revocations(store)]
 
 
-async def test_a_fresh_store_has_a_last_revocation_that_says_nothing(store: Store) -> None:
-    """A reader's place is always found: the first row is of no session, and over before it began."""
+async def test_a_new_store_has_a_last_revocation_that_concerns_nothing(store: Store) -> None:
+    """A reader's place is always found: the first row concerns no session and has expired from the start."""
     last = await store.read(lambda rows: rows.revocations.get_last())
     assert (last.kind, last.exp_s, len(last.name)) == ("sid", 0, 32)
     assert await store.read(lambda rows: rows.revocations.list_since(0, limit=10)) == [last]
@@ -408,11 +408,11 @@ async def test_a_fresh_store_has_a_last_revocation_that_says_nothing(store: Stor
 
 @each_end
 async def test_the_end_of_a_session_writes_one_revocation(store: Store, end: End) -> None:
-    """However it ends, verifiers are told once, for as long as any of its tokens can live (R47 and R53)."""
+    """However the session ends, there is one revocation for as long as any of its tokens can be valid (R47 and R53)."""
     await add(store, a_session(id="ends"), a_session(id="lives", subject="bob-id"))
     before = await store.read(lambda rows: rows.revocations.get_last())
     await end(store, "ends")
-    (revocation,) = await told(store)
+    (revocation,) = await list_revocations(store)
     assert revocation == Revocation("sid", "ends", forgotten_at_s(ENDED_MS), revocation.seq)
     assert revocation.seq > before.seq
     assert revocation.exp_s * 1000 >= ENDED_MS + HOUR_MS + 60_000, "a token of an hour, and a clock that is a minute late"
@@ -421,38 +421,38 @@ async def test_the_end_of_a_session_writes_one_revocation(store: Store, end: End
 
 @each_end
 @pytest.mark.parametrize("again", ENDS.values(), ids=ENDS)
-async def test_a_session_that_ends_twice_is_told_of_once(store: Store, end: End, again: End) -> None:
-    """A second end of whatever kind adds nothing and moves nothing."""
+async def test_a_session_that_ends_twice_has_one_revocation(store: Store, end: End, again: End) -> None:
+    """A second end of any kind adds nothing and changes nothing."""
     await add(store, a_session(id="ends"))
     await end(store, "ends")
-    first = await told(store)
+    first = await list_revocations(store)
     await again(store, "ends")
-    assert await told(store) == first
+    assert await list_revocations(store) == first
 
 
-async def test_a_session_that_goes_on_writes_no_revocation(store: Store) -> None:
-    """A refresh tells verifiers nothing."""
+async def test_a_live_session_has_no_revocation(store: Store) -> None:
+    """A refresh adds none."""
     await add(store, a_session())
     await store.update_session("session-id", advance)
     living = await session_in(store)
     await store.transact(lambda rows: rows.sessions.update(living))
-    assert await told(store) == []
+    assert await list_revocations(store) == []
 
 
-async def test_ending_all_sessions_of_a_person_tells_of_each_living_one(store: Store) -> None:
-    """One revocation a session: not for those that were over, nor for anybody else's (T21)."""
+async def test_ending_all_sessions_of_a_subject_adds_a_revocation_for_each_live_one(store: Store) -> None:
+    """There is none for sessions that had ended or are of other subjects (T21)."""
     await add(store, *(a_session(id=f"ada-{number}") for number in range(50)))
     await add(store, a_session(id="past", expires_at_ms=ENDED_MS), a_session(id="bob", subject="bob-id"))
     await end_by_decision(store, "ada-7")
     await end_by_subject(store, "ada-0")
-    names = await names_told(store)
+    names = await revoked_names(store)
     assert names[0] == "ada-7"
     assert sorted(names) == sorted(f"ada-{number}" for number in range(50))
 
 
 @each_end
-async def test_an_end_that_is_undone_is_not_told(store: Store, end: End) -> None:
-    """Session and revocation stand or fall together, and another operation of the same group is not touched."""
+async def test_an_end_that_is_undone_leaves_no_revocation(store: Store, end: End) -> None:
+    """Session and revocation are undone together, and another change of the same group is not affected."""
     await add(store, *(a_session(id=sid, subject=sid) for sid in ("fails", "ends")))
 
     async def fail(rows: Transaction) -> None:
@@ -467,12 +467,12 @@ async def test_an_end_that_is_undone_is_not_told(store: Store, end: End) -> None
 
     outcomes = await asyncio.gather(store.transact(fail), end(store, "ends"), store.transact(fail), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [NotFound, type(None), NotFound]
-    assert await names_told(store) == ["ends"]
+    assert await revoked_names(store) == ["ends"]
     assert (await session_in(store, "fails")).revoked_why is None
 
 
-async def test_a_key_is_told_of_like_a_session(store: Store) -> None:
-    """A key and a session of one name are two things; telling twice is telling once, and the first time counts."""
+async def test_keys_are_revoked_like_sessions(store: Store) -> None:
+    """A key and a session with the same name are different. A second revocation is ignored."""
 
     async def tell(rows: Transaction) -> None:
         await rows.revocations.insert(Revocation("kid", "same", 1_000))
@@ -480,25 +480,25 @@ async def test_a_key_is_told_of_like_a_session(store: Store) -> None:
         await rows.revocations.insert(Revocation("sid", "same", 2_000))
 
     await store.transact(tell)
-    found = await told(store)
+    found = await list_revocations(store)
     assert [(entry.kind, entry.name, entry.exp_s) for entry in found] == [("kid", "same", 1_000), ("sid", "same", 2_000)]
     assert found[0].seq < found[1].seq
 
 
-async def test_revocations_are_read_from_a_place_on(store: Store) -> None:
-    """`since` is included, and a limit is kept."""
+async def test_revocations_are_read_from_a_number_on(store: Store) -> None:
+    """The number itself is included, and the limit is respected."""
     await add(store, *(a_session(id=f"s{number}") for number in range(5)))
     for number in range(5):
         await end_by_decision(store, f"s{number}")
-    entries = await told(store)
+    entries = await list_revocations(store)
     assert [entry.name for entry in entries] == [f"s{number}" for number in range(5)]
-    assert await told(store, since=entries[2].seq) == entries[2:]
+    assert await list_revocations(store, since=entries[2].seq) == entries[2:]
     assert await store.read(lambda rows: rows.revocations.list_since(entries[1].seq, limit=2)) == entries[1:3]
     assert await store.read(lambda rows: rows.revocations.list_since(entries[4].seq + 1, limit=9)) == []
 
 
 async def test_a_reader_that_polls_misses_no_revocation(another: Opened) -> None:
-    """Two writers commit in turns while a third connection reads on from the last number that it saw (T29)."""
+    """Two writers commit in turns while a third connection reads from the last number that it saw (T29)."""
     writers, reader = [await another(), await another()], await another()
     sids = [f"s{number}" for number in range(200)]
     await add(reader, *(a_session(id=sid) for sid in sids))
@@ -506,17 +506,17 @@ async def test_a_reader_that_polls_misses_no_revocation(another: Opened) -> None
     seen: list[Revocation] = []
     while len(seen) < len(sids):
         was_done = all(end.done() for end in ends)
-        seen += await told(reader, since=seen[-1].seq + 1 if seen else 0)
+        seen += await list_revocations(reader, since=seen[-1].seq + 1 if seen else 0)
         assert not was_done or len(seen) == len(sids), "something was committed behind the reader's back"
         await asyncio.sleep(0)
     await asyncio.gather(*ends)
     assert sorted(entry.name for entry in seen) == sorted(sids)
     assert [entry.seq for entry in seen] == sorted({entry.seq for entry in seen})
-    assert await told(reader) == seen
+    assert await list_revocations(reader) == seen
 
 
-async def test_purging_lets_revocations_go_when_no_token_is_left(store: Store) -> None:
-    """To the second, in small batches; the last one stays for good, so that a reader's place is found (R53 and R90)."""
+async def test_purging_deletes_revocations_when_the_last_token_has_expired(store: Store) -> None:
+    """To the second, in small batches. The last revocation stays, so that a reader's place is found (R53 and R90)."""
     await add(store, *(a_session(id=f"s{number}") for number in range(7)))
     for number in range(7):
         await end_by_decision(store, f"s{number}")
@@ -524,24 +524,24 @@ async def test_purging_lets_revocations_go_when_no_token_is_left(store: Store) -
 
     async def purge(now_ms: int) -> list[str]:
         await store.transact(lambda rows: rows.purge(now_ms=now_ms, limit=3))
-        return await names_told(store)
+        return await revoked_names(store)
 
     await purge(over_ms - 1)
     assert await purge(over_ms - 1) == [f"s{number}" for number in range(7)]
     assert await purge(over_ms) == ["s3", "s4", "s5", "s6"]
     assert await purge(over_ms) == ["s6"]
     assert await purge(over_ms) == ["s6"]
-    last = (await told(store))[0]
+    last = (await list_revocations(store))[0]
     await add(store, a_session(id="next"))
     await end_by_decision(store, "next")
-    assert [entry.name for entry in await told(store, since=last.seq)] == ["s6", "next"]
+    assert [entry.name for entry in await list_revocations(store, since=last.seq)] == ["s6", "next"]
 
 
-# --- who may ask
+# --- credentials of services
 
 
-async def test_clients_are_kept_by_name(store: Store) -> None:
-    """They come back as they were written, in the order of their names, and are found by id."""
+async def test_credentials_are_listed_by_name(store: Store) -> None:
+    """They come back unchanged, in the order of their names, and are found by id."""
     zoe = Credential(id="1", name="zoe", secret_hash=b"\x00\xff", created_at_ms=NOW_MS)
     ann = Credential(id="2", name="ann", secret_hash=b"", created_at_ms=NOW_MS + 1)
 
@@ -558,8 +558,8 @@ async def test_clients_are_kept_by_name(store: Store) -> None:
     assert await store.read(lambda rows: rows.credentials.list_all()) == [ann]
 
 
-async def test_a_name_has_one_client(store: Store) -> None:
-    """The second to take a name is told so and changes nothing, also when both come at once."""
+async def test_a_name_has_one_credential(store: Store) -> None:
+    """The second insert returns False and changes nothing, also if both run at once."""
 
     async def insert(number: int) -> bool:
         client = Credential(id=f"id-{number}", name="orders", secret_hash=bytes([number]), created_at_ms=NOW_MS)
@@ -570,11 +570,11 @@ async def test_a_name_has_one_client(store: Store) -> None:
     assert kept.secret_hash == bytes([int(kept.id.removeprefix("id-"))])
 
 
-# --- being told of changes
+# --- noticing changes
 
 
 async def test_changes_are_noticed_whoever_made_them(another: Opened) -> None:
-    """`changes` yields at once, and again after a commit through this object or another one on the same store."""
+    """`changes` yields at once, and again after a commit by this object or by another one on the same store."""
     store, other = await another(), await another()
     await add(store, a_session(id="own"), a_session(id="others"))
     changes = store.changes()
@@ -588,8 +588,8 @@ async def test_changes_are_noticed_whoever_made_them(another: Opened) -> None:
     assert (await session_in(store, "own")).generation == 2
 
 
-async def test_whoever_looks_after_a_change_was_noticed_sees_it(another: Opened) -> None:
-    """However commits and looks fall together, the last look comes after the last commit."""
+async def test_a_read_after_a_noticed_change_sees_it(another: Opened) -> None:
+    """However commits and reads interleave, the last read comes after the last commit."""
     store, other = await another(), await another()
     sids = [f"s{number}" for number in range(40)]
     await add(store, *(a_session(id=sid) for sid in sids))
@@ -602,6 +602,6 @@ async def test_whoever_looks_after_a_change_was_noticed_sees_it(another: Opened)
     committing = asyncio.create_task(commit())
     async with asyncio.timeout(CHANGE_PATIENCE_S):
         async for _ in store.changes():
-            if await names_told(store) == sids:
+            if await revoked_names(store) == sids:
                 break
     await committing

@@ -1,7 +1,7 @@
-"""A revocation: "the tokens of this session are void", or those that this key signed.
+"""A revocation: the tokens of one session, or those that one key signed, are revoked.
 
-It is written with the end of the session, in the same transaction, and lives only as long as a token that it can concern. So the
-set holds the sign-outs of the last hour, whatever the number of sessions, and a verifier can keep it in memory.
+It is written in the transaction that ends the session, and kept only until the last token that it concerns has expired. So the
+set holds the sign-outs of about the last hour, whatever the number of sessions, and a verifier can keep it in memory.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ RevocationKind = Literal["sid", "kid"]
 
 
 class Revocation(msgspec.Struct, frozen=True):
-    """What is void, and the second since 1970 from which nobody needs to be told any more.
+    """A session (`sid`) or a key (`kid`) whose tokens are revoked. From `exp_s`, in seconds since 1970, all of them have expired.
 
-    `seq` grows in the order in which revocations become visible to readers; it is 0 until the store has given it.
+    `seq` grows in the order in which revocations become visible to readers. It is 0 until the store has assigned it.
     """
 
     kind: RevocationKind
@@ -28,8 +28,8 @@ class Revocation(msgspec.Struct, frozen=True):
 
 
 def forgotten_at_s(now_ms: int) -> int:
-    """Return when a revocation of now may be forgotten: every token that it concerns is over then, for any verifier.
+    """Return the time, in seconds since 1970, at which every token revoked at `now_ms` has expired for every verifier.
 
-    It goes by the longest life that any access token can have, not by this process's setting, which another may not share.
+    It is based on the longest possible life of an access token, because another process may have another setting.
     """
     return -(-(now_ms + MAX_ACCESS_LIFETIME_MS) // 1000) + MAX_LEEWAY_S

@@ -1,4 +1,4 @@
-"""A session: one sign-in, its one chain of refresh tokens, and how it ends."""
+"""A session: one sign-in, its chain of refresh tokens, and its end."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Group commit: changes that arrive together share one transaction, and so one wait for the disk.
 
-Making a commit durable costs a millisecond, a refresh some microseconds. While one commit is under way the next changes
-gather, and go together. One that fails harms no other: whatever can fail stands in a savepoint of its own, or is decided before
-anything is written.
+A durable commit takes a millisecond, a refresh some microseconds. While one commit is in progress, the next changes are collected
+and then committed together. A change that fails does not affect the others: it runs in a savepoint of its own, or it is decided
+before anything is written.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ MAX_WAITING = 10_000
 
 
 class Failed(NamedTuple):
-    """Stands in a list of results for a change that raised `cause` and was undone."""
+    """The result of a change that raised `cause` and was undone."""
 
     cause: Exception
 
 
 class SessionChange(NamedTuple):
-    """One session and what is to be decided about it."""
+    """A decision that is to be made about one session."""
 
     sid: str
     decide: Decide[Any]
 
 
 class Decisions:
-    """What is decided about sessions whose rows are held, and what of it is to be written, all of it at the end."""
+    """Runs decisions about locked sessions and collects what they want to write."""
 
     def __init__(self, find: Callable[[str], tuple[Session, Account | None] | None]) -> None:
-        """Take what returns a held row with its account, as it was before all decisions."""
+        """Read locked rows with `find`, which returns a session and its account as they were before all decisions."""
         self._find = find
         self._changed: dict[str, Session] = {}
         self.events: list[Event] = []
 
     def judge(self, change: SessionChange) -> Any:
-        """Return the answer, or `Failed` with what was raised. A session's second change sees what the first made of it."""
+        """Return the decision's answer, or `Failed` if it raised. A second change of a session sees the result of the first."""
         session, account = self._find(change.sid) or (None, None)
         try:
             update = change.decide(self._changed.get(change.sid, session), account)
-        except Exception as problem:  # noqa: BLE001 - it belongs to whoever submitted the change
+        except Exception as problem:  # noqa: BLE001 - it is raised in the caller who submitted the change
             return Failed(problem)
         if update.session is not None:
             self._changed[change.sid] = update.session
@@ -64,15 +64,15 @@ class Decisions:
 
     @property
     def revoked(self) -> Sequence[Session]:
-        """Those of them that are revoked."""
+        """The rows to write that are revoked."""
         return [session for session in self.changed if session.revoked_at_ms is not None]
 
 
 class GroupCommit(Generic[Change]):
-    """Collects changes and hands them in batches to `commit`, one batch at a time."""
+    """Collects changes and commits them in batches, one batch at a time."""
 
     def __init__(self, commit: Callable[[Sequence[Change]], Awaitable[list[Any]]]) -> None:
-        """Take what runs a batch: it returns one result a change, after the commit, or raises for all of them."""
+        """Commit batches with `commit`: it returns one result for each change after the commit, or raises for the batch."""
         self._commit = commit
         self._waiting: deque[tuple[Change, asyncio.Future[Any]]] = deque()
         self._worker: asyncio.Task[None] | None = None
@@ -81,7 +81,7 @@ class GroupCommit(Generic[Change]):
     async def submit(self, change: Change) -> Any:
         """Return the change's result once it is durable, or raise what it raised.
 
-        Raises `Unavailable` when more changes wait than can be answered in any sensible time.
+        Raises `Unavailable` if more than `MAX_WAITING` changes wait.
         """
         if self._closed or len(self._waiting) >= MAX_WAITING:
             raise Unavailable("too many changes wait for the store")
@@ -92,7 +92,7 @@ class GroupCommit(Generic[Change]):
         return await result
 
     async def close(self) -> None:
-        """Finish what was submitted; take nothing more."""
+        """Commit what was submitted and refuse further changes."""
         self._closed = True
         if self._worker is not None:
             await self._worker
@@ -108,7 +108,7 @@ class GroupCommit(Generic[Change]):
         batch: list[tuple[Change, asyncio.Future[Any]]] = []
         while self._waiting and len(batch) < MAX_BATCH:
             change, result = self._waiting.popleft()
-            if not result.cancelled():  # whoever asked has gone away before it began: leave it undone
+            if not result.cancelled():  # the caller has gone away before the change began: skip it
                 batch.append((change, result))
         return batch
 
@@ -117,8 +117,8 @@ class GroupCommit(Generic[Change]):
             return
         try:
             outcomes = await self._commit([change for change, _ in batch])
-        except Exception as problem:  # noqa: BLE001 - it is raised again, in whoever waits
-            if isinstance(problem, Unavailable):  # those behind would only wait for the same nothing
+        except Exception as problem:  # noqa: BLE001 - it is raised in every caller of the batch
+            if isinstance(problem, Unavailable):  # the changes behind it would wait for the same failure
                 batch, self._waiting = [*batch, *self._waiting], deque()
             outcomes = [Failed(problem)] * len(batch)
         for (_, result), outcome in zip(batch, outcomes, strict=True):

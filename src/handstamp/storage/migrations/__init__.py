@@ -1,7 +1,7 @@
-"""The schema's history: numbered SQL files, applied once each, in order, never changed afterwards.
+"""The migrations of the schema: numbered SQL files that are applied once, in order, and never edited afterwards.
 
-Forward only. Each applied file's checksum is kept in the database, so a file that was edited later, or a database from a newer
-version, is noticed at start and not at three in the morning.
+Migrations go forward only. The database stores the checksum of each applied file, so that an edited file or a database of a newer
+version is detected at a start.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Migration(NamedTuple):
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
     def statements(self) -> Iterator[str]:
-        """Yield the file's statements one by one, so that all of them can stand in one transaction."""
+        """Yield the statements of the file one by one, so that all of them can run in one transaction."""
         statement = ""
         for line in self.sql.splitlines(keepends=True):
             statement += line
@@ -38,15 +38,15 @@ class Migration(NamedTuple):
 
 
 def load_migrations(dialect: str) -> list[Migration]:
-    """Return the migrations of one kind of store, in order."""
+    """Return the migrations of a dialect, `sqlite` or `postgres`, in order."""
     files = [file for file in importlib.resources.files(__package__).joinpath(dialect).iterdir() if file.name.endswith(".sql")]
     return sorted(Migration(int(file.name[:4]), file.name[5:-4], file.read_text("utf-8")) for file in files)
 
 
 def find_pending(migrations: list[Migration], applied: Mapping[int, str]) -> list[Migration]:
-    """Return what must still be applied, given the checksums of what was.
+    """Return the migrations that are not applied yet. `applied` maps versions to checksums.
 
-    Raises `ConfigurationError` when the database is from a newer Handstamp or its history is another one.
+    Raises `ConfigurationError` if the database is of a newer Handstamp or has another history.
     """
     if applied and max(applied) > migrations[-1].version:
         raise ConfigurationError(
