@@ -64,8 +64,9 @@ def test_a_wide_object_is_not_a_deep_one(shape: type[Any]) -> None:
     """Only brackets that are open at once count, and those within strings never do."""
     many = ",".join(f'"{number}":[{{}},[1],"[[[[{{\\""]' for number in range(50))
     assert why_refused(f"{{{many}}}".encode(), shape) is None
-    deep_at_the_end = f'{{{many},"x":{"[" * MAX_DEPTH}{"]" * MAX_DEPTH}}}'
-    assert why_refused(deep_at_the_end.encode(), shape) == "JSON is nested too deeply"
+    for levels, why in ((MAX_DEPTH, None), (MAX_DEPTH + 1, "JSON is nested too deeply")):
+        deep_at_the_end = f'{{{many},"x":{"[" * (levels - 1)}{"]" * (levels - 1)}}}'
+        assert why_refused(deep_at_the_end.encode(), shape) == why
 
 
 @pytest.mark.parametrize("shape", [dict[str, Any], Narrow, Keeping])
