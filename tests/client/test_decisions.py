@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from handstamp.client import Auth
-from handstamp.client.challenge import must_be_read, refusal
+from handstamp.client.challenge import needs_body, refusal_reason
+from handstamp.client.endpoints import Answer, require_success
 from handstamp.client.freshness import Freshness
-from handstamp.client.origins import sound_issuer, sound_origins
-from handstamp.client.service import Answer, accepted
+from handstamp.client.origins import parse_issuer, parse_origins
 from handstamp.errors import ConfigurationError, HandstampError, InvalidToken, SessionEnded, Unavailable
 from tests.client.test_file_tokens import TOKENS
 
@@ -107,17 +107,17 @@ def refused(*challenges: str, body: bytes = b"", media_type: str = "application/
 )
 def test_a_refusal_is_understood(response: httpx.Response, meaning: str | None) -> None:
     """Handstamp's words, RFC 6750's, and nobody else's."""
-    assert refusal(response) == meaning
+    assert refusal_reason(response) == meaning
 
 
 def test_only_a_small_body_is_read() -> None:
     """And only where the header is missing: an answer is the application's to read."""
-    assert must_be_read(refused(body=b"{}"))
-    assert not must_be_read(refused("Bearer", body=b"{}"))
-    assert not must_be_read(refused(body=b" " * 65_537))
+    assert needs_body(refused(body=b"{}"))
+    assert not needs_body(refused("Bearer", body=b"{}"))
+    assert not needs_body(refused(body=b" " * 65_537))
     endless = httpx.Response(401, headers={"content-type": "application/problem+json"}, stream=httpx.ByteStream(b"{}"))
-    assert not must_be_read(endless)
-    assert refusal(endless) is None
+    assert not needs_body(endless)
+    assert refusal_reason(endless) is None
 
 
 PROBLEM = "application/problem+json"
@@ -148,7 +148,7 @@ def test_nothing_but_the_services_own_word_is_the_end(
 ) -> None:
     """Status, media type and code must all be those of Handstamp; whatever else answers, the person stays signed in."""
     with pytest.raises(HandstampError) as said:
-        accepted(Answer("https://auth.example.com/refresh", status, media_type, "", body))
+        require_success(Answer("https://auth.example.com/refresh", status, media_type, "", body))
     assert isinstance(said.value, kind)
 
 
@@ -160,7 +160,7 @@ def test_nothing_but_the_services_own_word_is_the_end(
 )
 def test_a_service_is_reached_by_https_or_on_this_machine(issuer: str) -> None:
     """Mounted under a path or not."""
-    assert sound_issuer(issuer) == issuer.rstrip("/")
+    assert parse_issuer(issuer) == issuer.rstrip("/")
 
 
 @pytest.mark.parametrize(
@@ -195,10 +195,10 @@ def test_every_wrong_origin_is_named() -> None:
         "https://a@b",
     ]
     with pytest.raises(ConfigurationError) as refusal_of:
-        sound_origins([*wrong, "https://right.example.com"])
+        parse_origins([*wrong, "https://right.example.com"])
     assert len(refusal_of.value.problems) == 4
     with pytest.raises(ConfigurationError, match=r"\['https://api"):
-        sound_origins("https://api.example.com")
+        parse_origins("https://api.example.com")
 
 
 @pytest.mark.parametrize("number", [{"timeout_s": 0}, {"timeout_s": 61}, {"grace_s": -1}, {"grace_s": 61}])

@@ -15,11 +15,11 @@ import httpx
 import msgspec
 import pytest
 
-from handstamp.client import Auth, FileTokens, MemoryTokens, Tokens, TokenStore, file_tokens
+from handstamp.client import Auth, FileTokens, MemoryTokens, StoredTokens, TokenStore, file_tokens
 from handstamp.errors import ConfigurationError, Unavailable
 from tests.client.applications import client_with
 
-TOKENS = Tokens(
+TOKENS = StoredTokens(
     issuer="https://auth.example.com",
     session_id="session-1",
     access_token="hush.hush.one",
@@ -143,8 +143,8 @@ def listen(path: Path) -> None:
         (nest, "Delete it and sign in again"),
         (inject, "Delete it and sign in again"),
         (link, "symbolic link"),
-        (pipe, "not a plain file"),
-        (folder, "not a plain file"),
+        (pipe, "not a regular file"),
+        (folder, "not a regular file"),
     ],
 )
 def test_what_is_not_right_is_refused_and_left_as_it_is(
@@ -263,7 +263,7 @@ def test_one_at_a_time_has_the_lock(store: TokenStore) -> None:
         assert 0.1 <= time.monotonic() - began < 10
 
 
-def test_a_lock_that_fails_inside_is_let_go(store: TokenStore) -> None:
+def test_a_lock_that_fails_inside_is_released(store: TokenStore) -> None:
     """Whatever happens in the block."""
     with pytest.raises(ZeroDivisionError), store.locked(1):
         raise ZeroDivisionError

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from handstamp.client import Auth, MemoryTokens, Tokens, TokenStore
+from handstamp.client import Auth, MemoryTokens, StoredTokens, TokenStore
 from handstamp.errors import InvalidToken, SessionEnded
 from tests.client.applications import async_client_with, client_with
 from tests.client.helpers import due, expired, generation, held, keep, stale, tokens_of
@@ -25,21 +25,21 @@ PATIENCE_S = 60
 
 
 @pytest.fixture(params=["over here", "over there"])
-def worn(request: pytest.FixtureRequest, answer: dict[str, Any], proxy: Hostile, mint: Mint) -> Tokens:
+def worn(request: pytest.FixtureRequest, answer: dict[str, Any], proxy: Hostile, mint: Mint) -> StoredTokens:
     """Return tokens that must be renewed: because our clock says so, or because only the service does."""
     tokens = tokens_of(answer, proxy.url)
     return stale(tokens) if request.param == "over here" else expired(tokens, mint)
 
 
 @pytest.fixture
-def auth(proxy: Hostile, server: Server, store: TokenStore, worn: Tokens) -> Auth:
+def auth(proxy: Hostile, server: Server, store: TokenStore, worn: StoredTokens) -> Auth:
     """Return what holds the worn tokens, and renews them by way of the proxy, which counts."""
     keep(store, worn)
     return Auth(proxy.url, store, origins=[server.url], timeout_s=PATIENCE_S)
 
 
 @pytest.fixture
-def renewed_once(proxy: Hostile, server: Server, worn: Tokens) -> Iterator[None]:
+def renewed_once(proxy: Hostile, server: Server, worn: StoredTokens) -> Iterator[None]:
     """Check at the end that one question was asked. Rotations alone would not tell: the service answers repeats alike."""
     yield
     assert proxy.refresh_tokens == [worn.refresh_token]
@@ -47,7 +47,7 @@ def renewed_once(proxy: Hostile, server: Server, worn: Tokens) -> Iterator[None]
 
 
 @pytest.mark.usefixtures("renewed_once")
-def test_what_is_over_is_renewed_once(server: Server, auth: Auth, store: TokenStore, worn: Tokens) -> None:
+def test_what_is_over_is_renewed_once(server: Server, auth: Auth, store: TokenStore, worn: StoredTokens) -> None:
     """The request that finds it so is answered as any other, and the next ones use what is new."""
     with client_with(auth, base_url=server.url) as application:
         for _ in range(3):
@@ -166,7 +166,9 @@ def test_a_wrong_clock_does_not_matter(server: Server, store: TokenStore, answer
     assert generation(server, answer["sessionId"]) == 1
 
 
-def test_the_end_of_a_session_is_told_with_its_reason(client: httpx.Client, auth: Auth, store: TokenStore, worn: Tokens) -> None:
+def test_the_end_of_a_session_is_told_with_its_reason(
+    client: httpx.Client, auth: Auth, store: TokenStore, worn: StoredTokens
+) -> None:
     """It is the one answer after which tokens are forgotten."""
     client.post("/logout", json={"refreshToken": worn.refresh_token})
     with client_with(auth) as application, pytest.raises(SessionEnded) as ended:
@@ -175,7 +177,7 @@ def test_the_end_of_a_session_is_told_with_its_reason(client: httpx.Client, auth
     assert store.load() is None
 
 
-async def test_everybody_who_waits_hears_of_the_end(client: httpx.Client, auth: Auth, worn: Tokens) -> None:
+async def test_everybody_who_waits_hears_of_the_end(client: httpx.Client, auth: Auth, worn: StoredTokens) -> None:
     """Each gets an error of their own."""
     await asyncio.to_thread(client.post, "/logout", json={"refreshToken": worn.refresh_token})
     async with async_client_with(auth) as application:
@@ -348,8 +350,8 @@ def test_the_token_does_not_follow_a_redirect_to_another_host(server: Server, an
     assert generation(server, answer["sessionId"]) == 0
 
 
-def _older(tokens: Tokens, by_ms: int) -> Tokens:
-    return Tokens(
+def _older(tokens: StoredTokens, by_ms: int) -> StoredTokens:
+    return StoredTokens(
         issuer=tokens.issuer,
         session_id=tokens.session_id,
         access_token=tokens.access_token,

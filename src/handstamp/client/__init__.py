@@ -1,11 +1,11 @@
-"""For programs that call APIs with a person's tokens: `httpx` with everything that keeps a session alive.
+"""For programs that call APIs on behalf of a person: authentication for `httpx` that keeps the session alive.
 
-`pip install 'handstamp[client]'`. Read in this order: `tokens`, `file_tokens`, `freshness`, `flight`, `service`, `renewal`; then
-`origins`, `challenge`, `auth`.
+`pip install 'handstamp[client]'`. Read in this order: `tokens`, `file_tokens`, `freshness`, `flight`, `endpoints`, `renewal`;
+then `origins`, `challenge`, `auth`.
 """
 
 from .auth import Auth
 from .file_tokens import FileTokens
-from .tokens import MemoryTokens, Tokens, TokenStore
+from .tokens import MemoryTokens, StoredTokens, TokenStore
 
-__all__ = ["Auth", "FileTokens", "MemoryTokens", "TokenStore", "Tokens"]
+__all__ = ["Auth", "FileTokens", "MemoryTokens", "StoredTokens", "TokenStore"]

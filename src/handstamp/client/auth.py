@@ -1,4 +1,4 @@
-"""`httpx` requests that carry an access token, and a session that lives as long as it can.
+"""Authentication for `httpx`: adds access tokens to requests and renews them.
 
 ```python
 auth = Auth("https://auth.example.com", FileTokens("tokens.json"), origins=["https://api.example.com"])
@@ -22,33 +22,40 @@ import msgspec
 from ..clock import Clock, now_ms
 from ..domain.issuer import Issuer
 from ..errors import ConfigurationError, Unavailable
-from .challenge import must_be_read, refusal
+from .challenge import needs_body, refusal_reason
+from .endpoints import ServiceEndpoints
 from .flight import Flight
 from .freshness import Freshness
-from .origins import origin_of, sound_issuer, sound_origins
+from .origins import origin_of, parse_issuer, parse_origins
 from .renewal import Renewals
-from .service import Service
-from .tokens import MemoryTokens, Tokens, TokenStore
+from .tokens import MemoryTokens, StoredTokens, TokenStore
 
 _SIGN_IN_S = 15.0
-"""How long a sign-in may take: the service hashes passwords one after the other, and has a queue for it."""
+"""Seconds until a sign-in fails. The service queues passwords for hashing."""
 _T = TypeVar("_T")
-_Step = httpx.Request | Flight[Tokens]
+_Step = httpx.Request | Flight[StoredTokens]
 
 
 class Auth(httpx.Auth):
-    """Signs requests of one person's session: `httpx.Client(auth=auth)`, `httpx.AsyncClient(auth=auth)`, any number of either.
+    """Authenticates the requests of one session: `httpx.Client(auth=auth)`, `httpx.AsyncClient(auth=auth)`, any number of either.
 
-    To requests for an allowed origin it adds `Authorization: Bearer …` (RFC 6750 §2.1); all others pass as they are. It renews
-    the tokens (RFC 6749 §6; rotation as RFC 9700 §4.14.2) in the background shortly before the access token is over, and once
-    where a resource server says that it is; then the request is sent once more, if its body is in memory. However many threads
-    and tasks there are, and processes if they share the store, one of them renews. Safe in threads, in coroutines of asyncio,
-    and after a fork.
+    It adds `Authorization: Bearer …` (RFC 6750 §2.1) to requests for an allowed origin, and leaves all others unchanged. It
+    renews the tokens (RFC 6749 §6; rotation as RFC 9700 §4.14.2):
 
-    A request raises `MissingToken` while nobody is signed in, `SessionEnded` with its reason once the session is over (the tokens
-    are then forgotten; nothing else makes them go), `InvalidToken` if the service does not know the refresh token; these three
-    are kinds of `NotSignedIn`. It raises `Unavailable` with `retry_after_s` where a renewal is needed and not to be had (nobody
-    is signed out: try again), and `ConfigurationError` for tokens that must not be used. What `httpx` raises, it still does.
+    - in the background, shortly before the access token expires;
+    - if a resource server refuses the token. The request is then sent again, provided that its body is in memory.
+
+    Of all threads and tasks, and of all processes that share the store, one renews. Safe in threads, in asyncio coroutines and
+    after a fork.
+
+    Requests raise what `httpx` raises, and:
+
+    Raises:
+        MissingToken: Nobody is signed in.
+        SessionEnded: The session has ended; `reason` says why. The tokens are deleted, which no other error does.
+        InvalidToken: The service did not issue the refresh token.
+        Unavailable: A renewal is needed and failed. Nobody was signed out; try again after `retry_after_s` seconds.
+        ConfigurationError: The stored tokens must not be used.
     """
 
     def __init__(
@@ -63,26 +70,35 @@ class Auth(httpx.Auth):
         grace_s: float = 10,
         clock: Clock = now_ms,
     ) -> None:
-        """Take the service's URL, and where the tokens are kept, by default in memory.
+        """Create it without a request.
 
-        `tokens` is a token answer (`accessToken`, `refreshToken`, …) that was got elsewhere; it replaces what the store holds.
-        `origins` are those of the APIs that the access token is for, as `"https://api.example.com"`; the service's own is one.
-        `http` makes the client that asks the service, say `functools.partial(httpx.Client, proxy=…, verify=…)`; each is used for
-        one question. `timeout_s` is how many seconds the service may take to answer it, 0.1 to 60. `grace_s` is the service's
-        `HANDSTAMP_GRACE` in seconds: a lost answer is asked for again until shortly before it is over; 0 means never.
+        Args:
+            issuer: The service's URL.
+            store: Where the tokens are stored, by default in memory.
+            tokens: A token answer (`accessToken`, `refreshToken`, …) that the application has received itself. It replaces the
+                tokens in the store.
+            origins: The origins of the APIs that the access token is for, as `"https://api.example.com"`. The service's own
+            origin
+                is always allowed.
+            http: Creates the client for one request to the service, for example
+                `functools.partial(httpx.Client, proxy=…, verify=…)`.
+            timeout_s: Seconds until a request to the service fails, 0.1 to 60.
+            grace_s: The service's `HANDSTAMP_GRACE` in seconds, 0 to 60. A refresh without an answer is repeated for nearly as
+                long; 0 means never.
+            clock: Returns milliseconds since 1970.
 
-        Nothing is asked yet. Raises `ConfigurationError` for a URL by which tokens could be read on their way (RFC 6750 §5.3)
-        or that is none, and for `tokens` that are no token answer; `ValueError` for a number out of its bounds; and with
-        `tokens` what the store raises.
+        Raises:
+            ConfigurationError: A URL is invalid or neither https nor on this machine (RFC 6750 §5.3), or `tokens` is malformed.
+            ValueError: A number is out of its bounds.
         """
         if not 0.1 <= timeout_s <= 60:
             raise ValueError("timeout_s must be between 0.1 and 60")
         if not 0 <= grace_s <= 60:
             raise ValueError("grace_s must be between 0 and 60")
-        self.issuer = sound_issuer(issuer)
-        self._origins = {origin_of(httpx.URL(self.issuer)), *sound_origins(origins)}
+        self.issuer = parse_issuer(issuer)
+        self._origins = {origin_of(httpx.URL(self.issuer)), *parse_origins(origins)}
         self._store = MemoryTokens() if store is None else store
-        self._service = Service(
+        self._service = ServiceEndpoints(
             self.issuer, http=http or _client_for(self.issuer), timeout_s=timeout_s, grace_s=grace_s, clock=clock
         )
         self._freshness = Freshness(clock)
@@ -91,40 +107,48 @@ class Auth(httpx.Auth):
             self._replace(self._given(tokens))
 
     def __repr__(self) -> str:
-        """Name the service and the store; the tokens are their owner's."""
+        """Name the service and the store, not the tokens."""
         return f"Auth({self.issuer!r}, {self._store!r})"
 
     # --- signing in and out
 
     def sign_in(self, email: str, password: str) -> None:
-        """Sign in with `POST /login` and keep the new session's tokens instead of what the store holds.
+        """Sign in with `POST /login` and replace the tokens in the store. Takes at most about 15 seconds.
 
-        A session that was held goes on without its tokens: `sign_out` first if it should not. Takes at most some 15 seconds.
-        Raises `InvalidCredentials`, `TooManyAttempts` with `retry_after_s`, `InvalidFields`, `Unavailable`, and what the store
-        raises.
+        A former session stays active: call `sign_out` first to end it. Raises what the store raises, and:
+
+        Raises:
+            InvalidCredentials: The address and the password do not match.
+            TooManyAttempts: Wait `retry_after_s` seconds.
+            InvalidFields: The address or the password is malformed.
+            Unavailable: The service does not answer.
         """
         _wait(Flight(lambda: self._sign_in(email, password)), _SIGN_IN_S + self._renewals.patience_s)
 
     async def sign_in_async(self, email: str, password: str) -> None:
-        """Do the same without holding up the event loop. A task that is cancelled meanwhile may be signed in all the same."""
+        """Do the same without blocking the event loop. If the task is cancelled, the sign-in may still complete."""
         await _wait_async(Flight(lambda: self._sign_in(email, password)), _SIGN_IN_S + self._renewals.patience_s)
 
     def sign_out(self) -> None:
-        """End the session with `POST /logout`, then forget the tokens. Does nothing while nobody is signed in.
+        """End the session with `POST /logout`, then delete the tokens. Does nothing if nobody is signed in.
 
-        When it returns, both tokens are dead at the service. Raises `Unavailable` if the service did not say so: the tokens are
-        kept then, to try again (`clear` of the store forgets them without the service); and `ConfigurationError` as requests do.
+        When it returns, the service accepts neither token any more.
+
+        Raises:
+            Unavailable: The service did not confirm it. The tokens stay, so that you can try again; `clear` of the store deletes
+                them without the service.
+            ConfigurationError: The stored tokens must not be used.
         """
         _wait(Flight(self._sign_out), self._renewals.patience_s)
 
     async def sign_out_async(self) -> None:
-        """Do the same without holding up the event loop. What was begun goes on if the task is cancelled."""
+        """Do the same without blocking the event loop. If the task is cancelled, the sign-out still completes."""
         await _wait_async(Flight(self._sign_out), self._renewals.patience_s)
 
     # --- what httpx calls
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Drive the steps for `httpx.Client`; waits where a renewal must be waited for. Raises as the class says."""
+        """Run the steps for `httpx.Client`. Raises as documented for the class."""
         steps = self._steps(request)
         step = next(steps)
         with suppress(StopIteration):
@@ -133,12 +157,12 @@ class Auth(httpx.Auth):
                     step = steps.send(_wait(step, self._renewals.patience_s))
                 else:
                     response = yield step
-                    if must_be_read(response):
+                    if needs_body(response):
                         response.read()
                     step = steps.send(response)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Drive the same steps for `httpx.AsyncClient`, without holding up the event loop. Raises as the class says."""
+        """Run the steps for `httpx.AsyncClient`, without blocking the event loop. Raises as documented for the class."""
         steps = self._steps(request)
         step = next(steps)
         with suppress(StopIteration):
@@ -147,34 +171,34 @@ class Auth(httpx.Auth):
                     step = steps.send(await _wait_async(step, self._renewals.patience_s))
                 else:
                     response = yield step
-                    if must_be_read(response):
+                    if needs_body(response):
                         await response.aread()
                     step = steps.send(response)
 
     def _steps(self, request: httpx.Request) -> Generator[_Step, Any, None]:
-        """Yield the requests to send, and the renewals to wait for; take the response, or the new tokens, of each."""
+        """Yield requests to send and renewals to wait for. The caller sends back the response or the new tokens."""
         if not self._is_for_us(request.url):
             yield request
             return
-        tokens = self._renewals.held()
+        tokens = self._renewals.current()
         stage = self._freshness.stage(tokens)
         if stage == "due":
-            with suppress(Unavailable):  # it was so a moment ago; the token still opens everything
+            with suppress(Unavailable):  # the service did not answer a moment ago, and the token is still valid
                 self._renewals.join(tokens)
         elif stage == "over":
             tokens = yield self._renewals.join(tokens)
-        response: httpx.Response = yield _bearing(request, tokens)
+        response: httpx.Response = yield _with_token(request, tokens)
         if self._was_refused(response, tokens):
             tokens = yield self._renewals.join(tokens)
-            if isinstance(request.stream, httpx.ByteStream):  # else what was sent cannot be sent again
-                yield _bearing(request, tokens)
+            if isinstance(request.stream, httpx.ByteStream):  # a stream cannot be sent again
+                yield _with_token(request, tokens)
 
-    def _was_refused(self, response: httpx.Response, tokens: Tokens) -> bool:
-        """Say whether these tokens were refused, for a reason that a renewal may heal or explain."""
+    def _was_refused(self, response: httpx.Response, tokens: StoredTokens) -> bool:
+        """Return whether these tokens were refused for a reason that a renewal may resolve or explain."""
         asked = response.request
         if asked.headers.get("authorization") != _bearer(tokens) or not self._is_for_us(asked.url):
-            return False  # a redirect led elsewhere, and the token was left behind (httpx does that)
-        why = refusal(response)
+            return False  # httpx followed a redirect to another origin, without the token
+        why = refusal_reason(response)
         return why == "session_ended" or (why is not None and not self._freshness.is_new(tokens))
 
     def _is_for_us(self, url: httpx.URL) -> bool:
@@ -184,24 +208,24 @@ class Auth(httpx.Auth):
 
     def _sign_in(self, email: str, password: str) -> None:
         with self._store.locked(self._renewals.lock_patience_s):
-            self._renewals.check_store()  # what refuses to be used does so before a session is made
+            self._renewals.load_own()  # an unusable store must fail before a session is started
         self._replace(self._service.login(email, password, timeout_s=_SIGN_IN_S))
 
-    def _replace(self, tokens: Tokens) -> None:
+    def _replace(self, tokens: StoredTokens) -> None:
         with self._store.locked(self._renewals.lock_patience_s):
-            self._renewals.check_store()
+            self._renewals.load_own()
             self._store.save(tokens)
             self._renewals.forget()
 
     def _sign_out(self) -> None:
         with self._store.locked(self._renewals.lock_patience_s):
-            tokens = self._renewals.check_store()
+            tokens = self._renewals.load_own()
             if tokens is not None:
                 self._service.logout(tokens)
                 self._store.clear()
             self._renewals.forget()
 
-    def _given(self, answer: Mapping[str, object]) -> Tokens:
+    def _given(self, answer: Mapping[str, object]) -> StoredTokens:
         try:
             return self._service.tokens_of(answer)
         except msgspec.ValidationError:
@@ -211,11 +235,11 @@ class Auth(httpx.Auth):
             ) from None
 
 
-def _bearer(tokens: Tokens) -> str:
+def _bearer(tokens: StoredTokens) -> str:
     return f"Bearer {tokens.access_token}"
 
 
-def _bearing(request: httpx.Request, tokens: Tokens) -> httpx.Request:
+def _with_token(request: httpx.Request, tokens: StoredTokens) -> httpx.Request:
     request.headers["authorization"] = _bearer(tokens)
     return request
 
@@ -224,20 +248,20 @@ def _wait(flight: Flight[_T], patience_s: float) -> _T:
     try:
         return flight.wait(patience_s)
     except TimeoutError:
-        raise Unavailable("it takes too long") from None
+        raise Unavailable("timed out") from None
 
 
 async def _wait_async(flight: Flight[_T], patience_s: float) -> _T:
     try:
         return await flight.wait_async(patience_s)
     except TimeoutError:
-        raise Unavailable("it takes too long") from None
+        raise Unavailable("timed out") from None
 
 
 def _client_for(issuer: str) -> Callable[[], httpx.Client]:
-    """Return what makes clients for an issuer."""
+    """Return a function that creates clients for an issuer."""
     headers = {"user-agent": "handstamp-client"}
     if Issuer(issuer).is_https:
         return partial(httpx.Client, headers=headers)
-    # On this machine: without the environment's proxies, which may be elsewhere, and without certificates, which take a while.
+    # On this machine: without the environment's proxies, which may be remote, and without loading certificates, which is slow.
     return partial(httpx.Client, headers=headers, trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))

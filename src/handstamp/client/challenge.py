@@ -1,7 +1,7 @@
-"""What a 401 says: whether a renewal would help. Pure, but for the body that `must_be_read` asks for.
+"""Reads from a 401 whether renewing the token would help.
 
-A resource server says it in `WWW-Authenticate` (RFC 6750 §3.1: `error="invalid_token"` for a token that is "expired, revoked,
-malformed, or invalid"); those with Handstamp's adapters add the code, as `error_description` and in the body (RFC 9457).
+A resource server says so in `WWW-Authenticate`: `error="invalid_token"` is for a token that is "expired, revoked, malformed, or
+invalid" (RFC 6750 §3.1). Handstamp's adapters add the error code, as `error_description` and in the body (RFC 9457).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 import httpx
 import msgspec
 
-from .service import MAX_ANSWER_BYTES, PROBLEM
+from .endpoints import MAX_ANSWER_BYTES, PROBLEM
 
 Refusal = Literal["expired_token", "session_ended", "invalid_token"]
 _CHALLENGE = re.compile(r'(?:^|,\s*)bearer\s.*?\berror\s*=\s*"?invalid_token\b', re.IGNORECASE | re.ASCII)
@@ -23,8 +23,8 @@ class _Coded(msgspec.Struct):
     code: Literal["expired_token", "session_ended", "invalid_token"]
 
 
-def must_be_read(response: httpx.Response) -> bool:
-    """Say whether only the body tells why: something on the way may have taken `WWW-Authenticate` off."""
+def needs_body(response: httpx.Response) -> bool:
+    """Return whether the body must be read to learn the reason: a proxy may have removed `WWW-Authenticate`."""
     length = response.headers.get("content-length", "")
     return (
         response.status_code == 401
@@ -35,14 +35,14 @@ def must_be_read(response: httpx.Response) -> bool:
     )
 
 
-def refusal(response: httpx.Response) -> Refusal | None:
-    """Return why the token was refused, `invalid_token` for whatever reason it was, None if something else is the matter.
+def refusal_reason(response: httpx.Response) -> Refusal | None:
+    """Return why the token was refused, `invalid_token` if the answer does not say, None if the token was not the reason.
 
-    The body is looked at if `must_be_read`, and must have been read then.
+    If `needs_body` is true, the body must have been read.
     """
     if response.status_code != 401:
         return None
-    if must_be_read(response):
+    if needs_body(response):
         try:
             return msgspec.json.decode(response.content, type=_Coded).code
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

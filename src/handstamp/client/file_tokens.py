@@ -1,7 +1,7 @@
 """Tokens in a file that only its owner can read, shared by any number of processes on one machine.
 
-The file is replaced in one step (written beside, `fsync`, `rename`): whoever reads it sees the old tokens or the new ones, also
-after a crash or a power cut. A second file, `….lock`, holds the lock; the kernel lets go of it when its process dies, however.
+The file is replaced in one step (written beside, `fsync`, `rename`): a reader sees the old tokens or the new ones, also after a
+crash or a power cut. A second file, `….lock`, carries the lock; the kernel releases it when its process ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 from ..clock import monotonic_ms
 from ..errors import ConfigurationError, Unavailable
 from ..forking import call_in_child
-from .tokens import Tokens
+from .tokens import StoredTokens
 
 if sys.platform != "win32":
     import fcntl
@@ -29,18 +29,18 @@ if sys.platform != "win32":
 _MAX_BYTES = 64 * 1024
 _PAUSES_S = (0.005, 0.01, 0.02, 0.04)
 _held: set[int] = set()
-"""The descriptors of the locks that this process holds or waits for."""
+"""The descriptors of the locks that this process has or waits for."""
 
 
 class FileTokens:
-    """Keeps the tokens in a file with mode 0600 (RFC 6819 §5.3.3). Threads and processes of one user may share it.
+    """Stores the tokens in a file with mode 0600 (RFC 6819 §5.3.3). Threads and processes of one user may share it.
 
-    What somebody else could have read or written is refused with a `ConfigurationError` that says what to do, and what cannot be
-    understood is never overwritten. The folder must exist, on a disk of this machine. Not on Windows.
+    A file that another user could have read or written is refused with a `ConfigurationError` that says what to do. A file that
+    cannot be parsed is never overwritten. The folder must exist, on a disk of this machine. Not for Windows.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Take the path; nothing is opened yet. Raises `ConfigurationError` on Windows."""
+        """Use the file at `path`. Nothing is opened yet. Raises `ConfigurationError` on Windows."""
         if sys.platform == "win32":
             raise ConfigurationError("FileTokens needs file modes and locks of POSIX: use another TokenStore on Windows.")
         self._path = Path(path).absolute()
@@ -50,18 +50,19 @@ class FileTokens:
     def __repr__(self) -> str:
         return f"FileTokens({str(self._path)!r})"
 
-    def load(self) -> Tokens | None:
-        """Return what is held, None where there is no file.
+    def load(self) -> StoredTokens | None:
+        """Return the tokens, None if there is no file.
 
-        Raises `ConfigurationError` for a file that is damaged, no plain file, of another user, or open to others, and
-        `Unavailable` where it cannot be read.
+        Raises:
+            ConfigurationError: The file is damaged, not a regular file, another user's, or accessible to others.
+            Unavailable: It cannot be read.
         """
         try:
             descriptor = _open(self._path, os.O_RDONLY)
         except FileNotFoundError:
             return None
         try:
-            _refuse_shared(self._path, descriptor)
+            _require_private(self._path, descriptor)
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 data = file.read(_MAX_BYTES + 1)
         except OSError as problem:
@@ -69,16 +70,16 @@ class FileTokens:
         finally:
             os.close(descriptor)
         try:
-            return msgspec.json.decode(data, type=Tokens)
+            return msgspec.json.decode(data, type=StoredTokens)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise ConfigurationError(
                 f"{self._path} is damaged or was not written by Handstamp; it is left as it is. Delete it and sign in again."
             ) from None
 
-    def save(self, tokens: Tokens) -> None:
-        """Replace what is held, in one step and durably. Call it with the lock held.
+    def save(self, tokens: StoredTokens) -> None:
+        """Replace the tokens in one step and durably. Call it while holding the lock.
 
-        Raises as `load` does for what is there already, and `Unavailable` where it cannot be written; the old content stays then.
+        Raises as `load` for the file that is there, and `Unavailable` if it cannot be written; the old content stays then.
         """
         self.load()
         try:
@@ -94,7 +95,7 @@ class FileTokens:
             raise Unavailable(f"{self._path} cannot be written: {problem.strerror}") from None
 
     def clear(self) -> None:
-        """Delete the file, whatever is in it. Raises `Unavailable` where that fails."""
+        """Delete the file, whatever it contains. Raises `Unavailable` if that fails."""
         try:
             self._path.unlink(missing_ok=True)
         except OSError as problem:
@@ -102,19 +103,19 @@ class FileTokens:
 
     @contextmanager
     def locked(self, patience_s: float) -> Iterator[None]:
-        """Keep other threads and processes from renewing or replacing what is held.
+        """Hold the lock under which tokens are renewed or replaced, for the length of a `with` block.
 
-        Raises `Unavailable` after `patience_s` seconds, and `ConfigurationError` if the lock is another user's.
+        Raises `Unavailable` if it is not free within `patience_s` seconds, and `ConfigurationError` if it is another user's.
         """
         deadline_ms = monotonic_ms() + int(patience_s * 1000)
         descriptor = self._acquire(deadline_ms)
-        while not _is_still(self._lock, descriptor):  # somebody has deleted it, and others lock its successor
-            _let_go(descriptor)
+        while not _is_same_file(self._lock, descriptor):  # the file was deleted, and others lock a new one
+            _release(descriptor)
             descriptor = self._acquire(deadline_ms)
         try:
             yield
         finally:
-            _let_go(descriptor)
+            _release(descriptor)
 
     def _acquire(self, deadline_ms: int) -> int:
         try:
@@ -123,35 +124,35 @@ class FileTokens:
             raise ConfigurationError(f"There is no folder {self._lock.parent}: make it, with mode 0700.") from None
         _held.add(descriptor)
         try:
-            _refuse_shared(self._lock, descriptor)
+            _require_private(self._lock, descriptor)
             _wait_for(self._lock, descriptor, deadline_ms)
         except BaseException:
-            _let_go(descriptor)
+            _release(descriptor)
             raise
         return descriptor
 
 
 def _open(path: Path, flags: int) -> int:
-    """Open without following a link, which a rename would replace, and without waiting for a pipe."""
+    """Open a file without following a symbolic link, which `rename` would replace, and without blocking on a pipe."""
     try:
         return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         raise
     except OSError as problem:
         if problem.errno == errno.ELOOP:
-            raise ConfigurationError(f"{path} is a symbolic link: name the file that it points to.") from None
+            raise ConfigurationError(f"{path} is a symbolic link. Use the path of the file that it points to.") from None
         if isinstance(problem, PermissionError):
-            raise ConfigurationError(f"{path} is not yours to open: name a file of your own.") from None
+            raise ConfigurationError(f"{path} cannot be opened with your permissions. Choose a file of your own.") from None
         raise Unavailable(f"{path} cannot be opened: {problem.strerror}") from None
 
 
-def _refuse_shared(path: Path, descriptor: int) -> None:
-    """Refuse what another user has made or could read: they could have copied the tokens, or put their own there."""
+def _require_private(path: Path, descriptor: int) -> None:
+    """Raise `ConfigurationError` for a file that another user owns or can access: the tokens may be copied or not ours."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
-        raise ConfigurationError(f"{path} is not a plain file: name another.")
+        raise ConfigurationError(f"{path} is not a regular file. Choose another path.")
     if found.st_uid != os.geteuid():
-        raise ConfigurationError(f"{path} belongs to user {found.st_uid}, not to you: name a file of your own.")
+        raise ConfigurationError(f"{path} belongs to user {found.st_uid}. Choose a file of your own.")
     if found.st_mode & 0o077:
         raise ConfigurationError(
             f"{path} is open to other users of this machine (mode {stat.S_IMODE(found.st_mode):04o}). "
@@ -160,15 +161,15 @@ def _refuse_shared(path: Path, descriptor: int) -> None:
 
 
 def _wait_for(path: Path, descriptor: int, deadline_ms: int) -> None:
-    """Ask for the lock again and again: to wait for it in the kernel would have no end if its holder was stopped."""
+    """Try the lock until it is free or the deadline has passed. Waiting in the kernel has no timeout."""
     pauses_s = chain(_PAUSES_S, repeat(_PAUSES_S[-1]))
-    while not _is_mine_now(path, descriptor):
+    while not _try_lock(path, descriptor):
         if monotonic_ms() >= deadline_ms:
             raise Unavailable(f"another process has held {path} for too long")
         threading.Event().wait(next(pauses_s))
 
 
-def _is_mine_now(path: Path, descriptor: int) -> bool:
+def _try_lock(path: Path, descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -178,15 +179,15 @@ def _is_mine_now(path: Path, descriptor: int) -> bool:
     return True
 
 
-def _is_still(path: Path, descriptor: int) -> bool:
+def _is_same_file(path: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 
 
-def _let_go(descriptor: int) -> None:
-    """Unlock in as many words: a child that was forked off meanwhile has the descriptor too, and closing would not do it."""
+def _release(descriptor: int) -> None:
+    """Unlock explicitly. A child forked meanwhile shares the descriptor, so closing it would not release the lock."""
     _held.discard(descriptor)
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -1,4 +1,4 @@
-"""Where tokens may go: to the service, and to the origins that were named, by https or on this machine (RFC 6750 §5.3). Pure."""
+"""Where tokens may be sent: to the service and to listed origins, over https or on this machine (RFC 6750 §5.3). Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ..domain.issuer import is_private
 from ..errors import ConfigurationError
 
 Origin = tuple[str, str, int | None]
-"""Scheme, host and port (RFC 6454 §4): lower-case, and None for a scheme's own port."""
+"""Scheme, host and port (RFC 6454 §4), in lower case; the port is None if it is the scheme's default."""
 
 
 def origin_of(url: httpx.URL) -> Origin:
-    """Return the origin of a URL; httpx has put it into its normal form."""
+    """Return the origin of a URL, which httpx has normalised."""
     return url.scheme, url.host, url.port
 
 
-def sound_issuer(issuer: str) -> str:
-    """Return the service's URL without a slash at its end. Raises `ConfigurationError` if it is none, or not private."""
+def parse_issuer(issuer: str) -> str:
+    """Return the service's URL without its final slash. Raises `ConfigurationError` if it is invalid or not private."""
     url = _url(issuer)
     if not is_private(issuer):
         raise ConfigurationError(f"The service must be reached by https, or on this machine: {issuer} is neither.")
@@ -28,9 +28,9 @@ def sound_issuer(issuer: str) -> str:
     return str(url).rstrip("/")
 
 
-def sound_origins(origins: Collection[str]) -> set[Origin]:
-    """Return the origins. Raises `ConfigurationError`, with a problem for each that is none, or not private."""
-    if isinstance(origins, str):  # it would be taken for a list of letters
+def parse_origins(origins: Collection[str]) -> set[Origin]:
+    """Return the origins. Raises `ConfigurationError`, listing each one that is invalid or not private."""
+    if isinstance(origins, str):  # a string is a collection too: of its characters
         raise ConfigurationError(f"origins is a list: write [{origins!r}].")
     urls = {origin: _url(origin) for origin in origins}
     problems = [problem for origin, url in urls.items() if (problem := _problem(origin, url))]

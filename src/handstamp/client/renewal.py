@@ -1,7 +1,9 @@
-"""One refresh for everybody: threads and tasks by a flight, processes by the store's lock.
+"""Renews tokens once, however many threads, tasks and processes need them: by a `Flight`, and by the lock of the store.
 
-What is promised here: of those who hold one token, one asks; what the service answers is kept before anybody uses it; an
-answer that could not be kept is kept later, without asking again; and nothing but `session_ended` makes the tokens go.
+- Of all callers with the same token, one sends a request.
+- The new tokens are saved before they are used.
+- Tokens that could not be saved are saved later, without another request.
+- Only `session_ended` deletes the tokens.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ from contextlib import suppress
 from ..clock import monotonic_ms
 from ..errors import ConfigurationError, HandstampError, MissingToken, SessionEnded, Unavailable
 from ..forking import reset_in_child
+from .endpoints import ServiceEndpoints
 from .flight import Flight
 from .freshness import Freshness
-from .service import Service
-from .tokens import Tokens, TokenStore
+from .tokens import StoredTokens, TokenStore
 
 SAVING_S = 5.0
-"""What the patience of those who wait allows for writing to a disk."""
+"""Seconds that a waiting caller allows for writing to a disk."""
 _MAX_SILENCE_S = 60
 _log = logging.getLogger("handstamp.client")
 
@@ -27,45 +29,48 @@ _log = logging.getLogger("handstamp.client")
 class Renewals:
     """Renews the tokens of one store."""
 
-    def __init__(self, service: Service, store: TokenStore, freshness: Freshness) -> None:
-        """Take what it works with."""
+    def __init__(self, service: ServiceEndpoints, store: TokenStore, freshness: Freshness) -> None:
+        """Renew the tokens in `store` at `service`; `freshness` says when they expire."""
         self._service = service
         self._store = store
         self._freshness = freshness
         self.lock_patience_s = service.patience_s + SAVING_S
-        """How long the lock is waited for: as long as an honest holder can take."""
+        """Seconds to wait for the lock: as long as another renewal can take."""
         self.patience_s = 2 * self.lock_patience_s
-        """How long a renewal takes at most."""
+        """Seconds that a renewal takes at most."""
         self._begin()
         reset_in_child(self, Renewals._begin)
 
     def _begin(self) -> None:
         """Create the parts that hold locks and threads. Called again in a forked process, which has none of the threads."""
-        self._guard = threading.Lock()  # held for microseconds, never while anything is waited for
+        self._guard = threading.Lock()  # held for microseconds, never while waiting
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew with other tokens, or none."""
-        self._flights: dict[str, Flight[Tokens]] = {}
+        """Drop what is known of the former tokens: others were saved, or none."""
+        self._flights: dict[str, Flight[StoredTokens]] = {}
         self._silent_until_ms = 0
         self._silence = ""
         self._ended: SessionEnded | None = None
-        self._unkept: tuple[str, Tokens] | None = None
+        self._unsaved: tuple[str, StoredTokens] | None = None
 
-    def held(self) -> Tokens:
+    def current(self) -> StoredTokens:
         """Return the tokens in the store.
 
-        Raises `SessionEnded` if they are gone because their session is, `MissingToken` if there are none, else as `check_store`.
+        Raises:
+            SessionEnded: They were deleted because their session has ended.
+            MissingToken: There are none.
+            ConfigurationError: As `load_own`.
         """
-        tokens = self.check_store()
+        tokens = self.load_own()
         if tokens is None:
             if self._ended is not None:
                 raise SessionEnded(self._ended.reason)
             raise MissingToken("Nobody is signed in here: call sign_in() first.")
         return tokens
 
-    def check_store(self) -> Tokens | None:
-        """Return what is in the store. Raises `ConfigurationError` if it is another service's, and what the store raises."""
+    def load_own(self) -> StoredTokens | None:
+        """Return the stored tokens. Raises `ConfigurationError` if they are another service's, and what the store raises."""
         tokens = self._store.load()
         if tokens is not None and tokens.issuer != self._service.issuer:
             raise ConfigurationError(
@@ -74,28 +79,28 @@ class Renewals:
             )
         return tokens
 
-    def join(self, failed: Tokens) -> Flight[Tokens]:
-        """Return the renewal of `failed` that is under way, or begin it.
+    def join(self, failed: StoredTokens) -> Flight[StoredTokens]:
+        """Return the running renewal of `failed`, or start one.
 
-        What comes of it are tokens that are better: new, or found in the store, where somebody else has put them meanwhile.
-        Raises `Unavailable` at once if the service did not answer a moment ago: nobody else waits for it then.
+        Its result is newer tokens, from the service or from the store, if another process has saved some. Raises `Unavailable` at
+        once if the service did not answer a moment ago.
         """
         left_ms = self._silent_until_ms - monotonic_ms()
         if left_ms > 0:
             raise Unavailable(self._silence, max(1, left_ms // 1000))
         with self._guard:
             flight = self._flights.get(failed.access_token)
-            if flight is None or flight.is_over:
-                self._flights = {token: other for token, other in self._flights.items() if not other.is_over}
+            if flight is None or flight.is_done:
+                self._flights = {token: other for token, other in self._flights.items() if not other.is_done}
                 flight = self._flights[failed.access_token] = Flight(lambda: self._renew(failed))
             return flight
 
-    def _renew(self, failed: Tokens) -> Tokens:
+    def _renew(self, failed: StoredTokens) -> StoredTokens:
         try:
             with self._store.locked(self.lock_patience_s):
-                tokens = self._keep_late(self.held())
+                tokens = self._save_late(self.current())
                 if tokens.access_token != failed.access_token and self._freshness.stage(tokens) != "over":
-                    return tokens  # another thread or process was here before
+                    return tokens  # another thread or process has renewed them
                 return self._ask(tokens)
         except Unavailable as problem:
             _log.warning("the tokens could not be renewed, and are kept: %s", problem.why)
@@ -106,29 +111,30 @@ class Renewals:
             _log.info("the tokens could not be renewed: %s", error.code)
             raise
 
-    def _ask(self, tokens: Tokens) -> Tokens:
+    def _ask(self, tokens: StoredTokens) -> StoredTokens:
         try:
             new = self._service.refresh(tokens)
         except SessionEnded as ended:
             self._ended = ended
-            with suppress(Unavailable):  # a file that cannot be deleted: whoever tries it hears the same
+            with suppress(Unavailable):  # a file that cannot be deleted: its refresh token gets the same answer again
                 self._store.clear()
             raise
-        self._unkept = tokens.refresh_token, new
+        self._unsaved = tokens.refresh_token, new
         self._store.save(new)
-        self._unkept = None
+        self._unsaved = None
         return new
 
-    def _keep_late(self, tokens: Tokens) -> Tokens:
-        """Keep what was answered when the disk was full, if the store still holds what it followed.
+    def _save_late(self, tokens: StoredTokens) -> StoredTokens:
+        """Save the tokens that could not be saved before, if the store still has those that they replaced.
 
-        Asking again with the old token is answered too, within grace and once later. After that it is reuse: the session ends.
+        The service accepts the old refresh token within the grace period, and once later. After that it is reuse, which ends the
+        session.
         """
-        if self._unkept is None:
+        if self._unsaved is None:
             return tokens
-        old, new = self._unkept
+        old, new = self._unsaved
         if tokens.refresh_token == old:
             self._store.save(new)
             tokens = new
-        self._unkept = None
+        self._unsaved = None
         return tokens

@@ -1,4 +1,4 @@
-"""What a signed-in client holds, and where it keeps it."""
+"""The tokens of a signed-in person, and where they are stored."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from ..errors import ConfigurationError, Unavailable
 from ..forking import reset_in_child
 
 Token = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9\-._~+/]+=*\Z", max_length=8192)]
-"""What may stand behind `Bearer` (RFC 6750 §2.1): nothing in it can end the header that it is put into."""
+"""The characters that RFC 6750 §2.1 allows after `Bearer`: none of them can end the header."""
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
 
 
-class Tokens(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A session's two tokens as the service answered them (RFC 6749 §5.1), and when. Never shown: `repr` names the session alone.
+class StoredTokens(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The tokens of a session, as the service answered them (RFC 6749 §5.1). `repr` shows the session's id alone.
 
-    `issuer` is the service's URL; the refresh token goes nowhere else. `expires_in_s` is the access token's life in seconds,
-    counted from `obtained_at_ms`, milliseconds since 1970 by this machine's clock, right or wrong: only differences are used.
+    Attributes:
+        issuer: The service's URL. The refresh token is sent nowhere else.
+        session_id: The session.
+        access_token: The access token.
+        refresh_token: The refresh token.
+        expires_in_s: The lifetime of the access token in seconds, from `obtained_at_ms`.
+        obtained_at_ms: Milliseconds since 1970 by this machine's clock. Only differences of two readings are used.
     """
 
     issuer: str
@@ -32,38 +37,39 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     obtained_at_ms: int
 
     def __repr__(self) -> str:
-        return f"Tokens(session_id={self.session_id!r})"
+        return f"StoredTokens(session_id={self.session_id!r})"
 
 
 class TokenStore(Protocol):
-    """Where the tokens of one session are. Yours may be a keyring or a database: these four methods are all that is called.
+    """Stores the tokens of one session. Implement these four methods to use a keyring or a database.
 
-    All may be called from any thread. `load` is called before every request, also in coroutines, so it must be quick.
-    Errors that they raise reach whoever made the request: raise those of `handstamp.errors`.
+    Each may be called from any thread. `load` is called before every request, also in coroutines, so it must be quick. Errors
+    reach the caller of the request: raise those of `handstamp.errors`.
     """
 
-    def load(self) -> Tokens | None:
-        """Return what is held, None where nobody is signed in."""
+    def load(self) -> StoredTokens | None:
+        """Return the tokens, None if nobody is signed in."""
 
-    def save(self, tokens: Tokens) -> None:
-        """Replace what is held. Return only once it is as durable as this store can make it: the old token may be dead by now."""
+    def save(self, tokens: StoredTokens) -> None:
+        """Replace the tokens. Return once they are as durable as this store can make them: the old ones may be invalid by now."""
 
     def clear(self) -> None:
-        """Hold nothing any more."""
+        """Delete the tokens."""
 
     def locked(self, patience_s: float) -> AbstractContextManager[None]:
-        """Keep everybody who shares what is held from renewing or replacing it, threads and processes, for the length of a block.
+        """Hold the lock under which tokens are renewed or replaced, for the length of a `with` block.
 
-        The lock of a process that dies must fall. Raises `Unavailable` if it is not to be had within `patience_s` seconds.
+        It excludes every thread and process that shares the tokens, and is released if the process dies. Raises `Unavailable` if
+        it is not free within `patience_s` seconds.
         """
 
 
 class MemoryTokens:
-    """Keeps the tokens in this process and nowhere else. Threads and tasks may share it."""
+    """Stores the tokens in this process alone. Threads and tasks may share it."""
 
     def __init__(self) -> None:
         """Create an empty store: nobody is signed in."""
-        self._tokens: Tokens | None = None
+        self._tokens: StoredTokens | None = None
         self._is_copy = False
         self._lock = threading.Lock()
         reset_in_child(self, MemoryTokens._reset)
@@ -71,11 +77,11 @@ class MemoryTokens:
     def __repr__(self) -> str:
         return "MemoryTokens()"
 
-    def load(self) -> Tokens | None:
+    def load(self) -> StoredTokens | None:
         """Return the tokens, None if nobody is signed in."""
         return self._tokens
 
-    def save(self, tokens: Tokens) -> None:
+    def save(self, tokens: StoredTokens) -> None:
         """Replace the tokens."""
         self._is_copy, self._tokens = False, tokens
 

@@ -1,4 +1,4 @@
-"""Asking the service: the only file of the client that sends a password or a refresh token anywhere.
+"""Requests to the service. No other file of the client sends a password or a refresh token.
 
 It does not go through the application's own client, though `httpx.Auth` could. A flow there never hears of a connection that
 broke, so it could not ask again; redirects would be followed with the body; a hook that raises for 401 would hide the answer; and
@@ -29,7 +29,7 @@ from ..errors import (
 )
 from .flight import Flight
 from .freshness import NEW_MS
-from .tokens import Seconds, Token, Tokens
+from .tokens import Seconds, StoredTokens, Token
 
 PROBLEM = "application/problem+json"
 MAX_ANSWER_BYTES = 64 * 1024
@@ -39,11 +39,11 @@ _T = TypeVar("_T")
 
 
 class AnswerLost(Unavailable):
-    """No answer that the service has written arrived: nobody knows whether it did what was asked."""
+    """No complete answer of the service arrived, so it is unknown whether it did what was requested."""
 
 
 class Answer(NamedTuple):
-    """An answer that arrived whole."""
+    """A complete HTTP answer."""
 
     url: str
     status: int
@@ -71,21 +71,29 @@ class _Problem(msgspec.Struct, frozen=True):
     fields: tuple[_FieldProblem, ...] = ()
 
 
-class Service:
-    """One Handstamp service, as a client asks it."""
+class ServiceEndpoints:
+    """The endpoints of a Handstamp service that the client uses."""
 
     def __init__(self, issuer: str, *, http: Callable[[], httpx.Client], timeout_s: float, grace_s: float, clock: Clock) -> None:
-        """Take its URL, what makes a client, how long an answer may take, and how long it answers the same again."""
+        """Create it without a request.
+
+        Args:
+            issuer: The service's URL.
+            http: Creates a client for one request.
+            timeout_s: Seconds until a request fails.
+            grace_s: The service's `HANDSTAMP_GRACE` in seconds: for this long it answers a repeated refresh.
+            clock: Returns milliseconds since 1970.
+        """
         self.issuer = issuer
         self._http = http
         self._timeout_s = timeout_s
-        self._retry_ms = int(grace_s * 850)  # the last question must arrive within grace, not only leave
+        self._retry_ms = int(grace_s * 850)  # the last request must arrive within the grace period
         self._clock = clock
         self.patience_s = self._retry_ms / 1000 + 2 * timeout_s
-        """How long `refresh` and `logout` take at most, in seconds."""
+        """Seconds that `refresh` and `logout` take at most."""
 
-    def login(self, email: str, password: str, *, timeout_s: float) -> Tokens:
-        """Sign in, and return the new session's tokens. Asked once: each time that it is heard makes a session."""
+    def login(self, email: str, password: str, *, timeout_s: float) -> StoredTokens:
+        """Sign in and return the new session's tokens. Sent once: every request that arrives starts a session."""
         obtained_at_ms = self._clock()
         body = {"email": email, "password": password, "delivery": "json"}
         try:
@@ -93,42 +101,45 @@ class Service:
         except AnswerLost as lost:
             raise Unavailable(lost.why) from None
 
-    def refresh(self, tokens: Tokens) -> Tokens:
-        """Return the pair that follows, asking with the same refresh token until an answer is heard or grace is nearly over.
+    def refresh(self, tokens: StoredTokens) -> StoredTokens:
+        """Return the next tokens. Repeats the request until an answer arrives or the grace period is nearly over.
 
-        Raises `SessionEnded`, `InvalidToken` for a refresh token that is not the service's, and else `Unavailable`.
+        Raises:
+            SessionEnded: The session has ended.
+            InvalidToken: The service did not issue the refresh token.
+            Unavailable: Any other failure.
         """
 
-        def ask() -> Tokens:
-            obtained_at_ms = self._clock()  # before the question: the token looks older than it is, never younger
+        def ask() -> StoredTokens:
+            obtained_at_ms = self._clock()  # before the request, so that the token looks older than it is, never younger
             return self._tokens(self._post("/refresh", {"refreshToken": tokens.refresh_token}, self._timeout_s), obtained_at_ms)
 
         try:
-            return self._until_heard(ask)
+            return self._until_answered(ask)
         except (SessionEnded, InvalidToken, Unavailable):
             raise
         except TooManyAttempts as wait:
-            raise Unavailable(f"{self.issuer} wants fewer questions", wait.retry_after_s) from None
+            raise Unavailable(f"{self.issuer} limits the number of requests", wait.retry_after_s) from None
         except HandstampError as problem:
             raise Unavailable(f"{self.issuer} does not renew: {problem}") from None
 
-    def logout(self, tokens: Tokens) -> None:
-        """End the session. Whatever the tokens are, the service then knows of no session with them. Raises `Unavailable`."""
+    def logout(self, tokens: StoredTokens) -> None:
+        """End the session. Raises `Unavailable` if the service does not confirm it."""
         body = {"refreshToken": tokens.refresh_token, "accessToken": tokens.access_token}
-        self._until_heard(lambda: self._post("/logout", body, self._timeout_s))
+        self._until_answered(lambda: self._post("/logout", body, self._timeout_s))
 
-    def tokens_of(self, answer: Mapping[str, object]) -> Tokens:
-        """Return the tokens of a token answer that was got elsewhere, some moments ago. Raises `msgspec.ValidationError`."""
-        return self._made(msgspec.convert(answer, _TokenAnswer), self._clock() - NEW_MS)
+    def tokens_of(self, answer: Mapping[str, object]) -> StoredTokens:
+        """Return the tokens of an answer that the application received itself. Raises `msgspec.ValidationError`."""
+        return self._stored(msgspec.convert(answer, _TokenAnswer), self._clock() - NEW_MS)
 
-    def _tokens(self, answer: Answer, obtained_at_ms: int) -> Tokens:
+    def _tokens(self, answer: Answer, obtained_at_ms: int) -> StoredTokens:
         try:
-            return self._made(msgspec.json.decode(answer.body, type=_TokenAnswer), obtained_at_ms)
+            return self._stored(msgspec.json.decode(answer.body, type=_TokenAnswer), obtained_at_ms)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise AnswerLost(f"{answer.url} answered {answer.status} with something else than tokens") from None
 
-    def _made(self, answer: _TokenAnswer, obtained_at_ms: int) -> Tokens:
-        return Tokens(
+    def _stored(self, answer: _TokenAnswer, obtained_at_ms: int) -> StoredTokens:
+        return StoredTokens(
             issuer=self.issuer,
             session_id=answer.session_id,
             access_token=answer.access_token,
@@ -137,7 +148,7 @@ class Service:
             obtained_at_ms=obtained_at_ms,
         )
 
-    def _until_heard(self, ask: Callable[[], _T]) -> _T:
+    def _until_answered(self, ask: Callable[[], _T]) -> _T:
         give_up_at_ms = monotonic_ms() + self._retry_ms
         pauses_s = iter(_PAUSES_S)
         while True:
@@ -157,13 +168,13 @@ class Service:
 
         try:
             flight = Flight(send, daemon=True)
-        except Unavailable:  # at exit no thread can be started: then it is asked in this one
-            return accepted(send())
+        except Unavailable:  # at exit no thread can be started: send the request in this one
+            return require_success(send())
         try:
             answer = flight.wait(timeout_s)
         except TimeoutError:
             raise AnswerLost(f"{url} did not answer within {timeout_s:g} seconds") from None
-        return accepted(answer)
+        return require_success(answer)
 
     def _send(self, url: str, body: Mapping[str, str]) -> Answer:
         headers = {"accept": f"application/json, {PROBLEM}", "accept-encoding": "identity"}
@@ -182,8 +193,8 @@ class Service:
         return Answer(url, response.status_code, media_type, response.headers.get("retry-after", ""), data)
 
 
-def accepted(answer: Answer) -> Answer:
-    """Return an answer that says yes; raise what another says, as an error of the family."""
+def require_success(answer: Answer) -> Answer:
+    """Return an answer with status 200 or 204. Raises the error that any other answer stands for."""
     if answer.status in {200, 204}:
         return answer
     problem = _problem(answer)
@@ -194,11 +205,11 @@ def accepted(answer: Answer) -> Answer:
         raise Unavailable(said, _retry_after_s(answer))
     if answer.status < 500:
         raise Unavailable(f"{said}: is the issuer's URL right?")
-    raise AnswerLost(said)  # 502 and 504: somebody on the way has not heard it either
+    raise AnswerLost(said)  # 502 and 504: a proxy has not received the answer either
 
 
 def _problem(answer: Answer) -> _Problem | None:
-    """Return what the service says is wrong (RFC 9457 §3), None if it is not the service that speaks."""
+    """Return the problem in an answer (RFC 9457 §3), None if the answer is not from the service."""
     if answer.media_type != PROBLEM:
         return None
     try:
@@ -225,6 +236,6 @@ def _error(problem: _Problem, answer: Answer) -> HandstampError:
 
 
 def _retry_after_s(answer: Answer) -> int:
-    """Return the seconds of `Retry-After` (RFC 9110 §10.2.3), at least 1; a date is as good as nothing said."""
+    """Return the seconds of `Retry-After` (RFC 9110 §10.2.3), at least 1; a date is ignored."""
     text = answer.retry_after
     return min(max(int(text), 1), MAX_RETRY_AFTER_S) if text.isascii() and text.isdigit() else 1
