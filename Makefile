@@ -11,13 +11,14 @@ BENCH_READY := bench/.venv/.ready
 # Tests start hundreds of Python processes. Without byte code on disk each compiles every module once more, which doubles its start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo serve test test-all test-python test-lowest check screenshots soak bench compare scale clean
+.PHONY: help setup demo serve test test-all coverage test-python test-lowest check screenshots soak bench compare scale clean
 
 help:
 	@echo "make demo    show the life of both tokens on a page, with a service that is thrown away afterwards"
 	@echo "make serve   run the service on http://localhost:8000 (SQLite file in this folder)"
 	@echo "make test    run the tests that a change needs; takes some minutes and wants nothing installed"
 	@echo "make test-all   run all tests; wants the programs that .ci/run installs"
+	@echo "make coverage   run make test and report which lines ran; fails below 95 percent"
 	@echo "make test-python PYTHON=python3.13   run them with another Python"
 	@echo "make test-lowest   run them with the oldest dependencies that are admitted"
 	@echo "make check   ruff, mypy --strict and the import contracts"
@@ -51,6 +52,13 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/pytest
+
+# Over test processes, servers and commands together.
+coverage: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "$(FAST)"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered
 
 # PYTHON=python3.13 tries another version, in an environment of its own.
 test-python: $(READY)

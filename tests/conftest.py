@@ -45,7 +45,7 @@ def default_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
     try:
         yield server.start()
     finally:
-        server.kill()
+        server.stop()
 
 
 @pytest.fixture
@@ -85,4 +85,4 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
     yield start
     for server in started:
-        server.kill()
+        server.stop()

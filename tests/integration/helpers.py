@@ -62,7 +62,7 @@ def running(folder: Path, *options: str, **settings: str) -> Iterator[Server]:
     try:
         yield server.start()
     finally:
-        server.kill()
+        server.stop()
 
 
 def client_of(server: Server, **options: Any) -> httpx.Client:
