@@ -24,6 +24,29 @@ except SystemExit as leaving:
     assert leaving.code == 0, leaving.code
 print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
+_REQUESTS = """
+import asyncio, gc, json
+from handstamp.assemble.application import application
+
+async def serve():
+    app = application()
+    scope = {"type": "http", "method": "GET", "path": "/healthz", "root_path": "", "query_string": b"", "headers": [],
+             "client": ("127.0.0.1", 1), "server": ("localhost", 8000), "scheme": "http", "http_version": "1.1"}
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+    async def send(message):
+        if message["type"] == "http.response.start":
+            assert message["status"] == 200, message
+    counts = [0, 0, 0]
+    def count(phase, info):
+        counts[info["generation"]] += phase == "start"
+    gc.callbacks.append(count)
+    for _ in range(2000):
+        await app({**scope, "state": {}}, receive, send)
+    print(json.dumps([gc.get_freeze_count(), counts]))
+
+asyncio.run(serve())
+"""
 
 
 def modules_of(folder: Path, *arguments: str) -> set[str]:
@@ -62,6 +85,18 @@ def test_lists_import_no_web_server(name: str, folder: Path) -> None:
     loaded = modules_of(folder, name, "list")
     assert loaded & WEB == set()
     assert not [name for name in loaded if name.startswith("handstamp.web")]
+
+
+def test_requests_cause_no_garbage_collection_of_what_a_start_made(tmp_path: Path) -> None:
+    """The objects of the start-up are frozen, and 2,000 requests leave so few cycles that hardly any collection runs."""
+    ran = subprocess.run(
+        [sys.executable, "-c", _REQUESTS], cwd=tmp_path, env=environment_with({"ISSUER": "http://localhost:8000"}),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    frozen, collections = json.loads(ran.stdout)
+    assert frozen > 10_000
+    assert collections[1:] == [0, 0]
+    assert collections[0] <= 2
 
 
 def test_help_says_of_each_command_what_the_command_says(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Handstamp inside an application: its endpoints mounted, its sessions called, its tokens verified, all in one process.
+"""Run Handstamp in the process of an application: mount its endpoints, start sessions, verify tokens.
 
 ```python
 auth = Handstamp(database="sqlite:///app.db", issuer="https://app.example.com/auth")
@@ -7,7 +7,7 @@ app.mount("/auth", auth.asgi)
 require = Require(auth.verifier)
 ```
 
-Needs `handstamp[server]`. Any number of worker processes of one machine may do this on one database.
+Needs `handstamp[server]`. Several worker processes of one machine can share one database.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ __all__ = ["Handstamp", "Session", "Sessions", "TokenPair"]
 
 
 class Sessions:
-    """Sessions of the application's own users: no account of Handstamp's is needed, a subject is any text.
+    """Sessions of the application's own users. They need no account of Handstamp; a subject is any text.
 
-    Every call raises `RuntimeError` unless its `Handstamp` has been started.
+    Every method raises `RuntimeError` unless its `Handstamp` has been started.
     """
 
     def __init__(self, running: Callable[[], Deployment]) -> None:
-        """Take what returns the running service; an application gets this object from `Handstamp.sessions`."""
+        """Create it. Applications use `Handstamp.sessions`."""
         self._service = running
 
     async def start(
@@ -66,7 +66,7 @@ class Sessions:
         ip: str = "",
         user_agent: str = "",
     ) -> TokenPair:
-        """Start a session for somebody whom the application has just signed in, and return its tokens.
+        """Start a session for a person whom the application has just signed in, and return its tokens.
 
         `subject` is the application's own id for them, 1 to 255 characters. `scope` (RFC 6749 §3.3), `roles` and `claims` stand
         in every access token of the session, up to 1,536 bytes as JSON together. `amr` says how they signed in (RFC 8176).
@@ -75,7 +75,7 @@ class Sessions:
         """
         service = self._service()
         grant = parse_grant(scope=scope, roles=roles, claims=claims)
-        _check(delivery, ip, user_agent, amr)
+        _require_sound(delivery, ip, user_agent, amr)
         caller = Caller(now_ms=service.clock(), ip=sanitise_text(ip), user_agent=sanitise_text(user_agent))
         proof = Proof(subject=parse_subject(subject), amr=tuple(amr), authenticated_at_ms=caller.now_ms, grant=grant)
         return await service.begin_session(proof, delivery=delivery, caller=caller)
@@ -88,34 +88,34 @@ class Sessions:
         delivery that does not exist, and `Unavailable`.
         """
         service = self._service()
-        _check(delivery, ip)
+        _require_sound(delivery, ip)
         if not isinstance(refresh_token, str):
             raise InvalidToken("not a text")
         caller = Caller(now_ms=service.clock(), ip=sanitise_text(ip))
         return await service.refresh(refresh_token, way="body" if delivery == "json" else "cookie", caller=caller)
 
     async def end(self, session_id: str) -> bool:
-        """End a session; say whether it lived. Its tokens are refused from now on. Raises `InvalidFields` and `Unavailable`."""
+        """End a session; return whether it was active. Its tokens are refused at once. Raises `InvalidFields`, `Unavailable`."""
         service = self._service()
         if not isinstance(session_id, str):
             raise InvalidFields([("session_id", "must be a text")])
         if not session_id.isascii():
-            return False  # none of ours
+            return False  # no session has such an id
         return await service.sign_out.end_one(session_id, Caller(now_ms=service.clock()))
 
     async def end_all(self, subject: str) -> int:
-        """End every session of a subject; return how many lived. Raises `InvalidFields` and `Unavailable`."""
+        """End every session of a subject; return how many were active. Raises `InvalidFields` and `Unavailable`."""
         service = self._service()
         return await service.sign_out.end_all(parse_subject(subject), Caller(now_ms=service.clock()))
 
     async def of(self, subject: str) -> list[Session]:
-        """Return the living sessions of a subject, last seen first. Raises `InvalidFields` and `Unavailable`."""
+        """Return the active sessions of a subject, last seen first. Raises `InvalidFields` and `Unavailable`."""
         service = self._service()
         return await service.sessions.list_living(parse_subject(subject), Caller(now_ms=service.clock()))
 
 
-def _check(delivery: object, ip: object, user_agent: object = "", amr: object = ()) -> None:
-    """Raise `InvalidFields` naming everything that cannot be."""
+def _require_sound(delivery: object, ip: object, user_agent: object = "", amr: object = ()) -> None:
+    """Raise `InvalidFields` with every value that is not allowed."""
     problems = []
     if delivery not in DELIVERIES:
         problems.append(("delivery", f"must be one of {', '.join(DELIVERIES)}"))
@@ -127,15 +127,15 @@ def _check(delivery: object, ip: object, user_agent: object = "", amr: object = 
 
 
 class Handstamp:
-    """One deployment, living in an application."""
+    """One deployment inside an application."""
 
     def __init__(self, *, claims: Hook | None = None, clock: Clock = now_ms, **settings: Any) -> None:
-        """Take settings by the names of the reference in small letters; those that are absent come from the environment.
+        """Create it from settings, named as in the reference in lower case. Other settings come from the environment.
 
         `claims` is asked at each mint what a subject's tokens say beyond the session: it takes the subject and returns
         `{"scope": …, "roles": …, "claims": …}`, and may be a coroutine function. If it fails nothing is issued. Log lines go to
         the application's `logging`, under `handstamp`.
-        Raises `ConfigurationError` naming every mistake.
+        Raises `ConfigurationError` with every mistake.
         """
         self._deployment = Deployment(load(**settings), clock=clock, claims=claims)
         self._application = make_application(self._deployment)
@@ -146,17 +146,17 @@ class Handstamp:
         self.verifier = LocalVerifier(
             self._running, verifier=self._deployment.verifier, sessions=self._deployment.sessions, clock=self._deployment.clock
         )
-        """Verifies access tokens, for the adapters or by hand; a sign-out in any process shows on the next request."""
+        """Verifies access tokens, for the adapters or by hand. A sign-out in any process takes effect at the next request."""
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve Handstamp's endpoints: mount this where the issuer says."""
+        """Serve Handstamp's endpoints. Mount it at the path of the issuer."""
         if scope["type"] != "lifespan":
             self._running()
         await self._application(scope, receive, send)
 
-    def answer(self, said: TokenPair | HandstampError) -> Response:
-        """Return the answer for a client: tokens, where the session's delivery puts them, or what was raised (RFC 9457)."""
-        return write_problem(said) if isinstance(said, HandstampError) else write_pair(said, self._cookies)
+    def answer(self, result: TokenPair | HandstampError) -> Response:
+        """Return the HTTP answer: tokens, where the session's delivery puts them, or the problem of an error (RFC 9457)."""
+        return write_problem(result) if isinstance(result, HandstampError) else write_pair(result, self._cookies)
 
     @asynccontextmanager
     async def lifespan(self, _: object) -> AsyncIterator[None]:
@@ -165,7 +165,7 @@ class Handstamp:
             yield
 
     async def __aenter__(self) -> Self:
-        """Open the database, bring it up to date, and begin housekeeping. Raises `ConfigurationError`."""
+        """Open the database, migrate it, and start housekeeping. Raises `ConfigurationError`."""
         if self._open is not None:
             raise RuntimeError("Handstamp has been started already.")
         async with AsyncExitStack() as stack:
@@ -174,7 +174,7 @@ class Handstamp:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Finish what was begun and let go of the database."""
+        """Finish running work and close the database."""
         if self._open is not None:
             opened, self._open = self._open, None
             await opened.aclose()

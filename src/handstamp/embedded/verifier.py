@@ -1,4 +1,4 @@
-"""Verifying access tokens in the process of the service itself: nobody has to tell it what ended, it looks."""
+"""Verify access tokens in the process of the service itself, which reads the store instead of the revocation feed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..verify.verifier import Check, Verifier
 
 
 class LocalVerifier:
-    """Stands where a `Verifier` does, in the adapters for instance, and sees a sign-out on the very next request."""
+    """Replaces a `Verifier`, for example in the adapters. A sign-out takes effect at the next request."""
 
     def __init__(
         self, ensure_running: Callable[[], object], *, verifier: Verifier, sessions: LivingSessions, clock: Clock
     ) -> None:
-        """Take what checks the token and what knows its session, and what raises while there are no keys yet."""
+        """Create it. `ensure_running` raises while the keys are not loaded."""
         self._ensure_running = ensure_running
         self.issuer = verifier.issuer
         self.follows_feed = True
@@ -31,13 +31,17 @@ class LocalVerifier:
         *,
         check: Check | None = None,  # noqa: ARG002
     ) -> AccessClaims:
-        """Raise `ConfigurationError`: the store can be asked in a coroutine only."""
+        """Raise `ConfigurationError`: the store can only be read in a coroutine."""
         raise ConfigurationError("Inside the application, verify in a coroutine: await verify_async(token).")
 
     async def verify_async(self, token: str, *, check: Check | None = None) -> AccessClaims:  # noqa: ARG002 - as `Verifier`
-        """Return the claims of a token whose session lives. `check` is always as good as `live` here.
+        """Return the claims of a valid token whose session is active. Every `check` is as strict as `live` here.
 
-        Raises `InvalidToken`, `ExpiredToken`, `SessionEnded` with its reason, `Unavailable`.
+        Raises:
+            InvalidToken: If the token is not valid.
+            ExpiredToken: If it has expired.
+            SessionEnded: If its session has ended, with the reason.
+            Unavailable: If the store does not answer.
         """
         self._ensure_running()
         now_ms = self._clock()
@@ -46,5 +50,5 @@ class LocalVerifier:
         return claims
 
     async def confirm(self, claims: AccessClaims) -> None:
-        """Raise `SessionEnded` unless the session of claims that were verified before still lives, or `Unavailable`."""
+        """Raise `SessionEnded` if the session of verified claims has ended, or `Unavailable` if the store does not answer."""
         await self._sessions.require_living(claims.sid, self._clock())
