@@ -218,6 +218,12 @@ def test_an_update_writes_every_field_that_may_change(opened: Opened, way: str, 
     assert have_types(found) == have_types(after)
 
 
+def test_what_a_step_up_and_a_binding_change_is_written() -> None:
+    """Authentication, bound key and device change during a session's life, as its rotation and its end do."""
+    assert FIXED_AT_START.isdisjoint({"authenticated_at_ms", "amr", "acr", "bound_key", "bound_at_ms", "device"})
+    assert set(Session.__struct_fields__) > FIXED_AT_START
+
+
 @shared_store
 @given(before=structs_of(Account, id=_names(), email=_names()), after=structs_of(Account, email=_names()))
 def test_an_update_writes_every_field_of_an_account(opened: Opened, before: Account, after: Account) -> None:
