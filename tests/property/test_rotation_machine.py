@@ -1,7 +1,7 @@
-"""A life of one session, made up by Hypothesis: tabs, lost answers, a thief, time, crashes, restored backups, sign-out.
+"""Random lives of one session: tabs, lost answers, a thief, pauses, crashes, restored backups and sign-outs.
 
-It is played on the real use case and a real SQLite file, and every answer is compared with the table of the rules, written down
-here a second time and in another way.
+Hypothesis makes them up. They run on the real use case and a real SQLite file. Every answer is compared with the table of the
+rules, which is written here a second time in another way.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PAUSES_MS = st.sampled_from(
 
 
 def expected(row: Session, generation: int, now_ms: int) -> str:
-    """The table of sessions: what a refresh token of `generation` comes to, `row` being as it is."""
+    """Return the outcome for a refresh token of `generation` by the table of the rules."""
     over = (
         row.revoked_why is not None
         or now_ms >= row.expires_at_ms
@@ -57,12 +57,12 @@ def expected(row: Session, generation: int, now_ms: int) -> str:
 
 
 def claims_in(token: str, shape: type[Any]) -> Any:
-    """Return what a token says, unchecked: the service has just made it."""
+    """Return the claims of a token without checking it: the service has just made it."""
     return msgspec.json.decode(base64url_decode(token.split(".")[1]), type=shape)
 
 
 class LifeOfASession(RuleBasedStateMachine):
-    """The owner's browser has a jar that all tabs share; the thief has a copy of it as it once was."""
+    """All tabs of the owner's browser share one cookie jar. The thief has an old copy of it."""
 
     @initialize()
     def sign_in(self) -> None:
@@ -81,7 +81,7 @@ class LifeOfASession(RuleBasedStateMachine):
         self.remember(pair)
 
     def open(self) -> Deployment:
-        """Start a process's worth of service on the file."""
+        """Start a service on the file, as a new process would."""
         running = Deployment(settings_in(Path(self.folder.name)), clock=self.clock)
         self.run(running.store.open())
         self.run(running.keys.maintain(self.clock()))
@@ -98,7 +98,7 @@ class LifeOfASession(RuleBasedStateMachine):
         return session
 
     def refresh(self, token: str) -> str | None:
-        """Present a token; compare what comes with the table; return the refresh token that was answered."""
+        """Present a token, compare the answer with the table, and return the new refresh token."""
         claims: RefreshClaims = claims_in(token, RefreshClaims)
         row, now_ms = self.row(), self.clock()
         want = "ended" if now_ms >= claims.exp * 1000 else expected(row, claims.gen, now_ms)
@@ -131,7 +131,7 @@ class LifeOfASession(RuleBasedStateMachine):
         return pair.refresh_token
 
     def remember(self, pair: TokenPair) -> None:
-        """Check what holds for every pair that is ever answered."""
+        """Check what must be true of every pair."""
         refresh: RefreshClaims = claims_in(pair.refresh_token, RefreshClaims)
         access: AccessClaims = claims_in(pair.access_token, AccessClaims)
         assert not self.acknowledged_end, "a success after an acknowledged end"
@@ -143,7 +143,7 @@ class LifeOfASession(RuleBasedStateMachine):
 
     @rule(answer_is_lost=st.booleans())
     def owner_renews(self, answer_is_lost: bool) -> None:
-        """A tab renews; the answer may never arrive."""
+        """A tab refreshes. The answer may get lost."""
         answered = self.refresh(self.jar)
         if answered is not None and not answer_is_lost:
             self.jar = answered
@@ -168,24 +168,24 @@ class LifeOfASession(RuleBasedStateMachine):
 
     @rule()
     def thief_copies_the_jar(self) -> None:
-        """Somebody gets a copy."""
+        """The thief copies the cookie jar."""
         self.stolen = self.jar
 
     @precondition(lambda self: self.stolen is not None)
     @rule()
     def thief_renews(self) -> None:
-        """The thief goes on with what they have."""
+        """The thief refreshes with the copy."""
         assert self.stolen is not None
         self.stolen = self.refresh(self.stolen) or self.stolen
 
     @rule(ms=PAUSES_MS)
     def time_passes(self, ms: int) -> None:
-        """Nobody does anything for a while."""
+        """Time passes without requests."""
         self.clock.advance(ms=ms)
 
     @rule()
     def process_crashes(self) -> None:
-        """The process is gone without a word; another one opens the file."""
+        """The process dies without a shutdown, and another one opens the file."""
         crash(self.running)
         self.running = self.open()
 
@@ -197,7 +197,7 @@ class LifeOfASession(RuleBasedStateMachine):
     @precondition(lambda self: self.backup is not None)
     @rule()
     def backup_is_restored(self) -> None:
-        """The operator brings the copy back: the session has forgotten what happened since, a sign-out too."""
+        """The operator restores the copy. The database has lost what happened since, even a sign-out."""
         assert self.backup is not None
         values: list[Any] = [self.backup.generation, self.backup.rotated_at_ms, self.backup.recovered_at_ms]
         values += [self.backup.revoked_at_ms, self.backup.revoked_why, self.backup.seen_at_ms, self.sid]
@@ -219,18 +219,18 @@ class LifeOfASession(RuleBasedStateMachine):
 
     @invariant()
     def there_is_one_row(self) -> None:
-        """However often it was renewed."""
+        """However often the session was refreshed."""
         with closing(sqlite3.connect(Path(self.folder.name) / "handstamp.db")) as database:
             assert database.execute("SELECT count(*) FROM session").fetchone() == (1,)
 
     @invariant()
     def the_chain_never_forks(self) -> None:
-        """Each generation has one refresh token, as long as no backup made the database forget."""
+        """Each generation has one refresh token, unless a backup was restored."""
         if not self.restored:
             assert len({generation for generation, _ in self.minted}) == len(self.minted)
 
     def teardown(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         if hasattr(self, "running"):
             self.run(self.running.store.close())
             self.running.hashing.close()

@@ -1,7 +1,8 @@
-"""Every short history of an owner and a thief, played against the rules.
+"""Every short history of an owner and a thief, run against the rules.
 
-Both hold a copy of one refresh token. Each refreshes with the newest token that it has got, always later than the grace window
-after the act before, all within one recovery interval. Whoever is refused is out. Which histories leave the session alive?
+Both have a copy of one refresh token. Each refreshes with its newest token, always later than the grace window after the act
+before, and all within one recovery interval. After a refusal one cannot continue. The tests count the histories after which the
+session is still alive.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ ONE_LATE_REPEAT = Policy()
 
 
 class History(msgspec.Struct, frozen=True):
-    """How a history ended: the row, and how many refreshes each of the two was answered."""
+    """The end of a history: the row, and the number of successful refreshes of each of the two."""
 
     session: Session
     answered: dict[str, int]
 
 
 def play(order: tuple[str, ...], policy: Policy, *, always_accepts_predecessor: bool = False) -> History:
-    """Let `order` happen, one act a minute."""
+    """Run the acts in `order`, one per minute."""
     session = a_session(policy=policy)
     holds = {"owner": 0, "thief": 0}
     answered = {"owner": 0, "thief": 0}
@@ -57,7 +58,7 @@ def histories() -> list[tuple[str, ...]]:
 
 
 def test_there_are_1022_histories() -> None:
-    """The enumeration is whole."""
+    """The enumeration is complete."""
     assert len(histories()) == 1022
 
 
@@ -67,20 +68,20 @@ def test_there_are_1022_histories() -> None:
     ids=["strict", "one late repeat", "predecessor always accepted"],
 )
 def test_how_many_histories_leave_the_session_alive(policy: Policy, always: bool, alive: int) -> None:
-    """Strict leaves none, one rationed late repeat leaves 4, always accepting the predecessor leaves 92 of 1,022."""
+    """Of 1,022: none if strict, 4 with one late repeat per interval, 92 if the predecessor is always accepted."""
     played = [play(order, policy, always_accepts_predecessor=always) for order in histories()]
     assert sum(history.session.revoked_why is None for history in played) == alive
 
 
 def test_where_a_late_repeat_let_a_session_live_the_laggard_got_exactly_one_refresh() -> None:
-    """The ration is what the one who lags got, and nothing more."""
+    """The one who lags gets one refresh, and nothing more."""
     survivors = [play(order, ONE_LATE_REPEAT) for order in histories()]
     for history in (history for history in survivors if history.session.revoked_why is None):
         assert min(history.answered.values()) == 1
 
 
 def test_strict_alternation_lives_for_ever_only_where_the_predecessor_is_always_accepted() -> None:
-    """A thief who follows the owner step by step is unseen there, and is caught by both of our policies."""
+    """There a thief who follows the owner step by step is never detected. Both of our policies detect it."""
     alternating = ("owner", "thief") * (ACTS // 2)
     assert play(alternating, STRICT, always_accepts_predecessor=True).session.revoked_why is None
     assert play(alternating, STRICT).session.revoked_why == "reuse"

@@ -1,4 +1,4 @@
-"""Which passwords a person can choose, and what an account shows of itself."""
+"""Which passwords a person can choose, and what the text form of an account shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.builders import an_account
 
 PERSONAL = ("ada@example.com", "ada", "example.com", "handstamp", "auth.example.net")
 VARIED = "kv7 wq2-Zr9 lm4_Xt6 pb8 "
-"""A piece without any pattern that the rules know; long texts are cut from its repetition with a counter."""
+"""A text without a pattern that the rules know. Longer texts repeat it with a counter."""
 
 
 def problem(password: str, *, min_length: int = 15) -> str | None:
@@ -30,7 +30,7 @@ def problem(password: str, *, min_length: int = 15) -> str | None:
 
 
 def of_length(length: int) -> str:
-    """Return a password of so many code points that has no pattern."""
+    """Return a password of `length` code points without a pattern."""
     return "".join(f"{VARIED}{number}" for number in range(length // 24 + 1))[:length]
 
 
@@ -81,7 +81,7 @@ def test_a_sentence_that_only_you_would_say_is_taken(passphrase: str) -> None:
     ],
 )
 def test_length_counts_from_fifteen_to_256(length: int, words: str | None) -> None:
-    """The bounds are inclusive, and the sentence says which one was missed."""
+    """The bounds are inclusive, and the message names the one that was missed."""
     found = problem(of_length(length))
     assert found is None if words is None else words in (found or "")
 
@@ -98,7 +98,7 @@ def test_length_counts_code_points_and_not_bytes(character: str) -> None:
 
 
 def test_another_minimum_is_said_in_the_sentence() -> None:
-    """An operator's own minimum is the one that people read."""
+    """The message names the minimum that the operator has set."""
     assert "at least 20 characters" in (problem(of_length(19), min_length=20) or "")
     assert problem(of_length(20), min_length=20) is None
     assert problem(of_length(8), min_length=8) is None
@@ -122,7 +122,7 @@ def test_normalising_keeps_what_people_tell_apart() -> None:
 
 @pytest.mark.parametrize("character", ["\x00", "\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\ud83d"])
 def test_what_cannot_be_typed_is_refused(character: str) -> None:
-    """Control characters and half characters are a client's mistake, and would be cut off or garbled elsewhere."""
+    """Control characters and lone surrogates are mistakes of a client, and other software would cut or garble them."""
     password = f"kv7 wq2-Zr9 {character} lm4_Xt6"
     assert not is_hashable_password(password)
     assert "no control characters" in (problem(password) or "")
@@ -130,7 +130,7 @@ def test_what_cannot_be_typed_is_refused(character: str) -> None:
 
 @pytest.mark.parametrize("password", ["\u200d🦊 kv7 wq2-Zr9 lm4", "\u00a0kv7 wq2-Zr9 lm4 Xt6", "\u202ekv7 wq2-Zr9 lm4"])
 def test_what_a_keyboard_can_type_is_not_refused(password: str) -> None:
-    """Joiners of emoji, hard spaces and marks of direction come from real keyboards."""
+    """Real keyboards produce emoji joiners, hard spaces and direction marks."""
     assert is_hashable_password(password)
     assert problem(password) is None
 
@@ -175,7 +175,7 @@ def test_an_empty_or_endless_password_is_never_hashed() -> None:
     ],
 )
 def test_what_attackers_try_first_is_refused(password: str) -> None:
-    """Common passwords, pairs of them, runs and repeats are refused in words (NIST SP 800-63B-4 §3.1.1.2, R68)."""
+    """Common passwords, pairs of them, runs and repeats are refused with a reason (NIST SP 800-63B-4 §3.1.1.2, R68)."""
     assert len(password) >= 15
     assert "attackers try first" in (problem(password) or "")
 
@@ -196,7 +196,7 @@ def test_what_attackers_try_first_is_refused(password: str) -> None:
     ],
 )
 def test_what_anybody_can_look_up_is_refused(password: str) -> None:
-    """A password that is made of the person's address or of the service's name is everybody's to guess (NIST §3.1.1.2, R68)."""
+    """A password that consists of the address or of the service's name is easy to guess (NIST §3.1.1.2, R68)."""
     assert problem(password) is not None
 
 
@@ -212,7 +212,7 @@ def test_an_address_of_one_letter_forbids_nothing_else() -> None:
 
 
 def test_no_refusal_repeats_the_password() -> None:
-    """The sentence goes into answers and logs, the password never does."""
+    """The message appears in answers and logs, so it must not contain the password."""
     for password in ("hunter2", "passwordpassword1", "ada@example.com", "kv7\x00" * 5, of_length(300)):
         sentence = problem(password)
         assert sentence is not None
@@ -221,7 +221,7 @@ def test_no_refusal_repeats_the_password() -> None:
 
 @pytest.mark.parametrize("piece", ["a", "ab", "abcdefgh", "abcdefghi", "a1", "é", "🦊"])
 def test_judging_takes_no_longer_for_a_nasty_password(piece: str) -> None:
-    """No password makes the rules slow: patterns that make regular expressions stumble are judged at once."""
+    """Passwords that cause backtracking in regular expressions are judged quickly too."""
     nasty = (piece * 256)[:251] + "!kv7w"
     started_s = time.perf_counter()
     problem(nasty)
@@ -237,7 +237,7 @@ def test_the_list_of_common_passwords_is_what_the_rules_expect() -> None:
 
 
 def test_an_account_does_not_show_its_hash_or_address() -> None:
-    """An account that lands in a log or a traceback says who, and nothing that helps anybody to be them (R4, R32)."""
+    """In a log or a traceback an account shows its id, and nothing that helps to sign in (R4, R32)."""
     shown = repr(an_account(password_hash="$argon2id$v=19$secret", email="ada@example.com"))
     assert "ada-id" in shown
     assert "argon2" not in shown

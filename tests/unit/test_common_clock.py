@@ -1,4 +1,4 @@
-"""One clock for all nodes, whatever their own say."""
+"""One clock for all nodes, whatever their own clocks show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOW_MS = 1_800_000_000_000
 
 
 class Times:
-    """A store that is asked for the time only, and a clock that nobody sets."""
+    """A store that only answers its time, and the monotonic clock of the node."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.monotonic_ms = 5_000
@@ -26,7 +26,7 @@ class Times:
         monkeypatch.setattr(common_clock, "monotonic_ms", lambda: self.monotonic_ms)
 
     def clock(self, *, own_ms: int = NOW_MS) -> CommonClock:
-        """Return the clock of a node whose own shows `own_ms` when five seconds of the other are over."""
+        """Return the clock of a node whose own clock shows `own_ms` when the monotonic clock shows 5 s."""
         return CommonClock(cast("Store", self), lambda: own_ms + self.monotonic_ms - 5_000)
 
     async def time(self) -> StoreTime | None:
@@ -38,7 +38,7 @@ class Times:
         return StoreTime(time_ms=self.store_ms, at_ms=self.monotonic_ms, within_ms=self.took_ms)
 
     def later(self, by_ms: int) -> None:
-        """Let time go on everywhere."""
+        """Advance all clocks."""
         self.monotonic_ms += by_ms
         self.store_ms = None if self.store_ms is None else self.store_ms + by_ms
 
@@ -51,7 +51,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Times:
 
 @pytest.mark.parametrize("differs_ms", [0, 1, -1, 20_000, -20_000, 3_600_000, -3_600_000])
 async def test_whatever_a_node_shows_it_is_the_stores_time(times: Times, differs_ms: int) -> None:
-    """Also while the store is away, and after somebody has set the node's clock."""
+    """Also while the store does not answer, and after the node's clock was set."""
     clock = times.clock(own_ms=NOW_MS + differs_ms)
     await clock.synchronise()
     assert clock() == NOW_MS
@@ -63,7 +63,7 @@ async def test_whatever_a_node_shows_it_is_the_stores_time(times: Times, differs
 
 
 async def test_where_the_store_has_no_clock_the_machines_counts(times: Times) -> None:
-    """As with SQLite, also when that is set."""
+    """As with SQLite. Setting the machine's clock changes it."""
     times.store_ms = None
     clock = times.clock(own_ms=NOW_MS - 7)
     await clock.synchronise()
@@ -71,7 +71,7 @@ async def test_where_the_store_has_no_clock_the_machines_counts(times: Times) ->
 
 
 async def test_a_clock_that_drifts_is_held_to_the_stores(times: Times) -> None:
-    """Forward at once, back by standing still: nothing that was issued is ever from the future."""
+    """Forward at once; back by standing still, so that no token is ever from the future."""
     clock = times.clock()
     await clock.synchronise()
     times.later(1_000)
@@ -98,7 +98,7 @@ async def test_a_store_far_behind_is_believed(times: Times) -> None:
 
 
 async def test_a_slow_answer_says_nothing(times: Times) -> None:
-    """Unless it is the only one there is."""
+    """Except for the first reading, when there is no other."""
     clock = times.clock(own_ms=NOW_MS + 20_000)
     times.took_ms = 5_000
     await clock.synchronise()

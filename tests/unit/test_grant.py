@@ -35,19 +35,19 @@ def problems_with(**fields: Any) -> list[str]:
 
 @pytest.mark.parametrize("name", sorted(REGISTERED))
 def test_no_claim_that_means_something_can_be_overwritten(name: str) -> None:
-    """What a verifier relies on is Handstamp's to say."""
+    """An application cannot set the claims that a verifier relies on."""
     assert problems_with(claims={name: "x"}) == [f"claims.{name}"]
 
 
 def test_every_claim_of_ours_is_registered() -> None:
-    """A claim that is added to our tokens one day is guarded from that day on."""
+    """A claim that is added to our tokens later must be reserved too."""
     ours = {field.encode_name for field in msgspec.structs.fields(AccessClaims)} - {"(rest)"}
     assert ours <= REGISTERED
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\n", "é", "x" * 129, "(rest)", 5, None])
 def test_a_claim_has_a_plain_name(name: Any) -> None:
-    """Names are printed in logs and pages, and compared by other people's software."""
+    """Names appear in logs and pages, and other software compares them."""
     with pytest.raises(InvalidFields):
         parse_grant(claims={name: 1})
 
@@ -57,12 +57,12 @@ def test_a_claim_has_a_plain_name(name: Any) -> None:
     [object(), b"bytes", {1, 2}, float("nan"), float("inf"), 2**53, -(2**53), {"a": {1: 2}}, [object()], "\ud800", {"\ud800": 1}],
 )
 def test_what_is_no_json_is_refused(value: Any) -> None:
-    """Also numbers that readers disagree about (RFC 8259 §6)."""
+    """Including numbers that JSON parsers read differently (RFC 8259 §6)."""
     assert problems_with(claims={"a": value}) == ["claims.a"]
 
 
 def test_nesting_and_size_are_bounded() -> None:
-    """A token travels with every request, and has to fit into a cookie."""
+    """A token travels with every request and must fit into a cookie."""
     deep: Any = "x"
     for _ in range(9):
         deep = [deep]
@@ -74,23 +74,23 @@ def test_nesting_and_size_are_bounded() -> None:
 
 @pytest.mark.parametrize("scope", [" a", "a ", "a  b", "a\tb", 'a"b', "a\\b", "é", 5, None, ["a"]])
 def test_a_scope_is_words_with_one_space_between(scope: Any) -> None:
-    """RFC 6749 §3.3 says which characters."""
+    """RFC 6749 §3.3 defines the characters."""
     assert problems_with(scope=scope) == ["scope"]
 
 
 @pytest.mark.parametrize("roles", ["admin", [5], [""], {"admin": 1}, None])
 def test_roles_are_a_list_of_texts(roles: Any) -> None:
-    """A single text would be taken for a list of letters."""
+    """A single text would be read as a list of its letters."""
     assert problems_with(roles=roles) == ["roles"]
 
 
 def test_every_mistake_is_named_at_once() -> None:
-    """Whoever writes a hook mends it in one go."""
+    """So the author of a hook can fix all of them at once."""
     assert problems_with(scope=" ", roles=[1], claims={"sub": 1, "f": object()}) == ["scope", "roles", "claims.sub", "claims.f"]
 
 
 def test_grants_add_up_and_the_later_one_counts() -> None:
-    """Account, start of the session, hook: in that order, nothing twice."""
+    """Precedence, lowest first: account, session start, hook. Nothing appears twice."""
     first = parse_grant(scope="a b", roles=["x"], claims={"plan": "free", "tenant": 1})
     both = first + parse_grant(scope="b c", roles=["x", "y"], claims={"plan": "pro"})
     assert both == Grant(scope="a b c", roles=("x", "y"), claims={"plan": "pro", "tenant": 1})
@@ -99,7 +99,7 @@ def test_grants_add_up_and_the_later_one_counts() -> None:
 
 @pytest.mark.parametrize("subject", ["", "x" * 256, "x" * 10_000, "a\nb", "a\0", "a\u202eb", "\x7f", 42, None, b"42"])
 def test_a_subject_is_a_text_that_can_be_shown(subject: Any) -> None:
-    """It stands in tokens, logs and tables: no control characters, no ten thousand of any."""
+    """It appears in tokens, logs and tables, so control characters and long texts are refused."""
     with pytest.raises(InvalidFields, match="subject"):
         parse_subject(subject)
 
@@ -112,7 +112,7 @@ def test_any_other_text_is_a_subject(subject: str) -> None:
 
 @given(claims=st.dictionaries(st.text("abcdef_:/.-", min_size=1, max_size=10), JSON, max_size=4))
 def test_what_is_granted_is_what_a_verifier_reads(claims: dict[str, Any]) -> None:
-    """Through the token and back, unchanged; and ours beside it are untouched."""
+    """The claims survive the token unchanged, and so do ours beside them."""
     key = SigningKey.generate("HS256")
     said = AccessClaims(
         iss="i", aud="a", sub="s", client_id="c", iat=NOW_MS // 1000, exp=NOW_MS // 1000 + 1, jti="j", sid="d",

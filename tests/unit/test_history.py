@@ -1,4 +1,4 @@
-"""The history checker finds what it is there to find: each history here breaks one rule, or none."""
+"""The history checker finds violations: each history here breaks one rule, or none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def renewal(presented: int, began: float, **fields: Any) -> Operation:
 
 
 def ended(reason: str, began: float, presented: int = 0, **fields: Any) -> Operation:
-    """Return a refresh that was refused because the session is over."""
+    """Return a refresh that was refused because the session has ended."""
     return op("refresh", began, "ended", reason=reason, presented=presented, **fields)
 
 
@@ -65,20 +65,20 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", FINE)
 def test_what_the_rules_allow_is_no_violation(name: str) -> None:
-    """In whatever order it is looked at."""
+    """In whatever order the operations are given."""
     assert violations(FINE[name], grace_s=GRACE_S) == []
     assert violations(reversed(FINE[name]), grace_s=GRACE_S) == []
 
 
 @pytest.mark.parametrize("words", BROKEN)
 def test_what_they_do_not_allow_is_found(words: str) -> None:
-    """And said in words."""
+    """And described in the report."""
     found = violations(BROKEN[words], grace_s=GRACE_S)
     assert any(words in problem for problem in found), found
 
 
 def test_sessions_are_judged_each_by_itself() -> None:
-    """One's sign-out says nothing about another; a sweep is for all of its subject that had been started when it began."""
+    """A sign-out concerns one session. A sweep concerns all sessions of its subject that had started when it began."""
     mine, other = op("sign_out", 0, reason="logout"), renewal(0, 1, sid="t")
     assert violations([mine, other], grace_s=GRACE_S) == []
     swept = op("sweep", 0, reason="logout_everywhere", sid="")

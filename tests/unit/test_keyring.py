@@ -1,4 +1,4 @@
-"""The life of signing keys: published, active, retiring, gone, as times alone decide it."""
+"""The life of signing keys: published, active, retiring, gone. It depends only on times."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS
 
 ACCESS_MS = HOUR_MS
 KEEP_MS = ACCESS_MS + (JWKS_MAX_AGE_S + MAX_LEEWAY_S) * 1000
-"""R30: after its last signature a key stays for the longest access lifetime, the leeway and a cached key set's life."""
+"""R30: after its last signature a key stays for the longest access lifetime, the leeway and the lifetime of a cached key set."""
 
 
 def key(kid: str, *, active_from_ms: int, algorithm: str = "ES256") -> KeyRecord:
-    """Return a key that may sign from a time on."""
+    """Return a key that may sign from `active_from_ms` on."""
     return KeyRecord(
         kid=kid,
         algorithm=algorithm,
@@ -65,14 +65,14 @@ def test_a_key_lives_four_states(now_ms: int, old: KeyState, following: KeyState
 
 
 def test_a_key_alone_is_active_for_ever() -> None:
-    """Without a successor nothing retires: signing never stops."""
+    """Without a successor a key does not retire, so that signing never stops."""
     for later_ms in (0, DAY_MS, 10_000 * DAY_MS):
         assert state(OLD, [OLD], NOW_MS + later_ms) == "active"
 
 
 @pytest.mark.parametrize("records", [[OLD, NEXT, LAST], [LAST, NEXT, OLD], [NEXT, LAST, OLD]])
 def test_the_order_of_rows_does_not_matter(records: Sequence[KeyRecord]) -> None:
-    """Whatever order a store answers in, every process agrees on who signs."""
+    """All processes agree on the signing key, in whatever order a store returns the rows."""
     assert find_signing_key(records, LAST.active_from_ms - 1) == NEXT
     assert find_signing_key(records, LAST.active_from_ms) == LAST
     assert [state(record, [OLD, NEXT, LAST], LAST.active_from_ms) for record in (OLD, NEXT, LAST)] == [
@@ -91,7 +91,7 @@ def test_two_keys_of_one_moment_have_an_order_all_agree_on() -> None:
 
 
 def test_before_any_key_nobody_signs() -> None:
-    """No key, or none that is allowed yet, is told from a key that signs."""
+    """There is no signing key if there are no keys, or if none may sign yet."""
     assert find_signing_key([], NOW_MS) is None
     assert find_signing_key([NEXT], NOW_MS) is None
 
@@ -102,7 +102,7 @@ def test_before_any_key_nobody_signs() -> None:
     ids=["one", "two", "three", "twenty in a hurry"],
 )
 def test_at_every_instant_exactly_one_key_signs(records: Sequence[KeyRecord]) -> None:
-    """There is no gap and no doubt: one key is active at each instant, it is the one that signs, and it is still published."""
+    """At each instant exactly one key is active, and it is the key that signs."""
     edges = {record.active_from_ms for record in records} | {record.active_from_ms + KEEP_MS for record in records}
     instants = sorted({edge + offset for edge in edges for offset in (-1, 0, 1) if edge + offset >= NOW_MS})
     for now_ms in instants:
@@ -150,7 +150,7 @@ def test_a_successor_is_due_so_that_it_signs_after_ninety_days(later_ms: int, du
 
 
 def test_a_published_successor_is_enough() -> None:
-    """While the next key waits for its time no third one is made."""
+    """While the next key waits for its time, no third key is due."""
     now_ms = NOW_MS + ROTATE_AFTER_MS
     assert not needs_successor([OLD, key("next", active_from_ms=now_ms + PUBLISH_AHEAD_MS)], "ES256", now_ms)
 
@@ -180,6 +180,6 @@ def test_secrets_and_public_keys_are_never_in_one_set(algorithm: str) -> None:
 
 
 def test_a_key_does_not_show_its_private_part() -> None:
-    """Not even sealed bytes get into logs (R32)."""
+    """Not even encrypted bytes appear in logs (R32)."""
     assert "private" not in repr(OLD)
     assert "old" in repr(OLD)

@@ -37,7 +37,7 @@ def test_the_predecessor_within_grace_is_answered_again(later_ms: int) -> None:
 
 
 def test_the_predecessor_just_after_grace_is_recovered_once() -> None:
-    """One millisecond later the same retry uses up the ration of the interval."""
+    """One millisecond later the same retry uses the one recovery of the interval."""
     session = rotated()
     now_ms = NOW_MS + POLICY.grace_ms + 1
     outcome = decide(session, None, claims_of(session, generation=6), now_ms, POLICY)
@@ -56,7 +56,7 @@ def test_tabs_that_wake_up_at_once_share_one_recovery() -> None:
 
 
 def test_a_second_late_repeat_within_the_interval_is_reuse() -> None:
-    """Late repeats are rationed across generations: the second collision of a day ends the session."""
+    """Late repeats are limited across generations: the second collision of a day ends the session."""
     session = rotated(generation=9, at_ms=NOW_MS + 2 * HOUR_MS, recovered_at_ms=NOW_MS + HOUR_MS)
     outcome = decide(session, None, claims_of(session, generation=8), NOW_MS + 3 * HOUR_MS, POLICY)
     assert isinstance(outcome, Reuse)
@@ -64,7 +64,7 @@ def test_a_second_late_repeat_within_the_interval_is_reuse() -> None:
 
 
 def test_a_late_repeat_is_allowed_again_after_the_interval() -> None:
-    """A day later the ration is there again."""
+    """A day later another recovery is allowed."""
     session = rotated(generation=9, at_ms=NOW_MS + 2 * HOUR_MS, recovered_at_ms=NOW_MS + HOUR_MS)
     outcome = decide(session, None, claims_of(session, generation=8), NOW_MS + HOUR_MS + DAY_MS, POLICY)
     assert isinstance(outcome, Recover)
@@ -72,7 +72,7 @@ def test_a_late_repeat_is_allowed_again_after_the_interval() -> None:
 
 @pytest.mark.parametrize("generation", [0, 3, 5])
 def test_an_older_ancestor_is_reuse_even_within_grace(generation: int) -> None:
-    """Anything before the predecessor was retired for good, however recently."""
+    """A token older than the predecessor is never accepted, however recent it is."""
     session = rotated(generation=7)
     outcome = decide(session, None, claims_of(session, generation=generation), NOW_MS, POLICY)
     assert isinstance(outcome, Reuse)
@@ -81,7 +81,7 @@ def test_an_older_ancestor_is_reuse_even_within_grace(generation: int) -> None:
 
 @pytest.mark.parametrize("generation", [8, 9, 500])
 def test_a_token_ahead_of_the_row_is_caught_up_with(generation: int) -> None:
-    """Only we can sign, so the row has forgotten commits: the chain goes on behind the presented token."""
+    """Only we can sign, so the database has lost commits. The chain continues after the presented token."""
     session = rotated(generation=7)
     outcome = decide(session, None, claims_of(session, generation=generation), NOW_MS + HOUR_MS, POLICY)
     assert isinstance(outcome, CatchUp)
@@ -89,7 +89,7 @@ def test_a_token_ahead_of_the_row_is_caught_up_with(generation: int) -> None:
 
 
 def test_a_token_ahead_of_the_row_is_reuse_where_catching_up_is_off() -> None:
-    """Who configures it strictly has the session ended: nobody can tell which copy is right."""
+    """With the strict setting the session ends, because it is unknown which copy is right."""
     session = rotated(generation=7)
     outcome = decide(session, None, claims_of(session, generation=8), NOW_MS, Policy(catch_up=False))
     assert isinstance(outcome, Reuse)
@@ -106,19 +106,19 @@ def test_a_strict_policy_takes_each_token_once(later_ms: int) -> None:
 
 @pytest.mark.parametrize("why", ["logout", "logout_everywhere", "reuse", "password_changed", "disabled", "admin"])
 def test_a_revoked_session_refuses_every_generation(why: RevokedWhy) -> None:
-    """What was revoked stays so and says why, whichever of its tokens comes."""
+    """A revoked session stays revoked and keeps its reason, whichever of its tokens is presented."""
     session = revoke(rotated(generation=7), why, NOW_MS)
     for generation in (0, 6, 7, 8):
         assert decide(session, None, claims_of(session, generation=generation), NOW_MS, POLICY) == Ended(why)
 
 
 def test_a_missing_session_is_over() -> None:
-    """A row that has gone is one that was purged after its end."""
+    """A missing row was purged after the end of its session."""
     assert decide(None, None, claims_of(a_session()), NOW_MS, POLICY) == Ended("expired")
 
 
 def test_the_absolute_end_cannot_be_passed() -> None:
-    """At `expires_at` the session is over; a millisecond's worth of seconds before, it rotates for the last time."""
+    """At `expires_at` the session has expired; one millisecond before, it rotates for the last time."""
     session = rotated(at_ms=NOW_MS + 29 * DAY_MS)
     end_ms = NOW_MS + POLICY.session_lifetime_ms
     assert isinstance(decide(session, None, claims_of(session), end_ms - 1, POLICY), Rotate)
@@ -134,7 +134,7 @@ def test_a_session_that_was_not_renewed_for_the_idle_lifetime_is_over() -> None:
 
 
 def test_a_disabled_account_refreshes_nothing() -> None:
-    """The account is judged with the row, under the same lock."""
+    """The account is checked with the row, under the same lock."""
     session = a_session(epoch=3)
     assert isinstance(decide(session, an_account(epoch=3), claims_of(session), NOW_MS, POLICY), Rotate)
     disabled = an_account(epoch=3, disabled_at_ms=NOW_MS)
@@ -143,7 +143,7 @@ def test_a_disabled_account_refreshes_nothing() -> None:
 
 
 def test_a_session_of_an_earlier_epoch_refreshes_nothing() -> None:
-    """Whatever bumped the epoch ended all earlier sessions, also one whose row was missed."""
+    """A new epoch ends all earlier sessions, even one whose own row was not revoked."""
     session = a_session(epoch=3)
     assert decide(session, an_account(epoch=4), claims_of(session), NOW_MS, POLICY) == Ended("logout_everywhere")
 

@@ -1,4 +1,4 @@
-"""The master secret: what it seals opens for nobody else, and what is derived from it tells nothing of it."""
+"""The master secret: only it decrypts what it has encrypted, and derived keys reveal nothing about it."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ PLAIN = b"the private part of a signing key"
 
 
 def test_what_was_sealed_opens_again() -> None:
-    """Sealing keeps every byte, also of nothing and of much."""
+    """Every byte is preserved, for an empty text and for a long one too."""
     for plain in (PLAIN, b"", bytes(range(256)) * 40):
         assert SECRET.open(SECRET.seal(plain, context="kid"), context="kid") == plain
 
 
 def test_a_process_that_starts_later_opens_it_too() -> None:
-    """Nothing but the secret is needed: the key is derived, not kept."""
+    """Only the secret is needed, because the key is derived and not stored."""
     assert MasterSecret(bytes(TEXT)).open(SECRET.seal(PLAIN, context="kid"), context="kid") == PLAIN
 
 
 def test_another_secret_opens_nothing_and_says_what_to_set() -> None:
-    """A database without its secret signs nobody in, and whoever starts with the wrong one learns which setting is meant."""
+    """The database is useless without its secret, and the error names the setting."""
     with pytest.raises(ConfigurationError, match="HANDSTAMP_SECRET"):
         OTHER.open(SECRET.seal(PLAIN, context="kid"), context="kid")
 
 
 @pytest.mark.parametrize("context", ["", "kid2", "KID", "kid "])
 def test_what_was_sealed_for_one_key_opens_as_no_other(context: str) -> None:
-    """Rows of the key table cannot be exchanged for each other: the name is bound in."""
+    """Rows of the key table cannot be swapped, because the key id is authenticated."""
     with pytest.raises(ConfigurationError):
         SECRET.open(SECRET.seal(PLAIN, context="kid"), context=context)
 
@@ -40,7 +40,7 @@ def test_what_was_sealed_for_one_key_opens_as_no_other(context: str) -> None:
 @pytest.mark.parametrize("position", [0, 1, 12, 13, 20, -17, -16, -1])
 @pytest.mark.parametrize("bit", [0x01, 0x80])
 def test_a_single_changed_bit_is_noticed(position: int, bit: int) -> None:
-    """The version, the nonce, the text and the tag are all held by the seal."""
+    """The version, the nonce, the ciphertext and the tag are all authenticated."""
     sealed = bytearray(SECRET.seal(PLAIN, context="kid"))
     sealed[position] ^= bit
     with pytest.raises(ConfigurationError):
@@ -49,19 +49,19 @@ def test_a_single_changed_bit_is_noticed(position: int, bit: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 2, 12, 13, 28, -1])
 def test_a_shortened_seal_is_refused(length: int) -> None:
-    """What is cut off anywhere, also within the nonce, is refused in the same words as what is wrong."""
+    """A shortened text is refused with the same message as a wrong one, even if it is cut within the nonce."""
     with pytest.raises(ConfigurationError):
         SECRET.open(SECRET.seal(PLAIN, context="kid")[:length], context="kid")
 
 
 def test_a_lengthened_seal_is_refused() -> None:
-    """Nothing can be added either."""
+    """Added bytes are refused too."""
     with pytest.raises(ConfigurationError):
         SECRET.open(SECRET.seal(PLAIN, context="kid") + b"\x00", context="kid")
 
 
 def test_no_two_seals_are_alike() -> None:
-    """The same plaintext sealed twice shows nothing of being the same, and nothing of itself."""
+    """Two ciphertexts of one plaintext have nothing in common, and do not contain it."""
     seals = {SECRET.seal(PLAIN, context="kid") for _ in range(200)}
     assert len(seals) == 200
     assert len({sealed[1:13] for sealed in seals}) == 200
@@ -83,7 +83,7 @@ def test_no_two_seals_are_alike() -> None:
     ],
 )
 def test_a_weak_secret_is_refused_with_the_command_that_makes_a_good_one(weak: bytes) -> None:
-    """Short and plainly repeated secrets stop the start; the sentence helps and does not repeat the secret (R28)."""
+    """Short and repetitive secrets stop the start. The message says what to do and does not contain the secret (R28)."""
     with pytest.raises(ConfigurationError, match="python3 -c") as refused:
         MasterSecret(weak)
     assert len(weak) < 12 or weak.decode() not in str(refused.value)
@@ -99,12 +99,12 @@ def test_a_weak_secret_is_refused_with_the_command_that_makes_a_good_one(weak: b
     ],
 )
 def test_a_secret_of_32_bytes_that_vary_is_taken(good: bytes) -> None:
-    """Raw bytes, hexadecimal digits or a long sentence will do."""
+    """Raw bytes, hexadecimal digits or a long sentence are accepted."""
     assert MasterSecret(good).derive("x") != MasterSecret(TEXT + b"!").derive("x")
 
 
 def test_generated_secrets_are_strong_and_never_the_same() -> None:
-    """What a first start writes into its file has 256 bits and passes its own rule."""
+    """The secret that the first start writes has 256 bits and is accepted."""
     made = {MasterSecret.generate_text() for _ in range(200)}
     assert len(made) == 200
     for text in made:
@@ -123,7 +123,7 @@ def test_purposes_tell_nothing_of_each_other() -> None:
 
 
 def test_the_refresh_key_is_one_in_every_process_and_no_access_key() -> None:
-    """All processes of a deployment agree on the refresh key; its name is marked and hides its bytes (R22, T19)."""
+    """All processes derive the same refresh key; its id has a prefix and does not reveal the key (R22, T19)."""
     key, again, other = SECRET.derive_refresh_key(), MasterSecret(bytes(TEXT)).derive_refresh_key(), OTHER.derive_refresh_key()
     assert (key.kid, key.algorithm) == (again.kid, "HS256")
     assert key.sign(b"x") == again.sign(b"x") != other.sign(b"x")
@@ -158,7 +158,7 @@ def test_refresh_tokens_of_a_previous_secret_are_verified_and_no_longer_signed()
 
 
 def test_nothing_shows_the_secret() -> None:
-    """Neither `repr` nor `str` nor a derived key's shows a byte of it (R32)."""
+    """Neither `repr` nor `str` contains the secret or a derived key (R32)."""
     key = SECRET.derive_refresh_key()
     shown = f"{SECRET!r} {SECRET} {key!r} {key.public!r} {Pseudonyms(SECRET)!r}"
     assert TEXT.decode() not in shown
@@ -167,7 +167,7 @@ def test_nothing_shows_the_secret() -> None:
 
 
 def test_pseudonyms_are_equal_for_equal_parts_alone() -> None:
-    """One address has one name, two have two, and joining or splitting parts makes others."""
+    """Equal parts have equal names; joined or split parts have different ones."""
     names = Pseudonyms(SECRET)
     assert names.make("pair", "ada@example.com", "192.0.2.1") == names.make("pair", "ada@example.com", "192.0.2.1")
     different = {

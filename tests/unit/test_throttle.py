@@ -22,13 +22,13 @@ ALL = pytest.mark.parametrize("limit", [PAIR, NETWORK, ACCOUNT], ids=["pair", "n
 
 
 def failed(times: int) -> Failures:
-    """Return so many failures, the last of them just now."""
+    """Return `times` failures, the last of them at `NOW_MS`."""
     return Failures(count=times, last_at_ms=NOW_MS)
 
 
 @ALL
 def test_nobody_waits_before_the_first_failures_are_used_up(limit: Limit) -> None:
-    """People mistype: the free attempts cost nothing."""
+    """People mistype, so the first attempts cost nothing."""
     assert wait_ms(Failures(), limit, NOW_MS) == 0
     assert [wait_ms(failed(times), limit, NOW_MS) for times in range(limit.free)] == [0] * limit.free
 
@@ -57,7 +57,7 @@ def test_the_waits_of_one_address_from_one_network(times: int, wait: int) -> Non
     [(0, 30_000), (1, 29_999), (29_999, 1), (30_000, 0), (30_001, 0), (DAY_MS, 0)],
 )
 def test_waiting_is_counted_from_the_last_failure(later: int, left: int) -> None:
-    """What is left of a wait shrinks with the clock, to the millisecond, and is never negative."""
+    """The remaining wait decreases with the clock, to the millisecond, and is never negative."""
     assert wait_ms(failed(PAIR.free), PAIR, NOW_MS + later) == left
 
 
@@ -74,7 +74,7 @@ def test_a_failure_adds_one_and_remembers_when() -> None:
 
 @ALL
 def test_failures_are_forgotten_after_a_quiet_time(limit: Limit) -> None:
-    """One millisecond before the time is over they count; at it, the next failure is the first."""
+    """One millisecond before the end of the quiet time they count; at the end, the next failure is the first."""
     old = failed(1000)
     quiet = limit.forget_after_ms
     assert add_failure(old, limit, NOW_MS + quiet - 1).count == 1001
@@ -83,12 +83,12 @@ def test_failures_are_forgotten_after_a_quiet_time(limit: Limit) -> None:
 
 @ALL
 def test_no_wait_outlives_the_memory_of_what_caused_it(limit: Limit) -> None:
-    """The longest wait is over before its failures are forgotten, and the store may forget none that is still looked at."""
+    """The longest wait ends before its failures are forgotten, and the store keeps every failure that still counts."""
     assert limit.first_wait_ms <= limit.longest_wait_ms < limit.forget_after_ms <= LONGEST_MEMORY_MS
 
 
 def guesses_in(limit: Limit, duration_ms: int) -> int:
-    """Return how many attempts somebody gets who tries again the moment it is allowed."""
+    """Return the number of attempts of an attacker who tries again as soon as it is allowed."""
     failures, now_ms, attempts = Failures(), NOW_MS, 0
     while now_ms < NOW_MS + duration_ms:
         attempts += 1
@@ -109,6 +109,6 @@ def test_many_networks_against_one_person_are_slowed_down_too() -> None:
 
 
 def test_a_shared_network_is_never_shut_out_for_long() -> None:
-    """Behind one address may sit a whole school: its longest wait is minutes."""
+    """A whole school may share one address, so its longest wait is a few minutes."""
     assert NETWORK.longest_wait_ms <= 5 * MINUTE_MS
     assert NETWORK.free >= 50
