@@ -120,3 +120,18 @@ def test_a_program_that_sends_cookies_is_told_what_to_do_instead(browser: httpx.
     answer = browser.post("/refresh")
     expect_problem(answer, 403, "cross_site")
     assert '"delivery": "json"' in answer.json()["detail"]
+
+
+def test_white_space_around_an_address_is_no_part_of_it(server: Server) -> None:
+    """Pasted addresses bring it along."""
+    with server.client() as client:
+        assert client.post("/login", json={"email": f" {EMAIL}\n", "password": PASSWORD}).status_code == 200
+
+
+def test_a_password_of_combining_marks_costs_no_time(server: Server) -> None:
+    """It is longer than any password, which is known before it is composed."""
+    hostile = "a" + "\u0301\u0316" * 5_000
+    with server.client(headers={"origin": server.url}) as client:
+        answer = client.post("/sign-in", data={"email": EMAIL, "password": hostile})
+        assert answer.status_code == 422
+        assert client.get("/healthz").status_code == 200

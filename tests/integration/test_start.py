@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import re
 import shlex
 import signal
@@ -22,6 +23,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from handstamp.config.loading import load
+from handstamp.config.secret_file import load_master_secret
+from handstamp.crypto.seal import MasterSecret
 from handstamp.storage.migrations import load_migrations
 from tests.commands import run_command
 from tests.integration.helpers import profile, refresh, running, set_cookies, sign_in, sign_up, somebody
@@ -223,7 +227,7 @@ def test_a_port_that_is_taken_is_named_with_the_option_that_takes_another(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o666])
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o620, 0o666])
 def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     """The sentence is the command that mends it, and mended the service starts (R32)."""
     file = tmp_path / "my.secret"
@@ -232,6 +236,22 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> 
     said = refusal(tmp_path, SECRET_FILE=str(file))
     assert f"chmod 600 {file}" in said
     assert SECRET not in said
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o640])
+def test_a_secret_that_its_group_can_read_is_taken(tmp_path: Path, mode: int) -> None:
+    """Kubernetes mounts secrets like this, for the group of the pod."""
+    file = tmp_path / "my.secret"
+    file.write_bytes(b"\xef\xbb\xbf" + SECRET.encode())  # an editor's byte order mark is no part of it
+    file.chmod(mode)
+    assert load_master_secret(load({}, secret_file=file)).derive("x") == MasterSecret(SECRET.encode()).derive("x")
+
+
+def test_a_draft_of_a_killed_start_does_not_stop_the_next(tmp_path: Path) -> None:
+    """In a container every start has the same process number."""
+    (tmp_path / f"handstamp.secret.{os.getpid()}").touch()
+    load_master_secret(load({}, database=f"sqlite:///{tmp_path}/handstamp.db"))
+    assert (tmp_path / "handstamp.secret").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(

@@ -242,3 +242,13 @@ def test_an_account_does_not_show_its_hash_or_address() -> None:
     assert "ada-id" in shown
     assert "argon2" not in shown
     assert "example.com" not in shown
+
+
+def test_a_text_that_no_password_can_be_is_not_composed() -> None:
+    """Composing 64 KiB of combining marks takes seconds; a text of more than 1,024 code points is too long in any form (R67)."""
+    hostile = "a" + "\u0301\u0316" * 512
+    assert normalise_password(hostile) == hostile
+    assert not is_hashable_password(hostile)
+    longest = "\u1f82" * 256
+    assert normalise_password(unicodedata.normalize("NFD", longest)) == longest
+    assert len(unicodedata.normalize("NFD", longest)) == 1024

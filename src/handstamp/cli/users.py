@@ -117,7 +117,7 @@ def _read_password(from_stdin: bool) -> str:
     """Return the password from a prompt, where it is typed twice, or from the first line of standard input."""
     if from_stdin:
         try:
-            return sys.stdin.readline().rstrip("\r\n")
+            return sys.stdin.readline().removeprefix("\ufeff").rstrip("\r\n")
         except UnicodeDecodeError:
             raise ConfigurationError("The password on standard input is not UTF-8 text.") from None
     if not sys.stdin.isatty():

@@ -77,7 +77,7 @@ def _argument_name(name: str) -> str:
 
 def _read_file(problems: list[str]) -> dict[str, object]:
     try:
-        return tomllib.loads(Path(FILE).read_text("utf-8"))
+        return tomllib.loads(Path(FILE).read_text("utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:

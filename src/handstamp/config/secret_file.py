@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from ..errors import ConfigurationError
 from .settings import Settings
 
 _NAME = "handstamp.secret"
-_OTHERS = 0o077
-"""The permissions of everybody but the owner."""
+_OTHERS = 0o037
+"""Permissions that nobody may have but the owner. A group may read: Kubernetes mounts secrets as 0440 for the pod's group."""
 
 
 def load_master_secret(settings: Settings) -> MasterSecret:
@@ -53,11 +54,11 @@ def _load_current(settings: Settings) -> MasterSecret:
 def _read(file: Path) -> MasterSecret:
     try:
         mode = file.stat().st_mode
-        text = file.read_text("utf-8").strip()
+        text = file.read_text("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigurationError(f"The secret file {file} cannot be read: {problem}") from None
     if stat.S_IMODE(mode) & _OTHERS:
-        raise ConfigurationError(f"Others on this machine can read the secret file {file}: chmod 600 {file}")
+        raise ConfigurationError(f"Others on this machine can read or change the secret file {file}: chmod 600 {file}")
     return MasterSecret(text.encode())
 
 
@@ -69,8 +70,9 @@ def _create(file: Path, database: Path) -> None:
             f"The secret file {file} is missing, but the database {database} was created with it. "
             "Restore the file from your backup, or set HANDSTAMP_SECRET."
         )
-    draft = file.with_name(f"{file.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    # A name that is not taken: in a container every process is number 1, and a killed start leaves its draft behind.
+    descriptor, name = tempfile.mkstemp(prefix=f"{file.name}.", dir=file.parent)  # mode 0600
+    draft = Path(name)
     with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
         opened.write(MasterSecret.generate_text() + "\n")
         opened.flush()

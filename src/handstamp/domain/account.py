@@ -44,8 +44,11 @@ class Account(msgspec.Struct, frozen=True):
 def normalise_password(password: str) -> str:
     """Return the password in NFC, the form that is hashed.
 
-    Keyboards differ in how they compose letters (NIST SP 800-63B-4 §3.1.1.2).
+    Keyboards differ in how they compose letters (NIST SP 800-63B-4 §3.1.1.2). A text of more than `PASSWORD_MAX_BYTES` code
+    points is returned as it is: no form of it is a password, and composing it can take seconds.
     """
+    if len(password) > PASSWORD_MAX_BYTES:
+        return password
     return unicodedata.normalize("NFC", password)
 
 

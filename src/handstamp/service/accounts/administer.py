@@ -36,7 +36,7 @@ class AdministerAccounts:
             NotFound: If there is none.
             InvalidFields: If the address is malformed.
         """
-        email = normalise_email(email)
+        email = await normalise_email(email)
         account = await self._store.read(lambda rows: rows.accounts.get_by_email(email))
         if account is None:
             raise _no_account(email)
@@ -49,7 +49,7 @@ class AdministerAccounts:
             NotFound: If there is no account with this address.
             InvalidFields: If the address is malformed, or if the password cannot be chosen.
         """
-        email = normalise_email(email)
+        email = await normalise_email(email)
         new_hash = await self._hashing.hash(self._rules.normalise(password, email))
         await self._change(email, "password_changed", "password_changed", caller, password_hash=new_hash)
 
@@ -59,7 +59,7 @@ class AdministerAccounts:
         Raises:
             NotFound: If there is no account with this address.
         """
-        await self._change(normalise_email(email), "account_disabled", "disabled", caller, disabled_at_ms=caller.now_ms)
+        await self._change(await normalise_email(email), "account_disabled", "disabled", caller, disabled_at_ms=caller.now_ms)
 
     async def enable(self, email: str, caller: Caller) -> None:
         """Enable an account again. Its old sessions stay ended.
@@ -67,7 +67,7 @@ class AdministerAccounts:
         Raises:
             NotFound: If there is no account with this address.
         """
-        await self._change(normalise_email(email), "account_enabled", None, caller, disabled_at_ms=None)
+        await self._change(await normalise_email(email), "account_enabled", None, caller, disabled_at_ms=None)
 
     async def _change(
         self, email: str, kind: EventKind, ends_sessions: RevokedWhy | None, caller: Caller, **changes: object

@@ -36,15 +36,20 @@ class PasswordRules:
             raise InvalidFields([(field, problem)])
         return password
 
-    def normalise_with_email(self, email: str, password: str) -> tuple[str, str]:
+    async def normalise_with_email(self, email: str, password: str, *, must_be_public: bool) -> tuple[str, str]:
         """Return the address and the password of a new account in their normalised forms.
+
+        Args:
+            email: The address as it was typed.
+            password: The password as it was typed.
+            must_be_public: True if the domain of the address must exist on the internet.
 
         Raises:
             InvalidFields: If one of them is invalid. The problems of both are listed.
         """
         problems: list[tuple[str, str]] = []
         try:
-            email = normalise_email(email)
+            email = await normalise_email(email, must_be_public=must_be_public)
         except InvalidFields as invalid:
             problems += invalid.fields
         try:

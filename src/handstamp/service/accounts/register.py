@@ -23,15 +23,17 @@ class CreateAccount:
         self._rules = rules
         self._audit = audit
 
-    async def __call__(self, email: str, password: str, caller: Caller, *, roles: tuple[str, ...] = ()) -> Account:
-        """Create an account.
+    async def __call__(
+        self, email: str, password: str, caller: Caller, *, roles: tuple[str, ...] = (), must_be_public: bool = False
+    ) -> Account:
+        """Create an account. `must_be_public` is True if the domain of the address must exist on the internet.
 
         Raises:
             InvalidFields: If the address or the password is invalid. The problems of both are listed.
             AccountExists: If the address is taken.
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
         """
-        email, password = self._rules.normalise_with_email(email, password)
+        email, password = await self._rules.normalise_with_email(email, password, must_be_public=must_be_public)
         if await self._store.read(lambda rows: rows.accounts.get_by_email(email)) is not None:
             raise AccountExists
         account = Account(
@@ -71,7 +73,7 @@ class Register:
         counters = self._throttling.list_counters(None, caller.ip)
         await self._store.read(lambda rows: self._throttling.require_no_wait(rows, counters, caller.now_ms))
         try:
-            return await self._create_account(email, password, caller)
+            return await self._create_account(email, password, caller, must_be_public=True)
         except AccountExists:
             await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
             raise

@@ -69,7 +69,7 @@ class PasswordSignIn:
             TooManyAttempts: If too many attempts have failed.
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
         """
-        email = normalise_email(email)
+        email = await normalise_email(email)
         password = normalise_password(password)
         if not is_hashable_password(password):
             raise InvalidFields([("password", "is empty or contains characters that passwords cannot have")])
