@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
 
+PATIENCE_MS = 60_000
+"""How long to wait for what must happen. On a busy machine a click takes seconds; a passing test never waits in vain."""
+expect.set_options(timeout=PATIENCE_MS)
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
     "--no-sandbox",
@@ -77,7 +80,7 @@ def open_page(chromium: Browser, troubles: list[str] | None = None, **options: A
             troubles.append(str(error))
 
     context = chromium.new_context(**{"viewport": {"width": 1200, "height": 900}} | options)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(PATIENCE_MS)
     context.add_init_script(_REPORT_VIOLATIONS)
     opened = context.new_page()
     opened.on("console", note)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+
+from tests.packaging.npm import npm, require_npm
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "clients/browser"
 SHIPPED = ROOT / "src/handstamp/web/static/handstamp.js"
-PATIENCE_S = 120
 USER = """
 import { createClient, HandstampError, OfflineError, type Client, type EndReason, type State } from "@handstamp/browser";
 const client: Client = createClient({ url: "https://auth.example.com", apis: ["https://api.example.com"] });
@@ -31,28 +29,9 @@ createClient({ url: 8000 });
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("npm-clients")]
 
 
-def without(what: str) -> NoReturn:
-    """Skip where something is missing, except in CI, where that is a failure."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
-
-
-def npm(folder: Path, *arguments: str) -> str:
-    """Run npm and return what it said; show that if it fails."""
-    done = subprocess.run(
-        ["npm", "--silent", *arguments], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
-    if arguments[0] == "ci" and done.returncode != 0:
-        without(f"The packages of clients/browser could not be installed: {done.stdout}{done.stderr}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def test_what_is_shipped_is_what_is_built(tmp_path: Path) -> None:
     """Byte for byte; and whoever installs the package has its types, by either way in which TypeScript finds them."""
-    if shutil.which("npm") is None:
-        without("This test needs Node and npm: install them (Debian: apt install nodejs npm; macOS: brew install node).")
+    require_npm()
     folder = tmp_path / "clients/browser"
     shutil.copy(ROOT / "LICENSE", tmp_path)
     shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("node_modules", "dist"))

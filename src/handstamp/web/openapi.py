@@ -24,6 +24,22 @@ _HEADERS: dict[int, dict[str, Any]] = {
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
 }
+_CREDENTIALS: dict[str, tuple[str, list[dict[str, list[str]]]]] = {
+    "access": (
+        "Needs the access token, as `Authorization: Bearer` or as its cookie.",
+        [{"accessToken": []}, {"accessCookie": []}],
+    ),
+    "refresh": (
+        "Needs the refresh token: as its cookie, which browsers send by themselves, or in the body; never both.",
+        [{"refreshCookie": []}, {}],
+    ),
+    "client": ("Needs the id and the secret of a service credential, by HTTP Basic.", [{"serviceCredential": []}]),
+    "any": (
+        "Takes every token of the session, as cookies, as `Authorization: Bearer` or in the body.",
+        [{"accessToken": []}, {"accessCookie": []}, {"refreshCookie": []}, {}],
+    ),
+}
+"""What an operation says about its credential, and its security requirements, by `Operation.credential`."""
 
 
 def document(*, issuer: str, version: str, cookies: Cookies, operations: Sequence[Operation] = OPERATIONS) -> bytes:
@@ -64,31 +80,39 @@ def _describe(operation: Operation) -> dict[str, Any]:
     description: dict[str, Any] = {
         "operationId": operation.run.__name__,
         "summary": operation.summary,
+        "tags": ["OAuth 2" if operation.form is not None else "API"],
         "responses": _answers(operation),
     }
-    if "{id}" in operation.path:
-        description["parameters"] = [
-            {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}, "description": "A session's id"}
-        ]
-    if operation.query:
-        description["parameters"] = [
-            {"name": name, "in": "query", "required": False, "schema": {"type": "string"}, "description": text}
-            for name, text in operation.query.items()
-        ]
+    if operation.credential is not None:
+        description["description"], description["security"] = _CREDENTIALS[operation.credential]
+    if parameters := [*_path_parameters(operation), *_query_parameters(operation)]:
+        description["parameters"] = parameters
     if operation.form is not None:
         description["requestBody"] = {"required": True, "content": {FORM: {"schema": _reference(operation.form)}}}
     if operation.body is not None:
-        content = {_JSON: {"schema": _reference(operation.body)}}
+        content = {_JSON: {"schema": _reference(operation.body), "example": _example(operation)}}
         description["requestBody"] = {"required": operation.body_required, "content": content}
-    by_credential: dict[str | None, list[dict[str, list[str]]]] = {
-        None: [],
-        "access": [{"accessToken": []}, {"accessCookie": []}],
-        "refresh": [{"refreshCookie": []}, {}],
-        "client": [{"serviceCredential": []}],
-        "any": [{"accessToken": []}, {"accessCookie": []}, {"refreshCookie": []}, {}],
-    }
-    security = by_credential[operation.credential]
-    return description | ({"security": security} if security else {})
+    return description
+
+
+def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
+    if "{id}" not in operation.path:
+        return []
+    return [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}, "description": "A session's id"}]
+
+
+def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "query", "required": False, "schema": {"type": "string"}, "description": text}
+        for name, text in operation.query.items()
+    ]
+
+
+def _example(operation: Operation) -> dict[str, Any]:
+    """Return the fields of a body that declare an example; the others have a default or travel as a cookie."""
+    _, components = msgspec.json.schema_components([operation.body])
+    (shape,) = components.values()
+    return {name: field["examples"][0] for name, field in shape["properties"].items() if "examples" in field}
 
 
 def _answers(operation: Operation) -> dict[str, Any]:
