@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handstamp.web.pages.return_to import may_return_to
+from handstamp.web.pages.destination import may_return_to
 
 OWN = "https://auth.example.com"
 TRUSTED = frozenset({"https://app.example.com", "https://app.example.com:8443"})

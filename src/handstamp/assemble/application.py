@@ -14,7 +14,6 @@ from ..config.logs import configure_logging
 from ..web.app import asgi
 from ..web.edge import Edge
 from ..web.operation import UseCases
-from ..web.pages.site import Pages
 from .deployment import Deployment
 
 
@@ -36,9 +35,9 @@ def make_application(deployment: Deployment) -> ASGIApp:
         verifier=deployment.verifier,
         issuer=deployment.issuer,
         registration_open=settings.registration == "open",
+        password_min_length=settings.password_min_length,
     )
-    pages = Pages(use=use, edge=edge, password_min_length=settings.password_min_length)
-    application = asgi(use, pages, edge, version=version("handstamp"), running=deployment.run)
+    application = asgi(use, edge, version=version("handstamp"), running=deployment.run)
     if settings.trusted_proxies:
         return ProxyHeadersMiddleware(application, trusted_hosts=list(settings.trusted_proxies))  # type: ignore[arg-type, return-value]
     return application

@@ -15,22 +15,19 @@ from .edge import Edge
 from .headers import SecurityHeaders, with_cors
 from .operation import UseCases
 from .pages.documentation import documentation_routes
-from .pages.site import Pages
+from .pages.routes import page_routes
 from .routing import Routes, answer_not_found, operation_routes
 from .static_files import static_routes
 
 
-def asgi(
-    use: UseCases, pages: Pages, edge: Edge, *, version: str, running: Callable[[], AbstractAsyncContextManager[None]]
-) -> ASGIApp:
+def asgi(use: UseCases, edge: Edge, *, version: str, running: Callable[[], AbstractAsyncContextManager[None]]) -> ASGIApp:
     """Return the application.
 
     It is a bare router instead of a `Starlette`, whose layers for exceptions have nothing to do here: the edge turns every
     exception into an answer. See docs/decisions/0018-routing.md.
 
     Args:
-        use: The use cases behind the operations.
-        pages: The pages for people.
+        use: The use cases behind the operations and the pages.
         edge: What every endpoint goes through.
         version: The version that the OpenAPI document names.
         running: Entered when the server starts, and left when it stops.
@@ -42,7 +39,7 @@ def asgi(
             yield
 
     document = partial(openapi.document, issuer=edge.issuer.url, version=version, cookies=edge.cookies)
-    routes = Routes([*operation_routes(use, edge), *pages.routes(), *documentation_routes(document), *static_routes()])
+    routes = Routes([*operation_routes(use, edge), *page_routes(use, edge), *documentation_routes(document), *static_routes()])
     app: ASGIApp = Router([routes], redirect_slashes=False, default=answer_not_found, lifespan=lifespan).app
     if edge.trusted_origins:
         app = with_cors(app, edge.trusted_origins)

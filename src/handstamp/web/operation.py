@@ -45,7 +45,7 @@ ACCESS_ERRORS: tuple[type[HandstampError], ...] = (InvalidRequest, MissingToken,
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """The use cases behind the edge, for the API, OAuth and the pages."""
+    """The use cases behind the edge, for the API, OAuth and the pages, and the settings that answers depend on."""
 
     sign_in: PasswordSignIn
     refresh: Refresh
@@ -60,6 +60,7 @@ class UseCases:
     verifier: Verifier
     issuer: Issuer
     registration_open: bool
+    password_min_length: int
 
     async def require_session(self, call: Call) -> tuple[Session, Account | None]:
         """Return the session of a call's access token, and its account if the subject has one here.

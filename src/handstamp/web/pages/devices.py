@@ -1,9 +1,9 @@
-"""What a person needs to know their devices by: browser and system in words."""
+"""Describes a device in words that its owner recognises: browser and operating system."""
 
 from __future__ import annotations
 
-# The first that is found counts: browsers name those that they want to be taken for, so the most particular come first.
-# A library that knows thousands takes 400 ms to load and milliseconds a device; people know theirs by these.
+# The first match wins. Browsers also name others that they are compatible with, so the most specific come first.
+# A library that knows thousands takes 400 ms to load and milliseconds a device; people recognise their devices by these.
 _BROWSERS = (
     ("Edg", "Edge"),
     ("OPR/", "Opera"),
@@ -25,8 +25,8 @@ _SYSTEMS = (
 )
 
 
-def device_in_words(user_agent: str) -> str:
-    """Return "Firefox on Linux", or what else a `User-Agent` lets one say (RFC 9110 §10.1.5)."""
+def describe_device(user_agent: str) -> str:
+    """Return "Firefox on Linux", or as much as a `User-Agent` says (RFC 9110 §10.1.5)."""
     browser = next((name for sign, name in _BROWSERS if sign in user_agent), "")
     system = next((name for sign, name in _SYSTEMS if sign in user_agent), "")
     if browser and system:

@@ -1,4 +1,4 @@
-"""What forms show of errors: beside the fields that they are about, in sentences."""
+"""What forms show of an error: a sentence beside each field that is wrong, or above the form."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from ...errors import AccountExists, HandstampError, InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
 from ...wire.problems import row_of
 
-ASKS_AGAIN = (InvalidFields, InvalidCredentials, AccountExists, TooManyAttempts, Unavailable)
-"""After these the form is shown again, with what was typed; after all others there is nothing to try."""
+CORRECTABLE = (InvalidFields, InvalidCredentials, AccountExists, TooManyAttempts, Unavailable)
+"""Errors after which the form is shown again with what was typed. After all others, sending it again will not help."""
 _LABELS = {
     "email": "The e-mail address",
     "password": "The password",
@@ -18,28 +18,26 @@ _LABELS = {
 _FIELDS = {"currentPassword": "current_password", "newPassword": "new_password"}
 
 
-class Errors(dict[str, str]):
-    """What is wrong, by field; nothing for the others."""
+class FieldErrors(dict[str, str]):
+    """What is wrong, by the name of the field; an empty string for all others."""
 
     def __missing__(self, _: str) -> str:
         return ""
 
 
-def told(error: HandstampError) -> dict[str, Any]:
-    """Return what a form shows of an error: beside the fields that it is about, else above."""
+def describe_error(error: HandstampError) -> dict[str, Any]:
+    """Return the status and the values with which a form's template shows an error."""
     status, _ = row_of(type(error))
     if isinstance(error, InvalidFields):
-        return {
-            "status": status,
-            "errors": Errors((_FIELDS.get(name, name), _sentence(name, what)) for name, what in error.fields),
-        }
+        errors = FieldErrors((_FIELDS.get(name, name), _sentence(name, problem)) for name, problem in error.fields)
+        return {"status": status, "errors": errors}
     if isinstance(error, AccountExists):
-        return {"status": status, "errors": Errors(email=str(error))}
+        return {"status": status, "errors": FieldErrors(email=str(error))}
     if isinstance(error, InvalidCredentials):
-        return {"status": status, "errors": Errors(password=str(error))}
+        return {"status": status, "errors": FieldErrors(password=str(error))}
     return {"status": status, "notice": str(error), "notice_kind": "wrong"}
 
 
-def _sentence(field: str, what: str) -> str:
-    """Return what is wrong with a field as a sentence; some problems are one already."""
-    return what if what[:1].isupper() else f"{_LABELS.get(field, field)} {what.removesuffix('.')}."
+def _sentence(field: str, problem: str) -> str:
+    """Return a problem of a field as a sentence. Some problems are sentences already."""
+    return problem if problem[:1].isupper() else f"{_LABELS.get(field, field)} {problem.removesuffix('.')}."

@@ -1,0 +1,121 @@
+"""The page of one's account: where one is signed in, signing out, and changing the password."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from ...domain.account import Account
+from ...domain.session import Session
+from ...errors import InvalidCredentials, InvalidFields
+from ...words import format_distance, format_time
+from ..body import read_form
+from ..cookies import clear_cookies, set_pair
+from ..edge import Call
+from ..operation import UseCases
+from .destination import query_of
+from .devices import describe_device
+from .forms import CORRECTABLE, describe_error
+from .visitor import arrives_from_elsewhere, load_again, name_of, require_visitor
+from .writer import PageWriter
+
+_DONE = {
+    "password": "Your password is changed, and every other device is signed out.",
+    "session": "That device is signed out.",
+}
+"""What the page says after a redirect to it, by the `done` of the query."""
+
+
+class EndSessionForm(msgspec.Struct):
+    """The form beside a device."""
+
+    id: str = ""
+
+
+class PasswordForm(msgspec.Struct):
+    """The form that changes the password."""
+
+    current_password: str = ""
+    new_password: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPages:
+    """The handlers of the page. All but `submit_sign_out` raise `MissingToken`, `InvalidToken` or `SessionEnded`."""
+
+    use: UseCases
+    writer: PageWriter
+
+    async def show_account(self, call: Call) -> Response:
+        """Return the page."""
+        if arrives_from_elsewhere(call):
+            return load_again(self.writer, call)
+        session, account = await require_visitor(self.use, call)
+        notice = _DONE.get(call.request.query_params.get("done", ""), "")
+        return await self._write(call, session, account, notice=notice, notice_kind="good")
+
+    async def submit_end_session(self, call: Call) -> Response:
+        """Sign one of the visitor's devices out."""
+        form = await read_form(call.request, EndSessionForm)
+        session, _ = await require_visitor(self.use, call)
+        await self.use.sign_out.end_own(session.subject, form.id, call.caller)
+        return self.writer.redirect("/account?done=session")
+
+    async def submit_password(self, call: Call) -> Response:
+        """Change the password, which replaces this session and ends all others; or show the form again with what is wrong."""
+        form = await read_form(call.request, PasswordForm)
+        session, account = await require_visitor(self.use, call)
+        try:
+            pair = await self.use.change_password(session, form.current_password, form.new_password, call.caller)
+        except InvalidCredentials:
+            wrong = InvalidFields([("currentPassword", "That is not your current password.")])
+            return await self._write(call, session, account, **describe_error(wrong))
+        except CORRECTABLE as error:
+            return await self._write(call, session, account, **describe_error(error))
+        response = self.writer.redirect("/account?done=password")
+        set_pair(response, pair, call.cookies)
+        return response
+
+    async def submit_sign_out(self, call: Call) -> Response:
+        """End the sessions of the cookies, if there are any, and delete the cookies."""
+        await self.use.sign_out.end_by_tokens(call.tokens_in_cookies(), call.caller)
+        return clear_cookies(self.writer.redirect(f"/signed-out{query_of(call.request.query_params)}"), call.cookies)
+
+    async def submit_sign_out_everywhere(self, call: Call) -> Response:
+        """End all of the visitor's sessions."""
+        session, _ = await require_visitor(self.use, call)
+        await self.use.sign_out.end_all(session.subject, call.caller)
+        return clear_cookies(self.writer.redirect("/signed-out?from=everywhere"), call.cookies)
+
+    async def _write(self, call: Call, session: Session, account: Account | None, **values: Any) -> Response:
+        living = await self.use.sessions.list_living(session.subject, call.caller)
+        this_first = sorted(living, key=lambda each: each.id != session.id)
+        return self.writer.write_page(
+            "account.html",
+            visitor=name_of(session, account),
+            since=_time(call.now_ms, account.created_at_ms) if account else None,
+            has_password=account is not None,
+            devices=[_device(each, this=session.id, now_ms=call.now_ms) for each in this_first],
+            **values,
+        )
+
+
+def _device(session: Session, *, this: str, now_ms: int) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "name": describe_device(session.user_agent),
+        "is_this": session.id == this,
+        "ip": session.ip,
+        "seen": _time(now_ms, session.seen_at_ms),
+        "created": _time(now_ms, session.created_at_ms),
+    }
+
+
+def _time(now_ms: int, at_ms: int) -> dict[str, str]:
+    at = datetime.datetime.fromtimestamp(at_ms // 1000, tz=datetime.UTC)
+    words = "just now" if abs(now_ms - at_ms) < 60_000 else format_distance(now_ms, at_ms)
+    return {"iso": at.isoformat(), "exact": f"{format_time(at_ms)} UTC", "words": words, "date": f"{at.day} {at:%B %Y}"}

@@ -1,0 +1,39 @@
+"""The table of the pages. They are rendered here and work without script."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+from ..edge import Edge
+from ..operation import UseCases
+from .account import AccountPages
+from .sign_in import SignInPages
+from .writer import PageWriter
+
+
+def page_routes(use: UseCases, edge: Edge) -> list[Route]:
+    """Return the routes of all pages."""
+    writer = PageWriter(edge, registration_open=use.registration_open, password_min_length=use.password_min_length)
+    sign_in, account = SignInPages(use, edge, writer), AccountPages(use, writer)
+    table = (
+        ("GET", "/", sign_in.show_start),
+        ("GET", "/sign-in", sign_in.show_sign_in),
+        ("POST", "/sign-in", sign_in.submit_sign_in),
+        ("GET", "/create-account", sign_in.show_create_account),
+        ("POST", "/create-account", sign_in.submit_create_account),
+        ("GET", "/signed-out", sign_in.show_signed_out),
+        ("GET", "/account", account.show_account),
+        ("POST", "/account/end-session", account.submit_end_session),
+        ("POST", "/account/password", account.submit_password),
+        ("POST", "/account/sign-out", account.submit_sign_out),
+        ("POST", "/account/sign-out-everywhere", account.submit_sign_out_everywhere),
+    )
+    return [
+        Route(
+            path,
+            edge.endpoint(handle, path=path, write_error=writer.write_error, signs_in=True),
+            methods=[method],
+            name=handle.__name__,
+        )
+        for method, path, handle in table
+    ]

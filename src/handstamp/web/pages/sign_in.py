@@ -1,0 +1,105 @@
+"""The pages on which people sign in and create an account, and the page after signing out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+from starlette.responses import Response
+
+from ...domain.reasons import sentence_of
+from ...errors import InvalidToken, MissingToken, NotFound, SessionEnded
+from ..body import read_form
+from ..cookies import clear_cookies, set_pair
+from ..edge import Call, Edge
+from ..operation import UseCases
+from .destination import Destination, query_of
+from .forms import CORRECTABLE, describe_error
+from .visitor import arrives_from_elsewhere, load_again, name_of, require_visitor
+from .writer import PageWriter
+
+
+class SignInForm(msgspec.Struct):
+    """The forms for signing in and for creating an account."""
+
+    email: str = ""
+    password: str = ""
+    return_to: str = ""
+    delivery: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SignInPages:
+    """The handlers of these pages. A method `show_…` answers GET, a method `submit_…` the POST of the page's form."""
+
+    use: UseCases
+    edge: Edge
+    writer: PageWriter
+
+    async def show_start(self, _: Call) -> Response:
+        """Redirect to the account's page."""
+        return self.writer.redirect("/account")
+
+    async def show_sign_in(self, call: Call) -> Response:
+        """Return the sign-in form, or who is signed in already."""
+        destination = Destination.parse(call.request.query_params, self.edge).template_values()
+        if arrives_from_elsewhere(call):
+            return load_again(self.writer, call)
+        try:
+            session, account = await require_visitor(self.use, call)
+        except (MissingToken, InvalidToken):
+            return self.writer.write_page("sign_in.html", **destination)
+        except SessionEnded as ended:
+            notice = sentence_of(ended.reason, otherwise="You are signed out.")
+            response = self.writer.write_page("sign_in.html", notice=notice, **destination)
+            return clear_cookies(response, call.cookies)
+        return self.writer.write_page("sign_in.html", visitor=name_of(session, account), **destination)
+
+    async def submit_sign_in(self, call: Call) -> Response:
+        """Sign in, or show the form again with what is wrong."""
+        form = await read_form(call.request, SignInForm)
+        destination = Destination.parse(msgspec.structs.asdict(form), self.edge)
+        try:
+            return await self._sign_in(call, form, destination)
+        except CORRECTABLE as error:
+            shown = describe_error(error) | destination.template_values()
+            return self.writer.write_page("sign_in.html", email=form.email, **shown)
+
+    async def show_create_account(self, call: Call) -> Response:
+        """Return the form. Raises `NotFound` if registration is closed."""
+        self._require_open_registration()
+        destination = Destination.parse(call.request.query_params, self.edge)
+        return self.writer.write_page("create_account.html", **destination.template_values())
+
+    async def submit_create_account(self, call: Call) -> Response:
+        """Create an account and sign in, or show the form again. Raises `NotFound` if registration is closed."""
+        self._require_open_registration()
+        form = await read_form(call.request, SignInForm)
+        destination = Destination.parse(msgspec.structs.asdict(form), self.edge)
+        try:
+            await self.use.register(form.email, form.password, call.caller)
+            return await self._sign_in(call, form, destination)
+        except CORRECTABLE as error:
+            shown = describe_error(error) | destination.template_values()
+            return self.writer.write_page("create_account.html", email=form.email, **shown)
+
+    async def show_signed_out(self, call: Call) -> Response:
+        """Return what signing out has ended, with a link for signing in again."""
+        is_everywhere = call.request.query_params.get("from") == "everywhere"
+        where = "On every device" if is_everywhere else "In this browser"
+        sentence = f"{where}, and for every application that you had open with it."
+        return self.writer.write_page("signed_out.html", sentence=sentence, query=query_of(call.request.query_params))
+
+    async def _sign_in(self, call: Call, form: SignInForm, destination: Destination) -> Response:
+        presented = call.tokens_in_cookies()
+        pair = await self.use.sign_in(
+            form.email, form.password, delivery=destination.delivery or "split", caller=call.caller, presented=presented
+        )
+        return_to = destination.return_to
+        response = self.writer.redirect_to_url(return_to) if return_to else self.writer.redirect("/account")
+        set_pair(response, pair, call.cookies)
+        return clear_cookies(response, call.cookies, but_for=pair) if presented else response
+
+    def _require_open_registration(self) -> None:
+        if not self.use.registration_open:
+            raise NotFound("Registration is closed. The people who run this service create accounts.")

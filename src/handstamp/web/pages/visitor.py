@@ -1,0 +1,45 @@
+"""Who looks at a page.
+
+A page recognises its visitor by the refresh cookie, which both deliveries of browsers have, and never holds an access token.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from starlette.responses import Response
+
+from ...domain.account import Account
+from ...domain.session import Session
+from ..edge import Call
+from ..operation import UseCases
+from .writer import PageWriter
+
+
+async def require_visitor(use: UseCases, call: Call) -> tuple[Session, Account | None]:
+    """Return the session of the refresh cookie, and its account if the subject has one here.
+
+    Raises:
+        MissingToken, InvalidToken, SessionEnded: as their names say.
+    """
+    token, _ = call.refresh_token(None)
+    return await use.recognise(token, call.caller)
+
+
+def name_of(session: Session, account: Account | None) -> str:
+    """Return what a visitor is called on a page: the e-mail address, or the subject without an account."""
+    return account.email if account else session.subject
+
+
+def arrives_from_elsewhere(call: Call) -> bool:
+    """Return whether another site's link brought the visitor: then the browser sent no strict cookie (RFC 6265bis §5.6.7)."""
+    is_second_request = call.request.query_params.get("here") is not None
+    is_cross_site = call.headers.get("sec-fetch-site") == "cross-site"
+    return is_cross_site and not is_second_request and not call.carries_refresh_cookie
+
+
+def load_again(writer: PageWriter, call: Call) -> Response:
+    """Return a page that loads the requested page again at once, from this site, so that the browser sends its cookies."""
+    path = call.request.scope["path"].removeprefix(call.request.scope.get("root_path", ""))
+    query = urlencode({**call.request.query_params, "here": ""})
+    return writer.write_page("arriving.html", here=f"{path}?{query}")

@@ -1,0 +1,86 @@
+"""Writes what the handlers of the pages answer: a page, a redirect, or a page about an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jinja2
+from starlette.responses import RedirectResponse, Response
+
+from ...errors import HandstampError, InvalidToken, MissingToken, SessionEnded
+from ...wire.problems import headers_of, row_of
+from ..answers import log_failure
+from ..edge import Call, Edge
+from .forms import FieldErrors
+
+
+class PageWriter:
+    """Renders templates with the headers that pages need. Its `write_error` is the edge's `ErrorWriter` for pages."""
+
+    def __init__(self, edge: Edge, *, registration_open: bool, password_min_length: int) -> None:
+        """Write the pages of a service.
+
+        Args:
+            edge: For the address that links and forms start with, and for the origins that forms may lead back to.
+            registration_open: True to offer visitors to create an account.
+            password_min_length: In characters, for the help beside fields for new passwords.
+        """
+        self._base = edge.issuer.path
+        self._headers = _page_headers(edge.trusted_origins)
+        self._defaults = {
+            "base": self._base,
+            "visitor": "",
+            "email": "",
+            "errors": FieldErrors(),
+            "notice": "",
+            "notice_kind": "",
+            "registration_open": registration_open,
+            "password_min_length": password_min_length,
+        }
+
+    def write_page(self, template: str, *, status: int = 200, **values: Any) -> Response:
+        """Return a page. `values` are for the template, in addition to the defaults."""
+        text = _TEMPLATES.get_template(template).render(self._defaults | values)
+        return Response(text, status, self._headers, "text/html")
+
+    def redirect(self, path: str) -> Response:
+        """Return a redirect to a page of this service, which the browser gets with GET (RFC 9110 §15.4.4)."""
+        return self.redirect_to_url(self._base + path)
+
+    def redirect_to_url(self, url: str) -> Response:
+        """Return a redirect to a URL, which the caller must have checked."""
+        return RedirectResponse(url, 303, {"cache-control": "no-store"})
+
+    def write_error(self, error: HandstampError, _: Call) -> Response:
+        """Return a page about an error. A visitor who is not signed in is sent to the sign-in page, which says why."""
+        if isinstance(error, MissingToken | InvalidToken | SessionEnded):
+            return self.redirect("/sign-in")
+        status, title = row_of(type(error))
+        response = self.write_page(
+            "problem.html", status=status, title=title, detail=str(error), may_retry=status >= 500, instance=log_failure(error)
+        )
+        response.headers.update(headers_of(error))
+        return response
+
+
+def _page_headers(trusted_origins: frozenset[str]) -> dict[str, str]:
+    form_action = " ".join(["'self'", *sorted(trusted_origins)])
+    return {
+        "cache-control": "no-store",
+        # Browsers apply form-action to the redirect after a form, too, and that may lead back to an application.
+        "content-security-policy": (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
+            f"form-action {form_action}; base-uri 'none'; frame-ancestors 'none'"
+        ),
+        # With no-referrer, browsers send forms with "Origin: null", and those without Fetch Metadata would be refused.
+        "referrer-policy": "same-origin",
+    }
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("handstamp.web.pages"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
