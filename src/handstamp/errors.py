@@ -51,7 +51,7 @@ class InvalidFields(InvalidRequest):
     def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
         """Create the error from (name, problem) pairs. The problems are shown to the person who typed the values."""
         super().__init__("; ".join(f"{name}: {problem}" if name else problem for name, problem in fields))
-        self.fields = tuple(fields)
+        self.fields: tuple[tuple[str, str], ...] = tuple(fields)
 
 
 class RequestTooLarge(InvalidRequest):

@@ -95,7 +95,7 @@ class Auth(httpx.Auth):
             raise ValueError("timeout_s must be between 0.1 and 60")
         if not 0 <= grace_s <= 60:
             raise ValueError("grace_s must be between 0 and 60")
-        self.issuer = parse_issuer(issuer)
+        self.issuer: str = parse_issuer(issuer)
         self._origins = {origin_of(httpx.URL(self.issuer)), *parse_origins(origins)}
         self._store = MemoryTokens() if store is None else store
         self._service = ServiceEndpoints(

@@ -89,7 +89,7 @@ class ServiceEndpoints:
         self._timeout_s = timeout_s
         self._retry_ms = int(grace_s * 850)  # the last request must arrive within the grace period
         self._clock = clock
-        self.patience_s = self._retry_ms / 1000 + 2 * timeout_s
+        self.patience_s: float = self._retry_ms / 1000 + 2 * timeout_s
         """Seconds that `refresh` and `logout` take at most."""
 
     def login(self, email: str, password: str, *, timeout_s: float) -> StoredTokens:

@@ -34,9 +34,9 @@ class Renewals:
         self._service = service
         self._store = store
         self._freshness = freshness
-        self.lock_patience_s = service.patience_s + SAVING_S
+        self.lock_patience_s: float = service.patience_s + SAVING_S
         """Seconds to wait for the lock: as long as another renewal can take."""
-        self.patience_s = 2 * self.lock_patience_s
+        self.patience_s: float = 2 * self.lock_patience_s
         """Seconds that a renewal takes at most."""
         self._begin()
         reset_in_child(self, Renewals._begin)

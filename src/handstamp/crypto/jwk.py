@@ -43,7 +43,7 @@ class VerifyingKey:
         """
         if KID.fullmatch(kid) is None:
             raise ConfigurationError(f"The key id {kid[:80]!r} is malformed: use 1 to 64 characters of A-Z a-z 0-9 . _ -")
-        self.kid = kid
+        self.kid: str = kid
         self.algorithm = algorithm
         self._key = key
         self.verifies: Callable[[bytes, bytes], bool] = make_verifier(key, algorithm, kid)
@@ -110,8 +110,8 @@ class SigningKey:
         public = private if isinstance(private, bytes) else private.public_key()
         self._private = private
         self.algorithm = algorithm
-        self.kid = kid if kid is not None else _thumbprint(public)
-        self.public = VerifyingKey(public, kid=self.kid, algorithm=algorithm)
+        self.kid: str = kid if kid is not None else _thumbprint(public)
+        self.public: VerifyingKey = VerifyingKey(public, kid=self.kid, algorithm=algorithm)
         self.sign: Callable[[bytes], bytes] = make_signer(private, algorithm)
         """Return the JWS signature of a signing input (RFC 7518 §3). Called with the signing input."""
 

@@ -141,9 +141,9 @@ class Handstamp:
         self._application = make_application(self._deployment)
         self._cookies = Cookies(secure=self._deployment.issuer.is_https)
         self._open: AsyncExitStack | None = None
-        self.sessions = Sessions(self._running)
+        self.sessions: Sessions = Sessions(self._running)
         """Sessions of the application's own users."""
-        self.verifier = LocalVerifier(
+        self.verifier: LocalVerifier = LocalVerifier(
             self._running, verifier=self._deployment.verifier, sessions=self._deployment.sessions, clock=self._deployment.clock
         )
         """Verifies access tokens, for the adapters or by hand. A sign-out in any process takes effect at the next request."""

@@ -19,7 +19,7 @@ class LocalVerifier:
     ) -> None:
         """Create it. `ensure_running` raises while the keys are not loaded."""
         self._ensure_running = ensure_running
-        self.issuer = verifier.issuer
+        self.issuer: str = verifier.issuer
         self.follows_feed = True
         self._verifier = verifier
         self._sessions = sessions

@@ -14,9 +14,9 @@ class LocalFeed:
 
     def __init__(self) -> None:
         """Create a feed that is up to date."""
-        self.ready = threading.Event()
+        self.ready: threading.Event = threading.Event()
         self.ready.set()
-        self.stopping = threading.Event()
+        self.stopping: threading.Event = threading.Event()
         self.silent_since_ms: int | None = None
         """Since when the feed is silent, in milliseconds since 1970; None while it is not."""
 

@@ -67,9 +67,9 @@ class LocalIssuer:
             verifier: The one of your application, or None to create one for `https://auth.example.com`.
             clock: The clock of issuer and verifier, by default a new one.
         """
-        self.clock = VirtualClock() if clock is None else clock
+        self.clock: VirtualClock = VirtualClock() if clock is None else clock
         """The time for issuer and verifier."""
-        self.verifier = verifier or Verifier(
+        self.verifier: Verifier = verifier or Verifier(
             "https://auth.example.com", audience="https://api.example.com", credential="tests:not used"
         )
         """The verifier that accepts the tokens."""

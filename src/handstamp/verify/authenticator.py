@@ -72,7 +72,7 @@ class Authenticator:
         issuer = Issuer(verifier.issuer)
         self._own_origin = issuer.origin
         self._trusted = frozenset(_require_origins(trusted_origins))
-        self.cookie = access_cookie(secure=issuer.is_https)
+        self.cookie: str = access_cookie(secure=issuer.is_https)
 
     def authenticate(self, method: str, values: HeaderValues, needs: Needs = Needs()) -> AccessClaims:  # noqa: B008 - immutable
         """Return the claims of a request. Blocks if the service must be asked.

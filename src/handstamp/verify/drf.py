@@ -81,7 +81,7 @@ class HandstampAuthentication(BaseAuthentication):
 class HandstampPermission(BasePermission):
     """Requires an access token with the scopes and the role of `needs`. It refuses by raising: put it last in `A | B`."""
 
-    needs = Needs()
+    needs: Needs = Needs()
 
     def has_permission(self, request: Request, view: Any) -> bool:
         """Return True if the requirements are met, False for a person whom another class has authenticated.
@@ -109,8 +109,8 @@ class Refused(APIException):
     def __init__(self, refusal: Refusal) -> None:
         """Create the exception from the answer to send."""
         super().__init__()
-        self.status_code = refusal.status
-        self.detail = msgspec.json.decode(refusal.body)
+        self.status_code: int = refusal.status
+        self.detail: Any = msgspec.json.decode(refusal.body)
 
 
 def require(*, scope: str = "", role: str = "", check: Check | None = None) -> type[HandstampPermission]:

@@ -86,7 +86,7 @@ class Refused(HTTPException):
         """Create the exception from the answer to send."""
         self.body = body
         self.problem: dict[str, Any] = msgspec.json.decode(body)
-        self.media_type = headers.pop("content-type")
+        self.media_type: str = headers.pop("content-type")
         super().__init__(status, detail=self.problem, headers=headers)
 
 

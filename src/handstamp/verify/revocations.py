@@ -158,11 +158,11 @@ class FeedFollower:
         """When the set was last known to be complete, by the monotonic clock and by the wall clock."""
         self._latest_ms = 0
         self._starting = threading.Lock()
-        self.has_started = False
-        self.stopping = threading.Event()
-        self.ready = threading.Event()
-        self.clock_offset_ms = 0
-        self.problem = ""
+        self.has_started: bool = False
+        self.stopping: threading.Event = threading.Event()
+        self.ready: threading.Event = threading.Event()
+        self.clock_offset_ms: int = 0
+        self.problem: str = ""
 
     def start(self) -> None:
         """Start the thread, unless that has been done."""

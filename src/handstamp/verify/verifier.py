@@ -99,13 +99,13 @@ class Verifier:
         if cache_size < 0:
             raise ValueError("cache_size must not be negative")
         self.issuer = issuer
-        self.audience = (audience,) if isinstance(audience, str) else tuple(audience)
+        self.audience: tuple[str, ...] = (audience,) if isinstance(audience, str) else tuple(audience)
         """The values of `aud` to accept."""
         self._leeway_s = leeway_s
         self._max_staleness_ms = int(max_staleness_s * 1000)
         self._timeout_s = timeout_s
         self._clock = clock
-        self.follows_feed = credential is not None
+        self.follows_feed: bool = credential is not None
         """True if the verifier learns of ended sessions; it needs a credential for that."""
         self._check = self._require_possible(check)
         url = (service_url or issuer).rstrip("/")
