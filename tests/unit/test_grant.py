@@ -70,6 +70,9 @@ def test_nesting_and_size_are_bounded() -> None:
     assert problems_with(claims={"a": "x" * MAX_BYTES}) == ["claims"]
     assert problems_with(roles=["x" * MAX_BYTES]) == ["claims"]
     assert parse_grant(claims={"a": deep[0]}).claims == {"a": deep[0]}
+    room = MAX_BYTES - len(b'["",[],{"a":""}]')
+    assert parse_grant(claims={"a": "x" * room}).claims == {"a": "x" * room}
+    assert problems_with(claims={"a": "x" * (room + 1)}) == ["claims"]
 
 
 @pytest.mark.parametrize("scope", [" a", "a ", "a  b", "a\tb", 'a"b', "a\\b", "é", 5, None, ["a"]])
