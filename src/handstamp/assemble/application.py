@@ -47,11 +47,10 @@ def application() -> ASGIApp:
     """Return the application that the environment configures. Each worker process of `handstamp serve` runs it."""
     configure_logging()
     made = make_application(Deployment(load()))
-    tune_garbage_collection()
+    freeze_objects()
     return made
 
 
-def tune_garbage_collection() -> None:
-    """Freeze the objects of the start-up, which live for ever, and collect less often: requests create almost no cycles."""
+def freeze_objects() -> None:
+    """Exclude the objects of the start-up, which live for ever, from garbage collection: a full collection would visit them all."""
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)

@@ -17,7 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
-from ..assemble.application import make_application, tune_garbage_collection
+from ..assemble.application import freeze_objects, make_application
 from ..assemble.deployment import Deployment
 from ..config.loading import load
 from ..config.logs import configure_logging
@@ -62,7 +62,7 @@ def serve(  # noqa: PLR0917 - they are options
             _pass_to_workers(settings)
         else:
             application = make_application(deployment)
-            tune_garbage_collection()
+            freeze_objects()
         config = uvicorn_config(
             application,
             factory=workers > 1,
