@@ -52,5 +52,5 @@ def application() -> ASGIApp:
 
 
 def freeze_objects() -> None:
-    """Exclude the objects of the start-up, which live for ever, from garbage collection: a full collection would visit them all."""
+    """Exclude the objects of the start-up from garbage collection. They live for ever, and a full collection visits each."""
     gc.freeze()
