@@ -37,9 +37,9 @@ def of_length(length: int) -> str:
 @pytest.mark.parametrize(
     "passphrase",
     [
-        "correct horse battery staple",
+        "proper donkey charger clip",
         "a sentence only ada would say",
-        "correcthorsebatterystaple",
+        "properdonkeychargerclip",
         "velvet-otter-Tuesday-9-maps",
         "Mississippi river steamboat",
         "to be or not to be, that is it",
@@ -252,3 +252,46 @@ def test_a_text_that_no_password_can_be_is_not_composed() -> None:
     longest = "\u1f82" * 256
     assert normalise_password(unicodedata.normalize("NFD", longest)) == longest
     assert len(unicodedata.normalize("NFD", longest)) == 1024
+
+
+def test_thousands_of_common_passwords_have_the_length_that_is_allowed() -> None:
+    """A list of short passwords refuses nothing where fifteen characters are the minimum (R68)."""
+    assert sum(len(entry) >= 15 for entry in common_passwords()) >= 3_000
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "correct horse battery staple",
+        "CorrectHorseBatteryStaple",
+        "correct-horse-battery-staple",
+        "c0rr3ct h0r5e b4tt3ry st4pl3",
+        "The quick brown fox jumps over the lazy dog!",
+        "p4$$w0rdp4$$w0rd",
+        "P@ssw0rd1234567",
+        "qwertyuiop12345",
+    ],
+)
+def test_a_common_password_in_another_spelling_is_refused(password: str) -> None:
+    """Spaces, punctuation, capitals and look-alikes are tried by every attacker (R68)."""
+    assert find_password_problem(password, min_length=15, common=common_passwords(), personal=()) is not None
+
+
+@pytest.mark.parametrize("password", ["blue kettle on the third shelf", "vier Katzen tanzen am Montag", "gR7-xw2Lq9_Tz0pVb"])
+def test_a_password_of_ones_own_is_taken(password: str) -> None:
+    """The transformations refuse nothing that is not common."""
+    assert find_password_problem(password, min_length=15, common=common_passwords(), personal=()) is None
+
+
+def test_the_longest_password_is_judged_in_bounded_work() -> None:
+    """What is looked up grows with the length of the password, which is bounded."""
+    looked_up = 0
+
+    class Counting(frozenset[str]):
+        def __contains__(self, entry: object) -> bool:
+            nonlocal looked_up
+            looked_up += 1
+            return False
+
+    find_password_problem("aZ1! " * 51, min_length=15, common=Counting(), personal=("ada@example.com",))
+    assert looked_up < 5_000

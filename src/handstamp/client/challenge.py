@@ -14,7 +14,7 @@ import msgspec
 
 from .endpoints import MAX_ANSWER_BYTES, PROBLEM
 
-Refusal = Literal["expired_token", "session_ended", "invalid_token"]
+RefusalReason = Literal["expired_token", "session_ended", "invalid_token"]
 _CHALLENGE = re.compile(r'(?:^|,\s*)bearer\s.*?\berror\s*=\s*"?invalid_token\b', re.IGNORECASE | re.ASCII)
 _CODE = re.compile(r'\berror_description\s*=\s*"(expired_token|session_ended)"', re.ASCII)
 
@@ -35,7 +35,7 @@ def needs_body(response: httpx.Response) -> bool:
     )
 
 
-def refusal_reason(response: httpx.Response) -> Refusal | None:
+def refusal_reason(response: httpx.Response) -> RefusalReason | None:
     """Return why the token was refused, `invalid_token` if the answer does not say, None if the token was not the reason.
 
     If `needs_body` is true, the body must have been read.

@@ -14,6 +14,8 @@ PASSWORD_MAX_LENGTH = 256
 PASSWORD_MAX_BYTES = 4 * PASSWORD_MAX_LENGTH
 _RUN_LENGTH = 6
 """A text is a run if no more than one in so many steps leaves it."""
+_LOOK_ALIKES = tuple(str.maketrans("013457@$!|", f"o{one}eastas{one}{one}") for one in "il")
+"""Digits and signs that stand for letters ("p4$$w0rd"). 1 is read as i and as l."""
 _FILLERS = "0123456789!.?-_ "
 """Characters that people add to a word to make it long enough. They add no strength."""
 
@@ -79,10 +81,16 @@ def find_password_problem(password: str, *, min_length: int, common: Collection[
     plain = password.casefold()
     if any(word and word in plain and not plain.replace(word, "").strip(_FILLERS) for word in map(str.casefold, personal)):
         return "consists of your address or the name of this service: choose something that nobody can look up"
-    joined = plain.replace(" ", "")
-    if plain in common or _is_monotonous(plain) or _is_monotonous(joined) or _is_common_pair(plain, common):
+    spellings = _list_spellings(plain)
+    if any(spelling in common or _is_monotonous(spelling) or _is_common_pair(spelling, common) for spelling in spellings):
         return "is one that attackers try first: choose something of your own"
     return None
+
+
+def _list_spellings(plain: str) -> set[str]:
+    """Return what a password may be a spelling of: without spaces and punctuation, and with letters in place of look-alikes."""
+    spellings = {plain, plain.replace(" ", ""), *(plain.translate(table) for table in _LOOK_ALIKES)}
+    return spellings | {squeezed for spelling in spellings if (squeezed := "".join(filter(str.isalnum, spelling)))}
 
 
 def _is_monotonous(plain: str) -> bool:
