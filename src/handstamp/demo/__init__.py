@@ -1,1 +1,1 @@
-"""The demonstration: a page that plays the life of both tokens. `handstamp serve` does not use it."""
+"""The demonstration: a page that shows the life of both tokens with real requests. `handstamp serve` does not use it."""

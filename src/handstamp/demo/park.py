@@ -1,7 +1,11 @@
-"""The park: a page that plays the life of both tokens with real requests, beside the real service.
+"""The park: a page that shows the life of both tokens, in front of the real service.
 
-What a page cannot do itself is done here, for the demonstration alone: an answer that is lost on its way, a copy of a card
-that script cannot read, a thief with a client of its own, and a look at cookies and into the store.
+This module does what a page cannot do, for the demonstration alone:
+
+- hold back or lose the answer to a request,
+- copy the refresh token out of its HttpOnly cookie,
+- send the thief's request from another client,
+- report cookies and the stored session to the page.
 """
 
 from __future__ import annotations
@@ -30,13 +34,13 @@ from ..storage.store import Store
 from ..web.answers import write_problem
 from ..web.cookies import Cookies
 from ..web.headers import SecurityHeaders
-from .cards import Cards, lines_of
+from .cards import Cards, header_values
 from .thief import renew_with
 
 _ANSWER = "park-answer"
-"""The request header with which the page asks for an answer to be `late` or `lost`."""
+"""The request header with which the page asks for the answer to be delayed (`late`) or lost (`lost`)."""
 _LATE_S = 0.4
-_HOLD_AT_MOST_S = 10.0
+_LONGEST_HOLD_S = 10.0
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -45,7 +49,7 @@ _Handle = Callable[[Request], Awaitable[Response]]
 
 
 class Park:
-    """Serves the page at `/park`; everything else is the real service's, whose answers it may hold back."""
+    """Serves the page at `/park` and passes all other requests to the real service, whose answers it may hold back."""
 
     def __init__(
         self,
@@ -58,25 +62,25 @@ class Park:
         address: tuple[str, int],
         person: tuple[str, str],
     ) -> None:
-        """Take the service, what it works with, where it listens, and the address and password of somebody who may sign in."""
+        """Keep the service and its parts, the address on which it listens, and the e-mail address and password of its account."""
         self._service = service
         self._cards = Cards(tokens, cookie=Cookies(secure=issuer.is_https).refresh)
         self._store = store
         self._clock = clock
         self._issuer = issuer
         self._address = address
-        self._own = SecurityHeaders(Starlette(routes=self._routes(person)), is_https=False, varies_by_origin=False)
+        self._pages = SecurityHeaders(Starlette(routes=self._routes(person)), is_https=False, varies_by_origin=False)
 
     def _routes(self, person: tuple[str, str]) -> list[Route]:
         modules = ("park", "story", "visitor", "conversation", "wire")
         return [
-            Route("/", _to_the_park, methods=["GET"]),
-            _file("/park", "park.html", "text/html", person),
-            _file("/park/park.css", "park.css", "text/css"),
-            *(_file(f"/park/{name}.js", f"{name}.js", "text/javascript") for name in modules),
-            Route("/park/visit", _from_the_page(self._visit), methods=["GET"]),
-            Route("/park/copy", _from_the_page(self._copy), methods=["POST"]),
-            Route("/park/thief", _from_the_page(self._thief), methods=["POST"]),
+            Route("/", _redirect_to_park, methods=["GET"]),
+            _file_route("/park", "park.html", "text/html", person),
+            _file_route("/park/park.css", "park.css", "text/css"),
+            *(_file_route(f"/park/{name}.js", f"{name}.js", "text/javascript") for name in modules),
+            Route("/park/visit", _require_own_page(self._visit), methods=["GET"]),
+            Route("/park/copy", _require_own_page(self._copy), methods=["POST"]),
+            Route("/park/thief", _require_own_page(self._thief), methods=["POST"]),
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,19 +88,20 @@ class Park:
         if scope["type"] != "http":
             await self._service(scope, receive, send)
         elif scope["path"] == "/" or f"{scope['path']}/".startswith("/park/"):
-            await self._own(scope, receive, send)
+            await self._pages(scope, receive, send)
         else:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the service do all it does, then let its answer go, late or never, with what script cannot see of it."""
+        """Run the service, then send its answer with a description of its cookies: at once, late, or never."""
         headers = Headers(scope=scope)
         answer: list[Message] = []
 
         async def keep(message: Message) -> None:
             if message["type"] == "http.response.start":
-                said = self._cards.overheard(self._cards.carried(headers), lines_of(message["headers"], b"set-cookie"))
-                message = {**message, "headers": [*message["headers"], (b"park-overheard", said.encode("ascii"))]}
+                sent = self._cards.from_request(headers)
+                cookies = self._cards.describe_cookies(sent, header_values(message["headers"], b"set-cookie"))
+                message = {**message, "headers": [*message["headers"], (b"park-overheard", cookies.encode("ascii"))]}
             answer.append(message)
 
         await self._service(scope, receive, keep)
@@ -104,15 +109,15 @@ class Park:
             case "late":
                 await asyncio.sleep(_LATE_S)
             case "lost":
-                await _until_hung_up(receive)
+                await _wait_for_disconnect(receive)
             case _:
                 pass
         for message in answer:
             await send(message)
 
     async def _visit(self, request: Request) -> Response:
-        """Say what the browser's card says and what the store knows: of the session asked for, or else of the card's."""
-        card = self._cards.read(self._cards.carried(request.headers))
+        """Return the generation of the browser's card and the stored state of a session: the one named, or else the card's."""
+        card = self._cards.read(self._cards.from_request(request.headers))
         sid = request.query_params.get("session") or (card.sid if card else "")
         found = await self._store.session(sid) if sid and sid.isascii() else None
         if found is None:
@@ -131,32 +136,32 @@ class Park:
         )
 
     async def _copy(self, request: Request) -> Response:
-        """Hand out the card, as malware on the visitor's machine would: the one way around HttpOnly, and not a web page's."""
-        return _json({"refreshToken": self._cards.carried(request.headers)})
+        """Return the card itself. It stands for malware on the visitor's machine, which HttpOnly does not stop."""
+        return _json({"refreshToken": self._cards.from_request(request.headers)})
 
     async def _thief(self, request: Request) -> Response:
-        """Renew with a copied card from another client; return what the service answered it."""
+        """Renew with a copied card from another client, and return the service's answer."""
         try:
             copied = msgspec.json.decode(await request.body(), type=dict[str, str])["refreshToken"]
         except (msgspec.DecodeError, KeyError):
             return write_problem(InvalidRequest("Send the copied card as 'refreshToken'."))
-        if self._cards.read(copied) is None:  # nothing else is put into a header, either
+        if self._cards.read(copied) is None:  # so only a valid token gets into the thief's Cookie header
             return write_problem(InvalidRequest("That is no card of this park."))
         return _json(await asyncio.to_thread(renew_with, copied, self._cards, issuer=self._issuer, address=self._address))
 
 
-async def _until_hung_up(receive: Receive) -> None:
-    """Wait until whoever asked is no longer there to hear the answer."""
+async def _wait_for_disconnect(receive: Receive) -> None:
+    """Wait until the client has closed the connection, at most ten seconds."""
     try:
-        async with asyncio.timeout(_HOLD_AT_MOST_S):
+        async with asyncio.timeout(_LONGEST_HOLD_S):
             while (await receive())["type"] != "http.disconnect":
                 pass
     except TimeoutError:
-        pass  # it waits after all, and gets its answer
+        pass  # the client is still waiting, so it gets its answer
 
 
-def _from_the_page(handle: _Handle) -> _Handle:
-    """Return a handler that answers the park's own page alone; not another site's, even if its name leads to this machine."""
+def _require_own_page(handle: _Handle) -> _Handle:
+    """Return a handler that refuses requests of other sites, even of a site whose name resolves to this machine."""
 
     async def guarded(request: Request) -> Response:
         is_own = request.headers.getlist("sec-fetch-site") == ["same-origin"] and is_loopback(request.url.hostname or "")
@@ -165,12 +170,12 @@ def _from_the_page(handle: _Handle) -> _Handle:
     return guarded
 
 
-async def _to_the_park(_: Request) -> Response:
+async def _redirect_to_park(_: Request) -> Response:
     return RedirectResponse("/park", 303)
 
 
-def _file(path: str, name: str, media_type: str, person: tuple[str, str] = ("", "")) -> Route:
-    text = files(__package__).joinpath(name).read_text("utf-8")
+def _file_route(path: str, name: str, media_type: str, person: tuple[str, str] = ("", "")) -> Route:
+    text = files(__package__).joinpath("static", name).read_text("utf-8")
     if name.endswith(".html"):
         text = text.replace("{email}", html.escape(person[0])).replace("{password}", html.escape(person[1]))
 

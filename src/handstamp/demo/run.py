@@ -1,4 +1,4 @@
-"""Set up a demonstration: a service with one account, in a folder that is deleted afterwards."""
+"""Set up a demonstration: a service with one account, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..service.parts.caller import Caller
 from .park import Park
 
 EMAIL = "ada@example.com"
-PASSWORD = "a sentence only ada would say"  # noqa: S105 - printed for everybody who runs the demonstration
+PASSWORD = "a sentence only ada would say"  # noqa: S105 - not a secret: the command prints it
 _ACCESS_LIFETIME_S = 30
 
 
@@ -31,7 +31,7 @@ class Demonstration:
 
 @contextmanager
 def demonstration(address: tuple[str, int]) -> Iterator[Demonstration]:
-    """Create a demonstration, and delete its folder at the end. It reads no settings of the environment.
+    """Create a demonstration, and delete its folder on exit. Settings of the environment are ignored.
 
     Args:
         address: The host and port on which the caller serves the application.

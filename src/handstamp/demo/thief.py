@@ -1,4 +1,4 @@
-"""The thief: another client, with a copy of the visitor's card, which it presents to the real service over the network."""
+"""The thief: another HTTP client, which sends a copy of the visitor's card to the real service."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import http.client
 from typing import Any
 
 from ..domain.issuer import Issuer
-from .cards import Cards, shortened
+from .cards import Cards, shorten_tokens
 
-_PATIENCE_S = 10.0
+_TIMEOUT_S = 10.0
 _SHOWN = ("content-type", "www-authenticate", "cache-control", "set-cookie")
 
 
 def renew_with(card: str, cards: Cards, *, issuer: Issuer, address: tuple[str, int]) -> dict[str, Any]:
-    """Ask the service at `address` to renew a copied card; return what was sent and what was answered, tokens shortened.
+    """Refresh with a copied card at `address`; return the request and the answer as text, with tokens shortened.
 
-    A browser's script could not send this cookie. A program sends what it likes, the service's own origin, too.
+    Script in a browser could not send this cookie. A program can send any header, including the service's own origin.
     """
     headers = {
         "host": issuer.origin.partition("://")[2],
@@ -23,7 +23,7 @@ def renew_with(card: str, cards: Cards, *, issuer: Issuer, address: tuple[str, i
         "user-agent": "thief/1.0",
         "cookie": f"{cards.cookie}={card}",
     }
-    connection = http.client.HTTPConnection(*address, timeout=_PATIENCE_S)
+    connection = http.client.HTTPConnection(*address, timeout=_TIMEOUT_S)
     try:
         connection.request("POST", "/refresh", headers=headers)
         answer = connection.getresponse()
@@ -35,8 +35,8 @@ def renew_with(card: str, cards: Cards, *, issuer: Issuer, address: tuple[str, i
     return {
         "status": answer.status,
         "reason": answer.reason,
-        "sent": [shortened(f"{name}: {value}") for name, value in headers.items()],
-        "received": [shortened(f"{name}: {value}") for name, value in received if name in _SHOWN],
-        "body": shortened(body),
-        "overheard": cards.overheard(card, set_cookie),
+        "sent": [shorten_tokens(f"{name}: {value}") for name, value in headers.items()],
+        "received": [shorten_tokens(f"{name}: {value}") for name, value in received if name in _SHOWN],
+        "body": shorten_tokens(body),
+        "overheard": cards.describe_cookies(card, set_cookie),
     }

@@ -1,14 +1,14 @@
 "use strict";
 
-// Shows openapi.json with Swagger UI. The page is at <mount>/docs; everything is requested relative to <mount>/.
+// Shows openapi.json with Swagger UI. The page is at <mount>/docs; all requests are relative to <mount>/.
 
 const base = new URL(".", document.baseURI);
 
-/** Return the OpenAPI document as this page can use it. */
+/** Adapt the OpenAPI document to this page and return it. */
 function adapt(api) {
-  // Requests go to where the page comes from: its policy allows nothing else, and the issuer may have another address.
+  // Send requests to the page's own origin: its Content-Security-Policy allows no other, and the issuer may have another address.
   api.servers = [{ url: base.href.replace(/\/$/, "") }];
-  // Script cannot set the HttpOnly cookies, and the browser adds them by itself: they are nothing to fill in.
+  // Remove the cookies from the form: script cannot set HttpOnly cookies, and the browser sends them by itself.
   const schemes = api.components.securitySchemes;
   const isCookie = (name) => schemes[name]?.in === "cookie";
   for (const operation of Object.values(api.paths).flatMap(Object.values)) {
@@ -20,7 +20,7 @@ function adapt(api) {
   return api;
 }
 
-/** Use the access token of an answer from now on. If it travels as a cookie, an older one must not be sent beside it. */
+/** Use the access token of a token answer from now on. If the answer has none, it is in a cookie: drop the old token. */
 function adoptToken(response) {
   if (response.ok && response.body?.tokenType) {
     const { accessToken } = response.body;
@@ -30,22 +30,23 @@ function adoptToken(response) {
   return response;
 }
 
-/** Leave out a body without a field: where a body is optional, a cookie takes its place. */
+/** Drop a body without fields. Endpoints with an optional body then read the cookie instead. */
 function dropEmptyBody(request) {
   if (/^\{\s*\}$/.test(request.body)) delete request.body;
   return request;
 }
 
-/** What Swagger UI leaves out for people who use a screen reader, and a list of servers with one entry. */
+/** A plugin that adds labels for screen readers and removes the list of servers, which has one entry. */
 const improvements = ({ React }) => ({
   wrapComponents: {
     ServersContainer: () => () => null,
     TextArea: (TextArea) => (props) => React.createElement(TextArea, { "aria-label": "Request body", ...props }),
     CloseIcon: (CloseIcon) => () => React.createElement("span", { role: "img", "aria-label": "Close" }, React.createElement(CloseIcon)),
-    DeepLink: () => ({ text }) => React.createElement("span", {}, text), // a link inside a button works with neither
+    DeepLink: () => ({ text }) => React.createElement("span", {}, text), // Swagger UI nests a link in a button, which is invalid HTML
   },
 });
 
+/** Render the API. */
 function show(api) {
   window.ui = SwaggerUIBundle({
     spec: adapt(api),
@@ -55,12 +56,13 @@ function show(api) {
     tryItOutEnabled: true,
     displayRequestDuration: true,
     defaultModelsExpandDepth: 0,
-    validatorUrl: null, // it would send this service's address to validator.swagger.io
+    validatorUrl: null, // the default sends this service's address to validator.swagger.io
     requestInterceptor: dropEmptyBody,
     responseInterceptor: adoptToken,
   });
 }
 
+/** Load the OpenAPI document and show it, or a notice with a button to try again. */
 async function load() {
   const state = document.getElementById("state");
   try {
@@ -78,7 +80,7 @@ async function load() {
 }
 
 const darkness = matchMedia("(prefers-color-scheme: dark)");
-const followDarkness = () => document.documentElement.classList.toggle("dark-mode", darkness.matches);
-darkness.addEventListener("change", followDarkness);
-followDarkness();
+const applyColorScheme = () => document.documentElement.classList.toggle("dark-mode", darkness.matches);
+darkness.addEventListener("change", applyColorScheme);
+applyColorScheme();
 load();

@@ -1,5 +1,6 @@
-// What makes the pages nicer; each of them works without.
+// Optional improvements: every page also works without script.
 
+// Show or hide a password.
 for (const button of document.querySelectorAll("[data-shows]")) {
   const field = document.getElementById(button.dataset.shows);
   button.hidden = false;
@@ -12,19 +13,19 @@ for (const button of document.querySelectorAll("[data-shows]")) {
   });
 }
 
-// One press is enough. The page of the back button must not be left with a button that cannot be pressed.
+// Disable buttons on submit, so that a form is sent once.
 for (const form of document.forms) {
   form.addEventListener("submit", () => {
     for (const button of form.querySelectorAll("button")) button.disabled = true;
   });
 }
 
-// A page out of the back button's cache may show somebody who is signed out by now: ask the service.
+// A page restored from the back-forward cache may show a person who has signed out, and disabled buttons: reload it.
 addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
 });
 
-// Signed out in one tab is signed out in all: the others ask the service, which sends them to the sign-in page.
+// A sign-out in one tab reaches all tabs: the others reload, and the service redirects them to the sign-in page.
 const tabs = new BroadcastChannel("handstamp-pages");
 if ("signedOut" in document.body.dataset) tabs.postMessage("signed-out");
 if ("signedIn" in document.body.dataset) tabs.onmessage = () => location.reload();

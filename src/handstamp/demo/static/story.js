@@ -1,56 +1,57 @@
-// The story: what each button does. Nothing is played: each makes the requests that it says, and says what came back.
+// The story: what each button does. Nothing is simulated: each button sends real requests and shows the real answers.
 
 import { show } from "./conversation.js";
 import * as visitor from "./visitor.js";
-import { exchange, thiefs } from "./wire.js";
+import { exchange, renewAsThief } from "./wire.js";
 
-const AT_LEAST_LEFT_S = 5; // so that it is not the clock that refuses a wristband
-const LEEWAY_S = 5; // how far services let clocks differ
-const BEAT_MS = 900; // so that people can follow
+const MIN_LEFT_S = 5; // the old wristband must be refused for the sign-out, not because it has expired
+const LEEWAY_S = 5; // the clock difference that verifiers allow
+const BEAT_MS = 900; // a pause between steps, so that people can follow
 const CARD = "with the card, as a cookie";
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-async function tell(request, travelled, meaning) {
-  const told = await exchange(request);
-  show(told, travelled, meaning(told));
-  if (told.body?.code === "session_ended") await visitor.look();
-  return told;
+/** Send a request, show it in the conversation, and return how it went. `meaning` explains the result in words. */
+async function send(request, travelled, meaning) {
+  const result = await exchange(request);
+  show(result, travelled, meaning(result));
+  if (result.body?.code === "session_ended") await visitor.look();
+  return result;
 }
 
 const words = ({ body, status }) => body?.detail ?? `Status ${status}.`;
 
-/** Sign in; return the problem in words, or nothing. */
+/** Sign in. Return the problem in words, or an empty string. */
 export async function signIn(email, password) {
-  const told = await tell({ method: "POST", path: "/login", json: { email, password } }, "with the password", (told) =>
-    told.status === 200 ? "Signed in. The wristband came in the body, the card as a cookie with HttpOnly." : words(told));
-  if (told.status !== 200) return words(told);
+  const result = await send({ method: "POST", path: "/login", json: { email, password } }, "with the password", (result) =>
+    result.status === 200 ? "Signed in. The wristband came in the body, the card as a cookie with HttpOnly." : words(result));
+  if (result.status !== 200) return words(result);
   visitor.forget();
-  visitor.take(told.body);
+  visitor.take(result.body);
   await visitor.look();
   return "";
 }
 
-async function ride(meaning = rideMeans) {
-  return await tell({ method: "GET", path: "/profile", token: visitor.token() }, "with the wristband, in a header", meaning);
+async function ride(meaning = describeRide) {
+  return await send({ method: "GET", path: "/profile", token: visitor.token() }, "with the wristband, in a header", meaning);
 }
 
-function rideMeans({ status, body }) {
+function describeRide({ status, body }) {
   if (status === 200 && visitor.secondsLeft() === 0) return "Still let in: five seconds are allowed for clocks that differ (leeway).";
   if (status === 200) return `Welcome, ${body.email}.`;
   if (body.code === "expired_token") return "Refused: the wristband has run out. The card gets you the next one.";
   return `Refused: ${body.detail}`;
 }
 
-async function renew({ answer, meaning = renewalMeans, isQuiet = false } = {}) {
-  const told = await tell({ method: "POST", path: "/refresh", answer }, CARD, meaning);
-  if (told.status === 200) visitor.take(told.body);
+async function renew({ answer, meaning = describeRenewal, isQuiet = false } = {}) {
+  const result = await send({ method: "POST", path: "/refresh", answer }, CARD, meaning);
+  if (result.status === 200) visitor.take(result.body);
   if (!isQuiet) await visitor.look();
-  return told;
+  return result;
 }
 
-const renewalMeans = (told) =>
-  told.status === 200 ? `A wristband, and card ${told.given} in place of card ${told.sent} (rotation).` : words(told);
+const describeRenewal = (result) =>
+  result.status === 200 ? `A wristband, and card ${result.given} in place of card ${result.sent} (rotation).` : words(result);
 
 // --- the buttons
 
@@ -74,14 +75,14 @@ async function waitUntilOut(say, stop) {
 }
 
 async function renewOnce() {
-  const told = await renew();
-  if (told.status !== 200) return words(told);
-  return `A fresh wristband, and one more hole: the card is generation ${told.given}, and generation ${told.sent} is an old copy from now on.`;
+  const result = await renew();
+  if (result.status !== 200) return words(result);
+  return `A fresh wristband, and one more hole: the card is generation ${result.given}, and generation ${result.sent} is an old copy from now on.`;
 }
 
 async function renewTwice() {
   const late = { answer: "late", isQuiet: true };
-  const [one, other] = await Promise.all([renew(late), renew({ ...late, meaning: secondTabMeans })]);
+  const [one, other] = await Promise.all([renew(late), renew({ ...late, meaning: describeSecondTab })]);
   await visitor.look();
   if (one.status !== 200 || other.status !== 200) return words(one.status === 200 ? other : one);
   const isSame = one.card === other.card && one.sent === other.sent;
@@ -90,13 +91,13 @@ async function renewTwice() {
     : `One tab got card ${one.given}, the other card ${other.given}: the second left after the first was answered.`;
 }
 
-const secondTabMeans = (told) =>
-  told.status === 200 ? `The other tab showed card ${told.sent} as well, and got card ${told.given}: the same.` : words(told);
+const describeSecondTab = (result) =>
+  result.status === 200 ? `The other tab showed card ${result.sent} as well, and got card ${result.given}: the same.` : words(result);
 
 async function loseAnswer(say) {
   const before = visitor.generation();
   const line = new AbortController();
-  const lost = tell({ method: "POST", path: "/refresh", answer: "lost", hangUp: line.signal }, CARD,
+  const lost = send({ method: "POST", path: "/refresh", answer: "lost", hangUp: line.signal }, CARD,
     () => "The service renewed, and its answer never came: the connection broke.");
   for (let tries = 0; visitor.generation() === before && tries < 50; tries += 1) {
     await pause(100);
@@ -106,9 +107,9 @@ async function loseAnswer(say) {
   await lost;
   say(`The service is at generation ${visitor.generation()}, the browser still has card ${before}. Strict servers throw you out now. The page asks again …`);
   await pause(2 * BEAT_MS);
-  const told = await renew({ meaning: (told) => told.status === 200
-    ? `Asked again with card ${told.sent}: the very card ${told.given} that was lost (grace).` : words(told) });
-  return told.status === 200 ? `Card ${told.given} after all, the same that was lost. A lost answer costs nothing.` : words(told);
+  const result = await renew({ meaning: (result) => result.status === 200
+    ? `Asked again with card ${result.sent}: the very card ${result.given} that was lost (grace).` : words(result) });
+  return result.status === 200 ? `Card ${result.given} after all, the same that was lost. A lost answer costs nothing.` : words(result);
 }
 
 async function stealCard(say) {
@@ -119,15 +120,15 @@ async function stealCard(say) {
   say(`A thief has copied card ${visitor.generation()}, without a trace. You go on …`);
   for (const _ of ["once", "twice"]) {
     await pause(BEAT_MS);
-    const told = await renew();
-    if (told.status !== 200) return words(told);
+    const result = await renew();
+    if (result.status !== 200) return words(result);
   }
   say("Now the thief shows the old copy …");
   await pause(2 * BEAT_MS);
-  const told = await thiefs(refreshToken);
-  const isCaught = told.body?.reason === "reuse";
-  show({ who: "the thief", ...told }, "with the copy", isCaught
-    ? `Card ${told.sent} is an old copy: reuse detection ends the session, for whoever holds it.` : `The service says ${told.status}.`);
+  const result = await renewAsThief(refreshToken);
+  const isCaught = result.body?.reason === "reuse";
+  show({ who: "the thief", ...result }, "with the copy", isCaught
+    ? `Card ${result.sent} is an old copy: reuse detection ends the session, for whoever holds it.` : `The service says ${result.status}.`);
   await visitor.look();
   await pause(BEAT_MS);
   await ride();
@@ -137,9 +138,9 @@ async function stealCard(say) {
 }
 
 async function signOut() {
-  if (visitor.secondsLeft() < AT_LEAST_LEFT_S) await renew();
+  if (visitor.secondsLeft() < MIN_LEFT_S) await renew();
   const left = Math.floor(visitor.secondsLeft());
-  await tell({ method: "POST", path: "/logout" }, CARD, () => "The session has ended on the service's record; the cookie is deleted.");
+  await send({ method: "POST", path: "/logout" }, CARD, () => "The session has ended on the service's record; the cookie is deleted.");
   await visitor.look();
   await pause(BEAT_MS);
   const { status } = await ride();
@@ -148,7 +149,7 @@ async function signOut() {
     : `The service says ${status}.`;
 }
 
-/** The buttons in the order of the story. Those that are `alive` need a visit that is; the others a wristband, if a void one. */
+/** The buttons in the order of the story. `alive`: the button needs an active session; otherwise any wristband will do, even a void one. */
 export const STEPS = [
   { name: "Enter a ride", what: "Show the wristband: GET\u00a0/profile with the access token.", run: enterRide },
   { name: "Wait until it runs out", what: "Let its 30 seconds pass, then try the same ride.", run: waitUntilOut, alive: true, stop: "Stop waiting" },
@@ -159,10 +160,10 @@ export const STEPS = [
   { name: "Sign out, then try the old wristband", what: "POST\u00a0/logout, and at once a ride with a wristband that has time left.", run: signOut, alive: true },
 ];
 
-/** The page was loaded while a visit is on: its memory is empty, so it renews. */
+/** Renew if the page was loaded during an active session: its memory is empty then. Return a sentence, or an empty string. */
 export async function comeBack() {
   await visitor.look();
   if (!visitor.isIn()) return "";
-  await renew({ meaning: (told) => (told.status === 200 ? "The page was loaded again and its memory is empty; the card brought a wristband." : words(told)) });
+  await renew({ meaning: (result) => (result.status === 200 ? "The page was loaded again and its memory is empty; the card brought a wristband." : words(result)) });
   return "Welcome back. The page's memory was empty, and the card got you a wristband without a password.";
 }

@@ -1,9 +1,9 @@
-// The conversation: each exchange as two lines, newest first, which open to the whole text.
+// The conversation: shows each exchange as two lines, newest first. A click opens the whole text.
 
 const list = document.getElementById("conversation");
 const silence = document.getElementById("silence");
 
-/** Make an element. Text goes in as text, so nothing that a service says can become markup. */
+/** Create an element. Text is inserted as text, so an answer of the service cannot become markup. */
 export function el(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
@@ -12,7 +12,7 @@ export function el(tag, properties = {}, ...children) {
 
 const kindOf = (status) => (status === 0 ? "lost" : status < 400 ? "good" : "bad");
 
-/** Show one exchange: who asked, where the token travelled, and what it meant. */
+/** Add one exchange to the list: who sent it, where the token was, and what the answer means. */
 export function show({ who = "", method, path, status, request, answer }, travelled, meaning) {
   const summary = el("summary", {},
     el("span", { className: "line" },

@@ -1,5 +1,5 @@
-// What the visitor holds. The wristband is in this module's memory and nowhere else; the card is a cookie that script cannot see,
-// so what is shown of it comes from the demonstration, which sees both the cookie and the service's store.
+// What the visitor holds. The wristband (access token) is kept in this module's memory only. The card (refresh token) is a cookie
+// that script cannot see: the demonstration, which sees the cookie and the service's store, reports its state.
 
 import { el } from "./conversation.js";
 import { askPark } from "./wire.js";
@@ -21,22 +21,21 @@ export const generation = () => visit.generation;
 export const isIn = () => visit.session !== null && visit.over === null;
 export const secondsLeft = () => (wristband ? Math.max(0, wristband.expiresIn - (performance.now() - wristband.gotAt) / 1000) : 0);
 
-/** Put on the wristband of a token answer. */
+/** Keep the access token of a token answer as the wristband. */
 export function take({ accessToken, expiresIn, sessionId }) {
   wristband = { token: accessToken, expiresIn, gotAt: performance.now() };
   if (visit.session !== sessionId) visit = { ...visit, session: sessionId, over: null };
   showClaims();
 }
 
-/** Look at the cookie and into the store, as only this demonstration can. Throws `Away`. */
+/** Ask the demonstration for the state of the cookie and of the stored session, and show it. Throws `Away`. */
 export async function look() {
-  const known = await askPark("GET", `/park/visit${visit.session ? `?session=${visit.session}` : ""}`);
-  visit = known;
-  if (visit.session === null) wristband = null; // another demonstration's
+  visit = await askPark("GET", `/park/visit${visit.session ? `?session=${visit.session}` : ""}`);
+  if (visit.session === null) wristband = null; // it is of an earlier demonstration
   render();
 }
 
-/** Forget everything of a visit that is over, before the next one. */
+/** Drop the state of an ended session, before the next sign-in. */
 export function forget() {
   wristband = null;
   visit = NOBODY;
@@ -45,6 +44,7 @@ export function forget() {
 
 const holes = (count) => (count === 1 ? "1 hole" : `${count} holes`);
 
+/** Show the wristband, the card and the session as they are now. */
 export function render() {
   const isOver = visit.over !== null;
   $("belongings").hidden = visit.session === null;
@@ -60,16 +60,16 @@ export function render() {
 
 function renderCard() {
   const punched = visit.card ?? 0;
-  const known = Math.max(punched, visit.generation ?? 0);
-  const slots = Math.min(60, Math.max(HOLES_A_ROW, Math.ceil((known + 1) / HOLES_A_ROW) * HOLES_A_ROW));
-  const kind = (number) => (number < punched ? "punched" : number < known ? "missed" : "");
+  const newest = Math.max(punched, visit.generation ?? 0);
+  const slots = Math.min(60, Math.max(HOLES_A_ROW, Math.ceil((newest + 1) / HOLES_A_ROW) * HOLES_A_ROW));
+  const kind = (number) => (number < punched ? "punched" : number < newest ? "missed" : "");
   $("holes").replaceChildren(...Array.from({ length: slots }, (_, number) => el("i", { className: kind(number) })));
   $("generation").textContent = visit.card === null ? "taken away" : `generation ${visit.card}`;
   const label = visit.card === null ? "The browser has no card any more." : `The card is generation ${visit.card}: it has ${holes(visit.card)}.`;
   $("card").setAttribute("aria-label", visit.over ? `${label} It is void.` : label);
 }
 
-/** Show how long the wristband holds. Called often, so that it runs down smoothly; what is read aloud changes seldom. */
+/** Show how long the wristband is still valid. Called four times a second; the text for screen readers changes only with the state. */
 export function renderBand() {
   const left = secondsLeft();
   const isVoid = visit.over !== null;
@@ -98,18 +98,18 @@ function showClaims() {
     el("dd", { textContent: isTime(name) ? time(value) : String(value) })))));
 }
 
-/** Let script try to get at the card, in front of the visitor. */
+/** Look for the card in every place that script can read, and show what was found. */
 export async function tryToRead() {
   const isCard = (name) => /handstamp-refresh/.test(name);
-  const tried = (what, names) => {
+  const describe = (what, names) => {
     const found = names.some(isCard) ? "the card!" : names.length ? `${names.length} of other programs here, no card` : "nothing";
     return el("span", {}, el("code", { textContent: what }), ` → ${found}`);
   };
   const cookies = document.cookie ? document.cookie.split("; ") : [];
   const results = [
-    tried("document.cookie", cookies),
-    tried("localStorage, sessionStorage", [...Object.keys(localStorage), ...Object.keys(sessionStorage)]),
+    describe("document.cookie", cookies),
+    describe("localStorage, sessionStorage", [...Object.keys(localStorage), ...Object.keys(sessionStorage)]),
   ];
-  if (window.cookieStore) results.splice(1, 0, tried("cookieStore.getAll()", (await cookieStore.getAll()).map(({ name }) => name)));
+  if (window.cookieStore) results.splice(1, 0, describe("cookieStore.getAll()", (await cookieStore.getAll()).map(({ name }) => name)));
   $("attempts").replaceChildren(...results);
 }

@@ -1,15 +1,15 @@
-// Requests as they really are: sent with fetch, and written down as both sides said them, with tokens shortened.
+// Sends requests with fetch and records both sides as text, with tokens shortened.
 
 const SHOWN = ["content-type", "www-authenticate", "cache-control", "retry-after"];
 const BY_BROWSER = "   (added by the browser; script cannot see it)";
 
-/** The service did not answer at all. */
+/** Thrown if the service did not answer. */
 export class Away extends Error {}
 
-/** Return text in which of every token the first six and the last four characters are left. */
-export const shortened = (text) => text.replace(/(eyJ[\w-]{3})[\w-]*\.[\w-]+\.[\w-]*([\w-]{4})/g, "$1…$2");
+/** Shorten every token in a text to its first six and last four characters. */
+const shorten = (text) => text.replace(/(eyJ[\w-]{3})[\w-]*\.[\w-]+\.[\w-]*([\w-]{4})/g, "$1…$2");
 
-function parsed(text) {
+function parse(text) {
   try {
     return JSON.parse(text);
   } catch {
@@ -17,26 +17,30 @@ function parsed(text) {
   }
 }
 
-const pretty = (text) => shortened(parsed(text) === undefined ? text : JSON.stringify(parsed(text), null, 2));
-const hidden = (name, value) => (/password/i.test(name) ? "••••••••" : value);
+const format = (text) => shorten(parse(text) === undefined ? text : JSON.stringify(parse(text), null, 2));
+const hidePassword = (name, value) => (/password/i.test(name) ? "••••••••" : value);
 
 function requestText({ method, path, headers, json }, cookie) {
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
   if (cookie) lines.push(`cookie: ${cookie}${BY_BROWSER}`);
-  return shortened([`${method} ${path}`, ...lines, ...(json ? ["", JSON.stringify(json, hidden, 2)] : [])].join("\n"));
+  return shorten([`${method} ${path}`, ...lines, ...(json ? ["", JSON.stringify(json, hidePassword, 2)] : [])].join("\n"));
 }
 
 function answerText(response, text, setCookie) {
   const lines = SHOWN.filter((name) => response.headers.has(name)).map((name) => `${name}: ${response.headers.get(name)}`);
   const cookies = setCookie.map((line) => `set-cookie: ${line}`);
   const status = `${response.status} ${response.statusText}`.trim();
-  return [status, ...lines, ...cookies, ...(text ? ["", pretty(text)] : [])].join("\n");
+  return [status, ...lines, ...cookies, ...(text ? ["", format(text)] : [])].join("\n");
 }
 
 /**
- * Send one request; return how it went: `status` (0: the answer was lost), `body`, which generation of the card was `sent` and
- * `given`, the shortened `card` itself, and both texts. `answer` asks the demonstration to let the answer come "late", or to hold it until `hangUp`.
- * Throws `Away`.
+ * Send one request and return its result:
+ *
+ * - `status` (0 if the answer was lost) and `body`,
+ * - `sent` and `given`: the card's generation in the request and in the answer; `card`: the new card, shortened,
+ * - `request` and `answer`: both sides as text.
+ *
+ * `answer: "late"` asks the demonstration to delay the answer; `"lost"`, to hold it until `hangUp` aborts. Throws `Away`.
  */
 export async function exchange({ method, path, token, json, answer, hangUp }) {
   const headers = {};
@@ -52,12 +56,12 @@ export async function exchange({ method, path, token, json, answer, hangUp }) {
     if (!hangUp?.aborted) throw new Away();
     return { method, path, status: 0, request: requestText(request), answer: "No answer: the connection was closed." };
   }
-  const overheard = parsed(response.headers.get("park-overheard")) ?? { setCookie: [] };
+  const overheard = parse(response.headers.get("park-overheard")) ?? { setCookie: [] };
   return {
     method,
     path,
     status: response.status,
-    body: parsed(text),
+    body: parse(text),
     sent: overheard.sent,
     given: overheard.given,
     card: overheard.setCookie[0]?.split(";")[0],
@@ -66,7 +70,7 @@ export async function exchange({ method, path, token, json, answer, hangUp }) {
   };
 }
 
-/** Ask the demonstration itself, which is no part of the service. Throws `Away`. */
+/** Send a request to the demonstration itself, which is not part of the service. Throws `Away`. */
 export async function askPark(method, path, json) {
   try {
     const response = await fetch(path, { method, body: json && JSON.stringify(json), cache: "no-store" });
@@ -77,18 +81,18 @@ export async function askPark(method, path, json) {
   }
 }
 
-/** Return how the thief's own request went, which its own client made. */
-export async function thiefs(refreshToken) {
-  const told = await askPark("POST", "/park/thief", { refreshToken });
-  const overheard = parsed(told.overheard);
+/** Let the thief's own client refresh with a copied card; return its result, as `exchange` does. Throws `Away`. */
+export async function renewAsThief(refreshToken) {
+  const result = await askPark("POST", "/park/thief", { refreshToken });
+  const overheard = parse(result.overheard);
   return {
     method: "POST",
     path: "/refresh",
-    status: told.status,
-    body: parsed(told.body),
+    status: result.status,
+    body: parse(result.body),
     sent: overheard.sent,
     given: overheard.given,
-    request: ["POST /refresh", ...told.sent].join("\n"),
-    answer: [`${told.status} ${told.reason}`, ...told.received, "", pretty(told.body)].join("\n"),
+    request: ["POST /refresh", ...result.sent].join("\n"),
+    answer: [`${result.status} ${result.reason}`, ...result.received, "", format(result.body)].join("\n"),
   };
 }

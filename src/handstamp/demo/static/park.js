@@ -1,4 +1,4 @@
-// The park's page: the form, the buttons, and what becomes of a press.
+// The park's page: the form, the buttons, and what happens when one is pressed.
 
 import { el } from "./conversation.js";
 import { STEPS, comeBack, signIn } from "./story.js";
@@ -6,15 +6,15 @@ import * as visitor from "./visitor.js";
 import { Away } from "./wire.js";
 
 const $ = (id) => document.getElementById(id);
-let working = null; // the button whose work is under way
-let running = null; // the step that is under way, if it can be stopped
+let working = null; // the button whose work is in progress
+let running = null; // the step in progress, if it can be stopped
 
 const say = (sentence) => {
   $("outcome").textContent = sentence;
 };
 
-/** Do something that asks the service; nothing else meanwhile. */
-async function during(button, work) {
+/** Run `work` for a button, unless other work is in progress. Shows a notice if the service does not answer. */
+async function runFor(button, work) {
   if (working) return;
   working = button;
   button.classList.add("working");
@@ -34,8 +34,8 @@ async function during(button, work) {
 }
 
 /**
- * Show what can be done now. Buttons that cannot be pressed stay where they are for the keyboard, and say so; the next of the story
- * is the main one. The form comes when it is known that nobody is in, and what was under way is over: no press on it is lost.
+ * Show which buttons can be used now. Unusable buttons keep their focus and are `aria-disabled`; the next step is the primary button.
+ * The form appears once it is known that the visitor is signed out and no work is in progress, so no press on it is ignored.
  */
 function refresh() {
   visitor.render();
@@ -52,9 +52,10 @@ function refresh() {
   }
 }
 
+/** Run a step of the story, or stop it if it is running. */
 async function press(step) {
   if (step === running) return step.stopping.abort();
-  await during(step.button, async () => {
+  await runFor(step.button, async () => {
     step.stopping = new AbortController();
     running = step.stop ? step : null;
     refresh();
@@ -76,7 +77,7 @@ STEPS.forEach((step) => {
 
 $("sign-in").addEventListener("submit", (event) => {
   event.preventDefault();
-  during($("enter"), async () => {
+  runFor($("enter"), async () => {
     const problem = await signIn($("email").value, $("password").value);
     $("sign-in-error").textContent = problem;
     $("password").setAttribute("aria-invalid", String(Boolean(problem)));
@@ -94,13 +95,13 @@ $("show-password").addEventListener("click", () => {
 
 $("try").addEventListener("click", visitor.tryToRead);
 
-// What pointing opens, Escape closes (WCAG 1.4.13).
+// Escape closes the claims that hovering or focus opened (WCAG 1.4.13).
 $("band").addEventListener("keydown", ({ key }) => $("band").classList.toggle("closed", key === "Escape"));
 for (const event of ["blur", "mouseleave"]) {
   $("band").addEventListener(event, () => document.activeElement === $("band") || $("band").classList.remove("closed"));
 }
 
-const arrive = () => during($("again"), async () => say((await comeBack()) || $("outcome").textContent));
+const arrive = () => runFor($("again"), async () => say((await comeBack()) || $("outcome").textContent));
 $("again").addEventListener("click", arrive);
 setInterval(visitor.renderBand, 250);
 arrive();
