@@ -1,4 +1,4 @@
-"""What the integration tests share: clients that keep no cookies, people, and tokens made with the service's own keys."""
+"""Helpers of the integration tests: clients without a cookie jar, accounts, and tokens signed with the service's keys."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ CODES = frozenset(
         "unavailable",
     }
 )
-"""The codes of the public contract, all of them."""
+"""All error codes of the public contract."""
 EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
 _numbers = itertools.count(1)
 
 
 @contextmanager
 def running(folder: Path, *options: str, **settings: str) -> Iterator[Server]:
-    """Serve from a folder for the length of a `with` block."""
+    """Run a server in a folder for the length of a `with` block."""
     server = Server(folder, *options, **settings)
     try:
         yield server.start()
@@ -66,19 +66,19 @@ def running(folder: Path, *options: str, **settings: str) -> Iterator[Server]:
 
 
 def client_of(server: Server, **options: Any) -> httpx.Client:
-    """Return a client that takes no cookies by itself: what a test sends is what the test says."""
+    """Return a client that stores no cookies: it sends only what the test passes."""
     client = server.client(**options)
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return client
 
 
 def new_email(name: str = "ada") -> str:
-    """Return an address that no other test uses."""
+    """Return an email address that no other test uses."""
     return f"{name}-{os.getpid()}-{next(_numbers)}@example.com"
 
 
 def new_address() -> str:
-    """Return an IPv4 address that no other test uses, to be played by `X-Forwarded-For`."""
+    """Return an IPv4 address that no other test uses, for the header `X-Forwarded-For`."""
     number = next(_numbers)
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
@@ -92,7 +92,7 @@ class Cookie:
 
 
 def set_cookies(answer: httpx.Response) -> dict[str, Cookie]:
-    """Return the cookies that an answer sets or deletes, by name; no name may stand there twice."""
+    """Return the cookies that an answer sets or deletes, by name. Fail if a name appears twice."""
     cookies: dict[str, Cookie] = {}
     for line in answer.headers.get_list("set-cookie"):
         first, *rest = (part.strip() for part in line.split(";"))
@@ -105,7 +105,7 @@ def set_cookies(answer: httpx.Response) -> dict[str, Cookie]:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A session as its client holds it, by whatever way its tokens came."""
+    """A session as its client stores it, for every delivery."""
 
     email: str
     access: str = field(repr=False)
@@ -117,29 +117,29 @@ class SignedIn:
 
     @property
     def bearer(self) -> dict[str, str]:
-        """The access token in its header."""
+        """Return the `Authorization` header with the access token."""
         return {"authorization": f"Bearer {self.access}"}
 
     @property
     def cookies(self) -> dict[str, str]:
-        """What a browser sends by itself from the service's own page."""
+        """Return the headers that a browser sends from the service's own page."""
         pairs = [("refresh", self.refresh), ("access", self.access)] if self.delivery == "cookie" else [("refresh", self.refresh)]
         text = "; ".join(f"{self.prefix}handstamp-{kind}={token}" for kind, token in pairs)
         return {"cookie": text, "origin": self.origin, "sec-fetch-site": "same-origin"}
 
     @property
     def headers(self) -> dict[str, str]:
-        """What proves this session's person to an endpoint that takes the access token."""
+        """Return the headers that authenticate this session at an endpoint that requires an access token."""
         return self.cookies if self.delivery == "cookie" else self.bearer
 
     def after(self, answer: httpx.Response) -> SignedIn:
-        """Return the session as it is after a token answer."""
+        """Return the session with the tokens of a token answer."""
         assert answer.status_code == 200, answer.text
-        return _taken(answer, self.email, self.delivery, self.origin)
+        return _read_session(answer, self.email, self.delivery, self.origin)
 
 
 def sign_up(client: httpx.Client, email: str = "", password: str = PASSWORD) -> str:
-    """Make an account and return its address."""
+    """Create an account and return its email address."""
     email = email or new_email()
     answer = client.post("/register", json={"email": email, "password": password})
     assert answer.status_code == 201, answer.text
@@ -150,16 +150,16 @@ def sign_in(client: httpx.Client, email: str, *, delivery: str = "json", origin:
     """Sign in and return the session."""
     answer = client.post("/login", json={"email": email, "password": password, "delivery": delivery})
     assert answer.status_code == 200, answer.text
-    return _taken(answer, email, delivery, origin or str(client.base_url).rstrip("/"))
+    return _read_session(answer, email, delivery, origin or str(client.base_url).rstrip("/"))
 
 
 def somebody(client: httpx.Client, *, delivery: str = "json", origin: str = "") -> SignedIn:
-    """Make an account, sign in and return the session."""
+    """Create an account, sign in and return the session."""
     return sign_in(client, sign_up(client), delivery=delivery, origin=origin)
 
 
 def refresh(client: httpx.Client, signed_in: SignedIn, token: str | None = None) -> httpx.Response:
-    """Renew a session, or present another of its refresh tokens, by the way of its delivery."""
+    """Refresh a session with the method of its delivery. `token` replaces the session's refresh token."""
     presented = token or signed_in.refresh
     if signed_in.delivery == "json":
         return client.post("/refresh", json={"refreshToken": presented})
@@ -168,7 +168,7 @@ def refresh(client: httpx.Client, signed_in: SignedIn, token: str | None = None)
 
 
 def profile(client: httpx.Client, signed_in: SignedIn) -> httpx.Response:
-    """Ask who is signed in."""
+    """Request the profile of the signed-in person."""
     return client.get("/profile", headers=signed_in.headers)
 
 
@@ -179,7 +179,7 @@ def at_once(client: httpx.Client, signed_in: SignedIn, times: int) -> list[httpx
 
 
 def raw(server: Server, request: bytes) -> bytes:
-    """Send these very bytes on a connection of their own and return all that comes back."""
+    """Send these exact bytes on a new connection and return the whole answer."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
@@ -187,7 +187,7 @@ def raw(server: Server, request: bytes) -> bytes:
 
 
 def expect_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """Assert that an answer is this problem, in its full form, and return it."""
+    """Assert that an answer is this problem with all its members, and return it."""
     assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM), answer.text
     problem: dict[str, Any] = answer.json()
     assert problem["code"] == code, problem
@@ -204,28 +204,28 @@ def expect_ended(answer: httpx.Response, reason: str) -> None:
 
 
 def read_claims(token: str) -> dict[str, Any]:
-    """Return what a token says, unchecked."""
+    """Return a token's claims without verifying it."""
     segment = token.split(".")[1]
     claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
     return claims
 
 
 def row_counts(server: Server) -> dict[str, int]:
-    """Return how many rows each table has."""
+    """Return the number of rows of each table."""
     with closing(_database(server)) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
         return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
 
 
 def session_row(server: Server, sid: str) -> dict[str, Any]:
-    """Return a session's row as it lies in the file."""
+    """Return a session's row from the database file."""
     with closing(_database(server)) as connection:
         connection.row_factory = sqlite3.Row
         return dict(connection.execute("SELECT * FROM session WHERE id = ?", (sid,)).fetchone())
 
 
 def change_session(server: Server, sid: str, **columns: str | int | None) -> None:
-    """Write into a session's row, as a restored backup or the passing of time would."""
+    """Update a session's row, to imitate a restored backup or the passing of time."""
     assignments = ", ".join(f"{name} = ?" for name in columns)
     with closing(_database(server)) as connection, connection:
         done = connection.execute(f"UPDATE session SET {assignments} WHERE id = ?", (*columns.values(), sid))
@@ -253,29 +253,29 @@ def event_kinds(server: Server, sid: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Mint:
-    """The deployment's own keys, to make tokens that it would make at another time or would never make."""
+    """The deployment's keys, which sign tokens that the service would issue at another time or never."""
 
     refresh_key: SigningKey
     access_key: SigningKey
 
     def access(self, like: str, *, typ: str = ACCESS_TYPE, **changes: Any) -> str:
-        """Return an access token as `like` with other claims."""
+        """Return an access token with the claims of `like`, changed by `changes`."""
         claims = msgspec.convert(read_claims(like) | changes, AccessClaims)
         return jws.sign(claims, self.access_key, typ=typ)
 
     def refresh(self, like: str, *, typ: str = REFRESH_TYPE, **changes: Any) -> str:
-        """Return a refresh token as `like` with other claims."""
+        """Return a refresh token with the claims of `like`, changed by `changes`."""
         claims = msgspec.convert(read_claims(like) | changes, RefreshClaims)
         return jws.sign(claims, self.refresh_key, typ=typ)
 
     def expired_access(self, like: str) -> str:
-        """Return an access token that ended an hour ago."""
+        """Return an access token that expired an hour ago."""
         now_s = int(time.time())
         return self.access(like, iat=now_s - 4500, exp=now_s - 3600)
 
 
 def beside(server: Server, work: Callable[[Deployment, Caller], Awaitable[T]]) -> T:
-    """Run `work` on the deployment of a running server from this process, as a command beside it would."""
+    """Run `work` on a running server's deployment from this process, as a command would."""
     settings = load(database=f"sqlite:///{server.folder / 'handstamp.db'}", issuer=server.url)
 
     async def run() -> T:
@@ -297,7 +297,7 @@ def mint_of(server: Server) -> Mint:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a service authenticates with."""
+    """The credential with which a service authenticates."""
 
     id: str
     name: str
@@ -305,17 +305,17 @@ class Credential:
 
     @property
     def basic(self) -> httpx.BasicAuth:
-        """As HTTP Basic authentication."""
+        """Return the credential as HTTP Basic authentication."""
         return httpx.BasicAuth(self.id, self.secret)
 
     @property
     def fields(self) -> dict[str, str]:
-        """As fields of a form."""
+        """Return the credential as form fields."""
         return {"client_id": self.id, "client_secret": self.secret}
 
 
 def make_client(server: Server, name: str = "") -> Credential:
-    """Make a service's credential, as `handstamp credentials create` does."""
+    """Create a service credential, as `handstamp credentials create` does."""
     name = name or f"service-{os.getpid()}-{next(_numbers)}"
     client, secret = beside(server, lambda opened, caller: opened.credentials.create(name, caller))
     return Credential(client.id, client.name, secret)
@@ -325,8 +325,8 @@ def _database(server: Server) -> sqlite3.Connection:
     return sqlite3.connect(server.folder / "handstamp.db", timeout=10)
 
 
-def _taken(answer: httpx.Response, email: str, delivery: str, origin: str) -> SignedIn:
-    """Read the tokens of an answer, each from where its delivery puts it."""
+def _read_session(answer: httpx.Response, email: str, delivery: str, origin: str) -> SignedIn:
+    """Read the tokens of an answer from the body and the cookies, according to the delivery."""
     body, cookies = answer.json(), set_cookies(answer)
     prefix = "__Host-" if origin.startswith("https://") else ""
     in_cookies = {"json": (), "split": ("refresh",), "cookie": ("access", "refresh")}[delivery]

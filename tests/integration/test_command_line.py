@@ -1,4 +1,4 @@
-"""The `handstamp` command as an operator uses it: beside a running service, on a terminal and in scripts."""
+"""Tests of the `handstamp` command as an operator uses it: beside a running service, on a terminal and in scripts."""
 
 from __future__ import annotations
 
@@ -47,38 +47,41 @@ COMMANDS = (
 )
 NEW_PASSWORD = "another one that ada thought of"
 STEERING = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\b\x7f"
-"""Clears the screen, sets the title, turns red and goes back."""
+"""Control sequences that clear the screen, set the title, turn the text red and move the cursor back."""
 MARKUP = r"[bold red]x[/bold red] [/nothing] \[/x] :smile: [link=https://evil.example]"
 _TERMINAL_PATIENCE_S = 120.0
 
 
-def leaves(group: Any, *path: str) -> Iterator[tuple[str, Any]]:
-    """Yield every command below a group with its name as it is typed."""
+def list_leaf_commands(group: Any, *path: str) -> Iterator[tuple[str, Any]]:
+    """Yield every command below a group with the full name that the operator types."""
     for name in group.list_commands(None):
         found = group.get_command(None, name)
         if hasattr(found, "list_commands"):
-            yield from leaves(found, *path, name)
+            yield from list_leaf_commands(found, *path, name)
         else:
             yield " ".join((*path, name)), found
 
 
-def commands() -> dict[str, Any]:
-    """Return every command that there is."""
-    return dict(leaves(typer.main.get_command(app)))
+def all_commands() -> dict[str, Any]:
+    """Return all commands by name."""
+    return dict(list_leaf_commands(typer.main.get_command(app)))
 
 
-def printable(text: str) -> bool:
-    """Say whether a text holds nothing that could steer a terminal."""
+def is_printable(text: str) -> bool:
+    """Return True if a text contains no character that could control a terminal."""
     return all(character.isprintable() or character == "\n" for character in text)
 
 
-def both(result: subprocess.CompletedProcess[str]) -> tuple[int, str]:
-    """Return a command's status and all that it said."""
+def status_and_output(result: subprocess.CompletedProcess[str]) -> tuple[int, str]:
+    """Return a command's exit status and its output, standard output first."""
     return result.returncode, result.stdout + result.stderr
 
 
-def on_terminal(folder: Path, *arguments: str, typed: Sequence[tuple[str, str]] = (), **settings: str) -> tuple[int, str]:
-    """Run a command on a terminal of its own; after each prompt type what belongs to it. Return its status and the screen."""
+def run_on_terminal(folder: Path, *arguments: str, typed: Sequence[tuple[str, str]] = (), **settings: str) -> tuple[int, str]:
+    """Run a command on a pseudo-terminal; return its exit status and the screen.
+
+    After each prompt in `typed`, the text that belongs to the prompt is typed.
+    """
     opener = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
     with subprocess.Popen(
         [sys.executable, "-c", opener, *command(*arguments)],
@@ -111,8 +114,8 @@ def on_terminal(folder: Path, *arguments: str, typed: Sequence[tuple[str, str]] 
         return process.wait(timeout=10), text
 
 
-def a_token(claims: Mapping[str, object], header: Mapping[str, object] | None = None) -> str:
-    """Return something that looks like a token and that nobody signed."""
+def make_unsigned_token(claims: Mapping[str, object], header: Mapping[str, object] | None = None) -> str:
+    """Return a token whose signature is not valid."""
     parts = (header or {"alg": "ES256", "typ": "at+jwt", "kid": "stranger"}, claims)
     segments = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
     return ".".join((*segments, "AAAA"))
@@ -122,24 +125,24 @@ def a_token(claims: Mapping[str, object], header: Mapping[str, object] | None = 
 
 
 def test_these_are_the_commands() -> None:
-    """The commands are those that the documentation lists; a new one must be added to these tests."""
-    assert sorted(commands()) == sorted(COMMANDS)
+    """The commands are those that the documentation lists. Add a new command to `COMMANDS`, so that these tests cover it."""
+    assert sorted(all_commands()) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself_with_an_example(name: str, server: Server) -> None:
-    """`--help` says what a command does and shows one call that can be typed as it stands."""
-    status, help_text = both(run_command(server.folder, *name.split(), "--help"))
+    """`--help` describes the command and shows one example call that can be typed unchanged."""
+    status, help_text = status_and_output(run_command(server.folder, *name.split(), "--help"))
     assert status == 0
     example = re.search(r"Example:\s+handstamp (.+)", help_text)
     assert example is not None, help_text
     words = shlex.split(example[1].split("<")[0])
     assert words[: len(name.split())] == name.split()
-    commands()[name].make_context(name, words[len(name.split()) :])
+    all_commands()[name].make_context(name, words[len(name.split()) :])
 
 
 def test_help_names_what_to_start_with(tmp_path: Path) -> None:
-    """Whoever types `handstamp --help` first learns of every command and which one comes first."""
+    """`handstamp --help` names every command and shows which one to run first."""
     text = output_of(run_command(tmp_path, "--help"))
     assert re.search("handstamp demo.*handstamp serve", text)
     for name in COMMANDS:
@@ -147,9 +150,11 @@ def test_help_names_what_to_start_with(tmp_path: Path) -> None:
 
 
 def test_the_former_name_of_credentials_works_and_is_not_listed(server: Server) -> None:
-    """`handstamp clients` is `handstamp credentials`; the help shows one name."""
+    """`handstamp clients` is an alias of `handstamp credentials`. The help shows only `credentials`."""
     arguments = ("list", "--json")
-    assert both(run_command(server.folder, "clients", *arguments)) == both(run_command(server.folder, "credentials", *arguments))
+    assert status_and_output(run_command(server.folder, "clients", *arguments)) == status_and_output(
+        run_command(server.folder, "credentials", *arguments)
+    )
     assert "clients" not in output_of(run_command(server.folder, "--help"))
 
 
@@ -179,8 +184,8 @@ def test_the_former_name_of_credentials_works_and_is_not_listed(server: Server) 
     ids=" ".join,
 )
 def test_wrong_use_is_status_two(arguments: tuple[str, ...], server: Server) -> None:
-    """A call that cannot be understood ends with 2 and shows how it is done."""
-    status, text = both(run_command(server.folder, *arguments))
+    """A call that cannot be parsed exits with status 2 and prints the usage."""
+    status, text = status_and_output(run_command(server.folder, *arguments))
     assert status == 2
     assert "Usage: handstamp" in text
     assert "Traceback" not in text
@@ -205,11 +210,11 @@ def test_wrong_use_is_status_two(arguments: tuple[str, ...], server: Server) -> 
     ids=str,
 )
 def test_what_did_not_work_is_status_one(arguments: tuple[str, ...], helps: str, server: Server) -> None:
-    """A call that was understood and did not work ends with 1 and a sentence that says why.
+    """A valid call that fails exits with status 1 and a sentence that says why.
 
-    One id in 64 begins with a dash, and is no option.
+    An id that begins with a dash, as one in 64 does, is not parsed as an option.
     """
-    status, text = both(run_command(server.folder, *arguments))
+    status, text = status_and_output(run_command(server.folder, *arguments))
     assert (status, helps in text) == (1, True), text
     assert "Traceback" not in text
 
@@ -235,7 +240,7 @@ def test_what_did_not_work_is_status_one(arguments: tuple[str, ...], helps: str,
     ids=" ".join,
 )
 def test_without_a_database_it_says_how_to_get_one(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    """A command in the wrong folder names the file it looked for and what to do, and leaves nothing behind."""
+    """A command in the wrong folder names the file it looked for and the next step. It creates no file."""
     text = refusal_of(run_command(tmp_path, *arguments), 2)
     for words in ("handstamp.db", "handstamp serve", "--database"):
         assert words in text
@@ -243,7 +248,7 @@ def test_without_a_database_it_says_how_to_get_one(arguments: tuple[str, ...], t
 
 
 def test_the_first_account_may_come_before_the_first_start(tmp_path: Path) -> None:
-    """`users create` makes database and secret as `serve` would, and the service then starts with that account."""
+    """`users create` creates the database and the secret as `serve` would. A service started later has that account."""
     output_of(run_command(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=f"{PASSWORD}\n"))
     assert {file.name for file in tmp_path.iterdir()} >= {"handstamp.db", "handstamp.secret"}
     with running(tmp_path) as server, server.client() as client:
@@ -251,13 +256,13 @@ def test_the_first_account_may_come_before_the_first_start(tmp_path: Path) -> No
 
 
 def test_wrong_settings_stop_every_command(server: Server) -> None:
-    """Each mistake has a line of its own, and nothing was done."""
+    """Each invalid setting is reported on its own line, and the command does nothing."""
     text = refusal_of(run_command(server.folder, "users", "list", ALGORITHM="none", GRACE="soon"), 2)
     assert [line.split(":")[1].strip() for line in text.splitlines()] == ["HANDSTAMP_ALGORITHM", "HANDSTAMP_GRACE"]
 
 
 def test_the_wrong_secret_says_which_one_is_meant(server: Server) -> None:
-    """A command with another secret than the service's refuses, rather than to make keys that the service cannot open."""
+    """A command with a secret other than the service's fails. It must not create keys that the service cannot open."""
     text = refusal_of(run_command(server.folder, "keys", "list", SECRET="kJ8v_Zq3Wm1xT7yB4nR0pL6sD9fG2hCa"), 2)
     assert "HANDSTAMP_SECRET" in text
     assert len(json.loads(output_of(run_command(server.folder, "keys", "list", "--json")))) == 1
@@ -267,7 +272,7 @@ def test_the_wrong_secret_says_which_one_is_meant(server: Server) -> None:
 
 
 def test_an_account_that_was_made_beside_the_service_signs_in_at_once(server: Server, client: httpx.Client) -> None:
-    """The running service knows a new account without a restart, and its roles are in the access token."""
+    """The running service accepts a new account without a restart. Its access token carries the account's roles."""
     email = new_email()
     arguments = ("users", "create", email, "--password-stdin", "--role", "admin", "--role", "editor")
     said = output_of(run_command(server.folder, *arguments, stdin=f"{PASSWORD}\n"))
@@ -279,7 +284,7 @@ def test_an_account_that_was_made_beside_the_service_signs_in_at_once(server: Se
 
 
 def test_an_address_is_made_only_once(server: Server, client: httpx.Client) -> None:
-    """A second account for one address, also in capitals, is refused and changes nothing."""
+    """A second account for one address is refused, also in capitals, and the first account is unchanged."""
     email = sign_up(client)
     create = ("users", "create", email.upper(), "--password-stdin")
     assert "already" in refusal_of(run_command(server.folder, *create, stdin=f"{NEW_PASSWORD}\n"), 1)
@@ -300,7 +305,7 @@ def test_an_address_is_made_only_once(server: Server, client: httpx.Client) -> N
 def test_a_password_that_is_refused_says_why_and_makes_no_account(
     server: Server, client: httpx.Client, stdin: str, words: str
 ) -> None:
-    """The operator is held to the same rules as everybody, and the password is not repeated."""
+    """The operator's password must meet the same rules as every other. The message does not repeat it."""
     email = new_email()
     text = refusal_of(run_command(server.folder, "users", "create", email, "--password-stdin", stdin=stdin), 1)
     assert words in text
@@ -323,14 +328,14 @@ def test_a_password_that_is_refused_says_why_and_makes_no_account(
 def test_the_password_is_the_first_line_of_standard_input(
     server: Server, client: httpx.Client, stdin: str, password: str
 ) -> None:
-    """What a script writes is the password to the character, but for the end of its line."""
+    """The password is the first line of standard input without its line ending; no other character is stripped."""
     email = new_email()
     output_of(run_command(server.folder, "users", "create", email, "--password-stdin", stdin=stdin))
     sign_in(client, email, password=password)
 
 
 def test_bytes_that_are_no_text_are_no_password(server: Server) -> None:
-    """Standard input that is not UTF-8 is refused in words."""
+    """Standard input that is not UTF-8 is refused with a message."""
     stdin = b"\xff\xfe a sentence that is not UTF-8\n"
     assert "password" in refusal_of(
         run_command(server.folder, "users", "create", new_email(), "--password-stdin", stdin=stdin), 2
@@ -338,13 +343,16 @@ def test_bytes_that_are_no_text_are_no_password(server: Server) -> None:
 
 
 def test_without_a_terminal_it_says_how_to_give_the_password(server: Server) -> None:
-    """In a script nobody waits at a prompt for ever."""
+    """Without a terminal the command names `--password-stdin` and exits; it does not wait at a prompt."""
     for arguments in (("users", "create", new_email()), ("users", "set-password", new_email())):
         assert "--password-stdin" in refusal_of(run_command(server.folder, *arguments), 2)
 
 
 def test_disabling_holds_for_the_next_request(server: Server, client: httpx.Client) -> None:
-    """`users disable` ends every session and sign-in of a person at once; `enable` gives back the account, not the sessions."""
+    """`users disable` ends all the account's sessions and blocks sign-in at once.
+
+    `enable` restores the account, not its sessions.
+    """
     ada, stranger = somebody(client), somebody(client)
     second = sign_in(client, ada.email, delivery="cookie")
     assert profile(client, ada).status_code == 200
@@ -362,7 +370,7 @@ def test_disabling_holds_for_the_next_request(server: Server, client: httpx.Clie
 
 
 def test_a_password_set_by_an_operator_ends_every_session(server: Server, client: httpx.Client) -> None:
-    """`users set-password` holds at once: old sessions are over, the old password is no good, the new one is."""
+    """`users set-password` takes effect at once. Old sessions end, the old password is refused and the new one is accepted."""
     ada = somebody(client)
     said = output_of(
         run_command(server.folder, "users", "set-password", ada.email, "--password-stdin", stdin=f"{NEW_PASSWORD}\n")
@@ -376,7 +384,7 @@ def test_a_password_set_by_an_operator_ends_every_session(server: Server, client
 
 
 def test_listing_people(server: Server, client: httpx.Client) -> None:
-    """The table has one line a person, also where it is piped, and shows no hash; `--json` says the same to programs."""
+    """The table has one line for each account, also when piped, and shows no password hash. `--json` gives the same data."""
     enabled, disabled = sign_up(client), sign_up(client)
     output_of(run_command(server.folder, "users", "disable", disabled))
     header, *rows = output_of(run_command(server.folder, "users", "list")).splitlines()
@@ -396,7 +404,7 @@ def test_listing_people(server: Server, client: httpx.Client) -> None:
 
 
 def test_ending_a_session_holds_for_the_next_request(server: Server, client: httpx.Client) -> None:
-    """`sessions end` ends this one and no other; a second time there is nothing left to end."""
+    """`sessions end` ends only the named session. The second call fails because the session has already ended."""
     ada = somebody(client)
     other = sign_in(client, ada.email)
     said = output_of(run_command(server.folder, "sessions", "end", ada.sid))
@@ -408,7 +416,10 @@ def test_ending_a_session_holds_for_the_next_request(server: Server, client: htt
 
 
 def test_listing_sessions(server: Server, client: httpx.Client) -> None:
-    """Living sessions alone, last seen first, of one person or of everybody, with what tells devices apart and no token."""
+    """`sessions list` shows active sessions only, last seen first, of one account or of all.
+
+    It shows the device's details and no token.
+    """
     ada, other = somebody(client), somebody(client)
     second = sign_in(client, ada.email, delivery="split")
     over = sign_in(client, ada.email)
@@ -435,7 +446,7 @@ def test_listing_sessions(server: Server, client: httpx.Client) -> None:
 
 
 def test_where_there_is_nothing_to_list_a_sentence_says_so(server: Server, client: httpx.Client) -> None:
-    """An empty table would leave people wondering; JSON is an empty list."""
+    """An empty list is printed as a sentence, and as an empty array with `--json`."""
     email = sign_up(client)
     assert output_of(run_command(server.folder, "sessions", "list", email)) == "No active sessions.\n"
     assert json.loads(output_of(run_command(server.folder, "sessions", "list", email, "--json"))) == []
@@ -445,7 +456,7 @@ def test_where_there_is_nothing_to_list_a_sentence_says_so(server: Server, clien
 
 
 def test_rotating_publishes_a_key_that_the_service_shows_after_a_restart(tmp_path: Path) -> None:
-    """`keys rotate` signs nobody out: the new key is published first, and tokens from before still hold."""
+    """`keys rotate` signs nobody out. The new key is published before it signs, and existing tokens stay valid."""
     with running(tmp_path) as server, server.client() as client:
         ada = somebody(client)
         before = {key["kid"] for key in client.get("/.well-known/jwks.json").json()["keys"]}
@@ -473,37 +484,40 @@ def test_rotating_publishes_a_key_that_the_service_shows_after_a_restart(tmp_pat
 # --- tokens
 
 
-def inspected(server: Server, token: str, status: int) -> str:
-    """Return what `token inspect` says, on its standard input so that the token stands in no list of processes."""
+def inspect_token(server: Server, token: str, status: int) -> str:
+    """Return the output of `token inspect`. The token is passed on standard input, so that it appears in no process list."""
     result = run_command(server.folder, "token", "inspect", "-", stdin=f"{token}\n", ISSUER=server.url)
     assert (result.returncode, result.stderr) == (status, ""), result
     return result.stdout
 
 
 def test_inspecting_tokens_that_hold(server: Server, client: httpx.Client) -> None:
-    """Header, claims, times in words and the verdict, for either kind of token; status 0 says that it holds."""
+    """`token inspect` prints header, claims, times and verdict for both kinds of token.
+
+    It exits with status 0 if the token is valid.
+    """
     ada = somebody(client)
-    access = inspected(server, ada.access, 0)
+    access = inspect_token(server, ada.access, 0)
     for words in ("ES256", "at+jwt", ada.sid, server.url, "UTC, in 14 minutes", "It is valid here."):
         assert words in access
-    renewal = inspected(server, ada.refresh, 0)
+    renewal = inspect_token(server, ada.refresh, 0)
     for words in ("HS256", "rt+jwt", ada.sid, "UTC, in 13 days", "gen        0", "It is valid here."):
         assert words in renewal
-    assert "It is valid here." in inspected(server, f"  {ada.access}  ", 0)
+    assert "It is valid here." in inspect_token(server, f"  {ada.access}  ", 0)
 
 
 def test_inspecting_tokens_that_do_not_hold_says_why(server: Server, client: httpx.Client) -> None:
-    """Rotated away, ended, altered or another's: each has its own reason, and status 1."""
+    """Superseded, revoked, altered and foreign tokens each have their own reason. The command exits with status 1."""
     ada = somebody(client)
     renewed = ada.after(refresh(client, ada))
-    assert "generation 0 of a session that is at generation 1" in inspected(server, ada.refresh, 1)
+    assert "generation 0 of a session that is at generation 1" in inspect_token(server, ada.refresh, 1)
     output_of(run_command(server.folder, "sessions", "end", ada.sid))
     for token in (renewed.access, renewed.refresh):
-        assert re.search(r"It is not valid here: .*ended \(admin\)", inspected(server, token, 1))
+        assert re.search(r"It is not valid here: .*ended \(admin\)", inspect_token(server, token, 1))
     head, claims, signature = renewed.access.split(".")
-    assert "signature" in inspected(server, f"{head}.{claims}.{signature[:-6]}AAAAAA", 1)
-    assert "not a token" in inspected(server, "neither this nor that", 1)
-    assert "kid" in inspected(server, a_token({"sub": "ada", "exp": 2_000_000_000}), 1)
+    assert "signature" in inspect_token(server, f"{head}.{claims}.{signature[:-6]}AAAAAA", 1)
+    assert "not a token" in inspect_token(server, "neither this nor that", 1)
+    assert "kid" in inspect_token(server, make_unsigned_token({"sub": "ada", "exp": 2_000_000_000}), 1)
 
 
 @pytest.mark.parametrize(
@@ -520,11 +534,11 @@ def test_inspecting_tokens_that_do_not_hold_says_why(server: Server, client: htt
     ids=["far", "farther", "farthest", "no times", "long", "steering", "empty"],
 )
 def test_inspecting_a_strangers_token_shows_it_and_nothing_happens(claims: dict[str, object], server: Server) -> None:
-    """A token comes from anywhere: whatever it says is shown as text, and the verdict stands below."""
-    status, text = both(run_command(server.folder, "token", "inspect", a_token(claims)))
+    """An untrusted token's claims are shown as plain text, followed by the verdict."""
+    status, text = status_and_output(run_command(server.folder, "token", "inspect", make_unsigned_token(claims)))
     assert status == 1
     assert "It is not valid here: " in text
-    assert printable(text)
+    assert is_printable(text)
     assert MARKUP not in claims or MARKUP in text
     assert "owned" not in text or "?]0;owned" in text
 
@@ -563,38 +577,38 @@ HOSTILE = pytest.mark.parametrize("value", [STEERING, MARKUP, "x" * 10_000], ids
     ids=" ".join,
 )
 def test_hostile_arguments_do_not_steer_the_terminal(arguments: tuple[str, ...], value: str, server: Server) -> None:
-    """Whatever stands in an argument is refused in words, is never obeyed by the terminal, and ends no command in a traceback."""
-    status, text = both(run_command(server.folder, *(argument.format(value) for argument in arguments)))
+    """A hostile argument is refused with a message. It sends no control sequence to the terminal and causes no traceback."""
+    status, text = status_and_output(run_command(server.folder, *(argument.format(value) for argument in arguments)))
     assert status in (1, 2)
     assert "Traceback" not in text
-    assert printable(text), repr(text)
+    assert is_printable(text), repr(text)
 
 
 @pytest.mark.parametrize(
     "arguments", [("sessions", "end", MARKUP), ("sessions", "list", "--database", f"sqlite:///{MARKUP}.db")], ids=["id", "file"]
 )
 def test_markup_is_repeated_as_it_was_typed(arguments: tuple[str, ...], server: Server) -> None:
-    """What looks like markup or like the name of an emoji is text: whoever reads the sentence sees what was typed."""
-    _, text = both(run_command(server.folder, *arguments))
+    """Markup and emoji names in an argument are printed exactly as they were typed."""
+    _, text = status_and_output(run_command(server.folder, *arguments))
     assert MARKUP in text
 
 
 def test_bytes_that_are_no_text_end_no_command_in_a_traceback(server: Server) -> None:
-    """Arguments are bytes on POSIX, and some are not UTF-8."""
+    """An argument that is not UTF-8 is refused without a traceback; POSIX arguments are bytes."""
     half = "\udcff\udcfe"
     for arguments in (("sessions", "end", half), ("users", "disable", f"{half}@example.com"), ("token", "inspect", half)):
-        status, text = both(run_command(server.folder, *arguments))
+        status, text = status_and_output(run_command(server.folder, *arguments))
         assert status in (1, 2)
         assert "Traceback" not in text
 
 
 @pytest.mark.parametrize("role", [STEERING, MARKUP], ids=["steering", "markup"])
 def test_hostile_roles_are_listed_as_text(server: Server, role: str) -> None:
-    """A role with anything in it is shown without effect in the table and exactly in JSON."""
+    """A hostile role name is shown as plain text in the table and unchanged in JSON."""
     email = new_email()
     output_of(run_command(server.folder, "users", "create", email, "--role", role, "--password-stdin", stdin=f"{PASSWORD}\n"))
     table = output_of(run_command(server.folder, "users", "list"))
-    assert printable(table)
+    assert is_printable(table)
     assert role != MARKUP or MARKUP in table
     listed = json.loads(output_of(run_command(server.folder, "users", "list", "--json")))
     assert next(person["roles"] for person in listed if person["email"] == email) == [role]
@@ -606,22 +620,22 @@ def test_hostile_roles_are_listed_as_text(server: Server, role: str) -> None:
 def test_a_strangers_browser_name_does_not_reach_the_operators_terminal(
     server: Server, client: httpx.Client, user_agent: str
 ) -> None:
-    """`User-Agent` is anybody's to choose: it can neither style the list of sessions nor make it fail."""
+    """A hostile `User-Agent` neither styles the list of sessions nor makes the command fail."""
     email = sign_up(client)
     answer = client.post("/login", json={"email": email, "password": PASSWORD}, headers={"user-agent": user_agent})
     assert answer.status_code == 200
     table = output_of(run_command(server.folder, "sessions", "list", email))
     assert table.splitlines()[1].rstrip().endswith(user_agent[:40])
-    assert printable(table)
+    assert is_printable(table)
 
 
 # --- on a terminal
 
 
 def test_a_password_is_typed_twice_and_never_shown(server: Server, client: httpx.Client) -> None:
-    """The prompt asks twice, asks again if the two differ, and echoes nothing."""
+    """The prompt asks for the password twice, asks again if the two differ, and echoes nothing."""
     email = new_email()
-    status, screen = on_terminal(
+    status, screen = run_on_terminal(
         server.folder,
         *("users", "create", email),
         typed=[
@@ -639,10 +653,10 @@ def test_a_password_is_typed_twice_and_never_shown(server: Server, client: httpx
 
 
 def test_setting_a_password_asks_the_same_way(server: Server, client: httpx.Client) -> None:
-    """`users set-password` without `--password-stdin` prompts too."""
+    """`users set-password` without `--password-stdin` prompts in the same way as `users create`."""
     email = sign_up(client)
     typed = [("Password: ", f"{NEW_PASSWORD}\n"), ("confirmation: ", f"{NEW_PASSWORD}\n")]
-    status, screen = on_terminal(server.folder, "users", "set-password", email, typed=typed)
+    status, screen = run_on_terminal(server.folder, "users", "set-password", email, typed=typed)
     assert status == 0, screen
     assert NEW_PASSWORD not in screen
     sign_in(client, email, password=NEW_PASSWORD)
@@ -650,34 +664,34 @@ def test_setting_a_password_asks_the_same_way(server: Server, client: httpx.Clie
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"], ids=["Ctrl-C", "Ctrl-D"])
 def test_a_prompt_can_be_left(server: Server, key: str) -> None:
-    """Ctrl-C and Ctrl-D at the prompt change nothing and show no traceback."""
-    status, screen = on_terminal(server.folder, "users", "create", new_email(), typed=[("Password: ", key)])
+    """Ctrl-C and Ctrl-D at the prompt cancel the command without a traceback."""
+    status, screen = run_on_terminal(server.folder, "users", "create", new_email(), typed=[("Password: ", key)])
     assert status != 0
     assert "Traceback" not in screen
 
 
 @pytest.mark.parametrize("arguments", [("users", "list"), ("users", "disable", "nobody@example.com")], ids=" ".join)
 def test_no_color_is_respected_on_a_terminal(server: Server, client: httpx.Client, arguments: tuple[str, ...]) -> None:
-    """With `NO_COLOR` nothing on the screen has a colour (no-color.org); bold type is no colour."""
+    """`NO_COLOR` removes all colours from the output (no-color.org). Bold type may stay."""
     sign_up(client)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_COLOR", "1")
-        _, screen = on_terminal(server.folder, *arguments)
+        _, screen = run_on_terminal(server.folder, *arguments)
     styles = {code for found in re.findall(r"\x1b\[([\d;]*)m", screen) for code in found.split(";")}
     assert styles <= {"", "0", "1", "22"}
     assert not re.search(r"\x1b(?!\[[\d;]*m)", screen)
 
 
 def test_a_table_on_a_terminal_keeps_every_identifier_whole(server: Server, client: httpx.Client) -> None:
-    """What an operator copies from the screen is the whole of it, and one person takes one line where there is room."""
+    """A table on a terminal never truncates an identifier, so an operator can copy it."""
     ada = somebody(client)
-    status, screen = on_terminal(server.folder, "sessions", "list", ada.email)
+    status, screen = run_on_terminal(server.folder, "sessions", "list", ada.email)
     assert status == 0
     assert ada.sid in screen
 
 
 def test_a_reader_that_goes_away_is_no_failure_to_speak_of(server: Server) -> None:
-    """`handstamp users list --json | head -1` ends without a traceback."""
+    """A closed output pipe causes no traceback, as in `handstamp users list --json | head -1`."""
     with subprocess.Popen(
         command("users", "list", "--json"),
         cwd=server.folder,
@@ -692,7 +706,7 @@ def test_a_reader_that_goes_away_is_no_failure_to_speak_of(server: Server) -> No
 
 
 def test_commands_side_by_side_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """Four commands at once on one database without a service all work."""
+    """Four commands that run at the same time on one database all succeed, without a running service."""
     output_of(run_command(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=f"{PASSWORD}\n"))
     with contextlib.ExitStack() as stack:
         started = [

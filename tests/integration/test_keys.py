@@ -1,4 +1,4 @@
-"""Signing keys through months of a deployment's life, on a real database, with a clock that the test moves."""
+"""Tests of signing keys over months of a deployment's life, on a real database with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -26,90 +26,97 @@ from tests.deployment import ISSUER, caller, deployed, settings_in, start_sessio
 EMAIL, PASSWORD = "ada@example.com", "a sentence only ada would say"
 HOUSEKEEPING_MS = 30 * SECOND_MS
 KEPT_MS = HOUR_MS + (JWKS_MAX_AGE_S + 60) * SECOND_MS
-"""How long a key is published after it stopped signing: the longest life of an access token, the cache's, and the leeway."""
+"""How long a key stays published after it stops signing.
+
+It is the sum of the longest access token lifetime, the JWKS cache time and the leeway.
+"""
 
 pytestmark = pytest.mark.anyio
 
 
-def minted(running: Deployment, clock: Clock) -> str:
+def mint_token(running: Deployment, clock: Clock) -> str:
     """Return an access token that the service mints now."""
     return running.tokens.mint(a_session(now_ms=clock()), NOTHING, clock()).access_token
 
 
 def kid_of(token: str) -> str:
-    """Return which key a token says that it is signed with."""
+    """Return the key id in a token's header."""
     return jws.split(token)[0].kid
 
 
-def published(running: Deployment) -> set[str]:
-    """Return the names of the keys that verifiers are told of."""
+def published_kids(running: Deployment) -> set[str]:
+    """Return the ids of the keys in the published key set."""
     return {key["kid"] for key in json.loads(running.keys.jwks)["keys"]}
 
 
-async def states(running: Deployment, clock: Clock) -> list[str]:
+async def key_states(running: Deployment, clock: Clock) -> list[str]:
     """Return the states of all keys, oldest first."""
     return [state for _, state in await running.keys.list_all(clock())]
 
 
-def all_but_the_secret(folder: Path) -> bytes:
-    """Return what lies in the folder's files, the secret's own excepted."""
+def read_all_but_the_secret(folder: Path) -> bytes:
+    """Return the content of all files in the folder except the secret file."""
     return b"".join(file.read_bytes() for file in folder.iterdir() if file.name != "handstamp.secret")
 
 
-# --- rotation by itself
+# --- automatic rotation
 
 
 async def test_a_key_is_replaced_after_ninety_days_without_anybody_doing_anything(tmp_path: Path) -> None:
-    """Published ahead, taken over at ninety days, retired, and gone at last: the whole life, to the second (R30)."""
+    """Keys rotate automatically after ninety days.
+
+    The successor is published ahead, takes over, and the old key is retired and deleted, exact to
+    the second (R30).
+    """
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        (first,) = published(running)
-        assert await states(running, clock) == ["active"]
+        (first,) = published_kids(running)
+        assert await key_states(running, clock) == ["active"]
 
         clock.now_ms = NOW_MS + ROTATE_AFTER_MS - PUBLISH_AHEAD_MS - SECOND_MS
         await running.housekeeping.run_once()
-        assert published(running) == {first}
+        assert published_kids(running) == {first}
 
         clock.advance(seconds=1)
         await running.housekeeping.run_once()
-        (second,) = published(running) - {first}
-        assert await states(running, clock) == ["active", "published"]
-        assert kid_of(minted(running, clock)) == first
+        (second,) = published_kids(running) - {first}
+        assert await key_states(running, clock) == ["active", "published"]
+        assert kid_of(mint_token(running, clock)) == first
 
         clock.now_ms = NOW_MS + ROTATE_AFTER_MS - 1
-        assert kid_of(minted(running, clock)) == first
+        assert kid_of(mint_token(running, clock)) == first
         clock.now_ms = NOW_MS + ROTATE_AFTER_MS
-        assert kid_of(minted(running, clock)) == second, "the new key takes over by the clock, not by housekeeping"
-        assert await states(running, clock) == ["retiring", "active"]
+        assert kid_of(mint_token(running, clock)) == second, "the new key takes over by the clock, not by housekeeping"
+        assert await key_states(running, clock) == ["retiring", "active"]
 
         clock.now_ms = NOW_MS + ROTATE_AFTER_MS + KEPT_MS - 1
         await running.housekeeping.run_once()
-        assert published(running) == {first, second}
+        assert published_kids(running) == {first, second}
         clock.advance(ms=1)
         await running.housekeeping.run_once()
-        assert published(running) == {second}
-        assert await states(running, clock) == ["active"]
+        assert published_kids(running) == {second}
+        assert await key_states(running, clock) == ["active"]
 
 
 async def test_a_service_that_slept_for_a_year_catches_up(tmp_path: Path) -> None:
-    """After a long pause the old key still signs until its successor has been published for long enough."""
+    """After a year's pause, the old key signs until its successor has been published for long enough."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        (first,) = published(running)
+        (first,) = published_kids(running)
     clock.advance(ms=365 * DAY_MS)
     async with deployed(tmp_path, clock) as running:
-        assert await states(running, clock) == ["active", "published"]
-        assert kid_of(minted(running, clock)) == first
+        assert await key_states(running, clock) == ["active", "published"]
+        assert kid_of(mint_token(running, clock)) == first
         clock.advance(ms=PUBLISH_AHEAD_MS)
         await running.housekeeping.run_once()
-        assert kid_of(minted(running, clock)) != first
+        assert kid_of(mint_token(running, clock)) != first
         clock.advance(ms=KEPT_MS)
         await running.housekeeping.run_once()
-        assert await states(running, clock) == ["active"]
+        assert await key_states(running, clock) == ["active"]
 
 
 async def test_a_verifier_that_only_polls_never_meets_an_unknown_key(tmp_path: Path) -> None:
-    """Tokens minted all the time through a rotation verify with a key set that is up to five minutes old (R30)."""
+    """Tokens minted throughout a rotation verify with a key set that is up to five minutes old (R30)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         start_ms = NOW_MS + ROTATE_AFTER_MS - PUBLISH_AHEAD_MS - 10 * MINUTE_MS
@@ -124,7 +131,7 @@ async def test_a_verifier_that_only_polls_never_meets_an_unknown_key(tmp_path: P
                 await running.housekeeping.run_once()
             if clock() - fetched_at_ms >= JWKS_MAX_AGE_S * SECOND_MS:
                 cached, fetched_at_ms = KeySet.from_jwks(running.keys.jwks), clock()
-            token = minted(running, clock)
+            token = mint_token(running, clock)
             signers.append(kid_of(token))
             alive = [(end_ms, kept) for end_ms, kept in alive if clock() < end_ms]
             alive.append((clock() + 15 * MINUTE_MS, token))
@@ -136,21 +143,21 @@ async def test_a_verifier_that_only_polls_never_meets_an_unknown_key(tmp_path: P
 
 
 async def test_rotating_by_hand_publishes_ahead_too(tmp_path: Path) -> None:
-    """`rotate` answers the key that will take over, and until then the old one signs."""
+    """`rotate` returns the successor. The old key signs until the successor takes over."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        (first,) = published(running)
+        (first,) = published_kids(running)
         clock.advance(seconds=60)
         second = await running.keys.rotate(clock())
-        assert published(running) == {first, second.kid}
+        assert published_kids(running) == {first, second.kid}
         assert second.active_from_ms == clock() + PUBLISH_AHEAD_MS
-        assert kid_of(minted(running, clock)) == first
+        assert kid_of(mint_token(running, clock)) == first
         clock.advance(ms=PUBLISH_AHEAD_MS)
-        assert kid_of(minted(running, clock)) == second.kid
+        assert kid_of(mint_token(running, clock)) == second.kid
 
 
 async def test_rotating_in_a_hurry_loses_no_token(tmp_path: Path) -> None:
-    """Five rotations a minute apart: at every moment one key signs, and every living token verifies."""
+    """Five rotations a minute apart invalidate no token. Exactly one key is active at any time."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         verifier = Verifier(ISSUER, audience=ISSUER, keys=lambda: running.keys.verifying, check="offline", clock=clock)
@@ -159,132 +166,138 @@ async def test_rotating_in_a_hurry_loses_no_token(tmp_path: Path) -> None:
             if minute < 5:
                 await running.keys.rotate(clock())
             await running.housekeeping.run_once()
-            assert (await states(running, clock)).count("active") == 1
+            assert (await key_states(running, clock)).count("active") == 1
             alive = [(end_ms, token) for end_ms, token in alive if clock() < end_ms]
-            alive.append((clock() + 15 * MINUTE_MS, minted(running, clock)))
+            alive.append((clock() + 15 * MINUTE_MS, mint_token(running, clock)))
             for _, token in alive:
                 verifier.verify(token)
             clock.advance(ms=MINUTE_MS)
-        assert await states(running, clock) == ["active"]
+        assert await key_states(running, clock) == ["active"]
 
 
 async def test_two_services_on_one_database_rotate_once(tmp_path: Path) -> None:
-    """Processes that find a rotation due at the same moment publish one successor between them, and agree on it."""
+    """Two processes that find a rotation due at the same moment publish one successor and agree on it."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
-        assert published(one) == published(other)
-        assert len(published(one)) == 1
+        assert published_kids(one) == published_kids(other)
+        assert len(published_kids(one)) == 1
         clock.now_ms = NOW_MS + ROTATE_AFTER_MS
         await asyncio.gather(*(running.keys.maintain(clock()) for running in (one, other) for _ in range(5)))
         await asyncio.gather(one.housekeeping.run_once(), other.housekeeping.run_once())
-        assert await states(one, clock) == ["active", "published"]
-        assert published(one) == published(other)
+        assert await key_states(one, clock) == ["active", "published"]
+        assert published_kids(one) == published_kids(other)
         clock.advance(ms=PUBLISH_AHEAD_MS)
-        assert kid_of(minted(one, clock)) == kid_of(minted(other, clock))
+        assert kid_of(mint_token(one, clock)) == kid_of(mint_token(other, clock))
         clock.advance(ms=KEPT_MS)
         await asyncio.gather(one.housekeeping.run_once(), other.housekeeping.run_once())
-        assert published(one) == published(other)
-        assert await states(one, clock) == ["active"]
+        assert published_kids(one) == published_kids(other)
+        assert await key_states(one, clock) == ["active"]
 
 
 async def test_two_services_on_a_fresh_database_make_one_key(tmp_path: Path) -> None:
-    """First starts at the same moment end up with one key between them."""
+    """Services that start at the same moment on a new database create one key together."""
     clock = Clock()
     services = [Deployment(settings_in(tmp_path), clock=clock) for _ in range(5)]
     async with contextlib.AsyncExitStack() as stack:
         await asyncio.gather(*(stack.enter_async_context(running.open()) for running in services))
         await asyncio.gather(*(running.keys.maintain(clock()) for running in services))
-        assert len({frozenset(published(running)) for running in services}) == 1
-        assert await states(services[0], clock) == ["active"]
+        assert len({frozenset(published_kids(running)) for running in services}) == 1
+        assert await key_states(services[0], clock) == ["active"]
 
 
 async def test_what_another_process_published_is_seen_within_its_own_round(tmp_path: Path) -> None:
-    """One process rotates; the other knows the new key after its next housekeeping, long before it signs."""
+    """A key that one process publishes is loaded by the next housekeeping of the other, long before it signs."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
         record = await one.keys.rotate(clock())
         clock.advance(ms=2 * HOUSEKEEPING_MS)
         await other.housekeeping.run_once()
-        assert record.kid in published(other)
+        assert record.kid in published_kids(other)
         assert PUBLISH_AHEAD_MS - 2 * HOUSEKEEPING_MS >= JWKS_MAX_AGE_S * SECOND_MS
 
 
 # --- retiring by hand
 
 
-async def only_key(running: Deployment, clock: Clock) -> str:
-    """Return the name of the one key that there is."""
+async def require_only_kid(running: Deployment, clock: Clock) -> str:
+    """Return the id of the only key."""
     ((record, _),) = await running.keys.list_all(clock())
     return record.kid
 
 
 async def test_retiring_the_active_key_publishes_its_successor(tmp_path: Path) -> None:
-    """It signs until the successor has been published for long enough, and its tokens hold to their end (R30)."""
+    """A retired key signs until its successor has been published for long enough.
+
+    Its tokens stay valid until they expire (R30).
+    """
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        first, before = await only_key(running, clock), minted(running, clock)
+        first, before = await require_only_kid(running, clock), mint_token(running, clock)
         clock.advance(seconds=60)
         assert await running.keys.retire(first, clock()) == "active"
-        assert await states(running, clock) == ["active", "published"]
-        assert kid_of(minted(running, clock)) == first
+        assert await key_states(running, clock) == ["active", "published"]
+        assert kid_of(mint_token(running, clock)) == first
         assert await running.keys.retire(first, clock()) == "active"
-        assert await states(running, clock) == ["active", "published"], "asking twice makes no second successor"
+        assert await key_states(running, clock) == ["active", "published"], "asking twice makes no second successor"
         clock.advance(ms=PUBLISH_AHEAD_MS)
-        assert kid_of(minted(running, clock)) != first
+        assert kid_of(mint_token(running, clock)) != first
         running.verifier.verify(before)
         assert await running.keys.retire(first, clock()) == "retiring"
-        assert await states(running, clock) == ["retiring", "active"]
+        assert await key_states(running, clock) == ["retiring", "active"]
         clock.advance(ms=KEPT_MS)
         await running.housekeeping.run_once()
-        assert first not in published(running)
+        assert first not in published_kids(running)
 
 
 async def test_retiring_a_key_that_has_not_signed_removes_it(tmp_path: Path) -> None:
-    """Nothing was signed with it, so nothing is kept of it; the active one goes on."""
+    """A key that has not signed is deleted when it is retired. The active key keeps signing."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        first = await only_key(running, clock)
+        first = await require_only_kid(running, clock)
         second = await running.keys.rotate(clock())
         assert await running.keys.retire(second.kid, clock()) == "published"
-        assert published(running) == {first}
+        assert published_kids(running) == {first}
         clock.advance(ms=PUBLISH_AHEAD_MS)
-        assert kid_of(minted(running, clock)) == first
+        assert kid_of(mint_token(running, clock)) == first
 
 
 async def test_retiring_what_is_not_there_changes_nothing(tmp_path: Path) -> None:
-    """An unknown name is `NotFound`, with and without `--now`."""
+    """An unknown key id raises `NotFound` from `retire` and from `void`."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        first = await only_key(running, clock)
+        first = await require_only_kid(running, clock)
         for act in (running.keys.retire, running.keys.void):
             with pytest.raises(NotFound, match="handstamp keys list"):
                 await act("nosuchkey", clock())
-        assert await only_key(running, clock) == first
-        assert await voided(running) == []
+        assert await require_only_kid(running, clock) == first
+        assert await voided_kids(running) == []
 
 
 # --- a key that has leaked
 
 
-async def voided(running: Deployment) -> list[str]:
-    """Return the keys that verifiers are told to drop."""
+async def voided_kids(running: Deployment) -> list[str]:
+    """Return the ids of the keys in the revocation feed."""
     found = await running.store.read(lambda rows: rows.revocations.list_since(0, limit=100))
     return [entry.name for entry in found if entry.kind == "kid"]
 
 
 async def test_voiding_the_active_key_leaves_one_that_signs(tmp_path: Path) -> None:
-    """What it signed is void from that moment, another key signs at once, and verifiers are told (R31)."""
+    """Voiding the active key invalidates its tokens at once.
+
+    Another key signs at once, and the feed announces the voided key (R31).
+    """
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        leaked, before = await only_key(running, clock), minted(running, clock)
+        leaked, before = await require_only_kid(running, clock), mint_token(running, clock)
         running.verifier.verify(before)
         await running.keys.void(leaked, clock())
         with pytest.raises(InvalidToken):
             running.verifier.verify(before)
-        fresh = await only_key(running, clock)
+        fresh = await require_only_kid(running, clock)
         assert fresh != leaked
-        assert published(running) == {fresh}
-        running.verifier.verify(minted(running, clock))
+        assert published_kids(running) == {fresh}
+        running.verifier.verify(mint_token(running, clock))
         (entry,) = await running.store.read(lambda rows: rows.revocations.list_since(2, limit=9))
         assert (entry.kind, entry.name) == ("kid", leaked)
         assert entry.exp_s * 1000 >= clock() + HOUR_MS + MINUTE_MS
@@ -294,7 +307,7 @@ async def test_voiding_the_active_key_leaves_one_that_signs(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("which", ["retiring", "active", "published"])
 async def test_voiding_one_of_three_keys_leaves_the_others(tmp_path: Path, which: str) -> None:
-    """Whichever has leaked: it alone goes, there is always one that signs, and the two that stay are known to verifiers."""
+    """Voiding any of three keys removes only that key. One of the two others, which verifiers already know, signs."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.keys.rotate(clock())
@@ -304,47 +317,47 @@ async def test_voiding_one_of_three_keys_leaves_the_others(tmp_path: Path, which
         assert named.keys() == {"retiring", "active", "published"}
         await running.keys.void(named[which], clock())
         others = {kid for state, kid in named.items() if state != which}
-        assert published(running) == others
-        assert await voided(running) == [named[which]]
-        signer = kid_of(minted(running, clock))
+        assert published_kids(running) == others
+        assert await voided_kids(running) == [named[which]]
+        signer = kid_of(mint_token(running, clock))
         assert signer == (named["retiring"] if which == "active" else named["active"])
-        running.verifier.verify(minted(running, clock))
+        running.verifier.verify(mint_token(running, clock))
         clock.advance(ms=PUBLISH_AHEAD_MS)
         await running.housekeeping.run_once()
-        assert named[which] not in published(running)
-        running.verifier.verify(minted(running, clock))
+        assert named[which] not in published_kids(running)
+        running.verifier.verify(mint_token(running, clock))
 
 
 async def test_voiding_while_a_successor_waits_does_not_hurry_it(tmp_path: Path) -> None:
-    """The published one takes over when verifiers have fetched it; until then a fresh key signs."""
+    """A published successor takes over only after verifiers have fetched it. Until then a new key signs."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        leaked = await only_key(running, clock)
+        leaked = await require_only_kid(running, clock)
         successor = await running.keys.rotate(clock())
         await running.keys.void(leaked, clock())
-        assert await states(running, clock) == ["active", "published"]
-        assert kid_of(minted(running, clock)) not in (leaked, successor.kid)
+        assert await key_states(running, clock) == ["active", "published"]
+        assert kid_of(mint_token(running, clock)) not in (leaked, successor.kid)
         clock.advance(ms=PUBLISH_AHEAD_MS)
-        assert kid_of(minted(running, clock)) == successor.kid
+        assert kid_of(mint_token(running, clock)) == successor.kid
 
 
 async def test_voiding_does_not_call_back_a_key_that_is_gone(tmp_path: Path) -> None:
-    """A predecessor that nobody has tidied away yet signs no more: verifiers forgot it, and housekeeping would take it."""
+    """Voiding never reactivates an expired predecessor. Verifiers have dropped it, and housekeeping would delete it."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        old = await only_key(running, clock)
+        old = await require_only_kid(running, clock)
         await running.keys.rotate(clock())
         clock.advance(ms=PUBLISH_AHEAD_MS + KEPT_MS)
-        assert await states(running, clock) == ["gone", "active"]
-        leaked = kid_of(minted(running, clock))
+        assert await key_states(running, clock) == ["gone", "active"]
+        leaked = kid_of(mint_token(running, clock))
         await running.keys.void(leaked, clock())
-        assert kid_of(minted(running, clock)) not in (old, leaked)
+        assert kid_of(mint_token(running, clock)) not in (old, leaked)
         await running.housekeeping.run_once()
-        running.verifier.verify(minted(running, clock))
+        running.verifier.verify(mint_token(running, clock))
 
 
 async def test_a_voided_key_signs_nobody_out(tmp_path: Path) -> None:
-    """Refresh tokens are of another key: clients renew and go on with tokens of the new one."""
+    """Refresh tokens use a different key, so clients refresh and receive tokens of the new signing key."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         session, pair = await start_session(running, clock)
@@ -356,46 +369,46 @@ async def test_a_voided_key_signs_nobody_out(tmp_path: Path) -> None:
 
 
 async def test_a_voided_key_stays_void_after_a_restart(tmp_path: Path) -> None:
-    """Neither a restart nor housekeeping of another process brings it back, and nobody can sign in with what it signs."""
+    """Neither a restart nor another process's housekeeping restores a voided key or accepts its tokens."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
-        leaked, before = await only_key(one, clock), minted(one, clock)
+        leaked, before = await require_only_kid(one, clock), mint_token(one, clock)
         await one.keys.void(leaked, clock())
         await other.housekeeping.run_once()
         for running in (one, other):
-            assert leaked not in published(running)
+            assert leaked not in published_kids(running)
             with pytest.raises(InvalidToken):
                 running.verifier.verify(before)
     async with deployed(tmp_path, clock) as running:
-        assert leaked not in published(running)
+        assert leaked not in published_kids(running)
         with pytest.raises(InvalidToken):
             running.verifier.verify(before)
 
 
 async def test_a_process_that_was_not_told_hears_of_a_voided_key(tmp_path: Path) -> None:
-    """Whoever follows the store drops the key at once, without waiting for housekeeping (R31)."""
+    """A process that follows the revocations in the store drops a voided key without waiting for housekeeping (R31)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
-        leaked, before = await only_key(one, clock), minted(one, clock)
+        leaked, before = await require_only_kid(one, clock), mint_token(one, clock)
         following = asyncio.create_task(other.revocations.run())
         other.verifier.verify(before)
         await one.keys.void(leaked, clock())
         async with asyncio.timeout(20):
-            while leaked in published(other):  # noqa: ASYNC110 - there is no event to wait for
+            while leaked in published_kids(other):  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
         with pytest.raises(InvalidToken):
             other.verifier.verify(before)
-        assert kid_of(minted(other, clock)) == kid_of(minted(one, clock)) != leaked
+        assert kid_of(mint_token(other, clock)) == kid_of(mint_token(one, clock)) != leaked
         following.cancel()
 
 
 async def test_housekeeping_that_overlaps_brings_no_voided_key_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that is voided while another process tidies up is not held again because it was read before (R31)."""
+    """A key voided while another process runs housekeeping is not restored from that process's earlier read (R31)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
         await one.keys.rotate(clock())
         clock.advance(ms=PUBLISH_AHEAD_MS + KEPT_MS)
-        leaked = kid_of(minted(one, clock))
+        leaked = kid_of(mint_token(one, clock))
         tidy_up = one.keys._delete
 
         async def void_meanwhile(gone: Sequence[KeyRecord], now_ms: int) -> None:
@@ -405,55 +418,58 @@ async def test_housekeeping_that_overlaps_brings_no_voided_key_back(tmp_path: Pa
 
         monkeypatch.setattr(one.keys, "_delete", void_meanwhile)
         await one.keys.maintain(clock())
-        assert leaked not in published(one)
-        assert kid_of(minted(one, clock)) == kid_of(minted(other, clock)) != leaked
+        assert leaked not in published_kids(one)
+        assert kid_of(mint_token(one, clock)) == kid_of(mint_token(other, clock)) != leaked
 
 
 async def test_two_operators_who_void_one_key_agree(tmp_path: Path) -> None:
-    """The second is told that it is gone, one key takes its place, and it is announced once."""
+    """Of two simultaneous calls, one voids the key and the other raises `NotFound`. There is one new key and one feed entry."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
-        leaked = await only_key(one, clock)
+        leaked = await require_only_kid(one, clock)
         outcomes = await asyncio.gather(*(running.keys.void(leaked, clock()) for running in (one, other)), return_exceptions=True)
         assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "NotFound"]
-        assert await states(one, clock) == ["active"]
-        assert await voided(one) == [leaked]
+        assert await key_states(one, clock) == ["active"]
+        assert await voided_kids(one) == [leaked]
 
 
 # --- changing the algorithm
 
 
 async def test_another_algorithm_is_a_rotation(tmp_path: Path) -> None:
-    """From ES256 to Ed25519 nobody is signed out: the new key is published first, tokens of the old one hold to their end."""
+    """A change from ES256 to Ed25519 signs nobody out.
+
+    The new key is published before it signs, and old tokens stay valid until they expire.
+    """
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        before = minted(running, clock)
+        before = mint_token(running, clock)
     clock.advance(seconds=60)
     async with deployed(tmp_path, clock, algorithm="Ed25519") as running:
         verifier = Verifier(ISSUER, audience=ISSUER, keys=lambda: running.keys.verifying, check="offline", clock=clock)
-        assert await states(running, clock) == ["active", "published"]
-        assert jws.split(minted(running, clock))[0].alg == "ES256"
+        assert await key_states(running, clock) == ["active", "published"]
+        assert jws.split(mint_token(running, clock))[0].alg == "ES256"
         verifier.verify(before)
         clock.advance(ms=PUBLISH_AHEAD_MS)
-        after = minted(running, clock)
+        after = mint_token(running, clock)
         assert jws.split(after)[0].alg == "Ed25519"
         verifier.verify(before)
         verifier.verify(after)
         for _ in range(3):
             await running.housekeeping.run_once()
-        assert await states(running, clock) == ["retiring", "active"]
+        assert await key_states(running, clock) == ["retiring", "active"]
         clock.advance(ms=KEPT_MS)
         await running.housekeeping.run_once()
-        assert await states(running, clock) == ["active"]
+        assert await key_states(running, clock) == ["active"]
 
 
 async def test_secrets_and_public_keys_are_never_mixed(tmp_path: Path) -> None:
-    """Between ES256 and HS256 neither's tokens hold under the other, and no secret is ever published (R13, T18)."""
+    """Tokens signed with ES256 are invalid under HS256 and the reverse. An HS256 secret is never published (R13, T18)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        public = minted(running, clock)
+        public = mint_token(running, clock)
     async with deployed(tmp_path, clock, algorithm="HS256") as running:
-        secret = minted(running, clock)
+        secret = mint_token(running, clock)
         assert jws.split(secret)[0].alg == "HS256"
         assert running.keys.jwks == b'{"keys":[]}'
         running.verifier.verify(secret)
@@ -462,14 +478,14 @@ async def test_secrets_and_public_keys_are_never_mixed(tmp_path: Path) -> None:
         await running.housekeeping.run_once()
         assert running.keys.jwks == b'{"keys":[]}'
     async with deployed(tmp_path, clock) as running:
-        assert jws.split(minted(running, clock))[0].alg == "ES256"
+        assert jws.split(mint_token(running, clock))[0].alg == "ES256"
         with pytest.raises(InvalidToken):
             running.verifier.verify(secret)
 
 
 @pytest.mark.parametrize("pause_ms", [MINUTE_MS, 5 * MINUTE_MS, KEPT_MS, 30 * DAY_MS], ids=["1 min", "5 min", "21 min", "30 d"])
 async def test_somebody_who_tries_hs256_and_goes_back_always_has_a_key_that_signs(tmp_path: Path, pause_ms: int) -> None:
-    """Signing never stops on the way ES256, HS256, ES256, neither at once nor when old keys are tidied away."""
+    """A change from ES256 to HS256 and back never leaves the service without a signing key, even after old keys are deleted."""
     clock = Clock()
     async with deployed(tmp_path, clock):
         clock.advance(ms=MINUTE_MS)
@@ -477,19 +493,23 @@ async def test_somebody_who_tries_hs256_and_goes_back_always_has_a_key_that_sign
         clock.advance(ms=pause_ms)
     async with deployed(tmp_path, clock) as running:
         for _ in range(60):
-            running.verifier.verify(minted(running, clock))
-            assert kid_of(minted(running, clock)) in published(running)
+            running.verifier.verify(mint_token(running, clock))
+            assert kid_of(mint_token(running, clock)) in published_kids(running)
             clock.advance(ms=MINUTE_MS)
             await running.housekeeping.run_once()
 
 
 async def test_a_process_with_a_shorter_access_lifetime_takes_no_key_from_living_tokens(tmp_path: Path) -> None:
-    """A command in a shell without the service's settings, or a node that has new ones already, voids no token (R30)."""
+    """A process with a shorter access lifetime deletes no key that valid tokens need (R30).
+
+    Examples are a command without the service's settings and a node that already has the new
+    settings.
+    """
     clock = Clock()
     async with deployed(tmp_path, clock, access_lifetime="1h") as running:
         record = await running.keys.rotate(clock())
         clock.now_ms = record.active_from_ms - SECOND_MS
-        token = minted(running, clock)
+        token = mint_token(running, clock)
         clock.advance(ms=50 * MINUTE_MS)
         await running.housekeeping.run_once()
         running.verifier.verify(token)
@@ -500,22 +520,25 @@ async def test_a_process_with_a_shorter_access_lifetime_takes_no_key_from_living
 
 
 async def test_nodes_that_disagree_on_the_algorithm_do_not_make_keys_without_end(tmp_path: Path) -> None:
-    """While a new setting is rolled out, two nodes with two algorithms work on one database: a few keys, not one each round."""
+    """Two nodes with different algorithms on one database create a few keys, not one in each housekeeping run.
+
+    This happens while a new setting is rolled out.
+    """
     clock = Clock()
     async with deployed(tmp_path, clock) as old, deployed(tmp_path, clock, algorithm="Ed25519") as new:
         for _ in range(20):
             clock.advance(ms=HOUSEKEEPING_MS)
             await old.housekeeping.run_once()
             await new.housekeeping.run_once()
-        assert len(await states(new, clock)) <= 4
+        assert len(await key_states(new, clock)) <= 4
 
 
-# --- every algorithm, the whole way
+# --- every algorithm, from sign-in to sign-out
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 async def test_every_algorithm_signs_people_in_and_keeps_them_signed_in(tmp_path: Path, algorithm: str) -> None:
-    """Sign in, look, renew, look again, sign out: with each of the four algorithms (R27)."""
+    """Sign-in, verification, refresh and sign-out work with each of the four algorithms (R27)."""
     clock = Clock()
     async with deployed(tmp_path, clock, algorithm=algorithm) as running:
         account = await running.create_account(EMAIL, PASSWORD, caller(clock), roles=("reader",))
@@ -545,7 +568,7 @@ async def test_every_algorithm_signs_people_in_and_keeps_them_signed_in(tmp_path
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 async def test_no_private_key_lies_in_the_database(tmp_path: Path, algorithm: str) -> None:
-    """Neither a signing key nor the master secret nor what is derived from it stands in any file but the secret's (R32)."""
+    """No file except the secret file contains a signing key, the master secret or a key derived from it (R32)."""
     clock = Clock()
     async with deployed(tmp_path, clock, algorithm=algorithm) as running:
         await running.create_account(EMAIL, PASSWORD, caller(clock))
@@ -559,7 +582,7 @@ async def test_no_private_key_lies_in_the_database(tmp_path: Path, algorithm: st
         hidden = [*private, secret.derive_refresh_key().to_bytes(), secret.derive("seal v1"), text, PASSWORD.encode()]
         hidden += [key[-32:] for key in private] + [key[36:68] for key in private]
         hidden += [token.encode() for token in (pair.access_token, pair.refresh_token)]
-        content = all_but_the_secret(tmp_path)
+        content = read_all_but_the_secret(tmp_path)
         assert content
         for value in hidden:
             assert value not in content
@@ -567,7 +590,7 @@ async def test_no_private_key_lies_in_the_database(tmp_path: Path, algorithm: st
 
 
 async def test_a_key_row_from_another_row_is_refused(tmp_path: Path) -> None:
-    """Whoever can write the database but has no secret cannot exchange keys for each other, or put one of their own in."""
+    """A sealed key copied into another row cannot be opened. Write access to the database alone cannot swap or plant keys."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.keys.rotate(clock())
@@ -581,7 +604,7 @@ async def test_a_key_row_from_another_row_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_refresh_token_survives_every_rotation_of_signing_keys(tmp_path: Path) -> None:
-    """Refresh tokens have a key of their own: a rotation, or another algorithm, signs nobody out (T19)."""
+    """Refresh tokens use a key of their own, so neither a rotation nor another algorithm signs anybody out (T19)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.create_account(EMAIL, PASSWORD, caller(clock))

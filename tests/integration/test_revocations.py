@@ -1,4 +1,4 @@
-"""The revocation feed as verifiers elsewhere follow it: over sockets, through waits, restarts and restored backups."""
+"""Tests of the revocation feed as remote verifiers follow it: long polls, paging, restarts and restored backups."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.xdist_group("revocations")
 MEMBERS = {"entries", "cursor", "snapshot", "more", "now"}
 CHALLENGE = 'Basic realm="handstamp", charset="UTF-8"'
 WOKEN_S = 3.0
-"""An entry that comes later than this came with a heartbeat, not because somebody was woken."""
+"""An entry that arrives later than this came with the heartbeat; the reader was not woken."""
 PATIENCE_S = 30.0
 STOP_S = 15.0
 
@@ -55,8 +55,8 @@ def credential(server: Server) -> Credential:
     return make_client(server)
 
 
-def ask(client: httpx.Client, credential: Credential, after: str = "", wait: int = 0) -> dict[str, Any]:
-    """Return one page of the feed, and check what holds for every page."""
+def read_page(client: httpx.Client, credential: Credential, after: str = "", wait: int = 0) -> dict[str, Any]:
+    """Return one page of the feed and check what every page must satisfy."""
     answer = client.get("/revocations", params={"after": after, "wait": wait}, auth=credential.basic)
     assert answer.status_code == 200, answer.text
     assert (answer.headers["content-type"], answer.headers["cache-control"]) == ("application/json", "no-store")
@@ -67,49 +67,52 @@ def ask(client: httpx.Client, credential: Credential, after: str = "", wait: int
     return page
 
 
-def here(client: httpx.Client, credential: Credential) -> str:
-    """Return the cursor of now, having taken whatever there is."""
-    page = ask(client, credential)
+def current_cursor(client: httpx.Client, credential: Credential) -> str:
+    """Return the current cursor after reading all pages."""
+    page = read_page(client, credential)
     while page["more"]:
-        page = ask(client, credential, page["cursor"])
+        page = read_page(client, credential, page["cursor"])
     cursor: str = page["cursor"]
     return cursor
 
 
-def settled(client: httpx.Client, credential: Credential) -> str:
-    """Return the cursor of now, once the service has woken everybody for what came before."""
-    return str(ask(client, credential, here(client, credential), wait=1)["cursor"])
+def settled_cursor(client: httpx.Client, credential: Credential) -> str:
+    """Return the current cursor after the service has woken all readers for earlier entries."""
+    return str(read_page(client, credential, current_cursor(client, credential), wait=1)["cursor"])
 
 
 def sids(page: Mapping[str, Any]) -> list[str]:
-    """Return which sessions a page says are over."""
+    """Return the ids of the sessions that a page lists as revoked."""
     return [entry["sid"] for entry in page["entries"]]
 
 
 @contextmanager
-def listening(server: Server, credential: Credential, *names: str) -> Iterator[Future[float]]:
-    """Follow the feed on a thread, as a verifier does, until the ends of these sessions were heard of; the result is when."""
+def listen_for(server: Server, credential: Credential, *names: str) -> Iterator[Future[float]]:
+    """Follow the feed on a thread, as a verifier does, until it has listed all the sessions.
+
+    The result is the time of the last one.
+    """
 
     def follow(client: httpx.Client, cursor: str) -> float:
         missing, until = set(names), time.monotonic() + PATIENCE_S
         while missing and time.monotonic() < until:
-            page = ask(client, credential, cursor, wait=HEARTBEAT_S)
+            page = read_page(client, credential, cursor, wait=HEARTBEAT_S)
             cursor = page["cursor"]
             missing -= set(sids(page))
         assert not missing, "never heard of them"
         return time.monotonic()
 
     with client_of(server) as client, ThreadPoolExecutor(1) as pool:
-        heard = pool.submit(follow, client, here(client, credential))
+        heard = pool.submit(follow, client, current_cursor(client, credential))
         time.sleep(0.2)
         yield heard
 
 
 @contextmanager
-def waiting(
+def start_readers(
     server: Server, credential: Credential, cursor: str, *, readers: int, wait: int = HEARTBEAT_S
 ) -> Iterator[list[Future[httpx.Response]]]:
-    """Have some readers wait for news, each on a connection of its own."""
+    """Start readers that wait for new entries, each on its own connection."""
 
     def ask_for_news() -> httpx.Response:
         with client_of(server) as client:
@@ -121,82 +124,88 @@ def waiting(
         yield asked
 
 
-# --- who may ask
+# --- authentication
 
 
-def encoded(text: str) -> str:
-    """Return a text in the other spelling that RFC 6749 §2.3.1 allows in Basic credentials."""
+def percent_encode(text: str) -> str:
+    """Return a text percent-encoded, as RFC 6749 §2.3.1 prescribes for Basic credentials."""
     return "".join(f"%{byte:02x}" for byte in text.encode())
 
 
-def basic(text: str | bytes) -> dict[str, str]:
+def basic_header(text: str | bytes) -> dict[str, str]:
     """Return an `Authorization: Basic` header."""
     return {"authorization": f"Basic {base64.b64encode(text if isinstance(text, bytes) else text.encode()).decode()}"}
 
 
 STRANGERS: dict[str, Callable[[Credential, SignedIn], dict[str, str]]] = {
     "nobody": lambda _c, _a: {},
-    "a wrong secret": lambda c, _a: basic(f"{c.id}:{c.secret[:-1]}"),
-    "a wrong secret, longer": lambda c, _a: basic(f"{c.id}:{c.secret}x"),
-    "an empty secret": lambda c, _a: basic(f"{c.id}:"),
-    "no secret": lambda c, _a: basic(c.id),
-    "an unknown id": lambda c, _a: basic(f"nobody:{c.secret}"),
-    "its name for its id": lambda c, _a: basic(f"{c.name}:{c.secret}"),
+    "a wrong secret": lambda c, _a: basic_header(f"{c.id}:{c.secret[:-1]}"),
+    "a wrong secret, longer": lambda c, _a: basic_header(f"{c.id}:{c.secret}x"),
+    "an empty secret": lambda c, _a: basic_header(f"{c.id}:"),
+    "no secret": lambda c, _a: basic_header(c.id),
+    "an unknown id": lambda c, _a: basic_header(f"nobody:{c.secret}"),
+    "its name for its id": lambda c, _a: basic_header(f"{c.name}:{c.secret}"),
     "nothing in it": lambda _c, _a: {"authorization": "Basic"},
     "no base64": lambda c, _a: {"authorization": f"Basic {c.id}:{c.secret}"},
-    "no text": lambda _c, _a: basic(b"\xff\xfe:\xff"),
-    "percent signs that mean nothing": lambda c, _a: basic(f"{c.id}:%ff{c.secret}"),
+    "no text": lambda _c, _a: basic_header(b"\xff\xfe:\xff"),
+    "percent signs that mean nothing": lambda c, _a: basic_header(f"{c.id}:%ff{c.secret}"),
     "a person": lambda _c, a: a.bearer,
     "a person by cookie": lambda _c, a: {"cookie": f"handstamp-access={a.access}"},
-    "a person as Basic": lambda _c, a: basic(f"{a.sid}:{a.access}"),
+    "a person as Basic": lambda _c, a: basic_header(f"{a.sid}:{a.access}"),
     "the credential as Bearer": lambda c, _a: {"authorization": f"Bearer {c.secret}"},
 }
 
 
 @pytest.mark.parametrize("who", STRANGERS)
 def test_only_a_service_may_follow(client: httpx.Client, credential: Credential, who: str) -> None:
-    """No credential, a wrong one or a person's access token: 401 and a Basic challenge, the same for each (R74)."""
+    """No credential, a wrong one or a person's access token get the same 401 and Basic challenge (R74)."""
     answer = client.get("/revocations", headers=STRANGERS[who](credential, somebody(client)))
     expect_problem(answer, 401, "invalid_client")
     assert answer.headers.get_list("www-authenticate") == [CHALLENGE]
 
 
 def test_the_credential_may_be_percent_encoded(client: httpx.Client, credential: Credential) -> None:
-    """RFC 6749 §2.3.1 has clients encode id and secret as in a form; many do not, and both are understood."""
-    both = encoded(credential.id), encoded(credential.secret)
-    assert client.get("/revocations", headers=basic(":".join(both))).status_code == 200
-    header = basic(f"{credential.id}:{credential.secret}")["authorization"]
+    """Percent-encoded and plain credentials are both accepted.
+
+    RFC 6749 §2.3.1 requires the encoding, but many clients omit it.
+    """
+    both = percent_encode(credential.id), percent_encode(credential.secret)
+    assert client.get("/revocations", headers=basic_header(":".join(both))).status_code == 200
+    header = basic_header(f"{credential.id}:{credential.secret}")["authorization"]
     assert client.get("/revocations", headers={"authorization": header.replace("Basic", "bASIC")}).status_code == 200
 
 
 def test_two_credentials_are_one_too_many(client: httpx.Client, credential: Credential) -> None:
-    """Two `Authorization` headers are refused, not guessed between."""
-    header = basic(f"{credential.id}:{credential.secret}")["authorization"]
+    """A request with two `Authorization` headers is refused."""
+    header = basic_header(f"{credential.id}:{credential.secret}")["authorization"]
     answer = client.get("/revocations", headers=[("authorization", header), ("authorization", header)])
     expect_problem(answer, 400, "invalid_request")
 
 
 def test_a_credential_in_the_address_is_none(client: httpx.Client, credential: Credential) -> None:
-    """Secrets do not belong into query strings, which land in logs (R44)."""
+    """Credentials in the query string are refused, because query strings are logged (R44)."""
     expect_problem(client.get("/revocations", params=credential.fields), 401, "invalid_client")
 
 
 def test_a_removed_client_is_refused_at_the_next_request(server: Server, client: httpx.Client) -> None:
-    """No cache keeps a credential alive."""
+    """A removed credential is refused at once; the service does not cache it."""
     credential = make_client(server)
-    cursor = here(client, credential)
+    cursor = current_cursor(client, credential)
     beside(server, lambda opened, asking: opened.credentials.remove(credential.name, asking))
     expect_problem(client.get("/revocations", params={"after": cursor}, auth=credential.basic), 401, "invalid_client")
 
 
-# --- what is told
+# --- pages and cursors
 
 
 def test_without_a_cursor_comes_everything(client: httpx.Client, credential: Credential) -> None:
-    """A verifier that starts is told of every session whose tokens could still hold, and until when (R47 and R53)."""
+    """A verifier without a cursor receives all revoked sessions whose tokens could still be valid (R47 and R53).
+
+    Each entry states its expiry.
+    """
     ada, bob = somebody(client), somebody(client)
     client.post("/logout", headers=ada.bearer)
-    page = ask(client, credential)
+    page = read_page(client, credential)
     assert (page["snapshot"], page["more"]) == (True, False)
     (entry,) = [entry for entry in page["entries"] if entry["sid"] == ada.sid]
     assert entry.keys() == {"sid", "exp"}
@@ -206,42 +215,42 @@ def test_without_a_cursor_comes_everything(client: httpx.Client, credential: Cre
 
 
 def test_a_cursor_leads_from_one_end_to_the_next(client: httpx.Client, credential: Credential) -> None:
-    """Each answer tells what is new, once and in order; where nothing is, it stays where it was."""
-    cursor = here(client, credential)
+    """Each page lists new entries once and in order. Without new entries the cursor does not move."""
+    cursor = current_cursor(client, credential)
     told: list[str] = []
     ended: list[str] = []
     for _ in range(4):
         ada = somebody(client)
         client.post("/logout", headers=ada.bearer)
         ended.append(ada.sid)
-        page = ask(client, credential, cursor)
+        page = read_page(client, credential, cursor)
         assert (page["snapshot"], page["more"]) == (False, False)
         told += sids(page)
         cursor = page["cursor"]
-        assert ask(client, credential, cursor) | {"now": 0} == page | {"entries": [], "now": 0}
+        assert read_page(client, credential, cursor) | {"now": 0} == page | {"entries": [], "now": 0}
     assert told == ended
 
 
 def test_every_reader_has_a_place_of_its_own(client: httpx.Client, credential: Credential) -> None:
-    """Reading takes nothing away: an old cursor gets all of it again."""
-    cursor = here(client, credential)
+    """Reading consumes nothing: an old cursor returns the same entries again."""
+    cursor = current_cursor(client, credential)
     ended = [somebody(client) for _ in range(3)]
     for one in ended:
         client.post("/logout", headers=one.bearer)
     for _ in range(2):
-        assert sids(ask(client, credential, cursor)) == [one.sid for one in ended]
+        assert sids(read_page(client, credential, cursor)) == [one.sid for one in ended]
 
 
 def test_ends_that_need_no_telling_are_not_told(client: httpx.Client, credential: Credential) -> None:
-    """A second sign-out, a refresh, a repeat, rubbish and somebody else's failure add nothing to the feed."""
+    """Requests that end no session add no entry: a second sign-out, a refresh, a repeated refresh or an invalid token."""
     ada, bob = somebody(client), somebody(client)
     client.post("/logout", headers=ada.bearer)
-    cursor = here(client, credential)
+    cursor = current_cursor(client, credential)
     client.post("/logout", headers=ada.bearer)
     assert refresh(client, ada).status_code == 401
     assert refresh(client, bob).status_code == refresh(client, bob).status_code == 200
     client.post("/logout", json={"refreshToken": "rubbish"})
-    assert ask(client, credential, cursor)["entries"] == []
+    assert read_page(client, credential, cursor)["entries"] == []
 
 
 @pytest.mark.parametrize(
@@ -250,25 +259,25 @@ def test_ends_that_need_no_telling_are_not_told(client: httpx.Client, credential
     ids=lambda cursor: cursor[:12] or "empty",
 )
 def test_an_unknown_cursor_gets_everything(client: httpx.Client, credential: Credential, cursor: str) -> None:
-    """Whatever cannot be found is answered with a snapshot: a reader that lost its place loses nothing else."""
+    """An unknown cursor is answered with a snapshot, so a reader that lost its place misses no entry."""
     ada = somebody(client)
     client.post("/logout", headers=ada.bearer)
-    page = ask(client, credential, cursor)
+    page = read_page(client, credential, cursor)
     assert page["snapshot"] is True
     assert ada.sid in sids(page)
-    assert page["cursor"] == here(client, credential)
+    assert page["cursor"] == current_cursor(client, credential)
 
 
 @pytest.mark.parametrize("wait", ["6", "-1", "1.5", "x", "05", "٣", "1 ", "1e0", "0x1", "\0", "99999999999999999999"])
 def test_a_wait_that_is_none_is_named(client: httpx.Client, credential: Credential, wait: str) -> None:
-    """Whole seconds from 0 to 5 can be waited, and the answer says so."""
+    """`wait` must be whole seconds from 0 to 5; any other value is refused with a message that says so."""
     answer = client.get("/revocations", params={"wait": wait}, auth=credential.basic)
     problem = expect_problem(answer, 422, "invalid_request")
     assert problem["fields"] == [{"name": "wait", "problem": "must be whole seconds from 0 to 5"}]
 
 
 def test_more_than_a_page_comes_in_pages(serve: Callable[..., Server]) -> None:
-    """Two and a half pages of ends come once each and in order; only the first page is called a snapshot."""
+    """Two and a half pages of entries arrive once each and in order. Only the first page is marked as a snapshot."""
     server = serve()
     credential = make_client(server)
     exp_s = int(time.time()) + 3600
@@ -277,9 +286,9 @@ def test_more_than_a_page_comes_in_pages(serve: Callable[..., Server]) -> None:
         rows = (("sid", name, exp_s) for name in names)
         database.executemany("INSERT INTO revocation (kind, name, exp_s) VALUES (?, ?, ?)", rows)
     with server.client() as client:
-        pages = [ask(client, credential)]
+        pages = [read_page(client, credential)]
         while pages[-1]["more"]:
-            pages.append(ask(client, credential, pages[-1]["cursor"], wait=HEARTBEAT_S))
+            pages.append(read_page(client, credential, pages[-1]["cursor"], wait=HEARTBEAT_S))
     assert [page["snapshot"] for page in pages] == [True, False, False]
     assert len(sids(pages[0])) <= PAGE_SIZE
     assert [name for page in pages for name in sids(page)] == names
@@ -305,36 +314,36 @@ def change_password(_: Server, client: httpx.Client, ada: SignedIn) -> None:
 
 
 def end_from_the_list(_: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """End it from another device."""
+    """End the session from another device."""
     other = sign_in(client, ada.email)
     assert client.delete(f"/sessions/{ada.sid}", headers=other.bearer).status_code == 204
 
 
 def use_an_old_copy(_: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """Present a refresh token that was replaced long since."""
+    """Present a refresh token that was replaced two refreshes ago."""
     renewed = ada.after(refresh(client, ada))
     renewed.after(refresh(client, renewed))
     assert refresh(client, ada).json()["reason"] == "reuse"
 
 
 def revoke_by_oauth(_: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """Sign out in OAuth's words."""
+    """Sign out with the OAuth revocation endpoint."""
     assert client.post("/revoke", data={"token": ada.refresh}).status_code == 200
 
 
 def sign_in_again_in_a_browser(_: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """Sign in over it, with its cookie."""
+    """Sign in again with the session's cookie, which replaces the session."""
     headers = {"cookie": f"handstamp-refresh={ada.refresh}", "sec-fetch-site": "same-origin"}
     assert client.post("/login", json={"email": ada.email, "password": PASSWORD}, headers=headers).status_code == 200
 
 
 def disable_by_command(server: Server, _: httpx.Client, ada: SignedIn) -> None:
-    """Disable the account, from another process."""
+    """Disable the account from another process."""
     assert run_command(server.folder, "users", "disable", ada.email).returncode == 0
 
 
 def end_by_command(server: Server, _: httpx.Client, ada: SignedIn) -> None:
-    """End it as an operator, from another process."""
+    """End the session with the operator's command, in another process."""
     assert run_command(server.folder, "sessions", "end", ada.sid).returncode == 0
 
 
@@ -345,11 +354,11 @@ ENDS_ALL: list[End] = [log_out_everywhere, change_password, disable_by_command]
 
 @pytest.mark.parametrize("end", [*ENDS_ONE, *ENDS_ALL], ids=lambda end: end.__name__)
 def test_whoever_waits_is_woken(server: Server, client: httpx.Client, credential: Credential, end: End) -> None:
-    """However a session ends, in whatever process, whoever waits hears of it at once and not with the heartbeat (R25)."""
+    """Every way to end a session, in any process, wakes waiting readers at once, before the heartbeat (R25)."""
     email = sign_up(client)
     sessions = [sign_in(client, email, delivery=delivery) for delivery in ("json", "json", "split")]
     ends = [session.sid for session in sessions[: None if end in ENDS_ALL else 1]]
-    with listening(server, credential, *ends) as heard:
+    with listen_for(server, credential, *ends) as heard:
         end(server, client, sessions[0])
         ended_at = time.monotonic()
         assert heard.result(PATIENCE_S) - ended_at < WOKEN_S
@@ -359,31 +368,31 @@ def test_whoever_waits_is_woken(server: Server, client: httpx.Client, credential
 
 
 def test_whoever_waits_in_vain_gets_a_heartbeat(client: httpx.Client, credential: Credential) -> None:
-    """Where nothing ends, the answer comes after the time that was asked for, with nothing in it and the same cursor."""
-    cursor = settled(client, credential)
+    """Without new entries the answer comes after the requested wait. It is empty and has the same cursor."""
+    cursor = settled_cursor(client, credential)
     asked_at = time.monotonic()
-    page = ask(client, credential, cursor, wait=1)
+    page = read_page(client, credential, cursor, wait=1)
     assert 0.9 < time.monotonic() - asked_at < HEARTBEAT_S
     assert page | {"now": 0} == {"entries": [], "cursor": cursor, "snapshot": False, "more": False, "now": 0}
 
 
 def test_who_has_something_to_hear_does_not_wait(client: httpx.Client, credential: Credential) -> None:
-    """Waiting is for those who are up to date: news and snapshots come at once."""
-    cursor = here(client, credential)
+    """New entries and snapshots are returned at once. Only an up-to-date reader waits."""
+    cursor = current_cursor(client, credential)
     ada = somebody(client)
     client.post("/logout", headers=ada.bearer)
     for after in (cursor, "", "unknown"):
         asked_at = time.monotonic()
-        assert ada.sid in sids(ask(client, credential, after, wait=HEARTBEAT_S))
+        assert ada.sid in sids(read_page(client, credential, after, wait=HEARTBEAT_S))
         assert time.monotonic() - asked_at < WOKEN_S
 
 
 def test_an_end_in_one_process_wakes_whoever_waits_in_another(tmp_path: Path) -> None:
-    """With two workers, readers at both of them hear of what either was told (R87)."""
+    """With two workers, a sign-out at one worker wakes the readers at both (R87)."""
     with running(tmp_path, "--workers", "2") as server, server.client() as client:
         credential = make_client(server)
         ada = somebody(client)
-        with waiting(server, credential, here(client, credential), readers=10) as readers:
+        with start_readers(server, credential, current_cursor(client, credential), readers=10) as readers:
             log_out(server, client, ada)
             ended_at = time.monotonic()
             assert [sids(reader.result(PATIENCE_S).json()) for reader in readers] == [[ada.sid]] * 10
@@ -392,10 +401,10 @@ def test_an_end_in_one_process_wakes_whoever_waits_in_another(tmp_path: Path) ->
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stop_lets_whoever_waits_finish(tmp_path: Path, workers: int) -> None:
-    """SIGTERM ends the service in good order once the readers that wait have their answer, which takes a heartbeat at most."""
+    """After SIGTERM the service answers all waiting readers, within one heartbeat, and then exits."""
     with running(tmp_path, "--workers", str(workers)) as server, server.client() as client:
         credential = make_client(server)
-        with waiting(server, credential, here(client, credential), readers=6, wait=2) as readers:
+        with start_readers(server, credential, current_cursor(client, credential), readers=6, wait=2) as readers:
             told_at = time.monotonic()
             assert server.kill(signal.SIGTERM) in (0, -signal.SIGTERM)
             assert time.monotonic() - told_at < STOP_S
@@ -403,39 +412,42 @@ def test_a_stop_lets_whoever_waits_finish(tmp_path: Path, workers: int) -> None:
         assert "Traceback" not in server.log.read_text()
 
 
-# --- what happens to databases
+# --- kills, backups and a missing database
 
 
 def test_what_was_answered_is_told_after_a_kill(serve: Callable[..., Server]) -> None:
-    """A 204 means that verifiers will hear of it, whatever happens to the process in the next instant (R54)."""
+    """A 204 promises that verifiers receive the entry, even if the process is killed in the next instant (R54)."""
     server = serve()
     credential = make_client(server)
     with server.client() as client:
         ada = somebody(client)
-        cursor = here(client, credential)
+        cursor = current_cursor(client, credential)
         assert client.post("/logout", headers=ada.bearer).status_code == 204
         server.kill()
     server.start()
     with server.client() as client:
-        page = ask(client, credential, cursor)
+        page = read_page(client, credential, cursor)
         assert (page["snapshot"], sids(page)) == (False, [ada.sid])
 
 
 def test_a_restored_backup_is_noticed(serve: Callable[..., Server]) -> None:
-    """A cursor from after the backup names what the old copy never knew, even where its number is taken again: a snapshot."""
+    """A cursor issued after the backup gets a snapshot once the backup is restored.
+
+    It must get one even if the restored database has reused the cursor's number.
+    """
     server = serve()
     credential = make_client(server)
     database = server.folder / "handstamp.db"
     with server.client() as client:
         people = [somebody(client) for _ in range(4)]
         client.post("/logout", headers=people[0].bearer)
-        before = here(client, credential)
+        before = current_cursor(client, credential)
         with closing(sqlite3.connect(database)) as live, closing(sqlite3.connect(server.folder / "backup.db")) as copy:
             live.backup(copy)
         client.post("/logout", headers=people[1].bearer)
-        lost = here(client, credential)
+        lost = current_cursor(client, credential)
         client.post("/logout", headers=people[2].bearer)
-        lost_further = here(client, credential)
+        lost_further = current_cursor(client, credential)
     server.kill()
     for leftover in server.folder.glob("handstamp.db-*"):
         leftover.unlink()
@@ -443,22 +455,25 @@ def test_a_restored_backup_is_noticed(serve: Callable[..., Server]) -> None:
     server.start()
     with server.client() as client:
         client.post("/logout", headers=people[3].bearer)
-        assert here(client, credential).partition(".")[0] == lost.partition(".")[0], "the number was given again"
+        assert current_cursor(client, credential).partition(".")[0] == lost.partition(".")[0], "the number was given again"
         for cursor in (lost, lost_further):
-            page = ask(client, credential, cursor)
+            page = read_page(client, credential, cursor)
             assert (page["snapshot"], sids(page)) == (True, [people[0].sid, people[3].sid])
-        page = ask(client, credential, before)
+        page = read_page(client, credential, before)
         assert (page["snapshot"], sids(page)) == (False, [people[3].sid])
 
 
 def test_a_store_that_is_away_is_no_empty_feed(server: Server, client: httpx.Client, credential: Credential) -> None:
-    """While the database cannot be found, nobody is told that nothing ended: 503 with Retry-After, later all of it (R88)."""
-    cursor = here(client, credential)
+    """While the database is missing, the feed answers 503 with Retry-After, not an empty page.
+
+    Afterwards every entry is delivered (R88).
+    """
+    cursor = current_cursor(client, credential)
     ada = somebody(client)
     client.post("/logout", headers=ada.bearer)
     away = server.folder / "away"
     away.mkdir()
-    with waiting(server, credential, settled(client, credential), readers=1, wait=1) as (waiter,):
+    with start_readers(server, credential, settled_cursor(client, credential), readers=1, wait=1) as (waiter,):
         files = list(server.folder.glob("handstamp.db*"))
         try:
             for file in files:
@@ -470,15 +485,18 @@ def test_a_store_that_is_away_is_no_empty_feed(server: Server, client: httpx.Cli
         finally:
             for file in files:
                 (away / file.name).rename(file)
-    assert sids(ask(client, credential, cursor)) == [ada.sid]
+    assert sids(read_page(client, credential, cursor)) == [ada.sid]
 
 
-# --- time, on a clock that the test moves
+# --- retention and paging, on a clock that the test moves
 
 
 @pytest.mark.anyio
 async def test_an_end_is_told_as_long_as_a_token_could_hold(tmp_path: Path) -> None:
-    """To the second: the longest token and the widest leeway are covered, and not a batch more is kept (R53 and R90)."""
+    """An entry is kept for the longest token lifetime plus the widest leeway, then deleted (R53 and R90).
+
+    The test checks this to the millisecond.
+    """
     clock = Clock()
     async with deployed(tmp_path, clock, access_lifetime="1h") as service:
 
@@ -504,7 +522,7 @@ async def test_an_end_is_told_as_long_as_a_token_could_hold(tmp_path: Path) -> N
 
 @pytest.mark.anyio
 async def test_constant_signing_out_fills_nothing(tmp_path: Path) -> None:
-    """Under steady load the table holds what ended in the last hour, however long it goes on (R53)."""
+    """Under steady load the table holds only the entries of the last hour (R53)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as service:
         for _ in range(6):
@@ -520,7 +538,7 @@ async def test_constant_signing_out_fills_nothing(tmp_path: Path) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("ends", [0, 1, 2, 3, 4, 5, 6, 7, 30])
 async def test_pages_of_any_size_fit_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: int) -> None:
-    """Just under, at and over a page: each end is told once, and the last page says that there is no more."""
+    """With just under, exactly and just over a page, each entry arrives once. The last page says that there are no more."""
     monkeypatch.setattr(revocations, "PAGE_SIZE", 3)
     clock = Clock()
     async with deployed(tmp_path, clock) as service:
@@ -542,7 +560,7 @@ async def test_pages_of_any_size_fit_together(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.anyio
 async def test_too_many_readers_are_answered_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flood of waiting readers costs what requests cost, and no more (R74)."""
+    """Readers beyond the limit are answered at once, so a flood of them costs no more than ordinary requests (R74)."""
     monkeypatch.setattr(revocations, "MAX_WAITING", 0)
     clock = Clock()
     async with deployed(tmp_path, clock) as service:
@@ -554,11 +572,11 @@ async def test_too_many_readers_are_answered_without_waiting(tmp_path: Path, mon
 
 
 def test_no_secret_of_a_service_is_in_the_log(server: Server, client: httpx.Client, credential: Credential) -> None:
-    """Neither good nor wrong credentials are logged (R83)."""
-    here(client, credential)
-    client.get("/revocations", headers=basic(f"{credential.id}:a wrong secret of theirs"))
+    """Neither valid nor wrong credentials are logged (R83)."""
+    current_cursor(client, credential)
+    client.get("/revocations", headers=basic_header(f"{credential.id}:a wrong secret of theirs"))
     logged = server.log.read_text()
     assert json.dumps("credential_added") not in logged, "made from another process"
-    for secret in (credential.secret, encoded(credential.secret), urlencode(credential.fields), "wrong secret of theirs"):
+    for secret in (credential.secret, percent_encode(credential.secret), urlencode(credential.fields), "wrong secret of theirs"):
         assert secret not in logged
         assert base64.b64encode(secret.encode()).decode() not in logged

@@ -1,4 +1,4 @@
-"""The verifier against the real service: three lines to begin with, and refused wherever a session has ended."""
+"""Tests of the verifier against the real service: it needs three lines to set up, and it refuses every ended session."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ def credential(server: Server) -> str:
 
 @pytest.fixture(scope="module")
 def follower(server: Server, credential: str) -> Iterator[Verifier]:
-    """Return a verifier that follows the module's server."""
+    """Yield a verifier that follows the module's server."""
     with verifier_of(server.url, credential=credential, timeout_s=10, max_staleness_s=30) as verifier:
         yield verifier
 
 
-def threads() -> set[threading.Thread]:
-    """Return the threads that the verifier has started."""
+def verifier_threads() -> set[threading.Thread]:
+    """Return the threads that verifiers have started."""
     return {thread for thread in threading.enumerate() if thread.name.startswith("handstamp")}
 
 
-# --- three lines
+# --- set-up
 
 
 def test_three_lines(server: Server, client: httpx.Client, credential: str) -> None:
-    """As the documentation has it: make it, verify, read what the token says, each claim with its type (R2, R3, R6)."""
+    """The documented three lines create a verifier, verify a token and read its typed claims (R2, R3, R6)."""
     signed_in = somebody(client)
     verifier = Verifier(server.url, audience=server.url, credential=credential)
     claims = verifier.verify(signed_in.access)
@@ -61,7 +61,7 @@ def test_three_lines(server: Server, client: httpx.Client, credential: str) -> N
 
 
 def test_without_waiting_the_service_is_asked(server: Server, client: httpx.Client, credential: str) -> None:
-    """The first request of a process need not wait for a snapshot: and one that has ended is refused by the first as well."""
+    """Before the first snapshot, the verifier asks the service about each token. A revoked token is refused even then."""
     good, over = somebody(client), somebody(client)
     assert client.post("/logout", headers=over.bearer).status_code == 204
     for signed_in, word in ((good, "ok"), (over, "session_ended")):
@@ -70,7 +70,7 @@ def test_without_waiting_the_service_is_asked(server: Server, client: httpx.Clie
 
 
 def test_what_there_is_to_watch(server: Server, credential: str) -> None:
-    """Numbers for alarms: not ready at first, then ready with ages that are small; and no problem (R82)."""
+    """`status` reports values for monitoring: first not ready, then ready with small ages and no problem (R82)."""
     with verifier_of(server.url, credential=credential, timeout_s=10, wait=False) as verifier:
         before = verifier.status()
         assert (before.is_ready, before.feed_age_s, before.keys_age_s, before.cached_tokens) == (False, None, None, 0)
@@ -84,7 +84,7 @@ def test_what_there_is_to_watch(server: Server, credential: str) -> None:
 
 
 def test_nothing_shows_the_secret(server: Server, credential: str) -> None:
-    """Neither its name nor a failure nor what is there to watch (R83)."""
+    """The secret appears neither in the verifier's repr nor in its status after a failure (R83)."""
     secret = credential.partition(":")[2]
     with verifier_of(server.url, credential=credential.replace(secret, f"wrong-{secret}"), timeout_s=10, wait=False) as verifier:
         assert not verifier.wait_until_ready(1)
@@ -95,14 +95,14 @@ def test_nothing_shows_the_secret(server: Server, credential: str) -> None:
 
 
 def test_an_offline_verifier_needs_no_credential_and_starts_nothing(server: Server, client: httpx.Client) -> None:
-    """It lets tokens of ended sessions in until they run out, which its name says."""
-    before, signed_in = threads(), somebody(client)
+    """An offline verifier accepts tokens of ended sessions until they expire. It starts no thread."""
+    before, signed_in = verifier_threads(), somebody(client)
     verifier = Verifier(server.url, audience=server.url, check="offline", timeout_s=10)
     assert verifier.wait_until_ready(SOON_S)
     assert said(verifier, signed_in.access) == "ok"
     assert client.post("/logout", headers=signed_in.bearer).status_code == 204
     assert said(verifier, signed_in.access) == "ok"
-    assert not {thread for thread in threads() - before if thread.name == "handstamp-revocations"}
+    assert not {thread for thread in verifier_threads() - before if thread.name == "handstamp-revocations"}
     assert verifier.status().feed_age_s is None
 
 
@@ -133,7 +133,7 @@ def test_an_offline_verifier_needs_no_credential_and_starts_nothing(server: Serv
     ],
 )
 def test_what_would_be_insecure_is_refused_at_once(problem: str, options: dict[str, Any]) -> None:
-    """With a sentence that says how to mend it, before any token is seen (R26, R86)."""
+    """Insecure options raise `ConfigurationError` at construction, with a message that names the fix (R26, R86)."""
     url = options.pop("url", "https://auth.example.com")
     with pytest.raises(ConfigurationError, match=problem):
         Verifier(url, audience="api", **options)
@@ -150,14 +150,17 @@ def test_what_would_be_insecure_is_refused_at_once(problem: str, options: dict[s
     ids=str,
 )
 def test_numbers_have_bounds(number: dict[str, Any]) -> None:
-    """None of them can switch a check off, or make a request wait for ever (R19, R26)."""
+    """Numeric options are bounded, so that none can disable a check or make a request wait for ever (R19, R26)."""
     (name,) = number
     with pytest.raises(ValueError, match=name):
         Verifier("https://auth.example.com", audience="api", credential="id:secret", **number)
 
 
 def test_what_never_leaves_this_machine_may_be_http() -> None:
-    """And https may be anywhere; with keys at hand and no credential nothing is sent at all."""
+    """Plain HTTP is allowed for loopback URLs.
+
+    With given keys and no credential any URL is allowed, because nothing is sent.
+    """
     for url in (
         "http://localhost:8000",
         "http://127.0.0.1",
@@ -169,27 +172,27 @@ def test_what_never_leaves_this_machine_may_be_http() -> None:
     Verifier("http://auth.internal", audience="api", keys=KeySet([]), check="offline")
 
 
-# --- an end, of the verifier
+# --- closing the verifier
 
 
 def test_a_closed_verifier_asks(server: Server, client: httpx.Client, credential: str) -> None:
-    """It knows nothing fresh any more, and says neither yes nor no by itself; its thread has ended."""
-    before = threads()
+    """A closed verifier has stopped its thread and asks the service about each token."""
+    before = verifier_threads()
     verifier = Verifier(server.url, audience=server.url, credential=credential, timeout_s=10, max_staleness_s=6)
     signed_in = somebody(client)
     with verifier:
         assert verifier.wait_until_ready(SOON_S)
         assert said(verifier, signed_in.access) == "ok"
-        assert threads() - before
-    assert eventually(lambda: not threads() - before)
+        assert verifier_threads() - before
+    assert eventually(lambda: not verifier_threads() - before)
     assert said(verifier, signed_in.access) == "ok"
     assert client.post("/logout", headers=signed_in.bearer).status_code == 204
     assert said(verifier, signed_in.access) == "session_ended"
-    assert not threads() - before
+    assert not verifier_threads() - before
 
 
 def test_waiting_for_a_closed_verifier_does_not_spin(credential: str) -> None:
-    """There is nothing to wait for, so it says so."""
+    """`wait_until_ready` on a closed verifier returns False without a busy loop."""
     with hostile() as away:
         away.answers[JWKS] = [STALL]
         verifier = Verifier(away.url, audience=away.url, credential=credential)
@@ -201,7 +204,7 @@ def test_waiting_for_a_closed_verifier_does_not_spin(credential: str) -> None:
 
 
 def test_waiting_until_ready_does_not_flood_a_service_that_fails(credential: str) -> None:
-    """Some questions a second: it may be starting."""
+    """`wait_until_ready` retries a few times a second, because the service may be starting."""
     with hostile() as failing:
         failing.answers[JWKS] = failing.answers["/revocations"] = []
         with verifier_of(failing.url, credential=credential, wait=False) as verifier:
@@ -210,17 +213,20 @@ def test_waiting_until_ready_does_not_flood_a_service_that_fails(credential: str
 
 
 def test_a_verifier_that_nobody_uses_any_more_ends_its_thread(server: Server, credential: str) -> None:
-    """Also where nobody closed it: an application that makes one each time it is reloaded does not collect threads."""
-    before = threads()
+    """A garbage-collected verifier stops its thread, even if it was never closed.
+
+    An application that reloads often must not collect threads.
+    """
+    before = verifier_threads()
     verifier = Verifier(server.url, audience=server.url, credential=credential, max_staleness_s=3, timeout_s=10)
     assert verifier.wait_until_ready(SOON_S)
-    assert threads() - before
+    assert verifier_threads() - before
     del verifier
     gc.collect()
-    assert eventually(lambda: not threads() - before)
+    assert eventually(lambda: not verifier_threads() - before)
 
 
-# --- an end, of a session
+# --- ending a session
 
 
 def _logout(_: Server, client: httpx.Client, ada: SignedIn) -> None:
@@ -277,7 +283,10 @@ def _revoke(_: Server, client: httpx.Client, ada: SignedIn) -> None:
 def test_every_way_a_session_ends_reaches_the_verifier(
     server: Server, client: httpx.Client, follower: Verifier, end: Callable[..., None], *, all_of_hers: bool
 ) -> None:
-    """By the feed soon, by asking at once, with `SessionEnded`; nobody else's session goes with it (R37, R47, R49, R51, R52)."""
+    """Every way to end a session makes the feed check and the live check raise `SessionEnded` (R37, R47, R49, R51, R52).
+
+    Other people's sessions are not affected.
+    """
     ada, bob = somebody(client), somebody(client)
     tablet = sign_in(client, ada.email)
     renewed = refresh(client, tablet)
@@ -288,7 +297,7 @@ def test_every_way_a_session_ends_reaches_the_verifier(
     assert says_until(follower, ada.access, "session_ended") <= {"ok"}
     assert said(follower, ada.access, "offline") == "session_ended", "what is known is refused, whatever the route declared"
     if all_of_hers:
-        for token in tokens:  # each session has an entry of its own, and they come together or one behind the other
+        for token in tokens:  # each session has its own entry; entries may arrive separately
             assert says_until(follower, token, "session_ended") <= {"ok"}
     for check in ("feed", "live"):
         assert {said(follower, token, check) for token in tokens} == ({"session_ended"} if all_of_hers else {"ok"})
@@ -299,7 +308,7 @@ def test_every_way_a_session_ends_reaches_the_verifier(
 def test_who_signs_in_again_is_let_in_at_once(
     server: Server, client: httpx.Client, follower: Verifier, end: Callable[..., None]
 ) -> None:
-    """It goes by the session and not by the time: also in the very second of a sign-out everywhere (T21)."""
+    """Revocation is by session, not by time: a new session is valid in the same second as a sign-out everywhere (T21)."""
     ada = somebody(client)
     end(server, client, ada)
     again = sign_in(client, ada.email)
@@ -309,7 +318,7 @@ def test_who_signs_in_again_is_let_in_at_once(
 
 
 def test_the_tokens_of_a_session_hold_while_it_is_renewed(client: httpx.Client, follower: Verifier) -> None:
-    """The new token and the ones before it, by every check; until the session ends, and then none of them (R47)."""
+    """All access tokens of a session stay valid while it is refreshed, and none is valid after it ends (R47)."""
     ada = somebody(client)
     tokens = [ada.access]
     for _ in range(3):
@@ -323,7 +332,7 @@ def test_the_tokens_of_a_session_hold_while_it_is_renewed(client: httpx.Client, 
 
 
 def test_no_other_token_of_the_service_is_an_access_token(client: httpx.Client, follower: Verifier) -> None:
-    """Not the refresh token, and not a good token for another audience (R1, R6, T19)."""
+    """A refresh token and an access token for another audience are refused (R1, R6, T19)."""
     ada = somebody(client)
     with Verifier(follower.issuer, audience="https://api.example.org", check="offline", timeout_s=10) as other:
         for check in ("offline", "feed", "live"):
@@ -335,12 +344,12 @@ def test_no_other_token_of_the_service_is_an_access_token(client: httpx.Client, 
 
 
 def kid_of(token: str) -> str:
-    """Return the name of the key that signed a token."""
+    """Return the id of the key that signed a token."""
     return jws.split(token)[0].kid
 
 
 def test_rotating_and_voiding_a_key(server: Server, client: httpx.Client, credential: str) -> None:
-    """A rotation is not noticed. A voided key is refused soon, its people renew and stay signed in (R30, R31)."""
+    """A rotation refuses no token. A voided key is soon refused; its sessions refresh and stay active (R30, R31)."""
     ada = somebody(client)
     with verifier_of(server.url, credential=credential, timeout_s=10) as verifier:
         assert said(verifier, ada.access) == "ok"
@@ -350,7 +359,7 @@ def test_rotating_and_voiding_a_key(server: Server, client: httpx.Client, creden
         done = run_command(server.folder, "keys", "retire", leaked, "--now")
         assert done.returncode == 0, done.stderr
         assert says_until(verifier, ada.access, "invalid_token") <= {"ok"}
-        # The service's other half may need a moment more; asking again with the same refresh token is a repeat.
+        # The service may load the new key a moment later. Presenting the same refresh token again is a permitted repeat.
         assert eventually(lambda: kid_of(ada.after(refresh(client, ada)).access) != leaked)
         renewed = ada.after(refresh(client, ada))
         assert says_until(verifier, renewed.access, "ok") <= {"unavailable"}
@@ -359,11 +368,11 @@ def test_rotating_and_voiding_a_key(server: Server, client: httpx.Client, creden
             assert (said(fresh, ada.access), said(fresh, renewed.access)) == ("invalid_token", "ok")
 
 
-# --- many at once
+# --- concurrency
 
 
 def test_sign_outs_under_load(server: Server, client: httpx.Client, credential: str) -> None:
-    """Sixteen threads verify while sessions end: each is refused from some moment on and never again let in (R87)."""
+    """Sixteen threads verify while sessions end. Once a thread has seen a session refused, it is never accepted again (R87)."""
     email = sign_up(client)
     sessions = [sign_in(client, email) for _ in range(8)]
     staying = sessions.pop()
@@ -397,7 +406,7 @@ def test_sign_outs_under_load(server: Server, client: httpx.Client, credential: 
 
 @pytest.mark.anyio
 async def test_a_stalling_service_does_not_hold_up_the_loop(server: Server, client: httpx.Client, credential: str) -> None:
-    """Two hundred tasks want to know for certain; the loop goes on ticking, and all hear that it cannot be told (R88)."""
+    """Two hundred live checks against a stalled service raise `Unavailable` and do not block the event loop (R88)."""
     signed_in = await asyncio.to_thread(somebody, client)
     with hostile(upstream=server.port) as between:
         between.answers[INTROSPECT] = [STALL]
@@ -413,7 +422,7 @@ async def test_a_stalling_service_does_not_hold_up_the_loop(server: Server, clie
             async def ask() -> str:
                 try:
                     claims = await verifier.verify_async(signed_in.access)
-                except Exception as refused:  # noqa: BLE001 - its kind is what is asked
+                except Exception as refused:  # noqa: BLE001 - the test compares its type
                     return type(refused).__name__
                 return claims.sid
 
@@ -432,7 +441,7 @@ async def test_a_stalling_service_does_not_hold_up_the_loop(server: Server, clie
 
 @pytest.mark.anyio
 async def test_what_is_known_is_answered_on_the_loop(client: httpx.Client, follower: Verifier) -> None:
-    """No thread is taken for it: a verification costs microseconds."""
+    """A cached verification takes microseconds, so it runs on the event loop and starts no thread."""
     signed_in = await asyncio.to_thread(somebody, client)
     assert (await follower.verify_async(signed_in.access)).sid == signed_in.sid
     before = threading.active_count()
@@ -492,7 +501,7 @@ os.write(1, b"done\\n")
 
 
 def test_a_forked_process_follows_by_itself(server: Server, client: httpx.Client, credential: str) -> None:
-    """A server that loads the application and then forks its workers: each refuses what ends afterwards, the parent too (T30)."""
+    """Forked workers and their parent each follow the feed and refuse sessions that end after the fork (T30)."""
     ada, bob = somebody(client), somebody(client)
     with subprocess.Popen(
         [sys.executable, "-c", FORKING, server.url, credential, ada.access, bob.access],
@@ -534,7 +543,10 @@ print("done")
 
 
 def test_a_machine_that_has_no_thread_left_is_asked_for_one_again(server: Server, client: httpx.Client, credential: str) -> None:
-    """Until there is one the service is asked for each token: slower, and just as right (R26)."""
+    """While no thread can be started, the verifier asks the service about each token (R26).
+
+    It starts the thread as soon as it can.
+    """
     done = subprocess.run(
         [sys.executable, "-c", NO_THREADS, server.url, credential, somebody(client).access],
         capture_output=True,
