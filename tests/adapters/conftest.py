@@ -1,4 +1,4 @@
-"""One service and all examples, for the modules that only ask them."""
+"""Fixtures: one service and all examples, for modules that only send requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.adapters import django_project  # noqa: F401 - Django wants its settings before the modules that use it are read
+from tests.adapters import django_project  # noqa: F401 - configures Django before any module uses it
 from tests.adapters.examples import COMMANDS, Applications, all_examples
 from tests.integration.helpers import Mint, client_of, mint_of
 from tests.serving import Server
@@ -41,5 +41,5 @@ def applications(server: Server) -> Iterator[Applications]:
 
 @pytest.fixture(params=COMMANDS)
 def application(request: pytest.FixtureRequest, applications: Applications) -> httpx.Client:
-    """Return a client of one example after the other."""
+    """Return a client of each example in turn."""
     return applications[request.param]

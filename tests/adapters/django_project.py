@@ -1,4 +1,4 @@
-"""A Django project in this process, which `conftest` sets up first of all; tests override what they are about."""
+"""A Django project in this process. `conftest` imports it first; tests override single settings."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ django.setup()
 
 @contextmanager
 def site(views: Mapping[str, Any], *, middleware: tuple[str, ...] = (OURS, CSRF), **changes: Any) -> Iterator[None]:
-    """Serve these views, each at its name, for the length of a `with` block."""
+    """Route each name to its view for the length of a `with` block."""
     urls = type("urls", (), {"urlpatterns": [path(name, view) for name, view in views.items()]})
     with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=list(middleware), **changes):
         yield

@@ -1,4 +1,4 @@
-"""The applications of `examples/`, each as a process of its own that trusts a real service."""
+"""Start the applications of `examples/`, each as its own process that trusts a real service."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "drf": ("orders.py", "runserver", "--noreload", "{port}"),
     "flask": ("-m", "flask", "--app", "orders", "run", "--port", "{port}"),
 }
-"""How each is started, as its first lines say."""
+"""The command of each example, as its module docstring gives it."""
 _START_PATIENCE_S = 120.0
 
 Applications = Mapping[str, httpx.Client]
@@ -34,11 +34,11 @@ Applications = Mapping[str, httpx.Client]
 
 @contextmanager
 def all_examples(server: Server) -> Iterator[Applications]:
-    """Start every example with a credential for `server`; give a client for each."""
+    """Start every example with a credential for `server` and yield a client for each."""
     credential = json.loads(command(server, "credentials", "create", "orders", "--json"))["credential"]
     environment = environment_with({}) | {"AUTH_ISSUER": server.url, "AUTH_CREDENTIAL": credential}
     with ExitStack() as stack:
-        clients = {name: stack.enter_context(_started(name, server.folder, environment)) for name in COMMANDS}
+        clients = {name: stack.enter_context(_run_example(name, server.folder, environment)) for name in COMMANDS}
         for name, client in clients.items():
             _wait_for(name, client, server.folder)
         yield clients
@@ -52,14 +52,14 @@ def command(server: Server, *arguments: str, stdin: str = "") -> str:
 
 
 def new_admin(server: Server) -> str:
-    """Make an account with the role `admin` and return its address."""
+    """Create an account with the role `admin` and return its address."""
     email = new_email("admin")
     command(server, "users", "create", email, "--role", "admin", "--password-stdin", stdin=PASSWORD)
     return email
 
 
 @contextmanager
-def _started(name: str, folder: Path, environment: Mapping[str, str]) -> Iterator[httpx.Client]:
+def _run_example(name: str, folder: Path, environment: Mapping[str, str]) -> Iterator[httpx.Client]:
     port = free_port()
     arguments = [part.format(port=port) for part in COMMANDS[name]]
     with _log(name, folder).open("wb") as log:

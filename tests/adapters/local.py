@@ -1,4 +1,4 @@
-"""An issuer in this process, for what needs no service: its verifier has the keys and asks nobody."""
+"""An issuer in this process, for tests that need no service. Its verifier has the keys and sends no requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def a_verifier() -> Verifier:
 
 
 def a_token(**changes: Any) -> str:
-    """Return an access token that holds now, for minutes."""
+    """Return an access token that is valid now and expires in 15 minutes."""
     now_s = int(time.time())
     right: dict[str, Any] = {
         "iss": ISSUER,
@@ -51,7 +51,7 @@ def bearer(**changes: Any) -> dict[str, str]:
 
 
 def connect(application: Application, scope: dict[str, Any], headers: dict[str, str] | None = None) -> list[Message]:
-    """Open a connection to an ASGI application as a server does, and return all that the application sends."""
+    """Open a connection to an ASGI application as a server does, and return the messages that it sends."""
     sent: list[Message] = []
     opening = {"websocket": "websocket.connect", "lifespan": "lifespan.startup", "http": "http.request"}[scope["type"]]
 

@@ -1,4 +1,4 @@
-"""The ASGI middleware around whole applications: which paths are public, mounts, websockets, CORS."""
+"""The ASGI middleware around whole applications: public paths, mounts, websockets, CORS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DENIAL: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
 
 
 async def subject(scope: Any, receive: Any, send: Any) -> None:
-    """Answer, or accept a websocket, with whose token it was: an application without a framework."""
+    """Respond with the subject of the token, to HTTP and to websockets. This application uses no framework."""
     name = scope.get("state", {}).get("claims")
     if scope["type"] == "http":
         await PlainTextResponse(name.sub if name else "nobody")(scope, receive, send)
@@ -36,7 +36,7 @@ def protected(app: Any = subject, **options: Any) -> HandstampMiddleware:
 
 
 def get(app: Any, path: str, headers: dict[str, str] | None = None, **scope: Any) -> int:
-    """Return the status that a path is answered with."""
+    """Return the status of the response to GET on a path."""
     sent = connect(app, {"type": "http", "method": "GET", "path": path, **scope}, headers)
     return int(sent[0]["status"])
 
@@ -49,13 +49,13 @@ async def ask(app: Any, method: str, path: str, **options: Any) -> httpx.Respons
 
 
 def test_any_application_finds_the_claims_in_its_scope() -> None:
-    """No framework is needed."""
+    """The middleware puts the claims into the ASGI scope; no framework is needed."""
     sent = connect(protected(), {"type": "http", "method": "GET"}, bearer(sub="bob"))
     assert sent[1]["body"] == b"bob"
 
 
 def test_what_the_server_keeps_in_the_state_stays() -> None:
-    """The lifespan's state comes with each request, and the claims come to it."""
+    """The middleware adds the claims to the lifespan's state and keeps its other members."""
     scope: dict[str, Any] = {"type": "http", "method": "GET", "state": {"pool": "there"}}
     seen: list[dict[str, Any]] = []
 
@@ -72,14 +72,14 @@ def test_what_the_server_keeps_in_the_state_stays() -> None:
     "path", ["/healthz/", "/healthz/../orders", "/Healthz", "//healthz", "/orders/healthz", "healthz", "", "/"]
 )
 def test_public_is_exactly_what_was_named(path: str) -> None:
-    """No prefix, no other case, nothing that some router behind it may take for something else."""
+    """A public path matches exactly: no prefix, no other case, no path that a router might normalise."""
     assert get(protected(), "/healthz") == 200
     assert get(protected(), path) == 401
 
 
 @pytest.mark.parametrize("public", ["/healthz", ("healthz",), ("/healthz", "")])
 def test_a_list_of_public_paths_that_cannot_be_meant_is_refused(public: Any) -> None:
-    """One string would be taken for a list of letters, one of which is a slash."""
+    """A string is refused: Python would iterate over its characters, one of which is "/"."""
     with pytest.raises(ConfigurationError, match="public is a list"):
         protected(public=public)
 
@@ -88,13 +88,13 @@ def test_a_list_of_public_paths_that_cannot_be_meant_is_refused(public: Any) -> 
     ("path", "status"), [("/api/healthz", 200), ("/healthz", 200), ("/api", 401), ("/apihealthz", 401), ("/api/orders", 401)]
 )
 def test_public_paths_are_those_of_the_application_wherever_it_is_mounted(path: str, status: int) -> None:
-    """ASGI: `path` has the mount's prefix, which is `root_path`. A server may have left it out already."""
+    """Public paths are relative to the mount. ASGI puts the prefix `root_path` into `path`; some servers omit it."""
     assert get(protected(), path, root_path="/api") == status
 
 
 @pytest.mark.anyio
 async def test_a_mounted_application_keeps_its_public_paths() -> None:
-    """As Starlette mounts it."""
+    """Public paths work behind Starlette's `Mount`."""
     app = Starlette(routes=[Mount("/shop", protected())])
     assert (await ask(app, "GET", "/shop/healthz")).status_code == 200
     assert (await ask(app, "GET", "/shop/orders")).status_code == 401
@@ -102,12 +102,12 @@ async def test_a_mounted_application_keeps_its_public_paths() -> None:
 
 
 def test_start_and_stop_pass_through() -> None:
-    """There is nobody to let in."""
+    """Lifespan messages carry no request, so the middleware passes them on."""
     assert connect(protected(), {"type": "lifespan"})[0]["type"] == "lifespan.accept"
 
 
 def test_a_websocket_is_opened_by_the_header_alone() -> None:
-    """Any page may open a websocket, and the browser sends the cookie with it."""
+    """A websocket needs the header. The cookie is ignored, because any site's page can open a websocket with it."""
     socket = {"type": "websocket", **DENIAL}
     (accepted,) = connect(protected(), socket, bearer())
     assert accepted == {"type": "websocket.accept", "subject": "ada-id"}
@@ -119,12 +119,12 @@ def test_a_websocket_is_opened_by_the_header_alone() -> None:
 
 
 def test_a_server_that_cannot_answer_a_websocket_closes_it() -> None:
-    """Before it was accepted, which servers answer with 403."""
+    """Without the denial extension the socket is closed before it is accepted. Servers turn that into 403."""
     assert connect(protected(), {"type": "websocket"}) == [{"type": "websocket.close", "code": 1008}]
 
 
 def test_the_applications_own_errors_are_its_own() -> None:
-    """Also those of our family: who raises them in a route has something else in mind."""
+    """An exception that a route raises passes through unchanged, even if it is one of Handstamp's classes."""
 
     async def broken(*_: Any) -> None:
         raise ConfigurationError("the application's")
@@ -134,14 +134,14 @@ def test_the_applications_own_errors_are_its_own() -> None:
 
 
 def test_a_policy_that_the_verifier_cannot_follow_is_no_answer() -> None:
-    """Whoever asks learns nothing of how the application is configured; whoever runs it learns all."""
+    """A policy that the verifier cannot apply raises ConfigurationError. The client sees no configuration details."""
     with pytest.raises(ConfigurationError, match="needs a credential"):
         connect(protected(check="live"), {"type": "http", "method": "GET"}, bearer())
 
 
 @pytest.mark.anyio
 async def test_a_page_of_another_origin_behind_cors() -> None:
-    """Preflights carry no credentials and are answered around us; a refusal can be read by the page."""
+    """CORS middleware outside answers preflights, which carry no credentials, and lets the page read a refusal."""
     app = CORSMiddleware(protected(), allow_origins=[APP_ORIGIN], allow_headers=["authorization"], allow_methods=["POST"])
     asks = {"origin": APP_ORIGIN, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
     assert (await ask(app, "OPTIONS", "/orders", headers=asks)).status_code == 200
@@ -152,7 +152,7 @@ async def test_a_page_of_another_origin_behind_cors() -> None:
 
 @pytest.mark.anyio
 async def test_a_trusted_origin_may_write_with_the_cookie() -> None:
-    """It was named, so it is ours."""
+    """A request with the cookie may write if its origin is one of `trusted_origins`."""
     headers = {"cookie": f"{COOKIE}={a_token()}", "origin": APP_ORIGIN, "sec-fetch-site": "same-site"}
     assert (await ask(protected(), "POST", "/", headers=headers)).status_code == 403
     assert (await ask(protected(trusted_origins=[APP_ORIGIN]), "POST", "/", headers=headers)).status_code == 200
@@ -160,14 +160,14 @@ async def test_a_trusted_origin_may_write_with_the_cookie() -> None:
 
 @pytest.mark.parametrize("origins", [APP_ORIGIN, [f"{APP_ORIGIN}/"], ["app.example.com"], ["https://app.example.com:443"]])
 def test_an_origin_that_no_browser_sends_is_refused(origins: Any) -> None:
-    """It would never match, and whoever wrote it would look for the reason elsewhere."""
+    """A value that is not a serialised origin is refused, because it could never match."""
     with pytest.raises(ConfigurationError, match="origin"):
         protected(trusted_origins=origins)
 
 
 @pytest.mark.anyio
 async def test_around_a_starlette_application_and_one_of_its_routes() -> None:
-    """The whole application wants somebody who is signed in, one route wants more."""
+    """The application requires a token, and one of its routes also requires a role."""
 
     async def whose(request: Request) -> Response:
         return PlainTextResponse(request.state.claims.sub)

@@ -1,4 +1,4 @@
-"""What Django adds: settings, the middleware's order, marks on views, CSRF, async."""
+"""What is specific to Django: settings, the order of middleware, marks on views, CSRF, async."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from tests.adapters.local import bearer as with_bearer
 from tests.serving import free_port
 
 BARE: tuple[str, ...] = (CSRF,)
-"""The middleware of a project that has only our decorator."""
+"""The middleware of a project that uses only our decorator."""
 
 
 def whose(request: HttpRequest) -> HttpResponse:
-    """Say whose token it was."""
+    """Respond with the token's subject."""
     return HttpResponse(request.claims.sub)
 
 
 async def whose_async(request: HttpRequest) -> HttpResponse:
-    """Say whose token it was, in a coroutine."""
+    """Respond with the token's subject, from a coroutine."""
     return HttpResponse(request.claims.sub)
 
 
 def nobody(request: HttpRequest) -> HttpResponse:
-    """Say whether there are claims."""
+    """Respond with "somebody" if the request has claims, else "nobody"."""
     return HttpResponse("somebody" if hasattr(request, "claims") else "nobody")
 
 
 def strict() -> Any:
-    """Return a client for which Django checks forgery as for a browser."""
+    """Return a test client with Django's CSRF check enabled."""
     return Client(enforce_csrf_checks=True)
 
 
@@ -53,7 +53,7 @@ def strict() -> Any:
 
 
 def test_every_mistake_in_the_settings_is_named_at_once() -> None:
-    """Unknown and missing names, with those that are known."""
+    """One error lists all unknown and all missing names, and the names that exist."""
     with (
         override_settings(HANDSTAMP={"ISUER": "https://a.example", "AUDIENCES": "b"}),
         pytest.raises(ConfigurationError) as raised,
@@ -79,19 +79,19 @@ def test_every_mistake_in_the_settings_is_named_at_once() -> None:
     ],
 )
 def test_the_middleware_refuses_to_start_without_sound_settings(given: object, said: str) -> None:
-    """Not at the first request: when the process starts."""
+    """Invalid settings raise when the process starts, not at the first request."""
     with override_settings(HANDSTAMP=given), pytest.raises(ConfigurationError, match=said):
         HandstampMiddleware(whose)
 
 
 def test_the_middleware_refuses_to_stand_below_djangos_csrf_check() -> None:
-    """There it would never see the requests that carry a token and no form."""
+    """Below Django's CSRF check it would never see requests that carry a token but no form."""
     with override_settings(MIDDLEWARE=[CSRF, OURS]), pytest.raises(ConfigurationError, match=r"^Move"):
         HandstampMiddleware(whose)
 
 
 def test_one_bearer_a_process() -> None:
-    """Until a test overrides the settings."""
+    """The process shares one authenticator until the settings are overridden."""
     first = authenticator()
     assert authenticator() is first
     with override_settings(HANDSTAMP={**HANDSTAMP, "LEEWAY_S": 0}):
@@ -102,7 +102,7 @@ def test_one_bearer_a_process() -> None:
 
 
 def test_every_view_is_protected_but_the_public_ones() -> None:
-    """Whoever forgets a view has forgotten to open it, not to close it."""
+    """A view without a mark is protected. Only views marked `public` are open."""
     with site({"orders": whose, "healthz": public(nobody), "copy": nobody}):
         assert Client().get("/orders").status_code == 401
         assert Client().get("/orders", headers=with_bearer()).content == b"ada-id"
@@ -111,7 +111,7 @@ def test_every_view_is_protected_but_the_public_ones() -> None:
 
 
 def test_a_mark_that_a_decorator_loses_leaves_the_view_protected() -> None:
-    """Not every decorator carries attributes over."""
+    """A decorator that drops attributes drops the mark: the view stays protected, and never becomes public."""
 
     def forgetful(view: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(request: HttpRequest) -> Any:
@@ -127,7 +127,7 @@ def test_a_mark_that_a_decorator_loses_leaves_the_view_protected() -> None:
 
 @pytest.mark.parametrize("middleware", [(OURS, CSRF), BARE], ids=["with the middleware", "alone"])
 def test_the_decorator_says_what_a_view_needs(middleware: tuple[str, ...]) -> None:
-    """With the middleware and without it, on functions, on classes, and one above the other."""
+    """The decorator works with and without the middleware, on functions and classes, and stacked."""
 
     class Orders(View):
         def get(self, request: HttpRequest) -> HttpResponse:
@@ -158,7 +158,7 @@ def test_the_decorator_says_what_a_view_needs(middleware: tuple[str, ...]) -> No
 
 
 def test_a_page_from_the_cache_is_for_those_only_who_may_see_it() -> None:
-    """The middleware has judged by what the view declares before any other decorator answers in its place."""
+    """The middleware checks a view's requirements before `cache_page` can return a cached response."""
     with site({"reports": cache_page(60)(require(role="admin")(whose))}):
         assert Client().get("/reports", headers=with_bearer(roles=("admin",))).status_code == 200
         assert Client().get("/reports", headers=with_bearer()).status_code == 403
@@ -166,7 +166,7 @@ def test_a_page_from_the_cache_is_for_those_only_who_may_see_it() -> None:
 
 
 def test_the_applications_own_errors_are_its_own() -> None:
-    """Also those of our family: who raises them in a view has something else in mind."""
+    """An exception that a view raises passes through unchanged, even if it is one of Handstamp's classes."""
 
     def broken(_: HttpRequest) -> HttpResponse:
         raise ConfigurationError("the application's")
@@ -180,7 +180,7 @@ def test_the_applications_own_errors_are_its_own() -> None:
 
 @pytest.mark.parametrize("middleware", [(OURS, CSRF), BARE], ids=["with the middleware", "alone"])
 def test_a_token_is_all_that_an_unsafe_request_needs(middleware: tuple[str, ...]) -> None:
-    """Django's own check is for forms; ours has said already where a cookie comes from."""
+    """Django's CSRF check is for forms. The adapter has already checked the origin of a request with a cookie."""
     with site({"orders": require()(whose)}, middleware=middleware):
         assert strict().post("/orders", headers=with_bearer()).status_code == 200
         cookie = {"cookie": f"{COOKIE}={a_token()}", "sec-fetch-site": "same-site"}
@@ -190,13 +190,13 @@ def test_a_token_is_all_that_an_unsafe_request_needs(middleware: tuple[str, ...]
 
 
 def test_a_view_without_a_mark_needs_no_more() -> None:
-    """The middleware stands above Django's, and tells it."""
+    """The middleware runs before Django's CSRF check and marks the request as checked."""
     with site({"orders": whose}):
         assert strict().post("/orders", headers=with_bearer()).status_code == 200
 
 
 def test_public_views_keep_djangos_protection() -> None:
-    """Nobody's token stands for them: a form on a public page is checked as ever."""
+    """Public views ignore tokens, so Django's CSRF check applies to their forms."""
     with site({"contact": public(nobody)}):
         assert strict().get("/contact").status_code == 200
         refused = strict().post("/contact", headers=with_bearer())
@@ -210,7 +210,7 @@ def test_public_views_keep_djangos_protection() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("middleware", [(OURS, CSRF), BARE], ids=["with the middleware", "alone"])
 async def test_coroutines_are_protected_alike(middleware: tuple[str, ...]) -> None:
-    """Views of both kinds, in an asynchronous server; a class as a whole too."""
+    """An asynchronous server protects functions, coroutines and class-based views."""
 
     class Orders(View):
         async def get(self, request: HttpRequest) -> HttpResponse:
@@ -229,7 +229,7 @@ async def test_coroutines_are_protected_alike(middleware: tuple[str, ...]) -> No
 
 @pytest.mark.anyio
 async def test_a_public_coroutine_stays_one() -> None:
-    """Django awaits what says that it is to be awaited."""
+    """`public` keeps a coroutine function recognisable as one, so Django awaits it."""
 
     async def nobody_async(request: HttpRequest) -> HttpResponse:
         return nobody(request)
@@ -241,7 +241,10 @@ async def test_a_public_coroutine_stays_one() -> None:
 
 
 def test_in_an_asynchronous_server_no_thread_is_taken_for_it() -> None:
-    """Django would run a function on the one thread that all requests share, and one that asks the service would hold up all."""
+    """`process_view` is a coroutine function in an async server.
+
+    Django would run a plain function on the one thread that all requests share, so a slow one would block them all.
+    """
     assert iscoroutinefunction(HandstampMiddleware(whose_async).process_view)
     assert not iscoroutinefunction(HandstampMiddleware(whose).process_view)
 
@@ -251,7 +254,7 @@ def test_in_an_asynchronous_server_no_thread_is_taken_for_it() -> None:
 
 @contextmanager
 def introspecting() -> Iterator[tuple[str, list[str]]]:
-    """Answer every introspection with yes; give the address, and the list of paths that were asked."""
+    """Answer every introspection with "active"; yield the URL and the list of requested paths."""
     asked: list[str] = []
     yes = msgspec.json.encode({"active": True, "sid": "session-1", "jti": "token-1"})
 
@@ -276,7 +279,7 @@ def introspecting() -> Iterator[tuple[str, list[str]]]:
 
 
 def test_the_decorators_policy_holds_in_the_middleware_too() -> None:
-    """A view that allows for an outage is not refused by a middleware that does not; the others are."""
+    """The middleware applies the policy of a view's decorator: `offline` works in an outage, `live` gives 503."""
     settings = {**HANDSTAMP, "CHECK": "live", "CREDENTIAL": "orders:secret", "SERVICE_URL": f"http://localhost:{free_port()}"}
     with site({"orders": whose, "prices": require(check="offline")(whose)}, HANDSTAMP=settings):
         assert Client().get("/prices", headers=with_bearer()).status_code == 200
@@ -286,7 +289,7 @@ def test_the_decorators_policy_holds_in_the_middleware_too() -> None:
 
 
 def test_the_service_is_asked_once_a_request() -> None:
-    """The decorator relies on what the middleware has heard."""
+    """The decorator reuses the middleware's result, so one request causes one introspection."""
     with introspecting() as (url, asked):
         settings = {**HANDSTAMP, "CREDENTIAL": "orders:secret", "SERVICE_URL": url}
         with site({"orders": require(check="live")(whose)}, HANDSTAMP=settings):
@@ -295,7 +298,7 @@ def test_the_service_is_asked_once_a_request() -> None:
 
 
 def test_a_decorator_between_keeps_the_marks() -> None:
-    """As long as it is written as decorators are."""
+    """A decorator that uses `functools.wraps` keeps the marks."""
 
     def polite(view: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(view)

@@ -1,4 +1,4 @@
-"""What Django REST framework adds: authentication and permissions apart, renderers, other authentication classes."""
+"""What is specific to Django REST framework: permissions, renderers, other authentication classes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tests.serving import free_port
 
 PROBLEM = "application/problem+json"
 AWAY = {**HANDSTAMP, "CHECK": "live", "CREDENTIAL": "orders:secret"}
-"""Settings under which the service must be asked; a test adds where nobody answers."""
+"""Settings with which the verifier must introspect. Tests add a SERVICE_URL where no service listens."""
 
 
 class Whose(APIView):
-    """Says whose token it was. Its permissions are those of a test."""
+    """A view that returns the token's subject. Each test sets its permissions."""
 
     permission_classes: ClassVar[list[Any]] = []
 
     def get(self, request: Request) -> Response:
-        """Answer any method alike."""
+        """Return the subject, for every method."""
         return Response(str(request.user))
 
     post = get
@@ -47,7 +47,7 @@ def whose(*permissions: Any, authenticators: list[Any] | None = None, renderers:
 
 
 def test_authentication_alone_keeps_nobody_out() -> None:
-    """As the framework has it: permissions decide. But a token that does not hold is never taken for none."""
+    """Authentication alone refuses only invalid tokens; permissions refuse requests without one, as DRF defines it."""
     with site({"open": whose()}, middleware=()):
         assert Client().get("/open").json() == "None"
         assert Client().get("/open", headers=bearer()).json() == "ada-id"
@@ -55,7 +55,7 @@ def test_authentication_alone_keeps_nobody_out() -> None:
 
 
 def test_the_person_is_a_principal() -> None:
-    """It has what throttles and other permissions look at."""
+    """The principal has the attributes that throttles and other permissions read."""
     claims = a_verifier().verify(a_token())
     person = Principal(claims)
     assert (person.pk, person.id, str(person)) == ("ada-id", "ada-id", "ada-id")
@@ -63,7 +63,7 @@ def test_the_person_is_a_principal() -> None:
 
 
 def test_the_frameworks_own_permission_gets_the_right_challenge() -> None:
-    """Status and header are right; the body is the framework's own."""
+    """Without a token, `IsAuthenticated` gives our status and challenge. The body is DRF's own."""
     with site({"orders": whose(IsAuthenticated)}, middleware=()):
         refused = Client().get("/orders")
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
@@ -74,7 +74,7 @@ def test_the_frameworks_own_permission_gets_the_right_challenge() -> None:
 
 
 def test_function_views_are_protected_alike() -> None:
-    """By the framework's own decorators."""
+    """Function views are protected through DRF's decorators."""
 
     @api_view(["GET"])
     @permission_classes([require(scope="orders:read")])
@@ -88,7 +88,7 @@ def test_function_views_are_protected_alike() -> None:
 
 
 def test_refusals_are_problems_whatever_the_client_would_rather_read() -> None:
-    """A browser that would get the framework's page too: it reads `code` in a script."""
+    """The body is a problem whatever `Accept` says, because a browser's script reads `code`."""
     with site({"reports": whose(require(role="admin"), renderers=[BrowsableAPIRenderer, JSONRenderer])}, middleware=()):
         refused = Client().get("/reports", headers=bearer() | {"accept": "text/html"})
         assert (refused.status_code, refused.headers["content-type"]) == (403, PROBLEM)
@@ -97,7 +97,7 @@ def test_refusals_are_problems_whatever_the_client_would_rather_read() -> None:
 
 
 def test_permissions_can_be_combined() -> None:
-    """With `&`, and as the last one of an `|`."""
+    """`require` works with `&`, and as the last operand of `|`."""
 
     class FromHere(BasePermission):
         def has_permission(self, request: Request, _: Any) -> bool:
@@ -114,7 +114,7 @@ def test_permissions_can_be_combined() -> None:
 
 
 def test_somebody_whom_another_class_authenticated_has_no_token() -> None:
-    """They are known, so it is 403, not 401; and no claims are made up for them."""
+    """A request that another class authenticated gets 403, not 401, and no claims."""
 
     class Machine(BaseAuthentication):
         def authenticate(self, _: Request) -> tuple[str, str]:
@@ -126,13 +126,13 @@ def test_somebody_whom_another_class_authenticated_has_no_token() -> None:
 
 
 def test_a_view_without_our_authentication_has_no_claims() -> None:
-    """The permission asks for a token, and refuses: it was not looked at."""
+    """Without our authentication class the token is not read, so the permission refuses with 401."""
     with site({"orders": whose(require(), authenticators=[])}, middleware=()):
         assert Client().get("/orders", headers=bearer()).status_code == 401
 
 
 def test_another_sites_page_cannot_write_with_the_cookie() -> None:
-    """In the middle of the framework's own handling: 403, without a challenge."""
+    """A cross-site request with the cookie gets 403 without a challenge."""
     headers = {"cookie": f"{COOKIE}={a_token()}", "sec-fetch-site": "cross-site", "origin": "https://evil.example"}
     with site({"orders": whose(require())}, middleware=()):
         refused = Client(enforce_csrf_checks=True).post("/orders", headers=headers)
@@ -141,7 +141,7 @@ def test_another_sites_page_cannot_write_with_the_cookie() -> None:
 
 
 def test_a_permissions_policy_holds_in_authentication_too() -> None:
-    """A view that allows for an outage is not refused before its permissions are looked at; the others are."""
+    """Authentication applies the policy of the view's permissions: `offline` works in an outage, `live` gives 503."""
     views = {"orders": whose(require()), "prices": whose(require(check="offline"))}
     with site(views, middleware=(), HANDSTAMP={**AWAY, "SERVICE_URL": f"http://localhost:{free_port()}"}):
         assert Client().get("/prices", headers=bearer()).status_code == 200
@@ -151,7 +151,7 @@ def test_a_permissions_policy_holds_in_authentication_too() -> None:
 
 
 def test_a_policy_that_only_the_permission_knows_is_followed() -> None:
-    """Where a view chooses its permissions by itself, the token is verified again as they declare."""
+    """If `get_permissions` returns a stricter policy, the token is verified again under that policy."""
 
     class Choosy(Whose):
         def get_permissions(self) -> list[Any]:
@@ -163,7 +163,7 @@ def test_a_policy_that_only_the_permission_knows_is_followed() -> None:
 
 
 def test_the_frameworks_test_client_can_pretend() -> None:
-    """`force_authenticate` needs no token: the claims are enough."""
+    """`force_authenticate` needs only claims, not a token."""
     client: Any = APIClient()
     claims = a_verifier().verify(a_token(scope="orders:read"))
     client.force_authenticate(Principal(claims), claims)
@@ -173,6 +173,6 @@ def test_the_frameworks_test_client_can_pretend() -> None:
 
 
 def test_a_policy_that_the_verifier_cannot_follow_is_no_answer() -> None:
-    """Whoever asks learns nothing of how the application is configured; whoever runs it learns all."""
+    """A policy that the verifier cannot apply raises ConfigurationError. The client sees no configuration details."""
     with site({"orders": whose(require(check="live"))}, middleware=()), pytest.raises(ConfigurationError, match="credential"):
         Client().get("/orders", headers=bearer())

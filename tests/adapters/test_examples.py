@@ -1,4 +1,4 @@
-"""What every adapter does, asked of the examples as they run: real processes, real tokens, one set of answers."""
+"""What every adapter does, tested on the running examples: real processes, real tokens, one set of answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.serving import Server
 
 pytestmark = pytest.mark.xdist_group("adapters")
 FEED_PATIENCE_S = 5.0
-"""The promise is a second, and is measured elsewhere; here a busy machine must not fail the test."""
+"""A loose limit for a busy machine. The documented limit is one second, and another test measures it."""
 SAME_PAGE = {"sec-fetch-site": "same-origin"}
 OTHER_PAGE = {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}
 INVALID = 'Bearer error="invalid_token", error_description="invalid_token"'
@@ -23,13 +23,13 @@ INVALID = 'Bearer error="invalid_token", error_description="invalid_token"'
 
 @pytest.fixture(scope="module")
 def ada(client: httpx.Client) -> SignedIn:
-    """Return somebody who is signed in, and stays so."""
+    """Sign in an account that stays signed in for the whole module."""
     return somebody(client)
 
 
 @pytest.fixture(scope="module")
 def admin(client: httpx.Client, server: Server) -> SignedIn:
-    """Return somebody who is signed in and has the role `admin`."""
+    """Sign in an account with the role `admin`."""
     return sign_in(client, new_admin(server))
 
 
@@ -39,18 +39,18 @@ def with_token(token: str) -> dict[str, str]:
 
 
 def with_cookie(token: str) -> dict[str, str]:
-    """Return the cookie that carries a token, among others."""
+    """Return a Cookie header with the token between two other cookies."""
     return {"cookie": f"theme=dark; handstamp-access={token}; other=1"}
 
 
 def challenge(answer: httpx.Response) -> str:
-    """Return the one challenge of an answer (RFC 6750 §3)."""
+    """Return the only challenge of a response (RFC 6750 §3)."""
     (value,) = answer.headers.get_list("www-authenticate")
     return str(value)
 
 
 def expect_invalid(answer: httpx.Response) -> None:
-    """Assert that an answer says that the token does not hold, and no more."""
+    """Assert that a response calls the token invalid and gives no further reason."""
     expect_problem(answer, 401, "invalid_token")
     assert challenge(answer) == INVALID
 
@@ -59,12 +59,12 @@ def expect_invalid(answer: httpx.Response) -> None:
 
 
 def test_a_public_route_asks_for_nothing(application: httpx.Client) -> None:
-    """Nobody signs in to ask whether the process is alive; a token that does not hold is not looked at where nobody wants one."""
+    """A public route needs no token."""
     assert application.get("/healthz").json() == {"status": "ok"}
 
 
 def test_a_signed_in_person_gets_what_is_theirs(application: httpx.Client, ada: SignedIn, client: httpx.Client) -> None:
-    """The claims reach the route: everybody sees the own orders, nobody those of others."""
+    """The claims reach the route: each account sees only its own orders."""
     placed = application.post("/orders", headers=ada.bearer)
     assert placed.status_code == 201, placed.text
     assert placed.json()["id"] in application.get("/orders", headers=ada.bearer).json()["orders"]
@@ -77,12 +77,12 @@ def test_the_scheme_is_read_in_any_case(application: httpx.Client, ada: SignedIn
 
 
 def test_a_role_opens_what_wants_it(application: httpx.Client, admin: SignedIn) -> None:
-    """Roles come with the account."""
+    """A route that requires a role admits an account with that role."""
     assert application.get("/reports", headers=admin.bearer).status_code == 200
 
 
 def test_a_scope_opens_what_wants_it(application: httpx.Client, ada: SignedIn, mint: Mint) -> None:
-    """One of several scopes will do, and the service is asked whether the session lives."""
+    """A token whose scopes include the required one is admitted, on a route that introspects."""
     token = mint.access(ada.access, scope="orders:read orders:write")
     assert application.delete("/orders/1", headers=with_token(token)).status_code == 204
 
@@ -98,7 +98,7 @@ def test_no_token_is_answered_with_a_bare_challenge(application: httpx.Client) -
 
 
 def test_credentials_of_another_scheme_are_no_token(application: httpx.Client) -> None:
-    """Somebody's proxy adds its own."""
+    """Credentials of another scheme, as some proxies add, count as no token."""
     answer = application.get("/orders", headers={"authorization": "Basic YWRhOnB3ZA=="})
     expect_problem(answer, 401, "missing_token")
 
@@ -107,30 +107,30 @@ def test_credentials_of_another_scheme_are_no_token(application: httpx.Client) -
     "sent", [b"Bearer rubbish", b"Bearer a.b.c", b"Bearer", b"Bearer " + b"x" * 9000, "Bearer ünsinn".encode()]
 )
 def test_rubbish_is_no_token(application: httpx.Client, sent: bytes) -> None:
-    """Whatever is sent, it never ends in 500, and the answer never says which check failed."""
+    """Malformed credentials never cause 500, and the response never says which check failed."""
     expect_invalid(application.get("/orders", headers={b"authorization": sent}))
 
 
 def test_a_refresh_token_opens_nothing(application: httpx.Client, ada: SignedIn, mint: Mint) -> None:
-    """Neither kind is ever taken for the other, whatever key signed it."""
+    """A refresh token is refused, and so is any token of type `rt+jwt`, whatever key signed it."""
     expect_invalid(application.get("/orders", headers=with_token(ada.refresh)))
     expect_invalid(application.get("/orders", headers=with_token(mint.access(ada.access, typ="rt+jwt"))))
 
 
 def test_a_token_for_others_opens_nothing(application: httpx.Client, ada: SignedIn, mint: Mint) -> None:
-    """The audience is part of the token for this."""
+    """A token for another audience is refused."""
     expect_invalid(application.get("/orders", headers=with_token(mint.access(ada.access, aud="https://elsewhere.example"))))
 
 
 def test_a_token_that_is_over_says_so(application: httpx.Client, ada: SignedIn, mint: Mint) -> None:
-    """A client learns that renewing will help."""
+    """An expired token gets its own code, which tells the client to renew it."""
     answer = application.get("/orders", headers=with_token(mint.expired_access(ada.access)))
     expect_problem(answer, 401, "expired_token")
     assert challenge(answer) == 'Bearer error="invalid_token", error_description="expired_token"'
 
 
 def test_a_missing_scope_is_named(application: httpx.Client, ada: SignedIn, mint: Mint) -> None:
-    """RFC 6750 §3: the challenge says which scope would do. A scope that only begins alike does not."""
+    """The challenge names the required scope (RFC 6750 §3). A scope with the same prefix is not enough."""
     for token in (ada.access, mint.access(ada.access, scope="orders:read orders:writes")):
         answer = application.delete("/orders/1", headers=with_token(token))
         expect_problem(answer, 403, "insufficient_scope")
@@ -138,14 +138,14 @@ def test_a_missing_scope_is_named(application: httpx.Client, ada: SignedIn, mint
 
 
 def test_a_missing_role_is_refused(application: httpx.Client, ada: SignedIn) -> None:
-    """A role is no scope, so the challenge names none."""
+    """A missing role gets 403. A role is not a scope, so the challenge names none."""
     answer = application.get("/reports", headers=ada.bearer)
     expect_problem(answer, 403, "insufficient_scope")
     assert challenge(answer) == 'Bearer error="insufficient_scope"'
 
 
 def test_two_authorization_headers_never_pass(application: httpx.Client, ada: SignedIn) -> None:
-    """Two answers to one question; servers before WSGI applications join them into one that is no token."""
+    """Two Authorization headers are refused. Some WSGI servers join them into one invalid value."""
     headers = [("authorization", f"Bearer {ada.access}"), ("authorization", f"Bearer {ada.access}")]
     answer = application.get("/orders", headers=headers)
     assert (answer.status_code, answer.json()["code"]) in {(400, "invalid_request"), (401, "invalid_token")}
@@ -155,17 +155,17 @@ def test_two_authorization_headers_never_pass(application: httpx.Client, ada: Si
 
 
 def test_the_cookie_opens_what_only_reads(application: httpx.Client, ada: SignedIn) -> None:
-    """A link from another site finds the person signed in."""
+    """The cookie authenticates reads, even when a page of another site links to them."""
     assert application.get("/orders", headers=with_cookie(ada.access) | OTHER_PAGE).status_code == 200
 
 
 def test_the_own_page_may_write_with_the_cookie(application: httpx.Client, ada: SignedIn) -> None:
-    """The browser says that the page is of the same origin; no other proof is asked for, of Django's neither."""
+    """A same-origin page may write with the cookie. No further proof is required, not even Django's CSRF token."""
     assert application.post("/orders", headers=with_cookie(ada.access) | SAME_PAGE).status_code == 201
 
 
 def test_a_page_of_the_service_may_write_with_the_cookie(application: httpx.Client, client: httpx.Client) -> None:
-    """As a browser without Fetch Metadata says it, with the cookies as the service has set them."""
+    """A page of the service may write with the cookies that the service set, also without Fetch Metadata."""
     signed_in = somebody(client, delivery="cookie")
     headers = {name: value for name, value in signed_in.cookies.items() if name != "sec-fetch-site"}
     assert application.post("/orders", headers=headers).status_code == 201
@@ -179,7 +179,7 @@ def test_a_page_of_the_service_may_write_with_the_cookie(application: httpx.Clie
 def test_another_sites_page_cannot_write_with_the_cookie(
     application: httpx.Client, ada: SignedIn, origin: Mapping[str, str]
 ) -> None:
-    """And nobody is signed out by it: 403, and the cookie stays."""
+    """A cross-site write gets 403 and the cookie is not cleared."""
     answer = application.post("/orders", headers=with_cookie(ada.access) | dict(origin))
     expect_problem(answer, 403, "cross_site")
     assert "www-authenticate" not in answer.headers
@@ -187,18 +187,18 @@ def test_another_sites_page_cannot_write_with_the_cookie(
 
 
 def test_a_header_from_another_page_may_write(application: httpx.Client, ada: SignedIn) -> None:
-    """No browser adds our header by itself, so whoever sends it means it."""
+    """A page of another site may write with the header, because no browser adds that header by itself."""
     assert application.post("/orders", headers=ada.bearer | OTHER_PAGE).status_code == 201
 
 
 def test_two_cookies_of_one_name_are_refused(application: httpx.Client, ada: SignedIn) -> None:
-    """A sibling subdomain may have set one of them."""
+    """Two cookies of one name are refused, because a sibling subdomain may have set one of them."""
     answer = application.get("/orders", headers={"cookie": f"handstamp-access={ada.access}; handstamp-access=other"})
     expect_problem(answer, 400, "invalid_request")
 
 
 def test_the_header_comes_before_the_cookie(application: httpx.Client, ada: SignedIn) -> None:
-    """A cookie that is still there does not stand in the way."""
+    """The header takes precedence over the cookie, whether the header is valid or not."""
     assert application.get("/orders", headers=ada.bearer | with_cookie("stale")).status_code == 200
     expect_invalid(application.get("/orders", headers=with_token("stale") | with_cookie(ada.access)))
 
@@ -207,7 +207,7 @@ def test_the_header_comes_before_the_cookie(application: httpx.Client, ada: Sign
 
 
 def test_after_sign_out_the_token_is_refused(application: httpx.Client, client: httpx.Client, mint: Mint) -> None:
-    """Where the route asks live, from the next request on; elsewhere as soon as the feed has said so."""
+    """After sign-out, a `live` route refuses the next request; other routes refuse as soon as the feed has reported it."""
     leaving = somebody(client)
     writer = with_token(mint.access(leaving.access, scope="orders:write"))
     assert application.get("/orders", headers=leaving.bearer).status_code == 200
@@ -227,7 +227,7 @@ def test_after_sign_out_the_token_is_refused(application: httpx.Client, client: 
 
 
 def test_all_answer_alike(applications: Applications, ada: SignedIn, mint: Mint) -> None:
-    """Status, headers and body of a refusal are the same in every framework, but for the name of the request."""
+    """Status, headers and body of a refusal are equal in every framework, except for the request id."""
     asked: list[tuple[str, str, dict[str, str]]] = [
         ("GET", "/orders", {}),
         ("POST", "/orders", {}),
@@ -246,7 +246,7 @@ def test_all_answer_alike(applications: Applications, ada: SignedIn, mint: Mint)
 
 
 def refusal(answer: httpx.Response) -> tuple[int, dict[str, str], dict[str, Any]]:
-    """Return what must be the same everywhere."""
+    """Return the parts of a refusal that must be equal in every framework."""
     assert answer.status_code >= 400, answer.text
     names = ("content-type", "cache-control", "www-authenticate", "retry-after")
     problem: dict[str, Any] = answer.json()

@@ -1,4 +1,4 @@
-"""The tests that stand beside each example pass as they are, in a run of their own as a reader would start it."""
+"""Each example's own tests pass, run by pytest as a reader would run them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ FILES = sorted(EXAMPLES.glob("*/test_*.py"))
 
 
 def test_every_example_has_tests() -> None:
-    """The command for people is the exception: `tests/client/test_example.py` runs it against a service."""
+    """Every example except `client` has tests; `tests/client/test_example.py` runs that one against a service."""
     assert {file.parent.name for file in FILES} == {path.parent.name for path in EXAMPLES.glob("*/*.py")} - {"client"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.parent.name)
 def test_the_tests_of_an_example_pass(file: Path, tmp_path: Path) -> None:
-    """With pytest's defaults and the plugin of Handstamp."""
+    """An example's tests pass with pytest's defaults and Handstamp's plugin."""
     run_tests(file, tmp_path)
 
 
 @pytest.mark.parametrize("framework", ["FastAPI", "Django", "Flask"])
 def test_the_tests_of_the_how_to_pass(framework: str, tmp_path: Path) -> None:
-    """Word for word, beside the example of the same framework."""
+    """The how-to's tests pass verbatim beside the example of the same framework."""
     page = (EXAMPLES.parent / "docs" / "how-to" / "testing.md").read_text("utf-8")
     (section,) = re.findall(rf"^## {framework}.*?\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
     (program,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
@@ -40,7 +40,7 @@ def test_the_tests_of_the_how_to_pass(framework: str, tmp_path: Path) -> None:
 
 
 def run_tests(file: Path, folder: Path, **environment: str) -> None:
-    """Run one file with pytest, as its folder's only configuration, and expect that all of it passes."""
+    """Run one test file with an otherwise empty configuration, and assert that all of it passes."""
     settings = folder / "pytest.ini"
     settings.write_text("[pytest]\n")
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-c", str(settings), "-p", "no:cacheprovider", file.name]

@@ -1,4 +1,4 @@
-"""What FastAPI adds: the OpenAPI document, exception handlers, dependencies of whole applications."""
+"""What is specific to FastAPI: the OpenAPI document, exception handlers, application-wide dependencies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCOPE_OF_A_REQUEST: dict[str, Any] = {"type": "http", "method": "GET", "path": "
 
 @pytest.fixture
 def require() -> Require:
-    """Return what the routes of a test need."""
+    """Return the `Require` that the routes of a test use."""
     return Require(a_verifier(), trusted_origins=[APP_ORIGIN])
 
 
@@ -33,10 +33,10 @@ async def ask(app: FastAPI, method: str, path: str, **options: Any) -> httpx.Res
 
 
 def an_application(dependency: Callable[..., Any], **options: Any) -> FastAPI:
-    """Return an application with one route, which says whose token it was."""
+    """Return an application with one route, which returns the token's subject."""
     app = FastAPI(**options)
 
-    async def whose(claims: AccessClaims = Depends(dependency)) -> str:  # noqa: B008 - how FastAPI is told
+    async def whose(claims: AccessClaims = Depends(dependency)) -> str:  # noqa: B008 - FastAPI's own syntax
         return claims.sub
 
     app.get("/orders")(whose)
@@ -46,7 +46,7 @@ def an_application(dependency: Callable[..., Any], **options: Any) -> FastAPI:
 
 @pytest.mark.anyio
 async def test_the_document_says_what_a_route_needs(require: Require) -> None:
-    """A token in the header, or in the cookie, with the scopes: in the very document that clients are made from."""
+    """The OpenAPI document gives both schemes, header and cookie, and the scopes of each route."""
     document = (await ask(an_application(require(scope="orders:read orders:list")), "GET", "/openapi.json")).json()
     assert document["components"]["securitySchemes"] == {
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "The access token"},
@@ -60,7 +60,7 @@ async def test_the_document_says_what_a_route_needs(require: Require) -> None:
 
 @pytest.mark.anyio
 async def test_refusals_need_no_handler_of_the_applications(require: Require) -> None:
-    """Nothing is registered, and the first refusal has its full form already."""
+    """The first refusal is a complete problem although the application registered no handler."""
     answer = await ask(an_application(require()), "GET", "/orders")
     expect_problem(answer, 401, "missing_token")
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -68,7 +68,7 @@ async def test_refusals_need_no_handler_of_the_applications(require: Require) ->
 
 @pytest.mark.anyio
 async def test_other_exceptions_of_the_application_stay_as_they_are(require: Require) -> None:
-    """Also after a refusal has added its handler."""
+    """Other exceptions keep FastAPI's form, even after a refusal has added Handstamp's handler."""
     app = an_application(require())
 
     @app.get("/teapot")
@@ -83,7 +83,7 @@ async def test_other_exceptions_of_the_application_stay_as_they_are(require: Req
 @pytest.mark.anyio
 @pytest.mark.parametrize("handled", [401, Refused])
 async def test_an_application_may_write_refusals_itself(require: Require, handled: int | type[Exception]) -> None:
-    """What it has registered for the status or for the class comes first."""
+    """The application's handler for the status or for the class takes precedence."""
     app = an_application(require())
 
     @app.exception_handler(handled)
@@ -96,7 +96,7 @@ async def test_an_application_may_write_refusals_itself(require: Require, handle
 
 @pytest.mark.anyio
 async def test_without_the_place_for_our_handler_status_and_headers_are_right(require: Require) -> None:
-    """A later Starlette may keep its handlers elsewhere: then the problem stands within FastAPI's own form."""
+    """`Refused` itself carries the status, headers and problem, in case a later Starlette moves its handlers."""
     with pytest.raises(Refused) as raised:
         await require()(HTTPConnection(dict(SCOPE_OF_A_REQUEST)))
     assert raised.value.status_code == 401
@@ -107,7 +107,7 @@ async def test_without_the_place_for_our_handler_status_and_headers_are_right(re
 
 @pytest.mark.anyio
 async def test_a_whole_application_can_be_protected(require: Require) -> None:
-    """By a dependency of the application, for every route and mounted under another one."""
+    """A dependency of the application protects every route, also when it is mounted in another one."""
     inner = FastAPI(dependencies=[Depends(require(role="admin"))])
 
     @inner.get("/reports")
@@ -123,7 +123,7 @@ async def test_a_whole_application_can_be_protected(require: Require) -> None:
 
 @pytest.mark.anyio
 async def test_a_page_of_another_origin_behind_cors(require: Require) -> None:
-    """Preflights are answered before any dependency, and a refusal can be read by the page."""
+    """CORS middleware answers preflights before any dependency runs and lets the page read a refusal."""
     app = an_application(require())
     app.add_middleware(CORSMiddleware, allow_origins=[APP_ORIGIN], allow_headers=["authorization"], allow_methods=["POST"])
     asks = {"origin": APP_ORIGIN, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
@@ -134,7 +134,7 @@ async def test_a_page_of_another_origin_behind_cors(require: Require) -> None:
 
 @pytest.mark.anyio
 async def test_a_trusted_origin_may_write_with_the_cookie(require: Require) -> None:
-    """It was named, so it is ours."""
+    """A request with the cookie may write if its origin is one of `trusted_origins`."""
     headers = {"cookie": f"{COOKIE}={a_token()}", "sec-fetch-site": "same-site"}
     app = an_application(require())
     assert (await ask(app, "POST", "/orders", headers=headers | {"origin": APP_ORIGIN})).status_code == 200
@@ -143,13 +143,13 @@ async def test_a_trusted_origin_may_write_with_the_cookie(require: Require) -> N
 
 @pytest.mark.anyio
 async def test_a_policy_that_the_verifier_cannot_follow_is_no_answer(require: Require) -> None:
-    """Whoever asks learns nothing of how the application is configured; whoever runs it learns all."""
+    """A policy that the verifier cannot apply raises ConfigurationError. The client sees no configuration details."""
     with pytest.raises(ConfigurationError, match="needs a credential"):
         await ask(an_application(require(check="live")), "GET", "/orders", headers=bearer())
 
 
 def test_a_websocket_is_opened_by_the_header_alone(require: Require) -> None:
-    """Refused before it is accepted; the cookie, which any page's script would send along, does not count."""
+    """A websocket needs the header, or it is refused before it is accepted. The cookie is ignored: any site's page would send it."""
     app = FastAPI(dependencies=[Depends(require())])
 
     @app.websocket("/live")

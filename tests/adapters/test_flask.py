@@ -1,4 +1,4 @@
-"""What Flask adds: blueprints, preflights, its own error handlers, `async` views."""
+"""What is specific to Flask: blueprints, preflights, its error handlers, `async` views."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.adapters.local import APP_ORIGIN, COOKIE, a_token, a_verifier, bearer
 
 @pytest.fixture
 def require() -> Require:
-    """Return what the views of a test need."""
+    """Return the `Require` that the views of a test use."""
     return Require(a_verifier(), trusted_origins=[APP_ORIGIN])
 
 
@@ -28,24 +28,24 @@ def client_of(view: Any) -> FlaskClient:
 
 
 def whose() -> str:
-    """Say whose token it was."""
+    """Return the token's subject."""
     claims = g.claims
     return str(claims.sub)
 
 
 def test_a_view_keeps_its_name(require: Require) -> None:
-    """Flask names endpoints by it; two protected views must not be taken for one."""
+    """The decorator keeps the view's name. Flask derives the endpoint from it, and two endpoints must differ."""
     assert require()(whose).__name__ == "whose"
 
 
 def test_preflights_are_answered_without_the_view(require: Require) -> None:
-    """Browsers send them without credentials."""
+    """Preflights, which carry no credentials, are answered without a token."""
     asks = {"origin": APP_ORIGIN, "access-control-request-method": "POST"}
     assert client_of(require()(whose)).options("/orders", headers=asks).status_code == 200
 
 
 def test_a_whole_blueprint_can_be_protected(require: Require) -> None:
-    """One function before all of its views."""
+    """One decorated `before_request` function protects a whole blueprint."""
     admin = Blueprint("admin", __name__)
 
     @admin.before_request
@@ -63,7 +63,7 @@ def test_a_whole_blueprint_can_be_protected(require: Require) -> None:
 
 
 def test_handlers_of_the_application_do_not_change_a_refusal(require: Require) -> None:
-    """A page for every 401 would take the challenge away."""
+    """The application's handler for 401 does not replace a refusal, so the challenge stays."""
     client = client_of(require()(whose))
     client.application.register_error_handler(401, lambda _: "please sign in")
     answer = client.get("/orders")
@@ -73,7 +73,7 @@ def test_handlers_of_the_application_do_not_change_a_refusal(require: Require) -
 
 
 def test_the_applications_own_errors_are_its_own(require: Require) -> None:
-    """Those of Flask, and also those of our family: who raises them in a view has something else in mind."""
+    """Exceptions that a view raises pass through unchanged: Flask's, and also Handstamp's own classes."""
 
     def teapot() -> str:
         abort(418)
@@ -87,13 +87,13 @@ def test_the_applications_own_errors_are_its_own(require: Require) -> None:
 
 
 def test_a_policy_that_the_verifier_cannot_follow_is_no_answer(require: Require) -> None:
-    """Whoever asks learns nothing of how the application is configured; whoever runs it learns all."""
+    """A policy that the verifier cannot apply raises ConfigurationError. The client sees no configuration details."""
     with pytest.raises(ConfigurationError, match="needs a credential"):
         client_of(require(check="live")(whose)).get("/orders", headers=bearer())
 
 
 def test_a_trusted_origin_may_write_with_the_cookie(require: Require) -> None:
-    """It was named, so it is ours."""
+    """A request with the cookie may write if its origin is one of `trusted_origins`."""
     client = client_of(require()(whose))
     headers = {"cookie": f"{COOKIE}={a_token()}", "sec-fetch-site": "same-site"}
     assert client.post("/orders", headers=headers | {"origin": APP_ORIGIN}).status_code == 200
@@ -101,7 +101,7 @@ def test_a_trusted_origin_may_write_with_the_cookie(require: Require) -> None:
 
 
 def test_coroutines_run_as_flask_runs_them(require: Require) -> None:
-    """`flask[async]` turns them into functions, behind the decorator too."""
+    """The decorator works on coroutine functions, which `flask[async]` runs as functions."""
 
     async def whose_async() -> str:
         return whose()

@@ -1,4 +1,4 @@
-"""The page for whoever accepts tokens says what is there."""
+"""`docs/how-to/verify-tokens.md` lists every setting, requirement and refusal of the verifier."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "verify-tokens.md").read
 
 
 def table(title: str) -> dict[str, str]:
-    """Return the first two columns of a section's table, what stands in backquotes there."""
+    """Return the first two columns of a section's table: the name in backquotes, and the text."""
     found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert found is not None, f"there is no section '{title}'"
     return dict(re.findall(r"^\| `([^`]+)`[^|]*\|[ ]*([^|]*?)[ ]*\|", found[1], re.MULTILINE))
 
 
 def test_every_argument_of_the_verifier_is_there_with_its_default() -> None:
-    """But for the issuer, which stands at the top, and the clock, which tests move."""
+    """The page gives every argument and its default, except `issuer` (at the top) and `clock` (for tests)."""
     parameters = dict(inspect.signature(Verifier).parameters)
     documented = table("Settings of the verifier")
     assert documented.keys() == parameters.keys() - {"issuer", "clock"}
@@ -34,15 +34,15 @@ def test_every_argument_of_the_verifier_is_there_with_its_default() -> None:
 
 
 def test_every_need_and_every_policy_is_there() -> None:
-    """The words that all adapters share."""
+    """The page lists every requirement of a route and every check policy."""
     assert [text.split("=")[0] for text in table("What a route can require")] == list(Needs._fields)
     assert tuple(table("Which check")) == get_args(Check)
 
 
 def test_every_refusal_has_its_status() -> None:
-    """As the one table of errors says."""
+    """Every refusal on the page has the status of the table of errors."""
     rows = re.findall(r"^\| (\d{3}) \| ([^|]+) \|", PAGE, re.MULTILINE)
     statuses = {(code, int(status)) for status, codes in rows for code in re.findall(r"`(\w+)`", codes)}
-    known = {(error.code, status) for error, (status, _) in problems.TABLE.items()}
+    statuses_in_code = {(error.code, status) for error, (status, _) in problems.TABLE.items()}
     assert len(statuses) == 8
-    assert statuses <= known
+    assert statuses <= statuses_in_code

@@ -1,4 +1,4 @@
-"""The service is killed: routes do what they declared, and nobody is told to sign in again."""
+"""The service is killed: routes follow their declared policy, and no client is told to sign in again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PATIENCE_S = 60
 
 
 class Left(NamedTuple):
-    """What is left after the service is gone."""
+    """The parts that remain after the service was killed."""
 
     applications: Applications
     ada: SignedIn
@@ -29,7 +29,7 @@ class Left(NamedTuple):
 
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
-    """Start everything, let every example see a token, then kill the service."""
+    """Start everything, send a token to every example, then kill the service."""
     with running(tmp_path_factory.mktemp("away")) as server, all_examples(server) as applications:
         with client_of(server) as client:
             ada = somebody(client)
@@ -37,12 +37,12 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
         for application in applications.values():
             assert application.get("/orders", headers=ada.bearer).status_code == 200
             assert application.delete("/orders/1", headers=writer).status_code == 204
-        _kill_once_heard(server, applications, ada)
+        _kill_after_feeds_arrived(server, applications, ada)
         yield Left(applications, ada, writer)
 
 
-def _kill_once_heard(server: Server, applications: Applications, ada: SignedIn) -> None:
-    """Kill the service as soon as no application has to ask it any more: each has heard its feed, which takes a moment."""
+def _kill_after_feeds_arrived(server: Server, applications: Applications, ada: SignedIn) -> None:
+    """Kill the service once every application answers without it, that is, after each has received its feed."""
     assert server.process is not None
     deadline = time.monotonic() + _PATIENCE_S
     while True:
@@ -53,7 +53,7 @@ def _kill_once_heard(server: Server, applications: Applications, ada: SignedIn) 
             return
         assert time.monotonic() < deadline, dict(zip(applications, heard, strict=True))
         os.killpg(server.process.pid, signal.SIGCONT)
-        time.sleep(1)  # for so long nobody asks a service again that did not answer
+        time.sleep(1)  # a verifier does not ask a service again within a second of a failure
 
 
 @pytest.fixture(params=COMMANDS)
@@ -63,12 +63,12 @@ def application(request: pytest.FixtureRequest, left: Left) -> httpx.Client:
 
 
 def test_a_fed_route_goes_on(application: httpx.Client, left: Left) -> None:
-    """What the feed has said last is good for half a minute."""
+    """A route with the policy `feed` accepts tokens for 30 seconds after the last contact."""
     assert application.get("/orders", headers=left.ada.bearer).status_code == 200
 
 
 def test_a_live_route_answers_503(application: httpx.Client, left: Left) -> None:
-    """Never a silent yes, and never 401, after which a client would forget its tokens."""
+    """A `live` route answers 503. It never admits, and never answers 401, after which a client drops its tokens."""
     for _ in range(2):
         answer = application.delete("/orders/1", headers=left.writer)
         expect_problem(answer, 503, "unavailable")
@@ -77,7 +77,7 @@ def test_a_live_route_answers_503(application: httpx.Client, left: Left) -> None
 
 
 def test_what_is_wrong_without_asking_is_still_refused(application: httpx.Client, left: Left) -> None:
-    """No token, a bad token and a missing scope are no matter of the service."""
+    """A missing token, an invalid token and a missing role are still refused without the service."""
     expect_problem(application.get("/orders"), 401, "missing_token")
     expect_problem(application.get("/orders", headers={"authorization": "Bearer rubbish"}), 401, "invalid_token")
     expect_problem(application.get("/reports", headers=left.ada.bearer), 403, "insufficient_scope")

@@ -1,4 +1,4 @@
-"""`handstamp.testing`: a real verifier with tokens of any content, and what its pytest plugin costs those who do not use it."""
+"""`handstamp.testing`: a real verifier, tokens with any content, and the import cost of its pytest plugin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MODULES = ("handstamp", "msgspec", "cryptography", "ssl", "asyncio", "http", "sq
 
 
 def test_a_run_that_does_not_use_the_plugin_loads_next_to_nothing() -> None:
-    """Pytest imports the plugin in every run in which Handstamp is installed."""
+    """The plugin imports almost nothing, because pytest loads it in every run where Handstamp is installed."""
     program = "import pytest, sys; before = set(sys.modules); import handstamp.testing.plugin; print(*set(sys.modules) - before)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     loaded = {name for name in ran.stdout.split() if name.split(".")[0] in MODULES}
@@ -24,7 +24,7 @@ def test_a_run_that_does_not_use_the_plugin_loads_next_to_nothing() -> None:
 
 
 def test_the_verifier_decides_as_in_production(handstamp_issuer: LocalIssuer) -> None:
-    """Every kind of token, under every policy."""
+    """The verifier gives the right code for every kind of token under every policy."""
     verifier = handstamp_issuer.verifier
     kinds = {
         "ok": handstamp_issuer.signed_in("ada", scope="a b", roles=["admin"], claims={"branch": "Bern"}),
@@ -41,7 +41,7 @@ def test_the_verifier_decides_as_in_production(handstamp_issuer: LocalIssuer) ->
 
 
 def test_a_token_that_no_service_would_issue_is_refused(handstamp_issuer: LocalIssuer) -> None:
-    """A test that relied on one would prove nothing."""
+    """Arguments that no service would accept raise, because a test with such a token would prove nothing."""
     with pytest.raises(InvalidFields):
         handstamp_issuer.signed_in("ada", claims={"sub": "bob"})
     with pytest.raises(InvalidFields):
@@ -51,7 +51,10 @@ def test_a_token_that_no_service_would_issue_is_refused(handstamp_issuer: LocalI
 
 
 def test_an_outage_is_survived_as_each_route_declares(handstamp_issuer: LocalIssuer) -> None:
-    """Live routes are unavailable at once, others once the feed is too old; a sign-out meanwhile is heard afterwards."""
+    """In an outage, `live` fails at once and `feed` fails after 30 seconds.
+
+    A sign-out during the outage takes effect after it.
+    """
     verifier, ada, bob = handstamp_issuer.verifier, handstamp_issuer.signed_in("ada"), handstamp_issuer.signed_in("bob")
     with handstamp_issuer.outage():
         assert (said(verifier, ada.token, "live"), said(verifier, ada.token)) == ("unavailable", "ok")
@@ -66,7 +69,7 @@ def test_an_outage_is_survived_as_each_route_declares(handstamp_issuer: LocalIss
 
 @pytest.mark.anyio
 async def test_what_stays_open_ends_too(handstamp_issuer: LocalIssuer) -> None:
-    """`confirm`, which `EndWithSession` calls, and the asynchronous way."""
+    """`confirm`, which `EndWithSession` calls, raises in an outage and after a sign-out."""
     ada = handstamp_issuer.signed_in("ada")
     claims = await handstamp_issuer.verifier.verify_async(ada.token, check="live")
     await handstamp_issuer.verifier.confirm(claims)
@@ -80,7 +83,7 @@ async def test_what_stays_open_ends_too(handstamp_issuer: LocalIssuer) -> None:
 
 
 def test_a_verifier_without_a_credential_hears_of_no_sign_out() -> None:
-    """As in production: it accepts the token until it expires."""
+    """A verifier without a credential accepts the token of an ended session until it expires, as in production."""
     verifier = Verifier("https://auth.example.com", audience="api", check="offline")
     with LocalIssuer(verifier) as issuer:
         ada = issuer.ended("ada")
@@ -90,7 +93,7 @@ def test_a_verifier_without_a_credential_hears_of_no_sign_out() -> None:
 
 
 def test_the_verifier_is_given_back_as_it_was() -> None:
-    """Its keys, clock and cache; no token of the tests is accepted afterwards."""
+    """On exit the verifier has its own keys, clock and cache again, and refuses the tests' tokens."""
     verifier = Verifier("http://127.0.0.1:9", audience="api", credential="a:b", timeout_s=0.1)
     before = dict(vars(verifier))
     with LocalIssuer(verifier) as issuer:
@@ -104,7 +107,7 @@ def test_the_verifier_is_given_back_as_it_was() -> None:
 async def test_the_embedded_service_runs_on_the_clock_of_the_test(
     handstamp_service: Handstamp, handstamp_clock: VirtualClock
 ) -> None:
-    """Two weeks without a refresh end a session, and the test does not wait for them."""
+    """The embedded service uses the test's clock: 15 days without a refresh end a session."""
     async with handstamp_service as auth:
         pair = await auth.sessions.start("42", roles=["admin"])
         assert (await auth.verifier.verify_async(pair.access_token)).roles == ("admin",)
