@@ -149,7 +149,7 @@ async def test_a_policy_that_the_verifier_cannot_follow_is_no_answer(require: Re
 
 
 def test_a_websocket_is_opened_by_the_header_alone(require: Require) -> None:
-    """A websocket needs the header, or it is refused before it is accepted. The cookie is ignored: any site's page would send it."""
+    """A websocket needs the header. The cookie is ignored, because any site's page can open a websocket with it."""
     app = FastAPI(dependencies=[Depends(require())])
 
     @app.websocket("/live")

@@ -1,4 +1,4 @@
-"""An application's own clients. Little is imported here: programs that tests start as processes want to start soon."""
+"""httpx clients as an application makes them. Imports are few, because tests start programs that import this module."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from handstamp.client import Auth
 
 
 def client_with(auth: Auth, **options: Any) -> httpx.Client:
-    """Return an application's client."""
-    # As many are kept as there may be: of those above 20, httpcore 1 closes one that another thread has just been given.
+    """Return a client that signs its requests with `auth`."""
+    # All connections may stay idle. Above 20, httpcore 1 can close one that it has just given to another thread.
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
     defaults: dict[str, Any] = {"base_url": auth.issuer, "trust_env": False, "verify": False, "timeout": 60, "limits": limits}
     return httpx.Client(auth=auth, **defaults | options)
 
 
 def async_client_with(auth: Auth, **options: Any) -> httpx.AsyncClient:
-    """Return an application's client for coroutines."""
-    limits = httpx.Limits(max_connections=8)  # httpx takes seconds to look after hundreds
+    """Return an asynchronous client that signs its requests with `auth`."""
+    limits = httpx.Limits(max_connections=8)  # with hundreds of connections httpx itself takes seconds
     defaults: dict[str, Any] = {"base_url": auth.issuer, "trust_env": False, "verify": False, "timeout": 60, "limits": limits}
     return httpx.AsyncClient(auth=auth, **defaults | options)

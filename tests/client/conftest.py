@@ -1,4 +1,4 @@
-"""One service for all of these tests, and a hostile proxy before it."""
+"""Fixtures: one service for all tests of the client, and a hostile proxy in front of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.serving import Server
 
 @pytest.fixture(autouse=True)
 def nothing_hangs(in_time: None) -> None:
-    """Nothing may wait for ever here: not for a lock, not for a service, not for a disk."""
+    """Fail a test that waits too long for a lock, the service or a disk."""
 
 
 @pytest.fixture(scope="package")
@@ -42,14 +42,17 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def proxy(server: Server) -> Iterator[Hostile]:
-    """Return a proxy with nothing up its sleeve, and which nobody has asked who was given up in an earlier test."""
+    """Return a new proxy that passes everything on.
+
+    It has its own port, so the client remembers no failure of an earlier test for it.
+    """
     with Hostile(server.port).running() as proxy:
         yield proxy
 
 
 @pytest.fixture
 def answer(client: httpx.Client) -> dict[str, Any]:
-    """Return the token answer of somebody who has just signed in."""
+    """Return the token response of a new sign-in."""
     return somebodys_answer(client)
 
 

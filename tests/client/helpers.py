@@ -1,4 +1,4 @@
-"""What the client's tests share: people who are signed in, and tokens at every stage of their life."""
+"""Helpers for the client's tests: sign-ins, and tokens at every stage of their life."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MINUTE_MS = 60_000
 
 
 def somebodys_answer(client: httpx.Client) -> dict[str, Any]:
-    """Make an account, sign in and return the token answer."""
+    """Create an account, sign in and return the token response."""
     answer = client.post("/login", json={"email": sign_up(client, new_email()), "password": PASSWORD, "delivery": "json"})
     assert answer.status_code == 200, answer.text
     tokens: dict[str, Any] = answer.json()
@@ -25,7 +25,7 @@ def somebodys_answer(client: httpx.Client) -> dict[str, Any]:
 
 
 def tokens_of(answer: Mapping[str, Any], issuer: str, *, age_ms: int = MINUTE_MS) -> StoredTokens:
-    """Return the tokens of an answer that arrived so long ago."""
+    """Return the tokens of a response that arrived `age_ms` ago."""
     return StoredTokens(
         issuer=issuer,
         session_id=answer["sessionId"],
@@ -37,34 +37,34 @@ def tokens_of(answer: Mapping[str, Any], issuer: str, *, age_ms: int = MINUTE_MS
 
 
 def stale(tokens: StoredTokens) -> StoredTokens:
-    """Return them as they are when their time is over by every clock of this machine."""
+    """Return the tokens with an age at which they have expired by this machine's clock."""
     return msgspec.structs.replace(tokens, obtained_at_ms=now_ms() - tokens.expires_in_s * 1000)
 
 
 def due(tokens: StoredTokens) -> StoredTokens:
-    """Return them as they are half a minute before their time is over."""
+    """Return the tokens with an age at which they expire in half a minute."""
     return msgspec.structs.replace(tokens, obtained_at_ms=now_ms() - tokens.expires_in_s * 1000 + MINUTE_MS // 2)
 
 
 def expired(tokens: StoredTokens, mint: Mint) -> StoredTokens:
-    """Return them with an access token that is over, which only the service knows."""
+    """Return the tokens with an expired access token; by their recorded age they look fresh."""
     return msgspec.structs.replace(tokens, access_token=mint.expired_access(tokens.access_token))
 
 
 def keep(store: TokenStore, tokens: StoredTokens) -> None:
-    """Put tokens into a store as an earlier run of the program has left them."""
+    """Save tokens in a store, as an earlier run of the program would."""
     with store.locked(1):
         store.save(tokens)
 
 
 def held(store: TokenStore) -> StoredTokens:
-    """Return what a store holds, which is something."""
+    """Return the tokens in a store; fail if there are none."""
     tokens = store.load()
     assert tokens is not None
     return tokens
 
 
 def generation(server: Server, sid: str) -> int:
-    """Return how many rotations a session has seen."""
+    """Return the number of rotations of a session."""
     number: int = session_row(server, sid)["generation"]
     return number

@@ -1,4 +1,4 @@
-"""A real HTTP server between a client and the service: it passes everything on, but for what it was told to do to questions."""
+"""A real HTTP proxy between a client and the service. It forwards requests, except those it must play a trick on."""
 
 from __future__ import annotations
 
@@ -28,18 +28,23 @@ Trick = Literal[
     "endless",
     "away",
 ]
-"""What happens to one question, mostly a refresh.
+"""What the proxy does with one request, mostly a refresh.
 
-`refuse`: closed before the service hears of it. `drop`, `cut`: the service rotates, and nothing or half of its answer arrives.
-`hang`: nothing ever happens; with `hear and hang` after the service has heard. `hold`: the answer waits for `release`. `dribble`:
-headers byte by byte. `endless`: a body without end. `away`: a redirect to another path.
+- `pass`: forward the request and the response.
+- `refuse`: close the connection before the service gets the request.
+- `drop`, `cut`: forward the request; return nothing, or half of the response.
+- `hang`: do nothing until `release`; `hear and hang` forwards the request first.
+- `hold`: forward the request; return the response after `release`.
+- `html`, `502`, `500`, `429`, `503`: respond like that without the service.
+- `dribble`: send headers byte by byte. `endless`: send a body without end.
+- `away`: redirect to another path.
 """
 _HEARS = frozenset({"pass", "drop", "cut", "hear and hang", "hold"})
 _PATIENCE_S = 60.0
 
 
 class Heard(NamedTuple):
-    """A whole answer of the service."""
+    """A complete response of the service."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -47,19 +52,19 @@ class Heard(NamedTuple):
 
 
 class Hostile:
-    """The proxy. Tricks are played one a request, in order; when they are used up, everything passes."""
+    """The proxy. Each request uses up one trick, in order; after the last trick everything is forwarded."""
 
     def __init__(self, port: int) -> None:
-        """Stand before the service on this port."""
+        """Proxy the service on this port."""
         self.upstream_port = port
         self.path = "/refresh"
         self.tricks: deque[Trick] = deque()
         self.questions: list[dict[str, str]] = []
-        """What was asked at `path`, in order."""
+        """The bodies of the requests to `path`, in order."""
         self.other_hosts_bodies: list[bytes] = []
-        """What arrived where `away` redirects to."""
+        """The bodies that arrived at the target of `away`'s redirect."""
         self.arrived = threading.Semaphore(0)
-        """Released once a question has arrived (and been heard by the service, where the trick lets it)."""
+        """Released once per request to `path`, after the service has answered it if the trick forwards it."""
         self.release = threading.Event()
         proxy = self
 
@@ -72,11 +77,11 @@ class Hostile:
 
     @property
     def refresh_tokens(self) -> list[str]:
-        """What was presented, in order."""
+        """The refresh tokens that the client sent, in order."""
         return [question["refreshToken"] for question in self.questions]
 
     def play(self, *tricks: Trick, path: str = "/refresh") -> None:
-        """Begin anew: these tricks on what is posted there, and nothing seen yet."""
+        """Reset the proxy: play these tricks on requests to `path`, and forget earlier requests."""
         self.path = path
         self.tricks = deque(tricks)
         self.questions = []
@@ -101,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
     owner: Hostile
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         with suppress(OSError):
@@ -155,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
                 while not owner.release.is_set():
                     self.wfile.write(b"[" * 65536)
             case _:
-                pass  # closed without a word
+                pass  # close the connection without a response
         self.close_connection = True
 
     def _ask_service(self, body: bytes) -> Heard:

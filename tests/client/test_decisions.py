@@ -1,4 +1,4 @@
-"""What is decided without asking anybody: how fresh a token is, what a refusal means, where tokens may go."""
+"""Decisions that need no request: whether a token is fresh, what a refusal means, where tokens may be sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.client.test_file_tokens import TOKENS
 AT_MS = TOKENS.obtained_at_ms
 
 
-# --- how fresh
+# --- freshness
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,16 @@ AT_MS = TOKENS.obtained_at_ms
     ],
 )
 def test_a_token_is_due_ahead_of_its_end(expires_in_s: int, age_s: int, stage: str) -> None:
-    """By a minute or a fifth of a short life, and up to a tenth of it more; or where the clock was set back and nobody knows."""
+    """A token is due a minute or a fifth of its life before it expires, plus a jitter of up to a tenth.
+
+    It is also due if the clock was set back, because its age is then unknown.
+    """
     tokens = msgspec.structs.replace(TOKENS, expires_in_s=expires_in_s)
     assert Freshness(lambda: AT_MS + age_s * 1000).stage(tokens) == stage
 
 
 def test_tokens_that_end_together_are_not_due_together() -> None:
-    """A thousand clients of one moment come back over a tenth of a token's life; the same token always at the same moment."""
+    """A thousand tokens of one moment become due spread over a tenth of their life; each always at the same moment."""
     tokens = [msgspec.structs.replace(TOKENS, expires_in_s=900, access_token=f"token {number}") for number in range(1000)]
 
     def are_due(age_s: int) -> int:
@@ -56,7 +59,7 @@ def test_tokens_that_end_together_are_not_due_together() -> None:
 
 
 def test_a_clock_that_is_set_does_not_change_what_was_measured() -> None:
-    """The wall clock is asked once a token; from then on a clock counts that nobody sets."""
+    """The wall clock is read once per token. After that the monotonic clock measures its age."""
     now_ms = AT_MS
     freshness = Freshness(lambda: now_ms)
     assert freshness.stage(TOKENS) == "fresh"
@@ -68,11 +71,11 @@ def test_a_clock_that_is_set_does_not_change_what_was_measured() -> None:
     assert freshness.stage(other) == "due"
 
 
-# --- what a refusal means
+# --- the meaning of a refusal
 
 
 def refused(*challenges: str, body: bytes = b"", media_type: str = "application/problem+json") -> httpx.Response:
-    """Return a 401."""
+    """Return a 401 response with these challenges."""
     headers = [("www-authenticate", challenge) for challenge in challenges]
     return httpx.Response(401, headers=[*headers, ("content-type", media_type)], content=body)
 
@@ -106,12 +109,12 @@ def refused(*challenges: str, body: bytes = b"", media_type: str = "application/
     ],
 )
 def test_a_refusal_is_understood(response: httpx.Response, meaning: str | None) -> None:
-    """Handstamp's words, RFC 6750's, and nobody else's."""
+    """A refusal in Handstamp's form or RFC 6750's is understood; any other is not."""
     assert refusal_reason(response) == meaning
 
 
 def test_only_a_small_body_is_read() -> None:
-    """And only where the header is missing: an answer is the application's to read."""
+    """The body is read only without a challenge and only if it is small, because the response belongs to the application."""
     assert needs_body(refused(body=b"{}"))
     assert not needs_body(refused("Bearer", body=b"{}"))
     assert not needs_body(refused(body=b" " * 65_537))
@@ -146,20 +149,20 @@ ENDED = b'{"code": "session_ended", "reason": "reuse"}'
 def test_nothing_but_the_services_own_word_is_the_end(
     status: int, media_type: str, body: bytes, kind: type[HandstampError]
 ) -> None:
-    """Status, media type and code must all be those of Handstamp; whatever else answers, the person stays signed in."""
+    """Only a response with Handstamp's status, media type and code ends the session. After any other the tokens are kept."""
     with pytest.raises(HandstampError) as said:
         require_success(Answer("https://auth.example.com/refresh", status, media_type, "", body))
     assert isinstance(said.value, kind)
 
 
-# --- where tokens may go
+# --- where tokens may be sent
 
 
 @pytest.mark.parametrize(
     "issuer", ["https://auth.example.com", "https://example.com/auth/", "http://localhost:8000", "http://[::1]:1"]
 )
 def test_a_service_is_reached_by_https_or_on_this_machine(issuer: str) -> None:
-    """Mounted under a path or not."""
+    """An issuer is https, or http on loopback, with or without a path."""
     assert parse_issuer(issuer) == issuer.rstrip("/")
 
 
@@ -179,14 +182,14 @@ def test_a_service_is_reached_by_https_or_on_this_machine(issuer: str) -> None:
     ],
 )
 def test_another_service_is_refused(issuer: str) -> None:
-    """Passwords and tokens would be read on their way, or go who knows where. The error names no password."""
+    """Other URLs are refused: they would expose passwords and tokens. The error does not contain the URL's password."""
     with pytest.raises(ConfigurationError) as refusal_of:
         Auth(issuer)
     assert "pass@" not in str(refusal_of.value)
 
 
 def test_every_wrong_origin_is_named() -> None:
-    """All at once, with how it is written."""
+    """One error lists every invalid origin and shows the correct form."""
     wrong = [
         "http://api.example.com",
         "https://api.example.com/orders",
@@ -203,7 +206,7 @@ def test_every_wrong_origin_is_named() -> None:
 
 @pytest.mark.parametrize("number", [{"timeout_s": 0}, {"timeout_s": 61}, {"grace_s": -1}, {"grace_s": 61}])
 def test_a_number_out_of_its_bounds_is_refused(number: dict[str, float]) -> None:
-    """Before anything is asked."""
+    """A number out of bounds raises before any request."""
     with pytest.raises(ValueError, match="must be between") as wrong:
         Auth("https://auth.example.com", **number)  # type: ignore[arg-type]
     assert not isinstance(wrong.value, HandstampError)

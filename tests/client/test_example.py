@@ -1,4 +1,4 @@
-"""The command of `examples/client`, as its first lines say, against a service and an API of the other examples."""
+"""The command of `examples/client`, run as its docstring says, against a service and the API of another example."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PATIENCE_S = 60
 
 @pytest.fixture
 def api(server: Server, tmp_path: Path) -> Iterator[str]:
-    """Run the Starlette example, and return where."""
+    """Run the Starlette example and yield its URL."""
     port = free_port()
     credential = json.loads(run_process(server.folder, "credentials", "create", "orders", "--json").stdout)["credential"]
     command = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--port", str(port), "orders:app"]
@@ -47,7 +47,7 @@ def api(server: Server, tmp_path: Path) -> Iterator[str]:
 
 
 def test_the_command_stays_signed_in(server: Server, client: httpx.Client, api: str, tmp_path: Path) -> None:
-    """In, an order, two at once that must renew, out; and each says what it did."""
+    """The command signs in, places an order, renews in two processes at once and signs out. It prints each step."""
     tokens = tmp_path / "tokens.json"
 
     def orders(*arguments: str, stdin: str = "") -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""The file: who may read it, what is refused, and that nothing in it is ever lost by our hand."""
+"""`FileTokens`: file permissions, files that are refused, and that the client never loses tokens."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ OTHERS = msgspec.structs.replace(TOKENS, refresh_token="hush.hush.three")
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where the tokens are."""
+    """Return the path of the token file."""
     return tmp_path / "tokens.json"
 
 
 @pytest.fixture
 def kept(path: Path) -> FileTokens:
-    """Return a file with tokens."""
+    """Return a store whose file holds tokens."""
     store = FileTokens(path)
     store.save(TOKENS)
     return store
 
 
 def test_what_is_saved_is_there_for_everybody_who_shares_it(store: TokenStore, path: Path) -> None:
-    """And gone when it was cleared. Clearing twice is as good as once."""
+    """Every store on one path sees what one of them saves or clears. Clearing is idempotent."""
     assert store.load() is None
     store.save(TOKENS)
     assert store.load() == TOKENS
@@ -59,7 +59,7 @@ def test_what_is_saved_is_there_for_everybody_who_shares_it(store: TokenStore, p
 
 
 def test_nobody_else_can_read_it(kept: FileTokens, path: Path) -> None:
-    """0600, for the lock too, whatever the umask allows; and nothing else is left behind."""
+    """The token file and the lock file have mode 0600 whatever the umask is; no other file is left behind."""
     before = os.umask(0)
     try:
         kept.save(OTHERS)
@@ -72,60 +72,60 @@ def test_nobody_else_can_read_it(kept: FileTokens, path: Path) -> None:
 
 
 def spoil_mode(path: Path) -> None:
-    """Let everybody read it."""
+    """Make it readable for all users."""
     path.chmod(0o644)
 
 
 def spoil_group(path: Path) -> None:
-    """Let a group write it."""
+    """Make it writable for the group."""
     path.chmod(0o620)
 
 
 def truncate(path: Path) -> None:
-    """Cut it, as a disk that was full does to programs that write in place."""
+    """Truncate it, as a program that writes in place does when the disk is full."""
     os.truncate(path, 40)
 
 
 def empty(path: Path) -> None:
-    """Leave nothing of it."""
+    """Make it empty."""
     os.truncate(path, 0)
 
 
 def garble(path: Path) -> None:
-    """Write what is no text."""
+    """Write bytes that are not text."""
     path.write_bytes(b"\xff\xfe{]" * 20_000)
 
 
 def nest(path: Path) -> None:
-    """Write what a reader could drown in."""
+    """Write deeply nested JSON."""
     path.write_bytes(b"[" * 60_000)
 
 
 def inject(path: Path) -> None:
-    """Write a token that would end its header."""
+    """Write a token with a line break, which would end a header."""
     path.write_bytes(msgspec.json.encode(msgspec.structs.replace(TOKENS, access_token="a\r\nX-Evil: b")))
 
 
 def link(path: Path) -> None:
-    """Put a link in its place."""
+    """Replace it with a symbolic link."""
     path.rename(path.with_name("real.json"))
     path.symlink_to("real.json")
 
 
 def pipe(path: Path) -> None:
-    """Put a pipe in its place, whose reader would wait for ever."""
+    """Replace it with a named pipe, which would block a reader for ever."""
     path.unlink()
     os.mkfifo(path, 0o600)
 
 
 def folder(path: Path) -> None:
-    """Put a folder in its place."""
+    """Replace it with a folder."""
     path.unlink()
     path.mkdir(0o700)
 
 
 def listen(path: Path) -> None:
-    """Put a socket in its place."""
+    """Replace it with a socket."""
     path.unlink()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
@@ -150,7 +150,7 @@ def listen(path: Path) -> None:
 def test_what_is_not_right_is_refused_and_left_as_it_is(
     kept: FileTokens, path: Path, spoil: Callable[[Path], None], said: str
 ) -> None:
-    """Every way to use it says what to do; none writes over it, and none waits."""
+    """Every operation raises an error that says what to do. None overwrites the file, and none blocks."""
     spoil(path)
     found = path.lstat()
     auth = Auth(TOKENS.issuer, kept)
@@ -165,14 +165,14 @@ def test_what_is_not_right_is_refused_and_left_as_it_is(
 
 
 def test_a_socket_in_its_place_is_refused(kept: FileTokens, path: Path) -> None:
-    """It cannot even be opened."""
+    """A socket in the file's place is refused."""
     listen(path)
     with pytest.raises(Unavailable):
         kept.load()
 
 
 def test_what_belongs_to_somebody_else_is_refused(kept: FileTokens, path: Path) -> None:
-    """They may have put tokens of their own there, and would see what we do with them."""
+    """A file of another user is refused: that user could plant tokens in it and read ours."""
     if os.geteuid() == 0:
         os.chown(path, 12345, 12345)
         store = kept
@@ -185,7 +185,7 @@ def test_what_belongs_to_somebody_else_is_refused(kept: FileTokens, path: Path) 
 
 
 def test_a_lock_of_somebody_else_is_refused(kept: FileTokens, path: Path) -> None:
-    """They could hold it for ever."""
+    """A lock file that other users can open is refused, because they could hold the lock for ever."""
     lock = path.with_name("tokens.json.lock")
     lock.touch(0o600)
     lock.chmod(0o666)
@@ -194,14 +194,14 @@ def test_a_lock_of_somebody_else_is_refused(kept: FileTokens, path: Path) -> Non
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """Before a session is made that nobody could keep."""
+    """A missing folder raises before a sign-in, because its session could not be saved."""
     auth = Auth("https://auth.example.com", FileTokens(tmp_path / "none" / "tokens.json"))
     with pytest.raises(ConfigurationError, match="make it"):
         auth.sign_in("ada@example.com", "x")
 
 
 def test_what_a_killed_process_left_beside_it_does_no_harm(kept: FileTokens, path: Path) -> None:
-    """A half-written successor is no successor."""
+    """A temporary file that a killed process left is ignored."""
     path.with_name("tokens.json.new").write_bytes(b"half")
     assert kept.load() == TOKENS
     kept.save(OTHERS)
@@ -210,7 +210,7 @@ def test_what_a_killed_process_left_beside_it_does_no_harm(kept: FileTokens, pat
 
 
 def test_a_full_disk_leaves_what_was_there(path: Path) -> None:
-    """A folder in the way of the new file stands here for every failure to write."""
+    """A failed write keeps the old tokens. A folder at the new file's path stands for any write error."""
     store = FileTokens(path)
     store.save(TOKENS)
     path.with_name("tokens.json.new").mkdir()
@@ -221,7 +221,7 @@ def test_a_full_disk_leaves_what_was_there(path: Path) -> None:
 
 
 def test_readers_never_see_half_of_it(path: Path) -> None:
-    """A writer replaces it all the time; every reader sees one or the other."""
+    """Readers see the old or the new tokens, never a part, while a writer replaces the file."""
     store = FileTokens(path)
     store.save(TOKENS)
     stop = threading.Event()
@@ -241,7 +241,7 @@ def test_readers_never_see_half_of_it(path: Path) -> None:
 
 
 def test_one_at_a_time_has_the_lock(store: TokenStore) -> None:
-    """Threads wait for each other, and nobody for ever."""
+    """One thread has the lock at a time, and waiting for it times out."""
     inside = 0
     most = 0
 
@@ -264,7 +264,7 @@ def test_one_at_a_time_has_the_lock(store: TokenStore) -> None:
 
 
 def test_a_lock_that_fails_inside_is_released(store: TokenStore) -> None:
-    """Whatever happens in the block."""
+    """An exception inside the block releases the lock."""
     with pytest.raises(ZeroDivisionError), store.locked(1):
         raise ZeroDivisionError
     with store.locked(0.1):
@@ -272,7 +272,7 @@ def test_a_lock_that_fails_inside_is_released(store: TokenStore) -> None:
 
 
 def test_a_lock_is_let_go_though_somebody_has_a_copy_of_it(kept: FileTokens) -> None:
-    """A child that a library of C forked off has the descriptor too, and keeps it."""
+    """Leaving the block unlocks, even if a process that a C library forked still has the descriptor open."""
     with kept.locked(1):
         copies = [os.dup(descriptor) for descriptor in file_tokens._held]
     try:
@@ -285,7 +285,7 @@ def test_a_lock_is_let_go_though_somebody_has_a_copy_of_it(kept: FileTokens) -> 
 
 
 def test_a_lock_file_that_was_deleted_does_not_let_two_in(kept: FileTokens, path: Path) -> None:
-    """Whoever waited for the old one finds that it is none any more, and waits for the new one."""
+    """A waiter whose lock file was deleted notices it and waits for the new file's lock."""
     lock = path.with_name("tokens.json.lock")
     second_is_in = threading.Event()
 
@@ -307,7 +307,7 @@ def test_a_lock_file_that_was_deleted_does_not_let_two_in(kept: FileTokens, path
 
 
 def test_nothing_shows_a_secret(kept: FileTokens) -> None:
-    """`repr` names sessions and places."""
+    """`repr` shows session ids and paths, never a token."""
     memory = MemoryTokens()
     memory.save(TOKENS)
     auth = Auth(TOKENS.issuer, kept, http=httpx.Client)

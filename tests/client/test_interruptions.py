@@ -1,4 +1,4 @@
-"""Whoever asked goes away in the middle of a renewal: nothing is lost, nobody is stuck, and the event loop runs on."""
+"""A caller goes away during a renewal: no token is lost, no other caller waits for ever, no event loop is blocked."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ PATIENCE_S = 60
 
 @pytest.fixture
 def auth(proxy: Hostile, store: TokenStore, answer: dict[str, Any]) -> Auth:
-    """Return what must renew at its next request, and will hang there until the proxy is released."""
+    """Return an `Auth` that renews at its next request; the proxy holds the response until it is released."""
     keep(store, stale(tokens_of(answer, proxy.url)))
     proxy.play("hold")
     return Auth(proxy.url, store, timeout_s=PATIENCE_S)
 
 
 async def arrival(proxy: Hostile) -> None:
-    """Wait until the question has arrived."""
+    """Wait until the proxy has received the request."""
     assert await asyncio.to_thread(proxy.arrived.acquire, timeout=PATIENCE_S)
 
 
 async def test_a_task_that_is_cancelled_costs_nothing(proxy: Hostile, server: Server, auth: Auth, answer: dict[str, Any]) -> None:
-    """The answer that it no longer waits for is kept, and the next request uses it: one question, one rotation."""
+    """A cancelled task's renewal goes on and its result is kept: the next request uses it. One request, one rotation."""
     async with async_client_with(auth) as application, asyncio.timeout(PATIENCE_S):
         task = asyncio.create_task(application.get("/profile"))
         await arrival(proxy)
@@ -50,7 +50,7 @@ async def test_a_task_that_is_cancelled_costs_nothing(proxy: Hostile, server: Se
 
 
 async def test_one_who_is_cancelled_does_not_take_the_others_along(proxy: Hostile, auth: Auth) -> None:
-    """Also if it was the one who had begun."""
+    """Cancelling one task does not cancel the others, even if that task had started the renewal."""
     async with async_client_with(auth) as application, asyncio.timeout(PATIENCE_S):
         tasks = [asyncio.create_task(application.get("/profile")) for _ in range(20)]
         await arrival(proxy)
@@ -63,7 +63,7 @@ async def test_one_who_is_cancelled_does_not_take_the_others_along(proxy: Hostil
 
 
 async def test_a_client_that_is_closed_costs_nothing(proxy: Hostile, auth: Auth) -> None:
-    """Its own request may fail; the renewal does not, and another client goes on with it."""
+    """Closing a client may fail its own request, but not the renewal. Another client uses the result."""
     async with asyncio.timeout(PATIENCE_S):
         application = async_client_with(auth)
         task = asyncio.create_task(application.get("/profile"))
@@ -78,11 +78,11 @@ async def test_a_client_that_is_closed_costs_nothing(proxy: Hostile, auth: Auth)
 
 
 def test_a_client_that_is_closed_costs_nothing_in_threads(proxy: Hostile, auth: Auth) -> None:
-    """The same without an event loop."""
+    """Closing a client in a thread does not stop the renewal either."""
     application = client_with(auth)
 
     def ask() -> None:
-        with suppress(httpx.TransportError, RuntimeError):  # it was closed
+        with suppress(httpx.TransportError, RuntimeError):  # the client was closed
             application.get("/profile")
 
     thread = threading.Thread(target=ask)
@@ -99,7 +99,7 @@ def test_a_client_that_is_closed_costs_nothing_in_threads(proxy: Hostile, auth: 
 
 
 def test_an_event_loop_that_ends_costs_nothing(proxy: Hostile, auth: Auth, store: TokenStore, answer: dict[str, Any]) -> None:
-    """As with a time-out around a whole program: the answer arrives after the loop has been closed, and is kept."""
+    """The response to a renewal is kept even if it arrives after the event loop was closed."""
 
     async def ask(limit_s: float) -> int:
         async with async_client_with(auth) as application, asyncio.timeout(limit_s):
@@ -117,7 +117,7 @@ def test_an_event_loop_that_ends_costs_nothing(proxy: Hostile, auth: Auth, store
 
 
 async def test_the_event_loop_runs_while_another_holds_the_lock(server: Server, answer: dict[str, Any], tmp_path: Path) -> None:
-    """Waiting for a file's lock, and for the service, is done elsewhere."""
+    """Waiting for the file's lock and for the service does not block the event loop."""
     store = FileTokens(tmp_path / "tokens.json")
     keep(store, stale(tokens_of(answer, server.url)))
     locked, unlock = threading.Event(), threading.Event()

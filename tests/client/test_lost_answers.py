@@ -1,4 +1,4 @@
-"""Answers that are lost, cut, late or not the service's: asked again with the same token, and nobody is signed out."""
+"""Responses that are lost, cut, late or not the service's: the client retries with the same token and stays signed in."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ NEVER: tuple[Trick, ...] = ("hang", "hear and hang", "dribble", "endless")
 def test_a_lost_answer_is_asked_for_again(
     proxy: Hostile, server: Server, store: TokenStore, answer: dict[str, Any], tricks: tuple[Trick, ...]
 ) -> None:
-    """With the same token, within grace: one rotation, one chain, and the request goes through."""
+    """A lost response is requested again with the same token within grace: one rotation, and the request succeeds."""
     keep(store, stale(tokens_of(answer, proxy.url)))
     proxy.play(*tricks)
     with client_with(Auth(proxy.url, store, timeout_s=20)) as application:
         assert application.get("/profile").status_code == 200
         assert generation(server, answer["sessionId"]) == 1
         assert proxy.refresh_tokens == [answer["refreshToken"]] * (len(tricks) + 1)
-        keep(store, stale(held(store)))  # and the chain goes on from what was kept
+        keep(store, stale(held(store)))  # the saved tokens can be renewed again
         assert application.get("/profile").status_code == 200
     assert generation(server, answer["sessionId"]) == 2
 
 
 @pytest.mark.parametrize("trick", NEVER)
 async def test_who_never_answers_is_asked_again(proxy: Hostile, server: Server, answer: dict[str, Any], trick: Trick) -> None:
-    """A time-out of ours ends it, whatever trickles in; then the next question is answered."""
+    """The client's time-out ends a response that never completes; the retry succeeds."""
     store = MemoryTokens()
     keep(store, stale(tokens_of(answer, proxy.url)))
     proxy.play(trick)
@@ -60,7 +60,7 @@ async def test_who_never_answers_is_asked_again(proxy: Hostile, server: Server, 
 
 @pytest.mark.parametrize("trick", [*NEVER, "drop", "html", "502", "500"])
 def test_what_cannot_be_had_is_unavailable(proxy: Hostile, server: Server, answer: dict[str, Any], trick: Trick) -> None:
-    """It ends, in time, with the family's error; the tokens are kept, and when the service is back it goes on."""
+    """The client raises `Unavailable` in time and keeps the tokens. Once the service is back, renewal succeeds."""
     store = MemoryTokens()
     tokens = stale(tokens_of(answer, proxy.url))
     keep(store, tokens)
@@ -72,7 +72,7 @@ def test_what_cannot_be_had_is_unavailable(proxy: Hostile, server: Server, answe
         assert away.value.retry_after_s == 1
         assert held(store) == tokens
         questions = len(proxy.refresh_tokens)
-        with pytest.raises(Unavailable):  # at once, and without asking
+        with pytest.raises(Unavailable):  # immediately, without a request
             application.get("/profile")
         assert len(proxy.refresh_tokens) == questions
     assert time.monotonic() - began < 15
@@ -85,7 +85,7 @@ def test_what_cannot_be_had_is_unavailable(proxy: Hostile, server: Server, answe
 
 
 def test_an_answer_without_an_end_is_not_read_to_its_end(proxy: Hostile, answer: dict[str, Any]) -> None:
-    """Long before the time is over, and before it fills the memory."""
+    """The client stops reading an endless body at its size limit, long before the time-out."""
     store = MemoryTokens()
     keep(store, stale(tokens_of(answer, proxy.url)))
     proxy.play("endless")
@@ -98,7 +98,7 @@ def test_an_answer_without_an_end_is_not_read_to_its_end(proxy: Hostile, answer:
 def test_who_asks_for_patience_is_not_asked_again(
     proxy: Hostile, store: TokenStore, answer: dict[str, Any], trick: Trick, after_s: int
 ) -> None:
-    """`Retry-After` is obeyed and handed on; the tokens are kept."""
+    """The client obeys `Retry-After`, passes it on in the error and keeps the tokens."""
     tokens = stale(tokens_of(answer, proxy.url))
     keep(store, tokens)
     proxy.play(trick)
@@ -115,7 +115,7 @@ def test_who_asks_for_patience_is_not_asked_again(
 
 @pytest.mark.slow
 def test_silence_is_over_after_a_second(proxy: Hostile, answer: dict[str, Any]) -> None:
-    """Then somebody asks again, and everything goes on."""
+    """A second after a failure the client tries again."""
     store = MemoryTokens()
     keep(store, stale(tokens_of(answer, proxy.url)))
     proxy.play("drop")
@@ -127,7 +127,7 @@ def test_silence_is_over_after_a_second(proxy: Hostile, answer: dict[str, Any]) 
 
 
 def test_the_refresh_token_does_not_follow_a_redirect(proxy: Hostile, answer: dict[str, Any]) -> None:
-    """It goes where it was configured to go and nowhere else."""
+    """The client never follows a redirect with the refresh token."""
     store = MemoryTokens()
     tokens = stale(tokens_of(answer, proxy.url))
     keep(store, tokens)
@@ -140,7 +140,7 @@ def test_the_refresh_token_does_not_follow_a_redirect(proxy: Hostile, answer: di
 
 
 def test_a_strict_service_is_asked_once(proxy: Hostile, answer: dict[str, Any]) -> None:
-    """`grace_s=0`: where a repeat would be taken for theft, nobody repeats by himself."""
+    """With `grace_s=0` the client never retries, because the service would treat a repeat as reuse."""
     store = MemoryTokens()
     keep(store, stale(tokens_of(answer, proxy.url)))
     proxy.play("502")
@@ -150,7 +150,7 @@ def test_a_strict_service_is_asked_once(proxy: Hostile, answer: dict[str, Any]) 
 
 
 def test_an_outage_is_not_felt_while_the_token_is_good(proxy: Hostile, answer: dict[str, Any]) -> None:
-    """Renewing ahead of time fails in the background; requests go on."""
+    """While the access token is valid, a renewal that fails in the background does not affect requests."""
     store = MemoryTokens()
     tokens = due(tokens_of(answer, proxy.url))
     keep(store, tokens)
@@ -164,7 +164,7 @@ def test_an_outage_is_not_felt_while_the_token_is_good(proxy: Hostile, answer: d
 
 
 def test_a_refused_request_during_an_outage_is_unavailable(proxy: Hostile, server: Server, answer: dict[str, Any]) -> None:
-    """A 401 would make the application believe that it is signed out."""
+    """A refused request whose renewal fails raises `Unavailable`. A 401 would suggest that the session has ended."""
     tokens = tokens_of(answer, proxy.url)
     elsewhere = httpx.MockTransport(lambda _: httpx.Response(401, headers={"www-authenticate": 'Bearer error="invalid_token"'}))
     store = MemoryTokens()
@@ -178,7 +178,7 @@ def test_a_refused_request_during_an_outage_is_unavailable(proxy: Hostile, serve
 
 @pytest.mark.slow
 def test_an_answer_that_cannot_be_kept_is_not_lost(proxy: Hostile, server: Server, answer: dict[str, Any], tmp_path: Any) -> None:
-    """The disk is full: it is not used before it is kept, and later it is kept without asking again, which would be reuse."""
+    """Tokens that cannot be saved are not used. They are saved later, without a second refresh, which would be reuse."""
     store = Full(tmp_path / "tokens.json")
     tokens = stale(tokens_of(answer, proxy.url))
     keep(store, tokens)
@@ -198,19 +198,19 @@ def test_an_answer_that_cannot_be_kept_is_not_lost(proxy: Hostile, server: Serve
 
 
 class Full(FileTokens):
-    """A file on a disk that is full at times."""
+    """A token file on a disk that is full while `is_full` is set."""
 
     is_full = False
 
     def save(self, tokens: Any) -> None:
-        """Fail as a full disk does."""
+        """Raise the error of a full disk."""
         if self.is_full:
             raise Unavailable("No space left on device")
         super().save(tokens)
 
 
 def test_signing_in_is_asked_once(proxy: Hostile, client: httpx.Client) -> None:
-    """Each sign-in that is heard makes a session: what is not answered is not repeated."""
+    """A sign-in without a response is not retried, because each one that arrives makes a session."""
     store = MemoryTokens()
     proxy.play("drop", path="/login")
     with pytest.raises(Unavailable):
@@ -220,7 +220,7 @@ def test_signing_in_is_asked_once(proxy: Hostile, client: httpx.Client) -> None:
 
 
 def test_signing_out_is_asked_again(proxy: Hostile, store: TokenStore, client: httpx.Client, answer: dict[str, Any]) -> None:
-    """Twice is as good as once."""
+    """A sign-out without a response is retried, because it is idempotent."""
     proxy.play("drop", "502", path="/logout")
     Auth(proxy.url, store, tokens=answer).sign_out()
     assert len(proxy.questions) == 3

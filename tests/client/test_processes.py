@@ -1,4 +1,4 @@
-"""Processes that share one file, some of which die at the worst moment."""
+"""Processes that share one token file, some of which die at the worst moment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Return a function that starts Python with these arguments; whatever still runs at the end is killed."""
+    """Return a function that starts Python with the given arguments. Its processes are killed after the test."""
     started: list[subprocess.Popen[str]] = []
 
     def run(*arguments: object) -> subprocess.Popen[str]:
@@ -47,12 +47,12 @@ def start() -> Iterator[Start]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> FileTokens:
-    """Return an empty file."""
+    """Return a store whose file does not exist yet."""
     return FileTokens(tmp_path / "tokens.json")
 
 
 def wait_ready(process: subprocess.Popen[str]) -> None:
-    """Wait until a program says that it is ready."""
+    """Wait until a program prints "ready"."""
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
 
@@ -67,7 +67,7 @@ def go(process: subprocess.Popen[str]) -> None:
 def test_eight_processes_share_one_renewal(
     proxy: Hostile, server: Server, store: FileTokens, start: Start, answer: dict[str, Any]
 ) -> None:
-    """Eight processes with twenty tasks each find that it is over, and one of the 160 asks."""
+    """Eight processes with twenty tasks each find an expired token, and only one of the 160 refreshes."""
     tokens = stale(tokens_of(answer, proxy.url))
     keep(store, tokens)
     processes = [start("-m", "tests.client.worker", proxy.url, server.url, _path(store), 20) for _ in range(8)]
@@ -85,7 +85,10 @@ def test_eight_processes_share_one_renewal(
 def test_a_process_that_is_stopped_or_killed_in_the_middle_holds_nobody_up(
     proxy: Hostile, server: Server, store: FileTokens, start: Start, answer: dict[str, Any]
 ) -> None:
-    """It held the lock, and the service had rotated already: who waits gives up in time, or asks again and gets the same pair."""
+    """A process stops or dies with the lock held, after the service rotated.
+
+    The other process times out, or retries and gets the same pair.
+    """
     keep(store, stale(tokens_of(answer, proxy.url)))
     proxy.play("hear and hang")
     worker = start("-m", "tests.client.worker", proxy.url, proxy.url, _path(store), 1)
@@ -105,7 +108,7 @@ def test_a_process_that_is_stopped_or_killed_in_the_middle_holds_nobody_up(
 
 
 def test_what_was_begun_is_finished_at_exit(server: Server, store: FileTokens, start: Start, answer: dict[str, Any]) -> None:
-    """A short program ends while a renewal runs in the background: its answer is kept all the same."""
+    """A program that exits during a background renewal still saves its result."""
     tokens = due(tokens_of(answer, server.url))
     keep(store, tokens)
     program = (
@@ -122,7 +125,7 @@ def test_what_was_begun_is_finished_at_exit(server: Server, store: FileTokens, s
 
 
 def test_a_forked_process_does_not_renew_with_a_copy(server: Server, start: Start, answer: dict[str, Any]) -> None:
-    """Tokens in memory belong to one process: two with one refresh token would end the session. The parent goes on."""
+    """A forked child refuses to renew its copy of tokens in memory: two holders of one refresh token would end the session."""
     program = (
         "import json, os, sys\n"
         "from handstamp.client import Auth\n"
@@ -147,7 +150,7 @@ def test_a_forked_process_does_not_renew_with_a_copy(server: Server, start: Star
 
 
 def test_a_forked_process_may_sign_in_for_itself(server: Server, start: Start, answer: dict[str, Any]) -> None:
-    """Having forgotten the copy. A thread of its parent held the lock, and is not there to let go of it."""
+    """A forked child can sign in by itself. A lock that a thread of the parent held is not held in the child."""
     program = (
         "import json, os, sys\n"
         "from handstamp.client import Auth, MemoryTokens\n"
@@ -166,13 +169,16 @@ def test_a_forked_process_may_sign_in_for_itself(server: Server, start: Start, a
     began = time.monotonic()
     printed, _ = start("-c", program, server.url, json.dumps(answer)).communicate(timeout=PATIENCE_S)
     assert printed == "True\n"
-    assert time.monotonic() - began < 15  # else it waited for a lock that nobody holds
+    assert time.monotonic() - began < 15  # otherwise it waited for a lock that no thread holds
 
 
 def test_a_fork_in_the_middle_of_a_renewal_holds_nobody_up(
     proxy: Hostile, server: Server, store: FileTokens, start: Start, answer: dict[str, Any]
 ) -> None:
-    """The child inherits the lock's descriptor and a renewal that will never end in it, and its parent is killed: it goes on."""
+    """A child forked during a renewal can renew after its parent was killed.
+
+    It inherits the lock's descriptor, and the state of a renewal that no thread in it will finish.
+    """
     keep(store, stale(tokens_of(answer, proxy.url)))
     proxy.play("hear and hang")
     program = (

@@ -1,4 +1,4 @@
-"""What is public is told of, and what is not needed is not loaded."""
+"""Public names of the client are documented, and the base install does not load the client."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ HOW_TO = ROOT / "docs" / "how-to" / "python-client.md"
 
 @pytest.mark.parametrize("name", handstamp.client.__all__)
 def test_the_how_to_page_speaks_of_every_public_name(name: str) -> None:
-    """Nothing is there that nobody is told what for."""
+    """The how-to page mentions every public name."""
     assert f"`{name}" in HOW_TO.read_text("utf-8")
 
 
 def test_the_base_install_does_not_load_it() -> None:
-    """Who only verifies tokens needs no httpx."""
+    """`import handstamp` does not load httpx, which a verifier does not need."""
     program = "import sys, handstamp; print([name for name in sys.modules if name.startswith(('httpx', 'handstamp.client'))])"
     ran = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout == "[]\n"

@@ -1,4 +1,4 @@
-"""When tokens are renewed, and that one renewal serves everybody."""
+"""When the client renews tokens, and that all callers share one renewal."""
 
 from __future__ import annotations
 
@@ -26,21 +26,24 @@ PATIENCE_S = 60
 
 @pytest.fixture(params=["over here", "over there"])
 def worn(request: pytest.FixtureRequest, answer: dict[str, Any], proxy: Hostile, mint: Mint) -> StoredTokens:
-    """Return tokens that must be renewed: because our clock says so, or because only the service does."""
+    """Return tokens to renew: expired by the client's clock, or expired only for the service."""
     tokens = tokens_of(answer, proxy.url)
     return stale(tokens) if request.param == "over here" else expired(tokens, mint)
 
 
 @pytest.fixture
 def auth(proxy: Hostile, server: Server, store: TokenStore, worn: StoredTokens) -> Auth:
-    """Return what holds the worn tokens, and renews them by way of the proxy, which counts."""
+    """Return an `Auth` with the worn tokens that refreshes through the proxy, which counts requests."""
     keep(store, worn)
     return Auth(proxy.url, store, origins=[server.url], timeout_s=PATIENCE_S)
 
 
 @pytest.fixture
 def renewed_once(proxy: Hostile, server: Server, worn: StoredTokens) -> Iterator[None]:
-    """Check at the end that one question was asked. Rotations alone would not tell: the service answers repeats alike."""
+    """Check after the test that one refresh was sent.
+
+    The rotations alone do not show it, because the service answers repeats with the same tokens.
+    """
     yield
     assert proxy.refresh_tokens == [worn.refresh_token]
     assert generation(server, worn.session_id) == 1
@@ -48,7 +51,7 @@ def renewed_once(proxy: Hostile, server: Server, worn: StoredTokens) -> Iterator
 
 @pytest.mark.usefixtures("renewed_once")
 def test_what_is_over_is_renewed_once(server: Server, auth: Auth, store: TokenStore, worn: StoredTokens) -> None:
-    """The request that finds it so is answered as any other, and the next ones use what is new."""
+    """A request that finds an expired token succeeds, and later requests use the new one."""
     with client_with(auth, base_url=server.url) as application:
         for _ in range(3):
             assert application.get("/profile").status_code == 200
@@ -57,7 +60,7 @@ def test_what_is_over_is_renewed_once(server: Server, auth: Auth, store: TokenSt
 
 @pytest.mark.usefixtures("renewed_once")
 async def test_what_is_over_is_renewed_once_in_coroutines(server: Server, auth: Auth) -> None:
-    """The same steps, driven by an event loop."""
+    """An asynchronous request with an expired token succeeds too."""
     async with async_client_with(auth, base_url=server.url) as application:
         for _ in range(3):
             assert (await application.get("/profile")).status_code == 200
@@ -65,7 +68,7 @@ async def test_what_is_over_is_renewed_once_in_coroutines(server: Server, auth: 
 
 @pytest.mark.usefixtures("renewed_once")
 def test_fifty_threads_share_one_renewal(server: Server, auth: Auth) -> None:
-    """However many find at once that it is over, one asks."""
+    """Fifty threads find an expired token at once, and one of them refreshes."""
     start = threading.Barrier(50)
     with client_with(auth, base_url=server.url) as application, ThreadPoolExecutor(50) as pool:
 
@@ -79,14 +82,14 @@ def test_fifty_threads_share_one_renewal(server: Server, auth: Auth) -> None:
 @pytest.mark.usefixtures("renewed_once")
 @pytest.mark.parametrize("store", ["file"], indirect=True)
 async def test_two_hundred_tasks_share_one_renewal(server: Server, auth: Auth) -> None:
-    """The same for tasks."""
+    """Two hundred tasks find an expired token at once, and one of them refreshes."""
     async with async_client_with(auth, base_url=server.url) as application, asyncio.timeout(PATIENCE_S):
         answers = await asyncio.gather(*(application.get("/profile") for _ in range(200)))
     assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_those_who_wait_have_one_thread_between_them(proxy: Hostile, answer: dict[str, Any]) -> None:
-    """A hundred tasks that wait for a slow service cost one thread, and the one that asks."""
+    """A hundred tasks that wait for one slow renewal occupy two threads: one renews, one waits for all of them."""
     store = MemoryTokens()
     keep(store, stale(tokens_of(answer, proxy.url)))
     before = set(threading.enumerate())
@@ -102,7 +105,7 @@ async def test_those_who_wait_have_one_thread_between_them(proxy: Hostile, answe
 
 @pytest.mark.usefixtures("renewed_once")
 def test_threads_and_event_loops_share_one_renewal(server: Server, auth: Auth) -> None:
-    """One `Auth` in ten threads and in two event loops of their own with twenty tasks each."""
+    """Ten threads and two event loops with twenty tasks each share one `Auth` and one renewal."""
 
     async def many() -> list[int]:
         async with async_client_with(auth, base_url=server.url) as application:
@@ -119,7 +122,7 @@ def test_threads_and_event_loops_share_one_renewal(server: Server, auth: Auth) -
 
 
 def test_what_is_nearly_over_is_renewed_in_the_background(server: Server, proxy: Hostile, answer: dict[str, Any]) -> None:
-    """No request waits for it: the token still opens everything, even while the service hangs."""
+    """A token that is due is renewed in the background. Requests use the old token meanwhile, even if the service hangs."""
     store = MemoryTokens()
     tokens = due(tokens_of(answer, proxy.url))
     keep(store, tokens)
@@ -139,7 +142,7 @@ def test_what_is_nearly_over_is_renewed_in_the_background(server: Server, proxy:
 
 
 def test_what_is_fresh_is_not_renewed(server: Server, store: TokenStore, answer: dict[str, Any]) -> None:
-    """No question is asked without need."""
+    """A fresh token causes no refresh."""
     keep(store, tokens_of(answer, server.url))
     with client_with(Auth(server.url, store)) as application:
         for _ in range(3):
@@ -149,7 +152,7 @@ def test_what_is_fresh_is_not_renewed(server: Server, store: TokenStore, answer:
 
 @pytest.mark.parametrize("days", [-3, 3])
 def test_a_wrong_clock_does_not_matter(server: Server, store: TokenStore, answer: dict[str, Any], days: int) -> None:
-    """Only differences of one clock count: nothing is renewed without need, and what is over is renewed once."""
+    """The client works with a wrong wall clock: fresh tokens are not renewed, and an expired one is renewed once."""
 
     def wrong() -> int:
         return time.time_ns() // 1_000_000 + days * 86_400_000
@@ -169,7 +172,7 @@ def test_a_wrong_clock_does_not_matter(server: Server, store: TokenStore, answer
 def test_the_end_of_a_session_is_told_with_its_reason(
     client: httpx.Client, auth: Auth, store: TokenStore, worn: StoredTokens
 ) -> None:
-    """It is the one answer after which tokens are forgotten."""
+    """`SessionEnded` carries the reason. Only this response makes the client delete the tokens."""
     client.post("/logout", json={"refreshToken": worn.refresh_token})
     with client_with(auth) as application, pytest.raises(SessionEnded) as ended:
         application.get("/profile")
@@ -178,7 +181,7 @@ def test_the_end_of_a_session_is_told_with_its_reason(
 
 
 async def test_everybody_who_waits_hears_of_the_end(client: httpx.Client, auth: Auth, worn: StoredTokens) -> None:
-    """Each gets an error of their own."""
+    """Every waiting task gets its own error object."""
     await asyncio.to_thread(client.post, "/logout", json={"refreshToken": worn.refresh_token})
     async with async_client_with(auth) as application:
         ends = await asyncio.gather(*(application.get("/profile") for _ in range(20)), return_exceptions=True)
@@ -187,7 +190,7 @@ async def test_everybody_who_waits_hears_of_the_end(client: httpx.Client, auth: 
 
 
 def test_every_thread_that_waits_hears_of_the_end(client: httpx.Client, proxy: Hostile, answer: dict[str, Any]) -> None:
-    """Of one answer, in an error of its own: what one writes into its traceback is not another's."""
+    """Every waiting thread gets its own error object for one response, so tracebacks are not shared."""
     client.post("/logout", json={"refreshToken": answer["refreshToken"]})
     store = MemoryTokens()
     keep(store, stale(tokens_of(answer, proxy.url)))
@@ -195,7 +198,7 @@ def test_every_thread_that_waits_hears_of_the_end(client: httpx.Client, proxy: H
     with client_with(Auth(proxy.url, store, timeout_s=PATIENCE_S)) as application, ThreadPoolExecutor(5) as pool:
         asked = [pool.submit(application.get, "/profile") for _ in range(5)]
         assert proxy.arrived.acquire(timeout=PATIENCE_S)
-        proxy.release.wait(0.3)  # until the others wait too
+        proxy.release.wait(0.3)  # let the other threads start waiting
         proxy.release.set()
         ends = [each.exception(PATIENCE_S) for each in asked]
     assert [type(end) for end in ends] == [SessionEnded] * 5
@@ -205,7 +208,7 @@ def test_every_thread_that_waits_hears_of_the_end(client: httpx.Client, proxy: H
 def test_a_refresh_token_that_the_service_does_not_know_is_kept(
     server: Server, store: TokenStore, answer: dict[str, Any]
 ) -> None:
-    """It may be the service that has been set up wrongly: not an end, and not a loss."""
+    """An unknown refresh token is kept and raises `InvalidToken`, because the service may be misconfigured."""
     tokens = stale(tokens_of(answer | {"refreshToken": answer["accessToken"]}, server.url))
     keep(store, tokens)
     with client_with(Auth(server.url, store)) as application, pytest.raises(InvalidToken):
@@ -213,18 +216,18 @@ def test_a_refresh_token_that_the_service_does_not_know_is_kept(
     assert held(store) == tokens
 
 
-# --- what is sent again, and what is not
+# --- which requests are repeated
 
 
 class Elsewhere(httpx.BaseTransport):
-    """A resource server of other people's making, that refuses tokens in its own words. It takes a body as a connection does."""
+    """A resource server without Handstamp that refuses tokens in its own form. It reads a request body as a connection does."""
 
     def __init__(self, challenge: dict[str, str], *, refuses: Callable[[str], bool] = lambda _: True) -> None:
-        """Take the header of a refusal, and which tokens are refused."""
+        """Refuse with the headers `challenge` the tokens for which `refuses` returns True."""
         self.challenge = challenge
         self.refuses = refuses
         self.seen: list[bytes] = []
-        """The bodies that arrived."""
+        """The bodies of the requests, in order."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Answer."""
@@ -239,7 +242,7 @@ RFC_6750 = {"www-authenticate": 'Bearer realm="orders", error="invalid_token", e
 
 
 def a_request_is_repeated(server: Server, answer: dict[str, Any], content: Any) -> tuple[httpx.Response, list[bytes]]:
-    """Post a body to a resource server that refuses the first token; return what came and what it saw."""
+    """Post a body to a resource server that refuses the first token; return the response and the bodies it received."""
     store = MemoryTokens()
     tokens = tokens_of(answer, server.url)
     keep(store, tokens)
@@ -250,14 +253,14 @@ def a_request_is_repeated(server: Server, answer: dict[str, Any], content: Any) 
 
 
 def test_a_request_with_its_body_is_sent_again(server: Server, answer: dict[str, Any]) -> None:
-    """After RFC 6750's `invalid_token`, from a server that knows nothing of Handstamp."""
+    """A request is sent again after RFC 6750's `invalid_token`, even from a server without Handstamp."""
     came, seen = a_request_is_repeated(server, answer, b"two of these")
     assert (came.status_code, came.content, len(seen)) == (200, b"two of these", 2)
     assert generation(server, answer["sessionId"]) == 1
 
 
 def test_a_body_that_is_gone_is_not_sent_again(server: Server, answer: dict[str, Any]) -> None:
-    """What a generator gave cannot be had twice: the refusal is handed back, and the next request has the new token."""
+    """A generator's body cannot be sent twice: the refusal is returned, and the next request uses the new token."""
 
     def pieces() -> Iterator[bytes]:
         yield b"two "
@@ -269,7 +272,7 @@ def test_a_body_that_is_gone_is_not_sent_again(server: Server, answer: dict[str,
 
 
 def test_a_second_refusal_is_handed_back(server: Server, answer: dict[str, Any]) -> None:
-    """One renewal, one repetition. A token that is refused while it is new is not renewed again: that would never end."""
+    """A request is repeated once. A new token that is refused is not renewed again, or the client would loop."""
     store = MemoryTokens()
     keep(store, tokens_of(answer, server.url))
     elsewhere = Elsewhere(RFC_6750)
@@ -282,7 +285,7 @@ def test_a_second_refusal_is_handed_back(server: Server, answer: dict[str, Any])
 
 
 def test_a_refusal_of_another_kind_is_handed_back(server: Server, answer: dict[str, Any]) -> None:
-    """A scope that is missing, or a password that somebody else wants, is no matter of renewal."""
+    """A missing scope or a challenge of another scheme causes no renewal."""
     store = MemoryTokens()
     keep(store, tokens_of(answer, server.url))
     for challenge in (
@@ -298,17 +301,17 @@ def test_a_refusal_of_another_kind_is_handed_back(server: Server, answer: dict[s
 
 
 def test_an_answer_can_be_streamed(server: Server, auth: Auth) -> None:
-    """Nothing of an answer is read that is not a refusal."""
+    """The client does not read the body of a response that is no refusal."""
     with client_with(auth, base_url=server.url) as application, application.stream("GET", "/profile") as response:
         assert (response.status_code, response.is_stream_consumed) == (200, False)
         assert b"session" in b"".join(response.iter_raw())
 
 
-# --- where the token goes
+# --- which requests carry the token
 
 
 def test_the_token_goes_to_its_origins_alone(server: Server, answer: dict[str, Any]) -> None:
-    """Other hosts, other ports and other schemes are asked without it."""
+    """Requests to other hosts, ports or schemes carry no token."""
     seen: list[httpx.Request] = []
 
     def note(request: httpx.Request) -> httpx.Response:
@@ -333,7 +336,7 @@ def test_the_token_goes_to_its_origins_alone(server: Server, answer: dict[str, A
 
 
 def test_the_token_does_not_follow_a_redirect_to_another_host(server: Server, answer: dict[str, Any]) -> None:
-    """It is left behind, and a refusal over there renews nothing."""
+    """A redirect to another host carries no token, and a refusal from there causes no renewal."""
     store = MemoryTokens()
     keep(store, tokens_of(answer, server.url))
     seen: list[httpx.Request] = []

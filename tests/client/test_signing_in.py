@@ -1,4 +1,4 @@
-"""Signing in and out, and tokens that were got elsewhere."""
+"""Signing in and out, and tokens that were obtained elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 
 def test_signing_in_signs_requests_until_signing_out(server: Server, client: httpx.Client, store: TokenStore) -> None:
-    """In, a request, out: then both tokens are dead at the service, and nothing is kept."""
+    """Sign in, send a request, sign out: then the service refuses both tokens and the store is empty."""
     email = sign_up(client)
     auth = Auth(server.url, store)
     auth.sign_in(email, PASSWORD)
@@ -44,7 +44,7 @@ def test_signing_in_signs_requests_until_signing_out(server: Server, client: htt
 
 
 async def test_the_same_in_coroutines(server: Server, client: httpx.Client, store: TokenStore) -> None:
-    """In, a request, out, without holding up the event loop."""
+    """Sign in, send a request and sign out with coroutines."""
     email = sign_up(client)
     auth = Auth(server.url, store)
     await auth.sign_in_async(email, PASSWORD)
@@ -56,7 +56,7 @@ async def test_the_same_in_coroutines(server: Server, client: httpx.Client, stor
 
 
 async def test_signing_in_works_while_an_event_loop_runs_in_this_thread(server: Server, client: httpx.Client) -> None:
-    """As in a notebook: the synchronous call waits, and works."""
+    """The synchronous `sign_in` works in a thread with a running event loop, as in a notebook."""
     auth = Auth(server.url)
     auth.sign_in(sign_up(client), PASSWORD)
     with client_with(auth) as application:
@@ -64,7 +64,7 @@ async def test_signing_in_works_while_an_event_loop_runs_in_this_thread(server: 
 
 
 def test_a_refused_sign_in_says_why_and_keeps_nothing(server: Server, client: httpx.Client, store: TokenStore) -> None:
-    """The errors are those of the family, and hold neither password nor address."""
+    """A refused sign-in raises Handstamp's error without the submitted values, and saves nothing."""
     auth = Auth(server.url, store)
     with pytest.raises(InvalidCredentials):
         auth.sign_in(sign_up(client), "another sentence of hers")
@@ -76,13 +76,13 @@ def test_a_refused_sign_in_says_why_and_keeps_nothing(server: Server, client: ht
 
 
 def test_a_sign_in_that_nobody_answers_is_unavailable() -> None:
-    """No service, no account lost."""
+    """A sign-in to a service that does not answer raises `Unavailable`."""
     with pytest.raises(Unavailable):
         Auth(f"http://localhost:{free_port()}").sign_in("ada@example.com", PASSWORD)
 
 
 def test_signing_out_without_the_service_keeps_the_tokens(answer: dict[str, Any], store: TokenStore) -> None:
-    """The session lives on, so it can be tried again; who wants to forget at once clears the store."""
+    """If the service cannot be reached, `sign_out` keeps the tokens, because the session is still active."""
     url = f"http://localhost:{free_port()}"
     keep(store, tokens_of(answer, url))
     with pytest.raises(Unavailable):
@@ -91,28 +91,28 @@ def test_signing_out_without_the_service_keeps_the_tokens(answer: dict[str, Any]
 
 
 def test_tokens_that_were_got_elsewhere_are_taken_over(server: Server, answer: dict[str, Any]) -> None:
-    """A token answer is enough, as JSON shows it."""
+    """`Auth` accepts the JSON of a token response."""
     with client_with(Auth(server.url, tokens=answer)) as application:
         assert application.get("/profile").json()["session"]["id"] == answer["sessionId"]
 
 
 @pytest.mark.parametrize("missing", ["accessToken", "refreshToken", "expiresIn", "sessionId"])
 def test_tokens_that_are_no_whole_answer_are_refused(server: Server, answer: dict[str, Any], missing: str) -> None:
-    """As those of a session whose refresh token is a cookie. The error shows none of it."""
+    """An incomplete token response is refused, such as one whose refresh token is a cookie. The error shows no token."""
     with pytest.raises(ConfigurationError) as refused:
         Auth(server.url, tokens={name: value for name, value in answer.items() if name != missing})
     assert "eyJ" not in str(refused.value)
 
 
 def test_tokens_that_would_break_a_header_are_refused(server: Server, answer: dict[str, Any]) -> None:
-    """RFC 6750 §2.1 says which characters a token has."""
+    """Tokens with characters outside RFC 6750 §2.1 are refused."""
     for wrong in ("one\r\nX-Evil: two", "one two", "", "ö", "one\n"):
         with pytest.raises(ConfigurationError):
             Auth(server.url, tokens=answer | {"accessToken": wrong})
 
 
 def test_tokens_of_another_service_are_neither_used_nor_replaced(proxy: Hostile, server: Server, answer: dict[str, Any]) -> None:
-    """A refresh token goes to the service that issued it and nowhere else, also where two programs name one file."""
+    """Tokens in the store of another service are neither sent nor replaced, even if two programs share one file."""
     store = MemoryTokens()
     keep(store, tokens_of(answer, server.url))
     auth = Auth(proxy.url, store)
@@ -126,7 +126,7 @@ def test_tokens_of_another_service_are_neither_used_nor_replaced(proxy: Hostile,
 
 
 def test_a_public_endpoint_is_asked_without_signing_in(server: Server) -> None:
-    """`auth=None` is how httpx says it."""
+    """A request with httpx's `auth=None` needs no sign-in."""
     with client_with(Auth(server.url)) as application:
         assert application.get("/healthz", auth=None).status_code == 200
         with pytest.raises(MissingToken, match="sign_in"):
@@ -134,7 +134,7 @@ def test_a_public_endpoint_is_asked_without_signing_in(server: Server) -> None:
 
 
 def test_after_the_end_one_can_sign_in_again(server: Server, client: httpx.Client, store: TokenStore) -> None:
-    """The end is told with its reason as long as nobody signs in, and forgotten then."""
+    """After the end of a session every request raises its reason, until the next sign-in."""
     email = sign_up(client)
     auth = Auth(server.url, store)
     auth.sign_in(email, PASSWORD)

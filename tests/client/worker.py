@@ -1,6 +1,6 @@
 """A program that uses the tokens of a file, as a process of its own: `python -m tests.client.worker ISSUER API FILE TASKS`.
 
-It says `ready`, waits for a line, sends its requests at once and prints what came of them.
+It prints `ready`, waits for a line, sends its requests at once and prints their statuses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.client.applications import async_client_with
 
 
 async def main(issuer: str, api: str, path: str, tasks: int) -> list[int]:
-    """Ask who is signed in, in so many tasks at once."""
+    """Request the profile in `tasks` tasks at once and return the statuses."""
     async with async_client_with(Auth(issuer, FileTokens(path), origins=[api], timeout_s=20), base_url=api) as application:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
