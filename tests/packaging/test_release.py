@@ -96,7 +96,7 @@ def test_the_wheel_carries_nothing_else(wheel: zipfile.ZipFile) -> None:
 
 
 def test_the_wheel_names_its_licence_and_its_command(wheel: zipfile.ZipFile) -> None:
-    """Licence and notice travel along, `handstamp` is the one command, and the extras are those of the documentation."""
+    """The wheel has the licence, the notice, one command, the fixtures for pytest, and the documented extras."""
     info = info_folder(wheel)
     assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= set(wheel.namelist())
     assert wheel.read(f"{info}/entry_points.txt").decode().split() == [
@@ -104,6 +104,10 @@ def test_the_wheel_names_its_licence_and_its_command(wheel: zipfile.ZipFile) -> 
         "handstamp",
         "=",
         "handstamp.cli:main",
+        "[pytest11]",
+        "handstamp",
+        "=",
+        "handstamp.testing.plugin",
     ]
     described = wheel.read(f"{info}/METADATA").decode()
     assert "License-Expression: Apache-2.0" in described

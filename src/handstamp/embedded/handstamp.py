@@ -117,7 +117,7 @@ class Sessions:
 def _require_sound(delivery: object, ip: object, user_agent: object = "", amr: object = ()) -> None:
     """Raise `InvalidFields` with every value that is not allowed."""
     problems = []
-    if delivery not in DELIVERIES:
+    if not isinstance(delivery, str) or delivery not in DELIVERIES:
         problems.append(("delivery", f"must be one of {', '.join(DELIVERIES)}"))
     if not isinstance(amr, list | tuple) or not all(isinstance(word, str) and _METHOD.fullmatch(word) for word in amr):
         problems.append(("amr", "must be a list of short words (RFC 8176 §2)"))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 
-from email_validator import EmailNotValidError, validate_email
-
 from ...domain.account import EMAIL_MAX_LENGTH
 from ...errors import InvalidFields
 
@@ -48,6 +46,9 @@ def _normalise(text: str, must_be_public: bool) -> str:
 
 
 def _validate(text: str) -> str:
+    # Imported here because it takes 50 ms, which commands that read no address need not pay. A server imports it at its start.
+    from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415
+
     try:
         address = validate_email(text, check_deliverability=False, test_environment=True)
     except EmailNotValidError as problem:
