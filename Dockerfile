@@ -1,11 +1,11 @@
-# The service in a container: `docker build -t handstamp .`. No compiler and no source in the result, nobody is root in it.
+# Builds the service's image: `docker build -t handstamp .`. The image has no compiler and no source, and runs as a normal user.
 FROM python:3.13-slim AS build
 # hadolint ignore=DL3013
 RUN pip install --no-cache-dir "uv>=0.8"
 WORKDIR /source
 COPY pyproject.toml hatch_build.py uv.lock README.md LICENSE NOTICE ./
 COPY src ./src
-# The exact versions of uv.lock, and the package itself, not a link to the source.
+# Install the exact versions of uv.lock, and the package itself instead of a link to its source.
 RUN uv venv /opt/handstamp \
  && UV_PROJECT_ENVIRONMENT=/opt/handstamp uv sync --locked --no-dev --extra server --extra postgres --no-editable --compile-bytecode
 

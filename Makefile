@@ -1,4 +1,4 @@
-# `make demo` shows what it does, `make serve` runs the service, `make test` runs the tests. All set up what they need.
+# `make demo` opens the demo, `make serve` runs the service, `make test` runs the tests. Each target installs what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,35 +8,35 @@ FAST := not slow and not browser
 BENCH := bench/.venv/bin/python
 BENCH_READY := bench/.venv/.ready
 
-# Tests start hundreds of Python processes. Without byte code on disk each compiles every module once more, which doubles its start.
+# Tests start hundreds of Python processes. Without byte code on disk each one compiles every module again and starts half as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo serve test test-all coverage test-python test-lowest check screenshots soak bench compare scale clean
 
 help:
-	@echo "make demo    show the life of both tokens on a page, with a service that is thrown away afterwards"
-	@echo "make serve   run the service on http://localhost:8000 (SQLite file in this folder)"
-	@echo "make test    run the tests that a change needs; takes some minutes and wants nothing installed"
-	@echo "make test-all   run all tests; wants the programs that .ci/run installs"
+	@echo "make demo    show both tokens on a page, with a temporary service"
+	@echo "make serve   run the service on http://localhost:8000, with a SQLite file in this folder"
+	@echo "make test    run the fast tests; takes some minutes and needs no other programs"
+	@echo "make test-all   run all tests; needs the programs that .ci/run installs"
 	@echo "make coverage   run make test and report which lines ran; fails below 95 percent"
-	@echo "make test-python PYTHON=python3.13   run them with another Python"
-	@echo "make test-lowest   run them with the oldest dependencies that are admitted"
-	@echo "make check   ruff, mypy --strict and the import contracts"
-	@echo "make screenshots   photograph the pages for the documentation; wants Chromium"
-	@echo "make soak    let a crowd of clients loose on three nodes, in seven kinds of trouble for SECONDS each, and check all they were told"
-	@echo "make bench   measure the promises, side by side with the alternatives; takes twenty minutes"
-	@echo "make compare measure Handstamp and its alternatives, and write the tables into docs/explanation/comparison.md"
-	@echo "make scale   renew sessions in tables of ten thousand, a million and ten million; takes a quarter of an hour"
-	@echo "make setup   make .venv with everything in it; the others call it by themselves"
+	@echo "make test-python PYTHON=python3.13   run the fast tests with another Python"
+	@echo "make test-lowest   run the fast tests with the oldest supported dependencies"
+	@echo "make check   run ruff, mypy --strict, the import contracts and codespell"
+	@echo "make screenshots   take the screenshots for the documentation; needs Chromium"
+	@echo "make soak    run many clients against three nodes, with seven kinds of fault for SECONDS each, and check every answer"
+	@echo "make bench   measure performance, and compare with the alternatives; takes twenty minutes"
+	@echo "make compare measure Handstamp and its alternatives, and update the tables in docs/explanation/comparison.md"
+	@echo "make scale   refresh sessions in tables of ten thousand, a million and ten million rows; takes fifteen minutes"
+	@echo "make setup   create .venv with all dependencies; the other targets do this when needed"
 
 setup: $(READY)
 
-# uv comes from PyPI into the virtual environment itself, and installs the exact versions of uv.lock.
+# pip installs uv into the virtual environment, and uv installs the exact versions of uv.lock.
 $(READY): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Handstamp needs Python 3.11 or newer. Name one that you have: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	  { echo "Handstamp needs Python 3.11 or newer. Choose an installed one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
-	  { echo "Python could not make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	  { echo "Python could not create a virtual environment. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
 	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --all-extras --compile-bytecode --python $(BIN)/python
 	@touch $@
@@ -53,20 +53,20 @@ test: $(READY)
 test-all: $(READY)
 	$(BIN)/pytest
 
-# Over test processes, servers and commands together.
+# Coverage is the sum over test processes, servers and commands.
 coverage: $(READY)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -m "$(FAST)"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered
 
-# PYTHON=python3.13 tries another version, in an environment of its own.
+# PYTHON=python3.13 selects another version. It gets its own environment.
 test-python: $(READY)
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-other
 	UV_PROJECT_ENVIRONMENT=.venv-other $(BIN)/uv sync --quiet --locked --all-extras --compile-bytecode
 	.venv-other/bin/pytest -m "$(FAST)"
 
-# The oldest releases that pyproject.toml admits, with the newest tools to test them.
+# Installs the oldest dependencies that pyproject.toml allows, and the newest test tools.
 test-lowest: $(READY)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lowest
 	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --quiet --resolution lowest-direct -e ".[$(EXTRAS)]"
@@ -87,7 +87,7 @@ SECONDS ?= 90
 soak: $(READY)
 	HANDSTAMP_TEST_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest tests/faults/test_history.py -n0 -q
 
-# The benchmarks and what they compare are a project of their own, bench/pyproject.toml.
+# The benchmarks and the alternatives have their own project, bench/pyproject.toml.
 $(BENCH_READY): $(READY) bench/pyproject.toml bench/uv.lock
 	$(BIN)/uv sync --quiet --locked --project bench --python $(BIN)/python
 	@touch $@
@@ -105,7 +105,7 @@ compare: $(BENCH_READY)
 	$(BENCH) -m bench.compare --plot docs/images/compare.svg --markdown docs/explanation/comparison.md
 	$(BENCH) -m bench.behaviour --markdown docs/explanation/comparison.md
 
-# POSTGRES=postgresql://… measures that server too; databases are made and dropped there.
+# POSTGRES=postgresql://… measures that server too. The benchmark creates and drops databases there.
 scale: $(BENCH_READY)
 	$(BENCH) -m bench.scale $(if $(POSTGRES),--postgres "$(POSTGRES)")
 

@@ -1,4 +1,4 @@
-"""What the tests that take the store away share: devices that go on asking, and what they may be answered."""
+"""Helpers for store outages: devices that retry, and the answers that are allowed while the store is unavailable."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _DONE = {"/healthz": 200, "/readyz": 200, "/profile": 200, "/refresh": 200, "/lo
 
 
 def patient_client() -> httpx.AsyncClient:
-    """Return a client that opens a connection for each request: a node closes idle ones, maybe just when one is used again."""
+    """Return a client that opens a connection for each request, because a node may close an idle one just as it is reused."""
     return httpx.AsyncClient(
         trust_env=False, timeout=PATIENCE_S, limits=httpx.Limits(max_connections=200, max_keepalive_connections=0)
     )
 
 
 class Nodes:
-    """Asks any of some nodes, and counts the answers. Whatever state the store is in, an answer is right or 503."""
+    """Sends requests to random nodes and counts the answers. In any state of the store, an answer is correct or 503."""
 
     def __init__(self, http: httpx.AsyncClient, urls: Sequence[str]) -> None:
-        """Take where they are."""
+        """Keep the client and the URLs of the nodes."""
         self.urls = urls
         self.answers: Counter[str] = Counter()
         self._http = http
 
     async def ask(self, path: str, *, node: str = "", access_token: str = "", **body: str) -> httpx.Response:
-        """Ask a node, any unless one is named; assert that the answer is none of a store that is away and says something else."""
+        """Send a request to `node`, or to a random one. Assert that a 503 has Retry-After and shows no internal details."""
         headers = {"authorization": f"Bearer {access_token}"} if access_token else {}
         url = (node or random.choice(self.urls)) + path
         answer = await self._http.request("POST" if body else "GET", url, headers=headers, json=body or None)
@@ -43,18 +43,18 @@ class Nodes:
         if answer.status_code == 503:
             assert answer.json()["code"] == "unavailable"
             assert int(answer.headers["retry-after"]) >= 1
-            said = f"{answer.json()['title']} {answer.json()['detail']}".lower()  # not its random id, which may spell anything
+            said = f"{answer.json()['title']} {answer.json()['detail']}".lower()  # not the random id
             assert not any(word in said for word in ("sql", "disk", "lock", "connection", "traceback"))
         return answer
 
     async def sign_in(self) -> Device:
-        """Sign in, however often that takes."""
+        """Sign in, with retries until it succeeds."""
         answer = await self.until_answered(lambda: self.ask("/login", email=EMAIL, password=PASSWORD))
         assert answer.status_code == 200, answer.text
         return Device(self, answer.json())
 
     async def until_answered(self, ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
-        """Ask again while the answer is 503 or none; return the first other one."""
+        """Retry while the answer is 503 or missing; return the first other answer."""
         give_up_at = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_at:
             try:
@@ -68,7 +68,7 @@ class Nodes:
         raise AssertionError(f"nobody has answered for {PATIENCE_S:g} s")
 
     def counts(self) -> str:
-        """Return how often what was answered how, for the test's output."""
+        """Return the number of answers for each path and status, for the test's output."""
         return ", ".join(f"{count:,} {what}" for what, count in sorted(self.answers.items()))
 
 
@@ -76,12 +76,12 @@ class Device:
     """Holds one session's newest tokens."""
 
     def __init__(self, nodes: Nodes, tokens: Mapping[str, Any]) -> None:
-        """Take a sign-in's answer."""
+        """Keep the tokens of a sign-in."""
         self._nodes = nodes
         self.tokens = tokens
 
     async def renew(self, *, node: str = "") -> httpx.Response:
-        """Renew once."""
+        """Refresh once, and keep the new tokens."""
         answer = await self._nodes.ask("/refresh", node=node, refreshToken=self.tokens["refreshToken"])
         if answer.status_code == 200:
             self.tokens = answer.json()
@@ -92,22 +92,22 @@ class Device:
         return await self._nodes.ask("/logout", refreshToken=self.tokens["refreshToken"])
 
     async def profile(self, *, node: str = "") -> httpx.Response:
-        """Use the access token."""
+        """Request the profile with the access token."""
         return await self._nodes.ask("/profile", node=node, access_token=self.tokens["accessToken"])
 
     async def goes_on(self) -> None:
-        """Assert that it is signed in, once somebody answers."""
+        """Assert that the session is still active, with retries until a node answers."""
         for ask in (self.renew, self.profile):
             answer = await self._nodes.until_answered(ask)
             assert answer.status_code == 200, answer.text
 
     async def leaves(self) -> None:
-        """Sign out, however often that takes."""
+        """Sign out, with retries until it succeeds."""
         answer = await self._nodes.until_answered(self.sign_out)
         assert answer.status_code == 204, answer.text
 
     async def is_out(self, reason: str = "logout") -> None:
-        """Assert that every node refuses it, for this reason."""
+        """Assert that every node refuses both tokens for this reason."""
         for url in self._nodes.urls:
             for ask in (self.renew, self.profile):
                 answer = await self._nodes.until_answered(lambda ask=ask, url=url: ask(node=url))  # type: ignore[misc]
@@ -116,7 +116,7 @@ class Device:
 
 
 async def ask_everything(nodes: Nodes, staying: Device, leaving: Device) -> list[str]:
-    """Ask everything once while the store is away; assert that it is done or 503. Return the paths that were done."""
+    """Send each kind of request once. Assert that each succeeds or gets 503; return the paths of the successful ones."""
     answers = await asyncio.gather(
         nodes.ask("/healthz"),
         nodes.ask("/readyz"),
@@ -132,9 +132,9 @@ async def ask_everything(nodes: Nodes, staying: Device, leaving: Device) -> list
     return done
 
 
-def nobody_was_served(retrying: Sequence[asyncio.Task[None]]) -> None:
-    """Assert that all these are still asking."""
+def require_still_retrying(retrying: Sequence[asyncio.Task[None]]) -> None:
+    """Assert that none of these tasks has finished."""
     for task in retrying:
         if task.done():
-            task.result()  # what went wrong says more
+            task.result()  # the error of the task is more informative
         assert not task.done(), "a commit was acknowledged that nobody can have made"

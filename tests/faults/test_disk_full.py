@@ -1,4 +1,4 @@
-"""The disk fills up under SQLite, again and again: 503 until there is room, and nothing that was acknowledged is lost."""
+"""The disk under SQLite fills up repeatedly: requests get 503 until there is space, and no acknowledged commit is lost."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _MOUNTED = 'mount -t tmpfs -o size=24m tmpfs "$0" && exec "$@"'
 
 
 class Disk:
-    """A service on a disk that a test fills. Here it is a limit to the size of its files, which everybody may set.
+    """A disk that a test can fill. This class uses the limit for file sizes, which needs no root.
 
-    What fits below the limit is written, so that a frame of the log may be torn in the middle.
+    The part below the limit is written, so a frame of the write-ahead log may be incomplete.
     """
 
     complaint = ""
-    """What SQLite says, for the log to show; here the limit is one to the log's size, too."""
+    """A message of SQLite that the log must contain. Empty here, because the limit applies to the log file as well."""
 
     def __init__(self, server: Server, folder: Path) -> None:
-        """Take a service that is started, and the folder of its database."""
+        """Keep the process of a running service and the path of its database."""
         assert server.process is not None
         self.pid = server.process.pid
         self.database = folder / "handstamp.db"
@@ -45,50 +45,50 @@ class Disk:
         self._unlimited = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
 
     def fill(self) -> None:
-        """Leave room for next to nothing. The log is emptied before: SQLite writes where it was long without asking for room."""
+        """Leave almost no space. Truncate the WAL first, because SQLite can overwrite its old frames without more space."""
         self.query("PRAGMA wal_checkpoint(TRUNCATE)")
         size = self.seen_from_here.with_name("handstamp.db-wal").stat().st_size
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size + random.randrange(10_000), self._unlimited[1]))
 
     def free(self) -> None:
-        """Make room."""
+        """Remove the limit."""
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, self._unlimited)
 
     def query(self, sql: str, *enter: str) -> str:
-        """Run a statement beside the service, in a process of its own."""
+        """Run a statement in a separate process."""
         arguments = [*enter, sys.executable, "-c", _SQL, str(self.database), sql]
         return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=2 * PATIENCE_S).stdout.strip()
 
 
 class SmallDisk(Disk):
-    """A small disk in memory that only the service sees: no root is needed where user namespaces are allowed."""
+    """A small tmpfs that is mounted only for the service. It needs no root if the system allows user namespaces."""
 
     complaint = "database or disk is full"
 
     def __init__(self, server: Server, folder: Path) -> None:
-        """See the service's files by way of its process."""
+        """Find the service's files through its process in /proc."""
         super().__init__(server, folder)
         self.seen_from_here = Path(f"/proc/{self.pid}/root{self.database}")
         self._ballast = self.seen_from_here.with_name("ballast")
 
     def fill(self) -> None:
-        """Write until the system says that nothing more fits."""
+        """Write a file until no space is left."""
         self.query("PRAGMA wal_checkpoint(TRUNCATE)")
         with self._ballast.open("wb", buffering=0) as file, suppress(OSError):
             while file.write(b"\0" * 4096):
                 pass
 
     def free(self) -> None:
-        """Remove it."""
+        """Remove the file."""
         self._ballast.unlink()
 
     def query(self, sql: str, *enter: str) -> str:
-        """Go where the disk is seen."""
+        """Run the statement in the namespace of the service."""
         return super().query(sql, "nsenter", "--preserve-credentials", "-U", "-m", "-t", str(self.pid), *enter)
 
 
 async def until_refused(device: Device) -> AsyncIterator[httpx.Response]:
-    """Renew until that fails, or for so long that nothing can have been written."""
+    """Refresh until it fails, but not more often than could fit on the disk."""
     for _ in range(_MORE_THAN_FIT):
         answer = await device.renew()
         yield answer
@@ -98,7 +98,7 @@ async def until_refused(device: Device) -> AsyncIterator[httpx.Response]:
 
 @pytest.fixture(params=[Disk, SmallDisk], ids=["limit", "tmpfs"])
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Server, Disk]]:
-    """Start a service on a disk of each kind."""
+    """Start a service on each kind of disk."""
     (folder := tmp_path / "disk").mkdir()
     server = Server(tmp_path, DATABASE=f"sqlite:///{folder}/handstamp.db", SECRET="0123456789abcdef" * 4)
     if request.param is SmallDisk:
@@ -115,7 +115,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ser
 
 
 async def test_a_full_disk_is_503_until_there_is_room(served: tuple[Server, Disk], count: Callable[[str], None]) -> None:
-    """Commits fail under a crowd; whoever asks again is served, from the same process; the crowd sees no rule broken."""
+    """Commits fail under load. Retries succeed in the same process, and the history of the crowd breaks no rule."""
     server, disk = served
     server.register()
     seed = random.SystemRandom().getrandbits(32)

@@ -1,4 +1,4 @@
-"""A fail-over that loses the last commits: sessions catch up, nobody is signed out, and ends that survived still hold."""
+"""A fail-over that loses the last commits: sessions continue, nobody is signed out, and stored revocations stay effective."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _LOST_RENEWALS = 3
 
 @pytest.fixture
 def server() -> Iterator[PostgresServer]:
-    """Run a PostgreSQL server that may be replaced by an older one."""
+    """Run a PostgreSQL server that a test can replace with an older copy."""
     with own_server() as started:
         yield started
 
 
-def copied(server: PostgresServer) -> Path:
-    """Copy the server's files, as a replica has them that then hears no more."""
+def copy_files(server: PostgresServer) -> Path:
+    """Copy the server's files, like a replica that has lost its connection."""
     server.stop()
     copy = server.folder / "copy"
     shutil.copytree(server.data, copy, copy_function=_with_owner)
@@ -36,7 +36,7 @@ def copied(server: PostgresServer) -> Path:
 
 
 def fail_over(server: PostgresServer, copy: Path) -> None:
-    """Let the copy take over."""
+    """Replace the server with the copy."""
     server.kill()
     status = server.data.stat()
     shutil.rmtree(server.data)
@@ -51,7 +51,7 @@ def _with_owner(source: str, target: str) -> str:
 
 
 async def test_the_last_commits_may_be_lost(server: PostgresServer, tmp_path: Path, count: Callable[[str], None]) -> None:
-    """Clients are ahead of the database by up to three renewals, and the nodes go on running."""
+    """Clients are up to three refreshes ahead of the restored database. The nodes keep running."""
     async with (
         fresh_database(server.url) as url,
         nodes_in(tmp_path, url, ahead_s=(0, 0)) as servers,
@@ -63,7 +63,7 @@ async def test_the_last_commits_may_be_lost(server: PostgresServer, tmp_path: Pa
         for _ in range(TRIALS):
             gone, forgotten = await nodes.sign_in(), await nodes.sign_in()
             await gone.leaves()
-            copy = await asyncio.to_thread(copied, server)
+            copy = await asyncio.to_thread(copy_files, server)
             for ahead, device in enumerate(staying):
                 for _ in range(ahead % (_LOST_RENEWALS + 1)):
                     await nodes.until_answered(device.renew)
@@ -73,7 +73,7 @@ async def test_the_last_commits_may_be_lost(server: PostgresServer, tmp_path: Pa
                 await device.goes_on()
                 await device.goes_on()
             await gone.is_out()
-            # Its end is lost with the commit that held it, and asking again ends it for good.
+            # The fail-over lost this sign-out. A second sign-out revokes the session permanently.
             await forgotten.leaves()
             await forgotten.is_out()
     count(f"{TRIALS} fail-overs that lost the last commits, {len(staying)} sessions: {nodes.counts()}")

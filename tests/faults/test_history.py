@@ -1,4 +1,4 @@
-"""A crowd over three nodes, and everything it was told checked against the rules. `make soak` lets it run for long."""
+"""A crowd of clients on three nodes; every answer is checked against the rules of sessions. `make soak` runs it for longer."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.anyio,
     pytest.mark.xdist_group("history"),
-    # of the crowd's own, where a client gives up while it connects
+    # from the crowd's own clients, when one times out while it connects
     pytest.mark.filterwarnings(
         "ignore:Exception ignored in. <(socket|function _SelectorTransport):pytest.PytestUnraisableExceptionWarning"
     ),
 ]
 SECONDS = float(os.environ.get("HANDSTAMP_TEST_SOAK_SECONDS", "8"))
-"""How long each lasts at least."""
+"""Minimum duration of each test, in seconds."""
 GRACE_S = 10.0
 NODE_KILLS, POSTGRES_ENDS, CUTS = 50, 20, 50
-"""How many trials there are at least."""
+"""Minimum number of faults in each test."""
 Trouble = Callable[[list[Server], random.Random], Awaitable[str]]
 
 
 @pytest.fixture(scope="module")
 def own_postgres() -> Iterator[PostgresServer]:
-    """Run a PostgreSQL server that may be ended."""
+    """Run a PostgreSQL server that a test can stop."""
     with own_server() as server:
         yield server
 
 
 @asynccontextmanager
 async def crowd_over(nodes: list[Server], seed: int) -> AsyncIterator[Crowd]:
-    """Give a crowd that is about to begin."""
+    """Give a crowd of clients for these nodes."""
     async with httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=200)) as http:
         yield Crowd([f"http://localhost:{node.port}" for node in nodes], seed=seed, http=http)
 
 
 async def check(nodes: list[Server], trouble: Trouble, where: str, count: Callable[[str], None]) -> None:
-    """Let a crowd loose while there is trouble, and judge what it was told."""
+    """Run a crowd during a fault, and check its history."""
     seed = random.SystemRandom().getrandbits(32)
     async with crowd_over(nodes, seed) as crowd:
         what = await crowd.run(trouble(nodes, random.Random(seed)))
@@ -64,13 +64,13 @@ async def check(nodes: list[Server], trouble: Trouble, where: str, count: Callab
 
 
 async def quiet(_: list[Server], __: random.Random) -> str:
-    """Leave the nodes alone."""
+    """Cause no fault."""
     await asyncio.sleep(SECONDS)
     return "no trouble"
 
 
-def kills(at_least: int) -> Trouble:
-    """Kill nodes."""
+def make_killing(at_least: int) -> Trouble:
+    """Return a fault that kills nodes, at least so many times."""
 
     async def killing(nodes: list[Server], chance: random.Random) -> str:
         return f"{await kill_nodes(nodes, chance, seconds=SECONDS, at_least=at_least)} kills of nodes"
@@ -78,26 +78,26 @@ def kills(at_least: int) -> Trouble:
     return killing
 
 
-@pytest.mark.parametrize("trouble", [quiet, kills(5)], ids=["quiet", "killed"])
+@pytest.mark.parametrize("trouble", [quiet, make_killing(5)], ids=["quiet", "killed"])
 async def test_what_a_crowd_is_told_fits_the_rules_on_sqlite(
     trouble: Trouble, tmp_path: Path, count: Callable[[str], None]
 ) -> None:
-    """Every acknowledged rotation is remembered, no chain forks, and no success follows an acknowledged end, over all nodes."""
+    """On all nodes, no acknowledged rotation is lost, no chain forks, and no request succeeds after an acknowledged sign-out."""
     async with nodes_in(tmp_path, f"sqlite:///{tmp_path}/handstamp.db") as nodes:
         await check(nodes, trouble, "SQLite", count)
 
 
-@pytest.mark.parametrize("trouble", [quiet, kills(NODE_KILLS)], ids=["quiet", "killed"])
+@pytest.mark.parametrize("trouble", [quiet, make_killing(NODE_KILLS)], ids=["quiet", "killed"])
 async def test_what_a_crowd_is_told_fits_the_rules_on_postgresql(
     trouble: Trouble, postgres_server: str, tmp_path: Path, count: Callable[[str], None]
 ) -> None:
-    """The same."""
+    """PostgreSQL keeps the same rules as SQLite."""
     async with fresh_database(postgres_server) as url, nodes_in(tmp_path, url) as nodes:
         await check(nodes, trouble, "PostgreSQL", count)
 
 
 async def test_clocks_of_nodes_may_differ(postgres_server: str, tmp_path: Path, count: Callable[[str], None]) -> None:
-    """By twenty seconds to either side: no retry is taken for theft, no ended session lives, no good token is refused."""
+    """With clocks off by ±20 s, no retry counts as theft, no ended session is accepted, and no valid token is refused."""
     async with fresh_database(postgres_server) as url, nodes_in(tmp_path, url, ahead_s=(0, 20, -20)) as nodes:
         await check(nodes, quiet, "PostgreSQL, clocks 0, +20 s and -20 s", count)
 
@@ -105,7 +105,7 @@ async def test_clocks_of_nodes_may_differ(postgres_server: str, tmp_path: Path, 
 async def test_postgresql_may_be_stopped_and_killed(
     own_postgres: PostgresServer, tmp_path: Path, count: Callable[[str], None]
 ) -> None:
-    """Nothing that was answered is lost, nobody is signed out who asks again, and all nodes recover by themselves."""
+    """No acknowledged change is lost, no client that retries is signed out, and all nodes recover without a restart."""
 
     async def ending(_: list[Server], chance: random.Random) -> str:
         end = asyncio.get_running_loop().time() + SECONDS
@@ -126,7 +126,7 @@ async def test_postgresql_may_be_stopped_and_killed(
 async def test_connections_may_be_cut_in_the_middle_of_a_commit(
     postgres_server: str, tmp_path: Path, count: Callable[[str], None]
 ) -> None:
-    """Before the server hears of it or before it is answered: nobody knows whether it happened, and asking again is safe."""
+    """The outcome of a commit is unknown if its connection is cut before or after it. A retry is safe in both cases."""
     async with fresh_database(postgres_server) as url, CuttingProxy(url) as proxy:
 
         async def cutting(_: list[Server], __: random.Random) -> str:

@@ -1,4 +1,4 @@
-"""Connections that misbehave: slow bodies, headers without end, too many tokens."""
+"""Hostile connections: slow bodies, endless headers, too many tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.serving import Server
 
 @pytest.mark.anyio
 async def test_a_body_that_takes_longer_than_the_grace_window_costs_no_session(tmp_path: Path) -> None:
-    """The time of a request is when its body has arrived, so a client that retries after a lost answer is within grace."""
+    """The service reads the clock when the body has arrived, so a retry after a lost answer is within the grace window."""
     clock = Clock()
     async with deployed(tmp_path, clock, grace="1", recovery_interval="off") as running:
         _, pair = await start_session(running, clock)
@@ -42,10 +42,10 @@ async def test_a_body_that_takes_longer_than_the_grace_window_costs_no_session(t
 
 
 def test_headers_without_end_are_refused(default_server: Server) -> None:
-    """A request's head has a limit. The answer says so, the connection is closed, and the service goes on (R74)."""
+    """A head over the size limit gets 431 and its connection is closed. The service keeps running (R74)."""
     start = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: "
     with socket.create_connection(("127.0.0.1", default_server.port), timeout=30) as connection:
-        # Not a byte more than is read before the answer: unread bytes would make the system drop it.
+        # Send exactly what the server reads before it answers: unread bytes would reset the connection and lose the answer.
         connection.sendall(start + b"x" * (MAX_HEAD_BYTES + 1 - len(start)))
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 431 "), answer
@@ -54,7 +54,7 @@ def test_headers_without_end_are_refused(default_server: Server) -> None:
 
 
 def test_a_request_with_many_tokens_is_refused_before_any_is_checked(serve: Callable[..., Server]) -> None:
-    """`/logout` takes any token, but not hundreds, because each costs a signature check (R74)."""
+    """`/logout` accepts several tokens in one request but has a limit, because each one costs a signature check (R74)."""
     server = serve()
     server.register()
     access_token = server.login()["accessToken"]

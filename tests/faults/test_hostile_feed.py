@@ -1,4 +1,4 @@
-"""A feed that lies, stalls or repeats itself: nothing that was learned is lost, and what is not known is asked."""
+"""A feed that sends wrong data, stalls or repeats itself: no known revocation is lost, and missing data is introspected."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from tests.verifying import ShiftedClock, eventually, said, says_until, verifier
 
 @pytest.fixture
 def issuer() -> Iterator[Hostile]:
-    """Serve as an issuer that is sound until told otherwise."""
+    """Run an issuer that answers correctly unless a test changes its answers."""
     with hostile() as server:
         yield server
 
 
 @pytest.fixture
 def clock() -> ShiftedClock:
-    """Return a clock that a test sets forward, where the alternative is to wait until knowledge is too old."""
+    """Return a clock that a test can move past `max_staleness_s` instead of waiting."""
     return ShiftedClock()
 
 
-def learned(issuer: Hostile, verifier: Verifier) -> tuple[str, str]:
-    """Return a token whose end the verifier has learned by the feed, and one that is good."""
+def revoke_one(issuer: Hostile, verifier: Verifier) -> tuple[str, str]:
+    """Return a valid token, and one whose revocation the verifier has received from the feed."""
     good, over = issuer.token(), issuer.token()
     assert said(verifier, over) == "ok"
     issuer.log.append(ended(over))
@@ -55,14 +55,14 @@ def learned(issuer: Hostile, verifier: Verifier) -> tuple[str, str]:
     return good, over
 
 
-def some_questions(issuer: Hostile, count: int = 2) -> None:
-    """Wait until the feed was asked so many times more."""
+def wait_for_requests(issuer: Hostile, count: int = 2) -> None:
+    """Wait until the feed has received `count` more requests."""
     before = issuer.count(FEED)
     assert eventually(lambda: issuer.count(FEED) >= before + count)
 
 
 def expect_fallback(issuer: Hostile, verifier: Verifier, clock: ShiftedClock, good: str, over: str) -> None:
-    """Assert that knowledge is not taken for fresh: the service is asked, and its word counts, also where it does not come."""
+    """Assert that the feed counts as stale: tokens are introspected, and are refused if introspection fails."""
     assert said(verifier, over) == "session_ended"
     clock.shift_s += 4
     age_s = verifier.status().feed_age_s
@@ -79,7 +79,7 @@ def expect_fallback(issuer: Hostile, verifier: Verifier, clock: ShiftedClock, go
 
 
 def expect_recovery(issuer: Hostile, verifier: Verifier, good: str, over: str) -> None:
-    """Assert that the thread lives: as soon as the feed is sound, news come again and the service is left alone."""
+    """Assert that the feed's thread is still running: after a correct page, revocations arrive and introspection stops."""
     issuer.answers.pop(FEED, None)
     last = issuer.token()
     issuer.log.append(ended(last))
@@ -92,12 +92,12 @@ def expect_recovery(issuer: Hostile, verifier: Verifier, good: str, over: str) -
 
 
 def lie(**changes: Any) -> Script:
-    """Return a page that is sound but for what is changed."""
+    """Return an answer with a page that is correct except for `changes`."""
     return answer(page(**{"cursor": "9.lie"} | changes))
 
 
 def entry(**changes: Any) -> Script:
-    """Return a page with an entry that is sound but for what is changed."""
+    """Return an answer with one entry that is correct except for `changes`."""
     sound = {"sid": "somebody", "exp": now_s() + 3660} | changes
     return lie(entries=[{name: value for name, value in sound.items() if value is not None}])
 
@@ -160,13 +160,13 @@ WRONG: Mapping[str, Callable[[], Script]] = {
 def test_a_page_that_is_wrong_changes_nothing(
     issuer: Hostile, clock: ShiftedClock, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is refused as a whole; knowledge grows old and routes ask the service; and the next sound page mends all (T29, T30)."""
+    """The whole page is refused, the feed becomes stale, and tokens are introspected until a correct page comes (T29, T30)."""
     monkeypatch.setattr(revocations, "MAX_ENTRIES", 500)
     monkeypatch.setattr(revocations, "_MAX_PAUSE_S", 0.05)
     with verifier_of(issuer.url, clock=clock) as verifier:
-        good, over = learned(issuer, verifier)
+        good, over = revoke_one(issuer, verifier)
         issuer.answers[FEED] = lambda _: WRONG[wrong]()
-        some_questions(issuer)
+        wait_for_requests(issuer)
         assert eventually(lambda: verifier.status().problem != "")
         assert verifier.status().entries == 1
         expect_fallback(issuer, verifier, clock, good, over)
@@ -191,20 +191,20 @@ def test_a_page_that_is_wrong_changes_nothing(
     ],
 )
 def test_a_feed_that_stalls_is_left_in_time(issuer: Hostile, clock: ShiftedClock, script: Callable[[], Script]) -> None:
-    """It cannot hold the thread for ever, nor look fresh meanwhile: the age counts from the question (T30)."""
+    """The request times out. The feed does not look fresh meanwhile, because its age counts from the request (T30)."""
     with verifier_of(issuer.url, clock=clock, timeout_s=0.3) as verifier:
-        good, over = learned(issuer, verifier)
+        good, over = revoke_one(issuer, verifier)
         issuer.answers[FEED] = lambda _: script()
-        some_questions(issuer, 1)
+        wait_for_requests(issuer, 1)
         expect_fallback(issuer, verifier, clock, good, over)
         expect_recovery(issuer, verifier, good, over)
 
 
 @pytest.mark.slow
 def test_knowledge_grows_old_by_itself(issuer: Hostile) -> None:
-    """With the clocks as they are: the feed falls silent, and the service is asked after `max_staleness_s` and not before."""
+    """With the real clock, tokens are introspected once the feed is older than `max_staleness_s`, and not before."""
     with verifier_of(issuer.url) as verifier:
-        good, over = learned(issuer, verifier)
+        good, over = revoke_one(issuer, verifier)
         issuer.answers[FEED] = html(502)
         asked = issuer.count(INTROSPECT)
         last_s = 0.0
@@ -217,11 +217,11 @@ def test_knowledge_grows_old_by_itself(issuer: Hostile) -> None:
         assert last_s <= 3.5
 
 
-# --- pages that are sound one by one
+# --- pages that are each correct
 
 
-def never_again(issuer: Hostile, verifier: Verifier, tokens: list[str], seconds: float) -> int:
-    """Watch for a while that none of the ended sessions is let in; return how often the feed was asked in that time."""
+def require_refused(issuer: Hostile, verifier: Verifier, tokens: list[str], seconds: float) -> int:
+    """Assert for `seconds` that all these tokens are refused; return the number of feed requests in that time."""
     before, until = issuer.count(FEED), time.monotonic() + seconds
     while time.monotonic() < until:
         assert {said(verifier, token, "offline") for token in tokens} == {"session_ended"}
@@ -232,15 +232,15 @@ def never_again(issuer: Hostile, verifier: Verifier, tokens: list[str], seconds:
 @pytest.mark.slow
 @pytest.mark.parametrize("is_moving", [True, False])
 def test_a_feed_that_always_has_more_is_never_fresh(issuer: Hostile, clock: ShiftedClock, *, is_moving: bool) -> None:
-    """A snapshot that does not end is none. Each page is taken, without haste, and the service is asked (T30)."""
+    """An endless snapshot is never complete. Each page is applied at a limited rate, and tokens are introspected (T30)."""
     numbers = itertools.count(100)
     with verifier_of(issuer.url, clock=clock) as verifier:
-        good, over = learned(issuer, verifier)
+        good, over = revoke_one(issuer, verifier)
         new = issuer.token()
         issuer.answers[FEED] = lambda _: answer(page(ended(new), cursor=f"{next(numbers) if is_moving else 99}.x", more=True))
         says_until(verifier, new, "session_ended", "offline")
         began = time.process_time()
-        assert 1 <= never_again(issuer, verifier, [over, new], 1.0) <= 80
+        assert 1 <= require_refused(issuer, verifier, [over, new], 1.0) <= 80
         assert time.process_time() - began < 0.95, "it does not spin"
         expect_fallback(issuer, verifier, clock, good, over)
         expect_recovery(issuer, verifier, good, over)
@@ -248,29 +248,29 @@ def test_a_feed_that_always_has_more_is_never_fresh(issuer: Hostile, clock: Shif
 
 @pytest.mark.slow
 def test_an_empty_feed_that_does_not_wait_is_not_polled_without_pause(issuer: Hostile) -> None:
-    """It is sound, and says that the service is busy: about one question a second, not a thousand."""
+    """An immediate empty page is valid and may mean a busy service. The verifier sends about one request a second."""
     with verifier_of(issuer.url) as verifier:
-        _, over = learned(issuer, verifier)
+        _, over = revoke_one(issuer, verifier)
         issuer.answers[FEED] = lambda _: answer(page(cursor="1.x"))
-        some_questions(issuer, 1)
-        assert 1 <= never_again(issuer, verifier, [over], 2.0) <= 4
+        wait_for_requests(issuer, 1)
+        assert 1 <= require_refused(issuer, verifier, [over], 2.0) <= 4
         assert (verifier.status().feed_age_s or 99) < 3
 
 
 @pytest.mark.slow
 def test_a_feed_that_repeats_itself_fills_no_memory(issuer: Hostile) -> None:
-    """The same entries for ever, at once: each is held once, and they are asked for some fifty times a second at most."""
+    """Each repeated entry is stored once, and the verifier sends at most about fifty requests a second."""
     with verifier_of(issuer.url) as verifier:
-        _, over = learned(issuer, verifier)
+        _, over = revoke_one(issuer, verifier)
         again = [ended(issuer.token()) for _ in range(50)]
         issuer.answers[FEED] = lambda _: answer(page(*again, *again, cursor="1.x"))
-        some_questions(issuer, 3)
-        assert 1 <= never_again(issuer, verifier, [over], 1.0) <= 80
+        wait_for_requests(issuer, 3)
+        assert 1 <= require_refused(issuer, verifier, [over], 1.0) <= 80
         assert verifier.status().entries == 51
 
 
 def test_a_feed_that_floods_is_held_within_bounds(issuer: Hostile, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit nothing is taken, nothing is lost, and the knowledge is no longer whole: the service is asked (T28)."""
+    """A page that exceeds the limit is refused and known entries are kept. Tokens are introspected (T28)."""
     monkeypatch.setattr(revocations, "MAX_ENTRIES", 1000)
     numbers = itertools.count()
 
@@ -279,7 +279,7 @@ def test_a_feed_that_floods_is_held_within_bounds(issuer: Hostile, clock: Shifte
         return answer(page(*entries, cursor=f"{next(numbers)}.x", more=True))
 
     with verifier_of(issuer.url, clock=clock) as verifier:
-        good, over = learned(issuer, verifier)
+        good, over = revoke_one(issuer, verifier)
         issuer.answers[FEED] = flood
         assert eventually(lambda: "revocations" in verifier.status().problem)
         assert 900 < verifier.status().entries <= 1000
@@ -289,9 +289,9 @@ def test_a_feed_that_floods_is_held_within_bounds(issuer: Hostile, clock: Shifte
 
 @pytest.mark.slow
 def test_a_feed_that_goes_backwards_brings_nobody_back(issuer: Hostile) -> None:
-    """An older cursor, an older clock, an emptied list: the set only grows until its entries are over (T30)."""
+    """An older cursor, an older clock or an empty list removes no entry from the set; only expiry does (T30)."""
     with verifier_of(issuer.url) as verifier:
-        _, over = learned(issuer, verifier)
+        _, over = revoke_one(issuer, verifier)
         backwards = itertools.cycle(
             [
                 page(cursor="0.x", now=now_s() - 10**6),
@@ -302,14 +302,14 @@ def test_a_feed_that_goes_backwards_brings_nobody_back(issuer: Hostile) -> None:
             ]
         )
         issuer.answers[FEED] = lambda _: answer(next(backwards))
-        never_again(issuer, verifier, [over], 1.0)
-        some_questions(issuer, 1)
+        require_refused(issuer, verifier, [over], 1.0)
+        wait_for_requests(issuer, 1)
         verifier.status()
         assert said(verifier, over) == "session_ended"
 
 
 def test_an_entry_is_kept_until_the_latest_of_its_ends(issuer: Hostile, clock: ShiftedClock) -> None:
-    """Told twice, with two ends: the later one counts, in either order (R53)."""
+    """If the feed sends an entry twice with different expiry times, the later one counts, in either order (R53)."""
     with verifier_of(issuer.url, clock=clock) as verifier:
         tokens = [issuer.token(exp=now_s() + 3600) for _ in range(2)]
         for first_s, then_s, token in ((60, 3660, tokens[0]), (3660, 60, tokens[1])):
@@ -318,12 +318,12 @@ def test_an_entry_is_kept_until_the_latest_of_its_ends(issuer: Hostile, clock: S
             says_until(verifier, token, "session_ended", "offline")
         issuer.answers[FEED] = lambda _: answer(page(cursor="4.x"))
         clock.shift_s = 1800
-        some_questions(issuer)
+        wait_for_requests(issuer)
         assert {said(verifier, token, "offline") for token in tokens} == {"session_ended"}
 
 
 def test_unknown_members_are_passed_over(issuer: Hostile) -> None:
-    """A newer service may say more."""
+    """A newer service may send additional members; they are ignored."""
     with verifier_of(issuer.url) as verifier:
         token = issuer.token()
         issuer.answers[FEED] = lambda _: answer(
@@ -334,9 +334,9 @@ def test_unknown_members_are_passed_over(issuer: Hostile) -> None:
 
 
 def test_a_key_that_the_feed_voids_by_mistake_is_only_that_key(issuer: Hostile) -> None:
-    """Names that no set has cost nothing, and a thousand of them are the limit: more is no feed of ours."""
+    """Unknown key ids cost nothing. A feed with more than a thousand voided keys is refused."""
     with verifier_of(issuer.url) as verifier:
-        good, over = learned(issuer, verifier)
+        good, over = revoke_one(issuer, verifier)
         issuer.answers[FEED] = lambda _: answer(
             page(*({"kid": f"key-{n}", "exp": now_s() + 60} for n in range(2000)), cursor="9.x")
         )
@@ -345,7 +345,7 @@ def test_a_key_that_the_feed_voids_by_mistake_is_only_that_key(issuer: Hostile) 
         assert issuer.count(JWKS) <= 5
 
 
-# --- the service's word
+# --- introspection
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def test_a_key_that_the_feed_voids_by_mistake_is_only_that_key(issuer: Hostile) 
     ],
 )  # fmt: skip
 def test_an_answer_about_a_token_that_is_none_is_neither_yes_nor_no(issuer: Hostile, script: Callable[[str], Script]) -> None:
-    """Whoever answers like that is not the service, or is unwell: 503, nobody is let in, nobody is signed out (R26, R50)."""
+    """An invalid introspection answer means 503: the token is neither accepted nor reported as revoked (R26, R50)."""
     token = issuer.token()
     issuer.answers[INTROSPECT] = script(token_sid(token))
     with verifier_of(issuer.url, check="live", wait=False) as verifier:
@@ -393,7 +393,7 @@ def test_an_answer_about_a_token_that_is_none_is_neither_yes_nor_no(issuer: Host
 
 @pytest.mark.parametrize("script", [[STALL], [head(content_length="50"), STALL]])
 def test_a_service_that_stalls_is_unavailable(issuer: Hostile, script: Script) -> None:
-    """And whoever comes within the next second does not wait for it again: an outage must not hold all threads."""
+    """After a timeout, requests within the next second fail at once, so an outage does not block all threads."""
     issuer.answers[INTROSPECT] = script
     with verifier_of(issuer.url, check="live", wait=False, timeout_s=0.3) as verifier:
         token = issuer.token()
@@ -406,7 +406,7 @@ def test_a_service_that_stalls_is_unavailable(issuer: Hostile, script: Script) -
 
 
 def test_not_active_means_ended_unless_the_token_is_at_its_end(issuer: Hostile) -> None:
-    """In the last seconds the service's clock may call it over and ours not yet: a client must renew then, not forget (T32)."""
+    """Near its expiry, an inactive token is reported as expired, because the clocks may differ: the client must refresh (T32)."""
     issuer.answers[INTROSPECT] = answer({"active": False})
     with verifier_of(issuer.url, check="live", wait=False, leeway_s=5) as verifier:
         assert said(verifier, issuer.token()) == "session_ended"
@@ -416,7 +416,7 @@ def test_not_active_means_ended_unless_the_token_is_at_its_end(issuer: Hostile) 
 
 
 def test_a_no_is_not_remembered(issuer: Hostile) -> None:
-    """It was about this token, by this service's clock. What ends a session for good comes by the feed."""
+    """An inactive answer is about one token at one moment, so it is not cached. Revocations come from the feed."""
     token = issuer.token()
     issuer.answers[INTROSPECT] = answer({"active": False})
     with verifier_of(issuer.url, wait=False) as verifier:
@@ -427,5 +427,5 @@ def test_a_no_is_not_remembered(issuer: Hostile) -> None:
 
 
 def token_sid(token: str) -> str:
-    """Return the session that a token names."""
+    """Return the session id in a token."""
     return str(ended(token)["sid"])

@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: what was answered is kept, who retries stays signed in, and nothing signed out comes back."""
+"""`kill -9` at random moments: acknowledged changes are kept, clients that retry stay signed in, and no session comes back."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CHAINS = 12
 
 
 class Client:
-    """A device that keeps its newest refresh token and asks again until it hears an answer."""
+    """A device that keeps its newest refresh token and retries until it receives an answer."""
 
     def __init__(self, tokens: dict[str, str]) -> None:
-        """Begin with a sign-in's answer."""
+        """Keep the tokens of a sign-in."""
         self.refresh_token = tokens["refreshToken"]
         self.access_token = tokens["accessToken"]
         self.sid = tokens["sessionId"]
@@ -32,7 +32,7 @@ class Client:
         self.hears_no_more = False
 
     async def renew_until_cut_off(self, http: httpx.AsyncClient, sign_out_after: int | None) -> None:
-        """Renew one after the other until the server is gone; perhaps sign out on the way."""
+        """Refresh repeatedly until the server is killed; sign out after `sign_out_after` refreshes, if given."""
         try:
             while not self.signed_out:
                 if self.renewals == sign_out_after:
@@ -46,7 +46,7 @@ class Client:
             return
 
     async def renew(self, http: httpx.AsyncClient) -> None:
-        """Renew once."""
+        """Refresh once, and keep the new tokens."""
         answer = await http.post("/refresh", json={"refreshToken": self.refresh_token})
         assert answer.status_code == 200, answer.text
         tokens = answer.json()
@@ -55,7 +55,7 @@ class Client:
 
 
 async def test_nothing_is_lost_when_the_process_is_killed(serve: Callable[..., Server], count: Callable[[str], None]) -> None:
-    """Clients under load, a kill at a random moment, a restart on the same file, and again."""
+    """Kill the service at a random moment under load, restart it on the same file, and repeat."""
     server = serve()
     server.register()
     dice = random.Random(20261123)
@@ -77,10 +77,10 @@ async def test_nothing_is_lost_when_the_process_is_killed(serve: Callable[..., S
         async with httpx.AsyncClient(base_url=server.url, trust_env=False, verify=False, timeout=20) as http:
             for client in clients:
                 if not client.hears_no_more:
-                    await client.renew(http)  # the retry of whatever was cut off
+                    await client.renew(http)  # retries the request that the kill interrupted
                     profile = await http.get("/profile", headers={"Authorization": f"Bearer {client.access_token}"})
                     assert profile.status_code == 200, profile.text
-            if leaver.hears_no_more:  # answered or not, signing out once more ends it for certain
+            if leaver.hears_no_more:  # the answer may be lost; a second sign-out certainly revokes the session
                 assert (await http.post("/logout", json={"refreshToken": leaver.refresh_token})).status_code == 204
                 leaver.signed_out = True
             ended += [client for client in clients if client.signed_out]
@@ -102,7 +102,7 @@ async def test_nothing_is_lost_when_the_process_is_killed(serve: Callable[..., S
 
 
 async def test_an_acknowledged_sign_out_survives_a_kill_in_the_same_instant(serve: Callable[..., Server]) -> None:
-    """The 204 is only sent once the end is on the disk, and so is what a password change ends."""
+    """The service sends the 204 after the revocation is on the disk."""
     server = serve()
     server.register()
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Another process locks the SQLite file for half a minute and is killed: 503 so long, and then all goes on."""
+"""Another process locks the SQLite file for half a minute and is killed: writes get 503 until then, and succeed afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.outage import Nodes, ask_everything, nobody_was_served, patient_client
+from tests.faults.outage import Nodes, ask_everything, patient_client, require_still_retrying
 from tests.serving import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.xdist_group("locked")]
@@ -33,7 +33,7 @@ sys.stdin.read()
 
 @contextmanager
 def locked(database: Path, begin: str) -> Iterator[None]:
-    """Hold the lock in a process of its own, with a change that is never committed: in the end it is killed."""
+    """Hold the lock in another process, with an uncommitted change. The process is killed at the end."""
     arguments = [sys.executable, "-c", _HOLD, str(database), begin]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         try:
@@ -49,7 +49,7 @@ def locked(database: Path, begin: str) -> Iterator[None]:
 async def test_half_a_minute_under_lock_costs_nobody_anything(
     begin: str, serve: Callable[..., Server], count: Callable[[str], None]
 ) -> None:
-    """Every answer comes while the lock is held, so none waits for its end: what must write is 503, what reads is served."""
+    """No request waits for the end of the lock: writes get 503, and reads succeed."""
     server = serve()
     server.register()
     database = server.folder / "handstamp.db"
@@ -60,7 +60,7 @@ async def test_half_a_minute_under_lock_costs_nobody_anything(
         await gone.leaves()
         before = unlucky.tokens
         await unlucky.renew()
-        unlucky.tokens = before  # as if the answer had been lost; it will be a late repeat
+        unlucky.tokens = before  # as if the answer had been lost; the retry will be late
         with locked(database, begin):
             retrying = [asyncio.create_task(device.goes_on()) for device in (unlucky, *others)]
             until = time.monotonic() + SECONDS
@@ -69,7 +69,7 @@ async def test_half_a_minute_under_lock_costs_nobody_anything(
                 assert sorted(done) == ["/healthz", "/profile", "/readyz"]
                 assert (await gone.profile()).status_code == 401
                 rounds += 1
-            nobody_was_served(retrying)
+            require_still_retrying(retrying)
         await asyncio.gather(*retrying)
         await staying.goes_on()
         assert (await leaving.profile()).status_code == 200, "503 is no sign-out"

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL are used up, or lead to a table that somebody holds: 503 in bounded time, and never "signed out"."""
+"""All connections to PostgreSQL are in use or wait for a locked table: 503 in bounded time, and never "signed out"."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MANY = 30
 async def test_a_pool_that_is_used_up_costs_nobody_anything(
     postgres_server: str, tmp_path: Path, count: Callable[[str], None]
 ) -> None:
-    """All connections of two nodes wait for a table that another program holds, and many more requests come."""
+    """All connections of two nodes wait for a table that another program has locked, while many requests arrive."""
     async with (
         fresh_database(postgres_server) as url,
         nodes_in(tmp_path, url, ahead_s=(0, 0), settings={"DATABASE_CONNECTIONS": "2"}) as servers,

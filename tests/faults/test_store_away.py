@@ -1,4 +1,4 @@
-"""The store is locked, gone, replaced or full: 503 with Retry-After, nobody is signed out, and it recovers by itself."""
+"""The store is locked, moved, replaced or full: 503 with Retry-After, no session ends, and the service recovers by itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @contextmanager
 def locked(database: Path) -> Iterator[None]:
-    """Hold the write lock, as a backup tool or another program might."""
+    """Hold the write lock, like a backup tool or another program."""
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -27,7 +27,7 @@ def locked(database: Path) -> Iterator[None]:
 
 
 def assert_unavailable(answer: httpx.Response) -> None:
-    """The one answer for a store that is away."""
+    """Assert that the answer is the 503 for an unavailable store, without internal details."""
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
     assert int(answer.headers["retry-after"]) >= 1
     assert "set-cookie" not in answer.headers
@@ -43,7 +43,7 @@ def server(serve: Callable[..., Server]) -> Server:
 
 
 def test_a_locked_store_answers_503_and_goes_on_afterwards(server: Server) -> None:
-    """Writing waits some seconds, then says 503; reading goes on; the token that was tried is still good."""
+    """Writes wait some seconds and then get 503, reads succeed, and the refresh token stays valid."""
     tokens = server.login()
     browser = {"sec-fetch-site": "same-origin"}
     with server.client() as cookies, server.client(timeout=30) as client:
@@ -60,7 +60,7 @@ def test_a_locked_store_answers_503_and_goes_on_afterwards(server: Server) -> No
 
 
 def test_a_store_that_was_taken_away_answers_503_until_it_is_back(server: Server) -> None:
-    """Nothing is written into a file that nobody can open any more, and no empty database takes its place."""
+    """The service writes nothing to the moved file and creates no empty database in its place."""
     tokens = server.login()
     bearer = {"Authorization": f"Bearer {tokens['accessToken']}"}
     files = [file for file in server.folder.iterdir() if file.name.startswith("handstamp.db")]
@@ -84,7 +84,7 @@ def test_a_store_that_was_taken_away_answers_503_until_it_is_back(server: Server
 
 
 def test_a_backup_that_was_brought_back_is_used_at_once(server: Server) -> None:
-    """Sessions that it knows go on, also those that have moved on since: they are caught up with."""
+    """Sessions in the backup continue, even those that were refreshed later: their stored generation catches up."""
     tokens = server.login()
     database = server.folder / "handstamp.db"
     with closing(sqlite3.connect(database)) as live, closing(sqlite3.connect(server.folder / "backup.db")) as copy:
@@ -103,7 +103,7 @@ def test_a_backup_that_was_brought_back_is_used_at_once(server: Server) -> None:
 
 
 def test_a_damaged_store_answers_503(server: Server) -> None:
-    """Whoever overwrites the file signs nobody out by it."""
+    """Overwriting the database file ends no session."""
     tokens = server.login()
     database = server.folder / "handstamp.db"
     for leftover in server.folder.glob("handstamp.db-*"):
@@ -118,7 +118,7 @@ def test_a_damaged_store_answers_503(server: Server) -> None:
 
 
 def test_a_full_disk_answers_503_and_goes_on_afterwards(server: Server) -> None:
-    """A commit that does not fit is no success: the old token stays good, and works once there is room."""
+    """A commit that does not fit on the disk gets 503. The old token stays valid and works once there is space."""
     tokens = server.login()
     assert server.process is not None
     unlimited = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)

@@ -1,4 +1,4 @@
-"""The service is killed, cut off, restored or frozen: what each route declared holds, and nobody who signed out comes back."""
+"""The service is killed, cut off, restored or frozen: each route follows its `check`, and revoked sessions stay revoked."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ pytestmark = pytest.mark.slow
 
 Serve = Callable[..., Server]
 EXPECTED: dict[Check, set[str]] = {"feed": {"ok", "unavailable"}, "live": {"unavailable"}, "offline": {"ok"}}
-"""What may be said of a good token while the service is away."""
+"""The outcomes that a valid token may have while the service is unavailable, for each `check`."""
 
 
-def started(serve: Serve) -> tuple[Server, str]:
+def start_service(serve: Serve) -> tuple[Server, str]:
     """Start a service with one account, and return a credential for its verifiers."""
     server = serve()
     assert server.register().status_code == 201
@@ -35,14 +35,14 @@ def started(serve: Serve) -> tuple[Server, str]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again soon after a failure, where the alternative is to wait."""
+    """Shorten the pauses between retries."""
     monkeypatch.setattr(jwks, "RETRY_MS", 200)
     monkeypatch.setattr(revocations, "_MAX_PAUSE_S", 0.4)
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
-    """Return a service that the tests share which leave it as it was, and a credential."""
+    """Run one service for the tests that do not damage it; return it with a credential."""
     server = Server(tmp_path_factory.mktemp("server"))
     try:
         server.start()
@@ -65,11 +65,11 @@ def token_of(server: Server) -> str:
 
 
 def test_each_route_does_what_it_declared_while_the_service_is_killed(serve: Serve) -> None:
-    """With "feed" it goes on for `max_staleness_s` and then says 503, with "live" at once, "offline" goes on (R54, R88, T30).
+    """With "feed", tokens are accepted for `max_staleness_s`, then 503; with "live", 503 at once (R54, R88, T30).
 
-    Who signed out before stays out, at old verifiers and at brand-new ones, through `kill -9` and the start after it.
+    With "offline", they stay accepted. Revoked sessions stay revoked for all verifiers, during and after the outage.
     """
-    server, credential = started(serve)
+    server, credential = start_service(serve)
     staying, leaving = token_of(server), token_of(server)
     options = {"credential": credential, "timeout_s": 2}
     with ExitStack() as stack:
@@ -116,7 +116,7 @@ def test_each_route_does_what_it_declared_while_the_service_is_killed(serve: Ser
 
 
 def test_a_frozen_service_is_as_good_as_none(shared: tuple[Server, str]) -> None:
-    """It accepts connections and never answers: "live" hears 503 within its time-out, and all goes on when it thaws."""
+    """A frozen service accepts connections and never answers: "live" gives 503 within the timeout, and later recovers."""
     (server, credential), clock = shared, ShiftedClock()
     assert server.process is not None
     staying, leaving = token_of(server), token_of(server)
@@ -139,7 +139,7 @@ def test_a_frozen_service_is_as_good_as_none(shared: tuple[Server, str]) -> None
 
 
 def test_where_only_the_feed_is_broken_the_service_is_asked(shared: tuple[Server, str]) -> None:
-    """A proxy that cuts long polls, say: answers are right all the same, for those who stay and those who leave (T30)."""
+    """If a proxy cuts long polls, introspection gives the correct answer for active and revoked sessions (T30)."""
     (server, credential), clock = shared, ShiftedClock()
     staying, leaving = token_of(server), token_of(server)
     with (
@@ -164,8 +164,8 @@ def test_where_only_the_feed_is_broken_the_service_is_asked(shared: tuple[Server
 
 
 def test_a_restored_database_brings_nobody_back(serve: Serve) -> None:
-    """The cursor is of a branch that is lost: the verifier gets everything anew, forgets nothing, and misses nothing (T29)."""
-    server, credential = started(serve)
+    """The verifier's cursor is unknown after a restore. It reads the whole feed again, and keeps what it knew (T29)."""
+    server, credential = start_service(serve)
     database = server.folder / "handstamp.db"
     staying, first, second, third = (token_of(server) for _ in range(4))
     with verifier_of(server.url, credential=credential, timeout_s=2) as verifier:
@@ -180,7 +180,7 @@ def test_a_restored_database_brings_nobody_back(serve: Serve) -> None:
             file.unlink()
         backup.rename(database)
         server.start()
-        sign_out(server, third)  # it takes the number that `first` had
+        sign_out(server, third)  # this revocation gets the number that `first` had
         assert says_until(verifier, third, "session_ended", "offline") <= {"ok", "unavailable"}
         assert eventually(lambda: verifier.status().problem == "")
         for token in (first, second, third):
@@ -190,7 +190,7 @@ def test_a_restored_database_brings_nobody_back(serve: Serve) -> None:
 
 
 def test_a_clock_that_is_set_wrong_for_a_moment_brings_nobody_back(shared: tuple[Server, str]) -> None:
-    """Forward, and what it calls over is forgotten; back again, and nothing counts as fresh before all was asked for anew."""
+    """A clock set forward drops entries early. When set back, the feed is stale until the verifier has read all of it again."""
     (server, credential), clock = shared, ShiftedClock()
     staying, leaving = token_of(server), token_of(server)
     with verifier_of(server.url, credential=credential, clock=clock, timeout_s=10) as verifier:
@@ -214,7 +214,7 @@ def test_a_clock_that_is_set_wrong_for_a_moment_brings_nobody_back(shared: tuple
 
 
 def test_a_credential_that_was_removed_asks_in_vain(shared: tuple[Server, str]) -> None:
-    """Never a yes: 503 where the service must be asked, once what is known is too old; and the status says why."""
+    """Once the feed is stale, tokens get 503 and are never accepted, and `status()` names the credential."""
     (server, mended_credential), clock = shared, ShiftedClock()
     credential = credential_for(server, "removed")
     staying, leaving, later = (token_of(server) for _ in range(3))
