@@ -1,4 +1,4 @@
-"""Renewing a session over a real socket: the chain never forks, retries are safe, an old copy ends it."""
+"""Tests of the refresh over a real socket: rotation, safe retries and reuse detection."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NAMES = {"json": set(), "split": {"handstamp-refresh"}, "cookie": {"handstamp-re
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve by the letter of RFC 9700: no grace, no late repeat, no catching up."""
+    """Run a server that follows RFC 9700 strictly: no grace period, no late retry and no catching up."""
     folder = tmp_path_factory.mktemp("strict")
     with running(folder, GRACE="0", RECOVERY_INTERVAL="off", CATCH_UP="false") as server:
         yield server
@@ -42,19 +42,19 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def strict_client(strict: Server) -> Iterator[httpx.Client]:
-    """Return a client of the strict server."""
+    """Yield a client of the strict server."""
     with client_of(strict) as client:
         yield client
 
 
-def age(server: Server, sid: str, seconds: int) -> None:
-    """Let a session have been renewed so much earlier."""
+def age_rotation(server: Server, sid: str, seconds: int) -> None:
+    """Move a session's last rotation into the past."""
     change_session(server, sid, rotated_at_ms=session_row(server, sid)["rotated_at_ms"] - 1000 * seconds)
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_renewing_replaces_both_tokens(client: httpx.Client, delivery: str) -> None:
-    """A refresh answers a new pair by the session's own way, and both tokens of it are good (R36)."""
+    """A refresh returns a new pair of tokens by the session's delivery, and both are valid (R36)."""
     before = somebody(client, delivery=delivery)
     answer = refresh(client, before)
     after = before.after(answer)
@@ -66,7 +66,7 @@ def test_renewing_replaces_both_tokens(client: httpx.Client, delivery: str) -> N
 
 
 def test_a_chain_of_renewals_is_one_row(server: Server, client: httpx.Client) -> None:
-    """Fifty refreshes, each with the token of the last, leave one row at generation fifty (R36, R90)."""
+    """Fifty refreshes in sequence leave one row at generation fifty (R36, R90)."""
     signed_in = somebody(client)
     seen = {signed_in.refresh}
     for generation in range(1, 51):
@@ -78,7 +78,7 @@ def test_a_chain_of_renewals_is_one_row(server: Server, client: httpx.Client) ->
 
 
 def test_claims_that_belong_to_the_sign_in_stay(client: httpx.Client) -> None:
-    """Refreshing neither moves `auth_time` nor changes `sub`, `sid` or `aud`; each access token has its own `jti` (R3)."""
+    """A refresh keeps `auth_time`, `sub`, `sid` and `aud`; each access token has its own `jti` (R3)."""
     before = somebody(client)
     first = read_claims(before.access)
     second = read_claims(before.after(refresh(client, before)).access)
@@ -89,18 +89,18 @@ def test_claims_that_belong_to_the_sign_in_stay(client: httpx.Client) -> None:
 
 
 def test_the_access_token_before_stays_good_after_a_renewal(client: httpx.Client) -> None:
-    """A request that was under way with the access token before is not refused."""
+    """The previous access token stays valid after a refresh, so that requests in progress succeed."""
     before = somebody(client)
     assert refresh(client, before).status_code == 200
     assert profile(client, before).status_code == 200
 
 
-# --- the same refresh again
+# --- retries
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_a_retry_gets_the_same_refresh_token(server: Server, client: httpx.Client, delivery: str) -> None:
-    """A client that never heard the answer asks again: the same refresh token to the byte, a fresh access token (T1)."""
+    """A client that retries after a lost answer gets the identical refresh token and a new access token (T1)."""
     before = somebody(client, delivery=delivery)
     first, again = refresh(client, before), refresh(client, before)
     one, other = before.after(first), before.after(again)
@@ -114,7 +114,7 @@ def test_a_retry_gets_the_same_refresh_token(server: Server, client: httpx.Clien
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_ten_tabs_at_once_get_one_refresh_token(server: Server, client: httpx.Client, delivery: str) -> None:
-    """Ten concurrent refreshes give ten answers with one and the same refresh token; the session lives (R38, T4, T5)."""
+    """Ten concurrent refreshes return the same refresh token, and the session stays active (R38, T4, T5)."""
     before = somebody(client, delivery=delivery)
     tabs = [before.after(answer) for answer in at_once(client, before, 10)]
     assert len({tab.refresh for tab in tabs}) == 1
@@ -125,7 +125,7 @@ def test_ten_tabs_at_once_get_one_refresh_token(server: Server, client: httpx.Cl
 
 
 def test_a_repeat_extends_nothing(server: Server, client: httpx.Client) -> None:
-    """The window is measured from the rotation: repeating inside it does not push it on (T2)."""
+    """The grace period starts at the rotation; a repeat does not extend it (T2)."""
     before = somebody(client)
     assert refresh(client, before).status_code == 200
     row = session_row(server, before.sid)
@@ -134,10 +134,10 @@ def test_a_repeat_extends_nothing(server: Server, client: httpx.Client) -> None:
 
 
 def test_one_late_retry_is_answered_and_remembered(server: Server, client: httpx.Client) -> None:
-    """A phone that was put away before the answer came gets it hours later, once (T1)."""
+    """One late retry is answered, hours after the rotation, and recorded (T1). A phone that was switched off sends one."""
     before = somebody(client)
     after = before.after(refresh(client, before))
-    age(server, before.sid, 3 * 3600)
+    age_rotation(server, before.sid, 3 * 3600)
     late = before.after(refresh(client, before))
     assert read_claims(late.refresh)["gen"] == read_claims(after.refresh)["gen"]
     assert session_row(server, before.sid)["recovered_at_ms"] is not None
@@ -146,10 +146,10 @@ def test_one_late_retry_is_answered_and_remembered(server: Server, client: httpx
 
 
 def test_a_second_late_retry_within_a_day_is_reuse(server: Server, client: httpx.Client) -> None:
-    """Late retries are rationed, so that a thief cannot follow the owner unseen (T3)."""
+    """A second late retry within a day counts as reuse, so that a thief cannot follow the owner undetected (T3)."""
     first = somebody(client)
     second = first.after(refresh(client, first))
-    age(server, first.sid, 3600)
+    age_rotation(server, first.sid, 3600)
     assert refresh(client, first).status_code == 200
     assert refresh(client, second).status_code == 200
     now_ms = int(time.time() * 1000)
@@ -157,13 +157,13 @@ def test_a_second_late_retry_within_a_day_is_reuse(server: Server, client: httpx
     expect_ended(refresh(client, second), "reuse")
 
 
-# --- an old copy
+# --- reuse
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("generations_ago", [2, 3, 4])
 def test_an_ancestor_ends_the_session(server: Server, client: httpx.Client, generations_ago: int, delivery: str) -> None:
-    """An older copy than the last but one is theft: every token of the session is refused from then on (R9, R37, T3)."""
+    """A refresh token two or more generations old counts as theft: all tokens of the session are refused (R9, R37, T3)."""
     chain = [somebody(client, delivery=delivery)]
     while len(chain) < 5:
         chain.append(chain[-1].after(refresh(client, chain[-1])))
@@ -178,7 +178,7 @@ def test_an_ancestor_ends_the_session(server: Server, client: httpx.Client, gene
 
 
 def test_reuse_ends_one_session_not_the_persons_others(client: httpx.Client) -> None:
-    """The family is revoked, not the account (T26)."""
+    """Reuse ends only the affected session, not the person's other sessions (T26)."""
     stolen = somebody(client)
     other = client.post("/login", json={"email": stolen.email, "password": "a sentence only ada would say"}).json()
     chain = stolen
@@ -189,7 +189,7 @@ def test_reuse_ends_one_session_not_the_persons_others(client: httpx.Client) -> 
 
 
 def test_an_ended_session_stays_ended_silently(server: Server, client: httpx.Client) -> None:
-    """Reuse after the end alarms nobody again (T26)."""
+    """Reuse after the session has ended records no second alarm (T26)."""
     first = somebody(client)
     second = first.after(refresh(client, first))
     assert refresh(client, second).status_code == 200
@@ -199,7 +199,7 @@ def test_an_ended_session_stays_ended_silently(server: Server, client: httpx.Cli
 
 
 def test_an_ancestor_past_its_own_end_revokes_nothing(server: Server, client: httpx.Client, mint: Mint) -> None:
-    """A token from an old backup is over by its own time and is no sign of theft: the session lives (T26)."""
+    """An expired old refresh token, as from a backup, is not a sign of theft and ends no session (T26)."""
     signed_in = somebody(client)
     for _ in range(3):
         signed_in = signed_in.after(refresh(client, signed_in))
@@ -214,7 +214,7 @@ def test_an_ancestor_past_its_own_end_revokes_nothing(server: Server, client: ht
 
 
 def test_strictly_the_first_repeat_is_reuse(strict_client: httpx.Client) -> None:
-    """With grace 0 and no recovery the letter of RFC 9700 §4.14.2 holds: the predecessor ends the session at once."""
+    """Without grace and recovery, the first repeat ends the session, as RFC 9700 §4.14.2 requires."""
     before = somebody(strict_client)
     after = before.after(refresh(strict_client, before))
     expect_ended(refresh(strict_client, before), "reuse")
@@ -223,7 +223,7 @@ def test_strictly_the_first_repeat_is_reuse(strict_client: httpx.Client) -> None
 
 
 def test_strictly_one_of_ten_at_once_wins_and_the_session_ends(strict_client: httpx.Client) -> None:
-    """Ten concurrent refreshes without grace: at most one gets a pair, and that is dead at once (R38)."""
+    """Without grace, one of ten concurrent refreshes gets tokens, and the session then ends (R38)."""
     before = somebody(strict_client)
     answers = at_once(strict_client, before, 10)
     assert sorted(answer.status_code for answer in answers) == [200] + [401] * 9
@@ -232,18 +232,18 @@ def test_strictly_one_of_ten_at_once_wins_and_the_session_ends(strict_client: ht
 
 
 def test_strictly_a_token_ahead_of_the_database_is_reuse(strict: Server, strict_client: httpx.Client) -> None:
-    """With catching up switched off a restored backup signs people out."""
+    """With catching up disabled, a token newer than the restored database counts as reuse."""
     signed_in = somebody(strict_client)
     signed_in = signed_in.after(refresh(strict_client, signed_in))
     change_session(strict, signed_in.sid, generation=0)
     expect_ended(refresh(strict_client, signed_in), "reuse")
 
 
-# --- a database that has forgotten
+# --- a restored database
 
 
 def test_a_restored_database_signs_nobody_out(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A token that is ahead of a restored row is still ours: the chain goes on behind it, and the event is kept."""
+    """A token newer than the restored row is accepted: the generation catches up and an event is recorded."""
     folder = tmp_path_factory.mktemp("restored")
     with ExitStack() as stack:
         first = stack.enter_context(running(folder))
@@ -260,13 +260,13 @@ def test_a_restored_database_signs_nobody_out(tmp_path_factory: pytest.TempPathF
         assert refresh(client, after).status_code == 200
 
 
-# --- what cannot be renewed
+# --- refused refreshes
 
 
 def test_a_session_that_nobody_renewed_is_idle(server: Server, client: httpx.Client, mint: Mint) -> None:
-    """After the idle lifetime the refresh token is over, and so are the access tokens (R40)."""
+    """After the idle lifetime the refresh token and the access token are refused (R40)."""
     signed_in = somebody(client)
-    age(server, signed_in.sid, 14 * 86400)
+    age_rotation(server, signed_in.sid, 14 * 86400)
     expired = mint.refresh(
         signed_in.refresh, **{name: read_claims(signed_in.refresh)[name] - 14 * 86400 for name in ("iat", "exp")}
     )
@@ -276,7 +276,7 @@ def test_a_session_that_nobody_renewed_is_idle(server: Server, client: httpx.Cli
 
 
 def test_a_session_past_its_absolute_end_has_expired(server: Server, client: httpx.Client) -> None:
-    """Renewing moves the idle end, never the absolute one (R39, R40)."""
+    """A refresh extends the idle lifetime, never the absolute lifetime (R39, R40)."""
     signed_in = somebody(client)
     signed_in = signed_in.after(refresh(client, signed_in))
     change_session(server, signed_in.sid, expires_at_ms=int(time.time() * 1000) - 1)
@@ -285,7 +285,7 @@ def test_a_session_past_its_absolute_end_has_expired(server: Server, client: htt
 
 
 def test_no_token_outlives_its_session(server: Server, client: httpx.Client) -> None:
-    """Shortly before the absolute end both tokens end with the session (R39)."""
+    """Tokens issued shortly before the session's absolute end expire with the session (R39)."""
     signed_in = somebody(client)
     end_s = int(time.time()) + 100
     change_session(server, signed_in.sid, expires_at_ms=end_s * 1000)
@@ -297,7 +297,7 @@ def test_no_token_outlives_its_session(server: Server, client: httpx.Client) -> 
 
 
 def test_a_session_that_the_database_never_had_has_expired(client: httpx.Client, mint: Mint) -> None:
-    """Rows outlive their sessions' end, so a good token without a row belongs to one that is over."""
+    """A valid token without a row belongs to an expired session, because rows are kept past the session's end."""
     signed_in = somebody(client)
     expect_ended(refresh(client, signed_in, mint.refresh(signed_in.refresh, sid="no-such-session")), "expired")
 
@@ -305,7 +305,7 @@ def test_a_session_that_the_database_never_had_has_expired(client: httpx.Client,
 @pytest.mark.parametrize("delivery", ["split", "cookie"])
 @pytest.mark.parametrize("same", [True, False], ids=["the same token", "another token"])
 def test_cookie_and_body_together_are_refused(server: Server, client: httpx.Client, delivery: str, same: bool) -> None:
-    """Two answers to one question are no question: 400, no cookie is cleared, nothing has happened (T7)."""
+    """A refresh token in the cookie and in the body gives 400, clears no cookie and changes nothing (T7)."""
     signed_in = somebody(client, delivery=delivery)
     token = signed_in.refresh if same else somebody(client).refresh
     answer = client.post("/refresh", json={"refreshToken": token}, headers=signed_in.cookies)
@@ -317,7 +317,7 @@ def test_cookie_and_body_together_are_refused(server: Server, client: httpx.Clie
 
 @pytest.mark.parametrize("delivery", ["split", "cookie"])
 def test_a_cookies_token_in_a_body_is_refused_and_the_session_lives(server: Server, client: httpx.Client, delivery: str) -> None:
-    """A script that somehow read the cookie cannot turn it into a token to carry away (R59, T7, T8)."""
+    """A cookie's refresh token is refused in a body, so a script cannot use one that it has read (R59, T7, T8)."""
     signed_in = somebody(client, delivery=delivery)
     answer = client.post("/refresh", json={"refreshToken": signed_in.refresh})
     expect_problem(answer, 401, "invalid_token")
@@ -327,7 +327,7 @@ def test_a_cookies_token_in_a_body_is_refused_and_the_session_lives(server: Serv
 
 
 def test_an_apps_token_in_a_cookie_is_refused_and_the_session_lives(server: Server, client: httpx.Client) -> None:
-    """A refresh token that travels as JSON is not taken from a cookie (T8)."""
+    """A refresh token delivered as JSON is refused in a cookie (T8)."""
     signed_in = somebody(client)
     answer = client.post("/refresh", headers=signed_in.cookies)
     expect_problem(answer, 401, "invalid_token")
@@ -338,7 +338,7 @@ def test_an_apps_token_in_a_cookie_is_refused_and_the_session_lives(server: Serv
 
 @pytest.mark.parametrize("generations_ago", [1, 2])
 def test_an_old_token_by_the_wrong_way_revokes_nothing(client: httpx.Client, generations_ago: int) -> None:
-    """The way is judged before the generation, so the wrong way never ends a session (T8)."""
+    """The delivery is checked before the generation, so a wrong delivery never ends a session (T8)."""
     chain = [somebody(client, delivery="cookie")]
     for _ in range(2):
         chain.append(chain[-1].after(refresh(client, chain[-1])))
@@ -348,7 +348,7 @@ def test_an_old_token_by_the_wrong_way_revokes_nothing(client: httpx.Client, gen
 
 
 def test_nothing_to_renew(client: httpx.Client) -> None:
-    """Without any refresh token there is nothing to renew, and no cookie is cleared."""
+    """A refresh without a refresh token is refused and clears no cookie."""
     without_body, without_field = client.post("/refresh"), client.post("/refresh", json={})
     expect_problem(without_body, 401, "missing_token")
     expect_problem(without_field, 422, "invalid_request")
@@ -357,7 +357,7 @@ def test_nothing_to_renew(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("where", ["query", "header"])
 def test_a_refresh_token_elsewhere_is_not_seen(client: httpx.Client, where: str) -> None:
-    """A refresh token comes in a body or its cookie, never in an address or as a bearer token (R44)."""
+    """A refresh token is accepted in a body or its cookie, never in the URL or as a bearer token (R44)."""
     signed_in = somebody(client)
     if where == "query":
         answer = client.post("/refresh", params={"refreshToken": signed_in.refresh})
@@ -369,7 +369,7 @@ def test_a_refresh_token_elsewhere_is_not_seen(client: httpx.Client, where: str)
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_the_end_of_a_session_clears_cookies_only_where_it_came_by_cookie(client: httpx.Client, delivery: str) -> None:
-    """`session_ended` deletes the cookies of a browser and touches none of anybody else (T5, T6)."""
+    """`session_ended` deletes the cookies only if the refresh token came in a cookie (T5, T6)."""
     signed_in = somebody(client, delivery=delivery)
     assert client.post("/logout", headers=signed_in.bearer).status_code == 204
     answer = refresh(client, signed_in)
@@ -380,7 +380,7 @@ def test_the_end_of_a_session_clears_cookies_only_where_it_came_by_cookie(client
 
 
 def test_other_refusals_clear_no_cookie(client: httpx.Client, mint: Mint) -> None:
-    """A bad signature, another kind of token and a foreign page leave the cookies alone (T5, T32)."""
+    """A bad signature, another type of token and another site's page clear no cookies (T5, T32)."""
     signed_in = somebody(client, delivery="cookie")
     head, _, tail = signed_in.refresh.rpartition(".")
     for token in (f"{head}.{'A' * len(tail)}", signed_in.access, mint.refresh(signed_in.refresh, iss="https://other.example")):

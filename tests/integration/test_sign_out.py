@@ -1,4 +1,4 @@
-"""Signing out over a real socket: it always works, and it holds for the very next request."""
+"""Tests of sign-out over a real socket: it always succeeds and takes effect before the next request."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def expect_cleared(answer: httpx.Response) -> None:
     assert {name: cookie.value for name, cookie in set_cookies(answer).items()} == dict.fromkeys(BOTH, "")
 
 
-def expect_over(client: httpx.Client, signed_in: SignedIn, reason: str) -> None:
-    """Assert that no token of a session is good any more."""
+def expect_session_ended(client: httpx.Client, signed_in: SignedIn, reason: str) -> None:
+    """Assert that both tokens of a session are refused for this reason."""
     expect_ended(profile(client, signed_in), reason)
     expect_ended(refresh(client, signed_in), reason)
 
@@ -66,26 +66,26 @@ WAYS: dict[str, Callable[[SignedIn, Mint], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_any_token_signs_out_twice_over(client: httpx.Client, mint: Mint, way: str) -> None:
-    """With whatever token of the session: 204, at once effective, and 204 again (R47, R48, T12)."""
+    """Any token of a session signs it out: 204, effective at once, and 204 again (R47, R48, T12)."""
     signed_in = somebody(client)
     expect_cleared(client.post("/logout", **WAYS[way](signed_in, mint)))
-    expect_over(client, signed_in, "logout")
+    expect_session_ended(client, signed_in, "logout")
     expect_cleared(client.post("/logout", **WAYS[way](signed_in, mint)))
-    expect_over(client, signed_in, "logout")
+    expect_session_ended(client, signed_in, "logout")
 
 
 @pytest.mark.parametrize("delivery", ["split", "cookie"])
 def test_cookies_sign_out_twice_over(client: httpx.Client, delivery: str) -> None:
-    """A browser's cookies are enough, and they are deleted each time (R48)."""
+    """A browser's cookies sign the session out and are deleted each time (R48)."""
     signed_in = somebody(client, delivery=delivery)
     for _ in range(2):
         expect_cleared(client.post("/logout", headers=signed_in.cookies))
-        expect_over(client, signed_in, "logout")
+        expect_session_ended(client, signed_in, "logout")
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_a_token_that_was_rotated_away_signs_out(server: Server, client: httpx.Client, delivery: str) -> None:
-    """An old refresh token at the door ends the session without an alarm (T12)."""
+    """A superseded refresh token signs the session out and raises no reuse alarm (T12)."""
     chain = [somebody(client, delivery=delivery)]
     for _ in range(3):
         chain.append(chain[-1].after(refresh(client, chain[-1])))
@@ -94,7 +94,7 @@ def test_a_token_that_was_rotated_away_signs_out(server: Server, client: httpx.C
     for _ in range(2):
         expect_cleared(client.post("/logout", **request))
     for holder in chain:
-        expect_over(client, holder, "logout")
+        expect_session_ended(client, holder, "logout")
     assert "reuse_detected" not in event_kinds(server, oldest.sid)
 
 
@@ -114,7 +114,7 @@ def test_a_token_that_was_rotated_away_signs_out(server: Server, client: httpx.C
     ],
 )
 def test_nothing_and_rubbish_sign_nobody_out(server: Server, client: httpx.Client, request_: dict[str, Any]) -> None:
-    """Without a token of ours there is nobody to sign out, and that is no error, however often (R48, T12)."""
+    """A sign-out without a valid token changes nothing and answers 204, also when repeated (R48, T12)."""
     before = row_counts(server)
     for _ in range(2):
         expect_cleared(client.post("/logout", **request_))
@@ -123,7 +123,7 @@ def test_nothing_and_rubbish_sign_nobody_out(server: Server, client: httpx.Clien
 
 @pytest.mark.parametrize("header", [b"Bearer", b"Bearer ", b"bearer"])
 def test_an_empty_bearer_signs_nobody_out(server: Server, header: bytes) -> None:
-    """`Authorization: Bearer` with nothing behind it is no token, and signing out never answers 401 (T12)."""
+    """`Authorization: Bearer` without a token is ignored; sign-out never answers 401 (T12)."""
     request = b"POST /logout HTTP/1.1\r\nHost: localhost\r\nAuthorization: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     assert raw(server, request % header).startswith(b"HTTP/1.1 204 ")
 
@@ -132,7 +132,7 @@ def test_an_empty_bearer_signs_nobody_out(server: Server, header: bytes) -> None
     "changes", [{"iss": "https://other.example"}, {"aud": "https://other.example"}], ids=["other issuer", "other audience"]
 )
 def test_a_token_for_elsewhere_ends_nothing(client: httpx.Client, mint: Mint, changes: dict[str, str]) -> None:
-    """Tokens of another issuer or audience name no session of ours (R6)."""
+    """Tokens of another issuer or for another audience end no session (R6)."""
     signed_in = somebody(client)
     for body in (
         {"refreshToken": mint.refresh(signed_in.refresh, **changes)},
@@ -143,31 +143,31 @@ def test_a_token_for_elsewhere_ends_nothing(client: httpx.Client, mint: Mint, ch
 
 
 def test_tokens_of_two_sessions_end_both(client: httpx.Client) -> None:
-    """The access token of one session and the refresh token of another: both are over (T13)."""
+    """The access token of one session and the refresh token of another end both sessions (T13)."""
     first, second = somebody(client), somebody(client)
     expect_cleared(client.post("/logout", headers=first.bearer, json={"refreshToken": second.refresh}))
-    expect_over(client, first, "logout")
-    expect_over(client, second, "logout")
+    expect_session_ended(client, first, "logout")
+    expect_session_ended(client, second, "logout")
 
 
 def test_two_authorization_headers_end_both(client: httpx.Client) -> None:
-    """Signing out refuses none of what came (T12, T13)."""
+    """A sign-out with two `Authorization` headers ends both sessions (T12, T13)."""
     first, second = somebody(client), somebody(client)
     expect_cleared(client.post("/logout", headers=[*first.bearer.items(), *second.bearer.items()]))
-    expect_over(client, first, "logout")
-    expect_over(client, second, "logout")
+    expect_session_ended(client, first, "logout")
+    expect_session_ended(client, second, "logout")
 
 
 def test_cookies_and_header_of_two_sessions_end_both(client: httpx.Client) -> None:
-    """A cookie of one session and the header of another: both are over (T13)."""
+    """The cookies of one session and the bearer token of another end both sessions (T13)."""
     first, second = somebody(client, delivery="cookie"), somebody(client)
     expect_cleared(client.post("/logout", headers=first.cookies | second.bearer))
-    expect_over(client, first, "logout")
-    expect_over(client, second, "logout")
+    expect_session_ended(client, first, "logout")
+    expect_session_ended(client, second, "logout")
 
 
 def test_signing_out_ends_this_session_alone(client: httpx.Client) -> None:
-    """A person's other devices stay signed in."""
+    """A sign-out does not end the person's other sessions."""
     email = sign_up(client)
     phone, laptop = sign_in(client, email), sign_in(client, email)
     assert client.post("/logout", headers=phone.bearer).status_code == 204
@@ -179,7 +179,7 @@ def test_signing_out_ends_this_session_alone(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_signing_out_everywhere_ends_every_session(client: httpx.Client, delivery: str) -> None:
-    """Every session of the person ends, this one too; nobody else's does (R51)."""
+    """Sign-out everywhere ends all sessions of the person, including the current one, and no others (R51)."""
     email, stranger = sign_up(client), somebody(client)
     others = [sign_in(client, email, delivery=kind) for kind in DELIVERIES]
     this = sign_in(client, email, delivery=delivery)
@@ -187,22 +187,22 @@ def test_signing_out_everywhere_ends_every_session(client: httpx.Client, deliver
     assert (answer.status_code, answer.content) == (204, b"")
     assert set(set_cookies(answer)) == (set() if delivery == "json" else BOTH)
     for signed_in in (*others, this):
-        expect_over(client, signed_in, "logout_everywhere")
+        expect_session_ended(client, signed_in, "logout_everywhere")
     assert profile(client, stranger).status_code == 200
 
 
 def test_signing_in_in_the_same_second_as_signing_out_everywhere_works(client: httpx.Client) -> None:
-    """The end hits sessions, not "tokens before a time": a sign-in right after it is a good one (T21)."""
+    """Sign-out everywhere ends sessions, not all tokens issued before a time. A sign-in in the same second is valid (T21)."""
     before = somebody(client)
     assert client.post("/logout-everywhere", headers=before.bearer).status_code == 204
     after = sign_in(client, before.email)
     assert profile(client, after).status_code == 200
     assert refresh(client, after).status_code == 200
-    expect_over(client, before, "logout_everywhere")
+    expect_session_ended(client, before, "logout_everywhere")
 
 
 def test_signing_out_everywhere_needs_a_good_access_token(client: httpx.Client, mint: Mint) -> None:
-    """Ending all of somebody's sessions takes more than an old token."""
+    """Sign-out everywhere requires a valid access token; an expired one or a refresh token is refused."""
     signed_in = somebody(client)
     expired = {"authorization": f"Bearer {mint.expired_access(signed_in.access)}"}
     expect_problem(client.post("/logout-everywhere"), 401, "missing_token")
@@ -217,7 +217,7 @@ def test_signing_out_everywhere_needs_a_good_access_token(client: httpx.Client, 
 
 
 def test_the_list_shows_the_living_sessions_last_seen_first(client: httpx.Client) -> None:
-    """A person sees where they are signed in, this session marked, the most recent at the top (R51)."""
+    """The list shows the person's active sessions, last seen first, and marks the current one (R51)."""
     email = sign_up(client)
     first, second, third = (sign_in(client, email, delivery=delivery) for delivery in DELIVERIES)
     gone = sign_in(client, email)
@@ -235,7 +235,7 @@ def test_the_list_shows_the_living_sessions_last_seen_first(client: httpx.Client
 
 
 def test_the_profile_says_who_and_by_which_session(client: httpx.Client) -> None:
-    """`/profile` answers the person and the session, whichever way the access token came."""
+    """`/profile` returns the person and the session for every delivery."""
     for delivery in DELIVERIES:
         signed_in = somebody(client, delivery=delivery)
         body = profile(client, signed_in).json()
@@ -245,7 +245,7 @@ def test_the_profile_says_who_and_by_which_session(client: httpx.Client) -> None
 
 
 def test_the_list_shows_nobody_elses_sessions(client: httpx.Client) -> None:
-    """Everybody sees their own."""
+    """The list shows only the person's own sessions."""
     ada, grace = somebody(client), somebody(client)
     listed = client.get("/sessions", headers=ada.headers).json()["sessions"]
     assert grace.sid not in [entry["id"] for entry in listed]
@@ -254,28 +254,28 @@ def test_the_list_shows_nobody_elses_sessions(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_ending_another_session_of_ones_own(client: httpx.Client, delivery: str) -> None:
-    """A lost phone is signed out from the laptop, whose cookies stay (R51)."""
+    """A person can end another of their sessions. The cookies of the current one stay (R51)."""
     email = sign_up(client)
     phone, laptop = sign_in(client, email), sign_in(client, email, delivery=delivery)
     answer = client.delete(f"/sessions/{phone.sid}", headers=laptop.headers)
     assert (answer.status_code, answer.content, set_cookies(answer)) == (204, b"", {})
-    expect_over(client, phone, "logout")
+    expect_session_ended(client, phone, "logout")
     assert profile(client, laptop).status_code == 200
     expect_problem(client.delete(f"/sessions/{phone.sid}", headers=laptop.headers), 404, "not_found")
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_ending_this_session(client: httpx.Client, delivery: str) -> None:
-    """Ending the session that asks is signing out: its cookies go with it."""
+    """Ending the current session is a sign-out and deletes its cookies."""
     signed_in = somebody(client, delivery=delivery)
     answer = client.delete(f"/sessions/{signed_in.sid}", headers=signed_in.headers)
     assert answer.status_code == 204
     assert set(set_cookies(answer)) == (set() if delivery == "json" else BOTH)
-    expect_over(client, signed_in, "logout")
+    expect_session_ended(client, signed_in, "logout")
 
 
 def test_another_persons_session_is_as_unknown_as_none(client: httpx.Client) -> None:
-    """404 with the same words for another's session as for one that there is not, and the other person notices nothing."""
+    """Another person's session gets the same 404 as an unknown session, and it stays active."""
     ada, grace = somebody(client), somebody(client)
     answers = [client.delete(f"/sessions/{sid}", headers=ada.headers) for sid in (grace.sid, "0" * 22, "%00", "x" * 4000)]
     problems = [expect_problem(answer, 404, "not_found") for answer in answers]
@@ -288,7 +288,7 @@ def test_another_persons_session_is_as_unknown_as_none(client: httpx.Client) -> 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_a_new_password_ends_every_other_session_and_replaces_this_one(client: httpx.Client, delivery: str) -> None:
-    """New session, new tokens by the same way; every token of before is refused (R52, T23)."""
+    """A password change ends all sessions and starts a new one with the same delivery (R52, T23)."""
     email = sign_up(client)
     other, this = sign_in(client, email), sign_in(client, email, delivery=delivery)
     body = {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
@@ -298,14 +298,14 @@ def test_a_new_password_ends_every_other_session_and_replaces_this_one(client: h
     assert ("refreshToken" in answer.json()) == (delivery == "json")
     assert profile(client, after).status_code == 200
     assert refresh(client, after).status_code == 200
-    expect_over(client, other, "password_changed")
-    expect_over(client, this, "password_changed")
+    expect_session_ended(client, other, "password_changed")
+    expect_session_ended(client, this, "password_changed")
     expect_problem(client.post("/login", json={"email": email, "password": PASSWORD}), 401, "invalid_credentials")
     assert sign_in(client, email, password=NEW_PASSWORD).access
 
 
 def test_sessions_begun_right_after_a_new_password_live(client: httpx.Client) -> None:
-    """Sign-ins in the same second as the change belong to the new epoch and are good (T21)."""
+    """Sign-ins in the same second as the password change belong to the new epoch and are valid (T21)."""
     this = somebody(client)
     after = this.after(
         client.post("/password", json={"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}, headers=this.bearer)
@@ -316,18 +316,21 @@ def test_sessions_begun_right_after_a_new_password_live(client: httpx.Client) ->
 
 
 def test_a_session_of_an_older_epoch_is_over(server: Server, client: httpx.Client) -> None:
-    """A session that a sign-in under way left behind from before the change is over, though its row says nothing (T23)."""
+    """A session of an older epoch is refused even if its own row is not revoked (T23).
+
+    A sign-in that overlaps the change can leave such a row.
+    """
     signed_in = somebody(client)
     assert session_row(server, signed_in.sid)["epoch"] == 0
     left_behind = sign_in(client, signed_in.email)
     assert client.post("/logout-everywhere", headers=signed_in.bearer).status_code == 204
     change_session(server, left_behind.sid, revoked_at_ms=None, revoked_why=None)
-    expect_over(client, left_behind, "logout_everywhere")
+    expect_session_ended(client, left_behind, "logout_everywhere")
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_the_current_password_must_be_right(client: httpx.Client, delivery: str) -> None:
-    """Whoever found an open laptop cannot take the account over; a mistyped password costs nothing else (R69)."""
+    """A password change with a wrong current password is refused and changes nothing (R69)."""
     signed_in = somebody(client, delivery=delivery)
     body = {"currentPassword": "not the sentence ada says", "newPassword": NEW_PASSWORD}
     answer = client.post("/password", json=body, headers=signed_in.headers)
@@ -349,7 +352,7 @@ def test_the_current_password_must_be_right(client: httpx.Client, delivery: str)
     ],
 )
 def test_wrong_fields_change_no_password(client: httpx.Client, fields: dict[str, str], wrong: set[str]) -> None:
-    """Each wrong field is named, and the session goes on."""
+    """Each invalid field is named, and the session stays active."""
     signed_in = somebody(client)
     problem = expect_problem(client.post("/password", json=fields, headers=signed_in.bearer), 422, "invalid_request")
     assert {field["name"] for field in problem["fields"]} == wrong
@@ -357,7 +360,7 @@ def test_wrong_fields_change_no_password(client: httpx.Client, fields: dict[str,
 
 
 def test_guessing_the_current_password_is_limited(client: httpx.Client) -> None:
-    """An open laptop allows five guesses, then must wait; other endpoints do not (R71)."""
+    """After five wrong current passwords the sixth attempt gets 429; other endpoints are not affected (R71)."""
     signed_in = somebody(client)
     body = {"currentPassword": "not the sentence ada says", "newPassword": NEW_PASSWORD}
     answers = [client.post("/password", json=body, headers=signed_in.bearer) for _ in range(6)]
@@ -367,35 +370,38 @@ def test_guessing_the_current_password_is_limited(client: httpx.Client) -> None:
 
 
 def test_a_disabled_account_is_out_at_once(server: Server, client: httpx.Client) -> None:
-    """`handstamp users disable` beside the running service ends every session; enabling brings none back (R52, T22)."""
+    """`handstamp users disable` ends every session of the running service at once.
+
+    `enable` restores none of them (R52, T22).
+    """
     email = sign_up(client)
     sessions = [sign_in(client, email, delivery=delivery) for delivery in DELIVERIES]
     done = run_command(server.folder, "users", "disable", email, ISSUER=server.url)
     assert done.returncode == 0, done.stderr
     for signed_in in sessions:
-        expect_over(client, signed_in, "disabled")
+        expect_session_ended(client, signed_in, "disabled")
     expect_problem(client.post("/login", json={"email": email, "password": PASSWORD}), 401, "invalid_credentials")
     done = run_command(server.folder, "users", "enable", email, ISSUER=server.url)
     assert done.returncode == 0, done.stderr
     for signed_in in sessions:
-        expect_over(client, signed_in, "disabled")
+        expect_session_ended(client, signed_in, "disabled")
     assert profile(client, sign_in(client, email)).status_code == 200
 
 
 def test_a_password_set_by_an_operator_ends_the_sessions(server: Server, client: httpx.Client) -> None:
-    """`handstamp users set-password` signs the person out everywhere (R52)."""
+    """`handstamp users set-password` ends all the person's sessions (R52)."""
     signed_in = somebody(client)
     done = run_command(
         server.folder, "users", "set-password", signed_in.email, "--password-stdin", stdin=NEW_PASSWORD + "\n", ISSUER=server.url
     )
     assert done.returncode == 0, done.stderr
-    expect_over(client, signed_in, "password_changed")
+    expect_session_ended(client, signed_in, "password_changed")
     assert sign_in(client, signed_in.email, password=NEW_PASSWORD).access
 
 
 @pytest.mark.parametrize("first", ["a", "-"], ids=["a letter first", "a dash first"])
 def test_an_operator_ends_one_session(server: Server, client: httpx.Client, first: str) -> None:
-    """`handstamp sessions end` ends any session, one in 64 of which has a name that begins with a dash (R51)."""
+    """`handstamp sessions end` ends any session, also one whose id begins with a dash, as one in 64 does (R51)."""
     signed_in = somebody(client)
     sid = first + signed_in.sid[1:]
     change_session(server, signed_in.sid, id=sid)

@@ -1,4 +1,4 @@
-"""Starting `handstamp serve`: what a first start makes, what every start keeps, and what it refuses."""
+"""Tests of starting `handstamp serve`: what the first start creates, what later starts keep, and what is refused."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ SECRET = "kJ8v_Zq3Wm1xT7yB4nR0pL6sD9fG2hCa"
 
 
 def mode_of(file: Path) -> int:
-    """Return who may read and write a file."""
+    """Return a file's permission bits."""
     return stat.S_IMODE(file.stat().st_mode)
 
 
-def one_value(database: Path, query: str) -> object:
-    """Return the one value that a query finds in a database."""
+def fetch_one(database: Path, query: str) -> object:
+    """Return the single value that a query selects."""
     with contextlib.closing(sqlite3.connect(database)) as connection:
         (value,) = connection.execute(query).fetchone()
         return value
@@ -48,7 +48,7 @@ def one_value(database: Path, query: str) -> object:
 
 @pytest.fixture
 def started_once(tmp_path: Path) -> Path:
-    """Return a folder in which the service's database, secret and key were made before."""
+    """Return a folder in which the service has created its database, secret and key."""
     with running(tmp_path):
         pass
     result = run_command(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=PASSWORD)
@@ -56,11 +56,11 @@ def started_once(tmp_path: Path) -> Path:
     return tmp_path
 
 
-# --- what a start makes and keeps
+# --- what a start creates and keeps
 
 
 def test_a_first_start_makes_all_that_is_needed(tmp_path: Path) -> None:
-    """An empty folder is enough: secret and database are made for the owner's eyes alone, with schema and key."""
+    """The first start in an empty folder creates the secret, the schema and a key. Only the owner can read the files."""
     with running(tmp_path) as server, server.client() as client:
         for name in ("handstamp.secret", "handstamp.db"):
             assert mode_of(tmp_path / name) == 0o600, name
@@ -70,12 +70,12 @@ def test_a_first_start_makes_all_that_is_needed(tmp_path: Path) -> None:
         assert {file.name for file in tmp_path.iterdir()} - {"server.log"} <= {
             *("handstamp.secret", "handstamp.db", "handstamp.db-wal", "handstamp.db-shm"),
         }
-        assert one_value(tmp_path / "handstamp.db", "SELECT max(version) FROM schema_migration") == len(load_migrations("sqlite"))
+        assert fetch_one(tmp_path / "handstamp.db", "SELECT max(version) FROM schema_migration") == len(load_migrations("sqlite"))
         assert len(client.get("/.well-known/jwks.json").json()["keys"]) == 1
 
 
 def test_a_start_says_where_it_is_and_what_to_try(tmp_path: Path) -> None:
-    """The greeting names address, database and a first request, which works as it is printed."""
+    """The greeting names the URL, the database and a first request. The printed request works unchanged."""
     with running(tmp_path) as server, server.client() as client:
         greeting = server.log.read_text()
         for words in (server.url, f"127.0.0.1:{server.port}", str(tmp_path / "handstamp.db"), f"{server.url}/docs", "Ctrl-C"):
@@ -91,7 +91,7 @@ def test_a_start_says_where_it_is_and_what_to_try(tmp_path: Path) -> None:
 
 
 def test_a_second_start_keeps_everything(tmp_path: Path) -> None:
-    """Secret, key, accounts and sessions outlive a restart: tokens from before still hold and still renew."""
+    """The secret, the key, accounts and sessions survive a restart. Earlier tokens stay valid and can be refreshed."""
     with running(tmp_path) as server, server.client() as client:
         ada = somebody(client)
         secret = (tmp_path / "handstamp.secret").read_bytes()
@@ -106,7 +106,10 @@ def test_a_second_start_keeps_everything(tmp_path: Path) -> None:
 
 
 def test_starts_at_the_same_moment_agree(tmp_path: Path) -> None:
-    """Processes that start at once on one fresh folder end up with one secret, one schema and one key, and share sessions."""
+    """Processes that start at the same moment in one new folder share one secret, one schema and one key.
+
+    They accept each other's sessions.
+    """
     servers = [Server(tmp_path, ISSUER="http://localhost:8000") for _ in range(2)]
     try:
         with ThreadPoolExecutor(len(servers)) as pool:
@@ -116,8 +119,8 @@ def test_starts_at_the_same_moment_agree(tmp_path: Path) -> None:
             ada = somebody(one)
             assert profile(other, ada).status_code == 200
             assert refresh(other, ada).status_code == 200
-        assert one_value(tmp_path / "handstamp.db", "SELECT count(*) FROM signing_key") == 1
-        assert one_value(tmp_path / "handstamp.db", "SELECT max(version) FROM schema_migration") == len(load_migrations("sqlite"))
+        assert fetch_one(tmp_path / "handstamp.db", "SELECT count(*) FROM signing_key") == 1
+        assert fetch_one(tmp_path / "handstamp.db", "SELECT max(version) FROM schema_migration") == len(load_migrations("sqlite"))
         assert [file.name for file in tmp_path.glob("*secret*")] == ["handstamp.secret"]
     finally:
         for server in servers:
@@ -125,11 +128,11 @@ def test_starts_at_the_same_moment_agree(tmp_path: Path) -> None:
 
 
 def test_several_workers_serve_one_deployment(tmp_path: Path) -> None:
-    """`--workers 2` shares secret, keys and sessions between its processes, and all of them stop with the first."""
+    """The processes of `--workers 2` share the secret, the key and the sessions. All of them stop with the first."""
     with running(tmp_path, "--workers", "2") as server, server.client() as client:
         ada = somebody(client)
         assert {profile(client, ada).status_code for _ in range(20)} == {200}
-        assert one_value(tmp_path / "handstamp.db", "SELECT count(*) FROM signing_key") == 1
+        assert fetch_one(tmp_path / "handstamp.db", "SELECT count(*) FROM signing_key") == 1
         server.kill(signal.SIGTERM)
         with pytest.raises(httpx.TransportError):
             client.get("/healthz")
@@ -137,20 +140,23 @@ def test_several_workers_serve_one_deployment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_stopping_is_clean(tmp_path: Path, stop: signal.Signals) -> None:
-    """The service lets go of port and database, without a traceback, and what was written is all there."""
+    """A stop releases the port, closes the database with all data written, and causes no traceback."""
     with running(tmp_path) as server, server.client() as client:
         email = sign_up(client)
         status = server.kill(stop)
         assert status in (0, -stop, 128 + stop)
         assert "Traceback" not in server.log.read_text()
         assert not (tmp_path / "handstamp.db-wal").exists()
-        assert one_value(tmp_path / "handstamp.db", "SELECT email FROM account") == email
+        assert fetch_one(tmp_path / "handstamp.db", "SELECT email FROM account") == email
         with socket.create_server(("127.0.0.1", server.port)):
             pass
 
 
 def test_the_secret_may_come_from_the_environment_or_from_a_file_of_ones_own(tmp_path: Path) -> None:
-    """Either way no other file is made, and the two ways are one: the same secret opens the same database."""
+    """The secret may come from `HANDSTAMP_SECRET` or from a named file; then no secret file is created.
+
+    The same secret given either way opens the same database.
+    """
     file = tmp_path / "elsewhere" / "secret"
     file.parent.mkdir()
     file.write_text(f"{SECRET}\n")
@@ -165,8 +171,11 @@ def test_the_secret_may_come_from_the_environment_or_from_a_file_of_ones_own(tmp
 # --- what a start refuses
 
 
-def refusal(folder: Path, *options: str, **settings: str) -> str:
-    """Return the sentences with which `serve` refuses to start: status 2, nothing on standard output and no traceback."""
+def require_refusal(folder: Path, *options: str, **settings: str) -> str:
+    """Return the messages with which `serve` refuses to start.
+
+    Check that it exits with status 2, with nothing on standard output and no traceback.
+    """
     arguments = options if "--port" in options else ("--port", "0", *options)
     result = run_command(folder, "serve", *arguments, **settings)
     assert (result.returncode, result.stdout) == (2, ""), result
@@ -209,8 +218,11 @@ def refusal(folder: Path, *options: str, **settings: str) -> str:
 def test_a_start_that_cannot_be_safe_is_refused(
     options: tuple[str, ...], settings: dict[str, str], words: list[str], tmp_path: Path
 ) -> None:
-    """What is wrong is named with what mends it; no secret is repeated, and no database or key is left behind."""
-    said = refusal(tmp_path, *options, **settings)
+    """An unsafe start is refused with a message that names the problem and the fix.
+
+    It shows no secret and creates no database.
+    """
+    said = require_refusal(tmp_path, *options, **settings)
     for word in words:
         assert word in said
     assert SECRET not in said
@@ -218,10 +230,10 @@ def test_a_start_that_cannot_be_safe_is_refused(
 
 
 def test_a_port_that_is_taken_is_named_with_the_option_that_takes_another(tmp_path: Path) -> None:
-    """Two services cannot listen in one place; the second one says so before it makes anything."""
+    """A port in use is reported together with `--port`, before the start creates any file."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        said = refusal(tmp_path, "--port", port)
+        said = require_refusal(tmp_path, "--port", port)
     assert f"127.0.0.1:{port}" in said
     assert "--port" in said
     assert list(tmp_path.iterdir()) == []
@@ -229,26 +241,29 @@ def test_a_port_that_is_taken_is_named_with_the_option_that_takes_another(tmp_pa
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o620, 0o666])
 def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
-    """The sentence is the command that mends it, and mended the service starts (R32)."""
+    """A secret file that others can read or write is refused. The message names the `chmod` command that fixes it (R32)."""
     file = tmp_path / "my.secret"
     file.write_text(SECRET)
     file.chmod(mode)
-    said = refusal(tmp_path, SECRET_FILE=str(file))
+    said = require_refusal(tmp_path, SECRET_FILE=str(file))
     assert f"chmod 600 {file}" in said
     assert SECRET not in said
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o440, 0o640])
 def test_a_secret_that_its_group_can_read_is_taken(tmp_path: Path, mode: int) -> None:
-    """Kubernetes mounts secrets like this, for the group of the pod."""
+    """A secret file that its group can read is accepted. Kubernetes mounts secrets in this way."""
     file = tmp_path / "my.secret"
-    file.write_bytes(b"\xef\xbb\xbf" + SECRET.encode())  # an editor's byte order mark is no part of it
+    file.write_bytes(b"\xef\xbb\xbf" + SECRET.encode())  # an editor's byte order mark is ignored
     file.chmod(mode)
     assert load_master_secret(load({}, secret_file=file)).derive("x") == MasterSecret(SECRET.encode()).derive("x")
 
 
 def test_a_draft_of_a_killed_start_does_not_stop_the_next(tmp_path: Path) -> None:
-    """In a container every start has the same process number."""
+    """A temporary secret file left by a killed start does not stop the next.
+
+    In a container every start can have the same process id.
+    """
     (tmp_path / f"handstamp.secret.{os.getpid()}").touch()
     load_master_secret(load({}, database=f"sqlite:///{tmp_path}/handstamp.db"))
     assert (tmp_path / "handstamp.secret").stat().st_mode & 0o777 == 0o600
@@ -258,20 +273,20 @@ def test_a_draft_of_a_killed_start_does_not_stop_the_next(tmp_path: Path) -> Non
     "content", [b"", b"\n", b"short\n", b"a" * 64, b"\xff" * 64], ids=["empty", "blank", "short", "same", "bytes"]
 )
 def test_a_secret_file_that_holds_no_secret_is_refused(tmp_path: Path, content: bytes) -> None:
-    """A file that was cut off or filled by hand is no secret."""
+    """An empty, truncated or weak secret file is refused and left unchanged."""
     file = tmp_path / "handstamp.secret"
     file.write_bytes(content)
     file.chmod(0o600)
-    refusal(tmp_path)
+    require_refusal(tmp_path)
     assert file.read_bytes() == content
 
 
 def test_a_lost_secret_is_not_replaced(started_once: Path) -> None:
-    """A new secret would void every session without a word, so the start is refused until the old one is back."""
+    """A start without the old secret is refused. A new secret would invalidate every session without notice."""
     secret = started_once / "handstamp.secret"
     kept = secret.read_bytes()
     secret.unlink()
-    said = refusal(started_once)
+    said = require_refusal(started_once)
     for words in ("handstamp.secret", "backup", "HANDSTAMP_SECRET"):
         assert words in said
     assert not secret.exists()
@@ -281,68 +296,68 @@ def test_a_lost_secret_is_not_replaced(started_once: Path) -> None:
 
 
 def test_another_databases_secret_is_refused(started_once: Path) -> None:
-    """A secret that does not open the keys stops the start, and the keys stay as they are."""
-    before = one_value(started_once / "handstamp.db", "SELECT group_concat(kid) FROM signing_key")
-    said = refusal(started_once, SECRET=SECRET)
+    """A secret that does not open the keys is refused, and the keys stay unchanged."""
+    before = fetch_one(started_once / "handstamp.db", "SELECT group_concat(kid) FROM signing_key")
+    said = require_refusal(started_once, SECRET=SECRET)
     assert "HANDSTAMP_SECRET" in said
-    assert one_value(started_once / "handstamp.db", "SELECT group_concat(kid) FROM signing_key") == before
+    assert fetch_one(started_once / "handstamp.db", "SELECT group_concat(kid) FROM signing_key") == before
 
 
 @pytest.mark.parametrize(
     "content", [b"not a database at all\n" * 300, b"SQLite format 3\x00" + b"\x00" * 5000], ids=["text", "torn"]
 )
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path, content: bytes) -> None:
-    """Somebody's file that happens to have the name is refused and not touched."""
+    """A file that is not a SQLite database is refused and left unchanged."""
     file = tmp_path / "notes.db"
     file.write_bytes(content)
-    said = refusal(tmp_path, "--database", f"sqlite:///{file}", SECRET=SECRET)
+    said = require_refusal(tmp_path, "--database", f"sqlite:///{file}", SECRET=SECRET)
     assert "notes.db" in said
     assert file.read_bytes() == content
 
 
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])
 def test_another_programs_database_is_left_alone(tmp_path: Path, journal: str) -> None:
-    """A SQLite file with foreign tables is refused by its name, and its content is what it was."""
+    """A SQLite file with another program's tables is refused by name and left unchanged."""
     file = tmp_path / "shop.db"
     with contextlib.closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(f"PRAGMA journal_mode = {journal}")
         connection.execute("CREATE TABLE customer (name TEXT)")
         connection.execute("INSERT INTO customer VALUES ('Ada')")
     content = file.read_bytes()
-    said = refusal(tmp_path, "--database", f"sqlite:///{file}", SECRET=SECRET)
+    said = require_refusal(tmp_path, "--database", f"sqlite:///{file}", SECRET=SECRET)
     assert "another program" in said
     assert "HANDSTAMP_DATABASE" in said
     assert file.read_bytes() == content
-    assert one_value(file, "SELECT group_concat(name) FROM sqlite_schema") == "customer"
+    assert fetch_one(file, "SELECT group_concat(name) FROM sqlite_schema") == "customer"
 
 
 def test_a_database_of_a_newer_handstamp_is_refused(started_once: Path) -> None:
-    """After a downgrade the old program does not write into a schema that it does not know."""
+    """A schema of a newer version is refused, so that a downgrade does not write into it."""
     with contextlib.closing(sqlite3.connect(started_once / "handstamp.db")) as connection, connection:
         connection.execute("INSERT INTO schema_migration VALUES (999, 'from the future', 'x')")
-    assert "999" in refusal(started_once)
+    assert "999" in require_refusal(started_once)
 
 
 def test_a_schema_with_another_history_is_refused(started_once: Path) -> None:
-    """A migration that is not the one that was applied is noticed at the start (its checksum differs)."""
+    """A migration whose checksum differs from the applied one is refused at start."""
     with contextlib.closing(sqlite3.connect(started_once / "handstamp.db")) as connection, connection:
         connection.execute("UPDATE schema_migration SET checksum = 'x' WHERE version = 1")
-    assert "Migration 1" in refusal(started_once)
+    assert "Migration 1" in require_refusal(started_once)
 
 
 def test_a_key_that_was_damaged_is_refused_in_words(started_once: Path) -> None:
-    """A torn row of the key table stops the start without a traceback."""
+    """A damaged key row stops the start with a message and without a traceback."""
     for damage in ("substr(sealed, 1, 20)", "x''", "x'00'"):
         with contextlib.closing(sqlite3.connect(started_once / "handstamp.db")) as connection, connection:
             connection.execute(f"UPDATE signing_key SET sealed = {damage}")
-        refusal(started_once)
+        require_refusal(started_once)
 
 
 # --- TLS
 
 
-def certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make a self-signed certificate for localhost and return its file and its key's."""
+def create_certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """Create a self-signed certificate for localhost; return the certificate file and the key file."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(tz=datetime.UTC)
@@ -366,17 +381,17 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 class TlsServer(Server):
-    """A server whose own certificate is the one that its clients trust."""
+    """A server whose clients trust exactly its own certificate."""
 
     def client(self, **options: Any) -> httpx.Client:
-        """Return a client that trusts this certificate and no other."""
+        """Return a client that trusts only this server's certificate."""
         cert = self.options[self.options.index("--tls-cert") + 1]
         return super().client(**{"verify": ssl.create_default_context(cafile=cert)} | options)
 
 
 def test_tls_makes_the_service_call_itself_https(tmp_path: Path) -> None:
-    """With a certificate the issuer is https, cookies are `__Host-` and secure, and browsers are told to stay with it."""
-    cert, key = certificate(tmp_path, "own")
+    """With a certificate the issuer is https, cookies are `__Host-` and `Secure`, and answers carry HSTS."""
+    cert, key = create_certificate(tmp_path, "own")
     server = TlsServer(tmp_path, "--tls-cert", str(cert), "--tls-key", str(key))
     try:
         issuer = f"https://localhost:{server.port}"
@@ -401,14 +416,14 @@ def test_tls_makes_the_service_call_itself_https(tmp_path: Path) -> None:
 
 
 def test_tls_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    """A certificate with another's key, a file that is none, an http issuer beside TLS: each stops the start in words."""
-    (cert, key), (_, others) = certificate(tmp_path, "own"), certificate(tmp_path, "other")
+    """TLS files that do not match, invalid TLS files and an http issuer with TLS stop the start with a message."""
+    (cert, key), (_, others) = create_certificate(tmp_path, "own"), create_certificate(tmp_path, "other")
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n")
     for a_cert, a_key in ((cert, others), (garbage, key), (cert, garbage), (cert, tmp_path), (cert, tmp_path / "missing")):
-        said = refusal(tmp_path, "--tls-cert", str(a_cert), "--tls-key", str(a_key))
+        said = require_refusal(tmp_path, "--tls-cert", str(a_cert), "--tls-key", str(a_key))
         assert str(a_cert) in said
         assert str(a_key) in said
     both = ("--tls-cert", str(cert), "--tls-key", str(key))
-    assert "https issuer" in refusal(tmp_path, *both, "--issuer", "http://localhost:8000")
+    assert "https issuer" in require_refusal(tmp_path, *both, "--issuer", "http://localhost:8000")
     assert not (tmp_path / "handstamp.db").exists()
