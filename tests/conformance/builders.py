@@ -1,4 +1,4 @@
-"""Builds tokens that are right in everything but what a test changes."""
+"""Builds tokens that are valid except for what a test changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW_S = 1_800_000_000
 LEEWAY_S = 5
 LIFETIME_S = 900
 ABSENT: Any = object()
-"""As the value of a member: leave the member out."""
+"""As the value of a member: omit the member."""
 
 _VECTORS = Path(__file__).parent / "vectors"
 
@@ -30,27 +30,27 @@ def vectors(name: str) -> Any:
 
 
 def b64(data: bytes) -> str:
-    """Return `data` in base64url without padding, by other means than the code under test."""
+    """Return `data` in base64url without padding, without using the code under test."""
     return base64.urlsafe_b64encode(data).decode("ascii").rstrip("=")
 
 
 def unb64(text: str) -> bytes:
-    """Return what base64url `text` spells, by other means than the code under test."""
+    """Decode base64url `text`, without using the code under test."""
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def members(defaults: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `defaults` with `changes`; what is `ABSENT` is left out."""
+    """Return `defaults` updated with `changes`, without the members that are `ABSENT`."""
     return {name: value for name, value in {**defaults, **changes}.items() if value is not ABSENT}
 
 
 def as_json(value: Any) -> bytes:
-    """Return `value` as JSON; bytes are taken as they are, so that a test can write what no encoder writes."""
+    """Encode `value` as JSON. Bytes are returned unchanged, so that a test can write invalid JSON."""
     return value if isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
 
 
 def compact(header: Any, payload: Any, sign: Callable[[bytes], bytes]) -> str:
-    """Return a compact JWS over any header and payload (dicts, or bytes as they are)."""
+    """Return a compact JWS over any header and payload: dicts, or bytes used unchanged."""
     signing_input = f"{b64(as_json(header))}.{b64(as_json(payload))}"
     return f"{signing_input}.{b64(sign(signing_input.encode()))}"
 
@@ -61,7 +61,7 @@ def access_header(key: SigningKey, **changes: Any) -> dict[str, Any]:
 
 
 def access_claims(**changes: Any) -> dict[str, Any]:
-    """Return the claims of an access token that holds at `NOW_S`."""
+    """Return the claims of an access token that is valid at `NOW_S`."""
     right = {
         "iss": ISSUER,
         "aud": AUDIENCE,
@@ -87,7 +87,7 @@ class Issuer:
         )
 
     def token(self, *, header: Any = None, payload: Any = None) -> str:
-        """Return a token signed with the key; `header` and `payload` stand in for the right ones."""
+        """Return a token signed with the key. `header` and `payload` replace the valid ones."""
         return compact(
             access_header(self.key) if header is None else header,
             access_claims() if payload is None else payload,
@@ -95,11 +95,14 @@ class Issuer:
         )
 
     def accepts(self, token: str, *, now_s: int = NOW_S) -> AccessClaims:
-        """Return the claims of a token that must hold."""
+        """Return the claims of a token; fail if it is refused."""
         return self.verifier.verify(token, now_ms=now_s * 1000)
 
     def refusal(self, token: str) -> str:
-        """Return why `token` is refused, having seen that the unchanged one holds; fail if it is let in."""
+        """Return why `token` is refused.
+
+        Fail if it is accepted, or if the unchanged token is refused.
+        """
         assert self.accepts(self.token()).sub == "account-1"
         try:
             claims = self.accepts(token)
@@ -109,7 +112,7 @@ class Issuer:
 
 
 def plain_refusal(token: str, keys: Mapping[str, VerifyingKey]) -> str | None:
-    """Return why a JWS is refused when `typ` is not asked for (published vectors have none), or None if it verifies."""
+    """Return why a JWS is refused, or None if it verifies. `typ` is not required, because published vectors have none."""
     segments = token.split(".")
     if len(segments) != 3 or not all(segments):
         return "form"

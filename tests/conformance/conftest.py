@@ -1,4 +1,4 @@
-"""One key of every algorithm a session: making an RSA key takes long."""
+"""Fixtures: one key of each algorithm per test session, because generating an RSA key is slow."""
 
 from __future__ import annotations
 

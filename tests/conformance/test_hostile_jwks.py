@@ -1,4 +1,4 @@
-"""A publisher of keys that fails, lies, stalls or is somebody else; and strangers who make us ask it (T27, R28 to R35)."""
+"""A JWKS server that fails, lies, stalls or is another server; and tokens of strangers that cause fetches (T27, R28 to R35)."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ MAX_BYTES = service.MAX_JWKS_BYTES
 
 @pytest.fixture
 def issuer() -> Iterator[Hostile]:
-    """Serve as an issuer that is sound until told otherwise."""
+    """Run an issuer that behaves correctly until a test changes its responses."""
     with hostile() as server:
         yield server
 
 
 def offline(issuer: Hostile, **options: Any) -> Verifier:
-    """Return a verifier that knows nothing yet, of the keys and tokens alone."""
+    """Return an offline verifier that has no keys yet."""
     defaults: dict[str, Any] = {"audience": issuer.url, "check": "offline", "timeout_s": 1}
     return Verifier(issuer.url, **defaults | options)
 
@@ -57,7 +57,7 @@ def stranger(issuer: Hostile) -> str:
 
 
 def changed(**changes: Any) -> Callable[[Hostile], Script]:
-    """Return what publishes a sound key, and beside it one with other members."""
+    """Return a script that publishes a valid key and a second one with changed members."""
     return lambda issuer: answer({"keys": [issuer.key.public.to_jwk(), members(PUBLIC, changes)]})
 
 
@@ -74,17 +74,17 @@ def modulus(bits: int) -> str:
 
 
 def many(count: int) -> dict[str, Any]:
-    """Return a set of many names for one key."""
+    """Return a set that lists one key under `count` key ids."""
     return {"keys": [PUBLIC | {"kid": f"key-{number}"} for number in range(count)]}
 
 
 def padded(issuer: Hostile, size: int) -> bytes:
-    """Return the sound set in so many bytes."""
+    """Return the valid set, padded to `size` bytes."""
     return as_json(jwks(issuer.key)).ljust(size)
 
 
 def split(issuer: Hostile) -> bytes:
-    """Return the sound set without its last bytes."""
+    """Return the valid set without its last bytes."""
     return as_json(jwks(issuer.key))[:-5]
 
 
@@ -181,14 +181,17 @@ WRONG: Mapping[str, Callable[[Hostile], Script]] = {
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again soon after a fetch that failed, where the alternative is to wait."""
+    """Shorten the pause after a failed fetch, so that a test need not wait for it."""
     monkeypatch.setattr(remote, "RETRY_MS", 50)
 
 
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.usefixtures("impatient")
 def test_the_last_good_keys_stay_through_whatever_is_wrong(issuer: Hostile, wrong: str) -> None:
-    """A set is taken whole or not at all; a verifier without any says that it cannot tell, not that a token is wrong (T27)."""
+    """An invalid set is refused as a whole, and the last good one stays in use (T27).
+
+    A verifier that has no keys is unavailable; it does not call a token invalid.
+    """
     token, unknown = issuer.token(), stranger(issuer)
     warm, cold = offline(issuer), offline(issuer)
     assert said(warm, token) == "ok"
@@ -210,7 +213,7 @@ def test_the_last_good_keys_stay_through_whatever_is_wrong(issuer: Hostile, wron
 
 @pytest.mark.usefixtures("impatient")
 def test_a_redirect_is_not_followed(issuer: Hostile) -> None:
-    """Keys come from where they were configured to come from, and a credential goes nowhere else (R14, R34)."""
+    """The verifier follows no redirect, neither for keys nor with its credential (R14, R34)."""
     token = issuer.token()
     with hostile() as elsewhere:
         elsewhere.key = OTHER_KEY
@@ -229,17 +232,20 @@ def test_a_redirect_is_not_followed(issuer: Hostile) -> None:
 
 
 def test_keys_of_a_type_that_is_new_are_passed_over(issuer: Hostile) -> None:
-    """As RFC 7517 §5 says: an issuer may publish what we do not know beside what we do."""
+    """A key with an unknown `kty` is ignored, and the other keys of the set are used (RFC 7517 §5)."""
     unknown_type = {"kty": "AKP", "kid": "pq", "alg": "ML-DSA-65", "pub": "AAAA"}
     issuer.answers[JWKS] = answer({"keys": [unknown_type, *jwks(issuer.key)["keys"]], "other": {"member": [1]}})
     assert said(offline(issuer), issuer.token()) == "ok"
 
 
-# --- strangers
+# --- tokens with unknown keys
 
 
 def test_ten_thousand_invented_keys_cost_one_question(issuer: Hostile) -> None:
-    """From eight threads, and good tokens go on passing meanwhile: the row's own test (R35, T17, T27)."""
+    """Ten thousand invented key ids from eight threads cause one fetch.
+
+    Valid tokens are accepted meanwhile (R35, T17, T27).
+    """
     verifier, good = offline(issuer), [issuer.token() for _ in range(50)]
     assert said(verifier, good[0]) == "ok"
     invented = [stranger(issuer) for _ in range(100)]
@@ -260,7 +266,7 @@ def test_ten_thousand_invented_keys_cost_one_question(issuer: Hostile) -> None:
 
 
 def test_a_hundred_threads_that_find_no_keys_fetch_once(issuer: Hostile) -> None:
-    """One asks, the others wait for what it hears (T27)."""
+    """A hundred threads without keys cause one fetch, and all use its result (T27)."""
     issuer.answers[JWKS] = lambda _: [0.3, *answer(jwks(issuer.key))]
     verifier, token = offline(issuer, timeout_s=20), issuer.token()
     with ThreadPoolExecutor(100) as pool:
@@ -269,7 +275,7 @@ def test_a_hundred_threads_that_find_no_keys_fetch_once(issuer: Hostile) -> None
 
 
 def test_a_hundred_threads_wait_for_one_failure(issuer: Hostile) -> None:
-    """While the publisher stalls, each waits as long as one question may take, and then for nothing (R88)."""
+    """While the server stalls, each thread waits for at most one time-out, and later calls fail at once (R88)."""
     issuer.answers[JWKS] = [STALL]
     verifier, token = offline(issuer, timeout_s=0.5), issuer.token()
     with ThreadPoolExecutor(100) as pool:
@@ -277,11 +283,11 @@ def test_a_hundred_threads_wait_for_one_failure(issuer: Hostile) -> None:
     assert issuer.count(JWKS) <= 3
 
 
-# --- keys change
+# --- key rotation
 
 
 def test_a_key_that_nobody_announced_is_fetched_when_it_is_first_seen(issuer: Hostile) -> None:
-    """One question in half a minute finds it; the next new key within that time must wait for its turn (R35)."""
+    """An unannounced key is fetched when first seen. A second one within 30 seconds must wait (R35)."""
     verifier = offline(issuer)
     assert said(verifier, issuer.token()) == "ok"
     issuer.key = OTHER_KEY
@@ -292,7 +298,10 @@ def test_a_key_that_nobody_announced_is_fetched_when_it_is_first_seen(issuer: Ho
 
 
 def test_a_key_that_was_announced_signs_without_one_refusal(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Published for a cache's life before it signs, as the service does: also while strangers use up all questions (R30)."""
+    """A key that was published for a cache's lifetime before its first use causes no refusal (R30).
+
+    That is true even while strangers use up all fetches.
+    """
     monkeypatch.setattr(remote, "_MIN_AGE_S", 1)
     first, second = issuer.key, OTHER_KEY
     published = [first]
@@ -318,25 +327,25 @@ def test_a_key_that_was_announced_signs_without_one_refusal(issuer: Hostile, mon
 
 
 def test_the_keys_are_renewed_ahead_of_time_while_nobody_waits(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the background, between 60 and 80 percent of their life: no request pays for it (T27)."""
+    """Keys are renewed in the background at 60 to 80 percent of their lifetime; no request waits (T27)."""
     monkeypatch.setattr(remote, "_MIN_AGE_S", 1)
     verifier, token = offline(issuer), issuer.token()
     issuer.answers[JWKS] = lambda _: [0.2, *answer(jwks(issuer.key), cache_control="max-age=2")]
     assert said(verifier, token) == "ok"
 
-    def renewed() -> bool:
+    def is_renewed() -> bool:
         try:
             verifier._verify(token, None, None, may_wait=False)
         except WouldWait:
             pytest.fail("a verification had to wait for keys that were still good")
         return issuer.count(JWKS) >= 3
 
-    assert eventually(renewed)
+    assert eventually(is_renewed)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_keys_that_are_too_old_are_better_than_none(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the publisher fails they go on verifying, however old; an outage there is none here (T27, R88)."""
+    """While the server fails, expired keys stay in use, so its outage does not affect verification (T27, R88)."""
     monkeypatch.setattr(remote, "_MIN_AGE_S", 1)
     issuer.answers[JWKS] = answer(jwks(issuer.key), cache_control="max-age=1")
     verifier, tokens = offline(issuer), [issuer.token() for _ in range(2)]
@@ -373,23 +382,26 @@ def test_keys_that_are_too_old_are_better_than_none(issuer: Hostile, monkeypatch
     ],
 )
 def test_how_long_keys_are_kept_is_the_publishers_word_within_bounds(header: str, seconds: int) -> None:
-    """At least half a minute, so that nobody makes us ask at every request; at most an hour, so that a key can go (R34)."""
+    """Keys are cached for 30 seconds to an hour, whatever Cache-Control says (R34).
+
+    The minimum limits fetches; the maximum lets a removed key disappear.
+    """
     assert remote._max_age_s(Document(b"", header)) == seconds
 
 
 def test_a_publisher_that_allows_no_keeping_is_not_asked_each_time(issuer: Hostile) -> None:
-    """`max-age=0` and `no-store` are not obeyed to the letter: verifying asks nobody as long as it can."""
+    """`max-age=0` and `no-store` do not cause a fetch per verification."""
     issuer.answers[JWKS] = answer(jwks(issuer.key), cache_control="no-store, max-age=0")
     verifier = offline(issuer)
     assert {said(verifier, issuer.token()) for _ in range(100)} == {"ok"}
     assert issuer.count(JWKS) == 1
 
 
-# --- a key that leaked
+# --- void keys
 
 
 def test_a_void_key_stays_away_while_the_publisher_is_behind(issuer: Hostile) -> None:
-    """Another process or a cache may show the old set for a moment. Its tokens are refused, its successor's are not (R31)."""
+    """A void key stays refused while the server still publishes it, and its successor is accepted (R31)."""
     leaked, successor = issuer.key, OTHER_KEY
     issuer.answers[JWKS] = answer(jwks(leaked))
     with verifier_of(issuer.url) as verifier:
@@ -410,7 +422,7 @@ def test_a_void_key_stays_away_while_the_publisher_is_behind(issuer: Hostile) ->
 
 
 def test_clients_with_tokens_of_a_void_key_do_not_keep_out_its_successor(issuer: Hostile) -> None:
-    """All of them come at that moment; none of them uses up the one question for keys that are not known (R31, R35)."""
+    """Tokens of a void key do not use up the fetch that finds its successor (R31, R35)."""
     leaked = issuer.key
     with verifier_of(issuer.url) as verifier:
         issuer.key = OTHER_KEY
@@ -423,7 +435,7 @@ def test_clients_with_tokens_of_a_void_key_do_not_keep_out_its_successor(issuer:
 
 
 def test_voiding_and_fetching_at_once_lose_neither() -> None:
-    """The leaked key is away and the new one is there, whichever thread comes last."""
+    """Voiding a key while a fetch runs loses neither the voiding nor the fetched key."""
     keys = [SigningKey.generate("Ed25519") for _ in range(60)]
     before, after = (json.dumps(jwks(*some)).encode() for some in (keys[:40], keys))
     interval = sys.getswitchinterval()
@@ -444,11 +456,11 @@ def test_voiding_and_fetching_at_once_lose_neither() -> None:
             voiding = threading.Thread(target=void)
             voiding.start()
             begin.wait()
-            # It is refused where the set has come already, in which the issuer still publishes what was voided.
+            # The fetch raises if its set arrived after the voiding and still contains a void key.
             with contextlib.suppress(Unavailable):
                 held.newer_than(held.current(monotonic_ms()), "unknown")
             voiding.join()
-            held.current(monotonic_ms())  # whoever verifies next: asks, if nobody has
+            held.current(monotonic_ms())  # like the next verification: starts a fetch if none runs
             with held._fetching:
                 found = held.current(monotonic_ms())
             assert not [key for key in keys[number % 10 : number % 10 + 30] if found.find(key.kid)]
@@ -457,7 +469,7 @@ def test_voiding_and_fetching_at_once_lose_neither() -> None:
         sys.setswitchinterval(interval)
 
 
-# --- time and place
+# --- time limits and proxies
 
 
 @pytest.mark.parametrize(
@@ -466,7 +478,7 @@ def test_voiding_and_fetching_at_once_lose_neither() -> None:
     ids=["escaped quotes", "quotes", "escapes", "braces", "braces in text", "all of them"],
 )
 def test_no_token_takes_long_to_refuse(body: bytes) -> None:
-    """Anybody may send one: reading its header takes time that grows with its length, not with the square of it (R17)."""
+    """Reading a token's header takes linear, not quadratic, time, because anyone can send one (R17)."""
     deep = b"[" * 17 + b'"'
     token = f"{b64(deep + body)}.e30.AA"
     assert len(token) < jws.MAX_TOKEN_LENGTH
@@ -504,7 +516,7 @@ def test_no_token_takes_long_to_refuse(body: bytes) -> None:
     ],
 )
 def test_an_answer_has_one_deadline_for_all_of_it(issuer: Hostile, script: Callable[[bytes], Script]) -> None:
-    """However it drips, the question ends when its time is over: each byte does not win another one (R88)."""
+    """One deadline covers the whole response; a new byte does not extend it (R88)."""
     issuer.answers[JWKS] = script(as_json(jwks(issuer.key)))
     verifier, token = offline(issuer, timeout_s=0.3), issuer.token()
     began = time.monotonic()
@@ -513,7 +525,10 @@ def test_an_answer_has_one_deadline_for_all_of_it(issuer: Hostile, script: Calla
 
 
 def test_a_proxy_of_the_environment_does_not_see_what_stays_on_this_machine(issuer: Hostile) -> None:
-    """Plain http is allowed on loopback because nobody can listen there. Through a proxy somebody could, to the credential."""
+    """The environment's proxy is not used for loopback.
+
+    Plain http is allowed there, and a proxy could read the credential.
+    """
     program = (
         "import sys; from handstamp import Verifier\n"
         "url, token, credential = sys.argv[1:]\n"

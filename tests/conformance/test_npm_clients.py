@@ -1,4 +1,4 @@
-"""Certified OAuth clients of another language, unmodified: what they refuse in an answer, no reading of the RFCs talks away."""
+"""Runs certified, unmodified OAuth clients of another language, as an independent reading of the RFCs."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ CHECKS = (
     "openid-client introspects",
     "openid-client revokes",
 )
-"""As `node/clients.mjs` names them."""
+"""The names of the checks in `node/clients.mjs`."""
 ALGORITHMS = ("ES256", "Ed25519", "RS256")
 
 
-def without(what: str) -> NoReturn:
-    """Skip where something is missing, except in CI, where that is a failure."""
+def skip_or_fail(what: str) -> NoReturn:
+    """Skip the test because something is missing; in CI, fail."""
     if os.environ.get("CI") == "true":
         pytest.fail(what)
     pytest.skip(what)
@@ -46,15 +46,18 @@ def without(what: str) -> NoReturn:
 
 @pytest.fixture(scope="module")
 def scripts() -> Path:
-    """Return a folder with the scripts and the packages of `package-lock.json`: outside this tree, and kept for the next run."""
+    """Return a folder with the scripts and the packages of `package-lock.json`.
+
+    It is outside the repository and is reused by later runs.
+    """
     if not (shutil.which("node") and shutil.which("npm")):
-        without("These tests need Node and npm: install them (Debian: apt install nodejs npm; macOS: brew install node).")
+        skip_or_fail("These tests need Node and npm: install them (Debian: apt install nodejs npm; macOS: brew install node).")
     pinned = [SOURCE / name for name in ("package.json", "package-lock.json")]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in pinned)).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"handstamp-npm-{os.getuid()}-{digest}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        without(f"{folder} belongs to somebody else.")
+        skip_or_fail(f"{folder} belongs to somebody else.")
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.copytree(SOURCE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
@@ -65,14 +68,14 @@ def scripts() -> Path:
 
 
 def install(folder: Path) -> None:
-    """Install exactly the packages of `package-lock.json`; none of their scripts is run."""
+    """Install exactly the packages of `package-lock.json`, without running their scripts."""
     options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
     try:
         ran = subprocess.run(["npm", "ci", *options], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     except subprocess.TimeoutExpired:
-        without("npm could not fetch the packages in time.")
+        skip_or_fail("npm could not fetch the packages in time.")
     if ran.returncode != 0:
-        without(f"npm could not install the packages: {ran.stderr}")
+        skip_or_fail(f"npm could not install the packages: {ran.stderr}")
 
 
 def node_major() -> int:
@@ -85,7 +88,7 @@ def node_major() -> int:
 def outcomes(
     request: pytest.FixtureRequest, scripts: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str | None]]:
-    """Run all clients against a service that signs with each algorithm in turn, and return what each check came to."""
+    """Run all clients against a service with each algorithm in turn; yield the error of each check, or None."""
     if request.param == "Ed25519" and node_major() < 20:
         pytest.skip("Node 18 reads an Ed25519 key only under its former algorithm name, EdDSA (T20).")
     server = Server(tmp_path_factory.mktemp("npm"), ALGORITHM=request.param)
@@ -118,10 +121,10 @@ def outcomes(
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_certified_clients_get_along_with_the_service(outcomes: dict[str, str | None], check: str) -> None:
-    """oauth4webapi and openid-client find their way from the metadata alone, by every endpoint (R2, R8, R33, R34, R49, R50)."""
+    """oauth4webapi and openid-client work with every endpoint, from the metadata alone (R2, R8, R33, R34, R49, R50)."""
     assert outcomes[check] is None, outcomes[check]
 
 
 def test_these_are_the_checks(outcomes: dict[str, str | None]) -> None:
-    """None of the script's checks is left out here."""
+    """`CHECKS` contains all checks of the script."""
     assert tuple(outcomes) == CHECKS

@@ -1,4 +1,4 @@
-"""The OpenAPI document against the running service: requests generated from it get only the answers that it promises.
+"""Tests the running service against its OpenAPI document, with requests generated from the document.
 
 Schemathesis runs as a process of its own. Its pytest plugin is off, because it would be imported, and its cases generated, each
 time tests are collected.
@@ -26,13 +26,13 @@ CHECKS = (
     "unsupported_method",
 )
 EXAMPLES = 40
-"""Random requests per endpoint, on top of those that try each rule of its schema once."""
+"""Random requests per endpoint. Requests that try each rule of the schema once come in addition."""
 READ_WITH_TOKEN = ("/profile", "/sessions")
-"""Called with a valid access token. The other endpoints that take one would end its session."""
+"""Endpoints called with a valid access token. The other endpoints that take one would end its session."""
 
 
 def test_generated_requests_get_documented_answers(tmp_path: Path) -> None:
-    """Requests that fit the document, or just do not, get a status, type and body that the document names (R74, R81)."""
+    """Valid and slightly invalid requests get a documented status, type and body (R74, R81)."""
     with running(tmp_path) as server, server.client() as client:
         ada, service = somebody(client), make_client(server, "resource-server")
         basic = base64.b64encode(f"{service.id}:{service.secret}".encode()).decode()

@@ -1,4 +1,4 @@
-"""RFC 7517, JSON Web Key: what is loaded, what is refused, what is published."""
+"""RFC 7517, JSON Web Key: which keys and sets load, which are refused, and how ours are published."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conformance.builders import ABSENT, Issuer, members, plain_refusal, u
 
 RFC: dict[str, Any] = vectors("rfc.json")
 WYCHEPROOF_REFUSED_THOUGH_VALID = {
-    5: "at least 3072 bits",  # a right RS256 token of a key with 2048 bits
+    5: "at least 3072 bits",  # a valid RS256 token of a 2048-bit key
     14: "a key of its type is for HS256",  # HS384
     15: "a key of its type is for HS256",  # HS512
 }
@@ -22,14 +22,14 @@ WYCHEPROOF_REFUSED_THOUGH_VALID = {
 
 @pytest.fixture
 def jwk(signing_keys: dict[Algorithm, SigningKey]) -> dict[str, Any]:
-    """Return a JWK that loads as it is."""
+    """Return a valid JWK."""
     loaded: dict[str, Any] = {**signing_keys["ES256"].public.to_jwk()}
     assert VerifyingKey.from_jwk(loaded).algorithm == "ES256"
     return loaded
 
 
 def test_published_ec_key_loads_once_it_is_meant_for_signatures() -> None:
-    """RFC 7517 A.1: the EC key says `use` enc and is refused; the same key with `use` sig loads."""
+    """RFC 7517 A.1: the EC key has `use` enc and is refused; with `use` sig it loads."""
     published = RFC["rfc7517_a1"]["keys"][0]
     with pytest.raises(ConfigurationError, match="not for verifying"):
         VerifyingKey.from_jwk(published)
@@ -37,13 +37,13 @@ def test_published_ec_key_loads_once_it_is_meant_for_signatures() -> None:
 
 
 def test_published_rsa_key_is_refused_for_its_2048_bits() -> None:
-    """RFC 7517 A.1: the RSA key is well formed and shorter than the 3072 bits that we ask for."""
+    """RFC 7517 A.1: the RSA key is well formed, but shorter than the 3072 bits that we require."""
     with pytest.raises(ConfigurationError, match="at least 3072 bits"):
         VerifyingKey.from_jwk(RFC["rfc7517_a1"]["keys"][1])
 
 
 def test_published_private_key_is_refused_until_its_private_part_is_gone() -> None:
-    """RFC 7517 A.2, §9.2: whoever publishes a private key by mistake is told so."""
+    """RFC 7517 A.2, §9.2: a published private key is refused with an error that says so."""
     private = {**RFC["rfc7517_a2_ec"], "use": "sig"}
     with pytest.raises(ConfigurationError, match="contains its private part"):
         VerifyingKey.from_jwk(private)
@@ -51,7 +51,7 @@ def test_published_private_key_is_refused_until_its_private_part_is_gone() -> No
 
 
 def test_published_symmetric_keys_are_refused_for_their_names_and_purposes() -> None:
-    """RFC 7517 A.3: the first key has no `kid` and wraps keys, and the second's `kid` has spaces; renamed, it verifies A.1."""
+    """RFC 7517 A.3: both keys are refused: no `kid` and key wrapping; spaces in `kid`. The second, renamed, verifies A.1."""
     wrapping, hmac_key = RFC["rfc7517_a3"]["keys"]
     with pytest.raises(ConfigurationError, match="has no 'kid'"):
         VerifyingKey.from_jwk(wrapping)
@@ -65,7 +65,7 @@ def test_published_symmetric_keys_are_refused_for_their_names_and_purposes() -> 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "Ed25519", "RS256"])
 def test_public_key_is_published_and_loaded_again(algorithm: Algorithm, signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7517 §4: `to_jwk` says `kty`, `use`, `alg` and `kid`, and what it gives verifies what the key signed."""
+    """RFC 7517 §4: `to_jwk` returns `kty`, `use`, `alg` and `kid`, and the loaded key verifies what the original signed."""
     key = signing_keys[algorithm]
     published = key.public.to_jwk()
     assert (published["use"], published["alg"], published["kid"]) == ("sig", algorithm, key.kid)
@@ -74,7 +74,7 @@ def test_public_key_is_published_and_loaded_again(algorithm: Algorithm, signing_
 
 
 def test_secret_key_is_never_published(signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7517 §9.2: a symmetric key has no public form, alone or in a set, and no `repr` shows it."""
+    """RFC 7517 §9.2: a symmetric key is not published, alone or in a set, and no `repr` shows it."""
     key = signing_keys["HS256"]
     with pytest.raises(ConfigurationError, match="no public form"):
         key.public.to_jwk()
@@ -85,7 +85,7 @@ def test_secret_key_is_never_published(signing_keys: dict[Algorithm, SigningKey]
 
 
 def test_set_is_loaded_as_it_was_published(signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7517 §5: a JWK Set has a `keys` array, and all of ours load again by `kid`."""
+    """RFC 7517 §5: a JWK Set has a `keys` array, and all our keys load from it by `kid`."""
     keys = [key.public for key in signing_keys.values() if not key.public.is_secret]
     document = json.dumps(KeySet(keys).to_jwks())
     for loaded in (KeySet.from_jwks(document), KeySet.from_jwks(document.encode())):
@@ -97,14 +97,14 @@ def test_set_is_loaded_as_it_was_published(signing_keys: dict[Algorithm, Signing
 
 @pytest.mark.parametrize("foreign", [{"kty": "AKP", "kid": "pq", "alg": "ML-DSA-44", "pub": "AA"}, {"kty": "future"}, {}])
 def test_key_of_an_unknown_type_is_passed_over(foreign: dict[str, str], jwk: dict[str, Any]) -> None:
-    """RFC 7517 §5: keys with a `kty` that is not understood are ignored, and the others stay."""
+    """RFC 7517 §5: keys with an unknown `kty` are ignored, and the others are kept."""
     loaded = KeySet.from_jwks(json.dumps({"keys": [foreign, jwk], "next": "unknown members are ignored too"}))
     assert len(loaded) == 1
     assert loaded.find(jwk["kid"]) is not None
 
 
 def test_unknown_members_of_a_key_are_passed_over(jwk: dict[str, Any]) -> None:
-    """RFC 7517 §4: additional members of a JWK that are not understood are ignored."""
+    """RFC 7517 §4: unknown members of a JWK are ignored."""
     assert VerifyingKey.from_jwk({**jwk, "x5t#S256": "AA", "iat": 1, "note": {"a": 1}}).kid == jwk["kid"]
 
 
@@ -159,27 +159,27 @@ def test_unknown_members_of_a_key_are_passed_over(jwk: dict[str, Any]) -> None:
     ],
 )
 def test_key_that_is_not_exactly_right_is_refused(changes: dict[str, Any], problem: str, jwk: dict[str, Any]) -> None:
-    """RFC 7517 §4: a key of another purpose, algorithm, type or form stops the start, and says what is wrong."""
+    """RFC 7517 §4: a key of another purpose, algorithm, type or form is refused with the reason."""
     with pytest.raises(ConfigurationError, match=problem):
         VerifyingKey.from_jwk(members(jwk, changes))
 
 
 @pytest.mark.parametrize("key_ops", [["verify"], ["sign", "verify"]])
 def test_key_whose_operations_include_verify_loads(key_ops: list[str], jwk: dict[str, Any]) -> None:
-    """RFC 7517 §4.3: `key_ops` with verify in it is what we need."""
+    """RFC 7517 §4.3: a key whose `key_ops` include verify loads."""
     assert VerifyingKey.from_jwk({**jwk, "key_ops": key_ops}).kid == jwk["kid"]
 
 
 @pytest.mark.parametrize("kid", ["a", "A-z_0.9", "a" * 64, "2011-04-29"])
 def test_kid_within_its_bounds_is_kept_as_it_is(kid: str, jwk: dict[str, Any]) -> None:
-    """RFC 7517 §4.5: `kid` is a case-sensitive string; ours has 1 to 64 characters of a small alphabet."""
+    """RFC 7517 §4.5: `kid` is a case-sensitive string; ours has 1 to 64 characters of a restricted alphabet."""
     loaded = KeySet([VerifyingKey.from_jwk({**jwk, "kid": kid})])
     assert loaded.find(kid) is not None
     assert loaded.find(kid.swapcase() + "x") is None
 
 
 def test_set_with_two_keys_of_one_kid_is_refused(signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7517 §4.5: keys within a set have distinct names, or nobody knows which one is meant."""
+    """RFC 7517 §4.5: a set with a duplicate `kid` is refused, because the key would be ambiguous."""
     first, second = signing_keys["ES256"].public.to_jwk(), signing_keys["Ed25519"].public.to_jwk()
     assert len(KeySet.from_jwks(json.dumps({"keys": [first, second]}))) == 2
     with pytest.raises(ConfigurationError, match="same 'kid'"):
@@ -187,7 +187,7 @@ def test_set_with_two_keys_of_one_kid_is_refused(signing_keys: dict[Algorithm, S
 
 
 def test_set_with_secrets_and_public_keys_is_refused(signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 8725 §3.1, Wycheproof MixedKeySet: no set can be used with two kinds of trust."""
+    """RFC 8725 §3.1, Wycheproof MixedKeySet: a set must not mix secrets and public keys."""
     public, secret = signing_keys["ES256"].public, signing_keys["HS256"].public
     assert len(KeySet([public])) == len(KeySet([secret])) == 1
     with pytest.raises(ConfigurationError, match="never both"):
@@ -220,7 +220,7 @@ def test_set_with_secrets_and_public_keys_is_refused(signing_keys: dict[Algorith
     ids=lambda document: repr(document[:24]),
 )
 def test_document_that_is_no_set_is_refused(document: bytes) -> None:
-    """RFC 7517 §5: what is not an object with an array of objects in `keys` is a mistake, however deep it nests."""
+    """RFC 7517 §5: a document that is not an object with an array of objects in `keys` is refused, however deeply it nests."""
     assert len(KeySet.from_jwks(b'{"keys":[]}')) == 0
     with pytest.raises(ConfigurationError, match="not a JWK Set"):
         KeySet.from_jwks(document)
@@ -230,7 +230,7 @@ def test_document_that_is_no_set_is_refused(document: bytes) -> None:
     "group", vectors("wycheproof_jwk.json")["testGroups"], ids=lambda group: f"{group['tests'][0]['tcId']}-{group['comment']}"
 )
 def test_wycheproof_key_sets_are_told_right_from_wrong(group: dict[str, Any]) -> None:
-    """RFC 7517 §5: Wycheproof's weak, mixed and mislabelled key sets are refused, and its good ones verify its tokens."""
+    """RFC 7517 §5: Wycheproof's weak, mixed and mislabelled key sets are refused; its good ones verify its tokens."""
     document = json.dumps({"keys": group["keys"]})
     for test in group["tests"]:
         reason = WYCHEPROOF_REFUSED_THOUGH_VALID.get(test["tcId"])
@@ -254,7 +254,7 @@ def _wycheproof_refusal(document: str, token: str) -> str | None:
 
 
 def test_verifier_takes_a_loaded_set(issuer: Issuer) -> None:
-    """RFC 7517 §5: a published set is all that a verifier of access tokens needs."""
+    """RFC 7517 §5: a verifier needs only the published set."""
     loaded = KeySet.from_jwks(json.dumps(issuer.keys.to_jwks()))
     assert issuer.accepts(issuer.token()).sub == "account-1"
     signing_input, _, signature = issuer.token().rpartition(".")

@@ -31,12 +31,12 @@ def _number(number: int) -> str:
 
 
 def test_there_are_four_algorithms_and_none_is_none() -> None:
-    """RFC 7518 §3.1, RFC 9864 §2.2: these four spellings, no weaker relatives, and no alg none."""
+    """RFC 7518 §3.1, RFC 9864 §2.2: exactly four algorithms exist, by these names; no weaker variant and no alg none."""
     assert ALGORITHMS == ("ES256", "Ed25519", "RS256", "HS256")
 
 
 def test_hs256_is_hmac_with_sha256(signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7518 §3.2: the signature is HMAC SHA-256 over the signing input, all 32 bytes of it."""
+    """RFC 7518 §3.2: the signature is HMAC SHA-256 over the signing input, all 32 bytes."""
     key = signing_keys["HS256"]
     assert key.sign(DATA) == hmac.new(key.to_bytes(), DATA, hashlib.sha256).digest()
 
@@ -51,7 +51,7 @@ def test_rs256_signature_is_that_of_cryptography(signing_keys: dict[Algorithm, S
 
 
 def test_es256_signatures_are_understood_both_ways(signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7518 §3.4: ECDSA with P-256 and SHA-256; `cryptography` verifies ours, and we verify its."""
+    """RFC 7518 §3.4: ECDSA with P-256 and SHA-256; `cryptography` verifies our signatures, and we verify its."""
     key = signing_keys["ES256"]
     private: ec.EllipticCurvePrivateKey = _private(key)
     ours = key.sign(DATA)
@@ -72,13 +72,13 @@ def test_ed25519_signature_is_that_of_cryptography(signing_keys: dict[Algorithm,
 def test_signature_has_the_length_of_its_algorithm(
     algorithm: Algorithm, length: int, signing_keys: dict[Algorithm, SigningKey]
 ) -> None:
-    """RFC 7518 §3.2 to §3.4: every signature has one length, whatever its first bytes are."""
+    """RFC 7518 §3.2 to §3.4: every signature of an algorithm has the same length, also with leading zero bytes."""
     key = signing_keys[algorithm]
     assert {len(key.sign(bytes([octet]))) for octet in range(64)} == {length}
 
 
 def test_junk_is_no_signature_and_raises_nothing(every_issuer: Issuer) -> None:
-    """RFC 7515 §5.2: a signature of any length and content is told wrong, and never an error."""
+    """RFC 7515 §5.2: junk of any length is an invalid signature and raises nothing."""
     key = every_issuer.key
     assert key.public.verifies(DATA, key.sign(DATA))
     for length in (*range(66), 71, 72, 255, 256, 383, 384, 385, 4096):
@@ -87,7 +87,7 @@ def test_junk_is_no_signature_and_raises_nothing(every_issuer: Issuer) -> None:
 
 
 def test_signature_does_not_outlive_a_change_of_its_input(every_issuer: Issuer) -> None:
-    """RFC 7515 §5.2: neither input nor signature can change by a bit, and no other key takes it."""
+    """RFC 7515 §5.2: a changed bit of the input or the signature is refused, and so is another key."""
     key = every_issuer.key
     signature = key.sign(DATA)
     assert key.public.verifies(DATA, signature)
@@ -104,7 +104,7 @@ def test_signature_does_not_outlive_a_change_of_its_input(every_issuer: Issuer) 
 
 
 def test_es256_signature_in_any_other_form_is_refused(signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7518 §3.4: R and S of 32 bytes each; DER, 63 and 65 bytes, zeros and values beyond the order are no signatures."""
+    """RFC 7518 §3.4: a signature is R and S of 32 bytes each; DER, other lengths, zeros and too large values are refused."""
     key = signing_keys["ES256"]
     signature = key.sign(DATA)
     r, s = signature[:32], signature[32:]
@@ -131,7 +131,7 @@ def test_es256_signature_in_any_other_form_is_refused(signing_keys: dict[Algorit
 
 
 def test_rs256_takes_no_other_padding_and_no_other_hash(signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7518 §3.3: PSS (that is PS256) and other hashes (RS384, RS512) are other algorithms, though the key is the same."""
+    """RFC 7518 §3.3: PSS (PS256) and other hashes (RS384, RS512) are refused, although the key is the same."""
     key = signing_keys["RS256"]
     private: rsa.RSAPrivateKey = _private(key)
     pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
@@ -143,7 +143,7 @@ def test_rs256_takes_no_other_padding_and_no_other_hash(signing_keys: dict[Algor
 
 @pytest.mark.parametrize("length", [0, 1, 16, 31])
 def test_hs256_secret_shorter_than_its_hash_is_refused(length: int) -> None:
-    """RFC 7518 §3.2: a key of the size of the hash output or larger must be used."""
+    """RFC 7518 §3.2: a secret must be at least as long as the hash output."""
     assert VerifyingKey(b"\xa5" * 32, kid="enough", algorithm="HS256").is_secret
     with pytest.raises(ConfigurationError, match="at least 32 bytes"):
         VerifyingKey(b"\xa5" * length, kid="short", algorithm="HS256")
@@ -153,7 +153,7 @@ def test_hs256_secret_shorter_than_its_hash_is_refused(length: int) -> None:
 
 @pytest.mark.parametrize("bits", [1024, 2048, 3071])
 def test_rsa_key_shorter_than_3072_bits_is_refused(bits: int, signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7518 §3.3 asks for 2048 bits or more, and we for 3072: one bit less is refused."""
+    """RFC 7518 §3.3 requires 2048 bits or more, and we require 3072; a key of one bit less is refused."""
     right = signing_keys["RS256"].public.to_jwk()
     assert VerifyingKey.from_jwk(right).algorithm == "RS256"
     modulus = int.from_bytes(unb64(right["n"])) >> (3072 - bits) | 1
@@ -163,7 +163,7 @@ def test_rsa_key_shorter_than_3072_bits_is_refused(bits: int, signing_keys: dict
 
 @pytest.mark.parametrize("exponent", [0, 1, 2, 3, 17, 257, 65535, 65536])
 def test_rsa_key_of_a_small_or_even_exponent_is_refused(exponent: int, signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7518 §6.3.1.2, FIPS 186-5 A.1.1: with e = 1 every text is its own signature, and small ones are nearly as bad."""
+    """RFC 7518 §6.3.1.2, FIPS 186-5 A.1.1: small and even exponents are refused; with e = 1 a message is its own signature."""
     right = signing_keys["RS256"].public.to_jwk()
     assert right["e"] == "AQAB"
     with pytest.raises(ConfigurationError):
@@ -175,7 +175,7 @@ def test_rsa_key_of_a_small_or_even_exponent_is_refused(exponent: int, signing_k
 def test_ec_coordinate_that_is_not_32_bytes_on_the_curve_is_refused(
     member: str, change: str, signing_keys: dict[Algorithm, SigningKey]
 ) -> None:
-    """RFC 7518 §6.2.1.2, RFC 8725 §3.4: coordinates have the length of the curve, and the point lies on it."""
+    """RFC 7518 §6.2.1.2, RFC 8725 §3.4: coordinates must have the curve's length, and the point must lie on the curve."""
     right = signing_keys["ES256"].public.to_jwk()
     assert VerifyingKey.from_jwk(right).algorithm == "ES256"
     octets = unb64(right[member])
@@ -185,7 +185,7 @@ def test_ec_coordinate_that_is_not_32_bytes_on_the_curve_is_refused(
 
 
 def test_point_at_infinity_is_refused(signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 8725 §3.4: the coordinates 0, 0 are no public key."""
+    """RFC 8725 §3.4: the coordinates 0, 0 are refused."""
     right = signing_keys["ES256"].public.to_jwk()
     assert VerifyingKey.from_jwk(right).algorithm == "ES256"
     with pytest.raises(ConfigurationError, match="cannot be read"):
@@ -194,7 +194,7 @@ def test_point_at_infinity_is_refused(signing_keys: dict[Algorithm, SigningKey])
 
 @pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP521R1(), ec.SECP256K1()], ids=lambda curve: curve.name)
 def test_ec_key_of_another_curve_is_refused(curve: ec.EllipticCurve) -> None:
-    """RFC 7518 §3.4: ES256 is P-256 and no other curve, not even another of 256 bits."""
+    """RFC 7518 §3.4: ES256 accepts only P-256, not even another curve of 256 bits."""
     private = ec.generate_private_key(curve)
     with pytest.raises(ConfigurationError, match="not of the type"):
         SigningKey(private, algorithm="ES256", kid="other-curve")
@@ -204,7 +204,7 @@ def test_ec_key_of_another_curve_is_refused(curve: ec.EllipticCurve) -> None:
 
 @pytest.mark.parametrize("claimed", ALGORITHMS)
 def test_key_has_the_one_algorithm_of_its_type(claimed: Algorithm, every_issuer: Issuer) -> None:
-    """RFC 8725 §3.1: each key is used with exactly one algorithm; a key made for another does not come into being."""
+    """RFC 8725 §3.1: each key has exactly one algorithm; constructing it for another one raises."""
     key = every_issuer.key
     private = key.to_bytes() if key.algorithm == "HS256" else _private(key)
     if claimed == key.algorithm:
@@ -216,7 +216,7 @@ def test_key_has_the_one_algorithm_of_its_type(claimed: Algorithm, every_issuer:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_sealed_key_is_read_back_as_itself(algorithm: Algorithm, signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7518 §3.1: a key that was stored signs what its public half verifies, and not as another algorithm."""
+    """RFC 7518 §3.1: a stored and reopened key signs what its public key verifies, and opens under no other algorithm."""
     key = signing_keys[algorithm]
     again = SigningKey.from_bytes(key.to_bytes(), algorithm=algorithm, kid=key.kid)
     assert key.public.verifies(DATA, again.sign(DATA))
@@ -239,13 +239,13 @@ def test_wycheproof_signature_is_told_right_from_wrong(group: dict[str, Any], te
 
 
 def test_wycheproof_selection_has_right_and_wrong_ones_for_every_public_algorithm() -> None:
-    """RFC 7518 §3.1: the selection says something of each algorithm, so that passing all of it means something."""
+    """RFC 7518 §3.1: the selection contains valid and invalid signatures of each public algorithm."""
     seen = {(group["algorithm"], test["result"]) for group in WYCHEPROOF for test in group["tests"]}
     assert seen == {(algorithm, result) for algorithm in ("ES256", "Ed25519", "RS256") for result in ("valid", "invalid")}
 
 
 def test_cryptography_refuses_what_we_refuse(signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7518 §3.4: the library below tells a wrong signature with an exception, which we turn into a plain no."""
+    """RFC 7518 §3.4: `cryptography` raises for an invalid signature, and we return False."""
     key = signing_keys["ES256"]
     private: ec.EllipticCurvePrivateKey = _private(key)
     wrong = encode_dss_signature(1, 1)

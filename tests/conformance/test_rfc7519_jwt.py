@@ -1,4 +1,4 @@
-"""RFC 7519, JSON Web Token: what claims are, and when they hold."""
+"""RFC 7519, JSON Web Token: the form of claims, and when a token is valid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TIMES = ("iat", "exp", "auth_time", "nbf")
 
 
 def test_published_example_verifies_and_is_refused_for_having_no_kid() -> None:
-    """RFC 7519 §3.1: the example is that of RFC 7515 A.1; its signature is right, and it names no key."""
+    """RFC 7519 §3.1: the example is that of RFC 7515 A.1; its signature is valid, but it has no `kid`."""
     example = RFC["rfc7515_a1"]
     signing_input, _, signature = example["token"].rpartition(".")
     assert VerifyingKey.from_jwk({**example["jwk"], "kid": "a1"}).verifies(signing_input.encode(), unb64(signature))
@@ -40,7 +40,7 @@ def test_published_example_verifies_and_is_refused_for_having_no_kid() -> None:
 
 
 def test_published_unsecured_token_is_refused(issuer: Issuer) -> None:
-    """RFC 7519 §6.1: an unsecured JWT is refused, with its empty signature and with any other."""
+    """RFC 7519 §6.1: an unsecured JWT is refused, with an empty signature and with any other."""
     unsecured = RFC["rfc7515_a5"]["token"]
     assert issuer.refusal(unsecured) == "not three segments of base64url"
     assert "missing required field" in issuer.refusal(unsecured + "AA")
@@ -48,7 +48,7 @@ def test_published_unsecured_token_is_refused(issuer: Issuer) -> None:
 
 @pytest.mark.parametrize("payload", [b"[]", b'"claims"', b"null", b"1", b"true", b"{", b"{}}", b"claims", b'{"iss":"a"'])
 def test_payload_that_is_no_json_object_is_refused(payload: bytes, issuer: Issuer) -> None:
-    """RFC 7519 §7.2: the message is one JSON object, the claims set."""
+    """RFC 7519 §7.2: the payload must be one JSON object, the claims set."""
     assert issuer.refusal(issuer.token(payload=payload)).startswith("JSON is invalid")
 
 
@@ -59,7 +59,7 @@ def test_nested_token_is_refused(issuer: Issuer) -> None:
 
 
 def test_unknown_claims_are_passed_over(issuer: Issuer) -> None:
-    """RFC 7519 §4: claims that are not understood are ignored, whatever they hold."""
+    """RFC 7519 §4: unknown claims are ignored, whatever their values."""
     extra = {"urn:example:future": {"nested": [1, 2.5, None, "\U0001f511"]}, "cnf": {"jkt": "x"}, "name": "Zoë"}
     accepted = issuer.accepts(issuer.token(payload={**access_claims(), **extra}))
     assert accepted.extra == extra
@@ -67,7 +67,7 @@ def test_unknown_claims_are_passed_over(issuer: Issuer) -> None:
 
 
 def test_white_space_within_the_claims_means_nothing(issuer: Issuer) -> None:
-    """RFC 7519 §3: JSON may have white space and escapes; what counts is what it says."""
+    """RFC 7519 §3: white space and escapes in the JSON do not change the claims."""
     spaced = b" \r\n\t" + as_json(access_claims()).replace(b",", b" ,\n ").replace(b'"sub"', b'"\\u0073ub"') + b"\n"
     assert issuer.accepts(issuer.token(payload=spaced)).sub == "account-1"
 
@@ -91,7 +91,7 @@ def test_white_space_within_the_claims_means_nothing(issuer: Issuer) -> None:
     ],
 )
 def test_time_that_is_no_positive_integer_is_refused(name: str, value: object, issuer: Issuer) -> None:
-    """RFC 7519 §2, RFC 8725 §3.10: a NumericDate is a number; ours is an integer, and nothing is converted to one (R7)."""
+    """RFC 7519 §2, RFC 8725 §3.10: a NumericDate is a number; ours must be an integer, and no value is converted (R7)."""
     assert f"`$.{name}`" in issuer.refusal(issuer.token(payload=access_claims(**{name: value})))
 
 
@@ -100,7 +100,7 @@ def test_time_that_is_no_positive_integer_is_refused(name: str, value: object, i
     [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"1800000900.0", b"18e8", b"+1800000900", b"01800000900", b"0x6B49D200"],
 )
 def test_number_that_is_no_json_integer_is_refused(literal: bytes, issuer: Issuer) -> None:
-    """RFC 7519 §2: `exp` in a spelling that JSON does not have, or that is not an integer's, is refused (T36)."""
+    """RFC 7519 §2: `exp` must be spelled as a JSON integer (T36)."""
     right = as_json(access_claims())
     exp = str(NOW_S + LIFETIME_S).encode()
     assert issuer.refusal(issuer.token(payload=right.replace(exp, literal))).startswith("JSON is invalid")
@@ -118,7 +118,7 @@ def test_number_that_is_no_json_integer_is_refused(literal: bytes, issuer: Issue
     ],
 )
 def test_token_holds_before_exp_with_a_leeway(now_s: int, holds: bool, issuer: Issuer) -> None:
-    """RFC 7519 §4.1.4: the time must be before `exp`, give or take a small leeway; from then on it is `ExpiredToken` (R20)."""
+    """RFC 7519 §4.1.4: the time must be before `exp` plus the leeway; after that the error is `ExpiredToken` (R20)."""
     if holds:
         assert issuer.accepts(issuer.token(), now_s=now_s).exp == NOW_S + LIFETIME_S
     else:
@@ -128,7 +128,7 @@ def test_token_holds_before_exp_with_a_leeway(now_s: int, holds: bool, issuer: I
 
 @pytest.mark.parametrize(("ahead_s", "holds"), [(-1, True), (0, True), (LEEWAY_S, True), (LEEWAY_S + 1, False), (2**40, False)])
 def test_token_holds_from_nbf_on_with_a_leeway(ahead_s: int, holds: bool, issuer: Issuer) -> None:
-    """RFC 7519 §4.1.5: the time must be at or after `nbf`, give or take a small leeway (R20)."""
+    """RFC 7519 §4.1.5: the time must be at or after `nbf` minus the leeway (R20)."""
     token = issuer.token(payload=access_claims(nbf=NOW_S + ahead_s))
     if holds:
         assert issuer.accepts(token).nbf == NOW_S + ahead_s
@@ -138,7 +138,7 @@ def test_token_holds_from_nbf_on_with_a_leeway(ahead_s: int, holds: bool, issuer
 
 @pytest.mark.parametrize("leeway_s", [-1, 61, 3600])
 def test_leeway_of_more_than_a_minute_is_refused(leeway_s: int, issuer: Issuer) -> None:
-    """RFC 7519 §4.1.4: a leeway is a few minutes at most; ours is at most 60 seconds, and never negative (R20)."""
+    """RFC 7519 §4.1.4: a leeway should be a few minutes at most; ours is 0 to 60 seconds (R20)."""
     patient = Verifier(ISSUER, audience=AUDIENCE, keys=issuer.keys, check="offline", leeway_s=60)
     assert patient.verify(issuer.token(), now_ms=NOW_S * 1000).sub == "account-1"
     with pytest.raises(ValueError, match="leeway_s must be between 0 and 60"):
@@ -146,7 +146,7 @@ def test_leeway_of_more_than_a_minute_is_refused(leeway_s: int, issuer: Issuer) 
 
 
 def test_without_leeway_exp_is_the_first_second_that_is_too_late(issuer: Issuer) -> None:
-    """RFC 7519 §4.1.4: on or after `exp` the token is not accepted, to the millisecond."""
+    """RFC 7519 §4.1.4: without leeway the token is refused from `exp` on, to the millisecond."""
     strict = Verifier(ISSUER, audience=AUDIENCE, keys=issuer.keys, check="offline", leeway_s=0)
     exp_ms = (NOW_S + LIFETIME_S) * 1000
     assert strict.verify(issuer.token(), now_ms=exp_ms - 1).sub == "account-1"
@@ -155,7 +155,7 @@ def test_without_leeway_exp_is_the_first_second_that_is_too_late(issuer: Issuer)
 
 
 def test_token_that_is_over_and_wrong_is_invalid_and_not_expired(issuer: Issuer) -> None:
-    """RFC 7519 §7.2: only what is right in everything but its time is called expired; a forgery learns nothing."""
+    """RFC 7519 §7.2: only a token that is valid except for its time is called expired; a forger learns nothing."""
     late = NOW_S + 10 * LIFETIME_S
     with pytest.raises(ExpiredToken):
         issuer.accepts(issuer.token(), now_s=late)
@@ -171,12 +171,12 @@ def test_token_that_is_over_and_wrong_is_invalid_and_not_expired(issuer: Issuer)
 @pytest.mark.parametrize("name", ["iss", "sub", "jti", "sid", "client_id"])
 @pytest.mark.parametrize("value", [None, "", 1, True, ["a"], {"a": "b"}, "x" * 1025])
 def test_name_that_is_no_bounded_string_is_refused(name: str, value: object, issuer: Issuer) -> None:
-    """RFC 7519 §4.1.1, §4.1.2, §4.1.7: issuer, subject and identifier are strings; ours have 1 to 1024 characters."""
+    """RFC 7519 §4.1.1, §4.1.2, §4.1.7: issuer, subject and identifier must be strings; ours have 1 to 1024 characters."""
     assert f"`$.{name}`" in issuer.refusal(issuer.token(payload=access_claims(**{name: value})))
 
 
 def test_names_are_compared_case_sensitively(issuer: Issuer) -> None:
-    """RFC 7519 §2 StringOrURI: compared as they are, without any transformation."""
+    """RFC 7519 §2 StringOrURI: names are compared without any transformation."""
     assert issuer.refusal(issuer.token(payload=access_claims(iss=ISSUER.upper()))) == "iss is another issuer"
     assert issuer.refusal(issuer.token(payload=access_claims(iss=ISSUER + "/"))) == "iss is another issuer"
     assert issuer.refusal(issuer.token(payload=access_claims(aud=AUDIENCE.upper()))) == "aud names another audience"

@@ -1,4 +1,4 @@
-"""RFC 7638, JWK Thumbprint: the name that a key has unless it is given another."""
+"""RFC 7638, JWK Thumbprint: the default `kid` of a key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REQUIRED = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": (
 
 
 def thumbprint(jwk: dict[str, Any]) -> str:
-    """Return the SHA-256 thumbprint of a public JWK as RFC 7638 §3 describes it, step by step."""
+    """Compute the SHA-256 thumbprint of a public JWK, step by step as in RFC 7638 §3."""
     required = {name: jwk[name] for name in sorted(REQUIRED[jwk["kty"]])}
     return b64(hashlib.sha256(json.dumps(required, separators=(",", ":")).encode()).digest())
 
@@ -31,7 +31,7 @@ def thumbprint(jwk: dict[str, Any]) -> str:
     ],
 )
 def test_yardstick_of_this_file_gives_the_printed_thumbprints(jwk: dict[str, Any], printed: str) -> None:
-    """RFC 7638 §3.1 (RSA) and RFC 8037 A.3 (Ed25519): what our keys are measured with below is right itself."""
+    """RFC 7638 §3.1 (RSA) and RFC 8037 A.3 (Ed25519): the reference function of this file gives the printed thumbprints."""
     assert thumbprint(jwk) == printed
 
 
@@ -44,28 +44,28 @@ def test_key_of_the_published_example_is_named_by_the_printed_thumbprint() -> No
 
 @pytest.mark.parametrize("example", [RFC["rfc7515_a3"]["jwk"], RFC["rfc7517_a2_ec"]], ids=["rfc7515-a3", "rfc7517-a2"])
 def test_published_ec_key_is_named_by_its_thumbprint(example: dict[str, Any]) -> None:
-    """RFC 7638 §3.2: an EC key is named by crv, kty, x and y; neither `d` nor `use` nor `kid` counts."""
+    """RFC 7638 §3.2: the thumbprint of an EC key covers crv, kty, x and y, but not `d`, `use` or `kid`."""
     private = ec.derive_private_key(int.from_bytes(unb64(example["d"])), ec.SECP256R1())
     assert SigningKey(private, algorithm="ES256").kid == thumbprint(example)
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "Ed25519", "RS256"])
 def test_key_is_named_by_its_thumbprint(algorithm: Algorithm, signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7638 §3: `kid` is the SHA-256 thumbprint of the public key, whatever else its JWK says."""
+    """RFC 7638 §3: the default `kid` is the SHA-256 thumbprint of the public key."""
     key = signing_keys[algorithm]
     assert key.kid == thumbprint(key.public.to_jwk())
     assert len(key.kid) == 43
 
 
 def test_key_that_is_given_a_name_keeps_it(signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 7638 §1: the thumbprint is one way to name a key, and not the only one."""
+    """RFC 7638 §1: a `kid` that was given is kept instead of the thumbprint."""
     key = signing_keys["ES256"]
     renamed = SigningKey.from_bytes(key.to_bytes(), algorithm="ES256", kid="2027-01")
     assert renamed.kid == renamed.public.kid == renamed.public.to_jwk()["kid"] == "2027-01"
 
 
 def test_secret_is_not_named_by_its_thumbprint() -> None:
-    """RFC 7638 §7: the thumbprint of a symmetric key would let others test guesses of it; ours is not the plain hash."""
+    """RFC 7638 §7: a thumbprint would let others test guesses of a secret, so a secret's `kid` is not the plain hash."""
     secret = bytes(range(32))
     jwk = json.dumps({"k": b64(secret), "kty": "oct"}, separators=(",", ":")).encode()
     revealing = {b64(hashlib.sha256(jwk).digest()), b64(hashlib.sha256(secret).digest())}

@@ -1,4 +1,4 @@
-"""RFC 8037, CFRG curves in JOSE, as RFC 9864 narrows it: Ed25519 by its full name, and nothing called EdDSA."""
+"""RFC 8037, CFRG curves in JOSE, with RFC 9864: the algorithm is named Ed25519, never EdDSA."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def published() -> SigningKey:
 
 
 def test_published_private_key_has_the_published_public_key(published: SigningKey) -> None:
-    """RFC 8037 A.1, A.2: the public key is that of the private one, and is written with kty OKP, crv and x."""
+    """RFC 8037 A.1, A.2: the private key has the printed public key, written with kty OKP, crv and x."""
     jwk = published.public.to_jwk()
     assert {name: jwk[name] for name in RFC["public"]} == RFC["public"]
     assert RFC["private"]["x"] == RFC["public"]["x"]
 
 
 def test_published_signature_verifies_and_is_made_again(published: SigningKey) -> None:
-    """RFC 8037 A.4, A.5: the printed signature belongs to the printed input, and signing gives it byte for byte."""
+    """RFC 8037 A.4, A.5: the printed signature verifies, and signing gives it byte for byte."""
     signing_input, _, signature = RFC["token"].rpartition(".")
     assert published.sign(signing_input.encode()) == unb64(signature)
     key = VerifyingKey.from_jwk({**RFC["public"], "kid": "rfc8037"})
@@ -41,7 +41,7 @@ def test_published_signature_verifies_and_is_made_again(published: SigningKey) -
 
 
 def test_published_token_as_a_whole_is_refused() -> None:
-    """RFC 8037 A.4, RFC 9864 §2.2: the token names neither key nor type, and its alg is EdDSA."""
+    """RFC 8037 A.4, RFC 9864 §2.2: the token has neither `kid` nor `typ`, and its alg is EdDSA, so it is refused."""
     with pytest.raises(InvalidToken) as refused:
         jws.split(RFC["token"])
     assert "missing required field" in refused.value.why
@@ -51,7 +51,7 @@ def test_published_token_as_a_whole_is_refused() -> None:
 def test_token_of_another_spelling_is_refused_though_its_signature_is_right(
     spelling: str, signing_keys: dict[Algorithm, SigningKey]
 ) -> None:
-    """RFC 9864 §2.2: EdDSA says too little and is deprecated; the token must say Ed25519."""
+    """RFC 9864 §2.2: the deprecated name EdDSA is refused; the token must say Ed25519."""
     issuer = Issuer(signing_keys["Ed25519"])
     token = issuer.token(header=access_header(issuer.key, alg=spelling))
     signing_input, _, signature = token.rpartition(".")
@@ -82,7 +82,7 @@ def test_token_of_the_full_name_is_accepted(signing_keys: dict[Algorithm, Signin
     ids=str,
 )
 def test_key_that_is_not_ed25519_is_refused(changes: dict[str, str]) -> None:
-    """RFC 8037 §2: kty OKP, crv Ed25519 and an x of 32 bytes; other curves, names and lengths are refused."""
+    """RFC 8037 §2: a key needs kty OKP, crv Ed25519 and an x of 32 bytes; others are refused."""
     right = {**RFC["public"], "kid": "rfc8037", "alg": "Ed25519"}
     assert VerifyingKey.from_jwk(right).algorithm == "Ed25519"
     with pytest.raises(ConfigurationError):
@@ -90,7 +90,7 @@ def test_key_that_is_not_ed25519_is_refused(changes: dict[str, str]) -> None:
 
 
 def test_other_cfrg_keys_are_refused() -> None:
-    """RFC 8037 §3.1, §3.2: Ed448 signs otherwise and X25519 does not sign at all; neither is taken for Ed25519."""
+    """RFC 8037 §3.1, §3.2: Ed448 and X25519 keys are refused."""
     others: list[Any] = [ed448.Ed448PrivateKey.generate(), x25519.X25519PrivateKey.generate()]
     for other in others:
         with pytest.raises(ConfigurationError):

@@ -1,4 +1,4 @@
-"""RFC 8725, JWT Best Current Practices: the attacks that have worked on others, each next to a token that holds."""
+"""RFC 8725, JWT Best Current Practices: known attacks, each compared with a valid token."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _segments(token: str) -> Segments:
 
 @pytest.mark.parametrize("spelling", [*NONE_SPELLINGS, "", " none", "none ", "nonė", "null"])
 def test_algorithm_none_is_refused_in_every_spelling(spelling: str, issuer: Issuer) -> None:
-    """RFC 8725 §2.1, §3.2: none, None, nOnE and the rest, with no signature, a false one, and even the right one."""
+    """RFC 8725 §2.1, §3.2: every spelling of alg none is refused, with no signature, a false one, and even the valid one."""
     header = access_header(issuer.key, alg=spelling)
     assert issuer.refusal(compact(header, access_claims(), lambda _: b"")) == "not three segments of base64url"
     assert issuer.refusal(compact(header, access_claims(), lambda _: b"\x00")) == "alg is not the key's algorithm"
@@ -55,7 +55,7 @@ def test_algorithm_none_is_refused_in_every_spelling(spelling: str, issuer: Issu
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "Ed25519"])
 @pytest.mark.parametrize("form", ["PEM", "DER", "PEM without its last newline", "JWK", "raw members", "kid"])
 def test_public_key_is_no_hmac_secret(algorithm: Algorithm, form: str, signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 8725 §2.1, §3.1: HS256 with the published key for a secret (algorithm confusion) signs nothing here."""
+    """RFC 8725 §2.1, §3.1: HS256 with the public key as the secret (algorithm confusion) is refused."""
     issuer = Issuer(signing_keys[algorithm])
     public = serialization.load_der_private_key(
         issuer.key.to_bytes(), password=None, unsafe_skip_rsa_key_validation=True
@@ -80,7 +80,7 @@ def test_public_key_is_no_hmac_secret(algorithm: Algorithm, form: str, signing_k
 
 @pytest.mark.parametrize("claimed", ["HS256", "HS384", "HS512", "RS256", "RS384", "PS256", "ES256", "ES256K", "ES384", "Ed25519"])
 def test_algorithm_is_the_keys_and_never_the_tokens(claimed: str, every_issuer: Issuer) -> None:
-    """RFC 8725 §3.1: a token that names another algorithm is refused before its signature is looked at."""
+    """RFC 8725 §3.1: the key determines the algorithm. A token that names another is refused before its signature is checked."""
     if claimed == every_issuer.key.algorithm:
         assert every_issuer.accepts(every_issuer.token()).sub == "account-1"
         return
@@ -90,7 +90,7 @@ def test_algorithm_is_the_keys_and_never_the_tokens(claimed: str, every_issuer: 
 
 @pytest.mark.parametrize("spelling", ["es256", "Es256", "ES256 ", " ES256", "ES256\x00", "\u0415S256"])
 def test_algorithm_is_compared_exactly(spelling: str, issuer: Issuer) -> None:
-    """RFC 7515 §4.1.1: `alg` is case-sensitive, and look-alikes are other algorithms."""
+    """RFC 7515 §4.1.1: `alg` is compared case-sensitively, and similar names are refused."""
     assert issuer.refusal(issuer.token(header=access_header(issuer.key, alg=spelling))) == "alg is not the key's algorithm"
 
 
@@ -117,20 +117,20 @@ def test_algorithm_is_compared_exactly(spelling: str, issuer: Issuer) -> None:
     ],
 )
 def test_kid_that_is_no_name_is_refused(kid: str, issuer: Issuer) -> None:
-    """RFC 8725 §3.10: `kid` is looked up in a table and nothing else; paths, queries and commands do not get that far."""
+    """RFC 8725 §3.10: `kid` is only a key of a dictionary; paths, queries and commands in it have no effect."""
     assert issuer.refusal(issuer.token(header=access_header(issuer.key, kid=kid))) == "kid is malformed"
 
 
 @pytest.mark.parametrize("change", [str.upper, str.lower, lambda kid: kid + "A", lambda kid: kid[:-1], lambda _: "_by_kid"])
 def test_kid_of_no_key_is_refused(change: Callable[[str], str], issuer: Issuer) -> None:
-    """RFC 8725 §3.10: a `kid` names one key exactly; with none of that name there is no key to try instead."""
+    """RFC 8725 §3.10: `kid` must match exactly; without a match no other key is tried."""
     header = access_header(issuer.key, kid=change(issuer.key.kid))
     assert issuer.refusal(issuer.token(header=header)) == "kid is not in the key set"
 
 
 @pytest.mark.parametrize("member", ["jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256"])
 def test_key_that_a_token_brings_along_is_not_believed(member: str, issuer: Issuer) -> None:
-    """RFC 8725 §3.10: keys come from configuration; a token signed with the key in its own header is a forgery."""
+    """RFC 8725 §3.10: a key inside the token's header is ignored, so a token signed with it is refused."""
     attacker = SigningKey.generate("ES256")
     brought: dict[str, Any] = {
         "jwk": attacker.public.to_jwk(),
@@ -149,7 +149,7 @@ def test_key_that_a_token_brings_along_is_not_believed(member: str, issuer: Issu
 @pytest.mark.parametrize("member", ["crit", "b64", "enc", "zip"])
 @pytest.mark.parametrize("value", [["b64"], ["exp"], [], None, True, False, "", "DEF", "A256GCM", {}])
 def test_header_that_asks_for_more_than_we_understand_is_refused(member: str, value: object, issuer: Issuer) -> None:
-    """RFC 7515 §4.1.11, RFC 7797, RFC 8725 §3.6: crit, b64, encryption and compression are refused whatever they say (R15)."""
+    """RFC 7515 §4.1.11, RFC 7797, RFC 8725 §3.6: crit, b64, encryption and compression are refused with any value (R15)."""
     why = issuer.refusal(issuer.token(header={**access_header(issuer.key), member: value}))
     assert why.startswith(("crit or b64", "enc or zip"))
 
@@ -158,7 +158,7 @@ def test_header_that_asks_for_more_than_we_understand_is_refused(member: str, va
 @pytest.mark.parametrize("escaped", [False, True])
 @pytest.mark.parametrize("first", [False, True])
 def test_duplicate_header_member_is_refused(name: str, escaped: bool, first: bool, issuer: Issuer) -> None:
-    """RFC 7515 §4: member names are unique; of two values, two readers take two, so neither is taken, escaped or not (R18)."""
+    """RFC 7515 §4: a duplicate header member is refused, escaped or not, because readers would disagree on its value (R18)."""
     right = access_header(issuer.key)
     spelled = f'"\\u{ord(name[0]):04x}{name[1:]}"' if escaped else f'"{name}"'
     again = f"{spelled}:{json.dumps(right[name])}"
@@ -185,7 +185,7 @@ def test_duplicate_header_member_is_refused(name: str, escaped: bool, first: boo
 )
 @pytest.mark.parametrize("first", [False, True])
 def test_duplicate_claim_is_refused_at_any_depth(extra: bytes, first: bool, issuer: Issuer) -> None:
-    """RFC 7519 §4: claim names are unique; a second one is refused, first or last, ours or not, nested or not (R18)."""
+    """RFC 7519 §4: a duplicate member of the claims is refused, first or last, known or unknown, nested or not (R18)."""
     body = as_json(access_claims())[1:-1]
     payload = b"{" + (extra + b"," + body if first else body + b"," + extra) + b"}"
     assert isinstance(json.loads(payload), dict)
@@ -195,7 +195,7 @@ def test_duplicate_claim_is_refused_at_any_depth(extra: bytes, first: bool, issu
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 @pytest.mark.parametrize("where", ["header", "payload"])
 def test_deep_json_is_refused(opening: str, where: str, issuer: Issuer) -> None:
-    """CWE-674, R17: nesting is cut off at 16 levels, and neither stack nor time runs out."""
+    """CWE-674, R17: more than 16 levels of nesting are refused, without exhausting the stack or taking long."""
     closing = "]" if opening == "[" else "}"
     right = as_json(access_header(issuer.key) if where == "header" else access_claims())
 
@@ -212,14 +212,14 @@ def test_deep_json_is_refused(opening: str, where: str, issuer: Issuer) -> None:
 
 
 def test_brackets_within_text_are_no_nesting(issuer: Issuer) -> None:
-    """RFC 8259 §7: brackets in a string mean nothing, even behind escaped quotes."""
+    """RFC 8259 §7: brackets inside a string do not count as nesting, even after escaped quotes."""
     payload = {**access_claims(), "x": '\\"[' * 50 + "{" * 100, "[[[[": "\\"}
     assert issuer.accepts(issuer.token(payload=payload)).sub == "account-1"
 
 
 @pytest.mark.parametrize("length", [8193, 100_000, 1_000_000])
 def test_long_token_is_refused_unread(length: int, issuer: Issuer) -> None:
-    """RFC 8725 §3.10 (trust nothing received): a token longer than any of ours costs nothing, signed or not."""
+    """RFC 8725 §3.10 (trust nothing received): a token above the maximum length is refused unread, signed or not."""
     assert issuer.refusal("A" * length) == "the token is too long"
     assert issuer.refusal(issuer.token(payload=access_claims(x="x" * length))) == "the token is too long"
     header, payload, signature = _segments(issuer.token())
@@ -227,7 +227,7 @@ def test_long_token_is_refused_unread(length: int, issuer: Issuer) -> None:
 
 
 def test_token_of_exactly_the_longest_length_is_read(issuer: Issuer) -> None:
-    """RFC 8725 §3.10 (trust nothing received): the limit is 8192 characters, and it is no smaller than it says."""
+    """RFC 8725 §3.10 (trust nothing received): a token of exactly the maximum of 8192 characters is accepted."""
     room = (8192 - len(issuer.token(payload=access_claims(x="")))) * 3 // 4
     longest = issuer.token(payload=access_claims(x="x" * room))
     assert 8190 <= len(longest) <= 8192
@@ -258,7 +258,7 @@ def test_token_of_exactly_the_longest_length_is_read(issuer: Issuer) -> None:
     ids=lambda exp: exp[:20].decode(),
 )
 def test_exp_that_is_no_plain_integer_is_refused(exp: bytes, issuer: Issuer) -> None:
-    """RFC 7519 §4.1.4, R19, T36: text, fractions, booleans, NaN and huge numbers are no time."""
+    """RFC 7519 §4.1.4, R19, T36: text, fractions, booleans, NaN and huge numbers are refused as `exp`."""
     right = as_json(access_claims())
     payload = right.replace(str(NOW_S + LIFETIME_S).encode(), exp)
     assert payload != right
@@ -266,7 +266,7 @@ def test_exp_that_is_no_plain_integer_is_refused(exp: bytes, issuer: Issuer) -> 
 
 
 def test_token_without_exp_is_refused(issuer: Issuer) -> None:
-    """RFC 9068 §2.2: a token that never ends is no token."""
+    """RFC 9068 §2.2: a token without `exp` is refused."""
     assert "missing required field `exp`" in issuer.refusal(issuer.token(payload=access_claims(exp=ABSENT)))
 
 
@@ -276,7 +276,7 @@ def test_token_without_exp_is_refused(issuer: Issuer) -> None:
 )
 @pytest.mark.parametrize("place", ["header value", "header name", "claim", "claim name", "sub"])
 def test_lone_surrogate_is_refused(escape: str, place: str, issuer: Issuer) -> None:
-    """RFC 8725 §3.7, RFC 8259 §8.2: half a character, or an escape that JSON does not have, is no text anywhere."""
+    """RFC 8725 §3.7, RFC 8259 §8.2: a lone surrogate, or an escape that JSON does not have, is refused anywhere in the token."""
     header, payload = as_json(access_header(issuer.key)).decode(), as_json(access_claims()).decode()
     if place == "header value":
         header = f'{header[:-1]},"x":"{escape}"}}'
@@ -299,7 +299,7 @@ def test_lone_surrogate_is_refused(escape: str, place: str, issuer: Issuer) -> N
 )
 @pytest.mark.parametrize("where", ["header", "payload"])
 def test_invalid_utf8_is_refused(octets: bytes, where: str, issuer: Issuer) -> None:
-    """RFC 8725 §3.7: header and claims are UTF-8; overlong forms, surrogates and halves of characters are not."""
+    """RFC 8725 §3.7: header and claims must be UTF-8; overlong forms, surrogates and partial characters are refused."""
     right = as_json(access_header(issuer.key) if where == "header" else access_claims())
     token = issuer.token(**{where: right[:-1] + b',"x":"' + octets + b'"}'})
     assert issuer.refusal(token) == "JSON is not UTF-8"
@@ -308,25 +308,25 @@ def test_invalid_utf8_is_refused(octets: bytes, where: str, issuer: Issuer) -> N
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
 @pytest.mark.parametrize("where", ["header", "payload"])
 def test_json_in_another_encoding_is_refused(encoding: str, where: str, issuer: Issuer) -> None:
-    """RFC 8725 §3.7: only UTF-8 is used, and it has no byte order mark."""
+    """RFC 8725 §3.7: only UTF-8 without a byte order mark is accepted."""
     right = as_json(access_header(issuer.key) if where == "header" else access_claims()).decode()
     assert issuer.refusal(issuer.token(**{where: right.encode(encoding)})).startswith("JSON")
 
 
 @pytest.mark.parametrize("typ", ["JWT", "jwt", "rt+jwt", "at+jws", "at", "logout+jwt", "application/jwt", "at+jwt "])
 def test_token_of_another_type_is_refused(typ: str, issuer: Issuer) -> None:
-    """RFC 8725 §3.11: explicit types keep one kind of token from being taken for another."""
+    """RFC 8725 §3.11: a token of another `typ` is refused."""
     assert issuer.refusal(issuer.token(header=access_header(issuer.key, typ=typ))) == "typ names another kind of token"
 
 
 def test_token_without_a_type_is_refused(issuer: Issuer) -> None:
-    """RFC 8725 §3.11: a token that does not say what it is is not taken for anything."""
+    """RFC 8725 §3.11: a token without `typ` is refused."""
     header = access_header(issuer.key, typ=ABSENT)
     assert "missing required field `typ`" in issuer.refusal(issuer.token(header=header))
 
 
 def test_refresh_token_is_no_access_token_and_the_other_way_round(signing_keys: dict[Algorithm, SigningKey]) -> None:
-    """RFC 8725 §3.11, §3.12: signed with one key even, neither kind is taken for the other."""
+    """RFC 8725 §3.11, §3.12: refresh and access tokens are not interchangeable, even when one key signs both."""
     issuer = Issuer(signing_keys["HS256"])
     access = issuer.accepts(issuer.token())
     refresh = RefreshClaims(iss=ISSUER, aud=ISSUER, sub="account-1", sid="session-1", gen=1, iat=NOW_S, exp=NOW_S + LIFETIME_S)
@@ -341,7 +341,7 @@ def test_refresh_token_is_no_access_token_and_the_other_way_round(signing_keys: 
 
 
 def test_token_of_another_key_of_the_same_kind_is_refused(every_issuer: Issuer) -> None:
-    """RFC 8725 §3.8: the key must be one of the issuer's; the same claims signed with another's are nothing."""
+    """RFC 8725 §3.8: the same claims signed with a key that is not the issuer's are refused."""
     algorithm = every_issuer.key.algorithm
     if algorithm == "RS256":
         algorithm = "ES256"
@@ -352,7 +352,7 @@ def test_token_of_another_key_of_the_same_kind_is_refused(every_issuer: Issuer) 
 
 
 def test_set_without_keys_lets_nobody_in(issuer: Issuer) -> None:
-    """RFC 8725 §3.3: no keys is no reason to skip the signature."""
+    """RFC 8725 §3.3: with an empty key set every token is refused; the signature check is never skipped."""
     assert issuer.accepts(issuer.token()).sub == "account-1"
     with pytest.raises(InvalidToken) as refused:
         Verifier(ISSUER, audience=AUDIENCE, keys=KeySet([]), check="offline").verify(issuer.token(), now_ms=NOW_S * 1000)
@@ -402,7 +402,7 @@ MALFORMED: dict[str, Callable[[Segments], str]] = {
 
 @pytest.mark.parametrize("form", MALFORMED)
 def test_any_other_form_than_three_segments_is_refused(form: str, issuer: Issuer) -> None:
-    """RFC 7515 §7.1, RFC 7519 §7.2: three segments of base64url and two periods, and nothing around or between them."""
+    """RFC 7515 §7.1, RFC 7519 §7.2: a token is three segments of base64url and two periods, with nothing added."""
     forged = MALFORMED[form](_segments(issuer.token()))
     assert issuer.refusal(forged) in (
         "not three segments of base64url",
@@ -413,7 +413,7 @@ def test_any_other_form_than_three_segments_is_refused(form: str, issuer: Issuer
 
 
 def _segment_of_length(issuer: Issuer, position: int, left_over: int) -> list[str]:
-    """Return the segments of a token that holds, of which one has a length of `left_over` modulo 4."""
+    """Return the segments of a valid token in which one has a length of `left_over` modulo 4."""
     for filler in ("", "x", "xx"):
         header = {**access_header(issuer.key), "x": filler} if position == 0 else None
         payload = access_claims(x=filler) if position == 1 else None
@@ -426,7 +426,10 @@ def _segment_of_length(issuer: Issuer, position: int, left_over: int) -> list[st
 
 
 def _with_segment(issuer: Issuer, segments: list[str], position: int, spelling: str) -> str:
-    """Return the token with another spelling of one segment, signed as it then is, so that the spelling is all that is wrong."""
+    """Return the token with one segment respelled.
+
+    The token is signed in that form, so that only the spelling is wrong.
+    """
     changed = [*segments[:position], spelling, *segments[position + 1 :]]
     if position < 2:
         changed[2] = b64(issuer.key.sign(f"{changed[0]}.{changed[1]}".encode()))
@@ -440,7 +443,7 @@ def _with_segment(issuer: Issuer, segments: list[str], position: int, spelling: 
 def test_stray_bits_in_a_last_character_are_refused(
     position: int, left_over: int, algorithm: Algorithm, signing_keys: dict[Algorithm, SigningKey]
 ) -> None:
-    """RFC 7515 §2, RFC 4648 §3.5: bits behind the last byte are zero, or one token would have many spellings."""
+    """RFC 7515 §2, RFC 4648 §3.5: unused bits of the last character must be zero, or one token would have several spellings."""
     issuer = Issuer(signing_keys[algorithm])
     segments = _segment_of_length(issuer, position, left_over)
     right = segments[position]
@@ -454,7 +457,7 @@ def test_stray_bits_in_a_last_character_are_refused(
 @pytest.mark.parametrize("position", [0, 1, 2])
 @pytest.mark.parametrize("letter", ["A", "B", "_"])
 def test_length_of_one_modulo_four_is_refused(position: int, letter: str, issuer: Issuer) -> None:
-    """RFC 7515 appendix C: no bytes have such a length; a reader that drops the last character is not ours."""
+    """RFC 7515 appendix C: a segment with a length of one modulo four is refused; no character is dropped."""
     segments = issuer.token().split(".")
     longer = segments[position] + letter * ((1 - len(segments[position])) % 4)
     assert len(longer) % 4 == 1
@@ -463,7 +466,7 @@ def test_length_of_one_modulo_four_is_refused(position: int, letter: str, issuer
 
 
 def test_es256_signature_in_der_or_of_another_length_is_refused(issuer: Issuer) -> None:
-    """RFC 7518 §3.4, RFC 8725 §3.3: 64 bytes of R and S; DER, 63 or 65 bytes, and zeros (CVE-2022-21449) are forgeries."""
+    """RFC 7518 §3.4, RFC 8725 §3.3: a signature is 64 bytes; DER, 63 or 65 bytes, and zeros (CVE-2022-21449) are refused."""
 
     def signed(change: Callable[[bytes], bytes]) -> str:
         return compact(access_header(issuer.key), access_claims(), lambda data: change(issuer.key.sign(data)))
@@ -485,7 +488,7 @@ def test_es256_signature_in_der_or_of_another_length_is_refused(issuer: Issuer) 
 
 
 def test_refusal_tells_the_presenter_nothing(issuer: Issuer) -> None:
-    """RFC 8725 §3.3: every refusal reads the same; which check failed is kept for the log."""
+    """RFC 8725 §3.3: every refusal has the same message; the failed check is only for the log."""
     refused: list[InvalidToken] = []
     for token in ("", issuer.token(payload=access_claims(iss="x")), issuer.token(header=access_header(issuer.key, alg="none"))):
         with pytest.raises(InvalidToken) as caught:
@@ -496,7 +499,7 @@ def test_refusal_tells_the_presenter_nothing(issuer: Issuer) -> None:
 
 
 def test_nothing_is_read_from_claims_before_the_signature_holds(issuer: Issuer) -> None:
-    """RFC 8725 §3.3: a false signature over malformed, expired or duplicate claims is told as a false signature."""
+    """RFC 8725 §3.3: an invalid signature is reported as such, even over malformed, expired or duplicate claims."""
     assert issuer.accepts(issuer.token()).sub == "account-1"
     for payload in (b"{", b"\xff", b'{"exp":1,"exp":2}', as_json(access_claims(exp=1)), b"[" * 1000):
         forged = compact(access_header(issuer.key), payload, lambda _: bytes(63) + b"\x01")

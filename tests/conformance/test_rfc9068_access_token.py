@@ -25,7 +25,7 @@ OURS = ("sid", "auth_time")
 
 @pytest.mark.parametrize("typ", ["at+jwt", "AT+JWT", "At+Jwt", "application/at+jwt", "Application/AT+JWT", "APPLICATION/at+jwt"])
 def test_access_token_says_so_with_or_without_application_in_any_case(typ: str, issuer: Issuer) -> None:
-    """RFC 9068 §2.1, §4, RFC 7515 §4.1.9: at+jwt or application/at+jwt; media types are compared without regard to case."""
+    """RFC 9068 §2.1, §4, RFC 7515 §4.1.9: `typ` is at+jwt or application/at+jwt, compared without regard to case."""
     assert issuer.accepts(issuer.token(header=access_header(issuer.key, typ=typ))).sub == "account-1"
 
 
@@ -53,31 +53,31 @@ def test_access_token_says_so_with_or_without_application_in_any_case(typ: str, 
     ],
 )
 def test_any_other_type_is_refused(typ: str, issuer: Issuer) -> None:
-    """RFC 9068 §4: the resource server rejects tokens with any other `typ`."""
+    """RFC 9068 §4: tokens with any other `typ` are refused."""
     assert issuer.refusal(issuer.token(header=access_header(issuer.key, typ=typ))) == "typ names another kind of token"
 
 
 @pytest.mark.parametrize("name", [*REQUIRED, *OURS])
 def test_token_without_a_required_claim_is_refused(name: str, issuer: Issuer) -> None:
-    """RFC 9068 §2.2: iss, exp, aud, sub, client_id, iat and jti must be there; ours has sid and auth_time (§2.2.1) as well."""
+    """RFC 9068 §2.2: iss, exp, aud, sub, client_id, iat and jti are required; ours also require sid and auth_time (§2.2.1)."""
     token = issuer.token(payload=access_claims(**{name: ABSENT}))
     assert issuer.refusal(token) == f"JSON is invalid: Object missing required field `{name}`"
 
 
 @pytest.mark.parametrize("name", [*REQUIRED, *OURS])
 def test_required_claim_that_is_null_is_refused(name: str, issuer: Issuer) -> None:
-    """RFC 9068 §2.2: a claim that says nothing is as good as missing."""
+    """RFC 9068 §2.2: a required claim that is null is refused."""
     assert f"`$.{name}`" in issuer.refusal(issuer.token(payload=access_claims(**{name: None})))
 
 
 @pytest.mark.parametrize("name", ["nbf", "scope", "roles"])
 def test_optional_claim_that_is_null_is_refused(name: str, issuer: Issuer) -> None:
-    """RFC 7519 §4.1.5, RFC 9068 §2.2.3: an optional claim is absent or right, and null is neither."""
+    """RFC 7519 §4.1.5, RFC 9068 §2.2.3: an optional claim may be absent, but not null."""
     assert f"`$.{name}`" in issuer.refusal(issuer.token(payload=access_claims(**{name: None})))
 
 
 def test_claims_come_out_as_they_went_in(issuer: Issuer) -> None:
-    """RFC 9068 §2.2, §2.2.1, §2.2.3: everything that the token says, and nothing that it does not."""
+    """RFC 9068 §2.2, §2.2.1, §2.2.3: the claims contain exactly the members of the token."""
     claims = access_claims(scope="read write", roles=["editor"], auth_time=NOW_S - 100, nbf=NOW_S)
     assert issuer.accepts(issuer.token(payload=claims)) == AccessClaims(**{**claims, "roles": ("editor",)})
     plain = issuer.accepts(issuer.token())
@@ -115,19 +115,19 @@ def test_token_for_this_audience_is_accepted_as_a_string_or_in_a_list(aud: str |
     ],
 )
 def test_token_for_another_audience_is_refused(aud: str | list[str], issuer: Issuer) -> None:
-    """RFC 9068 §4: a token that does not name this resource is for somebody else; a part of the name is not the name."""
+    """RFC 9068 §4: a token that does not name this resource is refused; a part of the name is not enough."""
     assert issuer.refusal(issuer.token(payload=access_claims(aud=aud))) == "aud names another audience"
 
 
 @pytest.mark.parametrize("aud", [1, True, "", [""], [1, AUDIENCE], [AUDIENCE, None], [[AUDIENCE]], {"0": AUDIENCE}])
 def test_audience_that_is_neither_string_nor_list_of_strings_is_refused(aud: object, issuer: Issuer) -> None:
-    """RFC 7519 §4.1.3: an array of strings, or one string; one bad entry spoils the list."""
+    """RFC 7519 §4.1.3: `aud` must be a string or an array of strings; one invalid entry invalidates the array."""
     assert "`$.aud" in issuer.refusal(issuer.token(payload=access_claims(aud=aud)))
 
 
 @pytest.mark.parametrize("name", ["https://a.example", "https://b.example"])
 def test_resource_may_have_several_names(name: str, issuer: Issuer) -> None:
-    """RFC 9068 §4: a verifier that goes by several names takes a token for any of them, and for no other."""
+    """RFC 9068 §4: a verifier with several names accepts a token for any of them, and for no other."""
     several = Issuer(issuer.key, audience=("https://a.example", "https://b.example", AUDIENCE))
     assert several.accepts(several.token(payload=access_claims(aud=name))).aud == name
     assert several.refusal(several.token(payload=access_claims(aud="https://c.example"))) == "aud names another audience"
@@ -135,7 +135,7 @@ def test_resource_may_have_several_names(name: str, issuer: Issuer) -> None:
 
 @pytest.mark.parametrize(("ahead_s", "holds"), [(-60, True), (0, True), (LEEWAY_S, True), (LEEWAY_S + 1, False), (3600, False)])
 def test_token_made_in_the_future_is_refused(ahead_s: int, holds: bool, issuer: Issuer) -> None:
-    """RFC 9068 §2.2, RFC 7519 §4.1.6: `iat` lies in the past, give or take the leeway."""
+    """RFC 9068 §2.2, RFC 7519 §4.1.6: `iat` must not be later than now plus the leeway."""
     token = issuer.token(payload=access_claims(iat=NOW_S + ahead_s, exp=NOW_S + ahead_s + 900))
     if holds:
         assert issuer.accepts(token).iat == NOW_S + ahead_s
@@ -145,7 +145,7 @@ def test_token_made_in_the_future_is_refused(ahead_s: int, holds: bool, issuer: 
 
 @pytest.mark.parametrize("leeway_s", [0, 5, 60])
 def test_token_is_over_at_exp_and_not_a_second_before(leeway_s: int, issuer: Issuer) -> None:
-    """RFC 9068 §4: the current time must be before `exp`; at exp - 1 it holds, and at exp + leeway it is over."""
+    """RFC 9068 §4: the token is valid at `exp` - 1 and expired at `exp` + leeway."""
     verifier = Verifier(ISSUER, audience=AUDIENCE, keys=issuer.keys, check="offline", leeway_s=leeway_s)
     token = issuer.token()
     exp = NOW_S + 900
@@ -160,31 +160,31 @@ def test_token_is_over_at_exp_and_not_a_second_before(leeway_s: int, issuer: Iss
 
 @pytest.mark.parametrize("lifetime_s", [1, 900, 3600])
 def test_token_lives_up_to_an_hour(lifetime_s: int, issuer: Issuer) -> None:
-    """RFC 9068 §2.2, RFC 8725 §3.10: short lives bound what a stolen token is good for; an hour is the most."""
+    """RFC 9068 §2.2, RFC 8725 §3.10: a lifetime of up to an hour is accepted; the maximum limits the use of a stolen token."""
     assert issuer.accepts(issuer.token(payload=access_claims(exp=NOW_S + lifetime_s))).exp == NOW_S + lifetime_s
 
 
 @pytest.mark.parametrize("lifetime_s", [0, -1, -900, 3601, 86_400, 10**9])
 def test_token_that_lives_longer_than_an_hour_or_ends_before_it_begins_is_refused(lifetime_s: int, issuer: Issuer) -> None:
-    """RFC 9068 §2.2: even signed with the right key, a token outside its bounds is none of ours (T36)."""
+    """RFC 9068 §2.2: a token with a lifetime out of bounds is refused although its signature is valid (T36)."""
     token = issuer.token(payload=access_claims(exp=NOW_S + lifetime_s))
     assert issuer.refusal(token) == "exp is not within an hour after iat"
 
 
 def test_every_algorithm_makes_access_tokens(every_issuer: Issuer) -> None:
-    """RFC 9068 §2.1: access tokens are signed, with any algorithm but none."""
+    """RFC 9068 §2.1: access tokens can be signed with each algorithm."""
     assert every_issuer.accepts(every_issuer.token()).client_id == "handstamp"
 
 
 @pytest.mark.parametrize("claim", ["scope", "roles"])
 @pytest.mark.parametrize("value", [1, True, {"a": 1}, [1], [None], [["a"]]])
 def test_scope_and_roles_of_another_type_are_refused(claim: str, value: object, issuer: Issuer) -> None:
-    """RFC 9068 §2.2.3, RFC 8693 §4.2: `scope` is one string, and roles are a list of strings."""
+    """RFC 9068 §2.2.3, RFC 8693 §4.2: `scope` must be one string, and `roles` a list of strings."""
     assert f"`$.{claim}" in issuer.refusal(issuer.token(payload=access_claims(**{claim: value})))
 
 
 def test_verifier_asks_for_the_keys_of_today(issuer: Issuer) -> None:
-    """RFC 9068 §4: keys rotate; a verifier that is given a function takes the set that it returns now."""
+    """RFC 9068 §4: a verifier with a function for `keys` uses the set that it returns now."""
     today = [issuer.keys]
     verifier = Verifier(ISSUER, audience=AUDIENCE, keys=lambda: today[0], check="offline")
     token = issuer.token()

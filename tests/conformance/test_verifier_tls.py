@@ -1,4 +1,4 @@
-"""The verifier reaches the service over https: certificates are checked, and the environment's proxy sees TLS alone."""
+"""The verifier connects with https: it checks certificates and uses the environment's proxy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ except HandstampError as error:
 
 
 class Tunnels(socketserver.ThreadingTCPServer):
-    """A proxy that connects whoever asks with CONNECT (RFC 9110 §9.3.6) to one port, and keeps what was sent before TLS began."""
+    """A proxy that connects every CONNECT request (RFC 9110 §9.3.6) to one port and records the requests."""
 
     daemon_threads = True
 
@@ -47,17 +47,17 @@ class Tunnels(socketserver.ThreadingTCPServer):
 
     @property
     def address(self) -> str:
-        """User, password, host and port, as in a URL."""
+        """The user, password, host and port of the proxy, as in a URL."""
         return f"ada:p%40ss@127.0.0.1:{self.server_address[1]}"
 
 
 class Tunnel(socketserver.BaseRequestHandler):
-    """One connection of it."""
+    """One connection to the proxy."""
 
     server: Tunnels
 
     def handle(self) -> None:
-        """Connect, and pass on both directions until one side closes."""
+        """Connect, then forward both directions until one side closes."""
         self.server.requests.append(self.request.recv(65536).decode())
         with socket.create_connection(("127.0.0.1", self.server.upstream)) as upstream:
             self.request.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
@@ -76,7 +76,7 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a certificate for localhost; its key lies beside it."""
+    """Create a certificate for localhost, with its key in the same folder."""
     folder = tmp_path_factory.mktemp("certificate")
     subprocess.run(making(folder / "certificate.pem", folder / "key.pem"), check=True, capture_output=True)
     return folder / "certificate.pem"
@@ -84,15 +84,15 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def issuer(certificate: Path) -> Iterator[Hostile]:
-    """Serve a sound issuer over TLS."""
+    """Run a valid issuer over TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_name("key.pem"))
     with hostile(tls=context) as server:
         yield server
 
 
-def verified(issuer: Hostile, **environment: str) -> str:
-    """Verify a token in a process with these variables and return what it printed."""
+def verify_in_process(issuer: Hostile, **environment: str) -> str:
+    """Verify a token in a process with these environment variables and return what it printed."""
     clean = {name: value for name, value in environment_with({}).items() if not name.lower().endswith("_proxy")}
     arguments = [sys.executable, "-c", PROGRAM, issuer.url, issuer.token(), CREDENTIAL]
     done = subprocess.run(arguments, env=clean | environment, capture_output=True, text=True, timeout=60, check=False)
@@ -101,22 +101,22 @@ def verified(issuer: Hostile, **environment: str) -> str:
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused(issuer: Hostile) -> None:
-    """Neither the credential nor the token is sent there (R34)."""
-    assert "CERTIFICATE_VERIFY_FAILED" in verified(issuer)
+    """A certificate of an unknown authority is refused before the credential or a token is sent (R34)."""
+    assert "CERTIFICATE_VERIFY_FAILED" in verify_in_process(issuer)
     assert issuer.asked == []
 
 
 def test_a_known_certificate_is_accepted(issuer: Hostile, certificate: Path) -> None:
-    """The operating system's store counts, or `SSL_CERT_FILE`."""
-    assert verified(issuer, SSL_CERT_FILE=str(certificate)) == "account-1"
+    """The verifier trusts the certificates in `SSL_CERT_FILE`."""
+    assert verify_in_process(issuer, SSL_CERT_FILE=str(certificate)) == "account-1"
 
 
 @pytest.mark.parametrize("scheme", ["http://", ""])
 def test_the_proxy_of_the_environment_forwards_tls(issuer: Hostile, certificate: Path, scheme: str) -> None:
-    """It learns host and port and its own login, and neither the credential nor the token."""
+    """The proxy sees the host, the port and its own login, but neither the credential nor the token."""
     with Tunnels(issuer.port) as tunnels:
         environment = {"SSL_CERT_FILE": str(certificate), "https_proxy": scheme + tunnels.address}
-        assert verified(issuer, **environment) == "account-1"
+        assert verify_in_process(issuer, **environment) == "account-1"
         assert len(tunnels.requests) >= 2
         login = base64.b64encode(b"ada:p@ss").decode()
         for request in tunnels.requests:
@@ -124,6 +124,6 @@ def test_the_proxy_of_the_environment_forwards_tls(issuer: Hostile, certificate:
             assert f"Proxy-Authorization: Basic {login}" in request
             assert "\r\nAuthorization:" not in request
         tunnels.requests.clear()
-        assert verified(issuer, **environment, no_proxy="localhost") == "account-1"
+        assert verify_in_process(issuer, **environment, no_proxy="localhost") == "account-1"
         assert tunnels.requests == []
         tunnels.shutdown()

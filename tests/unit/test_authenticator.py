@@ -1,4 +1,4 @@
-"""From headers to claims, and from errors to answers: what all adapters share (RFC 6750)."""
+"""How all adapters turn headers into claims, and errors into responses (RFC 6750)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ANYBODY = Needs()
 
 
 def token(issuer: str = ISSUERS[HOST_COOKIE], **claims: Any) -> str:
-    """Return a token that holds."""
+    """Return a token that is valid at `NOW_S`."""
     return compact(access_header(KEY), access_claims(iss=issuer, **claims), KEY.sign)
 
 
@@ -51,14 +51,14 @@ OWN_ORIGIN, APP_ORIGIN, EVIL_ORIGIN = (("origin", origin) for origin in (ISSUERS
 
 
 def bearer_of(issuer: str = ISSUERS[HOST_COOKIE], *, trusted: Sequence[str] = (APP,)) -> Authenticator:
-    """Return what authenticates requests with an offline verifier at `NOW_S`."""
+    """Return an authenticator with an offline verifier at `NOW_S`."""
     clock = Clock(NOW_S * 1000)
     verifier = Verifier(issuer, audience=AUDIENCE, keys=KeySet([KEY.public]), check="offline", clock=clock)
     return Authenticator(verifier, trusted_origins=trusted)
 
 
 def outcome(headers: Headers, method: str = "GET", *, bearer: Authenticator | None = None, needs: Needs = ANYBODY) -> str:
-    """Return the session's token id, or the code of the refusal."""
+    """Return the id of the accepted token, or the code of the refusal."""
     try:
         claims = (bearer or bearer_of()).authenticate(
             method, lambda wanted: [value for name, value in headers if name == wanted], needs
@@ -68,7 +68,7 @@ def outcome(headers: Headers, method: str = "GET", *, bearer: Authenticator | No
     return claims.jti
 
 
-# --- where the token is
+# --- the header and the cookie
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,10 @@ def outcome(headers: Headers, method: str = "GET", *, bearer: Authenticator | No
     ],
 )
 def test_the_authorization_header(expected: str, headers: Headers) -> None:
-    """The scheme's name in any case, one header, one token; another scheme is none of ours (RFC 6750 §2.1, RFC 9110 §11.1)."""
+    """The header needs the scheme Bearer, in any case, and exactly one token.
+
+    Another scheme counts as no token (RFC 6750 §2.1, RFC 9110 §11.1).
+    """
     assert outcome(headers) == expected
 
 
@@ -136,12 +139,15 @@ def test_the_authorization_header(expected: str, headers: Headers) -> None:
     ],
 )
 def test_the_cookie(expected: str, headers: Headers) -> None:
-    """Its very name: what no browser protects as `__Host-` is not it. Two different values are refused, not chosen from (T16)."""
+    """Only the exact cookie name is read, because browsers protect only the prefix `__Host-`.
+
+    Two cookies with different values are refused (T16).
+    """
     assert outcome(headers) == expected
 
 
 def test_without_https_the_cookie_has_the_name_without_prefix() -> None:
-    """On this machine alone; and there the prefixed one is no credential (R55)."""
+    """On loopback without https the cookie has no prefix, and a prefixed cookie is ignored (R55)."""
     bearer = bearer_of(ISSUERS[PLAIN_COOKIE])
     assert bearer.cookie == PLAIN_COOKIE
     presented = token(ISSUERS[PLAIN_COOKIE])
@@ -162,11 +168,11 @@ def test_without_https_the_cookie_has_the_name_without_prefix() -> None:
     ],
 )
 def test_the_header_comes_before_the_cookie(expected: str, headers: Headers) -> None:
-    """What a program says in as many words counts; a wrong one is refused and not replaced by what the browser added."""
+    """The header takes precedence. An invalid header is refused, and the cookie does not replace it."""
     assert outcome(headers) == expected
 
 
-# --- from where
+# --- the origin of the request
 
 
 @pytest.mark.parametrize(
@@ -197,7 +203,7 @@ def test_the_header_comes_before_the_cookie(expected: str, headers: Headers) -> 
     ],
 )
 def test_an_unsafe_request_with_the_cookie_says_where_it_comes_from(where: Headers, *, is_allowed: bool) -> None:
-    """Also where an Authorization header stands beside it: the cookie came by itself (R60, R61, R65, T14)."""
+    """The browser sends the cookie by itself, so the origin is checked, also beside a header (R60, R61, R65, T14)."""
     for method in ("POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "BREW", "get", ""):
         for credentials in ([COOKIE], [COOKIE, BEARER], [("cookie", f"{HOST_COOKIE}="), BEARER]):
             assert outcome([*credentials, *where], method) == ("token-1" if is_allowed else "cross_site"), (method, credentials)
@@ -206,13 +212,16 @@ def test_an_unsafe_request_with_the_cookie_says_where_it_comes_from(where: Heade
 @pytest.mark.parametrize("where", [[], [CROSS, EVIL_ORIGIN], [SIBLING], [("origin", "null")]])
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 def test_without_the_cookie_any_place_will_do(method: str, where: Headers) -> None:
-    """No page can add the header to a request of another site, so it needs no such check; nor do other cookies (T14)."""
+    """A request without the credential cookie needs no origin check.
+
+    No page can add the header to a request to another site, and other cookies are not credentials (T14).
+    """
     assert outcome([BEARER, ("cookie", "theme=dark"), *where], method) == "token-1"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_reading_with_the_cookie_is_allowed_from_a_link(method: str) -> None:
-    """The access cookie is Lax for that: the first page after a link in a mail (T9)."""
+    """Reads with the cookie are allowed from any site, as after a link in a mail. The cookie is Lax for that (T9)."""
     assert outcome([COOKIE, CROSS, EVIL_ORIGIN], method) == "token-1"
 
 
@@ -220,12 +229,15 @@ def test_reading_with_the_cookie_is_allowed_from_a_link(method: str) -> None:
     "origins", [APP, [APP + "/"], ["app.example.org"], ["https://app.example.org:443"], ["HTTPS://APP"], [""]]
 )
 def test_an_origin_that_no_browser_sends_is_a_mistake(origins: Any) -> None:
-    """It would never match; and a string would be a list of its letters. Said at start-up, not at the first request (R86)."""
+    """An invalid origin raises at start-up, because it would never match (R86).
+
+    A string raises too, because it would be read as a list of letters.
+    """
     with pytest.raises(ConfigurationError):
         bearer_of(trusted=origins)
 
 
-# --- what for
+# --- scopes and roles
 
 
 @pytest.mark.parametrize(
@@ -247,20 +259,20 @@ def test_an_origin_that_no_browser_sends_is_a_mistake(origins: Any) -> None:
     ],
 )
 def test_scopes_and_roles(expected: str, needs: Needs) -> None:
-    """All scopes that are wanted, whole words, in any order; the role as it is (RFC 6750 §3.1)."""
+    """Every required scope must be present as a whole word, in any order, and the role exactly (RFC 6750 §3.1)."""
     presented = ("authorization", f"Bearer {token(scope='read write', roles=['editor'])}")
     assert outcome([presented], needs=needs) == expected
 
 
 def test_a_token_without_scopes_has_none() -> None:
-    """Nothing is allowed by its absence."""
+    """A token without `scope` or `roles` has none of them."""
     assert outcome([BEARER], needs=Needs(scope="read")) == "insufficient_scope"
     assert outcome([BEARER], needs=Needs(role="editor")) == "insufficient_scope"
 
 
 @pytest.mark.anyio
 async def test_the_loops_way_is_the_same() -> None:
-    """`authenticate_async` refuses and admits as its sister does."""
+    """`authenticate_async` gives the same results as `authenticate`."""
     bearer = bearer_of()
     assert (await bearer.authenticate_async("GET", lambda name: [BEARER[1]] if name == BEARER[0] else [])).jti == "token-1"
     with pytest.raises(MissingToken):
@@ -270,12 +282,12 @@ async def test_the_loops_way_is_the_same() -> None:
 
 
 def test_a_route_cannot_ask_for_what_the_verifier_cannot_do() -> None:
-    """`check="live"` without a credential is the application's mistake: no answer, an error for its owner (R26)."""
+    """`check="live"` without a credential raises ConfigurationError instead of refusing the request (R26)."""
     with pytest.raises(ConfigurationError):
         bearer_of().authenticate("GET", lambda name: [BEARER[1]] if name == BEARER[0] else [], Needs(check="live"))
 
 
-# --- how it is refused
+# --- refusals
 
 
 @pytest.mark.parametrize(
@@ -299,7 +311,10 @@ def test_a_route_cannot_ask_for_what_the_verifier_cannot_do() -> None:
 def test_each_refusal_is_a_problem_document(
     error: HandstampError, status: int, challenge: str | None, retry_after: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Status, challenge, retry and code as the contract has them; why is for the log, under the same id (R76, R77, R80)."""
+    """A refusal has the documented status, challenge, Retry-After and code.
+
+    The reason appears only in the log, under the same id (R76, R77, R80).
+    """
     with caplog.at_level(logging.INFO, logger="handstamp.verify"):
         refusal = refuse(error)
     problem = json.loads(refusal.body)
@@ -318,7 +333,7 @@ def test_each_refusal_is_a_problem_document(
 
 
 def test_no_header_can_be_split_by_what_is_in_it() -> None:
-    """Header values are of our own words; a route's scope is its author's, and has no line break in it (R84)."""
+    """No text of an error reaches a header, so no line break in it can split one (R84)."""
     for error in (
         InvalidToken("a\r\nset-cookie: x=y"),
         Unavailable("a\r\nx: y"),
@@ -329,20 +344,20 @@ def test_no_header_can_be_split_by_what_is_in_it() -> None:
 
 
 def test_the_owners_mistake_is_raised_again() -> None:
-    """A `ConfigurationError` is not told to strangers as an answer."""
+    """A `ConfigurationError` is raised again and not turned into a response."""
     with pytest.raises(ConfigurationError):
         refuse(ConfigurationError("wrong"))
 
 
 def test_every_error_has_an_answer() -> None:
-    """A new error of the family has a row in the table, its parent's at least."""
+    """Every error class has a status in the table, at least through its parent class."""
 
-    def family(kind: type[HandstampError]) -> list[type[HandstampError]]:
-        return [kind, *(each for child in kind.__subclasses__() for each in family(child))]
+    def with_subclasses(kind: type[HandstampError]) -> list[type[HandstampError]]:
+        return [kind, *(each for child in kind.__subclasses__() for each in with_subclasses(child))]
 
     from handstamp.wire.problems import row_of
 
-    for kind in family(HandstampError):
+    for kind in with_subclasses(HandstampError):
         status, title = row_of(kind)
         assert 400 <= status <= 503
         assert title

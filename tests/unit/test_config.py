@@ -1,4 +1,4 @@
-"""Settings: where they come from, what each allows, and that one start names every mistake."""
+"""Settings: their sources, their allowed values, and that one start reports every mistake."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ SECRET = "kJ8v_Zq3Wm1xT7yB4nR0pL6sD9fG2hCa"
 
 @pytest.fixture
 def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configure:
-    """Return a function that loads these settings from the environment, in a folder with this `handstamp.toml`."""
+    """Return a function that loads settings from a given environment and `handstamp.toml`."""
     for name in list(os.environ):
         if name.upper().startswith("HANDSTAMP_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
-    def configured(toml: str | bytes = "", **environment: str) -> Settings:
+    def load_settings(toml: str | bytes = "", **environment: str) -> Settings:
         if toml:
             Path("handstamp.toml").write_bytes(toml.encode() if isinstance(toml, str) else toml)
         for name, value in environment.items():
             monkeypatch.setenv(f"HANDSTAMP_{name}", value)
         return load()
 
-    return configured
+    return load_settings
 
 
 def mistakes(configure: Configure, toml: str | bytes = "", **environment: str) -> tuple[str, ...]:
-    """Return the sentences with which these settings are refused."""
+    """Return the messages with which these settings are refused."""
     with pytest.raises(ConfigurationError) as refused:
         configure(toml, **environment)
     return refused.value.problems
 
 
 def test_nothing_needs_to_be_set(configure: Configure) -> None:
-    """A first start needs no setting: the defaults are those of the documentation."""
+    """Without any setting the defaults are those of the documentation."""
     settings = configure()
     assert settings.database_path == Path("handstamp.db")
     assert (settings.algorithm, settings.registration, settings.password_min_length) == ("ES256", "open", 15)
@@ -67,7 +67,10 @@ def test_nothing_needs_to_be_set(configure: Configure) -> None:
     ],
 )
 def test_postgresql_is_named_by_its_url(url: str, configure: Configure) -> None:
-    """On this machine, or with a word about how the connection is protected. The password is shown nowhere."""
+    """PostgreSQL is configured by a URL: local, or with an explicit `sslmode`.
+
+    No output contains the password.
+    """
     settings = configure(DATABASE=url)
     assert settings.database == url
     assert settings.database_path is None
@@ -87,7 +90,7 @@ def test_postgresql_is_named_by_its_url(url: str, configure: Configure) -> None:
     ],
 )
 def test_a_database_that_cannot_be_is_refused_without_its_password(url: str, word: str, configure: Configure) -> None:
-    """A connection that others could listen to is nobody's default."""
+    """A database URL that is invalid or would send data unencrypted is refused, without showing its password."""
     (sentence,) = mistakes(configure, DATABASE=url)
     assert sentence.startswith("HANDSTAMP_DATABASE: ")
     assert word in sentence
@@ -109,7 +112,7 @@ def test_a_database_that_cannot_be_is_refused_without_its_password(url: str, wor
     ],
 )
 def test_durations_are_seconds_or_have_a_unit(written: object, seconds: int) -> None:
-    """A duration is written as a person would write it."""
+    """A duration is a number of seconds, or has a unit."""
     assert parse_duration(written) == seconds
 
 
@@ -117,14 +120,14 @@ def test_durations_are_seconds_or_have_a_unit(written: object, seconds: int) -> 
     "written", ["", "m", "15 minutes", "-5", "+5", "1.5h", "1e3", "15m30s", "15w", "P1D", "12345678901", True, False, None, 1.5]
 )
 def test_what_is_no_duration_is_refused_in_words(written: object) -> None:
-    """A duration that could be misread is not guessed at, and the sentence says how to write one."""
+    """An ambiguous duration is refused, and the message shows the format."""
     with pytest.raises(ValueError, match="15m, 12h, 30d"):
         parse_duration(written)
 
 
 @pytest.mark.parametrize("written", ["off", "OFF", " off "])
 def test_the_recovery_interval_can_be_switched_off(configure: Configure, written: str) -> None:
-    """'off' makes late repeats impossible, which is what the letter of RFC 9700 asks for (R37)."""
+    """`off` disables the recovery of late repeats, as a strict reading of RFC 9700 requires (R37)."""
     assert configure(RECOVERY_INTERVAL=written).policy.recovery_interval_ms is None
 
 
@@ -132,7 +135,7 @@ def test_the_recovery_interval_can_be_switched_off(configure: Configure, written
     "name", ["ACCESS_LIFETIME", "REFRESH_IDLE_LIFETIME", "SESSION_LIFETIME", "GRACE"], ids=lambda name: name.lower()
 )
 def test_only_the_recovery_interval_can_be_off(configure: Configure, name: str) -> None:
-    """No lifetime can be switched off, which would make a token immortal."""
+    """No lifetime can be `off`, because such a token would never expire."""
     assert mistakes(configure, **{name: "off"}) == (f"HANDSTAMP_{name}: write a duration as seconds or as 15m, 12h, 30d",)
 
 
@@ -161,7 +164,7 @@ def test_only_the_recovery_interval_can_be_off(configure: Configure, name: str) 
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(configure: Configure, name: str, value: str, allowed: str) -> None:
-    """The sentence names the setting and what may stand there."""
+    """The message names the setting and its allowed values."""
     (sentence,) = mistakes(configure, **{name: value})
     assert name in sentence
     assert allowed in sentence
@@ -182,12 +185,12 @@ def test_a_wrong_value_is_named_with_what_is_allowed(configure: Configure, name:
     ],
 )
 def test_a_value_on_its_bound_is_allowed(configure: Configure, name: str, value: str) -> None:
-    """Bounds are inclusive, as the sentences say."""
+    """A value equal to a bound is allowed, as the messages say."""
     configure(**{name: value})
 
 
 def test_every_mistake_is_named_at_once(configure: Configure) -> None:
-    """One start shows all that must be mended, from the environment and from the file."""
+    """One start reports all mistakes, from the environment and from the file."""
     found = mistakes(
         configure,
         'registration = "perhaps"\ncolour = "teal"\n',
@@ -204,7 +207,7 @@ def test_every_mistake_is_named_at_once(configure: Configure) -> None:
 
 
 def test_numbers_that_contradict_each_other_are_named_at_once_too(configure: Configure) -> None:
-    """Every number out of its bounds is named in one go, together with values that cannot be read at all."""
+    """One start reports contradictory numbers together with values that cannot be parsed."""
     named = "\n".join(mistakes(configure, ACCESS_LIFETIME="2h", GRACE="5m", SESSION_LIFETIME="500d", ALGORITHM="none"))
     for name in ("HANDSTAMP_ACCESS_LIFETIME", "HANDSTAMP_GRACE", "HANDSTAMP_SESSION_LIFETIME", "HANDSTAMP_ALGORITHM"):
         assert name in named
@@ -221,24 +224,24 @@ def test_numbers_that_contradict_each_other_are_named_at_once_too(configure: Con
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(configure: Configure, typed: str, meant: str) -> None:
-    """A misspelt setting is never passed over: whoever set it believes that it holds."""
+    """A misspelt setting is refused with the nearest name, because its author believes that it is in force."""
     assert mistakes(configure, **{typed: "x"}) == (f"HANDSTAMP_{typed} is not a setting. Did you mean HANDSTAMP_{meant}?",)
 
 
 def test_an_unknown_name_like_no_other_gets_the_whole_list(configure: Configure) -> None:
-    """Where nothing is near, all names are listed."""
+    """If no name is similar, the message lists all names."""
     (sentence,) = mistakes(configure, QQQQQQQQQQQQQQQQ="x")
     assert all(f"HANDSTAMP_{name.upper()}" in sentence for name in PARSERS)
 
 
 def test_an_unknown_name_in_the_file_is_refused_with_the_nearest_one(configure: Configure) -> None:
-    """The file is held to the same names, and the sentence says that it is the file."""
+    """An unknown name in the file is refused in the same way, and the message names the file."""
     (sentence,) = mistakes(configure, 'databse = "sqlite:///x.db"\n')
     assert sentence == "handstamp.toml: databse is not a setting. Did you mean HANDSTAMP_DATABASE?"
 
 
 def test_the_file_is_read_with_its_own_types(configure: Configure) -> None:
-    """TOML's numbers, lists and truths are taken as such, and text as in the environment."""
+    """TOML numbers, lists and booleans are used directly; text is parsed as in the environment."""
     settings = configure(
         'access_lifetime = 600\nrefresh_idle_lifetime = "7d"\nrecovery_interval = "off"\ncatch_up = false\n'
         'trusted_origins = ["https://a.example.com", "https://b.example.com"]\naudience = "https://api.example.com"\n'
@@ -250,7 +253,7 @@ def test_the_file_is_read_with_its_own_types(configure: Configure) -> None:
 
 
 def test_the_environment_comes_before_the_file_and_arguments_before_both(configure: Configure) -> None:
-    """The nearer to the person who starts the service, the stronger."""
+    """Arguments override the environment, and the environment overrides the file."""
     settings = configure('algorithm = "RS256"\naccess_lifetime = "5m"\n', ACCESS_LIFETIME="10m")
     assert (settings.algorithm, settings.access_lifetime) == ("RS256", 600)
     assert load(access_lifetime="20m", algorithm=None).access_lifetime == 1200
@@ -258,7 +261,7 @@ def test_the_environment_comes_before_the_file_and_arguments_before_both(configu
 
 @pytest.mark.parametrize("text", [b"algorithm = \n", b"= 3\n", b'algorithm = "ES256', b"\xff\xfe\x00"])
 def test_a_file_that_is_no_toml_is_refused_by_its_name(configure: Configure, text: bytes) -> None:
-    """Whoever broke the file is told which file."""
+    """A file that is not TOML is refused with its path."""
     (sentence,) = mistakes(configure, text)
     assert "handstamp.toml" in sentence
 
@@ -275,7 +278,7 @@ def test_a_file_that_is_no_toml_is_refused_by_its_name(configure: Configure, tex
     ],
 )
 def test_lists_are_separated_by_commas_or_spaces(configure: Configure, value: str, expected: tuple[str, ...]) -> None:
-    """A list in the environment is one line of text."""
+    """A list in the environment is one text, separated by commas or spaces."""
     assert configure(AUDIENCE=value).audience == expected
 
 
@@ -292,7 +295,7 @@ def test_lists_are_separated_by_commas_or_spaces(configure: Configure, value: st
     ],
 )
 def test_sound_issuers_are_taken_byte_for_byte(configure: Configure, issuer: str) -> None:
-    """An issuer is compared as it is written (RFC 8414 §2, R8), and plain http stays on this machine."""
+    """A valid issuer is kept byte for byte (RFC 8414 §2, R8). Plain http is allowed only on loopback."""
     assert configure(ISSUER=issuer).issuer == issuer
 
 
@@ -324,14 +327,14 @@ def test_sound_issuers_are_taken_byte_for_byte(configure: Configure, issuer: str
     ],
 )
 def test_unsound_issuers_are_refused(configure: Configure, issuer: str, why: str) -> None:
-    """An issuer that tokens could not carry, or that would send them in the clear, stops the start (RFC 8414 §2)."""
+    """An issuer that is not a valid identifier, or would send tokens unencrypted, is refused (RFC 8414 §2)."""
     (sentence,) = mistakes(configure, ISSUER=issuer)
     assert sentence.startswith("HANDSTAMP_ISSUER: ")
     assert why in sentence
 
 
 def test_an_issuer_cannot_hide_its_scheme_behind_capitals(configure: Configure) -> None:
-    """`HTTPS://` would be taken for plain http where cookies are made, so it is refused."""
+    """`HTTPS://` is refused, because the code for cookies would treat it as plain http."""
     assert mistakes(configure, ISSUER="HTTPS://auth.example.com")
 
 
@@ -339,7 +342,7 @@ def test_an_issuer_cannot_hide_its_scheme_behind_capitals(configure: Configure) 
     "origins", ["https://app.example.com", "https://app.example.com:8443", "http://localhost:3000", "http://127.0.0.1:5173"]
 )
 def test_sound_origins_are_trusted(configure: Configure, origins: str) -> None:
-    """An origin is scheme, host and port, in the form that browsers send."""
+    """A trusted origin is scheme, host and port, as browsers send it."""
     assert configure(TRUSTED_ORIGINS=origins).trusted_origins == (origins,)
 
 
@@ -365,14 +368,14 @@ def test_sound_origins_are_trusted(configure: Configure, origins: str) -> None:
     ],
 )
 def test_unsound_origins_are_refused(configure: Configure, origin: str) -> None:
-    """Neither everybody nor nobody is an origin, and one that no browser ever sends is a mistake to hear of at start."""
+    """Wildcards, `null` and origins that no browser sends are refused at start."""
     (sentence,) = mistakes(configure, TRUSTED_ORIGINS=origin)
     assert sentence.startswith("HANDSTAMP_TRUSTED_ORIGINS: ")
 
 
 @pytest.mark.parametrize("proxies", ["10.0.0.1", "10.0.0.0/8", "fd00::/8", "127.0.0.1, ::1"])
 def test_proxies_are_addresses_or_networks(configure: Configure, proxies: str) -> None:
-    """Whose forwarded addresses are believed is said exactly."""
+    """Proxies are configured by address or network; only their forwarded addresses are trusted."""
     assert ", ".join(configure(TRUSTED_PROXIES=proxies).trusted_proxies) == proxies
 
 
@@ -380,7 +383,7 @@ def test_proxies_are_addresses_or_networks(configure: Configure, proxies: str) -
     "proxies", ["0.0.0.0/0", "::/0", "10.1.2.3/0", "*", "proxy.example.com", "10.0.0.0/33", "10.0.0.1 0.0.0.0/0"]
 )
 def test_everybody_is_no_proxy(configure: Configure, proxies: str) -> None:
-    """Believing everybody's `X-Forwarded-For` would let each attempt come from an address of its own choice (T25)."""
+    """A network of all addresses is refused, because any client could then choose its address (T25)."""
     (sentence,) = mistakes(configure, TRUSTED_PROXIES=proxies)
     assert sentence.startswith("HANDSTAMP_TRUSTED_PROXIES: ")
 
@@ -402,7 +405,7 @@ def test_everybody_is_no_proxy(configure: Configure, proxies: str) -> None:
     ],
 )
 def test_loopback_is_what_never_leaves_the_machine(host: str, expected: bool) -> None:
-    """A name that merely looks local is not."""
+    """Only loopback hosts count as local; a name that merely looks local does not."""
     assert is_loopback(host) is expected
 
 
@@ -423,7 +426,7 @@ def test_loopback_is_what_never_leaves_the_machine(host: str, expected: bool) ->
     ],
 )
 def test_no_refusal_repeats_a_secret(configure: Configure, toml: str, environment: dict[str, str]) -> None:
-    """What is printed at a failed start goes to logs and to screens, so it holds no secret (R32)."""
+    """No message contains a secret, because it goes to logs and screens (R32)."""
     with pytest.raises(ConfigurationError) as refused:
         configure(toml, **environment)
     assert SECRET not in str(refused.value)
@@ -431,7 +434,7 @@ def test_no_refusal_repeats_a_secret(configure: Configure, toml: str, environmen
 
 
 def test_settings_do_not_show_their_secret(configure: Configure) -> None:
-    """Neither `repr` nor `str` nor a dump shows the master secret (R32)."""
+    """`repr`, `str` and a dump do not show the master secret (R32)."""
     settings = configure(SECRET=SECRET)
     assert SECRET not in f"{settings!r} {settings} {dataclasses.asdict(settings)}"
     assert settings.secret is not None
@@ -439,14 +442,14 @@ def test_settings_do_not_show_their_secret(configure: Configure) -> None:
 
 
 def test_settings_cannot_be_changed_after_the_start(configure: Configure) -> None:
-    """What was checked at the start stays as it was checked."""
+    """Settings are immutable, so they stay as they were checked."""
     settings = configure()
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.grace = 3600  # type: ignore[misc]
 
 
 def test_without_environment_nothing_else_speaks(configure: Configure) -> None:
-    """Neither environment nor file, be they right or wrong, and what is given is checked as all settings are."""
+    """Settings without an environment ignore the environment and the file; given values are checked as usual."""
     with pytest.raises(ConfigurationError):
         configure("nonsense = 1", GRACE="nonsense", SECRT=SECRET)
     settings = without_environment(issuer="http://localhost:8000", access_lifetime="30s")
@@ -473,12 +476,12 @@ def test_without_environment_nothing_else_speaks(configure: Configure) -> None:
     ],
 )
 def test_what_kubernetes_and_docker_set_is_no_setting(name: str, text: str) -> None:
-    """A Service named `handstamp` puts such variables into every container beside it."""
+    """Variables that Kubernetes and Docker set for a service named `handstamp` are ignored."""
     load({name: text})
 
 
 @pytest.mark.parametrize(("name", "text"), [("HANDSTAMP_PORT", "localhost"), ("HANDSTAMP_PORTS", "80"), ("HANDSTAMP_NAME", "me")])
 def test_a_mistaken_setting_is_not_taken_for_a_link(name: str, text: str) -> None:
-    """What a person may have meant as a setting is still refused."""
+    """A similar variable that a person may have meant as a setting is refused."""
     with pytest.raises(ConfigurationError, match=name):
         load({name: text})

@@ -1,4 +1,4 @@
-"""The cross-site rule as a table: which request may come from where."""
+"""The cross-site rule as tables: which request is allowed from which origin."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ TRUSTED = frozenset({"https://app.example.com", "http://localhost:3000"})
 
 
 def headers(*pairs: tuple[str, str]) -> Headers:
-    """Return request headers, of which one name may stand there twice."""
+    """Return request headers. A name may occur twice."""
     return Headers(raw=[(name.encode(), value.encode()) for name, value in pairs])
 
 
 def is_allowed(sent: Headers, *, carries_cookie: bool = True, signs_in: bool = False) -> bool:
-    """Say whether the rule lets a request pass."""
+    """Return whether the rule allows a request."""
     try:
         require_allowed_origin(sent.getlist, carries_cookie=carries_cookie, signs_in=signs_in, own=OWN, trusted=TRUSTED)
     except CrossSite:
@@ -30,7 +30,7 @@ def is_allowed(sent: Headers, *, carries_cookie: bool = True, signs_in: bool = F
 @pytest.mark.parametrize(
     ("site", "origin", "allowed"),
     [
-        # Fetch Metadata speaks: its word counts, and a trusted origin is let in beside it.
+        # With Fetch Metadata: its value decides; a trusted origin is allowed too.
         ("same-origin", OWN, True),
         ("same-origin", None, True),
         ("none", None, True),
@@ -45,7 +45,7 @@ def is_allowed(sent: Headers, *, carries_cookie: bool = True, signs_in: bool = F
         ("Same-Origin", OWN, False),
         ("same-origin, cross-site", OWN, False),
         ("", OWN, False),
-        # Browsers without it: the origin alone must be ours or trusted, to the letter.
+        # Without Fetch Metadata: the origin must be the service's own or a trusted one, exactly.
         (None, OWN, True),
         (None, "https://app.example.com", True),
         (None, "http://localhost:3000", True),
@@ -64,7 +64,7 @@ def is_allowed(sent: Headers, *, carries_cookie: bool = True, signs_in: bool = F
     ],
 )
 def test_an_unsafe_request_with_a_cookie_says_where_it_comes_from(site: str | None, origin: str | None, allowed: bool) -> None:
-    """A credential cookie counts only from our own pages or from those that were named as trusted (T14, T33)."""
+    """A credential cookie is accepted only from the service's own pages or trusted origins (T14, T33)."""
     pairs = [(name, value) for name, value in (("sec-fetch-site", site), ("origin", origin)) if value is not None]
     assert is_allowed(headers(*pairs)) is allowed
 
@@ -81,7 +81,7 @@ def test_an_unsafe_request_with_a_cookie_says_where_it_comes_from(site: str | No
     ],
 )
 def test_two_answers_to_one_question_are_refused(pairs: list[tuple[str, str]]) -> None:
-    """A header that stands there twice proves nothing: nobody guesses which one is meant."""
+    """A header that occurs twice is refused, because its value is ambiguous."""
     assert not is_allowed(headers(*pairs))
 
 
@@ -89,7 +89,10 @@ def test_two_answers_to_one_question_are_refused(pairs: list[tuple[str, str]]) -
     "host", [("host", "evil.example"), ("x-forwarded-host", "evil.example"), ("referer", "https://auth.example.com/x")]
 )
 def test_only_the_two_headers_that_browsers_guard_are_read(host: tuple[str, str]) -> None:
-    """Neither `Host`, which a proxy may change, nor `Referer`, which pages may drop, makes an origin ours (T33)."""
+    """`Host` and `Referer` do not make an origin the service's own (T33).
+
+    A proxy may change the former, and pages may omit the latter.
+    """
     assert not is_allowed(headers(host, ("origin", "https://evil.example")))
     assert not is_allowed(headers(host))
     assert is_allowed(headers(host, ("origin", OWN)))
@@ -109,13 +112,16 @@ def test_only_the_two_headers_that_browsers_guard_are_read(host: tuple[str, str]
     ],
 )
 def test_signing_in_from_another_sites_page_is_refused_without_any_cookie(pairs: list[tuple[str, str]], allowed: bool) -> None:
-    """Another page could sign you in as somebody else (T15); programs that are no browser have no page to come from."""
+    """A sign-in from a page of another site is refused, because it could be for the attacker's account (T15).
+
+    Programs that are no browser send no origin and are allowed.
+    """
     assert is_allowed(headers(*pairs), carries_cookie=False, signs_in=True) is allowed
 
 
 @pytest.mark.parametrize("pairs", [[("origin", "https://evil.example")], [("sec-fetch-site", "cross-site")], []])
 def test_a_request_without_cookies_is_nobodys_by_accident(pairs: list[tuple[str, str]]) -> None:
-    """A bearer token in a header is put there on purpose; no browser adds it for another site's page (T14)."""
+    """A request without cookies is allowed, because no browser adds a bearer token for a page of another site (T14)."""
     assert is_allowed(headers(*pairs), carries_cookie=False)
 
 
@@ -129,7 +135,7 @@ def test_a_request_without_cookies_is_nobodys_by_accident(pairs: list[tuple[str,
     ],
 )
 def test_browsers_are_known_by_what_only_they_send(pairs: list[tuple[str, str]], expected: bool) -> None:
-    """A name in `User-Agent` is anybody's; `Origin` and Fetch Metadata are what a page's request has."""
+    """A browser is recognised by `Origin` and Fetch Metadata, not by `User-Agent`, which anyone can set."""
     assert is_from_browser(headers(*pairs).getlist) is expected
 
 
@@ -147,7 +153,7 @@ def test_browsers_are_known_by_what_only_they_send(pairs: list[tuple[str, str]],
     ],
 )
 def test_an_origin_is_written_as_browsers_send_it(url: str, origin: str) -> None:
-    """Scheme, host and port, without the port that the scheme has anyway (RFC 6454 §6.1)."""
+    """An origin is scheme, host and port, without the scheme's default port (RFC 6454 §6.1)."""
     assert origin_of(url) == origin
     assert Issuer(url).origin == origin
 
@@ -167,19 +173,19 @@ def test_an_origin_is_written_as_browsers_send_it(url: str, origin: str) -> None
     ],
 )
 def test_an_issuer_knows_its_parts(url: str, host: str, path: str, is_https: bool, is_loopback: bool) -> None:
-    """Cookies, routes and start-up checks depend on these parts; the URL itself stays byte for byte (RFC 9068 §2.2)."""
+    """An issuer gives its host, path and scheme; the URL itself is not changed (RFC 9068 §2.2)."""
     issuer = Issuer(url)
     assert (issuer.host, issuer.path, issuer.is_https, issuer.is_loopback) == (host, path, is_https, is_loopback)
     assert issuer.url == url
 
 
 def test_only_methods_that_change_nothing_are_safe() -> None:
-    """What may change something is never among them (RFC 9110 §9.2.1)."""
+    """Only methods that change nothing are safe (RFC 9110 §9.2.1)."""
     assert frozenset({"GET", "HEAD", "OPTIONS"}) == SAFE_METHODS
 
 
 def test_the_refusal_says_what_an_operator_can_change() -> None:
-    """Whoever meets the rule with a page of their own learns which setting is meant."""
+    """The refusal names the setting with which an operator can allow the page."""
     sent = headers(("origin", "https://new.example.com"))
     with pytest.raises(CrossSite, match="trusted origins"):
         require_allowed_origin(sent.getlist, carries_cookie=True, own=OWN, trusted=TRUSTED)

@@ -1,4 +1,4 @@
-"""Where a visitor may be sent on to after signing in: no open redirect (ASVS 3.7.2)."""
+"""Where a visitor may be redirected after signing in: no open redirect (ASVS 3.7.2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRUSTED = frozenset({"https://app.example.com", "https://app.example.com:8443"})
     ],
 )
 def test_here_and_trusted(url: str) -> None:
-    """A path here, and any page of a trusted origin."""
+    """A path of the service and any page of a trusted origin are allowed."""
     assert may_return_to(url, own=OWN, trusted=TRUSTED)
 
 
@@ -58,5 +58,5 @@ def test_here_and_trusted(url: str) -> None:
     ],
 )
 def test_nowhere_else(url: str) -> None:
-    """Other origins, and whatever a browser may read in another way than we do."""
+    """Other origins are refused, and so is any URL that browsers may parse differently from us."""
     assert not may_return_to(url, own=OWN, trusted=TRUSTED)

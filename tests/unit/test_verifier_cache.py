@@ -1,4 +1,4 @@
-"""The memory of verified tokens: it makes a second look cheap, and must never make it more lenient than the first."""
+"""The cache of verified tokens. It must save work and never accept what verification would refuse."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ class Keys:
     """A key set that a test changes."""
 
     def __init__(self, *keys: SigningKey) -> None:
-        """Hold the public halves."""
+        """Hold the public keys of `keys`."""
         self.set(*keys)
 
     def set(self, *keys: SigningKey) -> None:
-        """Hold others."""
+        """Replace the keys."""
         self.now = KeySet(key.public for key in keys)
 
     def __call__(self) -> KeySet:
-        """Return today's."""
+        """Return the current key set."""
         return self.now
 
 
 def token(key: SigningKey = KEY, **claims: Any) -> str:
-    """Return a token that holds at `NOW_S`."""
+    """Return a token that is valid at `NOW_S`."""
     return compact(access_header(key), access_claims(**claims), key.sign)
 
 
@@ -57,7 +57,7 @@ def verifier(keys: Keys | KeySet, **options: Any) -> Verifier:
     return Verifier(ISSUER, keys=keys, **defaults | options)
 
 
-# --- the bounded memory itself
+# --- the cache itself
 
 
 @given(
@@ -65,7 +65,7 @@ def verifier(keys: Keys | KeySet, **options: Any) -> Verifier:
     steps=st.lists(st.tuples(st.sampled_from(["get", "put"]), st.sampled_from("abcdefghijklmnop")), max_size=80),
 )
 def test_the_memory_is_bounded_and_keeps_what_was_used_last(size: int, steps: list[tuple[str, str]]) -> None:
-    """Whatever comes: never more than `size` values, never a wrong one, and the last `size // 2` distinct ones are there."""
+    """The cache never has more than `size` values or a wrong one, and it keeps the last `size // 2` distinct ones."""
     cache: Cache[str] = Cache(size)
     used: list[str] = []
     for verb, key in steps:
@@ -82,7 +82,7 @@ def test_the_memory_is_bounded_and_keeps_what_was_used_last(size: int, steps: li
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 10_000])
 def test_a_flood_of_tokens_takes_no_more_memory_than_was_allowed(size: int) -> None:
-    """The last value is always found again, except in a memory of none; strangers cannot make it grow (T27)."""
+    """The cache does not grow beyond its size. The last value is always found, unless the size is 0 (T27)."""
     cache: Cache[int] = Cache(size)
     for number in range(25_000):
         cache.put(f"token {number}", number)
@@ -91,7 +91,7 @@ def test_a_flood_of_tokens_takes_no_more_memory_than_was_allowed(size: int) -> N
 
 
 def test_threads_that_meet_in_the_memory_find_right_values_or_none() -> None:
-    """It has no lock: what threads do to each other is to lose a value, never to swap two or to fail."""
+    """Concurrent threads may lose a value of the lock-free cache, but never get a wrong value or an error."""
     cache: Cache[str] = Cache(64)
     wrong: list[Any] = []
     begin = threading.Barrier(8)
@@ -109,7 +109,7 @@ def test_threads_that_meet_in_the_memory_find_right_values_or_none() -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
     assert not wrong
-    assert len(cache) <= 64 + 8  # each thread may add one between another's look at the size and its turn
+    assert len(cache) <= 64 + 8  # each thread may add one value after another thread has checked the size
 
 
 # --- a hit is as strict as a miss
@@ -117,7 +117,7 @@ def test_threads_that_meet_in_the_memory_find_right_values_or_none() -> None:
 
 @given(at_s=st.integers(NOW_S - 100, NOW_S + LIFETIME_S + 100), early_s=st.integers(0, 60) | st.none())
 def test_a_token_that_is_remembered_holds_exactly_when_it_would_hold_anew(at_s: int, early_s: int | None) -> None:
-    """Before `iat` or `nbf`, within, in the leeway, after `exp`: knowing a token changes the cost, not the answer."""
+    """A cached token gives the same result as an uncached one, at any time around `iat`, `nbf`, `exp` and the leeway."""
     presented = token(nbf=ABSENT if early_s is None else NOW_S + early_s)
     knowing, anew = verifier(KeySet([KEY.public])), verifier(KeySet([KEY.public]), cache_size=0)
     knowing.verify(presented, now_ms=(NOW_S + 100) * 1000)
@@ -134,7 +134,7 @@ def test_a_token_that_is_remembered_holds_exactly_when_it_would_hold_anew(at_s: 
 
 
 def test_a_remembered_token_is_refused_once_it_is_over() -> None:
-    """The clock is looked at each time: to the second at `exp` and the leeway, as in RFC 7519 §4.1.4 (T30)."""
+    """A cached token expires at `exp` plus the leeway, to the second, as in RFC 7519 §4.1.4 (T30)."""
     clock = Clock(NOW_S * 1000)
     seen, presented = verifier(KeySet([KEY.public]), clock=clock), token()
     seen.verify(presented)
@@ -146,7 +146,10 @@ def test_a_remembered_token_is_refused_once_it_is_over() -> None:
 
 
 def test_a_remembered_token_is_refused_once_its_key_is_gone() -> None:
-    """A key that was taken out is a key that may have leaked; also a new key of the same name is another key (R30, R31)."""
+    """A cached token is refused once its key was removed, which may have leaked (R30, R31).
+
+    A different key with the same `kid` does not count as the same key.
+    """
     keys = Keys(KEY)
     seen, presented = verifier(keys), token()
     seen.verify(presented)
@@ -161,7 +164,7 @@ def test_a_remembered_token_is_refused_once_its_key_is_gone() -> None:
 
 
 def test_a_remembered_token_is_refused_once_its_key_is_void() -> None:
-    """Also where the application gives the keys itself and goes on giving the leaked one (R31)."""
+    """A cached token is refused once its key is void, even if the application still supplies that key (R31)."""
     keys = Keys(KEY, OTHER_KEY)
     seen, good = verifier(keys), token(OTHER_KEY)
     presented = token()
@@ -172,14 +175,14 @@ def test_a_remembered_token_is_refused_once_its_key_is_void() -> None:
         with pytest.raises(InvalidToken):
             seen.verify(presented)
         seen.verify(good)
-    keys.set(KEY, OTHER_KEY)  # the application reads its file again
+    keys.set(KEY, OTHER_KEY)  # the application loads its keys again
     with pytest.raises(InvalidToken):
         seen.verify(presented)
     seen.verify(good)
 
 
 def test_what_was_refused_is_looked_at_anew() -> None:
-    """A refusal is not remembered: the key may come later. Neither does it ever become a yes by being repeated."""
+    """Refusals are not cached, because the key may arrive later. Repeating a refused token does not admit it."""
     keys = Keys(OTHER_KEY)
     seen, presented = verifier(keys), token()
     for _ in range(3):
@@ -192,7 +195,7 @@ def test_what_was_refused_is_looked_at_anew() -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_no_other_spelling_of_a_remembered_token_is_taken(algorithm: Any) -> None:
-    """One character of the signature, the payload or the header: the memory is asked for the whole token (T30, R16)."""
+    """The cache is keyed by the whole token, so a token with any changed character is verified (T30, R16)."""
     key = SigningKey.generate(algorithm)
     seen, presented = verifier(KeySet([key.public])), token(key)
     seen.verify(presented)
@@ -217,7 +220,7 @@ def test_no_other_spelling_of_a_remembered_token_is_taken(algorithm: Any) -> Non
 
 
 def test_two_verifiers_share_nothing() -> None:
-    """What one audience, issuer or leeway allows says nothing about another (R6)."""
+    """Verifiers do not share a cache: another audience or issuer refuses the token (R6)."""
     keys = KeySet([KEY.public])
     mine, yours = verifier(keys), verifier(keys, audience="https://other.example.org")
     elsewhere = Verifier("https://staging.example.org", audience=AUDIENCE, keys=keys, check="offline", clock=Clock(NOW_S * 1000))
@@ -232,7 +235,7 @@ def test_two_verifiers_share_nothing() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 2])
 def test_a_tiny_memory_is_only_slower(size: int) -> None:
-    """`cache_size=0` is allowed, for whoever does not want tokens in memory."""
+    """Any `cache_size` works, including 0, which keeps no tokens in memory."""
     seen = verifier(KeySet([KEY.public]), cache_size=size)
     tokens = [token(jti=f"token-{number}") for number in range(4)]
     for presented in tokens * 2:
