@@ -1,4 +1,4 @@
-"""Values for tests: each with sensible fields, of which a test names those that matter to it."""
+"""Values for tests. Each has valid default fields; a test passes only the fields that matter to it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ISSUER = "https://auth.example.com"
 
 
 class Clock:
-    """A clock that stands still until it is told to move. Call it for milliseconds since 1970."""
+    """A clock that a test moves. Calling it returns milliseconds since 1970."""
 
     def __init__(self, now_ms: int = NOW_MS) -> None:
-        """Begin at `now_ms`."""
+        """Set the clock to `now_ms`."""
         self.now_ms = now_ms
 
     def __call__(self) -> int:
@@ -28,7 +28,7 @@ class Clock:
         return self.now_ms
 
     def advance(self, *, ms: int = 0, seconds: int = 0) -> None:
-        """Let time pass."""
+        """Move the clock forward."""
         self.now_ms += ms + seconds * SECOND_MS
 
 
@@ -44,7 +44,7 @@ def an_account(**fields: Any) -> Account:
 
 
 def a_session(*, policy: Policy | None = None, **fields: Any) -> Session:
-    """Return a session that began at `NOW_MS`."""
+    """Return a session that starts at `NOW_MS`."""
     now_ms = fields.pop("now_ms", NOW_MS)
     proof = Proof(subject=fields.pop("subject", "ada-id"), amr=("pwd",), authenticated_at_ms=now_ms)
     fresh = start(

@@ -1,4 +1,4 @@
-"""Run the `handstamp` command: in this process, which is fast, or as a process of its own, as people run it."""
+"""Run the `handstamp` command: in this process, which is fast, or in a separate process."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment_with(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment with these settings, names without the prefix, and no others."""
+    """Return this process's environment with exactly these settings. Their names omit the prefix HANDSTAMP_."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HANDSTAMP_")}
     return clean | {f"HANDSTAMP_{name}": value for name, value in settings.items()}
 
 
 def run_command(folder: Path, *arguments: str, stdin: str | bytes = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in this process, with a folder, an environment and standard streams of its own.
+    """Run a command in this process, with its own folder, environment and standard streams.
 
-    A process of its own costs ten times as much. It is needed for terminals, signals and file descriptors; see `run_process`.
+    A separate process takes ten times as long. Tests of terminals, signals and file descriptors need it; see `run_process`.
     """
     with _own_state(), interrupted_after(PATIENCE_S), contextlib.chdir(folder):
         os.environ.update(environment_with(settings))
@@ -46,7 +46,7 @@ def run_command(folder: Path, *arguments: str, stdin: str | bytes = "", **settin
 
 
 def run_process(folder: Path, *arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a process of its own."""
+    """Run a command in a separate process."""
     return subprocess.run(
         command(*arguments),
         cwd=folder,
@@ -66,7 +66,7 @@ def output_of(result: subprocess.CompletedProcess[str]) -> str:
 
 
 def refusal_of(result: subprocess.CompletedProcess[str], status: int) -> str:
-    """Return the message with which a command failed. Fails if it did not, or if it printed anything else or a traceback."""
+    """Return the error message of a failed command. Fails if it has another exit status or printed output or a traceback."""
     assert result.returncode == status, result
     assert result.stdout == ""
     assert result.stderr.strip()
@@ -76,7 +76,7 @@ def refusal_of(result: subprocess.CompletedProcess[str], status: int) -> str:
 
 @contextlib.contextmanager
 def interrupted_after(seconds: int) -> Iterator[None]:
-    """Raise `TimeoutError` in the block if it takes longer, be it in a lock, in a system call or in an event loop."""
+    """Raise `TimeoutError` in the block if it takes longer, even in a lock, a system call or an event loop."""
 
     def give_up(*_: object) -> None:
         raise TimeoutError(f"still not done after {seconds} seconds")
@@ -92,7 +92,7 @@ def interrupted_after(seconds: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_state() -> Iterator[None]:
-    """Restore afterwards what a command changes in its process: environment, arguments and logging."""
+    """Restore environment, arguments and logging after a command has changed them."""
     environment, arguments = dict(os.environ), sys.argv
     root, own = logging.getLogger(), logging.getLogger("handstamp")
     handlers, levels = root.handlers[:], (root.level, own.level)

@@ -1,4 +1,4 @@
-"""Fixtures that several kinds of test share. Everything is real: files, sockets, processes."""
+"""Fixtures for several kinds of test. Files, sockets and processes are real."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests import postgres
 from tests.commands import PATIENCE_S, interrupted_after
 from tests.serving import Server
 
-# No test fails because a machine is slow.
+# A slow machine must not make a test fail.
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
@@ -26,7 +26,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def in_time() -> Iterator[None]:
-    """End a test that hangs."""
+    """Fail a test that hangs."""
     with interrupted_after(PATIENCE_S):
         yield
 
@@ -40,7 +40,7 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def default_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve with default settings, one service for each test process. Each test makes its own accounts on it."""
+    """Run a service with default settings, one for each test process. Each test creates its own accounts."""
     server = Server(tmp_path_factory.mktemp("default"))
     try:
         yield server.start()
@@ -50,13 +50,13 @@ def default_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 @pytest.fixture
 def count(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Return a function that says how many trials there were and what came of them; it stands at the end of the run's output."""
+    """Return a function that records a test's number of trials and their outcome. The end of pytest's output shows it."""
     return partial(record_property, "count")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Chromium or PostgreSQL, so that nobody has to remember it."""
+    """Mark tests that need Chromium or PostgreSQL, by their folder and fixtures."""
     for item in items:
         if "browser" in item.path.parts:
             item.add_marker(pytest.mark.browser)
@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was counted, whichever process the test ran in."""
+    """Print what the tests recorded with `count`, in all test processes."""
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     counts = [f"{report.nodeid}\n  {text}" for report in reports for name, text in report.user_properties if name == "count"]
     if counts:
@@ -75,7 +75,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Return a function that starts `handstamp serve` in a fresh folder; all of them are stopped at the end."""
+    """Return a function that starts `handstamp serve` in a new folder. All servers are stopped at the end."""
     started: list[Server] = []
 
     def start(*options: str, **environment: str) -> Server:

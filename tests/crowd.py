@@ -1,7 +1,7 @@
-"""A crowd of clients over several nodes, which writes down every question and answer for `tests.history`.
+"""A crowd of clients on several nodes, which records every request and answer for `tests.history`.
 
-Each client holds one session and does at random what people's devices do: renew, renew twice at once, lose an answer and ask
-again, sign out, sign out everywhere, change the password; some have their token stolen. All of them ask whichever node comes.
+Each client has one session and sends each request to a random node. Its actions are random, with the weights in `_HABITS`:
+refresh once or twice at once, lose an answer and retry, sign out here or everywhere, change the password, have a token stolen.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from tests.serving import PASSWORD
 
 T = TypeVar("T")
 PATIENCE_S = 60.0
-"""After so long without an answer from any node something is wrong for good."""
+"""A test fails after this time without an answer from any node."""
 ANSWER_S = 10.0
 _PAUSE_S = 0.05
 _HABITS = {"renew": 60, "use": 25, "twice": 10, "lose": 8, "sign out": 3, "theft": 2, "sweep": 1, "change password": 1}
-"""What a device does, and how often."""
+"""The actions of a device, with their weights."""
 
 
 class Tokens:
-    """What a device holds."""
+    """The tokens of a device."""
 
     def __init__(self, subject: str, answer: dict[str, Any]) -> None:
-        """Take whose it is and a token answer."""
+        """Read a token answer of the subject."""
         self.subject = subject
         self.sid: str = answer["sessionId"]
         self.access: str = answer["accessToken"]
@@ -42,10 +42,10 @@ class Tokens:
 
 
 class Crowd:
-    """People with several devices each, and what they asked."""
+    """People with several devices each, and the history of their requests."""
 
     def __init__(self, urls: Sequence[str], *, seed: int, http: httpx.AsyncClient) -> None:
-        """Take the nodes' addresses."""
+        """Set the URLs of the nodes and the seed of the random choices."""
         self.history: list[Operation] = []
         self._urls = urls
         self._random = random.Random(seed)
@@ -53,7 +53,7 @@ class Crowd:
         self._is_over = False
 
     async def run(self, meanwhile: Awaitable[T], *, people: int = 6, devices: int = 3) -> T:
-        """Let everybody do what they do while something else goes on, and then hear whatever is still to be heard."""
+        """Run all devices until `meanwhile` is done, then wait for outstanding answers. Return the result of `meanwhile`."""
         async with asyncio.TaskGroup() as tasks:
             for number in range(people):
                 email = f"person-{number}-{self._random.getrandbits(32):x}@example.com"
@@ -65,7 +65,7 @@ class Crowd:
         return result
 
     def counts(self) -> str:
-        """Return how often what was answered how, for the test's output."""
+        """Return the number of operations by kind and answer, for the test's output."""
         counted = Counter(f"{operation.kind} {operation.answer}" for operation in self.history)
         return ", ".join(f"{count:,} {what}" for what, count in sorted(counted.items()))
 
@@ -76,7 +76,7 @@ class Crowd:
                 tokens = await self._do_something(tokens)
 
     async def _do_something(self, tokens: Tokens) -> Tokens | None:
-        """Do one thing; return the tokens that are held then, None if the session is over."""
+        """Do one random action; return the current tokens, or None if the session has ended."""
         new: Tokens | None
         names, weights = zip(*_HABITS.items(), strict=True)
         match self._random.choices(names, weights)[0]:
@@ -85,14 +85,14 @@ class Crowd:
             case "sign out":
                 await self._until_ended("sign_out", "logout", "/logout", tokens)
                 new = None
-                await self._refused_everywhere(tokens)
+                await self._try_ended_session(tokens)
             case "sweep":
                 await self._until_ended("sweep", "logout_everywhere", "/logout-everywhere", tokens)
                 new = None
-                await self._refused_everywhere(tokens)
+                await self._try_ended_session(tokens)
             case "change password":
                 new = await self._change_password(tokens)
-                await self._refused_everywhere(tokens)
+                await self._try_ended_session(tokens)
             case "twice":
                 first, second = await asyncio.gather(self._renew(tokens), self._renew(tokens))
                 new = first and second
@@ -109,7 +109,7 @@ class Crowd:
         return new
 
     async def _until_registered(self, email: str) -> None:
-        """Make an account; who is told that the address is taken has made it before and not heard so."""
+        """Create an account. A 409 means that an earlier request succeeded but its answer was lost."""
         give_up_at = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_at:
             answer = await self._ask("POST", "/register", {"email": email, "password": PASSWORD})
@@ -124,13 +124,13 @@ class Crowd:
             answer = await self._ask("POST", "/login", {"email": email, "password": PASSWORD})
             if answer is not None and answer.status_code == 200:
                 tokens = Tokens(email, answer.json())
-                self._note("start", tokens, began, "ok", "")
+                self._record("start", tokens, began, "ok", "")
                 return tokens
             await asyncio.sleep(_PAUSE_S)
         return None
 
     async def _renew(self, tokens: Tokens) -> Tokens | None:
-        """Ask until there is an answer."""
+        """Refresh, with retries until a node answers."""
         give_up_at = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_at:
             operation, new = await self._refresh(tokens)
@@ -142,7 +142,7 @@ class Crowd:
     async def _refresh(self, tokens: Tokens, patience_s: float = ANSWER_S) -> tuple[Operation, Tokens | None]:
         began = time.monotonic()
         answer = await self._ask("POST", "/refresh", {"refreshToken": tokens.refresh}, patience_s=patience_s)
-        said, reason = _said(answer)
+        said, reason = _classify(answer)
         new = Tokens(tokens.subject, answer.json()) if answer is not None and said == "ok" else None
         operation = Operation(
             kind="refresh",
@@ -160,53 +160,53 @@ class Crowd:
         return operation, new
 
     async def _use(self, tokens: Tokens) -> bool:
-        """Use the access token; say whether the session may live."""
+        """Use the access token; return False if the session has ended."""
         began = time.monotonic()
         answer = await self._ask("GET", "/profile", access_token=tokens.access)
-        said, reason = _said(answer)
-        self._note("use", tokens, began, said, reason)
+        said, reason = _classify(answer)
+        self._record("use", tokens, began, said, reason)
         return bool(said != "ended")
 
     async def _until_ended(self, kind: Kind, reason: str, path: str, tokens: Tokens) -> None:
-        """Ask for an end until it is answered."""
+        """Request a sign-out, with retries until a node answers."""
         give_up_at = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_at:
             began = time.monotonic()
             answer = await self._ask("POST", path, access_token=tokens.access)
-            said, why = _said(answer)
-            self._note(kind, tokens, began, said, reason if said in ("ok", "unknown") else why)
+            said, why = _classify(answer)
+            self._record(kind, tokens, began, said, reason if said in ("ok", "unknown") else why)
             if said != "unknown":
                 return
             await asyncio.sleep(_PAUSE_S)
         raise AssertionError(f"no node has answered for {PATIENCE_S:g} s")
 
     async def _change_password(self, tokens: Tokens) -> Tokens | None:
-        """Change the password, to what it was; return what the new session holds, None if there is none or it is not known."""
+        """Set the same password again; return the tokens of the new session, or None if it is refused."""
         give_up_at = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_at:
             began = time.monotonic()
             body = {"currentPassword": PASSWORD, "newPassword": PASSWORD}
             answer = await self._ask("POST", "/password", body, access_token=tokens.access)
-            said, why = _said(answer)
-            self._note("sweep", tokens, began, said, "password_changed" if said in ("ok", "unknown") else why)
+            said, why = _classify(answer)
+            self._record("sweep", tokens, began, said, "password_changed" if said in ("ok", "unknown") else why)
             if answer is not None and said == "ok":
                 new = Tokens(tokens.subject, answer.json())
-                self._note("start", new, began, "ok", "")
+                self._record("start", new, began, "ok", "")
                 return new
             if said != "unknown":
                 return None
             await asyncio.sleep(_PAUSE_S)
         raise AssertionError(f"no node has answered for {PATIENCE_S:g} s")
 
-    async def _refused_everywhere(self, tokens: Tokens) -> None:
-        """Try what was signed out at each node, at once and some moments later."""
+    async def _try_ended_session(self, tokens: Tokens) -> None:
+        """Use the tokens of an ended session as often as there are nodes, at once and again after a short pause."""
         for _ in range(2):
             for _ in self._urls:
                 await self._use(tokens)
                 await self._refresh(tokens)
             await asyncio.sleep(self._random.uniform(0, 0.3))
 
-    def _note(self, kind: Kind, tokens: Tokens, began: float, answer: Any, reason: str) -> None:
+    def _record(self, kind: Kind, tokens: Tokens, began: float, answer: Any, reason: str) -> None:
         sid = "" if kind == "sweep" else tokens.sid
         self.history.append(
             Operation(
@@ -217,7 +217,7 @@ class Crowd:
     async def _ask(
         self, method: str, path: str, body: dict[str, str] | None = None, *, access_token: str = "", patience_s: float = ANSWER_S
     ) -> httpx.Response | None:
-        """Ask any node; None where no answer came."""
+        """Send a request to a random node; return None if no answer came."""
         headers = {"authorization": f"Bearer {access_token}"} if access_token else {}
         url = self._random.choice(self._urls) + path
         try:
@@ -227,7 +227,7 @@ class Crowd:
             return None
 
 
-def _said(answer: httpx.Response | None) -> tuple[Any, str]:
+def _classify(answer: httpx.Response | None) -> tuple[Any, str]:
     if answer is None or answer.status_code == 503:
         return "unknown", ""
     if answer.status_code in (200, 204):

@@ -1,4 +1,4 @@
-"""A proxy before PostgreSQL that cuts connections at the worst moment."""
+"""A proxy in front of PostgreSQL that cuts connections at a COMMIT."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
 _COMMIT = b"COMMIT;\0"
-"""As asyncpg says it, in the simple query protocol, alone in a message."""
+"""The end of the message in which asyncpg sends COMMIT, by the simple query protocol."""
 
 
 class CuttingProxy:
-    """Relays connections. With a `chance` it cuts one at its COMMIT: before the server hears of it, or before the answer.
+    """Relays connections. With probability `chance` it cuts one at its COMMIT: before the server gets it, or before the answer.
 
-    It can also fall silent, as a firewall does that has forgotten its connections: they stay open, and nothing comes through.
+    It can also drop all data but keep connections open, like a firewall that has lost its connection table.
     """
 
     def __init__(self, url: str) -> None:
-        """Take the database's URL; `url` is then that of the way through here."""
+        """Set the target to the database's URL. The attribute `url` is the URL through the proxy."""
         self._target = urlsplit(url)
         self.url = ""
         self.chance = 0.0
@@ -28,7 +28,7 @@ class CuttingProxy:
         self._silent = 0
 
     async def __aenter__(self) -> Self:
-        """Listen on a port of loopback."""
+        """Listen on a loopback port."""
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
         host = self._target.netloc.rpartition("@")
@@ -36,11 +36,11 @@ class CuttingProxy:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._server.close()
 
     def silence(self) -> None:
-        """Let nothing more through on the connections that there are."""
+        """Drop all further data on the current connections."""
         self._silent = self._connections
 
     async def _relay(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
@@ -56,7 +56,7 @@ class CuttingProxy:
                     answering.cancel()
                     await asyncio.wait([answering])
                     onward.write(asked)
-                    await far.read(1)  # it has been done, and nobody is told
+                    await far.read(1)  # the server has committed, and the client is not told
                 if where:
                     self.cuts[where] += 1
                     break

@@ -1,4 +1,4 @@
-"""A whole service in this process, on a real SQLite file, with a clock that a test moves."""
+"""A complete service in this process, on a real SQLite file, with a clock that a test moves."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def deployed(folder: Path, clock: Clock, **fields: object) -> AsyncIterato
 
 
 def crash(running: Deployment) -> None:
-    """Drop a service as a killed process leaves it: nothing waiting is committed, and the system closes the files."""
+    """Stop a service like a killed process: pending changes are not committed, and only the files are closed."""
     store = running.store
     assert isinstance(store, SqliteStore)
     for connection in (store._reader, store._writer):
@@ -50,7 +50,7 @@ def crash(running: Deployment) -> None:
 
 
 def caller(clock: Clock, ip: str = "192.0.2.1") -> Caller:
-    """Return who asks, now."""
+    """Return the caller of a request at the clock's time."""
     return Caller(now_ms=clock(), ip=ip, user_agent="test")
 
 
@@ -63,7 +63,7 @@ async def start_session(
     delivery: Delivery = "json",
     client_id: str = FIRST_PARTY,
 ) -> tuple[Session, TokenPair]:
-    """Start a session without a password and return its row and its first pair."""
+    """Start a session without a password; return its row and its first token pair."""
     proof = Proof(subject=subject, amr=("pwd",), authenticated_at_ms=clock(), client_id=client_id)
     session = start(
         new_id(),

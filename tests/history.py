@@ -1,8 +1,8 @@
-"""What was asked and answered in a concurrent run, and whether the rules of sessions allow it.
+"""Check whether the requests and answers of a concurrent run follow the rules of sessions.
 
-The checker knows nothing of stores and nodes: it takes the operations with the times at which they began and ended, as whoever
-asked saw them, and looks for what no order of the rules could have given. An operation without an answer may have happened
-or not, at any time after it began: the service may have heard it and died.
+The checker does not depend on stores or nodes. It reads the operations, with the start and end times that the client measured,
+and reports results that no order of the operations can explain. An operation without an answer may or may not have happened, at
+any time after it began, because the service may have died after it received the request.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ Kind = Literal["start", "refresh", "use", "sign_out", "sweep"]
 Answer = Literal["ok", "ended", "unknown", "refused"]
 """`unknown` is no answer or a 503, `refused` any other error."""
 HEARD_LATE_S = 8.0
-"""How long a question may lie in a node's queue after whoever asked it has hung up."""
+"""How long a request may wait in a node's queue after its client has disconnected."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One question and its answer. Times are seconds on the clock of whoever asked."""
+    """One request and its answer. Times are seconds on the client's clock."""
 
     kind: Kind
     subject: str
     sid: str = ""
-    """Which session; a sweep is about none in particular."""
+    """The id of the session; empty for a sweep."""
     began: float
     ended: float
     answer: Answer
     reason: str = ""
     presented: int = -1
-    """The generation of the refresh token that was sent; of an access token the generation whose answer it came with."""
+    """The generation of the refresh token that was sent, or -1."""
     token: str = ""
-    """The refresh token that was answered."""
+    """The refresh token in the answer."""
     generation: int = -1
-    """Its generation."""
+    """The generation of the refresh token in the answer, or -1."""
 
 
 def violations(history: Iterable[Operation], *, grace_s: float) -> list[str]:
-    """Return what the rules do not allow, in words; nothing if all is well.
+    """Return a description of each violation of the rules; an empty list if there is none.
 
-    Clocks of clients and service run alike; a second is allowed for where a time decides.
+    The clocks of clients and service must run at the same speed. The grace window has a tolerance of one second.
     """
     of: defaultdict[str, list[Operation]] = defaultdict(list)
     sweeps: defaultdict[str, list[Operation]] = defaultdict(list)
@@ -68,7 +68,7 @@ def _of_session(operations: list[Operation], sweeps: list[Operation], grace_s: f
 
 
 def _of_chain(renewals: list[Operation]) -> Iterator[str]:
-    """One chain, which only grows, and which forgets nothing that was answered."""
+    """Yield a problem if the chain of refresh tokens forks, skips a generation or loses an acknowledged one."""
     tokens: dict[int, str] = {}
     for renewal in renewals:
         if renewal.generation != renewal.presented + 1:
@@ -82,7 +82,7 @@ def _of_chain(renewals: list[Operation]) -> Iterator[str]:
 
 
 def _of_ends(operations: list[Operation], sweeps: list[Operation]) -> Iterator[str]:
-    """Who was signed out stays so, and nobody is who was not."""
+    """Yield a problem if an ended session is accepted, or if a session ended without a request to end it."""
     started_at = min((operation.ended for operation in operations if operation.kind == "start"), default=0.0)
     asked = [operation for operation in operations if operation.kind == "sign_out"] + sweeps
     ends = [operation for operation in operations if operation.answer == "ended"]
@@ -98,15 +98,15 @@ def _of_ends(operations: list[Operation], sweeps: list[Operation]) -> Iterator[s
 
 
 def _concerns(end: Operation, started_at: float) -> bool:
-    """Say whether an end is certainly one of a session: a sweep knows nothing of one that was started beside it."""
+    """Return True if `end` certainly ends the session. A sweep may miss a session that starts at the same time."""
     return end.kind == "sign_out" or end.began > started_at
 
 
 def _was_reused(refreshes: list[Operation], grace_s: float) -> bool:
-    """Say whether any question can have been the use of an old copy.
+    """Return True if any refresh may count as the reuse of an old token.
 
-    One of a generation two behind, or of the one before later than the grace window. Who asked without hearing an answer may have
-    rotated, so a generation counts as reached from the moment its predecessor was first presented.
+    That is a token two generations behind, or the previous one after the grace window. A refresh without an answer may have
+    rotated the session, so a generation counts as reached when its predecessor was first presented.
     """
     reached: dict[int, float] = {}
     for refresh in refreshes:

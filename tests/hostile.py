@@ -1,4 +1,4 @@
-"""A real HTTP server on a real socket that answers what a test tells it to: late, in drops, cut short, without end, or lies."""
+"""A real HTTP server on a real socket whose answers a test controls: late, slow, truncated, endless or wrong."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request, as it came."""
+    """A request as it was received."""
 
     method: str
     path: str
@@ -35,39 +35,39 @@ class Asked:
 
     @property
     def form(self) -> dict[str, str]:
-        """The fields of a form."""
+        """The form fields of the body."""
         return dict(parse_qsl(self.body.decode()))
 
 
 Script = Iterable[bytes | float]
-"""What goes out: bytes are sent as they are, a number is a pause in seconds. Then the connection is closed."""
+"""The output for one request: bytes are sent unchanged, a number is a pause in seconds. Then the connection is closed."""
 Answer = Script | Callable[[Asked], Script]
 
 
 def answer(body: Any, status: int = 200, /, **headers: str) -> list[bytes | float]:
-    """Return a sound answer with this body: bytes as they are, other values as JSON."""
+    """Return a valid answer with this body. Bytes are sent unchanged, other values as JSON."""
     return [head(status, content_length=str(len(as_json(body))), **headers), as_json(body)]
 
 
 def head(status: int = 200, /, **headers: str) -> bytes:
-    """Return a status line and headers; underscores in their names stand for dashes."""
+    """Return a status line and headers. Underscores in header names become dashes."""
     named = {"content_type": "application/json", "connection": "close"} | headers
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in named.items())
     return f"HTTP/1.1 {status} Whatever\r\n{lines}\r\n".encode("latin-1")
 
 
 def html(status: int = 200) -> list[bytes | float]:
-    """Return the page of a proxy or of a captive portal."""
+    """Return an HTML page, like that of a proxy or a captive portal."""
     return answer(b"<!doctype html><title>Sign in to the network</title>", status, content_type="text/html")
 
 
 def redirect(to: str) -> list[bytes | float]:
-    """Send whoever asks somewhere else."""
+    """Return a redirect."""
     return answer(b"", 302, location=to)
 
 
 def drip(pieces: Iterable[bytes | float], every_s: float) -> Iterator[bytes | float]:
-    """Send an answer a byte at a time."""
+    """Yield an answer byte by byte, with a pause after each byte."""
     for piece in pieces:
         for byte in piece if isinstance(piece, bytes) else b"":
             yield bytes([byte])
@@ -75,27 +75,27 @@ def drip(pieces: Iterable[bytes | float], every_s: float) -> Iterator[bytes | fl
 
 
 def jwks(*keys: SigningKey) -> dict[str, Any]:
-    """Return the set that publishes these keys."""
+    """Return the JWK set that publishes these keys."""
     return KeySet(key.public for key in keys).to_jwks()
 
 
 def page(*entries: dict[str, Any], cursor: str = "1.a", **changes: Any) -> dict[str, Any]:
-    """Return a page of the feed, whole and sound but for what is changed."""
+    """Return a page of the feed that is complete and correct except for `changes`."""
     return {"entries": list(entries), "cursor": cursor, "snapshot": False, "more": False, "now": now_s()} | changes
 
 
 def ended(token: str, *, in_s: float = 3660) -> dict[str, Any]:
-    """Return the entry that says that the session of a token has ended."""
+    """Return the feed entry that revokes the session of a token."""
     return {"sid": sid_of(token), "exp": now_s() + int(in_s)}
 
 
 def sid_of(token: str) -> str:
-    """Return the session of a token that `Hostile.token` made."""
+    """Return the session id of a token from `Hostile.token`."""
     return _sids[token]
 
 
 def now_s() -> int:
-    """Return the second since 1970."""
+    """Return the time in seconds since 1970."""
     return int(time.time())
 
 
@@ -103,13 +103,13 @@ _sids: dict[str, str] = {}
 
 
 class Hostile:
-    """A server that begins as a sound issuer with one key, whose feed is `log`, and which takes every token for active.
+    """A server that starts as a correct issuer with one key. Its feed is `log`, and it introspects every token as active.
 
-    What `answers` says of a path takes the place of that. With `upstream`, another port of this machine, it is a proxy.
+    An item of `answers` replaces the answer for its path. With `upstream`, the port of another server, this one is a proxy.
     """
 
     def __init__(self, *, upstream: int | None = None, tls: ssl.SSLContext | None = None) -> None:
-        """Listen on a port of this machine, with TLS for `localhost` if there is a context for it."""
+        """Listen on a loopback port, with TLS for `localhost` if `tls` is given."""
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self._listening.getsockname()[1]
         self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
@@ -128,26 +128,26 @@ class Hostile:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Return this server."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
+        """Stop the server."""
         self.close()
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Stop answering and stop listening."""
         self._stopping.set()
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
 
     def count(self, path: str) -> int:
-        """Return how often a path was asked for."""
+        """Return the number of requests for a path."""
         return sum(asked.path == path for asked in self.asked)
 
     def token(self, *, key: SigningKey | None = None, header: Mapping[str, Any] | None = None, **claims: Any) -> str:
-        """Return a token of a session of its own, good from now on for a quarter of an hour."""
+        """Return a token of a new session that is valid for 15 minutes from now."""
         key = key or self.key
         now = now_s()
         fields = {"iss": self.url, "aud": self.url, "iat": now, "exp": now + 900, "auth_time": now, "nbf": ABSENT}
@@ -158,7 +158,7 @@ class Hostile:
         return token
 
     def _feed(self, asked: Asked) -> Script:
-        """Tell what `log` has behind the cursor, and wait for more as the real service does."""
+        """Answer with the entries of `log` after the cursor. Wait for new ones, like the real service."""
         cursors = [f"{number}.x" for number in range(len(self.log) + 1)]
         seen = cursors.index(asked.query["after"]) if asked.query["after"] in cursors else 0
         deadline = time.monotonic() + float(asked.query["wait"])
@@ -178,10 +178,10 @@ class Hostile:
 
     def _serve(self, accepted: socket.socket) -> None:
         with suppress(OSError), self._secured(accepted) as connection:
-            request = _received(connection)
+            request = _read_request(connection)
             if request is None:
                 return
-            asked = _parsed(request)
+            asked = _parse_request(request)
             self.asked.append(asked)
             script = self.answers.get(asked.path)
             if script is None and self._upstream is not None:
@@ -198,12 +198,12 @@ class Hostile:
                     return
 
     def _secured(self, connection: socket.socket) -> socket.socket:
-        """Return the connection with its time limit, and with TLS if that is wanted."""
+        """Set the timeout of a connection, and start TLS if there is a context."""
         connection.settimeout(10)
         return connection if self._tls is None else self._tls.wrap_socket(connection, server_side=True)
 
     def _pause(self, seconds: float, connection: socket.socket) -> bool:
-        """Wait; say whether the other side is still there."""
+        """Wait; return False if the client disconnects."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and not self._stopping.is_set():
             readable, _, _ = select.select([connection], [], [], min(left, 0.05))
@@ -214,12 +214,12 @@ class Hostile:
 
 @contextmanager
 def hostile(**options: Any) -> Iterator[Hostile]:
-    """Serve for the length of a `with` block."""
+    """Run a server for the length of a `with` block."""
     with Hostile(**options) as server:
         yield server
 
 
-def _received(connection: socket.socket) -> bytes | None:
+def _read_request(connection: socket.socket) -> bytes | None:
     request = b""
     while b"\r\n\r\n" not in request:
         more = connection.recv(65536)
@@ -233,7 +233,7 @@ def _received(connection: socket.socket) -> bytes | None:
     return fields + b"\r\n\r\n" + body
 
 
-def _parsed(request: bytes) -> Asked:
+def _parse_request(request: bytes) -> Asked:
     fields, _, body = request.partition(b"\r\n\r\n")
     first, *lines = fields.decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ")
@@ -251,5 +251,5 @@ def _pass_on(request: bytes, port: int, connection: socket.socket) -> None:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a test's name shows it: short."""
+    """Return a short form of a value, for a test's name."""
     return json.dumps(value, default=repr)[:40]

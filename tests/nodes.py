@@ -1,4 +1,4 @@
-"""Several nodes on one database, and what can befall them."""
+"""Run and kill several nodes on one database."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ NODES = 3
 
 
 class SkewedServer(Server):
-    """A server on a machine whose clock is wrong."""
+    """A server whose clock is wrong."""
 
     def __init__(self, folder: Path, *options: str, ahead_s: float, **settings: str) -> None:
-        """Take how many seconds the clock is ahead."""
+        """Set how many seconds the clock is ahead."""
         super().__init__(folder, *options, **settings)
         self.ahead_s = ahead_s
 
     def command(self, *arguments: str) -> list[str]:
-        """Set the clock before anything reads it."""
+        """Return a command that changes the clock before Handstamp is imported."""
         start = (
             "import time; right = time.time_ns; "
             f"time.time_ns = lambda: right() + {int(self.ahead_s * 10**9)}; time.time = lambda: time.time_ns() / 10**9; "
@@ -38,7 +38,7 @@ class SkewedServer(Server):
 async def nodes_in(
     folder: Path, database: str, *, ahead_s: Sequence[float] = (0.0,) * NODES, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[list[Server]]:
-    """Run nodes on one database, each in a folder of its own; their clocks differ as `ahead_s` says."""
+    """Run a node for each item of `ahead_s`, the seconds its clock is ahead. All use one database; each has its own folder."""
     common = {"DATABASE": database, "ISSUER": "http://localhost:8000", "SECRET": "0123456789abcdef" * 4, **(settings or {})}
     nodes: list[Server] = []
     try:
@@ -54,7 +54,7 @@ async def nodes_in(
 
 
 async def kill_nodes(nodes: Sequence[Server], chance: random.Random, *, seconds: float, at_least: int) -> int:
-    """Kill one node after another with SIGKILL and start it again, for so long and so often; return how often."""
+    """Kill and restart random nodes for `seconds`, and at least `at_least` times; return the number of kills."""
     end = time.monotonic() + seconds
     kills = 0
     while kills < at_least or time.monotonic() < end:

@@ -79,7 +79,7 @@ class PostgresServer:
         """Kill all its processes with SIGKILL, as a failing machine would."""
         if self._process is not None and self._process.poll() is None:
             parent = self._process.pid
-            os.kill(parent, signal.SIGSTOP)  # so that it starts no more children
+            os.kill(parent, signal.SIGSTOP)  # so that it cannot start more children
             for child in _children_of(parent):
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)

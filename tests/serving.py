@@ -1,4 +1,4 @@
-"""Running the real service as a real process."""
+"""Run the real service as a real process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _START_PATIENCE_S = 120.0
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, between the last that browsers refuse and those that the system gives to clients."""
+    """Return a free port that browsers accept and that is below the system's ports for outgoing connections."""
     while True:
         with suppress(OSError), socket.create_server(("127.0.0.1", random.randrange(11_000, 32_000))) as listening:
             port: int = listening.getsockname()[1]
@@ -30,10 +30,10 @@ def free_port() -> int:
 
 
 class Server:
-    """A `handstamp serve` process on a port of its own. Its log is kept in `log`."""
+    """A `handstamp serve` process on its own port. Its output goes to the file `log`."""
 
     def __init__(self, folder: Path, *options: str, **settings: str) -> None:
-        """Serve from `folder`, where the database and the secret are made."""
+        """Choose a port. The service creates the database and the secret in `folder`."""
         self.folder = folder
         self.port = free_port()
         self.url = settings.get("ISSUER", f"http://localhost:{self.port}")
@@ -41,7 +41,7 @@ class Server:
         self.options = options
         self.settings = settings
         self.wrapper: list[str] = []
-        """What the process is started with, as `unshare`; it must end in becoming that process."""
+        """A command such as `unshare` that starts the process and then executes it in its own place."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
@@ -68,11 +68,11 @@ class Server:
         raise AssertionError(f"handstamp serve did not become ready:\n{self.log.read_text()}")
 
     def command(self, *arguments: str) -> list[str]:
-        """Return how the command is run."""
+        """Return the command line that runs `handstamp`."""
         return command(*arguments)
 
     def kill(self, with_signal: int = signal.SIGKILL) -> int:
-        """End the process and its workers, by default without a chance to tidy up; return its exit status."""
+        """Kill the process and its workers, by default without a shutdown; return the exit status."""
         if self.process is None:
             return 0
         if self.process.poll() is None:
@@ -83,7 +83,7 @@ class Server:
         return self.process.wait(timeout=120)
 
     def stop(self) -> int:
-        """End the process when its tests are done: at once, or in an orderly way if its coverage is being measured."""
+        """Stop the process after its tests: with SIGKILL, or with SIGTERM if coverage is measured, which needs a shutdown."""
         return self.kill(signal.SIGTERM if "COVERAGE_PROCESS_CONFIG" in os.environ else signal.SIGKILL)
 
     def client(self, **options: Any) -> httpx.Client:
@@ -91,11 +91,11 @@ class Server:
         scheme = "https" if "--tls-cert" in self.options else "http"
         defaults: dict[str, Any] = {"base_url": f"{scheme}://localhost:{self.port}", "trust_env": False, "timeout": 30}
         if scheme == "http":
-            defaults["verify"] = False  # loading the system's certificates takes a while
+            defaults["verify"] = False  # loading the system's certificates is slow
         return httpx.Client(**defaults | options)
 
     def register(self, email: str = EMAIL, password: str = PASSWORD) -> httpx.Response:
-        """Make an account."""
+        """Create an account."""
         with self.client() as client:
             return client.post("/register", json={"email": email, "password": password})
 

@@ -1,4 +1,4 @@
-"""What the verifier's tests share: what it says of a token in one word, and waiting for what must come soon."""
+"""Helpers for tests of the verifier: the outcome for a token in one word, and waiting for a condition."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tests.commands import run_command
 from tests.serving import Server
 
 SOON_S = 60.0
-"""Generous: what is due within a second or five must not fail on a machine that is busy."""
+"""Much longer than needed, so that tests pass on a busy machine."""
 CREDENTIAL = "tests:a secret that nobody else knows"
 
 
 class ShiftedClock:
-    """The machine's clock, but set forward or back by `shift_s`, as somebody or NTP might set it."""
+    """The machine's clock, moved by `shift_s` seconds, as an administrator or NTP might move it."""
 
     def __init__(self) -> None:
-        """Begin right."""
+        """Start with the correct time."""
         self.shift_s = 0.0
 
     def __call__(self) -> int:
@@ -32,7 +32,7 @@ class ShiftedClock:
 
 
 def said(verifier: Verifier, token: str, check: Check | None = None) -> str:
-    """Return "ok", or the code of the error with which a token is refused; errors of other families pass through."""
+    """Verify a token; return "ok" or the code of the `HandstampError`. Other exceptions propagate."""
     try:
         verifier.verify(token, check=check)
     except HandstampError as refused:
@@ -41,7 +41,7 @@ def said(verifier: Verifier, token: str, check: Check | None = None) -> str:
 
 
 def eventually(condition: Callable[[], bool], *, within_s: float = SOON_S) -> bool:
-    """Say whether a condition comes true soon."""
+    """Return True if the condition becomes true within the time."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         if condition():
@@ -51,7 +51,7 @@ def eventually(condition: Callable[[], bool], *, within_s: float = SOON_S) -> bo
 
 
 def says_until(verifier: Verifier, token: str, last: str, check: Check | None = None) -> set[str]:
-    """Ask until `last` is said, and return what was said before it; fail if it is not said soon."""
+    """Verify a token until the outcome is `last`; return the outcomes before it. Fail if it takes too long."""
     before: set[str] = set()
     deadline = time.monotonic() + SOON_S
     while (word := said(verifier, token, check)) != last:
@@ -63,7 +63,7 @@ def says_until(verifier: Verifier, token: str, last: str, check: Check | None = 
 
 @contextmanager
 def verifier_of(url: str, **options: Any) -> Iterator[Verifier]:
-    """Make a verifier of an issuer that is its own audience, ready unless told otherwise, and close it at the end."""
+    """Open a verifier whose audience is the issuer. Wait until it is ready unless `wait` is False."""
     wait = options.pop("wait", True)
     defaults: dict[str, Any] = {"audience": url, "credential": CREDENTIAL, "max_staleness_s": 3, "timeout_s": 1}
     with Verifier(url, **defaults | options) as verifier:
@@ -73,7 +73,7 @@ def verifier_of(url: str, **options: Any) -> Iterator[Verifier]:
 
 
 def credential_for(server: Server, name: str) -> str:
-    """Make a service credential with the command that operators use."""
+    """Create a service credential with the command line; return it."""
     made = run_command(server.folder, "credentials", "create", name, "--json")
     assert made.returncode == 0, made.stderr
     credential: str = json.loads(made.stdout)["credential"]
