@@ -1,4 +1,4 @@
-"""The one place that begins sessions: what it checks, writes and undoes, whatever the way of signing in."""
+"""Tests of `BeginSession`, which starts the session for every sign-in method: what it checks, writes and rolls back."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.anyio
 EMAIL, PASSWORD = "ada@example.com", "a sentence only ada would say"
 
 
-async def an_account(running: Deployment, clock: Clock) -> Account:
-    """Return an account that can sign in."""
+async def create_account(running: Deployment, clock: Clock) -> Account:
+    """Create an account that can sign in."""
     return await running.create_account(EMAIL, PASSWORD, caller(clock), roles=("reader",))
 
 
 def proof_of(account: Account, clock: Clock) -> Proof:
-    """Return what a way of signing in with two factors would prove."""
+    """Return the proof of a two-factor sign-in."""
     return Proof(
         subject=account.id,
         account=account,
@@ -41,16 +41,16 @@ def proof_of(account: Account, clock: Clock) -> Proof:
 
 
 def members_of(token: str) -> dict[str, object]:
-    """Return the claims in a token, unchecked."""
+    """Return a token's claims without verifying it."""
     members: dict[str, object] = msgspec.json.decode(base64url_decode(token.split(".")[1]))
     return members
 
 
 async def test_a_session_has_all_that_was_proved(tmp_path: Path) -> None:
-    """In its row and in its access tokens, also after a refresh (RFC 9068 §2.2.1, RFC 8176)."""
+    """The proof is stored in the session and appears in its access tokens, also after a refresh (RFC 9068 §2.2.1, RFC 8176)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        proof = proof_of(await an_account(running, clock), clock)
+        proof = proof_of(await create_account(running, clock), clock)
         pair = await running.begin_session(proof, delivery="json", caller=caller(clock))
         session, _ = await running.sessions.require_living(pair.session_id, clock())
         assert (session.amr, session.acr, session.client_id) == (("pwd", "otp"), "mfa", "orders")
@@ -63,19 +63,19 @@ async def test_a_session_has_all_that_was_proved(tmp_path: Path) -> None:
 
 
 async def test_a_password_sign_in_names_no_context_class(tmp_path: Path) -> None:
-    """By default a token has no `acr` at all."""
+    """A password sign-in issues tokens without `acr`."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        await an_account(running, clock)
+        await create_account(running, clock)
         pair = await running.sign_in(EMAIL, PASSWORD, delivery="json", caller=caller(clock))
         assert "acr" not in members_of(pair.access_token)
 
 
 async def test_proving_begins_no_session(tmp_path: Path) -> None:
-    """The password alone is only a proof: a second factor can be required before a session exists."""
+    """`prove` checks the password without starting a session, so a second factor can be required first."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        account = await an_account(running, clock)
+        account = await create_account(running, clock)
         proof, _ = await running.sign_in.prove(EMAIL, PASSWORD, caller(clock))
         assert (proof.subject, proof.account, proof.amr) == (account.id, account, ("pwd",))
         assert await running.sessions.list_living(None, caller(clock)) == []
@@ -83,10 +83,13 @@ async def test_proving_begins_no_session(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sweep", ["disable", "password", "everywhere", "gone"])
 async def test_whatever_ends_all_sessions_stops_a_proof_of_any_kind(tmp_path: Path, sweep: str) -> None:
-    """The epoch is compared in the one place that begins sessions, so no way of signing in can forget it (T22, T23)."""
+    """A change of epoch invalidates every earlier proof.
+
+    The check is in `BeginSession`, so it covers every sign-in method (T22, T23).
+    """
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        account = await an_account(running, clock)
+        account = await create_account(running, clock)
         proof = proof_of(account, clock)
         match sweep:
             case "disable":
@@ -100,14 +103,17 @@ async def test_whatever_ends_all_sessions_stops_a_proof_of_any_kind(tmp_path: Pa
         with pytest.raises(InvalidCredentials):
             await running.begin_session(proof, delivery="json", caller=caller(clock))
         assert await running.sessions.list_living(None, caller(clock)) == []
-        assert "signed_in" not in [event.kind for event in await recorded(running, account.id)]
+        assert "signed_in" not in [event.kind for event in await list_events(running, account.id)]
 
 
 async def test_a_proof_that_is_not_confirmed_changes_nothing(tmp_path: Path) -> None:
-    """The first step and the session are one transaction: what the step wrote is undone, and replaced sessions live on."""
+    """`confirm` and the session are one transaction.
+
+    If `confirm` raises, its writes are rolled back and replaced sessions stay active.
+    """
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        account = await an_account(running, clock)
+        account = await create_account(running, clock)
         before = await running.begin_session(proof_of(account, clock), delivery="json", caller=caller(clock))
 
         async def refuse(rows: Transaction) -> None:
@@ -128,10 +134,13 @@ async def test_a_proof_that_is_not_confirmed_changes_nothing(tmp_path: Path) -> 
 
 
 async def test_a_session_that_is_refused_leaves_the_first_step_undone(tmp_path: Path) -> None:
-    """A right password of an account that was disabled meanwhile does not reset the counters of failed attempts (R71)."""
+    """A refused session rolls back `confirm`.
+
+    A right password for an account disabled meanwhile does not reset the failure counters (R71).
+    """
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        await an_account(running, clock)
+        await create_account(running, clock)
         for _ in range(4):
             with pytest.raises(InvalidCredentials):
                 await running.sign_in(EMAIL, "the wrong sentence", delivery="json", caller=caller(clock))
@@ -147,10 +156,10 @@ async def test_a_session_that_is_refused_leaves_the_first_step_undone(tmp_path: 
 
 
 async def test_the_first_step_may_change_the_account_that_the_proof_expects(tmp_path: Path) -> None:
-    """As a change of password does: it bumps the epoch, and the new session belongs to the new one."""
+    """`confirm` may change the account, as a password change does. The proof must then name the new epoch."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        account = await an_account(running, clock)
+        account = await create_account(running, clock)
         changed = msgspec.structs.replace(account, epoch=account.epoch + 1)
 
         async def bump(rows: Transaction) -> None:
@@ -168,10 +177,10 @@ async def test_the_first_step_may_change_the_account_that_the_proof_expects(tmp_
 
 
 async def test_a_change_of_password_keeps_what_others_wrote_meanwhile(tmp_path: Path) -> None:
-    """The account is written as it is in the transaction, not as it was before the passwords were hashed."""
+    """A password change updates the account as read in its transaction, not as read before hashing."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        account = await an_account(running, clock)
+        account = await create_account(running, clock)
         pair = await running.sign_in(EMAIL, PASSWORD, delivery="json", caller=caller(clock))
         session, _ = await running.sessions.require_living(pair.session_id, clock())
         promoted = msgspec.structs.replace(account, roles=("reader", "admin"))
@@ -186,10 +195,10 @@ async def test_a_change_of_password_keeps_what_others_wrote_meanwhile(tmp_path: 
         assert (await running.accounts.get_by_email(EMAIL)).roles == ("reader", "admin")
         (living,) = await running.sessions.list_living(None, caller(clock))
         assert (living.epoch, living.delivery, living.granted) == (1, session.delivery, session.granted)
-        kinds = [event.kind for event in await recorded(running, account.id)]
+        kinds = [event.kind for event in await list_events(running, account.id)]
         assert kinds == ["account_created", "signed_in", "password_changed"]
 
 
-async def recorded(running: Deployment, about: str) -> list[Event]:
-    """Return what is recorded about a subject."""
+async def list_events(running: Deployment, about: str) -> list[Event]:
+    """Return the events about a subject."""
     return await running.store.read(lambda rows: rows.events.list_about(about, limit=20))

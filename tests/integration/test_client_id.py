@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("client_id", ["handstamp", "another-app"])
 async def test_every_token_of_a_session_names_its_client(tmp_path: Path, client_id: str) -> None:
-    """The first one and the refreshed one (RFC 9068 §2.2): the session's row keeps the client."""
+    """The first and the refreshed access token name the session's client (RFC 9068 §2.2)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         verifier = Verifier(ISSUER, audience=ISSUER, keys=running.keys.verifying, check="offline", clock=clock)

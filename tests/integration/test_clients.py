@@ -1,4 +1,4 @@
-"""`handstamp credentials`: the credentials of other services, made and removed beside the running one."""
+"""Tests of `handstamp credentials`, which adds and removes service credentials beside the running service."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ pytestmark = pytest.mark.xdist_group("credentials")
 
 @pytest.fixture(scope="module")
 def ada(client: httpx.Client) -> SignedIn:
-    """Return a session to ask about."""
+    """Return a session that credentials introspect."""
     return somebody(client)
 
 
-def a_name() -> str:
-    """Return a name that no other client has."""
+def new_name() -> str:
+    """Return a name that no other credential has."""
     return new_email("orders").partition("@")[0]
 
 
-def make(server: Server, name: str = "") -> Credential:
-    """Make a client by command, as a script does."""
-    made = json.loads(output_of(run_command(server.folder, "credentials", "create", name or a_name(), "--json")))
+def create_credential(server: Server, name: str = "") -> Credential:
+    """Create a credential with the command, as a script does."""
+    made = json.loads(output_of(run_command(server.folder, "credentials", "create", name or new_name(), "--json")))
     assert made.keys() == {"id", "name", "secret", "credential"}
     assert made["credential"] == f"{made['id']}:{made['secret']}"
     return Credential(made["id"], made["name"], made["secret"])
 
 
 def is_accepted(client: httpx.Client, credential: Credential, ada: SignedIn) -> bool:
-    """Say whether a service's credential is taken, by the feed and by introspection alike."""
+    """Return True if the feed and the introspection endpoint both accept a credential, False if both refuse it."""
     feed = client.get("/revocations", auth=credential.basic)
     told = client.post("/introspect", data={"token": ada.access}, auth=credential.basic)
     assert feed.status_code == told.status_code
@@ -51,8 +51,8 @@ def is_accepted(client: httpx.Client, credential: Credential, ada: SignedIn) -> 
 
 
 def test_a_new_credential_is_shown_once_and_works_at_once(server: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """`credentials create` prints `ID:SECRET` on a line of its own; the running service takes it without a restart."""
-    name = a_name()
+    """`credentials create` prints `ID:SECRET` once. The running service accepts it without a restart."""
+    name = new_name()
     said = output_of(run_command(server.folder, "credentials", "create", name))
     (line,) = [line.strip() for line in said.splitlines() if line.startswith("  ")]
     client_id, _, secret = line.partition(":")
@@ -63,15 +63,15 @@ def test_a_new_credential_is_shown_once_and_works_at_once(server: Server, client
 
 
 def test_every_credential_is_another(server: Server) -> None:
-    """Neither ids nor secrets repeat."""
-    made = [make(server) for _ in range(4)]
+    """Ids and secrets are never repeated."""
+    made = [create_credential(server) for _ in range(4)]
     assert len({one.id for one in made} | {one.secret for one in made}) == 8
 
 
 def test_listing_credentials(server: Server) -> None:
-    """The table has one line a client in the order of their names, and shows no secret; `--json` says the same to programs."""
-    names = [a_name() for _ in range(2)]
-    made = {name: make(server, name) for name in reversed(names)}
+    """The table has one line for each credential, sorted by name, and shows no secret. `--json` gives the same data."""
+    names = [new_name() for _ in range(2)]
+    made = {name: create_credential(server, name) for name in reversed(names)}
     header, *rows = output_of(run_command(server.folder, "credentials", "list")).splitlines()
     assert header.split() == ["NAME", "ID", "CREATED"]
     listed = [row.split()[:2] for row in rows]
@@ -87,22 +87,22 @@ def test_listing_credentials(server: Server) -> None:
 
 
 def test_a_removed_client_is_refused_from_the_next_request_on(server: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """By name or by id; others go on, and a name that is free again gets another credential."""
-    name = a_name()
-    by_name, by_id, other = make(server, name), make(server), make(server)
+    """A credential is removed by name or by id. Others stay valid, and a reused name gets a new credential."""
+    name = new_name()
+    by_name, by_id, other = create_credential(server, name), create_credential(server), create_credential(server)
     assert all(is_accepted(client, one, ada) for one in (by_name, by_id, other))
     assert name in output_of(run_command(server.folder, "credentials", "remove", name))
     assert by_id.name in output_of(run_command(server.folder, "credentials", "remove", by_id.id))
     assert [is_accepted(client, one, ada) for one in (by_name, by_id, other)] == [False, False, True]
-    again = make(server, name)
+    again = create_credential(server, name)
     assert (again.id, again.secret) != (by_name.id, by_name.secret)
     assert [is_accepted(client, one, ada) for one in (by_name, again)] == [False, True]
     assert "handstamp credentials list" in refusal_of(run_command(server.folder, "credentials", "remove", by_id.id), 1)
 
 
 def test_a_name_is_taken_once(server: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """A second client of one name is refused with what to do, and the first goes on."""
-    credential = make(server)
+    """A second credential with the same name is refused with the next step, and the first stays valid."""
+    credential = create_credential(server)
     before = row_counts(server)
     text = refusal_of(run_command(server.folder, "credentials", "create", credential.name), 2)
     assert f"handstamp credentials remove {credential.name}" in text
@@ -112,7 +112,7 @@ def test_a_name_is_taken_once(server: Server, client: httpx.Client, ada: SignedI
 
 @pytest.mark.parametrize("name", ["", " ", "-x", ".", "a b", "a:b", "a/b", "é", "x" * 65, "a\nb", "a\n", "'--"])
 def test_a_name_that_cannot_be_is_refused(server: Server, name: str) -> None:
-    """Names are short and plain, so that they can stand in logs and commands; nothing is made."""
+    """An invalid name is refused and nothing is created. Names must be safe in logs and commands."""
     before = row_counts(server)
     text = refusal_of(run_command(server.folder, "credentials", "create", "--", name), 2)
     assert "1 to 64 characters" in text
@@ -120,7 +120,7 @@ def test_a_name_that_cannot_be_is_refused(server: Server, name: str) -> None:
 
 
 def test_a_first_client_may_come_before_the_first_start(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """`credentials create` makes database and secret as `serve` would, for whoever sets up everything by script."""
+    """`credentials create` creates the database and the secret as `serve` would, for scripted set-ups."""
     folder = tmp_path_factory.mktemp("fresh")
     assert "handstamp serve" in refusal_of(run_command(folder, "credentials", "list"), 2)
     output_of(run_command(folder, "credentials", "create", "orders"))
@@ -129,7 +129,7 @@ def test_a_first_client_may_come_before_the_first_start(tmp_path_factory: pytest
 
 
 def test_where_there_are_none_a_sentence_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """An empty table would leave people wondering; JSON is an empty list."""
+    """An empty list is printed as a sentence, and as an empty array with `--json`."""
     folder = tmp_path_factory.mktemp("empty")
     output_of(run_command(folder, "credentials", "create", "orders"))
     output_of(run_command(folder, "credentials", "remove", "orders"))
@@ -138,8 +138,8 @@ def test_where_there_are_none_a_sentence_says_so(tmp_path_factory: pytest.TempPa
 
 
 def test_no_secret_is_stored_or_logged(server: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """Not in the database or its WAL in any spelling, nor in the log, whether it was right or wrong (R32, R43 and R83)."""
-    credential = make(server)
+    """Neither valid nor wrong secrets are stored in the database or logged, in any encoding (R32, R43 and R83)."""
+    credential = create_credential(server)
     assert is_accepted(client, credential, ada)
     wrong = Credential(credential.id, credential.name, "wrong-secret-that-is-long-enough-to-be-seen")
     assert not is_accepted(client, wrong, ada)
@@ -155,16 +155,16 @@ def test_no_secret_is_stored_or_logged(server: Server, client: httpx.Client, ada
 
 
 def test_the_audit_trail_names_the_client(server: Server) -> None:
-    """Making and removing are recorded with the write, by id and name and without the secret (R82)."""
-    credential = make(server)
+    """Adding and removing a credential records its id and name in the same transaction, without the secret (R82)."""
+    credential = create_credential(server)
     output_of(run_command(server.folder, "credentials", "remove", credential.name))
-    found = [detail for kind, detail in events_of_credentials(server) if credential.id in detail]
+    found = [detail for kind, detail in list_credential_events(server) if credential.id in detail]
     assert found == [json.dumps({"credential": credential.id, "name": credential.name}, separators=(",", ":"))] * 2
-    kinds = [kind for kind, detail in events_of_credentials(server) if credential.id in detail]
+    kinds = [kind for kind, detail in list_credential_events(server) if credential.id in detail]
     assert kinds == ["credential_added", "credential_removed"]
 
 
-def events_of_credentials(server: Server) -> list[tuple[str, str]]:
-    """Return kind and detail of what was recorded about credentials, oldest first."""
+def list_credential_events(server: Server) -> list[tuple[str, str]]:
+    """Return the type and detail of all credential events, oldest first."""
     with closing(sqlite3.connect(server.folder / "handstamp.db", timeout=10)) as connection:
         return list(connection.execute("SELECT kind, detail FROM event WHERE kind LIKE 'credential%' ORDER BY id"))

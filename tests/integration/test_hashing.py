@@ -55,7 +55,7 @@ async def test_hashing_threads_have_a_lower_priority_than_the_event_loop() -> No
 
 @pytest.mark.skipif(not _HUGE_PAGES.exists(), reason="this system has no transparent huge pages")
 def test_argon2_hashes_in_memory_that_may_have_huge_pages() -> None:
-    """The memory that was advised (madvise(2), MADV_HUGEPAGE) is the memory that is hashed in."""
+    """Argon2 hashes in the memory that was advised to use huge pages (madvise(2), MADV_HUGEPAGE)."""
     ran = subprocess.run([sys.executable, "-c", _AFTER_THREE_HASHES], capture_output=True, text=True, timeout=60, check=True)
     marked, needed = map(int, ran.stdout.split())
     assert marked >= 0.9 * needed  # the first and the last page are shared with other memory

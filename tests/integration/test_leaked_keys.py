@@ -1,4 +1,4 @@
-"""`handstamp keys retire` beside a running service of two processes: a leaked key is void everywhere within moments."""
+"""Tests of `handstamp keys retire` beside a service of two workers: a leaked key is soon refused by both."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ from tests.serving import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("leaked-keys")]
 CONNECTIONS = 24
-"""So many that two processes both serve some, but for one time in eight million."""
+"""With this number of connections, one of two workers serves none in one of eight million runs."""
 PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve with two processes."""
+    """Run a server with two workers."""
     with running(tmp_path_factory.mktemp("leaked"), "--workers", "2") as server:
         yield server
 
 
 def kid_of(token: str) -> str:
-    """Return which key a token says that it is signed with."""
+    """Return the key id in a token's header."""
     kid: str = json.loads(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))["kid"]
     return kid
 
 
 def keys_of(server: Server) -> dict[str, str]:
-    """Return the state of each key, oldest first, as the command lists them."""
+    """Return the state of each key, oldest first, from `keys list`."""
     listed: list[dict[str, Any]] = json.loads(output_of(run_command(server.folder, "keys", "list", "--json")))
     return {key["kid"]: key["state"] for key in listed}
 
 
-def published(client: httpx.Client) -> set[str]:
-    """Return the keys that one process publishes."""
+def published_kids(client: httpx.Client) -> set[str]:
+    """Return the ids of the keys that the worker behind a connection publishes."""
     return {key["kid"] for key in client.get("/.well-known/jwks.json").json()["keys"]}
 
 
-def soon(holds: Callable[[], bool]) -> None:
-    """Wait until something holds, and fail if it does not come to that."""
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait until a condition is true; fail if it does not become true in time."""
     until = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < until, "it never came to that"
@@ -65,7 +65,10 @@ def soon(holds: Callable[[], bool]) -> None:
 
 
 def test_a_leaked_key_is_void_in_every_process(server: Server) -> None:
-    """Tokens of it are refused, it is published no more, the feed says so, and everybody renews and goes on (R31)."""
+    """With `--now`, all workers refuse the key's tokens and stop publishing the key (R31).
+
+    The feed announces it, and all sessions can refresh.
+    """
     credential = make_client(server)
     with ExitStack() as stack:
         clients = [stack.enter_context(client_of(server)) for _ in range(CONNECTIONS)]
@@ -79,7 +82,7 @@ def test_a_leaked_key_is_void_in_every_process(server: Server) -> None:
         said = output_of(run_command(server.folder, "keys", "retire", leaked, "--now"))
         assert leaked in said
         assert "nobody is signed out" in said
-        soon(lambda: all(leaked not in published(client) for client in clients))
+        wait_until(lambda: all(leaked not in published_kids(client) for client in clients))
         for client in clients:
             expect_problem(client.get("/profile", headers=by_thief), 401, "invalid_token")
             assert client.post("/introspect", data={"token": forged}, auth=credential.basic).json() == {"active": False}
@@ -92,8 +95,8 @@ def test_a_leaked_key_is_void_in_every_process(server: Server) -> None:
         assert entry["exp"] - page["now"] > 3600
 
         renewed = [person.after(refresh(clients[number], person)) for number, person in enumerate(people)]
-        assert {kid_of(person.access) for person in renewed} == published(clients[0])
-        assert leaked not in published(clients[0])
+        assert {kid_of(person.access) for person in renewed} == published_kids(clients[0])
+        assert leaked not in published_kids(clients[0])
         for client in clients:
             assert [profile(client, person).status_code for person in renewed] == [200, 200, 200]
     assert list(keys_of(server).values()) == ["active"]
@@ -101,7 +104,7 @@ def test_a_leaked_key_is_void_in_every_process(server: Server) -> None:
 
 
 def test_a_key_retires_in_good_order(server: Server) -> None:
-    """Without `--now` nobody notices: tokens hold, a successor is published ahead; one that has not signed is just removed."""
+    """Without `--now`, tokens stay valid and a successor is published ahead. A key that has not signed is deleted."""
     with server.client() as client:
         ada: SignedIn = somebody(client)
         first = kid_of(ada.access)

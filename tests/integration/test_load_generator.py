@@ -1,4 +1,4 @@
-"""The load generator of the benchmarks, against a real server: a figure is worth what its client understands."""
+"""Tests of the benchmarks' load generator against a real server. Its figures are right only if it parses every answer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def _last(_: Request) -> Response:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Yield the port of a server that answers in every way there is."""
+    """Yield the port of a server that uses every kind of HTTP answer."""
     application = Starlette(
         routes=[
             Route("/echo", _echo, methods=["POST"]),
@@ -61,7 +61,7 @@ def port() -> Iterator[int]:
 
 
 def test_an_operation_gets_the_whole_answer_to_each_of_its_requests(port: int) -> None:
-    """Lengths, chunks, no body, and a connection that the server closes, one after another on what is one client."""
+    """One client reads answers with a length, in chunks, without a body, and on a connection that the server closes."""
     seen: list[Answer] = []
 
     def everything() -> Operation:
@@ -84,7 +84,7 @@ def test_an_operation_gets_the_whole_answer_to_each_of_its_requests(port: int) -
 
 
 def test_every_client_of_a_crowd_works_until_it_has_nothing_more_to_do(port: int) -> None:
-    """Three hundred connections at once, each with five operations, of which one fails."""
+    """Three hundred concurrent clients each complete five operations, one of which fails."""
 
     def client(left: list[bytes]) -> Operation | None:
         def operation(path: bytes) -> Operation:
@@ -101,7 +101,7 @@ def test_every_client_of_a_crowd_works_until_it_has_nothing_more_to_do(port: int
 
 
 def test_a_run_of_seconds_ends_and_loses_no_answer(port: int) -> None:
-    """What a client was sent at the end is handed to it: else a chain of refreshes would lose its newest token."""
+    """The last answer is delivered to its operation. Otherwise a chain of refreshes would lose its newest token."""
     numbers = [0] * 8
 
     def count(client: int) -> Operation:
@@ -116,7 +116,7 @@ def test_a_run_of_seconds_ends_and_loses_no_answer(port: int) -> None:
 
 
 def test_a_server_that_is_not_there_is_a_lost_answer() -> None:
-    """Whoever is killed amid a run is no error of the run."""
+    """A missing server counts as a lost answer, not as an error of the run, because runs may kill servers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
 
@@ -129,7 +129,7 @@ def test_a_server_that_is_not_there_is_a_lost_answer() -> None:
 
 
 def test_a_problem_in_an_operation_ends_the_run(port: int) -> None:
-    """A benchmark that does not understand an answer must not go on."""
+    """An exception in an operation ends the run: a benchmark must not continue after an unexpected answer."""
 
     def wrong() -> Operation:
         answer = yield get(b"/pieces")
@@ -149,7 +149,7 @@ def test_a_problem_in_an_operation_ends_the_run(port: int) -> None:
     ],
 )
 def test_an_answer_is_whole_at_its_last_byte_and_not_before(text: bytes) -> None:
-    """Whatever pieces it comes in (RFC 9112 §6.3, §7.1)."""
+    """An answer is complete at its last byte and not before, in whatever pieces it arrives (RFC 9112 §6.3, §7.1)."""
     assert [parsed(text[:size]) for size in range(len(text))] == [None] * len(text)
     found = parsed(text + b"HTTP/1.1 2")
     assert found is not None
@@ -157,6 +157,6 @@ def test_an_answer_is_whole_at_its_last_byte_and_not_before(text: bytes) -> None
 
 
 def test_what_is_not_http_is_refused() -> None:
-    """And not waited for for ever."""
+    """An answer that is not HTTP raises an error at once; the client does not wait for more."""
     with pytest.raises(ValueError, match="no HTTP"):
         parsed(b"SSH-2.0-OpenSSH\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The pages as HTTP: forms, redirects, cookies, and what they refuse."""
+"""Tests of the HTML pages over HTTP: forms, redirects, cookies, and refused requests."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ REFRESH, ACCESS = "handstamp-refresh", "handstamp-access"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve with an application on another origin."""
+    """Run a server that trusts an application on another origin."""
     with running(tmp_path_factory.mktemp("pages"), TRUSTED_ORIGINS=APP) as server:
         yield server
 
 
 class Browser:
-    """Keeps cookies and says where its requests come from, as browsers do."""
+    """An HTTP client that stores cookies and sends `Sec-Fetch-Site`, as browsers do."""
 
     def __init__(self, client: httpx.Client) -> None:
-        """Begin without cookies."""
+        """Start without cookies."""
         self.client = client
         self.cookies: dict[str, str] = {}
 
@@ -38,7 +38,7 @@ class Browser:
         return self._keep(self.client.get(path, headers=self._headers(site)))
 
     def post(self, path: str, site: str = "same-origin", **form: str) -> httpx.Response:
-        """Send a form."""
+        """Submit a form."""
         return self._keep(self.client.post(path, data=form, headers=self._headers(site)))
 
     def _headers(self, site: str) -> dict[str, str]:
@@ -57,13 +57,13 @@ class Browser:
 
 @pytest.fixture
 def browser(client: httpx.Client) -> Browser:
-    """Return a browser."""
+    """Return a browser without cookies."""
     return Browser(client)
 
 
 @pytest.fixture
 def email(browser: Browser) -> str:
-    """Return the address of an account, in whose name the browser is signed in."""
+    """Return the address of a new account. The browser is signed in to it."""
     email = new_email()
     assert browser.client.post("/register", json={"email": email, "password": PASSWORD}).status_code == 201
     sign_in(browser, email)
@@ -71,21 +71,21 @@ def email(browser: Browser) -> str:
 
 
 def sign_in(browser: Browser, email: str, **form: str) -> httpx.Response:
-    """Send the form."""
+    """Submit the sign-in form and expect a redirect."""
     answer = browser.post("/sign-in", email=email, password=PASSWORD, **form)
     assert answer.status_code == 303, answer.text
     return answer
 
 
-def expect_to(answer: httpx.Response, where: str) -> None:
-    """Assert a redirect that turns a form into a page."""
+def expect_redirect(answer: httpx.Response, where: str) -> None:
+    """Assert that an answer redirects to a page with 303."""
     assert (answer.status_code, answer.headers["location"]) == (303, where)
 
 
 def test_making_an_account_signs_in(browser: Browser) -> None:
-    """And the account's page shows who it is."""
+    """A new account is signed in, and its page shows the email address."""
     email = new_email("new")
-    expect_to(browser.post("/create-account", email=email, password=PASSWORD), "/account")
+    expect_redirect(browser.post("/create-account", email=email, password=PASSWORD), "/account")
     page = browser.get("/account")
     assert page.status_code == 200
     assert email in page.text
@@ -93,7 +93,7 @@ def test_making_an_account_signs_in(browser: Browser) -> None:
 
 
 def test_the_tokens_travel_as_the_delivery_says(browser: Browser, email: str) -> None:
-    """Without a word the refresh token alone; no token is ever in a page."""
+    """The default delivery is `split`. No page contains a token."""
     assert set(browser.cookies) == {REFRESH}
     sign_in(browser, email, delivery="cookie")
     assert set(browser.cookies) == {REFRESH, ACCESS}
@@ -106,19 +106,19 @@ def test_the_tokens_travel_as_the_delivery_says(browser: Browser, email: str) ->
 
 
 def test_whoever_signs_in_again_has_a_new_session(browser: Browser, email: str) -> None:
-    """The one that the cookies presented is over (session fixation, T15)."""
+    """A second sign-in ends the session whose cookies came with the form (session fixation, T15)."""
     before = dict(browser.cookies)
     sign_in(browser, email)
     assert browser.cookies != before
     old = Browser(browser.client)
     old.cookies = before
-    expect_to(old.get("/account"), "/sign-in")
+    expect_redirect(old.get("/account"), "/sign-in")
     assert "You signed out" in old.get("/sign-in").text
     assert old.cookies == {}
 
 
 def test_looking_at_a_page_renews_nothing(browser: Browser, email: str) -> None:
-    """However often: the session's one chain goes on where it was."""
+    """A page view does not rotate the refresh token."""
     before = dict(browser.cookies)
     for _ in range(5):
         assert email in browser.get("/account").text
@@ -126,7 +126,7 @@ def test_looking_at_a_page_renews_nothing(browser: Browser, email: str) -> None:
 
 
 def test_the_session_of_the_pages_is_the_applications(browser: Browser, email: str) -> None:
-    """The application's script renews with the cookie, and the pages go on with what that set."""
+    """The application's script and the pages share one session: the script refreshes it, and the page ends it."""
     first = browser.cookies[REFRESH]
     answer = browser._keep(browser.client.post("/refresh", headers=browser._headers("same-origin")))
     assert answer.status_code == 200
@@ -139,19 +139,19 @@ def test_the_session_of_the_pages_is_the_applications(browser: Browser, email: s
 
 
 def test_an_old_copy_shows_nothing_and_ends_nothing(browser: Browser, email: str) -> None:
-    """A look is no renewal: it is refused, and whoever holds the newest copy goes on."""
+    """A superseded refresh token shows no page, but a page view never counts as reuse. The session stays active."""
     thief = Browser(browser.client)
     thief.cookies = dict(browser.cookies)
     for _ in range(2):
         assert browser._keep(browser.client.post("/refresh", headers=browser._headers("same-origin"))).status_code == 200
-    expect_to(thief.get("/account"), "/sign-in")
+    expect_redirect(thief.get("/account"), "/sign-in")
     assert email not in thief.get("/sign-in").text
     assert email in browser.get("/account").text
 
 
 @pytest.mark.parametrize("way", ["sign-out", "sign-out-everywhere"])
 def test_signing_out_is_at_once(browser: Browser, email: str, way: str) -> None:
-    """Cookies go, and a copy of them opens nothing."""
+    """A sign-out deletes the cookies, and a copy of them is refused at once."""
     copy, other = Browser(browser.client), Browser(browser.client)
     copy.cookies = dict(browser.cookies)
     sign_in(other, email)
@@ -159,12 +159,12 @@ def test_signing_out_is_at_once(browser: Browser, email: str, way: str) -> None:
     assert answer.headers["location"].startswith("/signed-out")
     assert browser.cookies == {}
     assert browser.get(answer.headers["location"]).status_code == 200
-    expect_to(copy.get("/account"), "/sign-in")
+    expect_redirect(copy.get("/account"), "/sign-in")
     assert (other.get("/account").status_code == 303) is (way == "sign-out-everywhere")
 
 
 def test_one_device_is_signed_out(browser: Browser, email: str) -> None:
-    """The one beside whose name the button is; nobody else's."""
+    """The button beside a device ends its session. Nobody else can end it."""
     other, stranger = Browser(browser.client), Browser(browser.client)
     answer = other.client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "json"})
     sid = answer.json()["sessionId"]
@@ -172,14 +172,14 @@ def test_one_device_is_signed_out(browser: Browser, email: str) -> None:
     stranger.post("/create-account", email=new_email("eve"), password=PASSWORD)
     assert stranger.post("/account/end-session", id=sid).status_code == 404
     assert f'value="{sid}"' in browser.get("/account").text
-    expect_to(browser.post("/account/end-session", id=sid), "/account?done=session")
+    expect_redirect(browser.post("/account/end-session", id=sid), "/account?done=session")
     page = browser.get("/account?done=session").text
     assert "That device is signed out." in page
     assert sid not in page
 
 
 def test_a_new_password_signs_the_others_out(browser: Browser, email: str) -> None:
-    """And this browser stays."""
+    """A password change ends the person's other sessions and keeps this browser signed in."""
     other = Browser(browser.client)
     sign_in(other, email)
     new = "another sentence only ada would say"
@@ -188,14 +188,17 @@ def test_a_new_password_signs_the_others_out(browser: Browser, email: str) -> No
     assert "That is not your current password." in wrong.text
     short = browser.post("/account/password", current_password=PASSWORD, new_password="short")
     assert "The new password is too short" in short.text
-    expect_to(browser.post("/account/password", current_password=PASSWORD, new_password=new), "/account?done=password")
+    expect_redirect(browser.post("/account/password", current_password=PASSWORD, new_password=new), "/account?done=password")
     assert "Your password is changed" in browser.get("/account?done=password").text
-    expect_to(other.get("/account"), "/sign-in")
+    expect_redirect(other.get("/account"), "/sign-in")
     assert "your password was changed" in other.get("/sign-in").text
 
 
 def test_wrong_sign_ins_are_asked_again(browser: Browser, email: str) -> None:
-    """In words, with the address kept and the password not, and what was signed in stays so."""
+    """A failed sign-in shows the form again with a message, the email address and no password.
+
+    The current session stays active.
+    """
     for address in (email, "nobody@example.com"):
         answer = browser.post("/sign-in", email=address, password="not this one at all")
         assert answer.status_code == 401
@@ -212,7 +215,7 @@ def test_wrong_sign_ins_are_asked_again(browser: Browser, email: str) -> None:
 
 
 def test_what_people_type_is_text(browser: Browser) -> None:
-    """Never markup."""
+    """Form input is escaped in the page."""
     answer = browser.post("/sign-in", email='"><script>alert(1)</script>', password=PASSWORD)
     assert "<script>alert" not in answer.text
     assert "&lt;script&gt;alert" in answer.text
@@ -223,7 +226,7 @@ def test_what_people_type_is_text(browser: Browser) -> None:
 )
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_other_sites_forms_are_refused(browser: Browser, email: str, path: str, site: str) -> None:
-    """Whatever they would cause: nothing changes."""
+    """Forms of other sites are refused and change nothing."""
     answer = browser.post(path, site=site, email=email, password=PASSWORD, current_password=PASSWORD, new_password="x" * 20)
     assert answer.status_code == 403
     assert "another origin" in answer.text
@@ -232,7 +235,10 @@ def test_other_sites_forms_are_refused(browser: Browser, email: str, path: str, 
 
 
 def test_a_link_of_another_site_finds_the_visitor(browser: Browser, email: str) -> None:
-    """It brings no strict cookie, so the page has itself asked for once more, from here."""
+    """A link on another site shows the signed-in page.
+
+    It carries no `SameSite=Strict` cookie, so the page first reloads itself once.
+    """
     cookies, browser.cookies = browser.cookies, {}
     answer = browser.get("/account?done=session", site="cross-site")
     assert answer.status_code == 200
@@ -240,43 +246,49 @@ def test_a_link_of_another_site_finds_the_visitor(browser: Browser, email: str) 
     browser.cookies = cookies
     assert email in browser.get("/account?done=session&here=", site="same-origin").text
     browser.cookies = {}
-    expect_to(browser.get("/account?here=", site="cross-site"), "/sign-in")  # once, never round and round
+    expect_redirect(browser.get("/account?here=", site="cross-site"), "/sign-in")  # reloads once, never in a loop
 
 
 @pytest.mark.parametrize("where", ["/orders?id=7", f"{APP}/orders", f"{APP}/?a=b&c=d#e"])
 def test_the_visitor_goes_back_to_the_application(browser: Browser, email: str, where: str) -> None:
-    """Through the page, the form, and the other form."""
+    """`return_to` is kept from the page to the form and to the link to the other form.
+
+    After sign-in it is the redirect target.
+    """
     browser.post("/account/sign-out")
     page = browser.get(f"/sign-in?return_to={quote(where, safe='')}")
     assert where.replace("&", "&amp;") in page.text
     assert f"return_to={quote(where, safe='')}" in page.text  # in the link to the other form
-    expect_to(sign_in(browser, email, return_to=where), where)
+    expect_redirect(sign_in(browser, email, return_to=where), where)
     assert f'href="{where.replace("&", "&amp;")}"' in browser.get(f"/sign-in?return_to={quote(where, safe='')}").text
 
 
 def test_somebody_else_goes_back_to_the_application(browser: Browser, email: str) -> None:
-    """Whoever finds another person signed in signs out, signs in, and comes to where they were sent."""
+    """`return_to` is kept when another person signs out and signs in."""
     assert email
     query = f"?return_to={quote(APP, safe='')}"
     assert f'action="/account/sign-out{query}"' in browser.get(f"/sign-in{query}").text
-    expect_to(browser.post(f"/account/sign-out{query}"), f"/signed-out{query}")
+    expect_redirect(browser.post(f"/account/sign-out{query}"), f"/signed-out{query}")
     assert f'href="/sign-in{query}"' in browser.get(f"/signed-out{query}").text
     elsewhere = "?return_to=%2F%2Fevil.example"
-    expect_to(browser.post(f"/account/sign-out{elsewhere}"), f"/signed-out{elsewhere}")
+    expect_redirect(browser.post(f"/account/sign-out{elsewhere}"), f"/signed-out{elsewhere}")
     assert browser.get(f"/signed-out{elsewhere}").text.count("evil") == 1
     assert browser.get(f"/sign-in{elsewhere}").status_code == 400
 
 
 @pytest.mark.parametrize("where", ["//evil.example", "https://evil.example", "javascript:alert(1)", "\\\\evil.example"])
 def test_nobody_is_sent_elsewhere(browser: Browser, email: str, where: str) -> None:
-    """Neither by the link nor by the form."""
+    """An untrusted `return_to` is refused in the link and in the form."""
     assert browser.get(f"/sign-in?return_to={quote(where, safe='')}").status_code == 400
     answer = browser.post("/sign-in", email=email, password=PASSWORD, return_to=where)
     assert (answer.status_code, "set-cookie" in answer.headers) == (400, False)
 
 
 def test_pages_say_what_browsers_may_do_with_them(browser: Browser, email: str) -> None:
-    """No script or style but our own, no frame, no cache, and forms that lead here and to the applications."""
+    """The headers of a page forbid foreign scripts and styles, inline code, frames and caching.
+
+    Forms may lead only to trusted origins.
+    """
     assert email
     for path in ("/account", "/sign-in", "/create-account", "/signed-out", "/sign-in?return_to=//x"):
         answer = browser.get(path)
@@ -293,16 +305,16 @@ def test_pages_say_what_browsers_may_do_with_them(browser: Browser, email: str) 
 
 
 def test_without_cookies_the_account_is_behind_the_sign_in(browser: Browser) -> None:
-    """And so is every form on it."""
-    expect_to(browser.get("/"), "/account")
-    expect_to(browser.get("/account"), "/sign-in")
+    """Without cookies the account page and its forms redirect to the sign-in page."""
+    expect_redirect(browser.get("/"), "/account")
+    expect_redirect(browser.get("/account"), "/sign-in")
     for path in ("end-session", "password", "sign-out-everywhere"):
-        expect_to(browser.post(f"/account/{path}", id="x"), "/sign-in")
-    expect_to(browser.post("/account/sign-out"), "/signed-out")
+        expect_redirect(browser.post(f"/account/{path}", id="x"), "/sign-in")
+    expect_redirect(browser.post("/account/sign-out"), "/signed-out")
 
 
 def test_closed_to_strangers(tmp_path: Path) -> None:
-    """There is neither the form nor a link to it."""
+    """With closed registration there is neither a registration form nor a link to it."""
     with running(tmp_path, REGISTRATION="closed") as server, client_of(server) as client:
         browser = Browser(client)
         assert browser.get("/create-account").status_code == 404
@@ -311,7 +323,7 @@ def test_closed_to_strangers(tmp_path: Path) -> None:
 
 
 def test_behind_a_path(tmp_path: Path) -> None:
-    """All links begin with the issuer's path, under which a proxy serves it."""
+    """All links begin with the issuer's path, under which a proxy serves the pages."""
     with (
         running(tmp_path, ISSUER="http://localhost:8000/auth") as server,
         httpx.Client(base_url=f"http://localhost:{server.port}") as client,
@@ -320,4 +332,4 @@ def test_behind_a_path(tmp_path: Path) -> None:
         page = browser.get("/sign-in").text
         assert page.count('"/auth/') >= 5
         assert page.count('"/assets') == 0
-        expect_to(browser.get("/account"), "/auth/sign-in")
+        expect_redirect(browser.get("/account"), "/auth/sign-in")

@@ -1,4 +1,4 @@
-"""What the README promises and no other file shows."""
+"""Tests of promises in the README that no other file covers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.serving import EMAIL, PASSWORD, Server
 
 @pytest.mark.anyio
 async def test_a_thousand_renewals_leave_one_row(tmp_path: Path) -> None:
-    """A session's row is written in place, and nothing else grows with it (R90)."""
+    """A thousand refreshes update one row in place, and no other table grows (R90)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         _, pair = await start_session(running, clock)
@@ -32,7 +32,7 @@ async def test_a_thousand_renewals_leave_one_row(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_the_service_purges_what_is_over_by_itself(tmp_path: Path) -> None:
-    """Housekeeping deletes rows past their end, in batches, and leaves living ones (R90)."""
+    """Housekeeping deletes expired sessions in batches and keeps active ones (R90)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         for _ in range(450):
@@ -46,7 +46,7 @@ async def test_the_service_purges_what_is_over_by_itself(tmp_path: Path) -> None
 
 @pytest.mark.anyio
 async def test_a_flood_of_sign_ins_is_answered_or_sent_away_and_stops_nobody_else(serve: Callable[..., Server]) -> None:
-    """Whoever finds the queue full gets 503 with Retry-After; a renewal in the middle is answered (R73)."""
+    """Sign-ins beyond the queue get 503 with Retry-After, and refreshes are answered meanwhile (R73)."""
     server = serve()
     server.register()
     tokens = server.login()
@@ -67,7 +67,7 @@ async def test_a_flood_of_sign_ins_is_answered_or_sent_away_and_stops_nobody_els
 
 
 def test_nothing_in_a_stolen_database_or_in_the_log_is_a_credential(serve: Callable[..., Server]) -> None:
-    """Every text in every table is tried as a token, and no secret that was issued or typed is found (R43, R83)."""
+    """No text in the database works as a token, and neither the database nor the log contains a secret (R43, R83)."""
     server = serve()
     password = "nobody prints what ada types"
     server.register(password=password)

@@ -1,4 +1,4 @@
-"""Answers as they leave a socket: each kind of answer whole and in order."""
+"""Tests of answers on the socket: every kind of answer is complete and in order."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def connection(server: Server) -> Iterator[socket.socket]:
         yield connection
 
 
-def until_closed(connection: socket.socket) -> bytes:
-    """Return everything until the server closes the connection."""
+def read_until_closed(connection: socket.socket) -> bytes:
+    """Return all bytes until the server closes the connection."""
     answer = b""
     while received := connection.recv(65536):
         answer += received
@@ -37,7 +37,7 @@ def test_an_answer_without_a_body_is_sent_at_once(connection: socket.socket) -> 
     assert answer.startswith(b"HTTP/1.1 204")
     assert answer.endswith(b"\r\n\r\n")
     connection.sendall(b"HEAD /docs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    assert until_closed(connection).endswith(b"\r\n\r\n")
+    assert read_until_closed(connection).endswith(b"\r\n\r\n")
 
 
 def test_100_continue_is_sent_before_the_body(connection: socket.socket) -> None:
@@ -58,7 +58,7 @@ def test_pipelined_requests_are_answered_in_order(connection: socket.socket) -> 
     connection.sendall(
         ask % (b"GET /healthz", b"") + ask % (b"HEAD /healthz", b"") + ask % (b"GET /profile", b"Connection: close\r\n")
     )
-    answers = until_closed(connection)
+    answers = read_until_closed(connection)
     first, second, third = answers.split(b"HTTP/1.1 ")[1:]
     assert first.startswith(b"200")
     assert first.endswith(b'{"status":"alive"}')
@@ -69,8 +69,8 @@ def test_pipelined_requests_are_answered_in_order(connection: socket.socket) -> 
 
 
 def test_a_large_page_arrives_whole(connection: socket.socket) -> None:
-    """What does not fit into one packet comes in several, and all of it."""
+    """An answer larger than one packet arrives complete."""
     connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    head, _, body = until_closed(connection).partition(b"\r\n\r\n")
+    head, _, body = read_until_closed(connection).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200")
     assert json.loads(body)["openapi"].startswith("3.")

@@ -1,4 +1,4 @@
-"""What happens between two steps of one use case: hashing takes its time, and others go on meanwhile."""
+"""Tests of races between the steps of one use case: other requests run while a password is hashed."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ async def sign_in(running: Deployment, clock: Clock, password: str = PASSWORD) -
     return await running.sign_in(EMAIL, password, delivery="json", caller=caller(clock))
 
 
-async def history(sid: str, rows: Rows) -> list[Event]:
-    """Return what is recorded of a session."""
+async def list_session_events(sid: str, rows: Rows) -> list[Event]:
+    """Return the events of a session."""
     return await rows.events.list_about(sid, limit=9)
 
 
-async def living(running: Deployment, clock: Clock) -> list[Session]:
-    """Return everybody's living sessions."""
+async def list_active_sessions(running: Deployment, clock: Clock) -> list[Session]:
+    """Return all active sessions."""
     return await running.sessions.list_living(None, caller(clock))
 
 
 async def test_a_sign_in_that_began_before_a_change_leaves_no_session_behind_it(tmp_path: Path) -> None:
-    """The epoch was bumped while the password was hashed: the old password was right, and is worth nothing (T22, T23)."""
+    """A sign-in fails if the epoch changed while its password was hashed, although the password was right (T22, T23)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.create_account(EMAIL, PASSWORD, caller(clock))
@@ -52,12 +52,12 @@ async def test_a_sign_in_that_began_before_a_change_leaves_no_session_behind_it(
         await running.accounts.enable(EMAIL, caller(clock))
         with pytest.raises(InvalidCredentials):
             await began
-        assert await living(running, clock) == []
+        assert await list_active_sessions(running, clock) == []
         assert (await sign_in(running, clock)).session_id
 
 
 async def test_a_password_change_that_a_sign_out_overtook_changes_nothing(tmp_path: Path) -> None:
-    """The session ended while the passwords were hashed: no new session rises from it, and the old password stays (T6)."""
+    """A password change fails if its session ended during hashing. It starts no session and keeps the old password (T6)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.create_account(EMAIL, PASSWORD, caller(clock))
@@ -69,14 +69,17 @@ async def test_a_password_change_that_a_sign_out_overtook_changes_nothing(tmp_pa
         await running.sign_out.end_by_tokens([pair.refresh_token], caller(clock))
         with pytest.raises(SessionEnded):
             await change
-        assert await living(running, clock) == []
+        assert await list_active_sessions(running, clock) == []
         with pytest.raises(InvalidCredentials):
             await sign_in(running, clock, new)
         assert (await sign_in(running, clock)).session_id
 
 
 async def test_guesses_that_are_sent_all_at_once_are_counted_too(tmp_path: Path) -> None:
-    """Counters are looked at again before a session starts: a right guess behind many wrong ones is worth nothing (R71)."""
+    """Failure counters are checked again before a session starts.
+
+    Of many concurrent guesses, a right one beyond the limit is refused (R71).
+    """
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.create_account(EMAIL, PASSWORD, caller(clock))
@@ -86,7 +89,7 @@ async def test_guesses_that_are_sent_all_at_once_are_counted_too(tmp_path: Path)
         assert kinds.count(InvalidCredentials) == 5
         assert kinds.count(TooManyAttempts) == len(guesses) - 5, "right or wrong, all behind the limit are answered alike"
         assert kinds[-1] is TooManyAttempts
-        assert await living(running, clock) == []
+        assert await list_active_sessions(running, clock) == []
         clock.advance(ms=2 * HOUR_MS)
         assert (await sign_in(running, clock)).session_id
 
@@ -108,7 +111,10 @@ async def test_an_access_token_ends_with_its_session_also_by_idleness(tmp_path: 
 
 
 async def test_an_old_copy_that_is_over_says_that_the_session_goes_on(tmp_path: Path) -> None:
-    """Its own time is over, the session's is not: whoever holds it must sign in, and nobody's cookies are deleted (T5)."""
+    """An expired copy of the refresh token is refused, and the error says that the session is active.
+
+    So no cookies are deleted (T5).
+    """
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         _, pair = await start_session(running, clock)
@@ -122,7 +128,10 @@ async def test_an_old_copy_that_is_over_says_that_the_session_goes_on(tmp_path: 
 
 
 async def test_a_sign_in_that_replaces_a_session_is_recorded(tmp_path: Path) -> None:
-    """The session that the cookies presented ends, and its history says so; one that was over keeps its reason (R82)."""
+    """A sign-in records the end of the sessions whose tokens were presented.
+
+    A session that had already ended keeps its reason (R82).
+    """
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.create_account(EMAIL, PASSWORD, caller(clock))
@@ -131,16 +140,16 @@ async def test_a_sign_in_that_replaces_a_session_is_recorded(tmp_path: Path) -> 
         presented = [first.refresh_token, second.refresh_token]
         await running.sign_in(EMAIL, PASSWORD, delivery="cookie", caller=caller(clock), presented=presented)
         for pair, why in ((first, "logout"), (second, "admin")):
-            events = await running.store.read(functools.partial(history, pair.session_id))
+            events = await running.store.read(functools.partial(list_session_events, pair.session_id))
             assert [(event.kind, event.detail.get("why")) for event in events][1:] == [("session_ended", why)]
 
 
 async def test_a_pair_that_cannot_be_signed_leaves_the_old_token_good(tmp_path: Path) -> None:
-    """Minted before the commit: where no key is active the refresh fails, and the very same token works afterwards."""
+    """Tokens are signed before the commit. If no key is active, the refresh fails and the same refresh token works later."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         session, pair = await start_session(running, clock)
-        clock.advance(ms=-HOUR_MS)  # before the first key became active
+        clock.advance(ms=-HOUR_MS)  # before the first key becomes active
         with pytest.raises(Unavailable):
             await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
         clock.advance(ms=HOUR_MS)
@@ -149,7 +158,7 @@ async def test_a_pair_that_cannot_be_signed_leaves_the_old_token_good(tmp_path: 
 
 
 async def test_a_password_is_hashed_anew_when_the_cost_has_changed(tmp_path: Path) -> None:
-    """At the next sign-in, without the person noticing: no session ends by it (R66, T23)."""
+    """A sign-in rehashes the password if the cost setting has changed, and ends no session (R66, T23)."""
     clock = Clock()
     async with deployed(tmp_path, clock, password_cost="owasp") as running:
         account = await running.create_account(EMAIL, PASSWORD, caller(clock))
@@ -160,13 +169,13 @@ async def test_a_password_is_hashed_anew_when_the_cost_has_changed(tmp_path: Pat
         raised = await running.accounts.get_by_email(EMAIL)
         assert raised.password_hash.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
         assert raised.epoch == account.epoch
-        assert len(await living(running, clock)) == 2
+        assert len(await list_active_sessions(running, clock)) == 2
         assert (await running.refresh(first.refresh_token, way="body", caller=caller(clock))).session_id == first.session_id
         assert (await sign_in(running, clock)).session_id
 
 
 def test_an_unknown_address_is_hashed_with_the_parameters_of_a_known_one() -> None:
-    """The same work at each cost, and no password that matches (R72, T24)."""
+    """An unknown address costs the same hashing work as a known one, and no password matches (R72, T24)."""
     for hasher in (PasswordHasher("owasp"), PasswordHasher("rfc9106")):
         parameters = hasher.hash(PASSWORD).split("$")[:4]
         assert hasher._decoy.split("$")[:4] == parameters
@@ -174,14 +183,17 @@ def test_an_unknown_address_is_hashed_with_the_parameters_of_a_known_one() -> No
 
 
 async def test_a_full_queue_sends_away_and_empties_again() -> None:
-    """As many wait as a thread can answer in time; the next is told to come back, and later is welcome (R73, T25)."""
+    """A full hashing queue raises `Unavailable` with a retry time.
+
+    It accepts work again after the queue has drained (R73, T25).
+    """
     hashing = Hashing(PasswordHasher("owasp"), threads=1)
     asked = [asyncio.create_task(hashing.hash(PASSWORD)) for _ in range(1 + QUEUE_PER_THREAD)]
     await asyncio.sleep(0)
     with pytest.raises(Unavailable) as refused:
         await hashing.hash(PASSWORD)
     assert refused.value.retry_after_s > 0
-    asked[-1].cancel()  # somebody hangs up while waiting
+    asked[-1].cancel()  # a client disconnects while it waits
     hashes = await asyncio.gather(*asked, return_exceptions=True)
     assert sum(isinstance(found, str) for found in hashes) == QUEUE_PER_THREAD
     assert await hashing.matches(await hashing.hash(PASSWORD), PASSWORD)

@@ -1,4 +1,4 @@
-"""The README's tour, word for word."""
+"""Tests of the commands and programs in the README, run as they are printed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def test_the_tour_prints_what_the_readme_shows(serve: Callable[..., Server], tmp_path: Path) -> None:
-    """Every command of the tour is run as it stands there, and prints what stands below it."""
+    """Every command of the tour prints the output that the README shows."""
     server = serve()
     tour = README.read_text().split("## A tour")[1].split("\n## ")[0]
     commands = "\n".join(re.findall(r"```sh\n(.*?)```", tour, re.DOTALL))
@@ -32,7 +32,7 @@ def test_the_tour_prints_what_the_readme_shows(serve: Callable[..., Server], tmp
 
 
 def test_the_three_lines_verify_a_token(serve: Callable[..., Server]) -> None:
-    """What the README says that another service needs is all that it needs."""
+    """The README's three lines for another service verify a token."""
     server = serve()
     section = README.read_text().split("## In your other services")[1].split("\n## ")[0]
     (command,) = re.findall(r"```sh\n\.venv/bin/handstamp (.*?)#", section)
@@ -49,7 +49,10 @@ def test_the_three_lines_verify_a_token(serve: Callable[..., Server]) -> None:
 
 
 def test_the_twelve_lines_are_an_application(tmp_path: Path) -> None:
-    """The application of the README, word for word but for its port: sign up, sign in, be let in, sign out, be refused."""
+    """The README's application of twelve lines signs up, signs in, accepts the token, signs out and refuses it.
+
+    Only the port is changed.
+    """
     section = README.read_text().split("## In your own application")[1].split("\n## ")[0]
     (application,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     assert len([line for line in application.splitlines() if line]) == 12
@@ -76,7 +79,7 @@ def test_the_twelve_lines_are_an_application(tmp_path: Path) -> None:
             assert "<form" in client.get("/auth/create-account").text
         finally:
             process.terminate()
-    assert process.returncode == -signal.SIGTERM  # uvicorn stops in order, then raises the signal again
+    assert process.returncode == -signal.SIGTERM  # uvicorn shuts down, then raises the signal again
 
 
 def _answers(client: httpx.Client) -> bool:

@@ -1,4 +1,4 @@
-"""How requests find their route: every one passes the middleware around the application, which learns the route."""
+"""Tests of routing: middleware around the application sees every request and its route."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAGES = [
 
 
 class Tracer:
-    """A middleware such as those that measure or trace: it notes the route of each request when the answer has been sent."""
+    """Middleware that records each request's route after the answer, as tracing middleware does."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -40,8 +40,8 @@ class Tracer:
 
 
 @asynccontextmanager
-async def traced(folder: Path, *, mounted_at: str = "") -> AsyncIterator[tuple[httpx.AsyncClient, Tracer]]:
-    """Give a client of a running service, and the middleware around it."""
+async def serve_traced(folder: Path, *, mounted_at: str = "") -> AsyncIterator[tuple[httpx.AsyncClient, Tracer]]:
+    """Yield a client of a running service and the middleware around it."""
     auth = Handstamp(database=f"sqlite:///{folder}/handstamp.db", issuer=f"http://localhost{mounted_at}")
     tracer = Tracer(Starlette(routes=[Mount(mounted_at, auth.asgi)]) if mounted_at else auth.asgi)
     transport = httpx.ASGITransport(tracer)
@@ -49,24 +49,24 @@ async def traced(folder: Path, *, mounted_at: str = "") -> AsyncIterator[tuple[h
         yield client, tracer
 
 
-async def ask(client: httpx.AsyncClient, operation: Operation) -> httpx.Response:
+async def send_bare(client: httpx.AsyncClient, operation: Operation) -> httpx.Response:
     """Send a request without a token, a body or a credential."""
     return await client.request(operation.method, operation.path.format(id="some-session"))
 
 
 @pytest.mark.parametrize("mounted_at", ["", "/auth"])
 async def test_a_middleware_sees_every_operation_with_its_route(tmp_path: Path, mounted_at: str) -> None:
-    """Path and name of the route are in the scope, whatever the answer is; the name is the operation's id in OpenAPI."""
-    async with traced(tmp_path, mounted_at=mounted_at) as (client, tracer):
+    """The scope holds the route's path and name, whatever the answer. The name is the operation id of the OpenAPI document."""
+    async with serve_traced(tmp_path, mounted_at=mounted_at) as (client, tracer):
         for operation in OPERATIONS:
-            assert (await ask(client, operation)).status_code not in (404, 405)
+            assert (await send_bare(client, operation)).status_code not in (404, 405)
     expected: Seen = [(each.method, each.path, each.run.__name__) for each in OPERATIONS]
     assert tracer.seen == expected
 
 
 async def test_a_middleware_sees_every_page_and_file(tmp_path: Path) -> None:
-    """Pages, the document, its viewer, styles and scripts pass it too."""
-    async with traced(tmp_path) as (client, tracer):
+    """Middleware also sees pages, the OpenAPI document and its viewer, styles and scripts."""
+    async with serve_traced(tmp_path) as (client, tracer):
         for method, path in PAGES:
             assert (await client.request(method, path)).status_code not in (404, 405)
         assert (await client.get("/assets/base.css")).status_code == 200
@@ -77,8 +77,11 @@ async def test_a_middleware_sees_every_page_and_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mounted_at", ["", "/auth"])
 async def test_a_method_that_a_path_does_not_allow_is_405_and_names_those_it_allows(tmp_path: Path, mounted_at: str) -> None:
-    """All of them, also where each has an endpoint of its own (RFC 9110 §15.5.6); the middleware learns the path."""
-    async with traced(tmp_path, mounted_at=mounted_at) as (client, tracer):
+    """405 names all allowed methods of the path, even if they have separate handlers (RFC 9110 §15.5.6).
+
+    The middleware sees the path.
+    """
+    async with serve_traced(tmp_path, mounted_at=mounted_at) as (client, tracer):
         for path, allowed in {
             "/login": "POST",
             "/profile": "GET, HEAD",
@@ -97,22 +100,26 @@ async def test_a_method_that_a_path_does_not_allow_is_405_and_names_those_it_all
     "path", ["/nowhere", "/login/", "/LOGIN", "/login//", "/sessions/", "/sessions/a/b", "/%6Cogin/x", "/login%00"]
 )
 async def test_only_exact_paths_are_served(tmp_path: Path, path: str) -> None:
-    """No redirect, no folding of case or slashes: there is nothing at any other path, for the middleware neither."""
-    async with traced(tmp_path) as (client, tracer):
+    """Only exact paths are served: no redirect, and no folding of case or slashes. The middleware sees no route."""
+    async with serve_traced(tmp_path) as (client, tracer):
         answer = await client.post(path)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert tracer.seen == [("POST", None, None)]
 
 
 async def test_the_metadata_is_found_behind_an_issuers_path_too(tmp_path: Path) -> None:
-    """RFC 8414 §3.1 appends the issuer's path to the well-known one. Whatever proxy is in front, one of the two arrives."""
-    async with traced(tmp_path, mounted_at="/auth") as (client, _):
+    """The metadata is served at both well-known paths.
+
+    RFC 8414 §3.1 appends the issuer's path to the well-known one, and a proxy may forward either
+    form.
+    """
+    async with serve_traced(tmp_path, mounted_at="/auth") as (client, _):
         for path in ("/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/auth"):
             assert (await client.get(path)).json()["issuer"] == "http://localhost/auth"
 
 
 async def test_a_websocket_is_closed(tmp_path: Path) -> None:
-    """No route speaks WebSocket: the handshake is refused (RFC 6455 §4.2.2), not answered with HTTP."""
+    """A WebSocket handshake is refused (RFC 6455 §4.2.2), not answered with HTTP."""
     sent = []
 
     async def receive() -> dict[str, str]:

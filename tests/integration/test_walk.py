@@ -1,4 +1,4 @@
-"""docs/walk.md follows one `POST /refresh`: it names every file of the package that the request enters."""
+"""Test that docs/walk.md, which follows one `POST /refresh`, names every file of the package that the request enters."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ pytestmark = pytest.mark.anyio
 ROOT = Path(handstamp.__file__).parent
 WALK = Path(__file__).parents[2] / "docs" / "walk.md"
 NOT_PART_OF_THE_WALK = {"embedded/handstamp.py"}
-"""By which this test mounts the service in its own process."""
+"""Files that run only because this test mounts the service in its own process."""
 
 
 is_request: ContextVar[bool] = ContextVar("is_request", default=False)
-"""Tells the request from the service's background tasks, which run on the same event loop."""
+"""True in the context of the request, False in the service's background tasks on the same event loop."""
 
 
 class Recorder:
-    """Notes the files of the package in which functions are called, by the request or in a thread, while `is_on`."""
+    """Records, while `is_on`, the package's files in which the request or a thread calls functions."""
 
     def __init__(self) -> None:
         self.files: set[str] = set()
@@ -42,7 +42,7 @@ class Recorder:
 
 
 async def files_of_a_refresh(folder: Path) -> set[str]:
-    """Return the files that the second refresh of a session enters: the first one fills caches."""
+    """Return the files that the second refresh of a session enters. The first refresh fills caches."""
     recorder = Recorder()
     threading.setprofile(recorder)
     sys.setprofile(recorder)
@@ -64,7 +64,7 @@ async def files_of_a_refresh(folder: Path) -> set[str]:
 
 
 async def test_the_walk_names_every_file_that_a_refresh_enters(tmp_path: Path, count: Callable[[str], None]) -> None:
-    """Nobody who follows it meets a file that it leaves out."""
+    """docs/walk.md names every file that a refresh enters."""
     files = await files_of_a_refresh(tmp_path)
     count(f"a refresh enters {len(files)} files: {', '.join(sorted(files))}")
     text = WALK.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Several processes over one database: what one of them is told holds in all of them, and all of them stop in good order."""
+"""Tests of several worker processes on one database: a change made by one takes effect in all, and all stop cleanly."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ CONNECTIONS = 40
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve with two processes."""
+    """Run a server with two workers."""
     with running(tmp_path_factory.mktemp("workers"), "--workers", str(WORKERS)) as server:
         yield server
 
 
 def workers_of(server: Server) -> set[int]:
-    """Return the processes that hold connections or serve: the children of `handstamp serve` that run Python code of ours."""
+    """Return the ids of the worker processes, which are children of `handstamp serve`."""
     assert server.process is not None
     parent = server.process.pid
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
@@ -49,7 +49,7 @@ def workers_of(server: Server) -> set[int]:
 
 
 def sockets_of(pid: int) -> set[str]:
-    """Return the sockets that a process holds open."""
+    """Return the sockets that a process has open."""
     found = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -59,7 +59,7 @@ def sockets_of(pid: int) -> set[str]:
 
 @contextlib.contextmanager
 def many_connections(server: Server) -> Iterator[list[httpx.Client]]:
-    """Open many connections, until each of the processes serves at least one, and keep them open."""
+    """Open connections until every worker serves at least one, and keep them open."""
     before = {pid: len(sockets_of(pid)) for pid in workers_of(server)}
     with contextlib.ExitStack() as stack:
         clients: list[httpx.Client] = []
@@ -80,7 +80,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at 
 
 @linux
 def test_there_are_as_many_processes_as_were_asked_for(server: Server) -> None:
-    """`--workers 2` runs two processes, and both of them serve."""
+    """`--workers 2` starts two processes, and both of them serve requests."""
     assert len(workers_of(server)) == WORKERS
     with many_connections(server) as clients:
         assert len(clients) >= CONNECTIONS
@@ -89,7 +89,7 @@ def test_there_are_as_many_processes_as_were_asked_for(server: Server) -> None:
 @linux
 @pytest.mark.parametrize("way", ["logout", "logout-everywhere", "password", "delete"])
 def test_a_sign_out_holds_in_every_process_at_once(server: Server, way: str) -> None:
-    """Whichever process was told, the very next request of any connection is refused by any process (R25, R47, R87)."""
+    """A sign-out at one worker takes effect before the next request at any worker (R25, R47, R87)."""
     with many_connections(server) as clients:
         teller = clients[0]
         email = sign_up(teller)
@@ -118,7 +118,7 @@ def test_a_sign_out_holds_in_every_process_at_once(server: Server, way: str) -> 
 
 @linux
 def test_ten_refreshes_over_both_processes_get_one_refresh_token(server: Server) -> None:
-    """Ten concurrent refreshes, spread over the processes, rotate once (R38, T4)."""
+    """Ten concurrent refreshes, spread over the workers, rotate once (R38, T4)."""
     with many_connections(server) as clients, ThreadPoolExecutor(10) as pool:
         signed_in = somebody(clients[0])
         tenth = clients[:: len(clients) // 10]
@@ -131,7 +131,7 @@ def test_ten_refreshes_over_both_processes_get_one_refresh_token(server: Server)
 
 @linux
 def test_a_retry_at_another_process_is_a_repeat(server: Server) -> None:
-    """Forty retries of one refresh, at whichever process, get the same refresh token (T1)."""
+    """Forty retries of one refresh, spread over the workers, get the same refresh token (T1)."""
     with many_connections(server) as clients:
         before = somebody(clients[0])
         assert len({before.after(refresh(client, before)).refresh for client in clients}) == 1
@@ -139,7 +139,7 @@ def test_a_retry_at_another_process_is_a_repeat(server: Server) -> None:
 
 @linux
 def test_an_ancestor_at_another_process_is_reuse(server: Server) -> None:
-    """Theft that one process notices ends the session in all of them (R37)."""
+    """Reuse detected by one worker ends the session in all workers (R37)."""
     with many_connections(server) as clients:
         chain = [somebody(clients[0])]
         for client in clients[:3]:
@@ -151,7 +151,7 @@ def test_an_ancestor_at_another_process_is_reuse(server: Server) -> None:
 
 @linux
 def test_failures_count_in_every_process(server: Server) -> None:
-    """Five failures over all processes are five, and the sixth attempt waits wherever it arrives (R71)."""
+    """Five failed sign-ins, spread over the workers, throttle the sixth at any worker (R71)."""
     with many_connections(server) as clients:
         email = sign_up(clients[0])
         wrong = {"email": email, "password": "a sentence that ada never said"}
@@ -161,7 +161,7 @@ def test_failures_count_in_every_process(server: Server) -> None:
 
 @linux
 def test_keys_of_every_process_are_the_same(server: Server) -> None:
-    """Processes that start together on an empty folder agree on one set of keys."""
+    """Workers that start together in an empty folder publish the same keys."""
     with many_connections(server) as clients:
         assert len({client.get("/.well-known/jwks.json").content for client in clients}) == 1
 
@@ -172,13 +172,13 @@ def test_keys_of_every_process_are_the_same(server: Server) -> None:
 @linux
 @pytest.mark.parametrize("workers", [1, WORKERS])
 def test_a_stop_answers_what_is_under_way(tmp_path_factory: pytest.TempPathFactory, workers: int) -> None:
-    """SIGTERM with sign-ins and refreshes in flight: each of them is answered in full, then the process ends cleanly."""
+    """After SIGTERM, sign-ins and refreshes in progress are answered in full; then the processes exit cleanly."""
     with running(tmp_path_factory.mktemp("stop"), "--workers", str(workers)) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(client_of(server)) for _ in range(16)]
         email = sign_up(clients[0])
         sessions = [sign_in(clients[0], email) for _ in range(4)]
         for client in clients:
-            assert client.get("/healthz").status_code == 200  # so that no connection has yet to be made
+            assert client.get("/healthz").status_code == 200  # opens the connection
         under_way = threading.Barrier(len(clients) + 1)
         answers: list[httpx.Response | Exception] = []
 
@@ -196,13 +196,13 @@ def test_a_stop_answers_what_is_under_way(tmp_path_factory: pytest.TempPathFacto
         for thread in threads:
             thread.start()
         under_way.wait()
-        time.sleep(0.05)  # twelve sign-ins take some 200 ms of hashing: now they are under way
+        time.sleep(0.05)  # twelve sign-ins hash for about 200 ms, so they are in progress now
         processes = workers_of(server)
         status = server.kill(signal.SIGTERM)
         for thread in threads:
             thread.join()
         assert [answer.status_code if isinstance(answer, httpx.Response) else answer for answer in answers] == [200] * 16
-        # uvicorn alone hands the signal on to itself once all is done; its supervisor of several processes just returns.
+        # A single uvicorn process raises the signal again after its shutdown; the supervisor of several processes returns.
         assert status == (-signal.SIGTERM if workers == 1 else 0)
         assert "Traceback" not in server.log.read_text()
         with pytest.raises(httpx.ConnectError), client_of(server) as client:
@@ -211,7 +211,7 @@ def test_a_stop_answers_what_is_under_way(tmp_path_factory: pytest.TempPathFacto
 
 
 def test_sessions_outlive_a_stop(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A restart signs nobody out: the same tokens go on (R54)."""
+    """A restart signs nobody out; the same tokens stay valid (R54)."""
     folder = tmp_path_factory.mktemp("restart")
     with running(folder) as server, client_of(server) as client:
         signed_in: SignedIn = somebody(client)
