@@ -1,4 +1,4 @@
-"""A real Chromium for the tests of pages, and a page that writes down what goes wrong in it."""
+"""Fixtures for tests of pages: a real Chromium, and a page that records its errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
 
 PATIENCE_MS = 60_000
-"""How long to wait for what must happen. On a busy machine a click takes seconds; a passing test never waits in vain."""
+"""How long to wait for an expected event. A click may take seconds on a busy machine; a passing test never waits this long."""
 expect.set_options(timeout=PATIENCE_MS)
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
@@ -29,7 +29,7 @@ _MISSING = (
     "These tests need Chromium: install it (Debian: apt install chromium; Fedora: dnf install chromium; "
     "macOS: brew install --cask google-chrome), or name its file in HANDSTAMP_TEST_CHROMIUM."
 )
-# Chromium reports every 4xx that a script asked for, here always on purpose.
+# Chromium reports every 4xx answer to a script. The tests provoke these.
 _REFUSAL = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d ")
 _REPORT_VIOLATIONS = """
 addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
@@ -38,22 +38,22 @@ addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) 
 
 
 def chromium_path() -> str | None:
-    """Return where Chromium is, None where there is none."""
+    """Return the path of Chromium, or None if it is not installed."""
     named = os.environ.get("HANDSTAMP_TEST_CHROMIUM")
     return named or next((path for name in _NAMES if (path := shutil.which(name)) is not None), None)
 
 
-# Not for the whole run: while Playwright is there, its event loop runs in this thread and no async test could.
+# Not for the whole run: Playwright runs its event loop in this thread, which prevents async tests.
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """Return a running Chromium; skip where there is none, except in CI, where that is a failure."""
+    """Return a running Chromium. Without one, skip the test; in CI, fail it."""
     path = chromium_path()
     if path is None:
         if os.environ.get("CI") == "true":
             pytest.fail(_MISSING)
         pytest.skip(_MISSING)
     with sync_playwright() as playwright:
-        # With the back button's memory of whole pages, which Playwright turns off and people have.
+        # Enable the back-forward cache: Playwright disables it, but people's browsers have it.
         browser = playwright.chromium.launch(
             executable_path=path, args=ARGUMENTS, ignore_default_args=["--disable-back-forward-cache"]
         )
@@ -63,13 +63,13 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def troubles() -> list[str]:
-    """Return the list in which `page` writes console errors, uncaught exceptions and violations of the CSP."""
+    """Return the list in which `page` records console errors, uncaught exceptions and violations of the CSP."""
     return []
 
 
 @contextmanager
 def open_page(chromium: Browser, troubles: list[str] | None = None, **options: Any) -> Iterator[Page]:
-    """Open an empty page with cookies and storages of its own; write what goes wrong in it into `troubles`."""
+    """Open an empty page with its own cookies and storage, and record its errors in `troubles`."""
 
     def note(message: ConsoleMessage) -> None:
         if troubles is not None and message.type in {"error", "warning"} and not _REFUSAL.match(message.text):
@@ -91,6 +91,6 @@ def open_page(chromium: Browser, troubles: list[str] | None = None, **options: A
 
 @pytest.fixture
 def page(chromium: Browser, troubles: list[str]) -> Iterator[Page]:
-    """Return an empty page 1200 px wide, with cookies and storages of its own."""
+    """Return an empty page 1200 px wide, with its own cookies and storage."""
     with open_page(chromium, troubles) as opened:
         yield opened

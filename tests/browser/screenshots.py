@@ -1,4 +1,4 @@
-"""Draws the pictures of the pages that the documentation shows: `python -m tests.browser.screenshots`."""
+"""Take the screenshots of the documentation: `python -m tests.browser.screenshots`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605
 
 
 def main() -> None:
-    """Sign in from a phone and a computer, and photograph what they see."""
+    """Sign in from a phone and a computer, and save a picture of each page."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         server = Server(Path(folder)).start()
         try:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def photograph(page: Page, name: str, *, full_page: bool = False) -> None:
-    """Write a picture of a page into the documentation, in 256 colours, seldom ones included: that is small enough."""
+    """Save a picture of a page for the documentation, in 256 colours to keep the file small."""
     page.mouse.move(0, 0)
     picture = Image.open(BytesIO(page.screenshot(full_page=full_page))).convert("RGB")
     picture.quantize(method=Image.Quantize.MAXCOVERAGE).save(IMAGES / name, optimize=True)

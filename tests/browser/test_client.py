@@ -1,4 +1,4 @@
-"""The browser client in a real browser: tabs, lost answers, a service that dies, storms, wrong clocks, other people's scripts."""
+"""The browser client in a real browser: tabs, lost answers, outages, refusals, wrong clocks and hostile pages."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ PAGE = """<!doctype html><title>An application</title><link rel="icon" href="dat
   window.client.onChange((state) => window.states.push(state));
 </script>"""
 LIFETIME_S = 600
-"""Of access tokens. No test takes so long that a token expires, or a timer of the client fires, by itself."""
+"""The life of access tokens: so long that no token expires and no timer of the client fires during a test."""
 DAY_AWAY = "{ const now = Date.now; Date.now = () => now() + 86_400_000 * %d; }"
 
 
 @contextmanager
 def application(url: str, *, name: str = "localhost") -> Iterator[str]:
-    """Serve the application's page on an origin of its own; give that."""
+    """Serve the application's page on its own origin, and yield that origin."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -58,7 +58,7 @@ APP_PORT = free_port()
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Return a running service. Its grace window is the longest that there is, so that slow tabs are within it."""
+    """Return a running service with the longest grace window, so that slow tabs are within it."""
     settings = {"TRUSTED_ORIGINS": f"http://localhost:{APP_PORT}", "ACCESS_LIFETIME": f"{LIFETIME_S}s", "GRACE": "60s"}
     running = Server(tmp_path_factory.mktemp("client"), **settings)
     yield running.start()
@@ -80,8 +80,8 @@ def email(server: Server) -> str:
     return email
 
 
-def opened(context: BrowserContext, app: str) -> Page:
-    """Open the application in a new tab, and wait until it knows where it stands."""
+def open_tab(context: BrowserContext, app: str) -> Page:
+    """Open the application in a new tab, and wait until its client knows whether it is signed in."""
     page = context.new_page()
     page.goto(app)
     expect_state(page, "signed-in", "signed-out")
@@ -89,12 +89,12 @@ def opened(context: BrowserContext, app: str) -> Page:
 
 
 def state(page: Page) -> Any:
-    """Return what the client knows."""
+    """Return the client's state."""
     return page.evaluate("window.client.state")
 
 
 def expect_state(page: Page, *statuses: str, **known: object) -> None:
-    """Wait until the client knows this."""
+    """Wait until the client's state has one of these statuses and these values."""
     page.wait_for_function(
         """([statuses, known]) => statuses.includes(window.client?.state.status)
              && Object.entries(known).every(([name, value]) => window.client.state[name] === value)""",
@@ -111,13 +111,13 @@ def wait_until(page: Page, condition: Callable[[], bool]) -> None:
 
 
 def sign_in(page: Page, email: str) -> None:
-    """Sign in by the client."""
+    """Sign in with the client."""
     page.evaluate("([email, password]) => client.signIn(email, password)", [email, PASSWORD])
     expect_state(page, "signed-in")
 
 
 def profile(page: Page) -> Any:
-    """Return whose the client's session is, by the service's word."""
+    """Return the address that the service names for the client's session, or the error."""
     return page.evaluate("client.profile().then(({ email }) => email, ({ name, code }) => `${name} ${code}`)")
 
 
@@ -131,7 +131,7 @@ def tab(page: Page, app: str, email: str) -> Page:
 
 
 def test_signing_in_and_reloading(tab: Page, email: str, troubles: list[str]) -> None:
-    """The cookie is enough to find the session again; a wrong password is told, and signs nobody out."""
+    """After a reload the cookie restores the session. A wrong password raises an error and does not sign out."""
     assert profile(tab) == email
     before = state(tab)["sessionId"]
     tab.reload()
@@ -146,10 +146,10 @@ def test_signing_in_and_reloading(tab: Page, email: str, troubles: list[str]) ->
 @pytest.mark.parametrize("tabs", [2, 10])
 @pytest.mark.parametrize("locks", [True, False])
 def test_tabs_that_renew_at_the_same_instant(tab: Page, server: Server, app: str, tabs: int, locks: bool) -> None:
-    """Nobody is thrown out, with the browser's locks and without."""
+    """All tabs stay signed in, with the browser's locks and without."""
     if not locks:
         tab.context.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
-    others = [opened(tab.context, app) for _ in range(tabs - 1)]
+    others = [open_tab(tab.context, app) for _ in range(tabs - 1)]
     for page in [tab, *others]:
         page.evaluate(
             """(url) => { window.done = new Promise((done) => { new BroadcastChannel("start").onmessage =
@@ -166,8 +166,8 @@ def test_tabs_that_renew_at_the_same_instant(tab: Page, server: Server, app: str
 
 
 def test_sign_out_in_one_tab_is_sign_out_in_all(tab: Page, app: str, email: str) -> None:
-    """At once, without a request of theirs; and signing in again in one is seen in the other."""
-    other = opened(tab.context, app)
+    """The other tab is signed out without a request, and a new sign-in in one tab reaches the other."""
+    other = open_tab(tab.context, app)
     expect_state(other, "signed-in")
     tab.evaluate("client.signOut()")
     expect_state(other, "signed-out", reason="logout")
@@ -178,8 +178,8 @@ def test_sign_out_in_one_tab_is_sign_out_in_all(tab: Page, app: str, email: str)
 
 
 def test_the_end_from_elsewhere_is_told_with_its_reason(tab: Page, app: str) -> None:
-    """All sessions of the person end; the next request hears it, and so does the other tab."""
-    other = opened(tab.context, app)
+    """After signing out everywhere, both tabs know the reason."""
+    other = open_tab(tab.context, app)
     tab.evaluate("client.signOutEverywhere()")
     expect_state(tab, "signed-out", reason="logout_everywhere")
     expect_state(other, "signed-out", reason="logout_everywhere")
@@ -188,14 +188,14 @@ def test_the_end_from_elsewhere_is_told_with_its_reason(tab: Page, app: str) -> 
 
 
 def test_a_lost_answer_costs_nothing(tab: Page, server: Server, email: str) -> None:
-    """The service has renewed, and its answer never comes: asked again, it says the same."""
+    """If the answer to a refresh is lost, the client retries and gets the same tokens."""
     lost: list[APIResponse] = []
 
     def lose_the_first(route: Route) -> None:
         if lost:
             route.continue_()
         else:
-            lost.append(route.fetch())  # the service has answered, and the answer, cookie and all, goes no further
+            lost.append(route.fetch())  # the service has answered, but neither body nor cookie reaches the page
             route.abort("connectionreset")
 
     cookies = tab.context.cookies()
@@ -209,7 +209,7 @@ def test_a_lost_answer_costs_nothing(tab: Page, server: Server, email: str) -> N
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_storm_of_refusals_signs_nobody_out(tab: Page, server: Server, email: str, status: int) -> None:
-    """It is offline for a while, says so, and goes on by itself. The refusals are made here, as a proxy would make them."""
+    """The client reports that it is offline, and recovers by itself. The test sends the refusals, as a proxy would."""
     tab.route(f"{server.url}/refresh", lambda route: route.fulfill(status=status, body="<h1>Not now</h1>"))
     tab.reload()
     expect_state(tab, "unknown", online=False)
@@ -221,7 +221,7 @@ def test_a_storm_of_refusals_signs_nobody_out(tab: Page, server: Server, email: 
 
 
 def test_the_service_is_killed_and_comes_back(tab: Page, server: Server, email: str) -> None:
-    """Signed in all the while, offline in between."""
+    """The client stays signed in while the service is down, and continues when it is back."""
     session = state(tab)["sessionId"]
     server.kill()
     try:
@@ -235,7 +235,7 @@ def test_the_service_is_killed_and_comes_back(tab: Page, server: Server, email: 
 
 @pytest.mark.parametrize("days", [1, -1])
 def test_a_clock_that_is_wrong_by_a_day(page: Page, app: str, email: str, days: int) -> None:
-    """Nothing is read off it."""
+    """The client works the same, because it does not use the device's date."""
     page.add_init_script(DAY_AWAY % days)
     page.goto(app)
     expect_state(page, "signed-out")
@@ -247,7 +247,7 @@ def test_a_clock_that_is_wrong_by_a_day(page: Page, app: str, email: str, days: 
 
 
 def test_it_renews_ahead_of_the_end(page: Page, app: str, server: Server, email: str) -> None:
-    """In the last third of the token's life, without anybody asking. The browser's clock is moved on by hand."""
+    """The client refreshes in the last third of the token's life, without a request. The test advances the browser's clock."""
     page.clock.install()
     page.goto(app)
     expect_state(page, "signed-out")
@@ -259,7 +259,7 @@ def test_it_renews_ahead_of_the_end(page: Page, app: str, server: Server, email:
 
 
 def test_what_has_run_out_unnoticed_is_renewed_and_asked_again(tab: Page, server: Server, email: str) -> None:
-    """As after sleep, when no timer ran: `expired_token` leads to one renewal and one more try."""
+    """After `expired_token`, as after sleep when no timer ran, the client refreshes once and retries."""
     asked = []
 
     def refuse_once(route: Route) -> None:
@@ -276,7 +276,7 @@ def test_what_has_run_out_unnoticed_is_renewed_and_asked_again(tab: Page, server
 
 
 def test_an_answer_to_a_session_of_before_ends_no_other(tab: Page, server: Server, email: str) -> None:
-    """The request was under way when somebody signed in anew: that its session has ended says nothing of theirs."""
+    """A request of an old session is answered after a new sign-in: its `session_ended` does not end the new session."""
     held: list[Route] = []
     tab.route(f"{server.url}/profile", lambda route: held.append(route), times=1)  # noqa: PLW0108 (Playwright marks it)
     tab.evaluate("void (window.late = client.profile().catch(({ code }) => code))")
@@ -290,7 +290,7 @@ def test_an_answer_to_a_session_of_before_ends_no_other(tab: Page, server: Serve
 
 
 def test_a_key_that_is_void_costs_a_renewal(page: Page, server: Server, app: str, email: str) -> None:
-    """Tokens that a leaked key has signed are refused as `invalid_token`, and nobody has to sign in again for that."""
+    """Tokens of a voided key are refused as `invalid_token`. The client refreshes, and no new sign-in is needed."""
     page.clock.install()
     page.goto(app)
     expect_state(page, "signed-out")
@@ -308,7 +308,7 @@ def test_a_key_that_is_void_costs_a_renewal(page: Page, server: Server, app: str
 
 
 def test_a_sign_out_that_nobody_heard_is_made_up_for(tab: Page, server: Server) -> None:
-    """The person is out at once, is told that the service was not, stays out after a reload, and then the session is over."""
+    """The client signs out at once and reports `OfflineError`. It stays signed out after a reload, and then ends the session."""
     tab.route(f"{server.url}/**", lambda route: route.continue_() if route.request.url.endswith(".js") else route.abort())
     cookies = {cookie["name"]: cookie["value"] for cookie in tab.context.cookies()}
     assert tab.evaluate("client.signOut().catch(({ name }) => name)") == "OfflineError"
@@ -324,7 +324,7 @@ def test_a_sign_out_that_nobody_heard_is_made_up_for(tab: Page, server: Server) 
 
 
 def test_a_sign_out_that_nobody_heard_is_forgotten_by_the_next_sign_in(tab: Page, server: Server, email: str) -> None:
-    """It is tried again for a while; the session of whoever signs in meanwhile is not what it meant."""
+    """The client retries the sign-out. A session that starts meanwhile is not signed out by it."""
     tab.route(f"{server.url}/logout", lambda route: route.abort())
     tab.evaluate("void (window.told = client.signOut().then(() => 'told', ({ name }) => name))")
     expect_state(tab, "signed-out")
@@ -337,7 +337,7 @@ def test_a_sign_out_that_nobody_heard_is_forgotten_by_the_next_sign_in(tab: Page
 
 
 def test_a_page_out_of_the_back_buttons_memory_asks(tab: Page, server: Server) -> None:
-    """Frozen pages hear nothing: somebody may have signed out since."""
+    """A page from the back-forward cache missed all messages, so the client asks the service."""
     tab.evaluate("window.isRemembered = true")
     tab.goto(f"{server.url}/account")
     cookies = {cookie["name"]: cookie["value"] for cookie in tab.context.cookies()}
@@ -348,7 +348,7 @@ def test_a_page_out_of_the_back_buttons_memory_asks(tab: Page, server: Server) -
 
 
 def test_clients_that_signed_in_together_do_not_renew_together(page: Page, app: str, email: str) -> None:
-    """Each chooses its moment between 70 and 85 % of the token's life, as it is told in `setTimeout`."""
+    """Each client chooses a random moment between 70 and 85 % of the token's life, as its `setTimeout` calls show."""
     page.add_init_script(
         """{ const later = setTimeout; window.delays = [];
              window.setTimeout = (work, delay, ...rest) => { delays.push(delay); return later(work, delay, ...rest); }; }"""
@@ -366,7 +366,7 @@ def test_clients_that_signed_in_together_do_not_renew_together(page: Page, app: 
 
 
 def test_another_site_gets_nothing(tab: Page, server: Server, email: str) -> None:
-    """It loads the very client, which renews nobody there and signs nobody out."""
+    """Another site can load the client, but its requests are refused: no refresh, no sign-out."""
     with application(server.url, name="127.0.0.1") as hostile:
         other = tab.context.new_page()
         other.goto(hostile)
@@ -376,12 +376,12 @@ def test_another_site_gets_nothing(tab: Page, server: Server, email: str) -> Non
         forced = (
             f"fetch('{server.url}/logout', {{ method: 'POST', credentials: 'include', mode: 'no-cors' }}).then(String, String)"
         )
-        other.evaluate(forced)  # which is sent, and refused
+        other.evaluate(forced)  # the request is sent, and the service refuses it
     assert profile(tab) == email
 
 
 def test_no_script_can_read_a_token(chromium: Browser, app: str, email: str) -> None:
-    """Not from cookies, storages, databases, or anything that can be reached from the page's globals."""
+    """Tokens are not in cookies, storage, databases, or any object reachable from the page's globals."""
     with open_page(chromium) as page:
         tokens: list[str] = []
         page.on("response", lambda answer: tokens.append(answer.json()["accessToken"]) if answer.url.endswith("/login") else None)
@@ -414,6 +414,6 @@ def test_no_script_can_read_a_token(chromium: Browser, app: str, email: str) -> 
 
 
 def test_the_token_goes_nowhere_else(tab: Page) -> None:
-    """An origin that was not named gets an error that says how to name it."""
+    """A request to an unknown origin raises an error that says how to add the origin."""
     told = tab.evaluate("client.fetch('http://127.0.0.1:1/x').catch((error) => String(error))")
     assert told.startswith("TypeError: http://127.0.0.1:1 is not to have the access token.")

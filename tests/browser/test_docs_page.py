@@ -1,4 +1,4 @@
-"""The documentation page: every operation sent from it in a real browser, and how it treats tokens, mounts and failures."""
+"""The documentation page in a real browser: it sends every operation, and handles tokens, mounts and failures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("browser")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Return a running service, one for all tests here: each creates an account of its own."""
+    """Return a running service, shared by all tests of this file: each creates its own account."""
     running = Server(tmp_path_factory.mktemp("docs"))
     yield running.start()
     running.kill()
@@ -45,7 +45,7 @@ def email(server: Server) -> str:
 
 
 def new_address() -> str:
-    """Return an address that no account has."""
+    """Return an address without an account."""
     return f"ada-{uuid4().hex[:8]}@example.com"
 
 
@@ -104,7 +104,7 @@ def use_credential(docs: Page, name: str, secret: str) -> None:
 
 
 def test_every_operation_can_be_sent(page: Page, server: Server, troubles: list[str]) -> None:
-    """Bodies, forms, queries and paths; cookie, Bearer and Basic. Nothing is requested elsewhere and no policy is violated."""
+    """The page sends bodies, forms, queries and paths with cookie, Bearer and Basic, to no other host and within its policy."""
     foreign: list[str] = []
     page.on("request", lambda request: None if request.url.startswith((server.url, "data:")) else foreign.append(request.url))
     credential = run_process(server.folder, "clients", "create", f"docs-{uuid4().hex[:6]}").stdout
@@ -174,7 +174,7 @@ def test_every_operation_is_on_the_page_with_its_summary(docs: Page, server: Ser
 
 
 def test_an_access_token_is_used_from_the_answer_that_brings_it(docs: Page, email: str) -> None:
-    """After signing in, requests carry the token; when a later session keeps it in a cookie, none carries the older one."""
+    """After a sign-in, requests carry its token. If a later session keeps its token in a cookie, the older one is dropped."""
     token = sign_in(docs, email).json()["accessToken"]
     assert send(docs, "GET /profile").request.headers["authorization"] == f"Bearer {token}"
     sign_in(docs, email, delivery="cookie")
@@ -184,7 +184,7 @@ def test_an_access_token_is_used_from_the_answer_that_brings_it(docs: Page, emai
 
 
 def test_an_optional_body_without_a_field_is_not_sent(docs: Page, email: str) -> None:
-    """Then the refresh cookie counts; with a field, the body does."""
+    """Without a field, the service uses the refresh cookie; with a field, it uses the body."""
     sign_in(docs, email)
     assert send(docs, "POST /refresh").request.post_data is None
     assert send(docs, "POST /refresh", {"refreshToken": "a.b.c"}).status == 400
@@ -230,7 +230,7 @@ def test_the_page_works_below_a_path(page: Page, server: Server, troubles: list[
 
 
 def test_requests_go_to_the_address_of_the_page_and_not_of_the_issuer(page: Page, tmp_path: Path) -> None:
-    """Somebody looks at a service by its local address, whose issuer is the public one: the page works all the same."""
+    """The page works at a local address of a service whose issuer is a public URL."""
     running = Server(tmp_path, ISSUER="https://auth.example.com")
     try:
         address = f"http://localhost:{running.start().port}"
@@ -241,7 +241,7 @@ def test_requests_go_to_the_address_of_the_page_and_not_of_the_issuer(page: Page
 
 
 def test_no_link_makes_the_page_show_another_api(page: Page, server: Server) -> None:
-    """Swagger UI can take its document from the query, with which a link could ask for a password in this service's name."""
+    """The page ignores `url` and `configUrl` in the query: a link could otherwise show another API under this service's name."""
     open_docs(page, f"{server.url}/docs?url=https://evil.example.com/api.json&configUrl=https://evil.example.com/config.json")
     expect(page.locator(".info .title")).to_contain_text("Handstamp")
     expect(page.locator('[data-path="/login"]')).to_have_count(1)

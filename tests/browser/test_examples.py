@@ -22,8 +22,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @contextmanager
-def started(application: str, port: int, folder: Path, **environment: str) -> Iterator[str]:
-    """Run an example's application."""
+def run_example(application: str, port: int, folder: Path, **environment: str) -> Iterator[str]:
+    """Run an example's application, and yield its URL once it answers."""
     file = EXAMPLES / application
     process = subprocess.Popen(
         [sys.executable, "-m", "uvicorn", f"{file.stem}:app", "--app-dir", str(file.parent), "--port", str(port)],
@@ -48,14 +48,14 @@ def started(application: str, port: int, folder: Path, **environment: str) -> It
 
 
 def test_a_single_page_application(page: Page, tmp_path: Path, troubles: list[str]) -> None:
-    """Sign in on the service's page, come back, place an order, reload, and sign out."""
+    """A person signs in on the service's page, returns, places an order, reloads and signs out."""
     port = free_port()
     server = Server(tmp_path, TRUSTED_ORIGINS=f"http://localhost:{port}")
     try:
         server.start().register()
         credential = re.search(r"\S+:\S{20,}", run_process(tmp_path, "credentials", "create", "orders").stdout)
         assert credential is not None
-        with started("browser/orders.py", port, tmp_path, AUTH_ISSUER=server.url, AUTH_CREDENTIAL=credential[0]) as url:
+        with run_example("browser/orders.py", port, tmp_path, AUTH_ISSUER=server.url, AUTH_CREDENTIAL=credential[0]) as url:
             page.goto(url)
             page.get_by_role("link", name="Sign in").click()
             page.get_by_label("E-mail address").fill(EMAIL)
@@ -76,9 +76,9 @@ def test_a_single_page_application(page: Page, tmp_path: Path, troubles: list[st
 
 
 def test_a_server_rendered_site(page: Page, tmp_path: Path, troubles: list[str]) -> None:
-    """Make an account, come back, have the access token renewed by the way, and sign out."""
+    """A person creates an account and returns; the site refreshes an expired access token; the person signs out."""
     port = free_port()
-    with started("server-rendered/pages.py", port, tmp_path, SITE_ISSUER=f"http://localhost:{port}/auth") as url:
+    with run_example("server-rendered/pages.py", port, tmp_path, SITE_ISSUER=f"http://localhost:{port}/auth") as url:
         page.goto(url)
         page.get_by_role("link", name="Create an account").click()
         page.get_by_label("E-mail address").fill(EMAIL)
@@ -88,7 +88,7 @@ def test_a_server_rendered_site(page: Page, tmp_path: Path, troubles: list[str])
         shown = page.locator("p").first.inner_text()
         before = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
         assert set(before) == {"handstamp-access", "handstamp-refresh"}
-        page.context.clear_cookies(name="handstamp-access")  # as when it is over
+        page.context.clear_cookies(name="handstamp-access")  # as when it has expired
         page.reload()
         expect(page.locator("p").first).to_have_text(shown)
         after = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}

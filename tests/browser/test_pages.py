@@ -28,7 +28,7 @@ HOSTILE = """<!doctype html><title>Another site</title><h1>Another site</h1>
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Return a running service, one for all tests here: each makes an account of its own."""
+    """Return a running service, shared by all tests of this file: each creates its own account."""
     running = Server(tmp_path_factory.mktemp("pages"), TRUSTED_ORIGINS=APP)
     yield running.start()
     running.kill()
@@ -51,14 +51,14 @@ def sign_in(page: Page, server: Server, email: str, query: str = "") -> None:
 
 
 def expect_account(page: Page, email: str) -> None:
-    """Assert that the account's page is shown."""
+    """Assert that the page shows this account."""
     expect(page.get_by_role("heading", name="Your account")).to_be_visible()
     expect(page.get_by_role("banner").or_(page.locator("header"))).to_contain_text(email)
 
 
 @contextmanager
-def site(text: str, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """Serve one page on another origin."""
+def serve_page(text: str, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Serve one page on another origin, and yield that origin."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -77,7 +77,7 @@ def site(text: str, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
 
 
 def test_a_person_comes_and_goes(page: Page, server: Server, troubles: list[str]) -> None:
-    """Makes an account, is signed in, reloads, signs out, and is out."""
+    """A person creates an account, is signed in, reloads, and signs out."""
     email = f"new-{uuid4().hex[:8]}@example.com"
     page.goto(server.url)
     page.get_by_role("link", name="Create an account").click()
@@ -95,7 +95,7 @@ def test_a_person_comes_and_goes(page: Page, server: Server, troubles: list[str]
 
 
 def test_the_back_button_after_signing_out_shows_nobody(page: Page, server: Server, email: str) -> None:
-    """Neither from a cache nor from the memory of the browser."""
+    """The back button shows the sign-in page: neither a cache nor the back-forward cache shows the account."""
     sign_in(page, server, email)
     expect_account(page, email)
     page.get_by_role("button", name="Sign out", exact=True).click()
@@ -106,7 +106,7 @@ def test_the_back_button_after_signing_out_shows_nobody(page: Page, server: Serv
 
 
 def test_sign_out_in_one_tab_is_seen_in_the_other(page: Page, server: Server, email: str) -> None:
-    """Without anybody touching it."""
+    """The other tab goes to the sign-in page by itself."""
     sign_in(page, server, email)
     expect_account(page, email)
     other = page.context.new_page()
@@ -117,7 +117,7 @@ def test_sign_out_in_one_tab_is_seen_in_the_other(page: Page, server: Server, em
 
 
 def test_signing_in_by_keyboard(page: Page, server: Server, email: str) -> None:
-    """The first field has the focus; an error puts it where something is to do."""
+    """The first field has the focus at first; after an error, the field to correct has it."""
     page.goto(f"{server.url}/sign-in")
     expect(page.get_by_label("E-mail address")).to_be_focused()
     page.keyboard.type(email)
@@ -137,7 +137,7 @@ def test_signing_in_by_keyboard(page: Page, server: Server, email: str) -> None:
 
 
 def test_a_password_can_be_seen_while_it_is_typed(page: Page, server: Server) -> None:
-    """And hidden again."""
+    """A button shows the password and hides it again."""
     page.goto(f"{server.url}/sign-in")
     field, button = page.get_by_label("Password", exact=True), page.get_by_role("button", name="Show password")
     expect(field).to_have_attribute("type", "password")
@@ -150,7 +150,7 @@ def test_a_password_can_be_seen_while_it_is_typed(page: Page, server: Server) ->
 
 
 def test_without_script(chromium: Browser, server: Server, email: str) -> None:
-    """Everything works: forms are forms."""
+    """Signing in, changing the password and signing out work without script."""
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     sign_in(page, server, email)
@@ -165,7 +165,7 @@ def test_without_script(chromium: Browser, server: Server, email: str) -> None:
 
 
 def test_a_device_is_signed_out_by_its_row(chromium: Browser, page: Page, server: Server, email: str) -> None:
-    """The other browser is out at its next request, and is told why."""
+    """The other browser is signed out at its next request, and its page says why."""
     with open_page(chromium) as other:
         sign_in(other, server, email)
         expect_account(other, email)
@@ -179,8 +179,10 @@ def test_a_device_is_signed_out_by_its_row(chromium: Browser, page: Page, server
 
 
 def test_back_to_the_application(page: Page, server: Server, email: str, troubles: list[str]) -> None:
-    """On another origin: the browser holds the form's redirect against the policy of the page."""
-    with site("<!doctype html><title>Shop</title><h1>The shop</h1><link rel=icon href=data:,>", host="127.0.0.1", port=APP_PORT):
+    """The sign-in form may redirect to a trusted origin: the browser checks the redirect against the page's policy."""
+    with serve_page(
+        "<!doctype html><title>Shop</title><h1>The shop</h1><link rel=icon href=data:,>", host="127.0.0.1", port=APP_PORT
+    ):
         sign_in(page, server, email, f"?return_to={APP}/orders")
         expect(page.get_by_role("heading", name="The shop")).to_be_visible()
         assert page.url == f"{APP}/orders"
@@ -188,21 +190,21 @@ def test_back_to_the_application(page: Page, server: Server, email: str, trouble
 
 
 def test_another_sites_link_finds_the_person_signed_in(page: Page, server: Server, email: str) -> None:
-    """Although its request brings no strict cookie."""
+    """The account is shown although the browser sends no strict cookie with a link of another site."""
     sign_in(page, server, email)
     expect_account(page, email)
-    with site(HOSTILE.format(url=server.url, password=PASSWORD)) as other:
+    with serve_page(HOSTILE.format(url=server.url, password=PASSWORD)) as other:
         page.goto(other)
         page.locator("#link").click()
         expect_account(page, email)
 
 
 def test_another_sites_forms_change_nothing(page: Page, server: Server, email: str) -> None:
-    """Neither sign out, nor sign in as somebody else."""
+    """Another site's form can neither sign the person out nor sign them in to another account."""
     sign_in(page, server, email)
     expect_account(page, email)
     server.register("eve@example.com")
-    with site(HOSTILE.format(url=server.url, password=PASSWORD)) as other:
+    with serve_page(HOSTILE.format(url=server.url, password=PASSWORD)) as other:
         for form in ("#out", "#in"):
             page.goto(other)
             page.locator(f"{form} button").click()
@@ -212,7 +214,7 @@ def test_another_sites_forms_change_nothing(page: Page, server: Server, email: s
 
 
 def test_the_service_away_signs_nobody_out(page: Page, server: Server, email: str) -> None:
-    """Killed and started again: the page is there again, and so is the person."""
+    """After the service was killed and started again, the person is still signed in."""
     sign_in(page, server, email)
     expect_account(page, email)
     server.kill()
@@ -230,7 +232,7 @@ def test_the_service_away_signs_nobody_out(page: Page, server: Server, email: st
 def test_nothing_serious_for_those_who_do_not_see_it(
     chromium: Browser, server: Server, email: str, scheme: str, width: int
 ) -> None:
-    """The axe rules find nothing on any page, in any of its states, and no page is wider than the screen."""
+    """Axe finds no violation on any page in any state, and no page is wider than the screen."""
     with open_page(chromium, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:
 
         def expect_sound() -> None:

@@ -1,4 +1,4 @@
-"""The park: each button of the story, pressed in a real browser against a real `handstamp demo`."""
+"""The park in a real browser: each button of the story, against a real `handstamp demo`."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ RIDE, WAIT, RENEW, TABS, LOSE, STEAL, OUT = STORY = (
     "Sign out, then try the old wristband",
 )
 
-STEP_PATIENCE_MS = 30_000  # the thief's takes five seconds by itself
+STEP_PATIENCE_MS = 30_000  # the thief's step alone takes five seconds
 
 
 @contextmanager
 def demo(*options: str, folder: Path | None = None, **environment: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
-    """Run the demonstration; give its address, what it said first, and its process."""
+    """Run the demonstration; yield its URL, its first lines of output and its process."""
     process = subprocess.Popen(
         command("demo", "--no-browser", *options),
         stdout=subprocess.PIPE,
@@ -55,20 +55,20 @@ def demo(*options: str, folder: Path | None = None, **environment: str) -> Itera
         assert match is not None, said
         yield match[1], said, process
     finally:
-        process.terminate()  # so that its folder goes
+        process.terminate()  # not kill, so that it deletes its folder
         process.communicate(timeout=30)
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Return the address of a demonstration that runs."""
+    """Return the URL of a running demonstration."""
     with demo("--port", "0") as (url, _, _):
         yield url
 
 
 @pytest.fixture(scope="module", autouse=True)
 def waiting(chromium: Browser, url: str) -> Iterator[Page]:
-    """Return a page on which a wristband runs out while the other tests go on: thirty real seconds that cost nobody any."""
+    """Return a page on which a wristband expires in thirty real seconds, while the other tests run."""
     with open_page(chromium) as page:
         page.goto(f"{url}/park")
         press(page, ENTER)
@@ -78,7 +78,7 @@ def waiting(chromium: Browser, url: str) -> Iterator[Page]:
 
 @pytest.fixture
 def park(page: Page, url: str) -> Page:
-    """Return the park, with nobody signed in."""
+    """Return the park without a signed-in visitor."""
     page.goto(f"{url}/park")
     expect(page.get_by_text("Nobody is here yet")).to_be_visible()
     return page
@@ -86,18 +86,18 @@ def park(page: Page, url: str) -> Page:
 
 @pytest.fixture
 def inside(park: Page) -> Page:
-    """Return the park with a visitor."""
+    """Return the park with a signed-in visitor."""
     press(park, ENTER)
     return park
 
 
 def press(page: Page, name: str) -> None:
-    """Press a button and wait until it has done what it does."""
+    """Press a button and wait until its work is done."""
     page.get_by_role("button", name=name, exact=True).click()
     expect(page.locator(".working")).to_have_count(0, timeout=STEP_PATIENCE_MS)
 
 
-def heard(page: Page) -> list[str]:
+def conversation(page: Page) -> list[str]:
     """Return the conversation, oldest first: method, path and status."""
     lines = reversed(page.locator("#conversation .line").all())
     return [f"{line.locator('code').inner_text()} {line.locator('.status').inner_text()}" for line in lines]
@@ -108,25 +108,25 @@ def exchanges(page: Page) -> Locator:
     return page.locator("#conversation li")
 
 
-def whole(page: Page, number: int) -> str:
+def full_text(page: Page, number: int) -> str:
     """Return the whole text of an exchange; 0 is the newest."""
     return exchanges(page).nth(number).locator("pre").text_content() or ""
 
 
 def outcome(page: Page) -> Locator:
-    """Return where it is said what a press came to."""
+    """Return the element that shows the result of a press."""
     return page.locator("#outcome")
 
 
 def expect_card(page: Page, generation: int) -> None:
-    """Assert which card the browser has, in its holes, in words, and for those who listen."""
+    """Assert the generation of the browser's card: its holes, its text and its label for screen readers."""
     expect(page.locator("#holes .punched")).to_have_count(generation)
     expect(page.locator("#generation")).to_have_text(f"generation {generation}")
     expect(page.get_by_role("img", name=f"The card is generation {generation}:")).to_be_visible()
 
 
 def expect_record(page: Page, generation: int) -> None:
-    """Assert at which generation the service's store is."""
+    """Assert the generation of the stored session."""
     expect(page.locator("#visit")).to_contain_text(f"Alive, for {EMAIL}; generation {generation} on the service's record.")
 
 
@@ -134,30 +134,30 @@ def expect_record(page: Page, generation: int) -> None:
 
 
 def test_nothing_can_be_done_before_signing_in(park: Page) -> None:
-    """The one thing to do is to sign in, with the form as it was filled in; the buttons say that they cannot be pressed."""
+    """The form is filled in, and all buttons of the story are disabled."""
     expect(park.get_by_label("E-mail address")).to_have_value(EMAIL)
     for name in STORY:
         expect(park.get_by_role("button", name=name, exact=True)).to_have_attribute("aria-disabled", "true")
     park.get_by_role("button", name=RIDE).click(force=True)
-    assert heard(park) == []
+    assert conversation(park) == []
 
 
 def test_signing_in_gives_a_wristband_and_a_card(inside: Page, troubles: list[str]) -> None:
-    """The access token comes in the body, the refresh token as a cookie that the browser alone holds."""
-    assert heard(inside) == ["POST /login 200"]
+    """The access token is in the body, the refresh token in an HttpOnly cookie. The page shows both shortened."""
+    assert conversation(inside) == ["POST /login 200"]
     expect(inside.locator("#left")).to_contain_text("s left")
     expect_card(inside, 0)
     expect_record(inside, 0)
-    assert re.search(r'"accessToken": "eyJ...….{4}"', whole(inside, 0))
-    assert re.search(r"set-cookie: handstamp-refresh=eyJ...….{4}; Path=/; .*HttpOnly; SameSite=Strict", whole(inside, 0))
-    assert "refreshToken" not in whole(inside, 0)
-    assert PASSWORD not in whole(inside, 0)
+    assert re.search(r'"accessToken": "eyJ...….{4}"', full_text(inside, 0))
+    assert re.search(r"set-cookie: handstamp-refresh=eyJ...….{4}; Path=/; .*HttpOnly; SameSite=Strict", full_text(inside, 0))
+    assert "refreshToken" not in full_text(inside, 0)
+    assert PASSWORD not in full_text(inside, 0)
     expect(inside.get_by_role("button", name=RIDE)).to_be_focused()
     assert troubles == []
 
 
 def test_the_form_comes_when_it_is_known_that_nobody_is_in(page: Page, url: str) -> None:
-    """Not before, when a press would be lost and whoever is in would see it go; and two presses sign in once."""
+    """The form appears only after the page has looked for a session, and a double click signs in once."""
     looking: list[Route] = []
     page.route("**/park/visit", lambda route: looking.append(route), times=1)  # noqa: PLW0108 (Playwright marks the function)
     page.goto(f"{url}/park")
@@ -167,56 +167,56 @@ def test_the_form_comes_when_it_is_known_that_nobody_is_in(page: Page, url: str)
     page.get_by_role("button", name=ENTER, exact=True).dblclick()
     expect(page.get_by_role("button", name=RIDE)).to_be_focused()
     expect(page.get_by_text("One moment")).to_be_hidden()
-    assert heard(page) == ["POST /login 200"]
+    assert conversation(page) == ["POST /login 200"]
 
 
 def test_the_form_comes_back_when_the_story_has_been_told(inside: Page) -> None:
-    """The visit is over while the step still goes on; a press then would be lost, too."""
+    """After a sign-out the form appears only when the step has finished, so that a press is not ignored."""
     inside.get_by_role("button", name=OUT).click()
     expect(inside.locator("#visit")).to_have_text("You signed out.")
     expect(inside.get_by_role("button", name=AGAIN)).to_be_hidden()
     inside.get_by_role("button", name=AGAIN).click()
     expect_card(inside, 0)
-    assert heard(inside)[1:] == ["POST /logout 204", "GET /profile 401", "POST /login 200"]
+    assert conversation(inside)[1:] == ["POST /logout 204", "GET /profile 401", "POST /login 200"]
 
 
 def test_a_wrong_password_is_said_beside_the_form(park: Page) -> None:
-    """The service's words stand there, and the fields stay."""
+    """The form shows the service's message and keeps its fields."""
     park.get_by_label("Password", exact=True).fill("another sentence than that")
     press(park, ENTER)
     expect(park.get_by_role("alert").filter(has_text="do not match")).to_be_visible()
     expect(park.get_by_label("Password", exact=True)).to_be_focused()
-    assert heard(park) == ["POST /login 401"]
+    assert conversation(park) == ["POST /login 401"]
 
 
 def test_a_ride_and_a_renewal(inside: Page, troubles: list[str]) -> None:
-    """The wristband opens the ride; the card gets a hole at each renewal, and its predecessor is an old copy."""
+    """The wristband opens the ride. Each renewal punches a hole into the card, and the previous card is an old copy."""
     press(inside, RIDE)
     expect(outcome(inside)).to_contain_text("You are in")
-    assert "authorization: Bearer eyJ" in whole(inside, 0)
+    assert "authorization: Bearer eyJ" in full_text(inside, 0)
     press(inside, RENEW)
     expect(outcome(inside)).to_contain_text("the card is generation 1, and generation 0 is an old copy")
     expect_card(inside, 1)
     expect_record(inside, 1)
-    assert heard(inside) == ["POST /login 200", "GET /profile 200", "POST /refresh 200"]
-    assert "cookie: handstamp-refresh=eyJ" in whole(inside, 0)
+    assert conversation(inside) == ["POST /login 200", "GET /profile 200", "POST /refresh 200"]
+    assert "cookie: handstamp-refresh=eyJ" in full_text(inside, 0)
     assert troubles == []
 
 
 def test_two_tabs_get_the_same_card(inside: Page) -> None:
-    """Both requests carry one card, and both answers set one and the same next card."""
+    """Both requests carry the same card, and both answers set the same next card."""
     press(inside, TABS)
     expect(outcome(inside)).to_contain_text("Both showed card 0 and both got the same card 1")
-    assert heard(inside)[1:] == ["POST /refresh 200"] * 2
+    assert conversation(inside)[1:] == ["POST /refresh 200"] * 2
     for header in ("cookie", "set-cookie"):
         pattern = rf"^{header}: handstamp-refresh=(\S+?)[; ]"
-        found = {re.findall(pattern, whole(inside, number), re.MULTILINE)[0] for number in (0, 1)}
+        found = {re.findall(pattern, full_text(inside, number), re.MULTILINE)[0] for number in (0, 1)}
         assert len(found) == 1, found
     expect_card(inside, 1)
 
 
 def test_an_answer_is_lost_and_nothing_with_it(inside: Page, troubles: list[str]) -> None:
-    """The service is one generation ahead of the browser, and when it is asked again both are at the same."""
+    """After a lost answer the service is one generation ahead; a retry brings the browser to the same generation."""
     inside.get_by_role("button", name=LOSE).click()
     expect(inside.locator("#holes .missed")).to_have_count(1)
     expect_card(inside, 0)
@@ -224,26 +224,26 @@ def test_an_answer_is_lost_and_nothing_with_it(inside: Page, troubles: list[str]
     expect(outcome(inside)).to_contain_text("Card 1 after all, the same that was lost")
     expect_card(inside, 1)
     expect_record(inside, 1)
-    assert heard(inside)[1:] == ["POST /refresh lost", "POST /refresh 200"]
+    assert conversation(inside)[1:] == ["POST /refresh lost", "POST /refresh 200"]
     press(inside, RIDE)
-    assert heard(inside)[-1] == "GET /profile 200"
+    assert conversation(inside)[-1] == "GET /profile 200"
     assert troubles == []
 
 
 def test_a_thief_is_found_out(inside: Page, troubles: list[str]) -> None:
-    """The thief's renewal is refused, and the visitor is out as well, until they sign in again."""
+    """The thief's renewal is refused and ends the session, so the visitor must sign in again."""
     press(inside, STEAL)
     expect(outcome(inside)).to_contain_text("The thief got nothing")
-    assert heard(inside)[1:] == [
+    assert conversation(inside)[1:] == [
         "POST /park/copy 200",
         "POST /refresh 200",
         "POST /refresh 200",
         "POST /refresh 401",
         "GET /profile 401",
     ]
-    assert "user-agent: thief" in whole(inside, 1)
-    assert '"reason": "reuse"' in whole(inside, 1)
-    assert '"reason": "reuse"' in whole(inside, 0)
+    assert "user-agent: thief" in full_text(inside, 1)
+    assert '"reason": "reuse"' in full_text(inside, 1)
+    assert '"reason": "reuse"' in full_text(inside, 0)
     expect(inside.locator("#visit")).to_contain_text("an old copy of your sign-in was used")
     expect(inside.locator("#left")).to_contain_text(re.compile(r"void, \d+ s unused"))
     press(inside, RENEW)
@@ -255,11 +255,11 @@ def test_a_thief_is_found_out(inside: Page, troubles: list[str]) -> None:
 
 
 def test_signing_out_holds_at_once(inside: Page, troubles: list[str]) -> None:
-    """The wristband has time left and is refused; the card is gone from the browser."""
+    """After a sign-out an unexpired wristband is refused, and the browser has no card."""
     press(inside, OUT)
     expect(outcome(inside)).to_contain_text(re.compile(r"had \d+ seconds left and a good signature, and is refused"))
-    assert heard(inside)[1:] == ["POST /logout 204", "GET /profile 401"]
-    assert '"reason": "logout"' in whole(inside, 0)
+    assert conversation(inside)[1:] == ["POST /logout 204", "GET /profile 401"]
+    assert '"reason": "logout"' in full_text(inside, 0)
     expect(inside.locator("#visit")).to_have_text("You signed out.")
     expect(inside.locator("#generation")).to_have_text("taken away")
     assert troubles == []
@@ -269,7 +269,7 @@ def test_signing_out_holds_at_once(inside: Page, troubles: list[str]) -> None:
 
 
 def test_script_tries_to_read_the_card_and_cannot(inside: Page) -> None:
-    """It looks in every place that script has, in front of the visitor, while the browser does hold the cookie."""
+    """Script finds no card in any place that it can read, although the browser has the cookie."""
     press(inside, "Let script try")
     expect(inside.locator("#attempts span")).to_have_text(
         [f"{place} → nothing" for place in ("document.cookie", "cookieStore.getAll()", "localStorage, sessionStorage")]
@@ -278,7 +278,7 @@ def test_script_tries_to_read_the_card_and_cannot(inside: Page) -> None:
 
 
 def test_the_claims_open_by_pointing_and_by_keyboard(inside: Page) -> None:
-    """They are the token's own; Escape closes them."""
+    """Hovering and focus show the token's claims, and Escape closes them."""
     claims, band = inside.get_by_role("tooltip"), inside.get_by_role("group", name="Wristband")
     expect(claims).to_be_hidden()
     band.hover()
@@ -293,7 +293,7 @@ def test_the_claims_open_by_pointing_and_by_keyboard(inside: Page) -> None:
 
 
 def test_the_wristband_turns_amber_and_runs_out(page: Page, url: str) -> None:
-    """Its colour and its words change; those who listen hear of it at the turns and not every second."""
+    """Its colour and text change. The label for screen readers changes only with the state, not every second."""
     page.clock.install()
     page.goto(f"{url}/park")
     press(page, ENTER)
@@ -309,15 +309,15 @@ def test_the_wristband_turns_amber_and_runs_out(page: Page, url: str) -> None:
 
 
 def test_a_page_that_is_loaded_again_renews(inside: Page) -> None:
-    """Its memory is empty and the card is not."""
+    """After a reload the page has no access token, and renews with the card."""
     inside.reload()
     expect(outcome(inside)).to_contain_text("Welcome back")
-    assert heard(inside) == ["POST /refresh 200"]
+    assert conversation(inside) == ["POST /refresh 200"]
     expect_card(inside, 1)
 
 
-def test_no_token_is_shown_whole(inside: Page) -> None:
-    """Neither in the conversation nor anywhere on the page, and none is kept where a later script finds it."""
+def test_no_token_is_shown_full_text(inside: Page) -> None:
+    """No complete token is on the page, in storage or in a readable cookie."""
     for name in (RENEW, STEAL):
         press(inside, name)
     assert re.search(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", inside.content()) is None
@@ -325,15 +325,15 @@ def test_no_token_is_shown_whole(inside: Page) -> None:
 
 
 def test_waiting_can_be_stopped(inside: Page) -> None:
-    """Nobody has to sit out half a minute."""
+    """A button stops the wait of thirty seconds."""
     inside.get_by_role("button", name=WAIT).click()
     press(inside, "Stop waiting")
     expect(outcome(inside)).to_contain_text("Stopped waiting")
-    assert heard(inside) == ["POST /login 200"]
+    assert conversation(inside) == ["POST /login 200"]
 
 
 def test_the_whole_story_by_keyboard(park: Page) -> None:
-    """Signing in puts the focus on the story; its buttons follow each other, and keep the focus while they work."""
+    """Signing in moves the focus to the first step. Tab moves through the steps, and a step keeps the focus while it runs."""
     park.get_by_label("Password", exact=True).press("Enter")
     expect(park.get_by_role("button", name=RIDE)).to_be_focused()
     park.keyboard.press("Enter")
@@ -348,7 +348,7 @@ def test_the_whole_story_by_keyboard(park: Page) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_nothing_serious_for_those_who_do_not_see_it(chromium: Browser, url: str, scheme: str, width: int) -> None:
-    """The axe rules find nothing in any state, and the page is not wider than the screen."""
+    """Axe finds no violation in any state, and the page is not wider than the screen."""
     with open_page(chromium, color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce") as page:
         page.goto(f"{url}/park")
         for name in (ENTER, "Let script try", RENEW, OUT):
@@ -358,7 +358,7 @@ def test_nothing_serious_for_those_who_do_not_see_it(chromium: Browser, url: str
             found = Axe().run(page).response["violations"]
             assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width
-            page.keyboard.press("Escape")  # the claims lie over what is below them
+            page.keyboard.press("Escape")  # close the claims, which cover the elements below
 
 
 # --- the command
@@ -366,7 +366,7 @@ def test_nothing_serious_for_those_who_do_not_see_it(chromium: Browser, url: str
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_nothing_is_left_and_nothing_of_yours_is_read(by: signal.Signals, tmp_path: Path) -> None:
-    """It works beside settings that would stop a start, says whom to be, and its folder goes with it."""
+    """The demonstration ignores settings and files of the user, prints the sign-in, and deletes its folder at each signal."""
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "handstamp.toml").write_text("nonsense = 1")
@@ -387,7 +387,7 @@ def test_nothing_is_left_and_nothing_of_yours_is_read(by: signal.Signals, tmp_pa
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_said() -> None:
-    """With 8000 taken it would look for another by itself, but not for one that somebody named."""
+    """If a port named with `--port` is taken, the command says so and exits; it only chooses another for the default."""
     with socket.create_server(("127.0.0.1", free_port())) as taken:
         port = taken.getsockname()[1]
         ran = subprocess.run(
@@ -398,14 +398,14 @@ def test_a_port_that_was_asked_for_and_is_taken_is_said() -> None:
 
 
 def test_the_default_port_gives_way() -> None:
-    """Whatever listens on 8000, the park opens."""
+    """If the default port is taken, the demonstration chooses another."""
     with demo() as (first, _, _), demo() as (second, _, _):
         assert first != second
         assert httpx.get(f"{second}/park", trust_env=False).status_code == 200
 
 
 def test_a_demonstration_that_is_stopped_is_said_and_can_be_looked_for_again(page: Page) -> None:
-    """The page says what has happened, and works with the next demonstration at the same address, whose park is empty."""
+    """The page reports that the service is away, and works with the next demonstration at the same address."""
     port = str(free_port())
     with demo("--port", port) as (url, _, _):
         page.goto(f"{url}/park")
@@ -424,7 +424,7 @@ def test_a_demonstration_that_is_stopped_is_said_and_can_be_looked_for_again(pag
 
 
 def test_the_service_itself_has_none_of_it(url: str, tmp_path: Path) -> None:
-    """What the demonstration adds is there in the demonstration alone; no answer of the service is held or tells of cookies."""
+    """`handstamp serve` has none of the demonstration's paths, holds back no answer and adds no header about cookies."""
     paths = [("GET", "/park"), ("GET", "/park/park.js"), ("GET", "/park/visit"), ("POST", "/park/copy"), ("POST", "/park/thief")]
     with running(tmp_path) as server, server.client() as real, httpx.Client(base_url=url, trust_env=False) as shown:
         for method, path in paths:
@@ -438,7 +438,7 @@ def test_the_service_itself_has_none_of_it(url: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("site", [None, "same-site", "cross-site", "none"])
 def test_no_other_page_gets_the_card(url: str, site: str | None) -> None:
-    """Only the park's own page may ask for what script cannot have, and only by a name of this machine."""
+    """Only the park's own page may use the demonstration's endpoints, and only under a name of this machine."""
     own = {"sec-fetch-site": "same-origin"}
     with httpx.Client(base_url=url, trust_env=False) as client:
         for method, path in (("POST", "/park/copy"), ("POST", "/park/thief"), ("GET", "/park/visit")):
@@ -450,12 +450,12 @@ def test_no_other_page_gets_the_card(url: str, site: str | None) -> None:
         assert client.post("/park/thief", headers=own, content="[]").status_code == 400
 
 
-# Last, so that the others have passed the time.
+# Last, so that the wristband expires during the other tests.
 def test_a_wristband_runs_out(waiting: Page) -> None:
-    """After its thirty seconds and the leeway, which are real, the service refuses it; the card brings the next."""
+    """After thirty real seconds and the leeway, the service refuses the wristband; the card gets a new one."""
     expect(outcome(waiting)).to_contain_text("Refused, with expired_token", timeout=45_000)
-    assert heard(waiting) == ["POST /login 200", "GET /profile 401"]
-    assert '"code": "expired_token"' in whole(waiting, 0)
+    assert conversation(waiting) == ["POST /login 200", "GET /profile 401"]
+    assert '"code": "expired_token"' in full_text(waiting, 0)
     expect(waiting.locator("#left")).to_have_text("run out")
     press(waiting, RENEW)
     expect(waiting.locator("#left")).to_contain_text("s left")
