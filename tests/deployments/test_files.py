@@ -1,4 +1,4 @@
-"""The files under deploy/ are what their tools take, and name what exists."""
+"""The files under deploy/ are valid for their tools, and their settings exist."""
 
 from __future__ import annotations
 
@@ -22,57 +22,57 @@ BIN = Path(sys.executable).parent
 
 
 def check(*command: str | Path) -> str:
-    """Run a linter and return what it said; it must have nothing to object to."""
+    """Run a linter and return its output. Fails if the linter reports a problem."""
     ran = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout + ran.stderr
 
 
 def test_the_dockerfile() -> None:
-    """As hadolint wants it; and nobody is root in the result."""
+    """Hadolint reports nothing, and the image does not run as root."""
     check(BIN / "hadolint", ROOT / "Dockerfile")
     assert re.search(r"^USER 10001$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
 
 
 def test_the_compose_file() -> None:
-    """As the Compose Specification wants it."""
+    """The file follows the Compose Specification."""
     check(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE)
 
 
 def test_the_kubernetes_manifests() -> None:
-    """As the API's schema wants them, unknown fields refused; the image is this version's."""
+    """The manifests follow the API's schema without unknown fields. The image has this version."""
     said = check(BIN / "kubernetes-validate", "--strict", KUBERNETES)
     assert said.count("passed") == 5
     assert set(re.findall(r"image: (\S+)", KUBERNETES.read_text("utf-8"))) == {f"handstamp:{metadata.version('handstamp')}"}
 
 
 def test_the_systemd_unit(tmp_path: Path) -> None:
-    """As systemd reads it, and with little left to do for somebody who breaks in."""
+    """The unit is valid for systemd, and its exposure score is low."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed here")
-    unit = tmp_path / "handstamp.service"  # its command is not installed here
+    unit = tmp_path / "handstamp.service"  # the real command is not installed here
     unit.write_text(UNIT.read_text("utf-8").replace("/opt/handstamp/bin/handstamp", "/bin/true"))
     check("systemd-analyze", "verify", "--man=no", unit)
     check("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)
 
 
 def test_the_systemd_unit_lets_hashing_step_back() -> None:
-    """Passwords are hashed at a lower priority, so that a flood of sign-ins slows nobody else; a filter must not forbid that."""
+    """The filter allows setpriority. Password hashing runs at a lower priority, so many sign-ins do not slow other requests."""
     filters = re.findall(r"^SystemCallFilter=(~?)(.+)$", UNIT.read_text("utf-8"), re.MULTILINE)
     about_it = [minus == "" for minus, names in filters if {"@system-service", "@resources", "setpriority"} & set(names.split())]
-    assert about_it[-1:] == [True]  # later lines win
+    assert about_it[-1:] == [True]  # later lines override
 
 
 @pytest.mark.parametrize("file", [COMPOSE, KUBERNETES, UNIT, ROOT / "docs" / "how-to" / "deploy.md"], ids=lambda file: file.name)
 def test_every_setting_that_is_named_exists(file: Path) -> None:
-    """A misspelt one would stop the start."""
+    """A misspelt setting would prevent the start."""
     named = {name.lower() for name in re.findall(r"HANDSTAMP_([A-Z_]+)", file.read_text("utf-8"))}
     assert named
     assert named <= PARSERS.keys()
 
 
 def test_what_is_left_out_of_the_image() -> None:
-    """Only what is built is sent to Docker: no database, no secret, no `.env`."""
+    """Docker gets only the files that the build copies: no database, no secret, no `.env`."""
     lines = (ROOT / ".dockerignore").read_text("utf-8").split()
     assert lines[0] == "*"
     copied = re.findall(r"^COPY (?!--from)(.*) \./?\S*$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The nginx configuration that is shipped, in front of two real nodes; only its names of hosts and files are other ones."""
+"""The shipped nginx configuration in front of two real nodes. Only names of hosts and files are replaced."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _MISSING = "nginx is not installed here (Debian: apt install nginx-light)"
 CHAINS = 8
 KILLS = 4
 LEFT_ALONE_S = 2.5
-"""So long nginx asks nothing of a node that failed; with both left alone it would answer 502."""
+"""Longer than the 2 s for which nginx avoids a failed node. If it avoids both nodes, it answers 502."""
 
 
 class Deployment(NamedTuple):
-    """Two nodes on one database, and the address of the proxy before them."""
+    """Two nodes on one database, and the address of the proxy in front of them."""
 
     nodes: list[Server]
     url: str
     trust: ssl.SSLContext
 
     def client(self, **options: Any) -> httpx.AsyncClient:
-        """Return a client of the proxy."""
+        """Return an HTTP client for the proxy."""
         return httpx.AsyncClient(base_url=self.url, verify=self.trust, trust_env=False, timeout=30, **options)
 
 
@@ -91,7 +91,7 @@ def _answers(client: httpx.Client, url: str) -> bool:
 
 
 def _certificate(folder: Path) -> ssl.SSLContext:
-    """Make a certificate for localhost; return what trusts it."""
+    """Create a certificate for localhost; return a TLS context that trusts it."""
     folder.mkdir(parents=True)
     making = certificates.making(folder / "fullchain.pem", folder / "privkey.pem")
     subprocess.run(making, check=True, capture_output=True)
@@ -99,7 +99,7 @@ def _certificate(folder: Path) -> ssl.SSLContext:
 
 
 async def test_a_browser_signs_in_through_it(deployment: Deployment) -> None:
-    """Cookies are those of https; the address is that of the connection, whatever the client claims."""
+    """Cookies have the attributes for https. The address is that of the connection, not one that the client sent."""
     async with deployment.client(headers={"origin": deployment.url, "x-forwarded-for": "203.0.113.9"}) as client:
         person = {"email": EMAIL, "password": PASSWORD}
         assert (await client.post("/register", json=person)).status_code == 201
@@ -114,13 +114,13 @@ async def test_a_browser_signs_in_through_it(deployment: Deployment) -> None:
 
 
 async def test_a_node_that_is_killed_costs_nobody_anything(deployment: Deployment, count: Callable[[str], None]) -> None:
-    """Under refresh load a node is killed and comes back, again and again: no client hears of it."""
+    """A node is killed and restarted repeatedly under refresh load. No request of a client fails."""
     stopped = asyncio.Event()
     renewals = 0
 
     async def more_renewals() -> None:
         enough = renewals + 5 * CHAINS
-        while renewals < enough:  # noqa: ASYNC110 - the chains must not wait for this
+        while renewals < enough:  # noqa: ASYNC110 - the chains must not wait for this loop
             await asyncio.sleep(0.02)
 
     async def renew(client: httpx.AsyncClient, tokens: dict[str, Any]) -> None:
@@ -133,7 +133,7 @@ async def test_a_node_that_is_killed_costs_nobody_anything(deployment: Deploymen
 
     async with deployment.client() as client, asyncio.TaskGroup() as chains:
         assert (await client.post("/register", json={"email": EMAIL, "password": PASSWORD})).status_code == 201
-        # All of them before the first kill: a sign-in that meets one is not sent again, and hashing yields to renewals.
+        # Sign in before the first kill: nginx does not retry a sign-in, and hashing has a lower priority than refreshes.
         for answer in [await client.post("/login", json={"email": EMAIL, "password": PASSWORD}) for _ in range(CHAINS)]:
             chains.create_task(renew(client, answer.json()))
         for number in range(KILLS):
@@ -148,7 +148,7 @@ async def test_a_node_that_is_killed_costs_nobody_anything(deployment: Deploymen
 
 
 async def test_the_feed_waits_through_it(deployment: Deployment) -> None:
-    """A long poll is answered when a session ends at whichever node, and not broken off before."""
+    """A long poll is answered when a session ends at either node, and the proxy does not time out before."""
     node = deployment.nodes[0]
     made = run_process(node.folder, "credentials", "create", "orders", "--json", **node.settings)
     credential = tuple(json.loads(made.stdout)["credential"].split(":"))

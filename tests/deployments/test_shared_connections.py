@@ -1,4 +1,4 @@
-"""Proxies that share their connections to the service between people: nobody reads or writes in another's name there."""
+"""Proxies that share connections to the service between clients: no client can read or send in another one's name."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ _COMMANDS = {
 
 
 @contextmanager
-def proxied(name: str, backend: int, folder: Path) -> Iterator[int]:
-    """Run a proxy in front of a port; give its own port. Skip where it is not installed, except in CI."""
+def run_proxy(name: str, backend: int, folder: Path) -> Iterator[int]:
+    """Run a proxy in front of a port; give its own port. Skip the test if it is not installed, except in CI."""
     program = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         missing = f"{name} is not installed here (Debian: apt install {'nginx-light' if name == 'nginx' else name})"
@@ -108,10 +108,10 @@ def _is_alive(port: int) -> bool:
 
 @pytest.fixture(scope="module", params=sorted(_CONFIGURATIONS))
 def proxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, int]]:
-    """Run the service behind each kind of proxy, which has one connection to it for everybody."""
+    """Run the service behind each kind of proxy, with one connection for all clients."""
     server = Server(tmp_path_factory.mktemp("service"), TRUSTED_PROXIES="127.0.0.1").start()
     try:
-        with proxied(request.param, server.port, tmp_path_factory.mktemp(request.param)) as port:
+        with run_proxy(request.param, server.port, tmp_path_factory.mktemp(request.param)) as port:
             yield server, port
     finally:
         server.kill()
@@ -126,7 +126,7 @@ def send(port: int, sent: bytes) -> bytes:
 
 @pytest.mark.parametrize("upgrade", ["anything", "h2c", "websocket"])
 def test_nobody_reads_the_answer_to_a_request_hidden_in_a_body(proxy: tuple[Server, int], upgrade: str) -> None:
-    """Whoever asks next on the shared connection gets their own answer, after each of many attempts."""
+    """After each attack, the next client on the shared connection gets its own answer."""
     _, port = proxy
     hidden = b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     attack = (
@@ -140,7 +140,7 @@ def test_nobody_reads_the_answer_to_a_request_hidden_in_a_body(proxy: tuple[Serv
 
 
 def test_a_trailer_signs_nobody_in_and_names_no_address(proxy: tuple[Server, int]) -> None:
-    """A proxy may pass trailers on; the service takes none of them for a header."""
+    """A proxy may forward trailers. The service treats none of them as a header."""
     server, port = proxy
     server.register()
     access = server.login()["accessToken"]

@@ -1,4 +1,4 @@
-"""What holds for every test of embedding."""
+"""Fixtures for all tests of embedding."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def nothing_hangs(in_time: None) -> None:
-    """Nothing may wait for ever here, whatever hooks and applications do."""
+    """Fail a test that hangs, because hooks and applications may block."""

@@ -1,4 +1,4 @@
-"""The examples of embedding, each run as its first lines say, on real sockets."""
+"""The examples of embedding, started as their first lines say, on real sockets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @contextmanager
 def example(folder: Path, name: str, module: str, issuer_variable: str, *options: str) -> Iterator[httpx.Client]:
-    """Run an example with uvicorn in `folder`; give a client of it."""
+    """Run an example with uvicorn in `folder`; give an HTTP client for it."""
     port = free_port()
     paths = os.pathsep.join([str(EXAMPLES / name), os.environ.get("PYTHONPATH", "")])
     environment = environment_with({}) | {"PYTHONPATH": paths, issuer_variable: f"http://localhost:{port}/auth"}
@@ -57,14 +57,16 @@ def bearer(tokens: dict[str, Any]) -> dict[str, str]:
 
 
 def test_a_sign_out_holds_for_the_next_request_in_every_worker(tmp_path: Path) -> None:
-    """Three processes on one file: none of them lets an ended session in, however the requests fall."""
+    """With three processes on one file, a sign-out is effective in each of them at once."""
     with example(tmp_path, "embedded", "notes", "NOTES_ISSUER", "--workers", "3") as client:
         assert client.post("/auth/register", json={"email": EMAIL, "password": PASSWORD}).status_code == 201
         seen = set()
         for _ in range(10):
             tokens = client.post("/auth/login", json={"email": EMAIL, "password": PASSWORD}).json()
             for _ in range(4):
-                with httpx.Client(base_url=client.base_url, trust_env=False, verify=False) as fresh:  # another connection
+                with httpx.Client(
+                    base_url=client.base_url, trust_env=False, verify=False
+                ) as fresh:  # a new connection may reach another worker
                     answer = fresh.get("/notes", headers=bearer(tokens))
                 assert answer.status_code == 200
                 seen.add(answer.json()["process"])
@@ -77,7 +79,7 @@ def test_a_sign_out_holds_for_the_next_request_in_every_worker(tmp_path: Path) -
 
 
 def test_the_mounted_endpoints_know_where_they_are(tmp_path: Path) -> None:
-    """Issuer, metadata, documentation and security headers are those of the place they are mounted at."""
+    """Issuer, metadata, documentation and security headers are correct under the mount path."""
     with example(tmp_path, "embedded", "notes", "NOTES_ISSUER") as client:
         issuer = f"{str(client.base_url).rstrip('/')}/auth"
         metadata = client.get("/auth/.well-known/oauth-authorization-server").json()
@@ -92,13 +94,13 @@ def test_the_mounted_endpoints_know_where_they_are(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Run the shop."""
+    """Run the shop example."""
     with example(tmp_path_factory.mktemp("shop"), "own-users", "shop", "SHOP_ISSUER") as client:
         yield client
 
 
 def sign_in(shop: httpx.Client) -> dict[str, Any]:
-    """Sign in with the shop's own form."""
+    """Sign in with the shop's own endpoint."""
     answer = shop.post("/login", json={"name": "ada", "password": PASSWORD})
     assert answer.status_code == 200, answer.text
     tokens: dict[str, Any] = answer.json()
@@ -106,7 +108,7 @@ def sign_in(shop: httpx.Client) -> dict[str, Any]:
 
 
 def test_own_users_sign_in_renew_and_sign_out(shop: httpx.Client) -> None:
-    """The shop knows the person, Handstamp the session; what the hook grants is in each token."""
+    """The shop checks the password and Handstamp keeps the session. Each token has the claims of the hook."""
     assert shop.post("/login", json={"name": "ada", "password": "a wrong one, and long enough"}).status_code == 401
     tokens = sign_in(shop)
     assert shop.get("/orders", headers=bearer(tokens)).json() == {"of": "42", "branch": "Bern"}
@@ -121,19 +123,19 @@ def test_own_users_sign_in_renew_and_sign_out(shop: httpx.Client) -> None:
 
 
 def test_the_shop_ends_all_sessions_of_somebody(shop: httpx.Client) -> None:
-    """An application's own rule (somebody was dismissed) reaches every device."""
+    """An application can end all sessions of a subject, here because a person was dismissed."""
     mine = [sign_in(shop) for _ in range(3)]
     assert shop.post("/dismiss/ada", headers=bearer(mine[0])).json()["sessions"] >= 3
     assert {shop.get("/orders", headers=bearer(tokens)).status_code for tokens in mine} == {401}
 
 
 def socket_of(shop: httpx.Client, headers: dict[str, str]) -> Any:
-    """Open the shop's web socket."""
+    """Open the shop's WebSocket."""
     return connect(f"{str(shop.base_url).replace('http', 'ws')}/ticks", additional_headers=headers, proxy=None)
 
 
 def test_a_socket_ends_with_its_session(shop: httpx.Client) -> None:
-    """It is closed with 4401, also while nobody says anything; another session's socket goes on."""
+    """An idle socket is closed with 4401 too. The socket of another session stays open."""
     mine, other = sign_in(shop), sign_in(shop)
     with socket_of(shop, bearer(mine)) as socket, socket_of(shop, bearer(other)) as others:
         socket.send("hello")
@@ -148,7 +150,7 @@ def test_a_socket_ends_with_its_session(shop: httpx.Client) -> None:
 
 
 def test_a_socket_is_not_opened_without_a_living_session(shop: httpx.Client) -> None:
-    """It is refused before it is accepted; an access cookie does not count there (T33)."""
+    """The handshake is refused. An access cookie is not accepted there (T33)."""
     tokens = sign_in(shop)
     shop.post("/auth/logout", headers=bearer(tokens))
     for headers in (bearer(tokens), {}, {"cookie": f"handstamp-access={sign_in(shop)['accessToken']}"}):
@@ -158,7 +160,7 @@ def test_a_socket_is_not_opened_without_a_living_session(shop: httpx.Client) -> 
 
 
 def test_an_event_stream_ends_with_its_session(shop: httpx.Client) -> None:
-    """The last event says so, and the answer ends as it should: no client takes it for a broken line."""
+    """The last event names the reason and the response ends normally, so clients do not see a broken connection."""
     tokens = sign_in(shop)
     with shop.stream("GET", "/events", headers=bearer(tokens)) as answer:
         assert answer.status_code == 200

@@ -1,4 +1,4 @@
-"""Applications that make mistakes: wrong values, and a life that does not go as planned. All is real."""
+"""Applications that make mistakes: wrong values, missing starts and repeated starts. All parts are real."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.anyio
 
 
 class Marked(str):
-    """Text as template engines and database drivers return it."""
+    """A subclass of text, like those of template engines and database drivers."""
 
     __slots__ = ()
 
 
 class Fraction(float):
-    """A number as numerical libraries return it."""
+    """A subclass of a number, like those of numerical libraries."""
 
     __slots__ = ()
 
@@ -57,7 +57,7 @@ class Fraction(float):
     ids=lambda given: repr(given)[:50].encode("ascii", "backslashreplace").decode(),
 )
 async def test_a_start_with_a_wrong_value_is_refused(given: dict[str, Any], tmp_path: Path) -> None:
-    """It names the field in words that can be sent on, and nothing is left behind."""
+    """The error names the field in a text that clients may see, and no session is left behind."""
     async with embedded(tmp_path) as auth:
         with pytest.raises(InvalidFields) as refused:
             await auth.sessions.start(**{"subject": "42"} | given)
@@ -68,7 +68,7 @@ async def test_a_start_with_a_wrong_value_is_refused(given: dict[str, Any], tmp_
 
 @pytest.mark.parametrize("name", ["ip", "user_agent"])
 async def test_what_a_device_says_about_itself_is_kept_short_and_clean(name: str, tmp_path: Path) -> None:
-    """A header of any length, with control characters, is the stranger's: as `/login`, `start` keeps what can be shown."""
+    """A user agent may have any length and control characters. Like `/login`, `start` keeps only printable text."""
     async with embedded(tmp_path) as auth:
         given: dict[str, Any] = {name: "a\n\x1b[31m\ud800" + "x" * 100_000}
         await auth.sessions.start("42", **given)
@@ -90,7 +90,7 @@ async def test_what_a_device_says_about_itself_is_kept_short_and_clean(name: str
     ],
 )
 async def test_a_relative_of_a_type_is_taken_or_named(given: dict[str, Any], tmp_path: Path) -> None:
-    """Any mapping is promised; a subclass of text or number works as its parent, or is refused as a field."""
+    """Any mapping is accepted. A subclass of text or a number works like its parent class, or the error names its field."""
     async with embedded(tmp_path) as auth:
         try:
             pair = await auth.sessions.start(**{"subject": "42"} | given)
@@ -102,7 +102,7 @@ async def test_a_relative_of_a_type_is_taken_or_named(given: dict[str, Any], tmp
 
 @pytest.mark.parametrize("token", [None, b"a.b.c", 5, [], "", "...", "\ud800.a.b", "x" * 1_000_000])
 async def test_what_is_no_token_is_an_invalid_token(token: Any, tmp_path: Path) -> None:
-    """Whatever type it has: what came from a form may be None."""
+    """A value of any type gives `InvalidToken`, for example None from a form."""
     async with embedded(tmp_path) as auth:
         for ask in (auth.sessions.refresh, auth.verifier.verify_async):
             with pytest.raises(InvalidToken):
@@ -111,7 +111,7 @@ async def test_what_is_no_token_is_an_invalid_token(token: Any, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", [None, b"x", 5, [], object, "", "\ud800", "x" * 1_000_000])
 async def test_a_name_that_nobody_has_ends_and_shows_nothing(name: Any, tmp_path: Path) -> None:
-    """Above all None, as of a lookup that found nobody, is not everybody."""
+    """None, as from a lookup without a result, does not mean all subjects."""
     async with embedded(tmp_path) as auth:
         pair = await auth.sessions.start("42")
         for ask in (auth.sessions.end, auth.sessions.end_all, auth.sessions.of):
@@ -121,7 +121,7 @@ async def test_a_name_that_nobody_has_ends_and_shows_nothing(name: Any, tmp_path
 
 
 async def test_what_a_caller_does_to_claims_stays_with_that_caller(tmp_path: Path) -> None:
-    """Neither the cache of verified tokens nor the store hands the same dictionary to the next one."""
+    """Neither the cache of verified tokens nor the store returns the same dictionary twice."""
     async with embedded(tmp_path) as auth:
         for claims in ({"plan": {"of": ["pro"]}}, {}):
             pair = await auth.sessions.start("42", claims=claims)
@@ -132,7 +132,7 @@ async def test_what_a_caller_does_to_claims_stays_with_that_caller(tmp_path: Pat
 
 
 async def test_what_a_caller_does_to_a_session_reaches_no_other_session(tmp_path: Path) -> None:
-    """Sessions that were granted nothing do not share that nothing."""
+    """Sessions without granted claims do not share one empty dictionary."""
     async with embedded(tmp_path) as auth:
         await auth.sessions.start("42")
         mine = (await auth.sessions.of("42"))[0].granted.claims
@@ -145,7 +145,7 @@ async def test_what_a_caller_does_to_a_session_reaches_no_other_session(tmp_path
 
 
 async def test_claims_are_the_same_for_every_verifier(tmp_path: Path) -> None:
-    """Nested, escaped, at the bounds of numbers: inside the application and in another service."""
+    """Nested, escaped and extreme values are equal in the application and in another service."""
     claims = {
         "a": {"b": [1, -0.0, 1e-9, 2**53 - 1, None, True]},
         "ü".encode().hex(): 'é\u2028\\"\0{[\U0001f600',
@@ -170,11 +170,11 @@ async def _get(auth: Handstamp, path: str) -> bytes:
         return (await client.get(path)).content
 
 
-# --- life
+# --- starting and stopping
 
 
 def test_one_application_is_started_again_and_again(tmp_path: Path) -> None:
-    """As test suites do, each time in a loop of its own: the application is a module's, and so is its Handstamp."""
+    """One module-level application is started repeatedly, each time in a new event loop, like in test suites."""
     auth = Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer="http://localhost:9000/auth")
     app = FastAPI(lifespan=auth.lifespan)
     app.mount("/elsewhere", auth.asgi)
@@ -203,7 +203,7 @@ def test_one_application_is_started_again_and_again(tmp_path: Path) -> None:
 
 
 async def test_who_forgot_to_start_it_is_not_told_that_tokens_are_wrong(tmp_path: Path) -> None:
-    """Before the start nobody knows a key: clients must not forget their tokens for it."""
+    """Before the start no key is known. The error must not make clients drop their tokens."""
     async with embedded(tmp_path) as auth:
         pair = await auth.sessions.start("42")
     unstarted = Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER)

@@ -1,4 +1,4 @@
-"""Hooks that misbehave: whatever they do nothing is issued, nothing is lost, and nobody else is held up. All is real."""
+"""Hooks that misbehave: no token is issued, no session is lost, and other requests are not delayed. All parts are real."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.anyio
 
 
 class Rude(BaseException):
-    """What test frameworks and tracing libraries raise."""
+    """A direct subclass of `BaseException`, as some test frameworks and tracing libraries raise."""
 
 
 @pytest.mark.parametrize("is_async", [True, False])
 @pytest.mark.parametrize("kind", [StopIteration, asyncio.CancelledError, SystemExit, GeneratorExit, Rude])
 async def test_a_hook_fails_in_whatever_way(kind: type[BaseException], is_async: bool, tmp_path: Path) -> None:
-    """503 at once, as with any exception: a cancelled connection pool or `next()` of nothing stops no server."""
+    """Any exception of a hook means 503 at once, even those that would stop an event loop."""
     is_well = True
 
     def plain(_: str) -> None:
@@ -47,7 +47,7 @@ async def test_a_hook_fails_in_whatever_way(kind: type[BaseException], is_async:
         failed: BaseException | None = None
         try:
             await auth.sessions.refresh(pair.refresh_token)
-        except BaseException as problem:  # noqa: BLE001 - some of these would end the test's loop
+        except BaseException as problem:  # noqa: BLE001 - some of these would stop the test's loop
             failed = problem
         assert isinstance(failed, Unavailable)
         assert "longer than" not in failed.why
@@ -56,7 +56,7 @@ async def test_a_hook_fails_in_whatever_way(kind: type[BaseException], is_async:
 
 
 async def test_a_caller_who_goes_away_is_not_taken_for_a_failed_hook(tmp_path: Path) -> None:
-    """Cancelling the call cancels it, and loses nothing."""
+    """Cancelling the call raises `CancelledError` and loses no session."""
     asked, is_well = asyncio.Event(), True
 
     async def hook(_: str) -> None:
@@ -77,7 +77,7 @@ async def test_a_caller_who_goes_away_is_not_taken_for_a_failed_hook(tmp_path: P
 
 
 async def test_a_hook_that_will_not_be_cancelled_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its request is answered all the same."""
+    """The request is answered although the hook ignores cancellation."""
     monkeypatch.setattr(granting, "PATIENCE_S", 0.2)
     never = asyncio.Event()
 
@@ -97,7 +97,7 @@ async def test_a_hook_that_will_not_be_cancelled_is_given_up(tmp_path: Path, mon
 
 
 def test_a_hook_that_hangs_does_not_keep_the_process_alive(tmp_path: Path) -> None:
-    """Twenty at once: the rest answers meanwhile, and the process ends when it is asked to."""
+    """With twenty hanging hooks, other requests are answered and the process still stops on a signal."""
     program = """
 import asyncio, sys, threading
 from handstamp.embedded import Handstamp
@@ -115,16 +115,16 @@ asyncio.run(main())
 
 
 class Detached(UserDict[str, Any]):
-    """A row that can no longer be read, as of a database session that is closed."""
+    """A mapping that raises when it is read, like a row of a closed database session."""
 
     def __getitem__(self, name: str) -> Any:
-        """Fail."""
+        """Raise an error."""
         raise ConnectionError(f"postgresql://shop:secret@db has closed the connection, {name} cannot be loaded")
 
 
 @pytest.mark.parametrize("answer", [Detached(scope="a"), {"claims": Detached(branch="Bern")}, {5: "a"}, object()])
 async def test_what_a_hook_returned_fails_when_it_is_looked_at(answer: Any, tmp_path: Path) -> None:
-    """503 all the same, and no word of the database's."""
+    """A failure while the result is read means 503, and the answer does not show the database's message."""
     granted: list[Any] = [None]
     async with embedded(tmp_path, claims=lambda _: granted[0]) as auth:
         pair = await auth.sessions.start("42")
@@ -137,7 +137,7 @@ async def test_what_a_hook_returned_fails_when_it_is_looked_at(answer: Any, tmp_
 
 
 async def test_what_no_cookie_can_hold_is_not_issued(tmp_path: Path) -> None:
-    """What was said at the start and what the hook adds are each within bounds, and too much together: nothing is lost."""
+    """Claims of the start and of the hook may together exceed the limit. Nothing is issued and the session is kept."""
     granted: dict[str, Any] = {}
     async with embedded(tmp_path, claims=lambda _: granted) as auth:
         pair = await auth.sessions.start("42", claims={"a": "x" * 1500})
@@ -153,7 +153,7 @@ async def test_what_no_cookie_can_hold_is_not_issued(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after", [{1}, ["x" * 1800]])
 async def test_what_a_hook_returned_is_not_changed_afterwards(after: Any, tmp_path: Path) -> None:
-    """While another process holds the lock the hook's owner may go on working with its lists: what was checked is minted."""
+    """The token has the claims as they were checked, even if the hook's owner changes its lists while the database is locked."""
     shared: list[Any] = ["Bern"]
     async with embedded(tmp_path, claims=lambda _: {"claims": {"branch": shared}}) as auth:
         with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as other:
@@ -166,7 +166,7 @@ async def test_what_a_hook_returned_is_not_changed_afterwards(after: Any, tmp_pa
 
 
 async def test_a_hook_may_call_the_sessions(tmp_path: Path) -> None:
-    """Nothing is held while it is asked: one that ends the very session takes effect, and one that recurses fails alone."""
+    """No lock is held during a hook. A hook may end its own session, and a hook that recurses fails alone."""
     inside: list[Callable[[], Any]] = []
 
     async def hook(_: str) -> None:
@@ -178,14 +178,14 @@ async def test_a_hook_may_call_the_sessions(tmp_path: Path) -> None:
         inside[:] = [lambda: auth.sessions.start("43")]
         with pytest.raises(Unavailable) as failed:
             await auth.sessions.refresh(pair.refresh_token)
-        assert "longer than" not in failed.value.why  # it is noticed, not waited for
+        assert "longer than" not in failed.value.why  # the recursion is detected without a timeout
         inside[:] = [lambda: auth.sessions.of("42"), lambda: auth.sessions.end(pair.session_id)]
         with pytest.raises(SessionEnded):
             await auth.sessions.refresh(pair.refresh_token)
 
 
 async def test_accounts_are_granted_by_the_hook_too(tmp_path: Path) -> None:
-    """At the sign-in, the renewal and the change of the password. Where it fails each is answered 503, and can be done again."""
+    """The hook runs at sign-in, refresh and password change. If it fails, each gets 503 and can be retried."""
     is_well = True
 
     def hook(subject: str) -> dict[str, Any]:
@@ -218,6 +218,6 @@ async def test_accounts_are_granted_by_the_hook_too(tmp_path: Path) -> None:
 
 
 def test_a_hook_that_cannot_be_called_is_a_mistake_of_configuration(tmp_path: Path) -> None:
-    """It shows before anybody is served."""
+    """The mistake is reported before the first request."""
     with pytest.raises(ConfigurationError, match="claims"):
         Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER, claims={"scope": "a"})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Sessions of an application's own users: called in the same process, on a real SQLite file."""
+"""Sessions of an application's own users, in the same process, on a real SQLite file."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ISSUER = "https://app.example.com/auth"
 
 @asynccontextmanager
 async def embedded(folder: Path, **options: Any) -> AsyncIterator[Handstamp]:
-    """Run a Handstamp as an application would."""
+    """Open a `Handstamp` as an application does."""
     auth = Handstamp(**{"database": f"sqlite:///{folder}/app.db", "issuer": ISSUER} | options)
     async with auth:
         yield auth
 
 
 async def test_a_session_of_somebody_we_do_not_know(tmp_path: Path) -> None:
-    """Start, use, renew, end: no account is needed, and a sign-out holds for the next request."""
+    """A session without an account can be started, used, refreshed and ended. Its end is effective for the next request."""
     async with embedded(tmp_path) as auth:
         first = await auth.sessions.start("42", claims={"plan": "pro"}, scope="orders:read", roles=["admin"], ip="192.0.2.1")
         said = await auth.verifier.verify_async(first.access_token)
@@ -53,7 +53,7 @@ async def test_a_session_of_somebody_we_do_not_know(tmp_path: Path) -> None:
 
 
 async def test_everything_of_one_subject_ends_and_nothing_of_another(tmp_path: Path) -> None:
-    """`end_all` says how many lived."""
+    """`end_all` returns the number of active sessions that it ended."""
     async with embedded(tmp_path) as auth:
         mine = [await auth.sessions.start("42") for _ in range(3)]
         other = await auth.sessions.start("43")
@@ -66,7 +66,7 @@ async def test_everything_of_one_subject_ends_and_nothing_of_another(tmp_path: P
 
 
 async def test_a_refresh_token_comes_back_by_its_own_way_only(tmp_path: Path) -> None:
-    """One that travels as a cookie is not taken from a body, and the session lives on (T8)."""
+    """A refresh token that was delivered as a cookie is refused in a body, and the session stays active (T8)."""
     async with embedded(tmp_path) as auth:
         pair = await auth.sessions.start("42", delivery="cookie")
         with pytest.raises(InvalidToken):
@@ -75,7 +75,7 @@ async def test_a_refresh_token_comes_back_by_its_own_way_only(tmp_path: Path) ->
 
 
 async def test_the_answer_puts_each_token_where_it_travels(tmp_path: Path) -> None:
-    """What is a cookie never stands in the body."""
+    """A token that is set as a cookie is never in the body."""
     async with embedded(tmp_path) as auth:
         pair = await auth.sessions.start("42", delivery="cookie")
         answer = auth.answer(pair)
@@ -88,7 +88,7 @@ async def test_the_answer_puts_each_token_where_it_travels(tmp_path: Path) -> No
 
 
 async def test_an_error_is_answered_as_the_service_answers_it(tmp_path: Path) -> None:
-    """For routes of the application's own: the status, the problem, and when to try again."""
+    """An application's own routes can answer with the same status, problem and Retry-After."""
     async with embedded(tmp_path) as auth:
         answer = auth.answer(Unavailable("the reason is for the log"))
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -97,7 +97,7 @@ async def test_an_error_is_answered_as_the_service_answers_it(tmp_path: Path) ->
 
 
 async def test_an_old_copy_ends_the_session_here_too(tmp_path: Path) -> None:
-    """The rules of rotation are the same, whoever the subject is."""
+    """The rules of rotation are the same for an application's own subjects."""
     clock = Clock()
     async with embedded(tmp_path, clock=clock, recovery_interval="off") as auth:
         first = await auth.sessions.start("42")
@@ -112,14 +112,14 @@ async def test_an_old_copy_ends_the_session_here_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("subject", ["", "x" * 10_000, "a\nb", 42])
 async def test_a_subject_that_cannot_be_is_named(subject: Any, tmp_path: Path) -> None:
-    """Nothing is started, and the error says what to change."""
+    """An invalid subject starts no session, and the error says what to change."""
     async with embedded(tmp_path) as auth:
         with pytest.raises(InvalidFields, match="subject"):
             await auth.sessions.start(subject)
 
 
 async def test_claims_that_cannot_be_are_named(tmp_path: Path) -> None:
-    """No session is left behind by a start that was refused."""
+    """Invalid claims start no session, and the error names them."""
     async with embedded(tmp_path) as auth:
         for claims in ({"sub": "43"}, {"f": object()}, {"x": "y" * 2000}):
             with pytest.raises(InvalidFields, match="claims"):
@@ -131,32 +131,32 @@ async def test_claims_that_cannot_be_are_named(tmp_path: Path) -> None:
 
 
 async def asynchronously(subject: str) -> dict[str, Any]:
-    """Grant what depends on the subject."""
+    """Grant claims that depend on the subject."""
     await asyncio.sleep(0)
     return {"scope": "orders:read", "roles": ["clerk"], "claims": {"tenant": f"of-{subject}"}}
 
 
 def plainly(subject: str) -> dict[str, Any]:
-    """Grant the same without a coroutine."""
+    """Grant the same claims from a plain function."""
     return {"scope": "orders:read", "roles": ["clerk"], "claims": {"tenant": f"of-{subject}"}}
 
 
 def handing_on(subject: str) -> Any:
-    """Hand on what a coroutine function returns, as a decorator may."""
+    """Return the coroutine of another function, like a decorator."""
     return asynchronously(subject)
 
 
 class Granter:
-    """Grant the same as an object."""
+    """An object that grants the same claims."""
 
     async def __call__(self, subject: str) -> dict[str, Any]:
-        """Grant."""
+        """Grant the claims."""
         return plainly(subject)
 
 
 @pytest.mark.parametrize("hook", [asynchronously, plainly, Granter(), handing_on])
 async def test_the_hook_is_asked_at_each_mint(hook: Callable[[str], Any], tmp_path: Path) -> None:
-    """It may be a function, a coroutine function or an object, and counts before what was said at the start."""
+    """The hook may be a function, a coroutine function or an object. Its claims override those of the start."""
     async with embedded(tmp_path, claims=hook) as auth:
         pair = await auth.sessions.start("42", roles=["admin"], claims={"tenant": "none", "plan": "pro"})
         for token in (pair.access_token, (await auth.sessions.refresh(pair.refresh_token)).access_token):
@@ -166,7 +166,7 @@ async def test_the_hook_is_asked_at_each_mint(hook: Callable[[str], Any], tmp_pa
 
 
 async def test_a_hook_that_grants_less_next_time_takes_it_away(tmp_path: Path) -> None:
-    """What the hook says is not kept: it counts for the tokens of that mint."""
+    """The hook's claims are not stored. They apply only to the tokens of that mint."""
     granted: list[dict[str, Any] | None] = [{"scope": "a"}, None, {}]
     async with embedded(tmp_path, claims=lambda _: granted.pop(0)) as auth:
         pair = await auth.sessions.start("42")
@@ -178,7 +178,7 @@ async def test_a_hook_that_grants_less_next_time_takes_it_away(tmp_path: Path) -
 
 
 def broken(_: str) -> dict[str, Any]:
-    """Fail as hooks do."""
+    """Raise an error like a broken hook."""
     raise KeyError("the secret of somebody")
 
 
@@ -197,7 +197,7 @@ def broken(_: str) -> dict[str, Any]:
     ],
 )
 async def test_a_hook_that_fails_issues_nothing_and_loses_nothing(answer: Callable[[str], Any], tmp_path: Path) -> None:
-    """503, and the old refresh token stays good: once the hook is well again, the session goes on."""
+    """A failed hook means 503, and the old refresh token stays valid for a later refresh."""
     is_well = True
 
     def hook(subject: str) -> Any:
@@ -218,7 +218,7 @@ async def test_a_hook_that_fails_issues_nothing_and_loses_nothing(answer: Callab
 
 @pytest.mark.parametrize("is_async", [True, False])
 async def test_a_hook_that_hangs_is_given_up(is_async: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others are answered meanwhile, and nothing is issued."""
+    """A hook that hangs times out. Other requests are answered meanwhile, and no token is issued."""
     monkeypatch.setattr(granting, "PATIENCE_S", 0.2)
     never = threading.Event()
 
@@ -239,13 +239,13 @@ async def test_a_hook_that_hangs_is_given_up(is_async: bool, tmp_path: Path, mon
 
 
 async def test_settings_are_checked_as_everywhere(tmp_path: Path) -> None:
-    """A setting that is unknown stops the application before it serves anybody."""
+    """An unknown setting raises an error before the application serves requests."""
     with pytest.raises(ConfigurationError, match="databse"):
         Handstamp(databse=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER)
 
 
 async def test_it_cannot_be_used_before_it_was_started(tmp_path: Path) -> None:
-    """A forgotten lifespan shows at the first request, with what to write."""
+    """If the lifespan is missing, the first request raises an error that says what to write."""
     auth = Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER)
 
     async def nothing(*_: Any) -> Any:
@@ -258,7 +258,7 @@ async def test_it_cannot_be_used_before_it_was_started(tmp_path: Path) -> None:
 
 
 async def test_it_can_be_started_again(tmp_path: Path) -> None:
-    """Test suites start and stop an application many times; sessions outlive that."""
+    """An application can be stopped and started again. Its sessions stay valid."""
     auth = Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER)
     async with auth:
         pair = await auth.sessions.start("42")

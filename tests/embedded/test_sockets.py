@@ -1,4 +1,4 @@
-"""What stays open in another service ends too: by the feed, on real sockets."""
+"""Open sockets and streams of another service end with their session, by the feed. All sockets are real."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVERY_S = 0.05
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Echo on a socket; stream without an end; or answer at once."""
+    """Echo on a socket, send an endless stream, or answer at once."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -41,13 +41,13 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": b"line\n", "more_body": True})
         try:
             await asyncio.sleep(3600)
-        finally:  # as an application that tidies up and tries to send once more
+        finally:  # like an application that sends once more during its cleanup
             await send({"type": "http.response.body", "body": b"line\n", "more_body": True})
     await send({"type": "http.response.body", "body": b"done"})
 
 
 async def until_gone(scope: Any, receive: Any, send: Any) -> None:
-    """Open what stays open, and wait until the other side has gone away."""
+    """Open a socket or an event stream, and wait until the client disconnects."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -59,7 +59,7 @@ async def until_gone(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def stubborn(scope: Any, receive: Any, send: Any) -> None:
-    """Do the same, and go on whoever wants it to stop."""
+    """Do the same as `until_gone`, but ignore cancellation."""
     gone = asyncio.create_task(until_gone(scope, receive, send))
     while not gone.done():
         with suppress(asyncio.CancelledError):
@@ -71,7 +71,7 @@ polite = FastAPI()
 
 @polite.websocket("/")
 async def say_goodbye(socket: WebSocket) -> None:
-    """Say a last word, for which it is too late when the session has ended: Starlette raises an error of its own."""
+    """Send a last message. If the session has ended, the socket is closed and Starlette raises its own error."""
     await socket.accept()
     try:
         await socket.receive_text()
@@ -80,15 +80,15 @@ async def say_goodbye(socket: WebSocket) -> None:
 
 
 @contextmanager
-def served(verifier: Verifier, application: Any = application, **options: Any) -> Iterator[str]:
-    """Serve an application behind a verifier; give its address."""
+def serve_with_verifier(verifier: Verifier, application: Any = application, **options: Any) -> Iterator[str]:
+    """Serve an application behind the middleware of a verifier; give its address."""
     ending = EndWithSession(application, verifier=verifier, interval_s=EVERY_S, **options)
-    with listening(HandstampMiddleware(ending, verifier=verifier)) as address:
+    with serve_application(HandstampMiddleware(ending, verifier=verifier)) as address:
         yield address
 
 
 @contextmanager
-def listening(app: Any) -> Iterator[str]:
+def serve_application(app: Any) -> Iterator[str]:
     """Serve an application; give its address."""
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", lifespan="off", timeout_graceful_shutdown=1))
@@ -104,7 +104,7 @@ def listening(app: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run a service with one account; who kills it starts it again."""
+    """Run a service with one account. A test that kills it must start it again."""
     server = Server(tmp_path_factory.mktemp("service")).start()
     assert server.register().status_code == 201
     yield server
@@ -113,7 +113,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def verifier(service: Server, request: pytest.FixtureRequest) -> Iterator[Verifier]:
-    """Follow the service's feed."""
+    """Open a verifier that follows the service's feed."""
     with verifier_of(service.url, credential=credential_for(service, request.node.name)) as following:
         yield following
 
@@ -124,18 +124,18 @@ def bearer(tokens: dict[str, Any]) -> dict[str, str]:
 
 
 def sign_out(service: Server, tokens: dict[str, Any]) -> None:
-    """End a session where it was started."""
+    """End a session at the service."""
     with service.client() as client:
         assert client.post("/logout", headers=bearer(tokens)).status_code == 204
 
 
 def socket_at(address: str, tokens: dict[str, Any]) -> Any:
-    """Open a socket."""
+    """Open a WebSocket."""
     return connect(f"ws://{address}/", additional_headers=bearer(tokens), proxy=None)
 
 
-def closed_with(socket: Any) -> tuple[int, str]:
-    """Wait until a socket is closed by the other side, and return code and reason."""
+def wait_for_close(socket: Any) -> tuple[int, str]:
+    """Wait until the server closes a socket; return the code and the reason."""
     with pytest.raises(ConnectionClosed) as closed:
         socket.recv(timeout=SOON_S)
     assert closed.value.rcvd is not None
@@ -143,49 +143,52 @@ def closed_with(socket: Any) -> tuple[int, str]:
 
 
 def test_a_socket_elsewhere_ends_with_its_session(service: Server, verifier: Verifier) -> None:
-    """Signed out at the service, closed here; another session of the same person goes on."""
+    """A sign-out at the service closes the socket in another process. Another session of the same person stays open."""
     mine, other = service.login(), service.login()
-    with served(verifier) as address, socket_at(address, mine) as socket, socket_at(address, other) as others:
+    with serve_with_verifier(verifier) as address, socket_at(address, mine) as socket, socket_at(address, other) as others:
         for each in (socket, others):
             each.send("hello")
             assert each.recv(timeout=SOON_S) == "hello"
         sign_out(service, mine)
-        assert closed_with(socket) == (4401, "session_ended")
+        assert wait_for_close(socket) == (4401, "session_ended")
         others.send("still here")
         assert others.recv(timeout=SOON_S) == "still here"
 
 
 def test_a_socket_that_nobody_can_confirm_is_closed_after_a_while(service: Server, verifier: Verifier) -> None:
-    """Not as ended, for nobody has said so: 1013, try again later."""
-    with served(verifier, timeout_s=0.5) as address, socket_at(address, service.login()) as socket:
+    """If the verifier cannot check the session, the socket is closed with 1013 (try again later), not as revoked."""
+    with serve_with_verifier(verifier, timeout_s=0.5) as address, socket_at(address, service.login()) as socket:
         service.kill()
-        assert closed_with(socket) == (1013, "unavailable")
+        assert wait_for_close(socket) == (1013, "unavailable")
     service.start()
 
 
 def test_a_socket_outlives_a_short_outage(service: Server, verifier: Verifier) -> None:
-    """Within its patience a socket stays open, and goes on when the service is back."""
-    with served(verifier, timeout_s=60) as address, socket_at(address, tokens := service.login()) as socket:
+    """A socket stays open during an outage that is shorter than its limit, and works afterwards."""
+    with serve_with_verifier(verifier, timeout_s=60) as address, socket_at(address, tokens := service.login()) as socket:
         service.kill()
         assert eventually(lambda: (verifier.status().feed_age_s or 0) > 4)
         socket.send("in the dark")
         assert socket.recv(timeout=SOON_S) == "in the dark"
         service.start()
         sign_out(service, tokens)
-        assert closed_with(socket) == (4401, "session_ended")
+        assert wait_for_close(socket) == (4401, "session_ended")
 
 
 def test_an_application_may_close_by_itself(service: Server, verifier: Verifier) -> None:
-    """Its code and reason count."""
-    with served(verifier) as address, socket_at(address, service.login()) as socket:
+    """The client gets the application's own code and reason."""
+    with serve_with_verifier(verifier) as address, socket_at(address, service.login()) as socket:
         socket.send("close")
-        assert closed_with(socket) == (1000, "asked to")
+        assert wait_for_close(socket) == (1000, "asked to")
 
 
 def test_a_download_ends_without_an_event(service: Server, verifier: Verifier) -> None:
-    """What is no event stream ends where it stood, though the application tries to send more; a quick answer is untouched."""
+    """A download is cut off when its session ends, even if the application sends more. A short answer is complete."""
     tokens = service.login()
-    with served(verifier) as address, httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=SOON_S) as client:
+    with (
+        serve_with_verifier(verifier) as address,
+        httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=SOON_S) as client,
+    ):
         assert client.get("/", headers=bearer(tokens)).text == "done"
         with client.stream("GET", "/lines", headers=bearer(tokens)) as answer:
             chunks = answer.iter_text()
@@ -195,11 +198,11 @@ def test_a_download_ends_without_an_event(service: Server, verifier: Verifier) -
 
 
 def test_an_application_that_will_not_stop_keeps_nothing_open(service: Server, verifier: Verifier) -> None:
-    """As one whose plain generator waits in its thread for the next event: its connections are closed without it."""
+    """Connections are closed even if the application ignores cancellation, like a generator that waits in a thread."""
     tokens = service.login()
     options: dict[str, Any] = {"headers": bearer(tokens), "trust_env": False, "timeout": SOON_S}
     with (
-        served(verifier, stubborn) as address,
+        serve_with_verifier(verifier, stubborn) as address,
         socket_at(address, tokens) as socket,
         httpx.stream("GET", f"http://{address}/", **options) as answer,
     ):
@@ -207,19 +210,19 @@ def test_an_application_that_will_not_stop_keeps_nothing_open(service: Server, v
         assert next(lines) == "data: tick"
         sign_out(service, tokens)
         assert list(lines)[-3:] == ["event: session_ended", 'data: {"code": "session_ended"}', ""]
-        assert closed_with(socket) == (4401, "session_ended")
+        assert wait_for_close(socket) == (4401, "session_ended")
 
 
 def test_what_an_application_raises_on_its_way_out_changes_no_code(service: Server, verifier: Verifier) -> None:
-    """It is closed with 4401, not as a failure of the server."""
+    """An error that the application raises after the end does not change the close code 4401."""
     tokens = service.login()
-    with served(verifier, polite) as address, socket_at(address, tokens) as socket:
+    with serve_with_verifier(verifier, polite) as address, socket_at(address, tokens) as socket:
         sign_out(service, tokens)
-        assert closed_with(socket) == (4401, "session_ended")
+        assert wait_for_close(socket) == (4401, "session_ended")
 
 
 def test_claims_are_found_by_whoever_stands_outside(service: Server, verifier: Verifier) -> None:
-    """Also where a framework between the two hands on a copy of the scope, and the server has put no state into it."""
+    """Outer middleware finds the claims, even if a framework copies the scope or the server sets no state in it."""
     tokens = service.login()
     inside = HandstampMiddleware(application, verifier=verifier)
 
@@ -231,12 +234,12 @@ def test_claims_are_found_by_whoever_stands_outside(service: Server, verifier: V
     async def without_state(scope: Any, receive: Any, send: Any) -> None:
         await outside({name: value for name, value in scope.items() if name != "state"}, receive, send)
 
-    with listening(without_state) as address, socket_at(address, tokens) as socket:
+    with serve_application(without_state) as address, socket_at(address, tokens) as socket:
         sign_out(service, tokens)
-        assert closed_with(socket) == (4401, "session_ended")
+        assert wait_for_close(socket) == (4401, "session_ended")
 
 
 def test_a_verifier_that_hears_of_nothing_is_refused() -> None:
-    """It would never close anything, and nobody would notice."""
+    """A verifier without a feed would never close a socket, so it is refused."""
     with pytest.raises(ConfigurationError, match="give it a credential"):
         EndWithSession(application, verifier=Verifier("https://auth.example.com", audience="api", check="offline"))
