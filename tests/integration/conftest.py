@@ -1,4 +1,4 @@
-"""The server that the tests of a module share: the default one, unless the module overrides `server` for other settings."""
+"""Fixtures of the integration tests: the default server, unless a module overrides `server` with other settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def server(default_server: Server) -> Server:
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[httpx.Client]:
-    """Return a client of the module's server that keeps no cookies."""
+    """Yield a client of the module's server that stores no cookies."""
     with client_of(server) as client:
         yield client
 

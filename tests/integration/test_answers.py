@@ -1,4 +1,7 @@
-"""What every answer has: security headers, caching, challenges, problems; and the documents about the service itself."""
+"""Tests of what all answers have: security headers, caching, challenges and problems.
+
+They also cover the documents about the service.
+"""
 
 from __future__ import annotations
 
@@ -296,7 +299,7 @@ def test_the_published_keys_have_no_private_members(client: httpx.Client, ada: S
 
 
 def test_the_published_keys_may_be_cached(client: httpx.Client) -> None:
-    """They are public, with a maximum age; an ETag that differs gets the whole document (R34)."""
+    """The key set is public and has a maximum age. A request with another ETag gets the whole document (R34)."""
     answer = client.get("/.well-known/jwks.json")
     assert re.fullmatch(r"public, max-age=\d+", answer.headers["cache-control"])
     assert client.get("/.well-known/jwks.json", headers={"if-none-match": '"other"'}).content == answer.content
@@ -304,7 +307,7 @@ def test_the_published_keys_may_be_cached(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("sent", ["{}", '"other", {}', "W/{}", "*"], ids=["the same", "one of two", "weak", "any"])
 def test_a_client_with_the_current_keys_gets_304(client: httpx.Client, sent: str) -> None:
-    """`If-None-Match` compares weakly, since a proxy that compresses makes tags weak (RFC 9110 §13.1.2, R34)."""
+    """`If-None-Match` is compared weakly, because a compressing proxy makes tags weak (RFC 9110 §13.1.2, R34)."""
     answer = client.get("/.well-known/jwks.json")
     again = client.get("/.well-known/jwks.json", headers={"if-none-match": sent.format(answer.headers["etag"])})
     assert (again.status_code, again.content) == (304, b"")
@@ -325,7 +328,7 @@ def test_a_token_verifies_with_the_published_keys_alone(server: Server, client: 
 
 
 def test_health_and_readiness(client: httpx.Client) -> None:
-    """A process with a store and an active key is alive and ready."""
+    """A process with a store and an active key reports that it is alive and ready."""
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready"}
 

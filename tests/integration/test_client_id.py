@@ -1,4 +1,4 @@
-"""The OAuth client that a session's tokens are issued to."""
+"""Test of the OAuth client to which a session's tokens are issued."""
 
 from __future__ import annotations
 

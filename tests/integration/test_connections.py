@@ -1,4 +1,4 @@
-"""Many connections, and connections that stay open."""
+"""Tests of many simultaneous connections and of connections that stay idle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def first_line(connection: socket.socket) -> bytes:
-    """Send a request; return the first line of its answer, or nothing if the connection was closed."""
+    """Send a request; return the first line of the answer, or b"" if the connection was closed."""
     connection.sendall(_REQUEST)
     answer = b""
     while b"}" not in answer and (received := connection.recv(65536)):

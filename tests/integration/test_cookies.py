@@ -1,4 +1,4 @@
-"""Which tokens travel as cookies, with which attributes, and when cookies are deleted."""
+"""Tests of cookies: which tokens are set as cookies, with which attributes, and when cookies are deleted."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def place(
     return (client, server.url) if request.param == "http" else (secure_client, ISSUER)
 
 
-def expected(issuer: str, delivery: str) -> dict[str, dict[str, str]]:
-    """Return the attributes that the cookies of a delivery must have, by name."""
+def expected_attributes(issuer: str, delivery: str) -> dict[str, dict[str, str]]:
+    """Return the attributes that a delivery's cookies must have, by name."""
     secure = {"secure": ""} if issuer == ISSUER else {}
     prefix = "__Host-" if issuer == ISSUER else ""
     common = {"path": "/", "max-age": FORTNIGHT, "httponly": ""} | secure
@@ -67,8 +67,8 @@ def expected(issuer: str, delivery: str) -> dict[str, dict[str, str]]:
     return {f"{prefix}handstamp-{name}": cookies[f"{prefix}handstamp-{name}"] for name in names}
 
 
-def attributes(cookies: dict[str, Cookie]) -> dict[str, dict[str, str]]:
-    """Return the attributes of the cookies of an answer."""
+def attributes_of(cookies: dict[str, Cookie]) -> dict[str, dict[str, str]]:
+    """Return the attributes of an answer's cookies, by name."""
     return {name: dict(cookie.attributes) for name, cookie in cookies.items()}
 
 
@@ -76,11 +76,11 @@ def expect_deleted(answer: httpx.Response, issuer: str, *kinds: str) -> None:
     """Assert that an answer deletes these cookies (default: both), with the attributes with which they were set (T31)."""
     wanted = {
         name: values | {"max-age": "0", "expires": EPOCH}
-        for name, values in expected(issuer, "cookie").items()
+        for name, values in expected_attributes(issuer, "cookie").items()
         if not kinds or name.endswith(kinds)
     }
     cookies = set_cookies(answer)
-    assert attributes(cookies) == wanted
+    assert attributes_of(cookies) == wanted
     assert {cookie.value for cookie in cookies.values()} == {""}
 
 
@@ -112,7 +112,7 @@ def test_tokens_that_travel_as_cookies_are_never_in_a_body(place: tuple[httpx.Cl
     )
     for answer in (login, renewal, change):
         assert answer.status_code == 200, answer.text
-        assert attributes(set_cookies(answer)) == expected(issuer, delivery)
+        assert attributes_of(set_cookies(answer)) == expected_attributes(issuer, delivery)
         assert ("refreshToken" in answer.json()) == (delivery == "json")
         assert ("accessToken" in answer.json()) == (delivery != "cookie")
         for cookie in set_cookies(answer).values():
@@ -207,7 +207,7 @@ def test_an_ended_bearer_token_clears_no_cookie(client: httpx.Client) -> None:
 
 
 def test_no_temporary_refusal_clears_a_cookie(place: tuple[httpx.Client, str]) -> None:
-    """400, 403, 409, 415, 422 and 429 leave the cookies alone (T5, T32)."""
+    """400, 403, 409, 415, 422 and 429 clear no cookie (T5, T32)."""
     client, issuer = place
     signed_in = somebody(client, delivery="cookie", origin=issuer)
     cookies, taken = signed_in.cookies, sign_up(client)
@@ -235,7 +235,7 @@ def test_no_temporary_refusal_clears_a_cookie(place: tuple[httpx.Client, str]) -
 def test_two_different_cookies_of_one_name_are_refused(
     server: Server, client: httpx.Client, kind: str, order: int, joined: bool
 ) -> None:
-    """A foreign cookie beside the own one gets 400, whichever comes first, and both sessions stay active (T16)."""
+    """Two different cookies of one name give 400 in either order, and both sessions stay active (T16)."""
     own, foreign = somebody(client, delivery="cookie"), somebody(client, delivery="cookie")
     tokens = [getattr(own, kind), getattr(foreign, kind)][::order]
     pairs = [f"handstamp-{kind}={token}" for token in tokens]
@@ -270,7 +270,7 @@ def test_the_same_cookie_twice_counts_once(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("cookie", ["handstamp-refresh=", "handstamp-refresh", "other=1", "HANDSTAMP-REFRESH=x", ";;=;"])
 def test_other_cookies_count_as_no_token(client: httpx.Client, cookie: str) -> None:
-    """Empty, foreign and malformed cookies count as none, and nothing is cleared."""
+    """Empty, foreign and malformed cookies are not tokens, and nothing is cleared."""
     answer = client.post("/refresh", headers={"cookie": cookie, "sec-fetch-site": "same-origin"})
     expect_problem(answer, 401, "missing_token")
     assert set_cookies(answer) == {}

@@ -1,4 +1,4 @@
-"""Requests that other sites' pages cause, and what scripts of other origins may read."""
+"""Tests of requests from other sites' pages, and of what scripts of other origins may read (CORS)."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def cookies_of(signed_in: SignedIn) -> Sent:
     return {"cookie": signed_in.cookies["cookie"]}
 
 
-def ask(client: httpx.Client, path: str, signed_in: SignedIn, headers: Sent) -> httpx.Response:
-    """Send a valid request to an endpoint that changes something."""
+def send_change(client: httpx.Client, path: str, signed_in: SignedIn, headers: Sent) -> httpx.Response:
+    """Send a valid request to an endpoint that changes state."""
     bodies = {
         "/password": {"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"},
         "/register": {"email": f"x{new_address()}@example.com", "password": PASSWORD},
@@ -128,7 +128,7 @@ def test_every_unsafe_endpoint_refuses_other_sites_pages(server: Server, client:
     """Every unsafe endpoint checks the origin of a request with a token's cookie (R60, R62, R65, T14)."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     before = session_row(server, signed_in.sid)
-    answer = ask(client, path, signed_in, cookies_of(signed_in) | sent)
+    answer = send_change(client, path, signed_in, cookies_of(signed_in) | sent)
     expect_problem(answer, 403, "cross_site")
     assert set_cookies(answer) == {}
     assert session_row(server, signed_in.sid) == before
@@ -139,7 +139,7 @@ def test_every_unsafe_endpoint_refuses_other_sites_pages(server: Server, client:
 def test_every_unsafe_endpoint_serves_own_and_trusted_pages(client: httpx.Client, path: str, sent: Sent) -> None:
     """The same requests succeed from the service's own pages and from a trusted origin."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
-    assert ask(client, path, signed_in, cookies_of(signed_in) | sent).status_code in (200, 201, 204)
+    assert send_change(client, path, signed_in, cookies_of(signed_in) | sent).status_code in (200, 201, 204)
 
 
 @pytest.mark.parametrize("path", ["/refresh", "/logout", "/logout-everywhere", "/password", "DELETE"])
@@ -148,7 +148,7 @@ def test_a_cookie_needs_the_check_even_beside_a_header(client: httpx.Client, pat
     """`Authorization` does not switch the check off if one of the two cookies comes with it (T14)."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     cookie = {"cookie": f"__Host-handstamp-{kind}={getattr(signed_in, kind)}"}
-    expect_problem(ask(client, path, signed_in, signed_in.bearer | cookie | {"origin": EVIL}), 403, "cross_site")
+    expect_problem(send_change(client, path, signed_in, signed_in.bearer | cookie | {"origin": EVIL}), 403, "cross_site")
 
 
 @pytest.mark.parametrize("value", ["", "rubbish", '""'])
@@ -245,7 +245,7 @@ PATHS = ["/profile", "/healthz", "/nowhere"]
 PUBLIC = ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server"]
 
 
-def cors(answer: httpx.Response) -> Sent:
+def cors_headers(answer: httpx.Response) -> Sent:
     """Return the CORS headers of an answer."""
     return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
 
@@ -253,10 +253,10 @@ def cors(answer: httpx.Response) -> Sent:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("origin", [APP, EVIL, ISSUER, "null"])
 def test_by_default_no_other_origin_may_read(alone: httpx.Client, path: str, origin: str) -> None:
-    """Without trusted origins there is no CORS header, and none for preflights (R64)."""
-    assert cors(alone.get(path, headers={"origin": origin})) == {}
+    """Without trusted origins, neither an answer nor a preflight has a CORS header (R64)."""
+    assert cors_headers(alone.get(path, headers={"origin": origin})) == {}
     preflight = alone.options(path, headers={"origin": origin, "access-control-request-method": "GET"})
-    assert cors(preflight) == {}
+    assert cors_headers(preflight) == {}
     assert preflight.status_code in (404, 405)
 
 
@@ -300,7 +300,7 @@ def test_a_refused_preflight_says_what_is_refused(client: httpx.Client) -> None:
 def test_every_origin_may_read_what_is_public(client: httpx.Client, alone: httpx.Client, path: str, origin: str) -> None:
     """Keys and metadata hold no secret, and scripts verify tokens too. With `*`, browsers send no credentials."""
     for service in (client, alone):
-        assert cors(service.get(path, headers={"origin": origin}))["access-control-allow-origin"] == "*"
+        assert cors_headers(service.get(path, headers={"origin": origin}))["access-control-allow-origin"] == "*"
 
 
 UNLISTED = [EVIL, SIBLING, ISSUER, "null", f"{APP}.evil.example", f"{APP}:8443", "http://app.example.com", "*", ""]

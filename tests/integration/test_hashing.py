@@ -1,4 +1,4 @@
-"""The threads that hash passwords: their priority and their memory."""
+"""Tests of the threads that hash passwords: their priority and their memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ asyncio.run(main())
 @pytest.mark.anyio
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority per thread")
 async def test_hashing_threads_have_a_lower_priority_than_the_event_loop() -> None:
-    """Requests are answered first while passwords are hashed; the thread of the loop keeps the priority of the process."""
+    """Hashing threads have a lower priority, so requests are answered first.
+
+    The event loop keeps the priority of the process.
+    """
     hashing = Hashing(PasswordHasher("owasp"), threads=2)
     before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     for _ in range(2):

@@ -95,7 +95,10 @@ async def test_guesses_that_are_sent_all_at_once_are_counted_too(tmp_path: Path)
 
 
 async def test_an_access_token_ends_with_its_session_also_by_idleness(tmp_path: Path) -> None:
-    """Answered again shortly before the idle end, it lives no longer than the refresh token beside it (R39)."""
+    """An access token expires no later than the refresh token issued with it (R39).
+
+    The test repeats a refresh shortly before the idle end.
+    """
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         _, pair = await start_session(running, clock)

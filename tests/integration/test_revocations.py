@@ -500,7 +500,7 @@ async def test_an_end_is_told_as_long_as_a_token_could_hold(tmp_path: Path) -> N
     clock = Clock()
     async with deployed(tmp_path, clock, access_lifetime="1h") as service:
 
-        async def told(cursor: str = "") -> list[str]:
+        async def list_names(cursor: str = "") -> list[str]:
             page = await service.revocations.read_after(cursor, wait_s=0, caller=caller(clock))
             return [entry.name for entry in page.entries]
 
@@ -509,13 +509,13 @@ async def test_an_end_is_told_as_long_as_a_token_could_hold(tmp_path: Path) -> N
         cursor = (await service.revocations.read_after("", wait_s=0, caller=caller(clock))).cursor
         clock.advance(ms=HOUR_MS + MINUTE_MS - 1)
         await service.housekeeping.run_once()
-        assert await told() == [session.id]
+        assert await list_names() == [session.id]
         clock.advance(ms=1)
-        assert await told() == []
+        assert await list_names() == []
         await service.housekeeping.run_once()
         other, pair = await start_session(service, clock)
         await service.sign_out.end_by_tokens([pair.refresh_token], caller(clock))
-        assert await told(cursor) == [other.id], "a quiet hour costs no reader its place"
+        assert await list_names(cursor) == [other.id], "a quiet hour costs no reader its place"
         page = await service.revocations.read_after(cursor, wait_s=0, caller=caller(clock))
         assert not page.is_snapshot
 

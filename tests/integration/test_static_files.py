@@ -1,4 +1,4 @@
-"""Styles and scripts: conditional requests, who may load them, and that nothing else of the package is served."""
+"""Tests of styles and scripts: conditional requests, cross-origin loading, and that no other file is served."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_file_is_sent_once_and_then_revalidated(client: httpx.Client, name: st
 
 
 def test_pages_of_every_origin_may_load_the_browser_client(client: httpx.Client) -> None:
-    """It holds no secret and is cached for an hour; a 304 lets other origins use the cached copy, too."""
+    """The browser client holds no secret and is cached for an hour. A 304 lets other origins use the cached copy, too."""
     first = client.get("/handstamp.js")
     again = client.get("/handstamp.js", headers={"if-none-match": first.headers["etag"]})
     assert (first.status_code, again.status_code) == (200, 304)
@@ -54,7 +54,7 @@ def test_pages_of_every_origin_may_load_the_browser_client(client: httpx.Client)
     ],
 )
 def test_nothing_else_is_served(client: httpx.Client, name: str) -> None:
-    """Neither folders, nor the package's source, nor files of the machine; the answer is an ordinary 404."""
+    """Folders, the package's source and files of the machine are answered with an ordinary 404."""
     answer = client.get(f"/assets/{name}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
