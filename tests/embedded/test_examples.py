@@ -64,9 +64,7 @@ def test_a_sign_out_holds_for_the_next_request_in_every_worker(tmp_path: Path) -
         for _ in range(10):
             tokens = client.post("/auth/login", json={"email": EMAIL, "password": PASSWORD}).json()
             for _ in range(4):
-                with httpx.Client(
-                    base_url=client.base_url, trust_env=False, verify=False
-                ) as fresh:  # a new connection may reach another worker
+                with httpx.Client(base_url=client.base_url, trust_env=False, verify=False) as fresh:  # a new connection
                     answer = fresh.get("/notes", headers=bearer(tokens))
                 assert answer.status_code == 200
                 seen.add(answer.json()["process"])

@@ -1,4 +1,4 @@
-"""Running npm in tests."""
+"""Run npm in tests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PATIENCE_S = 120
 
 
 def require_npm() -> None:
-    """Skip the test where npm is not installed."""
+    """Skip the test if npm is not installed."""
     if shutil.which("npm") is None:
         skip_or_fail("This test needs Node and npm: install them (Debian: apt install nodejs npm; macOS: brew install node).")
 
 
 def skip_or_fail(reason: str) -> NoReturn:
-    """Skip the test on a developer's machine. In CI nothing may be missing, so fail there."""
+    """Skip the test, or fail it in CI, where every program must be installed."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

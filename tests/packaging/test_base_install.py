@@ -1,4 +1,4 @@
-"""What `pip install handstamp` gives: a small verifier, the documented names and nothing else."""
+"""`pip install handstamp` installs a small verifier with the documented names, and nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SERVER_ONLY = frozenset(
         *("email_validator", "dns", "sqlite3", "anyio", "fastapi", "django", "flask", "httpx", "asyncpg"),
     }
 )
-"""Packages that the base install does without, and modules that a verifier has no use for."""
+"""Packages that are not in the base install, and modules that a verifier does not need."""
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -47,24 +47,24 @@ def table(title: str) -> list[list[str]]:
 
 
 def first_column(title: str) -> list[str]:
-    """Return what stands in backquotes in the first column of a section's table."""
+    """Return the texts in backquotes in the first column of a section's table."""
     return re.findall(r"^\| *`([^`]+)`", section(title), re.MULTILINE)
 
 
 def test_importing_the_package_loads_nothing_of_the_server() -> None:
-    """A service that only verifies tokens pays for no web framework, no password hashing, no database and no event loop."""
+    """A service that only verifies tokens loads no web framework, password hashing, database driver or event loop."""
     loaded = loaded_by("import handstamp; handstamp.Verifier")
     assert "handstamp" in loaded
     assert loaded & SERVER_ONLY == set()
 
 
 def test_importing_the_package_alone_loads_no_cryptography() -> None:
-    """The command line and pytest import it in order to look for a submodule, and should not wait for what they do not use."""
+    """The command line and pytest import the package to find a submodule. This must not load cryptography."""
     assert loaded_by("import handstamp") & {"cryptography", "msgspec", "ssl", "http", "asyncio"} == set()
 
 
 def test_a_name_that_is_not_there_is_reported_as_usual() -> None:
-    """Names are imported on first use; one that is missing is still an `AttributeError`."""
+    """Names are imported on first use. An unknown name raises `AttributeError`."""
     import handstamp
 
     with pytest.raises(AttributeError, match="no attribute 'Verfier'"):
@@ -73,7 +73,7 @@ def test_a_name_that_is_not_there_is_reported_as_usual() -> None:
 
 
 def test_verifying_a_token_loads_nothing_of_the_server_either() -> None:
-    """No import is merely put off: the first verification needs no more than the import did."""
+    """The first verification imports no module of the server either."""
     statement = (
         "import handstamp\n"
         "keys = handstamp.KeySet([])\n"
@@ -85,14 +85,14 @@ def test_verifying_a_token_loads_nothing_of_the_server_either() -> None:
 
 
 def test_the_base_install_asks_for_two_packages() -> None:
-    """Everything that is not needed to verify is an extra."""
+    """Dependencies that a verifier does not need are extras."""
     requirements = metadata.requires("handstamp") or []
     base = {re.split(r"[<>=!~; \[]", line)[0] for line in requirements if "extra ==" not in line}
     assert base == {"cryptography", "msgspec"}
 
 
 def test_every_setting_is_in_the_reference() -> None:
-    """No setting is undocumented, and none is documented that is not there (R89)."""
+    """The reference lists every setting, and no others (R89)."""
     from handstamp.config.loading import PREFIX
     from handstamp.config.settings import PARSERS
 
@@ -100,7 +100,7 @@ def test_every_setting_is_in_the_reference() -> None:
 
 
 def test_every_error_code_is_in_the_reference_with_its_statuses() -> None:
-    """Programs switch on codes: the table has each one, with every status that it can have."""
+    """The table has every error code with all its statuses, because programs depend on codes."""
     from handstamp.wire.problems import TABLE
 
     statuses: dict[str, set[str]] = {}
@@ -111,7 +111,7 @@ def test_every_error_code_is_in_the_reference_with_its_statuses() -> None:
 
 
 def test_every_end_reason_is_in_the_reference_with_its_sentence() -> None:
-    """One list: what people read is what the reference says, and the type has the same members."""
+    """The reference, the messages and the type have the same end reasons and sentences."""
     from handstamp.domain.reasons import END_REASONS, EndReason, RevokedWhy
 
     assert set(get_args(RevokedWhy)) < set(get_args(EndReason)) == END_REASONS.keys()
@@ -119,7 +119,7 @@ def test_every_end_reason_is_in_the_reference_with_its_sentence() -> None:
 
 
 def test_every_end_reason_is_in_the_browser_client() -> None:
-    """Its type has the same members, so that a program can switch on them."""
+    """The type in the browser client has the same members."""
     from handstamp.domain.reasons import END_REASONS
 
     source = (ROOT / "clients/browser/src/errors.ts").read_text("utf-8")
@@ -128,7 +128,7 @@ def test_every_end_reason_is_in_the_browser_client() -> None:
 
 
 def test_every_kind_of_event_is_in_the_reference() -> None:
-    """With its level and its meaning, and the type has the same members."""
+    """The reference has each kind with its level and meaning, and the type has the same members."""
     from handstamp.domain.event import EVENT_KINDS, EventKind
 
     assert set(get_args(EventKind)) == EVENT_KINDS.keys()
@@ -136,7 +136,7 @@ def test_every_kind_of_event_is_in_the_reference() -> None:
 
 
 def test_every_delivery_is_in_the_reference() -> None:
-    """With the way of each token."""
+    """The reference says for each delivery how each token travels."""
     from handstamp.domain.delivery import DELIVERIES, Delivery
 
     def way(is_cookie: bool) -> str:
@@ -150,7 +150,7 @@ def test_every_delivery_is_in_the_reference() -> None:
 
 
 def test_every_endpoint_is_in_the_reference() -> None:
-    """The reference lists the operations that are served, and no others."""
+    """The reference lists every served operation, and no others."""
     from handstamp.web.routing import OPERATIONS
 
     documented = re.findall(r"`(GET|POST|DELETE) (/[^`]*)`", section("Endpoints"))
@@ -158,7 +158,7 @@ def test_every_endpoint_is_in_the_reference() -> None:
 
 
 def test_every_command_is_in_the_reference() -> None:
-    """Each group of commands and each command of a group is named."""
+    """The reference names each group of commands and each command of a group."""
     import typer
 
     from handstamp.cli import COMMANDS, app

@@ -1,4 +1,4 @@
-"""The browser client that the service hands out is built from its source, and its types hold."""
+"""The browser client that the service serves is built from its source, and its types are valid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("npm-clients")]
 
 
 def test_what_is_shipped_is_what_is_built(tmp_path: Path) -> None:
-    """Byte for byte; and whoever installs the package has its types, by either way in which TypeScript finds them."""
+    """The shipped files equal the build, and TypeScript finds the types by both kinds of module resolution."""
     require_npm()
     folder = tmp_path / "clients/browser"
     shutil.copy(ROOT / "LICENSE", tmp_path)

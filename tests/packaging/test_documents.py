@@ -1,4 +1,4 @@
-"""The documents beside the code: links lead somewhere, forms are valid, spelling is right."""
+"""The documents: links have targets, issue forms are valid, spelling is correct."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ DOCUMENTS = sorted(
 
 
 def run(*command: str | Path) -> None:
-    """Run a linter, which must have nothing to object to."""
+    """Run a linter. Fails if the linter reports a problem."""
     ran = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def text_of(document: Path) -> str:
-    """Return a document without its code, in which nothing is a link or a heading."""
+    """Return a document without its code, because code contains no links or headings."""
     return re.sub(r"^```.*?^```$", "", document.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 def anchors_of(document: Path) -> set[str]:
-    """Return the fragments under which a document's headings are reached on GitHub."""
+    """Return the fragments of a document's headings on GitHub."""
     headings = re.findall(r"^#+ (.+)$", text_of(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def broken_links(document: Path) -> Iterator[str]:
-    """Yield each link to a file or heading of this tree that is not there."""
+    """Yield each link to a missing file or heading of this tree."""
     for target in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text_of(document)):
         path, _, fragment = (target[0] or target[1]).partition("#")
         if re.match(r"[a-z]+:", path):
@@ -56,13 +56,13 @@ def broken_links(document: Path) -> Iterator[str]:
 
 
 def test_every_link_leads_somewhere() -> None:
-    """Files and headings that a page points to are there."""
+    """Every linked file and heading of this tree exists."""
     assert len(DOCUMENTS) > 30
     assert [broken for document in DOCUMENTS for broken in broken_links(document)] == []
 
 
 def test_spelling() -> None:
-    """Codespell finds nothing in the whole tree."""
+    """Codespell finds no mistake in the whole tree."""
     run(BIN / "codespell", ROOT)
 
 
@@ -75,12 +75,12 @@ def test_spelling() -> None:
     ],
 )
 def test_forms_are_what_github_reads(schema: str, names: str) -> None:
-    """The published schemas accept them."""
+    """The forms are valid by the published schemas."""
     run(BIN / "check-jsonschema", "--builtin-schema", schema, *(ROOT / ".github" / name for name in names.split()))
 
 
 def test_dependabot_looks_at_every_lock_file() -> None:
-    """Each folder with a lock file is in the list, and new versions wait."""
+    """Dependabot checks each folder with a lock file, and waits before it proposes a new version."""
     text = (ROOT / ".github" / "dependabot.yml").read_text("utf-8")
     locks = [lock for name in ("uv.lock", "package-lock.json") for depth in range(4) for lock in ROOT.glob("*/" * depth + name)]
     assert len(locks) >= 5
@@ -90,7 +90,7 @@ def test_dependabot_looks_at_every_lock_file() -> None:
 
 
 def test_the_changelog_has_a_heading_for_the_version() -> None:
-    """By Keep a Changelog: unreleased changes first, then the version of the package, each with a link."""
+    """The changelog has unreleased changes first, then the package's version, each with a link (Keep a Changelog)."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
     headings = re.findall(r"^## \[(.+?)\](?: - (.+))?$", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What is public stands in one place, explains itself, and is in the reference."""
+"""Each public name is in one module, has a docstring, and is in the reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import handstamp.embedded
-from tests.adapters import django_project  # noqa: F401 - Django wants its settings before the modules that use it are read
+from tests.adapters import django_project  # noqa: F401 - Django needs its settings before modules that use it are imported
 from tests.packaging.test_base_install import first_column
 
 ROOT = Path(__file__).parents[2]
@@ -34,10 +34,10 @@ def members(thing: object) -> Iterator[tuple[str, object]]:
 
 @pytest.mark.parametrize(("module", "name"), NAMES)
 def test_every_public_name_explains_itself(module: str, name: str) -> None:
-    """`help(Name)` says what it is, also for its public methods."""
+    """Every public name and its public methods have a docstring."""
     thing = getattr(importlib.import_module(module), name)
     if isinstance(thing, int):
-        return  # a number's explanation stands beside it in the source
+        return  # a number has no docstring; its source has a comment
     assert inspect.getdoc(thing)
     if inspect.isclass(thing):
         for member, value in members(thing):
@@ -45,18 +45,18 @@ def test_every_public_name_explains_itself(module: str, name: str) -> None:
 
 
 def test_the_names_of_the_extras_are_those_of_the_reference() -> None:
-    """What is documented can be imported, and what can be imported is documented, once."""
+    """The names of the extras and the names in the reference are the same, and each is documented once."""
     public = [f"{module}.{name}" for module, name in NAMES if module != "handstamp"]
     assert sorted(first_column("Names of the extras")) == sorted(public)
 
 
 def test_the_names_of_the_base_install_are_those_of_the_reference() -> None:
-    """The same for what `import handstamp` gives."""
+    """The names in `handstamp` and the names in the reference are the same."""
     assert sorted(first_column("Public names")) == sorted(handstamp.__all__)
 
 
 def test_a_public_thing_has_one_name() -> None:
-    """Nobody wonders which of two places to import it from."""
+    """Each public object can be imported from one module only."""
     places: dict[int, list[str]] = {}
     for module, name in NAMES:
         places.setdefault(id(getattr(importlib.import_module(module), name)), []).append(f"{module}.{name}")
@@ -64,7 +64,7 @@ def test_a_public_thing_has_one_name() -> None:
 
 
 def test_every_call_on_sessions_is_in_the_page_on_embedding() -> None:
-    """What it returns, and what it raises."""
+    """The page says what each call returns and raises."""
     page = (ROOT / "docs" / "how-to" / "embed.md").read_text("utf-8")
     for name, _ in members(handstamp.embedded.Sessions):
         assert f"`sessions.{name}(" in page, name

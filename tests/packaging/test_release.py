@@ -1,4 +1,4 @@
-"""What is released: a wheel and an sdist that anybody can build again to the byte, and what they carry."""
+"""The wheel and the sdist: their builds are reproducible, and they contain the right files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 
 
 class Built(NamedTuple):
-    """What one build made."""
+    """The files of one build."""
 
     wheel: Path
     sdist: Path
@@ -49,13 +49,13 @@ def build(source: Path, folder: Path) -> Built:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Return what is built from this tree."""
+    """Return the wheel and the sdist that are built from this tree."""
     return build(ROOT, tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture
 def wheel(built: Built) -> Iterator[zipfile.ZipFile]:
-    """Yield the wheel."""
+    """Open the wheel."""
     with zipfile.ZipFile(built.wheel) as opened:
         yield opened
 
@@ -74,7 +74,7 @@ def bill(wheel: zipfile.ZipFile) -> dict[str, Any]:
 
 
 def test_the_wheel_carries_all_that_is_read_at_run_time(wheel: zipfile.ZipFile) -> None:
-    """Every file of the package that is tracked is in the wheel: the schema, the pages, the common passwords, the type marker."""
+    """The wheel has every tracked file of the package: the schema, pages, common passwords and type marker."""
     carried = set(wheel.namelist())
     wanted = {
         f"handstamp/{file.relative_to(SOURCE).as_posix()}"
@@ -89,7 +89,7 @@ def test_the_wheel_carries_all_that_is_read_at_run_time(wheel: zipfile.ZipFile) 
 
 
 def test_the_wheel_carries_nothing_else(wheel: zipfile.ZipFile) -> None:
-    """No test, no secret and no database of a developer's folder gets out."""
+    """The wheel contains no test, secret or database from a developer's folder."""
     strangers = [name for name in wheel.namelist() if not re.match(r"handstamp/|handstamp-[\d.\w]+\.dist-info/", name)]
     assert strangers == []
     assert not [name for name in wheel.namelist() if name.endswith((".db", ".secret", ".pyc", ".log", ".pem", ".key"))]
@@ -115,7 +115,7 @@ def test_the_wheel_names_its_licence_and_its_command(wheel: zipfile.ZipFile) -> 
 
 
 def test_the_wheel_imports_and_verifies_by_itself(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
-    """What was built works without the source tree beside it."""
+    """The wheel works without the source tree."""
     wheel.extractall(tmp_path)
     program = "import handstamp; print(handstamp.__file__)"
     ran = subprocess.run(
@@ -131,7 +131,7 @@ def test_the_wheel_imports_and_verifies_by_itself(wheel: zipfile.ZipFile, tmp_pa
 
 
 def test_another_build_has_the_same_bytes(built: Built, tmp_path: Path) -> None:
-    """A copy of the tree elsewhere, with other times and a stricter umask, gives the same wheel and the same sdist."""
+    """A copy of the tree in another folder, with other times and a stricter umask, builds the same wheel and sdist."""
     copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=NOT_SOURCE)
     for path in copy.rglob("*"):
         os.utime(path, (1, 1))
@@ -142,7 +142,7 @@ def test_another_build_has_the_same_bytes(built: Built, tmp_path: Path) -> None:
 
 
 def test_the_sdist_builds_the_same_wheel(built: Built, tmp_path: Path) -> None:
-    """Whoever builds from PyPI's sdist gets what was released."""
+    """A build from the sdist gives the released wheel."""
     with tarfile.open(built.sdist) as packed:
         packed.extractall(tmp_path, filter="data")
     (source,) = tmp_path.iterdir()
@@ -151,7 +151,7 @@ def test_the_sdist_builds_the_same_wheel(built: Built, tmp_path: Path) -> None:
 
 
 def test_the_tests_of_the_sdist_can_be_collected(built: Built, tmp_path: Path) -> None:
-    """Distributions run them from the unpacked sdist: everything that a test module imports or reads at import is there."""
+    """Linux distributions run the tests from the sdist. It has every file that test modules need at import."""
     with tarfile.open(built.sdist) as packed:
         packed.extractall(tmp_path, filter="data")
     (source,) = tmp_path.iterdir()
@@ -162,7 +162,7 @@ def test_the_tests_of_the_sdist_can_be_collected(built: Built, tmp_path: Path) -
 
 
 def test_the_sdist_carries_what_its_tests_read(built: Built) -> None:
-    """Tests import `bench` and read files of deploy/, .github/ and the root; no such file is missing."""
+    """The sdist has the files of `bench`, deploy/, .github/ and the root that tests use."""
     with tarfile.open(built.sdist) as packed:
         carried = {name.partition("/")[2] for name in packed.getnames()}
     for needed in ("bench/load.py", "deploy/compose/compose.yaml", "Dockerfile", "Makefile", "uv.lock", "README.md"):
@@ -171,7 +171,7 @@ def test_the_sdist_carries_what_its_tests_read(built: Built) -> None:
 
 
 def test_the_bill_of_materials_is_valid(bill: dict[str, Any]) -> None:
-    """The wheel's bill of materials (PEP 770) is CycloneDX 1.6, by the published schema."""
+    """The wheel's bill of materials (PEP 770) is valid CycloneDX 1.6, by the published schema."""
     names = [f"{name}.SNAPSHOT.schema.json" for name in ("bom-1.6", "spdx", "jsf-0.82")]
     folder = importlib.resources.files("cyclonedx.schema._res")
     documents = [json.loads(folder.joinpath(name).read_text("utf-8")) for name in names]
@@ -185,7 +185,7 @@ def test_the_bill_of_materials_is_valid(bill: dict[str, Any]) -> None:
 
 
 def test_the_bill_of_materials_lists_every_dependency(bill: dict[str, Any]) -> None:
-    """Each package that the metadata asks for is in it: the two of the base install as required, extras as optional."""
+    """The bill lists each dependency in the metadata: the two of the base install as required, extras as optional."""
     scopes = {component["name"]: component["scope"] for component in bill["components"]}
     for line in metadata.requires("handstamp") or []:
         name = re.split(r"[<>=!~; \[]", line)[0]
@@ -195,7 +195,7 @@ def test_the_bill_of_materials_lists_every_dependency(bill: dict[str, Any]) -> N
 
 
 def test_the_metadata_says_whose_it_is_and_where_it_runs() -> None:
-    """Index pages show the authors, the links and the versions of Python."""
+    """The metadata has the authors, the links and the supported versions of Python."""
     described = metadata.metadata("handstamp")
     assert described["Author"] == "Handstamp contributors"
     assert {line.split(",")[0] for line in described.get_all("Project-URL") or []} >= {

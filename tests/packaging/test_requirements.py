@@ -1,4 +1,4 @@
-"""Docstrings name requirements as R37 and traps as T5; docs/explanation/requirements.md explains each."""
+"""Docstrings name requirements like R37 and traps like T5. docs/explanation/requirements.md explains each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SUFFIXES = {".py", ".md", ".ts"}
 
 
 def rows() -> dict[str, str]:
-    """Return the text of each row of the page, by its name."""
+    """Return the text of each row of the page, by the name of the row."""
     text = PAGE.read_text("utf-8")
     return {
         found[1]: found[2] for found in re.finditer(r"^- \*\*([RT]\d+)\b(.*?)(?=^- \*\*|^#|\Z)", text, re.MULTILINE | re.DOTALL)
@@ -28,7 +28,7 @@ def names_in(text: str) -> Iterator[str]:
 
 
 def files(*folders: str) -> Iterator[Path]:
-    """Yield the text files of some folders of the project, without this one."""
+    """Yield the text files of some folders of the project, except this file."""
     for folder in folders:
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in _SUFFIXES and not {"node_modules", ".venv"} & set(path.parts) and path != Path(__file__):
@@ -45,12 +45,12 @@ def named_by_tests() -> dict[str, set[str]]:
 
 
 def test_the_page_explains_each_row_once() -> None:
-    """No number is missing, none is there twice, and they are in order."""
+    """The numbers of the rows are complete, unique and in order."""
     assert re.findall(r"^- \*\*([RT]\d+)\b", PAGE.read_text("utf-8"), re.MULTILINE) == EXPECTED
 
 
 def test_each_reference_is_explained() -> None:
-    """A number in a docstring, a comment or a page that the list does not have would tell its reader nothing."""
+    """Every number in a docstring, a comment or a page is in the list."""
     folders = ("src", "tests", "docs", "bench", "examples", "credentials")
     named = {name for path in files(*folders) for name in names_in(path.read_text("utf-8"))}
     assert len(named) > 100
@@ -58,7 +58,7 @@ def test_each_reference_is_explained() -> None:
 
 
 def test_no_reference_has_another_form() -> None:
-    """One form can be searched for: "row 37" and "trap 5" cannot be told from other rows and traps."""
+    """References use the forms R37 and T5 only, so that a search finds them all."""
     old = re.compile(r"\b(?:[Tt]raps?|[Rr]ows?|[Rr]eq\.) T?\d{1,2}\b")
     assert {
         f"{path}: {found[0]}" for path in files("src", "tests", "docs") for found in old.finditer(path.read_text("utf-8"))
@@ -66,14 +66,14 @@ def test_no_reference_has_another_form() -> None:
 
 
 def test_each_row_in_force_is_shown_by_a_test() -> None:
-    """What the page says of Handstamp is tested; the rest is marked "Not yet"."""
+    """A test names each row of the page that is not marked "Not yet"."""
     in_force = {name for name, text in rows().items() if not re.search(r"\*Not yet[.*:]", text)}
     assert len(in_force) > 110
     assert in_force - named_by_tests().keys() == set()
 
 
 def test_the_files_on_the_page_name_their_row() -> None:
-    """The table at the end leads to tests that are there. `python -m tests.packaging.test_requirements` writes it anew."""
+    """The table at the end lists the right test files. `python -m tests.packaging.test_requirements` updates it."""
     listed = re.findall(r"^\| ([RT]\d+) \| (.+) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
     named = named_by_tests()
     assert len(listed) > 100

@@ -1,4 +1,4 @@
-"""What a command imports before it does anything: counted in modules, because seconds depend on the machine."""
+"""The modules that commands import at their start. They are counted, because seconds depend on the machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from handstamp.cli import COMMANDS, app
 from tests.commands import environment_with, output_of, run_command
 
 WEB = {"starlette", "uvicorn", "httptools", "uvloop", "jinja2", "fastapi", "email_validator", "dns", "click"}
-"""What only a server needs."""
+"""Modules that only a server needs."""
 HEAVY = WEB | {"asyncio", "msgspec", "cryptography", "argon2", "ssl", "http", "sqlite3", "rich", "pydantic", "structlog"}
 _PROGRAM = """
 import json, sys
@@ -71,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_imports_only_the_command_line(tmp_path: Path) -> None:
-    """`handstamp --help` imports no command, and nothing that one of them needs (the promise is 0.25 s of processor time)."""
+    """`handstamp --help` imports no command and no dependency of a command (the limit is 0.25 s of processor time)."""
     loaded = modules_of(tmp_path, "--help")
     assert loaded & HEAVY == set()
     assert {name for name in loaded if name.startswith("handstamp")} == {
@@ -81,14 +81,14 @@ def test_help_imports_only_the_command_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["keys", "users", "sessions", "credentials"])
 def test_lists_import_no_web_server(name: str, folder: Path) -> None:
-    """An operator's look at the database does not wait for a web server that is not started."""
+    """Commands that list rows do not import a web server."""
     loaded = modules_of(folder, name, "list")
     assert loaded & WEB == set()
     assert not [name for name in loaded if name.startswith("handstamp.web")]
 
 
 def test_requests_cause_no_garbage_collection_of_what_a_start_made(tmp_path: Path) -> None:
-    """The objects of the start-up are frozen, and 2,000 requests leave so few cycles that hardly any collection runs."""
+    """Objects of the start-up are frozen, and 2,000 requests create so few cycles that the collector seldom runs."""
     ran = subprocess.run(
         [sys.executable, "-c", _REQUESTS], cwd=tmp_path, env=environment_with({"ISSUER": "http://localhost:8000"}),
         capture_output=True, text=True, check=True,
@@ -100,7 +100,7 @@ def test_requests_cause_no_garbage_collection_of_what_a_start_made(tmp_path: Pat
 
 
 def test_help_says_of_each_command_what_the_command_says(tmp_path: Path) -> None:
-    """The one list that `handstamp --help` prints agrees with the help of each command, which it does not import."""
+    """The texts in `handstamp --help` equal the help of each command, although it imports none of them."""
     for name, summary in COMMANDS.items():
         help_text = " ".join(output_of(run_command(tmp_path, name, "--help")).split())
         assert summary in help_text, name

@@ -1,4 +1,4 @@
-"""The files of other projects that the wheel carries are theirs, byte for byte, with their licences."""
+"""Files of other projects in the wheel are unchanged and have their licences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.xdist_group("npm-clients")
 
 
 def test_the_viewer_is_the_one_that_npm_publishes(tmp_path: Path) -> None:
-    """Each file equals the one of that name in the package, which npm checks against the hash in the lock file."""
+    """Each file equals the one in the npm package. npm checks the package against the hash in the lock file."""
     require_npm()
     folder = tmp_path / "vendor"
     shutil.copytree(VENDOR, folder, ignore=shutil.ignore_patterns("node_modules"))
@@ -32,7 +32,7 @@ def test_the_viewer_is_the_one_that_npm_publishes(tmp_path: Path) -> None:
 
 
 def test_the_notice_names_the_viewer_and_its_version() -> None:
-    """The Apache licence asks to pass notices on; the version is exact, so that nothing changes unseen."""
+    """NOTICE names the viewer, as the Apache licence requires, and its exact version."""
     version = json.loads((VENDOR / "package.json").read_text())["dependencies"]["swagger-ui-dist"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", version)
     notice = (ROOT / "NOTICE").read_text()

@@ -1,4 +1,4 @@
-"""The workflows under .github are valid and safe, and run what the Makefile and the metadata promise."""
+"""The workflows under .github are valid and safe, and match the Makefile and the metadata."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def text_of(name: str) -> str:
 
 
 def test_actionlint_finds_nothing() -> None:
-    """Syntax, expressions, contexts and names of jobs and outputs are right."""
+    """Syntax, expressions, contexts and names of jobs and outputs are valid."""
     ran = subprocess.run([BIN / "actionlint", *WORKFLOWS], capture_output=True, text=True, timeout=60, check=False)
     assert (ran.returncode, ran.stdout) == (0, "")
 
 
 def test_zizmor_finds_nothing() -> None:
-    """No injection through templates, no credentials left behind, no permission too many, no action that can change."""
+    """The workflows have no template injection, stored credentials, unneeded permissions or unpinned actions."""
     command = [BIN / "zizmor", "--offline", "--no-progress", "--persona", "pedantic", ROOT / ".github"]
     ran = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -38,14 +38,14 @@ def test_zizmor_finds_nothing() -> None:
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_actions_are_pinned_by_commit(workflow: Path) -> None:
-    """A tag can be moved to other code, a commit cannot; the comment names the version for people and for Dependabot."""
+    """Each action is pinned by its commit, because a tag can move. A comment names the version for Dependabot."""
     used = re.findall(r"uses: (.+)", workflow.read_text("utf-8"))
     assert used
     assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
 
 
 def test_one_action_has_one_version() -> None:
-    """Two commits of one action would be two things to review."""
+    """All workflows use the same commit of an action."""
     used = {
         found for workflow in WORKFLOWS for found in re.findall(r"uses: ([\w-]+/[\w-]+)\S*@(\w+)", workflow.read_text("utf-8"))
     }
@@ -53,14 +53,14 @@ def test_one_action_has_one_version() -> None:
 
 
 def test_make_has_what_workflows_call() -> None:
-    """Each `make` target of a workflow is in the Makefile."""
+    """The Makefile has each `make` target that a workflow calls."""
     called = {target for workflow in WORKFLOWS for target in re.findall(r"\bmake ([a-z-]+)", workflow.read_text("utf-8"))}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     assert {"check", "setup"} <= called <= targets
 
 
 def test_every_supported_version_is_tested() -> None:
-    """The matrix has each Python of the classifiers and each PostgreSQL of the documentation."""
+    """The matrix has each Python of the classifiers and each documented PostgreSQL."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     promised = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
     assert f"python: {json.dumps(promised)}" in text_of("ci.yml")
@@ -70,7 +70,7 @@ def test_every_supported_version_is_tested() -> None:
 
 
 def test_only_a_tag_releases() -> None:
-    """No pull request and no branch gets the permission to publish."""
+    """Only a tag gets the permission to publish; pull requests and branches do not."""
     release = text_of("release.yml")
     assert re.search(r'^on:\n  push:\n    tags: \["v\*"\]\n\n', release, re.MULTILINE)
     for workflow in WORKFLOWS:
