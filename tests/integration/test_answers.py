@@ -118,7 +118,7 @@ ANSWERS: dict[str, tuple[int, Ask]] = {
 @pytest.mark.parametrize("kind", ANSWERS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_every_answer_has_the_security_headers(client: httpx.Client, https: httpx.Client, scheme: str, kind: str) -> None:
-    """nosniff, no referrer, a CSP and CORP on every kind of answer, HSTS on https alone (R78)."""
+    """Every answer has nosniff, no-referrer, CSP and CORP headers; only https answers have HSTS (R78)."""
     status, ask = ANSWERS[kind]
     answer = ask(client if scheme == "http" else https)
     assert answer.status_code == status, answer.text
@@ -143,7 +143,7 @@ def test_no_cache_keeps_tokens_or_personal_data(client: httpx.Client, kind: str)
 
 @pytest.mark.parametrize("kind", [kind for kind in ANSWERS if int(kind[:3]) >= 400])
 def test_every_error_is_a_full_problem(client: httpx.Client, kind: str) -> None:
-    """RFC 9457: type, title, status, detail, instance, and the code to switch on; each request has its own id (R80)."""
+    """Every error is an RFC 9457 problem with all members and a code (R80). Each request has its own id."""
     status, ask = ANSWERS[kind]
     codes = {401: ("missing_token", "invalid_token", "invalid_credentials", "invalid_client"), 403: ("cross_site",)}
     codes |= {404: ("not_found",), 409: ("account_exists",)}
@@ -156,7 +156,7 @@ def test_every_error_is_a_full_problem(client: httpx.Client, kind: str) -> None:
 
 
 def test_a_refused_preflight_is_a_problem_too(https: httpx.Client) -> None:
-    """The CORS layer refuses in the same form as everything else."""
+    """A refused CORS preflight is answered with a problem, as every other refusal is."""
     headers = {"origin": "https://evil.example", "access-control-request-method": "POST"}
     answer = https.options("/refresh", headers=headers)
     assert answer.status_code >= 400
@@ -239,7 +239,7 @@ CHALLENGES: dict[str, tuple[str, str, Callable[[httpx.Client, SignedIn, Mint], h
 
 @pytest.mark.parametrize("case", CHALLENGES)
 def test_every_401_challenges_as_rfc_6750_says(client: httpx.Client, ada: SignedIn, mint: Mint, case: str) -> None:
-    """`WWW-Authenticate: Bearer`, bare when no token was sent, else with error="invalid_token" (R77)."""
+    """Every 401 has `WWW-Authenticate: Bearer`, with error="invalid_token" only if a token was sent (R77)."""
     code, challenge, ask = CHALLENGES[case]
     answer = ask(client, ada, mint)
     expect_problem(answer, 401, code)
@@ -279,7 +279,10 @@ def test_other_paths_are_404_and_never_redirected(client: httpx.Client, path: st
 
 
 def test_the_published_keys_have_no_private_members(client: httpx.Client, ada: SignedIn) -> None:
-    """Every key is public, has an id and is for signatures. The active key is there; the key of refresh tokens is not (R29)."""
+    """Every published key is public, has an id and is for signatures.
+
+    The active key is published, the refresh key is not (R29).
+    """
     answer = client.get("/.well-known/jwks.json")
     keys = answer.json()["keys"]
     assert answer.headers["content-type"] in ("application/json", "application/jwk-set+json")
@@ -316,7 +319,7 @@ def test_a_client_with_the_current_keys_gets_304(client: httpx.Client, sent: str
 
 
 def test_a_token_verifies_with_the_published_keys_alone(server: Server, client: httpx.Client, ada: SignedIn) -> None:
-    """The published keys verify access tokens elsewhere, and no refresh token (R22)."""
+    """The published keys verify access tokens and no refresh tokens (R22)."""
     keys = KeySet.from_jwks(client.get("/.well-known/jwks.json").content)
     verifier = Verifier(server.url, audience=server.url, keys=keys, check="offline")
     assert verifier.verify(ada.access).sid == ada.sid == read_claims(ada.access)["sid"]
@@ -334,7 +337,7 @@ def test_health_and_readiness(client: httpx.Client) -> None:
 
 
 def test_the_openapi_document_lists_exactly_the_endpoints(server: Server, client: httpx.Client) -> None:
-    """OpenAPI 3.1, JSON, the endpoints of the contract and no others, at the address of the issuer."""
+    """The document is OpenAPI 3.1 in JSON and lists exactly the endpoints of the contract. Its server is the issuer's URL."""
     answer = client.get("/openapi.json")
     assert answer.headers["content-type"] == "application/json"
     document = answer.json()
@@ -360,7 +363,7 @@ def test_the_openapi_document_is_consistent(client: httpx.Client) -> None:
 
 
 def test_the_documentation_page_loads_nothing_from_other_origins(client: httpx.Client) -> None:
-    """`/docs` brings its own script and style, has a policy that allows nothing else, and no inline code (R78)."""
+    """`/docs` loads only its own scripts and styles, forbids all others by policy and has no inline code (R78)."""
     page = client.get("/docs")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))

@@ -164,7 +164,7 @@ def test_both_cookies_live_as_long_as_the_refresh_token(place: tuple[httpx.Clien
 def test_signing_out_deletes_the_cookies(
     place: tuple[httpx.Client, str], delivery: str, leave: Callable[[httpx.Client, SignedIn], httpx.Response]
 ) -> None:
-    """Deleting repeats name, Path, Secure, HttpOnly and SameSite, with Max-Age=0 and a past Expires (R57, T31)."""
+    """A sign-out deletes the cookies with the attributes they were set with, plus Max-Age=0 and a past Expires (R57, T31)."""
     client, issuer = place
     answer = leave(client, somebody(client, delivery=delivery, origin=issuer))
     assert answer.status_code == 204
@@ -187,7 +187,7 @@ def test_an_ended_session_in_cookies_is_cleared_wherever_it_is_noticed(place: tu
 
 
 def test_reuse_deletes_the_cookies(place: tuple[httpx.Client, str]) -> None:
-    """A client that presents an old copy in a cookie loses both cookies."""
+    """A reuse answer deletes both cookies if the refresh token came in a cookie."""
     client, issuer = place
     chain = [somebody(client, delivery="cookie", origin=issuer)]
     for _ in range(2):
@@ -198,7 +198,7 @@ def test_reuse_deletes_the_cookies(place: tuple[httpx.Client, str]) -> None:
 
 
 def test_an_ended_bearer_token_clears_no_cookie(client: httpx.Client) -> None:
-    """The cookies beside an ended token in the header may belong to another session, which is active."""
+    """An ended bearer token clears no cookies, because they may belong to another, active session."""
     ended, living = somebody(client), somebody(client, delivery="split")
     assert client.post("/logout", headers=ended.bearer).status_code == 204
     answer = client.get("/profile", headers=ended.bearer | {"cookie": living.cookies["cookie"]})

@@ -216,7 +216,7 @@ def test_no_safe_method_changes_anything(client: httpx.Client, path: str, method
 
 
 def test_a_link_from_another_site_finds_the_person_signed_in(client: httpx.Client) -> None:
-    """Safe methods with the access cookie pass: the first page behind a link works (T9)."""
+    """Safe requests with the access cookie pass, so the first page behind a foreign link works (T9)."""
     signed_in = somebody(client, delivery="cookie", origin=ISSUER)
     headers = {"cookie": f"__Host-handstamp-access={signed_in.access}", "sec-fetch-site": "cross-site"}
     assert client.get("/profile", headers=headers).status_code == 200
@@ -275,7 +275,7 @@ ASKED = "authorization,baggage,cache-control,content-type,sentry-trace,tracepare
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_a_trusted_origins_preflight_is_granted(client: httpx.Client, method: str) -> None:
-    """A script of a trusted origin may send a token, JSON and what tracing adds, with every method of the API (R64)."""
+    """A trusted origin's script may send tokens, JSON and tracing headers with every method of the API (R64)."""
     asks = {"access-control-request-method": method, "access-control-request-headers": ASKED}
     answer = client.options("/refresh", headers={"origin": APP} | asks)
     assert answer.status_code == 200
@@ -287,7 +287,7 @@ def test_a_trusted_origins_preflight_is_granted(client: httpx.Client, method: st
 
 
 def test_a_refused_preflight_says_what_is_refused(client: httpx.Client) -> None:
-    """A trusted origin is not blamed for a method that the API does not have."""
+    """A preflight with an unsupported method names the allowed methods, and does not blame a trusted origin."""
     asks = {"access-control-request-method": "PATCH"}
     answer = client.options("/refresh", headers={"origin": APP} | asks)
     expect_problem(answer, 400, "invalid_request")
@@ -318,7 +318,7 @@ def test_other_origins_are_never_named(client: httpx.Client, path: str, origin: 
 @pytest.mark.parametrize("headers", [{}, {"origin": EVIL}, {"origin": APP}], ids=str)
 @pytest.mark.parametrize("path", ["/.well-known/jwks.json", "/profile", "/openapi.json"])
 def test_every_answer_varies_by_origin(client: httpx.Client, path: str, headers: Sent) -> None:
-    """`Vary: Origin` is always there: a cache must not give one origin's answer to another (R64)."""
+    """Every answer has `Vary: Origin`, so that a cache does not give one origin's answer to another (R64)."""
     assert "origin" in client.get(path, headers=headers).headers.get("vary", "").lower()
 
 

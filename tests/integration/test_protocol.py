@@ -29,7 +29,7 @@ def read_until_closed(connection: socket.socket) -> bytes:
 
 
 def test_an_answer_without_a_body_is_sent_at_once(connection: socket.socket) -> None:
-    """HEAD and 204 have no body; the connection stays usable."""
+    """Answers to HEAD and 204 answers have no body, and the connection stays usable."""
     connection.sendall(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     assert connection.recv(65536).endswith(b"\r\n\r\n")
     connection.sendall(b"POST /logout HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
