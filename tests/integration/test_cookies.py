@@ -85,7 +85,10 @@ def expect_deleted(answer: httpx.Response, issuer: str, *kinds: str) -> None:
 
 
 def test_the_exact_lines_of_a_secure_sign_in(secure_client: httpx.Client) -> None:
-    """The two `Set-Cookie` lines in full: `__Host-`, Path=/, Secure, HttpOnly, SameSite, no Domain (R55, R58, T10, T11)."""
+    """A secure sign-in sets exactly two `Set-Cookie` lines (R55, R58, T10, T11).
+
+    Both are `__Host-` cookies with Path=/, Secure, HttpOnly and SameSite, and without Domain.
+    """
     email = sign_up(secure_client)
     answer = secure_client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "cookie"})
     cookies = set_cookies(answer)
