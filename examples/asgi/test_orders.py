@@ -22,13 +22,13 @@ from handstamp.testing import LocalIssuer
 
 @pytest.fixture
 def handstamp_verifier() -> Verifier:
-    """Return the verifier that the issuer of the tests takes over."""
+    """Return the verifier of the application; the tests' issuer replaces its keys."""
     return orders.verifier
 
 
 @pytest.fixture
 def client() -> Any:
-    """Return a client of the application, which begins without orders."""
+    """Return a client of the application, with no orders stored."""
     orders.owners.clear()
     return TestClient(orders.app)
 

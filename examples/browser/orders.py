@@ -1,9 +1,9 @@
-"""A single-page application and its API, on an origin of their own beside the service's.
+"""A single-page application and its API, on an origin other than the service's.
 
 pip install 'handstamp[fastapi]' uvicorn
 AUTH_ISSUER=http://localhost:8000 AUTH_CREDENTIAL=ID:SECRET uvicorn orders:app --port 9000
 
-The service has to know the origin:  HANDSTAMP_TRUSTED_ORIGINS=http://localhost:9000 handstamp serve
+Start the service with this origin:  HANDSTAMP_TRUSTED_ORIGINS=http://localhost:9000 handstamp serve
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A command for the orders API of the other examples, that stays signed in.
+"""A command that calls the orders API of the other examples and stays signed in.
 
 pip install 'handstamp[client]'
 export AUTH_ISSUER=http://localhost:8000 ORDERS_API=http://localhost:9000
@@ -19,7 +19,7 @@ from handstamp.client import Auth, FileTokens
 from handstamp.errors import HandstampError, NotSignedIn, Unavailable
 
 api = os.environ["ORDERS_API"]
-tokens = Path(os.environ.get("ORDERS_TOKENS", "orders-tokens.json"))  # mode 0600; any number of these commands may share it
+tokens = Path(os.environ.get("ORDERS_TOKENS", "orders-tokens.json"))  # mode 0600; concurrent commands can share the file
 auth = Auth(os.environ["AUTH_ISSUER"], FileTokens(tokens), origins=[api])
 
 

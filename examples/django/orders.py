@@ -1,4 +1,4 @@
-"""An orders API on Django, in one file. The middleware protects every view, decorators say what single ones need.
+"""An orders API on Django, in one file. The middleware protects every view; decorators declare what a view requires.
 
 pip install 'handstamp[django]'
 AUTH_ISSUER=http://localhost:8000 AUTH_CREDENTIAL=ID:SECRET python orders.py runserver 9000

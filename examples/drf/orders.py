@@ -23,7 +23,7 @@ settings.configure(
     REST_FRAMEWORK={
         "DEFAULT_AUTHENTICATION_CLASSES": ["handstamp.verify.drf.HandstampAuthentication"],
         "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-        "UNAUTHENTICATED_USER": None,  # there is no table of users here
+        "UNAUTHENTICATED_USER": None,  # this project has no user table
     },
     HANDSTAMP={
         "ISSUER": os.environ["AUTH_ISSUER"],
@@ -33,7 +33,7 @@ settings.configure(
 )
 django.setup()
 
-from rest_framework.request import Request  # noqa: E402 - it wants the settings
+from rest_framework.request import Request  # noqa: E402 - needs the settings above
 from rest_framework.response import Response  # noqa: E402
 from rest_framework.views import APIView  # noqa: E402
 
@@ -44,14 +44,14 @@ numbers = count(1)
 
 
 class Health(APIView):
-    """Open to everybody."""
+    """The public health check."""
 
     def get(self, _: Request) -> Response:
         return Response({"status": "ok"})
 
 
 class Orders(APIView):
-    """The orders of whoever asks."""
+    """The orders of the signed-in person."""
 
     permission_classes: ClassVar = [require()]
 
@@ -65,7 +65,7 @@ class Orders(APIView):
 
 
 class Order(APIView):
-    """One order, for those who may cancel it."""
+    """One order. Cancelling it requires a scope."""
 
     permission_classes: ClassVar = [require(scope="orders:write", check="live")]
 
@@ -75,7 +75,7 @@ class Order(APIView):
 
 
 class Reports(APIView):
-    """For those who run the shop."""
+    """The reports. They require a role."""
 
     permission_classes: ClassVar = [require(role="admin")]
 

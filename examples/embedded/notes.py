@@ -1,7 +1,7 @@
-"""A notes API that signs its people in by itself: Handstamp lives in its process, under /auth.
+"""A notes API with its own sign-in: Handstamp runs in the same process, under /auth.
 
 pip install 'handstamp[server,fastapi]'
-uvicorn notes:app --port 9000                 # or with --workers 4: a sign-out holds in each of them for the next request
+uvicorn notes:app --port 9000                 # or with --workers 4: a sign-out applies to the next request in each worker
 """
 
 import os

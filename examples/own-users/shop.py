@@ -1,4 +1,4 @@
-"""A shop that has users of its own and keeps them signed in with Handstamp: no account of Handstamp's is made.
+"""A shop with its own users. Handstamp keeps them signed in and has no accounts.
 
 pip install 'handstamp[server,fastapi]' websockets
 uvicorn shop:app --port 9000
@@ -22,12 +22,12 @@ from handstamp.embedded import Handstamp
 from handstamp.verify.fastapi import Require
 from handstamp.verify.sockets import EndWithSession
 
-# --- the shop's own users; a real one has a table
+# --- the shop's own users; a real shop has a table
 
 
 @dataclass
 class User:
-    """Somebody whom the shop knows."""
+    """A user of the shop."""
 
     number: int
     password_hash: str
@@ -39,12 +39,12 @@ users = {"ada": User(42, hasher.hash("a sentence only ada would say"), is_clerk=
 
 
 def claims_of(subject: str) -> dict[str, Any]:
-    """Say what somebody's tokens carry, each time one is made: who loses a right loses it with the next token."""
+    """Return the claims of a user's tokens. It runs for each new token, so a lost right is missing from the next one."""
     user = {str(user.number): user for user in users.values()}[subject]
     return {"scope": "orders:read orders:write" if user.is_clerk else "orders:read", "claims": {"branch": "Bern"}}
 
 
-# --- Handstamp: renewing and signing out are mounted, signing in is ours
+# --- Handstamp: refresh and sign-out are mounted; the shop implements the sign-in
 
 auth = Handstamp(
     database="sqlite:///shop.db",
@@ -60,11 +60,11 @@ app = EndWithSession(shop, verifier=auth.verifier)
 
 @shop.exception_handler(HandstampError)
 async def refused(_: Request, error: HandstampError) -> Response:
-    return auth.answer(error)  # 503 with Retry-After where nothing could be issued, for instance
+    return auth.answer(error)  # for example 503 with Retry-After if no token could be issued
 
 
 class Login(BaseModel):
-    """What the sign-in page sends."""
+    """The body of a sign-in."""
 
     name: str
     password: str
@@ -94,7 +94,7 @@ async def orders(claims: Annotated[AccessClaims, Depends(require(scope="orders:r
     return {"of": claims.sub, "branch": claims.extra["branch"]}
 
 
-# --- what stays open ends with the session
+# --- open connections end with the session
 
 
 @shop.websocket("/ticks")

@@ -1,4 +1,4 @@
-"""Tests of the shop, with the service inside.
+"""Tests of the shop and the service inside it.
 
 pip install pytest httpx
 """
@@ -15,7 +15,7 @@ ADA = {"name": "ada", "password": "a sentence only ada would say"}
 
 @pytest.fixture
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    """Start the application in a folder of its own: its database is made there."""
+    """Start the application in a temporary folder, where it creates its database."""
     monkeypatch.chdir(tmp_path)
     with TestClient(app, base_url="http://localhost:9000") as client:
         yield client

@@ -1,4 +1,4 @@
-"""A server-rendered site: Handstamp lives in its process, both tokens are cookies, and no script ever holds one.
+"""A server-rendered site. Handstamp runs in the same process, and both tokens are cookies that no script can read.
 
 pip install 'handstamp[server]'
 uvicorn pages:app --port 9000
@@ -25,11 +25,11 @@ PAGE = """<!doctype html><html lang="en"><title>A site</title><link rel="icon" h
 
 
 async def visitor(request: Request) -> tuple[AccessClaims, TokenPair | None]:
-    """Return who is signed in, and new tokens where the access token was over. Raises `NotSignedIn`."""
+    """Return the visitor's claims, and new tokens if the access token had expired. Raises `NotSignedIn`."""
     try:
         return await auth.verifier.verify_async(request.cookies.get(f"{prefix}handstamp-access", "")), None
     except NotSignedIn:
-        # Several pages may be loaded at once and all renew: they get the same next refresh token.
+        # Several pages may renew at the same time: all get the same new refresh token.
         pair = await auth.sessions.refresh(request.cookies.get(f"{prefix}handstamp-refresh", ""), delivery="cookie")
         return await auth.verifier.verify_async(pair.access_token), pair
 
@@ -47,7 +47,7 @@ async def home(request: Request) -> Response:
 
 
 async def refuse(_: Request, error: HandstampError) -> Response:
-    return auth.answer(error)  # 503 where the database is away
+    return auth.answer(error)  # for example 503 if the database is unavailable
 
 
 app = Starlette(

@@ -1,4 +1,4 @@
-"""Tests of the site, with the service inside.
+"""Tests of the site and the service inside it.
 
 pip install pytest httpx
 """
@@ -15,7 +15,7 @@ PERSON = {"email": "ada@example.com", "password": "a sentence only ada would say
 
 @pytest.fixture
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    """Start the application in a folder of its own: its database is made there."""
+    """Start the application in a temporary folder, where it creates its database."""
     monkeypatch.chdir(tmp_path)
     with TestClient(app, base_url="http://localhost:9000", follow_redirects=False) as client:
         yield client
@@ -29,7 +29,7 @@ def test_the_page_is_for_those_who_are_signed_in(client: TestClient) -> None:
         "/auth/login", json=PERSON | {"delivery": "cookie"}, headers={"Origin": "http://localhost:9000"}
     ).is_success
     assert account in client.get("/").text
-    client.cookies.delete("handstamp-access")  # as when it has expired: the page renews it
+    client.cookies.delete("handstamp-access")  # as if it had expired: the page renews it
     renewed = client.get("/")
     assert account in renewed.text
     assert "handstamp-access" in renewed.cookies

@@ -1,23 +1,23 @@
 import { type EndReason, errorOf, HandstampError, isPassing, OfflineError } from "./errors.js";
 import { type Message, Tabs } from "./tabs.js";
 
-/** What is known about the person in front of this browser. */
+/** The sign-in state of this browser. */
 export type State =
-  /** The service has not answered yet. `online: false` says that it could not be reached. */
+  /** The service has not answered yet. `online: false`: it could not be reached. */
   | { readonly status: "unknown"; readonly online: boolean }
-  /** Signed in. `online: false` says that renewing does not succeed at the moment; the session goes on. */
+  /** Signed in. `online: false`: the client cannot renew the token at the moment; the session is still active. */
   | { readonly status: "signed-in"; readonly online: boolean; readonly sessionId: string }
-  /** Signed out; `reason` says why, where a session was ended. */
+  /** Signed out. `reason` is set if a session was ended. */
   | { readonly status: "signed-out"; readonly reason?: EndReason };
 
 export interface Options {
-  /** Where the service is: its public URL, such as `https://auth.example.com`. */
+  /** The public URL of the service, such as `https://auth.example.com`. */
   url: string;
-  /** Origins beside the service's own to which `fetch` may send the access token, such as `https://api.example.com`. */
+  /** Other origins to which `fetch` may send the access token, such as `https://api.example.com`. */
   apis?: readonly string[];
 }
 
-/** Who is signed in, as `GET /profile` says. */
+/** The account that is signed in: the response of `GET /profile`. */
 export interface Profile {
   id: string;
   email: string;
@@ -28,25 +28,25 @@ export interface Profile {
 }
 
 export interface Client {
-  /** What is known now. */
+  /** The current state. */
   readonly state: State;
   /** Sign in. Rejects with `HandstampError` (`invalid_credentials`, `too_many_attempts` …) or `OfflineError`. */
   signIn(email: string, password: string): Promise<void>;
   /**
-   * Sign out, here and in all tabs, at once. Resolves when the service has ended the session. Rejects with `OfflineError` if it
-   * cannot be told: it is told at the next start then, and nobody is signed in here until it has been.
+   * Sign out at once in all tabs. Resolves when the service has ended the session. Rejects with `OfflineError` if the
+   * service cannot be reached. The next page load then repeats the request; this browser stays signed out meanwhile.
    */
   signOut(): Promise<void>;
-  /** End every session of this person. Rejects, and changes nothing, if the service cannot be told. */
+  /** End every session of the account. Rejects, and changes nothing, if the service cannot be reached. */
   signOutEverywhere(): Promise<void>;
-  /** Return who is signed in. */
+  /** Return the account that is signed in. */
   profile(): Promise<Profile>;
   /**
-   * As the browser's `fetch`, with the access token, which is renewed when it has to be. Throws `TypeError` for an origin that
-   * may not have it, `HandstampError` (`session_ended`, `missing_token`) where nobody is signed in, and `OfflineError`.
+   * The browser's `fetch` with the access token, which is renewed when necessary. Throws `TypeError` for an origin that
+   * may not get the token, `HandstampError` (`session_ended`, `missing_token`) if nobody is signed in, and `OfflineError`.
    */
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
-  /** Call `listener` with each new state, from now on; return what ends that. */
+  /** Call `listener` with each new state. Returns a function that removes the listener. */
   onChange(listener: (state: State) => void): () => void;
 }
 
@@ -58,21 +58,21 @@ interface TokenAnswer {
 
 const REQUEST_PATIENCE_MS = 15_000;
 const TRIES = 4;
-/** No token lives so short: one that is refused as `invalid_token` sooner is so for another reason, as the next would be. */
+/** Every token lives longer than this. If a newer one is refused as `invalid_token`, renewing will not help. */
 const NEW_MS = 10_000;
 const FIRST_PAUSE_MS = 300;
 const LONGEST_PAUSE_MS = 30_000;
 
-/** Return a client, and find out by the cookie whether somebody is signed in: `onChange` tells. One a page is enough. */
+/** Return a client. It asks the service whether the cookie belongs to a session; `onChange` reports it. Make one per page. */
 export function createClient(options: Options): Client {
   return new Session(options);
 }
 
 class Session implements Client {
   #state: State = { status: "unknown", online: true };
-  /** The only place of the access token. Its times are on the monotonic clock: the device's date may be wrong. */
+  /** The only copy of the access token. Its times are monotonic, because the device's clock may be wrong. */
   #access: { token: string; gotAt: number; renewAt: number } | undefined;
-  /** Counts sign-ins and sign-outs: an answer to what was asked before one is of no use after it. */
+  /** Counts sign-ins and sign-outs. A response to a request from before the latest one is dropped. */
   #epoch = 0;
   #renewing: Promise<void> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -86,9 +86,9 @@ class Session implements Client {
     this.#url = new URL(url, globalThis.location?.href).href.replace(/\/+$/, "");
     this.#apis = new Set([this.#url, ...apis].map((each) => new URL(each).origin));
     this.#tabs = new Tabs(this.#url, (message) => this.#hear(message));
-    // After sleep, in a tab that was hidden, or back in the network, timers are late.
+    // Timers may be late after sleep, in a hidden tab, or when the network is back.
     for (const event of ["online", "focus"]) globalThis.addEventListener?.(event, () => this.#renewIfDue());
-    // A page out of the back button's memory has slept through what other tabs told.
+    // A page from the back/forward cache has missed the messages of other tabs.
     globalThis.addEventListener?.("pageshow", ({ persisted }) => (persisted ? this.#start() : this.#renewIfDue()));
     globalThis.document?.addEventListener("visibilitychange", () => this.#renewIfDue());
     this.#start();
@@ -110,7 +110,7 @@ class Session implements Client {
 
   async signIn(email: string, password: string): Promise<void> {
     const epoch = ++this.#epoch;
-    // While no tab renews: the cookie of the session of before must not arrive after that of the new one.
+    // No tab may renew meanwhile, or the old session's cookie could arrive after the new one and replace it.
     const answer = await this.#tabs.oneAtATime(() => this.#call<TokenAnswer>("/login", { email, password, delivery: "split" }));
     if (epoch !== this.#epoch) return;
     this.#owesSignOut = false;
@@ -156,7 +156,7 @@ class Session implements Client {
     if (code === "session_ended" && session === this.#sessionId) this.#endEverywhere(reason);
     if (code !== "expired_token" && code !== "invalid_token") return response;
     if (this.#access?.token === token) {
-      // Over, whatever the clocks say; or signed with a key that has been declared void.
+      // The token has expired, or its key was declared void.
       if (code === "invalid_token" && performance.now() < this.#access.gotAt + NEW_MS) return response;
       await this.#renew();
     }
@@ -167,12 +167,12 @@ class Session implements Client {
     return this.#state.status === "signed-in" ? this.#state.sessionId : "";
   }
 
-  /** Return an access token that is not about to end. */
+  /** Return the access token. Renew first if there is none, and in the background if it is due. */
   async #token(): Promise<string> {
     for (;;) {
       if (this.#state.status === "signed-out") throw this.#signedOut();
       if (this.#access) break;
-      await this.#renew(); // and look again: somebody may have signed in or out meanwhile
+      await this.#renew(); // then check again: a sign-in or sign-out may have happened meanwhile
     }
     this.#renewIfDue();
     return this.#access.token;
@@ -188,12 +188,12 @@ class Session implements Client {
     if (!this.#access || performance.now() >= this.#access.renewAt) this.#renew().catch(() => {});
   }
 
-  /** Ask once more, with the cookie as it is now: what is under way may have been asked with the one of before. */
+  /** Renew with the current cookie. Wait for a renewal in progress first: it may have sent the previous one. */
   #askAnew(): void {
     (this.#renewing ?? Promise.resolve()).catch(() => {}).then(() => this.#renew()).catch(() => {});
   }
 
-  /** Renew, once however many ask. */
+  /** Renew the token. Concurrent callers share one request. */
   #renew(): Promise<void> {
     this.#renewing ??= this.#tryToRenew().finally(() => {
       this.#renewing = undefined;
@@ -211,7 +211,7 @@ class Session implements Client {
     } catch (error) {
       if (epoch !== this.#epoch) return;
       if (error instanceof OfflineError) this.#isOffline();
-      // Without its cookie a browser has no session, however that came about. Nothing else ends one.
+      // Without a valid cookie the browser has no session, whatever the cause. No other error ends it.
       else if (error instanceof HandstampError && ["session_ended", "missing_token", "invalid_token"].includes(error.code)) {
         this.#endEverywhere(error.reason);
         return;
@@ -223,7 +223,7 @@ class Session implements Client {
 
   #take({ accessToken, expiresIn, sessionId }: TokenAnswer): void {
     this.#failures = 0;
-    // Not all tabs and devices at the same moment, and early enough that requests under way are not refused.
+    // Spread the renewals of tabs and devices, and renew early enough that no request in progress is refused.
     const lifeMs = 1000 * expiresIn * (0.7 + 0.15 * Math.random());
     const gotAt = performance.now();
     this.#access = { token: accessToken, gotAt, renewAt: gotAt + lifeMs };
@@ -277,7 +277,7 @@ class Session implements Client {
     }
   }
 
-  // --- a sign-out that the service has not heard of yet survives a reload: no token is kept, only that it is owed
+  // --- a sign-out that has not reached the service survives a reload: a flag is stored, and no token
 
   get #owesSignOut(): boolean {
     return globalThis.localStorage?.getItem(`handstamp-signing-out:${this.#url}`) === "1";
@@ -292,14 +292,14 @@ class Session implements Client {
   async #payForSignOut(): Promise<void> {
     if (this.#state.status !== "signed-out") this.#end("logout");
     const epoch = this.#epoch;
-    // Whoever signs in meanwhile, here or in another tab, has ended that session: theirs is not meant.
+    // A sign-in meanwhile, in any tab, has ended that session. Do not end the new one.
     await this.#insist(async () => this.#owesSignOut && this.#call("/logout"));
     if (epoch === this.#epoch) this.#owesSignOut = false;
   }
 
   // --- requests to the service
 
-  /** Try some times while the trouble may pass, `tellTrouble` when it lasts; then throw `OfflineError`. */
+  /** Retry temporary errors. Call `tellTrouble` after the second one; throw `OfflineError` after the last one. */
   async #insist<T>(ask: () => Promise<T>, tellTrouble = (): void => {}): Promise<T> {
     for (let failures = 1; ; failures += 1) {
       try {
@@ -322,7 +322,7 @@ class Session implements Client {
         method: "POST",
         credentials: "include",
         cache: "no-store",
-        keepalive: path === "/logout", // the page may be closed on it
+        keepalive: path === "/logout", // the request continues if the page is closed
         signal: AbortSignal.timeout(REQUEST_PATIENCE_MS),
         ...(body === undefined ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }),
       });
@@ -334,6 +334,6 @@ class Session implements Client {
   }
 }
 
-/** Twice as long each time, and not for everybody the same. */
+/** Exponential backoff with jitter. */
 const pauseMs = (failures: number): number =>
   Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (failures - 1)) * (0.5 + Math.random() / 2);

@@ -1,13 +1,13 @@
 import type { EndReason } from "./errors.js";
 
-/** What tabs tell each other. No token is ever in it. */
+/** The messages between tabs. They never contain a token. */
 export type Message =
   | { type: "signed-in"; session: string }
   | { type: "signed-out"; session: string; reason?: EndReason | undefined };
 
 const LOCK_PATIENCE_MS = 5000;
 
-/** Other tabs of the same origin, if the browser lets them hear each other. */
+/** Messages and locks between tabs of the same origin, if the browser supports them. */
 export class Tabs {
   readonly #name: string;
   readonly #channel: BroadcastChannel | undefined;
@@ -23,8 +23,8 @@ export class Tabs {
   }
 
   /**
-   * Run `work` while no other tab runs its own. This only spares the service some work, which answers rightly without: so where
-   * there are no locks, or somebody holds this one for too long, it runs at once.
+   * Run `work` while no other tab runs its own. The lock only saves requests; the result is correct without it. So `work`
+   * runs at once if the browser has no locks, or if another tab holds the lock for too long.
    */
   async oneAtATime<T>(work: () => Promise<T>): Promise<T> {
     if (!globalThis.navigator?.locks) return work();

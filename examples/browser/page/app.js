@@ -1,4 +1,4 @@
-// The address of the service is the API's to say; with one known in advance, a plain `import … from "https://…"` does.
+// The API gives the URL of the service. If the URL is known in advance, use a plain `import … from "https://…"`.
 const { auth: url } = await (await fetch("settings")).json();
 const { createClient } = await import(`${url}/handstamp.js`);
 const auth = createClient({ url, apis: [location.origin] });

@@ -44,8 +44,8 @@ var Tabs = class {
     this.#channel?.postMessage(message);
   }
   /**
-   * Run `work` while no other tab runs its own. This only spares the service some work, which answers rightly without: so where
-   * there are no locks, or somebody holds this one for too long, it runs at once.
+   * Run `work` while no other tab runs its own. The lock only saves requests; the result is correct without it. So `work`
+   * runs at once if the browser has no locks, or if another tab holds the lock for too long.
    */
   async oneAtATime(work) {
     if (!globalThis.navigator?.locks) return work();
@@ -74,9 +74,9 @@ function createClient(options) {
 }
 var Session = class {
   #state = { status: "unknown", online: true };
-  /** The only place of the access token. Its times are on the monotonic clock: the device's date may be wrong. */
+  /** The only copy of the access token. Its times are monotonic, because the device's clock may be wrong. */
   #access;
-  /** Counts sign-ins and sign-outs: an answer to what was asked before one is of no use after it. */
+  /** Counts sign-ins and sign-outs. A response to a request from before the latest one is dropped. */
   #epoch = 0;
   #renewing;
   #timer;
@@ -157,7 +157,7 @@ var Session = class {
   get #sessionId() {
     return this.#state.status === "signed-in" ? this.#state.sessionId : "";
   }
-  /** Return an access token that is not about to end. */
+  /** Return the access token. Renew first if there is none, and in the background if it is due. */
   async #token() {
     for (; ; ) {
       if (this.#state.status === "signed-out") throw this.#signedOut();
@@ -176,13 +176,13 @@ var Session = class {
     if (!this.#access || performance.now() >= this.#access.renewAt) this.#renew().catch(() => {
     });
   }
-  /** Ask once more, with the cookie as it is now: what is under way may have been asked with the one of before. */
+  /** Renew with the current cookie. Wait for a renewal in progress first: it may have sent the previous one. */
   #askAnew() {
     (this.#renewing ?? Promise.resolve()).catch(() => {
     }).then(() => this.#renew()).catch(() => {
     });
   }
-  /** Renew, once however many ask. */
+  /** Renew the token. Concurrent callers share one request. */
   #renew() {
     this.#renewing ??= this.#tryToRenew().finally(() => {
       this.#renewing = void 0;
@@ -255,7 +255,7 @@ var Session = class {
       }
     }
   }
-  // --- a sign-out that the service has not heard of yet survives a reload: no token is kept, only that it is owed
+  // --- a sign-out that has not reached the service survives a reload: a flag is stored, and no token
   get #owesSignOut() {
     return globalThis.localStorage?.getItem(`handstamp-signing-out:${this.#url}`) === "1";
   }
@@ -271,7 +271,7 @@ var Session = class {
     if (epoch === this.#epoch) this.#owesSignOut = false;
   }
   // --- requests to the service
-  /** Try some times while the trouble may pass, `tellTrouble` when it lasts; then throw `OfflineError`. */
+  /** Retry temporary errors. Call `tellTrouble` after the second one; throw `OfflineError` after the last one. */
   async #insist(ask, tellTrouble = () => {
   }) {
     for (let failures = 1; ; failures += 1) {
@@ -295,7 +295,7 @@ var Session = class {
         credentials: "include",
         cache: "no-store",
         keepalive: path === "/logout",
-        // the page may be closed on it
+        // the request continues if the page is closed
         signal: AbortSignal.timeout(REQUEST_PATIENCE_MS),
         ...body === void 0 ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }
       });
