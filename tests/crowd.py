@@ -57,7 +57,7 @@ class Crowd:
         async with asyncio.TaskGroup() as tasks:
             for number in range(people):
                 email = f"person-{number}-{self._random.getrandbits(32):x}@example.com"
-                await self._until_registered(email)
+                await self._register(email)
                 for _ in range(devices):
                     tasks.create_task(self._live(email))
             result = await meanwhile
@@ -83,11 +83,11 @@ class Crowd:
             case "use":
                 new = tokens if await self._use(tokens) else None
             case "sign out":
-                await self._until_ended("sign_out", "logout", "/logout", tokens)
+                await self._sign_out("sign_out", "logout", "/logout", tokens)
                 new = None
                 await self._try_ended_session(tokens)
             case "sweep":
-                await self._until_ended("sweep", "logout_everywhere", "/logout-everywhere", tokens)
+                await self._sign_out("sweep", "logout_everywhere", "/logout-everywhere", tokens)
                 new = None
                 await self._try_ended_session(tokens)
             case "change password":
@@ -108,7 +108,7 @@ class Crowd:
                 new = await self._renew(tokens)
         return new
 
-    async def _until_registered(self, email: str) -> None:
+    async def _register(self, email: str) -> None:
         """Create an account. A 409 means that an earlier request succeeded but its answer was lost."""
         give_up_at = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_at:
@@ -167,7 +167,7 @@ class Crowd:
         self._record("use", tokens, began, said, reason)
         return bool(said != "ended")
 
-    async def _until_ended(self, kind: Kind, reason: str, path: str, tokens: Tokens) -> None:
+    async def _sign_out(self, kind: Kind, reason: str, path: str, tokens: Tokens) -> None:
         """Request a sign-out, with retries until a node answers."""
         give_up_at = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_at:

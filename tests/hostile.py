@@ -177,7 +177,7 @@ class Hostile:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, accepted: socket.socket) -> None:
-        with suppress(OSError), self._secured(accepted) as connection:
+        with suppress(OSError), self._prepare_connection(accepted) as connection:
             request = _read_request(connection)
             if request is None:
                 return
@@ -197,7 +197,7 @@ class Hostile:
                 elif not self._pause(piece, connection):
                     return
 
-    def _secured(self, connection: socket.socket) -> socket.socket:
+    def _prepare_connection(self, connection: socket.socket) -> socket.socket:
         """Set the timeout of a connection, and start TLS if there is a context."""
         connection.settimeout(10)
         return connection if self._tls is None else self._tls.wrap_socket(connection, server_side=True)

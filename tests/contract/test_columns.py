@@ -1,4 +1,4 @@
-"""Every field of every struct comes back from every store as it was written, with its type."""
+"""Every store returns every field of every struct as it was written, with its type."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) | T
 
 
 def values_of(kind: Any) -> st.SearchStrategy[Any]:
-    """Return what makes values of a type as it is annotated."""
+    """Return a strategy for values of an annotated type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         return st.sampled_from(sorted(arguments))
@@ -56,23 +56,23 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
 
 
 def structs_of(struct: type[Any], **given: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Return what makes structs of a class; `given` replaces what makes the values of a field."""
+    """Return a strategy for structs of a class; `given` replaces the strategies of some fields."""
     return st.builds(struct, **{name: values_of(kind) for name, kind in get_type_hints(struct).items()} | given)
 
 
-def have_types(value: object) -> str:
-    """Return a text that differs for values that are equal and not of the same type: 1 and True, a list and a tuple."""
+def describe_with_types(value: object) -> str:
+    """Return a text that also differs for equal values of different types, such as 1 and True, or a list and a tuple."""
     if isinstance(value, msgspec.Struct):
-        return have_types({name: getattr(value, name) for name in value.__struct_fields__})
+        return describe_with_types({name: getattr(value, name) for name in value.__struct_fields__})
     if isinstance(value, dict):
-        return f"dict{sorted((name, have_types(item)) for name, item in value.items())}"
+        return f"dict{sorted((name, describe_with_types(item)) for name, item in value.items())}"
     if isinstance(value, list | tuple):
-        return f"{type(value).__name__}{[have_types(item) for item in value]}"
+        return f"{type(value).__name__}{[describe_with_types(item) for item in value]}"
     return f"{type(value).__name__} {value!r}"
 
 
 class Opened(NamedTuple):
-    """A store, its database, and what runs coroutines."""
+    """A store, its database, and a function that runs coroutines."""
 
     store: Store
     path: Path | None
@@ -104,7 +104,7 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 class Kept(NamedTuple):
-    """How a struct is made, written and read."""
+    """The functions that make, write and read a struct."""
 
     values: Callable[[], st.SearchStrategy[Any]]
     write: Callable[[Transaction, Any], Awaitable[object]]
@@ -125,7 +125,7 @@ async def _event_of(rows: Rows, written: Event) -> Event:
 
 
 async def _revocation_of(rows: Rows, written: Revocation) -> Revocation:
-    """Return what was added last; the store has given it a number."""
+    """Return the last revocation, with the number of `written` instead of the store's."""
     return msgspec.structs.replace(await rows.revocations.get_last(), seq=written.seq)
 
 
@@ -134,7 +134,7 @@ def _names() -> st.SearchStrategy[str]:
 
 
 def _sessions() -> st.SearchStrategy[Session]:
-    """Return what makes sessions whose fields that belong together are both there or both absent."""
+    """Return a strategy for sessions in which fields that belong together are both set or both None."""
 
     def pair(session: Session) -> Session:
         changes: dict[str, Any] = {}
@@ -170,12 +170,12 @@ shared_store = settings(max_examples=25, suppress_health_check=[HealthCheck.func
 @shared_store
 @given(data=st.data())
 def test_every_field_comes_back_as_it_was_written(opened: Opened, struct: type[Any], data: st.DataObject) -> None:
-    """With its type, whatever the value is."""
+    """Every field of a struct is read with the value and type that were written."""
     kept = KEPT[struct]
     written = data.draw(kept.values())
     opened.run(opened.store.transact(_calling(kept.write, written)))
     found = opened.run(opened.store.read(_calling(kept.read, written)))
-    assert have_types(found) == have_types(written)
+    assert describe_with_types(found) == describe_with_types(written)
 
 
 def _calling(work: Callable[[Any, Any], Awaitable[Any]], value: Any) -> Callable[[Any], Awaitable[Any]]:
@@ -188,7 +188,7 @@ def _calling(work: Callable[[Any, Any], Awaitable[Any]], value: Any) -> Callable
 @shared_store
 @given(count=structs_of(Failures), key=_names())
 def test_counts_of_failures_come_back_as_they_were_written(opened: Opened, count: Failures, key: str) -> None:
-    """Also when they replace others."""
+    """Failure counts are read as they were written, also when they replace others."""
 
     async def save(rows: Transaction) -> None:
         await rows.failures.save(key, Failures(count=7, last_at_ms=7))
@@ -202,7 +202,7 @@ def test_counts_of_failures_come_back_as_they_were_written(opened: Opened, count
 @shared_store
 @given(before=_sessions(), after=_sessions())
 def test_an_update_writes_every_field_that_may_change(opened: Opened, way: str, before: Session, after: Session) -> None:
-    """A field that is added to the struct is written by an update, unless it is named as one that never changes."""
+    """An update writes every field of the struct, except the ones that are named as constant."""
     fixed = {name: getattr(before, name) for name in FIXED_AT_START}
     after = msgspec.structs.replace(after, **fixed)
 
@@ -215,11 +215,11 @@ def test_an_update_writes_every_field_that_may_change(opened: Opened, way: str, 
     else:
         opened.run(opened.store.transact(update))
     found = opened.run(opened.store.read(_calling(_session_of, before)))
-    assert have_types(found) == have_types(after)
+    assert describe_with_types(found) == describe_with_types(after)
 
 
 def test_what_a_step_up_and_a_binding_change_is_written() -> None:
-    """Authentication, bound key and device change during a session's life, as its rotation and its end do."""
+    """Authentication, bound key and device are not among the fields that are fixed at the start of a session."""
     assert FIXED_AT_START.isdisjoint({"authenticated_at_ms", "amr", "acr", "bound_key", "bound_at_ms", "device"})
     assert set(Session.__struct_fields__) > FIXED_AT_START
 
@@ -227,7 +227,7 @@ def test_what_a_step_up_and_a_binding_change_is_written() -> None:
 @shared_store
 @given(before=structs_of(Account, id=_names(), email=_names()), after=structs_of(Account, email=_names()))
 def test_an_update_writes_every_field_of_an_account(opened: Opened, before: Account, after: Account) -> None:
-    """All but the id, which is never given to anybody else."""
+    """An update writes all fields of an account except its id, which never changes."""
     after = msgspec.structs.replace(after, id=before.id)
 
     async def change(rows: Transaction) -> Account | None:
@@ -235,14 +235,14 @@ def test_an_update_writes_every_field_of_an_account(opened: Opened, before: Acco
         await rows.accounts.update(after)
         return await rows.accounts.get(before.id)
 
-    assert have_types(opened.run(opened.store.transact(change))) == have_types(after)
+    assert describe_with_types(opened.run(opened.store.transact(change))) == describe_with_types(after)
 
 
-# --- fields that no struct has yet
+# --- field types that no struct uses yet
 
 
 class Scratch(msgspec.Struct, frozen=True):
-    """A field of every type that a column can hold, each also absent."""
+    """A struct with a required and an optional field of every type that a column can hold."""
 
     number: int
     truth: bool
@@ -263,7 +263,7 @@ class Scratch(msgspec.Struct, frozen=True):
 
 
 class NamedScratch(Scratch, frozen=True, kw_only=True):
-    """The same, and fields that can be given by name alone."""
+    """The same struct with additional keyword-only fields."""
 
     more: tuple[bool, ...] = ()
     flag: bool = False
@@ -276,7 +276,7 @@ SQLITE_TYPES = {"integer": "INTEGER", "boolean": "INTEGER", "text": "TEXT", "jso
 @settings(shared_store, max_examples=10)
 @given(data=st.data())
 def test_a_field_of_any_type_needs_no_code(opened: Opened, struct: type[Any], data: st.DataObject) -> None:
-    """A struct that is made up here is written and read by nothing but its annotations."""
+    """A struct of this test is written and read by its annotations alone."""
     columns = Columns(struct)
     values = data.draw(st.lists(structs_of(struct), min_size=1, max_size=5))
     types = SQLITE_TYPES if opened.path else COLUMN_TYPES
@@ -292,7 +292,7 @@ def test_a_field_of_any_type_needs_no_code(opened: Opened, struct: type[Any], da
             found = connection.execute(select).fetchall()
     else:
         found = opened.run(_on_postgres(opened.url, create, insert, rows, select))
-    assert [have_types(columns.decode(row)) for row in found] == [have_types(value) for value in values]
+    assert [describe_with_types(columns.decode(row)) for row in found] == [describe_with_types(value) for value in values]
 
 
 async def _on_postgres(url: str | None, create: str, insert: str, rows: Sequence[Any], select: str) -> Any:
@@ -307,7 +307,7 @@ async def _on_postgres(url: str | None, create: str, insert: str, rows: Sequence
 
 @pytest.mark.parametrize("kind", [float, int | str, Literal[1, 2], Any])
 def test_a_field_that_no_column_can_hold_is_refused(kind: Any) -> None:
-    """At import, and not by writing something else."""
+    """A field type without a column type raises an error at import."""
     struct = msgspec.defstruct("Broken", [("fine", str), ("broken", kind)])
     with pytest.raises(TypeError, match="'broken'"):
         Columns(struct)

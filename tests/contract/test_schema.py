@@ -1,4 +1,4 @@
-"""Both dialects have one schema: the same tables, columns, types, absences and indexes; and every struct has its columns."""
+"""Both dialects have the same tables, columns, types, NULLs and indexes, and every struct has its columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.postgres import fresh_database
 
 pytestmark = pytest.mark.anyio
 COMMON_TYPES = {"bigint": "INTEGER", "boolean": "INTEGER", "text": "TEXT", "bytea": "BLOB"}
-"""What SQLite has where PostgreSQL has the one or the other."""
+"""The SQLite type for each PostgreSQL type."""
 STRUCTS: dict[str, tuple[Columns[Any], set[str]]] = {
     "account": (accounts.COLUMNS, set()),
     "session": (sessions.COLUMNS, set()),
@@ -29,11 +29,11 @@ STRUCTS: dict[str, tuple[Columns[Any], set[str]]] = {
     "revocation": (revocations.COLUMNS, set()),
     "credential": (credentials.COLUMNS, set()),
 }
-"""The columns of each table's struct, and the columns that it does not have."""
+"""The columns of each table's struct, and the table's other columns."""
 
 
 class Schema(NamedTuple):
-    """What is compared: (table, column) to (type, whether it can be NULL), and (table, columns, whether they are unique)."""
+    """A schema: a type and whether it can be NULL for each (table, column), and indexes as (table, columns, is unique)."""
 
     columns: dict[tuple[str, str], tuple[str, bool]]
     indexes: set[tuple[str, tuple[str, ...], bool]]
@@ -47,7 +47,7 @@ async def sqlite_schema(path: Path) -> Schema:
     columns, indexes = {}, set()
     with closing(sqlite3.connect(path)) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-        for table in _ours(tables):
+        for table in _without_internal(tables):
             key: dict[int, str] = {}
             for _, name, kind, is_required, _, place in connection.execute(f"PRAGMA table_info({table})"):
                 columns[table, name] = (kind, not is_required)
@@ -60,7 +60,7 @@ async def sqlite_schema(path: Path) -> Schema:
 
 
 async def postgres_schema(server: str) -> tuple[Schema, dict[tuple[str, str], str]]:
-    """Return the schema of a new PostgreSQL database in the words of SQLite, and the types in its own."""
+    """Return the schema of a new PostgreSQL database with types of SQLite, and its PostgreSQL types."""
     async with fresh_database(server) as url:
         connection = await asyncpg.connect(url)
         try:
@@ -77,20 +77,20 @@ async def postgres_schema(server: str) -> tuple[Schema, dict[tuple[str, str], st
             )
         finally:
             await connection.close()
-    ours = set(_ours({table for table, *_ in found}))
+    ours = set(_without_internal({table for table, *_ in found}))
     own_types = {(table, name): kind for table, name, kind, _ in found if table in ours}
     columns = {(table, name): (COMMON_TYPES[kind], is_nullable) for table, name, kind, is_nullable in found if table in ours}
     indexes = {(table, tuple(names), is_unique) for table, names, is_unique in indexed if table in ours}
     return Schema(columns, indexes), own_types
 
 
-def _ours(tables: Iterable[str]) -> list[str]:
-    """Leave out the history of migrations and what SQLite makes for itself."""
+def _without_internal(tables: Iterable[str]) -> list[str]:
+    """Return the tables without the migration history and SQLite's internal ones."""
     return [name for name in tables if name != "schema_migration" and not name.startswith("sqlite_")]
 
 
 async def test_both_dialects_have_one_schema(tmp_path: Path, postgres_server: str) -> None:
-    """A column, an index or a NOT NULL that one of them lacks would be found by one kind of deployment alone."""
+    """Columns, indexes and NOT NULL constraints are the same in SQLite and PostgreSQL."""
     postgres, _ = await postgres_schema(postgres_server)
     sqlite = await sqlite_schema(tmp_path / "store.db")
     assert sqlite.columns == postgres.columns
@@ -100,7 +100,7 @@ async def test_both_dialects_have_one_schema(tmp_path: Path, postgres_server: st
 
 
 async def test_every_struct_has_its_columns(postgres_server: str) -> None:
-    """By name, by type and by whether they can be absent: a new field without a migration fails here."""
+    """Each field has a column with its name, type and NULL. A new field without a migration fails here."""
     schema, own_types = await postgres_schema(postgres_server)
     assert {table for table, _ in schema.columns} == STRUCTS.keys()
     for table, (struct, further) in STRUCTS.items():

@@ -95,18 +95,18 @@ class Device:
         """Request the profile with the access token."""
         return await self._nodes.ask("/profile", node=node, access_token=self.tokens["accessToken"])
 
-    async def goes_on(self) -> None:
+    async def require_active(self) -> None:
         """Assert that the session is still active, with retries until a node answers."""
         for ask in (self.renew, self.profile):
             answer = await self._nodes.until_answered(ask)
             assert answer.status_code == 200, answer.text
 
-    async def leaves(self) -> None:
+    async def sign_out_with_retries(self) -> None:
         """Sign out, with retries until it succeeds."""
         answer = await self._nodes.until_answered(self.sign_out)
         assert answer.status_code == 204, answer.text
 
-    async def is_out(self, reason: str = "logout") -> None:
+    async def require_ended(self, reason: str = "logout") -> None:
         """Assert that every node refuses both tokens for this reason."""
         for url in self._nodes.urls:
             for ask in (self.renew, self.profile):

@@ -137,9 +137,9 @@ async def test_a_full_disk_is_503_until_there_is_room(served: tuple[Server, Disk
             finally:
                 disk.free()
             if "/logout" not in done:
-                await leaving.leaves()
-            await leaving.is_out()
-            await staying.goes_on()
+                await leaving.sign_out_with_retries()
+            await leaving.require_ended()
+            await staying.require_active()
             trials += 1
         await living
     count(f"disk full {trials} times, seed {seed}: {nodes.counts()}; the crowd: {crowd.counts()}")

@@ -1,4 +1,4 @@
-"""A fail-over that loses the last commits: sessions continue, nobody is signed out, and stored revocations stay effective."""
+"""A fail-over that loses the last commits: sessions continue, no session is lost, and stored revocations stay effective."""
 
 from __future__ import annotations
 
@@ -62,18 +62,18 @@ async def test_the_last_commits_may_be_lost(server: PostgresServer, tmp_path: Pa
         staying = [await nodes.sign_in() for _ in range(6)]
         for _ in range(TRIALS):
             gone, forgotten = await nodes.sign_in(), await nodes.sign_in()
-            await gone.leaves()
+            await gone.sign_out_with_retries()
             copy = await asyncio.to_thread(copy_files, server)
             for ahead, device in enumerate(staying):
                 for _ in range(ahead % (_LOST_RENEWALS + 1)):
                     await nodes.until_answered(device.renew)
-            await forgotten.leaves()
+            await forgotten.sign_out_with_retries()
             await asyncio.to_thread(fail_over, server, copy)
             for device in staying:
-                await device.goes_on()
-                await device.goes_on()
-            await gone.is_out()
+                await device.require_active()
+                await device.require_active()
+            await gone.require_ended()
             # The fail-over lost this sign-out. A second sign-out revokes the session permanently.
-            await forgotten.leaves()
-            await forgotten.is_out()
+            await forgotten.sign_out_with_retries()
+            await forgotten.require_ended()
     count(f"{TRIALS} fail-overs that lost the last commits, {len(staying)} sessions: {nodes.counts()}")

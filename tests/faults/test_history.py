@@ -132,7 +132,7 @@ async def test_connections_may_be_cut_in_the_middle_of_a_commit(
         async def cutting(_: list[Server], __: random.Random) -> str:
             end = asyncio.get_running_loop().time() + SECONDS
             proxy.chance = 0.1
-            while min(proxy.cuts.values()) < CUTS / 2 or asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - nobody tells
+            while min(proxy.cuts.values()) < CUTS / 2 or asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - no event to wait for
                 await asyncio.sleep(0.05)
             proxy.chance = 0.0
             return f"{proxy.cuts['before']} connections cut before a commit and {proxy.cuts['after']} after"

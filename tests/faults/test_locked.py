@@ -57,12 +57,12 @@ async def test_half_a_minute_under_lock_costs_nobody_anything(
     async with patient_client() as http:
         nodes = Nodes(http, [server.url])
         staying, leaving, gone, unlucky, *others = [await nodes.sign_in() for _ in range(DEVICES)]
-        await gone.leaves()
+        await gone.sign_out_with_retries()
         before = unlucky.tokens
         await unlucky.renew()
         unlucky.tokens = before  # as if the answer had been lost; the retry will be late
         with locked(database, begin):
-            retrying = [asyncio.create_task(device.goes_on()) for device in (unlucky, *others)]
+            retrying = [asyncio.create_task(device.require_active()) for device in (unlucky, *others)]
             until = time.monotonic() + SECONDS
             while time.monotonic() < until:
                 done = await ask_everything(nodes, staying, leaving)
@@ -71,11 +71,11 @@ async def test_half_a_minute_under_lock_costs_nobody_anything(
                 rounds += 1
             require_still_retrying(retrying)
         await asyncio.gather(*retrying)
-        await staying.goes_on()
+        await staying.require_active()
         assert (await leaving.profile()).status_code == 200, "503 is no sign-out"
-        await leaving.leaves()
+        await leaving.sign_out_with_retries()
         for device in (leaving, gone):
-            await device.is_out()
+            await device.require_ended()
     count(f"locked for {SECONDS:g} s by {begin}, everything asked {rounds} times: {nodes.counts()}")
     assert rounds > 1
     with closing(sqlite3.connect(database)) as rows:

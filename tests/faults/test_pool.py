@@ -34,7 +34,7 @@ async def test_a_pool_that_is_used_up_costs_nobody_anything(
         holder = await asyncpg.connect(url)
         for _ in range(TRIALS):
             leaving, gone = await nodes.sign_in(), await nodes.sign_in()
-            await gone.leaves()
+            await gone.sign_out_with_retries()
             held = holder.transaction()
             await held.start()
             await holder.execute("LOCK TABLE session")
@@ -46,9 +46,9 @@ async def test_a_pool_that_is_used_up_costs_nobody_anything(
             assert {answer.status_code for answer in asked[1:] if isinstance(answer, httpx.Response)} == {503}
             await held.rollback()
             for device in staying:
-                await device.goes_on()
-            await leaving.leaves()
-            await leaving.is_out()
-            await gone.is_out()
+                await device.require_active()
+            await leaving.sign_out_with_retries()
+            await leaving.require_ended()
+            await gone.require_ended()
         await holder.close()
     count(f"{TRIALS} times a table was held and two connections a node used up: {nodes.counts()}")
