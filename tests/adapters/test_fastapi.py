@@ -59,6 +59,16 @@ async def test_the_document_says_what_a_route_needs(require: Require) -> None:
 
 
 @pytest.mark.anyio
+async def test_the_document_lists_both_schemes_without_scopes(require: Require) -> None:
+    """A route without scopes documents the header and the cookie too."""
+    document = (await ask(an_application(require(role="admin")), "GET", "/openapi.json")).json()
+    assert document["components"]["securitySchemes"].keys() == {"bearer", "cookie"}
+    operation = document["paths"]["/orders"]["get"]
+    assert operation["security"] == [{"bearer": []}, {"cookie": []}]
+    assert "parameters" not in operation
+
+
+@pytest.mark.anyio
 async def test_refusals_need_no_handler_of_the_applications(require: Require) -> None:
     """The first refusal is a complete problem although the application registered no handler."""
     answer = await ask(an_application(require()), "GET", "/orders")

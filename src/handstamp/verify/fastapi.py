@@ -46,8 +46,8 @@ class Require:
         """
         self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins)
         self._schemes = (
-            _Scheme("bearer", HTTPBearer(bearerFormat="JWT", description="The access token")),
-            _Scheme("cookie", APIKey.model_validate({"in": APIKeyIn.cookie, "name": self._authenticator.cookie})),
+            _PassiveScheme("bearer", HTTPBearer(bearerFormat="JWT", description="The access token")),
+            _PassiveScheme("cookie", APIKey.model_validate({"in": APIKeyIn.cookie, "name": self._authenticator.cookie})),
         )
 
     def __call__(self, *, scope: str = "", role: str = "", check: Check | None = None) -> Callable[..., Awaitable[AccessClaims]]:
@@ -62,15 +62,25 @@ class Require:
         in_header, in_cookie = (Security(scheme, scopes=scope.split()) for scheme in self._schemes)
 
         async def authenticate(connection: HTTPConnection, _header: None = in_header, _cookie: None = in_cookie) -> AccessClaims:
-            method: str = connection.scope.get("method", "GET")
-            try:
-                claims = await self._authenticator.authenticate_async(method, header_values(connection.scope), needs)
-            except HandstampError as error:
-                raise _exception_for(error, connection) from error
-            connection.scope.setdefault("state", {})["claims"] = claims  # for `EndWithSession`, which sees no dependencies
-            return claims
+            return await self._authenticate(connection, needs)
 
-        return authenticate
+        class Unscoped(_Scheme):
+            """Documents the header itself, which a dependency with scopes cannot: FastAPI solves one dependency fewer."""
+
+            async def __call__(self, connection: HTTPConnection, _cookie: None = in_cookie) -> AccessClaims:
+                return await authenticate(connection)
+
+        header = self._schemes[0]
+        return authenticate if scope else Unscoped(header.scheme_name, header.model)
+
+    async def _authenticate(self, connection: HTTPConnection, needs: Needs) -> AccessClaims:
+        method: str = connection.scope.get("method", "GET")
+        try:
+            claims = await self._authenticator.authenticate_async(method, header_values(connection.scope), needs)
+        except HandstampError as error:
+            raise _exception_for(error, connection) from error
+        connection.scope.setdefault("state", {})["claims"] = claims  # for `EndWithSession`, which sees no dependencies
+        return claims
 
 
 class Refused(HTTPException):
@@ -91,11 +101,15 @@ class Refused(HTTPException):
 
 
 class _Scheme(SecurityBase):
-    """Adds to the OpenAPI document how the token is sent. The authenticator reads it."""
+    """Adds to the OpenAPI document how the token is sent."""
 
     def __init__(self, name: str, model: SecurityModel) -> None:
         self.scheme_name = name
         self.model = model
+
+
+class _PassiveScheme(_Scheme):
+    """Only documents. `Require` reads the token."""
 
     async def __call__(self) -> None:
         pass
