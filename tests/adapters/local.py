@@ -63,10 +63,10 @@ def connect(application: Application, scope: dict[str, Any], headers: dict[str, 
 
     listed = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
     defaults: dict[str, Any] = {"path": "/", "root_path": "", "query_string": b"", "headers": listed}
-    asyncio.run(application_called(application, defaults | scope, receive, send))
+    asyncio.run(call_application(application, defaults | scope, receive, send))
     return sent
 
 
-async def application_called(application: Application, scope: Any, receive: Any, send: Any) -> None:
+async def call_application(application: Application, scope: Any, receive: Any, send: Any) -> None:
     """Await the application, which may be any awaitable."""
     await application(scope, receive, send)

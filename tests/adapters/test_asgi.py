@@ -30,7 +30,7 @@ async def subject(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": f"{scope['type']}.accept", "subject": name.sub if name else "nobody"})
 
 
-def protected(app: Any = subject, **options: Any) -> HandstampMiddleware:
+def protect(app: Any = subject, **options: Any) -> HandstampMiddleware:
     """Return an application behind the middleware."""
     return HandstampMiddleware(app, verifier=a_verifier(), **options)
 
@@ -50,7 +50,7 @@ async def ask(app: Any, method: str, path: str, **options: Any) -> httpx.Respons
 
 def test_any_application_finds_the_claims_in_its_scope() -> None:
     """The middleware puts the claims into the ASGI scope; no framework is needed."""
-    sent = connect(protected(), {"type": "http", "method": "GET"}, bearer(sub="bob"))
+    sent = connect(protect(), {"type": "http", "method": "GET"}, bearer(sub="bob"))
     assert sent[1]["body"] == b"bob"
 
 
@@ -63,7 +63,7 @@ def test_what_the_server_keeps_in_the_state_stays() -> None:
         seen.append(scope["state"])
         await subject(scope, receive, send)
 
-    connect(protected(look), scope, bearer())
+    connect(protect(look), scope, bearer())
     assert seen[0]["pool"] == "there"
     assert seen[0]["claims"].sub == "ada-id"
 
@@ -73,15 +73,15 @@ def test_what_the_server_keeps_in_the_state_stays() -> None:
 )
 def test_public_is_exactly_what_was_named(path: str) -> None:
     """A public path matches exactly: no prefix, no other case, no path that a router might normalise."""
-    assert get(protected(), "/healthz") == 200
-    assert get(protected(), path) == 401
+    assert get(protect(), "/healthz") == 200
+    assert get(protect(), path) == 401
 
 
 @pytest.mark.parametrize("public", ["/healthz", ("healthz",), ("/healthz", "")])
 def test_a_list_of_public_paths_that_cannot_be_meant_is_refused(public: Any) -> None:
     """A string is refused: Python would iterate over its characters, one of which is "/"."""
     with pytest.raises(ConfigurationError, match="public is a list"):
-        protected(public=public)
+        protect(public=public)
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_a_list_of_public_paths_that_cannot_be_meant_is_refused(public: Any) -> 
 )
 def test_public_paths_are_those_of_the_application_wherever_it_is_mounted(path: str, status: int) -> None:
     """Public paths are relative to the mount. ASGI puts the prefix `root_path` into `path`; some servers omit it."""
-    assert get(protected(), path, root_path="/api") == status
+    assert get(protect(), path, root_path="/api") == status
 
 
 @pytest.mark.anyio
 async def test_a_mounted_application_keeps_its_public_paths() -> None:
     """Public paths work behind Starlette's `Mount`."""
-    app = Starlette(routes=[Mount("/shop", protected())])
+    app = Starlette(routes=[Mount("/shop", protect())])
     assert (await ask(app, "GET", "/shop/healthz")).status_code == 200
     assert (await ask(app, "GET", "/shop/orders")).status_code == 401
     assert (await ask(app, "GET", "/shop/orders", headers=bearer())).text == "ada-id"
@@ -103,16 +103,16 @@ async def test_a_mounted_application_keeps_its_public_paths() -> None:
 
 def test_start_and_stop_pass_through() -> None:
     """Lifespan messages carry no request, so the middleware passes them on."""
-    assert connect(protected(), {"type": "lifespan"})[0]["type"] == "lifespan.accept"
+    assert connect(protect(), {"type": "lifespan"})[0]["type"] == "lifespan.accept"
 
 
 def test_a_websocket_is_opened_by_the_header_alone() -> None:
     """A websocket needs the header. The cookie is ignored, because any site's page can open a websocket with it."""
     socket = {"type": "websocket", **DENIAL}
-    (accepted,) = connect(protected(), socket, bearer())
+    (accepted,) = connect(protect(), socket, bearer())
     assert accepted == {"type": "websocket.accept", "subject": "ada-id"}
     cookie = {"cookie": f"{COOKIE}={a_token()}", "origin": "https://auth.example.com", "sec-fetch-site": "same-origin"}
-    start, body = connect(protected(), socket, cookie)
+    start, body = connect(protect(), socket, cookie)
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 401)
     assert (b"www-authenticate", b"Bearer") in start["headers"]
     assert json.loads(body["body"])["code"] == "missing_token"
@@ -120,7 +120,7 @@ def test_a_websocket_is_opened_by_the_header_alone() -> None:
 
 def test_a_server_that_cannot_answer_a_websocket_closes_it() -> None:
     """Without the denial extension the socket is closed before it is accepted. Servers turn that into 403."""
-    assert connect(protected(), {"type": "websocket"}) == [{"type": "websocket.close", "code": 1008}]
+    assert connect(protect(), {"type": "websocket"}) == [{"type": "websocket.close", "code": 1008}]
 
 
 def test_the_applications_own_errors_are_its_own() -> None:
@@ -130,39 +130,39 @@ def test_the_applications_own_errors_are_its_own() -> None:
         raise ConfigurationError("the application's")
 
     with pytest.raises(ConfigurationError, match="the application's"):
-        connect(protected(broken), {"type": "http", "method": "GET"}, bearer())
+        connect(protect(broken), {"type": "http", "method": "GET"}, bearer())
 
 
 def test_a_policy_that_the_verifier_cannot_follow_is_no_answer() -> None:
     """A policy that the verifier cannot apply raises ConfigurationError. The client sees no configuration details."""
     with pytest.raises(ConfigurationError, match="needs a credential"):
-        connect(protected(check="live"), {"type": "http", "method": "GET"}, bearer())
+        connect(protect(check="live"), {"type": "http", "method": "GET"}, bearer())
 
 
 @pytest.mark.anyio
 async def test_a_page_of_another_origin_behind_cors() -> None:
     """CORS middleware outside answers preflights, which carry no credentials, and lets the page read a refusal."""
-    app = CORSMiddleware(protected(), allow_origins=[APP_ORIGIN], allow_headers=["authorization"], allow_methods=["POST"])
+    app = CORSMiddleware(protect(), allow_origins=[APP_ORIGIN], allow_headers=["authorization"], allow_methods=["POST"])
     asks = {"origin": APP_ORIGIN, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
     assert (await ask(app, "OPTIONS", "/orders", headers=asks)).status_code == 200
     refused = await ask(app, "POST", "/orders", headers={"origin": APP_ORIGIN})
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, APP_ORIGIN)
-    assert (await ask(protected(), "OPTIONS", "/orders", headers=asks)).status_code == 401
+    assert (await ask(protect(), "OPTIONS", "/orders", headers=asks)).status_code == 401
 
 
 @pytest.mark.anyio
 async def test_a_trusted_origin_may_write_with_the_cookie() -> None:
     """A request with the cookie may write if its origin is one of `trusted_origins`."""
     headers = {"cookie": f"{COOKIE}={a_token()}", "origin": APP_ORIGIN, "sec-fetch-site": "same-site"}
-    assert (await ask(protected(), "POST", "/", headers=headers)).status_code == 403
-    assert (await ask(protected(trusted_origins=[APP_ORIGIN]), "POST", "/", headers=headers)).status_code == 200
+    assert (await ask(protect(), "POST", "/", headers=headers)).status_code == 403
+    assert (await ask(protect(trusted_origins=[APP_ORIGIN]), "POST", "/", headers=headers)).status_code == 200
 
 
 @pytest.mark.parametrize("origins", [APP_ORIGIN, [f"{APP_ORIGIN}/"], ["app.example.com"], ["https://app.example.com:443"]])
 def test_an_origin_that_no_browser_sends_is_refused(origins: Any) -> None:
     """A value that is not a serialised origin is refused, because it could never match."""
     with pytest.raises(ConfigurationError, match="origin"):
-        protected(trusted_origins=origins)
+        protect(trusted_origins=origins)
 
 
 @pytest.mark.anyio

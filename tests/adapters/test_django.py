@@ -253,7 +253,7 @@ def test_in_an_asynchronous_server_no_thread_is_taken_for_it() -> None:
 
 
 @contextmanager
-def introspecting() -> Iterator[tuple[str, list[str]]]:
+def serve_introspection() -> Iterator[tuple[str, list[str]]]:
     """Answer every introspection with "active"; yield the URL and the list of requested paths."""
     asked: list[str] = []
     yes = msgspec.json.encode({"active": True, "sid": "session-1", "jti": "token-1"})
@@ -290,7 +290,7 @@ def test_the_decorators_policy_holds_in_the_middleware_too() -> None:
 
 def test_the_service_is_asked_once_a_request() -> None:
     """The decorator reuses the middleware's result, so one request causes one introspection."""
-    with introspecting() as (url, asked):
+    with serve_introspection() as (url, asked):
         settings = {**HANDSTAMP, "CREDENTIAL": "orders:secret", "SERVICE_URL": url}
         with site({"orders": require(check="live")(whose)}, HANDSTAMP=settings):
             assert Client().get("/orders", headers=with_bearer()).status_code == 200

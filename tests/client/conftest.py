@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from handstamp.client import FileTokens, MemoryTokens, TokenStore
-from tests.client.helpers import somebodys_answer
+from tests.client.helpers import sign_in_new_account
 from tests.client.hostile import Hostile
 from tests.integration.helpers import Mint, client_of, mint_of
 from tests.serving import Server
@@ -53,7 +53,7 @@ def proxy(server: Server) -> Iterator[Hostile]:
 @pytest.fixture
 def answer(client: httpx.Client) -> dict[str, Any]:
     """Return the token response of a new sign-in."""
-    return somebodys_answer(client)
+    return sign_in_new_account(client)
 
 
 @pytest.fixture(params=["memory", "file"])

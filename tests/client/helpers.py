@@ -16,7 +16,7 @@ from tests.serving import PASSWORD, Server
 MINUTE_MS = 60_000
 
 
-def somebodys_answer(client: httpx.Client) -> dict[str, Any]:
+def sign_in_new_account(client: httpx.Client) -> dict[str, Any]:
     """Create an account, sign in and return the token response."""
     answer = client.post("/login", json={"email": sign_up(client, new_email()), "password": PASSWORD, "delivery": "json"})
     assert answer.status_code == 200, answer.text
@@ -46,7 +46,7 @@ def due(tokens: StoredTokens) -> StoredTokens:
     return msgspec.structs.replace(tokens, obtained_at_ms=now_ms() - tokens.expires_in_s * 1000 + MINUTE_MS // 2)
 
 
-def expired(tokens: StoredTokens, mint: Mint) -> StoredTokens:
+def expire_access_token(tokens: StoredTokens, mint: Mint) -> StoredTokens:
     """Return the tokens with an expired access token; by their recorded age they look fresh."""
     return msgspec.structs.replace(tokens, access_token=mint.expired_access(tokens.access_token))
 
@@ -57,7 +57,7 @@ def keep(store: TokenStore, tokens: StoredTokens) -> None:
         store.save(tokens)
 
 
-def held(store: TokenStore) -> StoredTokens:
+def load_tokens(store: TokenStore) -> StoredTokens:
     """Return the tokens in a store; fail if there are none."""
     tokens = store.load()
     assert tokens is not None

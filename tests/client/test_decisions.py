@@ -74,7 +74,7 @@ def test_a_clock_that_is_set_does_not_change_what_was_measured() -> None:
 # --- the meaning of a refusal
 
 
-def refused(*challenges: str, body: bytes = b"", media_type: str = "application/problem+json") -> httpx.Response:
+def make_401(*challenges: str, body: bytes = b"", media_type: str = "application/problem+json") -> httpx.Response:
     """Return a 401 response with these challenges."""
     headers = [("www-authenticate", challenge) for challenge in challenges]
     return httpx.Response(401, headers=[*headers, ("content-type", media_type)], content=body)
@@ -83,27 +83,27 @@ def refused(*challenges: str, body: bytes = b"", media_type: str = "application/
 @pytest.mark.parametrize(
     ("response", "meaning"),
     [
-        (refused('Bearer error="invalid_token", error_description="expired_token"'), "expired_token"),
-        (refused('Bearer error="invalid_token", error_description="session_ended"'), "session_ended"),
-        (refused('Bearer error="invalid_token", error_description="invalid_token"'), "invalid_token"),
-        (refused('Bearer realm="x", error="invalid_token", error_description="The token is over"'), "invalid_token"),
-        (refused("bearer error=invalid_token"), "invalid_token"),
-        (refused('Basic realm="x"', 'Bearer error="invalid_token"'), "invalid_token"),
-        (refused('Basic realm="x", Bearer error = "invalid_token"'), "invalid_token"),
-        (refused("Bearer"), None),
-        (refused('Bearer realm="error"'), None),
-        (refused('Bearer error="insufficient_scope"'), None),
-        (refused('Bearer error="invalid_token_type"'), None),
-        (refused('Basic error="invalid_token"'), None),
-        (refused("Bearer", body=b'{"code": "expired_token"}'), None),
-        (refused(body=b'{"code": "expired_token"}'), "expired_token"),
-        (refused(body=b'{"code": "session_ended", "reason": "logout"}'), "session_ended"),
-        (refused(body=b'{"code": "invalid_token"}'), "invalid_token"),
-        (refused(body=b'{"code": "missing_token"}'), None),
-        (refused(body=b'{"code": "expired_token"}', media_type="application/json"), None),
-        (refused(body=b"<h1>Sign in</h1>"), None),
-        (refused(body=b"[" * 60_000), None),
-        (refused(), None),
+        (make_401('Bearer error="invalid_token", error_description="expired_token"'), "expired_token"),
+        (make_401('Bearer error="invalid_token", error_description="session_ended"'), "session_ended"),
+        (make_401('Bearer error="invalid_token", error_description="invalid_token"'), "invalid_token"),
+        (make_401('Bearer realm="x", error="invalid_token", error_description="The token is over"'), "invalid_token"),
+        (make_401("bearer error=invalid_token"), "invalid_token"),
+        (make_401('Basic realm="x"', 'Bearer error="invalid_token"'), "invalid_token"),
+        (make_401('Basic realm="x", Bearer error = "invalid_token"'), "invalid_token"),
+        (make_401("Bearer"), None),
+        (make_401('Bearer realm="error"'), None),
+        (make_401('Bearer error="insufficient_scope"'), None),
+        (make_401('Bearer error="invalid_token_type"'), None),
+        (make_401('Basic error="invalid_token"'), None),
+        (make_401("Bearer", body=b'{"code": "expired_token"}'), None),
+        (make_401(body=b'{"code": "expired_token"}'), "expired_token"),
+        (make_401(body=b'{"code": "session_ended", "reason": "logout"}'), "session_ended"),
+        (make_401(body=b'{"code": "invalid_token"}'), "invalid_token"),
+        (make_401(body=b'{"code": "missing_token"}'), None),
+        (make_401(body=b'{"code": "expired_token"}', media_type="application/json"), None),
+        (make_401(body=b"<h1>Sign in</h1>"), None),
+        (make_401(body=b"[" * 60_000), None),
+        (make_401(), None),
         (httpx.Response(403, headers={"www-authenticate": 'Bearer error="invalid_token"'}), None),
         (httpx.Response(200), None),
     ],
@@ -115,9 +115,9 @@ def test_a_refusal_is_understood(response: httpx.Response, meaning: str | None) 
 
 def test_only_a_small_body_is_read() -> None:
     """The body is read only without a challenge and only if it is small, because the response belongs to the application."""
-    assert needs_body(refused(body=b"{}"))
-    assert not needs_body(refused("Bearer", body=b"{}"))
-    assert not needs_body(refused(body=b" " * 65_537))
+    assert needs_body(make_401(body=b"{}"))
+    assert not needs_body(make_401("Bearer", body=b"{}"))
+    assert not needs_body(make_401(body=b" " * 65_537))
     endless = httpx.Response(401, headers={"content-type": "application/problem+json"}, stream=httpx.ByteStream(b"{}"))
     assert not needs_body(endless)
     assert refusal_reason(endless) is None

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from handstamp.client import FileTokens
-from tests.client.helpers import generation, held, keep, stale
+from tests.client.helpers import generation, keep, load_tokens, stale
 from tests.commands import environment_with, run_process
 from tests.integration.helpers import sign_up
 from tests.serving import PASSWORD, Server, free_port
@@ -69,8 +69,8 @@ def test_the_command_stays_signed_in(server: Server, client: httpx.Client, api: 
     assert tokens.stat().st_mode & 0o777 == 0o600
     assert orders("place") == (0, "Placed order 1.\n")
     store = FileTokens(tokens)
-    session = held(store).session_id
-    keep(store, stale(held(store)))
+    session = load_tokens(store).session_id
+    keep(store, stale(load_tokens(store)))
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(lambda _: orders("list"), range(2))) == [(0, "Your orders: [1]\n")] * 2
     assert generation(server, session) == 1

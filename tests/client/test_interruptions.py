@@ -14,7 +14,7 @@ import pytest
 
 from handstamp.client import Auth, FileTokens, TokenStore
 from tests.client.applications import async_client_with, client_with
-from tests.client.helpers import generation, held, keep, stale, tokens_of
+from tests.client.helpers import generation, keep, load_tokens, stale, tokens_of
 from tests.client.hostile import Hostile
 from tests.serving import Server
 
@@ -110,7 +110,7 @@ def test_an_event_loop_that_ends_costs_nothing(proxy: Hostile, auth: Auth, store
     assert proxy.arrived.acquire(timeout=PATIENCE_S)
     proxy.release.set()
     deadline = time.monotonic() + PATIENCE_S
-    while held(store).refresh_token == answer["refreshToken"] and time.monotonic() < deadline:
+    while load_tokens(store).refresh_token == answer["refreshToken"] and time.monotonic() < deadline:
         time.sleep(0.01)
     assert asyncio.run(ask(PATIENCE_S)) == 200
     assert len(proxy.refresh_tokens) == 1

@@ -11,7 +11,7 @@ import pytest
 from handstamp.client import Auth, FileTokens, MemoryTokens, TokenStore
 from handstamp.errors import Unavailable
 from tests.client.applications import async_client_with, client_with
-from tests.client.helpers import due, generation, held, keep, stale, tokens_of
+from tests.client.helpers import due, generation, keep, load_tokens, stale, tokens_of
 from tests.client.hostile import Hostile, Trick
 from tests.integration.helpers import expect_ended, sign_up
 from tests.serving import PASSWORD, Server
@@ -40,7 +40,7 @@ def test_a_lost_answer_is_asked_for_again(
         assert application.get("/profile").status_code == 200
         assert generation(server, answer["sessionId"]) == 1
         assert proxy.refresh_tokens == [answer["refreshToken"]] * (len(tricks) + 1)
-        keep(store, stale(held(store)))  # the saved tokens can be renewed again
+        keep(store, stale(load_tokens(store)))  # the saved tokens can be renewed again
         assert application.get("/profile").status_code == 200
     assert generation(server, answer["sessionId"]) == 2
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_had_is_unavailable(proxy: Hostile, server: Server, answe
         with pytest.raises(Unavailable) as away:
             application.get("/profile")
         assert away.value.retry_after_s == 1
-        assert held(store) == tokens
+        assert load_tokens(store) == tokens
         questions = len(proxy.refresh_tokens)
         with pytest.raises(Unavailable):  # immediately, without a request
             application.get("/profile")
@@ -110,7 +110,7 @@ def test_who_asks_for_patience_is_not_asked_again(
             application.get("/profile")
         assert 1 <= still_away.value.retry_after_s <= after_s
     assert len(proxy.refresh_tokens) == 1
-    assert held(store) == tokens
+    assert load_tokens(store) == tokens
 
 
 @pytest.mark.slow
@@ -136,7 +136,7 @@ def test_the_refresh_token_does_not_follow_a_redirect(proxy: Hostile, answer: di
         application.get("/profile")
     assert "URL" in away.value.why
     assert proxy.other_hosts_bodies == []
-    assert held(store) == tokens
+    assert load_tokens(store) == tokens
 
 
 def test_a_strict_service_is_asked_once(proxy: Hostile, answer: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ def test_an_outage_is_not_felt_while_the_token_is_good(proxy: Hostile, answer: d
             assert application.get("/profile").status_code == 200
             assert proxy.arrived.acquire(timeout=5) or len(proxy.refresh_tokens) == 1
             proxy.arrived.release()
-    assert held(store) == tokens
+    assert load_tokens(store) == tokens
 
 
 def test_a_refused_request_during_an_outage_is_unavailable(proxy: Hostile, server: Server, answer: dict[str, Any]) -> None:
@@ -172,7 +172,7 @@ def test_a_refused_request_during_an_outage_is_unavailable(proxy: Hostile, serve
     proxy.play("503")
     with client_with(Auth(proxy.url, store), transport=elsewhere) as application, pytest.raises(Unavailable):
         application.get("/profile")
-    assert held(store) == tokens
+    assert load_tokens(store) == tokens
     assert generation(server, answer["sessionId"]) == 0
 
 
@@ -189,7 +189,7 @@ def test_an_answer_that_cannot_be_kept_is_not_lost(proxy: Hostile, server: Serve
             with pytest.raises(Unavailable):
                 application.get("/profile")
             time.sleep(1.05)
-        assert held(store) == tokens
+        assert load_tokens(store) == tokens
         assert len(proxy.refresh_tokens) == 1
         store.is_full = False
         assert application.get("/profile").status_code == 200

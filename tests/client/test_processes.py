@@ -17,7 +17,7 @@ import pytest
 from handstamp.client import Auth, FileTokens
 from handstamp.errors import Unavailable
 from tests.client.applications import client_with
-from tests.client.helpers import due, generation, held, keep, stale, tokens_of
+from tests.client.helpers import due, generation, keep, load_tokens, stale, tokens_of
 from tests.client.hostile import Hostile
 from tests.serving import Server
 
@@ -120,7 +120,7 @@ def test_what_was_begun_is_finished_at_exit(server: Server, store: FileTokens, s
     )
     printed, _ = start("-c", program, server.url, _path(store)).communicate(timeout=PATIENCE_S)
     assert printed == "200\n"
-    assert held(store).refresh_token != tokens.refresh_token
+    assert load_tokens(store).refresh_token != tokens.refresh_token
     assert generation(server, tokens.session_id) == 1
 
 

@@ -15,7 +15,7 @@ import pytest
 from handstamp.client import Auth, MemoryTokens, StoredTokens, TokenStore
 from handstamp.errors import InvalidToken, SessionEnded
 from tests.client.applications import async_client_with, client_with
-from tests.client.helpers import due, expired, generation, held, keep, stale, tokens_of
+from tests.client.helpers import due, expire_access_token, generation, keep, load_tokens, stale, tokens_of
 from tests.client.hostile import Hostile
 from tests.integration.helpers import Mint
 from tests.serving import Server
@@ -28,7 +28,7 @@ PATIENCE_S = 60
 def worn(request: pytest.FixtureRequest, answer: dict[str, Any], proxy: Hostile, mint: Mint) -> StoredTokens:
     """Return tokens to renew: expired by the client's clock, or expired only for the service."""
     tokens = tokens_of(answer, proxy.url)
-    return stale(tokens) if request.param == "over here" else expired(tokens, mint)
+    return stale(tokens) if request.param == "over here" else expire_access_token(tokens, mint)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_what_is_over_is_renewed_once(server: Server, auth: Auth, store: TokenSt
     with client_with(auth, base_url=server.url) as application:
         for _ in range(3):
             assert application.get("/profile").status_code == 200
-    assert held(store).refresh_token != worn.refresh_token
+    assert load_tokens(store).refresh_token != worn.refresh_token
 
 
 @pytest.mark.usefixtures("renewed_once")
@@ -130,13 +130,13 @@ def test_what_is_nearly_over_is_renewed_in_the_background(server: Server, proxy:
     with client_with(Auth(proxy.url, store, timeout_s=PATIENCE_S)) as application:
         for _ in range(3):
             assert application.get("/profile").status_code == 200
-            assert held(store) == tokens
+            assert load_tokens(store) == tokens
         proxy.release.set()
         deadline = time.monotonic() + PATIENCE_S
-        while held(store) == tokens and time.monotonic() < deadline:
+        while load_tokens(store) == tokens and time.monotonic() < deadline:
             time.sleep(0.01)
         assert application.get("/profile").status_code == 200
-    assert held(store).refresh_token != tokens.refresh_token
+    assert load_tokens(store).refresh_token != tokens.refresh_token
     assert generation(server, tokens.session_id) == 1
     assert len(proxy.refresh_tokens) == 1
 
@@ -162,7 +162,7 @@ def test_a_wrong_clock_does_not_matter(server: Server, store: TokenStore, answer
         assert application.get("/profile").status_code == 200
         assert generation(server, answer["sessionId"]) == 0
         with store.locked(1):
-            store.save(_older(held(store), 3_600_000))
+            store.save(_older(load_tokens(store), 3_600_000))
     with client_with(Auth(server.url, store, clock=wrong)) as application:
         for _ in range(2):
             assert application.get("/profile").status_code == 200
@@ -213,7 +213,7 @@ def test_a_refresh_token_that_the_service_does_not_know_is_kept(
     keep(store, tokens)
     with client_with(Auth(server.url, store)) as application, pytest.raises(InvalidToken):
         application.get("/profile")
-    assert held(store) == tokens
+    assert load_tokens(store) == tokens
 
 
 # --- which requests are repeated
@@ -241,7 +241,7 @@ class Elsewhere(httpx.BaseTransport):
 RFC_6750 = {"www-authenticate": 'Bearer realm="orders", error="invalid_token", error_description="The token is over"'}
 
 
-def a_request_is_repeated(server: Server, answer: dict[str, Any], content: Any) -> tuple[httpx.Response, list[bytes]]:
+def post_with_refused_token(server: Server, answer: dict[str, Any], content: Any) -> tuple[httpx.Response, list[bytes]]:
     """Post a body to a resource server that refuses the first token; return the response and the bodies it received."""
     store = MemoryTokens()
     tokens = tokens_of(answer, server.url)
@@ -254,7 +254,7 @@ def a_request_is_repeated(server: Server, answer: dict[str, Any], content: Any) 
 
 def test_a_request_with_its_body_is_sent_again(server: Server, answer: dict[str, Any]) -> None:
     """A request is sent again after RFC 6750's `invalid_token`, even from a server without Handstamp."""
-    came, seen = a_request_is_repeated(server, answer, b"two of these")
+    came, seen = post_with_refused_token(server, answer, b"two of these")
     assert (came.status_code, came.content, len(seen)) == (200, b"two of these", 2)
     assert generation(server, answer["sessionId"]) == 1
 
@@ -266,7 +266,7 @@ def test_a_body_that_is_gone_is_not_sent_again(server: Server, answer: dict[str,
         yield b"two "
         yield b"of these"
 
-    came, seen = a_request_is_repeated(server, answer, pieces())
+    came, seen = post_with_refused_token(server, answer, pieces())
     assert (came.status_code, len(seen)) == (401, 1)
     assert generation(server, answer["sessionId"]) == 1
 

@@ -18,7 +18,7 @@ from handstamp.errors import (
     Unavailable,
 )
 from tests.client.applications import async_client_with, client_with
-from tests.client.helpers import held, keep, tokens_of
+from tests.client.helpers import keep, load_tokens, tokens_of
 from tests.client.hostile import Hostile
 from tests.integration.helpers import expect_ended, new_email, sign_up
 from tests.serving import PASSWORD, Server, free_port
@@ -31,7 +31,7 @@ def test_signing_in_signs_requests_until_signing_out(server: Server, client: htt
     email = sign_up(client)
     auth = Auth(server.url, store)
     auth.sign_in(email, PASSWORD)
-    tokens = held(store)
+    tokens = load_tokens(store)
     with client_with(auth) as application:
         assert application.get("/profile").json()["email"] == email
         auth.sign_out()
@@ -122,7 +122,7 @@ def test_tokens_of_another_service_are_neither_used_nor_replaced(proxy: Hostile,
         auth.sign_in("ada@example.com", PASSWORD)
     with pytest.raises(ConfigurationError, match=server.url):
         auth.sign_out()
-    assert held(store).session_id == answer["sessionId"]
+    assert load_tokens(store).session_id == answer["sessionId"]
 
 
 def test_a_public_endpoint_is_asked_without_signing_in(server: Server) -> None:
@@ -138,7 +138,7 @@ def test_after_the_end_one_can_sign_in_again(server: Server, client: httpx.Clien
     email = sign_up(client)
     auth = Auth(server.url, store)
     auth.sign_in(email, PASSWORD)
-    client.post("/logout-everywhere", headers={"authorization": f"Bearer {held(store).access_token}"})
+    client.post("/logout-everywhere", headers={"authorization": f"Bearer {load_tokens(store).access_token}"})
     with client_with(auth) as application:
         for _ in range(2):
             with pytest.raises(SessionEnded) as ended:

@@ -56,7 +56,7 @@ def stranger(issuer: Hostile) -> str:
     return issuer.token(header={"kid": secrets.token_urlsafe(12)})
 
 
-def changed(**changes: Any) -> Callable[[Hostile], Script]:
+def publish_changed(**changes: Any) -> Callable[[Hostile], Script]:
     """Return a script that publishes a valid key and a second one with changed members."""
     return lambda issuer: answer({"keys": [issuer.key.public.to_jwk(), members(PUBLIC, changes)]})
 
@@ -78,12 +78,12 @@ def many(count: int) -> dict[str, Any]:
     return {"keys": [PUBLIC | {"kid": f"key-{number}"} for number in range(count)]}
 
 
-def padded(issuer: Hostile, size: int) -> bytes:
+def pad_jwks(issuer: Hostile, size: int) -> bytes:
     """Return the valid set, padded to `size` bytes."""
     return as_json(jwks(issuer.key)).ljust(size)
 
 
-def split(issuer: Hostile) -> bytes:
+def truncate_jwks(issuer: Hostile) -> bytes:
     """Return the valid set without its last bytes."""
     return as_json(jwks(issuer.key))[:-5]
 
@@ -105,16 +105,16 @@ WRONG: Mapping[str, Callable[[Hostile], Script]] = {
     "half the headers": lambda _: [b"HTTP/1.1 200 OK\r\ncontent-type: appl"],
     "a header without end": lambda _: [b"HTTP/1.1 200 OK\r\nx: " + b"x" * 200_000],
     "headers without end": lambda _: [b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 10_000],
-    "less than announced": lambda issuer: [head(content_length="9999"), split(issuer)],
-    "cut short": lambda issuer: answer(split(issuer)),
-    "a chunk cut short": lambda issuer: [head(transfer_encoding="chunked"), b"fff\r\n", split(issuer)],
+    "less than announced": lambda issuer: [head(content_length="9999"), truncate_jwks(issuer)],
+    "cut short": lambda issuer: answer(truncate_jwks(issuer)),
+    "a chunk cut short": lambda issuer: [head(transfer_encoding="chunked"), b"fff\r\n", truncate_jwks(issuer)],
     "a chunk of no size": lambda _: [head(transfer_encoding="chunked"), b"zz\r\n{}\r\n0\r\n\r\n"],
     "a chunk of a size below zero": lambda _: itertools.chain(
         [head(transfer_encoding="chunked"), b"-1\r\n"], itertools.repeat(b" " * 65536)
     ),
     "sound, and less than announced": lambda issuer: [head(content_length="9999"), as_json(jwks(issuer.key))],
     "gzip": lambda issuer: answer(gzip.compress(as_json(jwks(issuer.key))), content_encoding="gzip"),
-    "too many bytes": lambda issuer: answer(padded(issuer, MAX_BYTES + 1)),
+    "too many bytes": lambda issuer: answer(pad_jwks(issuer, MAX_BYTES + 1)),
     "bytes without end": lambda _: itertools.chain([head()], itertools.repeat(b" " * 65536)),
     "a quadratic string": lambda _: answer(b'{"keys":' + b"[" * 17 + b'"' + b'\\"' * 130_000),
     "null": lambda _: answer(None),
@@ -133,49 +133,49 @@ WRONG: Mapping[str, Callable[[Hostile], Script]] = {
     "one kid for two": lambda issuer: answer({"keys": [issuer.key.public.to_jwk(), PUBLIC | {"kid": issuer.key.kid}]}),
     "keys twice": lambda issuer: answer(as_json(jwks(issuer.key))[:-1] + b',"keys":[]}'),
     "a member twice": lambda issuer: answer(as_json(jwks(issuer.key)).replace(b'"kty"', b'"kty":"EC","kty"')),
-    "a private member": changed(d=b64(b"\x01" * 32)),
-    "an RSA prime": changed(**RSA, n=STRONG, p="AQAB"),
+    "a private member": publish_changed(d=b64(b"\x01" * 32)),
+    "an RSA prime": publish_changed(**RSA, n=STRONG, p="AQAB"),
     "a secret": lambda _: answer({"keys": [{"kty": "oct", "kid": "s", "k": b64(b"s" * 32)}]}),
-    "a secret beside": changed(kty="oct", k=b64(b"s" * 32), x=ABSENT, y=ABSENT, crv=ABSENT, alg=ABSENT),
+    "a secret beside": publish_changed(kty="oct", k=b64(b"s" * 32), x=ABSENT, y=ABSENT, crv=ABSENT, alg=ABSENT),
     "nested deep": lambda issuer: answer(as_json(jwks(issuer.key))[:-1] + b',"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     "not UTF-8": lambda issuer: answer(as_json(jwks(issuer.key))[:-1] + b',"x":"\xff"}'),
     "UTF-16": lambda issuer: answer(json.dumps(jwks(issuer.key)).encode("utf-16")),
     "a byte order mark": lambda issuer: answer(b"\xef\xbb\xbf" + as_json(jwks(issuer.key))),
     "NaN": lambda issuer: answer(as_json(jwks(issuer.key))[:-1] + b',"x":NaN}'),
     "half a surrogate": lambda issuer: answer(as_json(jwks(issuer.key))[:-1] + b',"x":"\\ud800"}'),
-    "P-384": changed(crv="P-384", alg="ES384", **coordinates(ec.SECP384R1())),
-    "secp256k1": changed(crv="secp256k1", alg="ES256K", **coordinates(ec.SECP256K1())),
-    "secp256k1 as P-256": changed(**coordinates(ec.SECP256K1())),
-    "X25519": changed(kty="OKP", crv="X25519", y=ABSENT, alg=ABSENT),
-    "a short coordinate": changed(x=b64(b"\x01" * 31)),
-    "a long coordinate": changed(x=b64(b"\x00" * 33)),
-    "no point of the curve": changed(x=b64(b"\x01" * 32)),
-    "the point at nowhere": changed(x=b64(b"\x00" * 32), y=b64(b"\x00" * 32)),
-    "RSA of 2048 bits": changed(**RSA, n=modulus(2048)),
-    "RSA with e = 3": changed(**RSA | {"e": "Aw"}, n=STRONG),
-    "RSA with e = 1": changed(**RSA | {"e": "AQ"}, n=STRONG),
-    "RSA with an even e": changed(**RSA | {"e": b64(b"\x01\x00\x02")}, n=STRONG),
-    "RSA with an e of 4000 bits": changed(**RSA | {"e": b64(b"\x01" * 500)}, n=STRONG),
-    "RSA without n": changed(**RSA),
-    "RSA with n = 0": changed(**RSA, n="AA"),
-    "x as a number": changed(x=5),
-    "x as a list": changed(x=["a"]),
-    "x empty": changed(x=""),
-    "x padded": changed(x=PUBLIC["x"] + "="),
-    "x missing": changed(x=ABSENT),
-    "crv as a list": changed(crv=["P-256"]),
-    "alg of another type": changed(alg="RS256"),
-    "alg none": changed(alg="none"),
-    "alg as a list": changed(alg=["ES256"]),
-    "for encrypting": changed(use="enc"),
-    "for signing": changed(key_ops=["sign"]),
-    "operations as text": changed(key_ops="verify"),
-    "no kid": changed(kid=ABSENT),
-    "an empty kid": changed(kid=""),
-    "a kid as a number": changed(kid=5),
-    "a long kid": changed(kid="k" * 65),
-    "a kid that is a path": changed(kid="../../etc/passwd"),
-    "a kid with a line break": changed(kid="a\r\nset-cookie: x"),
+    "P-384": publish_changed(crv="P-384", alg="ES384", **coordinates(ec.SECP384R1())),
+    "secp256k1": publish_changed(crv="secp256k1", alg="ES256K", **coordinates(ec.SECP256K1())),
+    "secp256k1 as P-256": publish_changed(**coordinates(ec.SECP256K1())),
+    "X25519": publish_changed(kty="OKP", crv="X25519", y=ABSENT, alg=ABSENT),
+    "a short coordinate": publish_changed(x=b64(b"\x01" * 31)),
+    "a long coordinate": publish_changed(x=b64(b"\x00" * 33)),
+    "no point of the curve": publish_changed(x=b64(b"\x01" * 32)),
+    "the point at nowhere": publish_changed(x=b64(b"\x00" * 32), y=b64(b"\x00" * 32)),
+    "RSA of 2048 bits": publish_changed(**RSA, n=modulus(2048)),
+    "RSA with e = 3": publish_changed(**RSA | {"e": "Aw"}, n=STRONG),
+    "RSA with e = 1": publish_changed(**RSA | {"e": "AQ"}, n=STRONG),
+    "RSA with an even e": publish_changed(**RSA | {"e": b64(b"\x01\x00\x02")}, n=STRONG),
+    "RSA with an e of 4000 bits": publish_changed(**RSA | {"e": b64(b"\x01" * 500)}, n=STRONG),
+    "RSA without n": publish_changed(**RSA),
+    "RSA with n = 0": publish_changed(**RSA, n="AA"),
+    "x as a number": publish_changed(x=5),
+    "x as a list": publish_changed(x=["a"]),
+    "x empty": publish_changed(x=""),
+    "x padded": publish_changed(x=PUBLIC["x"] + "="),
+    "x missing": publish_changed(x=ABSENT),
+    "crv as a list": publish_changed(crv=["P-256"]),
+    "alg of another type": publish_changed(alg="RS256"),
+    "alg none": publish_changed(alg="none"),
+    "alg as a list": publish_changed(alg=["ES256"]),
+    "for encrypting": publish_changed(use="enc"),
+    "for signing": publish_changed(key_ops=["sign"]),
+    "operations as text": publish_changed(key_ops="verify"),
+    "no kid": publish_changed(kid=ABSENT),
+    "an empty kid": publish_changed(kid=""),
+    "a kid as a number": publish_changed(kid=5),
+    "a long kid": publish_changed(kid="k" * 65),
+    "a kid that is a path": publish_changed(kid="../../etc/passwd"),
+    "a kid with a line break": publish_changed(kid="a\r\nset-cookie: x"),
 }
 
 
