@@ -1,6 +1,6 @@
-"""Benchmarks: each prints the figures of some promises beside them. What they measure stands in README.md."""
+"""Benchmarks: each prints promises beside the measured figures. README.md describes them."""
 
 import logging
 
-# Services are killed here on purpose; what verifiers say about that would stand between the lines of the report.
+# Benchmarks kill services on purpose: the warnings of verifiers would interrupt the report.
 logging.getLogger("handstamp.verify").setLevel(logging.CRITICAL)

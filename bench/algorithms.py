@@ -1,6 +1,6 @@
-"""What verifying and signing one access token cost by algorithm, beside PyJWT, joserfc, Authlib and the bare primitive.
+"""Measure verifying and signing an access token by algorithm, beside PyJWT, joserfc, Authlib and the bare primitive.
 
-First time and again, on one thread and on two at once.
+Each is measured for new and for cached tokens, on one thread and on two.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from .timing import OnThreads, ratio, take_turns_on_threads
 
 _NAMES = (BARE, HANDSTAMP, PYJWT, JOSERFC, AUTHLIB)
 _BATCHES: Mapping[Algorithm, int] = {"ES256": 100, "Ed25519": 100, "RS256": 25, "HS256": 400}
-"""How many at once: enough for two threads to get in each other's way."""
+"""The size of a batch: enough for two threads to compete."""
 _ISSUER = "https://auth.example.com"
 _THREADS = 2
 
@@ -64,13 +64,13 @@ def main(
     plot: Annotated[Path | None, typer.Option(help="Draw the figures into this SVG file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what verifying and signing cost by algorithm."""
+    """Print the cost of verifying and signing by algorithm."""
     measured: dict[Algorithm, Measured] = {}
     for algorithm in ALGORITHMS:
         progress(algorithm)
-        measured[algorithm] = _measured(algorithm, rounds)
+        measured[algorithm] = _measure(algorithm, rounds)
     if plot is not None:
-        plot.write_text(_drawn(measured), encoding="utf-8")
+        plot.write_text(_draw(measured), encoding="utf-8")
     show(
         "algorithms",
         notes=(
@@ -88,7 +88,7 @@ def main(
     )
 
 
-def _measured(algorithm: Algorithm, rounds: int) -> Measured:
+def _measure(algorithm: Algorithm, rounds: int) -> Measured:
     private = _private(algorithm)
     public = private if isinstance(private, bytes) else private.public_key()
     key, size = SigningKey(private, algorithm=algorithm), _BATCHES[algorithm]
@@ -129,7 +129,7 @@ def _private(algorithm: Algorithm) -> Any:
 
 
 def _claims() -> AccessClaims:
-    """Return claims as the service makes them."""
+    """Return claims like those of the service."""
     now_s = time.time_ns() // 10**9
     return AccessClaims(
         iss=_ISSUER,
@@ -149,7 +149,7 @@ def _token(claims: AccessClaims, key: SigningKey) -> bytes:
 
 
 def _on_one_thread(title: str, measured: Mapping[Algorithm, OnThreads]) -> Table:
-    """Return medians in µs, and how often the bare primitive goes into them."""
+    """Return the medians in µs, and their ratios to the bare primitive."""
     rows: list[tuple[Cell, ...]] = [
         (name, *(cell for one in measured.values() for cell in (_median(one.processor[name]), ratio(one.processor, name, BARE))))
         for name in _NAMES
@@ -158,7 +158,7 @@ def _on_one_thread(title: str, measured: Mapping[Algorithm, OnThreads]) -> Table
 
 
 def _on_two_threads(title: str, measured: Mapping[Algorithm, OnThreads]) -> Table:
-    """Return how many a second, and how many times as many as on one thread."""
+    """Return the rates per second, and their ratios to one thread."""
     rows: list[tuple[Cell, ...]] = [
         (name, *(cell for one in measured.values() for cell in (1e6 / _median(one.together[name]), _gained(one, name))))
         for name in _NAMES
@@ -176,7 +176,7 @@ def _median(values: Sequence[float]) -> float:
     return quartiles(values)[1]
 
 
-def _drawn(measured: Mapping[Algorithm, Measured]) -> str:
+def _draw(measured: Mapping[Algorithm, Measured]) -> str:
     def series(name: str, times: OnThreads) -> Series:
         return Series(name, [_median(times.processor[library]) for library in _NAMES])
 

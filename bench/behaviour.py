@@ -1,6 +1,6 @@
-"""What Handstamp and the usual alternatives do when things go wrong: words and counts, no speed.
+"""Compare how Handstamp and the usual alternatives behave during failures: words and counts, no speed.
 
-Every system starts in a folder of its own, alone, with everything written durably; what is asked of it comes over HTTP.
+Each system runs alone, in its own folder, with durable commits, and is used over HTTP.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TEXTS = ("email", "username", "password", "refreshToken", "refresh", "refresh_t
 
 
 def _everywhere(value: object) -> bytes:
-    """Return a body with one value under every name that one of the systems looks for."""
+    """Return a body with one value under every member name that any system reads."""
     return msgspec.json.encode(dict.fromkeys(_TEXTS, value))
 
 
@@ -57,7 +57,7 @@ _GARBAGE = (
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What one system did."""
+    """The behaviour of one system."""
 
     name: str
     at_once: str
@@ -76,7 +76,7 @@ def main(
     markdown_to: MarkdownTo = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what each system does with a token that is used twice, after a sign-out, when it is killed, and with garbage."""
+    """Print how each system handles a repeated token, a sign-out, a kill and malformed requests."""
     core, own_core = cores()
     found = []
     with temporary_folder() as folder, on_core(own_core):
@@ -86,7 +86,7 @@ def main(
             own.mkdir()
             with Server(kind(own), core) as server:
                 server.check_durability()
-                found.append(_looked_at(server, kills, refreshes))
+                found.append(_examine(server, kills, refreshes))
     columns = (
         "",
         f"{_AT_ONCE} refreshes with one token at once",
@@ -114,21 +114,21 @@ def main(
     )
 
 
-def _looked_at(server: Server, kills: int, refreshes: int) -> Found:
+def _examine(server: Server, kills: int, refreshes: int) -> Found:
     name, can_refresh = server.system.name, server.system.can_refresh
     return Found(
         name,
-        at_once=_at_once(server) if can_refresh else _NONE,
-        old_token=_old_token(server) if can_refresh else _NONE,
-        after_sign_out=_after_sign_out(server),
-        rows=f"{_rows_left(server, refreshes):,}" if can_refresh else _NONE,
-        lost=str(sum(_lost(server) for _ in range(kills))) if can_refresh else _NONE,
-        server_errors=_server_errors(server),
+        at_once=_use_at_once(server) if can_refresh else _NONE,
+        old_token=_use_old_token(server) if can_refresh else _NONE,
+        after_sign_out=_use_after_sign_out(server),
+        rows=f"{_count_rows_left(server, refreshes):,}" if can_refresh else _NONE,
+        lost=str(sum(_count_lost(server) for _ in range(kills))) if can_refresh else _NONE,
+        server_errors=_count_server_errors(server),
     )
 
 
 def _statuses(server: Server, *operations: Operation) -> list[int]:
-    """Carry out operations, all at once; return the status that each ended with."""
+    """Run operations concurrently; return the final status of each."""
     statuses = [LOST] * len(operations)
 
     def watched(number: int, operation: Operation) -> Operation:
@@ -150,11 +150,11 @@ def _status(server: Server, operation: Operation) -> int:
     return _statuses(server, operation)[0]
 
 
-def _at_once(server: Server) -> str:
-    """Say how many of the copies were answered, and into how many chains that go on by themselves the session fell apart.
+def _use_at_once(server: Server) -> str:
+    """Describe how many copies of a token were accepted, and into how many separate chains the session split.
 
-    Everybody who was answered goes on three times, in turns: copies of one chain hold the same token in the end, and a chain that
-    was ended has none.
+    Each accepted copy refreshes three more times, in turns. Copies of the same chain then hold the same token, and an ended chain
+    has none.
     """
     system = server.system
     (session,) = server.sessions(1)
@@ -169,8 +169,8 @@ def _at_once(server: Server) -> str:
     return f"{answered} answered, {verdict}"
 
 
-def _old_token(server: Server) -> str:
-    """Say what becomes of a token that was rotated twice, and of the session: whoever rotated it may be a thief."""
+def _use_old_token(server: Server) -> str:
+    """Describe what happens to a token that was rotated twice, and to its session. The client that rotated it may be a thief."""
     system = server.system
     (session,) = server.sessions(1)
     old = copy.copy(session)
@@ -183,32 +183,32 @@ def _old_token(server: Server) -> str:
     return f"{'let in' if is_let_in else 'refused'}, the session {'goes on' if goes_on else 'ends'}"
 
 
-def _after_sign_out(server: Server) -> str:
+def _use_after_sign_out(server: Server) -> str:
     (session,) = server.sessions(1)
     once(server.port, good(server.system.profile(session)))
     once(server.port, good(server.system.logout(session)))
     return "let in" if _status(server, server.system.profile(session)) == 200 else "refused"
 
 
-def _rows_left(server: Server, refreshes: int) -> int:
-    """Return how many rows more there are, in all tables, after many renewals of one session."""
+def _count_rows_left(server: Server, refreshes: int) -> int:
+    """Return how many rows many refreshes of one session add, in all tables."""
     (session,) = server.sessions(1)
-    before = _rows(server.system)
+    before = _count_rows(server.system)
     left = iter(range(refreshes))
     measured = run(server.port, {"": [lambda: None if next(left, None) is None else server.system.refresh(session)]})[""]
     if measured.failed:
         raise RuntimeError(f"{server.system.name} did not renew: {measured.failed}")
-    return _rows(server.system) - before
+    return _count_rows(server.system) - before
 
 
-def _rows(system: System) -> int:
+def _count_rows(system: System) -> int:
     with closing(sqlite3.connect(system.database)) as connection:
         tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").fetchall()
         return sum(connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for (name,) in tables)
 
 
-def _lost(server: Server) -> int:
-    """Kill the server while sessions are renewed; return how many cannot be renewed with what their clients have."""
+def _count_lost(server: Server) -> int:
+    """Kill the server during refreshes; return how many clients can no longer refresh with their tokens."""
     sessions = server.sessions(_SESSIONS)
     killer = Timer(_KILLED_AFTER_S, server.kill)
     killer.start()
@@ -221,10 +221,10 @@ def _lost(server: Server) -> int:
     return sum(_status(server, server.system.refresh(session)) != 200 for session in sessions)
 
 
-def _server_errors(server: Server) -> str:
-    """Return how many of all garbage was answered with 5xx, or not at all."""
+def _count_server_errors(server: Server) -> str:
+    """Return how many malformed requests were answered with 5xx, or not at all."""
     statuses = [
-        _status(server, _sent(request(b"POST", path, body=body, kind=kind)))
+        _status(server, _send(request(b"POST", path, body=body, kind=kind)))
         for path, kind in server.system.doors
         for body in _GARBAGE
     ]
@@ -233,7 +233,7 @@ def _server_errors(server: Server) -> str:
     return f"{sum(status >= 500 or status == LOST for status in statuses)} of {len(statuses)}"
 
 
-def _sent(what: bytes) -> Operation:
+def _send(what: bytes) -> Operation:
     yield what
 
 

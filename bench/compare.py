@@ -1,7 +1,7 @@
-"""Handstamp beside the usual alternatives, each doing the same job over HTTP.
+"""Compare Handstamp with the usual alternatives on the same tasks over HTTP.
 
-One server process on one core, the clients on the other, SQLite that writes durably everywhere. All servers are up; the systems
-take turns, so that whatever slows the machine down slows all of them, and ratios are taken within one turn.
+One server process runs on one core and the clients on the other, with durable SQLite commits in all systems. All servers stay up
+and take turns, so that a slow machine affects all of them. Ratios are computed within one turn.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .systems.ruler import Ruler
 
 _WARM_UP_S = 0.2
 _SIGN_INS_LAST = 2
-"""How many times as long a turn of signing in lasts: few fit into a second, and one more or less would be some percent."""
+"""How much longer a turn of sign-ins lasts: few fit into a second, so that one more or less would be some percent."""
 _STARTS = 3
 _CHAINS = 16
 _FLOOD = 4
@@ -46,27 +46,27 @@ _TITLES = {
     "beside": f"Profile, {_CHAINS} clients, beside {_FLOOD} that sign in without pause",
 }
 _ROTATING_IN_PYTHON = frozenset({"simplejwt", "django-allauth JWT", "Flask-JWT-Extended", "better-auth-server OAuth"})
-"""Alternatives for Python whose refresh replaces the refresh token, as ours does."""
+"""Python alternatives that rotate the refresh token, as Handstamp does."""
 _PLOTTED = ("refresh", "profile", "login 8", "beside")
 Groups = Mapping[str, Sequence[Client]]
 
 
 class Turn(NamedTuple):
-    """What the clients saw, and what it cost the server."""
+    """What the clients measured, and the processor time of the server."""
 
     seen: Measured
     processor_s: float
 
 
 Rounds = Mapping[tuple[str, str], Sequence[Turn]]
-"""By what was measured and by system: what each round saw."""
+"""The turns of all rounds, by measure and by system."""
 
 
 class Contender:
-    """A running system, and the people who use it."""
+    """A running system and its sessions."""
 
     def __init__(self, server: Server) -> None:
-        """Take the server, which is running."""
+        """Keep the running server."""
         self._server = server
         self._system = server.system
         self._chains: list[Session] = []
@@ -79,15 +79,15 @@ class Contender:
         return self._system.name
 
     def sign_in(self) -> None:
-        """Begin new sessions for whoever is to ask for profiles and to refresh."""
+        """Start new sessions for profiles and refreshes."""
         self._chains = self._server.sessions(_CHAINS)
 
     def does(self, what: str) -> bool:
-        """Say whether there is something to measure."""
+        """Return whether the system has this operation."""
         return (self._system.can_refresh or what != "refresh") and (self._system.can_sign_in or what in ("profile", "refresh"))
 
     def measure(self, what: str, seconds: float) -> Turn:
-        """Put the server under load."""
+        """Run one operation under load and return the turn."""
         profiles = [partial(self._system.profile, session) for session in self._chains]
         work: dict[str, Groups] = {
             "refresh": {what: [partial(self._system.refresh, session) for session in self._chains]},
@@ -123,7 +123,7 @@ def main(
     markdown_to: MarkdownTo = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print rates, latencies, memory and cold starts of all systems, and draw them."""
+    """Print and plot rates, latencies, memory and cold starts of all systems."""
     systems = available({_OURS, *only} if only else ())
     core, own_core = cores()
     with temporary_folder() as folder, ExitStack() as running, on_core(own_core):
@@ -139,7 +139,7 @@ def main(
         rates = _take_turns([Contender(server) for server in servers], rounds, seconds, core)
         tables = [_summary(rates, servers, starts), *(_table(what, rates) for what in _TITLES), _footprint(servers, starts)]
     if plot is not None:
-        plot.write_text(_drawn(rates), encoding="utf-8")
+        plot.write_text(_draw(rates), encoding="utf-8")
     show(
         "compare",
         notes=(
@@ -164,7 +164,7 @@ def _started(kind: type[System], folder: Path, core: int, running: ExitStack) ->
 
 
 def _ceiling(port: int) -> float:
-    """Return how many requests the clients could send in a second of their own processor time."""
+    """Return how many requests the clients can send in a second of their own processor time."""
     ruler = Ruler(Path())
     began = time.process_time()
     seen = run(port, {"": [partial(ruler.profile, Session(""))] * _CHAINS}, seconds=1)[""]
@@ -172,7 +172,7 @@ def _ceiling(port: int) -> float:
 
 
 def _commit_ms(folder: Path) -> float:
-    """Return how long a commit of one row takes that waits for the disk: the median of a hundred."""
+    """Return the time of a durable commit of one row: the median of a hundred."""
     took_s = []
     with closing(sqlite3.connect(folder / "commits.db", isolation_level=None)) as connection:
         for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "CREATE TABLE row (number)"):
@@ -205,12 +205,12 @@ def _take_turns(contenders: Sequence[Contender], rounds: int, seconds: float, co
                     rates[what, contender.name].append(contender.measure(what, turn_s))
             if signs_in:
                 rates[what, _RULER].append(_bare_argon2(turn_s, core))
-            order.append(order.pop(0))  # nobody always comes after the same one
+            order.append(order.pop(0))  # each system follows a different one in the next round
     return rates
 
 
 def _bare_argon2(seconds: float, core: int) -> Turn:
-    """Check a password without pause, on the core of the servers, which have nothing to do meanwhile."""
+    """Verify passwords without a pause, on the core of the servers, which are idle meanwhile."""
     hasher = argon2.PasswordHasher(**ARGON2)
     stored, latencies_s = hasher.hash(PASSWORD), []
     with on_core(core):
@@ -227,14 +227,14 @@ def _rate(rates: Rounds, what: str, name: str) -> float:
 
 
 def _ratio(rates: Rounds, what: str, one: str, other: str) -> float:
-    """Return how much faster one was than the other: the median of the rounds; NaN where either has nothing to show."""
+    """Return the ratio of two rates: the median of the rounds, or NaN if either system has none."""
     pairs = zip(rates.get((what, one), ()), rates.get((what, other), ()), strict=False)
     ratios = [a.seen.rate / b.seen.rate if b.seen.rate else math.inf for a, b in pairs]
     return statistics.median(ratios) if ratios else math.nan
 
 
 def _summary(rates: Rounds, servers: Sequence[Server], starts: Mapping[str, Sequence[float]]) -> Table:
-    """Return the rates, the cold start and the memory of each system in one row."""
+    """Return a table with the rates, the cold start and the memory of each system."""
     rows = []
     for server in servers:
         name = server.system.name
@@ -251,7 +251,7 @@ def _table(what: str, rates: Rounds) -> Table:
         if (what, name) not in rates:
             continue
         turns = rates[what, name]
-        joined = reduce(Measured.joined, (turn.seen for turn in turns))
+        joined = reduce(Measured.join, (turn.seen for turn in turns))
         cost_ms = statistics.median(turn.processor_s / max(turn.seen.ended, 1) for turn in turns) * 1000
         is_argon2 = name == _RULER and what.startswith("login")
         failed = ", ".join(f"{count} x {status or 'lost'}" for status, count in sorted(joined.failed.items()))
@@ -299,7 +299,7 @@ def _promises(rates: Rounds) -> list[Promise]:
     return promises
 
 
-def _drawn(rates: Rounds) -> str:
+def _draw(rates: Rounds) -> str:
     names = [one.name for one in ALL if ("profile", one.name) in rates]
     return bars(
         "Answers a second of one process on one core",

@@ -1,4 +1,4 @@
-"""Figures over time or size as curves, in an SVG file that needs nothing but itself."""
+"""Draw figures over time or size as curves, in a self-contained SVG file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _TICKS = 4
 
 
 class Curve(NamedTuple):
-    """One colour: points from left to right."""
+    """One curve: its name and its points from left to right."""
 
     name: str
     points: Sequence[tuple[float, float]]
 
 
 def curves(title: str, *, across: str, panels: Mapping[str, Sequence[Curve]]) -> str:
-    """Return an SVG picture: a panel for each measure, two beside each other, all axes from zero; `across` is what runs right."""
+    """Return an SVG picture with a panel for each measure. All axes begin at zero; `across` names the horizontal one."""
     names = list(dict.fromkeys(one.name for shown in panels.values() for one in shown))
     about = "; ".join(
         f"{panel}: " + ", ".join(f"{one.name} at most {figure(max(y for _, y in one.points))}" for one in shown)

@@ -1,4 +1,4 @@
-"""What is left of many refreshes: the memory of the service, and the size and the rows of its database."""
+"""Measure what many refreshes leave behind: memory of the service, and size and rows of its database."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import NamedTuple
 
 from .curves import Curve, curves
 from .load import Client, Operation, run
-from .people import Person, Seen, Town, inhabited, profile, refresh
+from .people import Person, Seen, Town, profile, refresh, run_town
 from .report import Cell, Findings, Promise, Table, progress
 
 _PEOPLE, _CHAINS = 1000, 16
 _STRETCHES = 50
 _PROFILE_EVERY = 10
-"""After so many refreshes one of the new access tokens is used: the service remembers tokens it has verified."""
+"""One access token in this many is used: the service caches the tokens that it has verified."""
 _SHOWN = (0, 1, 5, 10, 25, 50)
-"""After how many of the stretches there is a row in the table."""
+"""The table has a row after this many stretches."""
 _MOST_GROWTH = 1.02
 _TABLES = ("session", "event", "revocation")
 _COLUMNS = ("refreshes", "a second", "MB resident", "MB of database", *(f"{table} rows" for table in _TABLES))
 
 
 class Mark(NamedTuple):
-    """How things stand after so many refreshes."""
+    """The figures after a number of refreshes."""
 
     refreshes: int
     per_s: float
@@ -37,8 +37,8 @@ class Mark(NamedTuple):
 
 
 def endurance(*, refreshes: int, plot: Path | None) -> Findings:
-    """Renew so often, in stretches, and look after each."""
-    with inhabited(_PEOPLE) as town:
+    """Refresh this often, in stretches, and take the figures after each."""
+    with run_town(_PEOPLE) as town:
         chains = [itertools.cycle(town.people[number::_CHAINS]) for number in range(_CHAINS)]
         marks, failures = [_mark(town, 0, 0.0)], 0
         for stretch in range(1, _STRETCHES + 1):
@@ -50,7 +50,7 @@ def endurance(*, refreshes: int, plot: Path | None) -> Findings:
             failures += seen.failures.total()
             marks.append(_mark(town, upto, count / took_s))
     if plot is not None:
-        plot.write_text(_drawn(marks), encoding="utf-8")
+        plot.write_text(_draw(marks), encoding="utf-8")
     half, end = marks[_STRETCHES // 2], marks[-1]
     growth = end.resident_bytes / half.resident_bytes
     return Findings(
@@ -76,7 +76,7 @@ def endurance(*, refreshes: int, plot: Path | None) -> Findings:
 
 
 def _clients(chains: Sequence[Iterator[Person]], count: int, seen: Seen) -> list[Client]:
-    """Return a client for each chain; together they renew so often."""
+    """Return a client for each chain; together they refresh `count` times."""
     begun = 0
 
     def renewal(chain: Iterator[Person]) -> Operation | None:
@@ -106,7 +106,7 @@ def _row(mark: Mark) -> tuple[Cell, ...]:
     return (f"{mark.refreshes:,}", mark.per_s, mark.resident_bytes / 1e6, mark.file_bytes / 1e6, *mark.rows)
 
 
-def _drawn(marks: Sequence[Mark]) -> str:
+def _draw(marks: Sequence[Mark]) -> str:
     panels = {
         "resident memory, MB": [Curve("Handstamp", [(mark.refreshes, mark.resident_bytes / 1e6) for mark in marks])],
         "database with its log, MB": [Curve("Handstamp", [(mark.refreshes, mark.file_bytes / 1e6) for mark in marks])],

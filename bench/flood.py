@@ -1,4 +1,4 @@
-"""Renewing while many sign in at once, and how many can sign in."""
+"""Measure refreshes during many concurrent sign-ins, and the rate of sign-ins."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import NamedTuple
 from handstamp.crypto.passwords import PasswordHasher
 
 from .load import on_core, run
-from .people import PASSWORD, Person, Seen, Town, Way, clients, inhabited, pausing, refresh, sign_in
+from .people import PASSWORD, Person, Seen, Town, Way, clients, pausing, refresh, run_town, sign_in
 from .report import Cell, Findings, Promise, Table, progress
 
 _CHAINS, _SIGNING_IN = 16, 8
 _PAUSE_S = 0.05
-_WARM_UP_S = 0.2  # until the queue is full: a round that begins with nobody in it counts one sign-in less
+_WARM_UP_S = 0.2  # until the queue is full: a round that begins with an empty queue counts one sign-in less
 _CROWD = 64
 _WAYS: Mapping[str, Way] = {f"{1000 * _PAUSE_S:.0f} ms of rest": pausing(refresh, _PAUSE_S), "no rest": refresh}
 _BESIDE = (0, 4, _CROWD)
@@ -35,17 +35,17 @@ _COLUMNS = (
 
 
 Place = tuple[str, int]
-"""How they renew, and how many sign in at a time beside it."""
+"""How clients refresh, and how many others sign in at a time."""
 Rounds = Mapping[Place, Sequence[Seen]]
 
 
 def flood(*, rounds: int, seconds: float) -> Findings:
-    """Measure the quiet, some who sign in and a crowd of them in turn, round by round."""
+    """Measure without sign-ins, with some and with a crowd, in turns, round by round."""
     bare: list[Rate] = []
     served: list[Rate] = []
     renewing: dict[Place, list[Seen]] = {(way, beside): [] for way in _WAYS for beside in _BESIDE}
     signing_in: dict[Place, list[Seen]] = {place: [] for place in renewing}
-    with inhabited(_CHAINS + _CROWD) as town:
+    with run_town(_CHAINS + _CROWD) as town:
         chains, crowd = town.people[:_CHAINS], town.people[_CHAINS:]
         for turn in range(1, rounds + 1):
             progress(f"flood of sign-ins: round {turn} of {rounds}")
@@ -129,7 +129,7 @@ def _queue_promise(crowds: Sequence[Seen]) -> Promise:
 
 
 class Rate(NamedTuple):
-    """How many a second, and the processor time of each."""
+    """A rate per second, and the processor time of each operation."""
 
     per_s: float
     processor_ms: float
@@ -140,7 +140,7 @@ def _typical(rates: Sequence[Rate]) -> Rate:
 
 
 def _bare_rate(core: int, seconds: float) -> Rate:
-    """Return how many passwords a second argon2 alone checks on the service's core."""
+    """Return how many passwords a second bare argon2 verifies on the service's core."""
     hasher = PasswordHasher("owasp")
     known, count, took_s = hasher.hash(PASSWORD), 0, 0.0
     with on_core(core):

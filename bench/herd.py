@@ -1,4 +1,4 @@
-"""Everybody renews in the same second, and what it changes when clients spread themselves as ours do."""
+"""Measure refreshes of all clients in the same second, and spread over time as our clients spread them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from .curves import Curve, curves
 from .load import LOST, Client, Operation, run
-from .people import Person, Seen, clients, inhabited, pausing, profile, renewed
+from .people import Person, Seen, clients, pausing, profile, renew, run_town
 from .report import Cell, Findings, Promise, Table, progress
 
 _LIFE_S = 30
-"""The shortest life that an access token can be given; the shorter, the closer together all come."""
+"""The shortest access token life that can be set: the shorter, the closer the refreshes."""
 _RENEWS_FROM, _RENEWS_OVER = 0.7, 0.15
-"""When the browser client renews, as a share of the token's life: some time after the first, over the second."""
+"""When the browser client refreshes, as shares of the token's life: the earliest moment, and the span after it."""
 _FIRST_PAUSE_S = 0.3
 _ASKING, _ASKING_REST_S = 4, 0.02
 _BEFORE_S = 1.0
@@ -26,7 +26,7 @@ _COLUMNS = ("they come", "all renewed s", "a second", "p50 ms", "p99 ms", "answe
 
 
 class Came(NamedTuple):
-    """How a herd came and went: when it began, what it saw, and what others saw meanwhile."""
+    """The result of a herd: its start, its answers, and the answers of other clients meanwhile."""
 
     began_s: float
     herd: Seen
@@ -34,21 +34,21 @@ class Came(NamedTuple):
 
     @property
     def took_s(self) -> float:
-        """Return the time until everybody had renewed."""
+        """Return the time until all clients had refreshed."""
         return max(one.at_s for one in self.herd.answers if one.status == 200) - self.began_s
 
 
 def herd(*, size: int, plot: Path | None) -> Findings:
-    """Measure the two ways to come."""
-    with inhabited(size + _ASKING) as town:
+    """Measure a herd at once and a herd that is spread."""
+    with run_town(size + _ASKING) as town:
         everybody, others = town.people[:size], town.people[size:]
         progress(f"{size:,} clients renew at once")
-        at_once = _came(town.port, everybody, others, lambda: 0.0)
+        at_once = _run_herd(town.port, everybody, others, lambda: 0.0)
         progress(f"{size:,} clients renew, each at its own time")
-        spread = _came(town.port, everybody, others, lambda: random.uniform(0, _RENEWS_OVER * _LIFE_S))  # noqa: S311
+        spread = _run_herd(town.port, everybody, others, lambda: random.uniform(0, _RENEWS_OVER * _LIFE_S))  # noqa: S311
     ways = {"at once": at_once, f"over {_RENEWS_OVER * _LIFE_S:g} s": spread}
     if plot is not None:
-        plot.write_text(_drawn(size, ways), encoding="utf-8")
+        plot.write_text(_draw(size, ways), encoding="utf-8")
     good = [came.herd.good for came in ways.values()]
     wrong = sum(came.herd.failures.total() - came.herd.failures[503] for came in ways.values())
     title = f"{size:,} clients whose tokens run out in the same second"
@@ -67,8 +67,8 @@ def herd(*, size: int, plot: Path | None) -> Findings:
     )
 
 
-def _came(port: int, everybody: Sequence[Person], others: Sequence[Person], delay: Callable[[], float]) -> Came:
-    """Let everybody connect, then renew each after its delay, and ask again until it has."""
+def _run_herd(port: int, everybody: Sequence[Person], others: Sequence[Person], delay: Callable[[], float]) -> Came:
+    """Connect all clients, then refresh each after its delay, and retry until it succeeds."""
     seen, seen_by_others = Seen(), Seen()
     coming = [(person, delay()) for person in everybody]
     left = len(coming)
@@ -79,7 +79,7 @@ def _came(port: int, everybody: Sequence[Person], others: Sequence[Person], dela
         began_s = began_s or time.perf_counter() + _BEFORE_S
         yield began_s + delay_s - time.perf_counter()
         failures = 0
-        while (answer := (yield from renewed(person, seen))).status != 200:
+        while (answer := (yield from renew(person, seen))).status != 200:
             failures += 1
             told_s = [float(value) for value in answer.headers(b"retry-after")]
             yield max(*told_s, _FIRST_PAUSE_S * 2 ** (failures - 1) * random.uniform(0.5, 1), 0)  # noqa: S311
@@ -113,7 +113,7 @@ def _row(name: str, came: Came) -> tuple[Cell, ...]:
     )
 
 
-def _drawn(size: int, ways: Mapping[str, Came]) -> str:
+def _draw(size: int, ways: Mapping[str, Came]) -> str:
     def counted(name: str, came: Came) -> Curve:
         steps = Counter(int((one.at_s - came.began_s) / _STEP_S) for one in came.herd.answers if one.status == 200)
         return Curve(name, [(step * _STEP_S, steps[step]) for step in range(max(steps) + 2)])

@@ -1,4 +1,4 @@
-"""Many clients who stay connected and ask for something now and then, beside a hundred who together ask as often."""
+"""Measure many connected clients with few requests each, beside a hundred clients with the same rate together."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import random
 from typing import NamedTuple
 
 from .load import Client, Operation, run
-from .people import Person, Seen, Town, inhabited, profile, refresh
+from .people import Person, Seen, Town, profile, refresh, run_town
 from .report import Cell, Findings, Promise, Table, progress
 
 _FEW = 100
 _PER_S = 400
 _REFRESH_EVERY = 10
-"""One request in so many renews the tokens; the others ask for the profile."""
+"""One request in this many refreshes; the others fetch the profile."""
 _LEAST_S = 10.0
 _MOST_X = 5
 _COLUMNS = ("clients", "open files at the end", "MB", "KB a connection", "requests/s", "p50 ms", "p99 ms", "worst ms", "failed")
 
 
 class Measured(NamedTuple):
-    """What so many clients came to; memory and open files, most of them connections, are those of the service at the end."""
+    """The figures for a number of clients. Memory and open files (mostly connections) are the service's at the end."""
 
     seen: Seen
     seconds: float
@@ -29,12 +29,12 @@ class Measured(NamedTuple):
 
 
 def kept_open(*, connections: int) -> Findings:
-    """Measure few clients, then many, who together send the same number of requests a second."""
-    with inhabited(connections) as town:
+    """Measure few clients, then many, with the same total rate of requests."""
+    with run_town(connections) as town:
         progress(f"{_FEW} clients connected")
-        few = _measured(town, _FEW)
+        few = _measure(town, _FEW)
         progress(f"{connections:,} clients connected")
-        many = _measured(town, connections)
+        many = _measure(town, connections)
     bytes_each = (many.resident_bytes - few.resident_bytes) / (connections - _FEW)
     failed = many.seen.failures.total()
     times = many.seen.ms(99) / few.seen.ms(99)
@@ -76,8 +76,8 @@ def _row(clients: int, measured: Measured, bytes_each: float) -> tuple[Cell, ...
     )
 
 
-def _measured(town: Town, count: int) -> Measured:
-    """Let so many clients come in, go round once while the service gets to know them, and be watched for as long again."""
+def _measure(town: Town, count: int) -> Measured:
+    """Connect `count` clients, let each send one round as a warm-up, and measure the next round."""
     every_s = count / _PER_S
     seconds = max(every_s, _LEAST_S)
     everybody, seen = town.people[:count], Seen()
@@ -99,7 +99,7 @@ def _measured(town: Town, count: int) -> Measured:
 
 
 def _now_and_then(person: Person, seen: Seen, every_s: float) -> Client:
-    """Return a client who begins at some moment of the first round and asks once in each."""
+    """Return a client that starts at a random moment of the first round and sends one request a round."""
     numbers = itertools.count(random.randrange(_REFRESH_EVERY))  # noqa: S311 - it only spreads the load
     rests_s = itertools.chain([random.uniform(0, every_s)], itertools.repeat(every_s))  # noqa: S311
 

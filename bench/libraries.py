@@ -1,7 +1,7 @@
-"""What people would use to verify and to sign, each told to be as strict as it can be, and the bare primitive as the ruler.
+"""The libraries that verify and sign, each with its strictest options, and the bare primitive as the ruler.
 
-Each is handed its key in the form that it likes best, once. For each there is a way to verify a batch of tokens and a way to
-sign a batch of claims; what can be made ready beforehand is, and only going through the batch is timed.
+Each gets its key once, in the form that it handles fastest. Each has a function that verifies a batch of tokens and one that
+signs a batch of claims. Everything that can be prepared is prepared; only the pass over the batch is timed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from handstamp.domain.claims import ACCESS_TYPE
 
 from .timing import Prepare
 
-with warnings.catch_warnings(record=True):  # it says that it will go with 2.0, and that joserfc takes its place
+with warnings.catch_warnings(record=True):  # Authlib warns that joserfc replaces this module in 2.0
     from authlib.jose import JsonWebKey, JsonWebSignature, JsonWebToken
     from authlib.jose.errors import JoseError as AuthlibError
     from authlib.jose.rfc8037.jws_eddsa import EdDSAAlgorithm
@@ -52,13 +52,13 @@ class _Ed25519(EdDSAAlgorithm):  # type: ignore[misc] # Authlib has no types
     name = "Ed25519"
 
 
-# Two know the algorithm only by the name that it had before RFC 9864.
+# Two libraries only know the name from before RFC 9864.
 jwt.register_algorithm("Ed25519", OKPAlgorithm())
 JsonWebSignature.register_algorithm(_Ed25519())
 
 
 def header_of(key: SigningKey) -> dict[str, str]:
-    """Return the header that all tokens have."""
+    """Return the JWS header of all tokens."""
     return {"alg": key.algorithm, "kid": key.kid, "typ": ACCESS_TYPE}
 
 
@@ -66,12 +66,12 @@ def header_of(key: SigningKey) -> dict[str, str]:
 
 
 def handstamp_verifies(verifier: Verifier) -> Prepare[bytes]:
-    """Return ours."""
+    """Return Handstamp."""
     return _each(verifier.verify)
 
 
 def bare_verifies(key: Any) -> Prepare[bytes]:
-    """Return the ruler: the one call of `cryptography`, or of `hmac`, with everything that it needs made beforehand."""
+    """Return the ruler: one call of `cryptography` or `hmac`, with prepared arguments."""
 
     def prepare(tokens: Sequence[bytes]) -> Callable[[], None]:
         prepared = [_signed_parts(token) for token in tokens]
@@ -93,7 +93,7 @@ def bare_verifies(key: Any) -> Prepare[bytes]:
 
 
 def pyjwt_verifies(key: Any, algorithm: Algorithm, issuer: str) -> Prepare[bytes]:
-    """Return PyJWT; it can be told of everything but `typ` and duplicate members."""
+    """Return PyJWT with every check that it has; it cannot check `typ` and duplicate members."""
     algorithms = [algorithm]
     options: Any = {"require": list(_WANTED), "strict_aud": True}
 
@@ -104,7 +104,7 @@ def pyjwt_verifies(key: Any, algorithm: Algorithm, issuer: str) -> Prepare[bytes
 
 
 def joserfc_verifies(key: Any, algorithm: Algorithm, issuer: str) -> Prepare[bytes]:
-    """Return joserfc with the same demands."""
+    """Return joserfc with the same checks."""
     owned, algorithms = _joserfc_key(key, algorithm), [algorithm]
     registry = joserfc_jwt.JWTClaimsRegistry(leeway=_LEEWAY_S, **_wanted(issuer))
 
@@ -115,7 +115,7 @@ def joserfc_verifies(key: Any, algorithm: Algorithm, issuer: str) -> Prepare[byt
 
 
 def authlib_verifies(key: Any, algorithm: Algorithm, issuer: str) -> Prepare[bytes]:
-    """Return Authlib with the same demands."""
+    """Return Authlib with the same checks."""
     owned, library, options = _authlib_key(key, algorithm), JsonWebToken([algorithm]), _wanted(issuer)
 
     def verify(token: str) -> None:
@@ -125,7 +125,7 @@ def authlib_verifies(key: Any, algorithm: Algorithm, issuer: str) -> Prepare[byt
 
 
 def expect_refusals(contenders: Mapping[str, Prepare[bytes]], token: bytes) -> None:
-    """Whoever takes a forged token is not in the same race. Raises `RuntimeError`."""
+    """Raise `RuntimeError` if a library accepts a forged token: its time would not be comparable."""
     signed, signature = token[: token.rindex(b".") + 1], token[token.rindex(b".") + 1 :]
     forged = signed + (b"B" if signature[:1] == b"A" else b"A") + signature[1:]
     for name, prepare in contenders.items():
@@ -136,16 +136,16 @@ def expect_refusals(contenders: Mapping[str, Prepare[bytes]], token: bytes) -> N
         raise RuntimeError(f"{name} took a forged token")
 
 
-# --- signing: going through a batch returns the last token
+# --- signing: a pass over a batch returns the last token
 
 
 def handstamp_signs(key: SigningKey) -> Prepare[AccessClaims]:
-    """Return ours."""
+    """Return Handstamp."""
     return _each_signed(lambda claims: jws.sign(claims, key, typ=ACCESS_TYPE), AccessClaims.copy)
 
 
 def bare_signs(private: Any, key: SigningKey) -> Prepare[AccessClaims]:
-    """Return the ruler, which is given the bytes to be signed."""
+    """Return the ruler, which gets the bytes to sign."""
     arguments: tuple[Any, ...] = ()
     match private:
         case ec.EllipticCurvePrivateKey():
@@ -177,24 +177,24 @@ def joserfc_signs(private: Any, key: SigningKey) -> Prepare[AccessClaims]:
 
 
 def authlib_signs(private: Any, key: SigningKey) -> Prepare[AccessClaims]:
-    """Return Authlib, without its search for passwords and card numbers in the claims, which nobody else makes."""
+    """Return Authlib, without its search for passwords and card numbers in the claims, which no other library has."""
     owned, library, header = _authlib_key(private, key.algorithm), JsonWebToken([key.algorithm]), header_of(key)
     return _each_signed(lambda claims: library.encode(header, claims, owned, check=False), AccessClaims.to_members)
 
 
 def expect_tokens(contenders: Mapping[str, Prepare[AccessClaims]], claims: AccessClaims, verifier: Verifier) -> None:
-    """Whoever makes what is no token is not in the same race either. Raises `InvalidToken`."""
+    """Raise `InvalidToken` if a library signs an invalid token: its time would not be comparable."""
     for name, prepare in contenders.items():
         signed = prepare([claims])()
         if name != BARE:
             verifier.verify(signed.decode("ascii") if isinstance(signed, bytes) else str(signed))
 
 
-# --- in between
+# --- helpers
 
 
 def _each(verify: Callable[[str], object]) -> Prepare[bytes]:
-    """Return what verifies token after token, as strings of its own: so a web server makes them of headers."""
+    """Return a function that verifies each token as a new string, as a web server creates it from a header."""
 
     def prepare(tokens: Sequence[bytes]) -> Callable[[], None]:
         texts = [token.decode("ascii") for token in tokens]
@@ -209,7 +209,7 @@ def _each(verify: Callable[[str], object]) -> Prepare[bytes]:
 
 
 def _each_signed(sign: Callable[[Any], Any], ready: Callable[[AccessClaims], Any]) -> Prepare[AccessClaims]:
-    """Return what signs claims after claims, each in the form that `sign` wants."""
+    """Return a function that signs each set of claims, in the form that `sign` needs."""
 
     def prepare(batch: Sequence[AccessClaims]) -> Callable[[], object]:
         inputs = [ready(claims) for claims in batch]

@@ -1,8 +1,8 @@
-"""A crowd of HTTP clients in this process, light enough not to be the bottleneck themselves.
+"""Generate load with many light HTTP clients in this process.
 
-A client is a function that returns its next operation, or None when it has nothing more to do. An operation is a generator:
-it yields the bytes of a request and is sent the `Answer`, as often as it likes, so that a sign-in may take five requests and a
-chain of refreshes always presents its newest token:
+A client is a function that returns its next operation, or None when it is finished. An operation is a generator: it yields the
+bytes of a request and receives the `Answer`, any number of times. So a sign-in can take five requests, and a chain of refreshes
+always sends its newest token:
 
     def refresh(session: Session) -> Operation:
         answer = yield post(b"/refresh", {"refreshToken": session.refresh})
@@ -11,8 +11,8 @@ chain of refreshes always presents its newest token:
 
     measured = run(port, {"refresh": [partial(refresh, session) for session in sessions]}, seconds=3)["refresh"]
 
-The loop is closed: each client has one connection, kept open, and one request in flight. The clients of all groups run at once.
-A number instead of bytes is a pause in seconds; `math.inf` keeps the connection open and does nothing more.
+The loop is closed: each client has one open connection and one request in flight. The clients of all groups run concurrently.
+If an operation yields a number, it pauses for that many seconds; `math.inf` keeps the connection open without further requests.
 """
 
 from __future__ import annotations
@@ -31,42 +31,42 @@ from typing import Any, NamedTuple
 import uvloop
 
 from .report import percentile
-from .wire import Answer, has_length, parsed
+from .wire import Answer, has_length, parse_answer
 
 LOST = 0
-"""The status of an answer that never came: the connection was refused, or broke before the answer was whole."""
+"""The status of a lost answer: the connection was refused, or closed before the answer was complete."""
 _CONNECTING = 128
 _LAST_ANSWERS_S = 30.0
 _RECONNECT_AFTER_S = 0.02
 
 
 Operation = Generator[bytes | float, Answer, Any]
-"""Yields requests and pauses; is sent the answers. May return the status that counts instead of the last answer's."""
+"""Yields requests and pauses, and receives the answers. It may return a status that replaces the last answer's."""
 Client = Callable[[], Operation | None]
 
 
 class Measured(NamedTuple):
-    """What the clients of one group saw while it was measured."""
+    """The results of one group of clients."""
 
     seconds: float
     latencies_s: Sequence[float]
-    """Of the operations that ended well: from the first byte sent to the last answer, pauses included."""
+    """Latencies of successful operations: from the first byte sent to the last answer, with pauses."""
     failed: Mapping[int, int]
-    """How many operations ended with which status of 400 or more, or with `LOST`."""
+    """Number of failed operations by status: 400 or more, or `LOST`."""
     ended: int
-    """How many operations ended at all, those of the warm-up too."""
+    """Number of all operations, with those of the warm-up."""
 
     @property
     def rate(self) -> float:
-        """Return how many operations ended well in a second."""
+        """Return the successful operations per second."""
         return len(self.latencies_s) / self.seconds
 
     def ms(self, percent: int) -> float:
-        """Return a percentile of the latencies, in milliseconds; NaN if nothing went well."""
+        """Return a percentile of the latencies in milliseconds, or NaN if no operation succeeded."""
         return percentile(self.latencies_s, percent) * 1000 if self.latencies_s else math.nan
 
-    def joined(self, other: Measured) -> Measured:
-        """Return two rounds as one."""
+    def join(self, other: Measured) -> Measured:
+        """Return two rounds combined."""
         failed = Counter(self.failed) + Counter(other.failed)
         seconds, latencies_s = self.seconds + other.seconds, [*self.latencies_s, *other.latencies_s]
         return Measured(seconds, latencies_s, failed, self.ended + other.ended)
@@ -75,17 +75,17 @@ class Measured(NamedTuple):
 def run(
     port: int, groups: Mapping[str, Sequence[Client]], *, seconds: float = math.inf, warm_up_s: float = 0
 ) -> dict[str, Measured]:
-    """Let all clients work on `localhost:port` and return what each group saw.
+    """Run all clients against `localhost:port` and return the results of each group.
 
-    Everybody connects, works for `warm_up_s` unseen, then for `seconds`, or until no client has anything more to do. Answers that
-    are on their way at the end are waited for and handed to their operation, but not counted. An operation that raises ends all.
+    All clients connect, run for `warm_up_s` without being counted, then for `seconds` or until all have finished. At the end,
+    pending answers are awaited and passed to their operations, but not counted. If an operation raises, the whole run ends.
     """
     allow_many_files()
     return uvloop.run(_run(port, groups, seconds, warm_up_s))
 
 
 def once(port: int, *operations: Operation) -> None:
-    """Carry out operations, all at once, each on a connection of its own."""
+    """Run operations concurrently, each on its own connection."""
 
     def alone(operation: Operation) -> Client:
         left = [operation]
@@ -95,20 +95,20 @@ def once(port: int, *operations: Operation) -> None:
 
 
 def allow_many_files() -> None:
-    """Let this process, and those that it starts from now on, open as many connections as the system allows."""
+    """Raise the limit of open files to the maximum, for this process and those that it starts."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def cores() -> tuple[int, int]:
-    """Return the core for the server and the one for the clients; one and the same where there is only one."""
+    """Return the core for the server and the core for the clients: the same one if there is only one."""
     mine = sorted(os.sched_getaffinity(0))
     return mine[0], mine[-1]
 
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """Stay on one core meanwhile; processes that are started here inherit it for good."""
+    """Pin this process to one core inside the block; processes started there stay pinned."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -118,7 +118,7 @@ def on_core(core: int) -> Iterator[None]:
 
 
 class _Crowd:
-    """What the clients of a run have in common."""
+    """State that all clients of a run share."""
 
     def __init__(self, port: int, connecting: asyncio.Semaphore) -> None:
         self.port = port
@@ -127,17 +127,17 @@ class _Crowd:
         self.stopped = False
         self.problem: BaseException | None = None
         self.left = 0
-        self.nobody_left = asyncio.Event()
+        self.all_left = asyncio.Event()
 
     def gone(self, problem: BaseException | None = None) -> None:
         self.problem = self.problem or problem
         self.left -= 1
         if self.left == 0 or problem:
-            self.nobody_left.set()
+            self.all_left.set()
 
 
 class _Group:
-    """What is counted of one group."""
+    """The counters of one group."""
 
     def __init__(self) -> None:
         self.latencies_s = array("d")
@@ -146,7 +146,7 @@ class _Group:
 
 
 class _Connection(asyncio.Protocol):
-    """One client: its connection, and the operation that it is in."""
+    """One client: its connection and its current operation."""
 
     def __init__(self, crowd: _Crowd, group: _Group, client: Client) -> None:
         self._crowd = crowd
@@ -156,22 +156,22 @@ class _Connection(asyncio.Protocol):
         self._operation: Operation | None = None
         self._transport: asyncio.Transport | None = None
         self._closed_here = 0
-        """How many connections were closed here whose end has not been told yet."""
+        """Number of connections closed here whose `connection_lost` has not been called yet."""
         self._buffer = b""
         self._waiting = b""
-        """The request whose answer is waited for."""
+        """The request whose answer is pending."""
         self._began = 0.0
         self._status = LOST
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def connect(self) -> None:
-        """Connect, and send the request that waits for it, if one does."""
+        """Connect, and send the waiting request, if there is one."""
         try:
             async with self._crowd.connecting:
                 await self._loop.create_connection(lambda: self, "127.0.0.1", self._crowd.port)
         except OSError:
             await asyncio.sleep(_RECONNECT_AFTER_S)
-            self._lost()
+            self._report_lost()
             return
         if self._waiting and self._transport:
             self._transport.write(self._waiting)
@@ -183,7 +183,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer = self._buffer + data if self._buffer else data
         try:
-            found = parsed(self._buffer)
+            found = parse_answer(self._buffer)
         except ValueError as problem:
             self._leave(problem)
             return
@@ -193,22 +193,22 @@ class _Connection(asyncio.Protocol):
         self._buffer = self._buffer[size:]
         if b"\r\nconnection: close" in answer.head.lower():
             self._close()
-        self._answered(answer)
+        self._handle_answer(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the signature is asyncio's
-        if self._closed_here:  # and perhaps connected anew since
+        if self._closed_here:  # and perhaps reconnected since
             self._closed_here -= 1
             return
         self._transport = None
         if self._waiting:
             head, _, body = self._buffer.partition(b"\r\n\r\n")
             if body and not has_length(head):
-                self._answered(Answer(int(head[9:12]), head, body))
+                self._handle_answer(Answer(int(head[9:12]), head, body))
             else:
-                self._lost()
+                self._report_lost()
 
     def start(self) -> None:
-        """Begin the next operation."""
+        """Start the next operation."""
         self._status = LOST
         self._began = time.perf_counter()
         try:
@@ -219,7 +219,7 @@ class _Connection(asyncio.Protocol):
                 self._go(next(self._operation))
         except StopIteration:
             self._loop.call_soon(self.start)
-        except Exception as problem:  # noqa: BLE001 - it is handed to whoever waits for the run
+        except Exception as problem:  # noqa: BLE001 - `run` raises it
             self._leave(problem)
 
     def _go(self, step: bytes | float) -> None:
@@ -232,13 +232,13 @@ class _Connection(asyncio.Protocol):
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
         elif step != math.inf:
-            self._loop.call_later(step, self._answered, Answer(self._status, b"", b""))
+            self._loop.call_later(step, self._handle_answer, Answer(self._status, b"", b""))
 
-    def _lost(self) -> None:
+    def _report_lost(self) -> None:
         if self._waiting:
-            self._answered(Answer(LOST, b"", b""))
+            self._handle_answer(Answer(LOST, b"", b""))
 
-    def _answered(self, answer: Answer) -> None:
+    def _handle_answer(self, answer: Answer) -> None:
         self._waiting = b""
         self._status = answer.status
         if self._operation is None:
@@ -251,7 +251,7 @@ class _Connection(asyncio.Protocol):
             if self._crowd.measuring:
                 self._count()
             self.start()
-        except Exception as problem:  # noqa: BLE001 - it is handed to whoever waits for the run
+        except Exception as problem:  # noqa: BLE001 - `run` raises it
             self._leave(problem)
         else:
             if self._crowd.stopped:
@@ -266,7 +266,7 @@ class _Connection(asyncio.Protocol):
             self._group.failed[self._status] += 1
 
     def stop(self) -> None:
-        """Leave, now if no answer is on its way."""
+        """Stop this client: now, or after its pending answer."""
         if not self._waiting and self._operation is not None:
             self._leave()
 
@@ -294,21 +294,21 @@ async def _run(port: int, groups: Mapping[str, Sequence[Client]], seconds: float
     for one in everybody:
         one.start()
     if warm_up_s:
-        await _until(crowd.nobody_left, warm_up_s)
+        await _wait_for(crowd.all_left, warm_up_s)
     crowd.measuring, began = True, time.perf_counter()
-    await _until(crowd.nobody_left, seconds)
+    await _wait_for(crowd.all_left, seconds)
     took = time.perf_counter() - began
     crowd.measuring, crowd.stopped = False, True
-    if not crowd.nobody_left.is_set():
+    if not crowd.all_left.is_set():
         for one in everybody:
             one.stop()
-        await _until(crowd.nobody_left, _LAST_ANSWERS_S)
+        await _wait_for(crowd.all_left, _LAST_ANSWERS_S)
     if crowd.problem:
         raise crowd.problem
     return {name: Measured(took, group.latencies_s, group.failed, group.ended) for name, group in counted.items()}
 
 
-async def _until(event: asyncio.Event, seconds: float) -> None:
+async def _wait_for(event: asyncio.Event, seconds: float) -> None:
     try:
         await asyncio.wait_for(event.wait(), None if seconds == math.inf else seconds)
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""What the sessions that ended cost a verifier: memory, time to add, to look up, to forget, and to fetch from a real service."""
+"""Measure the cost of ended sessions in a verifier: memory, and the time to add, look up, drop and fetch them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ROUNDS = 9
 _MOST_BYTES = 100
 _READY_S = 300
 _NOW_S = 1_700_000_400
-"""Some moment at which the windows of the set begin."""
+"""The time at which the windows of the set begin."""
 
 
 def main(
@@ -39,16 +39,16 @@ def main(
     entries: Annotated[int, typer.Option(help="How many sessions have ended within the hour.", min=10_000)] = 1_000_000,
     as_json: AsJson = False,
 ) -> None:
-    """Print what so many ended sessions cost a verifier."""
+    """Print the cost of a number of ended sessions."""
     progress(f"a set of {entries:,}")
-    resident = _elsewhere(_resident_bytes, entries)
+    resident = _run_in_process(_resident_bytes, entries)
     progress("the same, counted by tracemalloc")
-    traced = _elsewhere(_traced_bytes, entries)
+    traced = _run_in_process(_traced_bytes, entries)
     progress("its speed")
-    speed, pause_ms = _elsewhere(_speed, entries)
+    speed, pause_ms = _run_in_process(_speed, entries)
     progress("the same over a socket")
     with temporary_folder() as folder:
-        fetched = _over_a_socket(folder, entries)
+        fetched = _measure_fetch(folder, entries)
     show(
         "memory",
         notes=(
@@ -71,20 +71,20 @@ def main(
     )
 
 
-def _elsewhere(measure: Callable[[int], Any], entries: int) -> Any:
-    """Measure in a process of its own, whose memory holds nothing else."""
+def _run_in_process(measure: Callable[[int], Any], entries: int) -> Any:
+    """Run a measurement in a new process, whose memory holds nothing else."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         return process.submit(measure, entries).result()
 
 
 def _chunks(entries: int) -> Iterator[list[tuple[str, int]]]:
-    """Yield (session, end) in the order in which the feed tells them: that of their ends."""
+    """Yield pairs of session and end time in the order of the feed: by end time."""
     for start in range(0, entries, _CHUNK):
         size = min(_CHUNK, entries - start)
         yield [(new_id(), _NOW_S + 1 + (start + index) * _LIFE_S // entries) for index in range(size)]
 
 
-def _filled(entries: int) -> RevocationSet:
+def _fill(entries: int) -> RevocationSet:
     filled = RevocationSet()
     for chunk in _chunks(entries):
         for sid, exp_s in chunk:
@@ -95,7 +95,7 @@ def _filled(entries: int) -> RevocationSet:
 def _resident_bytes(entries: int) -> int:
     gc.collect()
     before = _resident()
-    filled = _filled(entries)
+    filled = _fill(entries)
     gc.collect()
     after = _resident()
     _expect(len(filled) == entries)
@@ -105,7 +105,7 @@ def _resident_bytes(entries: int) -> int:
 def _traced_bytes(entries: int) -> int:
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    filled = _filled(entries)
+    filled = _fill(entries)
     gc.collect()
     after = tracemalloc.get_traced_memory()[0]
     _expect(len(filled) == entries)
@@ -113,7 +113,7 @@ def _traced_bytes(entries: int) -> int:
 
 
 def _speed(entries: int) -> tuple[list[tuple[str, float, float, float]], float]:
-    """Return the rows of the table, and the longest time that forgetting took at once, in milliseconds."""
+    """Return the rows of the table, and the longest pause for dropping entries, in milliseconds."""
     held, adding = RevocationSet(), []
     known: list[str] = []
     for chunk in _chunks(entries):
@@ -159,7 +159,7 @@ def _speed(entries: int) -> tuple[list[tuple[str, float, float, float]], float]:
     return rows, longest_ns / 1e6
 
 
-def _over_a_socket(folder: Path, entries: int) -> list[tuple[str, str | int | float]]:
+def _measure_fetch(folder: Path, entries: int) -> list[tuple[str, str | int | float]]:
     service = Service(folder)
     credential = service.credential("bench")
     first_s = time.time_ns() // 10**9 + 600
@@ -184,7 +184,7 @@ def _over_a_socket(folder: Path, entries: int) -> list[tuple[str, str | int | fl
 
 
 def _follow(url: str, credential: str) -> tuple[float, float, int, int]:
-    """Start a verifier and return: seconds until ready, of them with a processor, bytes of memory, entries."""
+    """Start a verifier; return the seconds until ready, the processor seconds, the bytes of memory, and the entries."""
     gc.collect()
     memory, began, busy = _resident(), time.monotonic(), time.process_time()
     with Verifier(url, audience=url, credential=credential) as verifier:
@@ -195,13 +195,13 @@ def _follow(url: str, credential: str) -> tuple[float, float, int, int]:
 
 
 def _resident() -> int:
-    """Return the bytes of memory that this process has in use (Linux)."""
+    """Return the resident memory of this process in bytes (Linux)."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _expect(held: bool) -> None:
-    """A benchmark of something that does not work says nothing."""
+    """Raise an error if the measured code does not work."""
     if not held:
         raise RuntimeError("the verifier does not hold what it was told")
 

@@ -1,6 +1,6 @@
-"""What verifiers answer, second by second, while the service cannot be reached: the network cut, then the service killed.
+"""Record the answers of verifiers, second by second, during two outages: a cut network and a killed service.
 
-The answers are written as HTTP has them: 200 the token is let in, 401 its session has ended, 503 it cannot be told now.
+Answers are HTTP statuses: 200 the token is accepted, 401 its session has ended, 503 the verifier cannot decide now.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _YES, _ENDED_SESSION, _CANNOT_TELL = 200, 401, 503
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """Another service, which reaches ours over the network that is cut."""
+    """Another service, which reaches Handstamp over the network that is cut."""
 
     issuer: str
     service_url: str
@@ -41,7 +41,7 @@ class Elsewhere:
     keys: KeySet
 
     def verifier(self, check: Check = "feed", *, is_given_keys: bool = False) -> Verifier:
-        """Return a verifier of that policy."""
+        """Return a verifier with this policy."""
         return Verifier(
             self.issuer,
             audience=self.issuer,
@@ -56,7 +56,7 @@ class Elsewhere:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """How an outage begins and ends, and what was answered: by policy and session, in each second from its begin."""
+    """The times of an outage and the answers in each second, by policy and session."""
 
     name: str
     begin: Callable[[], None]
@@ -66,7 +66,7 @@ class Outage:
     answers: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
 
     def given(self, session: str, answer: int, *, but_by: str = "", by: str = "") -> list[int]:
-        """Return the seconds in which somebody gave this answer about a session."""
+        """Return the seconds in which any verifier gave this answer about a session."""
         return [
             second
             for (policy, of), answers in self.answers.items()
@@ -75,7 +75,7 @@ class Outage:
         ]
 
     def was_right_after_s(self) -> int | None:
-        """Return how many seconds after the end all but offline answered rightly for good; None if they did not."""
+        """Return after how many seconds all verifiers but `offline` answered correctly for good; None if they did not."""
         right = {_LIVING: _YES, _ENDED: _ENDED_SESSION, _ENDING: _ENDED_SESSION}
         wrong = [
             second
@@ -92,7 +92,7 @@ def main(
     seconds: Annotated[int, typer.Option(help="How long each outage lasts.", min=_STALENESS_S + 2, max=12)] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Print what each policy answered before, during and after two outages."""
+    """Print the answers of each policy before, during and after two outages."""
     with temporary_folder() as folder, Service(folder) as service, Proxy(service.port) as network:
         with service.client() as client:
             client.register()
@@ -121,7 +121,7 @@ def main(
 
 
 def _go_through(outage: Outage, elsewhere: Elsewhere, service: Service) -> None:
-    """Ask every verifier about every session once a second, from before the outage until after it."""
+    """Ask each verifier about each session once a second: before, during and after the outage."""
     with ExitStack() as closed_after:
         threads = closed_after.enter_context(ThreadPoolExecutor(32))
         asked = {check: closed_after.enter_context(elsewhere.verifier(check)) for check in ("offline", "feed", "live")}
@@ -155,7 +155,7 @@ def _go_through(outage: Outage, elsewhere: Elsewhere, service: Service) -> None:
 
 
 def _sessions(outage: Outage, service: Service) -> dict[str, str]:
-    """Return an access token of each session; (b) is signed out already."""
+    """Return an access token of each session; session (b) is already signed out."""
     names = (_LIVING, _ENDED, _ENDING) if outage.can_sign_out else (_LIVING, _ENDED)
     with service.client() as client:
         tokens = {name: client.sign_in()["accessToken"] for name in names}
@@ -169,7 +169,7 @@ def _sign_out(service: Service, token: str) -> None:
 
 
 def _answer(verifier: Verifier, token: str) -> int:
-    """Return the status with which an adapter would answer."""
+    """Return the status that an adapter would answer."""
     try:
         verifier.verify(token)
     except HandstampError as error:

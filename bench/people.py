@@ -1,6 +1,6 @@
-"""People who are signed in already, what they ask for, and what they saw of it.
+"""Create signed-in people, their requests, and records of the answers.
 
-Their rows are made in bulk: hashing ten thousand passwords would take minutes.
+Their rows are inserted in bulk: hashing ten thousand passwords would take minutes.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from .report import percentile, progress
 from .service import Service, temporary_folder
 from .wire import Answer, bearer, get, post
 
-PASSWORD = "a sentence that all of them say"  # noqa: S105 - of nobody
+PASSWORD = "a sentence that all of them say"  # noqa: S105 - of test accounts
 _CHUNK = 500
 
 
 @dataclass(slots=True)
 class Person:
-    """Somebody with an account and one session."""
+    """A person with an account and one session."""
 
     email: str
     access: str = field(repr=False)
@@ -45,7 +45,7 @@ class Person:
 
 
 class Answered(NamedTuple):
-    """One answer: when it was here, how long it took, and its status."""
+    """One answer: its time, its latency and its status."""
 
     at_s: float
     took_s: float
@@ -53,16 +53,16 @@ class Answered(NamedTuple):
 
 
 class Seen:
-    """What somebody saw, answer by answer."""
+    """A record of answers."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Create an empty record."""
         self.answers: list[Answered] = []
         self.retry_after = 0
-        """How many answers said when to come again."""
+        """Number of answers with `Retry-After`."""
 
     def ask(self, request: bytes) -> Generator[bytes | float, Answer, Answer]:
-        """Send a request and return the answer."""
+        """Send a request, record its answer and return it."""
         began_s = time.perf_counter()
         answer = yield request
         now_s = time.perf_counter()
@@ -71,25 +71,25 @@ class Seen:
         return answer
 
     def ms(self, percent: int) -> float:
-        """Return a percentile of how long good answers took."""
+        """Return a percentile of the latencies of good answers, in milliseconds."""
         return percentile([1000 * one.took_s for one in self.answers if one.status < 400] or [float("nan")], percent)
 
     @property
     def good(self) -> int:
-        """How many answers were good."""
+        """Return the number of good answers."""
         return sum(0 < one.status < 400 for one in self.answers)
 
     @property
     def failures(self) -> Counter[int]:
-        """How many answers were not, by status."""
+        """Return the number of other answers by status."""
         return Counter(one.status for one in self.answers if not 0 < one.status < 400)
 
 
 Way = Callable[[Person, Seen], Operation]
 
 
-def renewed(person: Person, seen: Seen) -> Generator[bytes | float, Answer, Answer]:
-    """Renew, keep what came, and return the answer."""
+def renew(person: Person, seen: Seen) -> Generator[bytes | float, Answer, Answer]:
+    """Refresh, keep the new tokens, and return the answer."""
     answer = yield from seen.ask(post(b"/refresh", {"refreshToken": person.refresh}))
     if answer.status == 200:
         tokens = answer.json()
@@ -98,24 +98,24 @@ def renewed(person: Person, seen: Seen) -> Generator[bytes | float, Answer, Answ
 
 
 def refresh(person: Person, seen: Seen) -> Operation:
-    """Renew."""
-    yield from renewed(person, seen)
+    """Refresh once."""
+    yield from renew(person, seen)
 
 
 def profile(person: Person, seen: Seen) -> Operation:
-    """Ask who is signed in."""
+    """Fetch the profile."""
     yield from seen.ask(get(b"/profile", bearer(person.access)))
 
 
 def sign_in(person: Person, seen: Seen) -> Operation:
-    """Begin another session, or come again when told; the person goes on with the session that is there."""
+    """Start another session, or wait if `Retry-After` says so; the person keeps the first session."""
     answer = yield from seen.ask(post(b"/login", {"email": person.email, "password": PASSWORD}))
     if answer.status == 503:
         yield float(answer.headers(b"retry-after")[0])
 
 
 def pausing(way: Way, pause_s: float) -> Way:
-    """Return a way that takes a rest first."""
+    """Return an operation that pauses first."""
 
     def rested(person: Person, seen: Seen) -> Operation:
         yield pause_s
@@ -125,7 +125,7 @@ def pausing(way: Way, pause_s: float) -> Way:
 
 
 def clients(way: Way, people: Sequence[Person], seen: Seen, *, count: int) -> list[Client]:
-    """Return so many clients who share the people: each goes on for ever, for one of its own after the other."""
+    """Return `count` clients that share the people: each runs forever, for one of its people after the other."""
 
     def client(own: Iterator[Person]) -> Client:
         return lambda: way(next(own), seen)
@@ -134,7 +134,7 @@ def clients(way: Way, people: Sequence[Person], seen: Seen, *, count: int) -> li
 
 
 class Town(NamedTuple):
-    """A service, who lives there, and the core that it has."""
+    """A service, its people, and its core."""
 
     service: Service
     people: list[Person]
@@ -142,13 +142,13 @@ class Town(NamedTuple):
 
     @property
     def port(self) -> int:
-        """Return where the service listens."""
+        """Return the service's port."""
         return self.service.port
 
 
 @contextmanager
-def inhabited(count: int, *, workers: int = 1, is_pinned: bool = True) -> Iterator[Town]:
-    """Yield a service in which so many people are signed in; it has one core for itself, and we another, if `is_pinned`."""
+def run_town(count: int, *, workers: int = 1, is_pinned: bool = True) -> Iterator[Town]:
+    """Yield a service with `count` signed-in people. If `is_pinned`, the service and this process have a core each."""
     its_core, own_core = cores()
     with ExitStack() as left_after:
         service = Service(left_after.enter_context(temporary_folder()), workers=workers)

@@ -1,4 +1,4 @@
-"""Figures as bars, in an SVG file that needs nothing but itself."""
+"""Draw figures as bars, in a self-contained SVG file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _BAR, _ROW, _LABEL, _FIGURE = 14, 18, 170, 76
 
 
 class Series(NamedTuple):
-    """One colour: a value for each group, NaN where there is none."""
+    """One series: a value for each group, or NaN."""
 
     name: str
     values: Sequence[float]
 
 
 def frame(title: str, about: str, names: Sequence[str], height: int) -> list[str]:
-    """Return how each picture begins: title, description for those who do not see it, background, and what the colours mean."""
+    """Return the beginning of a picture: title, description for screen readers, background and legend."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" {_STYLE}>',
         f'<title id="title">{escape(title)}</title><desc id="about">{escape(about)}</desc>',
@@ -37,7 +37,7 @@ def frame(title: str, about: str, names: Sequence[str], height: int) -> list[str
 
 
 def bars(title: str, *, groups: Sequence[str], panels: Mapping[str, Sequence[Series]]) -> str:
-    """Return an SVG picture: a panel for each measure, two beside each other, with a bar for each value, from zero."""
+    """Return an SVG picture with a panel for each measure and a bar for each value, from zero."""
     names = list(dict.fromkeys(one.name for shown in panels.values() for one in shown))
     height = 44 + len(groups) * (max(map(len, panels.values())) * _ROW + 12)
     total = 74 + -(-len(panels) // 2) * (height + 12)
@@ -77,7 +77,7 @@ def _panel(
 
 
 def figure(value: float) -> str:
-    """Return a value with as many digits as one can take in."""
+    """Return a value with few significant digits."""
     if math.isnan(value):
         return "—"
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

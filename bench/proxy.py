@@ -1,4 +1,4 @@
-"""A stretch of network that can be cut."""
+"""A TCP proxy that can be cut, like a network."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _LOOK_EVERY_S = 0.05
 
 
 class Proxy:
-    """Carries bytes between clients and one port of this machine.
+    """Forwards bytes between clients and one port of this machine.
 
-    While it is cut it behaves as a network does: connections can be made and stay open, and nothing comes through any more.
+    While it is cut, connections can be opened and stay open, but no bytes are forwarded, as in a broken network.
     """
 
     def __init__(self, to_port: int) -> None:
-        """Take the port on the far side."""
+        """Keep the target port."""
         self._to_port = to_port
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._selector = selectors.DefaultSelector()
@@ -32,23 +32,23 @@ class Proxy:
         self.url = f"http://localhost:{self._listening.getsockname()[1]}"
 
     def __enter__(self) -> Self:
-        """Begin to carry."""
+        """Start to forward."""
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """End, with all connections."""
+        """Stop, and close all connections."""
         self._stopping.set()
         self._thread.join()
         for end in (self._listening, *self._ends):
             end.close()
 
     def cut(self) -> None:
-        """Carry nothing any more."""
+        """Stop forwarding."""
         self._is_cut = True
 
     def mend(self) -> None:
-        """Carry on."""
+        """Continue forwarding."""
         self._is_cut = False
 
     def _run(self) -> None:
@@ -66,7 +66,7 @@ class Proxy:
         near, _ = self._listening.accept()
         try:
             far = socket.create_connection(("127.0.0.1", self._to_port))
-        except OSError:  # nobody serves there now
+        except OSError:  # the target is down
             near.close()
             return
         for end, other in ((near, far), (far, near)):

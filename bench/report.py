@@ -1,4 +1,4 @@
-"""What a benchmark found, as a table for people or as JSON for programs."""
+"""Print the results of a benchmark as tables for people or as JSON for programs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Cell = str | int | float
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Rows under a title; the first cell of each names it."""
+    """A titled table; the first cell of a row names it."""
 
     title: str
     columns: tuple[str, ...]
@@ -34,7 +34,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Promise(msgspec.Struct, frozen=True):
-    """A promise, and the figure that was measured for it in this run."""
+    """A promise, and the measured figure of this run."""
 
     what: str
     figure: str
@@ -43,7 +43,7 @@ class Promise(msgspec.Struct, frozen=True):
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """What one part of a benchmark has to say."""
+    """The results of one part of a benchmark."""
 
     tables: Sequence[Table]
     promises: Sequence[Promise] = ()
@@ -51,7 +51,7 @@ class Findings(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Everything that one run has to say."""
+    """All results of one run."""
 
     benchmark: str
     notes: Sequence[str]
@@ -72,7 +72,7 @@ def show(
 ) -> None:
     """Print a report to standard output, and write it into a Markdown file if one is named.
 
-    `packages` are those whose versions matter beside our own.
+    `packages` names those whose versions are listed beside our own.
     """
     report = Report(benchmark, notes, tables, promises, _machine(packages))
     if markdown_to is not None:
@@ -86,7 +86,7 @@ def show(
         console.print(note)
     for table in tables:
         console.print()
-        console.print(_rich(table.title, table.columns, [[Text(_shown(cell)) for cell in row] for row in table.rows]))
+        console.print(_rich(table.title, table.columns, [[Text(_format_cell(cell)) for cell in row] for row in table.rows]))
     if promises:
         kept = {True: Text("kept", style="green"), False: Text("NOT KEPT", style="bold red")}
         rows = [[Text(it.what), Text(it.figure), Text(it.promised), kept[it.kept]] for it in promises]
@@ -95,7 +95,7 @@ def show(
 
 
 def progress(sentence: str) -> None:
-    """Tell whoever waits what goes on; it is no part of the report."""
+    """Print progress to the terminal; it is not part of the report."""
     sys.stderr.write(f"{sentence}\n")
 
 
@@ -108,7 +108,7 @@ def write_markdown(report: Report, path: Path) -> None:
 
 
 def _markdown(report: Report) -> str:
-    """Return the date, the machine, the notes and the tables; columns of numbers are flush right."""
+    """Return the date, the machine, the notes and the tables as Markdown; numbers are aligned right."""
     machine = ", ".join(f"{name} {value}" for name, value in report.machine.items())
     lines = [f"Measured on {time.strftime('%Y-%m-%d')}: {machine}.", "", *(f"- {note}" for note in report.notes), ""]
     for table in report.tables:
@@ -116,7 +116,7 @@ def _markdown(report: Report) -> str:
             "--- |" if all(isinstance(cell, str) for cell in column) else "---: |" for column in zip(*table.rows, strict=True)
         ]
         lines += [f"**{table.title}**", "", f"| {' | '.join(table.columns)} |", f"| {' '.join(sides)}"]
-        lines += [f"| {' | '.join(map(_shown, row))} |" for row in table.rows]
+        lines += [f"| {' | '.join(map(_format_cell, row))} |" for row in table.rows]
         lines.append("")
     return "\n".join(lines)
 
@@ -128,11 +128,11 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """Return the least value that `percent` percent of all do not exceed."""
+    """Return the smallest value that `percent` percent of the values do not exceed."""
     return sorted(values)[-(-len(values) * percent // 100) - 1]
 
 
-def _shown(cell: Cell) -> str:
+def _format_cell(cell: Cell) -> str:
     match cell:
         case str():
             return cell

@@ -1,7 +1,7 @@
-"""Whether renewing stays fast as sessions pile up: ten thousand rows, a million, ten million, side by side.
+"""Measure refreshes in tables of ten thousand, a million and ten million sessions.
 
-The rows are made in bulk, in the random order of their ids, and then the real use case renews sessions picked at random from the
-whole table. All sizes of a store are open at once and take turns, so that whatever slows the machine down slows each of them.
+The rows are inserted in bulk, in the random order of their ids. The real use case then refreshes random sessions of the whole
+table. All sizes of a store are open and take turns, so that a slow machine affects all of them.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ _POLICY = Policy()
 _AT_ONCE = 16
 _ROUND = 480
 _SESSIONS_EACH = 4
-"""How many sessions one account has."""
+"""Sessions per account."""
 _EXPIRED_OF = 10
-"""One session in so many is over, and its row is to be purged."""
+"""One session in this many has ended, and its row can be purged."""
 _PURGE_S = 15.0
 _LIFETIME_DAYS = 30
 _USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
 
 
 class Measured(msgspec.Struct):
-    """What one size of one store came to. Times are milliseconds."""
+    """The figures of one size of one store. Times are milliseconds."""
 
     store: str
     rows: int
@@ -71,17 +71,17 @@ class Measured(msgspec.Struct):
 
 
 class PopulatedDeployment:
-    """A service over a table of so many sessions."""
+    """A deployment with a table of a given size."""
 
     def __init__(self, kind: str, rows: int, running: Deployment, began_ms: int) -> None:
-        """Take a service whose store is open."""
+        """Keep a deployment whose store is open."""
         self.measured = Measured(kind, rows)
         self.running = running
         self._began_ms = began_ms
         self._unused = iter(random.Random(rows).sample(range(rows), min(rows, 500_000)))  # noqa: S311 - a sample
 
     async def renew(self, count: int) -> tuple[float, list[float]]:
-        """Renew so many sessions, each once, several at a time; return how long all took, in seconds, and each, in ms."""
+        """Refresh `count` sessions once, several at a time; return the total seconds and each latency in ms."""
         living = (number for number in self._unused if number % _EXPIRED_OF)
         tokens = [
             self.running.tokens.mint(session_of(number, self._began_ms), NOTHING, now_ms()).refresh_token
@@ -100,13 +100,13 @@ class PopulatedDeployment:
         return time.perf_counter() - began, times_ms
 
     async def measure(self) -> None:
-        """Take a turn."""
+        """Measure one turn."""
         took_s, times_ms = await self.renew(_ROUND)
         self.measured.rates.append(len(times_ms) / took_s)
         self.measured.times_ms += times_ms
 
     async def measure_purge(self) -> None:
-        """Purge for some seconds, as housekeeping does, while sessions are renewed."""
+        """Purge for some seconds, as housekeeping does, while sessions are refreshed."""
         store, now, began = self.running.store, now_ms(), time.perf_counter()
         purged = 0
 
@@ -120,7 +120,7 @@ class PopulatedDeployment:
         while not purging.done() and time.perf_counter() - began < _PURGE_S:
             times_ms = (await self.renew(_ROUND // 4))[1]
             self.measured.purge_times_ms += times_ms
-            if not times_ms:  # all of a small table have had their turn
+            if not times_ms:  # a small table has no more unused sessions
                 await asyncio.sleep(PAUSE_S)
         self.measured.purged_per_s = purged / (time.perf_counter() - began)
         purging.cancel()
@@ -128,7 +128,7 @@ class PopulatedDeployment:
 
 
 def session_of(number: int, now: int) -> Session:
-    """Return the session of that number: the same at each call, with an id like those that the service makes."""
+    """Return the session with this number: always the same, with an id like the service's."""
     digest = hashlib.sha256(b"session %d" % number).digest()
     began_ms = now - number % (12 * DAY_MS)
     account = account_of(number // _SESSIONS_EACH, now)
@@ -145,7 +145,7 @@ def session_of(number: int, now: int) -> Session:
 
 
 def account_of(number: int, now: int) -> Account:
-    """Return the account of that number."""
+    """Return the account with this number."""
     return Account(
         id=base64.urlsafe_b64encode(hashlib.sha256(b"account %d" % number).digest()[:16]).decode().rstrip("="),
         email=f"person-{number}@example.com",
@@ -156,11 +156,11 @@ def account_of(number: int, now: int) -> Account:
 
 @asynccontextmanager
 async def on_sqlite(folder: Path, rows: int) -> AsyncIterator[PopulatedDeployment]:
-    """Make a table of so many sessions in a file, and open a service on it."""
+    """Create a table of `rows` sessions in a file, and open a deployment on it."""
     file, began_ms = folder / f"{rows}.db", now_ms()
     running = await _service(f"sqlite:///{file}")
     async with running.open():
-        pass  # which makes the tables
+        pass  # opening creates the tables
     sizes, began = [], time.perf_counter()
     connection = sqlite3.connect(file)
     for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -4000000"):
@@ -181,7 +181,7 @@ async def on_sqlite(folder: Path, rows: int) -> AsyncIterator[PopulatedDeploymen
 
 @asynccontextmanager
 async def on_postgresql(server: str, rows: int) -> AsyncIterator[PopulatedDeployment]:
-    """Make a table of so many sessions in a database of its own, and open a service on it."""
+    """Create a table of `rows` sessions in a new database, and open a deployment on it."""
     name = f"handstamp_scale_{rows}"
     await _execute(server, f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}")
     url, began_ms = urlunsplit(urlsplit(server)._replace(path=f"/{name}")), now_ms()
@@ -214,7 +214,7 @@ def main(
     plot: Annotated[Path | None, typer.Option(help="Draw the figures into this SVG file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print how fast sessions are renewed and purged in tables of different sizes, and how much a session takes."""
+    """Print the rates of refreshes and purges by table size, and the bytes of a session."""
     configure_logging(logging.WARNING)
     rows = rows or [10_000, 1_000_000, 10_000_000]
     if min(rows) < (needs := 2 * _ROUND * (rounds + 1)):
@@ -224,7 +224,7 @@ def main(
     with temporary_folder() as folder:
         measured = asyncio.run(_measure(folder, rows, postgres, rounds))
     if plot is not None:
-        plot.write_text(_drawn(measured), encoding="utf-8")
+        plot.write_text(_draw(measured), encoding="utf-8")
     rulers = {one.store: one for one in reversed(measured)}
     columns_shown = ("sessions", "renewals/s", "x", "p50 ms", "p99 ms", "x", "purged/s", "p99 beside ms", "bytes each", "load s")
     tables = [
@@ -291,7 +291,7 @@ def _row(one: Measured, ruler: Measured) -> tuple[str | int | float, ...]:
     )
 
 
-def _drawn(measured: Sequence[Measured]) -> str:
+def _draw(measured: Sequence[Measured]) -> str:
     sizes = [f"{one.rows:,} sessions" for one in measured if one.store == measured[0].store]
     stores = list(dict.fromkeys(one.store for one in measured))
 

@@ -1,4 +1,4 @@
-"""The real service as a real process, and clients that speak to it over real sockets."""
+"""Run the real service as a process, and clients over real sockets."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from typing import Any, Self
 import msgspec
 
 _EMAIL = "ada@example.com"
-_PASSWORD = "a sentence only ada would say"  # noqa: S105 - of nobody
+_PASSWORD = "a sentence only ada would say"  # noqa: S105 - of a test account
 _SECRET = "0123456789abcdef" * 4
 _PATIENCE_S = 60.0
 
 
 class Service:
-    """`handstamp serve` on a port of its own, from a folder where its database and its secret are."""
+    """`handstamp serve` on a free port, with its database and secret in a folder."""
 
     def __init__(self, folder: Path, *, workers: int = 1, database: str = "", issuer: str = "") -> None:
-        """Take the folder, and URLs: of another database, and of what the node calls itself. Nothing is started yet."""
+        """Keep the folder, the database URL and the issuer. Nothing is started yet."""
         self._folder = folder
         self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
@@ -40,16 +40,16 @@ class Service:
             self._settings |= {"HANDSTAMP_DATABASE": database, "HANDSTAMP_SECRET": _SECRET}
 
     def __enter__(self) -> Self:
-        """Start."""
+        """Start the service."""
         self.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Kill."""
+        """Kill the service."""
         self.kill()
 
     def start(self) -> None:
-        """Start, on the port of the last time if there was one; return once it answers."""
+        """Start on the previous port, if there was one; return once it answers."""
         log = self._folder / "server.log"
         with log.open("ab") as written:
             self._process = subprocess.Popen(
@@ -67,30 +67,30 @@ class Service:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """End it and its workers as a power cut would."""
+        """Kill it and its workers, as a power cut would."""
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def resident_bytes(self) -> int:
-        """Return the memory that it and its workers have in use (Linux)."""
+        """Return the resident memory of it and its workers in bytes (Linux)."""
         pages = sum(int((process / "statm").read_text(encoding="ascii").split()[1]) for process in self._processes())
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def processor_s(self) -> float:
-        """Return the seconds for which it and its workers have had a processor (Linux)."""
+        """Return the processor seconds of it and its workers (Linux)."""
         fields = [(process / "stat").read_text(encoding="ascii").rpartition(")")[2].split() for process in self._processes()]
         return sum(int(ticks) for each in fields for ticks in each[11:13]) / os.sysconf("SC_CLK_TCK")
 
     def had_core(self) -> float:
-        """Return for which share of the time in which its main thread wanted a core it had one; 1 on a quiet machine (Linux)."""
+        """Return how much of the time its runnable main thread had a core: 1 on a quiet machine (Linux)."""
         times = [(one / "schedstat").read_text(encoding="ascii").split() for one in self._processes()]
         ran_ns, waited_ns = sum(int(each[0]) for each in times), sum(int(each[1]) for each in times)
         return ran_ns / (ran_ns + waited_ns)
 
     def open_files(self) -> int:
-        """Return how many files it and its workers have open: a handful, and their connections (Linux)."""
-        return sum(len(os.listdir(process / "fd")) for process in self._processes())  # noqa: PTH208 - nothing but counted
+        """Return the number of open files of it and its workers, mostly connections (Linux)."""
+        return sum(len(os.listdir(process / "fd")) for process in self._processes())  # noqa: PTH208 - only counted
 
     def _processes(self) -> list[Path]:
         if self._process is None:
@@ -100,11 +100,11 @@ class Service:
         return [own, *(Path(f"/proc/{child}") for child in children)]
 
     def migrate(self) -> None:
-        """Make the tables of a database that does not make its own."""
+        """Create the tables, in a database where the service does not."""
         subprocess.run(_command("migrate"), cwd=self._folder, env=self._environment(), capture_output=True, check=True)
 
     def credential(self, name: str) -> str:
-        """Make a credential for a service that verifies tokens."""
+        """Create a credential for a service that verifies tokens."""
         made = subprocess.run(
             _command("clients", "create", name, "--json"),
             cwd=self._folder,
@@ -117,7 +117,7 @@ class Service:
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """Return a client on a connection that is kept open."""
+        """Yield a client on a kept-open connection."""
         connection = http.client.HTTPConnection("localhost", self.port, timeout=_PATIENCE_S)
         try:
             yield Client(connection)
@@ -137,10 +137,10 @@ class Service:
 
 
 class Client:
-    """Somebody who signs in, renews and signs out."""
+    """A client that signs in, refreshes and signs out."""
 
     def __init__(self, connection: http.client.HTTPConnection) -> None:
-        """Take the connection."""
+        """Keep the connection."""
         self._connection = connection
 
     def ask(self, method: str, path: str, *, body: object = None, token: str = "") -> tuple[int, bytes]:
@@ -153,7 +153,7 @@ class Client:
             return response.status, response.read()
 
     def register(self) -> None:
-        """Make the one account."""
+        """Create the account."""
         self._expect(201, "POST", "/register", body={"email": _EMAIL, "password": _PASSWORD})
 
     def sign_in(self) -> Mapping[str, Any]:
@@ -161,11 +161,11 @@ class Client:
         return self._expect(200, "POST", "/login", body={"email": _EMAIL, "password": _PASSWORD})
 
     def refresh(self, refresh_token: str) -> Mapping[str, Any]:
-        """Return the next pair."""
+        """Refresh and return the next token answer."""
         return self._expect(200, "POST", "/refresh", body={"refreshToken": refresh_token})
 
     def sign_out(self, access_token: str) -> int:
-        """End the session; return when, on the clock that all processes of a machine share, its answer was here."""
+        """Sign out; return the time of the answer on the clock that all processes of the machine share."""
         self._connection.request("POST", "/logout", headers={"authorization": f"Bearer {access_token}"})
         with self._connection.getresponse() as response:
             answered_at_ns = time.monotonic_ns()
@@ -183,13 +183,13 @@ class Client:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Yield a folder that is there until the end; what a killed process still writes into it is no reason to fail."""
+    """Yield a temporary folder; ignore errors on deletion, because a killed process may still write into it."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return an unused port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         return port

@@ -1,8 +1,8 @@
-"""How long after a sign-out other services still let the person in: real sockets, real processes.
+"""Measure how long other services still accept a token after a sign-out, with real sockets and processes.
 
-Each verifier is a process of its own, which follows the feed and verifies the session's token about every millisecond. The
-service's answer to the sign-out is timed in this process, the first refusal in the verifier's: all on `CLOCK_MONOTONIC`, which
-the processes of a Linux machine share. So a figure is at most one round of the loop too long, and never too short.
+Each verifier is a process that follows the feed and verifies the session's token about every millisecond. This process takes the
+time of the service's answer to the sign-out, the verifier that of its first refusal. Both use `CLOCK_MONOTONIC`, which the
+processes of a Linux machine share. A figure is at most one round of the loop too long, and never too short.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _CONTEXT = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a verifier saw of one sign-out, in nanoseconds of the common clock."""
+    """What a verifier observed of one sign-out, in nanoseconds of the common clock."""
 
     accepted_at_ns: int
-    """When it let the token in for the last time."""
+    """When it accepted the token for the last time."""
     refused_at_ns: int
     other_answers: int
-    """Answers that were neither: `Unavailable`, say."""
+    """Number of other answers, such as `Unavailable`."""
     accepted_again: int
-    """How often it let the token in after it had refused it."""
+    """How often it accepted the token after a refusal."""
 
 
 def main(
@@ -56,7 +56,7 @@ def main(
 ) -> None:
     """Print the time from the answer to a sign-out until each verifier refuses the session's token.
 
-    With `--database` there are two nodes: people sign out at one, and the verifiers follow the feed of the other.
+    With `--database` there are two nodes: clients sign out at one, and the verifiers follow the feed of the other.
     """
     with temporary_folder() as folder, ExitStack() as running:
         service = asked = Service(folder, workers=workers, database=database)
@@ -79,8 +79,8 @@ def main(
                     for pipe, _ in watchers:
                         pipe.send(token)
                     for pipe, _ in watchers:
-                        pipe.recv()  # it has let the token in
-                    time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 - out of step with whatever has a rhythm
+                        pipe.recv()  # it has accepted the token
+                    time.sleep(random.uniform(0, _LONGEST_PAUSE_S))  # noqa: S311 - not in step with periodic work
                     answered_at_ns.append(client.sign_out(token))
                     seen.append([_seen(pipe) for pipe, _ in watchers])
         finally:
@@ -146,7 +146,7 @@ def _seen(pipe: Connection) -> Seen:
 
 
 def _watch(pipe: Connection, url: str, credential: str) -> None:
-    """Run a verifier: for each token that comes through the pipe, say that it holds, and then what became of it."""
+    """Run a verifier: for each token from the pipe, report that it is accepted, and then what was observed."""
     with Verifier(url, audience=url, credential=credential) as verifier:
         if not verifier.wait_until_ready(_READY_S):
             raise RuntimeError(f"not ready: {verifier.status()}")

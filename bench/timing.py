@@ -1,8 +1,7 @@
-"""Timing several ways of doing one thing against each other, on a machine that others use too.
+"""Compare the time of several implementations on a machine that others use too.
 
-They take turns at the same batches, a fraction of a second each, so that whatever slows the machine down slows all of them;
-what is compared are the ratios within one round. What is counted is the time that the thread had a processor
-(`CLOCK_THREAD_CPUTIME_ID`): the time for which somebody else had it says nothing about the code.
+They take turns at the same batches, a fraction of a second each, so that a slow machine affects all of them. Ratios are computed
+within one round. The figure is the processor time of the thread (`CLOCK_THREAD_CPUTIME_ID`), which excludes other processes.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from .report import quartiles
 
 T = TypeVar("T")
 Prepare = Callable[[Sequence[T]], Callable[[], object]]
-"""Takes a batch, of tokens or of what else there is, and returns what is timed: going through it once."""
+"""Takes a batch and returns the function to time, which passes over the batch once."""
 Times = dict[str, list[float]]
-"""By name, the microseconds a token took, round by round."""
+"""The microseconds per token of each round, by name."""
 
 
 class OnThreads(NamedTuple):
-    """One way of doing a thing: alone by the processor's time and by the clock on the wall, and on two threads by the latter."""
+    """The times of implementations: processor and wall time on one thread, wall time on two."""
 
     processor: Times
     alone: Times
@@ -42,12 +41,12 @@ def take_turns(contenders: Mapping[str, Prepare[T]], batches: Sequence[Sequence[
             began_ns = time.thread_time_ns()
             go_through()
             times[name].append((time.thread_time_ns() - began_ns) / 1000 / len(batch))
-        order.append(order.pop(0))  # nobody always comes after the same one
+        order.append(order.pop(0))  # each follows a different one in the next round
     return times
 
 
 def take_turns_on_threads(contenders: Mapping[str, Prepare[T]], rounds: Sequence[Sequence[Sequence[T]]]) -> OnThreads:
-    """Time every contender in every round: on the round's first batch alone, then on its others at once, each on a thread."""
+    """Time every contender in every round: on the first batch alone, then on the others at once, a thread each."""
     order = list(contenders)
     times = OnThreads({name: [] for name in order}, {name: [] for name in order}, {name: [] for name in order})
     gc.collect()
@@ -66,7 +65,7 @@ def take_turns_on_threads(contenders: Mapping[str, Prepare[T]], rounds: Sequence
 
 
 def _together_ns(threads: ThreadPoolExecutor, ways: Sequence[Callable[[], object]]) -> int:
-    """Return the time from the first one's begin to the last one's end."""
+    """Return the time from the first start to the last end."""
     gate = threading.Barrier(len(ways))
 
     def run(go_through: Callable[[], object]) -> tuple[int, int]:
@@ -79,17 +78,17 @@ def _together_ns(threads: ThreadPoolExecutor, ways: Sequence[Callable[[], object
     return max(ended for _, ended in spans) - min(began for began, _ in spans)
 
 
-def joined(parts: Sequence[Times]) -> Times:
-    """Return the times of several runs as those of one."""
+def join_times(parts: Sequence[Times]) -> Times:
+    """Return the times of several runs combined."""
     return {name: [value for part in parts for value in part[name]] for name in parts[0]}
 
 
 def ratio(times: Times, one: str, other: str) -> float:
-    """Return how often `other` goes into `one`: the median of the rounds."""
+    """Return the ratio of `one` to `other`: the median of the rounds."""
     return quartiles([a / b for a, b in zip(times[one], times[other], strict=True)])[1]
 
 
-def compared(times: Times, ruler: str) -> list[tuple[str | float, ...]]:
+def compare_to(times: Times, ruler: str) -> list[tuple[str | float, ...]]:
     """Return a row for each name: lower quartile, median, upper quartile, and the median ratio to `ruler`."""
     return [(name, *quartiles(values), ratio(times, name, ruler)) for name, values in times.items()]
 

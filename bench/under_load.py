@@ -1,6 +1,6 @@
-"""The service under load: a flood of sign-ins, many clients kept connected, all of them at once, many refreshes, more workers.
+"""Measure the service under load: many sign-ins, connections, simultaneous refreshes, refreshes in a row, and workers.
 
-One `handstamp serve` on SQLite with full durability on one core, and the clients on another.
+One `handstamp serve` runs on one core, on SQLite with full durability; the clients run on another.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .workers import workers
 
 
 class Part(StrEnum):
-    """What can be measured alone."""
+    """The parts that can be measured alone."""
 
     FLOOD = "flood"
     CONNECTIONS = "connections"
@@ -44,7 +44,7 @@ def main(
     plots: Annotated[Path | None, typer.Option(help="Draw herd.svg and refreshes.svg into this folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print how the service does under load."""
+    """Print the figures of the service under load."""
     configure_logging(logging.WARNING)
     parts: Mapping[Part, Callable[[], Findings]] = {
         Part.FLOOD: lambda: flood(rounds=rounds, seconds=seconds),

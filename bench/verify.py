@@ -1,6 +1,6 @@
-"""What verifying an access token costs, beside the bare signature check and beside PyJWT, joserfc and Authlib, in one run.
+"""Measure the verification of an access token beside the bare signature check, PyJWT, joserfc and Authlib.
 
-The tokens come from a real service, by signing in and renewing, and so do the keys.
+Tokens and keys come from a real service, by sign-in and refresh.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .libraries import (
 )
 from .report import AsJson, Promise, Table, progress, show
 from .service import Service, temporary_folder
-from .timing import COLUMNS, Prepare, Times, compared, joined, ratio, take_turns
+from .timing import COLUMNS, Prepare, Times, compare_to, join_times, ratio, take_turns
 
 OFFLINE, FEED = "Handstamp, offline", "Handstamp, feed"
 _BATCH = 100
@@ -40,7 +40,7 @@ _READY_S = 30
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """Who made the tokens, and how to check them."""
+    """The issuer of the tokens, and its keys."""
 
     url: str
     credential: str
@@ -53,7 +53,7 @@ def main(
     passes: Annotated[int, typer.Option(help="How often, each time with new verifiers.", min=1)] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Print what a verification costs the first time and again."""
+    """Print the cost of a first verification and of a cached one."""
     with temporary_folder() as folder, Service(folder) as service:
         progress(f"getting {tokens} tokens from a service")
         issuer, minted = _tokens_of(service, tokens)
@@ -70,14 +70,14 @@ def main(
         "verify",
         notes=("Processor time of the thread, µs a token; everybody takes turns at the same tokens.",),
         tables=(
-            Table("First verification, ES256", ("µs", *COLUMNS, f"x {BARE}"), compared(joined(first), BARE)),
+            Table("First verification, ES256", ("µs", *COLUMNS, f"x {BARE}"), compare_to(join_times(first), BARE)),
             Table(
                 "The same token again, each time as a new string",
                 ("µs", *COLUMNS, f"x {OFFLINE}"),
-                compared(joined(again), OFFLINE),
+                compare_to(join_times(again), OFFLINE),
             ),
         ),
-        promises=_promises(joined(first), joined(again)),
+        promises=_promises(join_times(first), join_times(again)),
         packages=("pyjwt", "joserfc", "authlib", "msgspec"),
         as_json=as_json,
     )
@@ -114,7 +114,7 @@ def _tokens_of(service: Service, count: int) -> tuple[Issuer, list[bytes]]:
 
 @contextmanager
 def _contenders(issuer: Issuer) -> Iterator[dict[str, Prepare[bytes]]]:
-    """Yield everybody who verifies, ours with an empty cache."""
+    """Yield all libraries; Handstamp's verifier has an empty cache."""
     with ExitStack() as closed_after:
         offline = closed_after.enter_context(Verifier(issuer.url, audience=issuer.url, check="offline"))
         feed = closed_after.enter_context(Verifier(issuer.url, audience=issuer.url, credential=issuer.credential))

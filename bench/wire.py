@@ -1,4 +1,4 @@
-"""Requests and answers of HTTP/1.1 as bytes: just enough of it for a crowd of clients, and nothing that takes time."""
+"""Write requests and parse answers of HTTP/1.1 as bytes: the minimum for the load generator, and fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Answer(NamedTuple):
-    """What came back for a request."""
+    """The answer to a request."""
 
     status: int
     head: bytes
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 def request(method: bytes, path: bytes, *headers: bytes, body: bytes = b"", kind: bytes = b"application/json") -> bytes:
-    """Return the bytes of a request; `headers` are whole lines without their end, `kind` is the body's media type."""
+    """Return the bytes of a request; `headers` are complete lines without line ends, `kind` is the body's media type."""
     lines = [b"%s %s HTTP/1.1\r\nHost: localhost" % (method, path), *headers]
     if body:
         lines.append(b"Content-Type: %s" % kind)
@@ -53,15 +53,15 @@ def post_form(path: bytes, fields: Mapping[str, str], *headers: bytes) -> bytes:
 
 
 def bearer(token: str) -> bytes:
-    """Return the header that carries a token."""
+    """Return the Authorization header for a token."""
     return b"Authorization: Bearer " + token.encode()
 
 
-def parsed(data: bytes) -> tuple[Answer, int] | None:
-    """Return the first whole answer and how many bytes it takes, or None while there is more to come.
+def parse_answer(data: bytes) -> tuple[Answer, int] | None:
+    """Return the first complete answer and its length in bytes, or None if it is not complete yet.
 
-    Knows `Content-Length` and chunks (RFC 9112 §6.3, §7.1) and passes over interim answers; an answer with neither ends with
-    its connection, and is not whole before. Requests were not HEAD. Raises `ValueError` for what is not HTTP/1.1.
+    It reads `Content-Length` and chunks (RFC 9112 §6.3, §7.1) and skips interim answers. An answer with neither ends with its
+    connection, so it is never complete here. Requests must not be HEAD. Raises `ValueError` if the bytes are not HTTP/1.1.
     """
     start = 0
     while True:
@@ -77,7 +77,7 @@ def parsed(data: bytes) -> tuple[Answer, int] | None:
     if status in (204, 304):
         return Answer(status, head, b""), start
     if b"chunked" in _value(fields, b"\r\ntransfer-encoding:"):
-        whole = _joined_chunks(data, start)
+        whole = _join_chunks(data, start)
         return whole and (Answer(status, head, whole[0]), whole[1])
     if length := _value(fields, b"\r\ncontent-length:"):
         end = start + int(length)
@@ -90,7 +90,7 @@ def _value(fields: bytes, name: bytes) -> bytes:
     return fields[place + len(name) :].partition(b"\r\n")[0] if place >= 0 else b""
 
 
-def _joined_chunks(data: bytes, start: int) -> tuple[bytes, int] | None:
+def _join_chunks(data: bytes, start: int) -> tuple[bytes, int] | None:
     parts: list[bytes] = []
     while (end := data.find(b"\r\n", start)) >= 0:
         size = int(data[start:end].partition(b";")[0], 16)
@@ -104,6 +104,6 @@ def _joined_chunks(data: bytes, start: int) -> tuple[bytes, int] | None:
 
 
 def has_length(head: bytes) -> bool:
-    """Say whether an answer's head tells where its body ends; else the end of the connection does."""
+    """Return whether an answer's head gives the length of its body; otherwise the connection's end does."""
     fields = head.lower()
     return bool(_value(fields, b"\r\ncontent-length:") or _value(fields, b"\r\ntransfer-encoding:"))

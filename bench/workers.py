@@ -1,4 +1,4 @@
-"""One, two and four processes that serve one database."""
+"""Measure one, two and four worker processes on one database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from statistics import median
 
 from .load import run
-from .people import Seen, Way, clients, inhabited, profile, refresh
+from .people import Seen, Way, clients, profile, refresh, run_town
 from .report import Cell, Findings, Table, progress
 
 _WORKERS = (1, 2, 4)
@@ -16,10 +16,10 @@ _WAYS: Mapping[str, Way] = {"/refresh": refresh, "/profile": profile}
 
 
 def workers(*, rounds: int, seconds: float) -> Findings:
-    """Let each number of workers take turns, on all cores, which the clients need too."""
+    """Measure each number of workers in turns, on all cores, which the clients share."""
     seen: dict[tuple[int, str], list[Seen]] = {(count, path): [] for path in _WAYS for count in _WORKERS}
     with ExitStack() as left_after:
-        towns = {count: left_after.enter_context(inhabited(_CLIENTS, workers=count, is_pinned=False)) for count in _WORKERS}
+        towns = {count: left_after.enter_context(run_town(_CLIENTS, workers=count, is_pinned=False)) for count in _WORKERS}
         for turn in range(1, rounds + 1):
             progress(f"workers: round {turn} of {rounds}")
             for (count, path), before in seen.items():

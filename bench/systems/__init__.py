@@ -1,1 +1,1 @@
-"""The service and the usual alternatives, each behind the same few words."""
+"""Handstamp and the usual alternatives behind one interface."""

@@ -27,7 +27,7 @@ class Allauth(System):
         )  # fmt: skip
 
     def prepare(self) -> None:
-        """Migrate, and make the signing key."""
+        """Migrate, and create the signing key."""
         subprocess.run(python("allauth_app"), env=os.environ | self.environment(0), check=True)
 
     def register(self, session: Session) -> Operation:
@@ -53,6 +53,6 @@ class Allauth(System):
             session.access, session.refresh = data["access_token"], data["refresh_token"]
 
     def logout(self, session: Session) -> Operation:
-        """DELETE the session, with the access token. It answers 401 when that worked: nobody is signed in any more."""
+        """DELETE the session, with the access token. On success it answers 401, because the request is no longer signed in."""
         answer = yield request(b"DELETE", _API + b"/auth/session", bearer(session.access))
         return 200 if answer.status == 401 else 500

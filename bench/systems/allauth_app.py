@@ -21,7 +21,7 @@ _KEY = Path(os.environ["BENCH_DATABASE"]).with_name("signing-key.pem")
 
 
 class Argon2(Argon2PasswordHasher):
-    """Argon2id at the cost that everybody pays here."""
+    """Argon2id at the common cost of all systems."""
 
     time_cost = ARGON2["time_cost"]
     memory_cost = ARGON2["memory_cost"]
@@ -90,7 +90,7 @@ settings.configure(
 )
 django.setup()
 
-from allauth.headless.contrib.rest_framework.authentication import JWTTokenAuthentication  # noqa: E402 - wants the settings
+from allauth.headless.contrib.rest_framework.authentication import JWTTokenAuthentication  # noqa: E402 - needs the settings
 from django.core.management import call_command  # noqa: E402
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.db import connection  # noqa: E402
@@ -102,7 +102,7 @@ from rest_framework.response import Response  # noqa: E402
 
 
 class Profile(views.APIView):
-    """Returns who is signed in."""
+    """The profile view."""
 
     authentication_classes = (JWTTokenAuthentication,)
     permission_classes = (permissions.IsAuthenticated,)

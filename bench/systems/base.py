@@ -1,4 +1,4 @@
-"""What every system is to the benchmarks: a process that is started from a folder, and what people do with it over HTTP."""
+"""The interface of a system: how its server process is started, and its operations over HTTP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..load import Operation, allow_many_files, on_core, once
 from ..service import free_port
 from ..wire import Answer, get
 
-PASSWORD = "a sentence only ada would say"  # noqa: S105 - of nobody
+PASSWORD = "a sentence only ada would say"  # noqa: S105 - of test accounts
 
 
 class _Cost(TypedDict):
@@ -30,7 +30,7 @@ class _Cost(TypedDict):
 
 
 ARGON2: _Cost = {"time_cost": 2, "memory_cost": 19456, "parallelism": 1}
-"""Handstamp's password hash, which all others are told to use (OWASP's first recommendation for Argon2id)."""
+"""Handstamp's password hash, which all other systems are set to use (OWASP's first recommendation for Argon2id)."""
 JSON, FORM = b"application/json", b"application/x-www-form-urlencoded"
 DURABLE = ("wal", "2")
 """`PRAGMA journal_mode` and `PRAGMA synchronous` (FULL) of a connection that survives a power cut."""
@@ -40,7 +40,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(slots=True)
 class Session:
-    """What a client knows of one session: whose it is, and the newest tokens."""
+    """A client's view of one session: its account and its newest tokens."""
 
     email: str
     access: str = ""
@@ -49,43 +49,43 @@ class Session:
 
 
 class System(ABC):
-    """One system: how its server process is started, and what it is asked. Operations keep the session's tokens up to date."""
+    """One system: how its server process is started, and its operations. Operations keep the session's tokens up to date."""
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
-    """Whose versions matter; of PyPI, or of npm if `is_node`."""
+    """The packages whose versions are reported: of PyPI, or of npm if `is_node`."""
     is_node: ClassVar[bool] = False
     ready: ClassVar[bytes] = b"/durability"
-    """What answers 200 as soon as the server can serve."""
+    """The path that answers 200 as soon as the server is ready."""
     can_refresh: ClassVar[bool] = True
     can_sign_in: ClassVar[bool] = True
     doors: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
-    """Paths that take a body for signing in and renewing, and its media type."""
+    """Paths that accept a body for sign-in and refresh, and its media type."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the folder for the database and the log."""
+        """Keep the folder for the database and the log."""
         self.folder = folder
         self.database = folder / "bench.db"
 
     @abstractmethod
     def command(self, port: int) -> list[str]:
-        """Return what starts ONE server process on a port of 127.0.0.1."""
+        """Return the command that starts ONE server process on a port of 127.0.0.1."""
 
     def environment(self, port: int) -> dict[str, str]:  # noqa: ARG002 - some need it
-        """Return what the process finds in its environment."""
+        """Return extra environment variables of the process."""
         return {"BENCH_DATABASE": str(self.database)}
 
     def prepare(self) -> None:  # noqa: B027 - most need nothing
-        """Make the tables, where the server does not by itself."""
+        """Create the tables, if the server does not."""
 
     def durability(self, port: int) -> tuple[str, str]:
-        """Return `journal_mode` and `synchronous` of a connection that the running server has, or makes as it makes its own."""
-        answer = asked(port, get(b"/durability")).json()
+        """Return `journal_mode` and `synchronous` of one of the server's connections, or of one created the same way."""
+        answer = fetch_answer(port, get(b"/durability")).json()
         return str(answer["journal_mode"]), str(answer["synchronous"])
 
     @abstractmethod
     def register(self, session: Session) -> Operation:
-        """Make the session's account."""
+        """Create the session's account."""
 
     @abstractmethod
     def login(self, session: Session) -> Operation:
@@ -93,10 +93,10 @@ class System(ABC):
 
     @abstractmethod
     def profile(self, session: Session) -> Operation:
-        """Ask who is signed in."""
+        """Fetch the profile."""
 
     def refresh(self, session: Session) -> Operation:
-        """Renew the session."""
+        """Refresh the session."""
         raise NotImplementedError
 
     @abstractmethod
@@ -104,15 +104,15 @@ class System(ABC):
         """End the session."""
 
     def versions(self) -> str:
-        """Return the versions that matter."""
+        """Return the versions of the packages."""
         return ", ".join(f"{package} {version(package)}" for package in self.packages)
 
 
 class Server:
-    """A system's process on one core, from its folder, on a port of its own."""
+    """A system's process on one core and a free port."""
 
     def __init__(self, system: System, core: int) -> None:
-        """Take the system and the core. Nothing is started yet."""
+        """Keep the system and the core. Nothing is started yet."""
         self.system = system
         self.port = free_port()
         self._core = core
@@ -130,7 +130,7 @@ class Server:
         self.kill()
 
     def start(self) -> float:
-        """Start, and return how many seconds it took until the first good answer."""
+        """Start, and return the seconds until the first good answer."""
         log = self.system.folder / "server.log"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("HANDSTAMP_")}
         allow_many_files()
@@ -151,25 +151,25 @@ class Server:
         return time.perf_counter() - began
 
     def start_again(self) -> float:
-        """Kill it and start it, on the same port; return what `start` does."""
+        """Kill the process and start it on the same port; return the seconds as `start` does."""
         self.kill()
         return self.start()
 
     def kill(self) -> None:
-        """End it and what it started with SIGKILL."""
+        """Send SIGKILL to the process and its children."""
         if self._process is not None and self._process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def check_durability(self) -> None:
-        """Raise `RuntimeError` unless a commit is on the disk before it is answered."""
+        """Raise `RuntimeError` unless commits are on the disk before they are answered."""
         found = self.system.durability(self.port)
         if found != DURABLE:
             raise RuntimeError(f"{self.system.name} does not write durably: {found}")
 
     def processor_s(self) -> float:
-        """Return how many seconds of a core the process and its children have had so far."""
+        """Return the processor seconds of the process and its children so far."""
         assert self._process is not None  # noqa: S101
         return sum(_ticks(pid) for pid in _family(self._process.pid)) / os.sysconf("SC_CLK_TCK")
 
@@ -179,7 +179,7 @@ class Server:
         return sum(_pss_kib(pid) for pid in _family(self._process.pid)) / 1024
 
     def sessions(self, count: int, *, accounts: int = 16) -> list[Session]:
-        """Return sessions that have just begun, of as many people as `accounts` says; they register if they are new."""
+        """Start `count` sessions of `accounts` people, and register new people first."""
         people = [Session(f"person{number}@example.com") for number in range(min(count, accounts))]
         for person in people:
             if person.email not in self._registered:
@@ -201,8 +201,8 @@ def tool(name: str, *arguments: str) -> list[str]:
     return [str(Path(sys.executable).with_name(name)), *arguments]
 
 
-def asked(port: int, request: bytes) -> Answer:
-    """Return the answer to one request."""
+def fetch_answer(port: int, request: bytes) -> Answer:
+    """Send one request and return its answer."""
     answers: list[Answer] = []
 
     def operation() -> Operation:
@@ -213,7 +213,7 @@ def asked(port: int, request: bytes) -> Answer:
 
 
 def good(operation: Operation) -> Operation:
-    """Carry out an operation, and raise `RuntimeError` unless all its answers are good."""
+    """Run an operation, and raise `RuntimeError` unless all its answers are good."""
     step = next(operation)
     while True:
         answer = yield step

@@ -13,7 +13,7 @@ _ORIGIN = b"Origin: http://localhost"
 
 
 class BetterAuthServer(System):
-    """Accounts and sign-in are the same in both setups."""
+    """The accounts and the sign-in that both setups share."""
 
     packages = ("better-auth-server", "fastapi", "sqlalchemy", "uvicorn")
     setup: ClassVar[str]
@@ -26,7 +26,7 @@ class BetterAuthServer(System):
         )  # fmt: skip
 
     def environment(self, port: int) -> dict[str, str]:
-        """Name the setup."""
+        """Return the variable that names the setup."""
         return super().environment(port) | {"BENCH_SETUP": self.setup}
 
     def register(self, session: Session) -> Operation:
@@ -35,7 +35,7 @@ class BetterAuthServer(System):
 
 
 class BetterAuthServerJwt(BetterAuthServer):
-    """The session is a random token in a cookie. Renewing asks for a JWT (Ed25519) for other services; the cookie stays."""
+    """The session is a random token in a cookie. A refresh returns a JWT (Ed25519) for other services; the cookie stays."""
 
     name = "better-auth-server JWT"
     setup = "jwt"

@@ -1,4 +1,4 @@
-"""Every system that is measured, in the order in which it is shown."""
+"""All systems, in the order of the tables."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALL: tuple[type[System], ...] = (
 
 
 def available(names: Collection[str] = ()) -> list[type[System]]:
-    """Return the systems of these names, or all; says so where Node is missing and leaves out those that want it.
+    """Return the systems of these names, or all; without Node, leave out the systems that need it and say so.
 
     Raises `typer.BadParameter` for a name that none has.
     """
@@ -49,7 +49,7 @@ def available(names: Collection[str] = ()) -> list[type[System]]:
 
 
 def _node_problem() -> str:
-    """Install what package-lock.json says; return what stands in the way, if anything does."""
+    """Install the packages of package-lock.json; return the problem, or an empty string."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         return "they want Node 20 or newer, with npm"

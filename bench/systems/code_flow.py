@@ -1,4 +1,4 @@
-"""The authorization code flow (RFC 6749 §4.1, with PKCE, RFC 7636) as a browser goes through it, for OpenID providers."""
+"""The authorization code flow (RFC 6749 §4.1, with PKCE, RFC 7636) as a browser follows it, for OpenID providers."""
 
 from __future__ import annotations
 

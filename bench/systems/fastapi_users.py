@@ -1,4 +1,4 @@
-"""fastapi-users, with each of the two strategies that its documentation offers for a database of SQL."""
+"""fastapi-users, with each of the two strategies that its documentation offers for an SQL database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import FORM, PASSWORD, Session, System, tool
 
 
 class FastApiUsers(System):
-    """The token travels as JSON and as a bearer token. There is nothing to refresh: when it is over, people sign in again."""
+    """The token travels as JSON and as a bearer token. There is no refresh: after it has expired, people sign in again."""
 
     packages = ("fastapi-users", "fastapi", "sqlalchemy", "uvicorn")
     can_refresh = False
@@ -25,7 +25,7 @@ class FastApiUsers(System):
         )  # fmt: skip
 
     def environment(self, port: int) -> dict[str, str]:
-        """Say which strategy."""
+        """Return the variable that names the strategy."""
         return super().environment(port) | {"BENCH_STRATEGY": self.strategy}
 
     def register(self, session: Session) -> Operation:
@@ -39,7 +39,7 @@ class FastApiUsers(System):
             session.access = answer.json()["access_token"]
 
     def profile(self, session: Session) -> Operation:
-        """GET a route of ours that wants its current active user."""
+        """GET a route of ours that requires its current active user."""
         yield get(b"/profile", bearer(session.access))
 
     def logout(self, session: Session) -> Operation:

@@ -50,15 +50,15 @@ class AccessToken(SQLAlchemyBaseAccessTokenTableUUID, Base):
 
 
 class UserRead(schemas.BaseUser[uuid.UUID]):
-    """What is seen of a person."""
+    """The public fields of a person."""
 
 
 class UserCreate(schemas.BaseUserCreate):
-    """What a person registers with."""
+    """The fields of a registration."""
 
 
 class UserManager(UUIDIDMixin, BaseUserManager[User, uuid.UUID]):
-    """Makes and authenticates people."""
+    """Creates and authenticates people."""
 
 
 async def get_session() -> AsyncIterator[AsyncSession]:
@@ -78,17 +78,17 @@ async def get_token_database(session: Annotated[AsyncSession, Depends(get_sessio
 
 
 async def get_user_manager(database: Annotated[Any, Depends(get_user_database)]) -> AsyncIterator[UserManager]:
-    """Yield the manager, with the password hash at the cost that everybody pays here."""
+    """Yield the manager, with the password hash at the common cost of all systems."""
     yield UserManager(database, PasswordHelper(PasswordHash((Argon2Hasher(**ARGON2),))))
 
 
 def get_jwt_strategy() -> Any:
-    """Return the strategy that keeps nothing: HS256."""
+    """Return the strategy without storage: HS256."""
     return JWTStrategy(secret=_SECRET, lifetime_seconds=_LIFETIME_S)
 
 
 def get_database_strategy(tokens: Annotated[AccessTokenDatabase[Any], Depends(get_token_database)]) -> Any:
-    """Return the strategy that keeps a random token in the database."""
+    """Return the strategy that stores a random token in the database."""
     return DatabaseStrategy(tokens, lifetime_seconds=_LIFETIME_S)
 
 
@@ -112,11 +112,11 @@ application.include_router(users.get_register_router(UserRead, UserCreate), pref
 
 @application.get("/profile", response_model=UserRead)
 async def profile(user: Annotated[User, Depends(users.current_user(active=True))]) -> Any:
-    """Say who is signed in."""
+    """Return the profile."""
     return user
 
 
 @application.get("/durability")
 async def durability(session: Annotated[AsyncSession, Depends(get_session)]) -> dict[str, str]:
-    """Say how a connection commits."""
+    """Return how a connection commits."""
     return {name: str(await session.scalar(text(f"PRAGMA {name}"))) for name in ("journal_mode", "synchronous")}

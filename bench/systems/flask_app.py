@@ -50,7 +50,7 @@ class User(db.Model):
 
 
 class TokenBlocklist(db.Model):
-    """A token that is refused from now on."""
+    """A blocked token."""
 
     id = db.Column(db.Integer, primary_key=True)
     jti = db.Column(db.String(36), nullable=False, index=True)
@@ -88,7 +88,7 @@ def _pair(user: User) -> Response:
 
 @application.post("/register")
 def register() -> tuple[str, int]:
-    """Make an account."""
+    """Create an account."""
     body = request.get_json()
     db.session.add(User(email=body["email"], password=hasher.hash(body["password"])))
     db.session.commit()
@@ -111,14 +111,14 @@ def login() -> Response | tuple[Response, int]:
 @application.get("/profile")
 @jwt_required()
 def profile() -> Response:
-    """Say who is signed in."""
+    """Return the profile."""
     return jsonify(id=current_user.id, email=current_user.email)
 
 
 @application.post("/refresh")
 @jwt_required(refresh=True)
 def refresh() -> Response:
-    """Return the next pair, and block the refresh token that it is for."""
+    """Return the next pair, and block the used refresh token."""
     user = current_user
     _block()
     return _pair(user)
@@ -134,5 +134,5 @@ def logout() -> Response:
 
 @application.get("/durability")
 def durability() -> Response:
-    """Say how a connection commits."""
+    """Return how a connection commits."""
     return jsonify({name: db.session.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous")})

@@ -32,7 +32,7 @@ class FlaskJwt(System):
             session.access, session.refresh = answer.json()["access_token"], answer.json()["refresh_token"]
 
     def profile(self, session: Session) -> Operation:
-        """GET a route that wants an access token."""
+        """GET a route that requires an access token."""
         yield get(b"/profile", bearer(session.access))
 
     def refresh(self, session: Session) -> Operation:
@@ -42,6 +42,6 @@ class FlaskJwt(System):
             session.access, session.refresh = answer.json()["access_token"], answer.json()["refresh_token"]
 
     def logout(self, session: Session) -> Operation:
-        """Block both tokens, one after the other, as the documentation asks of a client."""
+        """Block both tokens, one after the other, as the documentation tells clients to do."""
         yield request(b"DELETE", b"/logout", bearer(session.access))
         yield request(b"DELETE", b"/logout", bearer(session.refresh))

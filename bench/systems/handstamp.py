@@ -1,4 +1,4 @@
-"""Handstamp itself: as `handstamp serve` runs it, and embedded in a FastAPI application. Both with the defaults."""
+"""Handstamp with its defaults: as `handstamp serve`, and embedded in a FastAPI application."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Handstamp(System):
     """Where its endpoints are mounted."""
 
     def command(self, port: int) -> list[str]:
-        """Return how it starts."""
+        """Return `handstamp serve`."""
         return tool("handstamp", "serve", "--port", str(port), "--database", f"sqlite:///{self.database}")
 
     def environment(self, port: int) -> dict[str, str]:  # noqa: ARG002
@@ -30,7 +30,7 @@ class Handstamp(System):
         return {}
 
     def durability(self, port: int) -> tuple[str, str]:  # noqa: ARG002
-        """Ask a connection that is made as the server makes its own."""
+        """Ask a connection that is opened as the server opens its own."""
         connection = connect(self.database)
         try:
             mode, synchronous = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous"))

@@ -1,4 +1,4 @@
-"""better-auth and oidc-provider, the two alternatives that want Node."""
+"""better-auth and oidc-provider, the two alternatives that need Node."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Node(System):
         return [str(shutil.which("node")), str(FOLDER / self.script), str(port)]
 
     def environment(self, port: int) -> dict[str, str]:
-        """Say that this is production."""
+        """Set the production mode."""
         return super().environment(port) | {"NODE_ENV": "production"}
 
     def versions(self) -> str:
@@ -51,7 +51,7 @@ class Node(System):
 
 
 class BetterAuth(Node):
-    """The session is a random token in a cookie, its default; its JWT plugin makes tokens for other services, with Ed25519.
+    """The session is a random token in a cookie, its default; its JWT plugin issues tokens for other services, with Ed25519.
 
     Renewing is asking for the next JWT. The cookie stays what it is: it does not rotate. Its bearer plugin is slower.
     """
@@ -101,7 +101,7 @@ class OidcProvider(Node):
         yield post(b"/register", {"email": session.email, "password": PASSWORD})
 
     def login(self, session: Session) -> Operation:
-        """Follow the code flow, as a browser that has no cookies yet, and a login page that is already there."""
+        """Follow the code flow, as a browser without cookies whose login page is already loaded."""
         session.cookies.clear()
         answer = keep_cookies(session, (yield get(authorize_path("/auth"))))
         form = {"email": session.email, "password": PASSWORD}

@@ -1,4 +1,4 @@
-"""The ruler: the least that a Starlette application can answer, on uvicorn as it comes."""
+"""The ruler: the smallest answer of a Starlette application, on uvicorn with its defaults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .base import DURABLE, Session, System, python
 
 
 class Ruler(System):
-    """Knows nobody: every profile is the same few bytes."""
+    """A server without accounts: each profile is the same few bytes."""
 
     name = "ruler"
     packages = ("starlette", "uvicorn")
@@ -16,11 +16,11 @@ class Ruler(System):
     can_sign_in = False
 
     def command(self, port: int) -> list[str]:
-        """Return how it starts."""
+        """Return the command of the ruler."""
         return python("ruler_app", str(port))
 
     def durability(self, port: int) -> tuple[str, str]:  # noqa: ARG002
-        """Return what is wanted: it keeps nothing."""
+        """Return the required values: it stores nothing."""
         return DURABLE
 
     def profile(self, session: Session) -> Operation:  # noqa: ARG002

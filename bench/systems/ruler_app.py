@@ -1,4 +1,4 @@
-"""The least that a Starlette application can answer, on uvicorn as it comes: what everything else is measured in."""
+"""The smallest answer of a Starlette application, on uvicorn with its defaults: the unit of the other figures."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ async def _small(_: Request) -> JSONResponse:
 
 if __name__ == "__main__":
     application = Starlette(routes=[Route("/", _small)])
-    config = uvicorn.Config(application, access_log=False, log_level="warning")  # uvloop and httptools, since they are there
+    config = uvicorn.Config(application, access_log=False, log_level="warning")  # with uvloop and httptools, which are installed
     uvicorn.Server(config).run(sockets=[listen("127.0.0.1", int(sys.argv[1]))])

@@ -47,7 +47,7 @@ class SimpleJwt(System):
             session.access, session.refresh = answer.json()["access"], answer.json()["refresh"]
 
     def profile(self, session: Session) -> Operation:
-        """GET a view of ours that wants `IsAuthenticated`."""
+        """GET a view of ours that requires `IsAuthenticated`."""
         yield get(b"/profile", bearer(session.access))
 
     def refresh(self, session: Session) -> Operation:

@@ -17,7 +17,7 @@ from .base import ARGON2
 
 
 class Argon2(Argon2PasswordHasher):
-    """Argon2id at the cost that everybody pays here."""
+    """Argon2id at the common cost of all systems."""
 
     time_cost = ARGON2["time_cost"]
     memory_cost = ARGON2["memory_cost"]
@@ -65,7 +65,7 @@ settings.configure(
 )
 django.setup()
 
-from django.contrib.auth.models import User  # noqa: E402 - wants the settings
+from django.contrib.auth.models import User  # noqa: E402 - needs the settings
 from django.core.management import call_command  # noqa: E402
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.db import connection  # noqa: E402
@@ -76,40 +76,40 @@ from rest_framework_simplejwt.views import TokenBlacklistView, TokenObtainPairVi
 
 
 class UserSerializer(serializers.ModelSerializer):
-    """A person, whose e-mail address is the user name."""
+    """A person; the e-mail address is the user name."""
 
     class Meta:
-        """What of it is seen."""
+        """The fields of an account."""
 
         model = User
         fields = ("id", "username", "password", "date_joined")
-        extra_kwargs = {"password": {"write_only": True}}  # noqa: RUF012 - as Django REST framework wants it
+        extra_kwargs = {"password": {"write_only": True}}  # noqa: RUF012 - as Django REST framework requires
 
     def create(self, validated_data: dict[str, Any]) -> User:
-        """Make the account, its password hashed."""
+        """Create the account with a hashed password."""
         return User.objects.create_user(**validated_data)
 
 
 class Register(generics.CreateAPIView):
-    """Makes accounts."""
+    """The view that creates accounts."""
 
     serializer_class = UserSerializer
     authentication_classes = ()
 
 
 class Profile(generics.RetrieveAPIView):
-    """Says who is signed in."""
+    """The profile view."""
 
     serializer_class = UserSerializer
     permission_classes = (permissions.IsAuthenticated,)
 
     def get_object(self) -> User:
-        """Return whoever the access token is of."""
+        """Return the account of the access token."""
         return self.request.user
 
 
 def durability(_: HttpRequest) -> JsonResponse:
-    """Say how the connection commits."""
+    """Return how the connection commits."""
     with connection.cursor() as cursor:
         return JsonResponse({name: cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")})
 

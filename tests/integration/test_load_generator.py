@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from bench.load import LOST, Operation, once, run
-from bench.wire import Answer, get, parsed, post
+from bench.wire import Answer, get, parse_answer, post
 
 pytestmark = pytest.mark.slow
 
@@ -150,8 +150,8 @@ def test_a_problem_in_an_operation_ends_the_run(port: int) -> None:
 )
 def test_an_answer_is_whole_at_its_last_byte_and_not_before(text: bytes) -> None:
     """An answer is complete at its last byte and not before, in whatever pieces it arrives (RFC 9112 §6.3, §7.1)."""
-    assert [parsed(text[:size]) for size in range(len(text))] == [None] * len(text)
-    found = parsed(text + b"HTTP/1.1 2")
+    assert [parse_answer(text[:size]) for size in range(len(text))] == [None] * len(text)
+    found = parse_answer(text + b"HTTP/1.1 2")
     assert found is not None
     assert (found[0].status, found[0].body, found[1]) == (200, b"hello", len(text))
 
@@ -159,4 +159,4 @@ def test_an_answer_is_whole_at_its_last_byte_and_not_before(text: bytes) -> None
 def test_what_is_not_http_is_refused() -> None:
     """An answer that is not HTTP raises an error at once; the client does not wait for more."""
     with pytest.raises(ValueError, match="no HTTP"):
-        parsed(b"SSH-2.0-OpenSSH\r\n\r\n")
+        parse_answer(b"SSH-2.0-OpenSSH\r\n\r\n")
