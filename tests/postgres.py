@@ -146,7 +146,7 @@ def pgbouncer(url: str) -> Iterator[PgBouncer]:
     if os.geteuid() == 0:
         shutil.chown(folder, "nobody")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(certificates.making(certificate, key), check=True, capture_output=True, **_ordinary())
+    subprocess.run(certificates.build_command(certificate, key), check=True, capture_output=True, **_ordinary())
     password = f" password={there.password}" if there.password else ""
     settings = {
         "listen_addr": "127.0.0.1",

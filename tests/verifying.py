@@ -31,7 +31,7 @@ class ShiftedClock:
         return now_ms() + int(self.shift_s * 1000)
 
 
-def said(verifier: Verifier, token: str, check: Check | None = None) -> str:
+def try_token(verifier: Verifier, token: str, check: Check | None = None) -> str:
     """Verify a token; return "ok" or the code of the `HandstampError`. Other exceptions propagate."""
     try:
         verifier.verify(token, check=check)
@@ -50,13 +50,13 @@ def eventually(condition: Callable[[], bool], *, within_s: float = SOON_S) -> bo
     return condition()
 
 
-def says_until(verifier: Verifier, token: str, last: str, check: Check | None = None) -> set[str]:
+def wait_for_outcome(verifier: Verifier, token: str, last: str, check: Check | None = None) -> set[str]:
     """Verify a token until the outcome is `last`; return the outcomes before it. Fail if it takes too long."""
     before: set[str] = set()
     deadline = time.monotonic() + SOON_S
-    while (word := said(verifier, token, check)) != last:
+    while (word := try_token(verifier, token, check)) != last:
         before.add(word)
-        assert time.monotonic() < deadline, f"{last} was not said, but {before}; {verifier.status()}"
+        assert time.monotonic() < deadline, f"the outcome was never {last}, but {before}; {verifier.status()}"
         time.sleep(0.02)
     return before
 

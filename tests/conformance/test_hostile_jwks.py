@@ -30,7 +30,7 @@ from handstamp.verify.jwks import WouldWait
 from tests.commands import environment_with
 from tests.conformance.builders import ABSENT, as_json, b64, members
 from tests.hostile import JWKS, STALL, Hostile, Script, answer, drip, head, hostile, html, jwks, redirect
-from tests.verifying import CREDENTIAL, eventually, said, says_until, verifier_of
+from tests.verifying import CREDENTIAL, eventually, try_token, verifier_of, wait_for_outcome
 
 OTHER_KEY = SigningKey.generate("ES256")
 RETIRED_KEY = SigningKey.generate("Ed25519")
@@ -194,20 +194,20 @@ def test_the_last_good_keys_stay_through_whatever_is_wrong(issuer: Hostile, wron
     """
     token, unknown = issuer.token(), stranger(issuer)
     warm, cold = offline(issuer), offline(issuer)
-    assert said(warm, token) == "ok"
+    assert try_token(warm, token) == "ok"
 
     issuer.answers[JWKS] = lambda _: WRONG[wrong](issuer)
-    assert (said(cold, token), said(cold, unknown)) == ("unavailable", "unavailable")
+    assert (try_token(cold, token), try_token(cold, unknown)) == ("unavailable", "unavailable")
     assert not cold.status().is_ready
-    assert said(warm, unknown) == "unavailable", "a key that may be there cannot be called wrong"
-    assert said(warm, token) == "ok"
+    assert try_token(warm, unknown) == "unavailable", "a key that may be there cannot be called wrong"
+    assert try_token(warm, token) == "ok"
     assert warm.status().problem
     assert cold.status().problem
 
     del issuer.answers[JWKS]
-    assert "invalid_token" not in says_until(cold, token, "ok")
-    assert "ok" not in says_until(warm, unknown, "invalid_token")
-    assert said(warm, token) == "ok"
+    assert "invalid_token" not in wait_for_outcome(cold, token, "ok")
+    assert "ok" not in wait_for_outcome(warm, unknown, "invalid_token")
+    assert try_token(warm, token) == "ok"
     assert warm.status().problem == ""
 
 
@@ -220,13 +220,13 @@ def test_a_redirect_is_not_followed(issuer: Hostile) -> None:
         forged = issuer.token(key=OTHER_KEY)
         for status in (301, 302, 303, 307, 308):
             issuer.answers[JWKS] = answer(b"", status, location=elsewhere.url + JWKS)
-            assert said(offline(issuer), token) == "unavailable"
-            assert said(offline(issuer), forged) == "unavailable"
+            assert try_token(offline(issuer), token) == "unavailable"
+            assert try_token(offline(issuer), forged) == "unavailable"
         for path in ("/revocations", "/introspect"):
             issuer.answers[path] = redirect(elsewhere.url + path)
         del issuer.answers[JWKS]
         with verifier_of(issuer.url, wait=False) as verifier:
-            assert said(verifier, token) == "unavailable"
+            assert try_token(verifier, token) == "unavailable"
             assert eventually(lambda: issuer.count("/revocations") >= 1)
         assert elsewhere.asked == []
 
@@ -235,7 +235,7 @@ def test_keys_of_a_type_that_is_new_are_passed_over(issuer: Hostile) -> None:
     """A key with an unknown `kty` is ignored, and the other keys of the set are used (RFC 7517 §5)."""
     unknown_type = {"kty": "AKP", "kid": "pq", "alg": "ML-DSA-65", "pub": "AAAA"}
     issuer.answers[JWKS] = answer({"keys": [unknown_type, *jwks(issuer.key)["keys"]], "other": {"member": [1]}})
-    assert said(offline(issuer), issuer.token()) == "ok"
+    assert try_token(offline(issuer), issuer.token()) == "ok"
 
 
 # --- tokens with unknown keys
@@ -247,7 +247,7 @@ def test_ten_thousand_invented_keys_cost_one_question(issuer: Hostile) -> None:
     Valid tokens are accepted meanwhile (R35, T17, T27).
     """
     verifier, good = offline(issuer), [issuer.token() for _ in range(50)]
-    assert said(verifier, good[0]) == "ok"
+    assert try_token(verifier, good[0]) == "ok"
     invented = [stranger(issuer) for _ in range(100)]
     heads = [text.split(".", 1)[1] for text in invented]
     words: set[tuple[str, str]] = set()
@@ -255,9 +255,9 @@ def test_ten_thousand_invented_keys_cost_one_question(issuer: Hostile) -> None:
     def attack(number: int) -> None:
         for step in range(1250):
             header = b64(as_json({"alg": "ES256", "typ": "at+jwt", "kid": f"invented-{number}-{step}"}))
-            words.add(("invented", said(verifier, f"{header}.{heads[step % 100]}")))
+            words.add(("invented", try_token(verifier, f"{header}.{heads[step % 100]}")))
             if step % 25 == 0:
-                words.add(("good", said(verifier, good[step // 25])))
+                words.add(("good", try_token(verifier, good[step // 25])))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(attack, range(8)))
@@ -270,7 +270,7 @@ def test_a_hundred_threads_that_find_no_keys_fetch_once(issuer: Hostile) -> None
     issuer.answers[JWKS] = lambda _: [0.3, *answer(jwks(issuer.key))]
     verifier, token = offline(issuer, timeout_s=20), issuer.token()
     with ThreadPoolExecutor(100) as pool:
-        assert set(pool.map(lambda _: said(verifier, token), range(100))) == {"ok"}
+        assert set(pool.map(lambda _: try_token(verifier, token), range(100))) == {"ok"}
     assert issuer.count(JWKS) == 1
 
 
@@ -279,7 +279,7 @@ def test_a_hundred_threads_wait_for_one_failure(issuer: Hostile) -> None:
     issuer.answers[JWKS] = [STALL]
     verifier, token = offline(issuer, timeout_s=0.5), issuer.token()
     with ThreadPoolExecutor(100) as pool:
-        assert set(pool.map(lambda _: said(verifier, token), range(100))) == {"unavailable"}
+        assert set(pool.map(lambda _: try_token(verifier, token), range(100))) == {"unavailable"}
     assert issuer.count(JWKS) <= 3
 
 
@@ -289,11 +289,11 @@ def test_a_hundred_threads_wait_for_one_failure(issuer: Hostile) -> None:
 def test_a_key_that_nobody_announced_is_fetched_when_it_is_first_seen(issuer: Hostile) -> None:
     """An unannounced key is fetched when first seen. A second one within 30 seconds must wait (R35)."""
     verifier = offline(issuer)
-    assert said(verifier, issuer.token()) == "ok"
+    assert try_token(verifier, issuer.token()) == "ok"
     issuer.key = OTHER_KEY
-    assert said(verifier, issuer.token()) == "ok"
+    assert try_token(verifier, issuer.token()) == "ok"
     issuer.key = RETIRED_KEY
-    assert said(verifier, issuer.token()) == "invalid_token"
+    assert try_token(verifier, issuer.token()) == "invalid_token"
     assert issuer.count(JWKS) == 2
 
 
@@ -311,8 +311,8 @@ def test_a_key_that_was_announced_signs_without_one_refusal(issuer: Hostile, mon
     def serve_for(seconds: float, key: SigningKey) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            words.add(said(verifier, issuer.token(key=key)))
-            assert said(verifier, stranger(issuer)) == "invalid_token"
+            words.add(try_token(verifier, issuer.token(key=key)))
+            assert try_token(verifier, stranger(issuer)) == "invalid_token"
             time.sleep(0.01)
 
     serve_for(0.3, first)
@@ -321,7 +321,7 @@ def test_a_key_that_was_announced_signs_without_one_refusal(issuer: Hostile, mon
     serve_for(0.5, second)
     assert words == {"ok"}
     published.remove(first)
-    says_until(verifier, issuer.token(key=first), "invalid_token")
+    wait_for_outcome(verifier, issuer.token(key=first), "invalid_token")
     serve_for(0.2, second)
     assert words == {"ok"}
 
@@ -331,7 +331,7 @@ def test_the_keys_are_renewed_ahead_of_time_while_nobody_waits(issuer: Hostile, 
     monkeypatch.setattr(remote, "_MIN_AGE_S", 1)
     verifier, token = offline(issuer), issuer.token()
     issuer.answers[JWKS] = lambda _: [0.2, *answer(jwks(issuer.key), cache_control="max-age=2")]
-    assert said(verifier, token) == "ok"
+    assert try_token(verifier, token) == "ok"
 
     def is_renewed() -> bool:
         try:
@@ -349,13 +349,13 @@ def test_keys_that_are_too_old_are_better_than_none(issuer: Hostile, monkeypatch
     monkeypatch.setattr(remote, "_MIN_AGE_S", 1)
     issuer.answers[JWKS] = answer(jwks(issuer.key), cache_control="max-age=1")
     verifier, tokens = offline(issuer), [issuer.token() for _ in range(2)]
-    assert said(verifier, tokens[0]) == "ok"
+    assert try_token(verifier, tokens[0]) == "ok"
     issuer.answers[JWKS] = answer(b"", 500)
     until = time.monotonic() + 1.8
     while time.monotonic() < until:
-        assert said(verifier, tokens[0]) == "ok"
+        assert try_token(verifier, tokens[0]) == "ok"
         time.sleep(0.02)
-    assert said(verifier, tokens[1]) == "ok"
+    assert try_token(verifier, tokens[1]) == "ok"
     assert (verifier.status().keys_age_s or 0) > 1.5
     assert "500" in verifier.status().problem
 
@@ -393,7 +393,7 @@ def test_a_publisher_that_allows_no_keeping_is_not_asked_each_time(issuer: Hosti
     """`max-age=0` and `no-store` do not cause a fetch per verification."""
     issuer.answers[JWKS] = answer(jwks(issuer.key), cache_control="no-store, max-age=0")
     verifier = offline(issuer)
-    assert {said(verifier, issuer.token()) for _ in range(100)} == {"ok"}
+    assert {try_token(verifier, issuer.token()) for _ in range(100)} == {"ok"}
     assert issuer.count(JWKS) == 1
 
 
@@ -406,19 +406,19 @@ def test_a_void_key_stays_away_while_the_publisher_is_behind(issuer: Hostile) ->
     issuer.answers[JWKS] = answer(jwks(leaked))
     with verifier_of(issuer.url) as verifier:
         old, remembered = issuer.token(key=leaked), issuer.token(key=leaked)
-        assert said(verifier, remembered) == "ok"
+        assert try_token(verifier, remembered) == "ok"
         issuer.log.append({"kid": leaked.kid, "exp": int(time.time()) + 3660})
-        says_until(verifier, remembered, "invalid_token")
+        wait_for_outcome(verifier, remembered, "invalid_token")
         fresh = issuer.token(key=successor)
         for _ in range(20):
-            assert (said(verifier, old), said(verifier, remembered)) == ("invalid_token", "invalid_token")
-            assert said(verifier, fresh) == "unavailable", "not wrong: its key cannot be had yet"
-            assert said(verifier, stranger(issuer)) == "unavailable"
+            assert (try_token(verifier, old), try_token(verifier, remembered)) == ("invalid_token", "invalid_token")
+            assert try_token(verifier, fresh) == "unavailable", "not wrong: its key cannot be had yet"
+            assert try_token(verifier, stranger(issuer)) == "unavailable"
         issuer.answers[JWKS] = answer(jwks(successor))
-        assert says_until(verifier, fresh, "ok") <= {"unavailable"}
+        assert wait_for_outcome(verifier, fresh, "ok") <= {"unavailable"}
         issuer.answers[JWKS] = answer(jwks(leaked, successor))
-        assert (said(verifier, old), said(verifier, remembered)) == ("invalid_token", "invalid_token")
-        assert said(verifier, fresh) == "ok"
+        assert (try_token(verifier, old), try_token(verifier, remembered)) == ("invalid_token", "invalid_token")
+        assert try_token(verifier, fresh) == "ok"
 
 
 def test_clients_with_tokens_of_a_void_key_do_not_keep_out_its_successor(issuer: Hostile) -> None:
@@ -427,10 +427,10 @@ def test_clients_with_tokens_of_a_void_key_do_not_keep_out_its_successor(issuer:
     with verifier_of(issuer.url) as verifier:
         issuer.key = OTHER_KEY
         old = issuer.token(key=leaked)
-        assert said(verifier, old) == "ok"
+        assert try_token(verifier, old) == "ok"
         verifier._keys.void(leaked.kid)
-        assert {said(verifier, issuer.token(key=leaked)) for _ in range(100)} == {"invalid_token"}
-        assert eventually(lambda: said(verifier, issuer.token()) == "ok")
+        assert {try_token(verifier, issuer.token(key=leaked)) for _ in range(100)} == {"invalid_token"}
+        assert eventually(lambda: try_token(verifier, issuer.token()) == "ok")
         assert issuer.count(JWKS) <= 3
 
 
@@ -520,7 +520,7 @@ def test_an_answer_has_one_deadline_for_all_of_it(issuer: Hostile, script: Calla
     issuer.answers[JWKS] = script(as_json(jwks(issuer.key)))
     verifier, token = offline(issuer, timeout_s=0.3), issuer.token()
     began = time.monotonic()
-    assert said(verifier, token) == "unavailable"
+    assert try_token(verifier, token) == "unavailable"
     assert time.monotonic() - began < 4
 
 

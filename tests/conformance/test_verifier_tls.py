@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.certificates import making
+from tests.certificates import build_command
 from tests.commands import environment_with
 from tests.hostile import Hostile, hostile
 from tests.verifying import CREDENTIAL
@@ -78,7 +78,7 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a certificate for localhost, with its key in the same folder."""
     folder = tmp_path_factory.mktemp("certificate")
-    subprocess.run(making(folder / "certificate.pem", folder / "key.pem"), check=True, capture_output=True)
+    subprocess.run(build_command(folder / "certificate.pem", folder / "key.pem"), check=True, capture_output=True)
     return folder / "certificate.pem"
 
 

@@ -93,7 +93,7 @@ def _answers(client: httpx.Client, url: str) -> bool:
 def _certificate(folder: Path) -> ssl.SSLContext:
     """Create a certificate for localhost; return a TLS context that trusts it."""
     folder.mkdir(parents=True)
-    making = certificates.making(folder / "fullchain.pem", folder / "privkey.pem")
+    making = certificates.build_command(folder / "fullchain.pem", folder / "privkey.pem")
     subprocess.run(making, check=True, capture_output=True)
     return ssl.create_default_context(cafile=folder / "fullchain.pem")
 

@@ -30,7 +30,7 @@ from tests.hostile import (
     now_s,
     page,
 )
-from tests.verifying import ShiftedClock, eventually, said, says_until, verifier_of
+from tests.verifying import ShiftedClock, eventually, try_token, verifier_of, wait_for_outcome
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def clock() -> ShiftedClock:
 def revoke_one(issuer: Hostile, verifier: Verifier) -> tuple[str, str]:
     """Return a valid token, and one whose revocation the verifier has received from the feed."""
     good, over = issuer.token(), issuer.token()
-    assert said(verifier, over) == "ok"
+    assert try_token(verifier, over) == "ok"
     issuer.log.append(ended(over))
-    says_until(verifier, over, "session_ended")
+    wait_for_outcome(verifier, over, "session_ended")
     return good, over
 
 
@@ -63,18 +63,18 @@ def wait_for_requests(issuer: Hostile, count: int = 2) -> None:
 
 def expect_fallback(issuer: Hostile, verifier: Verifier, clock: ShiftedClock, good: str, over: str) -> None:
     """Assert that the feed counts as stale: tokens are introspected, and are refused if introspection fails."""
-    assert said(verifier, over) == "session_ended"
+    assert try_token(verifier, over) == "session_ended"
     clock.shift_s += 4
     age_s = verifier.status().feed_age_s
     assert age_s is None or age_s > 3
     before = issuer.count(INTROSPECT)
-    assert said(verifier, good) == "ok"
+    assert try_token(verifier, good) == "ok"
     assert issuer.count(INTROSPECT) == before + 1
     issuer.answers[INTROSPECT] = answer({"active": False})
-    assert said(verifier, good) == "session_ended"
+    assert try_token(verifier, good) == "session_ended"
     issuer.answers[INTROSPECT] = html(502)
-    assert said(verifier, good) == "unavailable"
-    assert said(verifier, over) == "session_ended", "what is known to have ended is refused without asking"
+    assert try_token(verifier, good) == "unavailable"
+    assert try_token(verifier, over) == "session_ended", "what is known to have ended is refused without asking"
     del issuer.answers[INTROSPECT]
 
 
@@ -83,10 +83,10 @@ def expect_recovery(issuer: Hostile, verifier: Verifier, good: str, over: str) -
     issuer.answers.pop(FEED, None)
     last = issuer.token()
     issuer.log.append(ended(last))
-    assert eventually(lambda: said(verifier, last, "offline") == "session_ended")
+    assert eventually(lambda: try_token(verifier, last, "offline") == "session_ended")
     assert eventually(lambda: (verifier.status().feed_age_s or 99) < 3)
     before = issuer.count(INTROSPECT)
-    assert (said(verifier, good), said(verifier, over)) == ("ok", "session_ended")
+    assert (try_token(verifier, good), try_token(verifier, over)) == ("ok", "session_ended")
     assert issuer.count(INTROSPECT) == before
     assert verifier.status().problem == ""
 
@@ -210,7 +210,7 @@ def test_knowledge_grows_old_by_itself(issuer: Hostile) -> None:
         last_s = 0.0
         while issuer.count(INTROSPECT) == asked:
             last_s = verifier.status().feed_age_s or 0.0
-            assert (said(verifier, good), said(verifier, over)) == ("ok", "session_ended")
+            assert (try_token(verifier, good), try_token(verifier, over)) == ("ok", "session_ended")
             time.sleep(0.02)
             assert last_s < 20
         assert (verifier.status().feed_age_s or 0) > 3
@@ -224,7 +224,7 @@ def require_refused(issuer: Hostile, verifier: Verifier, tokens: list[str], seco
     """Assert for `seconds` that all these tokens are refused; return the number of feed requests in that time."""
     before, until = issuer.count(FEED), time.monotonic() + seconds
     while time.monotonic() < until:
-        assert {said(verifier, token, "offline") for token in tokens} == {"session_ended"}
+        assert {try_token(verifier, token, "offline") for token in tokens} == {"session_ended"}
         time.sleep(0.01)
     return issuer.count(FEED) - before
 
@@ -238,7 +238,7 @@ def test_a_feed_that_always_has_more_is_never_fresh(issuer: Hostile, clock: Shif
         good, over = revoke_one(issuer, verifier)
         new = issuer.token()
         issuer.answers[FEED] = lambda _: answer(page(ended(new), cursor=f"{next(numbers) if is_moving else 99}.x", more=True))
-        says_until(verifier, new, "session_ended", "offline")
+        wait_for_outcome(verifier, new, "session_ended", "offline")
         began = time.process_time()
         assert 1 <= require_refused(issuer, verifier, [over, new], 1.0) <= 80
         assert time.process_time() - began < 0.95, "it does not spin"
@@ -305,7 +305,7 @@ def test_a_feed_that_goes_backwards_brings_nobody_back(issuer: Hostile) -> None:
         require_refused(issuer, verifier, [over], 1.0)
         wait_for_requests(issuer, 1)
         verifier.status()
-        assert said(verifier, over) == "session_ended"
+        assert try_token(verifier, over) == "session_ended"
 
 
 def test_an_entry_is_kept_until_the_latest_of_its_ends(issuer: Hostile, clock: ShiftedClock) -> None:
@@ -315,11 +315,11 @@ def test_an_entry_is_kept_until_the_latest_of_its_ends(issuer: Hostile, clock: S
         for first_s, then_s, token in ((60, 3660, tokens[0]), (3660, 60, tokens[1])):
             issuer.log += [ended(token, in_s=first_s), ended(token, in_s=then_s)]
         for token in tokens:
-            says_until(verifier, token, "session_ended", "offline")
+            wait_for_outcome(verifier, token, "session_ended", "offline")
         issuer.answers[FEED] = lambda _: answer(page(cursor="4.x"))
         clock.shift_s = 1800
         wait_for_requests(issuer)
-        assert {said(verifier, token, "offline") for token in tokens} == {"session_ended"}
+        assert {try_token(verifier, token, "offline") for token in tokens} == {"session_ended"}
 
 
 def test_unknown_members_are_passed_over(issuer: Hostile) -> None:
@@ -329,7 +329,7 @@ def test_unknown_members_are_passed_over(issuer: Hostile) -> None:
         issuer.answers[FEED] = lambda _: answer(
             page(ended(token) | {"why": {"reason": ["logout"]}}, cursor="1.x", shard=[1, {"a": None}])
         )
-        says_until(verifier, token, "session_ended")
+        wait_for_outcome(verifier, token, "session_ended")
         assert verifier.status().problem == ""
 
 
@@ -341,7 +341,7 @@ def test_a_key_that_the_feed_voids_by_mistake_is_only_that_key(issuer: Hostile) 
             page(*({"kid": f"key-{n}", "exp": now_s() + 60} for n in range(2000)), cursor="9.x")
         )
         assert eventually(lambda: "voided" in verifier.status().problem)
-        assert (said(verifier, good), said(verifier, over)) == ("ok", "session_ended")
+        assert (try_token(verifier, good), try_token(verifier, over)) == ("ok", "session_ended")
         assert issuer.count(JWKS) <= 5
 
 
@@ -387,8 +387,8 @@ def test_an_answer_about_a_token_that_is_none_is_neither_yes_nor_no(issuer: Host
     token = issuer.token()
     issuer.answers[INTROSPECT] = script(token_sid(token))
     with verifier_of(issuer.url, check="live", wait=False) as verifier:
-        assert said(verifier, token) == "unavailable"
-        assert said(verifier, token, "offline") == "ok"
+        assert try_token(verifier, token) == "unavailable"
+        assert try_token(verifier, token, "offline") == "ok"
 
 
 @pytest.mark.parametrize("script", [[STALL], [head(content_length="50"), STALL]])
@@ -397,22 +397,22 @@ def test_a_service_that_stalls_is_unavailable(issuer: Hostile, script: Script) -
     issuer.answers[INTROSPECT] = script
     with verifier_of(issuer.url, check="live", wait=False, timeout_s=0.3) as verifier:
         token = issuer.token()
-        assert said(verifier, token) == "unavailable"
+        assert try_token(verifier, token) == "unavailable"
         began = time.monotonic()
-        assert {said(verifier, token) for _ in range(20)} == {"unavailable"}
+        assert {try_token(verifier, token) for _ in range(20)} == {"unavailable"}
         assert issuer.count(INTROSPECT) <= 1 + (time.monotonic() - began)
         del issuer.answers[INTROSPECT]
-        assert says_until(verifier, token, "ok") == {"unavailable"}
+        assert wait_for_outcome(verifier, token, "ok") == {"unavailable"}
 
 
 def test_not_active_means_ended_unless_the_token_is_at_its_end(issuer: Hostile) -> None:
     """Near its expiry, an inactive token is reported as expired, because the clocks may differ: the client must refresh (T32)."""
     issuer.answers[INTROSPECT] = answer({"active": False})
     with verifier_of(issuer.url, check="live", wait=False, leeway_s=5) as verifier:
-        assert said(verifier, issuer.token()) == "session_ended"
+        assert try_token(verifier, issuer.token()) == "session_ended"
         for left_s in (3, 0, -3):
-            assert said(verifier, issuer.token(iat=now_s() - 60, exp=now_s() + left_s)) == "expired_token"
-        assert said(verifier, issuer.token(iat=now_s() - 60, exp=now_s() + 60)) == "session_ended"
+            assert try_token(verifier, issuer.token(iat=now_s() - 60, exp=now_s() + left_s)) == "expired_token"
+        assert try_token(verifier, issuer.token(iat=now_s() - 60, exp=now_s() + 60)) == "session_ended"
 
 
 def test_a_no_is_not_remembered(issuer: Hostile) -> None:
@@ -420,10 +420,10 @@ def test_a_no_is_not_remembered(issuer: Hostile) -> None:
     token = issuer.token()
     issuer.answers[INTROSPECT] = answer({"active": False})
     with verifier_of(issuer.url, wait=False) as verifier:
-        assert said(verifier, token, "live") == "session_ended"
-        assert said(verifier, token, "offline") == "ok"
+        assert try_token(verifier, token, "live") == "session_ended"
+        assert try_token(verifier, token, "offline") == "ok"
         del issuer.answers[INTROSPECT]
-        assert said(verifier, token, "live") == "ok"
+        assert try_token(verifier, token, "live") == "ok"
 
 
 def token_sid(token: str) -> str:

@@ -17,7 +17,7 @@ from handstamp.verify.verifier import Check
 from tests.commands import run_command
 from tests.hostile import FEED, INTROSPECT, hostile, html
 from tests.serving import Server
-from tests.verifying import ShiftedClock, credential_for, eventually, said, says_until, verifier_of
+from tests.verifying import ShiftedClock, credential_for, eventually, try_token, verifier_of, wait_for_outcome
 
 pytestmark = pytest.mark.slow
 
@@ -76,43 +76,43 @@ def test_each_route_does_what_it_declared_while_the_service_is_killed(serve: Ser
         verifier = stack.enter_context(verifier_of(server.url, **options))
         bystander = stack.enter_context(verifier_of(server.url, **options, check="live", wait=False))
         sign_out(server, leaving)
-        assert said(bystander, leaving) == "session_ended"
-        says_until(verifier, leaving, "session_ended")
-        assert (said(verifier, staying), said(bystander, staying)) == ("ok", "ok")
+        assert try_token(bystander, leaving) == "session_ended"
+        wait_for_outcome(verifier, leaving, "session_ended")
+        assert (try_token(verifier, staying), try_token(bystander, staying)) == ("ok", "ok")
 
         server.kill()
-        assert said(bystander, staying) == said(bystander, leaving) == "unavailable"
+        assert try_token(bystander, staying) == try_token(bystander, leaving) == "unavailable"
         words: list[str] = []
         deadline = time.monotonic() + 20
         while words[-1:] != ["unavailable"]:
             assert time.monotonic() < deadline
             for check, expected in EXPECTED.items():
-                word = said(verifier, staying, check)
+                word = try_token(verifier, staying, check)
                 assert word in expected, (check, word)
                 if check == "feed" and words[-1:] != [word]:
                     words.append(word)
-                assert said(verifier, leaving, check) == "session_ended"
+                assert try_token(verifier, leaving, check) == "session_ended"
             time.sleep(0.02)
         assert words == ["ok", "unavailable"]
         newcomer = stack.enter_context(verifier_of(server.url, **options, wait=False))
         assert not newcomer.wait_until_ready(0.5)
         for check in EXPECTED:
-            assert said(newcomer, staying, check) == said(newcomer, leaving, check) == "unavailable"
+            assert try_token(newcomer, staying, check) == try_token(newcomer, leaving, check) == "unavailable"
 
         server.start()
         for each in (verifier, bystander, newcomer):
-            assert says_until(each, staying, "ok") <= {"unavailable"}
-            assert says_until(each, leaving, "session_ended") <= {"unavailable"}
-            assert says_until(each, leaving, "session_ended", "live") <= {"unavailable"}
+            assert wait_for_outcome(each, staying, "ok") <= {"unavailable"}
+            assert wait_for_outcome(each, leaving, "session_ended") <= {"unavailable"}
+            assert wait_for_outcome(each, leaving, "session_ended", "live") <= {"unavailable"}
         with verifier_of(server.url, **options) as fresh:
-            assert (said(fresh, leaving, "offline"), said(fresh, leaving), said(fresh, staying)) == (
+            assert (try_token(fresh, leaving, "offline"), try_token(fresh, leaving), try_token(fresh, staying)) == (
                 "session_ended",
                 "session_ended",
                 "ok",
             )
         sign_out(server, staying)
         for each in (verifier, newcomer):
-            assert says_until(each, staying, "session_ended") <= {"ok"}
+            assert wait_for_outcome(each, staying, "session_ended") <= {"ok"}
 
 
 def test_a_frozen_service_is_as_good_as_none(shared: tuple[Server, str]) -> None:
@@ -122,20 +122,20 @@ def test_a_frozen_service_is_as_good_as_none(shared: tuple[Server, str]) -> None
     staying, leaving = token_of(server), token_of(server)
     with verifier_of(server.url, credential=credential, timeout_s=0.5, clock=clock) as verifier:
         sign_out(server, leaving)
-        says_until(verifier, leaving, "session_ended")
+        wait_for_outcome(verifier, leaving, "session_ended")
         server.process.send_signal(signal.SIGSTOP)
         try:
-            assert said(verifier, staying, "live") == "unavailable"
+            assert try_token(verifier, staying, "live") == "unavailable"
             assert eventually(lambda: verifier.status().problem != "")
             clock.shift_s = 4
-            assert said(verifier, staying) == "unavailable"
-            assert said(verifier, leaving) == "session_ended"
+            assert try_token(verifier, staying) == "unavailable"
+            assert try_token(verifier, leaving) == "session_ended"
         finally:
             server.process.send_signal(signal.SIGCONT)
-        assert says_until(verifier, staying, "ok") <= {"unavailable"}
+        assert wait_for_outcome(verifier, staying, "ok") <= {"unavailable"}
         assert eventually(lambda: verifier.status().problem == "")
         sign_out(server, staying)
-        assert says_until(verifier, staying, "session_ended") <= {"ok"}
+        assert wait_for_outcome(verifier, staying, "session_ended") <= {"ok"}
 
 
 def test_where_only_the_feed_is_broken_the_service_is_asked(shared: tuple[Server, str]) -> None:
@@ -146,21 +146,21 @@ def test_where_only_the_feed_is_broken_the_service_is_asked(shared: tuple[Server
         hostile(upstream=server.port) as proxy,
         verifier_of(server.url, credential=credential, service_url=proxy.url, clock=clock, timeout_s=10) as verifier,
     ):
-        assert said(verifier, staying) == said(verifier, leaving) == "ok"
+        assert try_token(verifier, staying) == try_token(verifier, leaving) == "ok"
         assert proxy.count(INTROSPECT) == 0
         for script in ([], html(502)):
             proxy.answers[FEED] = script
             before = proxy.count(FEED)
             assert eventually(lambda before=before: proxy.count(FEED) > before)  # type: ignore[misc]
             clock.shift_s += 4
-            assert said(verifier, staying) == "ok"
+            assert try_token(verifier, staying) == "ok"
         sign_out(server, leaving)
-        assert said(verifier, leaving) == "session_ended"
-        assert said(verifier, leaving, "offline") == "ok", "it was never told, and does not conclude"
-        assert said(verifier, staying) == "ok"
+        assert try_token(verifier, leaving) == "session_ended"
+        assert try_token(verifier, leaving, "offline") == "ok", "it was never told, and does not conclude"
+        assert try_token(verifier, staying) == "ok"
         assert proxy.count(INTROSPECT) == 4
         del proxy.answers[FEED]
-        assert says_until(verifier, leaving, "session_ended", "offline") <= {"ok"}
+        assert wait_for_outcome(verifier, leaving, "session_ended", "offline") <= {"ok"}
 
 
 def test_a_restored_database_brings_nobody_back(serve: Serve) -> None:
@@ -174,19 +174,19 @@ def test_a_restored_database_brings_nobody_back(serve: Serve) -> None:
         sign_out(server, first)
         sign_out(server, second)
         for token in (first, second):
-            says_until(verifier, token, "session_ended")
+            wait_for_outcome(verifier, token, "session_ended")
         server.kill()
         for file in server.folder.glob("handstamp.db*"):
             file.unlink()
         backup.rename(database)
         server.start()
         sign_out(server, third)  # this revocation gets the number that `first` had
-        assert says_until(verifier, third, "session_ended", "offline") <= {"ok", "unavailable"}
+        assert wait_for_outcome(verifier, third, "session_ended", "offline") <= {"ok", "unavailable"}
         assert eventually(lambda: verifier.status().problem == "")
         for token in (first, second, third):
             for check in ("offline", "feed", "live"):
-                assert said(verifier, token, check) == "session_ended"
-        assert says_until(verifier, staying, "ok") <= {"unavailable"}
+                assert try_token(verifier, token, check) == "session_ended"
+        assert wait_for_outcome(verifier, staying, "ok") <= {"unavailable"}
 
 
 def test_a_clock_that_is_set_wrong_for_a_moment_brings_nobody_back(shared: tuple[Server, str]) -> None:
@@ -195,22 +195,22 @@ def test_a_clock_that_is_set_wrong_for_a_moment_brings_nobody_back(shared: tuple
     staying, leaving = token_of(server), token_of(server)
     with verifier_of(server.url, credential=credential, clock=clock, timeout_s=10) as verifier:
         sign_out(server, leaving)
-        says_until(verifier, leaving, "session_ended")
+        wait_for_outcome(verifier, leaving, "session_ended")
         for _ in range(2):
             clock.shift_s = 7200
-            assert said(verifier, staying) == "expired_token"
+            assert try_token(verifier, staying) == "expired_token"
             assert eventually(lambda: verifier.status().entries == 0)
             clock.shift_s = 0
             until = time.monotonic() + 1.5
             while time.monotonic() < until:
-                assert (said(verifier, staying), said(verifier, leaving)) == ("ok", "session_ended")
+                assert (try_token(verifier, staying), try_token(verifier, leaving)) == ("ok", "session_ended")
             assert eventually(lambda: verifier.status().entries >= 1)
         clock.shift_s = -86_400
-        assert said(verifier, staying) == "invalid_token", "it is not issued yet"
-        assert said(verifier, leaving) != "ok"
+        assert try_token(verifier, staying) == "invalid_token", "it is not issued yet"
+        assert try_token(verifier, leaving) != "ok"
         clock.shift_s = 0
-        assert says_until(verifier, staying, "ok") <= {"unavailable"}
-        assert said(verifier, leaving) == "session_ended"
+        assert wait_for_outcome(verifier, staying, "ok") <= {"unavailable"}
+        assert try_token(verifier, leaving) == "session_ended"
 
 
 def test_a_credential_that_was_removed_asks_in_vain(shared: tuple[Server, str]) -> None:
@@ -220,19 +220,19 @@ def test_a_credential_that_was_removed_asks_in_vain(shared: tuple[Server, str]) 
     staying, leaving, later = (token_of(server) for _ in range(3))
     with verifier_of(server.url, credential=credential, timeout_s=10, clock=clock) as verifier:
         sign_out(server, leaving)
-        says_until(verifier, leaving, "session_ended")
+        wait_for_outcome(verifier, leaving, "session_ended")
         assert run_command(server.folder, "credentials", "remove", "removed").returncode == 0
         assert eventually(lambda: "credential" in verifier.status().problem)
         sign_out(server, later)
-        assert said(verifier, later, "live") == "unavailable"
-        assert said(verifier, staying) in {"ok", "unavailable"}
+        assert try_token(verifier, later, "live") == "unavailable"
+        assert try_token(verifier, staying) in {"ok", "unavailable"}
         clock.shift_s = 4
-        assert said(verifier, staying) == said(verifier, later) == "unavailable"
+        assert try_token(verifier, staying) == try_token(verifier, later) == "unavailable"
         for check in ("offline", "feed", "live"):
-            assert said(verifier, leaving, check) == "session_ended"
+            assert try_token(verifier, leaving, check) == "session_ended"
         assert credential not in verifier.status().problem
         with Verifier(server.url, audience=server.url, credential=mended_credential, timeout_s=10) as mended:
-            assert (said(mended, staying), said(mended, later)) == ("ok", "session_ended")
+            assert (try_token(mended, staying), try_token(mended, later)) == ("ok", "session_ended")
 
 
 def _backup(database: Path, to: Path) -> Path:

@@ -22,7 +22,7 @@ from tests.commands import run_command
 from tests.hostile import INTROSPECT, JWKS, STALL, hostile
 from tests.integration.helpers import SignedIn, expect_ended, refresh, sign_in, sign_up, somebody
 from tests.serving import PASSWORD, Server
-from tests.verifying import SOON_S, credential_for, eventually, said, says_until, verifier_of
+from tests.verifying import SOON_S, credential_for, eventually, try_token, verifier_of, wait_for_outcome
 
 NEW_PASSWORD = "another sentence only ada would say"
 
@@ -66,7 +66,7 @@ def test_without_waiting_the_service_is_asked(server: Server, client: httpx.Clie
     assert client.post("/logout", headers=over.bearer).status_code == 204
     for signed_in, word in ((good, "ok"), (over, "session_ended")):
         with verifier_of(server.url, credential=credential, timeout_s=10, wait=False) as verifier:
-            assert said(verifier, signed_in.access) == word
+            assert try_token(verifier, signed_in.access) == word
 
 
 def test_what_there_is_to_watch(server: Server, credential: str) -> None:
@@ -99,9 +99,9 @@ def test_an_offline_verifier_needs_no_credential_and_starts_nothing(server: Serv
     before, signed_in = verifier_threads(), somebody(client)
     verifier = Verifier(server.url, audience=server.url, check="offline", timeout_s=10)
     assert verifier.wait_until_ready(SOON_S)
-    assert said(verifier, signed_in.access) == "ok"
+    assert try_token(verifier, signed_in.access) == "ok"
     assert client.post("/logout", headers=signed_in.bearer).status_code == 204
-    assert said(verifier, signed_in.access) == "ok"
+    assert try_token(verifier, signed_in.access) == "ok"
     assert not {thread for thread in verifier_threads() - before if thread.name == "handstamp-revocations"}
     assert verifier.status().feed_age_s is None
 
@@ -182,12 +182,12 @@ def test_a_closed_verifier_asks(server: Server, client: httpx.Client, credential
     signed_in = somebody(client)
     with verifier:
         assert verifier.wait_until_ready(SOON_S)
-        assert said(verifier, signed_in.access) == "ok"
+        assert try_token(verifier, signed_in.access) == "ok"
         assert verifier_threads() - before
     assert eventually(lambda: not verifier_threads() - before)
-    assert said(verifier, signed_in.access) == "ok"
+    assert try_token(verifier, signed_in.access) == "ok"
     assert client.post("/logout", headers=signed_in.bearer).status_code == 204
-    assert said(verifier, signed_in.access) == "session_ended"
+    assert try_token(verifier, signed_in.access) == "session_ended"
     assert not verifier_threads() - before
 
 
@@ -291,17 +291,17 @@ def test_every_way_a_session_ends_reaches_the_verifier(
     tablet = sign_in(client, ada.email)
     renewed = refresh(client, tablet)
     tokens = [tablet.access, tablet.after(renewed).access]
-    assert {said(follower, token) for token in (ada.access, bob.access, *tokens)} == {"ok"}
+    assert {try_token(follower, token) for token in (ada.access, bob.access, *tokens)} == {"ok"}
     end(server, client, ada)
-    assert said(follower, ada.access, "live") == "session_ended"
-    assert says_until(follower, ada.access, "session_ended") <= {"ok"}
-    assert said(follower, ada.access, "offline") == "session_ended", "what is known is refused, whatever the route declared"
+    assert try_token(follower, ada.access, "live") == "session_ended"
+    assert wait_for_outcome(follower, ada.access, "session_ended") <= {"ok"}
+    assert try_token(follower, ada.access, "offline") == "session_ended", "what is known is refused, whatever the route declared"
     if all_of_hers:
         for token in tokens:  # each session has its own entry; entries may arrive separately
-            assert says_until(follower, token, "session_ended") <= {"ok"}
+            assert wait_for_outcome(follower, token, "session_ended") <= {"ok"}
     for check in ("feed", "live"):
-        assert {said(follower, token, check) for token in tokens} == ({"session_ended"} if all_of_hers else {"ok"})
-        assert said(follower, bob.access, check) == "ok"
+        assert {try_token(follower, token, check) for token in tokens} == ({"session_ended"} if all_of_hers else {"ok"})
+        assert try_token(follower, bob.access, check) == "ok"
 
 
 @pytest.mark.parametrize("end", [_logout, _logout_everywhere])
@@ -312,9 +312,9 @@ def test_who_signs_in_again_is_let_in_at_once(
     ada = somebody(client)
     end(server, client, ada)
     again = sign_in(client, ada.email)
-    assert (said(follower, again.access), said(follower, again.access, "live")) == ("ok", "ok")
-    says_until(follower, ada.access, "session_ended")
-    assert (said(follower, again.access), said(follower, again.access, "live")) == ("ok", "ok")
+    assert (try_token(follower, again.access), try_token(follower, again.access, "live")) == ("ok", "ok")
+    wait_for_outcome(follower, ada.access, "session_ended")
+    assert (try_token(follower, again.access), try_token(follower, again.access, "live")) == ("ok", "ok")
 
 
 def test_the_tokens_of_a_session_hold_while_it_is_renewed(client: httpx.Client, follower: Verifier) -> None:
@@ -325,10 +325,10 @@ def test_the_tokens_of_a_session_hold_while_it_is_renewed(client: httpx.Client, 
         ada = ada.after(refresh(client, ada))
         tokens.append(ada.access)
     for check in ("offline", "feed", "live"):
-        assert {said(follower, token, check) for token in tokens} == {"ok"}
+        assert {try_token(follower, token, check) for token in tokens} == {"ok"}
     assert client.post("/logout", json={"refreshToken": ada.refresh}).status_code == 204
     for token in tokens:
-        says_until(follower, token, "session_ended")
+        wait_for_outcome(follower, token, "session_ended")
 
 
 def test_no_other_token_of_the_service_is_an_access_token(client: httpx.Client, follower: Verifier) -> None:
@@ -336,8 +336,8 @@ def test_no_other_token_of_the_service_is_an_access_token(client: httpx.Client, 
     ada = somebody(client)
     with Verifier(follower.issuer, audience="https://api.example.org", check="offline", timeout_s=10) as other:
         for check in ("offline", "feed", "live"):
-            assert said(follower, ada.refresh, check) == "invalid_token"
-        assert said(other, ada.access) == "invalid_token"
+            assert try_token(follower, ada.refresh, check) == "invalid_token"
+        assert try_token(other, ada.access) == "invalid_token"
 
 
 # --- keys
@@ -352,20 +352,20 @@ def test_rotating_and_voiding_a_key(server: Server, client: httpx.Client, creden
     """A rotation refuses no token. A voided key is soon refused; its sessions refresh and stay active (R30, R31)."""
     ada = somebody(client)
     with verifier_of(server.url, credential=credential, timeout_s=10) as verifier:
-        assert said(verifier, ada.access) == "ok"
+        assert try_token(verifier, ada.access) == "ok"
         assert run_command(server.folder, "keys", "rotate").returncode == 0
-        assert said(verifier, ada.access) == said(verifier, somebody(client).access) == "ok"
+        assert try_token(verifier, ada.access) == try_token(verifier, somebody(client).access) == "ok"
         leaked = kid_of(ada.access)
         done = run_command(server.folder, "keys", "retire", leaked, "--now")
         assert done.returncode == 0, done.stderr
-        assert says_until(verifier, ada.access, "invalid_token") <= {"ok"}
+        assert wait_for_outcome(verifier, ada.access, "invalid_token") <= {"ok"}
         # The service may load the new key a moment later. Presenting the same refresh token again is a permitted repeat.
         assert eventually(lambda: kid_of(ada.after(refresh(client, ada)).access) != leaked)
         renewed = ada.after(refresh(client, ada))
-        assert says_until(verifier, renewed.access, "ok") <= {"unavailable"}
-        assert said(verifier, ada.access) == "invalid_token"
+        assert wait_for_outcome(verifier, renewed.access, "ok") <= {"unavailable"}
+        assert try_token(verifier, ada.access) == "invalid_token"
         with verifier_of(server.url, credential=credential, timeout_s=10) as fresh:
-            assert (said(fresh, ada.access), said(fresh, renewed.access)) == ("invalid_token", "ok")
+            assert (try_token(fresh, ada.access), try_token(fresh, renewed.access)) == ("invalid_token", "ok")
 
 
 # --- concurrency
@@ -386,7 +386,7 @@ def test_sign_outs_under_load(server: Server, client: httpx.Client, credential: 
                 is_last_round = stop.is_set()
                 for signed_in in (*sessions, staying):
                     words = history.setdefault((number, signed_in.sid), [])
-                    word = said(verifier, signed_in.access)
+                    word = try_token(verifier, signed_in.access)
                     if words[-1:] != [word]:
                         words.append(word)
 
@@ -395,7 +395,7 @@ def test_sign_outs_under_load(server: Server, client: httpx.Client, credential: 
             for signed_in in sessions:
                 assert client.post("/logout", headers=signed_in.bearer).status_code == 204
                 time.sleep(0.02)
-            is_over = eventually(lambda: all(said(verifier, each.access) == "session_ended" for each in sessions))
+            is_over = eventually(lambda: all(try_token(verifier, each.access) == "session_ended" for each in sessions))
             stop.set()
         for worker in workers:
             worker.result()
@@ -448,7 +448,7 @@ async def test_what_is_known_is_answered_on_the_loop(client: httpx.Client, follo
     assert {(await follower.verify_async(signed_in.access)).sid for _ in range(1000)} == {signed_in.sid}
     assert threading.active_count() <= before
     await asyncio.to_thread(client.post, "/logout", headers=signed_in.bearer)
-    await asyncio.to_thread(says_until, follower, signed_in.access, "session_ended")
+    await asyncio.to_thread(wait_for_outcome, follower, signed_in.access, "session_ended")
     with pytest.raises(SessionEnded):
         await follower.verify_async(signed_in.access)
 
@@ -464,7 +464,7 @@ verifier = Verifier(url, audience=url, credential=credential, timeout_s=10, max_
 assert verifier.wait_until_ready(20), verifier.status()
 assert verifier.verify(mine).sid and verifier.verify(other).sid
 
-def said(token, check=None):
+def try_token(token, check=None):
     try:
         verifier.verify(token, check=check)
     except HandstampError as refused:
@@ -475,15 +475,15 @@ def follows():
     return [thread.name for thread in threading.enumerate()].count("handstamp-revocations")
 
 def wait_for_the_end(who):
-    assert said(mine) == said(other) == "ok", verifier.status()
+    assert try_token(mine) == try_token(other) == "ok", verifier.status()
     assert verifier.wait_until_ready(20), verifier.status()
     assert follows() == 1
     os.write(1, f"{who} ready\\n".encode())
     deadline = time.monotonic() + 30
-    while said(mine, "offline") != "session_ended":
+    while try_token(mine, "offline") != "session_ended":
         assert time.monotonic() < deadline, verifier.status()
         time.sleep(0.02)
-    assert said(mine) == "session_ended" and said(other) == "ok"
+    assert try_token(mine) == "session_ended" and try_token(other) == "ok"
     os.write(1, f"{who} refuses\\n".encode())
 
 children = []
