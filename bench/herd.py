@@ -25,7 +25,7 @@ _STEP_S = 0.1
 _COLUMNS = ("they come", "all renewed s", "a second", "p50 ms", "p99 ms", "answers", "503", "lost", "others", "profile p99 ms")
 
 
-class Came(NamedTuple):
+class HerdResult(NamedTuple):
     """The result of a herd: its start, its answers, and the answers of other clients meanwhile."""
 
     began_s: float
@@ -49,8 +49,8 @@ def herd(*, size: int, plot: Path | None) -> Findings:
     ways = {"at once": at_once, f"over {_RENEWS_OVER * _LIFE_S:g} s": spread}
     if plot is not None:
         plot.write_text(_draw(size, ways), encoding="utf-8")
-    good = [came.herd.good for came in ways.values()]
-    wrong = sum(came.herd.failures.total() - came.herd.failures[503] for came in ways.values())
+    good = [result.herd.good for result in ways.values()]
+    wrong = sum(result.herd.failures.total() - result.herd.failures[503] for result in ways.values())
     title = f"{size:,} clients whose tokens run out in the same second"
     renewed_all = f"{min(good):,}, {wrong} failed"
     earliest, latest, shortest_s, usual_s = _RENEWS_FROM, _RENEWS_FROM + _RENEWS_OVER, _RENEWS_OVER * _LIFE_S, _RENEWS_OVER * 900
@@ -67,7 +67,7 @@ def herd(*, size: int, plot: Path | None) -> Findings:
     )
 
 
-def _run_herd(port: int, everybody: Sequence[Person], others: Sequence[Person], delay: Callable[[], float]) -> Came:
+def _run_herd(port: int, everybody: Sequence[Person], others: Sequence[Person], delay: Callable[[], float]) -> HerdResult:
     """Connect all clients, then refresh each after its delay, and retry until it succeeds."""
     seen, seen_by_others = Seen(), Seen()
     coming = [(person, delay()) for person in everybody]
@@ -81,8 +81,8 @@ def _run_herd(port: int, everybody: Sequence[Person], others: Sequence[Person], 
         failures = 0
         while (answer := (yield from renew(person, seen))).status != 200:
             failures += 1
-            told_s = [float(value) for value in answer.headers(b"retry-after")]
-            yield max(*told_s, _FIRST_PAUSE_S * 2 ** (failures - 1) * random.uniform(0.5, 1), 0)  # noqa: S311
+            retry_after_s = [float(value) for value in answer.headers(b"retry-after")]
+            yield max(*retry_after_s, _FIRST_PAUSE_S * 2 ** (failures - 1) * random.uniform(0.5, 1), 0)  # noqa: S311
         left -= 1
 
     def once(waiting: list[tuple[Person, float]]) -> Client:
@@ -94,37 +94,37 @@ def _run_herd(port: int, everybody: Sequence[Person], others: Sequence[Person], 
         return lambda: ask() if left else None
 
     run(port, {"renew": [once([one]) for one in coming], "ask": [while_any_is_left(ask) for ask in asking]})
-    return Came(began_s, seen, seen_by_others)
+    return HerdResult(began_s, seen, seen_by_others)
 
 
-def _row(name: str, came: Came) -> tuple[Cell, ...]:
-    seen, failures = came.herd, came.herd.failures
+def _row(name: str, result: HerdResult) -> tuple[Cell, ...]:
+    seen, failures = result.herd, result.herd.failures
     return (
         name,
-        came.took_s,
-        seen.good / came.took_s,
+        result.took_s,
+        seen.good / result.took_s,
         seen.ms(50),
         seen.ms(99),
         len(seen.answers),
         failures[503],
         failures[LOST],
         failures.total() - failures[503] - failures[LOST],
-        came.others.ms(99),
+        result.others.ms(99),
     )
 
 
-def _draw(size: int, ways: Mapping[str, Came]) -> str:
-    def counted(name: str, came: Came) -> Curve:
-        steps = Counter(int((one.at_s - came.began_s) / _STEP_S) for one in came.herd.answers if one.status == 200)
+def _draw(size: int, ways: Mapping[str, HerdResult]) -> str:
+    def counted(name: str, result: HerdResult) -> Curve:
+        steps = Counter(int((one.at_s - result.began_s) / _STEP_S) for one in result.herd.answers if one.status == 200)
         return Curve(name, [(step * _STEP_S, steps[step]) for step in range(max(steps) + 2)])
 
-    def beside(name: str, came: Came) -> Curve:
+    def beside(name: str, result: HerdResult) -> Curve:
         return Curve(
-            name, [(one.at_s - came.began_s, 1000 * one.took_s) for one in came.others.answers if one.at_s >= came.began_s]
+            name, [(one.at_s - result.began_s, 1000 * one.took_s) for one in result.others.answers if one.at_s >= result.began_s]
         )
 
     panels = {
-        f"renewed in {1000 * _STEP_S:.0f} ms": [counted(f"they come {name}", came) for name, came in ways.items()],
-        "a profile asked for beside it, ms": [beside(f"they come {name}", came) for name, came in ways.items()],
+        f"renewed in {1000 * _STEP_S:.0f} ms": [counted(f"they come {name}", result) for name, result in ways.items()],
+        "a profile asked for beside it, ms": [beside(f"they come {name}", result) for name, result in ways.items()],
     }
     return curves(f"{size:,} clients whose tokens run out in the same second", across="seconds", panels=panels)

@@ -15,7 +15,7 @@ const options = {
     enabled: true,
     password: { hash: hashed, verify: ({ hash, password }) => matches(hash, password) },
   },
-  rateLimit: { enabled: false }, // else ten seconds of sign-ins are three answers
+  rateLimit: { enabled: false }, // the default allows three sign-ins in ten seconds
   plugins: [jwt()],
 };
 await (await getMigrations(options)).runMigrations();

@@ -1,4 +1,4 @@
-// What both servers have in common: a durable database, the password hash that everybody pays here, and bodies of JSON.
+// Shared by both servers: a durable database, the password hash at the common cost of all systems, and JSON bodies.
 import { hash, verify } from "@node-rs/argon2";
 import Database from "better-sqlite3";
 

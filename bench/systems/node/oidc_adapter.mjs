@@ -1,4 +1,4 @@
-// oidc-provider's adapter interface on SQLite: one table, a statement for each of its methods, indices for what is searched.
+// oidc-provider's adapter interface on SQLite: one table, a statement for each of its methods, indexes for the searched columns.
 import { database } from "./common.mjs";
 
 database.exec(`

@@ -1,4 +1,4 @@
-// oidc-provider with one first-party client: no consent is asked, refresh tokens rotate, access tokens are opaque.
+// oidc-provider with one first-party client: no consent, rotating refresh tokens, opaque access tokens.
 import { generateKeyPairSync } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
