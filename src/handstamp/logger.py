@@ -13,8 +13,8 @@ class LogLine:
 
     def __init__(self, event: str, fields: dict[str, Any]) -> None:
         """Take the name of the event, and fields without secrets."""
-        self.event = event
-        self.fields = fields
+        self.event: str = event
+        self.fields: dict[str, Any] = fields
 
     def __str__(self) -> str:
         """Return the line as text."""

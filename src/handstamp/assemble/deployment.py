@@ -33,12 +33,35 @@ from ..service.sessions.refresh import Refresh
 from ..service.sessions.revocations import Revocations
 from ..service.sessions.sign_out import SignOut
 from ..service.signing_in.password import PasswordSignIn
+from ..storage.store import Store
 from ..verify.verifier import Verifier
 from .stores import make_store
 
 
 class Deployment:
     """The use cases of one deployment over one store. Enter `open` or `run` before calling any."""
+
+    settings: Settings
+    issuer: Issuer
+    store: Store
+    clock: CommonClock
+    hashing: Hashing
+    keys: Keys
+    tokens: TokenIssuer
+    begin_session: BeginSession
+    sign_in: PasswordSignIn
+    refresh: Refresh
+    sign_out: SignOut
+    sessions: LivingSessions
+    recognise: Recognise
+    create_account: CreateAccount
+    register: Register
+    change_password: ChangePassword
+    accounts: AdministerAccounts
+    credentials: Credentials
+    revocations: Revocations
+    housekeeping: Housekeeping
+    verifier: Verifier
 
     def __init__(self, settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = None) -> None:
         """Create the parts. Only the files of the master secrets are read, or the first is created; the store is not opened yet.

@@ -47,7 +47,7 @@ class LazyGroup(TyperGroup):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="handstamp",
     cls=LazyGroup,
     help="Sign people in once, keep them signed in, sign them out everywhere at once.",

@@ -11,7 +11,7 @@ from .common import TAKES_ID, AsJson, Database, make_group, print_json, print_li
 from .operating import operate
 from .tables import print_table
 
-app = make_group("Create, list and remove the credentials of services that verify tokens.")
+app: typer.Typer = make_group("Create, list and remove the credentials of services that verify tokens.")
 
 
 @app.command()

@@ -27,7 +27,7 @@ _PORT = 8000
 _STOP_TIMEOUT_S = 2
 
 
-app = make_command()
+app: typer.Typer = make_command()
 
 
 @app.command()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import typer
+
 from ..assemble.stores import migrate as migrate_store
 from ..config.loading import load
 from .common import Database, make_command, print_line
 
-app = make_command()
+app: typer.Typer = make_command()
 
 
 @app.command()

@@ -31,7 +31,7 @@ _WORKER = "handstamp.assemble.application:application"
 """What each of several worker processes runs."""
 
 
-app = make_command()
+app: typer.Typer = make_command()
 
 
 @app.command()

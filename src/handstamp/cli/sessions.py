@@ -15,7 +15,7 @@ from .common import TAKES_ID, AsJson, Database, make_group, print_json, print_li
 from .operating import operate
 from .tables import print_table
 
-app = make_group("List sessions and end them.")
+app: typer.Typer = make_group("List sessions and end them.")
 
 
 @app.command("list")

@@ -19,7 +19,7 @@ from ..words import format_distance, format_time
 from .common import Database, make_group, print_line, sanitise_text
 from .operating import operate
 
-app = make_group("Inspect tokens.")
+app: typer.Typer = make_group("Inspect tokens.")
 
 
 class _Anything(msgspec.Struct):

@@ -16,7 +16,7 @@ from .common import AsJson, Database, make_group, print_json, print_line
 from .operating import operate
 from .tables import print_table
 
-app = make_group("Create, list, disable and enable accounts; set passwords.")
+app: typer.Typer = make_group("Create, list, disable and enable accounts; set passwords.")
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 

@@ -25,7 +25,7 @@ class PasswordHasher:
             "rfc9106": argon2.PasswordHasher(time_cost=3, memory_cost=65536, parallelism=4),
         }[cost]
         self._decoy = _random_hash(self._argon2)
-        self.memory_bytes = self._argon2.memory_cost * 1024
+        self.memory_bytes: int = self._argon2.memory_cost * 1024
         """The memory that hashing one password takes."""
 
     def hash(self, password: str) -> str:

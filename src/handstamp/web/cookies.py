@@ -17,8 +17,8 @@ class Cookies:
     def __init__(self, *, secure: bool) -> None:
         """Take whether browsers may send them over https alone: True for an https issuer."""
         self.secure = secure
-        self.access = access_cookie(secure=secure)
-        self.refresh = refresh_cookie(secure=secure)
+        self.access: str = access_cookie(secure=secure)
+        self.refresh: str = refresh_cookie(secure=secure)
 
     def header(self, name: str, value: str, max_age_s: int) -> str:
         """Return a `Set-Cookie` value (RFC 6265 §4.1).

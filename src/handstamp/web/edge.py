@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Awaitable, Callable, Collection
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -46,8 +47,8 @@ class Edge:
             trusted_origins: Origins whose pages may send requests with this service's cookies.
         """
         self.issuer = issuer
-        self.trusted_origins = frozenset(trusted_origins)
-        self.cookies = Cookies(secure=issuer.is_https)
+        self.trusted_origins: frozenset[str] = frozenset(trusted_origins)
+        self.cookies: Cookies = Cookies(secure=issuer.is_https)
         self._clock = clock
 
     def endpoint(
@@ -96,7 +97,7 @@ class Call:
     def __init__(self, request: Request, *, clock: Clock, cookies: Cookies) -> None:
         """Wrap a Starlette request. Headers are parsed when they are needed."""
         self.request = request
-        self.headers = request.headers
+        self.headers: Headers = request.headers
         self.cookies = cookies
         self.identified_by: str | None = None
         """The name of the cookie whose token identified the session, if a cookie did. Set by the methods that read tokens."""

@@ -37,9 +37,9 @@ class Keys:
         self._audit = audit
         self._opened: dict[str, SigningKey] = {}
         self._signers: tuple[tuple[int, SigningKey], ...] = ()
-        self.verifying = KeySet([])
+        self.verifying: KeySet = KeySet([])
         """The keys with which an access token that has not expired may be signed."""
-        self.jwks = b'{"keys":[]}'
+        self.jwks: bytes = b'{"keys":[]}'
         """The public keys as a JWK Set (RFC 7517 §5)."""
 
     def signing_at(self, now_ms: int) -> SigningKey:

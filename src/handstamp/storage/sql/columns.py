@@ -54,12 +54,12 @@ class Columns(Generic[S]):
         Raises `TypeError` for a field whose type no column can hold.
         """
         fields = [field for field in msgspec.structs.fields(struct) if field.name not in without]
-        self.columns = [_column_of(field.name, type_info(field.type)) for field in fields]
-        self.kinds = {column.name: column.kind for column in self.columns}
-        self.names = tuple(column.name for column in self.columns)
-        self.list = ", ".join(self.names)
-        self.marks = ", ".join("?" * len(self.names))
-        self.encode = self.encoder(self.names)
+        self.columns: list[Column] = [_column_of(field.name, type_info(field.type)) for field in fields]
+        self.kinds: dict[str, str] = {column.name: column.kind for column in self.columns}
+        self.names: tuple[str, ...] = tuple(column.name for column in self.columns)
+        self.list: str = ", ".join(self.names)
+        self.marks: str = ", ".join("?" * len(self.names))
+        self.encode: Callable[[S], list[Any]] = self.encoder(self.names)
         self._decoders = [
             (index, decode)
             for index, (column, field) in enumerate(zip(self.columns, fields, strict=True))

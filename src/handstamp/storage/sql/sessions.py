@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...domain.account import Account
@@ -26,7 +26,7 @@ SELECT_WITH_ACCOUNT = (
 )
 _INSERT = f"INSERT INTO session ({COLUMNS.list}) VALUES ({COLUMNS.marks})"
 UPDATE = f"UPDATE session SET {', '.join(f'{name} = ?' for name in CHANGING)} WHERE id = ?"
-encode_update = COLUMNS.encoder((*CHANGING, "id"))
+encode_update: Callable[[Session], list[Any]] = COLUMNS.encoder((*CHANGING, "id"))
 """Returns the parameters of `UPDATE` for a session."""
 _REVOKE_ALL = (
     "UPDATE session SET revoked_at_ms = ?, revoked_why = ? "
