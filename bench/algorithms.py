@@ -60,7 +60,7 @@ class Measured(NamedTuple):
 
 def main(
     *,
-    rounds: Annotated[int, typer.Option(help="How often everybody has a turn.", min=3)] = 15,
+    rounds: Annotated[int, typer.Option(help="How often each library has a turn.", min=3)] = 15,
     plot: Annotated[Path | None, typer.Option(help="Draw the figures into this SVG file.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -216,7 +216,7 @@ def _count_lost(server: Server) -> int:
     measured = run(server.port, {"": clients}, seconds=_KILLED_AFTER_S + 0.3)[""]
     killer.join()
     if not measured.failed.get(LOST):
-        raise RuntimeError("the server was killed and nobody noticed")
+        raise RuntimeError("the server was killed and no client noticed")
     server.start()
     return sum(_status(server, server.system.refresh(session)) != 200 for session in sessions)
 

@@ -187,7 +187,7 @@ def _commit_ms(folder: Path) -> float:
 def _take_turns(contenders: Sequence[Contender], rounds: int, seconds: float, core: int) -> Rounds:
     rates: dict[tuple[str, str], list[Turn]] = defaultdict(list)
     order = list(contenders)
-    progress("everybody warms up")
+    progress("all systems warm up")
     for contender in contenders:
         contender.sign_in()
         for what in ("profile", "refresh"):

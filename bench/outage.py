@@ -189,9 +189,9 @@ def _expect(held: bool) -> None:
 def _recovery(outage: Outage) -> str:
     after_s = outage.was_right_after_s()
     return (
-        "not everybody answered rightly again."
+        "not all verifiers answered correctly again."
         if after_s is None
-        else f"everybody answered rightly again {after_s} s after its end."
+        else f"all verifiers answered correctly again {after_s} s after its end."
     )
 
 
@@ -220,7 +220,7 @@ def _promises(outages: Sequence[Outage]) -> list[Promise]:
     ]
     by_live = [second for second in cut.given(_ENDING, _YES, by="live") if second >= _SIGN_OUT_AT_S]
     return [
-        Promise("b let in, by whoever checks revocation", f"{silent_yes} times", "never", silent_yes == 0),
+        Promise("b accepted by a policy that checks revocation", f"{silent_yes} times", "never", silent_yes == 0),
         Promise("a told that its session has ended, by anybody", f"{thrown_out} times", "never", thrown_out == 0),
         Promise("c let in by feed, after the begin", f"{max(late):g} s", f"≤ {_STALENESS_S} s", max(late) <= _STALENESS_S),
         Promise("c let in by live, after the sign-out", f"{len(by_live)} times", "never", not by_live),

@@ -68,7 +68,7 @@ def main(
                 again.append(take_turns(known, [[minted[-1]] * _AGAIN_BATCH] * _AGAIN_ROUNDS))
     show(
         "verify",
-        notes=("Processor time of the thread, µs a token; everybody takes turns at the same tokens.",),
+        notes=("Processor time of the thread, µs a token; all take turns at the same tokens.",),
         tables=(
             Table("First verification, ES256", ("µs", *COLUMNS, f"x {BARE}"), compare_to(join_times(first), BARE)),
             Table(
