@@ -351,7 +351,7 @@ def test_nothing_to_renew(client: httpx.Client) -> None:
     """A refresh without a refresh token is refused and clears no cookie."""
     without_body, without_field = client.post("/refresh"), client.post("/refresh", json={})
     expect_problem(without_body, 401, "missing_token")
-    expect_problem(without_field, 422, "invalid_request")
+    expect_problem(without_field, 401, "missing_token")
     assert set_cookies(without_body) == set_cookies(without_field) == {}
 
 

@@ -232,7 +232,7 @@ def test_a_named_delivery_is_taken(client: httpx.Client, delivery: str, from_bro
     assert ("refreshToken" in answer.json()) == (delivery == "json")
 
 
-@pytest.mark.parametrize("delivery", ["", "cookies", "JSON", None, 1, ["json"]])
+@pytest.mark.parametrize("delivery", ["", "cookies", "JSON", 1, ["json"]])
 def test_an_unknown_delivery_is_refused(client: httpx.Client, delivery: object) -> None:
     """A delivery other than the three is reported as an invalid field."""
     answer = client.post("/login", json={"email": new_email(), "password": PASSWORD, "delivery": delivery})
