@@ -208,7 +208,7 @@ def test_another_sites_forms_change_nothing(page: Page, server: Server, email: s
         for form in ("#out", "#in"):
             page.goto(other)
             page.locator(f"{form} button").click()
-            expect(page.get_by_role("heading", name="Refused")).to_be_visible()
+            expect(page.get_by_role("heading", name="The request came from another site's page")).to_be_visible()
             page.goto(f"{server.url}/account")
             expect_account(page, email)
 
