@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -229,6 +230,12 @@ def require_refused(issuer: Hostile, verifier: Verifier, tokens: list[str], seco
     return issuer.count(FEED) - before
 
 
+def read_feed_cpu_s() -> float:
+    """Return the processor time, in seconds, that the threads which follow a feed have used. Other threads do not count."""
+    followers = [thread.ident for thread in threading.enumerate() if thread.name == "handstamp-revocations"]
+    return max(time.clock_gettime(time.pthread_getcpuclockid(ident)) for ident in followers if ident is not None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("is_moving", [True, False])
 def test_a_feed_that_always_has_more_is_never_fresh(issuer: Hostile, clock: ShiftedClock, *, is_moving: bool) -> None:
@@ -239,9 +246,9 @@ def test_a_feed_that_always_has_more_is_never_fresh(issuer: Hostile, clock: Shif
         new = issuer.token()
         issuer.answers[FEED] = lambda _: answer(page(ended(new), cursor=f"{next(numbers) if is_moving else 99}.x", more=True))
         wait_for_outcome(verifier, new, "session_ended", "offline")
-        began = time.process_time()
+        began = read_feed_cpu_s()
         assert 1 <= require_refused(issuer, verifier, [over, new], 1.0) <= 80
-        assert time.process_time() - began < 0.95, "it does not spin"
+        assert read_feed_cpu_s() - began < 0.95, "it does not spin"
         expect_fallback(issuer, verifier, clock, good, over)
         expect_recovery(issuer, verifier, good, over)
 
