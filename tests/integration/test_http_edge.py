@@ -189,6 +189,18 @@ def test_whoever_closes_one_side_gets_the_answer(server: Server, sent: bytes) ->
     assert set(statuses(exchange(server, sent, shut_down=True))) == {200}
 
 
+def test_a_request_that_was_answered_early_gets_no_second_answer(server: Server) -> None:
+    """An unsolicited answer would be read as the one to the next request on the connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(request("POST /login", "Content-Type: application/json", "Content-Length: 70000", body=b"{"))
+        first = connection.recv(65536)
+        while b"}" not in first:
+            first += connection.recv(65536)
+        assert statuses(first) == [413]
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(65536) == b""
+
+
 def test_a_body_that_never_comes_is_no_empty_body(server: Server) -> None:
     """A request that announces a body and brings none is 400, not a request without one."""
     sent = request("POST /logout", "Content-Type: application/json", "Content-Length: 40")

@@ -190,6 +190,8 @@ class Protocol(HttpToolsProtocol):
             self.pipeline.popleft()
             self.pipeline.appendleft((self.cycle, refusal))  # type: ignore[arg-type]  # their ASGI types differ
             self.cycle.keep_alive = False
+        elif is_own and self._is_idle:  # the application has answered it already, before its body had arrived
+            self.transport.close()
         elif is_own or self._is_idle:
             self._write_now(refusal)
         else:  # the answers to earlier requests go out, then the connection ends
