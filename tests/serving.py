@@ -6,9 +6,10 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,11 @@ class Server:
     def stop(self) -> int:
         """Stop the process after its tests: with SIGKILL, or with SIGTERM if coverage is measured, which needs a shutdown."""
         return self.kill(signal.SIGTERM if "COVERAGE_PROCESS_CONFIG" in os.environ else signal.SIGKILL)
+
+    def forget_failures(self) -> None:
+        """Delete the counts of failed attempts, so that those of one test file do not delay the next one."""
+        with closing(sqlite3.connect(self.folder / "handstamp.db", timeout=60)) as database, database:
+            database.execute("DELETE FROM failure")
 
     def client(self, **options: Any) -> httpx.Client:
         """Return an HTTP client of this server."""
