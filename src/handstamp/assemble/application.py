@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from importlib.metadata import version
 
-import email_validator  # noqa: F401 - so that the first sign-in does not wait for its import
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 

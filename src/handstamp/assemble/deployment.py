@@ -22,6 +22,7 @@ from ..service.operating.housekeeping import Housekeeping
 from ..service.operating.keys import Keys
 from ..service.parts.audit import Audit
 from ..service.parts.common_clock import CommonClock
+from ..service.parts.email_address import load_rules
 from ..service.parts.granting import Granting, Hook
 from ..service.parts.hashing import Hashing
 from ..service.parts.throttling import Throttling
@@ -138,7 +139,8 @@ class Deployment:
         """Open as `open` does, and keep house in the background until the end. Raises `ConfigurationError`."""
         async with self.open():
             await self.keys.maintain(self.clock())
-            tasks = [asyncio.create_task(work) for work in (self.clock.run(), self.housekeeping.run(), self.revocations.run())]
+            works = (self.clock.run(), self.housekeeping.run(), self.revocations.run(), load_rules())
+            tasks = [asyncio.create_task(work) for work in works]
             try:
                 yield
             finally:
