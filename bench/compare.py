@@ -128,8 +128,8 @@ def main(
     core, own_core = cores()
     with temporary_folder() as folder, ExitStack() as running, on_core(own_core):
         servers, starts = [], {}
-        everybody: list[type[System]] = [Ruler, *systems]
-        for kind in everybody:
+        every_kind: list[type[System]] = [Ruler, *systems]
+        for kind in every_kind:
             server = _started(kind, folder, core, running)
             progress(f"starting {server.system.name}")
             starts[server.system.name] = [server.start_again() for _ in range(_STARTS)]

@@ -30,7 +30,7 @@ _COLUMNS = (
     "failed",
     "sign-ins/s",
     "503",
-    "of them told when",
+    "with Retry-After",
 )
 
 
@@ -70,7 +70,7 @@ def flood(*, rounds: int, seconds: float) -> Findings:
                 [_row(place, renewing, signing_in, seconds) for place in renewing],
             ),
             Table(
-                f"Signing in, {_SIGNING_IN} at a time, nothing beside it",
+                f"Signing in, {_SIGNING_IN} at a time, without other requests",
                 ("", "a second", "x argon2", "ms of processor each", "x argon2"),
                 [
                     ("argon2 alone, on the service's core", _typical(bare).per_s, 1.0, _typical(bare).processor_ms, 1.0),
@@ -85,7 +85,7 @@ def flood(*, rounds: int, seconds: float) -> Findings:
         ),
         notes=(
             "A flood's p99 is compared with the quiet one of the same round; of all rounds the median is shown.",
-            f"The crowd of {_CROWD} does not fit the queue: who gets 503 comes again when `Retry-After` says.",
+            f"The crowd of {_CROWD} does not fit the queue: a client that gets 503 retries after `Retry-After`.",
         ),
     )
 
@@ -94,7 +94,7 @@ def _row(place: Place, renewing: Rounds, signing_in: Rounds, seconds: float) -> 
     (way, beside), seen, floods = place, renewing[place], signing_in[place]
     return (
         way if not beside else "",
-        f"{beside} at a time" if beside else "nobody",
+        f"{beside} at a time" if beside else "none",
         median(one.good for one in seen) / seconds,
         median(one.ms(50) for one in seen),
         median(one.ms(99) for one in seen),
@@ -118,13 +118,13 @@ def _promise(place: Place, renewing: Rounds) -> Promise:
 
 
 def _queue_promise(crowds: Sequence[Seen]) -> Promise:
-    refused, told = sum(seen.failures[503] for seen in crowds), sum(seen.retry_after for seen in crowds)
+    refused, with_time = sum(seen.failures[503] for seen in crowds), sum(seen.retry_after for seen in crowds)
     others = sum(seen.failures.total() for seen in crowds) - refused
     return Promise(
         "sign-ins that the queue has no room for",
-        f"{refused} answered 503, {told} with Retry-After, {others} otherwise",
+        f"{refused} answered 503, {with_time} with Retry-After, {others} otherwise",
         "503 with Retry-After",
-        refused == told > 0 == others,
+        refused == with_time > 0 == others,
     )
 
 

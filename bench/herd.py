@@ -22,7 +22,18 @@ _FIRST_PAUSE_S = 0.3
 _ASKING, _ASKING_REST_S = 4, 0.02
 _BEFORE_S = 1.0
 _STEP_S = 0.1
-_COLUMNS = ("they come", "all renewed s", "a second", "p50 ms", "p99 ms", "answers", "503", "lost", "others", "profile p99 ms")
+_COLUMNS = (
+    "clients renew",
+    "all s",
+    "a second",
+    "p50 ms",
+    "p99 ms",
+    "answers",
+    "503",
+    "lost",
+    "others",
+    "profile p99 ms",
+)
 
 
 class HerdResult(NamedTuple):
@@ -41,17 +52,17 @@ class HerdResult(NamedTuple):
 def herd(*, size: int, plot: Path | None) -> Findings:
     """Measure a herd at once and a herd that is spread."""
     with run_town(size + _ASKING) as town:
-        everybody, others = town.people[:size], town.people[size:]
+        people, others = town.people[:size], town.people[size:]
         progress(f"{size:,} clients renew at once")
-        at_once = _run_herd(town.port, everybody, others, lambda: 0.0)
+        at_once = _run_herd(town.port, people, others, lambda: 0.0)
         progress(f"{size:,} clients renew, each at its own time")
-        spread = _run_herd(town.port, everybody, others, lambda: random.uniform(0, _RENEWS_OVER * _LIFE_S))  # noqa: S311
+        spread = _run_herd(town.port, people, others, lambda: random.uniform(0, _RENEWS_OVER * _LIFE_S))  # noqa: S311
     ways = {"at once": at_once, f"over {_RENEWS_OVER * _LIFE_S:g} s": spread}
     if plot is not None:
         plot.write_text(_draw(size, ways), encoding="utf-8")
     good = [result.herd.good for result in ways.values()]
     wrong = sum(result.herd.failures.total() - result.herd.failures[503] for result in ways.values())
-    title = f"{size:,} clients whose tokens run out in the same second"
+    title = f"{size:,} clients whose tokens expire in the same second"
     renewed_all = f"{min(good):,}, {wrong} failed"
     earliest, latest, shortest_s, usual_s = _RENEWS_FROM, _RENEWS_FROM + _RENEWS_OVER, _RENEWS_OVER * _LIFE_S, _RENEWS_OVER * 900
     return Findings(
@@ -67,10 +78,10 @@ def herd(*, size: int, plot: Path | None) -> Findings:
     )
 
 
-def _run_herd(port: int, everybody: Sequence[Person], others: Sequence[Person], delay: Callable[[], float]) -> HerdResult:
+def _run_herd(port: int, people: Sequence[Person], others: Sequence[Person], delay: Callable[[], float]) -> HerdResult:
     """Connect all clients, then refresh each after its delay, and retry until it succeeds."""
     seen, seen_by_others = Seen(), Seen()
-    coming = [(person, delay()) for person in everybody]
+    coming = [(person, delay()) for person in people]
     left = len(coming)
     began_s = 0.0
 
@@ -124,7 +135,7 @@ def _draw(size: int, ways: Mapping[str, HerdResult]) -> str:
         )
 
     panels = {
-        f"renewed in {1000 * _STEP_S:.0f} ms": [counted(f"they come {name}", result) for name, result in ways.items()],
-        "a profile asked for beside it, ms": [beside(f"they come {name}", result) for name, result in ways.items()],
+        f"renewed in {1000 * _STEP_S:.0f} ms": [counted(f"clients renew {name}", result) for name, result in ways.items()],
+        "a profile requested meanwhile, ms": [beside(f"clients renew {name}", result) for name, result in ways.items()],
     }
-    return curves(f"{size:,} clients whose tokens run out in the same second", across="seconds", panels=panels)
+    return curves(f"{size:,} clients whose tokens expire in the same second", across="seconds", panels=panels)

@@ -80,7 +80,7 @@ def _measure(town: Town, count: int) -> Measured:
     """Connect `count` clients, let each send one round as a warm-up, and measure the next round."""
     every_s = count / _PER_S
     seconds = max(every_s, _LEAST_S)
-    everybody, seen = town.people[:count], Seen()
+    people, seen = town.people[:count], Seen()
     ended: list[tuple[int, int]] = []
 
     def look() -> Operation:
@@ -91,7 +91,7 @@ def _measure(town: Town, count: int) -> Measured:
 
     looking = [look()]
     groups: dict[str, list[Client]] = {
-        "everybody": [_now_and_then(person, seen, every_s) for person in everybody],
+        "all": [_now_and_then(person, seen, every_s) for person in people],
         "look": [lambda: looking.pop() if looking else None],
     }
     run(town.port, groups, seconds=2 * seconds)

@@ -287,11 +287,11 @@ class _Connection(asyncio.Protocol):
 async def _run(port: int, groups: Mapping[str, Sequence[Client]], seconds: float, warm_up_s: float) -> dict[str, Measured]:
     crowd = _Crowd(port, asyncio.Semaphore(_CONNECTING))
     counted = {name: _Group() for name in groups}
-    everybody = [_Connection(crowd, counted[name], client) for name, clients in groups.items() for client in clients]
-    crowd.left = len(everybody)
-    await asyncio.gather(*(one.connect() for one in everybody))
+    connections = [_Connection(crowd, counted[name], client) for name, clients in groups.items() for client in clients]
+    crowd.left = len(connections)
+    await asyncio.gather(*(one.connect() for one in connections))
     crowd.measuring = not warm_up_s
-    for one in everybody:
+    for one in connections:
         one.start()
     if warm_up_s:
         await _wait_for(crowd.all_left, warm_up_s)
@@ -300,7 +300,7 @@ async def _run(port: int, groups: Mapping[str, Sequence[Client]], seconds: float
     took = time.perf_counter() - began
     crowd.measuring, crowd.stopped = False, True
     if not crowd.all_left.is_set():
-        for one in everybody:
+        for one in connections:
             one.stop()
         await _wait_for(crowd.all_left, _LAST_ANSWERS_S)
     if crowd.problem:

@@ -203,7 +203,7 @@ def _resident() -> int:
 def _expect(held: bool) -> None:
     """Raise an error if the measured code does not work."""
     if not held:
-        raise RuntimeError("the verifier does not hold what it was told")
+        raise RuntimeError("the verifier lacks entries of the feed")
 
 
 if __name__ == "__main__":

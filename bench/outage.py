@@ -221,7 +221,7 @@ def _promises(outages: Sequence[Outage]) -> list[Promise]:
     by_live = [second for second in cut.given(_ENDING, _YES, by="live") if second >= _SIGN_OUT_AT_S]
     return [
         Promise("b accepted by a policy that checks revocation", f"{silent_yes} times", "never", silent_yes == 0),
-        Promise("a told that its session has ended, by anybody", f"{thrown_out} times", "never", thrown_out == 0),
+        Promise("a refused as ended, by any verifier", f"{thrown_out} times", "never", thrown_out == 0),
         Promise("c let in by feed, after the begin", f"{max(late):g} s", f"≤ {_STALENESS_S} s", max(late) <= _STALENESS_S),
         Promise("c let in by live, after the sign-out", f"{len(by_live)} times", "never", not by_live),
         Promise(

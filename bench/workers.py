@@ -45,5 +45,5 @@ def workers(*, rounds: int, seconds: float) -> Findings:
     columns = (f"{_CLIENTS} clients", "workers", "a second", "x one", "p50 ms", "p99 ms", "failed", "MB resident")
     return Findings(
         tables=[Table("Processes that serve one database", columns, rows)],
-        notes=["Workers: not kept on one core, as all else is: they and the clients share all cores."],
+        notes=["Workers are not pinned to one core as the other systems are: they share all cores with the clients."],
     )

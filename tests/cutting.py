@@ -56,7 +56,7 @@ class CuttingProxy:
                     answering.cancel()
                     await asyncio.wait([answering])
                     onward.write(asked)
-                    await far.read(1)  # the server has committed, and the client is not told
+                    await far.read(1)  # the server has committed, and the client gets no answer
                 if where:
                     self.cuts[where] += 1
                     break

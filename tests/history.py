@@ -64,7 +64,7 @@ def _of_session(operations: list[Operation], sweeps: list[Operation], grace_s: f
         if operation.answer == "refused":
             yield f"{operation.kind} was refused as if the token were none: {operation.reason}"
         if operation.answer == "ended" and operation.reason == "reuse" and not _was_reused(refreshes, grace_s):
-            yield "was ended for reuse, and nobody had used an old copy"
+            yield "was ended for reuse, but no old copy had been used"
 
 
 def _of_chain(renewals: list[Operation]) -> Iterator[str]:
@@ -94,7 +94,7 @@ def _of_ends(operations: list[Operation], sweeps: list[Operation]) -> Iterator[s
         if operation.answer == "ended" and operation.reason != "reuse":
             causes = (other for other in asked if other.reason == operation.reason and other.began < operation.ended)
             if next(causes, None) is None:
-                yield f"was ended as {operation.reason}, which nobody had asked for"
+                yield f"was ended as {operation.reason}, which no client had requested"
 
 
 def _concerns(end: Operation, started_at: float) -> bool:

@@ -31,7 +31,7 @@ class BetterAuthServer(System):
 
     def register(self, session: Session) -> Operation:
         """Sign up."""
-        yield post(b"/api/auth/sign-up/email", {"email": session.email, "password": PASSWORD, "name": "Somebody"})
+        yield post(b"/api/auth/sign-up/email", {"email": session.email, "password": PASSWORD, "name": "Ada"})
 
 
 class BetterAuthServerJwt(BetterAuthServer):

@@ -52,7 +52,7 @@ def _node_problem() -> str:
     """Install the packages of package-lock.json; return the problem, or an empty string."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        return "they want Node 20 or newer, with npm"
+        return "Node 20 or newer and npm are needed"
     done, wanted = FOLDER / "node_modules" / ".package-lock.json", FOLDER / "package-lock.json"
     if done.exists() and done.stat().st_mtime >= wanted.stat().st_mtime:
         return ""

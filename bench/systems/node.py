@@ -63,7 +63,7 @@ class BetterAuth(Node):
 
     def register(self, session: Session) -> Operation:
         """Sign up."""
-        yield post(b"/api/auth/sign-up/email", {"email": session.email, "password": PASSWORD, "name": "Somebody"})
+        yield post(b"/api/auth/sign-up/email", {"email": session.email, "password": PASSWORD, "name": "Ada"})
 
     def login(self, session: Session) -> Operation:
         """Sign in."""

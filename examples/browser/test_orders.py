@@ -33,7 +33,7 @@ def client() -> Any:
     return TestClient(orders.app)
 
 
-def test_everybody_sees_their_own_orders(client: Any, handstamp_issuer: LocalIssuer) -> None:
+def test_each_user_sees_their_own_orders(client: Any, handstamp_issuer: LocalIssuer) -> None:
     ada, bob = handstamp_issuer.signed_in("ada"), handstamp_issuer.signed_in("bob")
     placed = client.post("/orders", headers=ada.headers).json()
     assert client.get("/orders", headers=ada.headers).json() == {"orders": [placed["id"]]}
@@ -52,7 +52,7 @@ def test_other_tokens_are_refused(client: Any, handstamp_issuer: LocalIssuer) ->
     assert client.get("/orders").status_code == 401
 
 
-def test_a_person_is_signed_in_until_the_token_expires(client: Any, handstamp_issuer: LocalIssuer) -> None:
+def test_an_expired_token_is_refused(client: Any, handstamp_issuer: LocalIssuer) -> None:
     ada = handstamp_issuer.signed_in("ada", lifetime_s=900)
     handstamp_issuer.advance(seconds=890)
     assert client.get("/orders", headers=ada.headers).status_code == 200

@@ -22,7 +22,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClie
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
-def test_notes_are_for_those_who_are_signed_in(client: TestClient, attempt: int) -> None:
+def test_notes_require_a_session(client: TestClient, attempt: int) -> None:
     account = client.post("/auth/register", json=PERSON).json()["user"]["id"]
     tokens = client.post("/auth/login", json=PERSON).json()
     headers = {"Authorization": f"Bearer {tokens['accessToken']}"}

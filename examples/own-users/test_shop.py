@@ -21,12 +21,12 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClie
         yield client
 
 
-def test_a_clerk_who_is_dismissed_is_signed_out(client: TestClient) -> None:
+def test_dismissing_a_clerk_ends_the_session(client: TestClient) -> None:
     headers = {"Authorization": f"Bearer {client.post('/login', json=ADA).json()['accessToken']}"}
     assert client.get("/orders", headers=headers).json() == {"of": "42", "branch": "Bern"}
     assert client.post("/dismiss/ada", headers=headers).json() == {"sessions": 1}
     assert client.get("/orders", headers=headers).json()["code"] == "session_ended"
 
 
-def test_a_wrong_password_signs_nobody_in(client: TestClient) -> None:
+def test_a_wrong_password_is_refused(client: TestClient) -> None:
     assert client.post("/login", json=ADA | {"password": "wrong"}).status_code == 401

@@ -21,7 +21,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClie
         yield client
 
 
-def test_the_page_is_for_those_who_are_signed_in(client: TestClient) -> None:
+def test_the_page_requires_a_session(client: TestClient) -> None:
     sent_away = client.get("/")
     assert (sent_away.status_code, sent_away.headers["location"].split("?")[0]) == (303, "/auth/sign-in")
     account = client.post("/auth/register", json=PERSON).json()["user"]["id"]

@@ -19,7 +19,7 @@ HandstampError
 ├── NotFound                  not_found
 ├── AccountExists             account_exists
 ├── TooManyAttempts           too_many_attempts    has `retry_after_s`
-├── Unavailable               unavailable          has `retry_after_s`; a dependency failed, nobody was signed out
+├── Unavailable               unavailable          has `retry_after_s`; a dependency failed, no session has ended
 └── ConfigurationError        configuration_error  the process refuses to start
 ```
 
@@ -193,13 +193,13 @@ class TooManyAttempts(HandstampError):
 
 
 class Unavailable(HandstampError):
-    """A dependency of Handstamp does not answer. Nobody was signed out and nothing was allowed. Try again later."""
+    """A dependency of Handstamp does not answer. No session has ended and no access was granted. Try again later."""
 
     code = "unavailable"
 
     def __init__(self, why: str, retry_after_s: int = 1) -> None:
         """Create the error; `why` is for logs only, because it may name files and servers."""
-        super().__init__("The service cannot answer right now. Nobody was signed out. Try again shortly.")
+        super().__init__("The service cannot answer right now. No session has ended. Try again shortly.")
         self.why = why
         self.retry_after_s = retry_after_s
 

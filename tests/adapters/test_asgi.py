@@ -25,9 +25,9 @@ async def subject(scope: Any, receive: Any, send: Any) -> None:
     """Respond with the subject of the token, to HTTP and to websockets. This application uses no framework."""
     name = scope.get("state", {}).get("claims")
     if scope["type"] == "http":
-        await PlainTextResponse(name.sub if name else "nobody")(scope, receive, send)
+        await PlainTextResponse(name.sub if name else "anonymous")(scope, receive, send)
     else:
-        await send({"type": f"{scope['type']}.accept", "subject": name.sub if name else "nobody"})
+        await send({"type": f"{scope['type']}.accept", "subject": name.sub if name else "anonymous"})
 
 
 def protect(app: Any = subject, **options: Any) -> HandstampMiddleware:
@@ -48,13 +48,13 @@ async def ask(app: Any, method: str, path: str, **options: Any) -> httpx.Respons
         return await client.request(method, path, **options)
 
 
-def test_any_application_finds_the_claims_in_its_scope() -> None:
+def test_claims_are_in_the_asgi_scope() -> None:
     """The middleware puts the claims into the ASGI scope; no framework is needed."""
     sent = connect(protect(), {"type": "http", "method": "GET"}, bearer(sub="bob"))
     assert sent[1]["body"] == b"bob"
 
 
-def test_what_the_server_keeps_in_the_state_stays() -> None:
+def test_the_servers_state_is_preserved() -> None:
     """The middleware adds the claims to the lifespan's state and keeps its other members."""
     scope: dict[str, Any] = {"type": "http", "method": "GET", "state": {"pool": "there"}}
     seen: list[dict[str, Any]] = []
@@ -71,14 +71,14 @@ def test_what_the_server_keeps_in_the_state_stays() -> None:
 @pytest.mark.parametrize(
     "path", ["/healthz/", "/healthz/../orders", "/Healthz", "//healthz", "/orders/healthz", "healthz", "", "/"]
 )
-def test_public_is_exactly_what_was_named(path: str) -> None:
+def test_public_paths_match_exactly(path: str) -> None:
     """A public path matches exactly: no prefix, no other case, no path that a router might normalise."""
     assert get(protect(), "/healthz") == 200
     assert get(protect(), path) == 401
 
 
 @pytest.mark.parametrize("public", ["/healthz", ("healthz",), ("/healthz", "")])
-def test_a_list_of_public_paths_that_cannot_be_meant_is_refused(public: Any) -> None:
+def test_invalid_public_paths_are_refused(public: Any) -> None:
     """A string is refused: Python would iterate over its characters, one of which is "/"."""
     with pytest.raises(ConfigurationError, match="public is a list"):
         protect(public=public)
@@ -87,7 +87,7 @@ def test_a_list_of_public_paths_that_cannot_be_meant_is_refused(public: Any) -> 
 @pytest.mark.parametrize(
     ("path", "status"), [("/api/healthz", 200), ("/healthz", 200), ("/api", 401), ("/apihealthz", 401), ("/api/orders", 401)]
 )
-def test_public_paths_are_those_of_the_application_wherever_it_is_mounted(path: str, status: int) -> None:
+def test_public_paths_are_relative_to_the_mount_point(path: str, status: int) -> None:
     """Public paths are relative to the mount. ASGI puts the prefix `root_path` into `path`; some servers omit it."""
     assert get(protect(), path, root_path="/api") == status
 
@@ -101,12 +101,12 @@ async def test_a_mounted_application_keeps_its_public_paths() -> None:
     assert (await ask(app, "GET", "/shop/orders", headers=bearer())).text == "ada-id"
 
 
-def test_start_and_stop_pass_through() -> None:
+def test_lifespan_events_pass_through() -> None:
     """Lifespan messages carry no request, so the middleware passes them on."""
     assert connect(protect(), {"type": "lifespan"})[0]["type"] == "lifespan.accept"
 
 
-def test_a_websocket_is_opened_by_the_header_alone() -> None:
+def test_a_websocket_needs_the_header_not_the_cookie() -> None:
     """A websocket needs the header. The cookie is ignored, because any site's page can open a websocket with it."""
     socket = {"type": "websocket", **DENIAL}
     (accepted,) = connect(protect(), socket, bearer())
@@ -123,7 +123,7 @@ def test_a_server_that_cannot_answer_a_websocket_closes_it() -> None:
     assert connect(protect(), {"type": "websocket"}) == [{"type": "websocket.close", "code": 1008}]
 
 
-def test_the_applications_own_errors_are_its_own() -> None:
+def test_errors_of_the_application_pass_through() -> None:
     """An exception that a route raises passes through unchanged, even if it is one of Handstamp's classes."""
 
     async def broken(*_: Any) -> None:
@@ -133,14 +133,14 @@ def test_the_applications_own_errors_are_its_own() -> None:
         connect(protect(broken), {"type": "http", "method": "GET"}, bearer())
 
 
-def test_a_policy_that_the_verifier_cannot_follow_is_no_answer() -> None:
+def test_a_check_that_the_verifier_cannot_do_is_a_configuration_error() -> None:
     """A policy that the verifier cannot apply raises ConfigurationError. The client sees no configuration details."""
     with pytest.raises(ConfigurationError, match="needs a credential"):
         connect(protect(check="live"), {"type": "http", "method": "GET"}, bearer())
 
 
 @pytest.mark.anyio
-async def test_a_page_of_another_origin_behind_cors() -> None:
+async def test_cors_applications_read_refusals() -> None:
     """CORS middleware outside answers preflights, which carry no credentials, and lets the page read a refusal."""
     app = CORSMiddleware(protect(), allow_origins=[APP_ORIGIN], allow_headers=["authorization"], allow_methods=["POST"])
     asks = {"origin": APP_ORIGIN, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
@@ -166,7 +166,7 @@ def test_an_origin_that_no_browser_sends_is_refused(origins: Any) -> None:
 
 
 @pytest.mark.anyio
-async def test_around_a_starlette_application_and_one_of_its_routes() -> None:
+async def test_it_wraps_a_starlette_application_or_one_route() -> None:
     """The application requires a token, and one of its routes also requires a role."""
 
     async def whose(request: Request) -> Response:

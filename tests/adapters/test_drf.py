@@ -46,7 +46,7 @@ def whose(*permissions: Any, authenticators: list[Any] | None = None, renderers:
     )
 
 
-def test_authentication_alone_keeps_nobody_out() -> None:
+def test_authentication_alone_allows_anonymous_requests() -> None:
     """Authentication alone refuses only invalid tokens; permissions refuse requests without one, as DRF defines it."""
     with site({"open": whose()}, middleware=()):
         assert Client().get("/open").json() == "None"
@@ -54,7 +54,7 @@ def test_authentication_alone_keeps_nobody_out() -> None:
         assert Client().get("/open", headers={"authorization": "Bearer rubbish"}).status_code == 401
 
 
-def test_the_person_is_a_principal() -> None:
+def test_request_user_is_a_principal() -> None:
     """The principal has the attributes that throttles and other permissions read."""
     claims = a_verifier().verify(a_token())
     person = Principal(claims)
@@ -62,7 +62,7 @@ def test_the_person_is_a_principal() -> None:
     assert (person.is_authenticated, person.is_anonymous) == (True, False)
 
 
-def test_the_frameworks_own_permission_gets_the_right_challenge() -> None:
+def test_is_authenticated_answers_with_our_challenge() -> None:
     """Without a token, `IsAuthenticated` gives our status and challenge. The body is DRF's own."""
     with site({"orders": whose(IsAuthenticated)}, middleware=()):
         refused = Client().get("/orders")
@@ -73,7 +73,7 @@ def test_the_frameworks_own_permission_gets_the_right_challenge() -> None:
         assert Client().get("/orders", headers=bearer()).status_code == 200
 
 
-def test_function_views_are_protected_alike() -> None:
+def test_function_views_are_protected() -> None:
     """Function views are protected through DRF's decorators."""
 
     @api_view(["GET"])
@@ -87,7 +87,7 @@ def test_function_views_are_protected_alike() -> None:
         assert Client().get("/orders", headers=bearer(scope="orders:read")).json() == "ada-id"
 
 
-def test_refusals_are_problems_whatever_the_client_would_rather_read() -> None:
+def test_refusals_are_problems_for_every_accept_header() -> None:
     """The body is a problem whatever `Accept` says, because a browser's script reads `code`."""
     with site({"reports": whose(require(role="admin"), renderers=[BrowsableAPIRenderer, JSONRenderer])}, middleware=()):
         refused = Client().get("/reports", headers=bearer() | {"accept": "text/html"})
@@ -113,7 +113,7 @@ def test_permissions_can_be_combined() -> None:
         assert Client().get("/both", headers=bearer() | {"x-here": "1"}).status_code == 200
 
 
-def test_somebody_whom_another_class_authenticated_has_no_token() -> None:
+def test_a_user_of_another_authentication_class_has_no_claims() -> None:
     """A request that another class authenticated gets 403, not 401, and no claims."""
 
     class Machine(BaseAuthentication):
@@ -140,7 +140,7 @@ def test_another_sites_page_cannot_write_with_the_cookie() -> None:
     assert "www-authenticate" not in refused.headers
 
 
-def test_a_permissions_policy_holds_in_authentication_too() -> None:
+def test_authentication_uses_the_permissions_check() -> None:
     """Authentication applies the policy of the view's permissions: `offline` works in an outage, `live` gives 503."""
     views = {"orders": whose(require()), "prices": whose(require(check="offline"))}
     with site(views, middleware=(), HANDSTAMP={**AWAY, "SERVICE_URL": f"http://localhost:{free_port()}"}):
@@ -150,7 +150,7 @@ def test_a_permissions_policy_holds_in_authentication_too() -> None:
         assert int(refused.headers["retry-after"]) >= 1
 
 
-def test_a_policy_that_only_the_permission_knows_is_followed() -> None:
+def test_a_check_set_on_the_permission_alone_applies() -> None:
     """If `get_permissions` returns a stricter policy, the token is verified again under that policy."""
 
     class Choosy(Whose):
@@ -162,7 +162,7 @@ def test_a_policy_that_only_the_permission_knows_is_followed() -> None:
         assert Client().get("/orders", headers=bearer()).status_code == 503
 
 
-def test_the_frameworks_test_client_can_pretend() -> None:
+def test_force_authenticate_works() -> None:
     """`force_authenticate` needs only claims, not a token."""
     client: Any = APIClient()
     claims = a_verifier().verify(a_token(scope="orders:read"))
@@ -172,7 +172,7 @@ def test_the_frameworks_test_client_can_pretend() -> None:
         assert client.get("/reports").status_code == 403
 
 
-def test_a_policy_that_the_verifier_cannot_follow_is_no_answer() -> None:
+def test_a_check_that_the_verifier_cannot_do_is_a_configuration_error() -> None:
     """A policy that the verifier cannot apply raises ConfigurationError. The client sees no configuration details."""
     with site({"orders": whose(require(check="live"))}, middleware=()), pytest.raises(ConfigurationError, match="credential"):
         Client().get("/orders", headers=bearer())

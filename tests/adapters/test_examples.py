@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.adapters.examples import Applications, new_admin
-from tests.integration.helpers import Mint, SignedIn, expect_problem, sign_in, somebody
+from tests.integration.helpers import Mint, SignedIn, expect_problem, sign_in, sign_in_new_user
 from tests.serving import Server
 
 pytestmark = pytest.mark.xdist_group("adapters")
@@ -24,7 +24,7 @@ INVALID = 'Bearer error="invalid_token", error_description="invalid_token"'
 @pytest.fixture(scope="module")
 def ada(client: httpx.Client) -> SignedIn:
     """Sign in an account that stays signed in for the whole module."""
-    return somebody(client)
+    return sign_in_new_user(client)
 
 
 @pytest.fixture(scope="module")
@@ -58,30 +58,30 @@ def expect_invalid(answer: httpx.Response) -> None:
 # --- who gets in
 
 
-def test_a_public_route_asks_for_nothing(application: httpx.Client) -> None:
+def test_a_public_route_needs_no_token(application: httpx.Client) -> None:
     """A public route needs no token."""
     assert application.get("/healthz").json() == {"status": "ok"}
 
 
-def test_a_signed_in_person_gets_what_is_theirs(application: httpx.Client, ada: SignedIn, client: httpx.Client) -> None:
+def test_a_signed_in_user_gets_their_own_data(application: httpx.Client, ada: SignedIn, client: httpx.Client) -> None:
     """The claims reach the route: each account sees only its own orders."""
     placed = application.post("/orders", headers=ada.bearer)
     assert placed.status_code == 201, placed.text
     assert placed.json()["id"] in application.get("/orders", headers=ada.bearer).json()["orders"]
-    assert application.get("/orders", headers=somebody(client).bearer).json() == {"orders": []}
+    assert application.get("/orders", headers=sign_in_new_user(client).bearer).json() == {"orders": []}
 
 
-def test_the_scheme_is_read_in_any_case(application: httpx.Client, ada: SignedIn) -> None:
+def test_the_scheme_is_case_insensitive(application: httpx.Client, ada: SignedIn) -> None:
     """RFC 9110 §11.1: `bearer` is `Bearer`."""
     assert application.get("/orders", headers={"authorization": f"bearer {ada.access}"}).status_code == 200
 
 
-def test_a_role_opens_what_wants_it(application: httpx.Client, admin: SignedIn) -> None:
+def test_a_route_requires_a_role(application: httpx.Client, admin: SignedIn) -> None:
     """A route that requires a role admits an account with that role."""
     assert application.get("/reports", headers=admin.bearer).status_code == 200
 
 
-def test_a_scope_opens_what_wants_it(application: httpx.Client, ada: SignedIn, mint: Mint) -> None:
+def test_a_route_requires_a_scope(application: httpx.Client, ada: SignedIn, mint: Mint) -> None:
     """A token whose scopes include the required one is admitted, on a route that introspects."""
     token = mint.access(ada.access, scope="orders:read orders:write")
     assert application.delete("/orders/1", headers=with_token(token)).status_code == 204
@@ -97,7 +97,7 @@ def test_no_token_is_answered_with_a_bare_challenge(application: httpx.Client) -
         assert challenge(answer) == "Bearer"
 
 
-def test_credentials_of_another_scheme_are_no_token(application: httpx.Client) -> None:
+def test_other_schemes_count_as_no_token(application: httpx.Client) -> None:
     """Credentials of another scheme, as some proxies add, count as no token."""
     answer = application.get("/orders", headers={"authorization": "Basic YWRhOnB3ZA=="})
     expect_problem(answer, 401, "missing_token")
@@ -106,23 +106,23 @@ def test_credentials_of_another_scheme_are_no_token(application: httpx.Client) -
 @pytest.mark.parametrize(
     "sent", [b"Bearer rubbish", b"Bearer a.b.c", b"Bearer", b"Bearer " + b"x" * 9000, "Bearer ünsinn".encode()]
 )
-def test_rubbish_is_no_token(application: httpx.Client, sent: bytes) -> None:
+def test_a_malformed_token_is_refused(application: httpx.Client, sent: bytes) -> None:
     """Malformed credentials never cause 500, and the response never says which check failed."""
     expect_invalid(application.get("/orders", headers={b"authorization": sent}))
 
 
-def test_a_refresh_token_opens_nothing(application: httpx.Client, ada: SignedIn, mint: Mint) -> None:
+def test_a_refresh_token_is_refused(application: httpx.Client, ada: SignedIn, mint: Mint) -> None:
     """A refresh token is refused, and so is any token of type `rt+jwt`, whatever key signed it."""
     expect_invalid(application.get("/orders", headers=with_token(ada.refresh)))
     expect_invalid(application.get("/orders", headers=with_token(mint.access(ada.access, typ="rt+jwt"))))
 
 
-def test_a_token_for_others_opens_nothing(application: httpx.Client, ada: SignedIn, mint: Mint) -> None:
+def test_a_token_for_another_audience_is_refused(application: httpx.Client, ada: SignedIn, mint: Mint) -> None:
     """A token for another audience is refused."""
     expect_invalid(application.get("/orders", headers=with_token(mint.access(ada.access, aud="https://elsewhere.example"))))
 
 
-def test_a_token_that_is_over_says_so(application: httpx.Client, ada: SignedIn, mint: Mint) -> None:
+def test_an_expired_token_is_reported_as_expired(application: httpx.Client, ada: SignedIn, mint: Mint) -> None:
     """An expired token gets its own code, which tells the client to renew it."""
     answer = application.get("/orders", headers=with_token(mint.expired_access(ada.access)))
     expect_problem(answer, 401, "expired_token")
@@ -144,7 +144,7 @@ def test_a_missing_role_is_refused(application: httpx.Client, ada: SignedIn) -> 
     assert challenge(answer) == 'Bearer error="insufficient_scope"'
 
 
-def test_two_authorization_headers_never_pass(application: httpx.Client, ada: SignedIn) -> None:
+def test_two_authorization_headers_are_refused(application: httpx.Client, ada: SignedIn) -> None:
     """Two Authorization headers are refused. Some WSGI servers join them into one invalid value."""
     headers = [("authorization", f"Bearer {ada.access}"), ("authorization", f"Bearer {ada.access}")]
     answer = application.get("/orders", headers=headers)
@@ -154,19 +154,19 @@ def test_two_authorization_headers_never_pass(application: httpx.Client, ada: Si
 # --- the cookie
 
 
-def test_the_cookie_opens_what_only_reads(application: httpx.Client, ada: SignedIn) -> None:
+def test_the_cookie_authenticates_safe_requests(application: httpx.Client, ada: SignedIn) -> None:
     """The cookie authenticates reads, even when a page of another site links to them."""
     assert application.get("/orders", headers=with_cookie(ada.access) | OTHER_PAGE).status_code == 200
 
 
-def test_the_own_page_may_write_with_the_cookie(application: httpx.Client, ada: SignedIn) -> None:
+def test_a_same_origin_page_may_write_with_the_cookie(application: httpx.Client, ada: SignedIn) -> None:
     """A same-origin page may write with the cookie. No further proof is required, not even Django's CSRF token."""
     assert application.post("/orders", headers=with_cookie(ada.access) | SAME_PAGE).status_code == 201
 
 
 def test_a_page_of_the_service_may_write_with_the_cookie(application: httpx.Client, client: httpx.Client) -> None:
     """A page of the service may write with the cookies that the service set, also without Fetch Metadata."""
-    signed_in = somebody(client, delivery="cookie")
+    signed_in = sign_in_new_user(client, delivery="cookie")
     headers = {name: value for name, value in signed_in.cookies.items() if name != "sec-fetch-site"}
     assert application.post("/orders", headers=headers).status_code == 201
 
@@ -186,7 +186,7 @@ def test_another_sites_page_cannot_write_with_the_cookie(
     assert "set-cookie" not in answer.headers
 
 
-def test_a_header_from_another_page_may_write(application: httpx.Client, ada: SignedIn) -> None:
+def test_a_cross_site_request_with_a_header_may_write(application: httpx.Client, ada: SignedIn) -> None:
     """A page of another site may write with the header, because no browser adds that header by itself."""
     assert application.post("/orders", headers=ada.bearer | OTHER_PAGE).status_code == 201
 
@@ -197,7 +197,7 @@ def test_two_cookies_of_one_name_are_refused(application: httpx.Client, ada: Sig
     expect_problem(answer, 400, "invalid_request")
 
 
-def test_the_header_comes_before_the_cookie(application: httpx.Client, ada: SignedIn) -> None:
+def test_the_header_overrides_the_cookie(application: httpx.Client, ada: SignedIn) -> None:
     """The header takes precedence over the cookie, whether the header is valid or not."""
     assert application.get("/orders", headers=ada.bearer | with_cookie("stale")).status_code == 200
     expect_invalid(application.get("/orders", headers=with_token("stale") | with_cookie(ada.access)))
@@ -208,7 +208,7 @@ def test_the_header_comes_before_the_cookie(application: httpx.Client, ada: Sign
 
 def test_after_sign_out_the_token_is_refused(application: httpx.Client, client: httpx.Client, mint: Mint) -> None:
     """After sign-out, a `live` route refuses the next request; other routes refuse as soon as the feed has reported it."""
-    leaving = somebody(client)
+    leaving = sign_in_new_user(client)
     writer = with_token(mint.access(leaving.access, scope="orders:write"))
     assert application.get("/orders", headers=leaving.bearer).status_code == 200
     assert application.delete("/orders/1", headers=writer).status_code == 204
@@ -218,7 +218,7 @@ def test_after_sign_out_the_token_is_refused(application: httpx.Client, client: 
     assert challenge(answer) == 'Bearer error="invalid_token", error_description="session_ended"'
     deadline = time.monotonic() + FEED_PATIENCE_S
     while (answer := application.get("/orders", headers=leaving.bearer)).status_code == 200:
-        assert time.monotonic() < deadline, "the feed has not told of a sign-out"
+        assert time.monotonic() < deadline, "the feed has not reported a sign-out"
         time.sleep(0.02)
     assert "reason" not in expect_problem(answer, 401, "session_ended")
 
@@ -226,7 +226,7 @@ def test_after_sign_out_the_token_is_refused(application: httpx.Client, client: 
 # --- all alike
 
 
-def test_all_answer_alike(applications: Applications, ada: SignedIn, mint: Mint) -> None:
+def test_all_frameworks_answer_alike(applications: Applications, ada: SignedIn, mint: Mint) -> None:
     """Status, headers and body of a refusal are equal in every framework, except for the request id."""
     asked: list[tuple[str, str, dict[str, str]]] = [
         ("GET", "/orders", {}),

@@ -45,7 +45,7 @@ def an_application(dependency: Callable[..., Any], **options: Any) -> FastAPI:
 
 
 @pytest.mark.anyio
-async def test_the_document_says_what_a_route_needs(require: Require) -> None:
+async def test_openapi_lists_a_routes_requirements(require: Require) -> None:
     """The OpenAPI document gives both schemes, header and cookie, and the scopes of each route."""
     document = (await ask(an_application(require(scope="orders:read orders:list")), "GET", "/openapi.json")).json()
     assert document["components"]["securitySchemes"] == {
@@ -59,7 +59,7 @@ async def test_the_document_says_what_a_route_needs(require: Require) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_document_lists_both_schemes_without_scopes(require: Require) -> None:
+async def test_openapi_lists_both_schemes_without_scopes(require: Require) -> None:
     """A route without scopes documents the header and the cookie too."""
     document = (await ask(an_application(require(role="admin")), "GET", "/openapi.json")).json()
     assert document["components"]["securitySchemes"].keys() == {"bearer", "cookie"}
@@ -69,7 +69,7 @@ async def test_the_document_lists_both_schemes_without_scopes(require: Require) 
 
 
 @pytest.mark.anyio
-async def test_refusals_need_no_handler_of_the_applications(require: Require) -> None:
+async def test_refusals_need_no_exception_handler_in_the_application(require: Require) -> None:
     """The first refusal is a complete problem although the application registered no handler."""
     answer = await ask(an_application(require()), "GET", "/orders")
     expect_problem(answer, 401, "missing_token")
@@ -77,7 +77,7 @@ async def test_refusals_need_no_handler_of_the_applications(require: Require) ->
 
 
 @pytest.mark.anyio
-async def test_other_exceptions_of_the_application_stay_as_they_are(require: Require) -> None:
+async def test_other_exceptions_are_unchanged(require: Require) -> None:
     """Other exceptions keep FastAPI's form, even after a refusal has added Handstamp's handler."""
     app = an_application(require())
 
@@ -92,7 +92,7 @@ async def test_other_exceptions_of_the_application_stay_as_they_are(require: Req
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("handled", [401, Refused])
-async def test_an_application_may_write_refusals_itself(require: Require, handled: int | type[Exception]) -> None:
+async def test_an_application_may_replace_the_handler(require: Require, handled: int | type[Exception]) -> None:
     """The application's handler for the status or for the class takes precedence."""
     app = an_application(require())
 
@@ -105,7 +105,7 @@ async def test_an_application_may_write_refusals_itself(require: Require, handle
 
 
 @pytest.mark.anyio
-async def test_without_the_place_for_our_handler_status_and_headers_are_right(require: Require) -> None:
+async def test_without_our_handler_status_and_headers_are_right(require: Require) -> None:
     """`Refused` itself carries the status, headers and problem, in case a later Starlette moves its handlers."""
     with pytest.raises(Refused) as raised:
         await require()(HTTPConnection(dict(SCOPE_OF_A_REQUEST)))
@@ -132,7 +132,7 @@ async def test_a_whole_application_can_be_protected(require: Require) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_page_of_another_origin_behind_cors(require: Require) -> None:
+async def test_cors_applications_read_refusals(require: Require) -> None:
     """CORS middleware answers preflights before any dependency runs and lets the page read a refusal."""
     app = an_application(require())
     app.add_middleware(CORSMiddleware, allow_origins=[APP_ORIGIN], allow_headers=["authorization"], allow_methods=["POST"])
@@ -152,13 +152,13 @@ async def test_a_trusted_origin_may_write_with_the_cookie(require: Require) -> N
 
 
 @pytest.mark.anyio
-async def test_a_policy_that_the_verifier_cannot_follow_is_no_answer(require: Require) -> None:
+async def test_a_check_that_the_verifier_cannot_do_is_a_configuration_error(require: Require) -> None:
     """A policy that the verifier cannot apply raises ConfigurationError. The client sees no configuration details."""
     with pytest.raises(ConfigurationError, match="needs a credential"):
         await ask(an_application(require(check="live")), "GET", "/orders", headers=bearer())
 
 
-def test_a_websocket_is_opened_by_the_header_alone(require: Require) -> None:
+def test_a_websocket_needs_the_header_not_the_cookie(require: Require) -> None:
     """A websocket needs the header. The cookie is ignored, because any site's page can open a websocket with it."""
     app = FastAPI(dependencies=[Depends(require())])
 

@@ -72,7 +72,7 @@ def test_handlers_of_the_application_do_not_change_a_refusal(require: Require) -
     assert answer.json["code"] == "missing_token"
 
 
-def test_the_applications_own_errors_are_its_own(require: Require) -> None:
+def test_errors_of_the_application_pass_through(require: Require) -> None:
     """Exceptions that a view raises pass through unchanged: Flask's, and also Handstamp's own classes."""
 
     def teapot() -> str:
@@ -86,7 +86,7 @@ def test_the_applications_own_errors_are_its_own(require: Require) -> None:
         client_of(require()(broken)).get("/orders", headers=bearer())
 
 
-def test_a_policy_that_the_verifier_cannot_follow_is_no_answer(require: Require) -> None:
+def test_a_check_that_the_verifier_cannot_do_is_a_configuration_error(require: Require) -> None:
     """A policy that the verifier cannot apply raises ConfigurationError. The client sees no configuration details."""
     with pytest.raises(ConfigurationError, match="needs a credential"):
         client_of(require(check="live")(whose)).get("/orders", headers=bearer())
@@ -100,7 +100,7 @@ def test_a_trusted_origin_may_write_with_the_cookie(require: Require) -> None:
     assert client.post("/orders", headers=headers | {"origin": "https://other.example.com"}).status_code == 403
 
 
-def test_coroutines_run_as_flask_runs_them(require: Require) -> None:
+def test_flask_runs_async_views(require: Require) -> None:
     """The decorator works on coroutine functions, which `flask[async]` runs as functions."""
 
     async def whose_async() -> str:

@@ -22,7 +22,7 @@ def table(title: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `([^`]+)`[^|]*\|[ ]*([^|]*?)[ ]*\|", found[1], re.MULTILINE))
 
 
-def test_every_argument_of_the_verifier_is_there_with_its_default() -> None:
+def test_every_argument_of_the_verifier_is_documented_with_its_default() -> None:
     """The page gives every argument and its default, except `issuer` (at the top) and `clock` (for tests)."""
     parameters = dict(inspect.signature(Verifier).parameters)
     documented = table("Settings of the verifier")
@@ -33,7 +33,7 @@ def test_every_argument_of_the_verifier_is_there_with_its_default() -> None:
             assert text.strip("`").strip('"').replace(",", "") == str(default), name
 
 
-def test_every_need_and_every_policy_is_there() -> None:
+def test_every_requirement_and_check_is_documented() -> None:
     """The page lists every requirement of a route and every check policy."""
     assert [text.split("=")[0] for text in table("What a route can require")] == list(Needs._fields)
     assert tuple(table("Which check")) == get_args(Check)

@@ -1,4 +1,4 @@
-"""The service is killed: routes follow their declared policy, and no client is told to sign in again."""
+"""The service is killed: routes follow their declared policy, and no client has to sign in again."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import httpx
 import pytest
 
 from tests.adapters.examples import COMMANDS, Applications, all_examples
-from tests.integration.helpers import SignedIn, client_of, expect_problem, mint_of, running, somebody
+from tests.integration.helpers import SignedIn, client_of, expect_problem, mint_of, run_server, sign_in_new_user
 from tests.serving import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("adapters-away")]
 _PATIENCE_S = 60
 
 
-class Left(NamedTuple):
+class Survivors(NamedTuple):
     """The parts that remain after the service was killed."""
 
     applications: Applications
@@ -28,17 +28,17 @@ class Left(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Left]:
+def survivors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Survivors]:
     """Start everything, send a token to every example, then kill the service."""
-    with running(tmp_path_factory.mktemp("away")) as server, all_examples(server) as applications:
+    with run_server(tmp_path_factory.mktemp("away")) as server, all_examples(server) as applications:
         with client_of(server) as client:
-            ada = somebody(client)
+            ada = sign_in_new_user(client)
         writer = {"authorization": f"Bearer {mint_of(server).access(ada.access, scope='orders:write')}"}
         for application in applications.values():
             assert application.get("/orders", headers=ada.bearer).status_code == 200
             assert application.delete("/orders/1", headers=writer).status_code == 204
         _kill_after_feeds_arrived(server, applications, ada)
-        yield Left(applications, ada, writer)
+        yield Survivors(applications, ada, writer)
 
 
 def _kill_after_feeds_arrived(server: Server, applications: Applications, ada: SignedIn) -> None:
@@ -57,27 +57,27 @@ def _kill_after_feeds_arrived(server: Server, applications: Applications, ada: S
 
 
 @pytest.fixture(params=COMMANDS)
-def application(request: pytest.FixtureRequest, left: Left) -> httpx.Client:
+def application(request: pytest.FixtureRequest, survivors: Survivors) -> httpx.Client:
     """Return a client of one example after the other."""
-    return left.applications[request.param]
+    return survivors.applications[request.param]
 
 
-def test_a_fed_route_goes_on(application: httpx.Client, left: Left) -> None:
+def test_a_feed_route_still_answers(application: httpx.Client, survivors: Survivors) -> None:
     """A route with the policy `feed` accepts tokens for 30 seconds after the last contact."""
-    assert application.get("/orders", headers=left.ada.bearer).status_code == 200
+    assert application.get("/orders", headers=survivors.ada.bearer).status_code == 200
 
 
-def test_a_live_route_answers_503(application: httpx.Client, left: Left) -> None:
+def test_a_live_route_answers_503(application: httpx.Client, survivors: Survivors) -> None:
     """A `live` route answers 503. It never admits, and never answers 401, after which a client drops its tokens."""
     for _ in range(2):
-        answer = application.delete("/orders/1", headers=left.writer)
+        answer = application.delete("/orders/1", headers=survivors.writer)
         expect_problem(answer, 503, "unavailable")
         assert int(answer.headers["retry-after"]) >= 1
         assert "www-authenticate" not in answer.headers
 
 
-def test_what_is_wrong_without_asking_is_still_refused(application: httpx.Client, left: Left) -> None:
+def test_invalid_tokens_are_still_refused(application: httpx.Client, survivors: Survivors) -> None:
     """A missing token, an invalid token and a missing role are still refused without the service."""
     expect_problem(application.get("/orders"), 401, "missing_token")
     expect_problem(application.get("/orders", headers={"authorization": "Bearer rubbish"}), 401, "invalid_token")
-    expect_problem(application.get("/reports", headers=left.ada.bearer), 403, "insufficient_scope")
+    expect_problem(application.get("/reports", headers=survivors.ada.bearer), 403, "insufficient_scope")

@@ -15,7 +15,7 @@ from tests.verifying import try_token
 MODULES = ("handstamp", "msgspec", "cryptography", "ssl", "asyncio", "http", "sqlite3", "starlette")
 
 
-def test_a_run_that_does_not_use_the_plugin_loads_next_to_nothing() -> None:
+def test_the_unused_plugin_imports_little() -> None:
     """The plugin imports almost nothing, because pytest loads it in every run where Handstamp is installed."""
     program = "import pytest, sys; before = set(sys.modules); import handstamp.testing.plugin; print(*set(sys.modules) - before)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
@@ -42,7 +42,7 @@ def test_the_verifier_decides_as_in_production(handstamp_issuer: LocalIssuer) ->
         assert try_token(verifier, other.signed_in("ada").token) == "invalid_token", "its signature is of another key"
 
 
-def test_a_token_that_no_service_would_issue_is_refused(handstamp_issuer: LocalIssuer) -> None:
+def test_impossible_claims_are_refused(handstamp_issuer: LocalIssuer) -> None:
     """Arguments that no service would accept raise, because a test with such a token would prove nothing."""
     with pytest.raises(InvalidFields):
         handstamp_issuer.signed_in("ada", claims={"sub": "bob"})
@@ -52,7 +52,7 @@ def test_a_token_that_no_service_would_issue_is_refused(handstamp_issuer: LocalI
         handstamp_issuer.signed_in("ada", lifetime_s=86_400)
 
 
-def test_an_outage_is_survived_as_each_route_declares(handstamp_issuer: LocalIssuer) -> None:
+def test_an_outage_follows_each_routes_check(handstamp_issuer: LocalIssuer) -> None:
     """In an outage, `live` fails at once and `feed` fails after 30 seconds.
 
     A sign-out during the outage takes effect after it.
@@ -70,7 +70,7 @@ def test_an_outage_is_survived_as_each_route_declares(handstamp_issuer: LocalIss
 
 
 @pytest.mark.anyio
-async def test_what_stays_open_ends_too(handstamp_issuer: LocalIssuer) -> None:
+async def test_long_connections_end_with_the_session(handstamp_issuer: LocalIssuer) -> None:
     """`confirm`, which `EndWithSession` calls, raises in an outage and after a sign-out."""
     ada = handstamp_issuer.signed_in("ada")
     claims = await handstamp_issuer.verifier.verify_async(ada.token, check="live")
@@ -84,7 +84,7 @@ async def test_what_stays_open_ends_too(handstamp_issuer: LocalIssuer) -> None:
         await handstamp_issuer.verifier.confirm(claims)
 
 
-def test_a_verifier_without_a_credential_hears_of_no_sign_out() -> None:
+def test_an_offline_verifier_does_not_learn_of_a_sign_out() -> None:
     """A verifier without a credential accepts the token of an ended session until it expires, as in production."""
     verifier = Verifier("https://auth.example.com", audience="api", check="offline")
     with LocalIssuer(verifier) as issuer:
@@ -94,7 +94,7 @@ def test_a_verifier_without_a_credential_hears_of_no_sign_out() -> None:
         assert try_token(verifier, ada.token) == "expired_token"
 
 
-def test_the_verifier_is_given_back_as_it_was() -> None:
+def test_the_verifier_is_restored_after_a_test() -> None:
     """On exit the verifier has its own keys, clock and cache again, and refuses the tests' tokens."""
     verifier = Verifier("http://127.0.0.1:9", audience="api", credential="a:b", timeout_s=0.1)
     before = dict(vars(verifier))

@@ -62,22 +62,22 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def troubles() -> list[str]:
+def page_errors() -> list[str]:
     """Return the list in which `page` records console errors, uncaught exceptions and violations of the CSP."""
     return []
 
 
 @contextmanager
-def open_page(chromium: Browser, troubles: list[str] | None = None, **options: Any) -> Iterator[Page]:
+def open_page(chromium: Browser, page_errors: list[str] | None = None, **options: Any) -> Iterator[Page]:
     """Open an empty page with its own cookies and storage, and record its errors in `troubles`."""
 
     def note(message: ConsoleMessage) -> None:
-        if troubles is not None and message.type in {"error", "warning"} and not _REFUSAL.match(message.text):
-            troubles.append(message.text)
+        if page_errors is not None and message.type in {"error", "warning"} and not _REFUSAL.match(message.text):
+            page_errors.append(message.text)
 
     def note_error(error: Error) -> None:
-        if troubles is not None:
-            troubles.append(str(error))
+        if page_errors is not None:
+            page_errors.append(str(error))
 
     context = chromium.new_context(**{"viewport": {"width": 1200, "height": 900}} | options)
     context.set_default_timeout(PATIENCE_MS)
@@ -90,7 +90,7 @@ def open_page(chromium: Browser, troubles: list[str] | None = None, **options: A
 
 
 @pytest.fixture
-def page(chromium: Browser, troubles: list[str]) -> Iterator[Page]:
+def page(chromium: Browser, page_errors: list[str]) -> Iterator[Page]:
     """Return an empty page 1200 px wide, with its own cookies and storage."""
-    with open_page(chromium, troubles) as opened:
+    with open_page(chromium, page_errors) as opened:
         yield opened

@@ -130,7 +130,7 @@ def tab(page: Page, app: str, email: str) -> Page:
     return page
 
 
-def test_signing_in_and_reloading(tab: Page, email: str, troubles: list[str]) -> None:
+def test_signing_in_and_reloading(tab: Page, email: str, page_errors: list[str]) -> None:
     """After a reload the cookie restores the session. A wrong password raises an error and does not sign out."""
     assert profile(tab) == email
     before = state(tab)["sessionId"]
@@ -140,7 +140,7 @@ def test_signing_in_and_reloading(tab: Page, email: str, troubles: list[str]) ->
     code = tab.evaluate("client.signIn('a@example.com', 'not this one at all').catch(({ code }) => code)")
     assert code == "invalid_credentials"
     assert profile(tab) == email
-    assert troubles == []
+    assert page_errors == []
 
 
 @pytest.mark.parametrize("tabs", [2, 10])
@@ -177,7 +177,7 @@ def test_sign_out_in_one_tab_is_sign_out_in_all(tab: Page, app: str, email: str)
     assert profile(tab) == email
 
 
-def test_the_end_from_elsewhere_is_told_with_its_reason(tab: Page, app: str) -> None:
+def test_a_remote_sign_out_is_reported_with_its_reason(tab: Page, app: str) -> None:
     """After signing out everywhere, both tabs know the reason."""
     other = open_tab(tab.context, app)
     tab.evaluate("client.signOutEverywhere()")
@@ -208,7 +208,7 @@ def test_a_lost_answer_costs_nothing(tab: Page, server: Server, email: str) -> N
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_storm_of_refusals_signs_nobody_out(tab: Page, server: Server, email: str, status: int) -> None:
+def test_repeated_503_answers_keep_the_session(tab: Page, server: Server, email: str, status: int) -> None:
     """The client reports that it is offline, and recovers by itself. The test sends the refusals, as a proxy would."""
     tab.route(f"{server.url}/refresh", lambda route: route.fulfill(status=status, body="<h1>Not now</h1>"))
     tab.reload()
@@ -246,7 +246,7 @@ def test_a_clock_that_is_wrong_by_a_day(page: Page, app: str, email: str, days: 
     assert profile(page) == email
 
 
-def test_it_renews_ahead_of_the_end(page: Page, app: str, server: Server, email: str) -> None:
+def test_it_renews_before_the_token_expires(page: Page, app: str, server: Server, email: str) -> None:
     """The client refreshes in the last third of the token's life, without a request. The test advances the browser's clock."""
     page.clock.install()
     page.goto(app)
@@ -258,7 +258,7 @@ def test_it_renews_ahead_of_the_end(page: Page, app: str, server: Server, email:
     assert answer.value.status == 200
 
 
-def test_what_has_run_out_unnoticed_is_renewed_and_asked_again(tab: Page, server: Server, email: str) -> None:
+def test_a_request_with_an_expired_token_is_renewed_and_repeated(tab: Page, server: Server, email: str) -> None:
     """After `expired_token`, as after sleep when no timer ran, the client refreshes once and retries."""
     asked = []
 
@@ -275,7 +275,7 @@ def test_what_has_run_out_unnoticed_is_renewed_and_asked_again(tab: Page, server
     assert len(set(asked)) == 2
 
 
-def test_an_answer_to_a_session_of_before_ends_no_other(tab: Page, server: Server, email: str) -> None:
+def test_a_late_answer_for_an_earlier_session_is_ignored(tab: Page, server: Server, email: str) -> None:
     """A request of an old session is answered after a new sign-in: its `session_ended` does not end the new session."""
     held: list[Route] = []
     tab.route(f"{server.url}/profile", lambda route: held.append(route), times=1)  # noqa: PLW0108 (Playwright marks it)
@@ -289,7 +289,7 @@ def test_an_answer_to_a_session_of_before_ends_no_other(tab: Page, server: Serve
     assert profile(tab) == email
 
 
-def test_a_key_that_is_void_costs_a_renewal(page: Page, server: Server, app: str, email: str) -> None:
+def test_a_void_key_causes_one_renewal(page: Page, server: Server, app: str, email: str) -> None:
     """Tokens of a voided key are refused as `invalid_token`. The client refreshes, and no new sign-in is needed."""
     page.clock.install()
     page.goto(app)
@@ -307,7 +307,7 @@ def test_a_key_that_is_void_costs_a_renewal(page: Page, server: Server, app: str
     assert answer.value.status == 200
 
 
-def test_a_sign_out_that_nobody_heard_is_made_up_for(tab: Page, server: Server) -> None:
+def test_a_failed_sign_out_is_repeated_at_the_next_page_load(tab: Page, server: Server) -> None:
     """The client signs out at once and reports `OfflineError`. It stays signed out after a reload, and then ends the session."""
     tab.route(f"{server.url}/**", lambda route: route.continue_() if route.request.url.endswith(".js") else route.abort())
     cookies = {cookie["name"]: cookie["value"] for cookie in tab.context.cookies()}
@@ -323,20 +323,20 @@ def test_a_sign_out_that_nobody_heard_is_made_up_for(tab: Page, server: Server) 
     assert (renewed.status_code, renewed.json()["reason"]) == (401, "logout")
 
 
-def test_a_sign_out_that_nobody_heard_is_forgotten_by_the_next_sign_in(tab: Page, server: Server, email: str) -> None:
+def test_a_failed_sign_out_is_dropped_by_a_new_sign_in(tab: Page, server: Server, email: str) -> None:
     """The client retries the sign-out. A session that starts meanwhile is not signed out by it."""
     tab.route(f"{server.url}/logout", lambda route: route.abort())
-    tab.evaluate("void (window.told = client.signOut().then(() => 'told', ({ name }) => name))")
+    tab.evaluate("void (window.outcome = client.signOut().then(() => 'done', ({ name }) => name))")
     expect_state(tab, "signed-out")
     sign_in(tab, email)
     tab.unroute(f"{server.url}/logout")
-    tab.evaluate("window.told")
+    tab.evaluate("window.outcome")
     assert profile(tab) == email
     tab.reload()
     expect_state(tab, "signed-in")
 
 
-def test_a_page_out_of_the_back_buttons_memory_asks(tab: Page, server: Server) -> None:
+def test_a_page_from_the_back_forward_cache_checks_the_session(tab: Page, server: Server) -> None:
     """A page from the back-forward cache missed all messages, so the client asks the service."""
     tab.evaluate("window.isRemembered = true")
     tab.goto(f"{server.url}/account")
@@ -365,7 +365,7 @@ def test_clients_that_signed_in_together_do_not_renew_together(page: Page, app: 
     assert LIFETIME_S * 700 <= min(chosen) < max(chosen) - 10_000 <= LIFETIME_S * 850
 
 
-def test_another_site_gets_nothing(tab: Page, server: Server, email: str) -> None:
+def test_another_origin_reads_no_token(tab: Page, server: Server, email: str) -> None:
     """Another site can load the client, but its requests are refused: no refresh, no sign-out."""
     with application(server.url, name="127.0.0.1") as hostile:
         other = tab.context.new_page()
@@ -413,7 +413,7 @@ def test_no_script_can_read_a_token(chromium: Browser, app: str, email: str) -> 
             assert token.rpartition(".")[2] not in readable
 
 
-def test_the_token_goes_nowhere_else(tab: Page) -> None:
+def test_the_token_is_sent_to_listed_origins_only(tab: Page) -> None:
     """A request to an unknown origin raises an error that says how to add the origin."""
-    told = tab.evaluate("client.fetch('http://127.0.0.1:1/x').catch((error) => String(error))")
-    assert told.startswith("TypeError: http://127.0.0.1:1 is not to have the access token.")
+    error = tab.evaluate("client.fetch('http://127.0.0.1:1/x').catch((error) => String(error))")
+    assert error.startswith("TypeError: http://127.0.0.1:1 may not get the access token.")

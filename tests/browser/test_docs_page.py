@@ -103,7 +103,7 @@ def use_credential(docs: Page, name: str, secret: str) -> None:
     expect(docs.locator(".modal-ux")).to_have_count(0)
 
 
-def test_every_operation_can_be_sent(page: Page, server: Server, troubles: list[str]) -> None:
+def test_every_operation_can_be_sent(page: Page, server: Server, page_errors: list[str]) -> None:
     """The page sends bodies, forms, queries and paths with cookie, Bearer and Basic, to no other host and within its policy."""
     foreign: list[str] = []
     page.on("request", lambda request: None if request.url.startswith((server.url, "data:")) else foreign.append(request.url))
@@ -159,7 +159,7 @@ def test_every_operation_can_be_sent(page: Page, server: Server, troubles: list[
     operations = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
     assert set(sent) == operations
     assert foreign == []
-    assert troubles == []
+    assert page_errors == []
 
 
 def test_every_operation_is_on_the_page_with_its_summary(docs: Page, server: Server) -> None:
@@ -173,7 +173,7 @@ def test_every_operation_is_on_the_page_with_its_summary(docs: Page, server: Ser
     assert sorted(shown) == sorted(operations)
 
 
-def test_an_access_token_is_used_from_the_answer_that_brings_it(docs: Page, email: str) -> None:
+def test_a_received_access_token_is_used_at_once(docs: Page, email: str) -> None:
     """After a sign-in, requests carry its token. If a later session keeps its token in a cookie, the older one is dropped."""
     token = sign_in(docs, email).json()["accessToken"]
     assert send(docs, "GET /profile").request.headers["authorization"] == f"Bearer {token}"
@@ -190,7 +190,7 @@ def test_an_optional_body_without_a_field_is_not_sent(docs: Page, email: str) ->
     assert send(docs, "POST /refresh", {"refreshToken": "a.b.c"}).status == 400
 
 
-def test_no_token_is_left_where_a_later_script_finds_it(docs: Page, email: str) -> None:
+def test_no_token_is_left_in_browser_storage(docs: Page, email: str) -> None:
     """Tokens are in no storage and no readable cookie, and a reloaded page sends none."""
     sign_in(docs, email)
     assert docs.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
@@ -198,7 +198,7 @@ def test_no_token_is_left_where_a_later_script_finds_it(docs: Page, email: str) 
     assert "authorization" not in send(docs, "GET /profile").request.headers
 
 
-def test_the_page_works_below_a_path(page: Page, server: Server, troubles: list[str]) -> None:
+def test_the_page_works_below_a_path(page: Page, server: Server, page_errors: list[str]) -> None:
     """Behind a proxy that mounts the service at /auth, the page and its requests stay below /auth."""
 
     def without_mount(route: Route) -> None:
@@ -226,7 +226,7 @@ def test_the_page_works_below_a_path(page: Page, server: Server, troubles: list[
             "healthz",
         )
     ]
-    assert troubles == []
+    assert page_errors == []
 
 
 def test_requests_go_to_the_address_of_the_page_and_not_of_the_issuer(page: Page, tmp_path: Path) -> None:
@@ -260,9 +260,7 @@ def test_a_service_that_is_away_is_reported_and_can_be_asked_again(page: Page, s
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
-def test_nothing_serious_for_those_who_do_not_see_it(
-    chromium: Browser, server: Server, email: str, scheme: str, width: int
-) -> None:
+def test_axe_finds_no_serious_problem(chromium: Browser, server: Server, email: str, scheme: str, width: int) -> None:
     """The axe rules find nothing serious with an answer and the dialog open, and the page is not wider than the screen."""
     with open_page(chromium, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:
         open_docs(page, f"{server.url}/docs")

@@ -47,7 +47,7 @@ def run_example(application: str, port: int, folder: Path, **environment: str) -
         process.wait()
 
 
-def test_a_single_page_application(page: Page, tmp_path: Path, troubles: list[str]) -> None:
+def test_a_single_page_application(page: Page, tmp_path: Path, page_errors: list[str]) -> None:
     """A person signs in on the service's page, returns, places an order, reloads and signs out."""
     port = free_port()
     server = Server(tmp_path, TRUSTED_ORIGINS=f"http://localhost:{port}")
@@ -70,12 +70,12 @@ def test_a_single_page_application(page: Page, tmp_path: Path, troubles: list[st
             expect(page.get_by_role("link", name="Sign in")).to_be_visible()
             page.reload()
             expect(page.get_by_role("status").first).to_have_text("You are signed out.")
-        assert troubles == []
+        assert page_errors == []
     finally:
         server.kill()
 
 
-def test_a_server_rendered_site(page: Page, tmp_path: Path, troubles: list[str]) -> None:
+def test_a_server_rendered_site(page: Page, tmp_path: Path, page_errors: list[str]) -> None:
     """A person creates an account and returns; the site refreshes an expired access token; the person signs out."""
     port = free_port()
     with run_example("server-rendered/pages.py", port, tmp_path, SITE_ISSUER=f"http://localhost:{port}/auth") as url:
@@ -98,4 +98,4 @@ def test_a_server_rendered_site(page: Page, tmp_path: Path, troubles: list[str])
         expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
         page.goto(url)
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-    assert troubles == []
+    assert page_errors == []

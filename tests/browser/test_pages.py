@@ -76,7 +76,7 @@ def serve_page(text: str, *, host: str = "127.0.0.1", port: int = 0) -> Iterator
         serving.shutdown()
 
 
-def test_a_person_comes_and_goes(page: Page, server: Server, troubles: list[str]) -> None:
+def test_a_visitor_registers_and_signs_out(page: Page, server: Server, page_errors: list[str]) -> None:
     """A person creates an account, is signed in, reloads, and signs out."""
     email = f"new-{uuid4().hex[:8]}@example.com"
     page.goto(server.url)
@@ -91,10 +91,10 @@ def test_a_person_comes_and_goes(page: Page, server: Server, troubles: list[str]
     expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
     page.goto(f"{server.url}/account")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-    assert troubles == []
+    assert page_errors == []
 
 
-def test_the_back_button_after_signing_out_shows_nobody(page: Page, server: Server, email: str) -> None:
+def test_the_back_button_after_signing_out_shows_no_account(page: Page, server: Server, email: str) -> None:
     """The back button shows the sign-in page: neither a cache nor the back-forward cache shows the account."""
     sign_in(page, server, email)
     expect_account(page, email)
@@ -149,7 +149,7 @@ def test_a_password_can_be_seen_while_it_is_typed(page: Page, server: Server) ->
     expect(field).to_have_attribute("type", "password")
 
 
-def test_without_script(chromium: Browser, server: Server, email: str) -> None:
+def test_pages_work_without_script(chromium: Browser, server: Server, email: str) -> None:
     """Signing in, changing the password and signing out work without script."""
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -178,7 +178,7 @@ def test_a_device_is_signed_out_by_its_row(chromium: Browser, page: Page, server
         expect(other.get_by_role("status")).to_have_text("You signed out.")
 
 
-def test_back_to_the_application(page: Page, server: Server, email: str, troubles: list[str]) -> None:
+def test_signing_in_returns_to_the_application(page: Page, server: Server, email: str, page_errors: list[str]) -> None:
     """The sign-in form may redirect to a trusted origin: the browser checks the redirect against the page's policy."""
     with serve_page(
         "<!doctype html><title>Shop</title><h1>The shop</h1><link rel=icon href=data:,>", host="127.0.0.1", port=APP_PORT
@@ -186,10 +186,10 @@ def test_back_to_the_application(page: Page, server: Server, email: str, trouble
         sign_in(page, server, email, f"?return_to={APP}/orders")
         expect(page.get_by_role("heading", name="The shop")).to_be_visible()
         assert page.url == f"{APP}/orders"
-    assert troubles == []
+    assert page_errors == []
 
 
-def test_another_sites_link_finds_the_person_signed_in(page: Page, server: Server, email: str) -> None:
+def test_a_cross_site_link_keeps_the_session(page: Page, server: Server, email: str) -> None:
     """The account is shown although the browser sends no strict cookie with a link of another site."""
     sign_in(page, server, email)
     expect_account(page, email)
@@ -213,7 +213,7 @@ def test_another_sites_forms_change_nothing(page: Page, server: Server, email: s
             expect_account(page, email)
 
 
-def test_the_service_away_signs_nobody_out(page: Page, server: Server, email: str) -> None:
+def test_an_outage_keeps_the_session(page: Page, server: Server, email: str) -> None:
     """After the service was killed and started again, the person is still signed in."""
     sign_in(page, server, email)
     expect_account(page, email)
@@ -229,9 +229,7 @@ def test_the_service_away_signs_nobody_out(page: Page, server: Server, email: st
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
-def test_nothing_serious_for_those_who_do_not_see_it(
-    chromium: Browser, server: Server, email: str, scheme: str, width: int
-) -> None:
+def test_axe_finds_no_serious_problem(chromium: Browser, server: Server, email: str, scheme: str, width: int) -> None:
     """Axe finds no violation on any page in any state, and no page is wider than the screen."""
     with open_page(chromium, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:
 

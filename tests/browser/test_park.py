@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.browser.conftest import open_page
 from tests.commands import command
-from tests.integration.helpers import running
+from tests.integration.helpers import run_server
 from tests.serving import EMAIL, PASSWORD, free_port
 
 pytestmark = pytest.mark.xdist_group("park")
@@ -26,11 +26,11 @@ ENTER = "Get a wristband and a membership card (sign in)"
 AGAIN = "Sign in again, for a new visit"
 RIDE, WAIT, RENEW, TABS, LOSE, STEAL, OUT = STORY = (
     "Enter a ride",
-    "Wait until it runs out",
+    "Wait until it expires",
     "Renew",
     "Renew in two tabs at once",
     "Lose an answer",
-    "Let somebody steal the card",
+    "Steal the card",
     "Sign out, then try the old wristband",
 )
 
@@ -67,7 +67,7 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def waiting(chromium: Browser, url: str) -> Iterator[Page]:
+def expiring_page(chromium: Browser, url: str) -> Iterator[Page]:
     """Return a page on which a wristband expires in thirty real seconds, while the other tests run."""
     with open_page(chromium) as page:
         page.goto(f"{url}/park")
@@ -80,12 +80,12 @@ def waiting(chromium: Browser, url: str) -> Iterator[Page]:
 def park(page: Page, url: str) -> Page:
     """Return the park without a signed-in visitor."""
     page.goto(f"{url}/park")
-    expect(page.get_by_text("Nobody is here yet")).to_be_visible()
+    expect(page.get_by_text("You are not signed in")).to_be_visible()
     return page
 
 
 @pytest.fixture
-def inside(park: Page) -> Page:
+def signed_in(park: Page) -> Page:
     """Return the park with a signed-in visitor."""
     press(park, ENTER)
     return park
@@ -127,7 +127,7 @@ def expect_card(page: Page, generation: int) -> None:
 
 def expect_record(page: Page, generation: int) -> None:
     """Assert the generation of the stored session."""
-    expect(page.locator("#visit")).to_contain_text(f"Alive, for {EMAIL}; generation {generation} on the service's record.")
+    expect(page.locator("#visit")).to_contain_text(f"Active, for {EMAIL}; generation {generation} in the service's database.")
 
 
 # --- the story
@@ -142,45 +142,45 @@ def test_nothing_can_be_done_before_signing_in(park: Page) -> None:
     assert conversation(park) == []
 
 
-def test_signing_in_gives_a_wristband_and_a_card(inside: Page, troubles: list[str]) -> None:
+def test_signing_in_gives_a_wristband_and_a_card(signed_in: Page, page_errors: list[str]) -> None:
     """The access token is in the body, the refresh token in an HttpOnly cookie. The page shows both shortened."""
-    assert conversation(inside) == ["POST /login 200"]
-    expect(inside.locator("#left")).to_contain_text("s left")
-    expect_card(inside, 0)
-    expect_record(inside, 0)
-    assert re.search(r'"accessToken": "eyJ...….{4}"', full_text(inside, 0))
-    assert re.search(r"set-cookie: handstamp-refresh=eyJ...….{4}; Path=/; .*HttpOnly; SameSite=Strict", full_text(inside, 0))
-    assert "refreshToken" not in full_text(inside, 0)
-    assert PASSWORD not in full_text(inside, 0)
-    expect(inside.get_by_role("button", name=RIDE)).to_be_focused()
-    assert troubles == []
+    assert conversation(signed_in) == ["POST /login 200"]
+    expect(signed_in.locator("#left")).to_contain_text("s left")
+    expect_card(signed_in, 0)
+    expect_record(signed_in, 0)
+    assert re.search(r'"accessToken": "eyJ...….{4}"', full_text(signed_in, 0))
+    assert re.search(r"set-cookie: handstamp-refresh=eyJ...….{4}; Path=/; .*HttpOnly; SameSite=Strict", full_text(signed_in, 0))
+    assert "refreshToken" not in full_text(signed_in, 0)
+    assert PASSWORD not in full_text(signed_in, 0)
+    expect(signed_in.get_by_role("button", name=RIDE)).to_be_focused()
+    assert page_errors == []
 
 
-def test_the_form_comes_when_it_is_known_that_nobody_is_in(page: Page, url: str) -> None:
+def test_the_form_appears_once_no_session_is_found(page: Page, url: str) -> None:
     """The form appears only after the page has looked for a session, and a double click signs in once."""
     looking: list[Route] = []
     page.route("**/park/visit", lambda route: looking.append(route), times=1)  # noqa: PLW0108 (Playwright marks the function)
     page.goto(f"{url}/park")
-    expect(page.get_by_text("One moment")).to_be_visible()
+    expect(page.get_by_text("Looking for a card")).to_be_visible()
     expect(page.get_by_role("button", name=ENTER, exact=True)).to_be_hidden()
     looking[0].continue_()
     page.get_by_role("button", name=ENTER, exact=True).dblclick()
     expect(page.get_by_role("button", name=RIDE)).to_be_focused()
-    expect(page.get_by_text("One moment")).to_be_hidden()
+    expect(page.get_by_text("Looking for a card")).to_be_hidden()
     assert conversation(page) == ["POST /login 200"]
 
 
-def test_the_form_comes_back_when_the_story_has_been_told(inside: Page) -> None:
+def test_the_form_returns_after_the_session_has_ended(signed_in: Page) -> None:
     """After a sign-out the form appears only when the step has finished, so that a press is not ignored."""
-    inside.get_by_role("button", name=OUT).click()
-    expect(inside.locator("#visit")).to_have_text("You signed out.")
-    expect(inside.get_by_role("button", name=AGAIN)).to_be_hidden()
-    inside.get_by_role("button", name=AGAIN).click()
-    expect_card(inside, 0)
-    assert conversation(inside)[1:] == ["POST /logout 204", "GET /profile 401", "POST /login 200"]
+    signed_in.get_by_role("button", name=OUT).click()
+    expect(signed_in.locator("#visit")).to_have_text("You signed out.")
+    expect(signed_in.get_by_role("button", name=AGAIN)).to_be_hidden()
+    signed_in.get_by_role("button", name=AGAIN).click()
+    expect_card(signed_in, 0)
+    assert conversation(signed_in)[1:] == ["POST /logout 204", "GET /profile 401", "POST /login 200"]
 
 
-def test_a_wrong_password_is_said_beside_the_form(park: Page) -> None:
+def test_a_wrong_password_is_shown_at_the_form(park: Page) -> None:
     """The form shows the service's message and keeps its fields."""
     park.get_by_label("Password", exact=True).fill("another sentence than that")
     press(park, ENTER)
@@ -189,147 +189,147 @@ def test_a_wrong_password_is_said_beside_the_form(park: Page) -> None:
     assert conversation(park) == ["POST /login 401"]
 
 
-def test_a_ride_and_a_renewal(inside: Page, troubles: list[str]) -> None:
+def test_a_ride_and_a_renewal(signed_in: Page, page_errors: list[str]) -> None:
     """The wristband opens the ride. Each renewal punches a hole into the card, and the previous card is an old copy."""
-    press(inside, RIDE)
-    expect(outcome(inside)).to_contain_text("You are in")
-    assert "authorization: Bearer eyJ" in full_text(inside, 0)
-    press(inside, RENEW)
-    expect(outcome(inside)).to_contain_text("the card is generation 1, and generation 0 is an old copy")
-    expect_card(inside, 1)
-    expect_record(inside, 1)
-    assert conversation(inside) == ["POST /login 200", "GET /profile 200", "POST /refresh 200"]
-    assert "cookie: handstamp-refresh=eyJ" in full_text(inside, 0)
-    assert troubles == []
+    press(signed_in, RIDE)
+    expect(outcome(signed_in)).to_contain_text("Accepted")
+    assert "authorization: Bearer eyJ" in full_text(signed_in, 0)
+    press(signed_in, RENEW)
+    expect(outcome(signed_in)).to_contain_text("the card is generation 1, and generation 0 is an old copy")
+    expect_card(signed_in, 1)
+    expect_record(signed_in, 1)
+    assert conversation(signed_in) == ["POST /login 200", "GET /profile 200", "POST /refresh 200"]
+    assert "cookie: handstamp-refresh=eyJ" in full_text(signed_in, 0)
+    assert page_errors == []
 
 
-def test_two_tabs_get_the_same_card(inside: Page) -> None:
+def test_two_tabs_get_the_same_card(signed_in: Page) -> None:
     """Both requests carry the same card, and both answers set the same next card."""
-    press(inside, TABS)
-    expect(outcome(inside)).to_contain_text("Both showed card 0 and both got the same card 1")
-    assert conversation(inside)[1:] == ["POST /refresh 200"] * 2
+    press(signed_in, TABS)
+    expect(outcome(signed_in)).to_contain_text("Both showed card 0 and both got the same card 1")
+    assert conversation(signed_in)[1:] == ["POST /refresh 200"] * 2
     for header in ("cookie", "set-cookie"):
         pattern = rf"^{header}: handstamp-refresh=(\S+?)[; ]"
-        found = {re.findall(pattern, full_text(inside, number), re.MULTILINE)[0] for number in (0, 1)}
+        found = {re.findall(pattern, full_text(signed_in, number), re.MULTILINE)[0] for number in (0, 1)}
         assert len(found) == 1, found
-    expect_card(inside, 1)
+    expect_card(signed_in, 1)
 
 
-def test_an_answer_is_lost_and_nothing_with_it(inside: Page, troubles: list[str]) -> None:
+def test_a_lost_answer_costs_no_session(signed_in: Page, page_errors: list[str]) -> None:
     """After a lost answer the service is one generation ahead; a retry brings the browser to the same generation."""
-    inside.get_by_role("button", name=LOSE).click()
-    expect(inside.locator("#holes .missed")).to_have_count(1)
-    expect_card(inside, 0)
-    expect_record(inside, 1)
-    expect(outcome(inside)).to_contain_text("Card 1 after all, the same that was lost")
-    expect_card(inside, 1)
-    expect_record(inside, 1)
-    assert conversation(inside)[1:] == ["POST /refresh lost", "POST /refresh 200"]
-    press(inside, RIDE)
-    assert conversation(inside)[-1] == "GET /profile 200"
-    assert troubles == []
+    signed_in.get_by_role("button", name=LOSE).click()
+    expect(signed_in.locator("#holes .missed")).to_have_count(1)
+    expect_card(signed_in, 0)
+    expect_record(signed_in, 1)
+    expect(outcome(signed_in)).to_contain_text("You have card 1, the one that was lost")
+    expect_card(signed_in, 1)
+    expect_record(signed_in, 1)
+    assert conversation(signed_in)[1:] == ["POST /refresh lost", "POST /refresh 200"]
+    press(signed_in, RIDE)
+    assert conversation(signed_in)[-1] == "GET /profile 200"
+    assert page_errors == []
 
 
-def test_a_thief_is_found_out(inside: Page, troubles: list[str]) -> None:
+def test_a_stolen_card_ends_the_session(signed_in: Page, page_errors: list[str]) -> None:
     """The thief's renewal is refused and ends the session, so the visitor must sign in again."""
-    press(inside, STEAL)
-    expect(outcome(inside)).to_contain_text("The thief got nothing")
-    assert conversation(inside)[1:] == [
+    press(signed_in, STEAL)
+    expect(outcome(signed_in)).to_contain_text("The thief got no wristband")
+    assert conversation(signed_in)[1:] == [
         "POST /park/copy 200",
         "POST /refresh 200",
         "POST /refresh 200",
         "POST /refresh 401",
         "GET /profile 401",
     ]
-    assert "user-agent: thief" in full_text(inside, 1)
-    assert '"reason": "reuse"' in full_text(inside, 1)
-    assert '"reason": "reuse"' in full_text(inside, 0)
-    expect(inside.locator("#visit")).to_contain_text("an old copy of your sign-in was used")
-    expect(inside.locator("#left")).to_contain_text(re.compile(r"void, \d+ s unused"))
-    press(inside, RENEW)
-    expect(outcome(inside)).to_contain_text("You were signed out because an old copy")
-    expect(inside.locator("#generation")).to_have_text("taken away")
-    press(inside, AGAIN)
-    expect_card(inside, 0)
-    assert troubles == []
+    assert "user-agent: thief" in full_text(signed_in, 1)
+    assert '"reason": "reuse"' in full_text(signed_in, 1)
+    assert '"reason": "reuse"' in full_text(signed_in, 0)
+    expect(signed_in.locator("#visit")).to_contain_text("an old copy of your sign-in was used")
+    expect(signed_in.locator("#left")).to_contain_text(re.compile(r"void, \d+ s unused"))
+    press(signed_in, RENEW)
+    expect(outcome(signed_in)).to_contain_text("You were signed out because an old copy")
+    expect(signed_in.locator("#generation")).to_have_text("taken away")
+    press(signed_in, AGAIN)
+    expect_card(signed_in, 0)
+    assert page_errors == []
 
 
-def test_signing_out_holds_at_once(inside: Page, troubles: list[str]) -> None:
+def test_signing_out_takes_effect_at_once(signed_in: Page, page_errors: list[str]) -> None:
     """After a sign-out an unexpired wristband is refused, and the browser has no card."""
-    press(inside, OUT)
-    expect(outcome(inside)).to_contain_text(re.compile(r"had \d+ seconds left and a good signature, and is refused"))
-    assert conversation(inside)[1:] == ["POST /logout 204", "GET /profile 401"]
-    assert '"reason": "logout"' in full_text(inside, 0)
-    expect(inside.locator("#visit")).to_have_text("You signed out.")
-    expect(inside.locator("#generation")).to_have_text("taken away")
-    assert troubles == []
+    press(signed_in, OUT)
+    expect(outcome(signed_in)).to_contain_text(re.compile(r"had \d+ seconds left and a valid signature, and it is refused"))
+    assert conversation(signed_in)[1:] == ["POST /logout 204", "GET /profile 401"]
+    assert '"reason": "logout"' in full_text(signed_in, 0)
+    expect(signed_in.locator("#visit")).to_have_text("You signed out.")
+    expect(signed_in.locator("#generation")).to_have_text("taken away")
+    assert page_errors == []
 
 
 # --- what the visitor holds
 
 
-def test_script_tries_to_read_the_card_and_cannot(inside: Page) -> None:
+def test_script_cannot_read_the_card(signed_in: Page) -> None:
     """Script finds no card in any place that it can read, although the browser has the cookie."""
-    press(inside, "Let script try")
-    expect(inside.locator("#attempts span")).to_have_text(
+    press(signed_in, "Let script try")
+    expect(signed_in.locator("#attempts span")).to_have_text(
         [f"{place} → nothing" for place in ("document.cookie", "cookieStore.getAll()", "localStorage, sessionStorage")]
     )
-    assert [(cookie["name"], cookie["httpOnly"]) for cookie in inside.context.cookies()] == [("handstamp-refresh", True)]
+    assert [(cookie["name"], cookie["httpOnly"]) for cookie in signed_in.context.cookies()] == [("handstamp-refresh", True)]
 
 
-def test_the_claims_open_by_pointing_and_by_keyboard(inside: Page) -> None:
+def test_claims_open_by_mouse_and_keyboard(signed_in: Page) -> None:
     """Hovering and focus show the token's claims, and Escape closes them."""
-    claims, band = inside.get_by_role("tooltip"), inside.get_by_role("group", name="Wristband")
+    claims, band = signed_in.get_by_role("tooltip"), signed_in.get_by_role("group", name="Wristband")
     expect(claims).to_be_hidden()
     band.hover()
     expect(claims).to_be_visible()
-    inside.mouse.move(0, 0)
+    signed_in.mouse.move(0, 0)
     expect(claims).to_be_hidden()
     band.focus()
     for name in ("iss", "sub", "sid", "exp"):
         expect(claims.locator("dt code").get_by_text(name, exact=True)).to_be_visible()
-    inside.keyboard.press("Escape")
+    signed_in.keyboard.press("Escape")
     expect(claims).to_be_hidden()
 
 
-def test_the_wristband_turns_amber_and_runs_out(page: Page, url: str) -> None:
+def test_the_wristband_turns_amber_and_expires(page: Page, url: str) -> None:
     """Its colour and text change. The label for screen readers changes only with the state, not every second."""
     page.clock.install()
     page.goto(f"{url}/park")
     press(page, ENTER)
     band, strap = page.locator("#band"), page.locator("#strap")
-    expect(strap).to_have_attribute("aria-label", "The wristband holds.")
+    expect(strap).to_have_attribute("aria-label", "The wristband is valid.")
     page.clock.run_for(21_000)
     expect(band).to_have_attribute("data-state", "short")
-    expect(strap).to_have_attribute("aria-label", "The wristband runs out in less than 10 seconds.")
+    expect(strap).to_have_attribute("aria-label", "The wristband expires in less than 10 seconds.")
     page.clock.run_for(10_000)
     expect(band).to_have_attribute("data-state", "out")
-    expect(page.locator("#left")).to_have_text("run out")
-    expect(strap).to_have_attribute("aria-label", "The wristband has run out.")
+    expect(page.locator("#left")).to_have_text("expired")
+    expect(strap).to_have_attribute("aria-label", "The wristband has expired.")
 
 
-def test_a_page_that_is_loaded_again_renews(inside: Page) -> None:
+def test_a_page_that_is_loaded_again_renews(signed_in: Page) -> None:
     """After a reload the page has no access token, and renews with the card."""
-    inside.reload()
-    expect(outcome(inside)).to_contain_text("Welcome back")
-    assert conversation(inside) == ["POST /refresh 200"]
-    expect_card(inside, 1)
+    signed_in.reload()
+    expect(outcome(signed_in)).to_contain_text("Welcome back")
+    assert conversation(signed_in) == ["POST /refresh 200"]
+    expect_card(signed_in, 1)
 
 
-def test_no_token_is_shown_full_text(inside: Page) -> None:
+def test_no_token_is_shown_full_text(signed_in: Page) -> None:
     """No complete token is on the page, in storage or in a readable cookie."""
     for name in (RENEW, STEAL):
-        press(inside, name)
-    assert re.search(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", inside.content()) is None
-    assert inside.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
+        press(signed_in, name)
+    assert re.search(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", signed_in.content()) is None
+    assert signed_in.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
 
 
-def test_waiting_can_be_stopped(inside: Page) -> None:
+def test_waiting_can_be_stopped(signed_in: Page) -> None:
     """A button stops the wait of thirty seconds."""
-    inside.get_by_role("button", name=WAIT).click()
-    press(inside, "Stop waiting")
-    expect(outcome(inside)).to_contain_text("Stopped waiting")
-    assert conversation(inside) == ["POST /login 200"]
+    signed_in.get_by_role("button", name=WAIT).click()
+    press(signed_in, "Stop waiting")
+    expect(outcome(signed_in)).to_contain_text("Stopped waiting")
+    assert conversation(signed_in) == ["POST /login 200"]
 
 
 def test_the_whole_story_by_keyboard(park: Page) -> None:
@@ -337,7 +337,7 @@ def test_the_whole_story_by_keyboard(park: Page) -> None:
     park.get_by_label("Password", exact=True).press("Enter")
     expect(park.get_by_role("button", name=RIDE)).to_be_focused()
     park.keyboard.press("Enter")
-    expect(outcome(park)).to_contain_text("You are in")
+    expect(outcome(park)).to_contain_text("Accepted")
     expect(park.get_by_role("button", name=RIDE)).to_be_focused()
     park.keyboard.press("Tab")
     park.keyboard.press("Tab")
@@ -347,7 +347,7 @@ def test_the_whole_story_by_keyboard(park: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
-def test_nothing_serious_for_those_who_do_not_see_it(chromium: Browser, url: str, scheme: str, width: int) -> None:
+def test_axe_finds_no_serious_problem(chromium: Browser, url: str, scheme: str, width: int) -> None:
     """Axe finds no violation in any state, and the page is not wider than the screen."""
     with open_page(chromium, color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce") as page:
         page.goto(f"{url}/park")
@@ -365,7 +365,7 @@ def test_nothing_serious_for_those_who_do_not_see_it(chromium: Browser, url: str
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_nothing_is_left_and_nothing_of_yours_is_read(by: signal.Signals, tmp_path: Path) -> None:
+def test_the_demo_leaves_no_files_and_reads_no_settings(by: signal.Signals, tmp_path: Path) -> None:
     """The demonstration ignores settings and files of the user, prints the sign-in, and deletes its folder at each signal."""
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -386,7 +386,7 @@ def test_nothing_is_left_and_nothing_of_yours_is_read(by: signal.Signals, tmp_pa
         assert [file.name for file in mine.iterdir()] == ["handstamp.toml"]
 
 
-def test_a_port_that_was_asked_for_and_is_taken_is_said() -> None:
+def test_a_chosen_port_in_use_is_reported() -> None:
     """If a port named with `--port` is taken, the command says so and exits; it only chooses another for the default."""
     with socket.create_server(("127.0.0.1", free_port())) as taken:
         port = taken.getsockname()[1]
@@ -397,14 +397,14 @@ def test_a_port_that_was_asked_for_and_is_taken_is_said() -> None:
         assert f"Cannot listen on 127.0.0.1:{port}" in ran.stderr
 
 
-def test_the_default_port_gives_way() -> None:
+def test_a_default_port_in_use_is_replaced() -> None:
     """If the default port is taken, the demonstration chooses another."""
     with demo() as (first, _, _), demo() as (second, _, _):
         assert first != second
         assert httpx.get(f"{second}/park", trust_env=False).status_code == 200
 
 
-def test_a_demonstration_that_is_stopped_is_said_and_can_be_looked_for_again(page: Page) -> None:
+def test_a_stopped_demo_is_reported_and_can_be_retried(page: Page) -> None:
     """The page reports that the service is away, and works with the next demonstration at the same address."""
     port = str(free_port())
     with demo("--port", port) as (url, _, _):
@@ -414,7 +414,7 @@ def test_a_demonstration_that_is_stopped_is_said_and_can_be_looked_for_again(pag
     away = page.get_by_role("alert").filter(has_text="The service does not answer")
     expect(away).to_be_visible()
     with demo("--port", port):
-        press(page, "Look again")
+        press(page, "Try again")
         expect(away).to_be_hidden()
         press(page, ENTER)
         expect_card(page, 0)
@@ -423,10 +423,10 @@ def test_a_demonstration_that_is_stopped_is_said_and_can_be_looked_for_again(pag
 # --- what is there for the demonstration alone
 
 
-def test_the_service_itself_has_none_of_it(url: str, tmp_path: Path) -> None:
+def test_serve_has_no_demo_pages(url: str, tmp_path: Path) -> None:
     """`handstamp serve` has none of the demonstration's paths, holds back no answer and adds no header about cookies."""
     paths = [("GET", "/park"), ("GET", "/park/park.js"), ("GET", "/park/visit"), ("POST", "/park/copy"), ("POST", "/park/thief")]
-    with running(tmp_path) as server, server.client() as real, httpx.Client(base_url=url, trust_env=False) as shown:
+    with run_server(tmp_path) as server, server.client() as real, httpx.Client(base_url=url, trust_env=False) as shown:
         for method, path in paths:
             assert real.request(method, path).status_code == 404
             assert shown.request(method, path).status_code != 404
@@ -451,11 +451,11 @@ def test_no_other_page_gets_the_card(url: str, site: str | None) -> None:
 
 
 # Last, so that the wristband expires during the other tests.
-def test_a_wristband_runs_out(waiting: Page) -> None:
+def test_a_wristband_expires(expiring_page: Page) -> None:
     """After thirty real seconds and the leeway, the service refuses the wristband; the card gets a new one."""
-    expect(outcome(waiting)).to_contain_text("Refused, with expired_token", timeout=45_000)
-    assert conversation(waiting) == ["POST /login 200", "GET /profile 401"]
-    assert '"code": "expired_token"' in full_text(waiting, 0)
-    expect(waiting.locator("#left")).to_have_text("run out")
-    press(waiting, RENEW)
-    expect(waiting.locator("#left")).to_contain_text("s left")
+    expect(outcome(expiring_page)).to_contain_text("Refused with expired_token", timeout=45_000)
+    assert conversation(expiring_page) == ["POST /login 200", "GET /profile 401"]
+    assert '"code": "expired_token"' in full_text(expiring_page, 0)
+    expect(expiring_page.locator("#left")).to_have_text("expired")
+    press(expiring_page, RENEW)
+    expect(expiring_page.locator("#left")).to_contain_text("s left")

@@ -17,7 +17,7 @@ from tests.serving import Server
 
 
 @pytest.fixture(autouse=True)
-def nothing_hangs(in_time: None) -> None:
+def time_limit(in_time: None) -> None:
     """Fail a test that waits too long for a lock, the service or a disk."""
 
 

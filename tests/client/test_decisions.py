@@ -36,7 +36,7 @@ AT_MS = TOKENS.obtained_at_ms
         (900, -(10**9), "due"),
     ],
 )
-def test_a_token_is_due_ahead_of_its_end(expires_in_s: int, age_s: int, stage: str) -> None:
+def test_a_token_is_renewed_before_it_expires(expires_in_s: int, age_s: int, stage: str) -> None:
     """A token is due a minute or a fifth of its life before it expires, plus a jitter of up to a tenth.
 
     It is also due if the clock was set back, because its age is then unknown.
@@ -45,7 +45,7 @@ def test_a_token_is_due_ahead_of_its_end(expires_in_s: int, age_s: int, stage: s
     assert Freshness(lambda: AT_MS + age_s * 1000).stage(tokens) == stage
 
 
-def test_tokens_that_end_together_are_not_due_together() -> None:
+def test_renewals_are_spread() -> None:
     """A thousand tokens of one moment become due spread over a tenth of their life; each always at the same moment."""
     tokens = [msgspec.structs.replace(TOKENS, expires_in_s=900, access_token=f"token {number}") for number in range(1000)]
 
@@ -58,7 +58,7 @@ def test_tokens_that_end_together_are_not_due_together() -> None:
     assert [round(count / 250) for count in found] == [0, 1, 2, 3, 4]
 
 
-def test_a_clock_that_is_set_does_not_change_what_was_measured() -> None:
+def test_changing_the_clock_does_not_change_the_age() -> None:
     """The wall clock is read once per token. After that the monotonic clock measures its age."""
     now_ms = AT_MS
     freshness = Freshness(lambda: now_ms)
@@ -108,12 +108,12 @@ def make_401(*challenges: str, body: bytes = b"", media_type: str = "application
         (httpx.Response(200), None),
     ],
 )
-def test_a_refusal_is_understood(response: httpx.Response, meaning: str | None) -> None:
+def test_each_refusal_has_its_meaning(response: httpx.Response, meaning: str | None) -> None:
     """A refusal in Handstamp's form or RFC 6750's is understood; any other is not."""
     assert refusal_reason(response) == meaning
 
 
-def test_only_a_small_body_is_read() -> None:
+def test_a_large_error_body_is_not_read() -> None:
     """The body is read only without a challenge and only if it is small, because the response belongs to the application."""
     assert needs_body(make_401(body=b"{}"))
     assert not needs_body(make_401("Bearer", body=b"{}"))
@@ -146,7 +146,7 @@ ENDED = b'{"code": "session_ended", "reason": "reuse"}'
         (302, "text/html", b"", Unavailable),
     ],
 )
-def test_nothing_but_the_services_own_word_is_the_end(
+def test_only_session_ended_from_the_service_ends_the_session(
     status: int, media_type: str, body: bytes, kind: type[HandstampError]
 ) -> None:
     """Only a response with Handstamp's status, media type and code ends the session. After any other the tokens are kept."""
@@ -161,7 +161,7 @@ def test_nothing_but_the_services_own_word_is_the_end(
 @pytest.mark.parametrize(
     "issuer", ["https://auth.example.com", "https://example.com/auth/", "http://localhost:8000", "http://[::1]:1"]
 )
-def test_a_service_is_reached_by_https_or_on_this_machine(issuer: str) -> None:
+def test_the_service_url_is_https_or_loopback(issuer: str) -> None:
     """An issuer is https, or http on loopback, with or without a path."""
     assert parse_issuer(issuer) == issuer.rstrip("/")
 
@@ -205,7 +205,7 @@ def test_every_wrong_origin_is_named() -> None:
 
 
 @pytest.mark.parametrize("number", [{"timeout_s": 0}, {"timeout_s": 61}, {"grace_s": -1}, {"grace_s": 61}])
-def test_a_number_out_of_its_bounds_is_refused(number: dict[str, float]) -> None:
+def test_numbers_out_of_bounds_are_refused(number: dict[str, float]) -> None:
     """A number out of bounds raises before any request."""
     with pytest.raises(ValueError, match="must be between") as wrong:
         Auth("https://auth.example.com", **number)  # type: ignore[arg-type]

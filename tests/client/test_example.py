@@ -63,7 +63,7 @@ def test_the_command_stays_signed_in(server: Server, client: httpx.Client, api: 
         )
         return ran.returncode, ran.stdout + ran.stderr
 
-    assert orders("list") == (1, "Nobody is signed in here: call sign_in() first.\n")
+    assert orders("list") == (1, "No session is stored: call sign_in() first.\n")
     email = sign_up(client)
     assert orders("sign-in", email, stdin=f"{PASSWORD}\n") == (0, f"Signed in as {email}.\n")
     assert tokens.stat().st_mode & 0o777 == 0o600

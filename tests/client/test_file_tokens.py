@@ -37,14 +37,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def kept(path: Path) -> FileTokens:
+def saved_store(path: Path) -> FileTokens:
     """Return a store whose file holds tokens."""
     store = FileTokens(path)
     store.save(TOKENS)
     return store
 
 
-def test_what_is_saved_is_there_for_everybody_who_shares_it(store: TokenStore, path: Path) -> None:
+def test_saved_tokens_are_shared_by_all_stores_of_the_file(store: TokenStore, path: Path) -> None:
     """Every store on one path sees what one of them saves or clears. Clearing is idempotent."""
     assert store.load() is None
     store.save(TOKENS)
@@ -58,12 +58,12 @@ def test_what_is_saved_is_there_for_everybody_who_shares_it(store: TokenStore, p
         assert store.load() is None
 
 
-def test_nobody_else_can_read_it(kept: FileTokens, path: Path) -> None:
+def test_the_file_is_private(saved_store: FileTokens, path: Path) -> None:
     """The token file and the lock file have mode 0600 whatever the umask is; no other file is left behind."""
     before = os.umask(0)
     try:
-        kept.save(OTHERS)
-        with kept.locked(1):
+        saved_store.save(OTHERS)
+        with saved_store.locked(1):
             pass
     finally:
         os.umask(before)
@@ -147,35 +147,35 @@ def listen(path: Path) -> None:
         (folder, "not a regular file"),
     ],
 )
-def test_what_is_not_right_is_refused_and_left_as_it_is(
-    kept: FileTokens, path: Path, spoil: Callable[[Path], None], said: str
+def test_a_damaged_file_is_refused_and_unchanged(
+    saved_store: FileTokens, path: Path, spoil: Callable[[Path], None], said: str
 ) -> None:
     """Every operation raises an error that says what to do. None overwrites the file, and none blocks."""
     spoil(path)
     found = path.lstat()
-    auth = Auth(TOKENS.issuer, kept)
+    auth = Auth(TOKENS.issuer, saved_store)
     with client_with(auth) as application, pytest.raises(ConfigurationError, match=said) as refused:
         application.get("/profile")
     assert str(path) in str(refused.value)
     assert "hush" not in str(refused.value)
-    for use in (kept.load, lambda: kept.save(OTHERS), lambda: auth.sign_in("ada@example.com", "x"), auth.sign_out):
+    for use in (saved_store.load, lambda: saved_store.save(OTHERS), lambda: auth.sign_in("ada@example.com", "x"), auth.sign_out):
         with pytest.raises(ConfigurationError, match=said):
             use()
     assert (path.lstat().st_ino, path.lstat().st_mtime_ns) == (found.st_ino, found.st_mtime_ns)
 
 
-def test_a_socket_in_its_place_is_refused(kept: FileTokens, path: Path) -> None:
+def test_a_socket_at_the_path_is_refused(saved_store: FileTokens, path: Path) -> None:
     """A socket in the file's place is refused."""
     listen(path)
     with pytest.raises(Unavailable):
-        kept.load()
+        saved_store.load()
 
 
-def test_what_belongs_to_somebody_else_is_refused(kept: FileTokens, path: Path) -> None:
+def test_a_file_of_another_user_is_refused(saved_store: FileTokens, path: Path) -> None:
     """A file of another user is refused: that user could plant tokens in it and read ours."""
     if os.geteuid() == 0:
         os.chown(path, 12345, 12345)
-        store = kept
+        store = saved_store
     else:
         store = FileTokens("/etc/passwd")
     with pytest.raises(ConfigurationError, match="belongs to user"):
@@ -184,32 +184,32 @@ def test_what_belongs_to_somebody_else_is_refused(kept: FileTokens, path: Path) 
         store.save(OTHERS)
 
 
-def test_a_lock_of_somebody_else_is_refused(kept: FileTokens, path: Path) -> None:
+def test_a_lock_file_of_another_user_is_refused(saved_store: FileTokens, path: Path) -> None:
     """A lock file that other users can open is refused, because they could hold the lock for ever."""
     lock = path.with_name("tokens.json.lock")
     lock.touch(0o600)
     lock.chmod(0o666)
-    with pytest.raises(ConfigurationError, match=r"tokens\.json\.lock"), kept.locked(1):
+    with pytest.raises(ConfigurationError, match=r"tokens\.json\.lock"), saved_store.locked(1):
         pass
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     """A missing folder raises before a sign-in, because its session could not be saved."""
     auth = Auth("https://auth.example.com", FileTokens(tmp_path / "none" / "tokens.json"))
     with pytest.raises(ConfigurationError, match="make it"):
         auth.sign_in("ada@example.com", "x")
 
 
-def test_what_a_killed_process_left_beside_it_does_no_harm(kept: FileTokens, path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_harmless(saved_store: FileTokens, path: Path) -> None:
     """A temporary file that a killed process left is ignored."""
     path.with_name("tokens.json.new").write_bytes(b"half")
-    assert kept.load() == TOKENS
-    kept.save(OTHERS)
-    assert kept.load() == OTHERS
+    assert saved_store.load() == TOKENS
+    saved_store.save(OTHERS)
+    assert saved_store.load() == OTHERS
     assert sorted(file.name for file in path.parent.iterdir()) == ["tokens.json"]
 
 
-def test_a_full_disk_leaves_what_was_there(path: Path) -> None:
+def test_a_full_disk_keeps_the_old_tokens(path: Path) -> None:
     """A failed write keeps the old tokens. A folder at the new file's path stands for any write error."""
     store = FileTokens(path)
     store.save(TOKENS)
@@ -220,7 +220,7 @@ def test_a_full_disk_leaves_what_was_there(path: Path) -> None:
     assert store.load() == TOKENS
 
 
-def test_readers_never_see_half_of_it(path: Path) -> None:
+def test_readers_never_see_a_partial_file(path: Path) -> None:
     """Readers see the old or the new tokens, never a part, while a writer replaces the file."""
     store = FileTokens(path)
     store.save(TOKENS)
@@ -240,7 +240,7 @@ def test_readers_never_see_half_of_it(path: Path) -> None:
         writer.join()
 
 
-def test_one_at_a_time_has_the_lock(store: TokenStore) -> None:
+def test_the_lock_is_exclusive(store: TokenStore) -> None:
     """One thread has the lock at a time, and waiting for it times out."""
     inside = 0
     most = 0
@@ -271,30 +271,30 @@ def test_a_lock_that_fails_inside_is_released(store: TokenStore) -> None:
         pass
 
 
-def test_a_lock_is_let_go_though_somebody_has_a_copy_of_it(kept: FileTokens) -> None:
+def test_a_lock_is_released_although_a_child_shares_the_descriptor(saved_store: FileTokens) -> None:
     """Leaving the block unlocks, even if a process that a C library forked still has the descriptor open."""
-    with kept.locked(1):
+    with saved_store.locked(1):
         copies = [os.dup(descriptor) for descriptor in file_tokens._held]
     try:
         assert copies
-        with kept.locked(0.1):
+        with saved_store.locked(0.1):
             pass
     finally:
         for copy in copies:
             os.close(copy)
 
 
-def test_a_lock_file_that_was_deleted_does_not_let_two_in(kept: FileTokens, path: Path) -> None:
+def test_a_deleted_lock_file_does_not_break_exclusion(saved_store: FileTokens, path: Path) -> None:
     """A waiter whose lock file was deleted notices it and waits for the new file's lock."""
     lock = path.with_name("tokens.json.lock")
     second_is_in = threading.Event()
 
     def enter() -> None:
-        with kept.locked(10):
+        with saved_store.locked(10):
             second_is_in.set()
 
     waiting = threading.Thread(target=enter)
-    with kept.locked(1):
+    with saved_store.locked(1):
         waiting.start()
         time.sleep(0.1)
         lock.unlink()
@@ -306,12 +306,12 @@ def test_a_lock_file_that_was_deleted_does_not_let_two_in(kept: FileTokens, path
     assert second_is_in.is_set()
 
 
-def test_nothing_shows_a_secret(kept: FileTokens) -> None:
+def test_nothing_shows_a_secret(saved_store: FileTokens) -> None:
     """`repr` shows session ids and paths, never a token."""
     memory = MemoryTokens()
     memory.save(TOKENS)
-    auth = Auth(TOKENS.issuer, kept, http=httpx.Client)
-    shown = " ".join(map(repr, (TOKENS, kept, memory, auth, [TOKENS], {"tokens": TOKENS}))) + str(TOKENS) + f"{auth}"
+    auth = Auth(TOKENS.issuer, saved_store, http=httpx.Client)
+    shown = " ".join(map(repr, (TOKENS, saved_store, memory, auth, [TOKENS], {"tokens": TOKENS}))) + str(TOKENS) + f"{auth}"
     assert "hush" not in shown
     assert "session-1" in shown
     assert TOKENS.issuer in repr(auth)

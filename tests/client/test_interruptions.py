@@ -49,7 +49,7 @@ async def test_a_task_that_is_cancelled_costs_nothing(proxy: Hostile, server: Se
     assert generation(server, answer["sessionId"]) == 1
 
 
-async def test_one_who_is_cancelled_does_not_take_the_others_along(proxy: Hostile, auth: Auth) -> None:
+async def test_cancelling_one_task_does_not_affect_the_others(proxy: Hostile, auth: Auth) -> None:
     """Cancelling one task does not cancel the others, even if that task had started the renewal."""
     async with async_client_with(auth) as application, asyncio.timeout(PATIENCE_S):
         tasks = [asyncio.create_task(application.get("/profile")) for _ in range(20)]

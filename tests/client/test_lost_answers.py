@@ -30,7 +30,7 @@ NEVER: tuple[Trick, ...] = ("hang", "hear and hang", "dribble", "endless")
 
 
 @pytest.mark.parametrize("tricks", LOST, ids="+".join)
-def test_a_lost_answer_is_asked_for_again(
+def test_a_lost_answer_is_retried(
     proxy: Hostile, server: Server, store: TokenStore, answer: dict[str, Any], tricks: tuple[Trick, ...]
 ) -> None:
     """A lost response is requested again with the same token within grace: one rotation, and the request succeeds."""
@@ -46,7 +46,7 @@ def test_a_lost_answer_is_asked_for_again(
 
 
 @pytest.mark.parametrize("trick", NEVER)
-async def test_who_never_answers_is_asked_again(proxy: Hostile, server: Server, answer: dict[str, Any], trick: Trick) -> None:
+async def test_a_timeout_is_retried(proxy: Hostile, server: Server, answer: dict[str, Any], trick: Trick) -> None:
     """The client's time-out ends a response that never completes; the retry succeeds."""
     store = MemoryTokens()
     keep(store, stale(tokens_of(answer, proxy.url)))
@@ -59,7 +59,7 @@ async def test_who_never_answers_is_asked_again(proxy: Hostile, server: Server, 
 
 
 @pytest.mark.parametrize("trick", [*NEVER, "drop", "html", "502", "500"])
-def test_what_cannot_be_had_is_unavailable(proxy: Hostile, server: Server, answer: dict[str, Any], trick: Trick) -> None:
+def test_persistent_failures_are_unavailable(proxy: Hostile, server: Server, answer: dict[str, Any], trick: Trick) -> None:
     """The client raises `Unavailable` in time and keeps the tokens. Once the service is back, renewal succeeds."""
     store = MemoryTokens()
     tokens = stale(tokens_of(answer, proxy.url))
@@ -95,9 +95,7 @@ def test_an_answer_without_an_end_is_not_read_to_its_end(proxy: Hostile, answer:
 
 
 @pytest.mark.parametrize(("trick", "after_s"), [("429", 7), ("503", 3)])
-def test_who_asks_for_patience_is_not_asked_again(
-    proxy: Hostile, store: TokenStore, answer: dict[str, Any], trick: Trick, after_s: int
-) -> None:
+def test_retry_after_is_obeyed(proxy: Hostile, store: TokenStore, answer: dict[str, Any], trick: Trick, after_s: int) -> None:
     """The client obeys `Retry-After`, passes it on in the error and keeps the tokens."""
     tokens = stale(tokens_of(answer, proxy.url))
     keep(store, tokens)
@@ -114,7 +112,7 @@ def test_who_asks_for_patience_is_not_asked_again(
 
 
 @pytest.mark.slow
-def test_silence_is_over_after_a_second(proxy: Hostile, answer: dict[str, Any]) -> None:
+def test_a_renewal_is_retried_a_second_after_a_failure(proxy: Hostile, answer: dict[str, Any]) -> None:
     """A second after a failure the client tries again."""
     store = MemoryTokens()
     keep(store, stale(tokens_of(answer, proxy.url)))
@@ -139,7 +137,7 @@ def test_the_refresh_token_does_not_follow_a_redirect(proxy: Hostile, answer: di
     assert load_tokens(store) == tokens
 
 
-def test_a_strict_service_is_asked_once(proxy: Hostile, answer: dict[str, Any]) -> None:
+def test_a_strict_service_gets_one_request(proxy: Hostile, answer: dict[str, Any]) -> None:
     """With `grace_s=0` the client never retries, because the service would treat a repeat as reuse."""
     store = MemoryTokens()
     keep(store, stale(tokens_of(answer, proxy.url)))
@@ -149,7 +147,7 @@ def test_a_strict_service_is_asked_once(proxy: Hostile, answer: dict[str, Any]) 
     assert len(proxy.refresh_tokens) == 1
 
 
-def test_an_outage_is_not_felt_while_the_token_is_good(proxy: Hostile, answer: dict[str, Any]) -> None:
+def test_an_outage_is_invisible_while_the_token_is_valid(proxy: Hostile, answer: dict[str, Any]) -> None:
     """While the access token is valid, a renewal that fails in the background does not affect requests."""
     store = MemoryTokens()
     tokens = due(tokens_of(answer, proxy.url))
@@ -177,7 +175,7 @@ def test_a_refused_request_during_an_outage_is_unavailable(proxy: Hostile, serve
 
 
 @pytest.mark.slow
-def test_an_answer_that_cannot_be_kept_is_not_lost(proxy: Hostile, server: Server, answer: dict[str, Any], tmp_path: Any) -> None:
+def test_an_answer_that_cannot_be_saved_is_kept(proxy: Hostile, server: Server, answer: dict[str, Any], tmp_path: Any) -> None:
     """Tokens that cannot be saved are not used. They are saved later, without a second refresh, which would be reuse."""
     store = Full(tmp_path / "tokens.json")
     tokens = stale(tokens_of(answer, proxy.url))
@@ -209,7 +207,7 @@ class Full(FileTokens):
         super().save(tokens)
 
 
-def test_signing_in_is_asked_once(proxy: Hostile, client: httpx.Client) -> None:
+def test_sign_in_is_never_retried(proxy: Hostile, client: httpx.Client) -> None:
     """A sign-in without a response is not retried, because each one that arrives makes a session."""
     store = MemoryTokens()
     proxy.play("drop", path="/login")
@@ -219,7 +217,7 @@ def test_signing_in_is_asked_once(proxy: Hostile, client: httpx.Client) -> None:
     assert store.load() is None
 
 
-def test_signing_out_is_asked_again(proxy: Hostile, store: TokenStore, client: httpx.Client, answer: dict[str, Any]) -> None:
+def test_sign_out_is_retried(proxy: Hostile, store: TokenStore, client: httpx.Client, answer: dict[str, Any]) -> None:
     """A sign-out without a response is retried, because it is idempotent."""
     proxy.play("drop", "502", path="/logout")
     Auth(proxy.url, store, tokens=answer).sign_out()

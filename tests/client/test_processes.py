@@ -82,7 +82,7 @@ def test_eight_processes_share_one_renewal(
     assert generation(server, tokens.session_id) == 1
 
 
-def test_a_process_that_is_stopped_or_killed_in_the_middle_holds_nobody_up(
+def test_a_killed_process_does_not_block_others(
     proxy: Hostile, server: Server, store: FileTokens, start: Start, answer: dict[str, Any]
 ) -> None:
     """A process stops or dies with the lock held, after the service rotated.
@@ -107,7 +107,7 @@ def test_a_process_that_is_stopped_or_killed_in_the_middle_holds_nobody_up(
     assert generation(server, answer["sessionId"]) == 1
 
 
-def test_what_was_begun_is_finished_at_exit(server: Server, store: FileTokens, start: Start, answer: dict[str, Any]) -> None:
+def test_a_renewal_in_progress_ends_before_exit(server: Server, store: FileTokens, start: Start, answer: dict[str, Any]) -> None:
     """A program that exits during a background renewal still saves its result."""
     tokens = due(tokens_of(answer, server.url))
     keep(store, tokens)
@@ -172,7 +172,7 @@ def test_a_forked_process_may_sign_in_for_itself(server: Server, start: Start, a
     assert time.monotonic() - began < 15  # otherwise it waited for a lock that no thread holds
 
 
-def test_a_fork_in_the_middle_of_a_renewal_holds_nobody_up(
+def test_a_fork_during_a_renewal_does_not_block(
     proxy: Hostile, server: Server, store: FileTokens, start: Start, answer: dict[str, Any]
 ) -> None:
     """A child forked during a renewal can renew after its parent was killed.

@@ -25,48 +25,48 @@ PATIENCE_S = 60
 
 
 @pytest.fixture(params=["over here", "over there"])
-def worn(request: pytest.FixtureRequest, answer: dict[str, Any], proxy: Hostile, mint: Mint) -> StoredTokens:
+def expired_tokens(request: pytest.FixtureRequest, answer: dict[str, Any], proxy: Hostile, mint: Mint) -> StoredTokens:
     """Return tokens to renew: expired by the client's clock, or expired only for the service."""
     tokens = tokens_of(answer, proxy.url)
     return stale(tokens) if request.param == "over here" else expire_access_token(tokens, mint)
 
 
 @pytest.fixture
-def auth(proxy: Hostile, server: Server, store: TokenStore, worn: StoredTokens) -> Auth:
+def auth(proxy: Hostile, server: Server, store: TokenStore, expired_tokens: StoredTokens) -> Auth:
     """Return an `Auth` with the worn tokens that refreshes through the proxy, which counts requests."""
-    keep(store, worn)
+    keep(store, expired_tokens)
     return Auth(proxy.url, store, origins=[server.url], timeout_s=PATIENCE_S)
 
 
 @pytest.fixture
-def renewed_once(proxy: Hostile, server: Server, worn: StoredTokens) -> Iterator[None]:
+def one_refresh(proxy: Hostile, server: Server, expired_tokens: StoredTokens) -> Iterator[None]:
     """Check after the test that one refresh was sent.
 
     The rotations alone do not show it, because the service answers repeats with the same tokens.
     """
     yield
-    assert proxy.refresh_tokens == [worn.refresh_token]
-    assert generation(server, worn.session_id) == 1
+    assert proxy.refresh_tokens == [expired_tokens.refresh_token]
+    assert generation(server, expired_tokens.session_id) == 1
 
 
-@pytest.mark.usefixtures("renewed_once")
-def test_what_is_over_is_renewed_once(server: Server, auth: Auth, store: TokenStore, worn: StoredTokens) -> None:
+@pytest.mark.usefixtures("one_refresh")
+def test_an_expired_token_is_renewed_once(server: Server, auth: Auth, store: TokenStore, expired_tokens: StoredTokens) -> None:
     """A request that finds an expired token succeeds, and later requests use the new one."""
     with client_with(auth, base_url=server.url) as application:
         for _ in range(3):
             assert application.get("/profile").status_code == 200
-    assert load_tokens(store).refresh_token != worn.refresh_token
+    assert load_tokens(store).refresh_token != expired_tokens.refresh_token
 
 
-@pytest.mark.usefixtures("renewed_once")
-async def test_what_is_over_is_renewed_once_in_coroutines(server: Server, auth: Auth) -> None:
+@pytest.mark.usefixtures("one_refresh")
+async def test_an_expired_token_is_renewed_once_in_coroutines(server: Server, auth: Auth) -> None:
     """An asynchronous request with an expired token succeeds too."""
     async with async_client_with(auth, base_url=server.url) as application:
         for _ in range(3):
             assert (await application.get("/profile")).status_code == 200
 
 
-@pytest.mark.usefixtures("renewed_once")
+@pytest.mark.usefixtures("one_refresh")
 def test_fifty_threads_share_one_renewal(server: Server, auth: Auth) -> None:
     """Fifty threads find an expired token at once, and one of them refreshes."""
     start = threading.Barrier(50)
@@ -79,7 +79,7 @@ def test_fifty_threads_share_one_renewal(server: Server, auth: Auth) -> None:
         assert list(pool.map(ask, range(50), timeout=PATIENCE_S)) == [200] * 50
 
 
-@pytest.mark.usefixtures("renewed_once")
+@pytest.mark.usefixtures("one_refresh")
 @pytest.mark.parametrize("store", ["file"], indirect=True)
 async def test_two_hundred_tasks_share_one_renewal(server: Server, auth: Auth) -> None:
     """Two hundred tasks find an expired token at once, and one of them refreshes."""
@@ -88,7 +88,7 @@ async def test_two_hundred_tasks_share_one_renewal(server: Server, auth: Auth) -
     assert {answer.status_code for answer in answers} == {200}
 
 
-async def test_those_who_wait_have_one_thread_between_them(proxy: Hostile, answer: dict[str, Any]) -> None:
+async def test_waiting_tasks_share_one_thread(proxy: Hostile, answer: dict[str, Any]) -> None:
     """A hundred tasks that wait for one slow renewal occupy two threads: one renews, one waits for all of them."""
     store = MemoryTokens()
     keep(store, stale(tokens_of(answer, proxy.url)))
@@ -103,7 +103,7 @@ async def test_those_who_wait_have_one_thread_between_them(proxy: Hostile, answe
     assert len(ours) == 2
 
 
-@pytest.mark.usefixtures("renewed_once")
+@pytest.mark.usefixtures("one_refresh")
 def test_threads_and_event_loops_share_one_renewal(server: Server, auth: Auth) -> None:
     """Ten threads and two event loops with twenty tasks each share one `Auth` and one renewal."""
 
@@ -121,7 +121,7 @@ def test_threads_and_event_loops_share_one_renewal(server: Server, auth: Auth) -
         assert [status for job in done for status in job.result(PATIENCE_S)] == [200] * 50
 
 
-def test_what_is_nearly_over_is_renewed_in_the_background(server: Server, proxy: Hostile, answer: dict[str, Any]) -> None:
+def test_a_token_near_expiry_is_renewed_in_the_background(server: Server, proxy: Hostile, answer: dict[str, Any]) -> None:
     """A token that is due is renewed in the background. Requests use the old token meanwhile, even if the service hangs."""
     store = MemoryTokens()
     tokens = due(tokens_of(answer, proxy.url))
@@ -141,7 +141,7 @@ def test_what_is_nearly_over_is_renewed_in_the_background(server: Server, proxy:
     assert len(proxy.refresh_tokens) == 1
 
 
-def test_what_is_fresh_is_not_renewed(server: Server, store: TokenStore, answer: dict[str, Any]) -> None:
+def test_a_fresh_token_is_not_renewed(server: Server, store: TokenStore, answer: dict[str, Any]) -> None:
     """A fresh token causes no refresh."""
     keep(store, tokens_of(answer, server.url))
     with client_with(Auth(server.url, store)) as application:
@@ -169,27 +169,27 @@ def test_a_wrong_clock_does_not_matter(server: Server, store: TokenStore, answer
     assert generation(server, answer["sessionId"]) == 1
 
 
-def test_the_end_of_a_session_is_told_with_its_reason(
-    client: httpx.Client, auth: Auth, store: TokenStore, worn: StoredTokens
+def test_an_ended_session_is_reported_with_its_reason(
+    client: httpx.Client, auth: Auth, store: TokenStore, expired_tokens: StoredTokens
 ) -> None:
     """`SessionEnded` carries the reason. Only this response makes the client delete the tokens."""
-    client.post("/logout", json={"refreshToken": worn.refresh_token})
+    client.post("/logout", json={"refreshToken": expired_tokens.refresh_token})
     with client_with(auth) as application, pytest.raises(SessionEnded) as ended:
         application.get("/profile")
     assert ended.value.reason == "logout"
     assert store.load() is None
 
 
-async def test_everybody_who_waits_hears_of_the_end(client: httpx.Client, auth: Auth, worn: StoredTokens) -> None:
+async def test_every_waiting_task_gets_the_end(client: httpx.Client, auth: Auth, expired_tokens: StoredTokens) -> None:
     """Every waiting task gets its own error object."""
-    await asyncio.to_thread(client.post, "/logout", json={"refreshToken": worn.refresh_token})
+    await asyncio.to_thread(client.post, "/logout", json={"refreshToken": expired_tokens.refresh_token})
     async with async_client_with(auth) as application:
         ends = await asyncio.gather(*(application.get("/profile") for _ in range(20)), return_exceptions=True)
     assert all(isinstance(end, SessionEnded) and end.reason == "logout" for end in ends)
     assert len({id(end) for end in ends}) == 20
 
 
-def test_every_thread_that_waits_hears_of_the_end(client: httpx.Client, proxy: Hostile, answer: dict[str, Any]) -> None:
+def test_every_waiting_thread_gets_the_end(client: httpx.Client, proxy: Hostile, answer: dict[str, Any]) -> None:
     """Every waiting thread gets its own error object for one response, so tracebacks are not shared."""
     client.post("/logout", json={"refreshToken": answer["refreshToken"]})
     store = MemoryTokens()
@@ -259,7 +259,7 @@ def test_a_request_with_its_body_is_sent_again(server: Server, answer: dict[str,
     assert generation(server, answer["sessionId"]) == 1
 
 
-def test_a_body_that_is_gone_is_not_sent_again(server: Server, answer: dict[str, Any]) -> None:
+def test_a_consumed_body_is_not_sent_again(server: Server, answer: dict[str, Any]) -> None:
     """A generator's body cannot be sent twice: the refusal is returned, and the next request uses the new token."""
 
     def pieces() -> Iterator[bytes]:
@@ -271,7 +271,7 @@ def test_a_body_that_is_gone_is_not_sent_again(server: Server, answer: dict[str,
     assert generation(server, answer["sessionId"]) == 1
 
 
-def test_a_second_refusal_is_handed_back(server: Server, answer: dict[str, Any]) -> None:
+def test_a_second_refusal_is_returned(server: Server, answer: dict[str, Any]) -> None:
     """A request is repeated once. A new token that is refused is not renewed again, or the client would loop."""
     store = MemoryTokens()
     keep(store, tokens_of(answer, server.url))
@@ -284,7 +284,7 @@ def test_a_second_refusal_is_handed_back(server: Server, answer: dict[str, Any])
     assert generation(server, answer["sessionId"]) == 1
 
 
-def test_a_refusal_of_another_kind_is_handed_back(server: Server, answer: dict[str, Any]) -> None:
+def test_other_refusals_are_returned(server: Server, answer: dict[str, Any]) -> None:
     """A missing scope or a challenge of another scheme causes no renewal."""
     store = MemoryTokens()
     keep(store, tokens_of(answer, server.url))
@@ -310,7 +310,7 @@ def test_an_answer_can_be_streamed(server: Server, auth: Auth) -> None:
 # --- which requests carry the token
 
 
-def test_the_token_goes_to_its_origins_alone(server: Server, answer: dict[str, Any]) -> None:
+def test_the_token_is_sent_to_its_origins_only(server: Server, answer: dict[str, Any]) -> None:
     """Requests to other hosts, ports or schemes carry no token."""
     seen: list[httpx.Request] = []
 

@@ -43,7 +43,7 @@ def test_signing_in_signs_requests_until_signing_out(server: Server, client: htt
     auth.sign_out()  # again does nothing
 
 
-async def test_the_same_in_coroutines(server: Server, client: httpx.Client, store: TokenStore) -> None:
+async def test_signing_in_works_in_coroutines(server: Server, client: httpx.Client, store: TokenStore) -> None:
     """Sign in, send a request and sign out with coroutines."""
     email = sign_up(client)
     auth = Auth(server.url, store)
@@ -63,7 +63,7 @@ async def test_signing_in_works_while_an_event_loop_runs_in_this_thread(server: 
         assert application.get("/profile").status_code == 200
 
 
-def test_a_refused_sign_in_says_why_and_keeps_nothing(server: Server, client: httpx.Client, store: TokenStore) -> None:
+def test_a_refused_sign_in_has_a_reason_and_stores_nothing(server: Server, client: httpx.Client, store: TokenStore) -> None:
     """A refused sign-in raises Handstamp's error without the submitted values, and saves nothing."""
     auth = Auth(server.url, store)
     with pytest.raises(InvalidCredentials):
@@ -75,7 +75,7 @@ def test_a_refused_sign_in_says_why_and_keeps_nothing(server: Server, client: ht
     assert store.load() is None
 
 
-def test_a_sign_in_that_nobody_answers_is_unavailable() -> None:
+def test_a_sign_in_without_an_answer_is_unavailable() -> None:
     """A sign-in to a service that does not answer raises `Unavailable`."""
     with pytest.raises(Unavailable):
         Auth(f"http://localhost:{free_port()}").sign_in("ada@example.com", PASSWORD)
@@ -90,14 +90,14 @@ def test_signing_out_without_the_service_keeps_the_tokens(answer: dict[str, Any]
     assert store.load() is not None
 
 
-def test_tokens_that_were_got_elsewhere_are_taken_over(server: Server, answer: dict[str, Any]) -> None:
+def test_existing_tokens_can_be_adopted(server: Server, answer: dict[str, Any]) -> None:
     """`Auth` accepts the JSON of a token response."""
     with client_with(Auth(server.url, tokens=answer)) as application:
         assert application.get("/profile").json()["session"]["id"] == answer["sessionId"]
 
 
 @pytest.mark.parametrize("missing", ["accessToken", "refreshToken", "expiresIn", "sessionId"])
-def test_tokens_that_are_no_whole_answer_are_refused(server: Server, answer: dict[str, Any], missing: str) -> None:
+def test_an_incomplete_token_answer_is_refused(server: Server, answer: dict[str, Any], missing: str) -> None:
     """An incomplete token response is refused, such as one whose refresh token is a cookie. The error shows no token."""
     with pytest.raises(ConfigurationError) as refused:
         Auth(server.url, tokens={name: value for name, value in answer.items() if name != missing})
@@ -133,7 +133,7 @@ def test_a_public_endpoint_is_asked_without_signing_in(server: Server) -> None:
             application.get("/healthz")
 
 
-def test_after_the_end_one_can_sign_in_again(server: Server, client: httpx.Client, store: TokenStore) -> None:
+def test_signing_in_works_after_the_session_has_ended(server: Server, client: httpx.Client, store: TokenStore) -> None:
     """After the end of a session every request raises its reason, until the next sign-in."""
     email = sign_up(client)
     auth = Auth(server.url, store)

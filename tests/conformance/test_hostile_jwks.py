@@ -180,14 +180,14 @@ WRONG: Mapping[str, Callable[[Hostile], Script]] = {
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pause after a failed fetch, so that a test need not wait for it."""
     monkeypatch.setattr(remote, "RETRY_MS", 50)
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.usefixtures("impatient")
-def test_the_last_good_keys_stay_through_whatever_is_wrong(issuer: Hostile, wrong: str) -> None:
+@pytest.mark.usefixtures("short_retries")
+def test_bad_key_sets_keep_the_last_good_one(issuer: Hostile, wrong: str) -> None:
     """An invalid set is refused as a whole, and the last good one stays in use (T27).
 
     A verifier that has no keys is unavailable; it does not call a token invalid.
@@ -211,7 +211,7 @@ def test_the_last_good_keys_stay_through_whatever_is_wrong(issuer: Hostile, wron
     assert warm.status().problem == ""
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_retries")
 def test_a_redirect_is_not_followed(issuer: Hostile) -> None:
     """The verifier follows no redirect, neither for keys nor with its credential (R14, R34)."""
     token = issuer.token()
@@ -231,7 +231,7 @@ def test_a_redirect_is_not_followed(issuer: Hostile) -> None:
         assert elsewhere.asked == []
 
 
-def test_keys_of_a_type_that_is_new_are_passed_over(issuer: Hostile) -> None:
+def test_unknown_key_types_are_ignored(issuer: Hostile) -> None:
     """A key with an unknown `kty` is ignored, and the other keys of the set are used (RFC 7517 §5)."""
     unknown_type = {"kty": "AKP", "kid": "pq", "alg": "ML-DSA-65", "pub": "AAAA"}
     issuer.answers[JWKS] = answer({"keys": [unknown_type, *jwks(issuer.key)["keys"]], "other": {"member": [1]}})
@@ -241,7 +241,7 @@ def test_keys_of_a_type_that_is_new_are_passed_over(issuer: Hostile) -> None:
 # --- tokens with unknown keys
 
 
-def test_ten_thousand_invented_keys_cost_one_question(issuer: Hostile) -> None:
+def test_ten_thousand_unknown_kids_cause_one_fetch(issuer: Hostile) -> None:
     """Ten thousand invented key ids from eight threads cause one fetch.
 
     Valid tokens are accepted meanwhile (R35, T17, T27).
@@ -286,7 +286,7 @@ def test_a_hundred_threads_wait_for_one_failure(issuer: Hostile) -> None:
 # --- key rotation
 
 
-def test_a_key_that_nobody_announced_is_fetched_when_it_is_first_seen(issuer: Hostile) -> None:
+def test_an_unannounced_key_is_fetched_on_first_use(issuer: Hostile) -> None:
     """An unannounced key is fetched when first seen. A second one within 30 seconds must wait (R35)."""
     verifier = offline(issuer)
     assert try_token(verifier, issuer.token()) == "ok"
@@ -297,7 +297,7 @@ def test_a_key_that_nobody_announced_is_fetched_when_it_is_first_seen(issuer: Ho
     assert issuer.count(JWKS) == 2
 
 
-def test_a_key_that_was_announced_signs_without_one_refusal(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_announced_key_causes_no_refusal(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that was published for a cache's lifetime before its first use causes no refusal (R30).
 
     That is true even while strangers use up all fetches.
@@ -326,7 +326,7 @@ def test_a_key_that_was_announced_signs_without_one_refusal(issuer: Hostile, mon
     assert words == {"ok"}
 
 
-def test_the_keys_are_renewed_ahead_of_time_while_nobody_waits(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_refreshed_in_the_background(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are renewed in the background at 60 to 80 percent of their lifetime; no request waits (T27)."""
     monkeypatch.setattr(remote, "_MIN_AGE_S", 1)
     verifier, token = offline(issuer), issuer.token()
@@ -343,8 +343,8 @@ def test_the_keys_are_renewed_ahead_of_time_while_nobody_waits(issuer: Hostile, 
     assert eventually(is_renewed)
 
 
-@pytest.mark.usefixtures("impatient")
-def test_keys_that_are_too_old_are_better_than_none(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("short_retries")
+def test_expired_keys_are_used_if_the_publisher_is_down(issuer: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the server fails, expired keys stay in use, so its outage does not affect verification (T27, R88)."""
     monkeypatch.setattr(remote, "_MIN_AGE_S", 1)
     issuer.answers[JWKS] = answer(jwks(issuer.key), cache_control="max-age=1")
@@ -381,7 +381,7 @@ def test_keys_that_are_too_old_are_better_than_none(issuer: Hostile, monkeypatch
         ("", 300),
     ],
 )
-def test_how_long_keys_are_kept_is_the_publishers_word_within_bounds(header: str, seconds: int) -> None:
+def test_cache_control_sets_the_lifetime_within_bounds(header: str, seconds: int) -> None:
     """Keys are cached for 30 seconds to an hour, whatever Cache-Control says (R34).
 
     The minimum limits fetches; the maximum lets a removed key disappear.
@@ -389,7 +389,7 @@ def test_how_long_keys_are_kept_is_the_publishers_word_within_bounds(header: str
     assert remote._max_age_s(Document(b"", header)) == seconds
 
 
-def test_a_publisher_that_allows_no_keeping_is_not_asked_each_time(issuer: Hostile) -> None:
+def test_no_store_does_not_cause_a_fetch_per_token(issuer: Hostile) -> None:
     """`max-age=0` and `no-store` do not cause a fetch per verification."""
     issuer.answers[JWKS] = answer(jwks(issuer.key), cache_control="no-store, max-age=0")
     verifier = offline(issuer)
@@ -400,7 +400,7 @@ def test_a_publisher_that_allows_no_keeping_is_not_asked_each_time(issuer: Hosti
 # --- void keys
 
 
-def test_a_void_key_stays_away_while_the_publisher_is_behind(issuer: Hostile) -> None:
+def test_a_void_key_stays_void_while_the_publisher_still_lists_it(issuer: Hostile) -> None:
     """A void key stays refused while the server still publishes it, and its successor is accepted (R31)."""
     leaked, successor = issuer.key, OTHER_KEY
     issuer.answers[JWKS] = answer(jwks(leaked))
@@ -421,7 +421,7 @@ def test_a_void_key_stays_away_while_the_publisher_is_behind(issuer: Hostile) ->
         assert try_token(verifier, fresh) == "ok"
 
 
-def test_clients_with_tokens_of_a_void_key_do_not_keep_out_its_successor(issuer: Hostile) -> None:
+def test_tokens_of_a_void_key_do_not_delay_its_successor(issuer: Hostile) -> None:
     """Tokens of a void key do not use up the fetch that finds its successor (R31, R35)."""
     leaked = issuer.key
     with verifier_of(issuer.url) as verifier:
@@ -434,7 +434,7 @@ def test_clients_with_tokens_of_a_void_key_do_not_keep_out_its_successor(issuer:
         assert issuer.count(JWKS) <= 3
 
 
-def test_voiding_and_fetching_at_once_lose_neither() -> None:
+def test_concurrent_voiding_and_fetching_lose_neither() -> None:
     """Voiding a key while a fetch runs loses neither the voiding nor the fetched key."""
     keys = [SigningKey.generate("Ed25519") for _ in range(60)]
     before, after = (json.dumps(jwks(*some)).encode() for some in (keys[:40], keys))
@@ -524,7 +524,7 @@ def test_an_answer_has_one_deadline_for_all_of_it(issuer: Hostile, script: Calla
     assert time.monotonic() - began < 4
 
 
-def test_a_proxy_of_the_environment_does_not_see_what_stays_on_this_machine(issuer: Hostile) -> None:
+def test_loopback_requests_bypass_the_proxy(issuer: Hostile) -> None:
     """The environment's proxy is not used for loopback.
 
     Plain http is allowed there, and a proxy could read the credential.

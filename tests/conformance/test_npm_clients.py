@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.integration.helpers import make_client
+from tests.integration.helpers import create_credential
 from tests.serving import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("npm-clients")]
@@ -57,7 +57,7 @@ def scripts() -> Path:
     folder = Path(tempfile.gettempdir()) / f"handstamp-npm-{os.getuid()}-{digest}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        skip_or_fail(f"{folder} belongs to somebody else.")
+        skip_or_fail(f"{folder} belongs to another user.")
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.copytree(SOURCE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
@@ -95,7 +95,7 @@ def outcomes(
     try:
         server.start()
         assert server.register().status_code == 201
-        service = make_client(server, "resource-server")
+        service = create_credential(server, "resource-server")
         given = {
             "issuer": server.url,
             "audience": server.url,
@@ -120,11 +120,11 @@ def outcomes(
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_certified_clients_get_along_with_the_service(outcomes: dict[str, str | None], check: str) -> None:
+def test_certified_clients_work_with_the_service(outcomes: dict[str, str | None], check: str) -> None:
     """oauth4webapi and openid-client work with every endpoint, from the metadata alone (R2, R8, R33, R34, R49, R50)."""
     assert outcomes[check] is None, outcomes[check]
 
 
-def test_these_are_the_checks(outcomes: dict[str, str | None]) -> None:
+def test_the_list_of_checks_is_complete(outcomes: dict[str, str | None]) -> None:
     """`CHECKS` contains all checks of the script."""
     assert tuple(outcomes) == CHECKS

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from handstamp.web.routing import OPERATIONS
-from tests.integration.helpers import make_client, profile, running, somebody
+from tests.integration.helpers import create_credential, profile, run_server, sign_in_new_user
 
 pytestmark = pytest.mark.slow
 CHECKS = (
@@ -33,8 +33,8 @@ READ_WITH_TOKEN = ("/profile", "/sessions")
 
 def test_generated_requests_get_documented_answers(tmp_path: Path) -> None:
     """Valid and slightly invalid requests get a documented status, type and body (R74, R81)."""
-    with running(tmp_path) as server, server.client() as client:
-        ada, service = somebody(client), make_client(server, "resource-server")
+    with run_server(tmp_path) as server, server.client() as client:
+        ada, service = sign_in_new_user(client), create_credential(server, "resource-server")
         basic = base64.b64encode(f"{service.id}:{service.secret}".encode()).decode()
         authorizations = dict.fromkeys(READ_WITH_TOKEN, f"Bearer {ada.access}") | {
             operation.path: f"Basic {basic}" for operation in OPERATIONS if operation.credential == "client"

@@ -39,7 +39,7 @@ def test_signature_of_the_published_example_verifies(example: str) -> None:
     assert not key.verifies(signing_input, bytes([signature[0] ^ 1]) + signature[1:])
 
 
-def test_published_hs256_signature_is_made_again() -> None:
+def test_published_hs256_signature_is_reproduced() -> None:
     """RFC 7515 A.1.1: HMAC is deterministic, and signing gives the printed signature."""
     example = RFC["rfc7515_a1"]
     signing_input, signature = _parts(example["token"])
@@ -85,7 +85,7 @@ def test_published_example_as_a_whole_is_refused_for_its_header(example: str) ->
     assert "missing required field" in refused.value.why
 
 
-def test_base64url_is_that_of_appendix_c() -> None:
+def test_base64url_follows_appendix_c() -> None:
     """RFC 7515 appendix C: the octets 3 236 255 224 193 encode to A-z_4ME, without padding."""
     octets = bytes(RFC["rfc7515_c"]["octets"])
     assert base64url_encode(octets) == RFC["rfc7515_c"]["text"]
@@ -93,7 +93,7 @@ def test_base64url_is_that_of_appendix_c() -> None:
 
 
 @pytest.mark.parametrize("length", range(1, 10))
-def test_base64url_goes_there_and_back(length: int) -> None:
+def test_base64url_round_trips(length: int) -> None:
     """RFC 7515 §2: decoding reverses encoding, at every length modulo three."""
     for octet in (0x00, 0x3E, 0xFB, 0xFF):
         assert base64url_decode(base64url_encode(bytes([octet]) * length)) == bytes([octet]) * length
@@ -153,7 +153,7 @@ def test_signature_of_another_token_is_refused(every_issuer: Issuer) -> None:
     assert every_issuer.refusal(mixed) == "the signature is invalid"
 
 
-def test_unknown_header_members_are_passed_over(issuer: Issuer) -> None:
+def test_unknown_header_members_are_ignored(issuer: Issuer) -> None:
     """RFC 7515 §4: unknown header parameters that are not critical are ignored."""
     header = {**access_header(issuer.key), "cty": "JWT", "urn:example:future": {"a": [1, None, "x"]}}
     assert issuer.accepts(issuer.token(header=header)).sub == "account-1"
@@ -181,7 +181,7 @@ def test_header_that_is_no_json_object_is_refused(header: bytes, issuer: Issuer)
 
 
 @pytest.mark.parametrize("group", vectors("wycheproof_jws.json")["testGroups"], ids=lambda group: group["comment"])
-def test_wycheproof_signatures_are_told_right_from_wrong(group: dict[str, Any]) -> None:
+def test_wycheproof_signatures_have_the_expected_results(group: dict[str, Any]) -> None:
     """RFC 7515 §5.2: Wycheproof's valid tokens verify, its invalid ones do not, and its 2048-bit RSA key is refused."""
     if group["key"]["kty"] == "RSA":
         with pytest.raises(ConfigurationError, match="at least 3072 bits"):

@@ -30,7 +30,7 @@ def thumbprint(jwk: dict[str, Any]) -> str:
         (RFC["rfc8037_a"]["public"], RFC["rfc8037_a"]["thumbprint"]),
     ],
 )
-def test_yardstick_of_this_file_gives_the_printed_thumbprints(jwk: dict[str, Any], printed: str) -> None:
+def test_this_files_own_function_gives_the_printed_thumbprints(jwk: dict[str, Any], printed: str) -> None:
     """RFC 7638 §3.1 (RSA) and RFC 8037 A.3 (Ed25519): the reference function of this file gives the printed thumbprints."""
     assert thumbprint(jwk) == printed
 
@@ -57,7 +57,7 @@ def test_key_is_named_by_its_thumbprint(algorithm: Algorithm, signing_keys: dict
     assert len(key.kid) == 43
 
 
-def test_key_that_is_given_a_name_keeps_it(signing_keys: dict[Algorithm, SigningKey]) -> None:
+def test_explicit_kid_is_kept(signing_keys: dict[Algorithm, SigningKey]) -> None:
     """RFC 7638 §1: a `kid` that was given is kept instead of the thumbprint."""
     key = signing_keys["ES256"]
     renamed = SigningKey.from_bytes(key.to_bytes(), algorithm="ES256", kid="2027-01")

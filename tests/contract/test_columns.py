@@ -81,7 +81,7 @@ class Opened(NamedTuple):
 
 
 @pytest.fixture(params=["sqlite", "postgres"], scope="module")
-def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+def open_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     """Open a store of each kind, for all examples."""
 
     async def enter() -> tuple[Store, Path | None, str | None]:
@@ -103,7 +103,7 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         runner.run(stack.aclose())
 
 
-class Kept(NamedTuple):
+class Written(NamedTuple):
     """The functions that make, write and read a struct."""
 
     values: Callable[[], st.SearchStrategy[Any]]
@@ -147,21 +147,21 @@ def _sessions() -> st.SearchStrategy[Session]:
     return structs_of(Session, id=_names()).map(pair)
 
 
-KEPT: dict[type[Any], Kept] = {
-    Account: Kept(
+KEPT: dict[type[Any], Written] = {
+    Account: Written(
         lambda: structs_of(Account, id=_names(), email=_names()),
         lambda r, v: r.accounts.insert(v),
         lambda r, v: r.accounts.get(v.id),
     ),
-    Session: Kept(_sessions, lambda r, v: r.sessions.insert(v), _session_of),
-    KeyRecord: Kept(lambda: structs_of(KeyRecord, kid=_names()), lambda r, v: r.keys.insert(v), _key_of),
-    Credential: Kept(
+    Session: Written(_sessions, lambda r, v: r.sessions.insert(v), _session_of),
+    KeyRecord: Written(lambda: structs_of(KeyRecord, kid=_names()), lambda r, v: r.keys.insert(v), _key_of),
+    Credential: Written(
         lambda: structs_of(Credential, id=_names(), name=_names()),
         lambda r, v: r.credentials.insert(v),
         lambda r, v: r.credentials.get(v.id),
     ),
-    Event: Kept(lambda: structs_of(Event, sid=_names()), lambda r, v: r.events.insert(v), _event_of),
-    Revocation: Kept(lambda: structs_of(Revocation, name=_names()), lambda r, v: r.revocations.insert(v), _revocation_of),
+    Event: Written(lambda: structs_of(Event, sid=_names()), lambda r, v: r.events.insert(v), _event_of),
+    Revocation: Written(lambda: structs_of(Revocation, name=_names()), lambda r, v: r.revocations.insert(v), _revocation_of),
 }
 shared_store = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
@@ -169,12 +169,12 @@ shared_store = settings(max_examples=25, suppress_health_check=[HealthCheck.func
 @pytest.mark.parametrize("struct", KEPT, ids=lambda struct: struct.__name__)
 @shared_store
 @given(data=st.data())
-def test_every_field_comes_back_as_it_was_written(opened: Opened, struct: type[Any], data: st.DataObject) -> None:
+def test_every_field_comes_back_as_it_was_written(open_store: Opened, struct: type[Any], data: st.DataObject) -> None:
     """Every field of a struct is read with the value and type that were written."""
     kept = KEPT[struct]
     written = data.draw(kept.values())
-    opened.run(opened.store.transact(_calling(kept.write, written)))
-    found = opened.run(opened.store.read(_calling(kept.read, written)))
+    open_store.run(open_store.store.transact(_calling(kept.write, written)))
+    found = open_store.run(open_store.store.read(_calling(kept.read, written)))
     assert describe_with_types(found) == describe_with_types(written)
 
 
@@ -187,21 +187,21 @@ def _calling(work: Callable[[Any, Any], Awaitable[Any]], value: Any) -> Callable
 
 @shared_store
 @given(count=structs_of(Failures), key=_names())
-def test_counts_of_failures_come_back_as_they_were_written(opened: Opened, count: Failures, key: str) -> None:
+def test_counts_of_failures_come_back_as_they_were_written(open_store: Opened, count: Failures, key: str) -> None:
     """Failure counts are read as they were written, also when they replace others."""
 
     async def save(rows: Transaction) -> None:
         await rows.failures.save(key, Failures(count=7, last_at_ms=7))
         await rows.failures.save(key, count)
 
-    opened.run(opened.store.transact(save))
-    assert opened.run(opened.store.read(lambda rows: rows.failures.get_many([key]))) == [count]
+    open_store.run(open_store.store.transact(save))
+    assert open_store.run(open_store.store.read(lambda rows: rows.failures.get_many([key]))) == [count]
 
 
 @pytest.mark.parametrize("way", ["update_session", "transaction"])
 @shared_store
 @given(before=_sessions(), after=_sessions())
-def test_an_update_writes_every_field_that_may_change(opened: Opened, way: str, before: Session, after: Session) -> None:
+def test_an_update_writes_every_field_that_may_change(open_store: Opened, way: str, before: Session, after: Session) -> None:
     """An update writes every field of the struct, except the ones that are named as constant."""
     fixed = {name: getattr(before, name) for name in FIXED_AT_START}
     after = msgspec.structs.replace(after, **fixed)
@@ -209,16 +209,16 @@ def test_an_update_writes_every_field_that_may_change(opened: Opened, way: str, 
     async def update(rows: Transaction) -> None:
         await rows.sessions.update(after)
 
-    opened.run(opened.store.transact(_calling(KEPT[Session].write, before)))
+    open_store.run(open_store.store.transact(_calling(KEPT[Session].write, before)))
     if way == "update_session":
-        opened.run(opened.store.update_session(before.id, lambda *_: Update(None, after)))
+        open_store.run(open_store.store.update_session(before.id, lambda *_: Update(None, after)))
     else:
-        opened.run(opened.store.transact(update))
-    found = opened.run(opened.store.read(_calling(_session_of, before)))
+        open_store.run(open_store.store.transact(update))
+    found = open_store.run(open_store.store.read(_calling(_session_of, before)))
     assert describe_with_types(found) == describe_with_types(after)
 
 
-def test_what_a_step_up_and_a_binding_change_is_written() -> None:
+def test_step_up_and_binding_are_written() -> None:
     """Authentication, bound key and device are not among the fields that are fixed at the start of a session."""
     assert FIXED_AT_START.isdisjoint({"authenticated_at_ms", "amr", "acr", "bound_key", "bound_at_ms", "device"})
     assert set(Session.__struct_fields__) > FIXED_AT_START
@@ -226,7 +226,7 @@ def test_what_a_step_up_and_a_binding_change_is_written() -> None:
 
 @shared_store
 @given(before=structs_of(Account, id=_names(), email=_names()), after=structs_of(Account, email=_names()))
-def test_an_update_writes_every_field_of_an_account(opened: Opened, before: Account, after: Account) -> None:
+def test_an_update_writes_every_field_of_an_account(open_store: Opened, before: Account, after: Account) -> None:
     """An update writes all fields of an account except its id, which never changes."""
     after = msgspec.structs.replace(after, id=before.id)
 
@@ -235,7 +235,7 @@ def test_an_update_writes_every_field_of_an_account(opened: Opened, before: Acco
         await rows.accounts.update(after)
         return await rows.accounts.get(before.id)
 
-    assert describe_with_types(opened.run(opened.store.transact(change))) == describe_with_types(after)
+    assert describe_with_types(open_store.run(open_store.store.transact(change))) == describe_with_types(after)
 
 
 # --- field types that no struct uses yet
@@ -275,23 +275,23 @@ SQLITE_TYPES = {"integer": "INTEGER", "boolean": "INTEGER", "text": "TEXT", "jso
 @pytest.mark.parametrize("struct", [Scratch, NamedScratch])
 @settings(shared_store, max_examples=10)
 @given(data=st.data())
-def test_a_field_of_any_type_needs_no_code(opened: Opened, struct: type[Any], data: st.DataObject) -> None:
+def test_every_field_type_round_trips(open_store: Opened, struct: type[Any], data: st.DataObject) -> None:
     """A struct of this test is written and read by its annotations alone."""
     columns = Columns(struct)
     values = data.draw(st.lists(structs_of(struct), min_size=1, max_size=5))
-    types = SQLITE_TYPES if opened.path else COLUMN_TYPES
+    types = SQLITE_TYPES if open_store.path else COLUMN_TYPES
     defined = [f"{c.name} {types[c.kind]}{'' if c.is_nullable else ' NOT NULL'}" for c in columns.columns]
     create = f"CREATE TEMPORARY TABLE scratch (row bigint, {', '.join(defined)})".replace("bigint", types["integer"])
     insert = f"INSERT INTO scratch (row, {columns.list}) VALUES (?, {columns.marks})"
     select = f"SELECT {columns.list} FROM scratch ORDER BY row"
     rows = [(number, *columns.encode(value)) for number, value in enumerate(values)]
-    if opened.path:
-        with closing(sqlite3.connect(opened.path)) as connection:
+    if open_store.path:
+        with closing(sqlite3.connect(open_store.path)) as connection:
             connection.execute(f"{create} STRICT")
             connection.executemany(insert, rows)
             found = connection.execute(select).fetchall()
     else:
-        found = opened.run(_on_postgres(opened.url, create, insert, rows, select))
+        found = open_store.run(_on_postgres(open_store.url, create, insert, rows, select))
     assert [describe_with_types(columns.decode(row)) for row in found] == [describe_with_types(value) for value in values]
 
 

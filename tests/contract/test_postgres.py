@@ -44,7 +44,7 @@ async def url(postgres_server: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def opened(url: str, *, connections: int = 10) -> AsyncIterator[PostgresStore]:
+async def open_store(url: str, *, connections: int = 10) -> AsyncIterator[PostgresStore]:
     """Open a store and close it at the end."""
     store = PostgresStore(url, connections=connections)
     await store.open()
@@ -87,7 +87,7 @@ async def test_an_empty_database_is_refused_with_the_command_to_run(postgres_ser
             await PostgresStore(url).open()
         names = await asyncio.gather(*(migrate(url) for _ in range(4)))
         assert sorted(map(len, names)) == [0, 0, 0, 1]
-        async with opened(url):
+        async with open_store(url):
             pass
 
 
@@ -99,7 +99,7 @@ async def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
             await attempt()
 
 
-async def test_another_programs_database_is_left_as_it_is(postgres_server: str) -> None:
+async def test_another_programs_database_is_unchanged(postgres_server: str) -> None:
     """It has tables with our names, but not our migration history."""
     async with fresh_database(postgres_server, migrated=False) as url:
         await execute(url, "CREATE TABLE session (id text)")
@@ -116,9 +116,9 @@ async def test_an_unreachable_server_is_a_clear_error_without_the_password() -> 
     assert "s3cret" not in repr(PostgresStore(NOWHERE))
 
 
-async def test_no_statement_need_be_prepared(url: str) -> None:
+async def test_no_statement_needs_to_be_prepared(url: str) -> None:
     """Behind PgBouncer in transaction mode the next statement may go to another connection."""
-    async with opened(f"{url}&pgbouncer=true" if "?" in url else f"{url}?pgbouncer=true") as store:
+    async with open_store(f"{url}&pgbouncer=true" if "?" in url else f"{url}?pgbouncer=true") as store:
         await add(store, "s")
         assert await store.update_session("s", advance) == 1
 
@@ -126,7 +126,7 @@ async def test_no_statement_need_be_prepared(url: str) -> None:
 async def test_a_migration_does_not_disturb_a_running_service(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The old version keeps serving while its tables get a column and an index. The new one does not start until then."""
     newer = [*migrations.load_migrations("postgres"), Migration(2, "later", _LATER)]
-    async with opened(url) as older:
+    async with open_store(url) as older:
         await add(older, *map(str, range(8)))
 
         async def go_on() -> int:
@@ -146,7 +146,7 @@ async def test_a_migration_does_not_disturb_a_running_service(url: str, monkeypa
             await PostgresStore(url).open()
         applied = await asyncio.gather(*(migrate(url) for _ in range(3)))
         assert sorted(applied) == [[], [], ["later"]]
-        async with opened(url) as younger:
+        async with open_store(url) as younger:
             await younger.update_session("3", advance)
             await asyncio.sleep(0.2)
         is_over.set()
@@ -172,9 +172,9 @@ async def test_a_migration_waits_for_a_table_in_use_without_blocking_others(url:
         await connection.close()
 
 
-async def test_a_connection_costs_no_round_trip_when_it_goes_back_to_the_pool(url: str) -> None:
+async def test_returning_a_connection_costs_no_round_trip(url: str) -> None:
     """And a transaction that was left open on it is rolled back."""
-    async with opened(url, connections=1) as store:
+    async with open_store(url, connections=1) as store:
         sent: list[str] = []
         connection = await store._pool.acquire()
         connection.add_query_logger(lambda record: sent.append(record.query))
@@ -193,18 +193,18 @@ async def test_a_connection_costs_no_round_trip_when_it_goes_back_to_the_pool(ur
 
 
 @pytest.fixture
-def between(url: str) -> Iterator[PgBouncer]:
+def bouncer(url: str) -> Iterator[PgBouncer]:
     """Give access to the same database through PgBouncer."""
     with pgbouncer(url) as through:
         yield through
 
 
-async def test_the_servers_certificate_is_checked(between: PgBouncer) -> None:
+async def test_the_servers_certificate_is_checked(bouncer: PgBouncer) -> None:
     """The name and the authority are checked as the URL demands. Nothing is sent to a server with an unknown certificate."""
-    by_name, known = between.url.replace("127.0.0.1", "localhost"), f"sslrootcert={between.certificate}"
-    number = f"{between.url}&sslmode"
+    by_name, known = bouncer.url.replace("127.0.0.1", "localhost"), f"sslrootcert={bouncer.certificate}"
+    number = f"{bouncer.url}&sslmode"
     for good in (f"{by_name}&sslmode=verify-full&{known}", f"{number}=verify-ca&{known}", f"{number}=require"):
-        async with opened(good) as store:
+        async with open_store(good) as store:
             await add(store, good)
     for bad in (f"{number}=verify-full&{known}", f"{by_name}&sslmode=verify-full", f"{by_name}&sslmode=verify-ca"):
         with pytest.raises(ConfigurationError, match=r"(?i)certificate"):
@@ -219,9 +219,9 @@ async def test_nothing_is_sent_to_a_server_without_tls() -> None:
                 await PostgresStore(f"{server.url}?sslmode={mode}").open()
 
 
-async def test_pgbouncer_may_stand_in_between(between: PgBouncer) -> None:
+async def test_pgbouncer_works(bouncer: PgBouncer) -> None:
     """In transaction mode and with fewer connections than the stores have, everything works. Changes are found by polling."""
-    async with opened(between.url) as one, opened(between.url) as other:
+    async with open_store(bouncer.url) as one, open_store(bouncer.url) as other:
         await add(one, *map(str, range(20)))
         for _ in range(5):
             stores = (one, other) * 20
@@ -269,16 +269,16 @@ async def fetch(url: str, query: str) -> Any:
 
 async def test_two_nodes_advance_one_session_without_losing_a_step(url: str) -> None:
     """Each generation is answered to exactly one of them, however the batches fall."""
-    async with opened(url) as one, opened(url) as other:
+    async with open_store(url) as one, open_store(url) as other:
         await add(one, "s")
         steps = await asyncio.gather(*((one, other)[number % 2].update_session("s", advance) for number in range(200)))
         assert sorted(steps) == list(range(1, 201))
 
 
-async def test_batches_and_transactions_of_two_nodes_do_not_slip_past_each_other(url: str) -> None:
+async def test_batches_and_transactions_of_two_nodes_are_serialised(url: str) -> None:
     """While refreshes run, all sessions are revoked: none stays live, and none changes afterwards."""
     names = [f"s{number:02}" for number in range(30)]
-    async with opened(url) as one, opened(url) as other:
+    async with open_store(url) as one, open_store(url) as other:
         await add(one, *names)
         refreshing = [asyncio.create_task(one.update_session(name, advance)) for name in names * 5]
         subject = a_session().subject
@@ -292,7 +292,7 @@ async def test_batches_and_transactions_of_two_nodes_do_not_slip_past_each_other
 async def test_a_sign_out_everywhere_and_a_batch_do_not_deadlock(url: str) -> None:
     """Both lock sessions in the order of their ids. A deadlock would take PostgreSQL a second to detect."""
     sids = {f"person-{number}": [f"{number:02}-{device:02}" for device in range(30)] for number in range(40)}
-    async with opened(url) as one, opened(url) as other:
+    async with open_store(url) as one, open_store(url) as other:
         for subject, names in sids.items():
             await other.transact(partial(start_all, subject, reversed(names)))
         for subject, names in sids.items():
@@ -305,7 +305,7 @@ async def test_a_sign_out_everywhere_and_a_batch_do_not_deadlock(url: str) -> No
 
 async def test_a_batch_is_repeated_after_a_deadlock(url: str) -> None:
     """Another program locks rows in another order. PostgreSQL aborts the batch, and no caller notices."""
-    async with opened(url) as store:
+    async with open_store(url) as store:
         await add(store, "a", "b")
         other = await asyncpg.connect(url)
         async with other.transaction():
@@ -325,7 +325,7 @@ async def test_a_decision_sees_the_account_as_it_is_after_the_lock(url: str) -> 
         await rows.accounts.insert(an_account())
         await rows.sessions.insert(a_session(id="s", epoch=0))
 
-    async with opened(url) as store:
+    async with open_store(url) as store:
         await store.transact(begin)
         other = await asyncpg.connect(url)
         async with other.transaction():
@@ -342,7 +342,7 @@ async def test_the_isolation_level_does_not_depend_on_the_databases_default(url:
     """With another default a refresh would fail if another node has just written its row."""
     name = urlsplit(url).path.strip("/")
     await execute(url, f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'")
-    async with opened(url) as one, opened(url) as other:
+    async with open_store(url) as one, open_store(url) as other:
         await add(one, "s")
         steps = await asyncio.gather(*((one, other)[number % 2].update_session("s", advance) for number in range(200)))
         assert sorted(steps) == list(range(1, 201))
@@ -370,7 +370,7 @@ async def test_a_reader_of_the_feed_misses_nothing(url: str) -> None:
 
         await store.transact(work)
 
-    async with opened(url) as one, opened(url) as other, opened(url) as third:
+    async with open_store(url) as one, open_store(url) as other, open_store(url) as third:
         await add(one, *names)
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             tasks.create_task(follow(third))
@@ -381,10 +381,10 @@ async def test_a_reader_of_the_feed_misses_nothing(url: str) -> None:
     assert [entry.seq for entry in seen] == sorted({entry.seq for entry in seen})
 
 
-async def test_another_node_hears_of_an_end_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_node_is_notified_of_an_end_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By NOTIFY, long before its next poll."""
     monkeypatch.setattr(postgres, "POLL_S", 3600)
-    async with opened(url) as one, opened(url) as other, asyncio.timeout(SOON_S):
+    async with open_store(url) as one, open_store(url) as other, asyncio.timeout(SOON_S):
         await add(one, "s")
         changes = other.changes()
         await anext(changes)
@@ -399,7 +399,7 @@ async def test_another_node_hears_of_an_end_at_once(url: str, monkeypatch: pytes
 async def test_a_listening_connection_that_has_gone_silent_is_replaced(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A firewall may drop an idle connection without telling either side. Changes would then be found by polling only."""
     monkeypatch.setattr(postgres, "POLL_S", 0.5)
-    async with CuttingProxy(url) as proxy, opened(url) as one, opened(proxy.url) as other, asyncio.timeout(SOON_S):
+    async with CuttingProxy(url) as proxy, open_store(url) as one, open_store(proxy.url) as other, asyncio.timeout(SOON_S):
         await add(one, "s")
         changes = other.changes()
         await anext(changes)
@@ -420,7 +420,7 @@ async def test_a_listening_connection_that_has_gone_silent_is_replaced(url: str,
 
 async def test_cut_connections_are_unavailable_and_then_the_store_recovers(url: str) -> None:
     """All connections are cut while refreshes run. Each refresh is answered or `Unavailable`, and answered ones are stored."""
-    async with opened(url) as store:
+    async with open_store(url) as store:
         await add(store, "s")
         heard = 0
         for _ in range(20):
@@ -442,7 +442,7 @@ async def test_cut_connections_are_unavailable_and_then_the_store_recovers(url: 
 async def test_a_lock_that_is_held_too_long_is_unavailable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool without a free connection is unavailable too. Afterwards the store works again."""
     monkeypatch.setattr(postgres, "PATIENCE_S", 0.3)
-    async with opened(url, connections=1) as store:
+    async with open_store(url, connections=1) as store:
         await add(store, "s")
         holder = await asyncpg.connect(url)
         async with holder.transaction(), asyncio.timeout(SOON_S):

@@ -48,7 +48,7 @@ async def main(path, *sids):
 
 asyncio.run(main(*sys.argv[1:]))
 """
-"""Ends sessions from another process, one commit each, once it is told to."""
+"""Ends sessions from another process, one commit each, when it gets a line."""
 
 COMES_AND_GOES = """
 import asyncio, sys
@@ -64,7 +64,7 @@ async def main(path):
 sys.stdin.readline()
 asyncio.run(main(sys.argv[1]))
 """
-"""Opens a file and closes it again, many times, once it is told to."""
+"""Opens a file and closes it again, many times, when it gets a line."""
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqliteStore]:
+async def open_store(path: Path) -> AsyncIterator[SqliteStore]:
     """Open a store and close it at the end."""
     store = SqliteStore(path)
     await store.open()
@@ -129,7 +129,7 @@ async def list_revocations(store: SqliteStore, *, since: int = 0) -> list[Revoca
 async def test_a_reader_misses_nothing_that_three_processes_write(path: Path) -> None:
     """Three processes commit in turns. A reader that continues from the last number sees each end once (T29)."""
     sids = [f"s{number}" for number in range(240)]
-    async with opened(path) as store, opened(path) as reader:
+    async with open_store(path) as store, open_store(path) as reader:
         await add_sessions(store, sids)
         with elsewhere(path, sids[:80]) as one, elsewhere(path, sids[80:160]) as other:
 
@@ -167,9 +167,9 @@ def test_processes_that_start_and_stop_at_once_wait_for_each_other(path: Path) -
 async def test_opening_a_store_twice_takes_no_lock_from_the_first(path: Path) -> None:
     """A process that closes any descriptor of a file loses its locks on it. Another process would then delete the WAL (POSIX)."""
     sids = ["s0", "s1", "s2"]
-    async with opened(path) as store:
+    async with open_store(path) as store:
         await add_sessions(store, sids)
-        async with opened(path):
+        async with open_store(path):
             pass
         with elsewhere(path, ["s0"]) as process:
             start(process)
@@ -186,7 +186,7 @@ async def test_opening_a_store_twice_takes_no_lock_from_the_first(path: Path) ->
 
 async def test_changes_of_another_process_are_noticed(path: Path) -> None:
     """`changes` yields again after a commit that another process made."""
-    async with opened(path) as store:
+    async with open_store(path) as store:
         await add_sessions(store, ["s0"])
         with elsewhere(path, ["s0"]) as process:
             changes = store.changes()
@@ -201,7 +201,7 @@ async def test_changes_of_another_process_are_noticed(path: Path) -> None:
 
 async def test_an_idle_store_reports_no_change(path: Path) -> None:
     """While no process commits, `changes` does not yield, so a follower makes no query each 50 ms."""
-    async with opened(path) as store:
+    async with open_store(path) as store:
         changes = store.changes()
         await anext(changes)
         with pytest.raises(TimeoutError):
@@ -212,9 +212,9 @@ async def test_an_idle_store_reports_no_change(path: Path) -> None:
 @pytest.mark.parametrize("moved", ["exchanged", "away and back"])
 async def test_a_replaced_file_is_a_change(path: Path, moved: str) -> None:
     """A restored backup is noticed even if nothing was committed to either file (R54)."""
-    async with opened(path) as store:
+    async with open_store(path) as store:
         await add_sessions(store, ["s0"])
-    async with opened(path) as store:
+    async with open_store(path) as store:
         changes = store.changes()
         await anext(changes)
         waiting = asyncio.ensure_future(anext(changes))
@@ -237,7 +237,7 @@ def _end(session: Session | None, _: Account | None) -> Update[None]:
 
 async def test_reads_of_one_turn_share_a_transaction(path: Path) -> None:
     """For any number of reads that arrive together, the file is locked and checked once."""
-    async with opened(path) as store:
+    async with open_store(path) as store:
         await add_sessions(store, ["s0"])
         connection, statements = store._reader.get(), list[str]()
         await asyncio.sleep(0)
@@ -249,10 +249,10 @@ async def test_reads_of_one_turn_share_a_transaction(path: Path) -> None:
     assert statements == ["BEGIN", *["SELECT"] * 6, "COMMIT", "BEGIN", "SELECT", "COMMIT"]
 
 
-async def test_the_log_is_emptied_while_everybody_reads(path: Path) -> None:
+async def test_the_wal_is_checkpointed_despite_constant_reads(path: Path) -> None:
     """Reads that stayed open during each commit would make the log grow while the service is busy."""
     event = Event(at_ms=NOW_MS, kind="signed_in", ip="", detail={"padding": 400_000 * "x"})
-    async with opened(path) as store:
+    async with open_store(path) as store:
         await add_sessions(store, ["s0"])
         for _ in range(30):  # three times what SQLite lets its log grow to
             await commit_during_a_read(store, event)
@@ -261,7 +261,7 @@ async def test_the_log_is_emptied_while_everybody_reads(path: Path) -> None:
 
 async def test_reads_are_kept_apart_from_a_commit(path: Path) -> None:
     """The shared transaction ends before a commit, is not opened during it, and is shared again after it."""
-    async with opened(path) as store:
+    async with open_store(path) as store:
         connection, reader = store._reader.get(), store._reader
         reader.begin()
         assert connection.in_transaction
@@ -292,7 +292,7 @@ def test_a_reader_that_learns_of_an_end_sees_it(path: Path, loop: Callable[[], a
     """Even in the turn in which an older read has just opened the shared transaction."""
 
     async def main() -> None:
-        async with opened(path) as store:
+        async with open_store(path) as store:
             await add_sessions(store, ["s0"])
             with closing(sqlite3.connect(path, isolation_level=None)) as elsewhere:
                 for attempt in range(20):
@@ -326,7 +326,7 @@ async def test_waiting_inside_a_transaction_is_refused(path: Path) -> None:
         await rows.sessions.insert(a_session(id="dawdler"))
         await asyncio.sleep(0)
 
-    async with opened(path) as store:
+    async with open_store(path) as store:
         with pytest.raises(RuntimeError, match="await its rows and nothing else"):
             await store.transact(dawdle)
         assert await store.read(lambda rows: rows.sessions.get("dawdler")) is None
@@ -338,7 +338,7 @@ async def test_waiting_inside_a_transaction_is_refused(path: Path) -> None:
 
 async def test_a_newer_version_adds_its_migrations_and_keeps_every_row(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are applied once, all or nothing."""
-    async with opened(path) as store:
+    async with open_store(path) as store:
         await add_sessions(store, ["s0"])
         await store.update_session("s0", _end)
         before, revoked = await session_in(store, "s0"), await list_revocations(store)
@@ -352,7 +352,7 @@ async def test_a_newer_version_adds_its_migrations_and_keeps_every_row(path: Pat
     assert "later" not in _columns(path, "session"), "a migration that fails takes the others with it"
     monkeypatch.setattr(migrations, "load_migrations", lambda _: [*known, later])
     for _ in range(2):
-        async with opened(path) as store:
+        async with open_store(path) as store:
             assert (await session_in(store, "s0"), await list_revocations(store)) == (before, revoked)
     assert "later" in _columns(path, "session")
     monkeypatch.undo()
@@ -369,6 +369,6 @@ async def test_a_cursor_of_another_database_is_unknown(tmp_path: Path) -> None:
     """The first row of each database has a random name, so that two feeds have no cursor in common."""
     names = set()
     for number in range(3):
-        async with opened(tmp_path / f"{number}.db") as store:
+        async with open_store(tmp_path / f"{number}.db") as store:
             names.add((await store.read(lambda rows: rows.revocations.get_last())).name)
     assert len(names) == 3

@@ -96,13 +96,13 @@ async def test_a_session_comes_back_as_it_was_written(store: Store) -> None:
     assert await session_in(store, "full") == full
 
 
-async def test_a_decision_about_an_unknown_session_is_called(store: Store) -> None:
+async def test_deciding_about_an_unknown_session_gets_none(store: Store) -> None:
     """The decision is called with None if the session does not exist."""
     assert await store.read(lambda rows: rows.sessions.get("nobody")) is None
     assert await store.update_session("nobody", lambda session, account: Update((session, account))) == (None, None)
 
 
-async def test_text_that_no_row_can_hold_is_not_found(store: Store) -> None:
+async def test_unstorable_text_is_not_found(store: Store) -> None:
     """The caller gets None, and other callers in the same batch are not affected."""
     await add(store, a_session())
     for name in ("\0", "a\0b"):
@@ -114,7 +114,7 @@ async def test_text_that_no_row_can_hold_is_not_found(store: Store) -> None:
     assert (await session_in(store)).generation == 2
 
 
-async def test_a_session_comes_with_its_account_only_where_it_has_an_epoch(store: Store) -> None:
+async def test_an_account_is_loaded_only_for_sessions_with_an_epoch(store: Store) -> None:
     """A subject of an application may equal an account's id without being that account."""
     account = an_account(id="ada-id", roles=("admin", "ops"), disabled_at_ms=NOW_MS)
     await add(store, account, a_session(id="ours", epoch=0), a_session(id="theirs", epoch=None))
@@ -125,7 +125,7 @@ async def test_a_session_comes_with_its_account_only_where_it_has_an_epoch(store
     assert (ours[1], theirs[1]) == (account, None)
 
 
-async def test_a_decision_is_written_and_answered(store: Store) -> None:
+async def test_a_decision_is_written_and_returned(store: Store) -> None:
     """The row and the event are stored, and the answer is returned."""
     await add(store, a_session())
     event = Event(at_ms=NOW_MS, kind="recovered", subject="ada-id", sid="session-id", detail={"presented": 3})
@@ -140,7 +140,7 @@ async def test_a_decision_is_written_and_answered(store: Store) -> None:
     assert await store.read(lambda rows: rows.events.list_about("ada-id", limit=10)) == [event]
 
 
-async def test_a_decision_that_raises_writes_nothing_and_harms_nobody(store: Store) -> None:
+async def test_a_decision_that_raises_writes_nothing(store: Store) -> None:
     """Of changes that arrive together, only those that fail are undone."""
     sids = [f"session-{number}" for number in range(20)]
     await add(store, *(a_session(id=sid) for sid in sids))
@@ -168,14 +168,14 @@ async def test_a_transaction_that_raises_is_undone_as_a_whole(store: Store) -> N
     assert await store.read(lambda rows: rows.sessions.get("half")) is None
 
 
-async def test_decisions_about_one_session_follow_each_other(store: Store) -> None:
+async def test_decisions_about_one_session_are_serialised(store: Store) -> None:
     """Each decision sees the result of the one before: a hundred at once produce a hundred different generations."""
     await add(store, a_session())
     generations = await asyncio.gather(*(store.update_session("session-id", advance) for _ in range(100)))
     assert sorted(generations) == list(range(1, 101))
 
 
-async def test_decisions_of_two_processes_follow_each_other(another: Opened) -> None:
+async def test_decisions_of_two_processes_are_serialised(another: Opened) -> None:
     """Two connections to one store never decide on the same row at the same time."""
     first, second = await another(), await another()
     await add(first, a_session())
@@ -192,7 +192,7 @@ async def test_a_read_sees_what_another_process_has_committed(another: Opened) -
         assert (await session_in(second)).generation == generation
 
 
-async def test_what_was_answered_survives_a_process_that_never_closes(another: Opened) -> None:
+async def test_committed_changes_survive_a_process_that_never_closes(another: Opened) -> None:
     """A change is durable before it is answered: a store that is never closed loses nothing."""
     await add(await another(), a_session(generation=4))
     assert (await session_in(await another())).generation == 4
@@ -399,7 +399,7 @@ async def revoked_names(store: Store) -> list[str]:
     return [revocation.name for revocation in await list_revocations(store)]
 
 
-async def test_a_new_store_has_a_last_revocation_that_concerns_nothing(store: Store) -> None:
+async def test_a_new_store_has_a_placeholder_revocation(store: Store) -> None:
     """A reader's place is always found: the first row concerns no session and has expired from the start."""
     last = await store.read(lambda rows: rows.revocations.get_last())
     assert (last.kind, last.exp_s, len(last.name)) == ("sid", 0, 32)
@@ -573,7 +573,7 @@ async def test_a_name_has_one_credential(store: Store) -> None:
 # --- noticing changes
 
 
-async def test_changes_are_noticed_whoever_made_them(another: Opened) -> None:
+async def test_changes_of_any_process_are_noticed(another: Opened) -> None:
     """`changes` yields at once, and again after a commit by this object or by another one on the same store."""
     store, other = await another(), await another()
     await add(store, a_session(id="own"), a_session(id="others"))

@@ -56,7 +56,7 @@ def test_the_systemd_unit(tmp_path: Path) -> None:
     check("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)
 
 
-def test_the_systemd_unit_lets_hashing_step_back() -> None:
+def test_the_systemd_unit_lets_hashing_lower_its_priority() -> None:
     """The filter allows setpriority. Password hashing runs at a lower priority, so many sign-ins do not slow other requests."""
     filters = re.findall(r"^SystemCallFilter=(~?)(.+)$", UNIT.read_text("utf-8"), re.MULTILINE)
     about_it = [minus == "" for minus, names in filters if {"@system-service", "@resources", "setpriority"} & set(names.split())]
@@ -64,14 +64,14 @@ def test_the_systemd_unit_lets_hashing_step_back() -> None:
 
 
 @pytest.mark.parametrize("file", [COMPOSE, KUBERNETES, UNIT, ROOT / "docs" / "how-to" / "deploy.md"], ids=lambda file: file.name)
-def test_every_setting_that_is_named_exists(file: Path) -> None:
+def test_every_named_setting_exists(file: Path) -> None:
     """A misspelt setting would prevent the start."""
     named = {name.lower() for name in re.findall(r"HANDSTAMP_([A-Z_]+)", file.read_text("utf-8"))}
     assert named
     assert named <= PARSERS.keys()
 
 
-def test_what_is_left_out_of_the_image() -> None:
+def test_the_image_omits_development_files() -> None:
     """Docker gets only the files that the build copies: no database, no secret, no `.env`."""
     lines = (ROOT / ".dockerignore").read_text("utf-8").split()
     assert lines[0] == "*"

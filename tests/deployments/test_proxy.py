@@ -98,7 +98,7 @@ def _certificate(folder: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=folder / "fullchain.pem")
 
 
-async def test_a_browser_signs_in_through_it(deployment: Deployment) -> None:
+async def test_a_browser_signs_in_through_the_proxy(deployment: Deployment) -> None:
     """Cookies have the attributes for https. The address is that of the connection, not one that the client sent."""
     async with deployment.client(headers={"origin": deployment.url, "x-forwarded-for": "203.0.113.9"}) as client:
         person = {"email": EMAIL, "password": PASSWORD}
@@ -113,7 +113,7 @@ async def test_a_browser_signs_in_through_it(deployment: Deployment) -> None:
         assert (await client.get("/profile")).status_code == 401
 
 
-async def test_a_node_that_is_killed_costs_nobody_anything(deployment: Deployment, count: Callable[[str], None]) -> None:
+async def test_a_killed_node_costs_no_session(deployment: Deployment, count: Callable[[str], None]) -> None:
     """A node is killed and restarted repeatedly under refresh load. No request of a client fails."""
     stopped = asyncio.Event()
     renewals = 0
@@ -147,7 +147,7 @@ async def test_a_node_that_is_killed_costs_nobody_anything(deployment: Deploymen
     count(f"behind the proxy: {KILLS} kills, {renewals} renewals, none failed")
 
 
-async def test_the_feed_waits_through_it(deployment: Deployment) -> None:
+async def test_the_feed_waits_through_the_proxy(deployment: Deployment) -> None:
     """A long poll is answered when a session ends at either node, and the proxy does not time out before."""
     node = deployment.nodes[0]
     made = run_process(node.folder, "credentials", "create", "orders", "--json", **node.settings)

@@ -6,5 +6,5 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def nothing_hangs(in_time: None) -> None:
+def time_limit(in_time: None) -> None:
     """Fail a test that hangs, because hooks and applications may block."""

@@ -56,7 +56,7 @@ def bearer(tokens: dict[str, Any]) -> dict[str, str]:
     return {"authorization": f"Bearer {tokens['accessToken']}"}
 
 
-def test_a_sign_out_holds_for_the_next_request_in_every_worker(tmp_path: Path) -> None:
+def test_a_sign_out_takes_effect_in_every_worker(tmp_path: Path) -> None:
     """With three processes on one file, a sign-out is effective in each of them at once."""
     with example(tmp_path, "embedded", "notes", "NOTES_ISSUER", "--workers", "3") as client:
         assert client.post("/auth/register", json={"email": EMAIL, "password": PASSWORD}).status_code == 201
@@ -76,7 +76,7 @@ def test_a_sign_out_holds_for_the_next_request_in_every_worker(tmp_path: Path) -
         assert len(seen) > 1, "all requests fell into one process"
 
 
-def test_the_mounted_endpoints_know_where_they_are(tmp_path: Path) -> None:
+def test_mounted_endpoints_know_their_path(tmp_path: Path) -> None:
     """Issuer, metadata, documentation and security headers are correct under the mount path."""
     with example(tmp_path, "embedded", "notes", "NOTES_ISSUER") as client:
         issuer = f"{str(client.base_url).rstrip('/')}/auth"
@@ -120,7 +120,7 @@ def test_own_users_sign_in_renew_and_sign_out(shop: httpx.Client) -> None:
     assert shop.post("/auth/register", json={"email": EMAIL, "password": PASSWORD}).status_code == 404
 
 
-def test_the_shop_ends_all_sessions_of_somebody(shop: httpx.Client) -> None:
+def test_the_shop_ends_all_sessions_of_a_user(shop: httpx.Client) -> None:
     """An application can end all sessions of a subject, here because a person was dismissed."""
     mine = [sign_in(shop) for _ in range(3)]
     assert shop.post("/dismiss/ada", headers=bearer(mine[0])).json()["sessions"] >= 3

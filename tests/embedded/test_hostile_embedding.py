@@ -67,7 +67,7 @@ async def test_a_start_with_a_wrong_value_is_refused(given: dict[str, Any], tmp_
 
 
 @pytest.mark.parametrize("name", ["ip", "user_agent"])
-async def test_what_a_device_says_about_itself_is_kept_short_and_clean(name: str, tmp_path: Path) -> None:
+async def test_user_agents_are_shortened_and_sanitised(name: str, tmp_path: Path) -> None:
     """A user agent may have any length and control characters. Like `/login`, `start` keeps only printable text."""
     async with embedded(tmp_path) as auth:
         given: dict[str, Any] = {name: "a\n\x1b[31m\ud800" + "x" * 100_000}
@@ -89,7 +89,7 @@ async def test_what_a_device_says_about_itself_is_kept_short_and_clean(name: str
         {"claims": UserDict(c=1)},
     ],
 )
-async def test_a_relative_of_a_type_is_taken_or_named(given: dict[str, Any], tmp_path: Path) -> None:
+async def test_subclasses_are_accepted_or_refused_by_name(given: dict[str, Any], tmp_path: Path) -> None:
     """Any mapping is accepted. A subclass of text or a number works like its parent class, or the error names its field."""
     async with embedded(tmp_path) as auth:
         try:
@@ -101,7 +101,7 @@ async def test_a_relative_of_a_type_is_taken_or_named(given: dict[str, Any], tmp
 
 
 @pytest.mark.parametrize("token", [None, b"a.b.c", 5, [], "", "...", "\ud800.a.b", "x" * 1_000_000])
-async def test_what_is_no_token_is_an_invalid_token(token: Any, tmp_path: Path) -> None:
+async def test_non_tokens_are_invalid_tokens(token: Any, tmp_path: Path) -> None:
     """A value of any type gives `InvalidToken`, for example None from a form."""
     async with embedded(tmp_path) as auth:
         for ask in (auth.sessions.refresh, auth.verifier.verify_async):
@@ -110,7 +110,7 @@ async def test_what_is_no_token_is_an_invalid_token(token: Any, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", [None, b"x", 5, [], object, "", "\ud800", "x" * 1_000_000])
-async def test_a_name_that_nobody_has_ends_and_shows_nothing(name: Any, tmp_path: Path) -> None:
+async def test_an_unknown_subject_has_no_sessions(name: Any, tmp_path: Path) -> None:
     """None, as from a lookup without a result, does not mean all subjects."""
     async with embedded(tmp_path) as auth:
         pair = await auth.sessions.start("42")
@@ -120,7 +120,7 @@ async def test_a_name_that_nobody_has_ends_and_shows_nothing(name: Any, tmp_path
         assert (await auth.verifier.verify_async(pair.access_token)).sub == "42"
 
 
-async def test_what_a_caller_does_to_claims_stays_with_that_caller(tmp_path: Path) -> None:
+async def test_changed_claims_affect_no_other_caller(tmp_path: Path) -> None:
     """Neither the cache of verified tokens nor the store returns the same dictionary twice."""
     async with embedded(tmp_path) as auth:
         for claims in ({"plan": {"of": ["pro"]}}, {}):
@@ -131,7 +131,7 @@ async def test_what_a_caller_does_to_claims_stays_with_that_caller(tmp_path: Pat
             assert (await auth.verifier.verify_async(pair.access_token)).extra == claims
 
 
-async def test_what_a_caller_does_to_a_session_reaches_no_other_session(tmp_path: Path) -> None:
+async def test_changed_session_values_affect_no_other_session(tmp_path: Path) -> None:
     """Sessions without granted claims do not share one empty dictionary."""
     async with embedded(tmp_path) as auth:
         await auth.sessions.start("42")
@@ -173,7 +173,7 @@ async def _get(auth: Handstamp, path: str) -> bytes:
 # --- starting and stopping
 
 
-def test_one_application_is_started_again_and_again(tmp_path: Path) -> None:
+def test_an_application_can_be_restarted_repeatedly(tmp_path: Path) -> None:
     """One module-level application is started repeatedly, each time in a new event loop, like in test suites."""
     auth = Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer="http://localhost:9000/auth")
     app = FastAPI(lifespan=auth.lifespan)
@@ -202,7 +202,7 @@ def test_one_application_is_started_again_and_again(tmp_path: Path) -> None:
         asyncio.run(live())
 
 
-async def test_who_forgot_to_start_it_is_not_told_that_tokens_are_wrong(tmp_path: Path) -> None:
+async def test_use_before_start_is_a_configuration_error(tmp_path: Path) -> None:
     """Before the start no key is known. The error must not make clients drop their tokens."""
     async with embedded(tmp_path) as auth:
         pair = await auth.sessions.start("42")

@@ -30,7 +30,7 @@ class Rude(BaseException):
 
 @pytest.mark.parametrize("is_async", [True, False])
 @pytest.mark.parametrize("kind", [StopIteration, asyncio.CancelledError, SystemExit, GeneratorExit, Rude])
-async def test_a_hook_fails_in_whatever_way(kind: type[BaseException], is_async: bool, tmp_path: Path) -> None:
+async def test_a_failing_hook_is_unavailable(kind: type[BaseException], is_async: bool, tmp_path: Path) -> None:
     """Any exception of a hook means 503 at once, even those that would stop an event loop."""
     is_well = True
 
@@ -55,7 +55,7 @@ async def test_a_hook_fails_in_whatever_way(kind: type[BaseException], is_async:
         assert (await auth.sessions.refresh(pair.refresh_token)).outcome == "rotated"
 
 
-async def test_a_caller_who_goes_away_is_not_taken_for_a_failed_hook(tmp_path: Path) -> None:
+async def test_a_cancelled_caller_is_not_a_failed_hook(tmp_path: Path) -> None:
     """Cancelling the call raises `CancelledError` and loses no session."""
     asked, is_well = asyncio.Event(), True
 
@@ -76,7 +76,7 @@ async def test_a_caller_who_goes_away_is_not_taken_for_a_failed_hook(tmp_path: P
         assert (await auth.sessions.refresh(pair.refresh_token)).outcome == "rotated"
 
 
-async def test_a_hook_that_will_not_be_cancelled_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hook_that_ignores_cancellation_is_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The request is answered although the hook ignores cancellation."""
     monkeypatch.setattr(granting, "PATIENCE_S", 0.2)
     never = asyncio.Event()
@@ -123,7 +123,7 @@ class Detached(UserDict[str, Any]):
 
 
 @pytest.mark.parametrize("answer", [Detached(scope="a"), {"claims": Detached(branch="Bern")}, {5: "a"}, object()])
-async def test_what_a_hook_returned_fails_when_it_is_looked_at(answer: Any, tmp_path: Path) -> None:
+async def test_a_hooks_result_that_raises_on_access_is_unavailable(answer: Any, tmp_path: Path) -> None:
     """A failure while the result is read means 503, and the answer does not show the database's message."""
     granted: list[Any] = [None]
     async with embedded(tmp_path, claims=lambda _: granted[0]) as auth:
@@ -136,7 +136,7 @@ async def test_what_a_hook_returned_fails_when_it_is_looked_at(answer: Any, tmp_
         assert (await auth.sessions.refresh(pair.refresh_token)).outcome == "rotated"
 
 
-async def test_what_no_cookie_can_hold_is_not_issued(tmp_path: Path) -> None:
+async def test_tokens_too_large_for_a_cookie_are_not_issued(tmp_path: Path) -> None:
     """Claims of the start and of the hook may together exceed the limit. Nothing is issued and the session is kept."""
     granted: dict[str, Any] = {}
     async with embedded(tmp_path, claims=lambda _: granted) as auth:
@@ -152,7 +152,7 @@ async def test_what_no_cookie_can_hold_is_not_issued(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("after", [{1}, ["x" * 1800]])
-async def test_what_a_hook_returned_is_not_changed_afterwards(after: Any, tmp_path: Path) -> None:
+async def test_a_hooks_result_is_copied(after: Any, tmp_path: Path) -> None:
     """The token has the claims as they were checked, even if the hook's owner changes its lists while the database is locked."""
     shared: list[Any] = ["Bern"]
     async with embedded(tmp_path, claims=lambda _: {"claims": {"branch": shared}}) as auth:
@@ -217,7 +217,7 @@ async def test_accounts_are_granted_by_the_hook_too(tmp_path: Path) -> None:
             assert [session.id for session in await auth.sessions.of(said.sub)] == [said.sid]
 
 
-def test_a_hook_that_cannot_be_called_is_a_mistake_of_configuration(tmp_path: Path) -> None:
+def test_a_hook_that_is_not_callable_is_a_configuration_error(tmp_path: Path) -> None:
     """The mistake is reported before the first request."""
     with pytest.raises(ConfigurationError, match="claims"):
         Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER, claims={"scope": "a"})  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ async def embedded(folder: Path, **options: Any) -> AsyncIterator[Handstamp]:
         yield auth
 
 
-async def test_a_session_of_somebody_we_do_not_know(tmp_path: Path) -> None:
+async def test_a_session_for_a_subject_without_an_account(tmp_path: Path) -> None:
     """A session without an account can be started, used, refreshed and ended. Its end is effective for the next request."""
     async with embedded(tmp_path) as auth:
         first = await auth.sessions.start("42", claims={"plan": "pro"}, scope="orders:read", roles=["admin"], ip="192.0.2.1")
@@ -52,7 +52,7 @@ async def test_a_session_of_somebody_we_do_not_know(tmp_path: Path) -> None:
             await auth.verifier.confirm(said)
 
 
-async def test_everything_of_one_subject_ends_and_nothing_of_another(tmp_path: Path) -> None:
+async def test_ending_all_sessions_affects_one_subject(tmp_path: Path) -> None:
     """`end_all` returns the number of active sessions that it ended."""
     async with embedded(tmp_path) as auth:
         mine = [await auth.sessions.start("42") for _ in range(3)]
@@ -65,7 +65,7 @@ async def test_everything_of_one_subject_ends_and_nothing_of_another(tmp_path: P
         assert (await auth.verifier.verify_async(other.access_token)).sub == "43"
 
 
-async def test_a_refresh_token_comes_back_by_its_own_way_only(tmp_path: Path) -> None:
+async def test_a_refresh_token_is_accepted_by_its_own_delivery_only(tmp_path: Path) -> None:
     """A refresh token that was delivered as a cookie is refused in a body, and the session stays active (T8)."""
     async with embedded(tmp_path) as auth:
         pair = await auth.sessions.start("42", delivery="cookie")
@@ -74,7 +74,7 @@ async def test_a_refresh_token_comes_back_by_its_own_way_only(tmp_path: Path) ->
         assert (await auth.sessions.refresh(pair.refresh_token, delivery="cookie")).outcome == "rotated"
 
 
-async def test_the_answer_puts_each_token_where_it_travels(tmp_path: Path) -> None:
+async def test_the_answer_puts_each_token_by_delivery(tmp_path: Path) -> None:
     """A token that is set as a cookie is never in the body."""
     async with embedded(tmp_path) as auth:
         pair = await auth.sessions.start("42", delivery="cookie")
@@ -87,7 +87,7 @@ async def test_the_answer_puts_each_token_where_it_travels(tmp_path: Path) -> No
         assert pair.access_token not in repr(pair)
 
 
-async def test_an_error_is_answered_as_the_service_answers_it(tmp_path: Path) -> None:
+async def test_errors_are_answered_as_by_the_service(tmp_path: Path) -> None:
     """An application's own routes can answer with the same status, problem and Retry-After."""
     async with embedded(tmp_path) as auth:
         answer = auth.answer(Unavailable("the reason is for the log"))
@@ -96,7 +96,7 @@ async def test_an_error_is_answered_as_the_service_answers_it(tmp_path: Path) ->
         assert auth.answer(SessionEnded("reuse")).status_code == 401
 
 
-async def test_an_old_copy_ends_the_session_here_too(tmp_path: Path) -> None:
+async def test_reuse_ends_the_session(tmp_path: Path) -> None:
     """The rules of rotation are the same for an application's own subjects."""
     clock = Clock()
     async with embedded(tmp_path, clock=clock, recovery_interval="off") as auth:
@@ -111,14 +111,14 @@ async def test_an_old_copy_ends_the_session_here_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("subject", ["", "x" * 10_000, "a\nb", 42])
-async def test_a_subject_that_cannot_be_is_named(subject: Any, tmp_path: Path) -> None:
+async def test_invalid_subjects_are_refused(subject: Any, tmp_path: Path) -> None:
     """An invalid subject starts no session, and the error says what to change."""
     async with embedded(tmp_path) as auth:
         with pytest.raises(InvalidFields, match="subject"):
             await auth.sessions.start(subject)
 
 
-async def test_claims_that_cannot_be_are_named(tmp_path: Path) -> None:
+async def test_invalid_claims_are_refused(tmp_path: Path) -> None:
     """Invalid claims start no session, and the error names them."""
     async with embedded(tmp_path) as auth:
         for claims in ({"sub": "43"}, {"f": object()}, {"x": "y" * 2000}):
@@ -155,7 +155,7 @@ class Granter:
 
 
 @pytest.mark.parametrize("hook", [asynchronously, plainly, Granter(), handing_on])
-async def test_the_hook_is_asked_at_each_mint(hook: Callable[[str], Any], tmp_path: Path) -> None:
+async def test_the_hook_is_called_for_each_token(hook: Callable[[str], Any], tmp_path: Path) -> None:
     """The hook may be a function, a coroutine function or an object. Its claims override those of the start."""
     async with embedded(tmp_path, claims=hook) as auth:
         pair = await auth.sessions.start("42", roles=["admin"], claims={"tenant": "none", "plan": "pro"})
@@ -165,7 +165,7 @@ async def test_the_hook_is_asked_at_each_mint(hook: Callable[[str], Any], tmp_pa
             assert said.extra == {"tenant": "of-42", "plan": "pro"}
 
 
-async def test_a_hook_that_grants_less_next_time_takes_it_away(tmp_path: Path) -> None:
+async def test_a_hook_can_reduce_grants(tmp_path: Path) -> None:
     """The hook's claims are not stored. They apply only to the tokens of that mint."""
     granted: list[dict[str, Any] | None] = [{"scope": "a"}, None, {}]
     async with embedded(tmp_path, claims=lambda _: granted.pop(0)) as auth:
@@ -196,7 +196,7 @@ def broken(_: str) -> dict[str, Any]:
         lambda _: {"claims": {"f": float("nan")}},
     ],
 )
-async def test_a_hook_that_fails_issues_nothing_and_loses_nothing(answer: Callable[[str], Any], tmp_path: Path) -> None:
+async def test_a_failed_hook_issues_no_token_and_keeps_the_session(answer: Callable[[str], Any], tmp_path: Path) -> None:
     """A failed hook means 503, and the old refresh token stays valid for a later refresh."""
     is_well = True
 
@@ -217,7 +217,7 @@ async def test_a_hook_that_fails_issues_nothing_and_loses_nothing(answer: Callab
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-async def test_a_hook_that_hangs_is_given_up(is_async: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hook_that_hangs_times_out(is_async: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hook that hangs times out. Other requests are answered meanwhile, and no token is issued."""
     monkeypatch.setattr(granting, "PATIENCE_S", 0.2)
     never = threading.Event()
@@ -238,13 +238,13 @@ async def test_a_hook_that_hangs_is_given_up(is_async: bool, tmp_path: Path, mon
 # --- starting and stopping
 
 
-async def test_settings_are_checked_as_everywhere(tmp_path: Path) -> None:
+async def test_settings_are_validated(tmp_path: Path) -> None:
     """An unknown setting raises an error before the application serves requests."""
     with pytest.raises(ConfigurationError, match="databse"):
         Handstamp(databse=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER)
 
 
-async def test_it_cannot_be_used_before_it_was_started(tmp_path: Path) -> None:
+async def test_use_before_start_is_refused(tmp_path: Path) -> None:
     """If the lifespan is missing, the first request raises an error that says what to write."""
     auth = Handstamp(database=f"sqlite:///{tmp_path}/app.db", issuer=ISSUER)
 

@@ -155,7 +155,7 @@ def test_a_socket_elsewhere_ends_with_its_session(service: Server, verifier: Ver
         assert others.recv(timeout=SOON_S) == "still here"
 
 
-def test_a_socket_that_nobody_can_confirm_is_closed_after_a_while(service: Server, verifier: Verifier) -> None:
+def test_an_unconfirmed_socket_is_closed_after_max_staleness(service: Server, verifier: Verifier) -> None:
     """If the verifier cannot check the session, the socket is closed with 1013 (try again later), not as revoked."""
     with serve_with_verifier(verifier, timeout_s=0.5) as address, socket_at(address, service.login()) as socket:
         service.kill()
@@ -175,7 +175,7 @@ def test_a_socket_outlives_a_short_outage(service: Server, verifier: Verifier) -
         assert wait_for_close(socket) == (4401, "session_ended")
 
 
-def test_an_application_may_close_by_itself(service: Server, verifier: Verifier) -> None:
+def test_an_application_may_close_its_socket(service: Server, verifier: Verifier) -> None:
     """The client gets the application's own code and reason."""
     with serve_with_verifier(verifier) as address, socket_at(address, service.login()) as socket:
         socket.send("close")
@@ -197,7 +197,7 @@ def test_a_download_ends_without_an_event(service: Server, verifier: Verifier) -
             assert "".join(chunks) == ""
 
 
-def test_an_application_that_will_not_stop_keeps_nothing_open(service: Server, verifier: Verifier) -> None:
+def test_an_application_that_ignores_the_end_is_disconnected(service: Server, verifier: Verifier) -> None:
     """Connections are closed even if the application ignores cancellation, like a generator that waits in a thread."""
     tokens = service.login()
     options: dict[str, Any] = {"headers": bearer(tokens), "trust_env": False, "timeout": SOON_S}
@@ -213,7 +213,7 @@ def test_an_application_that_will_not_stop_keeps_nothing_open(service: Server, v
         assert wait_for_close(socket) == (4401, "session_ended")
 
 
-def test_what_an_application_raises_on_its_way_out_changes_no_code(service: Server, verifier: Verifier) -> None:
+def test_an_exception_while_closing_keeps_the_close_code(service: Server, verifier: Verifier) -> None:
     """An error that the application raises after the end does not change the close code 4401."""
     tokens = service.login()
     with serve_with_verifier(verifier, polite) as address, socket_at(address, tokens) as socket:
@@ -221,7 +221,7 @@ def test_what_an_application_raises_on_its_way_out_changes_no_code(service: Serv
         assert wait_for_close(socket) == (4401, "session_ended")
 
 
-def test_claims_are_found_by_whoever_stands_outside(service: Server, verifier: Verifier) -> None:
+def test_claims_are_visible_to_outer_middleware(service: Server, verifier: Verifier) -> None:
     """Outer middleware finds the claims, even if a framework copies the scope or the server sets no state in it."""
     tokens = service.login()
     inside = HandstampMiddleware(application, verifier=verifier)
@@ -239,7 +239,7 @@ def test_claims_are_found_by_whoever_stands_outside(service: Server, verifier: V
         assert wait_for_close(socket) == (4401, "session_ended")
 
 
-def test_a_verifier_that_hears_of_nothing_is_refused() -> None:
+def test_an_offline_verifier_is_refused() -> None:
     """A verifier without a feed would never close a socket, so it is refused."""
     with pytest.raises(ConfigurationError, match="give it a credential"):
         EndWithSession(application, verifier=Verifier("https://auth.example.com", audience="api", check="offline"))

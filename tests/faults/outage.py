@@ -65,7 +65,7 @@ class Nodes:
                 if answer.status_code != 503:
                     return answer
             await asyncio.sleep(_PAUSE_S)
-        raise AssertionError(f"nobody has answered for {PATIENCE_S:g} s")
+        raise AssertionError(f"no verifier has answered for {PATIENCE_S:g} s")
 
     def counts(self) -> str:
         """Return the number of answers for each path and status, for the test's output."""
@@ -137,4 +137,4 @@ def require_still_retrying(retrying: Sequence[asyncio.Task[None]]) -> None:
     for task in retrying:
         if task.done():
             task.result()  # the error of the task is more informative
-        assert not task.done(), "a commit was acknowledged that nobody can have made"
+        assert not task.done(), "a commit was acknowledged that was impossible"

@@ -97,7 +97,7 @@ async def until_refused(device: Device) -> AsyncIterator[httpx.Response]:
 
 
 @pytest.fixture(params=[Disk, SmallDisk], ids=["limit", "tmpfs"])
-def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Server, Disk]]:
+def server_on_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Server, Disk]]:
     """Start a service on each kind of disk."""
     (folder := tmp_path / "disk").mkdir()
     server = Server(tmp_path, DATABASE=f"sqlite:///{folder}/handstamp.db", SECRET="0123456789abcdef" * 4)
@@ -114,9 +114,9 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ser
         server.kill()
 
 
-async def test_a_full_disk_is_503_until_there_is_room(served: tuple[Server, Disk], count: Callable[[str], None]) -> None:
+async def test_a_full_disk_is_503_until_there_is_room(server_on_disk: tuple[Server, Disk], count: Callable[[str], None]) -> None:
     """Commits fail under load. Retries succeed in the same process, and the history of the crowd breaks no rule."""
-    server, disk = served
+    server, disk = server_on_disk
     server.register()
     seed = random.SystemRandom().getrandbits(32)
     trials = 0

@@ -79,7 +79,7 @@ def make_killing(at_least: int) -> Trouble:
 
 
 @pytest.mark.parametrize("trouble", [quiet, make_killing(5)], ids=["quiet", "killed"])
-async def test_what_a_crowd_is_told_fits_the_rules_on_sqlite(
+async def test_answers_under_concurrency_follow_the_rules_on_sqlite(
     trouble: Trouble, tmp_path: Path, count: Callable[[str], None]
 ) -> None:
     """On all nodes, no acknowledged rotation is lost, no chain forks, and no request succeeds after an acknowledged sign-out."""
@@ -88,7 +88,7 @@ async def test_what_a_crowd_is_told_fits_the_rules_on_sqlite(
 
 
 @pytest.mark.parametrize("trouble", [quiet, make_killing(NODE_KILLS)], ids=["quiet", "killed"])
-async def test_what_a_crowd_is_told_fits_the_rules_on_postgresql(
+async def test_answers_under_concurrency_follow_the_rules_on_postgresql(
     trouble: Trouble, postgres_server: str, tmp_path: Path, count: Callable[[str], None]
 ) -> None:
     """PostgreSQL keeps the same rules as SQLite."""

@@ -191,7 +191,7 @@ def test_a_page_that_is_wrong_changes_nothing(
         "100 Continue",
     ],
 )
-def test_a_feed_that_stalls_is_left_in_time(issuer: Hostile, clock: ShiftedClock, script: Callable[[], Script]) -> None:
+def test_a_stalled_feed_times_out(issuer: Hostile, clock: ShiftedClock, script: Callable[[], Script]) -> None:
     """The request times out. The feed does not look fresh meanwhile, because its age counts from the request (T30)."""
     with verifier_of(issuer.url, clock=clock, timeout_s=0.3) as verifier:
         good, over = revoke_one(issuer, verifier)
@@ -202,7 +202,7 @@ def test_a_feed_that_stalls_is_left_in_time(issuer: Hostile, clock: ShiftedClock
 
 
 @pytest.mark.slow
-def test_knowledge_grows_old_by_itself(issuer: Hostile) -> None:
+def test_the_feed_becomes_stale_with_time(issuer: Hostile) -> None:
     """With the real clock, tokens are introspected once the feed is older than `max_staleness_s`, and not before."""
     with verifier_of(issuer.url) as verifier:
         good, over = revoke_one(issuer, verifier)
@@ -265,7 +265,7 @@ def test_an_empty_feed_that_does_not_wait_is_not_polled_without_pause(issuer: Ho
 
 
 @pytest.mark.slow
-def test_a_feed_that_repeats_itself_fills_no_memory(issuer: Hostile) -> None:
+def test_repeated_entries_use_no_memory(issuer: Hostile) -> None:
     """Each repeated entry is stored once, and the verifier sends at most about fifty requests a second."""
     with verifier_of(issuer.url) as verifier:
         _, over = revoke_one(issuer, verifier)
@@ -276,7 +276,7 @@ def test_a_feed_that_repeats_itself_fills_no_memory(issuer: Hostile) -> None:
         assert verifier.status().entries == 51
 
 
-def test_a_feed_that_floods_is_held_within_bounds(issuer: Hostile, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flooding_feed_is_bounded(issuer: Hostile, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that exceeds the limit is refused and known entries are kept. Tokens are introspected (T28)."""
     monkeypatch.setattr(revocations, "MAX_ENTRIES", 1000)
     numbers = itertools.count()
@@ -295,7 +295,7 @@ def test_a_feed_that_floods_is_held_within_bounds(issuer: Hostile, clock: Shifte
 
 
 @pytest.mark.slow
-def test_a_feed_that_goes_backwards_brings_nobody_back(issuer: Hostile) -> None:
+def test_a_feed_that_goes_backwards_revives_no_session(issuer: Hostile) -> None:
     """An older cursor, an older clock or an empty list removes no entry from the set; only expiry does (T30)."""
     with verifier_of(issuer.url) as verifier:
         _, over = revoke_one(issuer, verifier)
@@ -329,7 +329,7 @@ def test_an_entry_is_kept_until_the_latest_of_its_ends(issuer: Hostile, clock: S
         assert {try_token(verifier, token, "offline") for token in tokens} == {"session_ended"}
 
 
-def test_unknown_members_are_passed_over(issuer: Hostile) -> None:
+def test_unknown_members_are_ignored(issuer: Hostile) -> None:
     """A newer service may send additional members; they are ignored."""
     with verifier_of(issuer.url) as verifier:
         token = issuer.token()
@@ -389,7 +389,7 @@ def test_a_key_that_the_feed_voids_by_mistake_is_only_that_key(issuer: Hostile) 
         lambda _: [head(content_length="17"), b'{"active":false']
     ],
 )  # fmt: skip
-def test_an_answer_about_a_token_that_is_none_is_neither_yes_nor_no(issuer: Hostile, script: Callable[[str], Script]) -> None:
+def test_a_malformed_introspection_answer_is_unavailable(issuer: Hostile, script: Callable[[str], Script]) -> None:
     """An invalid introspection answer means 503: the token is neither accepted nor reported as revoked (R26, R50)."""
     token = issuer.token()
     issuer.answers[INTROSPECT] = script(token_sid(token))
@@ -422,7 +422,7 @@ def test_not_active_means_ended_unless_the_token_is_at_its_end(issuer: Hostile) 
         assert try_token(verifier, issuer.token(iat=now_s() - 60, exp=now_s() + 60)) == "session_ended"
 
 
-def test_a_no_is_not_remembered(issuer: Hostile) -> None:
+def test_an_inactive_answer_is_not_cached(issuer: Hostile) -> None:
     """An inactive answer is about one token at one moment, so it is not cached. Revocations come from the feed."""
     token = issuer.token()
     issuer.answers[INTROSPECT] = answer({"active": False})

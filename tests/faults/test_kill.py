@@ -92,7 +92,7 @@ async def test_nothing_is_lost_when_the_process_is_killed(serve: Callable[..., S
         clients = [client for client in clients if not client.signed_out]
         clients += [Client(server.login()) for _ in range(CHAINS - len(clients))]
     renewals = sum(client.renewals for client in [*clients, *ended])
-    assert ended, "nobody signed out in any trial"
+    assert ended, "no sign-out in any trial"
     assert renewals > KILLS * CHAINS, "there was no load"
     with closing(sqlite3.connect(server.folder / "handstamp.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -46,7 +46,7 @@ def locked(database: Path, begin: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("begin", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
-async def test_half_a_minute_under_lock_costs_nobody_anything(
+async def test_half_a_minute_under_lock_ends_no_session(
     begin: str, serve: Callable[..., Server], count: Callable[[str], None]
 ) -> None:
     """No request waits for the end of the lock: writes get 503, and reads succeed."""

@@ -19,9 +19,7 @@ TRIALS = 3
 _MANY = 30
 
 
-async def test_a_pool_that_is_used_up_costs_nobody_anything(
-    postgres_server: str, tmp_path: Path, count: Callable[[str], None]
-) -> None:
+async def test_an_exhausted_pool_ends_no_session(postgres_server: str, tmp_path: Path, count: Callable[[str], None]) -> None:
     """All connections of two nodes wait for a table that another program has locked, while many requests arrive."""
     async with (
         fresh_database(postgres_server) as url,

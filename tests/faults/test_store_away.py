@@ -59,7 +59,7 @@ def test_a_locked_store_answers_503_and_goes_on_afterwards(server: Server) -> No
         assert cookies.post("/refresh", headers=browser).status_code == 200
 
 
-def test_a_store_that_was_taken_away_answers_503_until_it_is_back(server: Server) -> None:
+def test_a_removed_store_answers_503_until_it_is_back(server: Server) -> None:
     """The service writes nothing to the moved file and creates no empty database in its place."""
     tokens = server.login()
     bearer = {"Authorization": f"Bearer {tokens['accessToken']}"}
@@ -83,7 +83,7 @@ def test_a_store_that_was_taken_away_answers_503_until_it_is_back(server: Server
         assert client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}).status_code == 200
 
 
-def test_a_backup_that_was_brought_back_is_used_at_once(server: Server) -> None:
+def test_a_restored_backup_is_used_at_once(server: Server) -> None:
     """Sessions in the backup continue, even those that were refreshed later: their stored generation catches up."""
     tokens = server.login()
     database = server.folder / "handstamp.db"

@@ -34,14 +34,14 @@ def start_service(serve: Serve) -> tuple[Server, str]:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses between retries."""
     monkeypatch.setattr(jwks, "RETRY_MS", 200)
     monkeypatch.setattr(revocations, "_MAX_PAUSE_S", 0.4)
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
     """Run one service for the tests that do not damage it; return it with a credential."""
     server = Server(tmp_path_factory.mktemp("server"))
     try:
@@ -115,9 +115,9 @@ def test_each_route_does_what_it_declared_while_the_service_is_killed(serve: Ser
             assert wait_for_outcome(each, staying, "session_ended") <= {"ok"}
 
 
-def test_a_frozen_service_is_as_good_as_none(shared: tuple[Server, str]) -> None:
+def test_a_frozen_service_counts_as_unavailable(shared_server: tuple[Server, str]) -> None:
     """A frozen service accepts connections and never answers: "live" gives 503 within the timeout, and later recovers."""
-    (server, credential), clock = shared, ShiftedClock()
+    (server, credential), clock = shared_server, ShiftedClock()
     assert server.process is not None
     staying, leaving = token_of(server), token_of(server)
     with verifier_of(server.url, credential=credential, timeout_s=0.5, clock=clock) as verifier:
@@ -138,9 +138,9 @@ def test_a_frozen_service_is_as_good_as_none(shared: tuple[Server, str]) -> None
         assert wait_for_outcome(verifier, staying, "session_ended") <= {"ok"}
 
 
-def test_where_only_the_feed_is_broken_the_service_is_asked(shared: tuple[Server, str]) -> None:
+def test_a_broken_feed_alone_causes_introspection(shared_server: tuple[Server, str]) -> None:
     """If a proxy cuts long polls, introspection gives the correct answer for active and revoked sessions (T30)."""
-    (server, credential), clock = shared, ShiftedClock()
+    (server, credential), clock = shared_server, ShiftedClock()
     staying, leaving = token_of(server), token_of(server)
     with (
         hostile(upstream=server.port) as proxy,
@@ -156,14 +156,14 @@ def test_where_only_the_feed_is_broken_the_service_is_asked(shared: tuple[Server
             assert try_token(verifier, staying) == "ok"
         sign_out(server, leaving)
         assert try_token(verifier, leaving) == "session_ended"
-        assert try_token(verifier, leaving, "offline") == "ok", "it was never told, and does not conclude"
+        assert try_token(verifier, leaving, "offline") == "ok", "an offline verifier learned of a sign-out"
         assert try_token(verifier, staying) == "ok"
         assert proxy.count(INTROSPECT) == 4
         del proxy.answers[FEED]
         assert wait_for_outcome(verifier, leaving, "session_ended", "offline") <= {"ok"}
 
 
-def test_a_restored_database_brings_nobody_back(serve: Serve) -> None:
+def test_a_restored_database_revives_no_session(serve: Serve) -> None:
     """The verifier's cursor is unknown after a restore. It reads the whole feed again, and keeps what it knew (T29)."""
     server, credential = start_service(serve)
     database = server.folder / "handstamp.db"
@@ -189,9 +189,9 @@ def test_a_restored_database_brings_nobody_back(serve: Serve) -> None:
         assert wait_for_outcome(verifier, staying, "ok") <= {"unavailable"}
 
 
-def test_a_clock_that_is_set_wrong_for_a_moment_brings_nobody_back(shared: tuple[Server, str]) -> None:
+def test_a_wrong_clock_revives_no_session(shared_server: tuple[Server, str]) -> None:
     """A clock set forward drops entries early. When set back, the feed is stale until the verifier has read all of it again."""
-    (server, credential), clock = shared, ShiftedClock()
+    (server, credential), clock = shared_server, ShiftedClock()
     staying, leaving = token_of(server), token_of(server)
     with verifier_of(server.url, credential=credential, clock=clock, timeout_s=10) as verifier:
         sign_out(server, leaving)
@@ -213,9 +213,9 @@ def test_a_clock_that_is_set_wrong_for_a_moment_brings_nobody_back(shared: tuple
         assert try_token(verifier, leaving) == "session_ended"
 
 
-def test_a_credential_that_was_removed_asks_in_vain(shared: tuple[Server, str]) -> None:
+def test_a_removed_credential_is_refused(shared_server: tuple[Server, str]) -> None:
     """Once the feed is stale, tokens get 503 and are never accepted, and `status()` names the credential."""
-    (server, mended_credential), clock = shared, ShiftedClock()
+    (server, mended_credential), clock = shared_server, ShiftedClock()
     credential = credential_for(server, "removed")
     staying, leaving, later = (token_of(server) for _ in range(3))
     with verifier_of(server.url, credential=credential, timeout_s=10, clock=clock) as verifier:

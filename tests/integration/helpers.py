@@ -56,7 +56,7 @@ _numbers = itertools.count(1)
 
 
 @contextmanager
-def running(folder: Path, *options: str, **settings: str) -> Iterator[Server]:
+def run_server(folder: Path, *options: str, **settings: str) -> Iterator[Server]:
     """Run a server in a folder for the length of a `with` block."""
     server = Server(folder, *options, **settings)
     try:
@@ -153,7 +153,7 @@ def sign_in(client: httpx.Client, email: str, *, delivery: str = "json", origin:
     return _read_session(answer, email, delivery, origin or str(client.base_url).rstrip("/"))
 
 
-def somebody(client: httpx.Client, *, delivery: str = "json", origin: str = "") -> SignedIn:
+def sign_in_new_user(client: httpx.Client, *, delivery: str = "json", origin: str = "") -> SignedIn:
     """Create an account, sign in and return the session."""
     return sign_in(client, sign_up(client), delivery=delivery, origin=origin)
 
@@ -172,13 +172,13 @@ def profile(client: httpx.Client, signed_in: SignedIn) -> httpx.Response:
     return client.get("/profile", headers=signed_in.headers)
 
 
-def at_once(client: httpx.Client, signed_in: SignedIn, times: int) -> list[httpx.Response]:
+def refresh_concurrently(client: httpx.Client, signed_in: SignedIn, times: int) -> list[httpx.Response]:
     """Present one refresh token several times at the same moment."""
     with ThreadPoolExecutor(times) as pool:
         return list(pool.map(lambda _: refresh(client, signed_in), range(times)))
 
 
-def raw(server: Server, request: bytes) -> bytes:
+def send_raw(server: Server, request: bytes) -> bytes:
     """Send these exact bytes on a new connection and return the whole answer."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(request)
@@ -274,7 +274,7 @@ class Mint:
         return self.access(like, iat=now_s - 4500, exp=now_s - 3600)
 
 
-def beside(server: Server, work: Callable[[Deployment, Caller], Awaitable[T]]) -> T:
+def run_on_deployment(server: Server, work: Callable[[Deployment, Caller], Awaitable[T]]) -> T:
     """Run `work` on a running server's deployment from this process, as a command would."""
     settings = load(database=f"sqlite:///{server.folder / 'handstamp.db'}", issuer=server.url)
 
@@ -292,7 +292,7 @@ def mint_of(server: Server) -> Mint:
     async def keys(opened: Deployment, caller: Caller) -> Mint:
         return Mint(load_master_secret(opened.settings).derive_refresh_key(), opened.keys.signing_at(caller.now_ms))
 
-    return beside(server, keys)
+    return run_on_deployment(server, keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,10 +314,10 @@ class Credential:
         return {"client_id": self.id, "client_secret": self.secret}
 
 
-def make_client(server: Server, name: str = "") -> Credential:
+def create_credential(server: Server, name: str = "") -> Credential:
     """Create a service credential, as `handstamp credentials create` does."""
     name = name or f"service-{os.getpid()}-{next(_numbers)}"
-    client, secret = beside(server, lambda opened, caller: opened.credentials.create(name, caller))
+    client, secret = run_on_deployment(server, lambda opened, caller: opened.credentials.create(name, caller))
     return Credential(client.id, client.name, secret)
 
 

@@ -25,9 +25,9 @@ from tests.integration.helpers import (
     expect_problem,
     read_claims,
     refresh,
-    running,
+    run_server,
+    sign_in_new_user,
     sign_up,
-    somebody,
 )
 from tests.serving import PASSWORD, Server
 
@@ -58,23 +58,23 @@ STRICT = "default-src 'none'; frame-ancestors 'none'"
 @pytest.fixture(scope="module")
 def ada(client: httpx.Client) -> SignedIn:
     """Return a session that no test ends."""
-    return somebody(client)
+    return sign_in_new_user(client)
 
 
 @pytest.fixture(scope="module")
-def https(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def https_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Return a client of a server with an https issuer that trusts one origin."""
     folder = tmp_path_factory.mktemp("https")
     settings = {"ISSUER": "https://auth.example.com", "TRUSTED_ORIGINS": "https://app.example.com"}
-    with running(folder, **settings) as server, client_of(server) as client:
+    with run_server(folder, **settings) as server, client_of(server) as client:
         yield client
 
 
 Ask = Callable[[httpx.Client], httpx.Response]
 ANSWERS: dict[str, tuple[int, Ask]] = {
-    "200 token answer": (200, lambda c: refresh(c, somebody(c))),
-    "200 profile": (200, lambda c: c.get("/profile", headers=somebody(c).bearer)),
-    "200 sessions": (200, lambda c: c.get("/sessions", headers=somebody(c).bearer)),
+    "200 token answer": (200, lambda c: refresh(c, sign_in_new_user(c))),
+    "200 profile": (200, lambda c: c.get("/profile", headers=sign_in_new_user(c).bearer)),
+    "200 sessions": (200, lambda c: c.get("/sessions", headers=sign_in_new_user(c).bearer)),
     "200 jwks": (200, lambda c: c.get("/.well-known/jwks.json")),
     "200 openapi": (200, lambda c: c.get("/openapi.json")),
     "200 docs": (200, lambda c: c.get("/docs")),
@@ -83,7 +83,7 @@ ANSWERS: dict[str, tuple[int, Ask]] = {
     "200 metadata": (200, lambda c: c.get("/.well-known/oauth-authorization-server")),
     "200 renewed by OAuth": (
         200,
-        lambda c: c.post("/token", data={"grant_type": "refresh_token", "refresh_token": somebody(c).refresh}),
+        lambda c: c.post("/token", data={"grant_type": "refresh_token", "refresh_token": sign_in_new_user(c).refresh}),
     ),
     "200 revoked by OAuth": (200, lambda c: c.post("/revoke", data={"token": "x"})),
     "200 healthz": (200, lambda c: c.get("/healthz")),
@@ -91,7 +91,7 @@ ANSWERS: dict[str, tuple[int, Ask]] = {
     "200 head": (200, lambda c: c.head("/healthz")),
     "201 register": (201, lambda c: c.post("/register", json={"email": f"x{id(c)}@example.com", "password": PASSWORD})),
     "204 logout": (204, lambda c: c.post("/logout")),
-    "204 everywhere": (204, lambda c: c.post("/logout-everywhere", headers=somebody(c).bearer)),
+    "204 everywhere": (204, lambda c: c.post("/logout-everywhere", headers=sign_in_new_user(c).bearer)),
     "304 jwks": (
         304,
         lambda c: c.get("/.well-known/jwks.json", headers={"if-none-match": c.get("/.well-known/jwks.json").headers["etag"]}),
@@ -106,7 +106,7 @@ ANSWERS: dict[str, tuple[int, Ask]] = {
     ),
     "403": (403, lambda c: c.post("/login", json={}, headers={"sec-fetch-site": "cross-site"})),
     "404 route": (404, lambda c: c.get("/nowhere")),
-    "404 session": (404, lambda c: c.delete("/sessions/nobodys", headers=somebody(c).bearer)),
+    "404 session": (404, lambda c: c.delete("/sessions/nobodys", headers=sign_in_new_user(c).bearer)),
     "405": (405, lambda c: c.put("/login")),
     "409": (409, lambda c: c.post("/register", json={"email": sign_up(c), "password": PASSWORD})),
     "413": (413, lambda c: c.post("/login", content=b"x" * 70_000, headers={"content-type": "application/json"})),
@@ -117,10 +117,10 @@ ANSWERS: dict[str, tuple[int, Ask]] = {
 
 @pytest.mark.parametrize("kind", ANSWERS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_every_answer_has_the_security_headers(client: httpx.Client, https: httpx.Client, scheme: str, kind: str) -> None:
+def test_every_answer_has_the_security_headers(client: httpx.Client, https_client: httpx.Client, scheme: str, kind: str) -> None:
     """Every answer has nosniff, no-referrer, CSP and CORP headers; only https answers have HSTS (R78)."""
     status, ask = ANSWERS[kind]
-    answer = ask(client if scheme == "http" else https)
+    answer = ask(client if scheme == "http" else https_client)
     assert answer.status_code == status, answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
@@ -156,17 +156,17 @@ def test_every_error_is_a_full_problem(client: httpx.Client, kind: str) -> None:
     assert problem.keys() <= {"type", "title", "status", "detail", "instance", "code", "fields"}
 
 
-def test_a_refused_preflight_is_a_problem_too(https: httpx.Client) -> None:
+def test_a_refused_preflight_is_a_problem_too(https_client: httpx.Client) -> None:
     """A refused CORS preflight is answered with a problem, as every other refusal is."""
     headers = {"origin": "https://evil.example", "access-control-request-method": "POST"}
-    answer = https.options("/refresh", headers=headers)
+    answer = https_client.options("/refresh", headers=headers)
     assert answer.status_code >= 400
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_an_unexpected_error_discloses_nothing(server: Server, client: httpx.Client) -> None:
     """A row that cannot be decoded fails the request without details. The log has them, and no secret (R80, R83)."""
-    signed_in = somebody(client)
+    signed_in = sign_in_new_user(client)
     start = server.log.stat().st_size
     with damaged_account(server, signed_in.email):
         answers = [

@@ -24,12 +24,12 @@ from tests.integration.helpers import (
     SignedIn,
     expect_problem,
     profile,
-    raw,
     read_claims,
     refresh,
     row_counts,
+    send_raw,
     session_row,
-    somebody,
+    sign_in_new_user,
 )
 from tests.serving import PASSWORD, Server
 
@@ -143,11 +143,11 @@ UNKNOWN_MEMBERS = ("", "isAdmin", "__proto__", "refresh_token", "a\x00b", "x" * 
 @pytest.fixture(scope="module")
 def ada(client: httpx.Client) -> SignedIn:
     """Return a session that must survive every test of this module."""
-    return somebody(client)
+    return sign_in_new_user(client)
 
 
 @pytest.fixture(autouse=True)
-def nothing_happens(server: Server, client: httpx.Client, ada: SignedIn) -> Iterator[None]:
+def no_side_effects(server: Server, client: httpx.Client, ada: SignedIn) -> Iterator[None]:
     """Check after each test that no row was added or deleted, no error was logged, and the service answers."""
     rows, logged = row_counts(server), server.log.stat().st_size
     yield
@@ -215,7 +215,7 @@ def test_a_field_that_is_not_text_is_named(client: httpx.Client, ada: SignedIn, 
 
 
 @pytest.mark.parametrize("field", FIELDS[PASSWORD_CHANGE.path])
-def test_a_field_that_cannot_be_read_is_refused(client: httpx.Client, ada: SignedIn, field: str) -> None:
+def test_undecodable_fields_are_refused(client: httpx.Client, ada: SignedIn, field: str) -> None:
     """Bad escapes, bad UTF-8, unterminated text, and a wrong field before something unreadable: 400 or 422 (R74, R80)."""
     answers = {
         name: send(client, PASSWORD_CHANGE, ada, with_field(PASSWORD_CHANGE, field, value)) for name, value in BAD_TEXT.items()
@@ -284,15 +284,15 @@ def test_an_endpoint_that_reads_no_body_ignores_it(client: httpx.Client, operati
 
 
 @pytest.mark.parametrize("length", [b"-1", b"1e3", b"99999999999999999999999", b"0x10", b"1, 2"])
-def test_a_length_that_is_none_is_refused(server: Server, length: bytes) -> None:
+def test_an_invalid_content_length_is_refused(server: Server, length: bytes) -> None:
     """A `Content-Length` that is no number, or no sensible one, gets a 4xx or a closed connection."""
     request = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %s\r\n\r\n{}"
-    answer = raw(server, request % length)
+    answer = send_raw(server, request % length)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
 
 
 @pytest.mark.parametrize("path", ["/sessions/%00", "/sessions/%ff%fe", "/sessions/" + "x" * 10_000, "/sessions/'%20OR%201=1--"])
-def test_any_name_of_a_session_is_just_unknown(client: httpx.Client, ada: SignedIn, path: str) -> None:
+def test_any_unknown_session_id_is_404(client: httpx.Client, ada: SignedIn, path: str) -> None:
     """A path parameter is a value, never SQL (R80)."""
     expect_problem(client.delete(path, headers=ada.bearer), 404, "not_found")
 
@@ -385,7 +385,7 @@ def test_forged_refresh_tokens_are_refused(server: Server, client: httpx.Client,
 
 
 @pytest.mark.parametrize("kind", ["access", "refresh"])
-def test_forged_tokens_sign_nobody_out(client: httpx.Client, ada: SignedIn, kind: str) -> None:
+def test_forged_tokens_end_no_session(client: httpx.Client, ada: SignedIn, kind: str) -> None:
     """Signing out answers a forgery like any other unusable token, and ends no session (R48)."""
     for token in forgeries(getattr(ada, kind)).values():
         expect_refused(client.post("/logout", json={f"{kind}Token": token}), or_signed_out=True)
@@ -394,7 +394,7 @@ def test_forged_tokens_sign_nobody_out(client: httpx.Client, ada: SignedIn, kind
 
 
 @pytest.mark.parametrize("kind", ["access", "refresh"])
-def test_one_bit_makes_it_another_token(server: Server, client: httpx.Client, ada: SignedIn, kind: str) -> None:
+def test_one_changed_bit_is_refused(server: Server, client: httpx.Client, ada: SignedIn, kind: str) -> None:
     """A token with one bit of any of its characters changed is no token of ours (R16, R23)."""
     token: str = getattr(ada, kind)
     for place, character in enumerate(token):
@@ -409,7 +409,7 @@ def test_one_bit_makes_it_another_token(server: Server, client: httpx.Client, ad
     assert session_row(server, ada.sid)["generation"] == 0
 
 
-def test_an_access_token_is_no_refresh_token(client: httpx.Client, ada: SignedIn) -> None:
+def test_an_access_token_is_refused_as_refresh_token(client: httpx.Client, ada: SignedIn) -> None:
     """Neither in the body nor in the refresh cookie does an access token renew anything (R22, T19)."""
     cookie = {"cookie": f"handstamp-refresh={ada.access}", "sec-fetch-site": "same-origin"}
     expect_problem(client.post("/refresh", json={"refreshToken": ada.access}), 401, "invalid_token")
@@ -445,7 +445,7 @@ def test_the_long_form_of_the_type_is_the_same_type(client: httpx.Client, ada: S
         ({"sid": "no-such-session"}, "session_ended"),
     ],
 )
-def test_claims_that_do_not_hold_are_refused(
+def test_invalid_claims_in_a_token_are_refused(
     client: httpx.Client, ada: SignedIn, mint: Mint, changes: dict[str, Any], code: str
 ) -> None:
     """Even with our own signature every claim must hold; only one that is right but for its time is called expired (R23)."""
@@ -460,19 +460,19 @@ def test_two_authorization_headers_are_refused(client: httpx.Client, ada: Signed
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Digest", "DPoP", "Token", ""])
-def test_other_schemes_are_no_token(client: httpx.Client, ada: SignedIn, scheme: str) -> None:
+def test_other_schemes_count_as_no_token(client: httpx.Client, ada: SignedIn, scheme: str) -> None:
     """Only `Bearer` is read."""
     headers = {"authorization": f"{scheme} {ada.access}".strip()}
     expect_problem(client.get("/profile", headers=headers), 401, "missing_token")
 
 
 @pytest.mark.parametrize("name", ["access_token", "accessToken", "token"])
-def test_a_token_in_an_address_is_not_seen(client: httpx.Client, ada: SignedIn, name: str) -> None:
+def test_a_token_in_the_url_is_ignored(client: httpx.Client, ada: SignedIn, name: str) -> None:
     """Tokens in addresses end up in logs, so none is taken from there (R44)."""
     expect_problem(client.get("/profile", params={name: ada.access}), 401, "missing_token")
 
 
-def test_no_secret_stands_in_the_log(server: Server, client: httpx.Client, ada: SignedIn) -> None:
+def test_no_secret_is_logged(server: Server, client: httpx.Client, ada: SignedIn) -> None:
     """After all of this the log holds no token, no part of one that signs, and no password (R83)."""
     client.post("/refresh", json={"refreshToken": ada.access})
     client.get("/profile", headers={"authorization": f"Bearer {ada.refresh}"})

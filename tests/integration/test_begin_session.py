@@ -46,7 +46,7 @@ def members_of(token: str) -> dict[str, object]:
     return members
 
 
-async def test_a_session_has_all_that_was_proved(tmp_path: Path) -> None:
+async def test_a_session_stores_its_proof(tmp_path: Path) -> None:
     """The proof is stored in the session and appears in its access tokens, also after a refresh (RFC 9068 §2.2.1, RFC 8176)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
@@ -82,7 +82,7 @@ async def test_proving_begins_no_session(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sweep", ["disable", "password", "everywhere", "gone"])
-async def test_whatever_ends_all_sessions_stops_a_proof_of_any_kind(tmp_path: Path, sweep: str) -> None:
+async def test_ending_all_sessions_invalidates_proofs_in_progress(tmp_path: Path, sweep: str) -> None:
     """A change of epoch invalidates every earlier proof.
 
     The check is in `BeginSession`, so it covers every sign-in method (T22, T23).
@@ -133,7 +133,7 @@ async def test_a_proof_that_is_not_confirmed_changes_nothing(tmp_path: Path) -> 
         assert [session.id for session in living] == [before.session_id]
 
 
-async def test_a_session_that_is_refused_leaves_the_first_step_undone(tmp_path: Path) -> None:
+async def test_a_refused_session_rolls_back_the_confirm_step(tmp_path: Path) -> None:
     """A refused session rolls back `confirm`.
 
     A right password for an account disabled meanwhile does not reset the failure counters (R71).
@@ -155,7 +155,7 @@ async def test_a_session_that_is_refused_leaves_the_first_step_undone(tmp_path: 
             await running.sign_in(EMAIL, PASSWORD, delivery="json", caller=caller(clock))
 
 
-async def test_the_first_step_may_change_the_account_that_the_proof_expects(tmp_path: Path) -> None:
+async def test_the_confirm_step_may_change_the_account(tmp_path: Path) -> None:
     """`confirm` may change the account, as a password change does. The proof must then name the new epoch."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
@@ -176,7 +176,7 @@ async def test_the_first_step_may_change_the_account_that_the_proof_expects(tmp_
                 assert session.epoch == 1
 
 
-async def test_a_change_of_password_keeps_what_others_wrote_meanwhile(tmp_path: Path) -> None:
+async def test_a_password_change_keeps_concurrent_changes(tmp_path: Path) -> None:
     """A password change updates the account as read in its transaction, not as read before hashing."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:

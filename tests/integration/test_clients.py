@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.commands import output_of, refusal_of, run_command
-from tests.integration.helpers import Credential, SignedIn, expect_problem, new_email, row_counts, somebody
+from tests.integration.helpers import Credential, SignedIn, expect_problem, new_email, row_counts, sign_in_new_user
 from tests.serving import Server
 
 pytestmark = pytest.mark.xdist_group("credentials")
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("credentials")
 @pytest.fixture(scope="module")
 def ada(client: httpx.Client) -> SignedIn:
     """Return a session that credentials introspect."""
-    return somebody(client)
+    return sign_in_new_user(client)
 
 
 def new_name() -> str:
@@ -40,13 +40,13 @@ def create_credential(server: Server, name: str = "") -> Credential:
 def is_accepted(client: httpx.Client, credential: Credential, ada: SignedIn) -> bool:
     """Return True if the feed and the introspection endpoint both accept a credential, False if both refuse it."""
     feed = client.get("/revocations", auth=credential.basic)
-    told = client.post("/introspect", data={"token": ada.access}, auth=credential.basic)
-    assert feed.status_code == told.status_code
+    answer = client.post("/introspect", data={"token": ada.access}, auth=credential.basic)
+    assert feed.status_code == answer.status_code
     if feed.status_code == 200:
-        assert told.json()["active"] is True
+        assert answer.json()["active"] is True
         return True
     expect_problem(feed, 401, "invalid_client")
-    assert told.json()["error"] == "invalid_client"
+    assert answer.json()["error"] == "invalid_client"
     return False
 
 
@@ -62,7 +62,7 @@ def test_a_new_credential_is_shown_once_and_works_at_once(server: Server, client
     assert secret not in output_of(run_command(server.folder, "credentials", "list"))
 
 
-def test_every_credential_is_another(server: Server) -> None:
+def test_credentials_are_unique(server: Server) -> None:
     """Ids and secrets are never repeated."""
     made = [create_credential(server) for _ in range(4)]
     assert len({one.id for one in made} | {one.secret for one in made}) == 8
@@ -86,7 +86,7 @@ def test_listing_credentials(server: Server) -> None:
         assert made[name].secret not in text
 
 
-def test_a_removed_client_is_refused_from_the_next_request_on(server: Server, client: httpx.Client, ada: SignedIn) -> None:
+def test_a_removed_credential_is_refused_at_the_next_request(server: Server, client: httpx.Client, ada: SignedIn) -> None:
     """A credential is removed by name or by id. Others stay valid, and a reused name gets a new credential."""
     name = new_name()
     by_name, by_id, other = create_credential(server, name), create_credential(server), create_credential(server)
@@ -100,7 +100,7 @@ def test_a_removed_client_is_refused_from_the_next_request_on(server: Server, cl
     assert "handstamp credentials list" in refusal_of(run_command(server.folder, "credentials", "remove", by_id.id), 1)
 
 
-def test_a_name_is_taken_once(server: Server, client: httpx.Client, ada: SignedIn) -> None:
+def test_a_name_is_unique(server: Server, client: httpx.Client, ada: SignedIn) -> None:
     """A second credential with the same name is refused with the next step, and the first stays valid."""
     credential = create_credential(server)
     before = row_counts(server)
@@ -111,7 +111,7 @@ def test_a_name_is_taken_once(server: Server, client: httpx.Client, ada: SignedI
 
 
 @pytest.mark.parametrize("name", ["", " ", "-x", ".", "a b", "a:b", "a/b", "é", "x" * 65, "a\nb", "a\n", "'--"])
-def test_a_name_that_cannot_be_is_refused(server: Server, name: str) -> None:
+def test_an_invalid_name_is_refused(server: Server, name: str) -> None:
     """An invalid name is refused and nothing is created. Names must be safe in logs and commands."""
     before = row_counts(server)
     text = refusal_of(run_command(server.folder, "credentials", "create", "--", name), 2)
@@ -119,7 +119,7 @@ def test_a_name_that_cannot_be_is_refused(server: Server, name: str) -> None:
     assert row_counts(server) == before
 
 
-def test_a_first_client_may_come_before_the_first_start(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_credential_may_be_created_before_the_first_start(tmp_path_factory: pytest.TempPathFactory) -> None:
     """`credentials create` creates the database and the secret as `serve` would, for scripted set-ups."""
     folder = tmp_path_factory.mktemp("fresh")
     assert "handstamp serve" in refusal_of(run_command(folder, "credentials", "list"), 2)
@@ -128,7 +128,7 @@ def test_a_first_client_may_come_before_the_first_start(tmp_path_factory: pytest
     assert [entry["name"] for entry in json.loads(output_of(run_command(folder, "credentials", "list", "--json")))] == ["orders"]
 
 
-def test_where_there_are_none_a_sentence_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_an_empty_list_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
     """An empty list is printed as a sentence, and as an empty array with `--json`."""
     folder = tmp_path_factory.mktemp("empty")
     output_of(run_command(folder, "credentials", "create", "orders"))
@@ -154,7 +154,7 @@ def test_no_secret_is_stored_or_logged(server: Server, client: httpx.Client, ada
             assert hidden not in content
 
 
-def test_the_audit_trail_names_the_client(server: Server) -> None:
+def test_the_audit_trail_names_the_credential(server: Server) -> None:
     """Adding and removing a credential records its id and name in the same transaction, without the secret (R82)."""
     credential = create_credential(server)
     output_of(run_command(server.folder, "credentials", "remove", credential.name))

@@ -22,7 +22,7 @@ import typer
 
 from handstamp.cli import app
 from tests.commands import command, environment_with, output_of, refusal_of, run_command
-from tests.integration.helpers import expect_ended, new_email, profile, refresh, running, sign_in, sign_up, somebody
+from tests.integration.helpers import expect_ended, new_email, profile, refresh, run_server, sign_in, sign_in_new_user, sign_up
 from tests.serving import PASSWORD, Server
 
 COMMANDS = (
@@ -124,7 +124,7 @@ def make_unsigned_token(claims: Mapping[str, object], header: Mapping[str, objec
 # --- help and use
 
 
-def test_these_are_the_commands() -> None:
+def test_the_list_of_commands_is_complete() -> None:
     """The commands are those that the documentation lists. Add a new command to `COMMANDS`, so that these tests cover it."""
     assert sorted(all_commands()) == sorted(COMMANDS)
 
@@ -183,7 +183,7 @@ def test_the_former_name_of_credentials_works_and_is_not_listed(server: Server) 
     ],
     ids=" ".join,
 )
-def test_wrong_use_is_status_two(arguments: tuple[str, ...], server: Server) -> None:
+def test_wrong_usage_exits_with_two(arguments: tuple[str, ...], server: Server) -> None:
     """A call that cannot be parsed exits with status 2 and prints the usage."""
     status, text = status_and_output(run_command(server.folder, *arguments))
     assert status == 2
@@ -209,7 +209,7 @@ def test_wrong_use_is_status_two(arguments: tuple[str, ...], server: Server) -> 
     ],
     ids=str,
 )
-def test_what_did_not_work_is_status_one(arguments: tuple[str, ...], helps: str, server: Server) -> None:
+def test_a_failure_exits_with_one(arguments: tuple[str, ...], helps: str, server: Server) -> None:
     """A valid call that fails exits with status 1 and a sentence that says why.
 
     An id that begins with a dash, as one in 64 does, is not parsed as an option.
@@ -239,7 +239,7 @@ def test_what_did_not_work_is_status_one(arguments: tuple[str, ...], helps: str,
     ],
     ids=" ".join,
 )
-def test_without_a_database_it_says_how_to_get_one(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_missing_database_is_explained(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """A command in the wrong folder names the file it looked for and the next step. It creates no file."""
     text = refusal_of(run_command(tmp_path, *arguments), 2)
     for words in ("handstamp.db", "handstamp serve", "--database"):
@@ -247,11 +247,11 @@ def test_without_a_database_it_says_how_to_get_one(arguments: tuple[str, ...], t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_first_account_may_come_before_the_first_start(tmp_path: Path) -> None:
+def test_an_account_may_be_created_before_the_first_start(tmp_path: Path) -> None:
     """`users create` creates the database and the secret as `serve` would. A service started later has that account."""
     output_of(run_command(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=f"{PASSWORD}\n"))
     assert {file.name for file in tmp_path.iterdir()} >= {"handstamp.db", "handstamp.secret"}
-    with running(tmp_path) as server, server.client() as client:
+    with run_server(tmp_path) as server, server.client() as client:
         assert profile(client, sign_in(client, "ada@example.com")).json()["email"] == "ada@example.com"
 
 
@@ -261,7 +261,7 @@ def test_wrong_settings_stop_every_command(server: Server) -> None:
     assert [line.split(":")[1].strip() for line in text.splitlines()] == ["HANDSTAMP_ALGORITHM", "HANDSTAMP_GRACE"]
 
 
-def test_the_wrong_secret_says_which_one_is_meant(server: Server) -> None:
+def test_a_wrong_secret_is_explained(server: Server) -> None:
     """A command with a secret other than the service's fails. It must not create keys that the service cannot open."""
     text = refusal_of(run_command(server.folder, "keys", "list", SECRET="kJ8v_Zq3Wm1xT7yB4nR0pL6sD9fG2hCa"), 2)
     assert "HANDSTAMP_SECRET" in text
@@ -271,7 +271,7 @@ def test_the_wrong_secret_says_which_one_is_meant(server: Server) -> None:
 # --- people, beside the running service
 
 
-def test_an_account_that_was_made_beside_the_service_signs_in_at_once(server: Server, client: httpx.Client) -> None:
+def test_an_account_created_by_command_signs_in_at_once(server: Server, client: httpx.Client) -> None:
     """The running service accepts a new account without a restart. Its access token carries the account's roles."""
     email = new_email()
     arguments = ("users", "create", email, "--password-stdin", "--role", "admin", "--role", "editor")
@@ -283,7 +283,7 @@ def test_an_account_that_was_made_beside_the_service_signs_in_at_once(server: Se
     assert user["roles"] == ["admin", "editor"]
 
 
-def test_an_address_is_made_only_once(server: Server, client: httpx.Client) -> None:
+def test_an_address_has_only_one_account(server: Server, client: httpx.Client) -> None:
     """A second account for one address is refused, also in capitals, and the first account is unchanged."""
     email = sign_up(client)
     create = ("users", "create", email.upper(), "--password-stdin")
@@ -334,7 +334,7 @@ def test_the_password_is_the_first_line_of_standard_input(
     sign_in(client, email, password=password)
 
 
-def test_bytes_that_are_no_text_are_no_password(server: Server) -> None:
+def test_undecodable_bytes_are_refused_as_password(server: Server) -> None:
     """Standard input that is not UTF-8 is refused with a message."""
     stdin = b"\xff\xfe a sentence that is not UTF-8\n"
     assert "password" in refusal_of(
@@ -342,18 +342,18 @@ def test_bytes_that_are_no_text_are_no_password(server: Server) -> None:
     )
 
 
-def test_without_a_terminal_it_says_how_to_give_the_password(server: Server) -> None:
+def test_without_a_terminal_the_password_option_is_explained(server: Server) -> None:
     """Without a terminal the command names `--password-stdin` and exits; it does not wait at a prompt."""
     for arguments in (("users", "create", new_email()), ("users", "set-password", new_email())):
         assert "--password-stdin" in refusal_of(run_command(server.folder, *arguments), 2)
 
 
-def test_disabling_holds_for_the_next_request(server: Server, client: httpx.Client) -> None:
+def test_disabling_takes_effect_at_the_next_request(server: Server, client: httpx.Client) -> None:
     """`users disable` ends all the account's sessions and blocks sign-in at once.
 
     `enable` restores the account, not its sessions.
     """
-    ada, stranger = somebody(client), somebody(client)
+    ada, stranger = sign_in_new_user(client), sign_in_new_user(client)
     second = sign_in(client, ada.email, delivery="cookie")
     assert profile(client, ada).status_code == 200
     said = output_of(run_command(server.folder, "users", "disable", ada.email))
@@ -371,7 +371,7 @@ def test_disabling_holds_for_the_next_request(server: Server, client: httpx.Clie
 
 def test_a_password_set_by_an_operator_ends_every_session(server: Server, client: httpx.Client) -> None:
     """`users set-password` takes effect at once. Old sessions end, the old password is refused and the new one is accepted."""
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     said = output_of(
         run_command(server.folder, "users", "set-password", ada.email, "--password-stdin", stdin=f"{NEW_PASSWORD}\n")
     )
@@ -383,7 +383,7 @@ def test_a_password_set_by_an_operator_ends_every_session(server: Server, client
     sign_in(client, ada.email, password=NEW_PASSWORD)
 
 
-def test_listing_people(server: Server, client: httpx.Client) -> None:
+def test_listing_users(server: Server, client: httpx.Client) -> None:
     """The table has one line for each account, also when piped, and shows no password hash. `--json` gives the same data."""
     enabled, disabled = sign_up(client), sign_up(client)
     output_of(run_command(server.folder, "users", "disable", disabled))
@@ -403,9 +403,9 @@ def test_listing_people(server: Server, client: httpx.Client) -> None:
 # --- sessions
 
 
-def test_ending_a_session_holds_for_the_next_request(server: Server, client: httpx.Client) -> None:
+def test_ending_a_session_takes_effect_at_the_next_request(server: Server, client: httpx.Client) -> None:
     """`sessions end` ends only the named session. The second call fails because the session has already ended."""
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     other = sign_in(client, ada.email)
     said = output_of(run_command(server.folder, "sessions", "end", ada.sid))
     assert ada.sid in said
@@ -420,7 +420,7 @@ def test_listing_sessions(server: Server, client: httpx.Client) -> None:
 
     It shows the device's details and no token.
     """
-    ada, other = somebody(client), somebody(client)
+    ada, other = sign_in_new_user(client), sign_in_new_user(client)
     second = sign_in(client, ada.email, delivery="split")
     over = sign_in(client, ada.email)
     client.post("/logout", headers=over.bearer)
@@ -432,10 +432,10 @@ def test_listing_sessions(server: Server, client: httpx.Client) -> None:
     assert mine[0].keys() == {
         *("id", "subject", "delivery", "generation", "createdAtMs", "seenAtMs", "expiresAtMs", "ip", "userAgent"),
     }
-    everybody = output_of(run_command(server.folder, "sessions", "list", "--json"))
-    assert {ada.sid, other.sid} <= {session["id"] for session in json.loads(everybody)}
+    listed = output_of(run_command(server.folder, "sessions", "list", "--json"))
+    assert {ada.sid, other.sid} <= {session["id"] for session in json.loads(listed)}
     for token in (renewed.access, renewed.refresh):
-        assert token.split(".")[2] not in everybody
+        assert token.split(".")[2] not in listed
 
     header, *rows = output_of(run_command(server.folder, "sessions", "list", ada.email)).splitlines()
     assert header.split() == ["SESSION", "SUBJECT", "DELIVERY", "RENEWED", "SEEN", "ENDS", "IP", "USER", "AGENT"]
@@ -445,7 +445,7 @@ def test_listing_sessions(server: Server, client: httpx.Client) -> None:
     assert len(json.loads(output_of(run_command(server.folder, "sessions", "list", "--json", "--limit", "1")))) == 1
 
 
-def test_where_there_is_nothing_to_list_a_sentence_says_so(server: Server, client: httpx.Client) -> None:
+def test_an_empty_list_says_so(server: Server, client: httpx.Client) -> None:
     """An empty list is printed as a sentence, and as an empty array with `--json`."""
     email = sign_up(client)
     assert output_of(run_command(server.folder, "sessions", "list", email)) == "No active sessions.\n"
@@ -456,9 +456,9 @@ def test_where_there_is_nothing_to_list_a_sentence_says_so(server: Server, clien
 
 
 def test_rotating_publishes_a_key_that_the_service_shows_after_a_restart(tmp_path: Path) -> None:
-    """`keys rotate` signs nobody out. The new key is published before it signs, and existing tokens stay valid."""
-    with running(tmp_path) as server, server.client() as client:
-        ada = somebody(client)
+    """`keys rotate` ends no session. The new key is published before it signs, and existing tokens stay valid."""
+    with run_server(tmp_path) as server, server.client() as client:
+        ada = sign_in_new_user(client)
         before = {key["kid"] for key in client.get("/.well-known/jwks.json").json()["keys"]}
         said = output_of(run_command(tmp_path, "keys", "rotate"))
         listed = json.loads(output_of(run_command(tmp_path, "keys", "list", "--json")))
@@ -491,12 +491,12 @@ def inspect_token(server: Server, token: str, status: int) -> str:
     return result.stdout
 
 
-def test_inspecting_tokens_that_hold(server: Server, client: httpx.Client) -> None:
+def test_inspecting_valid_tokens(server: Server, client: httpx.Client) -> None:
     """`token inspect` prints header, claims, times and verdict for both kinds of token.
 
     It exits with status 0 if the token is valid.
     """
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     access = inspect_token(server, ada.access, 0)
     for words in ("ES256", "at+jwt", ada.sid, server.url, "UTC, in 14 minutes", "It is valid here."):
         assert words in access
@@ -506,9 +506,9 @@ def test_inspecting_tokens_that_hold(server: Server, client: httpx.Client) -> No
     assert "It is valid here." in inspect_token(server, f"  {ada.access}  ", 0)
 
 
-def test_inspecting_tokens_that_do_not_hold_says_why(server: Server, client: httpx.Client) -> None:
+def test_inspecting_invalid_tokens_says_why(server: Server, client: httpx.Client) -> None:
     """Superseded, revoked, altered and foreign tokens each have their own reason. The command exits with status 1."""
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     renewed = ada.after(refresh(client, ada))
     assert "generation 0 of a session that is at generation 1" in inspect_token(server, ada.refresh, 1)
     output_of(run_command(server.folder, "sessions", "end", ada.sid))
@@ -533,7 +533,7 @@ def test_inspecting_tokens_that_do_not_hold_says_why(server: Server, client: htt
     ],
     ids=["far", "farther", "farthest", "no times", "long", "steering", "empty"],
 )
-def test_inspecting_a_strangers_token_shows_it_and_nothing_happens(claims: dict[str, object], server: Server) -> None:
+def test_inspecting_a_foreign_token_shows_it_and_sends_nothing(claims: dict[str, object], server: Server) -> None:
     """An untrusted token's claims are shown as plain text, followed by the verdict."""
     status, text = status_and_output(run_command(server.folder, "token", "inspect", make_unsigned_token(claims)))
     assert status == 1
@@ -576,7 +576,7 @@ HOSTILE = pytest.mark.parametrize("value", [STEERING, MARKUP, "x" * 10_000], ids
     ],
     ids=" ".join,
 )
-def test_hostile_arguments_do_not_steer_the_terminal(arguments: tuple[str, ...], value: str, server: Server) -> None:
+def test_arguments_cannot_inject_control_characters(arguments: tuple[str, ...], value: str, server: Server) -> None:
     """A hostile argument is refused with a message. It sends no control sequence to the terminal and causes no traceback."""
     status, text = status_and_output(run_command(server.folder, *(argument.format(value) for argument in arguments)))
     assert status in (1, 2)
@@ -587,13 +587,13 @@ def test_hostile_arguments_do_not_steer_the_terminal(arguments: tuple[str, ...],
 @pytest.mark.parametrize(
     "arguments", [("sessions", "end", MARKUP), ("sessions", "list", "--database", f"sqlite:///{MARKUP}.db")], ids=["id", "file"]
 )
-def test_markup_is_repeated_as_it_was_typed(arguments: tuple[str, ...], server: Server) -> None:
+def test_markup_is_printed_literally(arguments: tuple[str, ...], server: Server) -> None:
     """Markup and emoji names in an argument are printed exactly as they were typed."""
     _, text = status_and_output(run_command(server.folder, *arguments))
     assert MARKUP in text
 
 
-def test_bytes_that_are_no_text_end_no_command_in_a_traceback(server: Server) -> None:
+def test_undecodable_bytes_cause_no_traceback(server: Server) -> None:
     """An argument that is not UTF-8 is refused without a traceback; POSIX arguments are bytes."""
     half = "\udcff\udcfe"
     for arguments in (("sessions", "end", half), ("users", "disable", f"{half}@example.com"), ("token", "inspect", half)):
@@ -617,9 +617,7 @@ def test_hostile_roles_are_listed_as_text(server: Server, role: str) -> None:
 @pytest.mark.parametrize(
     "user_agent", ["[bold]x[/bold]", r"\[bold]x", r"\[/x]", "[/x]", ":smile: x", "\\", "x" * 8000], ids=lambda agent: agent[:12]
 )
-def test_a_strangers_browser_name_does_not_reach_the_operators_terminal(
-    server: Server, client: httpx.Client, user_agent: str
-) -> None:
+def test_user_agents_cannot_inject_control_characters(server: Server, client: httpx.Client, user_agent: str) -> None:
     """A hostile `User-Agent` neither styles the list of sessions nor makes the command fail."""
     email = sign_up(client)
     answer = client.post("/login", json={"email": email, "password": PASSWORD}, headers={"user-agent": user_agent})
@@ -652,7 +650,7 @@ def test_a_password_is_typed_twice_and_never_shown(server: Server, client: httpx
     sign_in(client, email, password=NEW_PASSWORD)
 
 
-def test_setting_a_password_asks_the_same_way(server: Server, client: httpx.Client) -> None:
+def test_set_password_prompts_alike(server: Server, client: httpx.Client) -> None:
     """`users set-password` without `--password-stdin` prompts in the same way as `users create`."""
     email = sign_up(client)
     typed = [("Password: ", f"{NEW_PASSWORD}\n"), ("confirmation: ", f"{NEW_PASSWORD}\n")]
@@ -663,7 +661,7 @@ def test_setting_a_password_asks_the_same_way(server: Server, client: httpx.Clie
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"], ids=["Ctrl-C", "Ctrl-D"])
-def test_a_prompt_can_be_left(server: Server, key: str) -> None:
+def test_a_prompt_can_be_cancelled(server: Server, key: str) -> None:
     """Ctrl-C and Ctrl-D at the prompt cancel the command without a traceback."""
     status, screen = run_on_terminal(server.folder, "users", "create", new_email(), typed=[("Password: ", key)])
     assert status != 0
@@ -684,13 +682,13 @@ def test_no_color_is_respected_on_a_terminal(server: Server, client: httpx.Clien
 
 def test_a_table_on_a_terminal_keeps_every_identifier_whole(server: Server, client: httpx.Client) -> None:
     """A table on a terminal never truncates an identifier, so an operator can copy it."""
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     status, screen = run_on_terminal(server.folder, "sessions", "list", ada.email)
     assert status == 0
     assert ada.sid in screen
 
 
-def test_a_reader_that_goes_away_is_no_failure_to_speak_of(server: Server) -> None:
+def test_a_closed_pipe_causes_no_traceback(server: Server) -> None:
     """A closed output pipe causes no traceback, as in `handstamp users list --json | head -1`."""
     with subprocess.Popen(
         command("users", "list", "--json"),
@@ -705,7 +703,7 @@ def test_a_reader_that_goes_away_is_no_failure_to_speak_of(server: Server) -> No
         assert b"Traceback" not in process.stderr.read()
 
 
-def test_commands_side_by_side_do_not_disturb_each_other(tmp_path: Path) -> None:
+def test_concurrent_commands_do_not_interfere(tmp_path: Path) -> None:
     """Four commands that run at the same time on one database all succeed, without a running service."""
     output_of(run_command(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=f"{PASSWORD}\n"))
     with contextlib.ExitStack() as stack:

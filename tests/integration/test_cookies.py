@@ -17,12 +17,12 @@ from tests.integration.helpers import (
     profile,
     read_claims,
     refresh,
-    running,
+    run_server,
     session_row,
     set_cookies,
     sign_in,
+    sign_in_new_user,
     sign_up,
-    somebody,
 )
 from tests.serving import PASSWORD, Server
 
@@ -35,7 +35,7 @@ ISSUER = "https://auth.example.com"
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a server with an https issuer, as behind a proxy that terminates TLS."""
-    with running(tmp_path_factory.mktemp("secure"), ISSUER=ISSUER) as server:
+    with run_server(tmp_path_factory.mktemp("secure"), ISSUER=ISSUER) as server:
         yield server
 
 
@@ -47,7 +47,7 @@ def secure_client(secure: Server) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module", params=["http", "https"])
-def place(
+def client_and_issuer(
     request: pytest.FixtureRequest, server: Server, client: httpx.Client, secure_client: httpx.Client
 ) -> tuple[httpx.Client, str]:
     """Return a client and its issuer: plain http on loopback, or https."""
@@ -100,9 +100,9 @@ def test_the_exact_lines_of_a_secure_sign_in(secure_client: httpx.Client) -> Non
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_tokens_that_travel_as_cookies_are_never_in_a_body(place: tuple[httpx.Client, str], delivery: str) -> None:
+def test_tokens_that_travel_as_cookies_are_never_in_a_body(client_and_issuer: tuple[httpx.Client, str], delivery: str) -> None:
     """Signing in, refreshing and changing the password set the right cookies; no body has their tokens (R55, R59, T7)."""
-    client, issuer = place
+    client, issuer = client_and_issuer
     email = sign_up(client)
     login = client.post("/login", json={"email": email, "password": PASSWORD, "delivery": delivery})
     signed_in = sign_in(client, email, delivery=delivery, origin=issuer)
@@ -124,10 +124,10 @@ def test_tokens_that_travel_as_cookies_are_never_in_a_body(place: tuple[httpx.Cl
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_other_answers_hold_no_token(place: tuple[httpx.Client, str], delivery: str) -> None:
+def test_other_answers_hold_no_token(client_and_issuer: tuple[httpx.Client, str], delivery: str) -> None:
     """Neither the profile nor the list of sessions contains a token or sets a cookie (R59)."""
-    client, issuer = place
-    signed_in = somebody(client, delivery=delivery, origin=issuer)
+    client, issuer = client_and_issuer
+    signed_in = sign_in_new_user(client, delivery=delivery, origin=issuer)
     for path in ("/profile", "/sessions"):
         answer = client.get(path, headers=signed_in.headers)
         assert answer.status_code == 200
@@ -138,7 +138,7 @@ def test_other_answers_hold_no_token(place: tuple[httpx.Client, str], delivery: 
 
 def test_cookies_are_small_and_hold_no_address(secure_client: httpx.Client) -> None:
     """Each cookie has at most 4096 bytes, both have less than 6 KB, and no claim is an e-mail address (R4, R10)."""
-    signed_in = somebody(secure_client, delivery="cookie", origin=ISSUER)
+    signed_in = sign_in_new_user(secure_client, delivery="cookie", origin=ISSUER)
     answer = refresh(secure_client, signed_in)
     lines = [len(line) for line in answer.headers.get_list("set-cookie")]
     assert max(lines) <= 4096
@@ -147,10 +147,10 @@ def test_cookies_are_small_and_hold_no_address(secure_client: httpx.Client) -> N
         assert not any("@" in str(value) for value in read_claims(cookie.value).values())
 
 
-def test_both_cookies_live_as_long_as_the_refresh_token(place: tuple[httpx.Client, str]) -> None:
+def test_both_cookies_live_as_long_as_the_refresh_token(client_and_issuer: tuple[httpx.Client, str]) -> None:
     """The access cookie outlives its token, so that the token is reported as expired, not as missing (T34)."""
-    client, issuer = place
-    answer = refresh(client, somebody(client, delivery="cookie", origin=issuer))
+    client, issuer = client_and_issuer
+    answer = refresh(client, sign_in_new_user(client, delivery="cookie", origin=issuer))
     assert {cookie.attributes["max-age"] for cookie in set_cookies(answer).values()} == {str(answer.json()["refreshExpiresIn"])}
 
 
@@ -165,23 +165,23 @@ def test_both_cookies_live_as_long_as_the_refresh_token(place: tuple[httpx.Clien
     ids=["logout", "logout-everywhere", "delete"],
 )
 def test_signing_out_deletes_the_cookies(
-    place: tuple[httpx.Client, str], delivery: str, leave: Callable[[httpx.Client, SignedIn], httpx.Response]
+    client_and_issuer: tuple[httpx.Client, str], delivery: str, leave: Callable[[httpx.Client, SignedIn], httpx.Response]
 ) -> None:
     """A sign-out deletes the cookies with the attributes they were set with, plus Max-Age=0 and a past Expires (R57, T31)."""
-    client, issuer = place
-    answer = leave(client, somebody(client, delivery=delivery, origin=issuer))
+    client, issuer = client_and_issuer
+    answer = leave(client, sign_in_new_user(client, delivery=delivery, origin=issuer))
     assert answer.status_code == 204
     expect_deleted(answer, issuer)
 
 
 @pytest.mark.parametrize("path", ["/refresh", "/profile", "/sessions", "/logout-everywhere", "/password"])
-def test_an_ended_session_in_cookies_is_cleared_wherever_it_is_noticed(place: tuple[httpx.Client, str], path: str) -> None:
+def test_an_ended_session_clears_its_cookies_at_every_endpoint(client_and_issuer: tuple[httpx.Client, str], path: str) -> None:
     """Every endpoint that learns from a cookie that its session has ended deletes that cookie (R57, T5 and T6).
 
     An access cookie is deleted alone: a concurrent request may have set the refresh cookie of a new session meanwhile.
     """
-    client, issuer = place
-    signed_in = somebody(client, delivery="cookie", origin=issuer)
+    client, issuer = client_and_issuer
+    signed_in = sign_in_new_user(client, delivery="cookie", origin=issuer)
     assert client.post("/logout", headers=signed_in.bearer).status_code == 204
     method = "GET" if path in ("/profile", "/sessions") else "POST"
     answer = client.request(method, path, headers=signed_in.cookies)
@@ -189,10 +189,10 @@ def test_an_ended_session_in_cookies_is_cleared_wherever_it_is_noticed(place: tu
     expect_deleted(answer, issuer, *(() if path == "/refresh" else ("access",)))
 
 
-def test_reuse_deletes_the_cookies(place: tuple[httpx.Client, str]) -> None:
+def test_reuse_deletes_the_cookies(client_and_issuer: tuple[httpx.Client, str]) -> None:
     """A reuse answer deletes both cookies if the refresh token came in a cookie."""
-    client, issuer = place
-    chain = [somebody(client, delivery="cookie", origin=issuer)]
+    client, issuer = client_and_issuer
+    chain = [sign_in_new_user(client, delivery="cookie", origin=issuer)]
     for _ in range(2):
         chain.append(chain[-1].after(refresh(client, chain[-1])))
     answer = refresh(client, chain[0])
@@ -202,17 +202,17 @@ def test_reuse_deletes_the_cookies(place: tuple[httpx.Client, str]) -> None:
 
 def test_an_ended_bearer_token_clears_no_cookie(client: httpx.Client) -> None:
     """An ended bearer token clears no cookies, because they may belong to another, active session."""
-    ended, living = somebody(client), somebody(client, delivery="split")
+    ended, living = sign_in_new_user(client), sign_in_new_user(client, delivery="split")
     assert client.post("/logout", headers=ended.bearer).status_code == 204
     answer = client.get("/profile", headers=ended.bearer | {"cookie": living.cookies["cookie"]})
     expect_problem(answer, 401, "session_ended")
     assert set_cookies(answer) == {}
 
 
-def test_no_temporary_refusal_clears_a_cookie(place: tuple[httpx.Client, str]) -> None:
+def test_no_temporary_refusal_clears_a_cookie(client_and_issuer: tuple[httpx.Client, str]) -> None:
     """400, 403, 409, 415, 422 and 429 clear no cookie (T5, T32)."""
-    client, issuer = place
-    signed_in = somebody(client, delivery="cookie", origin=issuer)
+    client, issuer = client_and_issuer
+    signed_in = sign_in_new_user(client, delivery="cookie", origin=issuer)
     cookies, taken = signed_in.cookies, sign_up(client)
     as_json = {"content-type": "application/json"}
     wrong = {"email": signed_in.email, "password": "a sentence that ada never said"}
@@ -239,7 +239,7 @@ def test_two_different_cookies_of_one_name_are_refused(
     server: Server, client: httpx.Client, kind: str, order: int, joined: bool
 ) -> None:
     """Two different cookies of one name give 400 in either order, and both sessions stay active (T16)."""
-    own, foreign = somebody(client, delivery="cookie"), somebody(client, delivery="cookie")
+    own, foreign = sign_in_new_user(client, delivery="cookie"), sign_in_new_user(client, delivery="cookie")
     tokens = [getattr(own, kind), getattr(foreign, kind)][::order]
     pairs = [f"handstamp-{kind}={token}" for token in tokens]
     headers = [("sec-fetch-site", "same-origin"), *(("cookie", text) for text in (["; ".join(pairs)] if joined else pairs))]
@@ -254,7 +254,7 @@ def test_two_different_cookies_of_one_name_are_refused(
 @pytest.mark.parametrize("path", ["/logout", "/login"])
 def test_signing_out_and_in_end_the_sessions_of_all_cookies(client: httpx.Client, path: str) -> None:
     """If two cookies have one name, signing out and signing in end the sessions of both (T13, T16)."""
-    first, second = somebody(client, delivery="cookie"), somebody(client, delivery="cookie")
+    first, second = sign_in_new_user(client, delivery="cookie"), sign_in_new_user(client, delivery="cookie")
     body = {"email": first.email, "password": PASSWORD} if path == "/login" else {}
     cookie = "; ".join(f"handstamp-{kind}={getattr(one, kind)}" for one in (first, second) for kind in ("refresh", "access"))
     answer = client.post(path, headers={"cookie": cookie, "sec-fetch-site": "same-origin"}, json=body)
@@ -265,7 +265,7 @@ def test_signing_out_and_in_end_the_sessions_of_all_cookies(client: httpx.Client
 
 def test_the_same_cookie_twice_counts_once(client: httpx.Client) -> None:
     """Two cookies with the same value are one token."""
-    signed_in = somebody(client, delivery="cookie")
+    signed_in = sign_in_new_user(client, delivery="cookie")
     pair = f"handstamp-refresh={signed_in.refresh}"
     answer = client.post("/refresh", headers={"cookie": f"{pair}; {pair}", "sec-fetch-site": "same-origin"})
     assert answer.status_code == 200
@@ -279,9 +279,9 @@ def test_other_cookies_count_as_no_token(client: httpx.Client, cookie: str) -> N
     assert set_cookies(answer) == {}
 
 
-def test_names_of_the_other_scheme_are_not_read(client: httpx.Client, secure_client: httpx.Client) -> None:
+def test_cookie_names_of_the_other_scheme_are_ignored(client: httpx.Client, secure_client: httpx.Client) -> None:
     """An https service reads only the prefixed names, which no sibling subdomain can set (R55, T16)."""
-    plain, secure = somebody(client, delivery="cookie"), somebody(secure_client, delivery="cookie", origin=ISSUER)
+    plain, secure = sign_in_new_user(client, delivery="cookie"), sign_in_new_user(secure_client, delivery="cookie", origin=ISSUER)
     unprefixed = secure.cookies | {"cookie": secure.cookies["cookie"].replace("__Host-", "")}
     prefixed = plain.cookies | {"cookie": f"__Host-handstamp-refresh={plain.refresh}; __Host-handstamp-access={plain.access}"}
     for path in ("/refresh", "/logout-everywhere"):

@@ -13,11 +13,11 @@ from tests.integration.helpers import (
     expect_problem,
     new_address,
     profile,
-    running,
+    run_server,
     session_row,
     set_cookies,
+    sign_in_new_user,
     sign_up,
-    somebody,
 )
 from tests.serving import PASSWORD, Server
 
@@ -34,14 +34,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a server that trusts two origins, one of them on loopback, for development."""
     folder = tmp_path_factory.mktemp("trusting")
     settings = {"ISSUER": ISSUER, "TRUSTED_ORIGINS": f"{APP}, {ADMIN}", "TRUSTED_PROXIES": "127.0.0.1"}
-    with running(folder, **settings) as server:
+    with run_server(folder, **settings) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def isolated_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Return a client of a server that trusts no other origin."""
-    with running(tmp_path_factory.mktemp("alone"), ISSUER=ISSUER) as server, client_of(server) as client:
+    with run_server(tmp_path_factory.mktemp("alone"), ISSUER=ISSUER) as server, client_of(server) as client:
         yield client
 
 
@@ -108,7 +108,7 @@ def send_change(client: httpx.Client, path: str, signed_in: SignedIn, headers: S
 @pytest.mark.parametrize(("sent", "passes"), ORIGINS, ids=str)
 def test_which_origins_may_refresh_with_a_cookie(server: Server, client: httpx.Client, sent: Sent, passes: bool) -> None:
     """The service's own pages and trusted origins pass; everything else gets 403 and changes nothing (R60, R61, R65)."""
-    signed_in = somebody(client, delivery="cookie", origin=ISSUER)
+    signed_in = sign_in_new_user(client, delivery="cookie", origin=ISSUER)
     answer = client.post("/refresh", headers=cookies_of(signed_in) | sent)
     if passes:
         assert answer.status_code == 200, answer.text
@@ -124,9 +124,9 @@ def test_which_origins_may_refresh_with_a_cookie(server: Server, client: httpx.C
     [{"sec-fetch-site": "same-site", "origin": SIBLING}, {"sec-fetch-site": "cross-site"}, {"origin": "null"}, {}],
     ids=str,
 )
-def test_every_unsafe_endpoint_refuses_other_sites_pages(server: Server, client: httpx.Client, path: str, sent: Sent) -> None:
+def test_unsafe_endpoints_refuse_cross_site_requests(server: Server, client: httpx.Client, path: str, sent: Sent) -> None:
     """Every unsafe endpoint checks the origin of a request with a token's cookie (R60, R62, R65, T14)."""
-    signed_in = somebody(client, delivery="cookie", origin=ISSUER)
+    signed_in = sign_in_new_user(client, delivery="cookie", origin=ISSUER)
     before = session_row(server, signed_in.sid)
     answer = send_change(client, path, signed_in, cookies_of(signed_in) | sent)
     expect_problem(answer, 403, "cross_site")
@@ -136,17 +136,17 @@ def test_every_unsafe_endpoint_refuses_other_sites_pages(server: Server, client:
 
 @pytest.mark.parametrize("path", UNSAFE)
 @pytest.mark.parametrize("sent", [{"sec-fetch-site": "same-origin"}, {"origin": ISSUER}, {"origin": APP}], ids=str)
-def test_every_unsafe_endpoint_serves_own_and_trusted_pages(client: httpx.Client, path: str, sent: Sent) -> None:
+def test_unsafe_endpoints_serve_own_and_trusted_origins(client: httpx.Client, path: str, sent: Sent) -> None:
     """The same requests succeed from the service's own pages and from a trusted origin."""
-    signed_in = somebody(client, delivery="cookie", origin=ISSUER)
+    signed_in = sign_in_new_user(client, delivery="cookie", origin=ISSUER)
     assert send_change(client, path, signed_in, cookies_of(signed_in) | sent).status_code in (200, 201, 204)
 
 
 @pytest.mark.parametrize("path", ["/refresh", "/logout", "/logout-everywhere", "/password", "DELETE"])
 @pytest.mark.parametrize("kind", ["refresh", "access"])
-def test_a_cookie_needs_the_check_even_beside_a_header(client: httpx.Client, path: str, kind: str) -> None:
+def test_a_cookie_needs_the_check_even_with_a_header(client: httpx.Client, path: str, kind: str) -> None:
     """`Authorization` does not switch the check off if one of the two cookies comes with it (T14)."""
-    signed_in = somebody(client, delivery="cookie", origin=ISSUER)
+    signed_in = sign_in_new_user(client, delivery="cookie", origin=ISSUER)
     cookie = {"cookie": f"__Host-handstamp-{kind}={getattr(signed_in, kind)}"}
     expect_problem(send_change(client, path, signed_in, signed_in.bearer | cookie | {"origin": EVIL}), 403, "cross_site")
 
@@ -161,7 +161,7 @@ def test_an_empty_cookie_needs_the_check_too(client: httpx.Client, value: str) -
 @pytest.mark.parametrize("sent", [{"sec-fetch-site": "cross-site", "origin": EVIL}, {"origin": EVIL}, {}], ids=str)
 def test_a_bearer_token_needs_no_check(client: httpx.Client, sent: Sent) -> None:
     """No browser adds `Authorization` by itself, so another site's page cannot cause such a request."""
-    signed_in = somebody(client)
+    signed_in = sign_in_new_user(client)
     for path in ("/refresh", "/logout"):
         headers, body = (sent, {"refreshToken": signed_in.refresh}) if path == "/refresh" else (signed_in.bearer | sent, None)
         assert client.post(path, headers=headers, json=body or {}).status_code in (200, 204)
@@ -169,7 +169,7 @@ def test_a_bearer_token_needs_no_check(client: httpx.Client, sent: Sent) -> None
 
 @pytest.mark.parametrize(("sent", "passes"), [row for row in ORIGINS if row[0].keys() & {"sec-fetch-site", "origin"}], ids=str)
 def test_which_origins_may_sign_in_from_a_browser(client: httpx.Client, sent: Sent, passes: bool) -> None:
-    """Login CSRF: another site's page cannot sign a visitor in as somebody else (R62, T15)."""
+    """Login CSRF: another site's page cannot sign a visitor in to another account (R62, T15)."""
     answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD}, headers=sent)
     if passes:
         assert answer.status_code == 200, answer.text
@@ -196,7 +196,7 @@ def test_a_client_without_browser_headers_signs_in(client: httpx.Client) -> None
 @pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"])
 def test_bodies_that_a_form_can_send_are_refused(client: httpx.Client, path: str, media_type: str) -> None:
     """A cross-site form can send these media types without a preflight, so the JSON endpoints refuse them (R63)."""
-    signed_in = somebody(client)
+    signed_in = sign_in_new_user(client)
     body = b'{"email":"a@example.com","password":"a sentence only ada would say"}'
     answer = client.post(path, content=body, headers=signed_in.bearer | {"content-type": media_type})
     expect_problem(answer, 415, "invalid_request")
@@ -207,36 +207,36 @@ def test_bodies_that_a_form_can_send_are_refused(client: httpx.Client, path: str
     "path", ["/login", "/refresh", "/logout", "/logout-everywhere", "/password", "/register", "/sessions/x"], ids=str
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_no_safe_method_changes_anything(client: httpx.Client, path: str, method: str) -> None:
+def test_safe_methods_change_nothing(client: httpx.Client, path: str, method: str) -> None:
     """A link or an image can neither sign in nor sign out (R62)."""
-    signed_in = somebody(client, delivery="cookie", origin=ISSUER)
+    signed_in = sign_in_new_user(client, delivery="cookie", origin=ISSUER)
     headers = cookies_of(signed_in) | {"sec-fetch-site": "cross-site"}
     assert client.request(method, path, headers=headers).status_code == 405
     assert profile(client, signed_in).status_code == 200
 
 
-def test_a_link_from_another_site_finds_the_person_signed_in(client: httpx.Client) -> None:
+def test_a_cross_site_link_keeps_the_session(client: httpx.Client) -> None:
     """Safe requests with the access cookie pass, so the first page behind a foreign link works (T9)."""
-    signed_in = somebody(client, delivery="cookie", origin=ISSUER)
+    signed_in = sign_in_new_user(client, delivery="cookie", origin=ISSUER)
     headers = {"cookie": f"__Host-handstamp-access={signed_in.access}", "sec-fetch-site": "cross-site"}
     assert client.get("/profile", headers=headers).status_code == 200
 
 
-def test_without_a_list_no_other_origin_passes(alone: httpx.Client) -> None:
+def test_without_trusted_origins_no_other_origin_is_allowed(isolated_client: httpx.Client) -> None:
     """No other origin is trusted by default (R60)."""
-    signed_in = somebody(alone, delivery="cookie", origin=ISSUER)
+    signed_in = sign_in_new_user(isolated_client, delivery="cookie", origin=ISSUER)
     for origin in (APP, ADMIN, SIBLING, EVIL, "null"):
-        expect_problem(alone.post("/refresh", headers=cookies_of(signed_in) | {"origin": origin}), 403, "cross_site")
-    assert alone.post("/refresh", headers=cookies_of(signed_in) | {"origin": ISSUER}).status_code == 200
+        expect_problem(isolated_client.post("/refresh", headers=cookies_of(signed_in) | {"origin": origin}), 403, "cross_site")
+    assert isolated_client.post("/refresh", headers=cookies_of(signed_in) | {"origin": ISSUER}).status_code == 200
 
 
-def test_the_host_header_does_not_count(alone: httpx.Client) -> None:
+def test_the_host_header_is_ignored(isolated_client: httpx.Client) -> None:
     """`Origin` is compared with the configured issuer, not with the request's `Host` (T33)."""
-    signed_in = somebody(alone, delivery="cookie", origin=ISSUER)
+    signed_in = sign_in_new_user(isolated_client, delivery="cookie", origin=ISSUER)
     spoofed = {"host": "evil.example", "x-forwarded-host": "evil.example", "x-forwarded-proto": "https", "origin": EVIL}
-    expect_problem(alone.post("/refresh", headers=cookies_of(signed_in) | spoofed), 403, "cross_site")
+    expect_problem(isolated_client.post("/refresh", headers=cookies_of(signed_in) | spoofed), 403, "cross_site")
     genuine = {"host": "10.1.2.3:8000", "origin": ISSUER}
-    assert alone.post("/refresh", headers=cookies_of(signed_in) | genuine).status_code == 200
+    assert isolated_client.post("/refresh", headers=cookies_of(signed_in) | genuine).status_code == 200
 
 
 # --- CORS
@@ -252,10 +252,10 @@ def cors_headers(answer: httpx.Response) -> Sent:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("origin", [APP, EVIL, ISSUER, "null"])
-def test_by_default_no_other_origin_may_read(alone: httpx.Client, path: str, origin: str) -> None:
+def test_by_default_no_other_origin_may_read(isolated_client: httpx.Client, path: str, origin: str) -> None:
     """Without trusted origins, neither an answer nor a preflight has a CORS header (R64)."""
-    assert cors_headers(alone.get(path, headers={"origin": origin})) == {}
-    preflight = alone.options(path, headers={"origin": origin, "access-control-request-method": "GET"})
+    assert cors_headers(isolated_client.get(path, headers={"origin": origin})) == {}
+    preflight = isolated_client.options(path, headers={"origin": origin, "access-control-request-method": "GET"})
     assert cors_headers(preflight) == {}
     assert preflight.status_code in (404, 405)
 
@@ -297,9 +297,11 @@ def test_a_refused_preflight_says_what_is_refused(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", PUBLIC)
 @pytest.mark.parametrize("origin", [EVIL, "null", ISSUER])
-def test_every_origin_may_read_what_is_public(client: httpx.Client, alone: httpx.Client, path: str, origin: str) -> None:
+def test_every_origin_may_read_what_is_public(
+    client: httpx.Client, isolated_client: httpx.Client, path: str, origin: str
+) -> None:
     """Keys and metadata hold no secret, and scripts verify tokens too. With `*`, browsers send no credentials."""
-    for service in (client, alone):
+    for service in (client, isolated_client):
         assert cors_headers(service.get(path, headers={"origin": origin}))["access-control-allow-origin"] == "*"
 
 
@@ -308,7 +310,7 @@ UNLISTED = [EVIL, SIBLING, ISSUER, "null", f"{APP}.evil.example", f"{APP}:8443",
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("origin", UNLISTED)
-def test_other_origins_are_never_named(client: httpx.Client, path: str, origin: str) -> None:
+def test_other_origins_are_never_reflected(client: httpx.Client, path: str, origin: str) -> None:
     """No origin is reflected; there is no `*` and no `null` (R64)."""
     assert "access-control-allow-origin" not in client.get(path, headers={"origin": origin}).headers
     preflight = client.options(path, headers={"origin": origin, "access-control-request-method": "POST"})

@@ -45,7 +45,7 @@ def request(line: str, *fields: str, body: bytes = b"") -> bytes:
 
 @pytest.mark.parametrize("upgrade", _UPGRADES)
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_a_wish_for_an_upgrade_changes_nothing(server: Server, upgrade: str, framing: str) -> None:
+def test_upgrade_headers_are_ignored(server: Server, upgrade: str, framing: str) -> None:
     """The body belongs to its request, whatever upgrade is asked for (RFC 9110 §7.8)."""
     server.register()
     hidden = b"GET /profile HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -67,7 +67,7 @@ def test_a_wish_for_an_upgrade_changes_nothing(server: Server, upgrade: str, fra
 
 
 @pytest.mark.parametrize("cut", range(1, 160, 13))
-def test_an_upgrade_that_arrives_in_pieces_is_read_alike(server: Server, cut: int) -> None:
+def test_upgrade_headers_in_fragments_are_ignored(server: Server, cut: int) -> None:
     """Where a packet ends makes no difference."""
     body = b'{"refreshToken": "x"}'
     fields = ("Content-Type: application/json", "Connection: upgrade, close", "Upgrade: h2c", f"Content-Length: {len(body)}")
@@ -82,7 +82,7 @@ def test_an_upgrade_that_arrives_in_pieces_is_read_alike(server: Server, cut: in
     assert statuses(answer) == [401]
 
 
-def test_logging_out_with_a_wish_for_an_upgrade_ends_the_session(server: Server) -> None:
+def test_logging_out_with_upgrade_headers_ends_the_session(server: Server) -> None:
     """An answer of 204 means that the session has ended, whatever the client offers beside."""
     server.register()
     tokens = server.login()
@@ -127,7 +127,7 @@ def test_connect_is_refused(server: Server) -> None:
 
 
 def test_trailers_are_dropped(server: Server) -> None:
-    """A field behind the body overrules none before it, and signs nobody in (RFC 9110 §6.5.1)."""
+    """A field behind the body overrules none before it, and authenticates no one (RFC 9110 §6.5.1)."""
     server.register()
     access = server.login()["accessToken"]
     trailers = f"Authorization: Bearer {access}\r\nX-Forwarded-For: 203.0.113.9\r\n".encode()
@@ -155,7 +155,7 @@ def test_trailers_without_end_are_refused(server: Server) -> None:
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
 )
-def test_what_is_no_request_is_refused_with_words_and_headers(server: Server, sent: bytes) -> None:
+def test_malformed_requests_are_refused_with_a_full_answer(server: Server, sent: bytes) -> None:
     """A refusal of the server itself looks like all of ours (RFC 9457, ASVS 3.4)."""
     answer = exchange(server, sent)
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -164,14 +164,14 @@ def test_what_is_no_request_is_refused_with_words_and_headers(server: Server, se
     assert json.loads(body)["code"] == "invalid_request"
 
 
-def test_a_content_length_with_a_space_behind_it_is_that_number(server: Server) -> None:
+def test_a_content_length_with_trailing_space_is_accepted(server: Server) -> None:
     """White space around a field's value is no part of it (RFC 9112 §5.1)."""
     sent = request("POST /refresh", "Content-Type: application/json", "Content-Length: 2 ", "Connection: close", body=b"[]")
     assert statuses(exchange(server, sent)) == [400]
 
 
 def test_too_many_fields_are_refused(server: Server) -> None:
-    """A hundred header fields are enough for everybody."""
+    """A hundred header fields are enough for every client."""
     assert statuses(exchange(server, request("GET /healthz", *(f"X-{n}: 1" for n in range(150))))) == [431]
 
 
@@ -184,7 +184,7 @@ def test_an_unreadable_request_does_not_answer_for_the_one_before_it(server: Ser
 
 
 @pytest.mark.parametrize("sent", [request("GET /healthz"), request("GET /healthz") * 3])
-def test_whoever_closes_one_side_gets_the_answer(server: Server, sent: bytes) -> None:
+def test_a_half_closed_connection_gets_its_answer(server: Server, sent: bytes) -> None:
     """A client may say that it sends no more and still read (RFC 9112 §9.6)."""
     assert set(statuses(exchange(server, sent, shut_down=True))) == {200}
 
@@ -201,14 +201,14 @@ def test_a_request_that_was_answered_early_gets_no_second_answer(server: Server)
         assert connection.recv(65536) == b""
 
 
-def test_a_body_that_never_comes_is_no_empty_body(server: Server) -> None:
+def test_a_missing_body_is_400(server: Server) -> None:
     """A request that announces a body and brings none is 400, not a request without one."""
     sent = request("POST /logout", "Content-Type: application/json", "Content-Length: 40")
     assert statuses(exchange(server, sent, shut_down=True)) == [400]
 
 
 @pytest.fixture(scope="module")
-def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def short_timeout_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve with little patience."""
     server = Server(Path(tmp_path_factory.mktemp("hasty")), REQUEST_TIMEOUT="1").start()
     yield server
@@ -224,6 +224,6 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         (request("POST /logout", "Content-Type: application/json", "Content-Length: 40", body=b"{"), [408]),
     ],
 )
-def test_a_connection_that_says_nothing_or_half_is_closed(hasty: Server, sent: bytes, answered: list[int]) -> None:
+def test_idle_and_incomplete_connections_are_closed(short_timeout_server: Server, sent: bytes, answered: list[int]) -> None:
     """Silence holds no connection for ever."""
-    assert statuses(exchange(hasty, sent)) == answered
+    assert statuses(exchange(short_timeout_server, sent)) == answered

@@ -62,7 +62,7 @@ def read_all_but_the_secret(folder: Path) -> bytes:
 # --- automatic rotation
 
 
-async def test_a_key_is_replaced_after_ninety_days_without_anybody_doing_anything(tmp_path: Path) -> None:
+async def test_keys_rotate_automatically_after_ninety_days(tmp_path: Path) -> None:
     """Keys rotate automatically after ninety days.
 
     The successor is published ahead, takes over, and the old key is retired and deleted, exact to
@@ -142,7 +142,7 @@ async def test_a_verifier_that_only_polls_never_meets_an_unknown_key(tmp_path: P
         assert signers == sorted(signers, key=signers.index), "no going back to the old key"
 
 
-async def test_rotating_by_hand_publishes_ahead_too(tmp_path: Path) -> None:
+async def test_manual_rotation_publishes_ahead(tmp_path: Path) -> None:
     """`rotate` returns the successor. The old key signs until the successor takes over."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
@@ -156,7 +156,7 @@ async def test_rotating_by_hand_publishes_ahead_too(tmp_path: Path) -> None:
         assert kid_of(mint_token(running, clock)) == second.kid
 
 
-async def test_rotating_in_a_hurry_loses_no_token(tmp_path: Path) -> None:
+async def test_immediate_rotation_invalidates_no_token(tmp_path: Path) -> None:
     """Five rotations a minute apart invalidate no token. Exactly one key is active at any time."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
@@ -205,7 +205,7 @@ async def test_two_services_on_a_fresh_database_make_one_key(tmp_path: Path) -> 
         assert await key_states(services[0], clock) == ["active"]
 
 
-async def test_what_another_process_published_is_seen_within_its_own_round(tmp_path: Path) -> None:
+async def test_keys_of_another_process_are_loaded_in_time(tmp_path: Path) -> None:
     """A key that one process publishes is loaded by the next housekeeping of the other, long before it signs."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
@@ -261,7 +261,7 @@ async def test_retiring_a_key_that_has_not_signed_removes_it(tmp_path: Path) -> 
         assert kid_of(mint_token(running, clock)) == first
 
 
-async def test_retiring_what_is_not_there_changes_nothing(tmp_path: Path) -> None:
+async def test_retiring_an_unknown_key_changes_nothing(tmp_path: Path) -> None:
     """An unknown key id raises `NotFound` from `retire` and from `void`."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
@@ -328,7 +328,7 @@ async def test_voiding_one_of_three_keys_leaves_the_others(tmp_path: Path, which
         running.verifier.verify(mint_token(running, clock))
 
 
-async def test_voiding_while_a_successor_waits_does_not_hurry_it(tmp_path: Path) -> None:
+async def test_voiding_does_not_activate_a_waiting_successor_early(tmp_path: Path) -> None:
     """A published successor takes over only after verifiers have fetched it. Until then a new key signs."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
@@ -341,7 +341,7 @@ async def test_voiding_while_a_successor_waits_does_not_hurry_it(tmp_path: Path)
         assert kid_of(mint_token(running, clock)) == successor.kid
 
 
-async def test_voiding_does_not_call_back_a_key_that_is_gone(tmp_path: Path) -> None:
+async def test_voiding_does_not_restore_a_removed_key(tmp_path: Path) -> None:
     """Voiding never reactivates an expired predecessor. Verifiers have dropped it, and housekeeping would delete it."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
@@ -356,7 +356,7 @@ async def test_voiding_does_not_call_back_a_key_that_is_gone(tmp_path: Path) -> 
         running.verifier.verify(mint_token(running, clock))
 
 
-async def test_a_voided_key_signs_nobody_out(tmp_path: Path) -> None:
+async def test_voiding_a_key_ends_no_session(tmp_path: Path) -> None:
     """Refresh tokens use a different key, so clients refresh and receive tokens of the new signing key."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
@@ -385,7 +385,7 @@ async def test_a_voided_key_stays_void_after_a_restart(tmp_path: Path) -> None:
             running.verifier.verify(before)
 
 
-async def test_a_process_that_was_not_told_hears_of_a_voided_key(tmp_path: Path) -> None:
+async def test_a_process_that_missed_the_notification_learns_of_a_void_key(tmp_path: Path) -> None:
     """A process that follows the revocations in the store drops a voided key without waiting for housekeeping (R31)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
@@ -402,7 +402,7 @@ async def test_a_process_that_was_not_told_hears_of_a_voided_key(tmp_path: Path)
         following.cancel()
 
 
-async def test_housekeeping_that_overlaps_brings_no_voided_key_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_housekeeping_does_not_restore_a_void_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key voided while another process runs housekeeping is not restored from that process's earlier read (R31)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
@@ -422,7 +422,7 @@ async def test_housekeeping_that_overlaps_brings_no_voided_key_back(tmp_path: Pa
         assert kid_of(mint_token(one, clock)) == kid_of(mint_token(other, clock)) != leaked
 
 
-async def test_two_operators_who_void_one_key_agree(tmp_path: Path) -> None:
+async def test_two_operators_may_void_one_key(tmp_path: Path) -> None:
     """Of two simultaneous calls, one voids the key and the other raises `NotFound`. There is one new key and one feed entry."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
@@ -437,7 +437,7 @@ async def test_two_operators_who_void_one_key_agree(tmp_path: Path) -> None:
 
 
 async def test_another_algorithm_is_a_rotation(tmp_path: Path) -> None:
-    """A change from ES256 to Ed25519 signs nobody out.
+    """A change from ES256 to Ed25519 ends no session.
 
     The new key is published before it signs, and old tokens stay valid until they expire.
     """
@@ -484,7 +484,7 @@ async def test_secrets_and_public_keys_are_never_mixed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pause_ms", [MINUTE_MS, 5 * MINUTE_MS, KEPT_MS, 30 * DAY_MS], ids=["1 min", "5 min", "21 min", "30 d"])
-async def test_somebody_who_tries_hs256_and_goes_back_always_has_a_key_that_signs(tmp_path: Path, pause_ms: int) -> None:
+async def test_switching_algorithms_back_and_forth_always_leaves_a_signing_key(tmp_path: Path, pause_ms: int) -> None:
     """A change from ES256 to HS256 and back never leaves the service without a signing key, even after old keys are deleted."""
     clock = Clock()
     async with deployed(tmp_path, clock):
@@ -499,7 +499,7 @@ async def test_somebody_who_tries_hs256_and_goes_back_always_has_a_key_that_sign
             await running.housekeeping.run_once()
 
 
-async def test_a_process_with_a_shorter_access_lifetime_takes_no_key_from_living_tokens(tmp_path: Path) -> None:
+async def test_a_shorter_access_lifetime_removes_no_key_in_use(tmp_path: Path) -> None:
     """A process with a shorter access lifetime deletes no key that valid tokens need (R30).
 
     Examples are a command without the service's settings and a node that already has the new
@@ -519,7 +519,7 @@ async def test_a_process_with_a_shorter_access_lifetime_takes_no_key_from_living
         running.verifier.verify(token)
 
 
-async def test_nodes_that_disagree_on_the_algorithm_do_not_make_keys_without_end(tmp_path: Path) -> None:
+async def test_nodes_with_different_algorithms_do_not_create_endless_keys(tmp_path: Path) -> None:
     """Two nodes with different algorithms on one database create a few keys, not one in each housekeeping run.
 
     This happens while a new setting is rolled out.
@@ -537,7 +537,7 @@ async def test_nodes_that_disagree_on_the_algorithm_do_not_make_keys_without_end
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-async def test_every_algorithm_signs_people_in_and_keeps_them_signed_in(tmp_path: Path, algorithm: str) -> None:
+async def test_every_algorithm_works_for_sign_in_and_refresh(tmp_path: Path, algorithm: str) -> None:
     """Sign-in, verification, refresh and sign-out work with each of the four algorithms (R27)."""
     clock = Clock()
     async with deployed(tmp_path, clock, algorithm=algorithm) as running:
@@ -567,7 +567,7 @@ async def test_every_algorithm_signs_people_in_and_keeps_them_signed_in(tmp_path
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-async def test_no_private_key_lies_in_the_database(tmp_path: Path, algorithm: str) -> None:
+async def test_no_private_key_is_readable_in_the_database(tmp_path: Path, algorithm: str) -> None:
     """No file except the secret file contains a signing key, the master secret or a key derived from it (R32)."""
     clock = Clock()
     async with deployed(tmp_path, clock, algorithm=algorithm) as running:
@@ -604,7 +604,7 @@ async def test_a_key_row_from_another_row_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_refresh_token_survives_every_rotation_of_signing_keys(tmp_path: Path) -> None:
-    """Refresh tokens use a key of their own, so neither a rotation nor another algorithm signs anybody out (T19)."""
+    """Refresh tokens use a key of their own, so neither a rotation nor another algorithm ends a session (T19)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await running.create_account(EMAIL, PASSWORD, caller(clock))

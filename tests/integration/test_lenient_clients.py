@@ -58,7 +58,7 @@ def test_a_refresh_without_any_token_says_that_one_is_missing(server: Server) ->
     ],
 )
 @pytest.mark.parametrize("way", ["cookie", "header"])
-def test_signing_out_ends_the_session_whatever_the_body_is(server: Server, body: bytes, media_type: str, way: str) -> None:
+def test_sign_out_ends_the_session_for_any_body(server: Server, body: bytes, media_type: str, way: str) -> None:
     """The sessions that cookies and headers name have ended when 204 is answered."""
     tokens = server.login()
     with server.client(headers={"origin": server.url}) as client:
@@ -74,13 +74,13 @@ def test_signing_out_ends_the_session_whatever_the_body_is(server: Server, body:
             assert client.get("/profile").json()["reason"] == "logout"
 
 
-def test_signing_out_with_nothing_but_an_unreadable_body_says_so(server: Server) -> None:
+def test_sign_out_with_only_an_unreadable_body_is_an_error(server: Server) -> None:
     """204 would mean that a session has ended, and the token in the body could not be read."""
     with server.client() as client:
         expect_problem(client.post("/logout", content=b"{", headers=_JSON), 400, "invalid_request")
 
 
-def test_a_byte_order_mark_is_no_part_of_json(server: Server) -> None:
+def test_a_byte_order_mark_is_ignored(server: Server) -> None:
     """Some Windows programs write one in front of UTF-8."""
     body = _BOM + json.dumps({"email": EMAIL, "password": PASSWORD}).encode()
     with server.client() as client:
@@ -104,7 +104,7 @@ def test_a_compressed_body_is_refused_with_words(server: Server) -> None:
         ("POST", "/refresh", _JSON, json.dumps({f"m{n}": 1 for n in range(5000)}).encode()),
     ],
 )
-def test_many_small_things_are_refused_before_they_are_looked_at(
+def test_too_many_items_are_refused_before_parsing(
     server: Server, method: str, path: str, headers: dict[str, str], content: bytes
 ) -> None:
     """The number of fields, cookies and members is bounded (R74)."""
@@ -114,7 +114,7 @@ def test_many_small_things_are_refused_before_they_are_looked_at(
     assert len(answer.content) < 10_000
 
 
-def test_a_program_that_sends_cookies_is_told_what_to_do_instead(browser: httpx.Client) -> None:
+def test_a_cookie_without_origin_gets_a_hint(browser: httpx.Client) -> None:
     """Without Origin and Sec-Fetch-Site it is no page of another origin that is refused."""
     del browser.headers["origin"]
     answer = browser.post("/refresh")
@@ -122,7 +122,7 @@ def test_a_program_that_sends_cookies_is_told_what_to_do_instead(browser: httpx.
     assert '"delivery": "json"' in answer.json()["detail"]
 
 
-def test_white_space_around_an_address_is_no_part_of_it(server: Server) -> None:
+def test_white_space_around_an_address_is_ignored(server: Server) -> None:
     """Pasted addresses bring it along."""
     with server.client() as client:
         assert client.post("/login", json={"email": f" {EMAIL}\n", "password": PASSWORD}).status_code == 200

@@ -60,7 +60,7 @@ def port() -> Iterator[int]:
         thread.join()
 
 
-def test_an_operation_gets_the_whole_answer_to_each_of_its_requests(port: int) -> None:
+def test_operations_get_complete_answers(port: int) -> None:
     """One client reads answers with a length, in chunks, without a body, and on a connection that the server closes."""
     seen: list[Answer] = []
 
@@ -83,7 +83,7 @@ def test_an_operation_gets_the_whole_answer_to_each_of_its_requests(port: int) -
     assert seen[0].headers(b"content-type") == [b"application/json"]
 
 
-def test_every_client_of_a_crowd_works_until_it_has_nothing_more_to_do(port: int) -> None:
+def test_every_client_runs_to_completion(port: int) -> None:
     """Three hundred concurrent clients each complete five operations, one of which fails."""
 
     def client(left: list[bytes]) -> Operation | None:
@@ -100,7 +100,7 @@ def test_every_client_of_a_crowd_works_until_it_has_nothing_more_to_do(port: int
     assert measured.failed == {404: 300}
 
 
-def test_a_run_of_seconds_ends_and_loses_no_answer(port: int) -> None:
+def test_a_timed_run_loses_no_answer(port: int) -> None:
     """The last answer is delivered to its operation. Otherwise a chain of refreshes would lose its newest token."""
     numbers = [0] * 8
 
@@ -115,7 +115,7 @@ def test_a_run_of_seconds_ends_and_loses_no_answer(port: int) -> None:
     assert len(measured.latencies_s) <= sum(numbers)
 
 
-def test_a_server_that_is_not_there_is_a_lost_answer() -> None:
+def test_an_unreachable_server_counts_as_lost_answers() -> None:
     """A missing server counts as a lost answer, not as an error of the run, because runs may kill servers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
@@ -148,7 +148,7 @@ def test_a_problem_in_an_operation_ends_the_run(port: int) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length:5\r\nX: y\r\n\r\nhello",
     ],
 )
-def test_an_answer_is_whole_at_its_last_byte_and_not_before(text: bytes) -> None:
+def test_an_answer_is_complete_at_its_last_byte(text: bytes) -> None:
     """An answer is complete at its last byte and not before, in whatever pieces it arrives (RFC 9112 §6.3, §7.1)."""
     assert [parse_answer(text[:size]) for size in range(len(text))] == [None] * len(text)
     found = parse_answer(text + b"HTTP/1.1 2")
@@ -156,7 +156,7 @@ def test_an_answer_is_whole_at_its_last_byte_and_not_before(text: bytes) -> None
     assert (found[0].status, found[0].body, found[1]) == (200, b"hello", len(text))
 
 
-def test_what_is_not_http_is_refused() -> None:
+def test_malformed_http_is_refused() -> None:
     """An answer that is not HTTP raises an error at once; the client does not wait for more."""
     with pytest.raises(ValueError, match="no HTTP"):
         parse_answer(b"SSH-2.0-OpenSSH\r\n\r\n")

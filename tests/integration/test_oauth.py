@@ -17,19 +17,19 @@ from tests.integration.helpers import (
     Credential,
     Mint,
     SignedIn,
-    beside,
     client_of,
+    create_credential,
     event_kinds,
     expect_ended,
-    make_client,
     profile,
     read_claims,
     refresh,
-    running,
+    run_on_deployment,
+    run_server,
     session_row,
     sign_in,
+    sign_in_new_user,
     sign_up,
-    somebody,
 )
 from tests.serving import PASSWORD, Server
 
@@ -48,13 +48,13 @@ TENANT = "https://auth.example.com/some/tenant"
 @pytest.fixture(scope="module")
 def credential(server: Server) -> Credential:
     """Return the credential of another service, which verifies tokens."""
-    return make_client(server)
+    return create_credential(server)
 
 
 @pytest.fixture
 def ada(client: httpx.Client) -> SignedIn:
     """Return a new session whose tokens travel in bodies."""
-    return somebody(client)
+    return sign_in_new_user(client)
 
 
 def renew(client: httpx.Client, token: str, **fields: str) -> httpx.Response:
@@ -134,7 +134,7 @@ def test_a_repeat_within_grace_gets_the_same_refresh_token(client: httpx.Client,
     assert client.post("/refresh", json={"refreshToken": ada.refresh}).json()["refreshToken"] == first["refresh_token"]
 
 
-def test_the_client_of_our_own_tokens_may_name_itself(client: httpx.Client, ada: SignedIn) -> None:
+def test_client_id_handstamp_is_accepted(client: httpx.Client, ada: SignedIn) -> None:
     """`client_id=handstamp` is the client of these tokens; it has no secret."""
     assert read_claims(ada.access)["client_id"] == "handstamp"
     assert renew(client, ada.refresh, client_id="handstamp").status_code == 200
@@ -154,12 +154,12 @@ def test_empty_and_unknown_parameters_are_ignored(client: httpx.Client, ada: Sig
 def over_by_time(client: httpx.Client, mint: Mint) -> str:
     """Return a refresh token that expired an hour ago."""
     now_s = int(time.time())
-    return mint.refresh(somebody(client).refresh, iat=now_s - 7200, exp=now_s - 3600)
+    return mint.refresh(sign_in_new_user(client).refresh, iat=now_s - 7200, exp=now_s - 3600)
 
 
 def reused(client: httpx.Client, _: Mint) -> str:
     """Return a refresh token that was replaced twice."""
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     renewed = ada.after(refresh(client, ada))
     renewed.after(refresh(client, renewed))
     return ada.refresh
@@ -167,14 +167,14 @@ def reused(client: httpx.Client, _: Mint) -> str:
 
 def signed_out(client: httpx.Client, _: Mint) -> str:
     """Return the refresh token of a session that was ended."""
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     assert client.post("/logout", headers=ada.bearer).status_code == 204
     return ada.refresh
 
 
 def of_an_old_password(client: httpx.Client, _: Mint) -> str:
     """Return the refresh token of a session from before the password was changed."""
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     body = {"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"}
     assert client.post("/password", json=body, headers=ada.bearer).status_code == 200
     return ada.refresh
@@ -182,7 +182,7 @@ def of_an_old_password(client: httpx.Client, _: Mint) -> str:
 
 def with_another_signature(client: httpx.Client, _: Mint) -> str:
     """Return a refresh token whose signature was changed."""
-    head, claims, signature = somebody(client).refresh.split(".")
+    head, claims, signature = sign_in_new_user(client).refresh.split(".")
     return f"{head}.{claims}.{signature[:-2]}{'AA' if signature[-2:] != 'AA' else 'BA'}"
 
 
@@ -194,14 +194,16 @@ NO_GRANT: dict[str, Callable[[httpx.Client, Mint], str]] = {
     "reused": reused,
     "signed out": signed_out,
     "an old password's": of_an_old_password,
-    "a session that is no more": lambda c, m: m.refresh(somebody(c).refresh, sid="nobody"),
-    "another person's": lambda c, m: m.refresh(somebody(c).refresh, sub="somebody else"),
-    "of a browser, split": lambda c, _m: somebody(c, delivery="split").refresh,
-    "of a browser, cookie": lambda c, _m: somebody(c, delivery="cookie").refresh,
-    "an access token": lambda c, _m: somebody(c).access,
-    "another issuer's": lambda c, m: m.refresh(somebody(c).refresh, iss="https://other.example", aud="https://other.example"),
-    "for another audience": lambda c, m: m.refresh(somebody(c).refresh, aud="https://other.example"),
-    "another type": lambda c, m: m.refresh(somebody(c).refresh, typ="at+jwt"),
+    "a session that is no more": lambda c, m: m.refresh(sign_in_new_user(c).refresh, sid="nobody"),
+    "another person's": lambda c, m: m.refresh(sign_in_new_user(c).refresh, sub="somebody else"),
+    "of a browser, split": lambda c, _m: sign_in_new_user(c, delivery="split").refresh,
+    "of a browser, cookie": lambda c, _m: sign_in_new_user(c, delivery="cookie").refresh,
+    "an access token": lambda c, _m: sign_in_new_user(c).access,
+    "another issuer's": lambda c, m: m.refresh(
+        sign_in_new_user(c).refresh, iss="https://other.example", aud="https://other.example"
+    ),
+    "for another audience": lambda c, m: m.refresh(sign_in_new_user(c).refresh, aud="https://other.example"),
+    "another type": lambda c, m: m.refresh(sign_in_new_user(c).refresh, typ="at+jwt"),
 }
 
 
@@ -224,10 +226,10 @@ def test_every_invalid_token_gets_the_same_answer(
     assert headers[0] == headers[1]
 
 
-def test_a_disabled_account_gets_that_answer_too(server: Server, client: httpx.Client, invalid_grant: httpx.Response) -> None:
+def test_a_disabled_account_gets_the_same_answer(server: Server, client: httpx.Client, invalid_grant: httpx.Response) -> None:
     """Disabling an account ends all its sessions, here as at /refresh (R42)."""
-    ada = somebody(client)
-    beside(server, lambda opened, caller: opened.accounts.disable(ada.email, caller))
+    ada = sign_in_new_user(client)
+    run_on_deployment(server, lambda opened, caller: opened.accounts.disable(ada.email, caller))
     assert renew(client, ada.refresh).content == invalid_grant.content
     expect_ended(refresh(client, ada), "disabled")
 
@@ -243,9 +245,9 @@ def test_reuse_at_the_token_endpoint_ends_the_session(server: Server, client: ht
 
 
 @pytest.mark.parametrize("delivery", ["split", "cookie"])
-def test_a_cookie_session_survives_the_wrong_endpoint(client: httpx.Client, delivery: str) -> None:
+def test_a_cookie_session_survives_the_token_endpoint(client: httpx.Client, delivery: str) -> None:
     """The refresh token of a cookie session is refused here, and the session stays active (T7 and T8)."""
-    ada = somebody(client, delivery=delivery)
+    ada = sign_in_new_user(client, delivery=delivery)
     expect_error(renew(client, ada.refresh), 400, "invalid_grant")
     assert refresh(client, ada).status_code == 200
 
@@ -279,7 +281,7 @@ def test_another_client_id_is_refused(client: httpx.Client, ada: SignedIn, endpo
 
 @pytest.mark.parametrize("endpoint", ["/token", "/revoke"])
 @pytest.mark.parametrize("way", ["Basic", "form"])
-def test_a_service_can_neither_refresh_nor_revoke(
+def test_a_service_credential_cannot_refresh_or_revoke(
     client: httpx.Client, credential: Credential, ada: SignedIn, endpoint: str, way: str
 ) -> None:
     """A verifier sees many tokens. Its credential lets it read, and neither refresh nor revoke (R49)."""
@@ -321,9 +323,9 @@ def test_tokens_in_the_query_string_are_ignored(client: httpx.Client, ada: Signe
 
 
 @pytest.fixture(scope="module")
-def lasting(client: httpx.Client) -> SignedIn:
+def unchanged_session(client: httpx.Client) -> SignedIn:
     """Return a session that no refused form may change."""
-    return somebody(client)
+    return sign_in_new_user(client)
 
 
 UNREADABLE: dict[str, Callable[[str], bytes]] = {
@@ -347,28 +349,28 @@ UNREADABLE: dict[str, Callable[[str], bytes]] = {
 @pytest.mark.parametrize("endpoint", ["/token", "/revoke", "/introspect"])
 @pytest.mark.parametrize("case", UNREADABLE)
 def test_an_invalid_form_is_refused(
-    client: httpx.Client, credential: Credential, lasting: SignedIn, endpoint: str, case: str
+    client: httpx.Client, credential: Credential, unchanged_session: SignedIn, endpoint: str, case: str
 ) -> None:
     """Duplicate, missing and undecodable parameters get 400 (RFC 6749 §3.2, R74)."""
     auth: dict[str, Any] = {"auth": credential.basic} if endpoint == "/introspect" else {}
-    content = UNREADABLE[case](lasting.refresh)
+    content = UNREADABLE[case](unchanged_session.refresh)
     answer = client.post(endpoint, content=content, headers={"content-type": FORM}, **auth)
     expect_error(answer, 400, "invalid_request")
-    assert profile(client, lasting).status_code == 200
+    assert profile(client, unchanged_session).status_code == 200
 
 
 @pytest.mark.parametrize("endpoint", ["/token", "/revoke", "/introspect"])
 @pytest.mark.parametrize("media_type", ["application/json", "text/plain", "multipart/form-data; boundary=x", "", "x"])
 def test_other_media_types_are_415(
-    client: httpx.Client, credential: Credential, lasting: SignedIn, endpoint: str, media_type: str
+    client: httpx.Client, credential: Credential, unchanged_session: SignedIn, endpoint: str, media_type: str
 ) -> None:
     """These endpoints accept forms alone, as the others accept JSON alone (R63)."""
-    fields = {"grant_type": "refresh_token", "refresh_token": lasting.refresh, "token": lasting.refresh}
+    fields = {"grant_type": "refresh_token", "refresh_token": unchanged_session.refresh, "token": unchanged_session.refresh}
     content = json.dumps(fields) if "json" in media_type else "&".join(f"{name}={value}" for name, value in fields.items())
     headers = {"content-type": media_type} if media_type else {}
     answer = client.post(endpoint, content=content.encode(), headers=headers, auth=credential.basic)
     expect_error(answer, 415, "invalid_request")
-    assert profile(client, lasting).status_code == 200
+    assert profile(client, unchanged_session).status_code == 200
 
 
 @pytest.mark.parametrize("endpoint", ["/token", "/revoke", "/introspect"])
@@ -378,9 +380,11 @@ def test_a_form_that_is_too_large_is_413(client: httpx.Client, endpoint: str) ->
     expect_error(answer, 413, "invalid_request")
 
 
-def test_a_credential_comes_one_way(client: httpx.Client, credential: Credential, lasting: SignedIn) -> None:
+def test_two_ways_of_sending_a_credential_are_refused(
+    client: httpx.Client, credential: Credential, unchanged_session: SignedIn
+) -> None:
     """A credential comes by HTTP Basic or in the form, not in both (RFC 6749 §2.3), and not in two headers."""
-    fields = {"token": lasting.access}
+    fields = {"token": unchanged_session.access}
     expect_error(client.post("/introspect", data=fields | credential.fields, auth=credential.basic), 400, "invalid_request")
     header = next(credential.basic.auth_flow(httpx.Request("GET", "http://localhost"))).headers["authorization"]
     headers = [("authorization", header), ("authorization", header)]
@@ -389,7 +393,7 @@ def test_a_credential_comes_one_way(client: httpx.Client, credential: Credential
 
 def test_another_sites_page_is_refused(client: httpx.Client) -> None:
     """If a browser adds the cookies, the cross-site rule applies here too (R60)."""
-    ada = somebody(client, delivery="cookie")
+    ada = sign_in_new_user(client, delivery="cookie")
     for endpoint in ("/token", "/revoke", "/introspect"):
         headers = {**ada.cookies, "origin": "https://evil.example", "sec-fetch-site": "cross-site"}
         fields = {"grant_type": "refresh_token", "refresh_token": ada.refresh, "token": ada.refresh}
@@ -428,7 +432,7 @@ def test_revoking_ends_the_session(client: httpx.Client, mint: Mint, ada: Signed
     expect_done(client.post("/revoke", data=fields))
 
 
-def test_a_rotated_token_revokes_and_is_no_reuse(server: Server, client: httpx.Client, ada: SignedIn) -> None:
+def test_revoking_with_a_rotated_token_is_not_reuse(server: Server, client: httpx.Client, ada: SignedIn) -> None:
     """An old copy signs out too, and this is not reported as reuse (T12)."""
     second = renew(client, ada.refresh).json()["refresh_token"]
     renew(client, second)
@@ -440,7 +444,7 @@ def test_a_rotated_token_revokes_and_is_no_reuse(server: Server, client: httpx.C
 @pytest.mark.parametrize("delivery", ["split", "cookie"])
 def test_a_browsers_session_can_be_revoked_too(client: httpx.Client, delivery: str) -> None:
     """A session can be ended with its token, whatever its delivery is."""
-    ada = somebody(client, delivery=delivery)
+    ada = sign_in_new_user(client, delivery=delivery)
     expect_done(client.post("/revoke", data={"token": ada.refresh}))
     expect_ended(profile(client, ada), "logout")
 
@@ -469,7 +473,7 @@ def test_an_unknown_token_gets_200(client: httpx.Client, mint: Mint, ada: Signed
 @pytest.mark.parametrize("delivery", ["json", "split", "cookie"])
 def test_an_active_token_is_described(client: httpx.Client, credential: Credential, delivery: str, way: str) -> None:
     """The answer has all claims of the token, and `token_type` (RFC 7662 §2.2, R50)."""
-    ada = somebody(client, delivery=delivery)
+    ada = sign_in_new_user(client, delivery=delivery)
     if way == "Basic":
         answer = introspect(client, credential, ada.access)
     else:
@@ -486,7 +490,7 @@ def test_roles_and_scope_are_described_if_there_are_any(
 ) -> None:
     """They are the same as in the token, or absent."""
     email = "roles@example.com"
-    beside(server, lambda opened, caller: opened.create_account(email, PASSWORD, caller, roles=("admin", "ops")))
+    run_on_deployment(server, lambda opened, caller: opened.create_account(email, PASSWORD, caller, roles=("admin", "ops")))
     ada = sign_in(client, email)
     assert introspect(client, credential, ada.access).json()["roles"] == ["admin", "ops"]
     scoped = mint.access(ada.access, scope="read write", roles=())
@@ -497,14 +501,14 @@ def test_roles_and_scope_are_described_if_there_are_any(
 INACTIVES: dict[str, Callable[[httpx.Client, Mint], str]] = {
     "rubbish": lambda _c, _m: "rubbish",
     "nearly a token": lambda _c, _m: "a.b.c",
-    "a refresh token": lambda c, _m: somebody(c).refresh,
-    "over": lambda c, m: m.expired_access(somebody(c).access),
-    "not yet": lambda c, m: m.access(somebody(c).access, iat=int(time.time()) + 600, exp=int(time.time()) + 1200),
-    "another issuer's": lambda c, m: m.access(somebody(c).access, iss="https://other.example"),
-    "for another audience": lambda c, m: m.access(somebody(c).access, aud="https://other.example"),
-    "a session that is no more": lambda c, m: m.access(somebody(c).access, sid="nobody"),
-    "another type": lambda c, m: m.access(somebody(c).access, typ="JWT"),
-    "life too long": lambda c, m: m.access(somebody(c).access, exp=int(time.time()) + 7200),
+    "a refresh token": lambda c, _m: sign_in_new_user(c).refresh,
+    "over": lambda c, m: m.expired_access(sign_in_new_user(c).access),
+    "not yet": lambda c, m: m.access(sign_in_new_user(c).access, iat=int(time.time()) + 600, exp=int(time.time()) + 1200),
+    "another issuer's": lambda c, m: m.access(sign_in_new_user(c).access, iss="https://other.example"),
+    "for another audience": lambda c, m: m.access(sign_in_new_user(c).access, aud="https://other.example"),
+    "a session that is no more": lambda c, m: m.access(sign_in_new_user(c).access, sid="nobody"),
+    "another type": lambda c, m: m.access(sign_in_new_user(c).access, typ="JWT"),
+    "life too long": lambda c, m: m.access(sign_in_new_user(c).access, exp=int(time.time()) + 7200),
 }
 
 
@@ -524,14 +528,14 @@ def test_an_ended_session_is_inactive_at_once(server: Server, client: httpx.Clie
     one, two, three, four = (sign_in(client, email) for _ in range(4))
     assert introspect(client, credential, one.access).json()["active"] is True
     client.post("/logout", headers=one.bearer)
-    beside(server, lambda opened, caller: opened.sign_out.end_by_operator(two.sid, caller))
+    run_on_deployment(server, lambda opened, caller: opened.sign_out.end_by_operator(two.sid, caller))
     for ended in (one, two):
         assert introspect(client, credential, ended.access).content == INACTIVE
     assert introspect(client, credential, three.access).json()["active"] is True
     client.post("/logout-everywhere", headers=three.bearer)
     assert introspect(client, credential, four.access).content == INACTIVE
     five = sign_in(client, email)
-    beside(server, lambda opened, caller: opened.accounts.disable(email, caller))
+    run_on_deployment(server, lambda opened, caller: opened.accounts.disable(email, caller))
     assert introspect(client, credential, five.access).content == INACTIVE
 
 
@@ -555,9 +559,9 @@ def test_introspection_needs_a_credential(client: httpx.Client, credential: Cred
 
 def test_a_removed_credential_is_refused_at_once(server: Server, client: httpx.Client, ada: SignedIn) -> None:
     """A credential is not cached: once removed, it is refused at once."""
-    credential = make_client(server)
+    credential = create_credential(server)
     assert introspect(client, credential, ada.access).status_code == 200
-    beside(server, lambda opened, caller: opened.credentials.remove(credential.id, caller))
+    run_on_deployment(server, lambda opened, caller: opened.credentials.remove(credential.id, caller))
     expect_error(introspect(client, credential, ada.access), 401, "invalid_client")
 
 
@@ -642,7 +646,7 @@ def test_public_documents_may_be_cached(client: httpx.Client, path: str) -> None
 
 def test_an_issuer_with_a_path_has_its_metadata_at_both_places(tmp_path: Path) -> None:
     """RFC 8414 §3.1 puts the issuer's path behind the well-known name; a proxy that strips it leads to the other (R33)."""
-    with running(tmp_path, ISSUER=TENANT) as server, client_of(server) as client:
+    with run_server(tmp_path, ISSUER=TENANT) as server, client_of(server) as client:
         answers = [client.get(path) for path in (PATH, f"{PATH}/some/tenant")]
         assert [answer.status_code for answer in answers] == [200, 200]
         assert answers[0].content == answers[1].content

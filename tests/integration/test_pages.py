@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.integration.helpers import client_of, new_email, running
+from tests.integration.helpers import client_of, new_email, run_server
 from tests.serving import PASSWORD, Server
 
 pytestmark = pytest.mark.xdist_group("pages")
@@ -21,7 +21,7 @@ REFRESH, ACCESS = "handstamp-refresh", "handstamp-access"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a server that trusts an application on another origin."""
-    with running(tmp_path_factory.mktemp("pages"), TRUSTED_ORIGINS=APP) as server:
+    with run_server(tmp_path_factory.mktemp("pages"), TRUSTED_ORIGINS=APP) as server:
         yield server
 
 
@@ -105,7 +105,7 @@ def test_the_tokens_travel_as_the_delivery_says(browser: Browser, email: str) ->
         assert "eyJ" not in page
 
 
-def test_whoever_signs_in_again_has_a_new_session(browser: Browser, email: str) -> None:
+def test_signing_in_again_starts_a_new_session(browser: Browser, email: str) -> None:
     """A second sign-in ends the session whose cookies came with the form (session fixation, T15)."""
     before = dict(browser.cookies)
     sign_in(browser, email)
@@ -117,7 +117,7 @@ def test_whoever_signs_in_again_has_a_new_session(browser: Browser, email: str) 
     assert old.cookies == {}
 
 
-def test_looking_at_a_page_renews_nothing(browser: Browser, email: str) -> None:
+def test_viewing_a_page_renews_nothing(browser: Browser, email: str) -> None:
     """A page view does not rotate the refresh token."""
     before = dict(browser.cookies)
     for _ in range(5):
@@ -125,7 +125,7 @@ def test_looking_at_a_page_renews_nothing(browser: Browser, email: str) -> None:
     assert browser.cookies == before
 
 
-def test_the_session_of_the_pages_is_the_applications(browser: Browser, email: str) -> None:
+def test_pages_and_application_share_the_session(browser: Browser, email: str) -> None:
     """The application's script and the pages share one session: the script refreshes it, and the page ends it."""
     first = browser.cookies[REFRESH]
     answer = browser._keep(browser.client.post("/refresh", headers=browser._headers("same-origin")))
@@ -138,7 +138,7 @@ def test_the_session_of_the_pages_is_the_applications(browser: Browser, email: s
     assert (profile.status_code, profile.json()["reason"]) == (401, "logout")
 
 
-def test_an_old_copy_shows_nothing_and_ends_nothing(browser: Browser, email: str) -> None:
+def test_an_old_token_shows_nothing_and_ends_nothing(browser: Browser, email: str) -> None:
     """A superseded refresh token shows no page, but a page view never counts as reuse. The session stays active."""
     thief = Browser(browser.client)
     thief.cookies = dict(browser.cookies)
@@ -150,7 +150,7 @@ def test_an_old_copy_shows_nothing_and_ends_nothing(browser: Browser, email: str
 
 
 @pytest.mark.parametrize("way", ["sign-out", "sign-out-everywhere"])
-def test_signing_out_is_at_once(browser: Browser, email: str, way: str) -> None:
+def test_signing_out_takes_effect_at_once(browser: Browser, email: str, way: str) -> None:
     """A sign-out deletes the cookies, and a copy of them is refused at once."""
     copy, other = Browser(browser.client), Browser(browser.client)
     copy.cookies = dict(browser.cookies)
@@ -164,7 +164,7 @@ def test_signing_out_is_at_once(browser: Browser, email: str, way: str) -> None:
 
 
 def test_one_device_is_signed_out(browser: Browser, email: str) -> None:
-    """The button beside a device ends its session. Nobody else can end it."""
+    """The button beside a device ends its session. Another user cannot end it."""
     other, stranger = Browser(browser.client), Browser(browser.client)
     answer = other.client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "json"})
     sid = answer.json()["sessionId"]
@@ -194,7 +194,7 @@ def test_a_new_password_signs_the_others_out(browser: Browser, email: str) -> No
     assert "your password was changed" in other.get("/sign-in").text
 
 
-def test_wrong_sign_ins_are_asked_again(browser: Browser, email: str) -> None:
+def test_a_failed_sign_in_shows_the_form_again(browser: Browser, email: str) -> None:
     """A failed sign-in shows the form again with a message, the email address and no password.
 
     The current session stays active.
@@ -214,7 +214,7 @@ def test_wrong_sign_ins_are_asked_again(browser: Browser, email: str) -> None:
     assert empty.text.count("autofocus") == 1
 
 
-def test_what_people_type_is_text(browser: Browser) -> None:
+def test_user_input_is_escaped(browser: Browser) -> None:
     """Form input is escaped in the page."""
     answer = browser.post("/sign-in", email='"><script>alert(1)</script>', password=PASSWORD)
     assert "<script>alert" not in answer.text
@@ -234,7 +234,7 @@ def test_other_sites_forms_are_refused(browser: Browser, email: str, path: str, 
     assert email in browser.get("/account").text
 
 
-def test_a_link_of_another_site_finds_the_visitor(browser: Browser, email: str) -> None:
+def test_a_cross_site_link_keeps_the_session(browser: Browser, email: str) -> None:
     """A link on another site shows the signed-in page.
 
     It carries no `SameSite=Strict` cookie, so the page first reloads itself once.
@@ -250,7 +250,7 @@ def test_a_link_of_another_site_finds_the_visitor(browser: Browser, email: str) 
 
 
 @pytest.mark.parametrize("where", ["/orders?id=7", f"{APP}/orders", f"{APP}/?a=b&c=d#e"])
-def test_the_visitor_goes_back_to_the_application(browser: Browser, email: str, where: str) -> None:
+def test_return_to_leads_back_to_the_application(browser: Browser, email: str, where: str) -> None:
     """`return_to` is kept from the page to the form and to the link to the other form.
 
     After sign-in it is the redirect target.
@@ -263,7 +263,7 @@ def test_the_visitor_goes_back_to_the_application(browser: Browser, email: str, 
     assert f'href="{where.replace("&", "&amp;")}"' in browser.get(f"/sign-in?return_to={quote(where, safe='')}").text
 
 
-def test_somebody_else_goes_back_to_the_application(browser: Browser, email: str) -> None:
+def test_switching_accounts_returns_to_the_application(browser: Browser, email: str) -> None:
     """`return_to` is kept when another person signs out and signs in."""
     assert email
     query = f"?return_to={quote(APP, safe='')}"
@@ -277,14 +277,14 @@ def test_somebody_else_goes_back_to_the_application(browser: Browser, email: str
 
 
 @pytest.mark.parametrize("where", ["//evil.example", "https://evil.example", "javascript:alert(1)", "\\\\evil.example"])
-def test_nobody_is_sent_elsewhere(browser: Browser, email: str, where: str) -> None:
+def test_return_to_accepts_only_trusted_targets(browser: Browser, email: str, where: str) -> None:
     """An untrusted `return_to` is refused in the link and in the form."""
     assert browser.get(f"/sign-in?return_to={quote(where, safe='')}").status_code == 400
     answer = browser.post("/sign-in", email=email, password=PASSWORD, return_to=where)
     assert (answer.status_code, "set-cookie" in answer.headers) == (400, False)
 
 
-def test_pages_say_what_browsers_may_do_with_them(browser: Browser, email: str) -> None:
+def test_pages_have_security_headers(browser: Browser, email: str) -> None:
     """The headers of a page forbid foreign scripts and styles, inline code, frames and caching.
 
     Forms may lead only to trusted origins.
@@ -304,7 +304,7 @@ def test_pages_say_what_browsers_may_do_with_them(browser: Browser, email: str) 
         assert " on" not in [part[:3] for part in answer.text.split('"')[::2]]
 
 
-def test_without_cookies_the_account_is_behind_the_sign_in(browser: Browser) -> None:
+def test_the_account_page_requires_a_session(browser: Browser) -> None:
     """Without cookies the account page and its forms redirect to the sign-in page."""
     expect_redirect(browser.get("/"), "/account")
     expect_redirect(browser.get("/account"), "/sign-in")
@@ -313,19 +313,19 @@ def test_without_cookies_the_account_is_behind_the_sign_in(browser: Browser) -> 
     expect_redirect(browser.post("/account/sign-out"), "/signed-out")
 
 
-def test_closed_to_strangers(tmp_path: Path) -> None:
+def test_closed_registration_has_no_page(tmp_path: Path) -> None:
     """With closed registration there is neither a registration form nor a link to it."""
-    with running(tmp_path, REGISTRATION="closed") as server, client_of(server) as client:
+    with run_server(tmp_path, REGISTRATION="closed") as server, client_of(server) as client:
         browser = Browser(client)
         assert browser.get("/create-account").status_code == 404
         assert browser.post("/create-account", email="a@example.com", password=PASSWORD).status_code == 404
         assert "create-account" not in browser.get("/sign-in").text
 
 
-def test_behind_a_path(tmp_path: Path) -> None:
+def test_pages_work_below_a_path(tmp_path: Path) -> None:
     """All links begin with the issuer's path, under which a proxy serves the pages."""
     with (
-        running(tmp_path, ISSUER="http://localhost:8000/auth") as server,
+        run_server(tmp_path, ISSUER="http://localhost:8000/auth") as server,
         httpx.Client(base_url=f"http://localhost:{server.port}") as client,
     ):
         browser = Browser(client)

@@ -31,7 +31,7 @@ async def test_a_thousand_renewals_leave_one_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_service_purges_what_is_over_by_itself(tmp_path: Path) -> None:
+async def test_the_service_purges_expired_rows(tmp_path: Path) -> None:
     """Housekeeping deletes expired sessions in batches and keeps active ones (R90)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
@@ -45,7 +45,7 @@ async def test_the_service_purges_what_is_over_by_itself(tmp_path: Path) -> None
 
 
 @pytest.mark.anyio
-async def test_a_flood_of_sign_ins_is_answered_or_sent_away_and_stops_nobody_else(serve: Callable[..., Server]) -> None:
+async def test_a_flood_of_sign_ins_does_not_stop_other_requests(serve: Callable[..., Server]) -> None:
     """Sign-ins beyond the queue get 503 with Retry-After, and refreshes are answered meanwhile (R73)."""
     server = serve()
     server.register()
@@ -66,7 +66,7 @@ async def test_a_flood_of_sign_ins_is_answered_or_sent_away_and_stops_nobody_els
     assert renewals > 0
 
 
-def test_nothing_in_a_stolen_database_or_in_the_log_is_a_credential(serve: Callable[..., Server]) -> None:
+def test_database_and_log_contain_no_credential(serve: Callable[..., Server]) -> None:
     """No text in the database works as a token, and neither the database nor the log contains a secret (R43, R83)."""
     server = serve()
     password = "nobody prints what ada types"

@@ -40,7 +40,7 @@ async def list_active_sessions(running: Deployment, clock: Clock) -> list[Sessio
     return await running.sessions.list_living(None, caller(clock))
 
 
-async def test_a_sign_in_that_began_before_a_change_leaves_no_session_behind_it(tmp_path: Path) -> None:
+async def test_a_sign_in_overtaken_by_a_change_starts_no_session(tmp_path: Path) -> None:
     """A sign-in fails if the epoch changed while its password was hashed, although the password was right (T22, T23)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
@@ -75,7 +75,7 @@ async def test_a_password_change_that_a_sign_out_overtook_changes_nothing(tmp_pa
         assert (await sign_in(running, clock)).session_id
 
 
-async def test_guesses_that_are_sent_all_at_once_are_counted_too(tmp_path: Path) -> None:
+async def test_concurrent_guesses_are_counted(tmp_path: Path) -> None:
     """Failure counters are checked again before a session starts.
 
     Of many concurrent guesses, a right one beyond the limit is refused (R71).
@@ -94,7 +94,7 @@ async def test_guesses_that_are_sent_all_at_once_are_counted_too(tmp_path: Path)
         assert (await sign_in(running, clock)).session_id
 
 
-async def test_an_access_token_ends_with_its_session_also_by_idleness(tmp_path: Path) -> None:
+async def test_an_access_token_ends_with_its_idle_session(tmp_path: Path) -> None:
     """An access token expires no later than the refresh token issued with it (R39).
 
     The test repeats a refresh shortly before the idle end.
@@ -113,7 +113,7 @@ async def test_an_access_token_ends_with_its_session_also_by_idleness(tmp_path: 
             )
 
 
-async def test_an_old_copy_that_is_over_says_that_the_session_goes_on(tmp_path: Path) -> None:
+async def test_an_expired_old_token_leaves_the_session_active(tmp_path: Path) -> None:
     """An expired copy of the refresh token is refused, and the error says that the session is active.
 
     So no cookies are deleted (T5).
@@ -147,7 +147,7 @@ async def test_a_sign_in_that_replaces_a_session_is_recorded(tmp_path: Path) -> 
             assert [(event.kind, event.detail.get("why")) for event in events][1:] == [("session_ended", why)]
 
 
-async def test_a_pair_that_cannot_be_signed_leaves_the_old_token_good(tmp_path: Path) -> None:
+async def test_a_signing_failure_leaves_the_old_token_valid(tmp_path: Path) -> None:
     """Tokens are signed before the commit. If no key is active, the refresh fails and the same refresh token works later."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
@@ -160,7 +160,7 @@ async def test_a_pair_that_cannot_be_signed_leaves_the_old_token_good(tmp_path: 
         assert (await running.refresh(pair.refresh_token, way="body", caller=caller(clock))).refresh_token != pair.refresh_token
 
 
-async def test_a_password_is_hashed_anew_when_the_cost_has_changed(tmp_path: Path) -> None:
+async def test_a_password_is_rehashed_after_the_cost_has_changed(tmp_path: Path) -> None:
     """A sign-in rehashes the password if the cost setting has changed, and ends no session (R66, T23)."""
     clock = Clock()
     async with deployed(tmp_path, clock, password_cost="owasp") as running:
@@ -185,7 +185,7 @@ def test_an_unknown_address_is_hashed_with_the_parameters_of_a_known_one() -> No
         assert not hasher.matches(None, PASSWORD)
 
 
-async def test_a_full_queue_sends_away_and_empties_again() -> None:
+async def test_a_full_queue_refuses_and_recovers() -> None:
     """A full hashing queue raises `Unavailable` with a retry time.
 
     It accepts work again after the queue has drained (R73, T25).

@@ -19,7 +19,7 @@ from tests.verifying import eventually
 README = Path(__file__).parents[2] / "README.md"
 
 
-def test_the_tour_prints_what_the_readme_shows(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_the_readmes_tour_prints_what_it_shows(serve: Callable[..., Server], tmp_path: Path) -> None:
     """Every command of the tour prints the output that the README shows."""
     server = serve()
     tour = README.read_text().split("## A tour")[1].split("\n## ")[0]

@@ -26,17 +26,17 @@ from tests.deployment import caller, deployed, start_session
 from tests.integration.helpers import (
     Credential,
     SignedIn,
-    beside,
     client_of,
+    create_credential,
     expect_problem,
-    make_client,
     profile,
     refresh,
-    running,
+    run_on_deployment,
+    run_server,
     session_row,
     sign_in,
+    sign_in_new_user,
     sign_up,
-    somebody,
 )
 from tests.serving import PASSWORD, Server
 
@@ -52,7 +52,7 @@ STOP_S = 15.0
 @pytest.fixture(scope="module")
 def credential(server: Server) -> Credential:
     """Return the credential of a service that verifies tokens."""
-    return make_client(server)
+    return create_credential(server)
 
 
 def read_page(client: httpx.Client, credential: Credential, after: str = "", wait: int = 0) -> dict[str, Any]:
@@ -157,9 +157,9 @@ STRANGERS: dict[str, Callable[[Credential, SignedIn], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("who", STRANGERS)
-def test_only_a_service_may_follow(client: httpx.Client, credential: Credential, who: str) -> None:
+def test_the_feed_requires_a_credential(client: httpx.Client, credential: Credential, who: str) -> None:
     """No credential, a wrong one or a person's access token get the same 401 and Basic challenge (R74)."""
-    answer = client.get("/revocations", headers=STRANGERS[who](credential, somebody(client)))
+    answer = client.get("/revocations", headers=STRANGERS[who](credential, sign_in_new_user(client)))
     expect_problem(answer, 401, "invalid_client")
     assert answer.headers.get_list("www-authenticate") == [CHALLENGE]
 
@@ -175,35 +175,35 @@ def test_the_credential_may_be_percent_encoded(client: httpx.Client, credential:
     assert client.get("/revocations", headers={"authorization": header.replace("Basic", "bASIC")}).status_code == 200
 
 
-def test_two_credentials_are_one_too_many(client: httpx.Client, credential: Credential) -> None:
+def test_two_credentials_are_refused(client: httpx.Client, credential: Credential) -> None:
     """A request with two `Authorization` headers is refused."""
     header = basic_header(f"{credential.id}:{credential.secret}")["authorization"]
     answer = client.get("/revocations", headers=[("authorization", header), ("authorization", header)])
     expect_problem(answer, 400, "invalid_request")
 
 
-def test_a_credential_in_the_address_is_none(client: httpx.Client, credential: Credential) -> None:
+def test_a_credential_in_the_url_is_ignored(client: httpx.Client, credential: Credential) -> None:
     """Credentials in the query string are refused, because query strings are logged (R44)."""
     expect_problem(client.get("/revocations", params=credential.fields), 401, "invalid_client")
 
 
-def test_a_removed_client_is_refused_at_the_next_request(server: Server, client: httpx.Client) -> None:
+def test_a_removed_credential_is_refused_at_the_next_request(server: Server, client: httpx.Client) -> None:
     """A removed credential is refused at once; the service does not cache it."""
-    credential = make_client(server)
+    credential = create_credential(server)
     cursor = current_cursor(client, credential)
-    beside(server, lambda opened, asking: opened.credentials.remove(credential.name, asking))
+    run_on_deployment(server, lambda opened, asking: opened.credentials.remove(credential.name, asking))
     expect_problem(client.get("/revocations", params={"after": cursor}, auth=credential.basic), 401, "invalid_client")
 
 
 # --- pages and cursors
 
 
-def test_without_a_cursor_comes_everything(client: httpx.Client, credential: Credential) -> None:
+def test_without_a_cursor_the_feed_sends_everything(client: httpx.Client, credential: Credential) -> None:
     """A verifier without a cursor receives all revoked sessions whose tokens could still be valid (R47 and R53).
 
     Each entry states its expiry.
     """
-    ada, bob = somebody(client), somebody(client)
+    ada, bob = sign_in_new_user(client), sign_in_new_user(client)
     client.post("/logout", headers=ada.bearer)
     page = read_page(client, credential)
     assert (page["snapshot"], page["more"]) == (True, False)
@@ -214,36 +214,36 @@ def test_without_a_cursor_comes_everything(client: httpx.Client, credential: Cre
     assert bob.sid not in sids(page)
 
 
-def test_a_cursor_leads_from_one_end_to_the_next(client: httpx.Client, credential: Credential) -> None:
+def test_a_cursor_continues_after_the_last_entry(client: httpx.Client, credential: Credential) -> None:
     """Each page lists new entries once and in order. Without new entries the cursor does not move."""
     cursor = current_cursor(client, credential)
-    told: list[str] = []
+    read: list[str] = []
     ended: list[str] = []
     for _ in range(4):
-        ada = somebody(client)
+        ada = sign_in_new_user(client)
         client.post("/logout", headers=ada.bearer)
         ended.append(ada.sid)
         page = read_page(client, credential, cursor)
         assert (page["snapshot"], page["more"]) == (False, False)
-        told += sids(page)
+        read += sids(page)
         cursor = page["cursor"]
         assert read_page(client, credential, cursor) | {"now": 0} == page | {"entries": [], "now": 0}
-    assert told == ended
+    assert read == ended
 
 
-def test_every_reader_has_a_place_of_its_own(client: httpx.Client, credential: Credential) -> None:
+def test_readers_have_independent_cursors(client: httpx.Client, credential: Credential) -> None:
     """Reading consumes nothing: an old cursor returns the same entries again."""
     cursor = current_cursor(client, credential)
-    ended = [somebody(client) for _ in range(3)]
+    ended = [sign_in_new_user(client) for _ in range(3)]
     for one in ended:
         client.post("/logout", headers=one.bearer)
     for _ in range(2):
         assert sids(read_page(client, credential, cursor)) == [one.sid for one in ended]
 
 
-def test_ends_that_need_no_telling_are_not_told(client: httpx.Client, credential: Credential) -> None:
+def test_ends_without_valid_tokens_are_not_in_the_feed(client: httpx.Client, credential: Credential) -> None:
     """Requests that end no session add no entry: a second sign-out, a refresh, a repeated refresh or an invalid token."""
-    ada, bob = somebody(client), somebody(client)
+    ada, bob = sign_in_new_user(client), sign_in_new_user(client)
     client.post("/logout", headers=ada.bearer)
     cursor = current_cursor(client, credential)
     client.post("/logout", headers=ada.bearer)
@@ -258,9 +258,9 @@ def test_ends_that_need_no_telling_are_not_told(client: httpx.Client, credential
     ["", "x", "0", "1", "1.", "1.x", ".", "-1.x", "1e3.x", "999999999.x", "9" * 400 + ".x", "٣.x", "1.\0", "x" * 5000, "1.'--"],
     ids=lambda cursor: cursor[:12] or "empty",
 )
-def test_an_unknown_cursor_gets_everything(client: httpx.Client, credential: Credential, cursor: str) -> None:
+def test_an_unknown_cursor_gets_a_snapshot(client: httpx.Client, credential: Credential, cursor: str) -> None:
     """An unknown cursor is answered with a snapshot, so a reader that lost its place misses no entry."""
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     client.post("/logout", headers=ada.bearer)
     page = read_page(client, credential, cursor)
     assert page["snapshot"] is True
@@ -269,17 +269,17 @@ def test_an_unknown_cursor_gets_everything(client: httpx.Client, credential: Cre
 
 
 @pytest.mark.parametrize("wait", ["6", "-1", "1.5", "x", "05", "٣", "1 ", "1e0", "0x1", "\0", "99999999999999999999"])
-def test_a_wait_that_is_none_is_named(client: httpx.Client, credential: Credential, wait: str) -> None:
+def test_an_invalid_wait_is_refused(client: httpx.Client, credential: Credential, wait: str) -> None:
     """`wait` must be whole seconds from 0 to 5; any other value is refused with a message that says so."""
     answer = client.get("/revocations", params={"wait": wait}, auth=credential.basic)
     problem = expect_problem(answer, 422, "invalid_request")
     assert problem["fields"] == [{"name": "wait", "problem": "must be whole seconds from 0 to 5"}]
 
 
-def test_more_than_a_page_comes_in_pages(serve: Callable[..., Server]) -> None:
+def test_long_results_are_paged(serve: Callable[..., Server]) -> None:
     """Two and a half pages of entries arrive once each and in order. Only the first page is marked as a snapshot."""
     server = serve()
-    credential = make_client(server)
+    credential = create_credential(server)
     exp_s = int(time.time()) + 3600
     names = [f"session-{number:05}" for number in range(2 * PAGE_SIZE + PAGE_SIZE // 2)]
     with closing(sqlite3.connect(server.folder / "handstamp.db", timeout=10)) as database, database:
@@ -353,7 +353,7 @@ ENDS_ALL: list[End] = [log_out_everywhere, change_password, disable_by_command]
 
 
 @pytest.mark.parametrize("end", [*ENDS_ONE, *ENDS_ALL], ids=lambda end: end.__name__)
-def test_whoever_waits_is_woken(server: Server, client: httpx.Client, credential: Credential, end: End) -> None:
+def test_a_waiting_reader_is_woken(server: Server, client: httpx.Client, credential: Credential, end: End) -> None:
     """Every way to end a session, in any process, wakes waiting readers at once, before the heartbeat (R25)."""
     email = sign_up(client)
     sessions = [sign_in(client, email, delivery=delivery) for delivery in ("json", "json", "split")]
@@ -367,7 +367,7 @@ def test_whoever_waits_is_woken(server: Server, client: httpx.Client, credential
         assert profile(client, session).status_code == (401 if session.sid in ends else 200)
 
 
-def test_whoever_waits_in_vain_gets_a_heartbeat(client: httpx.Client, credential: Credential) -> None:
+def test_a_waiting_reader_gets_a_heartbeat(client: httpx.Client, credential: Credential) -> None:
     """Without new entries the answer comes after the requested wait. It is empty and has the same cursor."""
     cursor = settled_cursor(client, credential)
     asked_at = time.monotonic()
@@ -376,10 +376,10 @@ def test_whoever_waits_in_vain_gets_a_heartbeat(client: httpx.Client, credential
     assert page | {"now": 0} == {"entries": [], "cursor": cursor, "snapshot": False, "more": False, "now": 0}
 
 
-def test_who_has_something_to_hear_does_not_wait(client: httpx.Client, credential: Credential) -> None:
+def test_a_reader_with_news_does_not_wait(client: httpx.Client, credential: Credential) -> None:
     """New entries and snapshots are returned at once. Only an up-to-date reader waits."""
     cursor = current_cursor(client, credential)
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     client.post("/logout", headers=ada.bearer)
     for after in (cursor, "", "unknown"):
         asked_at = time.monotonic()
@@ -387,11 +387,11 @@ def test_who_has_something_to_hear_does_not_wait(client: httpx.Client, credentia
         assert time.monotonic() - asked_at < WOKEN_S
 
 
-def test_an_end_in_one_process_wakes_whoever_waits_in_another(tmp_path: Path) -> None:
+def test_an_end_in_one_process_wakes_readers_in_another(tmp_path: Path) -> None:
     """With two workers, a sign-out at one worker wakes the readers at both (R87)."""
-    with running(tmp_path, "--workers", "2") as server, server.client() as client:
-        credential = make_client(server)
-        ada = somebody(client)
+    with run_server(tmp_path, "--workers", "2") as server, server.client() as client:
+        credential = create_credential(server)
+        ada = sign_in_new_user(client)
         with start_readers(server, credential, current_cursor(client, credential), readers=10) as readers:
             log_out(server, client, ada)
             ended_at = time.monotonic()
@@ -400,10 +400,10 @@ def test_an_end_in_one_process_wakes_whoever_waits_in_another(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_stop_lets_whoever_waits_finish(tmp_path: Path, workers: int) -> None:
+def test_a_stop_lets_waiting_readers_finish(tmp_path: Path, workers: int) -> None:
     """After SIGTERM the service answers all waiting readers, within one heartbeat, and then exits."""
-    with running(tmp_path, "--workers", str(workers)) as server, server.client() as client:
-        credential = make_client(server)
+    with run_server(tmp_path, "--workers", str(workers)) as server, server.client() as client:
+        credential = create_credential(server)
         with start_readers(server, credential, current_cursor(client, credential), readers=6, wait=2) as readers:
             told_at = time.monotonic()
             assert server.kill(signal.SIGTERM) in (0, -signal.SIGTERM)
@@ -415,12 +415,12 @@ def test_a_stop_lets_whoever_waits_finish(tmp_path: Path, workers: int) -> None:
 # --- kills, backups and a missing database
 
 
-def test_what_was_answered_is_told_after_a_kill(serve: Callable[..., Server]) -> None:
+def test_an_acknowledged_end_is_in_the_feed_after_a_kill(serve: Callable[..., Server]) -> None:
     """A 204 promises that verifiers receive the entry, even if the process is killed in the next instant (R54)."""
     server = serve()
-    credential = make_client(server)
+    credential = create_credential(server)
     with server.client() as client:
-        ada = somebody(client)
+        ada = sign_in_new_user(client)
         cursor = current_cursor(client, credential)
         assert client.post("/logout", headers=ada.bearer).status_code == 204
         server.kill()
@@ -436,10 +436,10 @@ def test_a_restored_backup_is_noticed(serve: Callable[..., Server]) -> None:
     It must get one even if the restored database has reused the cursor's number.
     """
     server = serve()
-    credential = make_client(server)
+    credential = create_credential(server)
     database = server.folder / "handstamp.db"
     with server.client() as client:
-        people = [somebody(client) for _ in range(4)]
+        people = [sign_in_new_user(client) for _ in range(4)]
         client.post("/logout", headers=people[0].bearer)
         before = current_cursor(client, credential)
         with closing(sqlite3.connect(database)) as live, closing(sqlite3.connect(server.folder / "backup.db")) as copy:
@@ -463,13 +463,13 @@ def test_a_restored_backup_is_noticed(serve: Callable[..., Server]) -> None:
         assert (page["snapshot"], sids(page)) == (False, [people[3].sid])
 
 
-def test_a_store_that_is_away_is_no_empty_feed(server: Server, client: httpx.Client, credential: Credential) -> None:
+def test_an_unavailable_store_is_not_an_empty_feed(server: Server, client: httpx.Client, credential: Credential) -> None:
     """While the database is missing, the feed answers 503 with Retry-After, not an empty page.
 
     Afterwards every entry is delivered (R88).
     """
     cursor = current_cursor(client, credential)
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     client.post("/logout", headers=ada.bearer)
     away = server.folder / "away"
     away.mkdir()
@@ -492,7 +492,7 @@ def test_a_store_that_is_away_is_no_empty_feed(server: Server, client: httpx.Cli
 
 
 @pytest.mark.anyio
-async def test_an_end_is_told_as_long_as_a_token_could_hold(tmp_path: Path) -> None:
+async def test_an_end_stays_in_the_feed_while_tokens_may_be_valid(tmp_path: Path) -> None:
     """An entry is kept for the longest token lifetime plus the widest leeway, then deleted (R53 and R90).
 
     The test checks this to the millisecond.
@@ -521,7 +521,7 @@ async def test_an_end_is_told_as_long_as_a_token_could_hold(tmp_path: Path) -> N
 
 
 @pytest.mark.anyio
-async def test_constant_signing_out_fills_nothing(tmp_path: Path) -> None:
+async def test_constant_sign_outs_use_bounded_memory(tmp_path: Path) -> None:
     """Under steady load the table holds only the entries of the last hour (R53)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as service:
@@ -537,7 +537,7 @@ async def test_constant_signing_out_fills_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("ends", [0, 1, 2, 3, 4, 5, 6, 7, 30])
-async def test_pages_of_any_size_fit_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: int) -> None:
+async def test_pages_of_any_size_are_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: int) -> None:
     """With just under, exactly and just over a page, each entry arrives once. The last page says that there are no more."""
     monkeypatch.setattr(revocations, "PAGE_SIZE", 3)
     clock = Clock()
@@ -548,14 +548,14 @@ async def test_pages_of_any_size_fit_together(tmp_path: Path, monkeypatch: pytes
             await service.sign_out.end_by_tokens([pair.access_token], caller(clock))
             names.append(session.id)
         page = await service.revocations.read_after("", wait_s=0, caller=caller(clock))
-        told = [entry.name for entry in page.entries]
+        names_read = [entry.name for entry in page.entries]
         assert page.is_snapshot
         while page.has_more:
             page = await service.revocations.read_after(page.cursor, wait_s=0, caller=caller(clock))
             assert not page.is_snapshot
             assert len(page.entries) <= 3
-            told += [entry.name for entry in page.entries]
-        assert told == names
+            names_read += [entry.name for entry in page.entries]
+        assert names_read == names
 
 
 @pytest.mark.anyio
@@ -571,7 +571,7 @@ async def test_too_many_readers_are_answered_without_waiting(tmp_path: Path, mon
         assert (again.cursor, list(again.entries), again.is_snapshot) == (page.cursor, [], False)
 
 
-def test_no_secret_of_a_service_is_in_the_log(server: Server, client: httpx.Client, credential: Credential) -> None:
+def test_no_service_secret_is_logged(server: Server, client: httpx.Client, credential: Credential) -> None:
     """Neither valid nor wrong credentials are logged (R83)."""
     current_cursor(client, credential)
     client.get("/revocations", headers=basic_header(f"{credential.id}:a wrong secret of theirs"))

@@ -1,4 +1,4 @@
-"""The master secret is changed while two nodes serve: nobody is signed out, and the old one is not needed afterwards."""
+"""The master secret is changed while two nodes serve: no session ends, and the old one is not needed afterwards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def node(folder: Path, database: Path, **settings: str) -> Server:
 
 
 def test_the_secret_is_changed_on_a_running_service(tmp_path: Path) -> None:
-    """First every node accepts the new secret, then it is used, then the keys are sealed anew and the old one is dropped."""
+    """First every node accepts the new secret, then it is used, then the keys are sealed again and the old one is dropped."""
     database = tmp_path / "handstamp.db"
     both = {"SECRET": OLD, "PREVIOUS_SECRETS": NEW}
     swapped = {"SECRET": NEW, "PREVIOUS_SECRETS": OLD}
@@ -55,7 +55,7 @@ def test_the_secret_is_changed_on_a_running_service(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["variable", "file"])
-def test_white_space_around_a_secret_is_no_part_of_it(tmp_path: Path, way: str) -> None:
+def test_white_space_around_a_secret_is_ignored(tmp_path: Path, way: str) -> None:
     """A secret with a line break behind it is the same secret, from a variable and from a file."""
     server = Server(tmp_path, SECRET=OLD).start()
     server.kill()

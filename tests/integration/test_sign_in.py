@@ -19,11 +19,11 @@ from tests.integration.helpers import (
     read_claims,
     refresh,
     row_counts,
-    running,
+    run_server,
     set_cookies,
     sign_in,
+    sign_in_new_user,
     sign_up,
-    somebody,
 )
 from tests.serving import PASSWORD, Server
 
@@ -34,14 +34,14 @@ WRONG = "a sentence that ada never said"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a server behind a local proxy, so that tests can choose the client's address."""
-    with running(tmp_path_factory.mktemp("sign-in"), TRUSTED_PROXIES="127.0.0.1") as server:
+    with run_server(tmp_path_factory.mktemp("sign-in"), TRUSTED_PROXIES="127.0.0.1") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Yield a client of a server without a trusted proxy and with closed registration."""
-    with running(tmp_path_factory.mktemp("plain"), REGISTRATION="closed") as server, client_of(server) as client:
+    with run_server(tmp_path_factory.mktemp("plain"), REGISTRATION="closed") as server, client_of(server) as client:
         yield client
 
 
@@ -54,7 +54,7 @@ def try_sign_in(client: httpx.Client, email: str, password: str = WRONG, address
 # --- register
 
 
-def test_registering_makes_an_account(client: httpx.Client) -> None:
+def test_registering_creates_an_account(client: httpx.Client) -> None:
     """Registration answers 201 with the account's public members and without its password."""
     email = new_email()
     answer = client.post("/register", json={"email": email, "password": PASSWORD})
@@ -67,7 +67,7 @@ def test_registering_makes_an_account(client: httpx.Client) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_registering_sets_no_cookie_and_signs_nobody_in(client: httpx.Client) -> None:
+def test_registering_starts_no_session(client: httpx.Client) -> None:
     """Registration starts no session: the answer has no token and no cookie."""
     answer = client.post("/register", json={"email": new_email(), "password": PASSWORD})
     assert set_cookies(answer) == {}
@@ -105,8 +105,8 @@ def test_an_address_is_registered_once(client: httpx.Client, spelling: type[str]
         ({"email": "grace@example.com", "password": PASSWORD, "emailVerified": True}, {"emailVerified"}),
     ],
 )
-def test_wrong_fields_are_named_each(server: Server, client: httpx.Client, fields: dict[str, object], wrong: set[str]) -> None:
-    """Invalid fields are answered with 422 and a message for each. Nobody can give themselves roles."""
+def test_each_invalid_field_is_named(server: Server, client: httpx.Client, fields: dict[str, object], wrong: set[str]) -> None:
+    """Invalid fields are answered with 422 and a message for each. Users cannot give themselves roles."""
     before = row_counts(server)
     problem = expect_problem(client.post("/register", json=fields), 422, "invalid_request")
     assert {field["name"] for field in problem["fields"]} == wrong
@@ -115,7 +115,7 @@ def test_wrong_fields_are_named_each(server: Server, client: httpx.Client, field
     assert row_counts(server) == before
 
 
-def test_closed_registration_is_not_there(plain: httpx.Client) -> None:
+def test_closed_registration_is_404(plain: httpx.Client) -> None:
     """With closed registration, a valid request is answered with 404."""
     expect_problem(plain.post("/register", json={"email": new_email(), "password": PASSWORD}), 404, "not_found")
 
@@ -146,7 +146,7 @@ def test_length_counts_characters_not_bytes(client: httpx.Client, sign: str) -> 
     expect_problem(client.post("/register", json={"email": new_email(), "password": password + sign}), 422, "invalid_request")
 
 
-def test_a_password_is_one_in_both_unicode_forms(client: httpx.Client) -> None:
+def test_unicode_forms_of_a_password_are_equal(client: httpx.Client) -> None:
     """The NFC and NFD forms of a password are the same password, because keyboards compose accents differently (R67)."""
     password = "le café était déjà fermé"
     composed, decomposed = (unicodedata.normalize(form, password) for form in ("NFC", "NFD"))
@@ -209,7 +209,9 @@ def test_an_address_signs_in_in_any_case(client: httpx.Client) -> None:
         ({"user-agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"}, "json"),
     ],
 )
-def test_delivery_follows_from_who_asks(server: Server, client: httpx.Client, sent_by: dict[str, str], delivery: str) -> None:
+def test_the_default_delivery_depends_on_the_client(
+    server: Server, client: httpx.Client, sent_by: dict[str, str], delivery: str
+) -> None:
     """Without a named delivery, a browser gets its refresh token in a cookie. Other clients get both tokens as JSON."""
     headers = {name: server.url if value == "own" else value for name, value in sent_by.items()}
     answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD}, headers=headers)
@@ -222,7 +224,7 @@ def test_delivery_follows_from_who_asks(server: Server, client: httpx.Client, se
 
 @pytest.mark.parametrize("delivery", ["json", "split", "cookie"])
 @pytest.mark.parametrize("from_browser", [False, True], ids=["app", "browser"])
-def test_a_named_delivery_is_taken(client: httpx.Client, delivery: str, from_browser: bool) -> None:
+def test_an_explicit_delivery_is_used(client: httpx.Client, delivery: str, from_browser: bool) -> None:
     """A named delivery is used, whatever client sent the request."""
     headers = {"sec-fetch-site": "same-origin"} if from_browser else {}
     answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD, "delivery": delivery}, headers=headers)
@@ -241,9 +243,9 @@ def test_an_unknown_delivery_is_refused(client: httpx.Client, delivery: object) 
 
 @pytest.mark.parametrize("presented", ["split", "cookie"])
 @pytest.mark.parametrize("delivery", ["json", "split", "cookie"])
-def test_the_session_in_the_cookies_ends_once_the_password_was_right(client: httpx.Client, presented: str, delivery: str) -> None:
+def test_signing_in_ends_the_session_in_the_cookies(client: httpx.Client, presented: str, delivery: str) -> None:
     """A sign-in ends the session whose cookies came with the request, so that no unused session is left (T15)."""
-    before = somebody(client, delivery=presented)
+    before = sign_in_new_user(client, delivery=presented)
     answer = client.post(
         "/login", json={"email": before.email, "password": PASSWORD, "delivery": delivery}, headers=before.cookies
     )
@@ -260,7 +262,7 @@ def test_the_session_in_the_cookies_ends_once_the_password_was_right(client: htt
 
 def test_another_persons_session_in_the_cookies_ends_too(client: httpx.Client) -> None:
     """On a shared browser, a sign-in ends the previous person's session (T15)."""
-    before, email = somebody(client, delivery="cookie"), sign_up(client)
+    before, email = sign_in_new_user(client, delivery="cookie"), sign_up(client)
     answer = client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "cookie"}, headers=before.cookies)
     assert answer.status_code == 200
     expect_ended(refresh(client, before), "logout")
@@ -268,7 +270,7 @@ def test_another_persons_session_in_the_cookies_ends_too(client: httpx.Client) -
 
 def test_a_wrong_password_ends_nothing(client: httpx.Client) -> None:
     """A failed sign-in does not end the session whose cookies came with it."""
-    before = somebody(client, delivery="cookie")
+    before = sign_in_new_user(client, delivery="cookie")
     answer = client.post(
         "/login", json={"email": before.email, "password": WRONG}, headers=before.cookies | {"x-forwarded-for": new_address()}
     )
@@ -288,7 +290,7 @@ def test_a_client_cannot_choose_its_session(client: httpx.Client, member: str) -
 # --- one answer for every refused sign-in
 
 
-def test_unknown_wrong_and_disabled_are_answered_alike(server: Server, client: httpx.Client) -> None:
+def test_unknown_wrong_and_disabled_get_the_same_answer(server: Server, client: httpx.Client) -> None:
     """Unknown addresses, wrong passwords and disabled accounts get the same answer (R72, T24).
 
     Only the request id and the date differ.
@@ -324,7 +326,7 @@ def test_the_sixth_attempt_after_five_failures_must_wait(client: httpx.Client) -
     assert set_cookies(answer) == {}
 
 
-def test_an_unknown_address_is_throttled_alike(client: httpx.Client) -> None:
+def test_unknown_addresses_are_throttled_equally(client: httpx.Client) -> None:
     """An unknown address is throttled in the same way, so the limit does not reveal accounts (T24)."""
     email, address = new_email("nobody"), new_address()
     for _ in range(5):
@@ -350,7 +352,7 @@ def test_failures_count_for_the_pair_not_for_the_network_alone(client: httpx.Cli
     assert try_sign_in(client, colleague, PASSWORD, office).status_code == 200
 
 
-def test_neighbours_in_one_ipv6_network_are_one_party(client: httpx.Client) -> None:
+def test_one_ipv6_network_counts_as_one_client(client: httpx.Client) -> None:
     """All addresses of one IPv6 /64 share one limit (R71)."""
     email = sign_up(client)
     for number in range(5):
@@ -359,7 +361,7 @@ def test_neighbours_in_one_ipv6_network_are_one_party(client: httpx.Client) -> N
     assert try_sign_in(client, email, PASSWORD, "2001:db8:5:7::1").status_code == 200
 
 
-def test_a_success_forgets_the_failures(client: httpx.Client) -> None:
+def test_a_success_resets_the_failures(client: httpx.Client) -> None:
     """A successful sign-in resets the count of failures."""
     email, address = sign_up(client), new_address()
     for _ in range(2):
@@ -368,7 +370,7 @@ def test_a_success_forgets_the_failures(client: httpx.Client) -> None:
         assert try_sign_in(client, email, PASSWORD, address).status_code == 200
 
 
-def test_asking_for_taken_addresses_is_limited_too(client: httpx.Client) -> None:
+def test_registering_taken_addresses_is_limited(client: httpx.Client) -> None:
     """Attempts to register taken addresses are limited for each network, so that accounts cannot be enumerated (R72)."""
     email, address = sign_up(client), new_address()
     statuses = [
@@ -378,7 +380,7 @@ def test_asking_for_taken_addresses_is_limited_too(client: httpx.Client) -> None
     assert statuses == [409] * 50 + [429]
 
 
-def test_nobody_without_a_trusted_proxy_names_their_own_address(plain: httpx.Client) -> None:
+def test_x_forwarded_for_is_ignored_without_a_trusted_proxy(plain: httpx.Client) -> None:
     """Without a trusted proxy, a spoofed `X-Forwarded-For` does not bypass the limit (R75)."""
     email = new_email("nobody")
     for _ in range(5):

@@ -17,14 +17,14 @@ from tests.integration.helpers import (
     expect_ended,
     expect_problem,
     profile,
-    raw,
     refresh,
     row_counts,
+    send_raw,
     session_row,
     set_cookies,
     sign_in,
+    sign_in_new_user,
     sign_up,
-    somebody,
 )
 from tests.serving import PASSWORD, Server
 
@@ -65,9 +65,9 @@ WAYS: dict[str, Callable[[SignedIn, Mint], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_any_token_signs_out_twice_over(client: httpx.Client, mint: Mint, way: str) -> None:
+def test_signing_out_twice_with_any_token_succeeds(client: httpx.Client, mint: Mint, way: str) -> None:
     """Any token of a session signs it out: 204, effective at once, and 204 again (R47, R48, T12)."""
-    signed_in = somebody(client)
+    signed_in = sign_in_new_user(client)
     expect_cleared(client.post("/logout", **WAYS[way](signed_in, mint)))
     expect_session_ended(client, signed_in, "logout")
     expect_cleared(client.post("/logout", **WAYS[way](signed_in, mint)))
@@ -75,9 +75,9 @@ def test_any_token_signs_out_twice_over(client: httpx.Client, mint: Mint, way: s
 
 
 @pytest.mark.parametrize("delivery", ["split", "cookie"])
-def test_cookies_sign_out_twice_over(client: httpx.Client, delivery: str) -> None:
+def test_signing_out_twice_with_cookies_succeeds(client: httpx.Client, delivery: str) -> None:
     """A browser's cookies sign the session out and are deleted each time (R48)."""
-    signed_in = somebody(client, delivery=delivery)
+    signed_in = sign_in_new_user(client, delivery=delivery)
     for _ in range(2):
         expect_cleared(client.post("/logout", headers=signed_in.cookies))
         expect_session_ended(client, signed_in, "logout")
@@ -86,7 +86,7 @@ def test_cookies_sign_out_twice_over(client: httpx.Client, delivery: str) -> Non
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_a_token_that_was_rotated_away_signs_out(server: Server, client: httpx.Client, delivery: str) -> None:
     """A superseded refresh token signs the session out and raises no reuse alarm (T12)."""
-    chain = [somebody(client, delivery=delivery)]
+    chain = [sign_in_new_user(client, delivery=delivery)]
     for _ in range(3):
         chain.append(chain[-1].after(refresh(client, chain[-1])))
     oldest = chain[0]
@@ -113,7 +113,7 @@ def test_a_token_that_was_rotated_away_signs_out(server: Server, client: httpx.C
         {"headers": {"cookie": "handstamp-refresh=rubbish; handstamp-access=", "sec-fetch-site": "same-origin"}},
     ],
 )
-def test_nothing_and_rubbish_sign_nobody_out(server: Server, client: httpx.Client, request_: dict[str, Any]) -> None:
+def test_missing_and_malformed_tokens_end_no_session(server: Server, client: httpx.Client, request_: dict[str, Any]) -> None:
     """A sign-out without a valid token changes nothing and answers 204, also when repeated (R48, T12)."""
     before = row_counts(server)
     for _ in range(2):
@@ -122,18 +122,18 @@ def test_nothing_and_rubbish_sign_nobody_out(server: Server, client: httpx.Clien
 
 
 @pytest.mark.parametrize("header", [b"Bearer", b"Bearer ", b"bearer"])
-def test_an_empty_bearer_signs_nobody_out(server: Server, header: bytes) -> None:
+def test_an_empty_bearer_ends_no_session(server: Server, header: bytes) -> None:
     """`Authorization: Bearer` without a token is ignored; sign-out never answers 401 (T12)."""
     request = b"POST /logout HTTP/1.1\r\nHost: localhost\r\nAuthorization: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    assert raw(server, request % header).startswith(b"HTTP/1.1 204 ")
+    assert send_raw(server, request % header).startswith(b"HTTP/1.1 204 ")
 
 
 @pytest.mark.parametrize(
     "changes", [{"iss": "https://other.example"}, {"aud": "https://other.example"}], ids=["other issuer", "other audience"]
 )
-def test_a_token_for_elsewhere_ends_nothing(client: httpx.Client, mint: Mint, changes: dict[str, str]) -> None:
+def test_a_foreign_token_ends_nothing(client: httpx.Client, mint: Mint, changes: dict[str, str]) -> None:
     """Tokens of another issuer or for another audience end no session (R6)."""
-    signed_in = somebody(client)
+    signed_in = sign_in_new_user(client)
     for body in (
         {"refreshToken": mint.refresh(signed_in.refresh, **changes)},
         {"accessToken": mint.access(signed_in.access, **changes)},
@@ -144,7 +144,7 @@ def test_a_token_for_elsewhere_ends_nothing(client: httpx.Client, mint: Mint, ch
 
 def test_tokens_of_two_sessions_end_both(client: httpx.Client) -> None:
     """The access token of one session and the refresh token of another end both sessions (T13)."""
-    first, second = somebody(client), somebody(client)
+    first, second = sign_in_new_user(client), sign_in_new_user(client)
     expect_cleared(client.post("/logout", headers=first.bearer, json={"refreshToken": second.refresh}))
     expect_session_ended(client, first, "logout")
     expect_session_ended(client, second, "logout")
@@ -152,7 +152,7 @@ def test_tokens_of_two_sessions_end_both(client: httpx.Client) -> None:
 
 def test_two_authorization_headers_end_both(client: httpx.Client) -> None:
     """A sign-out with two `Authorization` headers ends both sessions (T12, T13)."""
-    first, second = somebody(client), somebody(client)
+    first, second = sign_in_new_user(client), sign_in_new_user(client)
     expect_cleared(client.post("/logout", headers=[*first.bearer.items(), *second.bearer.items()]))
     expect_session_ended(client, first, "logout")
     expect_session_ended(client, second, "logout")
@@ -160,7 +160,7 @@ def test_two_authorization_headers_end_both(client: httpx.Client) -> None:
 
 def test_cookies_and_header_of_two_sessions_end_both(client: httpx.Client) -> None:
     """The cookies of one session and the bearer token of another end both sessions (T13)."""
-    first, second = somebody(client, delivery="cookie"), somebody(client)
+    first, second = sign_in_new_user(client, delivery="cookie"), sign_in_new_user(client)
     expect_cleared(client.post("/logout", headers=first.cookies | second.bearer))
     expect_session_ended(client, first, "logout")
     expect_session_ended(client, second, "logout")
@@ -180,7 +180,7 @@ def test_signing_out_ends_this_session_alone(client: httpx.Client) -> None:
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_signing_out_everywhere_ends_every_session(client: httpx.Client, delivery: str) -> None:
     """Sign-out everywhere ends all sessions of the person, including the current one, and no others (R51)."""
-    email, stranger = sign_up(client), somebody(client)
+    email, stranger = sign_up(client), sign_in_new_user(client)
     others = [sign_in(client, email, delivery=kind) for kind in DELIVERIES]
     this = sign_in(client, email, delivery=delivery)
     answer = client.post("/logout-everywhere", headers=this.headers)
@@ -193,7 +193,7 @@ def test_signing_out_everywhere_ends_every_session(client: httpx.Client, deliver
 
 def test_signing_in_in_the_same_second_as_signing_out_everywhere_works(client: httpx.Client) -> None:
     """Sign-out everywhere ends sessions, not all tokens issued before a time. A sign-in in the same second is valid (T21)."""
-    before = somebody(client)
+    before = sign_in_new_user(client)
     assert client.post("/logout-everywhere", headers=before.bearer).status_code == 204
     after = sign_in(client, before.email)
     assert profile(client, after).status_code == 200
@@ -201,9 +201,9 @@ def test_signing_in_in_the_same_second_as_signing_out_everywhere_works(client: h
     expect_session_ended(client, before, "logout_everywhere")
 
 
-def test_signing_out_everywhere_needs_a_good_access_token(client: httpx.Client, mint: Mint) -> None:
+def test_signing_out_everywhere_requires_a_valid_access_token(client: httpx.Client, mint: Mint) -> None:
     """Sign-out everywhere requires a valid access token; an expired one or a refresh token is refused."""
-    signed_in = somebody(client)
+    signed_in = sign_in_new_user(client)
     expired = {"authorization": f"Bearer {mint.expired_access(signed_in.access)}"}
     expect_problem(client.post("/logout-everywhere"), 401, "missing_token")
     expect_problem(client.post("/logout-everywhere", headers=expired), 401, "expired_token")
@@ -234,19 +234,19 @@ def test_the_list_shows_the_living_sessions_last_seen_first(client: httpx.Client
         assert entry["createdAt"] <= entry["seenAt"] < entry["expiresAt"]
 
 
-def test_the_profile_says_who_and_by_which_session(client: httpx.Client) -> None:
+def test_the_profile_shows_account_and_session(client: httpx.Client) -> None:
     """`/profile` returns the person and the session for every delivery."""
     for delivery in DELIVERIES:
-        signed_in = somebody(client, delivery=delivery)
+        signed_in = sign_in_new_user(client, delivery=delivery)
         body = profile(client, signed_in).json()
         assert body.keys() == {"id", "email", "emailVerified", "roles", "createdAt", "session"}
         assert body["session"].keys() == {"id", "createdAt", "authenticatedAt", "expiresAt"}
         assert (body["email"], body["session"]["id"]) == (signed_in.email, signed_in.sid)
 
 
-def test_the_list_shows_nobody_elses_sessions(client: httpx.Client) -> None:
+def test_the_list_shows_only_own_sessions(client: httpx.Client) -> None:
     """The list shows only the person's own sessions."""
-    ada, grace = somebody(client), somebody(client)
+    ada, grace = sign_in_new_user(client), sign_in_new_user(client)
     listed = client.get("/sessions", headers=ada.headers).json()["sessions"]
     assert grace.sid not in [entry["id"] for entry in listed]
     assert len(listed) == 1
@@ -267,16 +267,16 @@ def test_ending_another_session_of_ones_own(client: httpx.Client, delivery: str)
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_ending_this_session(client: httpx.Client, delivery: str) -> None:
     """Ending the current session is a sign-out and deletes its cookies."""
-    signed_in = somebody(client, delivery=delivery)
+    signed_in = sign_in_new_user(client, delivery=delivery)
     answer = client.delete(f"/sessions/{signed_in.sid}", headers=signed_in.headers)
     assert answer.status_code == 204
     assert set(set_cookies(answer)) == (set() if delivery == "json" else BOTH)
     expect_session_ended(client, signed_in, "logout")
 
 
-def test_another_persons_session_is_as_unknown_as_none(client: httpx.Client) -> None:
+def test_another_users_session_is_404(client: httpx.Client) -> None:
     """Another person's session gets the same 404 as an unknown session, and it stays active."""
-    ada, grace = somebody(client), somebody(client)
+    ada, grace = sign_in_new_user(client), sign_in_new_user(client)
     answers = [client.delete(f"/sessions/{sid}", headers=ada.headers) for sid in (grace.sid, "0" * 22, "%00", "x" * 4000)]
     problems = [expect_problem(answer, 404, "not_found") for answer in answers]
     assert len({str({key: problem[key] for key in problem if key != "instance"}) for problem in problems}) == 1
@@ -304,9 +304,9 @@ def test_a_new_password_ends_every_other_session_and_replaces_this_one(client: h
     assert sign_in(client, email, password=NEW_PASSWORD).access
 
 
-def test_sessions_begun_right_after_a_new_password_live(client: httpx.Client) -> None:
+def test_sessions_started_right_after_a_password_change_are_active(client: httpx.Client) -> None:
     """Sign-ins in the same second as the password change belong to the new epoch and are valid (T21)."""
-    this = somebody(client)
+    this = sign_in_new_user(client)
     after = this.after(
         client.post("/password", json={"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}, headers=this.bearer)
     )
@@ -315,12 +315,12 @@ def test_sessions_begun_right_after_a_new_password_live(client: httpx.Client) ->
     assert refresh(client, after).status_code == refresh(client, fresh).status_code == 200
 
 
-def test_a_session_of_an_older_epoch_is_over(server: Server, client: httpx.Client) -> None:
+def test_a_session_of_an_older_epoch_has_ended(server: Server, client: httpx.Client) -> None:
     """A session of an older epoch is refused even if its own row is not revoked (T23).
 
     A sign-in that overlaps the change can leave such a row.
     """
-    signed_in = somebody(client)
+    signed_in = sign_in_new_user(client)
     assert session_row(server, signed_in.sid)["epoch"] == 0
     left_behind = sign_in(client, signed_in.email)
     assert client.post("/logout-everywhere", headers=signed_in.bearer).status_code == 204
@@ -331,7 +331,7 @@ def test_a_session_of_an_older_epoch_is_over(server: Server, client: httpx.Clien
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_the_current_password_must_be_right(client: httpx.Client, delivery: str) -> None:
     """A password change with a wrong current password is refused and changes nothing (R69)."""
-    signed_in = somebody(client, delivery=delivery)
+    signed_in = sign_in_new_user(client, delivery=delivery)
     body = {"currentPassword": "not the sentence ada says", "newPassword": NEW_PASSWORD}
     answer = client.post("/password", json=body, headers=signed_in.headers)
     expect_problem(answer, 401, "invalid_credentials")
@@ -353,7 +353,7 @@ def test_the_current_password_must_be_right(client: httpx.Client, delivery: str)
 )
 def test_wrong_fields_change_no_password(client: httpx.Client, fields: dict[str, str], wrong: set[str]) -> None:
     """Each invalid field is named, and the session stays active."""
-    signed_in = somebody(client)
+    signed_in = sign_in_new_user(client)
     problem = expect_problem(client.post("/password", json=fields, headers=signed_in.bearer), 422, "invalid_request")
     assert {field["name"] for field in problem["fields"]} == wrong
     assert profile(client, signed_in).status_code == 200
@@ -361,7 +361,7 @@ def test_wrong_fields_change_no_password(client: httpx.Client, fields: dict[str,
 
 def test_guessing_the_current_password_is_limited(client: httpx.Client) -> None:
     """After five wrong current passwords the sixth attempt gets 429; other endpoints are not affected (R71)."""
-    signed_in = somebody(client)
+    signed_in = sign_in_new_user(client)
     body = {"currentPassword": "not the sentence ada says", "newPassword": NEW_PASSWORD}
     answers = [client.post("/password", json=body, headers=signed_in.bearer) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [401] * 5 + [429]
@@ -369,7 +369,7 @@ def test_guessing_the_current_password_is_limited(client: httpx.Client) -> None:
     assert profile(client, signed_in).status_code == 200
 
 
-def test_a_disabled_account_is_out_at_once(server: Server, client: httpx.Client) -> None:
+def test_disabling_an_account_ends_its_sessions_at_once(server: Server, client: httpx.Client) -> None:
     """`handstamp users disable` ends every session of the running service at once.
 
     `enable` restores none of them (R52, T22).
@@ -390,7 +390,7 @@ def test_a_disabled_account_is_out_at_once(server: Server, client: httpx.Client)
 
 def test_a_password_set_by_an_operator_ends_the_sessions(server: Server, client: httpx.Client) -> None:
     """`handstamp users set-password` ends all the person's sessions (R52)."""
-    signed_in = somebody(client)
+    signed_in = sign_in_new_user(client)
     done = run_command(
         server.folder, "users", "set-password", signed_in.email, "--password-stdin", stdin=NEW_PASSWORD + "\n", ISSUER=server.url
     )
@@ -402,7 +402,7 @@ def test_a_password_set_by_an_operator_ends_the_sessions(server: Server, client:
 @pytest.mark.parametrize("first", ["a", "-"], ids=["a letter first", "a dash first"])
 def test_an_operator_ends_one_session(server: Server, client: httpx.Client, first: str) -> None:
     """`handstamp sessions end` ends any session, also one whose id begins with a dash, as one in 64 does (R51)."""
-    signed_in = somebody(client)
+    signed_in = sign_in_new_user(client)
     sid = first + signed_in.sid[1:]
     change_session(server, signed_in.sid, id=sid)
     done = run_command(server.folder, "sessions", "end", sid, ISSUER=server.url)

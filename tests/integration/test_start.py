@@ -28,7 +28,7 @@ from handstamp.config.secret_file import load_master_secret
 from handstamp.crypto.seal import MasterSecret
 from handstamp.storage.migrations import load_migrations
 from tests.commands import run_command
-from tests.integration.helpers import profile, refresh, running, set_cookies, sign_in, sign_up, somebody
+from tests.integration.helpers import profile, refresh, run_server, set_cookies, sign_in, sign_in_new_user, sign_up
 from tests.serving import PASSWORD, Server
 
 SECRET = "kJ8v_Zq3Wm1xT7yB4nR0pL6sD9fG2hCa"
@@ -47,9 +47,9 @@ def fetch_one(database: Path, query: str) -> object:
 
 
 @pytest.fixture
-def started_once(tmp_path: Path) -> Path:
+def initialised_folder(tmp_path: Path) -> Path:
     """Return a folder in which the service has created its database, secret and key."""
-    with running(tmp_path):
+    with run_server(tmp_path):
         pass
     result = run_command(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=PASSWORD)
     assert result.returncode == 0, result.stderr
@@ -59,9 +59,9 @@ def started_once(tmp_path: Path) -> Path:
 # --- what a start creates and keeps
 
 
-def test_a_first_start_makes_all_that_is_needed(tmp_path: Path) -> None:
+def test_a_first_start_creates_all_files(tmp_path: Path) -> None:
     """The first start in an empty folder creates the secret, the schema and a key. Only the owner can read the files."""
-    with running(tmp_path) as server, server.client() as client:
+    with run_server(tmp_path) as server, server.client() as client:
         for name in ("handstamp.secret", "handstamp.db"):
             assert mode_of(tmp_path / name) == 0o600, name
         for file in tmp_path.glob("handstamp.db-*"):
@@ -74,9 +74,9 @@ def test_a_first_start_makes_all_that_is_needed(tmp_path: Path) -> None:
         assert len(client.get("/.well-known/jwks.json").json()["keys"]) == 1
 
 
-def test_a_start_says_where_it_is_and_what_to_try(tmp_path: Path) -> None:
+def test_a_start_prints_url_and_example(tmp_path: Path) -> None:
     """The greeting names the URL, the database and a first request. The printed request works unchanged."""
-    with running(tmp_path) as server, server.client() as client:
+    with run_server(tmp_path) as server, server.client() as client:
         greeting = server.log.read_text()
         for words in (server.url, f"127.0.0.1:{server.port}", str(tmp_path / "handstamp.db"), f"{server.url}/docs", "Ctrl-C"):
             assert words in greeting
@@ -92,8 +92,8 @@ def test_a_start_says_where_it_is_and_what_to_try(tmp_path: Path) -> None:
 
 def test_a_second_start_keeps_everything(tmp_path: Path) -> None:
     """The secret, the key, accounts and sessions survive a restart. Earlier tokens stay valid and can be refreshed."""
-    with running(tmp_path) as server, server.client() as client:
-        ada = somebody(client)
+    with run_server(tmp_path) as server, server.client() as client:
+        ada = sign_in_new_user(client)
         secret = (tmp_path / "handstamp.secret").read_bytes()
         keys = client.get("/.well-known/jwks.json").json()
         server.kill(signal.SIGTERM)
@@ -105,7 +105,7 @@ def test_a_second_start_keeps_everything(tmp_path: Path) -> None:
         sign_in(client, ada.email)
 
 
-def test_starts_at_the_same_moment_agree(tmp_path: Path) -> None:
+def test_concurrent_starts_agree(tmp_path: Path) -> None:
     """Processes that start at the same moment in one new folder share one secret, one schema and one key.
 
     They accept each other's sessions.
@@ -116,7 +116,7 @@ def test_starts_at_the_same_moment_agree(tmp_path: Path) -> None:
             list(pool.map(Server.start, servers))
         with servers[0].client() as one, servers[1].client() as other:
             assert one.get("/.well-known/jwks.json").json() == other.get("/.well-known/jwks.json").json()
-            ada = somebody(one)
+            ada = sign_in_new_user(one)
             assert profile(other, ada).status_code == 200
             assert refresh(other, ada).status_code == 200
         assert fetch_one(tmp_path / "handstamp.db", "SELECT count(*) FROM signing_key") == 1
@@ -129,8 +129,8 @@ def test_starts_at_the_same_moment_agree(tmp_path: Path) -> None:
 
 def test_several_workers_serve_one_deployment(tmp_path: Path) -> None:
     """The processes of `--workers 2` share the secret, the key and the sessions. All of them stop with the first."""
-    with running(tmp_path, "--workers", "2") as server, server.client() as client:
-        ada = somebody(client)
+    with run_server(tmp_path, "--workers", "2") as server, server.client() as client:
+        ada = sign_in_new_user(client)
         assert {profile(client, ada).status_code for _ in range(20)} == {200}
         assert fetch_one(tmp_path / "handstamp.db", "SELECT count(*) FROM signing_key") == 1
         server.kill(signal.SIGTERM)
@@ -141,7 +141,7 @@ def test_several_workers_serve_one_deployment(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_stopping_is_clean(tmp_path: Path, stop: signal.Signals) -> None:
     """A stop releases the port, closes the database with all data written, and causes no traceback."""
-    with running(tmp_path) as server, server.client() as client:
+    with run_server(tmp_path) as server, server.client() as client:
         email = sign_up(client)
         status = server.kill(stop)
         assert status in (0, -stop, 128 + stop)
@@ -152,7 +152,7 @@ def test_stopping_is_clean(tmp_path: Path, stop: signal.Signals) -> None:
             pass
 
 
-def test_the_secret_may_come_from_the_environment_or_from_a_file_of_ones_own(tmp_path: Path) -> None:
+def test_the_secret_may_come_from_environment_or_file(tmp_path: Path) -> None:
     """The secret may come from `HANDSTAMP_SECRET` or from a named file; then no secret file is created.
 
     The same secret given either way opens the same database.
@@ -215,9 +215,7 @@ def require_refusal(folder: Path, *options: str, **settings: str) -> str:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else " ".join(value)[:40],
 )
-def test_a_start_that_cannot_be_safe_is_refused(
-    options: tuple[str, ...], settings: dict[str, str], words: list[str], tmp_path: Path
-) -> None:
+def test_an_unsafe_start_is_refused(options: tuple[str, ...], settings: dict[str, str], words: list[str], tmp_path: Path) -> None:
     """An unsafe start is refused with a message that names the problem and the fix.
 
     It shows no secret and creates no database.
@@ -229,7 +227,7 @@ def test_a_start_that_cannot_be_safe_is_refused(
     assert not (tmp_path / "handstamp.db").exists()
 
 
-def test_a_port_that_is_taken_is_named_with_the_option_that_takes_another(tmp_path: Path) -> None:
+def test_a_port_in_use_is_explained(tmp_path: Path) -> None:
     """A port in use is reported together with `--port`, before the start creates any file."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -259,7 +257,7 @@ def test_a_secret_that_its_group_can_read_is_taken(tmp_path: Path, mode: int) ->
     assert load_master_secret(load({}, secret_file=file)).derive("x") == MasterSecret(SECRET.encode()).derive("x")
 
 
-def test_a_draft_of_a_killed_start_does_not_stop_the_next(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_start_are_harmless(tmp_path: Path) -> None:
     """A temporary secret file left by a killed start does not stop the next.
 
     In a container every start can have the same process id.
@@ -281,32 +279,32 @@ def test_a_secret_file_that_holds_no_secret_is_refused(tmp_path: Path, content: 
     assert file.read_bytes() == content
 
 
-def test_a_lost_secret_is_not_replaced(started_once: Path) -> None:
+def test_a_lost_secret_is_not_replaced(initialised_folder: Path) -> None:
     """A start without the old secret is refused. A new secret would invalidate every session without notice."""
-    secret = started_once / "handstamp.secret"
+    secret = initialised_folder / "handstamp.secret"
     kept = secret.read_bytes()
     secret.unlink()
-    said = require_refusal(started_once)
+    said = require_refusal(initialised_folder)
     for words in ("handstamp.secret", "backup", "HANDSTAMP_SECRET"):
         assert words in said
     assert not secret.exists()
     secret.write_bytes(kept)
     secret.chmod(0o600)
-    assert run_command(started_once, "keys", "list").returncode == 0
+    assert run_command(initialised_folder, "keys", "list").returncode == 0
 
 
-def test_another_databases_secret_is_refused(started_once: Path) -> None:
+def test_another_databases_secret_is_refused(initialised_folder: Path) -> None:
     """A secret that does not open the keys is refused, and the keys stay unchanged."""
-    before = fetch_one(started_once / "handstamp.db", "SELECT group_concat(kid) FROM signing_key")
-    said = require_refusal(started_once, SECRET=SECRET)
+    before = fetch_one(initialised_folder / "handstamp.db", "SELECT group_concat(kid) FROM signing_key")
+    said = require_refusal(initialised_folder, SECRET=SECRET)
     assert "HANDSTAMP_SECRET" in said
-    assert fetch_one(started_once / "handstamp.db", "SELECT group_concat(kid) FROM signing_key") == before
+    assert fetch_one(initialised_folder / "handstamp.db", "SELECT group_concat(kid) FROM signing_key") == before
 
 
 @pytest.mark.parametrize(
     "content", [b"not a database at all\n" * 300, b"SQLite format 3\x00" + b"\x00" * 5000], ids=["text", "torn"]
 )
-def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_database_is_unchanged(tmp_path: Path, content: bytes) -> None:
     """A file that is not a SQLite database is refused and left unchanged."""
     file = tmp_path / "notes.db"
     file.write_bytes(content)
@@ -316,7 +314,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path, content: bytes
 
 
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])
-def test_another_programs_database_is_left_alone(tmp_path: Path, journal: str) -> None:
+def test_another_programs_database_is_unchanged(tmp_path: Path, journal: str) -> None:
     """A SQLite file with another program's tables is refused by name and left unchanged."""
     file = tmp_path / "shop.db"
     with contextlib.closing(sqlite3.connect(file)) as connection, connection:
@@ -331,26 +329,26 @@ def test_another_programs_database_is_left_alone(tmp_path: Path, journal: str) -
     assert fetch_one(file, "SELECT group_concat(name) FROM sqlite_schema") == "customer"
 
 
-def test_a_database_of_a_newer_handstamp_is_refused(started_once: Path) -> None:
+def test_a_database_of_a_newer_handstamp_is_refused(initialised_folder: Path) -> None:
     """A schema of a newer version is refused, so that a downgrade does not write into it."""
-    with contextlib.closing(sqlite3.connect(started_once / "handstamp.db")) as connection, connection:
+    with contextlib.closing(sqlite3.connect(initialised_folder / "handstamp.db")) as connection, connection:
         connection.execute("INSERT INTO schema_migration VALUES (999, 'from the future', 'x')")
-    assert "999" in require_refusal(started_once)
+    assert "999" in require_refusal(initialised_folder)
 
 
-def test_a_schema_with_another_history_is_refused(started_once: Path) -> None:
+def test_a_schema_with_another_history_is_refused(initialised_folder: Path) -> None:
     """A migration whose checksum differs from the applied one is refused at start."""
-    with contextlib.closing(sqlite3.connect(started_once / "handstamp.db")) as connection, connection:
+    with contextlib.closing(sqlite3.connect(initialised_folder / "handstamp.db")) as connection, connection:
         connection.execute("UPDATE schema_migration SET checksum = 'x' WHERE version = 1")
-    assert "Migration 1" in require_refusal(started_once)
+    assert "Migration 1" in require_refusal(initialised_folder)
 
 
-def test_a_key_that_was_damaged_is_refused_in_words(started_once: Path) -> None:
+def test_a_damaged_key_is_explained(initialised_folder: Path) -> None:
     """A damaged key row stops the start with a message and without a traceback."""
     for damage in ("substr(sealed, 1, 20)", "x''", "x'00'"):
-        with contextlib.closing(sqlite3.connect(started_once / "handstamp.db")) as connection, connection:
+        with contextlib.closing(sqlite3.connect(initialised_folder / "handstamp.db")) as connection, connection:
             connection.execute(f"UPDATE signing_key SET sealed = {damage}")
-        require_refusal(started_once)
+        require_refusal(initialised_folder)
 
 
 # --- TLS
@@ -389,7 +387,7 @@ class TlsServer(Server):
         return super().client(**{"verify": ssl.create_default_context(cafile=cert)} | options)
 
 
-def test_tls_makes_the_service_call_itself_https(tmp_path: Path) -> None:
+def test_tls_makes_the_issuer_https(tmp_path: Path) -> None:
     """With a certificate the issuer is https, cookies are `__Host-` and `Secure`, and answers carry HSTS."""
     cert, key = create_certificate(tmp_path, "own")
     server = TlsServer(tmp_path, "--tls-cert", str(cert), "--tls-key", str(key))

@@ -20,7 +20,7 @@ from handstamp import AccessClaims, ConfigurationError, KeySet, SessionEnded, Ve
 from handstamp.crypto import jws
 from tests.commands import run_command
 from tests.hostile import INTROSPECT, JWKS, STALL, hostile
-from tests.integration.helpers import SignedIn, expect_ended, refresh, sign_in, sign_up, somebody
+from tests.integration.helpers import SignedIn, expect_ended, refresh, sign_in, sign_in_new_user, sign_up
 from tests.serving import PASSWORD, Server
 from tests.verifying import SOON_S, credential_for, eventually, try_token, verifier_of, wait_for_outcome
 
@@ -34,7 +34,7 @@ def credential(server: Server) -> str:
 
 
 @pytest.fixture(scope="module")
-def follower(server: Server, credential: str) -> Iterator[Verifier]:
+def feed_verifier(server: Server, credential: str) -> Iterator[Verifier]:
     """Yield a verifier that follows the module's server."""
     with verifier_of(server.url, credential=credential, timeout_s=10, max_staleness_s=30) as verifier:
         yield verifier
@@ -48,9 +48,9 @@ def verifier_threads() -> set[threading.Thread]:
 # --- set-up
 
 
-def test_three_lines(server: Server, client: httpx.Client, credential: str) -> None:
+def test_three_lines_verify_a_token(server: Server, client: httpx.Client, credential: str) -> None:
     """The documented three lines create a verifier, verify a token and read its typed claims (R2, R3, R6)."""
-    signed_in = somebody(client)
+    signed_in = sign_in_new_user(client)
     verifier = Verifier(server.url, audience=server.url, credential=credential)
     claims = verifier.verify(signed_in.access)
     assert type(claims) is AccessClaims
@@ -60,16 +60,16 @@ def test_three_lines(server: Server, client: httpx.Client, credential: str) -> N
     verifier.close()
 
 
-def test_without_waiting_the_service_is_asked(server: Server, client: httpx.Client, credential: str) -> None:
+def test_before_the_first_snapshot_the_service_is_asked(server: Server, client: httpx.Client, credential: str) -> None:
     """Before the first snapshot, the verifier asks the service about each token. A revoked token is refused even then."""
-    good, over = somebody(client), somebody(client)
+    good, over = sign_in_new_user(client), sign_in_new_user(client)
     assert client.post("/logout", headers=over.bearer).status_code == 204
     for signed_in, word in ((good, "ok"), (over, "session_ended")):
         with verifier_of(server.url, credential=credential, timeout_s=10, wait=False) as verifier:
             assert try_token(verifier, signed_in.access) == word
 
 
-def test_what_there_is_to_watch(server: Server, credential: str) -> None:
+def test_status_shows_metrics(server: Server, credential: str) -> None:
     """`status` reports values for monitoring: first not ready, then ready with small ages and no problem (R82)."""
     with verifier_of(server.url, credential=credential, timeout_s=10, wait=False) as verifier:
         before = verifier.status()
@@ -96,7 +96,7 @@ def test_nothing_shows_the_secret(server: Server, credential: str) -> None:
 
 def test_an_offline_verifier_needs_no_credential_and_starts_nothing(server: Server, client: httpx.Client) -> None:
     """An offline verifier accepts tokens of ended sessions until they expire. It starts no thread."""
-    before, signed_in = verifier_threads(), somebody(client)
+    before, signed_in = verifier_threads(), sign_in_new_user(client)
     verifier = Verifier(server.url, audience=server.url, check="offline", timeout_s=10)
     assert verifier.wait_until_ready(SOON_S)
     assert try_token(verifier, signed_in.access) == "ok"
@@ -132,7 +132,7 @@ def test_an_offline_verifier_needs_no_credential_and_starts_nothing(server: Serv
         ("https", {"service_url": "http://auth.internal", "keys": KeySet([]), "credential": "id:secret"}),
     ],
 )
-def test_what_would_be_insecure_is_refused_at_once(problem: str, options: dict[str, Any]) -> None:
+def test_insecure_arguments_are_refused(problem: str, options: dict[str, Any]) -> None:
     """Insecure options raise `ConfigurationError` at construction, with a message that names the fix (R26, R86)."""
     url = options.pop("url", "https://auth.example.com")
     with pytest.raises(ConfigurationError, match=problem):
@@ -156,7 +156,7 @@ def test_numbers_have_bounds(number: dict[str, Any]) -> None:
         Verifier("https://auth.example.com", audience="api", credential="id:secret", **number)
 
 
-def test_what_never_leaves_this_machine_may_be_http() -> None:
+def test_loopback_urls_may_be_http() -> None:
     """Plain HTTP is allowed for loopback URLs.
 
     With given keys and no credential any URL is allowed, because nothing is sent.
@@ -175,11 +175,11 @@ def test_what_never_leaves_this_machine_may_be_http() -> None:
 # --- closing the verifier
 
 
-def test_a_closed_verifier_asks(server: Server, client: httpx.Client, credential: str) -> None:
+def test_a_closed_verifier_asks_the_service(server: Server, client: httpx.Client, credential: str) -> None:
     """A closed verifier has stopped its thread and asks the service about each token."""
     before = verifier_threads()
     verifier = Verifier(server.url, audience=server.url, credential=credential, timeout_s=10, max_staleness_s=6)
-    signed_in = somebody(client)
+    signed_in = sign_in_new_user(client)
     with verifier:
         assert verifier.wait_until_ready(SOON_S)
         assert try_token(verifier, signed_in.access) == "ok"
@@ -212,7 +212,7 @@ def test_waiting_until_ready_does_not_flood_a_service_that_fails(credential: str
         assert 2 <= failing.count(JWKS) <= 6
 
 
-def test_a_verifier_that_nobody_uses_any_more_ends_its_thread(server: Server, credential: str) -> None:
+def test_an_unreferenced_verifier_ends_its_thread(server: Server, credential: str) -> None:
     """A garbage-collected verifier stops its thread, even if it was never closed.
 
     An application that reloads often must not collect threads.
@@ -281,62 +281,62 @@ def _revoke(_: Server, client: httpx.Client, ada: SignedIn) -> None:
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )
 def test_every_way_a_session_ends_reaches_the_verifier(
-    server: Server, client: httpx.Client, follower: Verifier, end: Callable[..., None], *, all_of_hers: bool
+    server: Server, client: httpx.Client, feed_verifier: Verifier, end: Callable[..., None], *, all_of_hers: bool
 ) -> None:
     """Every way to end a session makes the feed check and the live check raise `SessionEnded` (R37, R47, R49, R51, R52).
 
     Other people's sessions are not affected.
     """
-    ada, bob = somebody(client), somebody(client)
+    ada, bob = sign_in_new_user(client), sign_in_new_user(client)
     tablet = sign_in(client, ada.email)
     renewed = refresh(client, tablet)
     tokens = [tablet.access, tablet.after(renewed).access]
-    assert {try_token(follower, token) for token in (ada.access, bob.access, *tokens)} == {"ok"}
+    assert {try_token(feed_verifier, token) for token in (ada.access, bob.access, *tokens)} == {"ok"}
     end(server, client, ada)
-    assert try_token(follower, ada.access, "live") == "session_ended"
-    assert wait_for_outcome(follower, ada.access, "session_ended") <= {"ok"}
-    assert try_token(follower, ada.access, "offline") == "session_ended", "what is known is refused, whatever the route declared"
+    assert try_token(feed_verifier, ada.access, "live") == "session_ended"
+    assert wait_for_outcome(feed_verifier, ada.access, "session_ended") <= {"ok"}
+    assert try_token(feed_verifier, ada.access, "offline") == "session_ended", "known ends are refused with every check"
     if all_of_hers:
         for token in tokens:  # each session has its own entry; entries may arrive separately
-            assert wait_for_outcome(follower, token, "session_ended") <= {"ok"}
+            assert wait_for_outcome(feed_verifier, token, "session_ended") <= {"ok"}
     for check in ("feed", "live"):
-        assert {try_token(follower, token, check) for token in tokens} == ({"session_ended"} if all_of_hers else {"ok"})
-        assert try_token(follower, bob.access, check) == "ok"
+        assert {try_token(feed_verifier, token, check) for token in tokens} == ({"session_ended"} if all_of_hers else {"ok"})
+        assert try_token(feed_verifier, bob.access, check) == "ok"
 
 
 @pytest.mark.parametrize("end", [_logout, _logout_everywhere])
-def test_who_signs_in_again_is_let_in_at_once(
-    server: Server, client: httpx.Client, follower: Verifier, end: Callable[..., None]
+def test_signing_in_again_is_accepted_at_once(
+    server: Server, client: httpx.Client, feed_verifier: Verifier, end: Callable[..., None]
 ) -> None:
     """Revocation is by session, not by time: a new session is valid in the same second as a sign-out everywhere (T21)."""
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     end(server, client, ada)
     again = sign_in(client, ada.email)
-    assert (try_token(follower, again.access), try_token(follower, again.access, "live")) == ("ok", "ok")
-    wait_for_outcome(follower, ada.access, "session_ended")
-    assert (try_token(follower, again.access), try_token(follower, again.access, "live")) == ("ok", "ok")
+    assert (try_token(feed_verifier, again.access), try_token(feed_verifier, again.access, "live")) == ("ok", "ok")
+    wait_for_outcome(feed_verifier, ada.access, "session_ended")
+    assert (try_token(feed_verifier, again.access), try_token(feed_verifier, again.access, "live")) == ("ok", "ok")
 
 
-def test_the_tokens_of_a_session_hold_while_it_is_renewed(client: httpx.Client, follower: Verifier) -> None:
+def test_tokens_stay_valid_across_renewals(client: httpx.Client, feed_verifier: Verifier) -> None:
     """All access tokens of a session stay valid while it is refreshed, and none is valid after it ends (R47)."""
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     tokens = [ada.access]
     for _ in range(3):
         ada = ada.after(refresh(client, ada))
         tokens.append(ada.access)
     for check in ("offline", "feed", "live"):
-        assert {try_token(follower, token, check) for token in tokens} == {"ok"}
+        assert {try_token(feed_verifier, token, check) for token in tokens} == {"ok"}
     assert client.post("/logout", json={"refreshToken": ada.refresh}).status_code == 204
     for token in tokens:
-        wait_for_outcome(follower, token, "session_ended")
+        wait_for_outcome(feed_verifier, token, "session_ended")
 
 
-def test_no_other_token_of_the_service_is_an_access_token(client: httpx.Client, follower: Verifier) -> None:
+def test_no_other_token_of_the_service_is_an_access_token(client: httpx.Client, feed_verifier: Verifier) -> None:
     """A refresh token and an access token for another audience are refused (R1, R6, T19)."""
-    ada = somebody(client)
-    with Verifier(follower.issuer, audience="https://api.example.org", check="offline", timeout_s=10) as other:
+    ada = sign_in_new_user(client)
+    with Verifier(feed_verifier.issuer, audience="https://api.example.org", check="offline", timeout_s=10) as other:
         for check in ("offline", "feed", "live"):
-            assert try_token(follower, ada.refresh, check) == "invalid_token"
+            assert try_token(feed_verifier, ada.refresh, check) == "invalid_token"
         assert try_token(other, ada.access) == "invalid_token"
 
 
@@ -350,11 +350,11 @@ def kid_of(token: str) -> str:
 
 def test_rotating_and_voiding_a_key(server: Server, client: httpx.Client, credential: str) -> None:
     """A rotation refuses no token. A voided key is soon refused; its sessions refresh and stay active (R30, R31)."""
-    ada = somebody(client)
+    ada = sign_in_new_user(client)
     with verifier_of(server.url, credential=credential, timeout_s=10) as verifier:
         assert try_token(verifier, ada.access) == "ok"
         assert run_command(server.folder, "keys", "rotate").returncode == 0
-        assert try_token(verifier, ada.access) == try_token(verifier, somebody(client).access) == "ok"
+        assert try_token(verifier, ada.access) == try_token(verifier, sign_in_new_user(client).access) == "ok"
         leaked = kid_of(ada.access)
         done = run_command(server.folder, "keys", "retire", leaked, "--now")
         assert done.returncode == 0, done.stderr
@@ -371,7 +371,7 @@ def test_rotating_and_voiding_a_key(server: Server, client: httpx.Client, creden
 # --- concurrency
 
 
-def test_sign_outs_under_load(server: Server, client: httpx.Client, credential: str) -> None:
+def test_sign_outs_reach_the_verifier_under_load(server: Server, client: httpx.Client, credential: str) -> None:
     """Sixteen threads verify while sessions end. Once a thread has seen a session refused, it is never accepted again (R87)."""
     email = sign_up(client)
     sessions = [sign_in(client, email) for _ in range(8)]
@@ -407,7 +407,7 @@ def test_sign_outs_under_load(server: Server, client: httpx.Client, credential: 
 @pytest.mark.anyio
 async def test_a_stalling_service_does_not_hold_up_the_loop(server: Server, client: httpx.Client, credential: str) -> None:
     """Two hundred live checks against a stalled service raise `Unavailable` and do not block the event loop (R88)."""
-    signed_in = await asyncio.to_thread(somebody, client)
+    signed_in = await asyncio.to_thread(sign_in_new_user, client)
     with hostile(upstream=server.port) as between:
         between.answers[INTROSPECT] = [STALL]
         options = {"credential": credential, "service_url": between.url, "timeout_s": 0.7, "check": "live"}
@@ -440,17 +440,17 @@ async def test_a_stalling_service_does_not_hold_up_the_loop(server: Server, clie
 
 
 @pytest.mark.anyio
-async def test_what_is_known_is_answered_on_the_loop(client: httpx.Client, follower: Verifier) -> None:
+async def test_cached_results_need_no_thread(client: httpx.Client, feed_verifier: Verifier) -> None:
     """A cached verification takes microseconds, so it runs on the event loop and starts no thread."""
-    signed_in = await asyncio.to_thread(somebody, client)
-    assert (await follower.verify_async(signed_in.access)).sid == signed_in.sid
+    signed_in = await asyncio.to_thread(sign_in_new_user, client)
+    assert (await feed_verifier.verify_async(signed_in.access)).sid == signed_in.sid
     before = threading.active_count()
-    assert {(await follower.verify_async(signed_in.access)).sid for _ in range(1000)} == {signed_in.sid}
+    assert {(await feed_verifier.verify_async(signed_in.access)).sid for _ in range(1000)} == {signed_in.sid}
     assert threading.active_count() <= before
     await asyncio.to_thread(client.post, "/logout", headers=signed_in.bearer)
-    await asyncio.to_thread(wait_for_outcome, follower, signed_in.access, "session_ended")
+    await asyncio.to_thread(wait_for_outcome, feed_verifier, signed_in.access, "session_ended")
     with pytest.raises(SessionEnded):
-        await follower.verify_async(signed_in.access)
+        await feed_verifier.verify_async(signed_in.access)
 
 
 # --- processes
@@ -500,9 +500,9 @@ os.write(1, b"done\\n")
 """
 
 
-def test_a_forked_process_follows_by_itself(server: Server, client: httpx.Client, credential: str) -> None:
+def test_a_forked_process_starts_its_own_feed(server: Server, client: httpx.Client, credential: str) -> None:
     """Forked workers and their parent each follow the feed and refuse sessions that end after the fork (T30)."""
-    ada, bob = somebody(client), somebody(client)
+    ada, bob = sign_in_new_user(client), sign_in_new_user(client)
     with subprocess.Popen(
         [sys.executable, "-c", FORKING, server.url, credential, ada.access, bob.access],
         stdout=subprocess.PIPE,
@@ -542,13 +542,13 @@ print("done")
 """
 
 
-def test_a_machine_that_has_no_thread_left_is_asked_for_one_again(server: Server, client: httpx.Client, credential: str) -> None:
+def test_thread_creation_is_retried(server: Server, client: httpx.Client, credential: str) -> None:
     """While no thread can be started, the verifier asks the service about each token (R26).
 
     It starts the thread as soon as it can.
     """
     done = subprocess.run(
-        [sys.executable, "-c", NO_THREADS, server.url, credential, somebody(client).access],
+        [sys.executable, "-c", NO_THREADS, server.url, credential, sign_in_new_user(client).access],
         capture_output=True,
         text=True,
         timeout=60,

@@ -20,11 +20,11 @@ from tests.integration.helpers import (
     expect_ended,
     profile,
     refresh,
-    running,
+    run_server,
     session_row,
     sign_in,
+    sign_in_new_user,
     sign_up,
-    somebody,
 )
 from tests.serving import PASSWORD, Server
 
@@ -36,7 +36,7 @@ CONNECTIONS = 40
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a server with two workers."""
-    with running(tmp_path_factory.mktemp("workers"), "--workers", str(WORKERS)) as server:
+    with run_server(tmp_path_factory.mktemp("workers"), "--workers", str(WORKERS)) as server:
         yield server
 
 
@@ -71,7 +71,7 @@ def many_connections(server: Server) -> Iterator[list[httpx.Client]]:
             serving = [pid for pid, sockets in before.items() if len(sockets_of(pid)) > sockets]
             if len(clients) >= CONNECTIONS and len(serving) == WORKERS:
                 break
-        assert len(serving) == WORKERS, "one process serves everybody"
+        assert len(serving) == WORKERS, "one process serves all clients"
         yield clients
 
 
@@ -79,7 +79,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at 
 
 
 @linux
-def test_there_are_as_many_processes_as_were_asked_for(server: Server) -> None:
+def test_the_number_of_processes_is_as_configured(server: Server) -> None:
     """`--workers 2` starts two processes, and both of them serve requests."""
     assert len(workers_of(server)) == WORKERS
     with many_connections(server) as clients:
@@ -88,7 +88,7 @@ def test_there_are_as_many_processes_as_were_asked_for(server: Server) -> None:
 
 @linux
 @pytest.mark.parametrize("way", ["logout", "logout-everywhere", "password", "delete"])
-def test_a_sign_out_holds_in_every_process_at_once(server: Server, way: str) -> None:
+def test_a_sign_out_takes_effect_in_every_process(server: Server, way: str) -> None:
     """A sign-out at one worker takes effect before the next request at any worker (R25, R47, R87)."""
     with many_connections(server) as clients:
         teller = clients[0]
@@ -120,7 +120,7 @@ def test_a_sign_out_holds_in_every_process_at_once(server: Server, way: str) -> 
 def test_ten_refreshes_over_both_processes_get_one_refresh_token(server: Server) -> None:
     """Ten concurrent refreshes, spread over the workers, rotate once (R38, T4)."""
     with many_connections(server) as clients, ThreadPoolExecutor(10) as pool:
-        signed_in = somebody(clients[0])
+        signed_in = sign_in_new_user(clients[0])
         tenth = clients[:: len(clients) // 10]
         for generation in range(1, 6):
             tabs = [signed_in.after(answer) for answer in pool.map(partial(refresh, signed_in=signed_in), tenth)]
@@ -133,7 +133,7 @@ def test_ten_refreshes_over_both_processes_get_one_refresh_token(server: Server)
 def test_a_retry_at_another_process_is_a_repeat(server: Server) -> None:
     """Forty retries of one refresh, spread over the workers, get the same refresh token (T1)."""
     with many_connections(server) as clients:
-        before = somebody(clients[0])
+        before = sign_in_new_user(clients[0])
         assert len({before.after(refresh(client, before)).refresh for client in clients}) == 1
 
 
@@ -141,7 +141,7 @@ def test_a_retry_at_another_process_is_a_repeat(server: Server) -> None:
 def test_an_ancestor_at_another_process_is_reuse(server: Server) -> None:
     """Reuse detected by one worker ends the session in all workers (R37)."""
     with many_connections(server) as clients:
-        chain = [somebody(clients[0])]
+        chain = [sign_in_new_user(clients[0])]
         for client in clients[:3]:
             chain.append(chain[-1].after(refresh(client, chain[-1])))
         expect_ended(refresh(clients[5], chain[0]), "reuse")
@@ -171,9 +171,9 @@ def test_keys_of_every_process_are_the_same(server: Server) -> None:
 
 @linux
 @pytest.mark.parametrize("workers", [1, WORKERS])
-def test_a_stop_answers_what_is_under_way(tmp_path_factory: pytest.TempPathFactory, workers: int) -> None:
+def test_a_stop_answers_requests_in_progress(tmp_path_factory: pytest.TempPathFactory, workers: int) -> None:
     """After SIGTERM, sign-ins and refreshes in progress are answered in full; then the processes exit cleanly."""
-    with running(tmp_path_factory.mktemp("stop"), "--workers", str(workers)) as server, contextlib.ExitStack() as stack:
+    with run_server(tmp_path_factory.mktemp("stop"), "--workers", str(workers)) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(client_of(server)) for _ in range(16)]
         email = sign_up(clients[0])
         sessions = [sign_in(clients[0], email) for _ in range(4)]
@@ -211,11 +211,11 @@ def test_a_stop_answers_what_is_under_way(tmp_path_factory: pytest.TempPathFacto
 
 
 def test_sessions_outlive_a_stop(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A restart signs nobody out; the same tokens stay valid (R54)."""
+    """A restart ends no session; the same tokens stay valid (R54)."""
     folder = tmp_path_factory.mktemp("restart")
-    with running(folder) as server, client_of(server) as client:
-        signed_in: SignedIn = somebody(client)
+    with run_server(folder) as server, client_of(server) as client:
+        signed_in: SignedIn = sign_in_new_user(client)
         server.kill(signal.SIGTERM)
-    with running(folder, ISSUER=server.url) as again, client_of(again) as client:
+    with run_server(folder, ISSUER=server.url) as again, client_of(again) as client:
         assert profile(client, signed_in).status_code == 200
         assert refresh(client, signed_in).status_code == 200

@@ -51,19 +51,19 @@ def first_column(title: str) -> list[str]:
     return re.findall(r"^\| *`([^`]+)`", section(title), re.MULTILINE)
 
 
-def test_importing_the_package_loads_nothing_of_the_server() -> None:
+def test_importing_the_package_imports_nothing_of_the_server() -> None:
     """A service that only verifies tokens loads no web framework, password hashing, database driver or event loop."""
     loaded = loaded_by("import handstamp; handstamp.Verifier")
     assert "handstamp" in loaded
     assert loaded & SERVER_ONLY == set()
 
 
-def test_importing_the_package_alone_loads_no_cryptography() -> None:
+def test_importing_the_package_does_not_import_cryptography() -> None:
     """The command line and pytest import the package to find a submodule. This must not load cryptography."""
     assert loaded_by("import handstamp") & {"cryptography", "msgspec", "ssl", "http", "asyncio"} == set()
 
 
-def test_a_name_that_is_not_there_is_reported_as_usual() -> None:
+def test_an_unknown_name_raises_attribute_error() -> None:
     """Names are imported on first use. An unknown name raises `AttributeError`."""
     import handstamp
 
@@ -72,7 +72,7 @@ def test_a_name_that_is_not_there_is_reported_as_usual() -> None:
     assert not hasattr(handstamp, "Verfier")
 
 
-def test_verifying_a_token_loads_nothing_of_the_server_either() -> None:
+def test_verifying_a_token_imports_nothing_of_the_server() -> None:
     """The first verification imports no module of the server either."""
     statement = (
         "import handstamp\n"
@@ -84,7 +84,7 @@ def test_verifying_a_token_loads_nothing_of_the_server_either() -> None:
     assert loaded_by(statement) & SERVER_ONLY == set()
 
 
-def test_the_base_install_asks_for_two_packages() -> None:
+def test_the_base_install_has_two_dependencies() -> None:
     """Dependencies that a verifier does not need are extras."""
     requirements = metadata.requires("handstamp") or []
     base = {re.split(r"[<>=!~; \[]", line)[0] for line in requirements if "extra ==" not in line}

@@ -29,7 +29,7 @@ createClient({ url: 8000 });
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("npm-clients")]
 
 
-def test_what_is_shipped_is_what_is_built(tmp_path: Path) -> None:
+def test_the_shipped_client_equals_its_build(tmp_path: Path) -> None:
     """The shipped files equal the build, and TypeScript finds the types by both kinds of module resolution."""
     require_npm()
     folder = tmp_path / "clients/browser"

@@ -55,7 +55,7 @@ def broken_links(document: Path) -> Iterator[str]:
             yield f"{document.relative_to(ROOT)}: {path}#{fragment}"
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_every_link_has_a_target() -> None:
     """Every linked file and heading of this tree exists."""
     assert len(DOCUMENTS) > 30
     assert [broken for document in DOCUMENTS for broken in broken_links(document)] == []
@@ -74,7 +74,7 @@ def test_spelling() -> None:
         ("vendor.github-issue-forms", "ISSUE_TEMPLATE/bug.yml ISSUE_TEMPLATE/idea.yml"),
     ],
 )
-def test_forms_are_what_github_reads(schema: str, names: str) -> None:
+def test_issue_forms_are_valid(schema: str, names: str) -> None:
     """The forms are valid by the published schemas."""
     run(BIN / "check-jsonschema", "--builtin-schema", schema, *(ROOT / ".github" / name for name in names.split()))
 

@@ -30,33 +30,33 @@ NOT_SOURCE = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis",
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 
 
-class Built(NamedTuple):
+class BuildResult(NamedTuple):
     """The files of one build."""
 
     wheel: Path
     sdist: Path
 
 
-def build(source: Path, folder: Path) -> Built:
+def build(source: Path, folder: Path) -> BuildResult:
     """Build the wheel and the sdist of a source tree into a folder."""
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
     environment = os.environ | {"SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH}
     ran = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ran.returncode == 0, ran.stderr
     (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
-    return Built(wheel, sdist)
+    return BuildResult(wheel, sdist)
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def build_result(tmp_path_factory: pytest.TempPathFactory) -> BuildResult:
     """Return the wheel and the sdist that are built from this tree."""
     return build(ROOT, tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture
-def wheel(built: Built) -> Iterator[zipfile.ZipFile]:
+def wheel(build_result: BuildResult) -> Iterator[zipfile.ZipFile]:
     """Open the wheel."""
-    with zipfile.ZipFile(built.wheel) as opened:
+    with zipfile.ZipFile(build_result.wheel) as opened:
         yield opened
 
 
@@ -67,13 +67,13 @@ def info_folder(wheel: zipfile.ZipFile) -> str:
 
 
 @pytest.fixture
-def bill(wheel: zipfile.ZipFile) -> dict[str, Any]:
+def sbom(wheel: zipfile.ZipFile) -> dict[str, Any]:
     """Return the software bill of materials in the wheel."""
-    bill: dict[str, Any] = json.loads(wheel.read(f"{info_folder(wheel)}/{SBOM}"))
-    return bill
+    sbom: dict[str, Any] = json.loads(wheel.read(f"{info_folder(wheel)}/{SBOM}"))
+    return sbom
 
 
-def test_the_wheel_carries_all_that_is_read_at_run_time(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_has_all_runtime_files(wheel: zipfile.ZipFile) -> None:
     """The wheel has every tracked file of the package: the schema, pages, common passwords and type marker."""
     carried = set(wheel.namelist())
     wanted = {
@@ -88,7 +88,7 @@ def test_the_wheel_carries_all_that_is_read_at_run_time(wheel: zipfile.ZipFile) 
         assert f"handstamp/web/{needed}" in carried
 
 
-def test_the_wheel_carries_nothing_else(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_has_no_other_files(wheel: zipfile.ZipFile) -> None:
     """The wheel contains no test, secret or database from a developer's folder."""
     strangers = [name for name in wheel.namelist() if not re.match(r"handstamp/|handstamp-[\d.\w]+\.dist-info/", name)]
     assert strangers == []
@@ -130,29 +130,29 @@ def test_the_wheel_imports_and_verifies_by_itself(wheel: zipfile.ZipFile, tmp_pa
     assert ran.stdout.strip() == str(tmp_path / "handstamp" / "__init__.py"), ran.stderr
 
 
-def test_another_build_has_the_same_bytes(built: Built, tmp_path: Path) -> None:
+def test_builds_are_reproducible(build_result: BuildResult, tmp_path: Path) -> None:
     """A copy of the tree in another folder, with other times and a stricter umask, builds the same wheel and sdist."""
     copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=NOT_SOURCE)
     for path in copy.rglob("*"):
         os.utime(path, (1, 1))
         path.chmod(path.stat().st_mode & ~0o077)
     again = build(copy, tmp_path / "dist")
-    assert again.wheel.read_bytes() == built.wheel.read_bytes()
-    assert again.sdist.read_bytes() == built.sdist.read_bytes()
+    assert again.wheel.read_bytes() == build_result.wheel.read_bytes()
+    assert again.sdist.read_bytes() == build_result.sdist.read_bytes()
 
 
-def test_the_sdist_builds_the_same_wheel(built: Built, tmp_path: Path) -> None:
+def test_the_sdist_builds_the_same_wheel(build_result: BuildResult, tmp_path: Path) -> None:
     """A build from the sdist gives the released wheel."""
-    with tarfile.open(built.sdist) as packed:
+    with tarfile.open(build_result.sdist) as packed:
         packed.extractall(tmp_path, filter="data")
     (source,) = tmp_path.iterdir()
     again = build(source, tmp_path / "dist")
-    assert again.wheel.read_bytes() == built.wheel.read_bytes()
+    assert again.wheel.read_bytes() == build_result.wheel.read_bytes()
 
 
-def test_the_tests_of_the_sdist_can_be_collected(built: Built, tmp_path: Path) -> None:
+def test_the_tests_of_the_sdist_can_be_collected(build_result: BuildResult, tmp_path: Path) -> None:
     """Linux distributions run the tests from the sdist. It has every file that test modules need at import."""
-    with tarfile.open(built.sdist) as packed:
+    with tarfile.open(build_result.sdist) as packed:
         packed.extractall(tmp_path, filter="data")
     (source,) = tmp_path.iterdir()
     environment = os.environ | {"PYTHONPATH": str(source / "src")}
@@ -161,16 +161,16 @@ def test_the_tests_of_the_sdist_can_be_collected(built: Built, tmp_path: Path) -
     assert ran.returncode == 0, ran.stdout[-2000:]
 
 
-def test_the_sdist_carries_what_its_tests_read(built: Built) -> None:
+def test_the_sdist_has_the_files_that_its_tests_read(build_result: BuildResult) -> None:
     """The sdist has the files of `bench`, deploy/, .github/ and the root that tests use."""
-    with tarfile.open(built.sdist) as packed:
+    with tarfile.open(build_result.sdist) as packed:
         carried = {name.partition("/")[2] for name in packed.getnames()}
     for needed in ("bench/load.py", "deploy/compose/compose.yaml", "Dockerfile", "Makefile", "uv.lock", "README.md"):
         assert needed in carried
     assert [name for name in carried if re.search(r"node_modules|\.venv|\.(db|secret|pyc|pem|key)$", name)] == []
 
 
-def test_the_bill_of_materials_is_valid(bill: dict[str, Any]) -> None:
+def test_the_bill_of_materials_is_valid(sbom: dict[str, Any]) -> None:
     """The wheel's bill of materials (PEP 770) is valid CycloneDX 1.6, by the published schema."""
     names = [f"{name}.SNAPSHOT.schema.json" for name in ("bom-1.6", "spdx", "jsf-0.82")]
     folder = importlib.resources.files("cyclonedx.schema._res")
@@ -179,22 +179,22 @@ def test_the_bill_of_materials_is_valid(bill: dict[str, Any]) -> None:
         (f"http://cyclonedx.org/schema/{name}", document) for name, document in zip(names, documents, strict=True)
     )
     schema = jsonschema.Draft7Validator(documents[0], registry=known)
-    schema.validate(bill)
+    schema.validate(sbom)
     with pytest.raises(jsonschema.ValidationError):
-        schema.validate(bill | {"components": [{"type": "library"}]})
+        schema.validate(sbom | {"components": [{"type": "library"}]})
 
 
-def test_the_bill_of_materials_lists_every_dependency(bill: dict[str, Any]) -> None:
+def test_the_bill_of_materials_lists_every_dependency(sbom: dict[str, Any]) -> None:
     """The bill lists each dependency in the metadata: the two of the base install as required, extras as optional."""
-    scopes = {component["name"]: component["scope"] for component in bill["components"]}
+    scopes = {component["name"]: component["scope"] for component in sbom["components"]}
     for line in metadata.requires("handstamp") or []:
         name = re.split(r"[<>=!~; \[]", line)[0]
         assert scopes[name] == ("optional" if "extra ==" in line else "required"), line
-    assert {component["name"] for component in bill["components"]} >= {"cffi", "anyio", "argon2-cffi-bindings"}
+    assert {component["name"] for component in sbom["components"]} >= {"cffi", "anyio", "argon2-cffi-bindings"}
     assert not {"pytest", "ruff", "hatchling"} & scopes.keys()
 
 
-def test_the_metadata_says_whose_it_is_and_where_it_runs() -> None:
+def test_the_metadata_has_authors_urls_and_classifiers() -> None:
     """The metadata has the authors, the links and the supported versions of Python."""
     described = metadata.metadata("handstamp")
     assert described["Author"] == "Handstamp contributors"

@@ -87,7 +87,7 @@ def test_lists_import_no_web_server(name: str, folder: Path) -> None:
     assert not [name for name in loaded if name.startswith("handstamp.web")]
 
 
-def test_requests_cause_no_garbage_collection_of_what_a_start_made(tmp_path: Path) -> None:
+def test_startup_objects_are_frozen_for_the_collector(tmp_path: Path) -> None:
     """Objects of the start-up are frozen, and 2,000 requests create so few cycles that the collector seldom runs."""
     ran = subprocess.run(
         [sys.executable, "-c", _REQUESTS], cwd=tmp_path, env=environment_with({"ISSUER": "http://localhost:8000"}),
@@ -99,7 +99,7 @@ def test_requests_cause_no_garbage_collection_of_what_a_start_made(tmp_path: Pat
     assert collections[0] <= 2
 
 
-def test_help_says_of_each_command_what_the_command_says(tmp_path: Path) -> None:
+def test_the_command_list_repeats_each_commands_help(tmp_path: Path) -> None:
     """The texts in `handstamp --help` equal the help of each command, although it imports none of them."""
     for name, summary in COMMANDS.items():
         help_text = " ".join(output_of(run_command(tmp_path, name, "--help")).split())

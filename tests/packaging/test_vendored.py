@@ -18,7 +18,7 @@ STATIC = ROOT / "src/handstamp/web/static"
 pytestmark = pytest.mark.xdist_group("npm-clients")
 
 
-def test_the_viewer_is_the_one_that_npm_publishes(tmp_path: Path) -> None:
+def test_the_viewer_equals_the_npm_package(tmp_path: Path) -> None:
     """Each file equals the one in the npm package. npm checks the package against the hash in the lock file."""
     require_npm()
     folder = tmp_path / "vendor"

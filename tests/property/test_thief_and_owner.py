@@ -57,7 +57,7 @@ def histories() -> list[tuple[str, ...]]:
     return [order for order in product(("owner", "thief"), repeat=ACTS) if len(set(order)) == 2]
 
 
-def test_there_are_1022_histories() -> None:
+def test_all_1022_histories_are_enumerated() -> None:
     """The enumeration is complete."""
     assert len(histories()) == 1022
 
@@ -73,14 +73,14 @@ def test_how_many_histories_leave_the_session_alive(policy: Policy, always: bool
     assert sum(history.session.revoked_why is None for history in played) == alive
 
 
-def test_where_a_late_repeat_let_a_session_live_the_laggard_got_exactly_one_refresh() -> None:
+def test_a_tolerated_late_repeat_gives_exactly_one_refresh() -> None:
     """The one who lags gets one refresh, and nothing more."""
     survivors = [play(order, ONE_LATE_REPEAT) for order in histories()]
     for history in (history for history in survivors if history.session.revoked_why is None):
         assert min(history.answered.values()) == 1
 
 
-def test_strict_alternation_lives_for_ever_only_where_the_predecessor_is_always_accepted() -> None:
+def test_only_accepting_every_predecessor_tolerates_alternation() -> None:
     """There a thief who follows the owner step by step is never detected. Both of our policies detect it."""
     alternating = ("owner", "thief") * (ACTS // 2)
     assert play(alternating, STRICT, always_accepts_predecessor=True).session.revoked_why is None

@@ -62,7 +62,7 @@ def of_length(length: int) -> str:
         "my password is a secret of mine",
     ],
 )
-def test_a_sentence_that_only_you_would_say_is_taken(passphrase: str) -> None:
+def test_a_personal_sentence_is_accepted(passphrase: str) -> None:
     """Long passphrases of real people, in any script, are never refused (NIST SP 800-63B-4 §3.1.1.2)."""
     assert problem(passphrase) is None
 
@@ -80,7 +80,7 @@ def test_a_sentence_that_only_you_would_say_is_taken(passphrase: str) -> None:
         (10_000, "at most 256 characters"),
     ],
 )
-def test_length_counts_from_fifteen_to_256(length: int, words: str | None) -> None:
+def test_length_is_fifteen_to_256(length: int, words: str | None) -> None:
     """The bounds are inclusive, and the message names the one that was missed."""
     found = problem(of_length(length))
     assert found is None if words is None else words in (found or "")
@@ -97,14 +97,14 @@ def test_length_counts_code_points_and_not_bytes(character: str) -> None:
     assert "at most" in (problem(longest + character) or "")
 
 
-def test_another_minimum_is_said_in_the_sentence() -> None:
+def test_the_message_names_the_configured_minimum() -> None:
     """The message names the minimum that the operator has set."""
     assert "at least 20 characters" in (problem(of_length(19), min_length=20) or "")
     assert problem(of_length(20), min_length=20) is None
     assert problem(of_length(8), min_length=8) is None
 
 
-def test_one_password_typed_on_two_keyboards_is_one() -> None:
+def test_unicode_normalisation_makes_equal_input_equal() -> None:
     """Composed and decomposed spellings have one normalised form, and length counts that form (NIST SP 800-63B-4 §3.1.1.2)."""
     composed = "Äpfel und Öl für"
     decomposed = unicodedata.normalize("NFD", composed)
@@ -114,14 +114,14 @@ def test_one_password_typed_on_two_keyboards_is_one() -> None:
     assert "too short" in (problem(unicodedata.normalize("NFD", fourteen)) or "")
 
 
-def test_normalising_keeps_what_people_tell_apart() -> None:
+def test_normalisation_keeps_distinct_characters() -> None:
     """NFC is not NFKC: ligatures, wide letters, capitals and spaces at either end stay what was typed."""
     for password in ("ﬁne sentence of mine", "\uff21da", "ADA", " ada ", "ada  ada"):
         assert normalise_password(password) == password
 
 
 @pytest.mark.parametrize("character", ["\x00", "\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\ud83d"])
-def test_what_cannot_be_typed_is_refused(character: str) -> None:
+def test_control_characters_are_refused(character: str) -> None:
     """Control characters and lone surrogates are mistakes of a client, and other software would cut or garble them."""
     password = f"kv7 wq2-Zr9 {character} lm4_Xt6"
     assert not is_hashable_password(password)
@@ -129,7 +129,7 @@ def test_what_cannot_be_typed_is_refused(character: str) -> None:
 
 
 @pytest.mark.parametrize("password", ["\u200d🦊 kv7 wq2-Zr9 lm4", "\u00a0kv7 wq2-Zr9 lm4 Xt6", "\u202ekv7 wq2-Zr9 lm4"])
-def test_what_a_keyboard_can_type_is_not_refused(password: str) -> None:
+def test_printable_characters_are_accepted(password: str) -> None:
     """Real keyboards produce emoji joiners, hard spaces and direction marks."""
     assert is_hashable_password(password)
     assert problem(password) is None
@@ -174,7 +174,7 @@ def test_an_empty_or_endless_password_is_never_hashed() -> None:
         "password1234567890",
     ],
 )
-def test_what_attackers_try_first_is_refused(password: str) -> None:
+def test_common_passwords_are_refused(password: str) -> None:
     """Common passwords, pairs of them, runs and repeats are refused with a reason (NIST SP 800-63B-4 §3.1.1.2, R68)."""
     assert len(password) >= 15
     assert "attackers try first" in (problem(password) or "")
@@ -195,7 +195,7 @@ def test_what_attackers_try_first_is_refused(password: str) -> None:
         "handstamp123456",
     ],
 )
-def test_what_anybody_can_look_up_is_refused(password: str) -> None:
+def test_address_and_service_name_are_refused(password: str) -> None:
     """A password that consists of the address or of the service's name is easy to guess (NIST §3.1.1.2, R68)."""
     assert problem(password) is not None
 
@@ -220,7 +220,7 @@ def test_no_refusal_repeats_the_password() -> None:
 
 
 @pytest.mark.parametrize("piece", ["a", "ab", "abcdefgh", "abcdefghi", "a1", "é", "🦊"])
-def test_judging_takes_no_longer_for_a_nasty_password(piece: str) -> None:
+def test_judging_a_hostile_password_is_fast(piece: str) -> None:
     """Passwords that cause backtracking in regular expressions are judged quickly too."""
     nasty = (piece * 256)[:251] + "!kv7w"
     started_s = time.perf_counter()
@@ -244,7 +244,7 @@ def test_an_account_does_not_show_its_hash_or_address() -> None:
     assert "example.com" not in shown
 
 
-def test_a_text_that_no_password_can_be_is_not_composed() -> None:
+def test_overlong_text_is_not_normalised() -> None:
     """Composing 64 KiB of combining marks takes seconds; a text of more than 1,024 code points is too long in any form (R67)."""
     hostile = "a" + "\u0301\u0316" * 512
     assert normalise_password(hostile) == hostile
@@ -278,7 +278,7 @@ def test_a_common_password_in_another_spelling_is_refused(password: str) -> None
 
 
 @pytest.mark.parametrize("password", ["blue kettle on the third shelf", "vier Katzen tanzen am Montag", "gR7-xw2Lq9_Tz0pVb"])
-def test_a_password_of_ones_own_is_taken(password: str) -> None:
+def test_an_uncommon_password_is_accepted(password: str) -> None:
     """The transformations refuse nothing that is not common."""
     assert find_password_problem(password, min_length=15, common=common_passwords(), personal=()) is None
 

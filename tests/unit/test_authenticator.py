@@ -35,7 +35,7 @@ ISSUERS = {"__Host-handstamp-access": "https://id.example.org", "handstamp-acces
 HOST_COOKIE, PLAIN_COOKIE = ISSUERS
 APP = "https://app.example.org"
 Headers = Sequence[tuple[str, str]]
-ANYBODY = Needs()
+NO_NEEDS = Needs()
 
 
 def token(issuer: str = ISSUERS[HOST_COOKIE], **claims: Any) -> str:
@@ -57,7 +57,7 @@ def bearer_of(issuer: str = ISSUERS[HOST_COOKIE], *, trusted: Sequence[str] = (A
     return Authenticator(verifier, trusted_origins=trusted)
 
 
-def outcome(headers: Headers, method: str = "GET", *, bearer: Authenticator | None = None, needs: Needs = ANYBODY) -> str:
+def outcome(headers: Headers, method: str = "GET", *, bearer: Authenticator | None = None, needs: Needs = NO_NEEDS) -> str:
     """Return the id of the accepted token, or the code of the refusal."""
     try:
         claims = (bearer or bearer_of()).authenticate(
@@ -100,7 +100,7 @@ def outcome(headers: Headers, method: str = "GET", *, bearer: Authenticator | No
         ("invalid_request", [("authorization", ""), ("authorization", "")]),
     ],
 )
-def test_the_authorization_header(expected: str, headers: Headers) -> None:
+def test_the_authorization_header_is_read(expected: str, headers: Headers) -> None:
     """The header needs the scheme Bearer, in any case, and exactly one token.
 
     Another scheme counts as no token (RFC 6750 §2.1, RFC 9110 §11.1).
@@ -138,7 +138,7 @@ def test_the_authorization_header(expected: str, headers: Headers) -> None:
         ("invalid_request", [("cookie", f"{HOST_COOKIE}=rubbish; {HOST_COOKIE}={GOOD}")]),
     ],
 )
-def test_the_cookie(expected: str, headers: Headers) -> None:
+def test_the_cookie_is_read(expected: str, headers: Headers) -> None:
     """Only the exact cookie name is read, because browsers protect only the prefix `__Host-`.
 
     Two cookies with different values are refused (T16).
@@ -167,7 +167,7 @@ def test_without_https_the_cookie_has_the_name_without_prefix() -> None:
         ("invalid_request", [BEARER, BEARER, COOKIE]),
     ],
 )
-def test_the_header_comes_before_the_cookie(expected: str, headers: Headers) -> None:
+def test_the_header_overrides_the_cookie(expected: str, headers: Headers) -> None:
     """The header takes precedence. An invalid header is refused, and the cookie does not replace it."""
     assert outcome(headers) == expected
 
@@ -211,7 +211,7 @@ def test_an_unsafe_request_with_the_cookie_says_where_it_comes_from(where: Heade
 
 @pytest.mark.parametrize("where", [[], [CROSS, EVIL_ORIGIN], [SIBLING], [("origin", "null")]])
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_without_the_cookie_any_place_will_do(method: str, where: Headers) -> None:
+def test_without_the_cookie_any_origin_is_allowed(method: str, where: Headers) -> None:
     """A request without the credential cookie needs no origin check.
 
     No page can add the header to a request to another site, and other cookies are not credentials (T14).
@@ -220,7 +220,7 @@ def test_without_the_cookie_any_place_will_do(method: str, where: Headers) -> No
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_reading_with_the_cookie_is_allowed_from_a_link(method: str) -> None:
+def test_a_cross_site_link_may_read_with_the_cookie(method: str) -> None:
     """Reads with the cookie are allowed from any site, as after a link in a mail. The cookie is Lax for that (T9)."""
     assert outcome([COOKIE, CROSS, EVIL_ORIGIN], method) == "token-1"
 
@@ -228,7 +228,7 @@ def test_reading_with_the_cookie_is_allowed_from_a_link(method: str) -> None:
 @pytest.mark.parametrize(
     "origins", [APP, [APP + "/"], ["app.example.org"], ["https://app.example.org:443"], ["HTTPS://APP"], [""]]
 )
-def test_an_origin_that_no_browser_sends_is_a_mistake(origins: Any) -> None:
+def test_an_invalid_trusted_origin_is_a_configuration_error(origins: Any) -> None:
     """An invalid origin raises at start-up, because it would never match (R86).
 
     A string raises too, because it would be read as a list of letters.
@@ -271,7 +271,7 @@ def test_a_token_without_scopes_has_none() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_loops_way_is_the_same() -> None:
+async def test_async_check_gives_the_same_results() -> None:
     """`authenticate_async` gives the same results as `authenticate`."""
     bearer = bearer_of()
     assert (await bearer.authenticate_async("GET", lambda name: [BEARER[1]] if name == BEARER[0] else [])).jti == "token-1"
@@ -281,7 +281,7 @@ async def test_the_loops_way_is_the_same() -> None:
         await bearer.authenticate_async("GET", lambda name: [BEARER[1]] if name == BEARER[0] else [], Needs(scope="read"))
 
 
-def test_a_route_cannot_ask_for_what_the_verifier_cannot_do() -> None:
+def test_a_route_cannot_require_an_unsupported_check() -> None:
     """`check="live"` without a credential raises ConfigurationError instead of refusing the request (R26)."""
     with pytest.raises(ConfigurationError):
         bearer_of().authenticate("GET", lambda name: [BEARER[1]] if name == BEARER[0] else [], Needs(check="live"))
@@ -332,7 +332,7 @@ def test_each_refusal_is_a_problem_document(
     assert (record.levelno >= logging.WARNING) == (status >= 500)
 
 
-def test_no_header_can_be_split_by_what_is_in_it() -> None:
+def test_header_values_cannot_be_injected() -> None:
     """No text of an error reaches a header, so no line break in it can split one (R84)."""
     for error in (
         InvalidToken("a\r\nset-cookie: x=y"),
@@ -343,7 +343,7 @@ def test_no_header_can_be_split_by_what_is_in_it() -> None:
         assert not any(mark in value for value in refuse(error).headers.values() for mark in "\r\n")
 
 
-def test_the_owners_mistake_is_raised_again() -> None:
+def test_configuration_errors_are_raised() -> None:
     """A `ConfigurationError` is raised again and not turned into a response."""
     with pytest.raises(ConfigurationError):
         refuse(ConfigurationError("wrong"))

@@ -41,7 +41,7 @@ def test_other_schemes_have_no_basic_credential(values: list[str]) -> None:
     "value",
     ["Basic", "Basic ", "Basic !!!!", header("no colon"), header("ä:ö"), header("%ff:x"), "Basic aWQ6c2VjcmV0\n"],
 )
-def test_what_cannot_be_decoded_is_refused(value: str) -> None:
+def test_undecodable_credentials_are_refused(value: str) -> None:
     """No guess: the client is not authenticated (RFC 6749 §5.2)."""
     with pytest.raises(InvalidClient):
         basic_credential([value])

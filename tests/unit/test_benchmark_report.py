@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 REPORT = Report("compare", ["a note"], [Table("Rates", ("", "a second"), [("Handstamp", 1234.5)])], [], {"CPU": "one"})
 
 
-def test_a_report_replaces_what_stands_between_its_marks(tmp_path: Path) -> None:
+def test_a_report_replaces_the_text_between_its_marks(tmp_path: Path) -> None:
     """What is before and after them stays, also when it is written twice."""
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- bench.compare -->\nold\n<!-- bench.compare -->\nafter\n", "utf-8")
@@ -23,7 +23,7 @@ def test_a_report_replaces_what_stands_between_its_marks(tmp_path: Path) -> None
     assert "old" not in text
 
 
-def test_a_report_is_the_whole_of_another_file(tmp_path: Path) -> None:
+def test_a_file_without_marks_is_replaced(tmp_path: Path) -> None:
     """A file that is not there, or has no marks, holds the report alone."""
     page = tmp_path / "page.md"
     write_markdown(REPORT, page)

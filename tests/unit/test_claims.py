@@ -39,7 +39,7 @@ def changed(claims: Any, **changes: Any) -> Any:
     return msgspec.structs.replace(claims, **changes)
 
 
-def test_claims_that_are_right_are_accepted() -> None:
+def test_valid_claims_are_accepted() -> None:
     """With one audience and with several, of which one is enough."""
     assert why_refused(ACCESS) is None
     assert why_refused(changed(ACCESS, aud=(OTHER, AUDIENCE))) is None
@@ -68,7 +68,7 @@ def test_an_access_token_of_another_issuer_is_refused(iss: str) -> None:
 @pytest.mark.parametrize("name", ["iss", "aud"])
 @pytest.mark.parametrize("value", [OTHER, ISSUER + "/", ISSUER[:-1], AUDIENCE, ""])
 def test_a_refresh_token_needs_both_issuer_and_audience(name: str, value: str) -> None:
-    """Each of the two alone is enough to refuse it: a refresh token is for its issuer and nobody else."""
+    """Each of the two alone is enough to refuse it: a refresh token is for its issuer only."""
     with pytest.raises(InvalidToken) as refused:
         require_refresh_ignoring_time(changed(REFRESH, **{name: value}), issuer=ISSUER)
     assert refused.value.why == "iss or aud is another issuer"
@@ -94,7 +94,7 @@ def test_a_token_from_the_future_is_refused(name: str, ahead_s: int, is_accepted
 @pytest.mark.parametrize(
     ("later_s", "is_accepted"), [(0, True), (LIFETIME_S + LEEWAY_S - 1, True), (LIFETIME_S + LEEWAY_S, False)]
 )
-def test_only_a_token_that_is_right_otherwise_has_expired(later_s: int, is_accepted: bool) -> None:
+def test_only_an_otherwise_valid_token_is_expired(later_s: int, is_accepted: bool) -> None:
     """A client refreshes after `ExpiredToken`; after anything else that would not help."""
     now_s = NOW_S + later_s
     if is_accepted:
@@ -112,7 +112,7 @@ def test_claims_of_the_application_stand_beside_ours_and_never_replace_them() ->
 
 
 def test_a_member_that_is_not_ours_is_an_extra_claim() -> None:
-    """Whoever reads a token gets our claims as fields and the others in `extra`."""
+    """A reader gets our claims as fields and the others in `extra`."""
     members = {**ACCESS.to_members(), "plan": "pro"}
     assert ACCESS.with_rest_of(members).extra == {"plan": "pro"}
     assert ACCESS.with_rest_of(ACCESS.to_members()) is ACCESS
@@ -125,7 +125,7 @@ def test_a_member_named_like_the_placeholder_is_no_extra_claim() -> None:
     assert read.with_rest_of({**ACCESS.to_members(), "(rest)": {"sub": "eve-id"}}).extra == {}
 
 
-def test_a_copy_shares_nothing_that_can_change() -> None:
+def test_a_copy_shares_no_mutable_state() -> None:
     """A verifier keeps verified claims; an application that changes its `extra` changes only its own."""
     original = changed(ACCESS, extra={"tenants": ["a"]})
     copied = original.copy()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 NOW_MS = 1_800_000_000_000
 
 
-class Times:
+class StoreClock:
     """A store that only answers its time, and the monotonic clock of the node."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,68 +44,68 @@ class Times:
 
 
 @pytest.fixture
-def times(monkeypatch: pytest.MonkeyPatch) -> Times:
+def store_clock(monkeypatch: pytest.MonkeyPatch) -> StoreClock:
     """Return a store with a clock."""
-    return Times(monkeypatch)
+    return StoreClock(monkeypatch)
 
 
 @pytest.mark.parametrize("differs_ms", [0, 1, -1, 20_000, -20_000, 3_600_000, -3_600_000])
-async def test_whatever_a_node_shows_it_is_the_stores_time(times: Times, differs_ms: int) -> None:
+async def test_the_stores_clock_overrides_the_nodes(store_clock: StoreClock, differs_ms: int) -> None:
     """Also while the store does not answer, and after the node's clock was set."""
-    clock = times.clock(own_ms=NOW_MS + differs_ms)
+    clock = store_clock.clock(own_ms=NOW_MS + differs_ms)
     await clock.synchronise()
     assert clock() == NOW_MS
-    times.is_away = True
-    times.later(90_000)
+    store_clock.is_away = True
+    store_clock.later(90_000)
     with pytest.raises(Unavailable):
         await clock.synchronise()
     assert clock() == NOW_MS + 90_000
 
 
-async def test_where_the_store_has_no_clock_the_machines_counts(times: Times) -> None:
+async def test_without_a_store_clock_the_machines_is_used(store_clock: StoreClock) -> None:
     """As with SQLite. Setting the machine's clock changes it."""
-    times.store_ms = None
-    clock = times.clock(own_ms=NOW_MS - 7)
+    store_clock.store_ms = None
+    clock = store_clock.clock(own_ms=NOW_MS - 7)
     await clock.synchronise()
     assert clock() == NOW_MS - 7
 
 
-async def test_a_clock_that_drifts_is_held_to_the_stores(times: Times) -> None:
+async def test_a_drifting_clock_is_corrected(store_clock: StoreClock) -> None:
     """Forward at once; back by standing still, so that no token is ever from the future."""
-    clock = times.clock()
+    clock = store_clock.clock()
     await clock.synchronise()
-    times.later(1_000)
-    times.store_ms = NOW_MS + 1_300
+    store_clock.later(1_000)
+    store_clock.store_ms = NOW_MS + 1_300
     await clock.synchronise()
     assert clock() == NOW_MS + 1_300
-    times.later(1_000)
-    times.store_ms = NOW_MS + 500
+    store_clock.later(1_000)
+    store_clock.store_ms = NOW_MS + 500
     await clock.synchronise()
     assert clock() == NOW_MS + 1_300, "it neither went back nor went on"
-    times.later(900)
+    store_clock.later(900)
     assert clock() == NOW_MS + 1_400
 
 
-async def test_a_store_far_behind_is_believed(times: Times) -> None:
+async def test_a_store_far_behind_is_believed(store_clock: StoreClock) -> None:
     """Time does not stand still for an hour because a server's clock was wrong for a moment."""
-    clock = times.clock()
-    times.store_ms = NOW_MS + 3_600_000
+    clock = store_clock.clock()
+    store_clock.store_ms = NOW_MS + 3_600_000
     await clock.synchronise()
     assert clock() == NOW_MS + 3_600_000
-    times.store_ms = NOW_MS
+    store_clock.store_ms = NOW_MS
     await clock.synchronise()
     assert clock() == NOW_MS
 
 
-async def test_a_slow_answer_says_nothing(times: Times) -> None:
+async def test_a_slow_answer_is_ignored(store_clock: StoreClock) -> None:
     """Except for the first reading, when there is no other."""
-    clock = times.clock(own_ms=NOW_MS + 20_000)
-    times.took_ms = 5_000
+    clock = store_clock.clock(own_ms=NOW_MS + 20_000)
+    store_clock.took_ms = 5_000
     await clock.synchronise()
     assert clock() == NOW_MS
-    times.store_ms = NOW_MS + 2_500
+    store_clock.store_ms = NOW_MS + 2_500
     await clock.synchronise()
     assert clock() == NOW_MS
-    times.took_ms = 1
+    store_clock.took_ms = 1
     await clock.synchronise()
     assert clock() == NOW_MS + 2_500

@@ -45,7 +45,7 @@ def mistakes(configure: Configure, toml: str | bytes = "", **environment: str) -
     return refused.value.problems
 
 
-def test_nothing_needs_to_be_set(configure: Configure) -> None:
+def test_every_setting_has_a_default(configure: Configure) -> None:
     """Without any setting the defaults are those of the documentation."""
     settings = configure()
     assert settings.database_path == Path("handstamp.db")
@@ -66,7 +66,7 @@ def test_nothing_needs_to_be_set(configure: Configure) -> None:
         "postgresql://handstamp:s3cret@postgres/handstamp?sslmode=disable",
     ],
 )
-def test_postgresql_is_named_by_its_url(url: str, configure: Configure) -> None:
+def test_a_postgresql_url_selects_postgresql(url: str, configure: Configure) -> None:
     """PostgreSQL is configured by a URL: local, or with an explicit `sslmode`.
 
     No output contains the password.
@@ -89,7 +89,7 @@ def test_postgresql_is_named_by_its_url(url: str, configure: Configure) -> None:
         ("mysql://handstamp:s3cret@localhost/x", "postgresql://"),
     ],
 )
-def test_a_database_that_cannot_be_is_refused_without_its_password(url: str, word: str, configure: Configure) -> None:
+def test_an_invalid_database_url_is_refused_without_its_password(url: str, word: str, configure: Configure) -> None:
     """A database URL that is invalid or would send data unencrypted is refused, without showing its password."""
     (sentence,) = mistakes(configure, DATABASE=url)
     assert sentence.startswith("HANDSTAMP_DATABASE: ")
@@ -119,7 +119,7 @@ def test_durations_are_seconds_or_have_a_unit(written: object, seconds: int) -> 
 @pytest.mark.parametrize(
     "written", ["", "m", "15 minutes", "-5", "+5", "1.5h", "1e3", "15m30s", "15w", "P1D", "12345678901", True, False, None, 1.5]
 )
-def test_what_is_no_duration_is_refused_in_words(written: object) -> None:
+def test_invalid_durations_are_explained(written: object) -> None:
     """An ambiguous duration is refused, and the message shows the format."""
     with pytest.raises(ValueError, match="15m, 12h, 30d"):
         parse_duration(written)
@@ -163,7 +163,7 @@ def test_only_the_recovery_interval_can_be_off(configure: Configure, name: str) 
         ("RECOVERY_INTERVAL", "59", "at least 1m, or 'off'"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_is_allowed(configure: Configure, name: str, value: str, allowed: str) -> None:
+def test_an_invalid_value_is_named_with_its_bounds(configure: Configure, name: str, value: str, allowed: str) -> None:
     """The message names the setting and its allowed values."""
     (sentence,) = mistakes(configure, **{name: value})
     assert name in sentence
@@ -189,7 +189,7 @@ def test_a_value_on_its_bound_is_allowed(configure: Configure, name: str, value:
     configure(**{name: value})
 
 
-def test_every_mistake_is_named_at_once(configure: Configure) -> None:
+def test_all_errors_are_reported_together(configure: Configure) -> None:
     """One start reports all mistakes, from the environment and from the file."""
     found = mistakes(
         configure,
@@ -206,7 +206,7 @@ def test_every_mistake_is_named_at_once(configure: Configure) -> None:
         assert name in named
 
 
-def test_numbers_that_contradict_each_other_are_named_at_once_too(configure: Configure) -> None:
+def test_contradicting_numbers_are_reported_together(configure: Configure) -> None:
     """One start reports contradictory numbers together with values that cannot be parsed."""
     named = "\n".join(mistakes(configure, ACCESS_LIFETIME="2h", GRACE="5m", SESSION_LIFETIME="500d", ALGORITHM="none"))
     for name in ("HANDSTAMP_ACCESS_LIFETIME", "HANDSTAMP_GRACE", "HANDSTAMP_SESSION_LIFETIME", "HANDSTAMP_ALGORITHM"):
@@ -228,7 +228,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(configure: Configure, t
     assert mistakes(configure, **{typed: "x"}) == (f"HANDSTAMP_{typed} is not a setting. Did you mean HANDSTAMP_{meant}?",)
 
 
-def test_an_unknown_name_like_no_other_gets_the_whole_list(configure: Configure) -> None:
+def test_an_unknown_name_without_similar_names_lists_all(configure: Configure) -> None:
     """If no name is similar, the message lists all names."""
     (sentence,) = mistakes(configure, QQQQQQQQQQQQQQQQ="x")
     assert all(f"HANDSTAMP_{name.upper()}" in sentence for name in PARSERS)
@@ -252,7 +252,7 @@ def test_the_file_is_read_with_its_own_types(configure: Configure) -> None:
     assert settings.audience == ("https://api.example.com",)
 
 
-def test_the_environment_comes_before_the_file_and_arguments_before_both(configure: Configure) -> None:
+def test_precedence_is_arguments_environment_file(configure: Configure) -> None:
     """Arguments override the environment, and the environment overrides the file."""
     settings = configure('algorithm = "RS256"\naccess_lifetime = "5m"\n', ACCESS_LIFETIME="10m")
     assert (settings.algorithm, settings.access_lifetime) == ("RS256", 600)
@@ -260,7 +260,7 @@ def test_the_environment_comes_before_the_file_and_arguments_before_both(configu
 
 
 @pytest.mark.parametrize("text", [b"algorithm = \n", b"= 3\n", b'algorithm = "ES256', b"\xff\xfe\x00"])
-def test_a_file_that_is_no_toml_is_refused_by_its_name(configure: Configure, text: bytes) -> None:
+def test_an_invalid_toml_file_is_named(configure: Configure, text: bytes) -> None:
     """A file that is not TOML is refused with its path."""
     (sentence,) = mistakes(configure, text)
     assert "handstamp.toml" in sentence
@@ -294,7 +294,7 @@ def test_lists_are_separated_by_commas_or_spaces(configure: Configure, value: st
         "http://auth.localhost",
     ],
 )
-def test_sound_issuers_are_taken_byte_for_byte(configure: Configure, issuer: str) -> None:
+def test_valid_issuers_are_kept_unchanged(configure: Configure, issuer: str) -> None:
     """A valid issuer is kept byte for byte (RFC 8414 §2, R8). Plain http is allowed only on loopback."""
     assert configure(ISSUER=issuer).issuer == issuer
 
@@ -326,14 +326,14 @@ def test_sound_issuers_are_taken_byte_for_byte(configure: Configure, issuer: str
         (" https://auth.example.com", ""),
     ],
 )
-def test_unsound_issuers_are_refused(configure: Configure, issuer: str, why: str) -> None:
+def test_invalid_issuers_are_refused(configure: Configure, issuer: str, why: str) -> None:
     """An issuer that is not a valid identifier, or would send tokens unencrypted, is refused (RFC 8414 §2)."""
     (sentence,) = mistakes(configure, ISSUER=issuer)
     assert sentence.startswith("HANDSTAMP_ISSUER: ")
     assert why in sentence
 
 
-def test_an_issuer_cannot_hide_its_scheme_behind_capitals(configure: Configure) -> None:
+def test_an_issuers_scheme_is_lower_case(configure: Configure) -> None:
     """`HTTPS://` is refused, because the code for cookies would treat it as plain http."""
     assert mistakes(configure, ISSUER="HTTPS://auth.example.com")
 
@@ -341,7 +341,7 @@ def test_an_issuer_cannot_hide_its_scheme_behind_capitals(configure: Configure) 
 @pytest.mark.parametrize(
     "origins", ["https://app.example.com", "https://app.example.com:8443", "http://localhost:3000", "http://127.0.0.1:5173"]
 )
-def test_sound_origins_are_trusted(configure: Configure, origins: str) -> None:
+def test_valid_origins_are_trusted(configure: Configure, origins: str) -> None:
     """A trusted origin is scheme, host and port, as browsers send it."""
     assert configure(TRUSTED_ORIGINS=origins).trusted_origins == (origins,)
 
@@ -367,7 +367,7 @@ def test_sound_origins_are_trusted(configure: Configure, origins: str) -> None:
         "https://app.example.com,null",
     ],
 )
-def test_unsound_origins_are_refused(configure: Configure, origin: str) -> None:
+def test_invalid_origins_are_refused(configure: Configure, origin: str) -> None:
     """Wildcards, `null` and origins that no browser sends are refused at start."""
     (sentence,) = mistakes(configure, TRUSTED_ORIGINS=origin)
     assert sentence.startswith("HANDSTAMP_TRUSTED_ORIGINS: ")
@@ -382,7 +382,7 @@ def test_proxies_are_addresses_or_networks(configure: Configure, proxies: str) -
 @pytest.mark.parametrize(
     "proxies", ["0.0.0.0/0", "::/0", "10.1.2.3/0", "*", "proxy.example.com", "10.0.0.0/33", "10.0.0.1 0.0.0.0/0"]
 )
-def test_everybody_is_no_proxy(configure: Configure, proxies: str) -> None:
+def test_trusting_all_addresses_is_refused(configure: Configure, proxies: str) -> None:
     """A network of all addresses is refused, because any client could then choose its address (T25)."""
     (sentence,) = mistakes(configure, TRUSTED_PROXIES=proxies)
     assert sentence.startswith("HANDSTAMP_TRUSTED_PROXIES: ")
@@ -404,7 +404,7 @@ def test_everybody_is_no_proxy(configure: Configure, proxies: str) -> None:
         ("", False),
     ],
 )
-def test_loopback_is_what_never_leaves_the_machine(host: str, expected: bool) -> None:
+def test_loopback_addresses_are_recognised(host: str, expected: bool) -> None:
     """Only loopback hosts count as local; a name that merely looks local does not."""
     assert is_loopback(host) is expected
 
@@ -448,7 +448,7 @@ def test_settings_cannot_be_changed_after_the_start(configure: Configure) -> Non
         settings.grace = 3600  # type: ignore[misc]
 
 
-def test_without_environment_nothing_else_speaks(configure: Configure) -> None:
+def test_without_an_environment_defaults_apply(configure: Configure) -> None:
     """Settings without an environment ignore the environment and the file; given values are checked as usual."""
     with pytest.raises(ConfigurationError):
         configure("nonsense = 1", GRACE="nonsense", SECRT=SECRET)
@@ -475,13 +475,13 @@ def test_without_environment_nothing_else_speaks(configure: Configure) -> None:
         ("HANDSTAMP_NAME", "/web/handstamp"),
     ],
 )
-def test_what_kubernetes_and_docker_set_is_no_setting(name: str, text: str) -> None:
+def test_variables_of_kubernetes_and_docker_are_ignored(name: str, text: str) -> None:
     """Variables that Kubernetes and Docker set for a service named `handstamp` are ignored."""
     load({name: text})
 
 
 @pytest.mark.parametrize(("name", "text"), [("HANDSTAMP_PORT", "localhost"), ("HANDSTAMP_PORTS", "80"), ("HANDSTAMP_NAME", "me")])
-def test_a_mistaken_setting_is_not_taken_for_a_link(name: str, text: str) -> None:
+def test_a_misspelt_setting_is_not_taken_for_a_docker_link(name: str, text: str) -> None:
     """A similar variable that a person may have meant as a setting is refused."""
     with pytest.raises(ConfigurationError, match=name):
         load({name: text})

@@ -26,7 +26,7 @@ async def test_an_address_has_one_spelling(typed: str, stored: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["ada@server.local", "ada@nas.home.arpa", "ada@localhost", "ada@intranet"])
-async def test_an_address_of_an_intranet_is_for_operators(address: str) -> None:
+async def test_intranet_addresses_are_for_operators(address: str) -> None:
     """Operators create them and their people sign in; strangers register with public addresses."""
     assert await normalise_email(address) == address
     with pytest.raises(InvalidFields):
@@ -34,7 +34,7 @@ async def test_an_address_of_an_intranet_is_for_operators(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "ada", "@example.com", "ada@", "a" * 255, f"ada@{'ü' * 64}.de", "ada@exam ple.com"])
-async def test_what_is_no_address_is_refused_with_the_reason(address: str) -> None:
+async def test_invalid_addresses_are_refused_with_a_reason(address: str) -> None:
     """Lengths are checked before anything that takes time."""
     with pytest.raises(InvalidFields) as refused:
         await normalise_email(address)

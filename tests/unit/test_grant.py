@@ -34,7 +34,7 @@ def problems_with(**fields: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(REGISTERED))
-def test_no_claim_that_means_something_can_be_overwritten(name: str) -> None:
+def test_registered_claims_cannot_be_overwritten(name: str) -> None:
     """An application cannot set the claims that a verifier relies on."""
     assert problems_with(claims={name: "x"}) == [f"claims.{name}"]
 
@@ -56,7 +56,7 @@ def test_a_claim_has_a_plain_name(name: Any) -> None:
     "value",
     [object(), b"bytes", {1, 2}, float("nan"), float("inf"), 2**53, -(2**53), {"a": {1: 2}}, [object()], "\ud800", {"\ud800": 1}],
 )
-def test_what_is_no_json_is_refused(value: Any) -> None:
+def test_values_that_are_not_json_are_refused(value: Any) -> None:
     """Including numbers that JSON parsers read differently (RFC 8259 §6)."""
     assert problems_with(claims={"a": value}) == ["claims.a"]
 
@@ -87,12 +87,12 @@ def test_roles_are_a_list_of_texts(roles: Any) -> None:
     assert problems_with(roles=roles) == ["roles"]
 
 
-def test_every_mistake_is_named_at_once() -> None:
+def test_all_errors_are_reported_together() -> None:
     """So the author of a hook can fix all of them at once."""
     assert problems_with(scope=" ", roles=[1], claims={"sub": 1, "f": object()}) == ["scope", "roles", "claims.sub", "claims.f"]
 
 
-def test_grants_add_up_and_the_later_one_counts() -> None:
+def test_grants_merge_and_the_later_one_wins() -> None:
     """Precedence, lowest first: account, session start, hook. Nothing appears twice."""
     first = parse_grant(scope="a b", roles=["x"], claims={"plan": "free", "tenant": 1})
     both = first + parse_grant(scope="b c", roles=["x", "y"], claims={"plan": "pro"})
@@ -101,7 +101,7 @@ def test_grants_add_up_and_the_later_one_counts() -> None:
 
 
 @pytest.mark.parametrize("subject", ["", "x" * 256, "x" * 10_000, "a\nb", "a\0", "a\u202eb", "\x7f", 42, None, b"42"])
-def test_a_subject_is_a_text_that_can_be_shown(subject: Any) -> None:
+def test_a_subject_is_printable_text(subject: Any) -> None:
     """It appears in tokens, logs and tables, so control characters and long texts are refused."""
     with pytest.raises(InvalidFields, match="subject"):
         parse_subject(subject)
@@ -114,7 +114,7 @@ def test_any_other_text_is_a_subject(subject: str) -> None:
 
 
 @given(claims=st.dictionaries(st.text("abcdef_:/.-", min_size=1, max_size=10), JSON, max_size=4))
-def test_what_is_granted_is_what_a_verifier_reads(claims: dict[str, Any]) -> None:
+def test_granted_claims_survive_signing(claims: dict[str, Any]) -> None:
     """The claims survive the token unchanged, and so do ours beside them."""
     key = SigningKey.generate("HS256")
     said = AccessClaims(

@@ -54,8 +54,8 @@ BROKEN = {
     "refresh was let in after": [op("sign_out", 0, reason="logout"), renewal(0, 1)],
     "use was let in after": [op("sign_out", 0, reason="logout"), op("use", 1)],
     "let in after the session": [renewal(0, 0), renewal(1, 1), ended("reuse", 2, 0), renewal(2, 3)],
-    "nobody had used an old copy": [renewal(0, 0), ended("reuse", 1, 0)],
-    "nobody had used an old": [op("refresh", 0, "unknown", presented=0), renewal(0, 1), renewal(1, 20), ended("reuse", 30, 2)],
+    "no old copy had been used": [renewal(0, 0), ended("reuse", 1, 0)],
+    "no old copy had": [op("refresh", 0, "unknown", presented=0), renewal(0, 1), renewal(1, 20), ended("reuse", 30, 2)],
     "ended as logout": [renewal(0, 0), ended("logout", 1, 1)],
     "ended as expired": [renewal(0, 0), ended("expired", 1, 1)],
     "ended as password_changed": [op("sign_out", 0, reason="logout"), ended("password_changed", 1, 0)],
@@ -64,20 +64,20 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", FINE)
-def test_what_the_rules_allow_is_no_violation(name: str) -> None:
+def test_allowed_histories_have_no_violation(name: str) -> None:
     """In whatever order the operations are given."""
     assert violations(FINE[name], grace_s=GRACE_S) == []
     assert violations(reversed(FINE[name]), grace_s=GRACE_S) == []
 
 
 @pytest.mark.parametrize("words", BROKEN)
-def test_what_they_do_not_allow_is_found(words: str) -> None:
+def test_forbidden_histories_are_found(words: str) -> None:
     """And described in the report."""
     found = violations(BROKEN[words], grace_s=GRACE_S)
     assert any(words in problem for problem in found), found
 
 
-def test_sessions_are_judged_each_by_itself() -> None:
+def test_sessions_are_judged_separately() -> None:
     """A sign-out concerns one session. A sweep concerns all sessions of its subject that had started when it began."""
     mine, other = op("sign_out", 0, reason="logout"), renewal(0, 1, sid="t")
     assert violations([mine, other], grace_s=GRACE_S) == []

@@ -59,12 +59,12 @@ def state(record: KeyRecord, records: Sequence[KeyRecord], now_ms: int) -> KeySt
         (TAKEN_OVER_MS + 1000 * DAY_MS, "gone", "active"),
     ],
 )
-def test_a_key_lives_four_states(now_ms: int, old: KeyState, following: KeyState) -> None:
+def test_a_key_has_four_states(now_ms: int, old: KeyState, following: KeyState) -> None:
     """The states follow each other at exact milliseconds, and the last key stays active however old it is."""
     assert (state(OLD, [OLD, NEXT], now_ms), state(NEXT, [OLD, NEXT], now_ms)) == (old, following)
 
 
-def test_a_key_alone_is_active_for_ever() -> None:
+def test_a_single_key_stays_active() -> None:
     """Without a successor a key does not retire, so that signing never stops."""
     for later_ms in (0, DAY_MS, 10_000 * DAY_MS):
         assert state(OLD, [OLD], NOW_MS + later_ms) == "active"
@@ -82,7 +82,7 @@ def test_the_order_of_rows_does_not_matter(records: Sequence[KeyRecord]) -> None
     ]
 
 
-def test_two_keys_of_one_moment_have_an_order_all_agree_on() -> None:
+def test_keys_of_the_same_time_have_a_fixed_order() -> None:
     """Two processes that each made a first key in the same millisecond sign with the same one of them."""
     one, other = key("a", active_from_ms=NOW_MS), key("b", active_from_ms=NOW_MS)
     for records in ([one, other], [other, one]):
@@ -90,7 +90,7 @@ def test_two_keys_of_one_moment_have_an_order_all_agree_on() -> None:
         assert sorted(state(record, records, NOW_MS) for record in records) == ["active", "retiring"]
 
 
-def test_before_any_key_nobody_signs() -> None:
+def test_without_a_key_there_is_no_signing_key() -> None:
     """There is no signing key if there are no keys, or if none may sign yet."""
     assert find_signing_key([], NOW_MS) is None
     assert find_signing_key([NEXT], NOW_MS) is None
@@ -115,7 +115,7 @@ def test_at_every_instant_exactly_one_key_signs(records: Sequence[KeyRecord]) ->
     [[OLD, NEXT], [OLD, NEXT, LAST], [key(f"k{n}", active_from_ms=NOW_MS + n * 7 * MINUTE_MS) for n in range(8)]],
     ids=["two", "three", "eight in a hurry"],
 )
-def test_whatever_signed_a_living_token_is_still_published(records: Sequence[KeyRecord]) -> None:
+def test_keys_of_valid_tokens_stay_published(records: Sequence[KeyRecord]) -> None:
     """Zero gap (R30): a key that signed within the last access lifetime, and the leeway, is never gone."""
     step_ms = MINUTE_MS
     for now_ms in range(NOW_MS, records[-1].active_from_ms + KEEP_MS + MINUTE_MS, step_ms):

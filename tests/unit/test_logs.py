@@ -20,7 +20,7 @@ HOSTILE = "\x1b[2J\r\n\u202e'\"é"
 
 
 @pytest.fixture(autouse=True)
-def configured() -> Iterator[None]:
+def configured_logging() -> Iterator[None]:
     """Configure as a process of ours does, and put everything back."""
     root, ours = logging.getLogger(), logging.getLogger("handstamp")
     before = root.handlers, root.level, ours.level
@@ -56,14 +56,14 @@ def test_a_line_is_one_json_object_in_ascii(capsys: pytest.CaptureFixture[str]) 
     assert found == expected
 
 
-def test_a_field_cannot_pretend_to_be_another_event(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_field_cannot_forge_an_event(capsys: pytest.CaptureFixture[str]) -> None:
     """What a line says about itself overrides its fields."""
     Logger("handstamp.web").info("sign_in_failed", event="signed_in", level="debug")
     found = json.loads(capsys.readouterr().err)
     assert (found["event"], found["level"]) == ("sign_in_failed", "info")
 
 
-def test_nothing_in_a_line_steers_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_have_no_control_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal, control characters of fields and of other libraries' messages are escaped."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -92,7 +92,7 @@ def test_a_traceback_shows_no_local_variables(formatter: logging.Formatter) -> N
     assert PASSWORD not in text
 
 
-def test_a_log_that_cannot_be_written_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_write_error_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk or a closed stream must not decide how a request is answered."""
     closed = io.StringIO()
     closed.close()

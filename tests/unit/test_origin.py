@@ -80,7 +80,7 @@ def test_an_unsafe_request_with_a_cookie_says_where_it_comes_from(site: str | No
         [("sec-fetch-site", "cross-site"), ("origin", "https://app.example.com"), ("origin", "https://evil.example")],
     ],
 )
-def test_two_answers_to_one_question_are_refused(pairs: list[tuple[str, str]]) -> None:
+def test_duplicate_headers_are_refused(pairs: list[tuple[str, str]]) -> None:
     """A header that occurs twice is refused, because its value is ambiguous."""
     assert not is_allowed(headers(*pairs))
 
@@ -120,7 +120,7 @@ def test_signing_in_from_another_sites_page_is_refused_without_any_cookie(pairs:
 
 
 @pytest.mark.parametrize("pairs", [[("origin", "https://evil.example")], [("sec-fetch-site", "cross-site")], []])
-def test_a_request_without_cookies_is_nobodys_by_accident(pairs: list[tuple[str, str]]) -> None:
+def test_a_request_without_cookies_needs_no_check(pairs: list[tuple[str, str]]) -> None:
     """A request without cookies is allowed, because no browser adds a bearer token for a page of another site (T14)."""
     assert is_allowed(headers(*pairs), carries_cookie=False)
 
@@ -134,7 +134,7 @@ def test_a_request_without_cookies_is_nobodys_by_accident(pairs: list[tuple[str,
         ([], False),
     ],
 )
-def test_browsers_are_known_by_what_only_they_send(pairs: list[tuple[str, str]], expected: bool) -> None:
+def test_browsers_are_recognised_by_guarded_headers(pairs: list[tuple[str, str]], expected: bool) -> None:
     """A browser is recognised by `Origin` and Fetch Metadata, not by `User-Agent`, which anyone can set."""
     assert is_from_browser(headers(*pairs).getlist) is expected
 

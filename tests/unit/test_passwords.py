@@ -11,7 +11,7 @@ from handstamp.crypto.passwords import Cost, PasswordHasher
 
 
 @pytest.mark.parametrize("cost", get_args(Cost))
-def test_the_decoy_is_hashed_against_in_full_and_matches_nothing(cost: Cost) -> None:
+def test_the_decoy_costs_a_full_hash_and_matches_nothing(cost: Cost) -> None:
     """It has the parameters, salt and tag of a real hash, so Argon2 computes all of it before it finds a mismatch."""
     hasher = PasswordHasher(cost)
     real, decoy = hasher.hash("a sentence only ada would say"), hasher._decoy
@@ -24,5 +24,5 @@ def test_the_decoy_is_hashed_against_in_full_and_matches_nothing(cost: Cost) -> 
 
 
 def test_every_process_has_a_decoy_of_its_own() -> None:
-    """Nobody can look for a password that has it."""
+    """No password with that hash can be searched for."""
     assert PasswordHasher("owasp")._decoy != PasswordHasher("owasp")._decoy

@@ -23,7 +23,7 @@ TRUSTED = frozenset({"https://app.example.com", "https://app.example.com:8443"})
         "HTTPS://APP.example.com/",
     ],
 )
-def test_here_and_trusted(url: str) -> None:
+def test_own_and_trusted_targets_are_accepted(url: str) -> None:
     """A path of the service and any page of a trusted origin are allowed."""
     assert may_return_to(url, own=OWN, trusted=TRUSTED)
 
@@ -57,6 +57,6 @@ def test_here_and_trusted(url: str) -> None:
         "/" + "x" * 2048,
     ],
 )
-def test_nowhere_else(url: str) -> None:
+def test_other_targets_are_refused(url: str) -> None:
     """Other origins are refused, and so is any URL that browsers may parse differently from us."""
     assert not may_return_to(url, own=OWN, trusted=TRUSTED)

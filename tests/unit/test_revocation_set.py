@@ -66,7 +66,7 @@ TestAgainstADictionary = AgainstADictionary.TestCase
 TestAgainstADictionary.settings = settings(max_examples=60, stateful_step_count=40)
 
 
-def test_a_window_goes_the_second_after_all_in_it_are_over() -> None:
+def test_a_window_is_dropped_once_all_its_entries_have_expired() -> None:
     """A window is dropped as a whole once its last possible expiry has passed, and not a second earlier (T28)."""
     revoked = RevocationSet()
     border_s = (NOW_S // WINDOW_S + 1) * WINDOW_S
@@ -82,7 +82,7 @@ def test_a_window_goes_the_second_after_all_in_it_are_over() -> None:
     assert session_key("on the border") in revoked
 
 
-def test_each_session_has_a_key_of_its_own() -> None:
+def test_session_keys_are_unique() -> None:
     """Different session ids have different keys, because a shared key would sign out the wrong person."""
     sids = ["a", "A", "a ", " a", "aa", "á", "\u0061\u0301", "x" * 1024, *(new_id() for _ in range(10_000))]
     assert len({session_key(sid) for sid in sids}) == len(sids)

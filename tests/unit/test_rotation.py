@@ -29,7 +29,7 @@ def test_the_current_token_rotates() -> None:
 
 
 @pytest.mark.parametrize("later_ms", [-20 * SECOND_MS, 0, 1, 10 * SECOND_MS])
-def test_the_predecessor_within_grace_is_answered_again(later_ms: int) -> None:
+def test_the_predecessor_within_grace_is_a_repeat(later_ms: int) -> None:
     """A retry within the grace window, also by a node whose clock lags, changes nothing in the row."""
     session = rotated()
     outcome = decide(session, None, claims_of(session, generation=6), NOW_MS + later_ms, POLICY)
@@ -46,7 +46,7 @@ def test_the_predecessor_just_after_grace_is_recovered_once() -> None:
     assert (outcome.session.generation, outcome.session.rotated_at_ms) == (7, NOW_MS)
 
 
-def test_tabs_that_wake_up_at_once_share_one_recovery() -> None:
+def test_concurrent_late_repeats_share_one_recovery() -> None:
     """Late retries that arrive within grace of the one that was recovered are repeats of it, not theft."""
     session = rotated(recovered_at_ms=NOW_MS + HOUR_MS)
     at_once = decide(session, None, claims_of(session, generation=6), NOW_MS + HOUR_MS + POLICY.grace_ms, POLICY)
@@ -96,7 +96,7 @@ def test_a_token_ahead_of_the_row_is_reuse_where_catching_up_is_off() -> None:
 
 
 @pytest.mark.parametrize("later_ms", [0, 1, HOUR_MS])
-def test_a_strict_policy_takes_each_token_once(later_ms: int) -> None:
+def test_a_strict_policy_accepts_each_token_once(later_ms: int) -> None:
     """With grace 0 and recovery off every second use is reuse (RFC 9700 §4.14.2 to the letter)."""
     strict = Policy(grace_ms=0, recovery_interval_ms=None)
     session = rotated(generation=7)
@@ -112,7 +112,7 @@ def test_a_revoked_session_refuses_every_generation(why: RevokedWhy) -> None:
         assert decide(session, None, claims_of(session, generation=generation), NOW_MS, POLICY) == Ended(why)
 
 
-def test_a_missing_session_is_over() -> None:
+def test_a_missing_session_has_expired() -> None:
     """A missing row was purged after the end of its session."""
     assert decide(None, None, claims_of(a_session()), NOW_MS, POLICY) == Ended("expired")
 
@@ -125,7 +125,7 @@ def test_the_absolute_end_cannot_be_passed() -> None:
     assert decide(session, None, claims_of(session), end_ms, POLICY) == Ended("expired")
 
 
-def test_a_session_that_was_not_renewed_for_the_idle_lifetime_is_over() -> None:
+def test_an_idle_session_has_ended() -> None:
     """Idle time counts from the last rotation."""
     session = rotated()
     end_ms = NOW_MS + POLICY.idle_lifetime_ms

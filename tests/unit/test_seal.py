@@ -13,25 +13,25 @@ OTHER = MasterSecret(TEXT[::-1])
 PLAIN = b"the private part of a signing key"
 
 
-def test_what_was_sealed_opens_again() -> None:
+def test_sealed_data_can_be_opened() -> None:
     """Every byte is preserved, for an empty text and for a long one too."""
     for plain in (PLAIN, b"", bytes(range(256)) * 40):
         assert SECRET.open(SECRET.seal(plain, context="kid"), context="kid") == plain
 
 
-def test_a_process_that_starts_later_opens_it_too() -> None:
+def test_another_process_can_open_it() -> None:
     """Only the secret is needed, because the key is derived and not stored."""
     assert MasterSecret(bytes(TEXT)).open(SECRET.seal(PLAIN, context="kid"), context="kid") == PLAIN
 
 
-def test_another_secret_opens_nothing_and_says_what_to_set() -> None:
+def test_a_wrong_secret_is_explained() -> None:
     """The database is useless without its secret, and the error names the setting."""
     with pytest.raises(ConfigurationError, match="HANDSTAMP_SECRET"):
         OTHER.open(SECRET.seal(PLAIN, context="kid"), context="kid")
 
 
 @pytest.mark.parametrize("context", ["", "kid2", "KID", "kid "])
-def test_what_was_sealed_for_one_key_opens_as_no_other(context: str) -> None:
+def test_data_sealed_for_one_key_cannot_be_opened_as_another(context: str) -> None:
     """Rows of the key table cannot be swapped, because the key id is authenticated."""
     with pytest.raises(ConfigurationError):
         SECRET.open(SECRET.seal(PLAIN, context="kid"), context=context)
@@ -39,7 +39,7 @@ def test_what_was_sealed_for_one_key_opens_as_no_other(context: str) -> None:
 
 @pytest.mark.parametrize("position", [0, 1, 12, 13, 20, -17, -16, -1])
 @pytest.mark.parametrize("bit", [0x01, 0x80])
-def test_a_single_changed_bit_is_noticed(position: int, bit: int) -> None:
+def test_one_changed_bit_is_detected(position: int, bit: int) -> None:
     """The version, the nonce, the ciphertext and the tag are all authenticated."""
     sealed = bytearray(SECRET.seal(PLAIN, context="kid"))
     sealed[position] ^= bit
@@ -60,7 +60,7 @@ def test_a_lengthened_seal_is_refused() -> None:
         SECRET.open(SECRET.seal(PLAIN, context="kid") + b"\x00", context="kid")
 
 
-def test_no_two_seals_are_alike() -> None:
+def test_seals_are_randomised() -> None:
     """Two ciphertexts of one plaintext have nothing in common, and do not contain it."""
     seals = {SECRET.seal(PLAIN, context="kid") for _ in range(200)}
     assert len(seals) == 200
@@ -82,7 +82,7 @@ def test_no_two_seals_are_alike() -> None:
         b"passwordpasswordpasswordpassword",
     ],
 )
-def test_a_weak_secret_is_refused_with_the_command_that_makes_a_good_one(weak: bytes) -> None:
+def test_a_weak_secret_is_refused_with_a_hint(weak: bytes) -> None:
     """Short and repetitive secrets stop the start. The message says what to do and does not contain the secret (R28)."""
     with pytest.raises(ConfigurationError, match="python3 -c") as refused:
         MasterSecret(weak)
@@ -98,7 +98,7 @@ def test_a_weak_secret_is_refused_with_the_command_that_makes_a_good_one(weak: b
         b"correct horse battery staple, twice a day",
     ],
 )
-def test_a_secret_of_32_bytes_that_vary_is_taken(good: bytes) -> None:
+def test_a_varied_secret_of_32_bytes_is_accepted(good: bytes) -> None:
     """Raw bytes, hexadecimal digits or a long sentence are accepted."""
     assert MasterSecret(good).derive("x") != MasterSecret(TEXT + b"!").derive("x")
 
@@ -113,7 +113,7 @@ def test_generated_secrets_are_strong_and_never_the_same() -> None:
         assert text.isascii()
 
 
-def test_purposes_tell_nothing_of_each_other() -> None:
+def test_purposes_have_independent_keys() -> None:
     """Each purpose has its own 32 bytes, the same in every process."""
     derived = {purpose: SECRET.derive(purpose) for purpose in ("seal v1", "refresh token v1", "pseudonyms v1", "")}
     assert len(set(derived.values())) == 4
@@ -122,7 +122,7 @@ def test_purposes_tell_nothing_of_each_other() -> None:
     assert SECRET.derive("seal v1") != OTHER.derive("seal v1")
 
 
-def test_the_refresh_key_is_one_in_every_process_and_no_access_key() -> None:
+def test_the_refresh_key_is_derived_from_the_secret() -> None:
     """All processes derive the same refresh key; its id has a prefix and does not reveal the key (R22, T19)."""
     key, again, other = SECRET.derive_refresh_key(), MasterSecret(bytes(TEXT)).derive_refresh_key(), OTHER.derive_refresh_key()
     assert (key.kid, key.algorithm) == (again.kid, "HS256")

@@ -86,7 +86,7 @@ def test_a_member_that_appears_twice_is_refused_at_any_level(data: bytes, shape:
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
-def test_constants_of_javascript_are_not_json(constant: str) -> None:
+def test_nan_and_infinity_are_not_json(constant: str) -> None:
     """RFC 8259 §6 has no such numbers."""
     assert (why_refused(f'{{"x":{constant}}}'.encode(), Narrow) or "").startswith("JSON is invalid")
 
@@ -97,7 +97,7 @@ def test_members_are_given_to_a_struct_that_keeps_them() -> None:
     assert json_decode(b'{"a": 1, "b": [2]}', Narrow) == Narrow(1)
 
 
-def test_what_is_not_utf_8_is_refused() -> None:
+def test_invalid_utf_8_is_refused() -> None:
     """In a member that is ignored, too."""
     assert why_refused(b'{"a": 1, "b": "\xff"}', Narrow) == "JSON is not UTF-8"
 
@@ -120,7 +120,7 @@ def test_what_is_not_utf_8_is_refused() -> None:
         ("AAB", "a segment has non-zero bits after its last byte"),
     ],
 )
-def test_what_is_not_base64url_is_refused(text: str, why: str) -> None:
+def test_invalid_base64url_is_refused(text: str, why: str) -> None:
     """Empty, padded, of another alphabet, with white space, or in a second spelling (RFC 7515 §2)."""
     with pytest.raises(InvalidToken) as refused:
         base64url_decode(text)

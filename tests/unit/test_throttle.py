@@ -27,7 +27,7 @@ def failed(times: int) -> Failures:
 
 
 @ALL
-def test_nobody_waits_before_the_first_failures_are_used_up(limit: Limit) -> None:
+def test_the_first_failures_cause_no_wait(limit: Limit) -> None:
     """People mistype, so the first attempts cost nothing."""
     assert wait_ms(Failures(), limit, NOW_MS) == 0
     assert [wait_ms(failed(times), limit, NOW_MS) for times in range(limit.free)] == [0] * limit.free
@@ -61,12 +61,12 @@ def test_waiting_is_counted_from_the_last_failure(later: int, left: int) -> None
     assert wait_ms(failed(PAIR.free), PAIR, NOW_MS + later) == left
 
 
-def test_a_clock_that_was_set_back_makes_nobody_wait_longer_than_it_was_set_back() -> None:
+def test_a_clock_set_back_does_not_extend_the_wait() -> None:
     """A failure from the future adds its distance and nothing more."""
     assert wait_ms(failed(PAIR.free), PAIR, NOW_MS - SECOND_MS) == 31 * SECOND_MS
 
 
-def test_a_failure_adds_one_and_remembers_when() -> None:
+def test_a_failure_is_counted_with_its_time() -> None:
     """The count goes up by one, whatever it was."""
     assert add_failure(Failures(), PAIR, NOW_MS) == Failures(1, NOW_MS)
     assert add_failure(Failures(7, NOW_MS - MINUTE_MS), PAIR, NOW_MS) == Failures(8, NOW_MS)
@@ -82,7 +82,7 @@ def test_failures_are_forgotten_after_a_quiet_time(limit: Limit) -> None:
 
 
 @ALL
-def test_no_wait_outlives_the_memory_of_what_caused_it(limit: Limit) -> None:
+def test_a_wait_never_exceeds_the_retention(limit: Limit) -> None:
     """The longest wait ends before its failures are forgotten, and the store keeps every failure that still counts."""
     assert limit.first_wait_ms <= limit.longest_wait_ms < limit.forget_after_ms <= LONGEST_MEMORY_MS
 
@@ -103,7 +103,7 @@ def test_a_patient_attacker_gets_few_guesses() -> None:
     assert guesses_in(PAIR, 30 * DAY_MS) < 1000
 
 
-def test_many_networks_against_one_person_are_slowed_down_too() -> None:
+def test_distributed_guessing_is_slowed() -> None:
     """The account's own count bounds a distributed attack to little more than its free attempts a day."""
     assert guesses_in(ACCOUNT, DAY_MS) < ACCOUNT.free + 40
 

@@ -64,7 +64,7 @@ def verifier(keys: Keys | KeySet, **options: Any) -> Verifier:
     size=st.integers(0, 9),
     steps=st.lists(st.tuples(st.sampled_from(["get", "put"]), st.sampled_from("abcdefghijklmnop")), max_size=80),
 )
-def test_the_memory_is_bounded_and_keeps_what_was_used_last(size: int, steps: list[tuple[str, str]]) -> None:
+def test_the_cache_is_bounded_and_keeps_recent_tokens(size: int, steps: list[tuple[str, str]]) -> None:
     """The cache never has more than `size` values or a wrong one, and it keeps the last `size // 2` distinct ones."""
     cache: Cache[str] = Cache(size)
     used: list[str] = []
@@ -90,7 +90,7 @@ def test_a_flood_of_tokens_takes_no_more_memory_than_was_allowed(size: int) -> N
     assert cache.get("token 24999") == (24_999 if size else None)
 
 
-def test_threads_that_meet_in_the_memory_find_right_values_or_none() -> None:
+def test_concurrent_threads_read_correct_values_or_none() -> None:
     """Concurrent threads may lose a value of the lock-free cache, but never get a wrong value or an error."""
     cache: Cache[str] = Cache(64)
     wrong: list[Any] = []
@@ -116,11 +116,11 @@ def test_threads_that_meet_in_the_memory_find_right_values_or_none() -> None:
 
 
 @given(at_s=st.integers(NOW_S - 100, NOW_S + LIFETIME_S + 100), early_s=st.integers(0, 60) | st.none())
-def test_a_token_that_is_remembered_holds_exactly_when_it_would_hold_anew(at_s: int, early_s: int | None) -> None:
+def test_a_cached_token_has_the_same_result_as_a_fresh_check(at_s: int, early_s: int | None) -> None:
     """A cached token gives the same result as an uncached one, at any time around `iat`, `nbf`, `exp` and the leeway."""
     presented = token(nbf=ABSENT if early_s is None else NOW_S + early_s)
-    knowing, anew = verifier(KeySet([KEY.public])), verifier(KeySet([KEY.public]), cache_size=0)
-    knowing.verify(presented, now_ms=(NOW_S + 100) * 1000)
+    cached, uncached = verifier(KeySet([KEY.public])), verifier(KeySet([KEY.public]), cache_size=0)
+    cached.verify(presented, now_ms=(NOW_S + 100) * 1000)
 
     def outcome(of: Verifier) -> str:
         try:
@@ -129,11 +129,11 @@ def test_a_token_that_is_remembered_holds_exactly_when_it_would_hold_anew(at_s: 
             return refused.code
         return "ok"
 
-    assert outcome(knowing) == outcome(anew)
-    assert anew.status().cached_tokens == 0
+    assert outcome(cached) == outcome(uncached)
+    assert uncached.status().cached_tokens == 0
 
 
-def test_a_remembered_token_is_refused_once_it_is_over() -> None:
+def test_a_cached_token_is_refused_once_expired() -> None:
     """A cached token expires at `exp` plus the leeway, to the second, as in RFC 7519 §4.1.4 (T30)."""
     clock = Clock(NOW_S * 1000)
     seen, presented = verifier(KeySet([KEY.public]), clock=clock), token()
@@ -145,7 +145,7 @@ def test_a_remembered_token_is_refused_once_it_is_over() -> None:
         seen.verify(presented)
 
 
-def test_a_remembered_token_is_refused_once_its_key_is_gone() -> None:
+def test_a_cached_token_is_refused_once_its_key_is_gone() -> None:
     """A cached token is refused once its key was removed, which may have leaked (R30, R31).
 
     A different key with the same `kid` does not count as the same key.
@@ -163,7 +163,7 @@ def test_a_remembered_token_is_refused_once_its_key_is_gone() -> None:
     assert seen.verify(presented).sub == "account-1"
 
 
-def test_a_remembered_token_is_refused_once_its_key_is_void() -> None:
+def test_a_cached_token_is_refused_once_its_key_is_void() -> None:
     """A cached token is refused once its key is void, even if the application still supplies that key (R31)."""
     keys = Keys(KEY, OTHER_KEY)
     seen, good = verifier(keys), token(OTHER_KEY)
@@ -181,7 +181,7 @@ def test_a_remembered_token_is_refused_once_its_key_is_void() -> None:
     seen.verify(good)
 
 
-def test_what_was_refused_is_looked_at_anew() -> None:
+def test_refusals_are_not_cached() -> None:
     """Refusals are not cached, because the key may arrive later. Repeating a refused token does not admit it."""
     keys = Keys(OTHER_KEY)
     seen, presented = verifier(keys), token()
@@ -194,7 +194,7 @@ def test_what_was_refused_is_looked_at_anew() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_no_other_spelling_of_a_remembered_token_is_taken(algorithm: Any) -> None:
+def test_other_spellings_of_a_cached_token_are_refused(algorithm: Any) -> None:
     """The cache is keyed by the whole token, so a token with any changed character is verified (T30, R16)."""
     key = SigningKey.generate(algorithm)
     seen, presented = verifier(KeySet([key.public])), token(key)
@@ -234,7 +234,7 @@ def test_two_verifiers_share_nothing() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])
-def test_a_tiny_memory_is_only_slower(size: int) -> None:
+def test_a_tiny_cache_is_only_slower(size: int) -> None:
     """Any `cache_size` works, including 0, which keeps no tokens in memory."""
     seen = verifier(KeySet([KEY.public]), cache_size=size)
     tokens = [token(jti=f"token-{number}") for number in range(4)]

@@ -43,7 +43,7 @@ export interface Client {
   profile(): Promise<Profile>;
   /**
    * The browser's `fetch` with the access token, which is renewed when necessary. Throws `TypeError` for an origin that
-   * may not get the token, `HandstampError` (`session_ended`, `missing_token`) if nobody is signed in, and `OfflineError`.
+   * may not get the token, `HandstampError` (`session_ended`, `missing_token`) if no user is signed in, and `OfflineError`.
    */
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
   /** Call `listener` with each new state. Returns a function that removes the listener. */
@@ -95,8 +95,8 @@ class Session implements Client {
   }
 
   #start(): void {
-    if (this.#owesSignOut) this.#payForSignOut().catch(() => {});
-    else this.#askAnew();
+    if (this.#signOutPending) this.#finishSignOut().catch(() => {});
+    else this.#renewAgain();
   }
 
   get state(): State {
@@ -113,15 +113,15 @@ class Session implements Client {
     // No tab may renew meanwhile, or the old session's cookie could arrive after the new one and replace it.
     const answer = await this.#tabs.oneAtATime(() => this.#call<TokenAnswer>("/login", { email, password, delivery: "split" }));
     if (epoch !== this.#epoch) return;
-    this.#owesSignOut = false;
+    this.#signOutPending = false;
     this.#take(answer);
     this.#tabs.tell({ type: "signed-in", session: answer.sessionId });
   }
 
   async signOut(): Promise<void> {
-    this.#owesSignOut = true;
+    this.#signOutPending = true;
     this.#endEverywhere("logout");
-    await this.#payForSignOut();
+    await this.#finishSignOut();
   }
 
   async signOutEverywhere(): Promise<void> {
@@ -140,8 +140,8 @@ class Session implements Client {
     const request = new Request(input, init);
     const { origin } = new URL(request.url);
     if (!this.#apis.has(origin)) {
-      const mend = `If it is yours, add it: createClient({ apis: ["${origin}"] }).`;
-      throw new TypeError(`${origin} is not to have the access token. ${mend}`);
+      const fix = `If you trust it, add it: createClient({ apis: ["${origin}"] }).`;
+      throw new TypeError(`${origin} may not get the access token. ${fix}`);
     }
     const send = (token: string): Promise<Response> => {
       const copy = request.clone();
@@ -180,7 +180,7 @@ class Session implements Client {
 
   #signedOut(): HandstampError {
     const reason = this.#state.status === "signed-out" ? this.#state.reason : undefined;
-    return new HandstampError(reason ? "session_ended" : "missing_token", 401, "Nobody is signed in here.", reason);
+    return new HandstampError(reason ? "session_ended" : "missing_token", 401, "No user is signed in.", reason);
   }
 
   #renewIfDue(): void {
@@ -189,7 +189,7 @@ class Session implements Client {
   }
 
   /** Renew with the current cookie. Wait for a renewal in progress first: it may have sent the previous one. */
-  #askAnew(): void {
+  #renewAgain(): void {
     (this.#renewing ?? Promise.resolve()).catch(() => {}).then(() => this.#renew()).catch(() => {});
   }
 
@@ -205,7 +205,7 @@ class Session implements Client {
     const epoch = this.#epoch;
     let answer: TokenAnswer;
     try {
-      answer = await this.#insist(() => this.#tabs.oneAtATime(() => this.#call<TokenAnswer>("/refresh")), () => {
+      answer = await this.#retry(() => this.#tabs.oneAtATime(() => this.#call<TokenAnswer>("/refresh")), () => {
         if (epoch === this.#epoch && this.#state.status !== "signed-out") this.#become({ ...this.#state, online: false });
       });
     } catch (error) {
@@ -261,7 +261,7 @@ class Session implements Client {
       this.#epoch += 1;
       this.#access = undefined;
       this.#become({ status: "unknown", online: true });
-      this.#askAnew();
+      this.#renewAgain();
     }
   }
 
@@ -279,28 +279,28 @@ class Session implements Client {
 
   // --- a sign-out that has not reached the service survives a reload: a flag is stored, and no token
 
-  get #owesSignOut(): boolean {
+  get #signOutPending(): boolean {
     return globalThis.localStorage?.getItem(`handstamp-signing-out:${this.#url}`) === "1";
   }
 
-  set #owesSignOut(owes: boolean) {
+  set #signOutPending(pending: boolean) {
     const name = `handstamp-signing-out:${this.#url}`;
-    if (owes) globalThis.localStorage?.setItem(name, "1");
+    if (pending) globalThis.localStorage?.setItem(name, "1");
     else globalThis.localStorage?.removeItem(name);
   }
 
-  async #payForSignOut(): Promise<void> {
+  async #finishSignOut(): Promise<void> {
     if (this.#state.status !== "signed-out") this.#end("logout");
     const epoch = this.#epoch;
     // A sign-in meanwhile, in any tab, has ended that session. Do not end the new one.
-    await this.#insist(async () => this.#owesSignOut && this.#call("/logout"));
-    if (epoch === this.#epoch) this.#owesSignOut = false;
+    await this.#retry(async () => this.#signOutPending && this.#call("/logout"));
+    if (epoch === this.#epoch) this.#signOutPending = false;
   }
 
   // --- requests to the service
 
-  /** Retry temporary errors. Call `tellTrouble` after the second one; throw `OfflineError` after the last one. */
-  async #insist<T>(ask: () => Promise<T>, tellTrouble = (): void => {}): Promise<T> {
+  /** Retry temporary errors. Call `onSecondFailure` after the second one; throw `OfflineError` after the last one. */
+  async #retry<T>(ask: () => Promise<T>, onSecondFailure = (): void => {}): Promise<T> {
     for (let failures = 1; ; failures += 1) {
       try {
         return await ask();
@@ -308,7 +308,7 @@ class Session implements Client {
         const mayPass = error instanceof OfflineError || (error instanceof HandstampError && isPassing(error));
         if (!mayPass) throw error;
         const retryAfterMs = 1000 * ((error instanceof HandstampError && error.retryAfter) || 0);
-        if (failures === 2) tellTrouble();
+        if (failures === 2) onSecondFailure();
         if (failures >= TRIES) throw new OfflineError("The service cannot be reached, or cannot answer now.", { cause: error });
         await new Promise((done) => setTimeout(done, Math.min(LONGEST_PAUSE_MS, Math.max(retryAfterMs, pauseMs(failures)))));
       }

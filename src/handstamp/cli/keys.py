@@ -43,7 +43,7 @@ def rotate(database: Database = None) -> None:
     record = operate(lambda deployment, caller: deployment.keys.rotate(caller.now_ms), database)
     minutes = PUBLISH_AHEAD_MS // 60_000
     print_line(
-        f"Published {record.kid}. It signs from {format_time(record.active_from_ms)}, in {minutes} minutes. Nobody is signed out."
+        f"Published {record.kid}. It signs from {format_time(record.active_from_ms)}, in {minutes} minutes. No session ends."
     )
 
 
@@ -60,13 +60,13 @@ def retire(
     if now:
         operate(lambda deployment, caller: deployment.keys.void(kid, caller.now_ms), database)
         print_line(f"Voided {kid}, here and at every verifier that follows the feed.")
-        print_line("Clients refresh their access tokens automatically. Nobody is signed out.")
+        print_line("Clients refresh their access tokens automatically. No session ends.")
         return
     match operate(lambda deployment, caller: deployment.keys.retire(kid, caller.now_ms), database):
         case "published":
             print_line(f"Removed {kid}, which had signed nothing yet.")
         case "active":
-            print_line(f"Another key replaces {kid} in at most {PUBLISH_AHEAD_MS // 60_000} minutes. Nobody is signed out.")
+            print_line(f"Another key replaces {kid} in at most {PUBLISH_AHEAD_MS // 60_000} minutes. No session ends.")
         case _:
             print_line(f"{kid} signs nothing more. It stays published until the last token that it signed has expired.")
 

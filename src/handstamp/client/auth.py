@@ -51,10 +51,10 @@ class Auth(httpx.Auth):
     Requests raise what `httpx` raises, and:
 
     Raises:
-        MissingToken: Nobody is signed in.
+        MissingToken: No session is stored.
         SessionEnded: The session has ended; `reason` says why. The tokens are deleted, which no other error does.
         InvalidToken: The service did not issue the refresh token.
-        Unavailable: A renewal is needed and failed. Nobody was signed out; try again after `retry_after_s` seconds.
+        Unavailable: A renewal is needed and failed. The session is still active; try again after `retry_after_s` seconds.
         ConfigurationError: The stored tokens must not be used.
     """
 
@@ -130,7 +130,7 @@ class Auth(httpx.Auth):
         await _wait_async(Flight(lambda: self._sign_in(email, password)), _SIGN_IN_S + self._renewals.patience_s)
 
     def sign_out(self) -> None:
-        """End the session with `POST /logout`, then delete the tokens. Does nothing if nobody is signed in.
+        """End the session with `POST /logout`, then delete the tokens. Does nothing if no session is stored.
 
         When it returns, the service accepts neither token any more.
 

@@ -156,7 +156,7 @@ def _require_private(path: Path, descriptor: int) -> None:
     if found.st_mode & 0o077:
         raise ConfigurationError(
             f"{path} is open to other users of this machine (mode {stat.S_IMODE(found.st_mode):04o}). "
-            f"If somebody may have read it, delete it and sign in again; otherwise: chmod 600 {path}"
+            f"If another user may have read it, delete it and sign in again; otherwise: chmod 600 {path}"
         )
 
 

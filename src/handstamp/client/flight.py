@@ -1,6 +1,6 @@
 """Work in a thread of its own, for which any number of threads and tasks can wait.
 
-It continues when nobody waits any more. A refresh needs that: the caller may be cancelled or time out, but the answer must be
+It continues if no caller waits any more. A refresh needs that: the caller may be cancelled or time out, but the answer must be
 saved, because the service does not accept the old token again once it has sent the new one.
 """
 

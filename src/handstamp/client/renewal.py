@@ -66,7 +66,7 @@ class Renewals:
         if tokens is None:
             if self._ended is not None:
                 raise SessionEnded(self._ended.reason)
-            raise MissingToken("Nobody is signed in here: call sign_in() first.")
+            raise MissingToken("No session is stored: call sign_in() first.")
         return tokens
 
     def load_own(self) -> StoredTokens | None:

@@ -48,7 +48,7 @@ class TokenStore(Protocol):
     """
 
     def load(self) -> StoredTokens | None:
-        """Return the tokens, None if nobody is signed in."""
+        """Return the tokens, None if there are none."""
 
     def save(self, tokens: StoredTokens) -> None:
         """Replace the tokens. Return once they are as durable as this store can make them: the old ones may be invalid by now."""
@@ -68,7 +68,7 @@ class MemoryTokens:
     """Stores the tokens in this process alone. Threads and tasks may share it."""
 
     def __init__(self) -> None:
-        """Create an empty store: nobody is signed in."""
+        """Create an empty store."""
         self._tokens: StoredTokens | None = None
         self._is_copy = False
         self._lock = threading.Lock()
@@ -78,7 +78,7 @@ class MemoryTokens:
         return "MemoryTokens()"
 
     def load(self) -> StoredTokens | None:
-        """Return the tokens, None if nobody is signed in."""
+        """Return the tokens, None if there are none."""
         return self._tokens
 
     def save(self, tokens: StoredTokens) -> None:
@@ -94,12 +94,12 @@ class MemoryTokens:
         """Hold the lock under which tokens are renewed or replaced, for the length of a `with` block.
 
         Raises `Unavailable` if the lock is not free within `patience_s` seconds, and `ConfigurationError` in a process that was
-        forked while somebody was signed in: parent and child would renew with copies of one refresh token, which ends the session
+        forked with an active session: parent and child would renew with copies of one refresh token, which ends the session
         (RFC 9700 §4.14.2).
         """
         if self._is_copy:
             raise ConfigurationError(
-                "This process was forked while somebody was signed in. Parent and child would renew with copies of one refresh "
+                "This process was forked with an active session. Parent and child would renew with copies of one refresh "
                 "token, which ends the session. Keep the tokens in FileTokens, which processes may share, or call clear() on "
                 "this store in each process and sign in there."
             )

@@ -14,7 +14,7 @@ from .settings import Settings
 
 _NAME = "handstamp.secret"
 _OTHERS = 0o037
-"""Permissions that nobody may have but the owner. A group may read: Kubernetes mounts secrets as 0440 for the pod's group."""
+"""Permissions that only the owner may have. A group may read: Kubernetes mounts secrets as 0440 for the pod's group."""
 
 
 def load_master_secret(settings: Settings) -> MasterSecret:

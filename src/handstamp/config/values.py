@@ -207,7 +207,7 @@ def _require_protected_postgresql(url: str) -> None:
     if not is_local and "sslmode" not in options:
         raise ValueError(
             "say how the connection is protected: ?sslmode=verify-full if this machine trusts the server's certificate, "
-            "or with &sslrootcert=FILE; ?sslmode=disable only on a network to which nobody else has access"
+            "or with &sslrootcert=FILE; ?sslmode=disable only on a network to which no other party has access"
         )
 
 

@@ -80,7 +80,7 @@ def find_password_problem(password: str, *, min_length: int, common: Collection[
         return f"must have at most {PASSWORD_MAX_LENGTH} characters and no control characters"
     plain = password.casefold()
     if any(word and word in plain and not plain.replace(word, "").strip(_FILLERS) for word in map(str.casefold, personal)):
-        return "consists of your address or the name of this service: choose something that nobody can look up"
+        return "consists of your address or the name of this service: choose something that cannot be looked up"
     spellings = _list_spellings(plain)
     if any(spelling in common or _is_monotonous(spelling) or _is_common_pair(spelling, common) for spelling in spellings):
         return "is one that attackers try first: choose something of your own"

@@ -40,7 +40,7 @@ Level = Literal["debug", "info", "warning"]
 
 
 class EventRule(msgspec.Struct, frozen=True):
-    """What a kind of event means, and its level in the audit log: `debug` if routine, `warning` if somebody should look at it."""
+    """What a kind of event means, and its level in the audit log: `debug` if routine, `warning` if an operator should see it."""
 
     description: str
     level: Level = "info"

@@ -60,7 +60,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_private(url: str) -> bool:
-    """Return whether nobody on the network path can read what is sent to a URL: it is https, or stays on this machine."""
+    """Return whether requests to a URL are encrypted or stay on this machine: it is https, or loopback."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -28,7 +28,7 @@ _CACHE_SIZE = 1000
 
 
 class SignedIn:
-    """Somebody who is signed in: an access token, and its session."""
+    """A signed-in user: an access token, and its session."""
 
     def __init__(self, issuer: LocalIssuer, claims: AccessClaims, token: str) -> None:
         """Create it; use `LocalIssuer.signed_in` in tests."""
@@ -113,7 +113,7 @@ class LocalIssuer:
         lifetime_s: int = 900,
         age_s: int = 0,
     ) -> SignedIn:
-        """Sign somebody in.
+        """Sign a user in.
 
         Args:
             subject: Who it is (`sub`), 1 to 255 characters.
@@ -148,11 +148,11 @@ class LocalIssuer:
         return SignedIn(self, issued, jws.sign(issued.to_members(), self._key, typ=ACCESS_TYPE))
 
     def expired(self, subject: str = "ada", **options: Any) -> SignedIn:
-        """Return somebody whose access token has expired. The options are those of `signed_in`."""
+        """Return a user whose access token has expired. The options are those of `signed_in`."""
         return self.signed_in(subject, **{"age_s": options.get("lifetime_s", 900) + MAX_LEEWAY_S + 1} | options)
 
     def ended(self, subject: str = "ada", **options: Any) -> SignedIn:
-        """Return somebody who has signed out. The options are those of `signed_in`."""
+        """Return a user who has signed out. The options are those of `signed_in`."""
         person = self.signed_in(subject, **options)
         person.sign_out()
         return person

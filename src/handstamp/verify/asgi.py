@@ -55,7 +55,7 @@ class HandstampMiddleware:
             trusted_origins: Origins whose pages may send unsafe requests with the access cookie.
             scope: A space-separated list of scopes, all of which are required.
             role: A role that is required.
-            check: How to learn that a session has ended, by default as the verifier was told.
+            check: How to learn that a session has ended, by default the verifier's `check`.
             public: Paths that need no token. They are compared exactly, decoded, without the prefix under which `app` is mounted.
 
         Raises:

@@ -56,7 +56,7 @@ class Require:
         Args:
             scope: A space-separated list of scopes, all of which are required. The OpenAPI document lists them.
             role: A role that is required.
-            check: How to learn that a session has ended, by default as the verifier was told.
+            check: How to learn that a session has ended, by default the verifier's `check`.
         """
         needs = Needs(scope, role, check)
         in_header, in_cookie = (Security(scheme, scopes=scope.split()) for scheme in self._schemes)

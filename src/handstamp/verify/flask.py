@@ -50,7 +50,7 @@ class Require:
         Args:
             scope: A space-separated list of scopes, all of which are required.
             role: A role that is required.
-            check: How to learn that a session has ended, by default as the verifier was told.
+            check: How to learn that a session has ended, by default the verifier's `check`.
         """
         needs = Needs(scope, role, check)
 

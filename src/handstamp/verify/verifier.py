@@ -6,7 +6,7 @@ A verification has three steps:
 2. Its session is not in the set of ended sessions.
 3. If that set is too old, or the route declared `check="live"`, the service is asked (RFC 7662).
 
-If the service does not answer then, the result is `Unavailable`: the token is not accepted, and nobody is told to sign in again.
+If the service does not answer then, the result is `Unavailable`: the token is not accepted, but the session has not ended.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Verifier:
 
         Args:
             token: The access token.
-            check: How to learn that the session has ended, by default as the verifier was told.
+            check: How to learn that the session has ended, by default the verifier's `check`.
             now_ms: The time to verify for, in milliseconds since 1970; by default the clock's.
 
         Raises:

@@ -20,7 +20,7 @@ _log = Logger("handstamp.web")
 
 
 class _Json(Response):
-    """JSON with ready-made header fields: Starlette would build and encode them anew for each answer."""
+    """JSON with ready-made header fields: Starlette would build and encode them again for each answer."""
 
     def __init__(self, body: bytes, status: int) -> None:
         self.status_code = status

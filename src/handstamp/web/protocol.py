@@ -201,7 +201,7 @@ class Protocol(HttpToolsProtocol):
         if self._is_idle:
             self.transport.write(refusal.raw())
         else:
-            self.cycle.disconnected = True  # the application is told, and its answer is dropped
+            self.cycle.disconnected = True  # the application learns of it, and its answer is dropped
             self.cycle.message_event.set()
             if not self.cycle.response_started:
                 self.transport.write(refusal.raw())

@@ -2,7 +2,7 @@
 
 A browser adds cookies to requests that other sites' pages cause, and `SameSite` lets sibling subdomains through. So every unsafe
 request that carries a token's cookie must say where it comes from, and so must every sign-in from a browser: another page could
-sign the visitor in as somebody else (OWASP CSRF prevention; Fetch Metadata). The service and the verifiers share this rule.
+sign the visitor in to another account (OWASP CSRF prevention; Fetch Metadata). The service and the verifiers share this rule.
 """
 
 from __future__ import annotations

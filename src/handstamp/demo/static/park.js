@@ -82,7 +82,7 @@ $("sign-in").addEventListener("submit", (event) => {
     $("sign-in-error").textContent = problem;
     $("password").setAttribute("aria-invalid", String(Boolean(problem)));
     if (problem) $("password").focus();
-    else say("You have a wristband for 30 seconds, and a card for as long as you come back. Enter a ride.");
+    else say("You have a wristband for 30 seconds, and a card that renews it. Enter a ride.");
   }).then(() => visitor.isIn() && document.querySelector("#steps .primary, #steps button").focus({ preventScroll: true }));
 });
 

@@ -37,9 +37,9 @@ async function ride(meaning = describeRide) {
 }
 
 function describeRide({ status, body }) {
-  if (status === 200 && visitor.secondsLeft() === 0) return "Still let in: five seconds are allowed for clocks that differ (leeway).";
+  if (status === 200 && visitor.secondsLeft() === 0) return "Still accepted: verifiers allow five seconds for clocks that differ (leeway).";
   if (status === 200) return `Welcome, ${body.email}.`;
-  if (body.code === "expired_token") return "Refused: the wristband has run out. The card gets you the next one.";
+  if (body.code === "expired_token") return "Refused: the wristband has expired. The card gets you the next one.";
   return `Refused: ${body.detail}`;
 }
 
@@ -57,21 +57,21 @@ const describeRenewal = (result) =>
 
 async function enterRide() {
   const { status, body } = await ride();
-  if (status === 200) return "You are in: the service checked the signature, the time, and that your visit is alive.";
-  if (body.code === "expired_token") return "The wristband has run out, and that is all: the visit is alive, and the card gets you the next one.";
+  if (status === 200) return "Accepted: the service checked the signature, the expiry time, and that your session is active.";
+  if (body.code === "expired_token") return "The wristband has expired, but the session is still active. The card gets you the next wristband.";
   return `No ride: ${body.detail}`;
 }
 
 async function waitUntilOut(say, stop) {
-  say("Watch the wristband. Nothing is sent while it runs down.");
+  say("Watch the wristband. No request is sent meanwhile.");
   while (visitor.secondsLeft() > 0 && !stop.aborted) await pause(100);
-  if (!stop.aborted) say("It has run out. Five seconds more, which services allow for clocks that differ (leeway).");
+  if (!stop.aborted) say("It has expired. Wait five more seconds, which services allow for clocks that differ (leeway).");
   for (let waited = 0; waited < (LEEWAY_S + 1) * 1000 && !stop.aborted; waited += 100) await pause(100);
-  if (stop.aborted) return "Stopped waiting. Go on as you like.";
+  if (stop.aborted) return "Stopped waiting. Press any button.";
   const { body } = await ride();
   return body.code === "expired_token"
-    ? "Refused, with expired_token. A stolen wristband would be worth as little by now. The card gets you the next one."
-    : `The service says: ${body.detail ?? "let in"}`;
+    ? "Refused with expired_token. A stolen wristband would be useless now, too. The card gets you the next one."
+    : `The service says: ${body.detail ?? "accepted"}`;
 }
 
 async function renewOnce() {
@@ -87,8 +87,8 @@ async function renewTwice() {
   if (one.status !== 200 || other.status !== 200) return words(one.status === 200 ? other : one);
   const isSame = one.card === other.card && one.sent === other.sent;
   return isSame
-    ? `Both showed card ${one.sent} and both got the same card ${one.given}. Within ten seconds a renewal is repeated (grace): nobody is thrown out.`
-    : `One tab got card ${one.given}, the other card ${other.given}: the second left after the first was answered.`;
+    ? `Both showed card ${one.sent} and both got the same card ${one.given}. A repeat within ten seconds gets the same answer (grace), so the session continues.`
+    : `One tab got card ${one.given}, the other card ${other.given}: the second request was sent after the first answer.`;
 }
 
 const describeSecondTab = (result) =>
@@ -98,18 +98,18 @@ async function loseAnswer(say) {
   const before = visitor.generation();
   const line = new AbortController();
   const lost = send({ method: "POST", path: "/refresh", answer: "lost", hangUp: line.signal }, CARD,
-    () => "The service renewed, and its answer never came: the connection broke.");
+    () => "The service renewed, but the connection broke before its answer arrived.");
   for (let tries = 0; visitor.generation() === before && tries < 50; tries += 1) {
     await pause(100);
     await visitor.look();
   }
   line.abort();
   await lost;
-  say(`The service is at generation ${visitor.generation()}, the browser still has card ${before}. Strict servers throw you out now. The page asks again …`);
+  say(`The service is at generation ${visitor.generation()}, the browser still has card ${before}. A strict server would end the session now. The page tries again …`);
   await pause(2 * BEAT_MS);
   const result = await renew({ meaning: (result) => result.status === 200
-    ? `Asked again with card ${result.sent}: the very card ${result.given} that was lost (grace).` : words(result) });
-  return result.status === 200 ? `Card ${result.given} after all, the same that was lost. A lost answer costs nothing.` : words(result);
+    ? `Tried again with card ${result.sent}, and got the card ${result.given} that was lost (grace).` : words(result) });
+  return result.status === 200 ? `You have card ${result.given}, the one that was lost. A lost answer does not end the session.` : words(result);
 }
 
 async function stealCard(say) {
@@ -117,7 +117,7 @@ async function stealCard(say) {
   show({ who: "the thief", ...copied }, "this demonstration's own way",
     `Copied card ${visitor.generation()}, as malware on your machine could, and a web page could not.`);
   const { refreshToken } = copied.body;
-  say(`A thief has copied card ${visitor.generation()}, without a trace. You go on …`);
+  say(`A thief has copied card ${visitor.generation()}, and nothing shows it. You continue …`);
   for (const _ of ["once", "twice"]) {
     await pause(BEAT_MS);
     const result = await renew();
@@ -128,13 +128,13 @@ async function stealCard(say) {
   const result = await renewAsThief(refreshToken);
   const isCaught = result.body?.reason === "reuse";
   show({ who: "the thief", ...result }, "with the copy", isCaught
-    ? `Card ${result.sent} is an old copy: reuse detection ends the session, for whoever holds it.` : `The service says ${result.status}.`);
+    ? `Card ${result.sent} is an old copy: reuse detection ends the session for every holder of a card.` : `The service says ${result.status}.`);
   await visitor.look();
   await pause(BEAT_MS);
   await ride();
   return isCaught
-    ? "The thief got nothing, and your wristband is void, too, with its time unused: nobody can tell thief and owner apart, so both are out. You sign in again, the thief cannot."
-    : "The thief was served: the copy was not old enough.";
+    ? "The thief got no wristband. Yours is void too, before its time: the service cannot tell thief and owner apart, so it signs out both. You can sign in again, the thief cannot."
+    : "The thief got a wristband: the copy was not old enough.";
 }
 
 async function signOut() {
@@ -145,19 +145,19 @@ async function signOut() {
   await pause(BEAT_MS);
   const { status } = await ride();
   return status === 401
-    ? `Signed out is signed out: the old wristband had ${left} seconds left and a good signature, and is refused at once.`
+    ? `The old wristband had ${left} seconds left and a valid signature, and it is refused at once.`
     : `The service says ${status}.`;
 }
 
-/** The buttons in the order of the story. `alive`: the button needs an active session; otherwise any wristband will do, even a void one. */
+/** The buttons in the order of the story. `alive`: the button needs an active session; otherwise any wristband is enough, even a void one. */
 export const STEPS = [
   { name: "Enter a ride", what: "Show the wristband: GET\u00a0/profile with the access token.", run: enterRide },
-  { name: "Wait until it runs out", what: "Let its 30 seconds pass, then try the same ride.", run: waitUntilOut, alive: true, stop: "Stop waiting" },
+  { name: "Wait until it expires", what: "Wait 30 seconds, then try the same ride.", run: waitUntilOut, alive: true, stop: "Stop waiting" },
   { name: "Renew", what: "Show the card: POST\u00a0/refresh punches the next hole (rotation) and gives a wristband.", run: renewOnce },
   { name: "Renew in two tabs at once", what: "Two requests with the same cookie at the same moment, as two tabs would send them.", run: renewTwice, alive: true },
-  { name: "Lose an answer", what: "The service renews, the line breaks before you hear of it, and the page asks again.", run: loseAnswer, alive: true },
-  { name: "Let somebody steal the card", what: "A thief copies it, you renew twice, then the thief uses the old copy.", run: stealCard, alive: true },
-  { name: "Sign out, then try the old wristband", what: "POST\u00a0/logout, and at once a ride with a wristband that has time left.", run: signOut, alive: true },
+  { name: "Lose an answer", what: "The service renews, the connection breaks before the answer arrives, and the page tries again.", run: loseAnswer, alive: true },
+  { name: "Steal the card", what: "A thief copies it, you renew twice, then the thief uses the old copy.", run: stealCard, alive: true },
+  { name: "Sign out, then try the old wristband", what: "POST\u00a0/logout, then a ride with a wristband that has not expired.", run: signOut, alive: true },
 ];
 
 /** Renew if the page was loaded during an active session: its memory is empty then. Return a sentence, or an empty string. */

@@ -7,14 +7,14 @@ import { askPark } from "./wire.js";
 const SHORT_S = 10;
 const HOLES_A_ROW = 12;
 const MEANINGS = {
-  iss: "who issued it", aud: "whom it is for", sub: "who you are", client_id: "who signed you in", iat: "issued at", exp: "holds until",
-  jti: "its own name", sid: "the session", auth_time: "when you signed in", scope: "what for", roles: "your roles",
+  iss: "issuer", aud: "who may accept it", sub: "account id", client_id: "client", iat: "issued at", exp: "valid until",
+  jti: "token id", sid: "the session", auth_time: "when you signed in", scope: "permissions", roles: "your roles",
 };
 const $ = (id) => document.getElementById(id);
 
-const NOBODY = { session: null, card: null, generation: null, over: null, words: "", email: "" };
+const SIGNED_OUT = { session: null, card: null, generation: null, over: null, words: "", email: "" };
 let wristband = null; // { token, expiresIn, gotAt }
-let visit = NOBODY;
+let visit = SIGNED_OUT;
 
 export const token = () => wristband?.token;
 export const generation = () => visit.generation;
@@ -38,7 +38,7 @@ export async function look() {
 /** Drop the state of an ended session, before the next sign-in. */
 export function forget() {
   wristband = null;
-  visit = NOBODY;
+  visit = SIGNED_OUT;
   $("attempts").replaceChildren();
 }
 
@@ -48,13 +48,13 @@ const holes = (count) => (count === 1 ? "1 hole" : `${count} holes`);
 export function render() {
   const isOver = visit.over !== null;
   $("belongings").hidden = visit.session === null;
-  $("nobody").hidden = visit.session !== null;
+  $("signed-out").hidden = visit.session !== null;
   $("fields").hidden = isOver && !$("sign-in-error").textContent;
   $("enter").textContent = isOver ? "Sign in again, for a new visit" : "Get a wristband and a membership card (sign in)";
   document.body.classList.toggle("over", isOver);
   renderCard();
   $("session").textContent = visit.session ? `${visit.session.slice(0, 6)}…` : "";
-  $("visit").textContent = isOver ? visit.words : `Alive, for ${visit.email}; generation ${visit.generation} on the service's record.`;
+  $("visit").textContent = isOver ? visit.words : `Active, for ${visit.email}; generation ${visit.generation} in the service's database.`;
   renderBand();
 }
 
@@ -75,11 +75,11 @@ export function renderBand() {
   const isVoid = visit.over !== null;
   const state = !wristband ? "none" : isVoid ? "void" : left === 0 ? "out" : left < SHORT_S ? "short" : "good";
   const words = {
-    none: "none in memory", void: `void, ${Math.ceil(left)} s unused`, out: "run out", short: `${Math.ceil(left)} s left`, good: `${Math.ceil(left)} s left`,
+    none: "none in memory", void: `void, ${Math.ceil(left)} s unused`, out: "expired", short: `${Math.ceil(left)} s left`, good: `${Math.ceil(left)} s left`,
   };
   const aloud = {
-    none: "There is no wristband.", void: "The wristband is void.", out: "The wristband has run out.",
-    short: "The wristband runs out in less than 10 seconds.", good: "The wristband holds.",
+    none: "There is no wristband.", void: "The wristband is void.", out: "The wristband has expired.",
+    short: "The wristband expires in less than 10 seconds.", good: "The wristband is valid.",
   };
   if (left === 0) words.void = "void";
   $("band").dataset.state = state;
@@ -102,7 +102,7 @@ function showClaims() {
 export async function tryToRead() {
   const isCard = (name) => /handstamp-refresh/.test(name);
   const describe = (what, names) => {
-    const found = names.some(isCard) ? "the card!" : names.length ? `${names.length} of other programs here, no card` : "nothing";
+    const found = names.some(isCard) ? "the card!" : names.length ? `${names.length} entries of other programs, no card` : "nothing";
     return el("span", {}, el("code", { textContent: what }), ` → ${found}`);
   };
   const cookies = document.cookie ? document.cookie.split("; ") : [];

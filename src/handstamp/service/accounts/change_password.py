@@ -98,7 +98,7 @@ class ChangePassword:
 
 
 async def _require_living_account(rows: Transaction, sid: str, caller: Caller) -> Account:
-    """Return the account of a session that nobody has ended while the passwords were hashed, so its epoch is unchanged."""
+    """Return the account of a session if it is still active after hashing, so that its epoch is unchanged."""
     session, account = await rows.sessions.get(sid) or (None, None)
     if session is None or account is None:
         raise SessionEnded("expired")

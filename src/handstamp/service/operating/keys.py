@@ -121,7 +121,7 @@ class Keys:
     async def void(self, kid: str, now_ms: int) -> None:
         """Revoke every access token that a leaked key has signed, here and at every verifier. Another key signs from now on.
 
-        Nobody is signed out, because refresh tokens are signed with another key.
+        No user is signed out, because refresh tokens are signed with another key.
 
         Raises:
             NotFound: If there is no such key.

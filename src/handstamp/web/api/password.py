@@ -19,7 +19,7 @@ class PasswordRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
     """Change the password."""
 
     current_password: Password
-    new_password: Annotated[NewPassword, msgspec.Meta(examples=["another sentence, known to nobody else"])]
+    new_password: Annotated[NewPassword, msgspec.Meta(examples=["another sentence, known only to me"])]
 
 
 async def change_password(use: UseCases, call: Call, body: PasswordRequest | None) -> Response:

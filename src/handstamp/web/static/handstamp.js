@@ -95,9 +95,9 @@ var Session = class {
     this.#start();
   }
   #start() {
-    if (this.#owesSignOut) this.#payForSignOut().catch(() => {
+    if (this.#signOutPending) this.#finishSignOut().catch(() => {
     });
-    else this.#askAnew();
+    else this.#renewAgain();
   }
   get state() {
     return this.#state;
@@ -110,14 +110,14 @@ var Session = class {
     const epoch = ++this.#epoch;
     const answer = await this.#tabs.oneAtATime(() => this.#call("/login", { email, password, delivery: "split" }));
     if (epoch !== this.#epoch) return;
-    this.#owesSignOut = false;
+    this.#signOutPending = false;
     this.#take(answer);
     this.#tabs.tell({ type: "signed-in", session: answer.sessionId });
   }
   async signOut() {
-    this.#owesSignOut = true;
+    this.#signOutPending = true;
     this.#endEverywhere("logout");
-    await this.#payForSignOut();
+    await this.#finishSignOut();
   }
   async signOutEverywhere() {
     const response = await this.fetch(`${this.#url}/logout-everywhere`, { method: "POST", credentials: "include" });
@@ -133,8 +133,8 @@ var Session = class {
     const request = new Request(input, init);
     const { origin } = new URL(request.url);
     if (!this.#apis.has(origin)) {
-      const mend = `If it is yours, add it: createClient({ apis: ["${origin}"] }).`;
-      throw new TypeError(`${origin} is not to have the access token. ${mend}`);
+      const fix = `If you trust it, add it: createClient({ apis: ["${origin}"] }).`;
+      throw new TypeError(`${origin} may not get the access token. ${fix}`);
     }
     const send = (token2) => {
       const copy = request.clone();
@@ -169,7 +169,7 @@ var Session = class {
   }
   #signedOut() {
     const reason = this.#state.status === "signed-out" ? this.#state.reason : void 0;
-    return new HandstampError(reason ? "session_ended" : "missing_token", 401, "Nobody is signed in here.", reason);
+    return new HandstampError(reason ? "session_ended" : "missing_token", 401, "No user is signed in.", reason);
   }
   #renewIfDue() {
     if (this.#state.status === "signed-out") return;
@@ -177,7 +177,7 @@ var Session = class {
     });
   }
   /** Renew with the current cookie. Wait for a renewal in progress first: it may have sent the previous one. */
-  #askAnew() {
+  #renewAgain() {
     (this.#renewing ?? Promise.resolve()).catch(() => {
     }).then(() => this.#renew()).catch(() => {
     });
@@ -193,7 +193,7 @@ var Session = class {
     const epoch = this.#epoch;
     let answer;
     try {
-      answer = await this.#insist(() => this.#tabs.oneAtATime(() => this.#call("/refresh")), () => {
+      answer = await this.#retry(() => this.#tabs.oneAtATime(() => this.#call("/refresh")), () => {
         if (epoch === this.#epoch && this.#state.status !== "signed-out") this.#become({ ...this.#state, online: false });
       });
     } catch (error) {
@@ -241,7 +241,7 @@ var Session = class {
       this.#epoch += 1;
       this.#access = void 0;
       this.#become({ status: "unknown", online: true });
-      this.#askAnew();
+      this.#renewAgain();
     }
   }
   #become(state) {
@@ -256,23 +256,23 @@ var Session = class {
     }
   }
   // --- a sign-out that has not reached the service survives a reload: a flag is stored, and no token
-  get #owesSignOut() {
+  get #signOutPending() {
     return globalThis.localStorage?.getItem(`handstamp-signing-out:${this.#url}`) === "1";
   }
-  set #owesSignOut(owes) {
+  set #signOutPending(pending) {
     const name = `handstamp-signing-out:${this.#url}`;
-    if (owes) globalThis.localStorage?.setItem(name, "1");
+    if (pending) globalThis.localStorage?.setItem(name, "1");
     else globalThis.localStorage?.removeItem(name);
   }
-  async #payForSignOut() {
+  async #finishSignOut() {
     if (this.#state.status !== "signed-out") this.#end("logout");
     const epoch = this.#epoch;
-    await this.#insist(async () => this.#owesSignOut && this.#call("/logout"));
-    if (epoch === this.#epoch) this.#owesSignOut = false;
+    await this.#retry(async () => this.#signOutPending && this.#call("/logout"));
+    if (epoch === this.#epoch) this.#signOutPending = false;
   }
   // --- requests to the service
-  /** Retry temporary errors. Call `tellTrouble` after the second one; throw `OfflineError` after the last one. */
-  async #insist(ask, tellTrouble = () => {
+  /** Retry temporary errors. Call `onSecondFailure` after the second one; throw `OfflineError` after the last one. */
+  async #retry(ask, onSecondFailure = () => {
   }) {
     for (let failures = 1; ; failures += 1) {
       try {
@@ -281,7 +281,7 @@ var Session = class {
         const mayPass = error instanceof OfflineError || error instanceof HandstampError && isPassing(error);
         if (!mayPass) throw error;
         const retryAfterMs = 1e3 * (error instanceof HandstampError && error.retryAfter || 0);
-        if (failures === 2) tellTrouble();
+        if (failures === 2) onSecondFailure();
         if (failures >= TRIES) throw new OfflineError("The service cannot be reached, or cannot answer now.", { cause: error });
         await new Promise((done) => setTimeout(done, Math.min(LONGEST_PAUSE_MS, Math.max(retryAfterMs, pauseMs(failures)))));
       }
