@@ -29,14 +29,22 @@ check that failed. It is for logs and for `handstamp token inspect`, and is neve
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class HandstampError(Exception):
-    """Base class of all errors of Handstamp. `code` identifies the kind of error for programs."""
+    """Base class of all errors of Handstamp. `code` identifies the kind of error for programs.
+
+    Every error can be pickled and copied, so it can leave a worker process.
+    """
 
     code: ClassVar[str] = "internal_error"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Restore the attributes. By default Python calls `__init__` with `args`, which is the text and not what it takes."""
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]  # missing in typeshed
 
 
 class InvalidRequest(HandstampError):

@@ -14,11 +14,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from handstamp import ConfigurationError
+from handstamp import ConfigurationError, Verifier
 from handstamp.verify.asgi import HandstampMiddleware
 from tests.adapters.local import APP_ORIGIN, COOKIE, a_token, a_verifier, bearer, connect
 
-DENIAL: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
+DENIED = "websocket.http.response"
+DENIAL: dict[str, Any] = {"extensions": {DENIED: {}}}
 
 
 async def subject(scope: Any, receive: Any, send: Any) -> None:
@@ -133,10 +134,42 @@ def test_errors_of_the_application_pass_through() -> None:
         connect(protect(broken), {"type": "http", "method": "GET"}, bearer())
 
 
-def test_a_check_that_the_verifier_cannot_do_is_a_configuration_error() -> None:
-    """A policy that the verifier cannot apply raises ConfigurationError. The client sees no configuration details."""
+def test_a_check_that_the_verifier_cannot_do_fails_where_it_is_declared() -> None:
+    """A policy that needs a credential fails when the middleware is created, and not at the first request."""
     with pytest.raises(ConfigurationError, match="needs a credential"):
-        connect(protect(check="live"), {"type": "http", "method": "GET"}, bearer())
+        protect(check="live")
+
+
+def test_the_verifier_may_be_created_later() -> None:
+    """A function creates the verifier at the first request, once."""
+    made: list[Verifier] = []
+
+    def make() -> Verifier:
+        made.append(a_verifier())
+        return made[-1]
+
+    app = HandstampMiddleware(subject, verifier=make, trusted_origins=[APP_ORIGIN])
+    assert made == []
+    for _ in range(2):
+        assert get(app, "/", bearer()) == 200
+    assert len(made) == 1
+
+
+def test_an_application_may_write_refusals_itself() -> None:
+    """Its answer is sent, with the headers that tell a client what to do; those that it sends itself stay."""
+    app = protect(
+        on_refusal=lambda refusal: PlainTextResponse(f"sorry: {refusal.code}", refusal.status, {"cache-control": "private"})
+    )
+    for scope, kind in (({"type": "http", "method": "GET"}, "http.response"), ({"type": "websocket", **DENIAL}, DENIED)):
+        start, body = connect(app, scope)
+        assert (start["type"], start["status"], body["body"]) == (f"{kind}.start", 401, b"sorry: missing_token")
+        headers = [field for field in start["headers"] if field[0] != b"content-length"]
+        assert sorted(headers) == [
+            (b"cache-control", b"private"),
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"www-authenticate", b"Bearer"),
+        ]
+    assert connect(app, {"type": "websocket"}) == [{"type": "websocket.close", "code": 1008}]
 
 
 @pytest.mark.anyio

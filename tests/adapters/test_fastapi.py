@@ -7,13 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI, HTTPException, Request, Response, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, WebSocket
 from fastapi.requests import HTTPConnection
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from handstamp import AccessClaims, ConfigurationError
+from handstamp import AccessClaims, ConfigurationError, Unavailable, Verifier
+from handstamp.verify.asgi import HandstampMiddleware
 from handstamp.verify.fastapi import Refused, Require
-from tests.adapters.local import APP_ORIGIN, COOKIE, a_token, a_verifier, bearer, connect
+from handstamp.verify.verifier import Check
+from tests.adapters.local import APP_ORIGIN, COOKIE, ISSUER, a_token, a_verifier, bearer, connect
 from tests.integration.helpers import expect_problem
 
 SCOPE_OF_A_REQUEST: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "headers": []}
@@ -91,9 +94,9 @@ async def test_other_exceptions_are_unchanged(require: Require) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("handled", [401, Refused])
-async def test_an_application_may_replace_the_handler(require: Require, handled: int | type[Exception]) -> None:
-    """The application's handler for the status or for the class takes precedence."""
+@pytest.mark.parametrize("handled", [401, Refused, HTTPException, StarletteHTTPException])
+async def test_an_application_may_write_refusals_itself(require: Require, handled: int | type[Exception]) -> None:
+    """The application's handler for the status, the class or every HTTP exception takes precedence."""
     app = an_application(require())
 
     @app.exception_handler(handled)
@@ -108,9 +111,10 @@ async def test_an_application_may_replace_the_handler(require: Require, handled:
 async def test_without_our_handler_status_and_headers_are_right(require: Require) -> None:
     """`Refused` itself carries the status, headers and problem, in case a later Starlette moves its handlers."""
     with pytest.raises(Refused) as raised:
-        await require()(HTTPConnection(dict(SCOPE_OF_A_REQUEST)))
+        await require.claims(HTTPConnection(dict(SCOPE_OF_A_REQUEST)))
     assert raised.value.status_code == 401
     assert raised.value.headers == {"cache-control": "no-store", "www-authenticate": "Bearer"}
+    assert raised.value.code == "missing_token"
     assert vars(raised.value)["detail"] == raised.value.problem
     assert raised.value.problem["code"] == "missing_token"
 
@@ -151,11 +155,142 @@ async def test_a_trusted_origin_may_write_with_the_cookie(require: Require) -> N
     assert (await ask(app, "POST", "/orders", headers=headers | {"origin": "https://other.example.com"})).status_code == 403
 
 
+def test_a_check_that_the_verifier_cannot_do_fails_where_it_is_declared(require: Require) -> None:
+    """A policy that needs a credential fails at the route, and not at its first request."""
+    for check in ("live", "feed"):
+        with pytest.raises(ConfigurationError, match="needs a credential"):
+            require(check=check)
+    with pytest.raises(ConfigurationError, match="check must be"):
+        require(check="alive")  # type: ignore[arg-type]
+
+
 @pytest.mark.anyio
-async def test_a_check_that_the_verifier_cannot_do_is_a_configuration_error(require: Require) -> None:
-    """A policy that the verifier cannot apply raises ConfigurationError. The client sees no configuration details."""
+async def test_the_verifier_may_be_created_later() -> None:
+    """A function creates the verifier at the first request, once. Until then routes can be declared, and are checked then."""
+    made: list[Verifier] = []
+
+    def make() -> Verifier:
+        made.append(a_verifier())
+        return made[-1]
+
+    require = Require(make, trusted_origins=[APP_ORIGIN])
+    app = an_application(require(scope="orders:read"))
+    assert made == []
+    for _ in range(2):
+        assert (await ask(app, "GET", "/orders", headers=bearer(scope="orders:read"))).json() == "ada-id"
+    document = (await ask(app, "GET", "/openapi.json")).json()
+    assert document["components"]["securitySchemes"]["cookie"]["name"] == COOKIE
+    assert len(made) == 1
+    too_much = Require(make)
+    app = an_application(too_much(check="live"))
     with pytest.raises(ConfigurationError, match="needs a credential"):
-        await ask(an_application(require(check="live")), "GET", "/orders", headers=bearer())
+        await ask(app, "GET", "/orders", headers=bearer())
+
+
+# --- one dependency for all
+
+
+def a_person(**changes: Any) -> AccessClaims:
+    """Return claims that a test of an application makes up."""
+    return a_verifier().verify(a_token(**changes))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("needs", [{}, {"scope": "orders:read"}, {"role": "admin"}, {"check": "offline"}], ids=str)
+async def test_a_test_replaces_the_claims_of_every_route(require: Require, needs: dict[str, Any]) -> None:
+    """`dependency_overrides` reaches the claims of each route by one name. What routes require is still checked."""
+    app = an_application(require(**needs))
+    assert (await ask(app, "GET", "/orders")).status_code == 401
+    bob = a_person(sub="bob", scope="orders:read", roles=("admin",))
+    app.dependency_overrides[require.claims] = lambda: bob
+    assert (await ask(app, "GET", "/orders")).json() == "bob"
+    app.dependency_overrides[require.claims] = lambda: a_person(sub="eve")
+    assert (await ask(app, "GET", "/orders")).status_code == (403 if needs.keys() & {"scope", "role"} else 200)
+    app.dependency_overrides.clear()
+    assert (await ask(app, "GET", "/orders")).status_code == 401
+
+
+class Counting:
+    """A verifier that counts what it is asked, and that a test can silence."""
+
+    issuer = ISSUER
+    check: Check = "feed"
+    follows_feed = True
+
+    def __init__(self) -> None:
+        """Start with a service that answers."""
+        self.asked: list[Check | None] = []
+        self.refuses: set[Check | None] = set()
+        self._verifier = a_verifier()
+
+    def verify(self, token: str, *, check: Check | None = None) -> AccessClaims:
+        """Verify a token offline, unless this policy is refused."""
+        self.asked.append(check)
+        if check in self.refuses:
+            raise Unavailable("the test says so")
+        return self._verifier.verify(token)
+
+    async def verify_async(self, token: str, *, check: Check | None = None) -> AccessClaims:
+        """Do the same."""
+        return self.verify(token, check=check)
+
+    async def confirm(self, claims: AccessClaims) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("declared", "asked"),
+    [
+        ([{}, {}, {"scope": "a"}, {"scope": "b"}, {"role": "admin"}], [None]),
+        ([{"check": "live"}, {}, {"scope": "a"}, {"check": "live", "scope": "b"}], ["live"]),
+        ([{}, {"check": "live"}, {"check": "offline"}, {"check": "live", "role": "admin"}], [None, "live"]),
+        ([{"check": "offline"}, {}], ["offline", None]),
+        ([{"check": "offline"}, {"check": "offline", "scope": "a"}], ["offline"]),
+        ([{"check": "feed"}, {}], ["feed"]),
+    ],
+    ids=str,
+)
+async def test_the_credential_is_checked_once_a_request(declared: list[dict[str, Any]], asked: list[Check | None]) -> None:
+    """However many dependencies ask, a token is verified once for each stricter policy, and every policy is kept."""
+    verifier = Counting()
+    require = Require(verifier)
+    app = an_application(require(**declared[-1]), dependencies=[Depends(require(**needs)) for needs in declared[:-1]])
+    headers = bearer(scope="a b", roles=("admin",))
+    for _ in range(2):
+        verifier.asked.clear()
+        assert (await ask(app, "GET", "/orders", headers=headers)).json() == "ada-id"
+        assert verifier.asked == asked
+    strictest = asked[-1]
+    verifier.refuses = {strictest}
+    assert (await ask(app, "GET", "/orders", headers=headers)).status_code == 503
+
+
+@pytest.mark.anyio
+async def test_middleware_and_dependencies_check_the_credential_once() -> None:
+    """The middleware around the application and its dependencies share one verification."""
+    verifier = Counting()
+    require = Require(verifier)
+    inner = an_application(require(scope="a"))
+    app = FastAPI()
+    app.mount("/", HandstampMiddleware(HandstampMiddleware(inner, verifier=verifier), verifier=verifier, role="admin"))
+    assert (await ask(app, "GET", "/orders", headers=bearer(scope="a", roles=("admin",)))).json() == "ada-id"
+    assert verifier.asked == [None]
+
+
+@pytest.mark.anyio
+async def test_included_routers_have_their_own_requirements(require: Require) -> None:
+    """A router's dependency holds for its routes, in addition to the application's and the route's."""
+    router = APIRouter(dependencies=[Depends(require(role="admin"))])
+
+    @router.get("/reports", dependencies=[Depends(require(scope="reports"))])
+    async def reports() -> str:
+        return "all"
+
+    app = FastAPI(dependencies=[Depends(require())])
+    app.include_router(router)
+    for claims, status in (({}, 403), ({"roles": ("admin",)}, 403), ({"roles": ("admin",), "scope": "reports"}, 200)):
+        assert (await ask(app, "GET", "/reports", headers=bearer(**claims))).status_code == status
 
 
 def test_a_websocket_needs_the_header_not_the_cookie(require: Require) -> None:
@@ -171,3 +306,5 @@ def test_a_websocket_needs_the_header_not_the_cookie(require: Require) -> None:
     cookie = {"cookie": f"{COOKIE}={a_token()}", "sec-fetch-site": "same-origin"}
     refused = connect(app, scope, cookie)[0]
     assert (refused["type"], refused["status"]) == ("websocket.http.response.start", 401)
+    plain = {name: value for name, value in scope.items() if name != "extensions"}
+    assert connect(app, plain, cookie) == [{"type": "websocket.close", "code": 1008, "reason": "missing_token"}]

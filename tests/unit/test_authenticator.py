@@ -320,7 +320,8 @@ def test_each_refusal_is_a_problem_document(
     problem = json.loads(refusal.body)
     assert (refusal.status, problem["status"], problem["code"]) == (status, status, error.code)
     assert {"type", "title", "detail", "instance"} <= problem.keys()
-    assert refusal.headers["content-type"] == "application/problem+json"
+    assert refusal.media_type == "application/problem+json"
+    assert refusal.code == error.code
     assert refusal.headers["cache-control"] == "no-store"
     assert refusal.headers.get("www-authenticate") == challenge
     assert refusal.headers.get("retry-after") == retry_after

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from copy import copy
 from typing import Generic, TypeVar
 
 from ..errors import HandstampError, Unavailable
@@ -40,7 +41,7 @@ class Flight(Generic[_T]):
         try:
             return self._future.result(patience_s)
         except HandstampError as error:
-            raise _copy_of(error) from None
+            raise copy(error) from None  # each caller raises its own, with its own traceback
 
     async def wait_async(self, patience_s: float) -> _T:
         """Do the same without blocking the event loop (asyncio)."""
@@ -48,7 +49,7 @@ class Flight(Generic[_T]):
             async with asyncio.timeout(patience_s):
                 return await asyncio.wrap_future(self._future)
         except HandstampError as error:
-            raise _copy_of(error) from None
+            raise copy(error) from None  # each caller raises its own, with its own traceback
 
     def _run(self) -> None:
         try:
@@ -59,10 +60,3 @@ class Flight(Generic[_T]):
             self._future.set_result(result)
         finally:
             del self._work  # it refers to secrets
-
-
-def _copy_of(error: HandstampError) -> HandstampError:
-    """Return a copy of the error: each caller of `wait` raises its own, with its own traceback."""
-    copy = type(error).__new__(type(error), *error.args)
-    copy.__dict__.update(error.__dict__)
-    return copy

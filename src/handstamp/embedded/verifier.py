@@ -20,6 +20,7 @@ class LocalVerifier:
         """Create it. `ensure_running` raises while the keys are not loaded."""
         self._ensure_running = ensure_running
         self.issuer: str = verifier.issuer
+        self.check: Check = "live"
         self.follows_feed = True
         self._verifier = verifier
         self._sessions = sessions

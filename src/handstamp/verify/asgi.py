@@ -7,6 +7,8 @@ Route("/reports", reports, middleware=[Middleware(HandstampMiddleware, verifier=
 claims = request.state.claims  # in an endpoint; without Starlette: scope["state"]["claims"]
 ```
 
+`on_refusal` writes refusals in your own form: `on_refusal=lambda refusal: JSONResponse({"error": refusal.code}, refusal.status)`.
+
 Put middleware that answers CORS preflights around this one: browsers send preflights without credentials (Fetch §4.8), and its
 headers let a page read why it was refused. Around the whole application, this middleware does not know what single routes
 require: where routes differ in `check`, give each its own.
@@ -20,7 +22,7 @@ from typing import Any
 from ..errors import ConfigurationError, HandstampError
 from ..wire import HeaderValues
 from ..wire.problems import Refusal
-from .authenticator import AnyVerifier, Authenticator, Needs, refuse
+from .authenticator import AnyVerifier, Authenticator, refuse
 from .verifier import Check
 
 __all__ = ["HandstampMiddleware"]
@@ -30,7 +32,20 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-_POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
+POLICY_VIOLATION = 1008
+"""The close code of a WebSocket that is refused (RFC 6455 §7.4.1)."""
+
+
+def _write(refusal: Refusal) -> Application:
+    """Return the application that sends a refusal as it is."""
+
+    async def answer(scope: Scope, _: Receive, send: Send) -> None:
+        kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
+        headers = [(b"content-type", refusal.media_type.encode()), (b"content-length", str(len(refusal.body)).encode())]
+        await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
+        await send({"type": f"{kind}.body", "body": refusal.body})
+
+    return answer
 
 
 class HandstampMiddleware:
@@ -40,45 +55,71 @@ class HandstampMiddleware:
         self,
         app: Application,
         *,
-        verifier: AnyVerifier,
+        verifier: AnyVerifier | Callable[[], AnyVerifier],
         trusted_origins: Collection[str] = (),
         scope: str = "",
         role: str = "",
         check: Check | None = None,
         public: Collection[str] = ("/healthz",),
+        on_refusal: Callable[[Refusal], Application] = _write,
     ) -> None:
         """Protect an application.
 
         Args:
             app: The ASGI application.
-            verifier: Verifies the access tokens.
+            verifier: Verifies the access tokens, or a function that creates the verifier at the first request.
             trusted_origins: Origins whose pages may send unsafe requests with the access cookie.
             scope: A space-separated list of scopes, all of which are required.
             role: A role that is required.
             check: How to learn that a session has ended, by default the verifier's `check`.
             public: Paths that need no token. They are compared exactly, decoded, without the prefix under which `app` is mounted.
+            on_refusal: Returns the ASGI application that answers a refused request, for example a Starlette `Response`. The
+                headers of the refusal are added to those that it does not send itself.
 
         Raises:
-            ConfigurationError: `public` or `trusted_origins` is malformed.
+            ConfigurationError: `public` or `trusted_origins` is malformed, or `check` needs a credential that the verifier does
+                not have.
         """
         if not all(path.startswith("/") for path in public):  # also refuses a string, which is a collection of characters
             raise ConfigurationError(f"public is a list of paths that begin with a slash, as ['/healthz']; not {public!r}.")
         self._app = app
         self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins)
-        self._needs = Needs(scope, role, check)
+        self._needs = self._authenticator.declare(scope, role, check)
         self._public = frozenset(public)
+        self._on_refusal = on_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection. Errors that the application raises pass through."""
         if scope["type"] != "lifespan" and _path(scope) not in self._public:
-            method: str = scope.get("method", "GET")
+            state = scope.setdefault("state", {})
             try:
-                claims = await self._authenticator.authenticate_async(method, header_values(scope), self._needs)
+                state["claims"] = await self._authenticator.authenticate_async(
+                    scope.get("method", "GET"), header_values(scope), self._needs, memory=state
+                )
             except HandstampError as error:
-                await _send_refusal(refuse(error), scope, send)
+                await self._refuse(refuse(error), scope, receive, send)
                 return
-            scope.setdefault("state", {})["claims"] = claims
         await self._app(scope, receive, send)
+
+    async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a refused request. A WebSocket can only be closed, unless the server has an extension for answers."""
+        if not can_answer(scope):
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"].endswith("http.response.start"):
+                given = {name.lower() for name, _ in message.get("headers", ())}
+                ours = ((name.encode(), value.encode()) for name, value in refusal.headers.items())
+                message["headers"] = [*message.get("headers", ()), *(field for field in ours if field[0] not in given)]
+            await send(message)
+
+        await self._on_refusal(refusal)(scope, receive, send_with_headers)
+
+
+def can_answer(scope: Scope) -> bool:
+    """Return whether a connection can be answered. A WebSocket before its acceptance can be with an extension (ASGI)."""
+    return scope["type"] != "websocket" or "websocket.http.response" in (scope.get("extensions") or {})
 
 
 def header_values(scope: Scope) -> HeaderValues:
@@ -103,15 +144,3 @@ def _path(scope: Scope) -> str:
     prefix: str = scope.get("root_path", "")
     inside = path.removeprefix(prefix)
     return inside if inside.startswith("/") or inside == "" else path
-
-
-async def _send_refusal(refusal: Refusal, scope: Scope, send: Send) -> None:
-    """Send a refusal. A WebSocket that is not accepted yet can only be closed, unless the server has an extension for answers."""
-    if scope["type"] == "websocket" and "websocket.http.response" not in (scope.get("extensions") or {}):
-        await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
-        return
-    kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
-    headers = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
-    headers.append((b"content-length", str(len(refusal.body)).encode()))
-    await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": refusal.body})

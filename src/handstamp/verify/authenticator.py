@@ -7,8 +7,8 @@ status, headers and body. So all frameworks refuse alike, and as the service doe
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection, MutableMapping
+from typing import Any, NamedTuple, Protocol
 
 from ..crypto.identifiers import new_id
 from ..domain.claims import AccessClaims
@@ -19,8 +19,9 @@ from ..wire.bearer import bearer_token
 from ..wire.cookies import access_cookie, only_value, parse_cookies
 from ..wire.cross_site import SAFE_METHODS, require_allowed_origin
 from ..wire.problems import Refusal, refusal_of
-from .verifier import Check
+from .verifier import Check, is_stricter, require_possible
 
+_MEMORY = "handstamp.verified"
 _log = logging.getLogger("handstamp.verify")
 
 
@@ -30,6 +31,10 @@ class AnyVerifier(Protocol):
     @property
     def issuer(self) -> str:
         """The issuer whose tokens are accepted."""
+
+    @property
+    def check(self) -> Check:
+        """The policy of routes that do not declare one."""
 
     @property
     def follows_feed(self) -> bool:
@@ -53,14 +58,23 @@ class Needs(NamedTuple):
     check: Check | None = None
 
 
+class _Verified(NamedTuple):
+    """What has been verified for a request: another requirement of the same request need not verify it again."""
+
+    verifier: AnyVerifier
+    token: str
+    check: Check
+    claims: AccessClaims
+
+
 class Authenticator:
     """Authenticates requests with one verifier."""
 
-    def __init__(self, verifier: AnyVerifier, *, trusted_origins: Collection[str] = ()) -> None:
+    def __init__(self, verifier: AnyVerifier | Callable[[], AnyVerifier], *, trusted_origins: Collection[str] = ()) -> None:
         """Create it.
 
         Args:
-            verifier: Verifies the access tokens.
+            verifier: Verifies the access tokens, or a function that creates the verifier when it is first needed.
             trusted_origins: Origins (`https://app.example.com`) whose pages may send unsafe requests with the access cookie. The
                 issuer's own origin is always trusted. Browsers send the cookie only if this application and the service share a
                 host name.
@@ -68,19 +82,56 @@ class Authenticator:
         Raises:
             ConfigurationError: An origin is not in the form that browsers send.
         """
-        self.verifier = verifier
-        issuer = Issuer(verifier.issuer)
-        self._own_origin = issuer.origin
+        self._make_verifier: Callable[[], AnyVerifier] | None = None
         self._trusted = frozenset(_require_origins(trusted_origins))
-        self.cookie: str = access_cookie(secure=issuer.is_https)
+        self._declared: set[Check] = set()
+        if callable(verifier):
+            self._make_verifier = verifier
+        else:
+            self._use(verifier)
 
-    def authenticate(self, method: str, values: HeaderValues, needs: Needs = Needs()) -> AccessClaims:  # noqa: B008 - immutable
+    @property
+    def verifier(self) -> AnyVerifier:
+        """The verifier. Raises what the function raises that makes it."""
+        if self._make_verifier is not None:
+            self._use(self._make_verifier())
+        return self._verifier
+
+    @property
+    def cookie(self) -> str:
+        """The name of the access cookie."""
+        _ = self.verifier
+        return self._cookie
+
+    def declare(self, scope: str, role: str, check: Check | None) -> Needs:
+        """Return the requirements of a route.
+
+        Raises:
+            ConfigurationError: `check` is unknown, or needs a credential that the verifier does not have. If the verifier does
+                not exist yet, its function raises this later.
+        """
+        if check is not None:
+            self._declared.add(check)
+            if self._make_verifier is None:
+                require_possible(check, follows_feed=self._verifier.follows_feed)
+        return Needs(scope, role, check)
+
+    def authenticate(
+        self,
+        method: str,
+        values: HeaderValues,
+        needs: Needs = Needs(),  # noqa: B008 - immutable
+        *,
+        memory: MutableMapping[str, Any] | None = None,
+    ) -> AccessClaims:
         """Return the claims of a request. Blocks if the service must be asked.
 
         Args:
             method: The HTTP method in upper case.
             values: Looks up the headers of the request.
             needs: What the route requires.
+            memory: Belongs to this request alone. If an earlier call for the request has verified the token as strictly, its
+                result is used again.
 
         Raises:
             InvalidRequest: There are two tokens of one kind.
@@ -89,25 +140,65 @@ class Authenticator:
             InsufficientScope: The token lacks a scope or the role.
             InvalidToken, ExpiredToken, SessionEnded, Unavailable, ConfigurationError: As `Verifier.verify`.
         """
-        return require_scope_and_role(self.verifier.verify(self._token(method, values), check=needs.check), needs)
+        verifier = self.verifier
+        token = self._token(method, values)
+        claims = self._recall(memory, token, needs)
+        if claims is None:
+            claims = self._remember(memory, token, needs, verifier.verify(token, check=needs.check))
+        return require_scope_and_role(claims, needs)
 
     async def authenticate_async(
         self,
         method: str,
         values: HeaderValues,
         needs: Needs = Needs(),  # noqa: B008 - immutable
+        *,
+        memory: MutableMapping[str, Any] | None = None,
     ) -> AccessClaims:
         """Do the same as `authenticate` without blocking the event loop."""
-        return require_scope_and_role(await self.verifier.verify_async(self._token(method, values), check=needs.check), needs)
+        verifier = self.verifier
+        token = self._token(method, values)
+        claims = self._recall(memory, token, needs)
+        if claims is None:
+            claims = self._remember(memory, token, needs, await verifier.verify_async(token, check=needs.check))
+        return require_scope_and_role(claims, needs)
+
+    def satisfies(self, memory: MutableMapping[str, Any], claims: AccessClaims, needs: Needs) -> bool:
+        """Return whether `claims` need no further check: this request's were verified as strictly, or they are not ours."""
+        known: _Verified | None = memory.get(_MEMORY)
+        return known is None or known.claims is not claims or self._is_as_strict(known, needs)
+
+    def _use(self, verifier: AnyVerifier) -> None:
+        for check in self._declared:
+            require_possible(check, follows_feed=verifier.follows_feed)
+        issuer = Issuer(verifier.issuer)
+        self._verifier = verifier
+        self._own_origin = issuer.origin
+        self._cookie = access_cookie(secure=issuer.is_https)
+        self._make_verifier = None
+
+    def _recall(self, memory: MutableMapping[str, Any] | None, token: str, needs: Needs) -> AccessClaims | None:
+        known: _Verified | None = None if memory is None else memory.get(_MEMORY)
+        if known is None or known.token != token or known.verifier is not self._verifier or not self._is_as_strict(known, needs):
+            return None
+        return known.claims
+
+    def _remember(self, memory: MutableMapping[str, Any] | None, token: str, needs: Needs, claims: AccessClaims) -> AccessClaims:
+        if memory is not None:
+            memory[_MEMORY] = _Verified(self._verifier, token, needs.check or self._verifier.check, claims)
+        return claims
+
+    def _is_as_strict(self, known: _Verified, needs: Needs) -> bool:
+        return not is_stricter(needs.check or self._verifier.check, known.check)
 
     def _token(self, method: str, values: HeaderValues) -> str:
         """Return the access token of the `Authorization` header, or else of the access cookie."""
-        cookies = parse_cookies(values("cookie")).get(self.cookie)
+        cookies = parse_cookies(values("cookie")).get(self._cookie)
         if cookies is not None and method not in SAFE_METHODS:
             require_allowed_origin(values, carries_cookie=True, own=self._own_origin, trusted=self._trusted)
         token = bearer_token(values("authorization"))
         if token is None and cookies is not None:
-            token = only_value(self.cookie, cookies)
+            token = only_value(self._cookie, cookies)
         if token is None:
             raise MissingToken
         return token

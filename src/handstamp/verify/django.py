@@ -198,7 +198,7 @@ def _skip_csrf(request: HttpRequest, refusal: HttpResponse | None) -> HttpRespon
 
 def _refusal(error: HandstampError) -> HttpResponse:
     refusal = refuse(error)
-    return HttpResponse(refusal.body, status=refusal.status, headers=refusal.headers)
+    return HttpResponse(refusal.body, refusal.media_type, refusal.status, headers=refusal.headers)
 
 
 def _reset(*, setting: str, **_: Any) -> None:

@@ -106,6 +106,8 @@ class HandstampPermission(BasePermission):
 class Refused(APIException):
     """A refused request. `detail` is the problem (RFC 9457), which the framework writes as it is."""
 
+    __reduce__ = HandstampError.__reduce__
+
     def __init__(self, refusal: Refusal) -> None:
         """Create the exception from the answer to send."""
         super().__init__()

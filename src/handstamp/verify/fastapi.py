@@ -10,13 +10,17 @@ async def orders(claims: Annotated[AccessClaims, Depends(require(scope="orders:r
 A whole application or router: `FastAPI(dependencies=[Depends(require())])`. `CORSMiddleware` answers preflights before any
 dependency runs, and lets a page read why it was refused. WebSockets are authenticated before they are accepted, and by the header
 alone.
+
+Tests replace the claims of all routes: `app.dependency_overrides[require.claims] = lambda: claims`. The application writes
+refusals itself if it has a handler for `Refused`, for `HTTPException` or for the status.
 """
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import msgspec
-from fastapi import HTTPException, Request, Response, Security
+from fastapi import Depends, HTTPException, Request, Response, Security, WebSocketException
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
 from fastapi.openapi.models import SecurityBase as SecurityModel
 from fastapi.requests import HTTPConnection
@@ -24,31 +28,42 @@ from fastapi.security.base import SecurityBase
 
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError
-from .asgi import header_values
-from .authenticator import AnyVerifier, Authenticator, Needs, refuse
+from ..wire.problems import Refusal
+from .asgi import POLICY_VIOLATION, can_answer, header_values
+from .authenticator import AnyVerifier, Authenticator, Needs, refuse, require_scope_and_role
 from .verifier import Check
 
 __all__ = ["Refused", "Require"]
+
+_DECLARED = "handstamp.check"
 
 
 class Require:
     """Makes the dependencies of routes. Create one per application and call it for each route."""
 
-    def __init__(self, verifier: AnyVerifier, *, trusted_origins: Collection[str] = ()) -> None:
+    def __init__(self, verifier: AnyVerifier | Callable[[], AnyVerifier], *, trusted_origins: Collection[str] = ()) -> None:
         """Create it.
 
         Args:
-            verifier: A `Verifier`, or `Handstamp.verifier`.
+            verifier: A `Verifier`, or `Handstamp.verifier`, or a function that creates one at the first request.
             trusted_origins: Origins (`https://app.example.com`) whose pages may send unsafe requests with the access cookie.
 
         Raises:
             ConfigurationError: An origin is not in the form that browsers send.
         """
-        self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins)
-        self._schemes = (
-            _PassiveScheme("bearer", HTTPBearer(bearerFormat="JWT", description="The access token")),
-            _PassiveScheme("cookie", APIKey.model_validate({"in": APIKeyIn.cookie, "name": self._authenticator.cookie})),
-        )
+        authenticator = self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins)
+        in_cookie = Security(_CookieScheme(authenticator))
+
+        class Claims(SecurityBase):
+            scheme_name = "bearer"
+            model = HTTPBearer(bearerFormat="JWT", description="The access token")
+
+            async def __call__(self, connection: HTTPConnection, _cookie: None = in_cookie) -> AccessClaims:
+                check = connection.scope.setdefault("state", {}).pop(_DECLARED, None)
+                return await _authenticate(authenticator, connection, Needs(check=check))
+
+        self.claims: Callable[..., Awaitable[AccessClaims]] = Claims()
+        """The dependency from which all others of this `Require` get the claims. Tests replace it in `dependency_overrides`."""
 
     def __call__(self, *, scope: str = "", role: str = "", check: Check | None = None) -> Callable[..., Awaitable[AccessClaims]]:
         """Return a dependency whose value is the claims. It refuses every other request with an answer that says why.
@@ -57,74 +72,106 @@ class Require:
             scope: A space-separated list of scopes, all of which are required. The OpenAPI document lists them.
             role: A role that is required.
             check: How to learn that a session has ended, by default the verifier's `check`.
+
+        Raises:
+            ConfigurationError: `check` needs a credential that the verifier does not have.
         """
-        needs = Needs(scope, role, check)
-        in_header, in_cookie = (Security(scheme, scopes=scope.split()) for scheme in self._schemes)
+        needs = self._authenticator.declare(scope, role, check)
+        authenticator, claims_of = self._authenticator, Security(self.claims, scopes=scope.split())
 
-        async def authenticate(connection: HTTPConnection, _header: None = in_header, _cookie: None = in_cookie) -> AccessClaims:
-            return await self._authenticate(connection, needs)
+        async def require(connection: HTTPConnection, claims: AccessClaims = claims_of) -> AccessClaims:
+            if not authenticator.satisfies(connection.scope.get("state", {}), claims, needs):
+                return await _authenticate(authenticator, connection, needs)  # FastAPI cached a result of a weaker check
+            return _require(claims, needs, connection)
 
-        class Unscoped(_Scheme):
-            """Documents the header itself, which a dependency with scopes cannot: FastAPI solves one dependency fewer."""
+        if check is None:
+            return require
 
-            async def __call__(self, connection: HTTPConnection, _cookie: None = in_cookie) -> AccessClaims:
-                return await authenticate(connection)
+        async def declare(connection: HTTPConnection) -> None:
+            connection.scope.setdefault("state", {})[_DECLARED] = check
 
-        header = self._schemes[0]
-        return authenticate if scope else Unscoped(header.scheme_name, header.model)
+        declared = Depends(declare)
 
-    async def _authenticate(self, connection: HTTPConnection, needs: Needs) -> AccessClaims:
-        method: str = connection.scope.get("method", "GET")
-        try:
-            claims = await self._authenticator.authenticate_async(method, header_values(connection.scope), needs)
-        except HandstampError as error:
-            raise _exception_for(error, connection) from error
-        connection.scope.setdefault("state", {})["claims"] = claims  # for `EndWithSession`, which sees no dependencies
-        return claims
+        # FastAPI resolves parameters in order: `claims` reads what `declare` has written.
+        async def require_with_check(
+            connection: HTTPConnection, _declared: None = declared, claims: AccessClaims = claims_of
+        ) -> AccessClaims:
+            return await require(connection, claims)
+
+        return require_with_check
 
 
 class Refused(HTTPException):
-    """A refused request. Its `body` is sent as it is, unless the application has a handler for this class or status.
+    """A refused request. Its `body` is sent as it is, unless the application has a handler for this exception or its status.
 
     Attributes:
+        code: What is wrong, for programs.
         body: The body of the answer (RFC 9457).
         problem: The same, decoded. It is the `detail` too, for handlers of every `HTTPException`.
         media_type: The media type of the body.
     """
 
-    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+    __reduce__ = HandstampError.__reduce__
+
+    def __init__(self, refusal: Refusal) -> None:
         """Create the exception from the answer to send."""
-        self.body = body
-        self.problem: dict[str, Any] = msgspec.json.decode(body)
-        self.media_type: str = headers.pop("content-type")
-        super().__init__(status, detail=self.problem, headers=headers)
+        self.code = refusal.code
+        self.body = refusal.body
+        self.problem: dict[str, Any] = msgspec.json.decode(refusal.body)
+        self.media_type = refusal.media_type
+        super().__init__(refusal.status, detail=self.problem, headers=refusal.headers)
 
 
-class _Scheme(SecurityBase):
-    """Adds to the OpenAPI document how the token is sent."""
+class _CookieScheme(SecurityBase):
+    """Adds to the OpenAPI document that the token may be in a cookie. `Require.claims` reads it."""
 
-    def __init__(self, name: str, model: SecurityModel) -> None:
-        self.scheme_name = name
-        self.model = model
+    scheme_name = "cookie"
 
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
 
-class _PassiveScheme(_Scheme):
-    """Only documents. `Require` reads the token."""
+    @property
+    def model(self) -> SecurityModel:  # type: ignore[override]  # FastAPI only reads it, once the verifier exists
+        return APIKey.model_validate({"in": APIKeyIn.cookie, "name": self._authenticator.cookie})
 
     async def __call__(self) -> None:
         pass
 
 
-def _exception_for(error: HandstampError, connection: HTTPConnection) -> Refused:
+async def _authenticate(authenticator: Authenticator, connection: HTTPConnection, needs: Needs) -> AccessClaims:
+    scope = connection.scope
+    state = scope.setdefault("state", {})
+    try:
+        claims = await authenticator.authenticate_async(scope.get("method", "GET"), header_values(scope), needs, memory=state)
+    except HandstampError as error:
+        raise _exception_for(error, connection) from error
+    state["claims"] = claims  # for `EndWithSession`, which sees no dependencies
+    return claims
+
+
+def _require(claims: AccessClaims, needs: Needs, connection: HTTPConnection) -> AccessClaims:
+    try:
+        return require_scope_and_role(claims, needs)
+    except HandstampError as error:
+        raise _exception_for(error, connection) from error
+
+
+def _exception_for(error: HandstampError, connection: HTTPConnection) -> Exception:
     """Return the exception for a refusal, and register the handler that writes it.
 
     A dependency cannot answer, and FastAPI writes any `HTTPException` as `{"detail": …}`. The first refusal registers the
-    handler, so that applications need not. If FastAPI stops exposing its handlers there, the status and headers stay correct and
-    only the body differs.
+    handler, so that applications need not. A handler of the application's own for any `HTTPException` stays. If FastAPI stops
+    exposing its handlers there, the status and headers stay correct and only the body differs.
     """
+    refusal = refuse(error)
+    if not can_answer(connection.scope):
+        return WebSocketException(POLICY_VIOLATION, refusal.code)
+    refused = Refused(refusal)
     handlers, _ = connection.scope.get("starlette.exception_handlers", ({}, {}))
-    handlers.setdefault(Refused, _write)
-    return Refused(*refuse(error))
+    found = next((handlers[kind] for kind in Refused.__mro__ if kind in handlers), http_exception_handler)
+    if found is http_exception_handler:
+        handlers[Refused] = _write
+    return refused
 
 
 async def _write(_: Request, refused: Refused) -> Response:

@@ -61,7 +61,7 @@ class Require:
                     g.claims = self._authenticator.authenticate(request.method, request.headers.getlist, needs)
                 except HandstampError as error:
                     refusal = refuse(error)
-                    return Response(refusal.body, refusal.status, refusal.headers)
+                    return Response(refusal.body, refusal.status, refusal.headers, content_type=refusal.media_type)
                 return current_app.ensure_sync(view)(*args, **kwargs)  # the view may be `async`
 
             return protected

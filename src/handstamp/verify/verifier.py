@@ -35,12 +35,30 @@ from .service import MAX_WAIT_S, Introspection, RemoteService
 from .status import VerifierStatus
 
 Check = Literal["offline", "feed", "live"]
-"""How a route learns that a session has ended: not at all, from the feed, or from the service at each request."""
+"""How a route learns that a session has ended, from the least to the most strict: not at all, from the feed, or from the service
+at each request."""
 
 _CHECKS = get_args(Check)
 _RETRY_MS = 500
 _BACKOFF_MS = 1000
 """For this long after the service did not answer, requests fail at once instead of waiting for it."""
+
+
+def require_possible(check: Check, *, follows_feed: bool) -> Check:
+    """Return `check`. Raises `ConfigurationError` if it is unknown, or needs a credential that the verifier does not have."""
+    if check not in _CHECKS:
+        raise ConfigurationError(f"check must be one of {', '.join(_CHECKS)}, not {check!r}.")
+    if check != "offline" and not follows_feed:
+        raise ConfigurationError(
+            f"check={check!r} needs a credential. Create one with 'handstamp credentials create NAME' and pass it as "
+            "credential='ID:SECRET'. check='offline' needs none, and accepts tokens of ended sessions until they expire."
+        )
+    return check
+
+
+def is_stricter(check: Check, than: Check) -> bool:
+    """Return whether one policy asks for more than another."""
+    return _CHECKS.index(check) > _CHECKS.index(than)
 
 
 class _CachedToken(msgspec.Struct, frozen=True):
@@ -107,7 +125,8 @@ class Verifier:
         self._clock = clock
         self.follows_feed: bool = credential is not None
         """True if the verifier learns of ended sessions; it needs a credential for that."""
-        self._check = self._require_possible(check)
+        self.check: Check = require_possible(check, follows_feed=self.follows_feed)
+        """The policy of routes that do not declare one."""
         url = (service_url or issuer).rstrip("/")
         if (keys is None or credential is not None) and not is_private(url):
             raise ConfigurationError(f"The service must be reached by https, or on this machine: {url} is neither.")
@@ -124,7 +143,7 @@ class Verifier:
 
     def __repr__(self) -> str:
         """Name the issuer and the audience, not the credential."""
-        return f"Verifier({self.issuer!r}, audience={self.audience!r}, check={self._check!r})"
+        return f"Verifier({self.issuer!r}, audience={self.audience!r}, check={self.check!r})"
 
     def verify(self, token: str, *, check: Check | None = None, now_ms: int | None = None) -> AccessClaims:
         """Return the claims of a valid token.
@@ -221,7 +240,7 @@ class Verifier:
             cached = self._verify_signature(token, keys, now_ms, may_wait=may_wait)
         if cached.session in self._revoked:
             raise SessionEnded
-        check = self._check if check is None else self._require_possible(check)
+        check = self.check if check is None else require_possible(check, follows_feed=self.follows_feed)
         if check != "offline" and (check == "live" or not self._is_fresh(now_ms, monotonic)):
             self._require_active(token, cached.claims, may_wait=may_wait)
         return cached.claims.copy()  # a caller that changes `extra` must not change the cache
@@ -264,17 +283,6 @@ class Verifier:
             raise ExpiredToken if self._clock() // 1000 >= claims.exp - self._leeway_s else SessionEnded
         if (answer.sid, answer.jti) != (claims.sid, claims.jti):
             raise Unavailable("the service answered for another token")
-
-    def _require_possible(self, check: Check) -> Check:
-        """Return `check`. Raises `ConfigurationError` if it is unknown, or needs a credential that the verifier does not have."""
-        if check not in _CHECKS:
-            raise ConfigurationError(f"check must be one of {', '.join(_CHECKS)}, not {check!r}.")
-        if check != "offline" and not self.follows_feed:
-            raise ConfigurationError(
-                f"check={check!r} needs a credential. Create one with 'handstamp credentials create NAME' and pass it as "
-                "credential='ID:SECRET'. check='offline' needs none, and accepts tokens of ended sessions until they expire."
-            )
-        return check
 
     # --- the service
 

@@ -81,7 +81,7 @@ def write_error(error: HandstampError, call: Call) -> Response:
 def write_problem(error: HandstampError) -> Response:
     """Return an error as the client may see it, and log the details under the same request id."""
     refusal = refusal_of(error, instance=log_failure(error))
-    return Response(refusal.body, refusal.status, refusal.headers)
+    return Response(refusal.body, refusal.status, refusal.headers, refusal.media_type)
 
 
 def log_failure(error: HandstampError) -> str:

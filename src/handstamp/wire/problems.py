@@ -77,11 +77,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Refusal(NamedTuple):
-    """The answer that an error becomes: HTTP status, header fields, and a problem as JSON."""
+    """The answer that an error becomes: HTTP status, header fields without the media type, and a problem as JSON."""
 
     status: int
     headers: dict[str, str]
     body: bytes
+    code: str
+    """What is wrong, for programs."""
+    media_type: str = MEDIA_TYPE
 
 
 def row_of(error: type[HandstampError]) -> tuple[int, str]:
@@ -97,7 +100,7 @@ def refusal_of(error: HandstampError, *, instance: str) -> Refusal:
         instance: The id under which the log knows this request.
     """
     problem = problem_of(error, instance=instance)
-    return Refusal(problem.status, headers_of(error) | {"content-type": MEDIA_TYPE}, msgspec.json.encode(problem))
+    return Refusal(problem.status, headers_of(error), msgspec.json.encode(problem), error.code)
 
 
 def problem_of(error: HandstampError, *, instance: str) -> Problem:

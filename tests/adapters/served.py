@@ -1,0 +1,41 @@
+"""Applications that test_servers.py runs under real servers. Import few modules: every server process imports this one."""
+
+from __future__ import annotations
+
+from fastapi import Depends, FastAPI, WebSocket
+
+from handstamp.testing import LocalIssuer
+from handstamp.verify.asgi import HandstampMiddleware
+from handstamp.verify.fastapi import Require
+
+issuer = LocalIssuer()
+fastapi = FastAPI()
+
+
+@fastapi.get("/healthz")
+async def healthz() -> str:
+    """Say that the server runs."""
+    return "ok"
+
+
+@fastapi.get("/token")
+async def token() -> str:
+    """Return an access token."""
+    return issuer.signed_in("ada").token
+
+
+@fastapi.websocket("/live", dependencies=[Depends(Require(issuer.verifier)())])
+async def live(socket: WebSocket) -> None:
+    """Greet and close."""
+    await socket.accept()
+    await socket.send_text(socket.state.claims.sub)
+    await socket.close()
+
+
+@fastapi.websocket("/inner")
+async def inner(socket: WebSocket) -> None:
+    """Greet and close; the middleware has authenticated."""
+    await live(socket)
+
+
+asgi = HandstampMiddleware(fastapi, verifier=issuer.verifier, public=["/healthz", "/token"])

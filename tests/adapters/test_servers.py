@@ -1,0 +1,64 @@
+"""Adapters under real ASGI servers: how each server refuses a WebSocket."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests.serving import free_port
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = {
+    "uvicorn": ("-m", "uvicorn", "--log-level", "warning", "--port", "{port}"),
+    "daphne": ("-m", "daphne", "--port", "{port}"),
+}
+START_PATIENCE_S = 120
+REFUSED = {"uvicorn": 401, "daphne": 403}
+"""Daphne has no extension for the answer, so the socket is closed before it is accepted, which is 403 (ASGI)."""
+
+
+@contextmanager
+def serving(server: str, application: str, folder: Path) -> Iterator[int]:
+    """Run an application of `served` under a server; yield the port."""
+    port = free_port()
+    command = [sys.executable, *(part.format(port=port) for part in COMMANDS[server]), f"tests.adapters.served:{application}"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + START_PATIENCE_S
+        while time.monotonic() < deadline:
+            try:
+                assert httpx.get(f"http://localhost:{port}/healthz", trust_env=False).status_code == 200
+            except httpx.TransportError:
+                time.sleep(0.05)
+            else:
+                break
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("application", ["fastapi", "asgi"])
+@pytest.mark.parametrize("server", COMMANDS)
+def test_a_websocket_is_refused_by_every_server(server: str, application: str, tmp_path: Path) -> None:
+    """A WebSocket without a token is refused with a status, and one with a token is opened. The server logs no error."""
+    with serving(server, application, tmp_path) as port:
+        url = f"ws://localhost:{port}/{'live' if application == 'fastapi' else 'inner'}"
+        for headers in ({}, {"authorization": "Bearer rubbish"}):
+            with pytest.raises(InvalidStatus) as refused:
+                connect(url, additional_headers=headers, proxy=None)
+            assert refused.value.response.status_code == REFUSED[server]
+        token = httpx.get(f"http://localhost:{port}/token", trust_env=False).json()
+        with connect(url, additional_headers={"authorization": f"Bearer {token}"}, proxy=None) as socket:
+            assert socket.recv() == "ada"
+    assert "Traceback" not in (tmp_path / "log").read_text()
