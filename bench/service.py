@@ -19,7 +19,7 @@ from typing import Any, Self
 import msgspec
 
 _EMAIL = "ada@example.com"
-_PASSWORD = "a sentence only ada would say"  # noqa: S105 - of a test account
+_PASSWORD = "kelp lantern rivet 41 of the bench"  # noqa: S105 - of a test account
 _SECRET = "0123456789abcdef" * 4
 _PATIENCE_S = 60.0
 

@@ -17,7 +17,7 @@ import httpx
 
 from tests.commands import command, environment_with
 
-PASSWORD = "a sentence only ada would say"
+PASSWORD = "kelp lantern rivet 41 of the tests"
 EMAIL = "ada@example.com"
 _START_PATIENCE_S = 120.0
 

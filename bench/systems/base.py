@@ -20,7 +20,7 @@ from ..load import Operation, allow_many_files, on_core, once
 from ..service import free_port
 from ..wire import Answer, get
 
-PASSWORD = "a sentence only ada would say"  # noqa: S105 - of test accounts
+PASSWORD = "kelp lantern rivet 41 of the bench"  # noqa: S105 - of test accounts
 
 
 class _Cost(TypedDict):

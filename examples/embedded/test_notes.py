@@ -3,6 +3,7 @@
 pip install pytest httpx
 """
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from notes import app
 
-PERSON = {"email": "ada@example.com", "password": "a sentence only ada would say"}
+PERSON = {"email": "ada@example.com", "password": secrets.token_urlsafe()}
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
-"""A shop with its own users. Handstamp keeps them signed in and has no accounts.
+r"""A shop with its own users. Handstamp keeps them signed in and has no accounts.
 
 pip install 'handstamp[server,fastapi]' websockets
+export SHOP_PASSWORD=$(openssl rand -base64 18)
 uvicorn shop:app --port 9000
-curl localhost:9000/login -H 'Content-Type: application/json' -d '{"name": "ada", "password": "a sentence only ada would say"}'
+curl localhost:9000/login -H 'Content-Type: application/json' -d "{\"name\": \"ada\", \"password\": \"$SHOP_PASSWORD\"}"
 """
 
 import asyncio
 import os
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -34,8 +36,9 @@ class User:
     is_clerk: bool
 
 
+PASSWORD = os.environ.get("SHOP_PASSWORD") or secrets.token_urlsafe()
 hasher = PasswordHasher()
-users = {"ada": User(42, hasher.hash("a sentence only ada would say"), is_clerk=True)}
+users = {"ada": User(42, hasher.hash(PASSWORD), is_clerk=True)}
 
 
 def claims_of(subject: str) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from shop import app
+from shop import PASSWORD, app
 
-ADA = {"name": "ada", "password": "a sentence only ada would say"}
+ADA = {"name": "ada", "password": PASSWORD}
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def test_pages_work_without_script(chromium: Browser, server: Server, email: str
     sign_in(page, server, email)
     expect_account(page, email)
     page.get_by_label("Current password", exact=True).fill(PASSWORD)
-    page.get_by_label("New password", exact=True).fill("another sentence only ada would say")
+    page.get_by_label("New password", exact=True).fill("another kelp lantern rivet of the tests")
     page.get_by_role("button", name="Change the password").click()
     expect(page.get_by_role("status")).to_contain_text("Your password is changed")
     page.get_by_role("button", name="Sign out everywhere").click()

@@ -30,7 +30,8 @@ def example(folder: Path, name: str, module: str, issuer_variable: str, *options
     """Run an example with uvicorn in `folder`; give an HTTP client for it."""
     port = free_port()
     paths = os.pathsep.join([str(EXAMPLES / name), os.environ.get("PYTHONPATH", "")])
-    environment = environment_with({}) | {"PYTHONPATH": paths, issuer_variable: f"http://localhost:{port}/auth"}
+    environment = environment_with({}) | {"PYTHONPATH": paths, "SHOP_PASSWORD": PASSWORD}
+    environment[issuer_variable] = f"http://localhost:{port}/auth"
     arguments = [sys.executable, "-m", "uvicorn", f"{module}:app", "--port", str(port), "--log-level", "warning", *options]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(arguments, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)

@@ -363,6 +363,15 @@ def test_the_openapi_document_is_consistent(client: httpx.Client) -> None:
                 assert list(response["content"]) == ["application/json" if path in OAUTH_PATHS else "application/problem+json"]
 
 
+def test_the_example_password_of_the_openapi_document_is_refused(client: httpx.Client) -> None:
+    """No account can have a password that documents print."""
+    example = client.get("/openapi.json").json()["paths"]["/register"]["post"]["requestBody"]["content"]["application/json"][
+        "example"
+    ]
+    problem = expect_problem(client.post("/register", json=example), 422, "invalid_request")
+    assert [field for field in problem["fields"] if field["name"] == "password"], problem
+
+
 def test_the_documentation_page_loads_nothing_from_other_origins(client: httpx.Client) -> None:
     """`/docs` loads only its own scripts and styles, forbids all others by policy and has no inline code (R78)."""
     page = client.get("/docs")

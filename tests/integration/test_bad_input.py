@@ -49,7 +49,7 @@ FIELDS: dict[str, dict[str, str]] = {
     "/login": {"email": "grace@example.com", "password": PASSWORD},
     "/refresh": {"refreshToken": "rubbish"},
     "/logout": {"refreshToken": "rubbish", "accessToken": "rubbish"},
-    "/password": {"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"},
+    "/password": {"currentPassword": PASSWORD, "newPassword": "another kelp lantern rivet of the tests"},
 }
 """A body of the right form for each endpoint that reads one."""
 

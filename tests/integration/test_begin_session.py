@@ -19,7 +19,7 @@ from tests.builders import Clock
 from tests.deployment import caller, deployed
 
 pytestmark = pytest.mark.anyio
-EMAIL, PASSWORD = "ada@example.com", "a sentence only ada would say"
+EMAIL, PASSWORD = "ada@example.com", "kelp lantern rivet 41 of the tests"
 
 
 async def create_account(running: Deployment, clock: Clock) -> Account:

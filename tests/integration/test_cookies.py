@@ -110,7 +110,7 @@ def test_tokens_that_travel_as_cookies_are_never_in_a_body(client_and_issuer: tu
     signed_in = signed_in.after(renewal)
     change = client.post(
         "/password",
-        json={"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"},
+        json={"currentPassword": PASSWORD, "newPassword": "another kelp lantern rivet of the tests"},
         headers=signed_in.headers,
     )
     for answer in (login, renewal, change):

@@ -96,7 +96,7 @@ def cookies_of(signed_in: SignedIn) -> Sent:
 def send_change(client: httpx.Client, path: str, signed_in: SignedIn, headers: Sent) -> httpx.Response:
     """Send a valid request to an endpoint that changes state."""
     bodies = {
-        "/password": {"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"},
+        "/password": {"currentPassword": PASSWORD, "newPassword": "another kelp lantern rivet of the tests"},
         "/register": {"email": f"x{new_address()}@example.com", "password": PASSWORD},
         "/login": {"email": signed_in.email, "password": PASSWORD},
     }
@@ -197,7 +197,7 @@ def test_a_client_without_browser_headers_signs_in(client: httpx.Client) -> None
 def test_bodies_that_a_form_can_send_are_refused(client: httpx.Client, path: str, media_type: str) -> None:
     """A cross-site form can send these media types without a preflight, so the JSON endpoints refuse them (R63)."""
     signed_in = sign_in_new_user(client)
-    body = b'{"email":"a@example.com","password":"a sentence only ada would say"}'
+    body = b'{"email":"a@example.com","password":"kelp lantern rivet 41 of the tests"}'
     answer = client.post(path, content=body, headers=signed_in.bearer | {"content-type": media_type})
     expect_problem(answer, 415, "invalid_request")
     assert profile(client, signed_in).status_code == 200

@@ -23,7 +23,7 @@ async def main():
     hasher = PasswordHasher("owasp")
     hashing = Hashing(hasher, threads=1)
     for _ in range(3):
-        await hashing.hash("a sentence only ada would say")
+        await hashing.hash("kelp lantern rivet 41 of the tests")
     largest, resident = 0, 0
     with open("/proc/self/smaps") as lines:
         for name, *values in map(str.split, lines):
@@ -48,7 +48,7 @@ async def test_hashing_threads_have_a_lower_priority_than_the_event_loop() -> No
     hashing = Hashing(PasswordHasher("owasp"), threads=2)
     before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     for _ in range(2):
-        await hashing.hash("a sentence only ada would say")
+        await hashing.hash("kelp lantern rivet 41 of the tests")
     workers = [thread.native_id for thread in threading.enumerate() if thread.name.startswith("handstamp-argon2")]
     assert workers
     assert {os.getpriority(os.PRIO_PROCESS, worker or 0) for worker in workers} == {min(19, before + NICENESS)}

@@ -23,7 +23,7 @@ from handstamp.verify.verifier import Verifier
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS, Clock, a_session
 from tests.deployment import ISSUER, caller, deployed, settings_in, start_session
 
-EMAIL, PASSWORD = "ada@example.com", "a sentence only ada would say"
+EMAIL, PASSWORD = "ada@example.com", "kelp lantern rivet 41 of the tests"
 HOUSEKEEPING_MS = 30 * SECOND_MS
 KEPT_MS = HOUR_MS + (JWKS_MAX_AGE_S + 60) * SECOND_MS
 """How long a key stays published after it stops signing.

@@ -175,7 +175,7 @@ def signed_out(client: httpx.Client, _: Mint) -> str:
 def of_an_old_password(client: httpx.Client, _: Mint) -> str:
     """Return the refresh token of a session from before the password was changed."""
     ada = sign_in_new_user(client)
-    body = {"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"}
+    body = {"currentPassword": PASSWORD, "newPassword": "another kelp lantern rivet of the tests"}
     assert client.post("/password", json=body, headers=ada.bearer).status_code == 200
     return ada.refresh
 

@@ -182,7 +182,7 @@ def test_a_new_password_signs_the_others_out(browser: Browser, email: str) -> No
     """A password change ends the person's other sessions and keeps this browser signed in."""
     other = Browser(browser.client)
     sign_in(other, email)
-    new = "another sentence only ada would say"
+    new = "another kelp lantern rivet of the tests"
     wrong = browser.post("/account/password", current_password="not this one at all", new_password=new)
     assert wrong.status_code == 422
     assert "That is not your current password." in wrong.text

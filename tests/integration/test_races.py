@@ -22,7 +22,7 @@ from tests.builders import Clock
 from tests.deployment import ISSUER, caller, deployed, start_session
 
 pytestmark = pytest.mark.anyio
-EMAIL, PASSWORD = "ada@example.com", "a sentence only ada would say"
+EMAIL, PASSWORD = "ada@example.com", "kelp lantern rivet 41 of the tests"
 
 
 async def sign_in(running: Deployment, clock: Clock, password: str = PASSWORD) -> TokenPair:

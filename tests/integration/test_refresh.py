@@ -180,7 +180,7 @@ def test_an_ancestor_ends_the_session(server: Server, client: httpx.Client, gene
 def test_reuse_ends_one_session_not_the_persons_others(client: httpx.Client) -> None:
     """Reuse ends only the affected session, not the person's other sessions (T26)."""
     stolen = sign_in_new_user(client)
-    other = client.post("/login", json={"email": stolen.email, "password": "a sentence only ada would say"}).json()
+    other = client.post("/login", json={"email": stolen.email, "password": "kelp lantern rivet 41 of the tests"}).json()
     chain = stolen
     for _ in range(2):
         chain = chain.after(refresh(client, chain))

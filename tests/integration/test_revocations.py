@@ -309,7 +309,7 @@ def log_out_everywhere(_: Server, client: httpx.Client, ada: SignedIn) -> None:
 
 def change_password(_: Server, client: httpx.Client, ada: SignedIn) -> None:
     """Change the password."""
-    body = {"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"}
+    body = {"currentPassword": PASSWORD, "newPassword": "another kelp lantern rivet of the tests"}
     assert client.post("/password", json=body, headers=ada.bearer).status_code == 200
 
 

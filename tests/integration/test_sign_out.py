@@ -30,7 +30,7 @@ from tests.serving import PASSWORD, Server
 
 pytestmark = pytest.mark.xdist_group("sign-out")
 DELIVERIES = ["json", "split", "cookie"]
-NEW_PASSWORD = "another sentence that only ada says"
+NEW_PASSWORD = "another kelp lantern rivet of the tests"
 BOTH = {"handstamp-refresh", "handstamp-access"}
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import os
 import re
-import shlex
 import signal
 import socket
 import sqlite3
 import ssl
 import stat
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -75,17 +76,14 @@ def test_a_first_start_creates_all_files(tmp_path: Path) -> None:
 
 
 def test_a_start_prints_url_and_example(tmp_path: Path) -> None:
-    """The greeting names the URL, the database and a first request. The printed request works unchanged."""
+    """The greeting names the URL, the database and a first request. The printed lines work unchanged in a shell."""
     with run_server(tmp_path) as server, server.client() as client:
         greeting = server.log.read_text()
         for words in (server.url, f"127.0.0.1:{server.port}", str(tmp_path / "handstamp.db"), f"{server.url}/docs", "Ctrl-C"):
             assert words in greeting
-        (line,) = re.findall(r"^ *(curl .*)$", greeting, re.MULTILINE)
-        typed = shlex.split(line)
-        (url,) = [word for word in typed if word.startswith("http")]
-        (body,) = [word for word in typed if word.startswith("{")]
-        answer = client.post(url, content=body, headers={"content-type": "application/json"})
-        assert answer.status_code == 201, answer.text
+        lines = "\n".join(re.findall(r"^ *((?:password=|curl ).*)$", greeting, re.MULTILINE))
+        ran = subprocess.run(["bash", "-eu", "-c", lines], capture_output=True, text=True, timeout=60, check=True)
+        assert json.loads(ran.stdout)["user"]["email"] == "ada@example.com"
         assert client.get("/docs").status_code == 200
         assert (tmp_path / "handstamp.secret").read_text().strip() not in greeting
 

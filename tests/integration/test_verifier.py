@@ -24,7 +24,7 @@ from tests.integration.helpers import SignedIn, expect_ended, refresh, sign_in, 
 from tests.serving import PASSWORD, Server
 from tests.verifying import SOON_S, credential_for, eventually, try_token, verifier_of, wait_for_outcome
 
-NEW_PASSWORD = "another sentence only ada would say"
+NEW_PASSWORD = "another kelp lantern rivet of the tests"
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,7 @@ def test_a_sign_out_takes_effect_in_every_process(server: Server, way: str) -> N
             case "delete":
                 answer = teller.delete(f"/sessions/{ended.sid}", headers=other.bearer)
             case _:
-                body = {"currentPassword": PASSWORD, "newPassword": "another sentence that only ada says"}
+                body = {"currentPassword": PASSWORD, "newPassword": "another kelp lantern rivet of the tests"}
                 answer = teller.post("/password", json=body, headers=other.bearer)
         assert answer.status_code in (200, 204)
         reason = {"logout-everywhere": "logout_everywhere", "password": "password_changed"}.get(way, "logout")

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from handstamp.crypto.passwords import common_passwords
+from handstamp.domain.account import find_password_problem
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 FOLDERS = ("docs", "bench", "examples", "clients/browser", ".github")
@@ -53,6 +56,17 @@ def broken_links(document: Path) -> Iterator[str]:
         file = (document.parent / path).resolve() if path else document
         if not file.exists() or (fragment and fragment not in anchors_of(file)):
             yield f"{document.relative_to(ROOT)}: {path}#{fragment}"
+
+
+def test_no_account_can_have_a_printed_password() -> None:
+    """A password that a document, an example or a command prints is refused: people copy it."""
+    field = r"""\\?"password\\?":\s*\\?"([^"\\$]{8,})\\?"[\s}]"""
+    call = r"""sign_?[iI]n\([^(),]+,\s*"([^"]{8,})"\)"""
+    programs = [path for folder in ("src", "examples") for path in (ROOT / folder).rglob("*.py")]
+    texts = [path.read_text("utf-8") for path in [*DOCUMENTS, *programs, *(ROOT / "src/handstamp/demo").rglob("*.html")]]
+    printed = {"".join(found) for text in texts for found in re.findall(f"{field}|{call}", text)}
+    refused = {word for word in printed if find_password_problem(word, min_length=8, common=common_passwords(), personal=())}
+    assert printed == refused
 
 
 def test_every_link_has_a_target() -> None:

@@ -38,7 +38,7 @@ def of_length(length: int) -> str:
     "passphrase",
     [
         "proper donkey charger clip",
-        "a sentence only ada would say",
+        "kelp lantern rivet 41 of the tests",
         "properdonkeychargerclip",
         "velvet-otter-Tuesday-9-maps",
         "Mississippi river steamboat",
@@ -262,6 +262,8 @@ def test_thousands_of_common_passwords_have_the_length_that_is_allowed() -> None
 @pytest.mark.parametrize(
     "password",
     [
+        "a sentence only ada would say",
+        "A-Sentence-Only-Ada-Would-Say",
         "correct horse battery staple",
         "CorrectHorseBatteryStaple",
         "correct-horse-battery-staple",

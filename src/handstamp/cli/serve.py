@@ -142,8 +142,9 @@ def _pass_to_workers(settings: Settings) -> None:
 def _print_greeting(settings: Settings, address: str) -> None:
     print_line(f"Handstamp serves {settings.issuer} on {address}, database {settings.describe_database()}")
     print_line(f"Try {settings.issuer}/docs in a browser, or:")
+    print_line("  password=$(openssl rand -base64 18)")
     print_line(
         f"  curl {settings.issuer}/register -H 'Content-Type: application/json' -d "
-        """'{"email": "ada@example.com", "password": "a sentence only ada would say"}'"""
+        """'{"email": "ada@example.com", "password": "'$password'"}'"""
     )
     print_line("Stop with Ctrl-C.")

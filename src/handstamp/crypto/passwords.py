@@ -59,6 +59,7 @@ def _random_hash(hasher: argon2.PasswordHasher) -> str:
 
 @functools.cache
 def common_passwords() -> frozenset[str]:
-    """Return the passwords that attackers try first, in lower case. The file in this package is read once."""
+    """Return the passwords that attackers try first, in lower case; sentences also as one word. The file is read once."""
     text = importlib.resources.files(__package__).joinpath("common_passwords.txt").read_text("utf-8")
-    return frozenset(line for line in text.splitlines() if line and not line.startswith("# "))
+    passwords = [line for line in text.splitlines() if line and not line.startswith("# ")]
+    return frozenset(passwords).union("".join(filter(str.isalnum, line)) for line in passwords if " " in line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from ..service.parts.caller import Caller
 from .park import Park
 
 EMAIL = "ada@example.com"
-PASSWORD = "a sentence only ada would say"  # noqa: S105 - not a secret: the command prints it
+PASSWORD = secrets.token_urlsafe(12)
+"""Another one in each process. The command prints it."""
 _ACCESS_LIFETIME_S = 30
 
 

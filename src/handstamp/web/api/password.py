@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import msgspec
 from starlette.responses import Response
 
 from ...errors import CrossSite, InvalidCredentials, NotFound, TooManyAttempts
@@ -19,7 +16,7 @@ class PasswordRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
     """Change the password."""
 
     current_password: Password
-    new_password: Annotated[NewPassword, msgspec.Meta(examples=["another sentence, known only to me"])]
+    new_password: NewPassword
 
 
 async def change_password(use: UseCases, call: Call, body: PasswordRequest | None) -> Response:

@@ -21,13 +21,14 @@ def described(text: str, **bounds: Any) -> msgspec.Meta:
 Email = Annotated[
     str, described("An e-mail address; case does not matter", max_length=EMAIL_MAX_LENGTH, examples=["ada@example.com"])
 ]
-Password = Annotated[str, described("The password", max_length=PASSWORD_MAX_BYTES, examples=["a sentence only ada would say"])]
+_EXAMPLE_PASSWORD = "write your own password here"  # noqa: S105 - which no account can have: it is a common password
+Password = Annotated[str, described("The password", max_length=PASSWORD_MAX_BYTES, examples=[_EXAMPLE_PASSWORD])]
 NewPassword = Annotated[
     str,
     described(
         "At most 256 characters after normalisation (NFC). The minimum is a setting of the service, 15 by default",
         max_length=PASSWORD_MAX_BYTES,
-        examples=["a sentence only ada would say"],
+        examples=[_EXAMPLE_PASSWORD],
     ),
 ]
 Token = Annotated[str, described("A token, as the service issued it", max_length=MAX_TOKEN_LENGTH)]

@@ -4,6 +4,18 @@
 
 const base = new URL(".", document.baseURI);
 
+/** Return a new password: the service refuses those that its documents print. */
+const newPassword = () => btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(18))));
+
+/** Put passwords of this visit into the examples, so that an account that is created here can sign in here. */
+function fillPasswords(operations) {
+  const password = newPassword();
+  for (const { example } of operations.flatMap((operation) => Object.values(operation.requestBody?.content ?? {}))) {
+    if (example?.password) example.password = password;
+    if (example?.currentPassword) Object.assign(example, { currentPassword: password, newPassword: newPassword() });
+  }
+}
+
 /** Adapt the OpenAPI document to this page and return it. */
 function adapt(api) {
   // Send requests to the page's own origin: its Content-Security-Policy allows no other, and the issuer may have another address.
@@ -11,7 +23,9 @@ function adapt(api) {
   // Remove the cookies from the form: script cannot set HttpOnly cookies, and the browser sends them by itself.
   const schemes = api.components.securitySchemes;
   const isCookie = (name) => schemes[name]?.in === "cookie";
-  for (const operation of Object.values(api.paths).flatMap(Object.values)) {
+  const operations = Object.values(api.paths).flatMap(Object.values);
+  fillPasswords(operations);
+  for (const operation of operations) {
     operation.security = operation.security?.filter((way) => Object.keys(way).length && !Object.keys(way).some(isCookie));
   }
   for (const name of Object.keys(schemes).filter(isCookie)) delete schemes[name];
