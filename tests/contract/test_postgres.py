@@ -32,6 +32,7 @@ pytestmark = pytest.mark.anyio
 SOON_S = 60.0
 _LATER = "ALTER TABLE session ADD later text; CREATE INDEX ON session (later);"
 NOWHERE = "postgresql://me:s3cret@127.0.0.1:1/x"
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 _DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
@@ -75,6 +76,15 @@ def end(session: Session | None, _: Account | None) -> Update[None]:
     """Decide to end it."""
     assert session is not None
     return Update(None, revoke(session, "logout", NOW_MS))
+
+
+async def wait_for_locks(url: str, *, waits: bool = True) -> None:
+    """Return once a connection waits for a lock in this database, or once none does."""
+    async with asyncio.timeout(SOON_S):
+        while True:
+            if bool(await fetch(url, _WAITING)) == waits:
+                return
+            await asyncio.sleep(0.02)
 
 
 # --- the schema
@@ -129,18 +139,19 @@ async def test_a_migration_does_not_disturb_a_running_service(url: str, monkeypa
     async with open_store(url) as older:
         await add(older, *map(str, range(8)))
 
-        async def go_on() -> int:
-            steps = 0
-            while not is_over.is_set():
+        async def go_on(steps: int) -> None:
+            for _ in range(steps):
                 await asyncio.gather(*(older.update_session(str(number), advance) for number in range(8)))
                 await older.transact(lambda rows: rows.sessions.revoke_all("nobody", "admin", now_ms=NOW_MS))
                 assert await older.read(lambda rows: rows.sessions.get("3")) is not None
-                steps += 1
-            return steps
 
-        is_over = asyncio.Event()
-        going = asyncio.create_task(go_on())
-        await asyncio.sleep(0.2)
+        async def go_on_until(done: asyncio.Event) -> None:
+            while not done.is_set():
+                await go_on(1)
+
+        await go_on(2)
+        done = asyncio.Event()
+        serving = asyncio.create_task(go_on_until(done))
         monkeypatch.setattr(migrations, "load_migrations", lambda _: newer)
         with pytest.raises(ConfigurationError, match="handstamp migrate"):
             await PostgresStore(url).open()
@@ -148,9 +159,9 @@ async def test_a_migration_does_not_disturb_a_running_service(url: str, monkeypa
         assert sorted(applied) == [[], [], ["later"]]
         async with open_store(url) as younger:
             await younger.update_session("3", advance)
-            await asyncio.sleep(0.2)
-        is_over.set()
-        assert await going > 3
+            done.set()
+            await serving
+            await go_on(2)
 
 
 @pytest.mark.slow
@@ -164,7 +175,8 @@ async def test_a_migration_waits_for_a_table_in_use_without_blocking_others(url:
         await using.start()
         await connection.execute("SELECT count(*) FROM session")
         migrating = asyncio.create_task(migrate(url))
-        await asyncio.sleep(2.5)
+        for waits in (True, False, True):
+            await wait_for_locks(url, waits=waits)
         assert not migrating.done()
         await using.commit()
         assert await migrating == ["later"]
@@ -311,7 +323,7 @@ async def test_a_batch_is_repeated_after_a_deadlock(url: str) -> None:
         async with other.transaction():
             await other.execute("SELECT 1 FROM session WHERE id = 'b' FOR UPDATE")
             batch = [asyncio.create_task(store.update_session(name, advance)) for name in ("a", "b")]
-            await asyncio.sleep(0.3)
+            await wait_for_locks(url)
             await other.execute("SELECT 1 FROM session WHERE id = 'a' FOR UPDATE")
         await other.close()
         assert await asyncio.gather(*batch) == [1, 1]
@@ -332,7 +344,7 @@ async def test_a_decision_sees_the_account_as_it_is_after_the_lock(url: str) -> 
             await other.execute("SELECT 1 FROM session FOR UPDATE")
             await other.execute("UPDATE account SET epoch = 7")
             deciding = asyncio.create_task(store.update_session("s", lambda _, account: Update(account and account.epoch)))
-            await asyncio.sleep(0.3)
+            await wait_for_locks(url)
             assert not deciding.done()
         await other.close()
         assert await deciding == 7
@@ -389,7 +401,7 @@ async def test_another_node_is_notified_of_an_end_at_once(url: str, monkeypatch:
         changes = other.changes()
         await anext(changes)
         waiting = asyncio.ensure_future(anext(changes))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0)
         assert not waiting.done()
         await one.update_session("s", end)
         await waiting
@@ -408,7 +420,7 @@ async def test_a_listening_connection_that_has_gone_silent_is_replaced(url: str,
             await anext(changes)
         monkeypatch.setattr(postgres, "POLL_S", 3600)
         waiting = asyncio.ensure_future(anext(changes))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0)
         await one.update_session("s", end)
         await waiting
         await changes.aclose()  # type: ignore[attr-defined]

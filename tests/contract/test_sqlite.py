@@ -222,10 +222,14 @@ async def test_a_replaced_file_is_a_change(path: Path, moved: str) -> None:
         copy = path.with_name("copy.db")
         if moved == "exchanged":
             shutil.copy(path, copy)
-        else:
+            shutil.move(copy, path)
+        pause_s = 0.1
+        while moved == "away and back" and not waiting.done():
             shutil.move(path, copy)
-            await asyncio.sleep(0.2)
-        shutil.move(copy, path)
+            await asyncio.sleep(pause_s)  # for the poll that finds no file
+            shutil.move(copy, path)
+            await asyncio.wait([waiting], timeout=pause_s)
+            pause_s *= 2
         async with asyncio.timeout(PATIENCE_S):
             await waiting
 

@@ -155,11 +155,19 @@ async def test_tokens_too_large_for_a_cookie_are_not_issued(tmp_path: Path) -> N
 async def test_a_hooks_result_is_copied(after: Any, tmp_path: Path) -> None:
     """The token has the claims as they were checked, even if the hook's owner changes its lists while the database is locked."""
     shared: list[Any] = ["Bern"]
-    async with embedded(tmp_path, claims=lambda _: {"claims": {"branch": shared}}) as auth:
+    called = asyncio.Event()
+
+    async def hook(_: str) -> dict[str, Any]:
+        called.set()
+        return {"claims": {"branch": shared}}
+
+    async with embedded(tmp_path, claims=hook) as auth:
         with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             task = asyncio.create_task(auth.sessions.start("42"))
-            await asyncio.sleep(0.3)
+            await called.wait()
+            for _ in range(20):  # the result is checked within a few turns of the loop; then the session waits for the database
+                await asyncio.sleep(0)
             shared[:] = [after]
             other.execute("ROLLBACK")
         assert (await auth.verifier.verify_async((await task).access_token)).extra == {"branch": ["Bern"]}

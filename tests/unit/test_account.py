@@ -223,9 +223,9 @@ def test_no_refusal_repeats_the_password() -> None:
 def test_judging_a_hostile_password_is_fast(piece: str) -> None:
     """Passwords that cause backtracking in regular expressions are judged quickly too."""
     nasty = (piece * 256)[:251] + "!kv7w"
-    started_s = time.perf_counter()
+    started_s = time.thread_time()
     problem(nasty)
-    assert time.perf_counter() - started_s < 0.5
+    assert time.thread_time() - started_s < 0.5
 
 
 def test_the_list_of_common_passwords_is_what_the_rules_expect() -> None:

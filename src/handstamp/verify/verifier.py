@@ -12,6 +12,7 @@ If the service does not answer then, the result is `Unavailable`: the token is n
 from __future__ import annotations
 
 import asyncio
+import math
 import weakref
 from collections.abc import Callable
 from types import TracebackType
@@ -42,6 +43,12 @@ _CHECKS = get_args(Check)
 _RETRY_MS = 500
 _BACKOFF_MS = 1000
 """For this long after the service did not answer, requests fail at once instead of waiting for it."""
+_BOUNDS = {
+    "leeway_s": (0, MAX_LEEWAY_S),
+    "max_staleness_s": (3, 3600),  # a long poll takes up to a third of it, in whole seconds
+    "timeout_s": (0.01, 60),
+    "cache_size": (0, math.inf),
+}
 
 
 def require_possible(check: Check, *, follows_feed: bool) -> Check:
@@ -108,14 +115,7 @@ class Verifier:
             ConfigurationError: The credential is malformed or missing, or the service's URL is neither https nor on this machine.
             ValueError: A number is out of its bounds.
         """
-        if not 0 <= leeway_s <= MAX_LEEWAY_S:
-            raise ValueError(f"leeway_s must be between 0 and {MAX_LEEWAY_S}")
-        if not 3 <= max_staleness_s <= 3600:  # a long poll takes up to a third of it, in whole seconds
-            raise ValueError("max_staleness_s must be between 3 and 3600")
-        if not 0.01 <= timeout_s <= 60:
-            raise ValueError("timeout_s must be between 0.01 and 60")
-        if cache_size < 0:
-            raise ValueError("cache_size must not be negative")
+        _require_bounds(leeway_s=leeway_s, max_staleness_s=max_staleness_s, timeout_s=timeout_s, cache_size=cache_size)
         self.issuer = issuer
         self.audience: tuple[str, ...] = (audience,) if isinstance(audience, str) else tuple(audience)
         """The values of `aud` to accept."""
@@ -128,11 +128,10 @@ class Verifier:
         self.check: Check = require_possible(check, follows_feed=self.follows_feed)
         """The policy of routes that do not declare one."""
         url = (service_url or issuer).rstrip("/")
-        if (keys is None or credential is not None) and not is_private(url):
-            raise ConfigurationError(f"The service must be reached by https, or on this machine: {url} is neither.")
-        self._service = RemoteService(
-            url, credential=credential, timeout_s=timeout_s, wait_s=min(MAX_WAIT_S, int(max_staleness_s / 3))
-        )
+        if keys is None or credential is not None:
+            _require_private(url)
+        wait_s = min(MAX_WAIT_S, int(max_staleness_s / 3))
+        self._service = RemoteService(url, credential=credential, timeout_s=timeout_s, wait_s=wait_s)
         self._given_keys = keys
         self._cache: Cache[_CachedToken] = Cache(cache_size)
         self._revoked = RevocationSet()
@@ -301,3 +300,15 @@ class Verifier:
         if self._finalizer is not None:  # the parent's: the lock of its event may be held by a thread that does not exist here
             self._finalizer.detach()
         self._finalizer = weakref.finalize(self, self._feed.stopping.set)
+
+
+def _require_bounds(**numbers: float) -> None:
+    for name, number in numbers.items():
+        least, most = _BOUNDS[name]
+        if not least <= number <= most:
+            raise ValueError(f"{name} must be between {least} and {most}")
+
+
+def _require_private(url: str) -> None:
+    if not is_private(url):
+        raise ConfigurationError(f"The service must be reached by https, or on this machine: {url} is neither.")
