@@ -18,6 +18,17 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _read_steady_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+_steady_ns = _read_steady_ns if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns
+"""On Linux the monotonic clock stands still while the machine is suspended. CLOCK_BOOTTIME does not."""
+
+
 def monotonic_ms() -> int:
-    """Return milliseconds since an arbitrary moment, for measuring durations. Setting the system clock does not change it."""
-    return time.monotonic_ns() // 1_000_000
+    """Return milliseconds since an arbitrary moment, for measuring durations. Setting the system clock does not change it.
+
+    Where the system has such a clock, the time for which the machine was suspended counts.
+    """
+    return _steady_ns() // 1_000_000

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from handstamp.storage.postgres.store import COLUMN_TYPES
-from handstamp.storage.sql import accounts, credentials, events, failures, keys, revocations, sessions
+from handstamp.storage.sql import accounts, credentials, events, failures, keys, revocations, sessions, timekeeping
 from handstamp.storage.sql.columns import Columns
 from handstamp.storage.sqlite.store import SqliteStore
 from tests.postgres import fresh_database
@@ -28,6 +28,7 @@ STRUCTS: dict[str, tuple[Columns[Any], set[str]]] = {
     "event": (events.COLUMNS, {"id"}),
     "revocation": (revocations.COLUMNS, set()),
     "credential": (credentials.COLUMNS, set()),
+    "timekeeping": (timekeeping.COLUMNS, {"id"}),
 }
 """The columns of each table's struct, and the table's other columns."""
 

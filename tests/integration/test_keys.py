@@ -17,7 +17,7 @@ from handstamp.crypto import jws
 from handstamp.crypto.algorithms import ALGORITHMS
 from handstamp.crypto.jwk import KeySet
 from handstamp.domain.grant import NOTHING
-from handstamp.domain.keyring import JWKS_MAX_AGE_S, PUBLISH_AHEAD_MS, ROTATE_AFTER_MS, KeyRecord
+from handstamp.domain.keyring import JWKS_MAX_AGE_S, PUBLISH_AHEAD_MS, ROTATE_AFTER_MS, SLACK_MS, KeyRecord
 from handstamp.errors import ConfigurationError, HandstampError, InvalidToken, NotFound
 from handstamp.verify.verifier import Verifier
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS, Clock, a_session
@@ -59,6 +59,22 @@ def read_all_but_the_secret(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.iterdir() if file.name != "handstamp.secret")
 
 
+# --- the first key
+
+
+async def test_a_clock_that_is_set_back_a_little_after_the_first_start_leaves_a_key_that_signs(tmp_path: Path) -> None:
+    """A new machine starts, makes its key, and half a minute later NTP sets its clock back, also across a restart."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        kids = published_kids(running)
+        clock.advance(seconds=-30)
+        assert {kid_of(mint_token(running, clock))} == kids
+        await running.keys.require_ready(clock())
+    clock.advance(seconds=-30 * 60)
+    async with deployed(tmp_path, clock) as running:
+        assert {kid_of(mint_token(running, clock))} == published_kids(running) == kids
+
+
 # --- automatic rotation
 
 
@@ -69,11 +85,12 @@ async def test_keys_rotate_automatically_after_ninety_days(tmp_path: Path) -> No
     the second (R30).
     """
     clock = Clock()
+    end_ms = NOW_MS - SLACK_MS + ROTATE_AFTER_MS
     async with deployed(tmp_path, clock) as running:
         (first,) = published_kids(running)
         assert await key_states(running, clock) == ["active"]
 
-        clock.now_ms = NOW_MS + ROTATE_AFTER_MS - PUBLISH_AHEAD_MS - SECOND_MS
+        clock.now_ms = end_ms - PUBLISH_AHEAD_MS - SECOND_MS
         await running.housekeeping.run_once()
         assert published_kids(running) == {first}
 
@@ -83,13 +100,13 @@ async def test_keys_rotate_automatically_after_ninety_days(tmp_path: Path) -> No
         assert await key_states(running, clock) == ["active", "published"]
         assert kid_of(mint_token(running, clock)) == first
 
-        clock.now_ms = NOW_MS + ROTATE_AFTER_MS - 1
+        clock.now_ms = end_ms - 1
         assert kid_of(mint_token(running, clock)) == first
-        clock.now_ms = NOW_MS + ROTATE_AFTER_MS
+        clock.now_ms = end_ms
         assert kid_of(mint_token(running, clock)) == second, "the new key takes over by the clock, not by housekeeping"
         assert await key_states(running, clock) == ["retiring", "active"]
 
-        clock.now_ms = NOW_MS + ROTATE_AFTER_MS + KEPT_MS - 1
+        clock.now_ms = end_ms + KEPT_MS - 1
         await running.housekeeping.run_once()
         assert published_kids(running) == {first, second}
         clock.advance(ms=1)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ..clock import Clock, now_ms
+from ..clock import Clock
 from ..config.secret_file import load_master_secret
 from ..config.settings import Settings
 from ..crypto.passwords import PasswordHasher
@@ -64,12 +64,13 @@ class Deployment:
     housekeeping: Housekeeping
     verifier: Verifier
 
-    def __init__(self, settings: Settings, *, clock: Clock = now_ms, claims: Hook | None = None) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, claims: Hook | None = None) -> None:
         """Create the parts. Only the files of the master secrets are read, or the first is created; the store is not opened yet.
 
         Args:
             settings: The settings. The issuer must be set.
-            clock: Returns the time in milliseconds since 1970.
+            clock: Returns the time in milliseconds since 1970, and is believed whatever it shows. None for this machine's clock,
+                which is not believed after a leap.
             claims: Called before each access token is minted; returns what the token contains beyond the session.
 
         Raises:
@@ -128,7 +129,7 @@ class Deployment:
         self.hashing.open()
         try:
             await self.clock.synchronise()
-            await self.keys.load(self.clock())
+            await self.keys.load(self.clock.estimate())
             yield
         finally:
             self.hashing.close()
@@ -138,7 +139,8 @@ class Deployment:
     async def run(self) -> AsyncIterator[None]:
         """Open as `open` does, and keep house in the background until the end. Raises `ConfigurationError`."""
         async with self.open():
-            await self.keys.maintain(self.clock())
+            if not self.clock.is_in_doubt:  # otherwise requests are answered 503 until housekeeping can do it
+                await self.housekeeping.prepare()
             works = (self.clock.run(), self.housekeeping.run(), self.revocations.run(), load_rules())
             tasks = [asyncio.create_task(work) for work in works]
             try:

@@ -42,6 +42,6 @@ def operate(work: Callable[[Deployment, Caller], Awaitable[_T]], database: str |
     async def open_and_work() -> _T:
         deployment = Deployment(settings)
         async with deployment.open():
-            return await work(deployment, Caller(now_ms=deployment.clock(), user_agent="handstamp command line"))
+            return await work(deployment, Caller(now_ms=deployment.clock.estimate(), user_agent="handstamp command line"))
 
     return asyncio.run(open_and_work())

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from .policy import DAY_MS, MAX_ACCESS_LIFETIME_MS, MAX_LEEWAY_S, MINUTE_MS
+from .policy import DAY_MS, HOUR_MS, MAX_ACCESS_LIFETIME_MS, MAX_LEEWAY_S, MINUTE_MS
 
 KeyState = Literal["published", "active", "retiring", "gone"]
 
@@ -23,6 +23,8 @@ PUBLISH_AHEAD_MS = JWKS_MAX_AGE_S * 1000 + MINUTE_MS
 KEEP_MS = MAX_ACCESS_LIFETIME_MS + (JWKS_MAX_AGE_S + MAX_LEEWAY_S) * 1000
 """How long a key stays published after its successor has taken over. It covers the longest lifetime that a token can have, since
 other processes may have other settings."""
+SLACK_MS = HOUR_MS
+"""How long before its creation a key that must sign at once is active: the clock may be set back a little afterwards."""
 ROTATE_AFTER_MS = 90 * DAY_MS
 
 

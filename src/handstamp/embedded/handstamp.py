@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..assemble.application import make_application
 from ..assemble.deployment import Deployment
-from ..clock import Clock, now_ms
+from ..clock import Clock
 from ..config.loading import load
 from ..domain.delivery import DELIVERIES, Delivery
 from ..domain.grant import parse_grant, parse_subject
@@ -101,12 +101,12 @@ class Sessions:
             raise InvalidFields([("session_id", "must be a text")])
         if not session_id.isascii():
             return False  # no session has such an id
-        return await service.sign_out.end_one(session_id, Caller(now_ms=service.clock()))
+        return await service.sign_out.end_one(session_id, Caller(now_ms=service.clock.estimate()))
 
     async def end_all(self, subject: str) -> int:
         """End every session of a subject; return how many were active. Raises `InvalidFields` and `Unavailable`."""
         service = self._service()
-        return await service.sign_out.end_all(parse_subject(subject), Caller(now_ms=service.clock()))
+        return await service.sign_out.end_all(parse_subject(subject), Caller(now_ms=service.clock.estimate()))
 
     async def of(self, subject: str) -> list[Session]:
         """Return the active sessions of a subject, last seen first. Raises `InvalidFields` and `Unavailable`."""
@@ -129,12 +129,13 @@ def _require_sound(delivery: object, ip: object, user_agent: object = "", amr: o
 class Handstamp:
     """One deployment inside an application."""
 
-    def __init__(self, *, claims: Hook | None = None, clock: Clock = now_ms, **settings: Any) -> None:
+    def __init__(self, *, claims: Hook | None = None, clock: Clock | None = None, **settings: Any) -> None:
         """Create it from settings, named as in the reference in lower case. Other settings come from the environment.
 
         `claims` is asked at each mint what a subject's tokens say beyond the session: it takes the subject and returns
         `{"scope": …, "roles": …, "claims": …}`, and may be a coroutine function. If it fails nothing is issued. Log lines go to
         the application's `logging`, under `handstamp`.
+        `clock` is for tests: it returns milliseconds since 1970.
         Raises `ConfigurationError` with every mistake.
         """
         self._deployment = Deployment(load(**settings), clock=clock, claims=claims)

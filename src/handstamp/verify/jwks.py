@@ -2,7 +2,7 @@
 
 A verification waits for the network only if there is no key set, if the set is older than its publisher allows, or if a token
 names a key that is not in it. At most one request runs at a time, in the background as long as the set is valid. If it fails,
-the last good set stays.
+the last good set stays for a day: then it may contain keys that the issuer has long withdrawn.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from .fetch import Document
 MISS_INTERVAL_MS = 30_000
 """A `kid` that is not in the set causes a request at most this often: anybody can invent one."""
 RETRY_MS = 5_000
+MAX_AGE_MS = 24 * 3600 * 1000
+"""The longest time for which a set is used that could not be renewed."""
 _BEHIND_MS = 1_000
 """The issuer's other processes, or a cache in front of them, may need a moment to publish the successor of a leaked key."""
 MAX_KEYS = 64
@@ -45,7 +47,7 @@ class Keys(Protocol):
 
     @property
     def is_ready(self) -> bool:
-        """True if there is a key set."""
+        """True if there is a key set that can be used."""
 
     def age_ms(self) -> int | None:
         """Return the milliseconds since the set was fetched, None if it was not."""
@@ -143,8 +145,8 @@ class RemoteKeys:
 
     @property
     def is_ready(self) -> bool:
-        """True if there is a key set."""
-        return self._keys is not None
+        """True if there is a key set that is not too old."""
+        return self._is_usable(monotonic_ms())
 
     def age_ms(self) -> int | None:
         """Return the milliseconds since the set was fetched, None if there is none."""
@@ -154,13 +156,14 @@ class RemoteKeys:
         """Return the key set at `monotonic`, which is now in milliseconds. Raises as `Keys.current`."""
         if monotonic >= self._refresh_at_ms:
             # An expired set is used without waiting only while requests are known to fail.
-            if self._keys is not None and (monotonic < self._expires_at_ms or self._problem):
+            if self._is_usable(monotonic) and (monotonic < self._expires_at_ms or self._problem):
                 self.fetch_in_background()
             else:
                 self._fetch_if(lambda: monotonic_ms() >= self._refresh_at_ms, may_wait=may_wait)
-        if self._keys is None:
+        keys = self._keys
+        if keys is None or not self._is_usable(monotonic):
             raise Unavailable(f"the issuer's keys could not be fetched: {self._problem or 'timed out'}")
-        return self._keys
+        return keys
 
     def newer_than(self, known: KeySet, kid: str, *, may_wait: bool = True) -> KeySet:
         """Return a set that may contain the key `kid`, or `known`. Raises as `Keys.newer_than`."""
@@ -208,6 +211,9 @@ class RemoteKeys:
             except RuntimeError:  # no thread can be started: at exit, or at the system's limit
                 self._fetching.release()
 
+    def _is_usable(self, monotonic: int) -> bool:
+        return self._keys is not None and monotonic < self._fetched_at_ms + MAX_AGE_MS
+
     def _fetch_if(self, is_due: Callable[[], bool], *, may_wait: bool, after_miss: bool = False) -> None:
         """Fetch the set, unless another thread has just done so. The result is in the attributes."""
         if not may_wait:
@@ -233,7 +239,7 @@ class RemoteKeys:
         except (Unavailable, ConfigurationError) as error:
             self._problem = error.why if isinstance(error, Unavailable) else f"the issuer's keys are not acceptable: {error}"
             self._refresh_at_ms = monotonic_ms() + RETRY_MS
-            _log.warning("the issuer's keys could not be renewed, the last good ones stay: %s", self._problem)
+            _log.warning("the issuer's keys could not be renewed, the last good ones stay for a day: %s", self._problem)
             return
         now_ms, max_age_ms = monotonic_ms(), 1000 * _max_age_s(document)
         self._fetched_at_ms = now_ms

@@ -12,11 +12,11 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..clock import Clock
 from ..domain.issuer import Issuer
 from ..errors import HandstampError, InvalidRequest, MissingToken
 from ..logger import Logger
 from ..service.parts.caller import Caller
+from ..service.parts.common_clock import CommonClock
 from ..service.sessions.refresh import Way
 from ..wire.bearer import bearer_token
 from ..wire.cookies import only_value, parse_cookies
@@ -38,7 +38,7 @@ _log = Logger("handstamp.web")
 class Edge:
     """Turns handlers into endpoints that check the origin of each request and turn every error into an answer."""
 
-    def __init__(self, *, clock: Clock, issuer: Issuer, trusted_origins: Collection[str]) -> None:
+    def __init__(self, *, clock: CommonClock, issuer: Issuer, trusted_origins: Collection[str]) -> None:
         """Serve an issuer.
 
         Args:
@@ -94,7 +94,7 @@ class Call:
     got into a page cannot turn an HttpOnly cookie into something to carry away (T7).
     """
 
-    def __init__(self, request: Request, *, clock: Clock, cookies: Cookies) -> None:
+    def __init__(self, request: Request, *, clock: CommonClock, cookies: Cookies) -> None:
         """Wrap a Starlette request. Headers are parsed when they are needed."""
         self.request = request
         self.headers: Headers = request.headers
@@ -110,6 +110,9 @@ class Call:
         """The time of this request, in milliseconds since 1970. The clock is read once, at the first use.
 
         That is after the body has arrived. With the time of the head, a slow body could outlast the grace window.
+
+        Raises:
+            Unavailable: If the clock has leapt and is not believed yet.
         """
         if self._now_ms is None:
             self._now_ms = self._clock()
@@ -117,10 +120,18 @@ class Call:
 
     @property
     def caller(self) -> Caller:
-        """Who sends the request, and when."""
+        """Who sends the request, and when. Raises `Unavailable` as `now_ms` does."""
+        return self._caller_at(self.now_ms)
+
+    @property
+    def ending_caller(self) -> Caller:
+        """As `caller`, for requests that only end sessions or tell about ended ones: a clock that has leapt stops neither."""
+        return self._caller_at(self._clock.estimate())
+
+    def _caller_at(self, now_ms: int) -> Caller:
         client = self.request.scope.get("client")  # optional (ASGI)
         user_agent = sanitise_text(self.headers.get("user-agent", ""))
-        return Caller(now_ms=self.now_ms, ip=client[0] if client else "", user_agent=user_agent)
+        return Caller(now_ms=now_ms, ip=client[0] if client else "", user_agent=user_agent)
 
     def access_token(self) -> str:
         """Return the access token from `Authorization`, or else from its cookie. Raises `MissingToken` if there is none."""

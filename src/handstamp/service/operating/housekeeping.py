@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 
-from ...clock import Clock
+from ...domain.timekeeping import advance
 from ...errors import HandstampError
 from ...logger import Logger
-from ...storage.store import Store
+from ...storage.store import Store, Transaction
+from ..parts.common_clock import CommonClock
 from .keys import Keys
 
 INTERVAL_S = 30.0
@@ -21,7 +22,7 @@ _log = Logger("handstamp.housekeeping")
 class Housekeeping:
     """Runs in every process of a deployment. Several may run at once."""
 
-    def __init__(self, *, store: Store, keys: Keys, clock: Clock) -> None:
+    def __init__(self, *, store: Store, keys: Keys, clock: CommonClock) -> None:
         self._store = store
         self._keys = keys
         self._clock = clock
@@ -37,20 +38,39 @@ class Housekeeping:
             except Exception:  # noqa: BLE001 - an unexpected failure must not stop the loop
                 _log.exception("housekeeping_failed")
 
+    async def prepare(self) -> int:
+        """Maintain the keys, and record the time.
+
+        Returns:
+            The time up to which expired rows may be deleted, in milliseconds since 1970.
+
+        Raises:
+            Unavailable: If the store does not answer, or the clock is in doubt.
+            ConfigurationError: If the master secret does not decrypt the keys.
+        """
+        now_ms = self._clock()
+        await self._keys.maintain(now_ms)
+        return await self._store.transact(lambda rows: _keep_time(rows, now_ms)) if self._clock.is_watched else now_ms
+
     async def run_once(self) -> int:
-        """Maintain the keys and delete expired rows in small batches.
+        """Do as `prepare`, and delete expired rows in small batches.
 
         Returns:
             The number of deleted rows.
 
         Raises:
-            Unavailable: If the store does not answer.
-            ConfigurationError: If the master secret does not decrypt the keys.
+            As `prepare`. Nothing is deleted then.
         """
-        now_ms = self._clock()
-        await self._keys.maintain(now_ms)
+        until_ms = await self.prepare()
         total = 0
-        while purged := await self._store.transact(lambda rows: rows.purge(now_ms=now_ms, limit=PURGE_BATCH)):
+        while purged := await self._store.transact(lambda rows: rows.purge(now_ms=until_ms, limit=PURGE_BATCH)):
             total += purged
             await asyncio.sleep(PAUSE_S)
         return total
+
+
+async def _keep_time(rows: Transaction, now_ms: int) -> int:
+    """Record that it is `now_ms`. Return the time up to which expired rows may be deleted."""
+    kept = advance(await rows.timekeeping.get(), now_ms)
+    await rows.timekeeping.save(kept)
+    return kept.purged_to_ms

@@ -13,6 +13,7 @@ from ...crypto.seal import MasterSecret
 from ...domain.event import Event
 from ...domain.keyring import (
     PUBLISH_AHEAD_MS,
+    SLACK_MS,
     KeyRecord,
     KeyState,
     find_signing_key,
@@ -78,7 +79,11 @@ class Keys:
         """
         await self.load(now_ms)  # first: with a wrong master secret no key may be added
         if find_signing_key(await self._ours(), now_ms) is None:
-            await self._add(now_ms, active_from_ms=now_ms, unless=lambda found: find_signing_key(found, now_ms) is not None)
+            await self._add(
+                now_ms,
+                active_from_ms=now_ms - SLACK_MS,
+                unless=lambda found: find_signing_key(found, now_ms) is not None,
+            )
         elif needs_successor(await self._ours(), self._algorithm, now_ms):
             await self._add(
                 now_ms,
@@ -127,7 +132,7 @@ class Keys:
             NotFound: If there is no such key.
         """
         _find_key(kid, await self._ours())
-        spare = await self._make(now_ms, active_from_ms=now_ms)
+        spare = await self._make(now_ms, active_from_ms=now_ms - SLACK_MS)
 
         async def replace(rows: Transaction) -> list[Event]:
             records = select_compatible(await rows.keys.list_all(), self._algorithm)

@@ -10,13 +10,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...clock import Clock
 from ...domain.revocation import Revocation
 from ...errors import HandstampError
 from ...logger import Logger
 from ...storage.store import Rows, Store
 from ..operating.keys import Keys
 from ..parts.caller import Caller
+from ..parts.common_clock import CommonClock
 
 HEARTBEAT_S = 5
 """The longest time that a reader waits for a new entry."""
@@ -46,7 +46,7 @@ class FeedPage:
 class Revocations:
     """The use case behind `GET /revocations`. It also keeps the processes of a deployment up to date."""
 
-    def __init__(self, *, store: Store, keys: Keys, clock: Clock) -> None:
+    def __init__(self, *, store: Store, keys: Keys, clock: CommonClock) -> None:
         self._store = store
         self._keys = keys
         self._clock = clock
@@ -99,7 +99,7 @@ class Revocations:
         since = self._last_seq + 1
         new = await self._store.read(lambda rows: rows.revocations.list_since(since, limit=PAGE_SIZE))
         if last_seq < since or len(new) == PAGE_SIZE or any(revocation.kind == "kid" for revocation in new):
-            await self._keys.load(self._clock())
+            await self._keys.load(self._clock.estimate())
         self._last_seq = last_seq
         news, self._news = self._news, asyncio.Event()
         news.set()

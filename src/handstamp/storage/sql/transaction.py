@@ -10,12 +10,13 @@ from .failures import SqlFailures
 from .keys import SqlKeys
 from .revocations import SqlRevocations
 from .sessions import SqlSessions
+from .timekeeping import SqlTimekeeping
 
 
 class SqlTransaction(Executor):
     """Implements `handstamp.storage.store.Transaction`.
 
-    A property makes its small object at each access, since most work needs only one or two of the seven.
+    A property makes its small object at each access, since most work needs only one or two of them.
     """
 
     __slots__ = ()
@@ -54,6 +55,11 @@ class SqlTransaction(Executor):
     def events(self) -> SqlEvents:
         """Query and extend the audit trail."""
         return SqlEvents(self)
+
+    @property
+    def timekeeping(self) -> SqlTimekeeping:
+        """Query and write the row about time."""
+        return SqlTimekeeping(self)
 
     async def purge(self, *, now_ms: int, limit: int) -> int:
         """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""

@@ -23,6 +23,7 @@ from .failures import FailureQueries, FailureTable
 from .keys import KeyQueries, KeyTable
 from .revocations import RevocationQueries, RevocationTable
 from .sessions import SessionQueries, SessionTable
+from .timekeeping import TimekeepingQueries, TimekeepingTable
 
 T = TypeVar("T")
 
@@ -84,6 +85,10 @@ class Rows(Protocol):
     def events(self) -> EventQueries:
         """Query the audit trail."""
 
+    @property
+    def timekeeping(self) -> TimekeepingQueries:
+        """Query the row about time."""
+
 
 class Transaction(Rows, Protocol):
     """Queries and changes that are committed together or not at all. Rows that were read do not change before the commit."""
@@ -115,6 +120,10 @@ class Transaction(Rows, Protocol):
     @property
     def events(self) -> EventTable:
         """Query and extend the audit trail."""
+
+    @property
+    def timekeeping(self) -> TimekeepingTable:
+        """Query and write the row about time."""
 
     async def purge(self, *, now_ms: int, limit: int) -> int:
         """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""

@@ -41,8 +41,9 @@ async def revoked(use: UseCases, call: Call, _: None) -> Response:
     after, wait = (call.request.query_params.get(name, "") for name in ("after", "wait"))
     if not (re.fullmatch("[0-9]?", wait, re.ASCII) and int(wait or 0) <= HEARTBEAT_S):
         raise InvalidFields([("wait", f"must be whole seconds from 0 to {HEARTBEAT_S}")])
-    page = await use.revocations.read_after(after, wait_s=int(wait or 0), caller=call.caller)
-    return write_json(_answer(page, call.now_ms))
+    caller = call.ending_caller
+    page = await use.revocations.read_after(after, wait_s=int(wait or 0), caller=caller)
+    return write_json(_answer(page, caller.now_ms))
 
 
 def _answer(page: FeedPage, now_ms: int) -> RevocationsAnswer:

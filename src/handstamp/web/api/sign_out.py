@@ -22,7 +22,7 @@ class LogoutRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
 async def logout(use: UseCases, call: Call, body: LogoutRequest | None) -> Response:
     """End the session of every token that came. Answers 204 even without any."""
     tokens = call.all_tokens(body.refresh_token, body.access_token) if body else call.all_tokens()
-    await use.sign_out.end_by_tokens(tokens, call.caller)
+    await use.sign_out.end_by_tokens(tokens, call.ending_caller)
     return clear_cookies(write_nothing(), call.cookies)
 
 

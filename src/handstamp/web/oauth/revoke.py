@@ -23,7 +23,7 @@ class RevokeForm(Form, frozen=True, kw_only=True):
 async def revoke(use: UseCases, call: Call, form: RevokeForm) -> Response:
     """End the session of a token. Answers 200 even if it is no token of ours (RFC 7009 §2.2)."""
     await require_first_party(use, call, form)
-    await use.sign_out.end_by_tokens([form.token], call.caller)
+    await use.sign_out.end_by_tokens([form.token], call.ending_caller)
     return Response(status_code=200, headers={"cache-control": "no-store"})
 
 

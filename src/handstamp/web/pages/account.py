@@ -82,7 +82,7 @@ class AccountPages:
 
     async def submit_sign_out(self, call: Call) -> Response:
         """End the sessions of the cookies, if there are any, and delete the cookies."""
-        await self.use.sign_out.end_by_tokens(call.tokens_in_cookies(), call.caller)
+        await self.use.sign_out.end_by_tokens(call.tokens_in_cookies(), call.ending_caller)
         return clear_cookies(self.writer.redirect(f"/signed-out{query_of(call.request.query_params)}"), call.cookies)
 
     async def submit_sign_out_everywhere(self, call: Call) -> Response:

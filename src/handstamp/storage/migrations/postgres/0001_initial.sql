@@ -102,3 +102,10 @@ CREATE TABLE credential (
   secret_hash    bytea  NOT NULL,
   created_at_ms  bigint NOT NULL
 );
+
+-- One row: the last time at which a process has kept house, and the time up to which expired rows may have been deleted.
+CREATE TABLE timekeeping (
+  id            bigint NOT NULL PRIMARY KEY CHECK (id = 1),
+  seen_at_ms    bigint NOT NULL,
+  purged_to_ms  bigint NOT NULL
+);

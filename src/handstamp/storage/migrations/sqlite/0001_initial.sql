@@ -100,3 +100,10 @@ CREATE TABLE credential (
   secret_hash    BLOB    NOT NULL,
   created_at_ms  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- One row: the last time at which a process has kept house, and the time up to which expired rows may have been deleted.
+CREATE TABLE timekeeping (
+  id            INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+  seen_at_ms    INTEGER NOT NULL,
+  purged_to_ms  INTEGER NOT NULL
+) STRICT;
