@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import msgspec
 import pytest
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, override_settings
 from django.utils.decorators import method_decorator
@@ -20,7 +16,8 @@ from django.views.decorators.cache import cache_page
 
 from handstamp import ConfigurationError
 from handstamp.verify.django import HandstampMiddleware, authenticator, public, require
-from tests.adapters.django_project import CSRF, HANDSTAMP, OURS, site
+from handstamp.wire.problems import Refusal
+from tests.adapters.django_project import CSRF, HANDSTAMP, OURS, serve_introspection, site
 from tests.adapters.local import APP_ORIGIN, COOKIE, a_token
 from tests.adapters.local import bearer as with_bearer
 from tests.serving import free_port
@@ -73,7 +70,7 @@ def test_all_invalid_settings_are_reported_together() -> None:
     [
         ({}, "needs 'ISSUER'"),
         (None, "needs 'ISSUER'"),
-        ({**HANDSTAMP, "CHECK": "feed"}, "needs a credential"),
+        ({**HANDSTAMP, "CHECK": "feed", "CREDENTIAL": None}, "needs a credential"),
         ({**HANDSTAMP, "CHECK": "alive"}, "check must be one of"),
         ({**HANDSTAMP, "TRUSTED_ORIGINS": APP_ORIGIN}, "trusted_origins is a list"),
     ],
@@ -228,6 +225,38 @@ async def test_async_views_are_protected(middleware: tuple[str, ...]) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("middleware", [(OURS, CSRF), BARE], ids=["with the middleware", "alone"])
+@pytest.mark.parametrize("name", ["dispatch", "get"])
+async def test_a_decorated_method_of_an_async_view_is_protected(middleware: tuple[str, ...], name: str) -> None:
+    """`method_decorator` works on `dispatch`, which is no coroutine function, and on a handler. Refusals are awaited too."""
+
+    @method_decorator([require(role="admin"), require(scope="orders:read")], name=name)
+    class Orders(View):
+        async def get(self, request: HttpRequest) -> HttpResponse:
+            return await whose_async(request)
+
+    class Open(View):
+        @method_decorator(public)
+        def dispatch(self, *args: Any, **kwargs: Any) -> Any:
+            return super().dispatch(*args, **kwargs)
+
+        async def get(self, request: HttpRequest) -> HttpResponse:
+            return has_claims(request)
+
+    admitted = with_bearer(scope="orders:read", roles=("admin",))
+    with site({"orders": Orders.as_view(), "open": Open.as_view()}, middleware=middleware):
+        assert (await AsyncClient().get("/orders")).status_code == 401
+        for claims in ({"roles": ("admin",)}, {"scope": "orders:read"}):
+            assert (await AsyncClient().get("/orders", headers=with_bearer(**claims))).status_code == 403
+        assert (await AsyncClient().get("/orders", headers=admitted)).content == b"ada-id"
+        assert (await AsyncClient().post("/orders", headers=admitted)).status_code == 405
+        assert (await AsyncClient().get("/open")).content == b"False"
+    with site({"orders": Orders.as_view()}, middleware=middleware):  # the same view under a synchronous server
+        responses = [await sync_to_async(Client().get)("/orders", headers=headers) for headers in ({}, admitted)]
+        assert [response.status_code for response in responses] == [401, 200]
+
+
+@pytest.mark.anyio
 async def test_a_public_async_view_stays_async() -> None:
     """`public` keeps a coroutine function recognisable as one, so Django awaits it."""
 
@@ -250,32 +279,6 @@ def test_async_middleware_uses_no_thread() -> None:
 
 
 # --- how revocation is checked
-
-
-@contextmanager
-def serve_introspection() -> Iterator[tuple[str, list[str]]]:
-    """Answer every introspection with "active"; yield the URL and the list of requested paths."""
-    asked: list[str] = []
-    yes = msgspec.json.encode({"active": True, "sid": "session-1", "jti": "token-1"})
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            asked.append(self.path)
-            self.send_response(200)
-            self.send_header("content-length", str(len(yes)))
-            self.end_headers()
-            self.wfile.write(yes)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://localhost:{listening.server_address[1]}", asked
-        listening.shutdown()
-        thread.join()
 
 
 def test_the_middleware_uses_the_decorators_check() -> None:
@@ -310,3 +313,45 @@ def test_marks_survive_other_decorators() -> None:
     with site({"healthz": polite(public(has_claims)), "orders": polite(require(role="admin")(whose))}):
         assert Client().get("/healthz").status_code == 200
         assert strict().post("/orders", headers=with_bearer(roles=("admin",))).status_code == 200
+
+
+def test_a_check_that_the_verifier_cannot_do_fails_where_it_is_declared() -> None:
+    """A policy that needs a credential fails at the view, and not at its first request."""
+    with override_settings(HANDSTAMP={**HANDSTAMP, "CREDENTIAL": None}):
+        with pytest.raises(ConfigurationError, match="needs a credential"):
+            require(check="live")
+        require(check="offline")
+
+
+# --- refusals of the application's own
+
+
+def own_form(request: HttpRequest, refusal: Refusal) -> HttpResponse:
+    """Write refusals as this project writes all errors."""
+    return HttpResponse(f"{request.path}: {refusal.code}", "text/plain", refusal.status, headers={"cache-control": "private"})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("given", [own_form, f"{__name__}.own_form"], ids=["function", "path"])
+async def test_a_project_may_write_refusals_itself(given: object) -> None:
+    """A setting names the function. The headers that tell a client what to do are added; those that it sets stay."""
+    views = {"orders": whose, "async": whose_async, "reports": require(role="admin")(whose)}
+    with site(views, HANDSTAMP={**HANDSTAMP, "ON_REFUSAL": given}):
+        for path in views:
+            refused = await AsyncClient().get(f"/{path}")
+            assert (refused.status_code, refused.content.decode()) == (401, f"/{path}: missing_token")
+            assert (refused.headers["www-authenticate"], refused.headers["cache-control"]) == ("Bearer", "private")
+            assert refused.headers["content-type"] == "text/plain"
+        assert (await AsyncClient().get("/orders", headers=with_bearer())).content == b"ada-id"
+    with site(views):
+        assert (await AsyncClient().get("/orders")).json()["code"] == "missing_token"
+
+
+def test_a_function_that_does_not_exist_is_reported_at_the_start() -> None:
+    """A wrong path fails when the process starts, not at the first refusal."""
+    for given in ("nowhere.at_all", 3):
+        with (
+            override_settings(HANDSTAMP={**HANDSTAMP, "ON_REFUSAL": given}),
+            pytest.raises(ConfigurationError, match="ON_REFUSAL"),
+        ):
+            HandstampMiddleware(whose)

@@ -19,7 +19,7 @@ MODULES = (
     "handstamp.client",
     "handstamp.embedded",
     "handstamp.testing",
-    *(f"handstamp.verify.{name}" for name in ("asgi", "django", "drf", "fastapi", "flask", "sockets")),
+    *(f"handstamp.verify.{name}" for name in ("asgi", "django", "drf", "fastapi", "flask", "sockets", "spectacular")),
 )
 NAMES = [(module, name) for module in MODULES for name in importlib.import_module(module).__all__]
 

@@ -10,7 +10,11 @@ def orders(request): return orders_of(request.claims.sub)
 
 The keys of `HANDSTAMP` are the arguments of `Verifier` in capitals, and `TRUSTED_ORIGINS`: origins whose pages may send unsafe
 requests with the access cookie. Middleware that answers CORS preflights goes above ours: browsers send them without credentials.
-Decorate a class-based view as a whole: `require()(Orders.as_view())`. The decorator also works without the middleware.
+Class-based views: `require()(Orders.as_view())`, or `@method_decorator(require(), name="dispatch")`. The decorator also works
+without the middleware.
+
+`ON_REFUSAL` in the settings writes refusals in your own form. It is a function, or its dotted path, that gets the request and the
+refusal (`status`, `headers`, `body`, `code`) and returns a response.
 """
 
 from __future__ import annotations
@@ -25,9 +29,11 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.http import HttpRequest, HttpResponse
+from django.utils.module_loading import import_string
 
 from ..errors import ConfigurationError, HandstampError
 from ..wire import HeaderValues
+from ..wire.problems import Refusal
 from .authenticator import Authenticator, Needs, refuse
 from .verifier import Check, Verifier
 
@@ -52,6 +58,7 @@ class HandstampMiddleware:
             ConfigurationError: A setting is missing or unknown, or the middleware stands below Django's CSRF middleware.
         """
         authenticator()
+        _writer()
         order = [name for name in settings.MIDDLEWARE if name in (_OURS, _CSRF)]
         if order == [_CSRF, _OURS]:
             raise ConfigurationError(f"Move {_OURS} above {_CSRF} in MIDDLEWARE: the latter refuses requests with a token alone.")
@@ -81,8 +88,11 @@ def require(*, scope: str = "", role: str = "", check: Check | None = None) -> C
         scope: A space-separated list of scopes, all of which are required.
         role: A role that is required.
         check: How to learn that a session has ended, by default as in the settings.
+
+    Raises:
+        ConfigurationError: `check` needs a credential, and the settings have none.
     """
-    needs = Needs(scope, role, check)
+    needs = declare(scope, role, check)
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -95,7 +105,7 @@ def require(*, scope: str = "", role: str = "", check: Check | None = None) -> C
             refusal = await _admit_async(request, needs)
             return await view(request, *args, **kwargs) if refusal is None else refusal
 
-        wrapper = protected_async if iscoroutinefunction(view) else protected
+        wrapper = protected_async if _is_async(view) else protected
         # Requests to this view cannot be forged: a page of another site cannot send our header, and an unsafe request with our
         # cookie must come from a trusted origin. Django's check would only refuse requests that have a token and no form.
         return _mark(wrapper, handstamp_needs=needs, csrf_exempt=True)
@@ -123,6 +133,11 @@ def authenticator() -> Authenticator:
         return _create_authenticator()
 
 
+def declare(scope: str, role: str, check: Check | None) -> Needs:
+    """Return the requirements of a view. Only a `check` needs the settings. Raises `ConfigurationError`, see `require`."""
+    return Needs(scope, role) if check is None else authenticator().declare(scope, role, check)
+
+
 def header_values(request: HttpRequest) -> HeaderValues:
     """Return the function that looks up headers of a request. Django joins repeated headers into one, which is then refused."""
 
@@ -136,7 +151,7 @@ def header_values(request: HttpRequest) -> HeaderValues:
 @cache
 def _create_authenticator() -> Authenticator:
     given: dict[str, Any] = dict(getattr(settings, "HANDSTAMP", None) or {})
-    known = {name.upper() for name in signature(Verifier).parameters} | {"TRUSTED_ORIGINS"}
+    known = {name.upper() for name in signature(Verifier).parameters} | {"TRUSTED_ORIGINS", "ON_REFUSAL"}
     problems = [f"HANDSTAMP in the Django settings needs {name!r}." for name in ("ISSUER", "AUDIENCE") if not given.get(name)]
     problems += [
         f"HANDSTAMP[{name!r}] in the Django settings is unknown. Known are {', '.join(sorted(known))}."
@@ -145,7 +160,7 @@ def _create_authenticator() -> Authenticator:
     ]
     if problems:
         raise ConfigurationError(*problems)
-    trusted_origins = given.pop("TRUSTED_ORIGINS", ())
+    trusted_origins, _ = given.pop("TRUSTED_ORIGINS", ()), given.pop("ON_REFUSAL", None)
     return Authenticator(Verifier(**{name.lower(): value for name, value in given.items()}), trusted_origins=trusted_origins)
 
 
@@ -160,33 +175,30 @@ def _mark(view: View, **marks: object) -> View:
     return view
 
 
+def _is_async(view: View) -> bool:
+    """Return whether Django awaits the view. `method_decorator` passes `dispatch` of an object, whose class says so."""
+    owner = getattr(getattr(view, "func", None), "__self__", None)
+    return iscoroutinefunction(view) or bool(getattr(owner, "view_is_async", False))
+
+
 def _admit(request: HttpRequest, needs: Needs) -> HttpResponse | None:
     """Set the claims of a request and return None, or return the answer that refuses it."""
-    if _is_admitted(request, needs):
-        return None
     try:
-        claims = authenticator().authenticate(request.method, header_values(request), needs)
+        request.claims = authenticator().authenticate(request.method, header_values(request), needs, memory=vars(request))
     except HandstampError as error:
-        return _refusal(error)
-    request.claims, request.handstamp_admitted = claims, needs
+        return _refusal(request, error)
     return None
 
 
 async def _admit_async(request: HttpRequest, needs: Needs) -> HttpResponse | None:
     """Do the same as `_admit` without blocking the event loop."""
-    if _is_admitted(request, needs):
-        return None
     try:
-        claims = await authenticator().authenticate_async(request.method, header_values(request), needs)
+        request.claims = await authenticator().authenticate_async(
+            request.method, header_values(request), needs, memory=vars(request)
+        )
     except HandstampError as error:
-        return _refusal(error)
-    request.claims, request.handstamp_admitted = claims, needs
+        return _refusal(request, error)
     return None
-
-
-def _is_admitted(request: HttpRequest, needs: Needs) -> bool:
-    """Return whether the middleware has already checked exactly these requirements, so the decorator can skip the check."""
-    return bool(getattr(request, "handstamp_admitted", None) == needs)
 
 
 def _skip_csrf(request: HttpRequest, refusal: HttpResponse | None) -> HttpResponse | None:
@@ -196,15 +208,36 @@ def _skip_csrf(request: HttpRequest, refusal: HttpResponse | None) -> HttpRespon
     return refusal
 
 
-def _refusal(error: HandstampError) -> HttpResponse:
+def _refusal(request: HttpRequest, error: HandstampError) -> HttpResponse:
     refusal = refuse(error)
-    return HttpResponse(refusal.body, refusal.media_type, refusal.status, headers=refusal.headers)
+    response: HttpResponse = _writer()(request, refusal)
+    for name, value in refusal.headers.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _write(_: HttpRequest, refusal: Refusal) -> HttpResponse:
+    return HttpResponse(refusal.body, refusal.media_type, refusal.status)
+
+
+@cache
+def _writer() -> View:
+    """Return the function that writes refusals. Raises `ConfigurationError` if the setting names none."""
+    given = settings.HANDSTAMP.get("ON_REFUSAL", _write)
+    try:
+        write: View = import_string(given) if isinstance(given, str) else given
+    except ImportError as error:
+        raise ConfigurationError(f"HANDSTAMP['ON_REFUSAL'] in the Django settings: {error}") from None
+    if not callable(write):
+        raise ConfigurationError("HANDSTAMP['ON_REFUSAL'] in the Django settings must be a function or its dotted path.")
+    return write
 
 
 def _reset(*, setting: str, **_: Any) -> None:
     """Create the authenticator again after `override_settings` in tests."""
     if setting == "HANDSTAMP":
         _create_authenticator.cache_clear()
+        _writer.cache_clear()
 
 
 setting_changed.connect(_reset)

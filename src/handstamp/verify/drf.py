@@ -10,12 +10,17 @@ class Orders(APIView):
 ```
 
 `request.auth` is the claims, `request.user` a `Principal`. The settings are those of `handstamp.verify.django`, whose middleware
-is not needed. The framework's `IsAuthenticated` works too; its 401 has the right header and a body of the framework's own.
-Middleware that answers CORS preflights runs before any view.
+is not needed. The framework's own permissions work too. A 401 of `IsAuthenticated` has the right header and a body of the
+framework's own. Permissions that ask Django's user model (`IsAdminUser`, `DjangoModelPermissions`) refuse with 403: tokens have
+scopes and roles instead. Middleware that answers CORS preflights runs before any view.
+
+`REST_FRAMEWORK["EXCEPTION_HANDLER"]` may write refusals in your own form, from `Refused.code` and `Refused.status_code`. For
+drf-spectacular, import `handstamp.verify.spectacular` in `urls.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +35,7 @@ from ..domain.claims import AccessClaims
 from ..errors import HandstampError, MissingToken
 from ..wire.problems import MEDIA_TYPE, Refusal
 from .authenticator import Needs, refuse, require_scope_and_role
-from .django import authenticator, header_values
+from .django import authenticator, declare, header_values
 from .verifier import Check
 
 __all__ = ["HandstampAuthentication", "HandstampPermission", "Principal", "Refused", "require"]
@@ -38,21 +43,43 @@ __all__ = ["HandstampAuthentication", "HandstampPermission", "Principal", "Refus
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The person of an access token, as `request.user`. It is no row of any table."""
+    """The person of an access token, as `request.user`. It is no row of any table and has none of Django's permissions.
+
+    It has the attributes that the framework's permissions, throttles and templates read from a user.
+    """
 
     claims: AccessClaims
     is_authenticated = True
     is_anonymous = False
+    is_active = True
+    is_staff = False
+    is_superuser = False
 
     @property
     def pk(self) -> str:
         """The subject. The framework's throttles count requests by it."""
         return self.claims.sub
 
-    id = pk
+    id = username = pk
 
     def __str__(self) -> str:
         return self.claims.sub
+
+    def get_username(self) -> str:
+        """Return the subject."""
+        return self.claims.sub
+
+    def has_perm(self, perm: str, obj: object = None) -> bool:  # noqa: ARG002 - the signature of Django's user
+        """Return False: Django's permissions belong to users of its tables."""
+        return False
+
+    def has_perms(self, perm_list: Iterable[str], obj: object = None) -> bool:  # noqa: ARG002
+        """Return whether no permission is asked for."""
+        return not list(perm_list)
+
+    def has_module_perms(self, app_label: str) -> bool:  # noqa: ARG002
+        """Return False."""
+        return False
 
 
 class HandstampAuthentication(BaseAuthentication):
@@ -64,9 +91,10 @@ class HandstampAuthentication(BaseAuthentication):
         Raises:
             Refused: The token is not valid.
         """
-        needs = Needs(check=_declared_check(request.parser_context["view"]))
+        context = getattr(request, "parser_context", None) or {}  # without a view: a request that a test or middleware has made
+        needs = Needs(check=_declared_check(context.get("view")))
         try:
-            claims = authenticator().authenticate(request.method, header_values(request), needs)
+            claims = authenticator().authenticate(request.method, header_values(request), needs, memory=_memory(request))
         except MissingToken:
             return None
         except HandstampError as error:
@@ -97,20 +125,25 @@ class HandstampPermission(BasePermission):
             if self.needs.check in (None, _declared_check(view)):
                 require_scope_and_role(request.auth, self.needs)
             else:
-                authenticator().authenticate(request.method, header_values(request), self.needs)
+                authenticator().authenticate(request.method, header_values(request), self.needs, memory=_memory(request))
         except HandstampError as error:
             raise _exception_for(request, error) from error
         return True
 
 
 class Refused(APIException):
-    """A refused request. `detail` is the problem (RFC 9457), which the framework writes as it is."""
+    """A refused request. `detail` is the problem (RFC 9457), which the framework writes as it is.
+
+    Attributes:
+        code: What is wrong, for programs.
+    """
 
     __reduce__ = HandstampError.__reduce__
 
     def __init__(self, refusal: Refusal) -> None:
         """Create the exception from the answer to send."""
         super().__init__()
+        self.code = refusal.code
         self.status_code: int = refusal.status
         self.detail: Any = msgspec.json.decode(refusal.body)
 
@@ -122,30 +155,54 @@ def require(*, scope: str = "", role: str = "", check: Check | None = None) -> t
         scope: A space-separated list of scopes, all of which are required.
         role: A role that is required.
         check: How to learn that a session has ended, by default as in the settings.
+
+    Raises:
+        ConfigurationError: `check` needs a credential, and the settings have none.
     """
-    return type("HandstampPermission", (HandstampPermission,), {"needs": Needs(scope, role, check)})
+    return type("HandstampPermission", (HandstampPermission,), {"needs": declare(scope, role, check)})
 
 
 class _ProblemRenderer(JSONRenderer):
-    """Writes a refusal with its headers and its media type, whatever the client prefers (RFC 9457 §3)."""
+    """Writes a refusal with its headers and its media type, whatever the client prefers (RFC 9457 §3).
+
+    If the application's exception handler has replaced the problem, its data is written as the client and the view agreed.
+    """
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Refusal, problem: object, request: Request) -> None:
         self._refusal = refusal
+        self._problem = problem
+        self._agreed: Any = getattr(request, "accepted_renderer", None) or JSONRenderer()
+        self._agreed_type: str = getattr(request, "accepted_media_type", None) or JSONRenderer.media_type
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> Any:
         """Return the body, and set the headers of the answer: the framework takes only two of them from an exception."""
+        response = renderer_context["response"]
         for name, value in self._refusal.headers.items():
-            renderer_context["response"][name] = value
-        return super().render(data, accepted_media_type, renderer_context)
+            response.headers.setdefault(name, value)
+        if data is self._problem:
+            return super().render(data, accepted_media_type, renderer_context)
+        response.accepted_renderer = renderer_context["request"].accepted_renderer = self._agreed
+        charset = self._agreed.charset
+        response["Content-Type"] = f"{self._agreed_type}; charset={charset}" if charset else self._agreed_type
+        text = self._agreed.render(data, self._agreed_type, renderer_context)
+        return text.encode(charset) if isinstance(text, str) and charset else text
 
 
 def _exception_for(request: Request, error: HandstampError) -> Refused:
     """Return the exception for a refusal, and choose its renderer for this request."""
     refusal = refuse(error)
-    request.accepted_renderer, request.accepted_media_type = _ProblemRenderer(refusal), MEDIA_TYPE
-    return Refused(refusal)
+    refused = Refused(refusal)
+    request.accepted_renderer = _ProblemRenderer(refusal, refused.detail, request)
+    request.accepted_media_type = MEDIA_TYPE
+    return refused
+
+
+def _memory(request: Request) -> dict[str, Any]:
+    """Return the attributes of Django's own request, which the middleware uses too."""
+    attributes: dict[str, Any] = vars(getattr(request, "_request", request))
+    return attributes
 
 
 def _declared_check(view: Any) -> Check | None:
