@@ -21,7 +21,7 @@ help:
 	@echo "make coverage   run make test and report which lines ran; fails below 95 percent"
 	@echo "make test-python PYTHON=python3.13   run the fast tests with another Python"
 	@echo "make test-lowest   run the fast tests with the oldest supported dependencies"
-	@echo "make check   run ruff, mypy --strict, the import contracts and codespell"
+	@echo "make check   run ruff, mypy --strict, the import contracts and codespell, and check both lock files"
 	@echo "make types   check with pyright what applications see: typing_tests, and a type for every exported name"
 	@echo "make screenshots   take the screenshots for the documentation; needs Chromium"
 	@echo "make soak    run many clients against three nodes, with seven kinds of fault for SECONDS each, and check every answer"
@@ -80,6 +80,8 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/uv lock --check --quiet
+	$(BIN)/uv lock --check --quiet --project bench
 
 # `make check` runs mypy over typing_tests. Pyright finds the marker py.typed through PYTHONPATH, not through an editable install,
 # and takes other packages from the first python in PATH. Its output lists every module, so it is printed only on failure.

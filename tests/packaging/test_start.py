@@ -83,7 +83,7 @@ def test_help_imports_only_the_command_line(tmp_path: Path) -> None:
 def test_lists_import_no_web_server(name: str, folder: Path) -> None:
     """A list waits neither for the import of a web server nor for Rich, which only a table on a terminal needs."""
     loaded = modules_of(folder, name, "list")
-    assert loaded & (WEB | {"rich"}) == set()
+    assert loaded & (WEB | {"rich", "pydantic"}) == set()
     assert not [name for name in loaded if name.startswith("handstamp.web")]
 
 
