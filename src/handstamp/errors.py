@@ -191,13 +191,27 @@ class AccountExists(HandstampError):
 
 
 class TooManyAttempts(HandstampError):
-    """Too many sign-ins failed. The next one is accepted in `retry_after_s` seconds."""
+    """Too many attempts failed. The next one is accepted in `retry_after_s` seconds, unless the account is locked."""
 
     code = "too_many_attempts"
 
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"Too many failed attempts. Try again in {retry_after_s} seconds.")
+    def __init__(self, retry_after_s: int = 3600, *, limit: str = "", is_locked: bool = False) -> None:
+        """Create the error.
+
+        Args:
+            retry_after_s: The seconds until the next attempt is accepted.
+            limit: The name of the limit, for logs only.
+            is_locked: True if every attempt is refused until an operator unlocks the account. Whether the account exists makes
+                no difference.
+        """
+        super().__init__(
+            "Too many attempts in a row have failed, so this sign-in is locked. Ask the people who run this service to unlock it."
+            if is_locked
+            else f"Too many failed attempts. Try again in {retry_after_s} seconds."
+        )
         self.retry_after_s = retry_after_s
+        self.limit = limit
+        self.is_locked = is_locked
 
 
 class Unavailable(HandstampError):

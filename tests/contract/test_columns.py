@@ -30,6 +30,7 @@ from handstamp.storage.postgres.transaction import numbered
 from handstamp.storage.sql.columns import Columns
 from handstamp.storage.sqlite.store import SqliteStore
 from handstamp.storage.store import Rows, Store, Transaction, Update
+from handstamp.storage.store.failures import Count
 from tests.postgres import fresh_database
 
 _unique = itertools.count()
@@ -191,8 +192,8 @@ def test_counts_of_failures_come_back_as_they_were_written(open_store: Opened, c
     """Failure counts are read as they were written, also when they replace others."""
 
     async def save(rows: Transaction) -> None:
-        await rows.failures.save(key, Failures(count=7, last_at_ms=7))
-        await rows.failures.save(key, count)
+        await rows.failures.save_many([Count(key, Failures(level=7, consecutive=7, last_at_ms=7), "ada")])
+        await rows.failures.save_many([Count(key, count)])
 
     open_store.run(open_store.store.transact(save))
     assert open_store.run(open_store.store.read(lambda rows: rows.failures.get_many([key]))) == [count]

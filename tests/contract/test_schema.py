@@ -22,9 +22,9 @@ COMMON_TYPES = {"bigint": "INTEGER", "boolean": "INTEGER", "text": "TEXT", "byte
 """The SQLite type for each PostgreSQL type."""
 STRUCTS: dict[str, tuple[Columns[Any], set[str]]] = {
     "account": (accounts.COLUMNS, set()),
-    "session": (sessions.COLUMNS, set()),
+    "session": (sessions.COLUMNS, {"network"}),
     "signing_key": (keys.COLUMNS, set()),
-    "failure": (failures.COLUMNS, {"key"}),
+    "failure": (failures.COLUMNS, {"key", "account"}),
     "event": (events.COLUMNS, {"id"}),
     "revocation": (revocations.COLUMNS, set()),
     "credential": (credentials.COLUMNS, set()),

@@ -14,6 +14,7 @@ from handstamp.domain.account import Account
 from handstamp.domain.credential import Credential
 from handstamp.domain.event import Event
 from handstamp.domain.keyring import KeyRecord
+from handstamp.domain.network import network_of
 from handstamp.domain.revocation import Revocation, forgotten_at_s
 from handstamp.domain.session import Session, revoke
 from handstamp.domain.throttle import Failures
@@ -21,6 +22,7 @@ from handstamp.errors import NotFound
 from handstamp.storage.postgres.store import PostgresStore
 from handstamp.storage.sqlite.store import SqliteStore
 from handstamp.storage.store import Rows, Store, Transaction, Update
+from handstamp.storage.store.failures import Count
 from tests.builders import DAY_MS, HOUR_MS, NOW_MS, a_session, an_account
 from tests.postgres import fresh_database
 
@@ -274,20 +276,31 @@ async def test_accounts_are_found_listed_and_changed(store: Store) -> None:
 
 
 async def test_failures_are_counted_by_key_and_forgotten(store: Store) -> None:
-    """An unknown key has none."""
+    """An unknown key has none. Keys are found in the order in which they were asked for."""
+    one, two, three = (Failures(1000 * number, number, NOW_MS + number) for number in (1, 2, 3))
 
     async def change(rows: Transaction) -> None:
-        await rows.failures.save("a", Failures(1, NOW_MS))
-        await rows.failures.save("a", Failures(2, NOW_MS + 1))
-        await rows.failures.save("b", Failures(7, NOW_MS))
-        await rows.failures.delete("b")
+        await rows.failures.save_many([Count("c", one), Count("a", one), Count("b", one)])
+        await rows.failures.save_many([Count("b", two), Count("d", three, "ada")])
+        await rows.failures.delete_many(["a", "unknown"])
 
     await store.transact(change)
-    assert await store.read(lambda rows: rows.failures.get_many(["b", "a", "c"])) == [
-        Failures(),
-        Failures(2, NOW_MS + 1),
-        Failures(),
-    ]
+    found = await store.read(lambda rows: rows.failures.get_many(["b", "a", "c", "d", "unknown"]))
+    assert found == [two, Failures(), one, three, Failures()]
+
+
+async def test_the_failures_of_an_account_are_forgotten_together(store: Store) -> None:
+    """Those of another account, and those of no account, stay. A key may move to another account."""
+    one = Failures(1000, 1, NOW_MS)
+
+    async def change(rows: Transaction) -> list[int]:
+        await rows.failures.save_many([Count("pair", one, "ada"), Count("device", one, "ada"), Count("moved", one, "ada")])
+        await rows.failures.save_many([Count("bob", one, "bob"), Count("network", one), Count("moved", one, "bob")])
+        return [await rows.failures.delete_of(account) for account in ("ada", "ada", "nobody")]
+
+    assert await store.transact(change) == [2, 0, 0]
+    found = await store.read(lambda rows: rows.failures.get_many(["pair", "device", "moved", "bob", "network"]))
+    assert found == [Failures(), Failures(), one, one, one]
 
 
 async def test_keys_are_kept_in_the_order_in_which_they_take_over(store: Store) -> None:
@@ -300,12 +313,20 @@ async def test_keys_are_kept_in_the_order_in_which_they_take_over(store: Store) 
     assert await store.read(lambda rows: rows.keys.list_all()) == [later]
 
 
-async def test_addresses_of_earlier_sessions_are_known(store: Store) -> None:
-    """Ended sessions count too."""
+async def test_networks_of_earlier_sessions_are_known(store: Store) -> None:
+    """Ended sessions count too, and an IPv6 session stands for its /64. An unknown address is no network."""
     await add(store, revoke(a_session(id="one"), "logout", NOW_MS))
-    assert await store.read(lambda rows: rows.sessions.has_any_from("ada-id", "192.0.2.1"))
-    assert not await store.read(lambda rows: rows.sessions.has_any_from("ada-id", "192.0.2.2"))
-    assert not await store.read(lambda rows: rows.sessions.has_any_from("bob-id", "192.0.2.1"))
+    await add(store, a_session(id="two", ip="2001:db8:1:2::3"), a_session(id="three", ip=""))
+
+    async def has_any_from(subject: str, network: str) -> bool:
+        return await store.read(lambda rows: rows.sessions.has_any_from(subject, network))
+
+    assert await has_any_from("ada-id", "192.0.2.1")
+    assert await has_any_from("ada-id", network_of("2001:db8:1:2:ffff::1"))
+    assert not await has_any_from("ada-id", network_of("2001:db8:1:3::3"))
+    assert not await has_any_from("ada-id", "192.0.2.2")
+    assert not await has_any_from("bob-id", "192.0.2.1")
+    assert not await has_any_from("ada-id", "")
 
 
 async def test_purging_deletes_expired_rows_in_small_batches(store: Store) -> None:
@@ -313,9 +334,11 @@ async def test_purging_deletes_expired_rows_in_small_batches(store: Store) -> No
     await add(store, *(a_session(id=f"old-{number}", expires_at_ms=NOW_MS - DAY_MS) for number in range(5)))
     await add(store, a_session(id="living"), a_session(id="just over", expires_at_ms=NOW_MS - 1))
 
+    old, new = Failures(1, 1, 0, forgotten_at_ms=NOW_MS), Failures(1, 1, 0, forgotten_at_ms=NOW_MS + 1)
+    lasting = Failures(1, 1, 0, forgotten_at_ms=None)
+
     async def leave_traces(rows: Transaction) -> None:
-        await rows.failures.save("old", Failures(1, NOW_MS - 2 * DAY_MS))
-        await rows.failures.save("new", Failures(1, NOW_MS - 1))
+        await rows.failures.save_many([Count("old", old), Count("new", new), Count("lasting", lasting)])
         await rows.events.insert(Event(at_ms=NOW_MS - 91 * DAY_MS, kind="signed_in", subject="ada-id"))
         await rows.events.insert(Event(at_ms=NOW_MS - 89 * DAY_MS, kind="session_ended", subject="ada-id"))
 
@@ -324,7 +347,7 @@ async def test_purging_deletes_expired_rows_in_small_batches(store: Store) -> No
     assert purged == [3 + 1 + 1, 2, 0]
     assert await store.read(lambda rows: rows.sessions.get("living")) is not None
     assert await store.read(lambda rows: rows.sessions.get("just over")) is not None
-    assert await store.read(lambda rows: rows.failures.get_many(["old", "new"])) == [Failures(), Failures(1, NOW_MS - 1)]
+    assert await store.read(lambda rows: rows.failures.get_many(["old", "new", "lasting"])) == [Failures(), new, lasting]
     assert [event.kind for event in await store.read(lambda rows: rows.events.list_about("ada-id", limit=9))] == ["session_ended"]
 
 

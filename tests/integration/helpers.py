@@ -103,6 +103,11 @@ def set_cookies(answer: httpx.Response) -> dict[str, Cookie]:
     return cookies
 
 
+def token_cookies(answer: httpx.Response) -> dict[str, Cookie]:
+    """Return what `set_cookies` returns, without the device cookie, which sign-ins set in browsers."""
+    return {name: cookie for name, cookie in set_cookies(answer).items() if not name.endswith("handstamp-device")}
+
+
 @dataclass(frozen=True, slots=True)
 class SignedIn:
     """A session as its client stores it, for every delivery."""

@@ -32,6 +32,7 @@ COMMANDS = (
     "users list",
     "users disable",
     "users enable",
+    "users unlock",
     "users set-password",
     "sessions list",
     "sessions end",
@@ -196,6 +197,7 @@ def test_wrong_usage_exits_with_two(arguments: tuple[str, ...], server: Server) 
     [
         (("users", "disable", "nobody@example.com"), "nobody@example.com"),
         (("users", "enable", "nobody@example.com"), "nobody@example.com"),
+        (("users", "unlock", "nobody@example.com"), "nobody@example.com"),
         (("users", "disable", "no address"), "email"),
         (("sessions", "list", "nobody@example.com"), "nobody@example.com"),
         (("sessions", "end", "nosuchsession"), "handstamp sessions list"),
@@ -228,6 +230,7 @@ def test_a_failure_exits_with_one(arguments: tuple[str, ...], helps: str, server
         ("users", "list"),
         ("users", "disable", "ada@example.com"),
         ("users", "enable", "ada@example.com"),
+        ("users", "unlock", "ada@example.com"),
         ("sessions", "list"),
         ("sessions", "end", "x"),
         ("keys", "list"),

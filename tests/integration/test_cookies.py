@@ -23,6 +23,7 @@ from tests.integration.helpers import (
     sign_in,
     sign_in_new_user,
     sign_up,
+    token_cookies,
 )
 from tests.serving import PASSWORD, Server
 
@@ -85,17 +86,18 @@ def expect_deleted(answer: httpx.Response, issuer: str, *kinds: str) -> None:
 
 
 def test_the_exact_lines_of_a_secure_sign_in(secure_client: httpx.Client) -> None:
-    """A secure sign-in sets exactly two `Set-Cookie` lines (R55, R58, T10, T11).
+    """A secure sign-in sets a `Set-Cookie` line for each token, and one for the device (R55, R58, T10, T11).
 
-    Both are `__Host-` cookies with Path=/, Secure, HttpOnly and SameSite, and without Domain.
+    All are `__Host-` cookies with Path=/, Secure, HttpOnly and SameSite, and without Domain.
     """
     email = sign_up(secure_client)
     answer = secure_client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "cookie"})
     cookies = set_cookies(answer)
-    renewal, access = cookies["__Host-handstamp-refresh"].value, cookies["__Host-handstamp-access"].value
+    renewal, access, device = (cookies[f"__Host-handstamp-{name}"].value for name in ("refresh", "access", "device"))
     assert answer.headers.get_list("set-cookie") == [
         f"__Host-handstamp-refresh={renewal}; Path=/; Max-Age={FORTNIGHT}; Secure; HttpOnly; SameSite=Strict",
         f"__Host-handstamp-access={access}; Path=/; Max-Age={FORTNIGHT}; Secure; HttpOnly; SameSite=Lax",
+        f"__Host-handstamp-device={device}; Path=/; Max-Age=34560000; Secure; HttpOnly; SameSite=Lax",
     ]
 
 
@@ -115,7 +117,7 @@ def test_tokens_that_travel_as_cookies_are_never_in_a_body(client_and_issuer: tu
     )
     for answer in (login, renewal, change):
         assert answer.status_code == 200, answer.text
-        assert attributes_of(set_cookies(answer)) == expected_attributes(issuer, delivery)
+        assert attributes_of(token_cookies(answer)) == expected_attributes(issuer, delivery)
         assert ("refreshToken" in answer.json()) == (delivery == "json")
         assert ("accessToken" in answer.json()) == (delivery != "cookie")
         for cookie in set_cookies(answer).values():
@@ -151,7 +153,7 @@ def test_both_cookies_live_as_long_as_the_refresh_token(client_and_issuer: tuple
     """The access cookie outlives its token, so that the token is reported as expired, not as missing (T34)."""
     client, issuer = client_and_issuer
     answer = refresh(client, sign_in_new_user(client, delivery="cookie", origin=issuer))
-    assert {cookie.attributes["max-age"] for cookie in set_cookies(answer).values()} == {str(answer.json()["refreshExpiresIn"])}
+    assert {cookie.attributes["max-age"] for cookie in token_cookies(answer).values()} == {str(answer.json()["refreshExpiresIn"])}
 
 
 @pytest.mark.parametrize("delivery", ["split", "cookie"])
@@ -290,17 +292,19 @@ def test_cookie_names_of_the_other_scheme_are_ignored(client: httpx.Client, secu
 
 
 def test_a_real_cookie_jar_follows_the_cookies(server: Server) -> None:
-    """The standard library's cookie jar sends the cookies back, follows the rotation and is empty after logout (R57)."""
+    """The standard library's cookie jar sends the cookies back, follows the rotation and has no token after logout (R57)."""
     headers = {"sec-fetch-site": "same-origin", "origin": server.url}
     with server.client(headers=headers) as browser:
         email = sign_up(browser)
         assert browser.post("/login", json={"email": email, "password": PASSWORD, "delivery": "cookie"}).status_code == 200
         first = dict(browser.cookies)
+        device = first.pop("handstamp-device")
         assert browser.get("/profile").json()["email"] == email
         assert browser.post("/refresh").status_code == 200
         second = dict(browser.cookies)
+        assert second.pop("handstamp-device") == device
         assert first.keys() == second.keys() == {"handstamp-refresh", "handstamp-access"}
         assert all(first[name] != second[name] for name in first)
         assert browser.post("/logout").status_code == 204
-        assert dict(browser.cookies) == {}
+        assert dict(browser.cookies) == {"handstamp-device": device}
         expect_problem(browser.get("/profile"), 401, "missing_token")

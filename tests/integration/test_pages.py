@@ -15,7 +15,7 @@ from tests.serving import PASSWORD, Server
 
 pytestmark = pytest.mark.xdist_group("pages")
 APP = "http://localhost:9999"
-REFRESH, ACCESS = "handstamp-refresh", "handstamp-access"
+REFRESH, ACCESS, DEVICE = "handstamp-refresh", "handstamp-access", "handstamp-device"
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +94,11 @@ def test_making_an_account_signs_in(browser: Browser) -> None:
 
 def test_the_tokens_travel_as_the_delivery_says(browser: Browser, email: str) -> None:
     """The default delivery is `split`. No page contains a token."""
-    assert set(browser.cookies) == {REFRESH}
+    assert set(browser.cookies) == {REFRESH, DEVICE}
     sign_in(browser, email, delivery="cookie")
-    assert set(browser.cookies) == {REFRESH, ACCESS}
+    assert set(browser.cookies) == {REFRESH, ACCESS, DEVICE}
     sign_in(browser, email, delivery="split")
-    assert set(browser.cookies) == {REFRESH}
+    assert set(browser.cookies) == {REFRESH, DEVICE}
     for path in ("/account", "/sign-in"):
         page = browser.get(path).text
         assert browser.cookies[REFRESH] not in page
@@ -114,7 +114,7 @@ def test_signing_in_again_starts_a_new_session(browser: Browser, email: str) -> 
     old.cookies = before
     expect_redirect(old.get("/account"), "/sign-in")
     assert "You signed out" in old.get("/sign-in").text
-    assert old.cookies == {}
+    assert set(old.cookies) == {DEVICE}
 
 
 def test_viewing_a_page_renews_nothing(browser: Browser, email: str) -> None:
@@ -157,7 +157,7 @@ def test_signing_out_takes_effect_at_once(browser: Browser, email: str, way: str
     sign_in(other, email)
     answer = browser.post(f"/account/{way}")
     assert answer.headers["location"].startswith("/signed-out")
-    assert browser.cookies == {}
+    assert set(browser.cookies) == {DEVICE}
     assert browser.get(answer.headers["location"]).status_code == 200
     expect_redirect(copy.get("/account"), "/sign-in")
     assert (other.get("/account").status_code == 303) is (way == "sign-out-everywhere")

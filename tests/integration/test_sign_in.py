@@ -24,6 +24,7 @@ from tests.integration.helpers import (
     sign_in,
     sign_in_new_user,
     sign_up,
+    token_cookies,
 )
 from tests.serving import PASSWORD, Server
 
@@ -217,7 +218,7 @@ def test_the_default_delivery_depends_on_the_client(
     answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD}, headers=headers)
     assert answer.status_code == 200
     assert ("refreshToken" in answer.json()) == (delivery == "json")
-    assert set(set_cookies(answer)) == (set() if delivery == "json" else {"handstamp-refresh"})
+    assert set(token_cookies(answer)) == (set() if delivery == "json" else {"handstamp-refresh"})
     listed = client.get("/sessions", headers={"authorization": f"Bearer {answer.json()['accessToken']}"}).json()["sessions"]
     assert [entry["delivery"] for entry in listed] == [delivery]
 
@@ -229,7 +230,7 @@ def test_an_explicit_delivery_is_used(client: httpx.Client, delivery: str, from_
     headers = {"sec-fetch-site": "same-origin"} if from_browser else {}
     answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD, "delivery": delivery}, headers=headers)
     names = {"json": set(), "split": {"handstamp-refresh"}, "cookie": {"handstamp-refresh", "handstamp-access"}}[delivery]
-    assert set(set_cookies(answer)) == names
+    assert set(token_cookies(answer)) == names
     assert ("accessToken" in answer.json()) == (delivery != "cookie")
     assert ("refreshToken" in answer.json()) == (delivery == "json")
 
@@ -253,8 +254,8 @@ def test_signing_in_ends_the_session_in_the_cookies(client: httpx.Client, presen
     expect_ended(profile(client, before), "logout")
     expect_ended(refresh(client, before), "logout")
     kept = {"json": set(), "split": {"handstamp-refresh"}, "cookie": {"handstamp-refresh", "handstamp-access"}}[delivery]
-    assert {name for name, cookie in set_cookies(answer).items() if cookie.value} == kept
-    assert {name for name, cookie in set_cookies(answer).items() if not cookie.value} == {
+    assert {name for name, cookie in token_cookies(answer).items() if cookie.value} == kept
+    assert {name for name, cookie in token_cookies(answer).items() if not cookie.value} == {
         "handstamp-refresh",
         "handstamp-access",
     } - kept
@@ -280,7 +281,7 @@ def test_a_wrong_password_ends_nothing(client: httpx.Client) -> None:
     assert refresh(client, before).status_code == 200
 
 
-@pytest.mark.parametrize("member", ["sessionId", "sid", "session", "refreshToken"])
+@pytest.mark.parametrize("member", ["sessionId", "sid", "session", "accessToken"])
 def test_a_client_cannot_choose_its_session(client: httpx.Client, member: str) -> None:
     """Session fixation is impossible: sign-in refuses every field that names a session (T15)."""
     body = {"email": new_email(), "password": PASSWORD, member: "chosen-by-somebody"}

@@ -1,46 +1,65 @@
-"""How failed sign-ins slow down the next ones: the arithmetic of NIST SP 800-63B-4 §3.2.2."""
+"""How failed attempts delay the next ones: the arithmetic of NIST SP 800-63B-4 §3.2.2."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from handstamp.domain.throttle import (
     ACCOUNT,
-    LONGEST_MEMORY_MS,
+    ACCOUNT_AT_HOME,
+    CLOCK_TOLERANCE_MS,
+    DEVICE,
+    MAX_CONSECUTIVE,
     NETWORK,
     PAIR,
+    SITE,
+    UNKNOWN_ACCOUNT,
     Failures,
     Limit,
     add_failure,
+    is_locked,
     wait_ms,
 )
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS
 
-ALL = pytest.mark.parametrize("limit", [PAIR, NETWORK, ACCOUNT], ids=["pair", "network", "account"])
+LIMITS = [PAIR, NETWORK, SITE, ACCOUNT, ACCOUNT_AT_HOME, UNKNOWN_ACCOUNT, DEVICE]
+ALL = pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.name)
+WAITING = [PAIR, NETWORK, SITE, ACCOUNT, DEVICE]
+ALL_WAITING = pytest.mark.parametrize("limit", WAITING, ids=lambda limit: limit.name)
+steps = st.lists(st.integers(-2 * DAY_MS, 2 * DAY_MS) | st.integers(0, 2 * MINUTE_MS), max_size=150)
+"""How far the clock moves between two failures. It may also be set back."""
 
 
-def failed(times: int) -> Failures:
+def fail(limit: Limit, times: int, *, every_ms: int = 0, failures: Failures | None = None) -> Failures:
     """Return `times` failures, the last of them at `NOW_MS`."""
-    return Failures(count=times, last_at_ms=NOW_MS)
+    failures = failures or Failures()
+    for number in reversed(range(times)):
+        failures = add_failure(failures, limit, NOW_MS - number * every_ms)
+    return failures
 
 
 @ALL
 def test_the_first_failures_cause_no_wait(limit: Limit) -> None:
     """People mistype, so the first attempts cost nothing."""
     assert wait_ms(Failures(), limit, NOW_MS) == 0
-    assert [wait_ms(failed(times), limit, NOW_MS) for times in range(limit.free)] == [0] * limit.free
+    assert [wait_ms(fail(limit, times), limit, NOW_MS) for times in range(limit.free)] == [0] * limit.free
 
 
-@ALL
+@ALL_WAITING
 def test_each_further_failure_doubles_the_wait_up_to_the_longest(limit: Limit) -> None:
     """Waits grow 30 s, 1 min, 2 min … and never beyond the limit's longest, however many failures there are."""
-    waits = [wait_ms(failed(limit.free + more), limit, NOW_MS) for more in range(40)]
+    failures, waits = fail(limit, limit.free), []
+    for _ in range(40):
+        waits.append(wait_ms(failures, limit, NOW_MS))
+        failures = add_failure(failures, limit, NOW_MS)
     assert waits[0] == 30 * SECOND_MS
     for before, after in pairwise(waits):
         assert after == min(2 * before, limit.longest_wait_ms)
-    assert wait_ms(failed(10**9), limit, NOW_MS) == limit.longest_wait_ms
+    assert wait_ms(Failures(level=10**12, consecutive=1, last_at_ms=NOW_MS), limit, NOW_MS) == limit.longest_wait_ms
 
 
 @pytest.mark.parametrize(
@@ -48,8 +67,9 @@ def test_each_further_failure_doubles_the_wait_up_to_the_longest(limit: Limit) -
     [(4, 0), (5, 30 * SECOND_MS), (6, MINUTE_MS), (7, 2 * MINUTE_MS), (11, 32 * MINUTE_MS), (12, HOUR_MS), (13, HOUR_MS)],
 )
 def test_the_waits_of_one_address_from_one_network(times: int, wait: int) -> None:
-    """The table that an operator can look up."""
-    assert wait_ms(failed(times), PAIR, NOW_MS) == wait
+    """The table that an operator can look up, also if the failures are some seconds apart."""
+    for every_ms in (0, 7 * SECOND_MS):
+        assert wait_ms(fail(PAIR, times, every_ms=every_ms), PAIR, NOW_MS) == wait
 
 
 @pytest.mark.parametrize(
@@ -58,39 +78,126 @@ def test_the_waits_of_one_address_from_one_network(times: int, wait: int) -> Non
 )
 def test_waiting_is_counted_from_the_last_failure(later: int, left: int) -> None:
     """The remaining wait decreases with the clock, to the millisecond, and is never negative."""
-    assert wait_ms(failed(PAIR.free), PAIR, NOW_MS + later) == left
+    assert wait_ms(fail(PAIR, PAIR.free), PAIR, NOW_MS + later) == left
 
 
-def test_a_clock_set_back_does_not_extend_the_wait() -> None:
-    """A failure from the future adds its distance and nothing more."""
-    assert wait_ms(failed(PAIR.free), PAIR, NOW_MS - SECOND_MS) == 31 * SECOND_MS
+@ALL_WAITING
+def test_a_failure_leaks_away_in_its_time(limit: Limit) -> None:
+    """A failure counts until all of it has leaked away; one millisecond later it does not."""
+    full = fail(limit, limit.free - 1)
+    almost, gone = (add_failure(full, limit, NOW_MS + limit.leak_ms + later) for later in (-1, 0))
+    assert wait_ms(almost, limit, almost.last_at_ms) == limit.first_wait_ms
+    assert wait_ms(gone, limit, gone.last_at_ms) == 0
 
 
-def test_a_failure_is_counted_with_its_time() -> None:
-    """The count goes up by one, whatever it was."""
-    assert add_failure(Failures(), PAIR, NOW_MS) == Failures(1, NOW_MS)
-    assert add_failure(Failures(7, NOW_MS - MINUTE_MS), PAIR, NOW_MS) == Failures(8, NOW_MS)
+@given(limit=st.sampled_from([NETWORK, SITE]), gaps=st.lists(st.integers(50 * MINUTE_MS, DAY_MS), max_size=200))
+def test_an_office_with_a_typo_every_fifty_minutes_is_never_delayed(limit: Limit, gaps: list[int]) -> None:
+    """Failures that trickle in leak away, so a network does not collect them for ever."""
+    failures, now_ms = Failures(), NOW_MS
+    for gap in gaps:
+        now_ms += gap
+        failures = add_failure(failures, limit, now_ms)
+        assert wait_ms(failures, limit, now_ms) == 0
+
+
+@given(limit=st.sampled_from(LIMITS), gaps=st.data())
+def test_failures_that_come_no_faster_than_they_leak_never_delay(limit: Limit, gaps: st.DataObject) -> None:
+    """The level of any counter stays below its free failures at that pace."""
+    failures, now_ms = Failures(), NOW_MS
+    for gap in gaps.draw(st.lists(st.integers(limit.leak_ms, 3 * limit.leak_ms), max_size=120)):
+        now_ms += gap
+        failures = add_failure(failures, limit, now_ms)
+        assert wait_ms(failures, limit, now_ms) == 0
+
+
+@given(limit=st.sampled_from(LIMITS), moves=steps, asked_after=st.integers(-40 * DAY_MS, 40 * DAY_MS))
+def test_no_clock_makes_a_wait_longer_than_the_longest(limit: Limit, moves: list[int], asked_after: int) -> None:
+    """Whatever the clock did, an announced wait is at most the longest, and after it the attempt is accepted."""
+    failures, now_ms = Failures(), NOW_MS
+    for move in moves:
+        now_ms += move
+        failures = add_failure(failures, limit, now_ms)
+    now_ms += asked_after
+    wait = wait_ms(failures, limit, now_ms)
+    assert 0 <= wait <= limit.longest_wait_ms
+    longest_left = CLOCK_TOLERANCE_MS if wait == limit.longest_wait_ms else 0
+    assert wait_ms(failures, limit, now_ms + wait) <= longest_left
+
+
+@given(limit=st.sampled_from(WAITING), back=st.integers(HOUR_MS + CLOCK_TOLERANCE_MS + 1, 400 * DAY_MS))
+def test_a_clock_that_was_far_ahead_delays_nobody_after_it_was_set_right(limit: Limit, back: int) -> None:
+    """A failure from the far future does not shut anybody out until then."""
+    failures = fail(limit, limit.free + 20)
+    assert wait_ms(failures, limit, NOW_MS - back) == 0
+    again = add_failure(failures, limit, NOW_MS - back)
+    assert again.last_at_ms == NOW_MS - back, "the next failure is counted at the right time"
+    assert wait_ms(again, limit, NOW_MS - back) == limit.longest_wait_ms
+
+
+@given(limit=st.sampled_from(WAITING), late=st.integers(0, CLOCK_TOLERANCE_MS))
+def test_requests_that_are_counted_out_of_order_do_not_get_round_a_wait(limit: Limit, late: int) -> None:
+    """A request that arrived earlier and is counted later waits like all others, also at the longest wait."""
+    failures = fail(limit, limit.free + 20)
+    assert wait_ms(failures, limit, NOW_MS - late) == limit.longest_wait_ms
+    assert add_failure(failures, limit, NOW_MS - late).last_at_ms == NOW_MS
+
+
+@given(limit=st.sampled_from(LIMITS), moves=st.lists(st.integers(0, 30 * DAY_MS), min_size=1, max_size=150))
+def test_consecutive_failures_do_not_leak(limit: Limit, moves: list[int]) -> None:
+    """The ceiling counts every failure since the last success, for as long as the limit remembers."""
+    failures, now_ms, expected = Failures(), NOW_MS, 0
+    for move in moves:
+        now_ms += move
+        is_forgotten = failures.forgotten_at_ms is not None and failures.forgotten_at_ms <= now_ms
+        expected = 1 if is_forgotten else expected + 1
+        failures = add_failure(failures, limit, now_ms)
+        assert failures.consecutive == expected
+        assert is_locked(failures, limit, now_ms) == (limit.ceiling is not None and expected >= limit.ceiling)
+
+
+@pytest.mark.parametrize("limit", [ACCOUNT, ACCOUNT_AT_HOME, UNKNOWN_ACCOUNT, DEVICE], ids=lambda limit: limit.name)
+def test_a_hundred_failures_in_a_row_lock(limit: Limit) -> None:
+    """The hundredth failure reaches the ceiling, the ninety-ninth does not."""
+    assert MAX_CONSECUTIVE == 100
+    assert not is_locked(fail(limit, 99), limit, NOW_MS)
+    assert is_locked(fail(limit, 100), limit, NOW_MS)
+
+
+def test_time_does_not_unlock_an_account() -> None:
+    """The failures of an account are never forgotten; those of a device for as long as its cookie may live."""
+    years = 10 * 365 * DAY_MS
+    assert is_locked(fail(ACCOUNT, 100), ACCOUNT, NOW_MS + years)
+    assert fail(ACCOUNT, 1).forgotten_at_ms is None
+    assert is_locked(fail(DEVICE, 100), DEVICE, NOW_MS + 400 * DAY_MS - 1)
+    assert not is_locked(fail(UNKNOWN_ACCOUNT, 100), UNKNOWN_ACCOUNT, NOW_MS + 30 * DAY_MS)
+
+
+def test_a_network_has_no_ceiling() -> None:
+    """A network that others use too is delayed for minutes at most, whatever one of them does."""
+    for limit in (PAIR, NETWORK, SITE):
+        assert not is_locked(Failures(level=10**9, consecutive=10**6, last_at_ms=NOW_MS), limit, NOW_MS)
+    assert max(NETWORK.longest_wait_ms, SITE.longest_wait_ms) <= 5 * MINUTE_MS
 
 
 @ALL
-def test_failures_are_forgotten_after_a_quiet_time(limit: Limit) -> None:
-    """One millisecond before the end of the quiet time they count; at the end, the next failure is the first."""
-    old = failed(1000)
-    quiet = limit.forget_after_ms
-    assert add_failure(old, limit, NOW_MS + quiet - 1).count == 1001
-    assert add_failure(old, limit, NOW_MS + quiet) == Failures(1, NOW_MS + quiet)
-
-
-@ALL
-def test_a_wait_never_exceeds_the_retention(limit: Limit) -> None:
-    """The longest wait ends before its failures are forgotten, and the store keeps every failure that still counts."""
-    assert limit.first_wait_ms <= limit.longest_wait_ms < limit.forget_after_ms <= LONGEST_MEMORY_MS
+@given(data=st.data())
+def test_no_wait_outlives_the_memory_of_what_caused_it(limit: Limit, data: st.DataObject) -> None:
+    """A counter that the store may delete delays nobody any more, and locks nobody."""
+    failures, now_ms = Failures(), NOW_MS
+    for gap in data.draw(st.lists(st.integers(0, HOUR_MS), min_size=1, max_size=120)):
+        now_ms += gap
+        failures = add_failure(failures, limit, now_ms)
+    if failures.forgotten_at_ms is not None:
+        assert failures.forgotten_at_ms > now_ms
+        assert wait_ms(failures, limit, failures.forgotten_at_ms) == 0
+        assert not is_locked(failures, limit, failures.forgotten_at_ms)
+        assert add_failure(failures, limit, failures.forgotten_at_ms) == add_failure(Failures(), limit, failures.forgotten_at_ms)
 
 
 def guesses_in(limit: Limit, duration_ms: int) -> int:
     """Return the number of attempts of an attacker who tries again as soon as it is allowed."""
     failures, now_ms, attempts = Failures(), NOW_MS, 0
-    while now_ms < NOW_MS + duration_ms:
+    while now_ms < NOW_MS + duration_ms and not is_locked(failures, limit, now_ms):
         attempts += 1
         failures = add_failure(failures, limit, now_ms)
         now_ms += max(1, wait_ms(failures, limit, now_ms))
@@ -103,12 +210,20 @@ def test_a_patient_attacker_gets_few_guesses() -> None:
     assert guesses_in(PAIR, 30 * DAY_MS) < 1000
 
 
-def test_distributed_guessing_is_slowed() -> None:
-    """The account's own count bounds a distributed attack to little more than its free attempts a day."""
+def test_many_networks_against_one_person_are_slowed_down_too() -> None:
+    """A distributed attack needs days for the hundred failures that lock an account, so its person can act before."""
     assert guesses_in(ACCOUNT, DAY_MS) < ACCOUNT.free + 40
+    assert guesses_in(ACCOUNT, 365 * DAY_MS) == MAX_CONSECUTIVE
+    assert guesses_in(ACCOUNT, 3 * DAY_MS) < MAX_CONSECUTIVE
 
 
-def test_a_shared_network_is_never_shut_out_for_long() -> None:
-    """A whole school may share one address, so its longest wait is a few minutes."""
-    assert NETWORK.longest_wait_ms <= 5 * MINUTE_MS
-    assert NETWORK.free >= 50
+def test_a_stolen_device_cookie_buys_a_hundred_guesses() -> None:
+    """Then the device is locked, until an operator or the person unlocks it."""
+    assert guesses_in(DEVICE, 365 * DAY_MS) == MAX_CONSECUTIVE
+
+
+def test_spraying_from_one_network_is_bounded() -> None:
+    """One network has less than 800 guesses a day over all accounts, an IPv6 site ten times as many."""
+    assert guesses_in(NETWORK, DAY_MS) < 800
+    assert guesses_in(SITE, DAY_MS) < 8000
+    assert (SITE.free, SITE.leak_ms) == (10 * NETWORK.free, NETWORK.leak_ms // 10)

@@ -24,6 +24,7 @@ def make_application(deployment: Deployment) -> ASGIApp:
         sign_in=deployment.sign_in,
         refresh=deployment.refresh,
         sign_out=deployment.sign_out,
+        devices=deployment.devices,
         sessions=deployment.sessions,
         recognise=deployment.recognise,
         register=deployment.register,

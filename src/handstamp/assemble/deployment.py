@@ -10,7 +10,7 @@ from ..clock import Clock
 from ..config.secret_file import load_master_secret
 from ..config.settings import Settings
 from ..crypto.passwords import PasswordHasher
-from ..crypto.seal import Pseudonyms
+from ..crypto.seal import DeviceTags, Pseudonyms
 from ..domain.issuer import Issuer
 from ..errors import ConfigurationError
 from ..service.accounts.administer import AdministerAccounts
@@ -22,6 +22,7 @@ from ..service.operating.housekeeping import Housekeeping
 from ..service.operating.keys import Keys
 from ..service.parts.audit import Audit
 from ..service.parts.common_clock import CommonClock
+from ..service.parts.devices import Devices
 from ..service.parts.email_address import load_rules
 from ..service.parts.granting import Granting, Hook
 from ..service.parts.hashing import Hashing
@@ -49,6 +50,7 @@ class Deployment:
     hashing: Hashing
     keys: Keys
     tokens: TokenIssuer
+    devices: Devices
     begin_session: BeginSession
     sign_in: PasswordSignIn
     refresh: Refresh
@@ -83,7 +85,7 @@ class Deployment:
         policy = settings.policy
         audit = Audit()
         granting = Granting(claims)
-        throttling = Throttling(Pseudonyms(secret))
+        throttling = Throttling(Pseudonyms(secret), audit)
         self.settings = settings
         self.issuer = Issuer(settings.issuer)
         self.store = store = make_store(settings)
@@ -98,11 +100,12 @@ class Deployment:
             refresh_key=secret.derive_refresh_key(),
             refresh_keys=secret.derive_refresh_keys(),
         )
+        self.devices = devices = Devices(DeviceTags(secret), tokens)
         self.begin_session = begin_session = BeginSession(
             store=store, tokens=tokens, granting=granting, policy=policy, audit=audit
         )
         self.sign_in = PasswordSignIn(
-            store=store, begin_session=begin_session, hashing=hashing, throttling=throttling, audit=audit
+            store=store, begin_session=begin_session, hashing=hashing, throttling=throttling, devices=devices
         )
         self.refresh = Refresh(store=store, tokens=tokens, granting=granting, policy=policy, audit=audit)
         self.sign_out = SignOut(store=store, tokens=tokens, audit=audit)
@@ -112,9 +115,9 @@ class Deployment:
         self.create_account = create_account = CreateAccount(store=store, hashing=hashing, rules=rules, audit=audit)
         self.register = Register(store=store, create_account=create_account, throttling=throttling)
         self.change_password = ChangePassword(
-            store=store, begin_session=begin_session, hashing=hashing, throttling=throttling, rules=rules, audit=audit
+            store=store, begin_session=begin_session, hashing=hashing, throttling=throttling, rules=rules
         )
-        self.accounts = AdministerAccounts(store=store, hashing=hashing, rules=rules, audit=audit)
+        self.accounts = AdministerAccounts(store=store, hashing=hashing, throttling=throttling, rules=rules, audit=audit)
         self.credentials = Credentials(store=store, audit=audit)
         self.revocations = Revocations(store=store, keys=keys, clock=common_clock)
         self.housekeeping = Housekeeping(store=store, keys=keys, clock=common_clock)

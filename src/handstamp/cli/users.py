@@ -16,7 +16,7 @@ from .common import AsJson, Database, make_group, print_json, print_line
 from .operating import operate
 from .tables import print_table
 
-app: typer.Typer = make_group("Create, list, disable and enable accounts; set passwords.")
+app: typer.Typer = make_group("Create, list, disable, enable and unlock accounts; set passwords.")
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
@@ -94,7 +94,7 @@ def disable(email: Email, database: Database = None) -> None:
 
 @app.command()
 def enable(email: Email, database: Database = None) -> None:
-    """Enable a disabled account. Sessions that have ended stay ended.
+    """Enable a disabled account, and unlock it. Sessions that have ended stay ended.
 
     Example:  handstamp users enable ada@example.com
     """
@@ -102,9 +102,19 @@ def enable(email: Email, database: Database = None) -> None:
     print_line(f"{email} is enabled and can sign in.")
 
 
+@app.command()
+def unlock(email: Email, database: Database = None) -> None:
+    """Forget the failed sign-ins of an account, so that its person can sign in at once.
+
+    Example:  handstamp users unlock ada@example.com
+    """
+    operate(lambda deployment, caller: deployment.accounts.unlock(email, caller), database)
+    print_line(f"{email} is unlocked: its failed sign-ins are forgotten.")
+
+
 @app.command("set-password")
 def set_password(email: Email, password_stdin: FromStdin = False, database: Database = None) -> None:
-    """Set the password of an account, and end all its sessions.
+    """Set the password of an account, unlock it, and end all its sessions.
 
     Example:  handstamp users set-password ada@example.com
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,6 +22,7 @@ from .strict import base64url_encode
 MIN_SECRET_BYTES = 32
 _MIN_DISTINCT_BYTES = 12
 _NONCE_BYTES = 12
+_TAG_BYTES = 12
 _VERSION = b"\x01"
 
 
@@ -68,6 +69,10 @@ class MasterSecret:
         """Return 32 bytes for one purpose (HKDF-SHA-256, RFC 5869). One purpose reveals nothing about another."""
         return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"handstamp " + purpose.encode()).derive(self._secret)
 
+    def derive_all(self, purpose: str) -> tuple[bytes, ...]:
+        """Return what `derive` does, of the secret itself and then of the previous ones."""
+        return tuple(secret.derive(purpose) for secret in (self, *self._previous))
+
     def derive_refresh_key(self) -> SigningKey:
         """Return the HMAC key for refresh tokens. It is never published and signs nothing else."""
         key = self.derive("refresh token v1")
@@ -111,6 +116,33 @@ class MasterSecret:
             return AESGCM(self.derive("seal v1")).decrypt(nonce, ciphertext, context.encode())
         except InvalidTag:
             return None
+
+
+class DeviceTags:
+    """Tags that show that a person has signed in on a device. Nobody makes one without the master secret."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, secret: MasterSecret) -> None:
+        self._keys = secret.derive_all("device v1")
+
+    def make(self, device: str, account: str) -> str:
+        """Return the tag of a device and an account: 96 bits of HMAC-SHA-256, as 16 characters of URL-safe text.
+
+        Args:
+            device: The id of the device. It holds no "|", so that no other pair has the same tag.
+            account: The id of the account.
+        """
+        return _make_tag(self._keys[0], device, account)
+
+    def find(self, device: str, account: str, tags: Sequence[str]) -> str | None:
+        """Return the one of `tags` that is valid for the device and the account, also if a previous secret made it."""
+        valid = [_make_tag(key, device, account) for key in self._keys]
+        return next((tag for tag in tags for other in valid if hmac.compare_digest(tag.encode(), other.encode())), None)
+
+
+def _make_tag(key: bytes, device: str, account: str) -> str:
+    return base64url_encode(hmac.digest(key, f"{device}|{account}".encode(), "sha256")[:_TAG_BYTES])
 
 
 class Pseudonyms:

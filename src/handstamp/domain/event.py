@@ -17,6 +17,9 @@ EventKind = Literal[
     "account_created",
     "account_disabled",
     "account_enabled",
+    "account_locked",
+    "account_unlocked",
+    "attempt_throttled",
     "caught_up",
     "credential_added",
     "credential_removed",
@@ -32,7 +35,6 @@ EventKind = Literal[
     "reuse_detected",
     "session_ended",
     "sign_in_failed",
-    "sign_in_throttled",
     "signed_in",
 ]
 
@@ -50,6 +52,11 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     "account_created": EventRule("an account was created"),
     "account_disabled": EventRule("an operator disabled an account; its sessions ended"),
     "account_enabled": EventRule("an operator enabled an account again"),
+    "account_locked": EventRule("too many sign-ins in a row failed; `limit` says for which devices none is accepted", "warning"),
+    "account_unlocked": EventRule("an operator unlocked an account; its failed attempts were forgotten"),
+    "attempt_throttled": EventRule(
+        "an attempt was refused because too many had failed; `limit` says which were counted", "warning"
+    ),
     "caught_up": EventRule("a refresh token was ahead of the database, which had lost a commit", "warning"),
     "credential_added": EventRule("a service credential was added"),
     "credential_removed": EventRule("a service credential was removed"),
@@ -65,7 +72,6 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     "reuse_detected": EventRule("an old refresh token was used; the session ended", "warning"),
     "session_ended": EventRule("one session ended; `why` is the reason"),
     "sign_in_failed": EventRule("a sign-in failed"),
-    "sign_in_throttled": EventRule("a sign-in was refused because too many had failed", "warning"),
     "signed_in": EventRule("a session started"),
 }
 

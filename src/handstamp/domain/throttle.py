@@ -1,11 +1,8 @@
-"""How failed sign-ins delay the next ones (NIST SP 800-63B-4 §3.2.2).
+"""How failed attempts delay the next ones (NIST SP 800-63B-4 §3.2.2).
 
-Failures are counted under three keys:
-
-- *pair*: the address that was typed and the network that the request came from;
-- *network*: the network alone, against one password tried on many accounts;
-- *account*: the address alone, against many networks that try one account. It does not apply to a network from which the person
-  has a session, so that a stranger cannot lock the owner out.
+Two numbers are counted under each key. The *level* rises by one with each failure and leaks away with time: it decides how long
+the next attempt must wait. The number of *consecutive* failures only ends with a success or an operator: at a ceiling, attempts
+are refused until then. `handstamp.service.parts.throttling` says which keys an attempt has.
 """
 
 from __future__ import annotations
@@ -14,44 +11,106 @@ import msgspec
 
 from .policy import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
+MAX_CONSECUTIVE = 100
+"""The ceiling of NIST SP 800-63B-4 §3.2.2: that many failures in a row, and the password is not accepted any more."""
+CLOCK_TOLERANCE_MS = MINUTE_MS
+"""The last failure may be this far ahead of the clock. If it is further, the clock was set back."""
+_UNIT = 1000
+"""The level counts thousandths of a failure."""
+_MAX_DOUBLINGS = 20
+
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """The delays of one kind of counter, in milliseconds.
+    """What one kind of counter allows. Times are milliseconds.
 
-    The first `free` failures cost nothing. The next one costs `first_wait_ms`, and each further one doubles the wait up to
-    `longest_wait_ms`. A counter starts again after `forget_after_ms` without a failure.
+    Attributes:
+        name: The kind, for logs.
+        free: The number of failures that cost nothing. The next one costs `first_wait_ms`, and each further one doubles the wait.
+        first_wait_ms: The first wait.
+        longest_wait_ms: The longest wait.
+        leak_ms: The time in which one failure leaks away.
+        ceiling: Consecutive failures after which every attempt is refused; None if there is no such number.
+        memory_ms: How long after the last failure the consecutive ones are remembered; None for ever.
     """
 
+    name: str
     free: int
-    first_wait_ms: int
+    leak_ms: int
     longest_wait_ms: int
-    forget_after_ms: int
+    first_wait_ms: int = 30 * SECOND_MS
+    ceiling: int | None = None
+    memory_ms: int | None = 0
 
 
-PAIR = Limit(free=5, first_wait_ms=30 * SECOND_MS, longest_wait_ms=HOUR_MS, forget_after_ms=DAY_MS)
-NETWORK = Limit(free=50, first_wait_ms=30 * SECOND_MS, longest_wait_ms=5 * MINUTE_MS, forget_after_ms=HOUR_MS)
-ACCOUNT = Limit(free=100, first_wait_ms=30 * SECOND_MS, longest_wait_ms=HOUR_MS, forget_after_ms=DAY_MS)
-LONGEST_MEMORY_MS = DAY_MS
-"""Failures older than this do not count any more; the store may delete them."""
+PAIR = Limit(name="pair", free=5, leak_ms=HOUR_MS, longest_wait_ms=HOUR_MS)
+"""One address, tried from one network."""
+NETWORK = Limit(name="network", free=50, leak_ms=2 * MINUTE_MS, longest_wait_ms=5 * MINUTE_MS)
+"""One network, whatever the address: against one password that is tried on many accounts."""
+SITE = Limit(name="site", free=500, leak_ms=12 * SECOND_MS, longest_wait_ms=5 * MINUTE_MS)
+"""One IPv6 /48: ten times the budget of a network, against a client that has 65,536 networks."""
+ACCOUNT = Limit(name="account", free=20, leak_ms=HOUR_MS, longest_wait_ms=HOUR_MS, ceiling=MAX_CONSECUTIVE, memory_ms=None)
+"""One address, from everywhere: against many networks that try one account."""
+ACCOUNT_AT_HOME = msgspec.structs.replace(ACCOUNT, free=MAX_CONSECUTIVE)
+"""The same counter, seen from a network where the person has had a session: it has no waits, only the ceiling."""
+UNKNOWN_ACCOUNT = msgspec.structs.replace(ACCOUNT, memory_ms=7 * DAY_MS)
+"""The same for an address without an account. Strangers can type any number of them, so they are forgotten after a while."""
+DEVICE = Limit(name="device", free=5, leak_ms=HOUR_MS, longest_wait_ms=HOUR_MS, ceiling=MAX_CONSECUTIVE, memory_ms=400 * DAY_MS)
+"""One account, on one device where its person has signed in before. It is remembered for as long as the device's cookie."""
 
 
 class Failures(msgspec.Struct, frozen=True):
-    """The number of consecutive failures under one key, and the time of the last one."""
+    """The failures counted under one key.
 
-    count: int = 0
+    Attributes:
+        level: Thousandths of a failure, at `last_at_ms`.
+        consecutive: Failures since the last success.
+        last_at_ms: The time of the last failure.
+        forgotten_at_ms: When they no longer count, so that the store may delete them; None if only a success or an operator ends
+            them.
+    """
+
+    level: int = 0
+    consecutive: int = 0
     last_at_ms: int = 0
+    forgotten_at_ms: int | None = 0
+
+
+def is_locked(failures: Failures, limit: Limit, now_ms: int) -> bool:
+    """Return True if the ceiling is reached: every attempt is refused until a success elsewhere or an operator ends it."""
+    return limit.ceiling is not None and _remember(failures, now_ms).consecutive >= limit.ceiling
 
 
 def wait_ms(failures: Failures, limit: Limit, now_ms: int) -> int:
-    """Return the milliseconds until the next attempt is accepted, 0 if it is accepted now."""
-    if failures.count < limit.free:
+    """Return the milliseconds until the next attempt is accepted, at most `longest_wait_ms`; 0 if it is accepted now.
+
+    A longer wait can only come from a clock that was set back after the failure. It is ignored.
+    """
+    over = -(-failures.level // _UNIT) - limit.free  # a failure counts until all of it has leaked away
+    if over < 0:
         return 0
-    doublings = min(failures.count - limit.free, 20)
-    wait = min(limit.first_wait_ms << doublings, limit.longest_wait_ms)
-    return max(0, failures.last_at_ms + wait - now_ms)
+    wait = min(limit.first_wait_ms << min(over, _MAX_DOUBLINGS), limit.longest_wait_ms)
+    left = failures.last_at_ms + wait - now_ms
+    if left > limit.longest_wait_ms + CLOCK_TOLERANCE_MS:
+        return 0
+    return min(max(0, left), limit.longest_wait_ms)
 
 
 def add_failure(failures: Failures, limit: Limit, now_ms: int) -> Failures:
-    """Return the failures with one more added. Old failures are dropped first."""
-    is_old = now_ms - failures.last_at_ms >= limit.forget_after_ms
-    return Failures(count=1 if is_old else failures.count + 1, last_at_ms=now_ms)
+    """Return the failures with one more added, after those that have leaked away by then."""
+    before = _remember(failures, now_ms)
+    passed_ms = now_ms - before.last_at_ms
+    level = max(0, before.level - max(0, passed_ms) * _UNIT // limit.leak_ms) + _UNIT
+    # A request that arrived earlier may be counted later. If the last failure is further ahead, the clock was set back.
+    last_at_ms = before.last_at_ms if -CLOCK_TOLERANCE_MS <= passed_ms < 0 else now_ms
+    drained_at_ms = last_at_ms + -(-level * limit.leak_ms // _UNIT)
+    return Failures(
+        level=level,
+        consecutive=before.consecutive + 1,
+        last_at_ms=last_at_ms,
+        forgotten_at_ms=None if limit.memory_ms is None else max(drained_at_ms, last_at_ms + limit.memory_ms),
+    )
+
+
+def _remember(failures: Failures, now_ms: int) -> Failures:
+    is_forgotten = failures.forgotten_at_ms is not None and failures.forgotten_at_ms <= now_ms
+    return Failures() if is_forgotten else failures

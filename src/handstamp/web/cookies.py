@@ -1,4 +1,4 @@
-"""Sets and deletes the cookies that carry tokens."""
+"""Sets and deletes the cookies."""
 
 from __future__ import annotations
 
@@ -6,30 +6,33 @@ from starlette.responses import Response
 
 from ..domain.delivery import DELIVERIES
 from ..service.parts.tokens import TokenPair
-from ..wire.cookies import access_cookie, refresh_cookie
+from ..wire.cookies import access_cookie, device_cookie, refresh_cookie
 
+DEVICE_MAX_AGE_S = 400 * 24 * 60 * 60
+"""The longest that browsers keep a cookie (RFC 6265bis §5.5)."""
 _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
 class Cookies:
-    """The names and attributes of the two cookies."""
+    """The names and attributes of the cookies."""
 
     def __init__(self, *, secure: bool) -> None:
         """Take whether browsers may send them over https alone: True for an https issuer."""
         self.secure = secure
         self.access: str = access_cookie(secure=secure)
         self.refresh: str = refresh_cookie(secure=secure)
+        self.device: str = device_cookie(secure=secure)
 
     def header(self, name: str, value: str, max_age_s: int) -> str:
         """Return a `Set-Cookie` value (RFC 6265 §4.1).
 
         Args:
-            name: `access` or `refresh` of this object.
-            value: A token, or empty to delete the cookie.
+            name: `access`, `refresh` or `device` of this object.
+            value: The value, or empty to delete the cookie.
             max_age_s: Seconds that the browser keeps the cookie. 0 deletes it; the other attributes must then be the same.
         """
         # Lax: the page behind a link from another site finds the visitor signed in. A navigation never refreshes.
-        same_site = "Lax" if name == self.access else "Strict"
+        same_site = "Strict" if name == self.refresh else "Lax"
         secure = "Secure; " if self.secure else ""
         expires = f"; Expires={_EPOCH}" if max_age_s == 0 else ""
         return f"{name}={value}; Path=/; Max-Age={max_age_s}{expires}; {secure}HttpOnly; SameSite={same_site}"
@@ -45,6 +48,11 @@ def set_pair(response: Response, pair: TokenPair, cookies: Cookies) -> None:
         _set(response, cookies.header(cookies.refresh, pair.refresh_token, pair.refresh_expires_in_s))
     if rule.access_is_cookie:
         _set(response, cookies.header(cookies.access, pair.access_token, pair.refresh_expires_in_s))
+
+
+def set_device(response: Response, device: str, cookies: Cookies) -> None:
+    """Set the cookie by which a browser is recognised at its next sign-in. It is not deleted when the session ends."""
+    _set(response, cookies.header(cookies.device, device, DEVICE_MAX_AGE_S))
 
 
 def clear_cookies(response: Response, cookies: Cookies, *, but_for: TokenPair | None = None) -> Response:

@@ -17,6 +17,7 @@ from ..errors import HandstampError, InvalidRequest, MissingToken
 from ..logger import Logger
 from ..service.parts.caller import Caller
 from ..service.parts.common_clock import CommonClock
+from ..service.parts.devices import EarlierSignIns
 from ..service.sessions.refresh import Way
 from ..wire.bearer import bearer_token
 from ..wire.cookies import only_value, parse_cookies
@@ -174,9 +175,19 @@ class Call:
         sent = [token for token in in_body if token is not None]
         return _require_few([*self.tokens_in_cookies(), *bearers, *sent])
 
+    def earlier_sign_ins(self, *in_body: str | None) -> EarlierSignIns:
+        """Return what the request shows of earlier sign-ins: the device cookie, and every token as `all_tokens` returns them."""
+        return EarlierSignIns(cookie=self.device_cookie, tokens=tuple(self.all_tokens(*in_body)))
+
+    @property
+    def device_cookie(self) -> str:
+        """The cookie by which a browser is recognised; "" if there is none, or more than one."""
+        values = self._all_cookies().get(self.cookies.device, set())
+        return next(iter(values)) if len(values) == 1 else ""
+
     @property
     def carries_cookie(self) -> bool:
-        """Whether one of the two cookies came, even an empty or a duplicate one."""
+        """Whether a cookie of a token came, even an empty or a duplicate one. The device cookie signs nobody in."""
         return not self._all_cookies().keys().isdisjoint((self.cookies.access, self.cookies.refresh))
 
     @property

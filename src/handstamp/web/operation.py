@@ -10,6 +10,7 @@ import msgspec
 from starlette.responses import Response
 
 from ..domain.account import Account
+from ..domain.delivery import DELIVERIES
 from ..domain.issuer import Issuer
 from ..domain.session import Session
 from ..errors import (
@@ -27,6 +28,8 @@ from ..service.accounts.change_password import ChangePassword
 from ..service.accounts.register import Register
 from ..service.operating.credentials import Credentials
 from ..service.operating.keys import Keys
+from ..service.parts.devices import Devices
+from ..service.parts.tokens import TokenPair
 from ..service.sessions.living import LivingSessions
 from ..service.sessions.recognise import Recognise
 from ..service.sessions.refresh import Refresh
@@ -35,6 +38,7 @@ from ..service.sessions.sign_out import SignOut
 from ..service.signing_in.password import PasswordSignIn
 from ..verify.verifier import Verifier
 from .answers import write_error
+from .cookies import set_device
 from .edge import Call, ErrorWriter
 
 BODY_ERRORS: tuple[type[HandstampError], ...] = (InvalidRequest, InvalidFields, RequestTooLarge, UnsupportedMediaType)
@@ -50,6 +54,7 @@ class UseCases:
     sign_in: PasswordSignIn
     refresh: Refresh
     sign_out: SignOut
+    devices: Devices
     sessions: LivingSessions
     recognise: Recognise
     register: Register
@@ -70,6 +75,11 @@ class UseCases:
         """
         claims = self.verifier.verify(call.access_token(), now_ms=call.now_ms)
         return await self.sessions.require_living(claims.sid, call.now_ms)
+
+    def remember_device(self, response: Response, call: Call, pair: TokenPair) -> None:
+        """Set the device cookie of a browser in which a person has proved the password. Other clients keep their tokens."""
+        if DELIVERIES[pair.delivery].refresh_is_cookie:
+            set_device(response, self.devices.remember(call.device_cookie, pair.subject), call.cookies)
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Cookies as servers read them (RFC 6265), and the names of the two that carry tokens."""
+"""Cookies as servers read them (RFC 6265), and the names of ours."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def access_cookie(*, secure: bool) -> str:
 def refresh_cookie(*, secure: bool) -> str:
     """Return the name of the refresh token's cookie; `secure` as for `access_cookie`."""
     return "__Host-handstamp-refresh" if secure else "handstamp-refresh"
+
+
+def device_cookie(*, secure: bool) -> str:
+    """Return the name of the cookie by which a browser is recognised, which carries no token; `secure` as for `access_cookie`."""
+    return "__Host-handstamp-device" if secure else "handstamp-device"
 
 
 def parse_cookies(headers: Sequence[str]) -> dict[str, set[str]]:

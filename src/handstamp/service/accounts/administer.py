@@ -13,15 +13,17 @@ from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
 from ..parts.hashing import Hashing
+from ..parts.throttling import Throttling
 from .new_password import PasswordRules
 
 
 class AdministerAccounts:
     """The use cases of operators about existing accounts."""
 
-    def __init__(self, *, store: Store, hashing: Hashing, rules: PasswordRules, audit: Audit) -> None:
+    def __init__(self, *, store: Store, hashing: Hashing, throttling: Throttling, rules: PasswordRules, audit: Audit) -> None:
         self._store = store
         self._hashing = hashing
+        self._throttling = throttling
         self._rules = rules
         self._audit = audit
 
@@ -43,7 +45,7 @@ class AdministerAccounts:
         return account
 
     async def set_password(self, email: str, password: str, caller: Caller) -> None:
-        """Set the password of an account. All its sessions end.
+        """Set the password of an account, and unlock it. All its sessions end.
 
         Raises:
             NotFound: If there is no account with this address.
@@ -62,17 +64,27 @@ class AdministerAccounts:
         await self._change(await normalise_email(email), "account_disabled", "disabled", caller, disabled_at_ms=caller.now_ms)
 
     async def enable(self, email: str, caller: Caller) -> None:
-        """Enable an account again. Its old sessions stay ended.
+        """Enable an account again, and unlock it. Its old sessions stay ended.
 
         Raises:
             NotFound: If there is no account with this address.
         """
         await self._change(await normalise_email(email), "account_enabled", None, caller, disabled_at_ms=None)
 
+    async def unlock(self, email: str, caller: Caller) -> None:
+        """Forget the failed attempts on an account, in every process at once, so that its person can sign in again.
+
+        Raises:
+            NotFound: If there is no account with this address.
+        """
+        await self._change(await normalise_email(email), "account_unlocked", None, caller)
+
     async def _change(
         self, email: str, kind: EventKind, ends_sessions: RevokedWhy | None, caller: Caller, **changes: object
     ) -> None:
-        async def change(rows: Transaction) -> Event:
+        """Change an account, in one transaction. Whatever lets its person sign in again unlocks it too."""
+
+        async def change(rows: Transaction) -> list[Event]:
             account = await rows.accounts.get_by_email(email)
             if account is None:
                 raise _no_account(email)
@@ -81,11 +93,17 @@ class AdministerAccounts:
             detail: dict[str, str | int | None] = {}
             if ends_sessions is not None:
                 detail["sessions"] = await rows.sessions.revoke_all(account.id, ends_sessions, now_ms=caller.now_ms)
-            event = Event(at_ms=caller.now_ms, kind=kind, subject=account.id, ip=caller.ip, detail=detail)
-            await rows.events.insert(event)
-            return event
+            events = [Event(at_ms=caller.now_ms, kind=kind, subject=account.id, ip=caller.ip, detail=detail)]
+            if kind != "account_disabled":
+                forgotten = await self._throttling.forget(rows, email)
+                if forgotten and kind != "account_unlocked":
+                    events.append(Event(at_ms=caller.now_ms, kind="account_unlocked", subject=account.id, ip=caller.ip))
+            for event in events:
+                await rows.events.insert(event)
+            return events
 
-        self._audit.log(await self._store.transact(change))
+        for event in await self._store.transact(change):
+            self._audit.log(event)
 
 
 def _no_account(email: str) -> NotFound:

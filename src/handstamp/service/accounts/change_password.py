@@ -10,7 +10,6 @@ from ...domain.proof import Proof
 from ...domain.session import Session, end_reason
 from ...errors import InvalidCredentials, InvalidFields, NotFound, SessionEnded
 from ...storage.store import Store, Transaction
-from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.hashing import Hashing
 from ..parts.throttling import Throttling
@@ -30,14 +29,12 @@ class ChangePassword:
         hashing: Hashing,
         throttling: Throttling,
         rules: PasswordRules,
-        audit: Audit,
     ) -> None:
         self._store = store
         self._begin_session = begin_session
         self._hashing = hashing
         self._throttling = throttling
         self._rules = rules
-        self._audit = audit
 
     async def __call__(self, session: Session, current: str, new: str, caller: Caller) -> TokenPair:
         """Change the password of a session's account. All its sessions end, and a new one begins.
@@ -66,11 +63,14 @@ class ChangePassword:
         if not is_hashable_password(current):
             raise InvalidFields([("currentPassword", "is empty or contains characters that passwords cannot have")])
         new = self._rules.normalise(new, account.email, field="newPassword")
-        counters = self._throttling.list_counters(account.email, caller.ip, at_home=True)
+        with self._throttling.logging("change_password", caller):
+            return await self._change(session, account, current, new, caller)
+
+    async def _change(self, session: Session, account: Account, current: str, new: str, caller: Caller) -> TokenPair:
+        counters = self._throttling.of_device(account.email, caller.ip, session.id)
         await self._store.read(lambda rows: self._throttling.require_no_wait(rows, counters, caller.now_ms))
         if not await self._hashing.matches(account.password_hash, current):
-            await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
-            self._audit.log(Event(at_ms=caller.now_ms, kind="sign_in_failed", subject=account.id, sid=session.id, ip=caller.ip))
+            await self._throttling.count_guess(self._store, counters, caller, subject=account.id, sid=session.id)
             raise InvalidCredentials
         new_hash = await self._hashing.hash(new)
 

@@ -70,10 +70,11 @@ class Register:
             InvalidFields, AccountExists, Unavailable: As `CreateAccount`.
             TooManyAttempts: If too many attempts from this network have failed.
         """
-        counters = self._throttling.list_counters(None, caller.ip)
-        await self._store.read(lambda rows: self._throttling.require_no_wait(rows, counters, caller.now_ms))
-        try:
-            return await self._create_account(email, password, caller, must_be_public=True)
-        except AccountExists:
-            await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
-            raise
+        counters = self._throttling.of_network(caller.ip)
+        with self._throttling.logging("register", caller):
+            await self._store.read(lambda rows: self._throttling.require_no_wait(rows, counters, caller.now_ms))
+            try:
+                return await self._create_account(email, password, caller, must_be_public=True)
+            except AccountExists:
+                await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
+                raise

@@ -1,84 +1,197 @@
-"""Count failed sign-ins in the store, so that all processes share the counts and a restart keeps them."""
+"""Count failed attempts in the store, so that all processes share the counts and a restart keeps them.
+
+An attempt has one of three sets of counters:
+
+- of a *known device*, on which the person has signed in before: its own counter alone. Failures of strangers do not touch it.
+- of an *unknown device*: the pair of address and network, the network, the IPv6 site, and the account.
+- of a *network*: for attempts on no particular account.
+"""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
 
 import msgspec
 
 from ...crypto.seal import Pseudonyms
-from ...domain.throttle import ACCOUNT, NETWORK, PAIR, Limit, add_failure, wait_ms
+from ...domain.event import Event
+from ...domain.network import network_of, site_of
+from ...domain.throttle import (
+    ACCOUNT,
+    ACCOUNT_AT_HOME,
+    DEVICE,
+    NETWORK,
+    PAIR,
+    SITE,
+    UNKNOWN_ACCOUNT,
+    Failures,
+    Limit,
+    add_failure,
+    is_locked,
+    wait_ms,
+)
 from ...errors import TooManyAttempts
-from ...storage.store import Rows, Transaction
+from ...storage.store import Rows, Store, Transaction
+from ...storage.store.failures import Count
+from .audit import Audit
+from .caller import Caller
+
+Operation = Literal["sign_in", "change_password", "register"]
 
 
 class Counter(msgspec.Struct, frozen=True):
-    """A key under which failures are counted, and its limit."""
+    """A key under which failures are counted, its limit, and the account it belongs to (a pseudonym), if to one."""
 
     key: str
     limit: Limit
+    account: str | None = None
+
+
+class Counters(msgspec.Struct, frozen=True):
+    """The counters of one attempt, and the keys that its success resets."""
+
+    each: tuple[Counter, ...]
+    reset: tuple[str, ...] = ()
 
 
 class Throttling:
     """Delays attempts after failures: tells the counters of an attempt, checks them, and counts failures."""
 
-    def __init__(self, pseudonyms: Pseudonyms) -> None:
+    def __init__(self, pseudonyms: Pseudonyms, audit: Audit) -> None:
         """Create it. `pseudonyms` replaces addresses in the keys of counters."""
         self._pseudonyms = pseudonyms
+        self._audit = audit
 
-    def list_counters(self, email: str | None, ip: str, *, at_home: bool = False) -> Sequence[Counter]:
-        """Return the counters of an attempt.
+    def of_network(self, ip: str) -> Counters:
+        """Return the counters of an attempt on no particular account. None if the address of the client is unknown."""
+        network, site = network_of(ip), site_of(ip)
+        each = []
+        if network:
+            each.append(Counter(self._pseudonyms.make("network", network), NETWORK))
+        if site:
+            each.append(Counter(self._pseudonyms.make("site", site), SITE))
+        return Counters(tuple(each))
+
+    def of_unknown_device(self, email: str, ip: str, *, has_account: bool, at_home: bool) -> Counters:
+        """Return the counters of an attempt on an account, from a device where its person has not signed in before.
+
+        A success resets those of the account. It does not reset those of the network: an attacker could, with an own account.
 
         Args:
-            email: The address that was typed, or None if the attempt is on no particular account.
+            email: The normalised address that was typed.
             ip: The address of the client.
-            at_home: True if the person has had a session from `ip`. Then failures from other networks do not delay them.
+            has_account: Whether there is an account with that address.
+            at_home: Whether the person has had a session from the client's network. Then the failures of other networks do not
+                delay the attempt, until they reach the ceiling.
         """
-        network = _network(ip)
-        counters = [Counter(self._pseudonyms.make("network", network), NETWORK)]
-        if email is not None:
-            counters.append(Counter(self._pseudonyms.make("pair", email, network), PAIR))
-            if not at_home:
-                counters.append(Counter(self._pseudonyms.make("account", email), ACCOUNT))
-        return counters
+        account, network = self._pseudonyms.make("account", email), network_of(ip)
+        limit = ACCOUNT_AT_HOME if at_home else ACCOUNT if has_account else UNKNOWN_ACCOUNT
+        own = [Counter(account, limit, account)]
+        if network:  # otherwise all strangers would share one pair
+            own.append(Counter(self._pseudonyms.make("pair", email, network), PAIR, account))
+        return Counters((*own, *self.of_network(ip).each), reset=tuple(counter.key for counter in own))
 
-    async def require_no_wait(self, rows: Rows, counters: Sequence[Counter], now_ms: int) -> None:
-        """Check the counters.
+    def of_device(self, email: str, ip: str, device: str) -> Counters:
+        """Return the counter of an attempt on an account, from a device where its person has signed in before.
+
+        A success resets it, and the counters that the account has for unknown devices on the same network.
+
+        Args:
+            email: The normalised address of the account.
+            ip: The address of the client.
+            device: The name of the device, unique within the account.
+        """
+        account = self._pseudonyms.make("account", email)
+        device_counter = Counter(self._pseudonyms.make("device", email, device), DEVICE, account)
+        pair = self._pseudonyms.make("pair", email, network_of(ip))
+        return Counters((device_counter,), reset=(device_counter.key, account, pair))
+
+    async def require_no_wait(self, rows: Rows, counters: Counters, now_ms: int) -> Sequence[Failures]:
+        """Check the counters, and return the failures under each.
 
         Raises:
-            TooManyAttempts: If one of them requires waiting, with the longest wait.
+            TooManyAttempts: If one of them requires waiting, with the longest wait, or if one has reached its ceiling.
         """
-        found = await rows.failures.get_many([counter.key for counter in counters])
-        waits = [wait_ms(failures, counter.limit, now_ms) for failures, counter in zip(found, counters, strict=True)]
-        if max(waits) > 0:
-            raise TooManyAttempts(-(-max(waits) // 1000))
+        if not counters.each:
+            return ()
+        found = await rows.failures.get_many([counter.key for counter in counters.each])
+        longest, by = 0, ""
+        for failures, counter in zip(found, counters.each, strict=True):
+            if is_locked(failures, counter.limit, now_ms):
+                raise TooManyAttempts(limit=counter.limit.name, is_locked=True)
+            wait = wait_ms(failures, counter.limit, now_ms)
+            if wait > longest:
+                longest, by = wait, counter.limit.name
+        if longest:
+            raise TooManyAttempts(-(-longest // 1000), limit=by)
+        return found
 
-    async def count_failure(self, rows: Transaction, counters: Sequence[Counter], now_ms: int) -> None:
-        """Add one failure to each counter.
+    async def count_guess(
+        self, store: Store, counters: Counters, caller: Caller, *, subject: str | None, sid: str | None = None
+    ) -> None:
+        """Count a wrong password, and record it.
+
+        Args:
+            store: Where to count, in a transaction of its own.
+            counters: The counters of the attempt.
+            caller: The time of the request and where it came from.
+            subject: The account, None if there is none.
+            sid: The session in which the password was typed, if in one.
+
+        Raises:
+            TooManyAttempts: As `count_failure`.
+            Unavailable: If the store does not answer.
+        """
+
+        async def count(rows: Transaction) -> Event | None:
+            limit = await self.count_failure(rows, counters, caller.now_ms)
+            if limit is None or subject is None:
+                return None
+            locked = Event(at_ms=caller.now_ms, kind="account_locked", subject=subject, ip=caller.ip, detail={"limit": limit})
+            await rows.events.insert(locked)
+            return locked
+
+        locked = await store.transact(count)
+        self._audit.log(Event(at_ms=caller.now_ms, kind="sign_in_failed", subject=subject, sid=sid, ip=caller.ip))
+        if locked is not None:
+            self._audit.log(locked)
+
+    async def count_failure(self, rows: Transaction, counters: Counters, now_ms: int) -> str | None:
+        """Add one failure to each counter. Return the name of the limit whose ceiling this failure has reached, if any.
 
         Raises:
             TooManyAttempts: If concurrent attempts have used up the counters. So of many guesses at once, all those beyond the
                 limit get this answer, whether right or wrong.
         """
-        await self.require_no_wait(rows, counters, now_ms)
-        found = await rows.failures.get_many([counter.key for counter in counters])
-        for failures, counter in zip(found, counters, strict=True):
-            await rows.failures.save(counter.key, add_failure(failures, counter.limit, now_ms))
+        before = await self.require_no_wait(rows, counters, now_ms)
+        added = [
+            (counter, add_failure(failures, counter.limit, now_ms))
+            for counter, failures in zip(counters.each, before, strict=True)
+        ]
+        if added:
+            await rows.failures.save_many([Count(counter.key, failures, counter.account) for counter, failures in added])
+        return next((counter.limit.name for counter, failures in added if is_locked(failures, counter.limit, now_ms)), None)
 
-    async def forgive(self, rows: Transaction, counters: Sequence[Counter]) -> None:
-        """Reset the counters after a success, except that of the network: an attacker could reset it with an own account."""
-        for counter in counters:
-            if counter.limit is not NETWORK:
-                await rows.failures.delete(counter.key)
+    async def forgive(self, rows: Transaction, counters: Counters) -> None:
+        """Reset what a success resets."""
+        await rows.failures.delete_many(counters.reset)
 
+    async def forget(self, rows: Transaction, email: str) -> int:
+        """Reset every counter of an account, on all devices and networks. Return how many there were."""
+        return await rows.failures.delete_of(self._pseudonyms.make("account", email))
 
-def _network(ip: str) -> str:
-    """Return the network that one customer of a provider has: an IPv4 address, or an IPv6 /64."""
-    try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
-        return ip
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
+    @contextmanager
+    def logging(self, operation: Operation, caller: Caller) -> Iterator[None]:
+        """Write one line to the audit log if the attempt inside is refused with `TooManyAttempts`."""
+        try:
+            yield
+        except TooManyAttempts as refused:
+            detail: dict[str, str | int | None] = {
+                "operation": operation,
+                "limit": refused.limit,
+                "retry_after_s": None if refused.is_locked else refused.retry_after_s,
+            }
+            self._audit.log(Event(at_ms=caller.now_ms, kind="attempt_throttled", ip=caller.ip, detail=detail))
+            raise

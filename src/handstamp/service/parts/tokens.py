@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -45,12 +45,20 @@ class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
     refresh_token: str
     refresh_expires_in_s: int
     session_id: str
+    subject: str
     delivery: Delivery
     outcome: PairOutcome = "started"
 
     def __repr__(self) -> str:
         """Return a text without the tokens."""
         return f"TokenPair(session_id={self.session_id!r}, delivery={self.delivery!r}, outcome={self.outcome!r})"
+
+
+class SessionName(NamedTuple):
+    """The id and the subject of a session, as one of its tokens names them."""
+
+    id: str
+    subject: str
 
 
 class TokenIssuer:
@@ -127,6 +135,7 @@ class TokenIssuer:
             refresh_token=jws.sign(refresh, self._refresh_key, typ=REFRESH_TYPE),
             refresh_expires_in_s=refresh_exp - now_s,
             session_id=session.id,
+            subject=session.subject,
             delivery=session.delivery,
             outcome=outcome,
         )
@@ -141,13 +150,14 @@ class TokenIssuer:
         require_refresh_ignoring_time(claims, issuer=self._issuer)
         return claims
 
-    def find_session_id(self, token: str) -> str | None:
-        """Return the session id in a token of either kind, expired or not. None if the token is not valid here.
+    def find_session(self, token: str) -> SessionName | None:
+        """Return the session that a token of either kind names, expired or not. None if the token is not valid here.
 
-        Only for ending sessions: people may sign out with an expired token.
+        Only for ending sessions and for recognising devices: people may sign out with an expired token.
         """
         try:
-            return self.read_refresh(token).sid
+            refresh = self.read_refresh(token)
+            return SessionName(refresh.sid, refresh.sub)
         except InvalidToken:
             pass
         try:
@@ -155,4 +165,4 @@ class TokenIssuer:
             require_access_ignoring_time(claims, issuer=self._issuer, audience=self._audience)
         except InvalidToken:
             return None
-        return claims.sid
+        return SessionName(claims.sid, claims.sub)

@@ -76,7 +76,7 @@ class BeginSession:
             ip=caller.ip,
             detail={"delivery": delivery},
         )
-        replaced_sids = sorted({self._tokens.find_session_id(token) or "" for token in replaced} - {""})
+        replaced_sids = sorted({named.id for token in replaced if (named := self._tokens.find_session(token))})
 
         async def begin(rows: Transaction) -> TokenPair:
             if confirm is not None:

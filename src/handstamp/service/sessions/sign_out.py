@@ -27,7 +27,7 @@ class SignOut:
 
     async def end_by_tokens(self, presented: Iterable[str], caller: Caller) -> None:
         """End the sessions of these tokens: valid, expired or already rotated. Unknown ones are ignored (RFC 7009 §2.2)."""
-        for sid in sorted({self._tokens.find_session_id(token) or "" for token in presented} - {""}):
+        for sid in sorted({named.id for token in presented if (named := self._tokens.find_session(token))}):
             await self._end(sid, "logout", caller)
 
     async def end_own(self, subject: str, sid: str, caller: Caller) -> None:

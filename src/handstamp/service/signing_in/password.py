@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
 from ...domain.account import Account, is_hashable_password, normalise_password
 from ...domain.delivery import Delivery
-from ...domain.event import Event
+from ...domain.network import network_of
 from ...domain.proof import Proof
-from ...errors import InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
+from ...errors import InvalidCredentials, InvalidFields, Unavailable
 from ...storage.store import Rows, Store, Transaction
-from ..parts.audit import Audit
 from ..parts.caller import Caller
+from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
 from ..parts.email_address import normalise_email
 from ..parts.hashing import Hashing
-from ..parts.throttling import Counter, Throttling
+from ..parts.throttling import Counters, Throttling
 from ..parts.tokens import TokenPair
 from ..sessions.begin import BeginSession, Confirm
 
@@ -25,16 +25,23 @@ class PasswordSignIn:
     """The use case behind `POST /login`: proves with a password, then begins a session."""
 
     def __init__(
-        self, *, store: Store, begin_session: BeginSession, hashing: Hashing, throttling: Throttling, audit: Audit
+        self, *, store: Store, begin_session: BeginSession, hashing: Hashing, throttling: Throttling, devices: Devices
     ) -> None:
         self._store = store
         self._begin_session = begin_session
         self._hashing = hashing
         self._throttling = throttling
-        self._audit = audit
+        self._devices = devices
 
     async def __call__(
-        self, email: str, password: str, *, delivery: Delivery, caller: Caller, presented: Iterable[str] = ()
+        self,
+        email: str,
+        password: str,
+        *,
+        delivery: Delivery,
+        caller: Caller,
+        presented: Iterable[str] = (),
+        earlier: EarlierSignIns = NO_EARLIER,
     ) -> TokenPair:
         """Begin a session for an address and its password, and return its first pair.
 
@@ -44,19 +51,18 @@ class PasswordSignIn:
             delivery: How the tokens of the session travel.
             caller: The time of the request and where it came from.
             presented: Tokens that came with the request. Their sessions end if the password is right (T15).
+            earlier: What shows that the person has signed in on this device before. Failures elsewhere then do not delay them.
 
         Raises:
             As `prove` and `BeginSession`.
         """
-        try:
-            proof, confirm = await self.prove(email, password, caller)
+        with self._throttling.logging("sign_in", caller):
+            proof, confirm = await self.prove(email, password, caller, earlier=earlier)
             return await self._begin_session(proof, delivery=delivery, caller=caller, confirm=confirm, replaced=presented)
-        except TooManyAttempts as refused:
-            detail: dict[str, str | int | None] = {"retry_after_s": refused.retry_after_s}
-            self._audit.log(Event(at_ms=caller.now_ms, kind="sign_in_throttled", ip=caller.ip, detail=detail))
-            raise
 
-    async def prove(self, email: str, password: str, caller: Caller) -> tuple[Proof, Confirm]:
+    async def prove(
+        self, email: str, password: str, caller: Caller, *, earlier: EarlierSignIns = NO_EARLIER
+    ) -> tuple[Proof, Confirm]:
         """Check an address and a password. An unknown address takes the same time as a wrong password.
 
         Returns:
@@ -73,10 +79,10 @@ class PasswordSignIn:
         password = normalise_password(password)
         if not is_hashable_password(password):
             raise InvalidFields([("password", "is empty or contains characters that passwords cannot have")])
-        account, counters = await self._look_up(email, caller)
+        account, counters = await self._look_up(email, caller, earlier)
         is_right = await self._hashing.matches(account.password_hash if account else None, password)
         if account is None or not is_right or account.disabled_at_ms is not None:
-            await self._count_failure(account, counters, caller)
+            await self._throttling.count_guess(self._store, counters, caller, subject=account.id if account else None)
             raise InvalidCredentials
         new_hash = await self._rehash_if_outdated(account, password)
 
@@ -89,20 +95,24 @@ class PasswordSignIn:
         proof = Proof(subject=account.id, account=account, amr=("pwd",), authenticated_at_ms=caller.now_ms)
         return proof, confirm
 
-    async def _look_up(self, email: str, caller: Caller) -> tuple[Account | None, Sequence[Counter]]:
-        async def look_up(rows: Rows) -> tuple[Account | None, Sequence[Counter]]:
+    async def _look_up(self, email: str, caller: Caller, earlier: EarlierSignIns) -> tuple[Account | None, Counters]:
+        async def look_up(rows: Rows) -> tuple[Account | None, Counters]:
             account = await rows.accounts.get_by_email(email)
-            at_home = await rows.sessions.has_any_from(account.id if account else "", caller.ip)
-            counters = self._throttling.list_counters(email, caller.ip, at_home=at_home)
+            counters = await self._list_counters(rows, email, account, caller, earlier)
             await self._throttling.require_no_wait(rows, counters, caller.now_ms)
             return account, counters
 
         return await self._store.read(look_up)
 
-    async def _count_failure(self, account: Account | None, counters: Sequence[Counter], caller: Caller) -> None:
-        await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
-        subject = account.id if account else None
-        self._audit.log(Event(at_ms=caller.now_ms, kind="sign_in_failed", subject=subject, ip=caller.ip))
+    async def _list_counters(
+        self, rows: Rows, email: str, account: Account | None, caller: Caller, earlier: EarlierSignIns
+    ) -> Counters:
+        device = self._devices.find(account.id, earlier) if account else None
+        if device is not None:
+            return self._throttling.of_device(email, caller.ip, device)
+        # An address without an account takes the same steps, so that the time does not tell.
+        at_home = await rows.sessions.has_any_from(account.id if account else "", network_of(caller.ip))
+        return self._throttling.of_unknown_device(email, caller.ip, has_account=account is not None, at_home=at_home)
 
     async def _rehash_if_outdated(self, account: Account, password: str) -> str | None:
         """Return a hash with the current parameters, or None if the stored one has them. If the queue is full, try next time."""

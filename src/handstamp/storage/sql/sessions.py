@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...domain.account import Account
+from ...domain.network import network_of
 from ...domain.policy import HOUR_MS
 from ...domain.reasons import RevokedWhy
 from ...domain.revocation import forgotten_at_s
@@ -24,10 +25,11 @@ SELECT_WITH_ACCOUNT = (
     f"SELECT {', '.join(f's.{name}' for name in COLUMNS.names)}, {', '.join(f'a.{name}' for name in accounts.COLUMNS.names)} "
     "FROM session s LEFT JOIN account a ON a.id = s.subject WHERE s.id = ?"
 )
-_INSERT = f"INSERT INTO session ({COLUMNS.list}) VALUES ({COLUMNS.marks})"
+_INSERT = f"INSERT INTO session (network, {COLUMNS.list}) VALUES (?, {COLUMNS.marks})"
 UPDATE = f"UPDATE session SET {', '.join(f'{name} = ?' for name in CHANGING)} WHERE id = ?"
 encode_update: Callable[[Session], list[Any]] = COLUMNS.encoder((*CHANGING, "id"))
 """Returns the parameters of `UPDATE` for a session."""
+_HAS_ANY_FROM = "SELECT 1 FROM session WHERE subject = ? AND network = ? LIMIT 1"
 _REVOKE_ALL = (
     "UPDATE session SET revoked_at_ms = ?, revoked_why = ? "
     "WHERE subject = ? AND revoked_at_ms IS NULL AND expires_at_ms > ? RETURNING id"
@@ -68,11 +70,11 @@ class SqlSessions:
         values = (now_ms, limit) if subject is None else (subject, now_ms, limit)
         return [COLUMNS.decode(row) for row in await self._executor.run(sql, values)]
 
-    async def has_any_from(self, subject: str, ip: str) -> bool:
-        return bool(await self._executor.run("SELECT 1 FROM session WHERE subject = ? AND ip = ? LIMIT 1", (subject, ip)))
+    async def has_any_from(self, subject: str, network: str) -> bool:
+        return network != "" and bool(await self._executor.run(_HAS_ANY_FROM, (subject, network)))
 
     async def insert(self, session: Session) -> None:
-        await self._executor.run(_INSERT, COLUMNS.encode(session))
+        await self._executor.run(_INSERT, (network_of(session.ip), *COLUMNS.encode(session)))
 
     async def update(self, session: Session) -> None:
         await self._executor.run(UPDATE, encode_update(session))

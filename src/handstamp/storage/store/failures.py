@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ...domain.throttle import Failures
+
+
+class Count(NamedTuple):
+    """One row: a key, the failures under it, and the account that they belong to (a pseudonym), None if to no single one."""
+
+    key: str
+    failures: Failures
+    account: str | None = None
 
 
 class FailureQueries(Protocol):
@@ -18,8 +26,11 @@ class FailureQueries(Protocol):
 class FailureTable(FailureQueries, Protocol):
     """Reads and changes counts of failed attempts."""
 
-    async def save(self, key: str, failures: Failures) -> None:
-        """Write the count of one key."""
+    async def save_many(self, counts: Sequence[Count]) -> None:
+        """Write the counts of one or more different keys."""
 
-    async def delete(self, key: str) -> None:
-        """Reset the count of one key."""
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """Reset the counts of one or more keys."""
+
+    async def delete_of(self, account: str) -> int:
+        """Reset all counts that belong to an account. Return how many there were."""

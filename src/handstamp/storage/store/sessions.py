@@ -25,8 +25,11 @@ class SessionQueries(Protocol):
         `domain.session.end_reason` tells.
         """
 
-    async def has_any_from(self, subject: str, ip: str) -> bool:
-        """Return True if the subject has a session, live or not, that was started from that address."""
+    async def has_any_from(self, subject: str, network: str) -> bool:
+        """Return True if the subject has a session, live or not, that was started from that network (`domain.network`).
+
+        "" is an unknown network, from which nobody has any.
+        """
 
 
 class SessionTable(SessionQueries, Protocol):

@@ -10,16 +10,21 @@ from ..body import require_body
 from ..cookies import clear_cookies
 from ..edge import Call
 from ..operation import BODY_ERRORS, Operation, UseCases
-from .shapes import Email, How, Password, RequestShape
+from .shapes import Email, How, Password, RequestShape, Token
 from .tokens import TokenAnswer, write_pair
 
 
 class LoginRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
-    """Sign in. `delivery` says how the session's tokens travel; the default is `split` for browsers and `json` for others."""
+    """Sign in. `delivery` says how the session's tokens travel; the default is `split` for browsers and `json` for others.
+
+    A client that keeps its tokens sends its last `refreshToken`, even an expired one, or an access token as `Authorization:
+    Bearer`. The failed sign-ins of other people then do not delay it. That session neither ends nor goes on.
+    """
 
     email: Email
     password: Password
     delivery: How | None = None
+    refresh_token: Token | None = None
 
 
 async def login(use: UseCases, call: Call, body: LoginRequest | None) -> Response:
@@ -32,8 +37,10 @@ async def login(use: UseCases, call: Call, body: LoginRequest | None) -> Respons
         delivery=body.delivery or ("split" if is_from_browser(call.headers.getlist) else "json"),
         caller=call.caller,
         presented=presented,
+        earlier=call.earlier_sign_ins(body.refresh_token),
     )
     response = write_pair(pair, call.cookies)
+    use.remember_device(response, call, pair)
     return clear_cookies(response, call.cookies, but_for=pair) if presented else response
 
 

@@ -24,7 +24,9 @@ async def change_password(use: UseCases, call: Call, body: PasswordRequest | Non
     session, _account = await use.require_session(call)
     body = require_body(body)
     pair = await use.change_password(session, body.current_password, body.new_password, call.caller)
-    return write_pair(pair, call.cookies)
+    response = write_pair(pair, call.cookies)
+    use.remember_device(response, call, pair)
+    return response
 
 
 OPERATIONS = (

@@ -78,6 +78,7 @@ class AccountPages:
             return await self._write(call, session, account, **describe_error(error))
         response = self.writer.redirect("/account?done=password")
         set_pair(response, pair, call.cookies)
+        self.use.remember_device(response, call, pair)
         return response
 
     async def submit_sign_out(self, call: Call) -> Response:

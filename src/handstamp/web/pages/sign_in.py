@@ -93,11 +93,17 @@ class SignInPages:
     async def _sign_in(self, call: Call, form: SignInForm, destination: Destination) -> Response:
         presented = call.tokens_in_cookies()
         pair = await self.use.sign_in(
-            form.email, form.password, delivery=destination.delivery or "split", caller=call.caller, presented=presented
+            form.email,
+            form.password,
+            delivery=destination.delivery or "split",
+            caller=call.caller,
+            presented=presented,
+            earlier=call.earlier_sign_ins(),
         )
         return_to = destination.return_to
         response = self.writer.redirect_to_url(return_to) if return_to else self.writer.redirect("/account")
         set_pair(response, pair, call.cookies)
+        self.use.remember_device(response, call, pair)
         return clear_cookies(response, call.cookies, but_for=pair) if presented else response
 
     def _require_open_registration(self) -> None:

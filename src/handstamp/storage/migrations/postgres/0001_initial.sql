@@ -13,7 +13,7 @@ CREATE TABLE account (
   created_at_ms   bigint  NOT NULL
 );
 
--- One row a session, written in place at each refresh. The row is all that is known of the session. No index covers what a
+-- One row a session, written in place at each refresh. The row is all that is known of the session. network is that of ip. No index covers what a
 -- refresh changes, and each page keeps room for new versions of its rows, so that a refresh touches no index (heap-only tuples).
 CREATE TABLE session (
   id                   text   NOT NULL PRIMARY KEY,
@@ -36,6 +36,7 @@ CREATE TABLE session (
   device               text   NOT NULL,
   user_agent           text   NOT NULL,
   ip                   text   NOT NULL,
+  network              text   NOT NULL,
   created_at_ms        bigint NOT NULL,
   seen_at_ms           bigint NOT NULL,
   granted              text   NOT NULL,
@@ -43,7 +44,7 @@ CREATE TABLE session (
   CHECK ((bound_at_ms IS NULL) = (bound_key IS NULL))
 ) WITH (fillfactor = 70);
 
-CREATE INDEX session_by_subject ON session (subject, ip);
+CREATE INDEX session_by_subject ON session (subject, network);
 CREATE INDEX session_by_end ON session (expires_at_ms);
 
 -- Private keys are sealed with the master secret, which is not in the database.
@@ -55,14 +56,19 @@ CREATE TABLE signing_key (
   active_from_ms  bigint NOT NULL
 );
 
--- Failed sign-ins, counted under keyed hashes of address and network. What people type by mistake is not stored.
+-- Failed attempts, counted under keyed hashes of address, network and device. account is the keyed hash of the address, or NULL
+-- for a count that belongs to no single account. What people type by mistake is not stored. level is thousandths of a failure.
 CREATE TABLE failure (
-  key         text   NOT NULL PRIMARY KEY,
-  count       bigint NOT NULL CHECK (count > 0),
-  last_at_ms  bigint NOT NULL
+  key              text   NOT NULL PRIMARY KEY,
+  account          text,
+  level            bigint NOT NULL CHECK (level >= 0),
+  consecutive      bigint NOT NULL CHECK (consecutive > 0),
+  last_at_ms       bigint NOT NULL,
+  forgotten_at_ms  bigint
 );
 
-CREATE INDEX failure_by_age ON failure (last_at_ms);
+CREATE INDEX failure_by_account ON failure (account);
+CREATE INDEX failure_by_end ON failure (forgotten_at_ms);
 
 -- The audit trail. Rows are added in the transaction of the write that they describe, and never changed.
 CREATE TABLE event (

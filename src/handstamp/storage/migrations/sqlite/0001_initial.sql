@@ -13,7 +13,7 @@ CREATE TABLE account (
   created_at_ms   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- One row a session, written in place at each refresh. The row is all that is known of the session.
+-- One row a session, written in place at each refresh. The row is all that is known of the session. network is that of ip.
 CREATE TABLE session (
   id                   TEXT    NOT NULL PRIMARY KEY,
   subject              TEXT    NOT NULL,
@@ -35,6 +35,7 @@ CREATE TABLE session (
   device               TEXT    NOT NULL,
   user_agent           TEXT    NOT NULL,
   ip                   TEXT    NOT NULL,
+  network              TEXT    NOT NULL,
   created_at_ms        INTEGER NOT NULL,
   seen_at_ms           INTEGER NOT NULL,
   granted              TEXT    NOT NULL,
@@ -42,7 +43,7 @@ CREATE TABLE session (
   CHECK ((bound_at_ms IS NULL) = (bound_key IS NULL))
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX session_by_subject ON session (subject, ip);
+CREATE INDEX session_by_subject ON session (subject, network);
 CREATE INDEX session_by_end ON session (expires_at_ms);
 
 -- Private keys are sealed with the master secret, which is not in the database.
@@ -54,14 +55,19 @@ CREATE TABLE signing_key (
   active_from_ms  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Failed sign-ins, counted under keyed hashes of address and network. What people type by mistake is not stored.
+-- Failed attempts, counted under keyed hashes of address, network and device. account is the keyed hash of the address, or NULL
+-- for a count that belongs to no single account. What people type by mistake is not stored. level is thousandths of a failure.
 CREATE TABLE failure (
-  key         TEXT    NOT NULL PRIMARY KEY,
-  count       INTEGER NOT NULL CHECK (count > 0),
-  last_at_ms  INTEGER NOT NULL
+  key              TEXT    NOT NULL PRIMARY KEY,
+  account          TEXT,
+  level            INTEGER NOT NULL CHECK (level >= 0),
+  consecutive      INTEGER NOT NULL CHECK (consecutive > 0),
+  last_at_ms       INTEGER NOT NULL,
+  forgotten_at_ms  INTEGER
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX failure_by_age ON failure (last_at_ms);
+CREATE INDEX failure_by_account ON failure (account);
+CREATE INDEX failure_by_end ON failure (forgotten_at_ms);
 
 -- The audit trail. Rows are added in the transaction of the write that they describe, and never changed.
 CREATE TABLE event (
