@@ -8,8 +8,13 @@ require = Require(Verifier("https://auth.example.com", audience="https://api.exa
 def orders(): return orders_of(g.claims.sub)
 ```
 
-A whole blueprint: decorate an empty function with `@blueprint.before_request` and, below it, `@require(role="admin")`. Flask
-answers CORS preflights without calling the view, so they pass; `before_request` refuses them.
+A whole blueprint: decorate an empty function with `@blueprint.before_request` and, below it, `@require(role="admin")`. CORS
+preflights pass, because browsers send them without credentials (Fetch §4.8): Flask or a decorator such as Flask-CORS answers
+them.
+
+With an application factory: `require = Require()` beside the views, and `require.init_app(app, verifier)` in the factory.
+
+An error handler of the application's own for `Refused`, `HTTPException` or the status writes refusals.
 """
 
 from __future__ import annotations
@@ -18,31 +23,96 @@ from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any
 
-from flask import Response, current_app, g, request
+from flask import Flask, Response, after_this_request, current_app, request
+from flask import g as flask_globals
+from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, ServiceUnavailable, Unauthorized
 
-from ..errors import HandstampError
+from ..errors import ConfigurationError, HandstampError
+from ..wire.problems import Refusal
 from .authenticator import Authenticator, Needs, refuse
 from .verifier import Check, Verifier
 
-__all__ = ["Require"]
+__all__ = ["Refused", "Require"]
 
 View = Callable[..., Any]
+
+
+class Refused(HTTPException):
+    """A refused request. It is answered with the problem (RFC 9457), unless the application has a handler for it.
+
+    Attributes:
+        refusal: The answer: `status`, `headers`, `body`, `code`.
+    """
+
+    __reduce__ = HandstampError.__reduce__
+
+    def __init__(self, refusal: Refusal) -> None:
+        """Create the exception from the answer to send."""
+        HTTPException.__init__(self, refusal.code)
+        self.refusal = refusal
+        self.code = refusal.status
+
+    def get_response(self, *_: Any, **__: Any) -> Response:
+        """Return the answer."""
+        return Response(self.refusal.body, self.refusal.status, content_type=self.refusal.media_type)
+
+
+class _BadRequest(Refused, BadRequest):
+    """Status 400. Flask finds the handler of a status by this base class."""
+
+
+class _Unauthorized(Refused, Unauthorized):
+    """Status 401."""
+
+
+class _Forbidden(Refused, Forbidden):
+    """Status 403."""
+
+
+class _ServiceUnavailable(Refused, ServiceUnavailable):
+    """Status 503."""
+
+
+_BY_STATUS: dict[int, type[Refused]] = {400: _BadRequest, 401: _Unauthorized, 403: _Forbidden, 503: _ServiceUnavailable}
 
 
 class Require:
     """Makes the decorators of views. Create one per application and call it for each view."""
 
-    def __init__(self, verifier: Verifier, *, trusted_origins: Collection[str] = ()) -> None:
+    def __init__(
+        self, verifier: Verifier | Callable[[], Verifier] | None = None, *, trusted_origins: Collection[str] = ()
+    ) -> None:
         """Create it.
 
         Args:
-            verifier: Verifies the access tokens.
+            verifier: Verifies the access tokens. A function creates the verifier at the first request. Without one, call
+                `init_app` before the first request.
             trusted_origins: Origins (`https://app.example.com`) whose pages may send unsafe requests with the access cookie.
 
         Raises:
             ConfigurationError: An origin is not in the form that browsers send.
         """
-        self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins)
+        self._declared: list[Needs] = []
+        self._authenticator = None if verifier is None else Authenticator(verifier, trusted_origins=trusted_origins)
+        self._trusted_origins = trusted_origins
+
+    def init_app(self, app: Flask, verifier: Verifier, *, trusted_origins: Collection[str] | None = None) -> None:
+        """Use a verifier for one application. It replaces the verifier of the constructor there.
+
+        Args:
+            app: The application.
+            verifier: Verifies the access tokens.
+            trusted_origins: As in the constructor, whose value is the default.
+
+        Raises:
+            ConfigurationError: An origin is not in the form that browsers send, or a `check` that a view declares needs a
+                credential that the verifier does not have.
+        """
+        origins = self._trusted_origins if trusted_origins is None else trusted_origins
+        authenticator = Authenticator(verifier, trusted_origins=origins)
+        for needs in self._declared:
+            authenticator.declare(*needs)
+        app.extensions.setdefault("handstamp", {})[self] = authenticator
 
     def __call__(self, *, scope: str = "", role: str = "", check: Check | None = None) -> Callable[[View], View]:
         """Return a decorator. The view runs with `flask.g.claims`; every other request gets an answer that says why.
@@ -51,19 +121,84 @@ class Require:
             scope: A space-separated list of scopes, all of which are required.
             role: A role that is required.
             check: How to learn that a session has ended, by default the verifier's `check`.
+
+        Raises:
+            ConfigurationError: `check` needs a credential that the verifier does not have. Without a verifier, `init_app` raises
+                it.
         """
         needs = Needs(scope, role, check)
+        self._declared.append(needs)
+        if self._authenticator is not None:
+            self._authenticator.declare(*needs)
 
         def decorate(view: View) -> View:
             @wraps(view)
             def protected(*args: Any, **kwargs: Any) -> Any:
-                try:
-                    g.claims = self._authenticator.authenticate(request.method, request.headers.getlist, needs)
-                except HandstampError as error:
-                    refusal = refuse(error)
-                    return Response(refusal.body, refusal.status, refusal.headers, content_type=refusal.media_type)
+                if not _is_preflight():
+                    self._authenticate(needs)
+                elif _answers_preflights(view):
+                    after_this_request(_without_body)
+                elif _precedes_answer_to_preflight(protected):
+                    after_this_request(_without_body)
+                    return None  # from `before_request`: Flask goes on
+                else:
+                    self._authenticate(needs)
                 return current_app.ensure_sync(view)(*args, **kwargs)  # the view may be `async`
 
             return protected
 
         return decorate
+
+    def _authenticate(self, needs: Needs) -> None:
+        """Set `flask.g.claims`. Raises `Refused`."""
+        authenticator = current_app.extensions.get("handstamp", {}).get(self, self._authenticator)
+        if authenticator is None:
+            raise ConfigurationError("Require has no verifier: call require.init_app(app, verifier) when you create the app.")
+        try:
+            flask_globals.claims = authenticator.authenticate(
+                request.method, request.headers.getlist, needs, memory=request.environ
+            )
+        except HandstampError as error:
+            refusal = refuse(error)
+            after_this_request(_add_headers(refusal))
+            raise _BY_STATUS.get(refusal.status, Refused)(refusal) from error
+
+
+def _add_headers(refusal: Refusal) -> Callable[[Response], Response]:
+    """Return a function that adds the headers of a refusal to an answer, whoever has written it."""
+
+    def add(response: Response) -> Response:
+        for name, value in refusal.headers.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return add
+
+
+def _is_preflight() -> bool:
+    """Return whether a browser asks if it may send a request (Fetch §4.8)."""
+    return request.method == "OPTIONS" and "origin" in request.headers and "access-control-request-method" in request.headers
+
+
+def _precedes_answer_to_preflight(function: View) -> bool:
+    """Return whether a function runs before the view, and Flask or a decorator of the view will answer the preflight."""
+    rule = request.url_rule
+    if rule is None:
+        return False
+    part: View | None = current_app.view_functions[rule.endpoint]
+    if not getattr(rule, "provide_automatic_options", False) and not _answers_preflights(part):
+        return False
+    while part is not None and part is not function:
+        part = getattr(part, "__wrapped__", None)
+    return part is None
+
+
+def _answers_preflights(view: View | None) -> bool:
+    """Return whether a decorator such as Flask-CORS's answers `OPTIONS`: it sets these attributes of Flask's views."""
+    return getattr(view, "provide_automatic_options", None) is False and "OPTIONS" in getattr(view, "required_methods", ())
+
+
+def _without_body(response: Response) -> Response:
+    """Remove the body. A preflight needs none, and a view that answers `OPTIONS` by itself must not give anything away."""
+    response.set_data(b"")
+    return response
