@@ -18,6 +18,8 @@ from .strict import base64url_decode, base64url_encode, json_decode
 
 MAX_TOKEN_LENGTH = 8192
 """Longer tokens are refused without parsing. Ours have about 600 characters."""
+MAX_HEADER_LENGTH = 1024
+"""Of the header's segment. It is parsed before the signature is checked, so a stranger's must cost little. Ours have 100."""
 _T = TypeVar("_T")
 
 
@@ -87,6 +89,8 @@ def split(token: str) -> tuple[Header, str, bytes, bytes]:
         raise InvalidToken("the token is too long")
     signing_input, _, signature = token.rpartition(".")
     head, _, payload = signing_input.partition(".")
+    if len(head) > MAX_HEADER_LENGTH:
+        raise InvalidToken("the header is too long")
     if not (head and payload and signature and signing_input.isascii()) or "." in payload:
         raise InvalidToken("not three segments of base64url")
     return _read_header(head), payload, signing_input.encode("ascii"), base64url_decode(signature)

@@ -16,6 +16,8 @@ from .cookies import clear_ended
 from .edge import Call
 
 _encode = msgspec.json.Encoder().encode
+MAX_TAGS_LENGTH = 1024
+"""How much of `If-None-Match` is read, in characters. A cache sends the tags of the few versions that it has."""
 _log = Logger("handstamp.web")
 
 
@@ -52,8 +54,9 @@ def write_public(document: bytes, call: Call, *, max_age_s: int) -> Response:
         max_age_s: Seconds for which caches may answer without asking again (RFC 9111 §5.2.2.1).
     """
     etag = _etag(document)
-    # The comparison is weak: a proxy that compresses makes the tag weak.
-    known = {tag.strip().removeprefix("W/") for tag in call.headers.get("if-none-match", "").split(",")}
+    # The comparison is weak: a proxy that compresses makes the tag weak. A long list is no cache's: it is not looked through.
+    sent = call.headers.get("if-none-match", "")[:MAX_TAGS_LENGTH]
+    known = {tag.strip().removeprefix("W/") for tag in sent.split(",")}
     headers = {
         "cache-control": f"public, max-age={max_age_s}",
         "etag": etag,

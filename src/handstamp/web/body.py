@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -13,8 +14,11 @@ from ..errors import InvalidFields, InvalidRequest, RequestTooLarge, Unsupported
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_FORM_FIELDS = 32
+MAX_ESCAPES = 4096
+"""Percent-encoded bytes in a form. Decoding each costs time; the longest passwords and addresses need fewer."""
 MAX_MEMBERS = 32
 BODY_TIMEOUT_S = 20.0
+_LENGTH = re.compile("[0-9]{1,9}", re.ASCII)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 FORM = "application/x-www-form-urlencoded"
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -48,13 +52,15 @@ async def read_form(request: Request, shape: type[_T]) -> _T:
     """Return the form in the body as a `shape`. A parameter without a value counts as absent (RFC 6749 §3.2).
 
     Raises:
-        RequestTooLarge: The body is longer than `MAX_BODY_BYTES`.
+        RequestTooLarge: The body is longer than `MAX_BODY_BYTES`, or has more than `MAX_ESCAPES` percent-encoded bytes.
         UnsupportedMediaType: The body is not a form.
         InvalidRequest: The form cannot be decoded, names a parameter twice, or does not fit the shape.
     """
     data = await _read(request)
     if _media_type(request) != FORM:
         raise UnsupportedMediaType(f"Send the body as a form, with 'Content-Type: {FORM}'.")
+    if data.count(b"%") > MAX_ESCAPES:
+        raise RequestTooLarge(f"The form has more than {MAX_ESCAPES} percent-encoded bytes.")
     try:
         pairs = parse_qsl(data.decode("ascii"), errors="strict", max_num_fields=MAX_FORM_FIELDS)
     except ValueError:
@@ -76,7 +82,7 @@ def require_body(body: _T | None) -> _T:
 
 
 def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _read(request: Request) -> bytes:
@@ -85,7 +91,7 @@ async def _read(request: Request) -> bytes:
     if encoding != "identity":
         raise UnsupportedMediaType("Send the body as it is, without Content-Encoding: compressed bodies are not accepted.")
     declared = request.headers.get("content-length")
-    if declared is not None and (not declared.isdigit() or int(declared) > MAX_BODY_BYTES):
+    if declared is not None and (not _LENGTH.fullmatch(declared) or int(declared) > MAX_BODY_BYTES):
         raise RequestTooLarge(f"The body must have at most {MAX_BODY_BYTES} bytes.")
     data: bytes = b""
     try:

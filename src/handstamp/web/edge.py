@@ -29,6 +29,8 @@ MAX_TOKENS = 8
 USER_AGENT_LENGTH = 256
 MAX_QUERY_FIELDS = 32
 """Fields in the query of a request. No operation has more than a handful."""
+MAX_QUERY_BYTES = 8 * 1024
+"""Of the query of a request. The longest that pages need is an address to return to, of 2,048 characters."""
 Handler = Callable[["Call"], Awaitable[Response]]
 """Reads a call, calls one use case and returns the answer. Raises errors of the family."""
 ErrorWriter = Callable[[HandstampError, "Call"], Response]
@@ -68,8 +70,7 @@ class Edge:
         async def endpoint(request: Request) -> Response:
             call = Call(request, clock=self._clock, cookies=self.cookies)
             try:
-                if request.scope["query_string"].count(b"&") >= MAX_QUERY_FIELDS:
-                    raise InvalidRequest(f"The query has more than {MAX_QUERY_FIELDS} fields.")  # noqa: TRY301 - answered below
+                _require_short_query(request.scope["query_string"])
                 if request.method not in SAFE_METHODS:
                     require_allowed_origin(
                         call.headers.getlist,
@@ -206,9 +207,17 @@ class Call:
 
 def sanitise_text(text: str) -> str:
     """Return what is kept of a text from outside, to be shown in a list: printable, and at most 256 characters."""
+    text = text[: 2 * USER_AGENT_LENGTH]  # first, because looking at each character of a long text takes milliseconds
     if not text.isprintable():
         text = "".join(character for character in text if not unicodedata.category(character).startswith("C"))
     return text[:USER_AGENT_LENGTH]
+
+
+def _require_short_query(query: bytes) -> None:
+    if len(query) > MAX_QUERY_BYTES:
+        raise InvalidRequest(f"The query has more than {MAX_QUERY_BYTES} bytes.")
+    if query.count(b"&") >= MAX_QUERY_FIELDS:
+        raise InvalidRequest(f"The query has more than {MAX_QUERY_FIELDS} fields.")
 
 
 def _require_few(tokens: list[str]) -> list[str]:

@@ -25,6 +25,12 @@ MAX_HEAD_BYTES = 64 * 1024
 """The most bytes of a request line with its fields, and of all that is between two pieces of a body (chunk heads, trailers)."""
 MAX_FIELDS = 100
 """The most header fields of one request (RFC 6585 §5). A browser behind two proxies sends about thirty."""
+MAX_TARGET_BYTES = 8 * 1024
+"""The longest path with its query. RFC 9110 §4.1 recommends at least 8,000 bytes."""
+MAX_CHUNKS = 1024
+"""Of one body. Each costs some microseconds, however short it is."""
+MAX_PIPELINED = 32
+"""Requests of one connection that wait for the answers to earlier ones. Browsers send none ahead."""
 REQUEST_TIMEOUT_S = 30.0
 """Seconds that a client has for its first byte, for the head of each request, and for its body."""
 _FIELDS = {"content-type": MEDIA_TYPE, "cache-control": "no-store", **SECURITY_HEADERS, "connection": "close"}
@@ -41,6 +47,7 @@ class Protocol(HttpToolsProtocol):
         self._is_head_complete = False
         self._has_cycle = False  # the request that is being read has been handed to the application
         self._is_refused = False
+        self._chunks = 0
         self._held_bytes = 0  # received since the request began or since the last piece of its body
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -113,6 +120,14 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self._is_reading = True
         self._is_head_complete = self._has_cycle = False
+        self._chunks = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Keep the request target, or a piece of it."""
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET_BYTES:
+            self._refuse(414, f"The path with its query has more than {MAX_TARGET_BYTES} bytes.")
+            raise httptools.HttpParserError("the target is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header field; drop a trailer field, which may overrule nothing (RFC 9110 §6.5.1)."""
@@ -136,8 +151,18 @@ class Protocol(HttpToolsProtocol):
         if version != "1.1" and b"transfer-encoding" in names:
             self._refuse(400, f"Transfer-Encoding needs HTTP/1.1, and this request is HTTP/{version} (RFC 9112 section 6.1).")
             raise httptools.HttpParserError("Transfer-Encoding before HTTP/1.1")
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._refuse(400, f"More than {MAX_PIPELINED} requests wait for their answers.")
+            raise httptools.HttpParserError("too many requests ahead")
         self._has_cycle = True
         super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        """Count a piece of a body in chunks (RFC 9112 §7.1)."""
+        self._chunks += 1
+        if self._chunks > MAX_CHUNKS:
+            self._refuse(400, f"The body has more than {MAX_CHUNKS} chunks.")
+            raise httptools.HttpParserError("too many chunks")
 
     def on_body(self, body: bytes) -> None:
         """Hand on a piece of the body."""

@@ -8,6 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from .answers import MAX_TAGS_LENGTH
 
 _CLIENT_MAX_AGE_S = 3600
 _REVALIDATED = {"cache-control": "no-cache"}
@@ -36,11 +39,19 @@ def static_routes() -> list[Route]:
 
 
 class _Files(StaticFiles):
-    """Starlette's, which answers conditional requests (RFC 9110 §13), with headers of our own on every answer."""
+    """Starlette's, which answers conditional requests (RFC 9110 §13), with headers of our own on every answer.
+
+    Of a request's headers it sees a short `If-None-Match` alone. Reading a long one, or a long `Range`, costs milliseconds; the
+    files are small, and a server may ignore `Range` (RFC 9110 §14.2).
+    """
 
     def __init__(self, headers: dict[str, str]) -> None:
         super().__init__(packages=[("handstamp.web", "static")])
         self._own_headers = headers
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        headers = [each for each in scope["headers"] if each[0] == b"if-none-match" and len(each[1]) <= MAX_TAGS_LENGTH]
+        return await super().get_response(path, {**scope, "headers": headers})
 
     def file_response(self, *arguments: Any, **options: Any) -> Response:
         response = super().file_response(*arguments, **options)

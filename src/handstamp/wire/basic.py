@@ -8,6 +8,9 @@ from urllib.parse import quote, unquote_plus
 
 from ..errors import ConfigurationError, InvalidClient, InvalidRequest
 
+MAX_LENGTH = 1024
+"""Of an encoded credential. Ours have about 90 characters."""
+
 
 def basic_credential(authorization: Sequence[str]) -> tuple[str, str] | None:
     """Return the (id, secret) of the `Authorization` header, or None if there is none of this scheme.
@@ -17,11 +20,13 @@ def basic_credential(authorization: Sequence[str]) -> tuple[str, str] | None:
 
     Raises:
         InvalidRequest: The header came more than once.
-        InvalidClient: The credential cannot be decoded, or has no secret.
+        InvalidClient: The credential is longer than `MAX_LENGTH`, cannot be decoded, or has no secret.
     """
     scheme, _, encoded = (authorization[0] if authorization else "").partition(" ")
     if scheme.lower() != "basic":
         return None
+    if len(encoded) > MAX_LENGTH:
+        raise InvalidClient("The Basic credential is too long.")
     if len(authorization) > 1:
         raise InvalidRequest("There is more than one Authorization header.")
     try:

@@ -39,7 +39,7 @@ async def normalise_email(text: str, *, must_be_public: bool = False) -> str:
         raise InvalidFields([("email", f"must have at most {EMAIL_MAX_LENGTH} characters")])
     if any(len(label) > _LABEL_MAX_LENGTH for label in text.rpartition("@")[2].split(".")):
         raise InvalidFields([("email", f"has a part after the @ of more than {_LABEL_MAX_LENGTH} characters")])
-    if text.isascii():
+    if not must_be_public and text.isascii() and _HOST.fullmatch(text.rpartition("@")[2].lower()):
         return _normalise(text, must_be_public)
     return await asyncio.to_thread(_normalise, text, must_be_public)  # international domain names take milliseconds
 
