@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from handstamp.storage.postgres.store import COLUMN_TYPES
-from handstamp.storage.sql import accounts, credentials, events, failures, keys, revocations, sessions, timekeeping
+from handstamp.storage.sql import accounts, credentials, events, failures, keys, receipts, revocations, sessions, timekeeping
 from handstamp.storage.sql.columns import Columns
 from handstamp.storage.sqlite.store import SqliteStore
 from tests.postgres import fresh_database
@@ -25,6 +25,7 @@ STRUCTS: dict[str, tuple[Columns[Any], set[str]]] = {
     "session": (sessions.COLUMNS, {"network"}),
     "signing_key": (keys.COLUMNS, set()),
     "failure": (failures.COLUMNS, {"key", "account"}),
+    "receipt": (receipts.COLUMNS, set()),
     "event": (events.COLUMNS, {"id"}),
     "revocation": (revocations.COLUMNS, set()),
     "credential": (credentials.COLUMNS, set()),

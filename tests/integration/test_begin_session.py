@@ -191,7 +191,7 @@ async def test_a_password_change_keeps_concurrent_changes(tmp_path: Path) -> Non
             return await hashing(password)
 
         running.hashing.hash = hash_slowly  # type: ignore[method-assign]
-        await running.change_password(session, PASSWORD, "another sentence, hers alone", caller(clock))
+        await running.change_password(session, account, PASSWORD, "another sentence, hers alone", caller(clock))
         assert (await running.accounts.get_by_email(EMAIL)).roles == ("reader", "admin")
         (living,) = await running.sessions.list_living(None, caller(clock))
         assert (living.epoch, living.delivery, living.granted) == (1, session.delivery, session.granted)

@@ -62,9 +62,9 @@ async def test_a_password_change_that_a_sign_out_overtook_changes_nothing(tmp_pa
     async with deployed(tmp_path, clock) as running:
         await running.create_account(EMAIL, PASSWORD, caller(clock))
         pair = await sign_in(running, clock)
-        session, _ = await running.sessions.require_living(pair.session_id, clock())
+        session, account = await running.sessions.require_living(pair.session_id, clock())
         new = "another sentence, hers alone"
-        change = asyncio.create_task(running.change_password(session, PASSWORD, new, caller(clock)))
+        change = asyncio.create_task(running.change_password(session, account, PASSWORD, new, caller(clock)))
         await asyncio.sleep(0)
         await running.sign_out.end_by_tokens([pair.refresh_token], caller(clock))
         with pytest.raises(SessionEnded):

@@ -224,15 +224,30 @@ def test_the_default_delivery_depends_on_the_client(
 
 
 @pytest.mark.parametrize("delivery", ["json", "split", "cookie"])
-@pytest.mark.parametrize("from_browser", [False, True], ids=["app", "browser"])
-def test_an_explicit_delivery_is_used(client: httpx.Client, delivery: str, from_browser: bool) -> None:
-    """A named delivery is used, whatever client sent the request."""
-    headers = {"sec-fetch-site": "same-origin"} if from_browser else {}
+@pytest.mark.parametrize("sent_by", ["sec-fetch-site", "origin"])
+def test_a_browser_may_name_its_delivery(server: Server, client: httpx.Client, delivery: str, sent_by: str) -> None:
+    """A browser gets the delivery that it names."""
+    headers = {sent_by: server.url if sent_by == "origin" else "same-origin"}
     answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD, "delivery": delivery}, headers=headers)
     names = {"json": set(), "split": {"handstamp-refresh"}, "cookie": {"handstamp-refresh", "handstamp-access"}}[delivery]
     assert set(token_cookies(answer)) == names
     assert ("accessToken" in answer.json()) == (delivery != "cookie")
     assert ("refreshToken" in answer.json()) == (delivery == "json")
+
+
+@pytest.mark.parametrize("delivery", ["split", "cookie"])
+def test_a_program_gets_no_delivery_that_it_could_never_use(client: httpx.Client, server: Server, delivery: str) -> None:
+    """Without `Origin` and `Sec-Fetch-Site` every later request with the cookie would be refused. No session begins."""
+    email = sign_up(client)
+    before = row_counts(server)["session"]
+    answer = client.post("/login", json={"email": email, "password": PASSWORD, "delivery": delivery})
+    (field,) = expect_problem(answer, 422, "invalid_request")["fields"]
+    assert field["name"] == "delivery"
+    assert '"json"' in field["problem"]
+    page = client.post("/sign-in", data={"email": email, "password": PASSWORD, "delivery": delivery})
+    assert (page.status_code, "POST /login" in page.text) == (400, True)
+    assert row_counts(server)["session"] == before
+    assert "refreshToken" in client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "json"}).json()
 
 
 @pytest.mark.parametrize("delivery", ["", "cookies", "JSON", 1, ["json"]])

@@ -111,7 +111,15 @@ class Session implements Client {
   async signIn(email: string, password: string): Promise<void> {
     const epoch = ++this.#epoch;
     // No tab may renew meanwhile, or the old session's cookie could arrive after the new one and replace it.
-    const answer = await this.#tabs.oneAtATime(() => this.#call<TokenAnswer>("/login", { email, password, delivery: "split" }));
+    // If the answer is lost, the request is sent once more. The key keeps it from beginning a second session.
+    const headers = { "Idempotency-Key": crypto.randomUUID() };
+    const ask = (): Promise<TokenAnswer> => this.#call("/login", { email, password, delivery: "split" }, headers);
+    const answer = await this.#tabs.oneAtATime(() =>
+      ask().catch((error) => {
+        if (error instanceof OfflineError) return ask();
+        throw error;
+      }),
+    );
     if (epoch !== this.#epoch) return;
     this.#signOutPending = false;
     this.#take(answer);
@@ -315,7 +323,7 @@ class Session implements Client {
     }
   }
 
-  async #call<T>(path: string, body?: unknown): Promise<T> {
+  async #call<T>(path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
     let response: Response;
     try {
       response = await fetch(this.#url + path, {
@@ -324,7 +332,7 @@ class Session implements Client {
         cache: "no-store",
         keepalive: path === "/logout", // the request continues if the page is closed
         signal: AbortSignal.timeout(REQUEST_PATIENCE_MS),
-        ...(body === undefined ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }),
+        ...(body === undefined ? {} : { headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body) }),
       });
       if (response.ok) return response.status === 204 ? (undefined as T) : await response.json();
     } catch (error) {

@@ -26,6 +26,7 @@ from ..service.parts.devices import Devices
 from ..service.parts.email_address import load_rules
 from ..service.parts.granting import Granting, Hook
 from ..service.parts.hashing import Hashing
+from ..service.parts.receipts import Receipts
 from ..service.parts.throttling import Throttling
 from ..service.parts.tokens import TokenIssuer
 from ..service.sessions.begin import BeginSession
@@ -85,7 +86,8 @@ class Deployment:
         policy = settings.policy
         audit = Audit()
         granting = Granting(claims)
-        throttling = Throttling(Pseudonyms(secret), audit)
+        pseudonyms = Pseudonyms(secret)
+        throttling, receipts = Throttling(pseudonyms, audit), Receipts(pseudonyms, policy=policy)
         self.settings = settings
         self.issuer = Issuer(settings.issuer)
         self.store = store = make_store(settings)
@@ -102,7 +104,7 @@ class Deployment:
         )
         self.devices = devices = Devices(DeviceTags(secret), tokens)
         self.begin_session = begin_session = BeginSession(
-            store=store, tokens=tokens, granting=granting, policy=policy, audit=audit
+            store=store, tokens=tokens, granting=granting, receipts=receipts, policy=policy, audit=audit
         )
         self.sign_in = PasswordSignIn(
             store=store, begin_session=begin_session, hashing=hashing, throttling=throttling, devices=devices
@@ -112,10 +114,17 @@ class Deployment:
         self.sessions = LivingSessions(store=store)
         self.recognise = Recognise(store=store, tokens=tokens, policy=policy)
         rules = PasswordRules(min_length=settings.password_min_length, service_words=("handstamp", self.issuer.host))
-        self.create_account = create_account = CreateAccount(store=store, hashing=hashing, rules=rules, audit=audit)
+        self.create_account = create_account = CreateAccount(
+            store=store, hashing=hashing, receipts=receipts, rules=rules, audit=audit
+        )
         self.register = Register(store=store, create_account=create_account, throttling=throttling)
         self.change_password = ChangePassword(
-            store=store, begin_session=begin_session, hashing=hashing, throttling=throttling, rules=rules
+            store=store,
+            tokens=tokens,
+            begin_session=begin_session,
+            hashing=hashing,
+            throttling=throttling,
+            rules=rules,
         )
         self.accounts = AdministerAccounts(store=store, hashing=hashing, throttling=throttling, rules=rules, audit=audit)
         self.credentials = Credentials(store=store, audit=audit)

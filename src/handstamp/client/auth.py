@@ -31,7 +31,7 @@ from .renewal import Renewals
 from .tokens import MemoryTokens, StoredTokens, TokenStore
 
 _SIGN_IN_S = 15.0
-"""Seconds until a sign-in fails. The service queues passwords for hashing."""
+"""Seconds until a request to sign in fails. The service queues passwords for hashing. A lost answer is asked for again."""
 _T = TypeVar("_T")
 _Step = httpx.Request | Flight[StoredTokens]
 
@@ -113,9 +113,10 @@ class Auth(httpx.Auth):
     # --- signing in and out
 
     def sign_in(self, email: str, password: str) -> None:
-        """Sign in with `POST /login` and replace the tokens in the store. Takes at most about 15 seconds.
+        """Sign in with `POST /login` and replace the tokens in the store. Takes at most about 35 seconds.
 
-        A former session stays active: call `sign_out` first to end it. Raises what the store raises, and:
+        A lost answer is asked for again, without a second session. A former session stays active: call `sign_out` first to end
+        it. Raises what the store raises, and:
 
         Raises:
             InvalidCredentials: The address and the password do not match.
@@ -123,11 +124,11 @@ class Auth(httpx.Auth):
             InvalidFields: The address or the password is malformed.
             Unavailable: The service does not answer.
         """
-        _wait(Flight(lambda: self._sign_in(email, password)), _SIGN_IN_S + self._renewals.patience_s)
+        _wait(Flight(lambda: self._sign_in(email, password)), 3 * _SIGN_IN_S + self._renewals.patience_s)
 
     async def sign_in_async(self, email: str, password: str) -> None:
         """Do the same without blocking the event loop. If the task is cancelled, the sign-in may still complete."""
-        await _wait_async(Flight(lambda: self._sign_in(email, password)), _SIGN_IN_S + self._renewals.patience_s)
+        await _wait_async(Flight(lambda: self._sign_in(email, password)), 3 * _SIGN_IN_S + self._renewals.patience_s)
 
     def sign_out(self) -> None:
         """End the session with `POST /logout`, then delete the tokens. Does nothing if no session is stored.

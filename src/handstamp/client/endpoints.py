@@ -10,6 +10,7 @@ application's has of proxies, certificates and transports, this one can have too
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
@@ -35,6 +36,8 @@ PROBLEM = "application/problem+json"
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_RETRY_AFTER_S = 3600
 _PAUSES_S = (0.1, 0.4, 1.5)
+_LOGIN_RETRY_MS = 20_000
+"""How long a sign-in without an answer is repeated: also after one that timed out. The service remembers it for a minute."""
 _T = TypeVar("_T")
 
 
@@ -93,13 +96,19 @@ class ServiceEndpoints:
         """Seconds that `refresh` and `logout` take at most."""
 
     def login(self, email: str, password: str, *, timeout_s: float) -> StoredTokens:
-        """Sign in and return the new session's tokens. Sent once: every request that arrives starts a session."""
-        obtained_at_ms = self._clock()
+        """Sign in and return the new session's tokens.
+
+        Repeats the request, with the same idempotency key, until an answer arrives: the service begins one session. If it
+        allows no repeats, the request is sent once.
+        """
         body = {"email": email, "password": password, "delivery": "json"}
-        try:
-            return self._tokens(self._post("/login", body, timeout_s), obtained_at_ms)
-        except AnswerLost as lost:
-            raise Unavailable(lost.why) from None
+        headers = {"idempotency-key": str(uuid.uuid4())}
+
+        def ask() -> StoredTokens:
+            obtained_at_ms = self._clock()
+            return self._tokens(self._post("/login", body, timeout_s, headers), obtained_at_ms)
+
+        return self._until_answered(ask, _LOGIN_RETRY_MS if self._retry_ms else 0)
 
     def refresh(self, tokens: StoredTokens) -> StoredTokens:
         """Return the next tokens. Repeats the request until an answer arrives or the grace period is nearly over.
@@ -115,7 +124,7 @@ class ServiceEndpoints:
             return self._tokens(self._post("/refresh", {"refreshToken": tokens.refresh_token}, self._timeout_s), obtained_at_ms)
 
         try:
-            return self._until_answered(ask)
+            return self._until_answered(ask, self._retry_ms)
         except (SessionEnded, InvalidToken, Unavailable):
             raise
         except TooManyAttempts as wait:
@@ -126,7 +135,7 @@ class ServiceEndpoints:
     def logout(self, tokens: StoredTokens) -> None:
         """End the session. Raises `Unavailable` if the service does not confirm it."""
         body = {"refreshToken": tokens.refresh_token, "accessToken": tokens.access_token}
-        self._until_answered(lambda: self._post("/logout", body, self._timeout_s))
+        self._until_answered(lambda: self._post("/logout", body, self._timeout_s), self._retry_ms)
 
     def tokens_of(self, answer: Mapping[str, object]) -> StoredTokens:
         """Return the tokens of an answer that the application received itself. Raises `msgspec.ValidationError`."""
@@ -148,8 +157,8 @@ class ServiceEndpoints:
             obtained_at_ms=obtained_at_ms,
         )
 
-    def _until_answered(self, ask: Callable[[], _T]) -> _T:
-        give_up_at_ms = monotonic_ms() + self._retry_ms
+    def _until_answered(self, ask: Callable[[], _T], retry_ms: int) -> _T:
+        give_up_at_ms = monotonic_ms() + retry_ms
         pauses_s = iter(_PAUSES_S)
         while True:
             try:
@@ -160,11 +169,11 @@ class ServiceEndpoints:
                     raise Unavailable(lost.why) from None
             threading.Event().wait(pause_s)
 
-    def _post(self, path: str, body: Mapping[str, str], timeout_s: float) -> Answer:
+    def _post(self, path: str, body: Mapping[str, str], timeout_s: float, headers: Mapping[str, str] = {}) -> Answer:
         url = self.issuer + path
 
         def send() -> Answer:
-            return self._send(url, body)
+            return self._send(url, body, headers)
 
         try:
             flight = Flight(send, daemon=True)
@@ -176,8 +185,8 @@ class ServiceEndpoints:
             raise AnswerLost(f"{url} did not answer within {timeout_s:g} seconds") from None
         return require_success(answer)
 
-    def _send(self, url: str, body: Mapping[str, str]) -> Answer:
-        headers = {"accept": f"application/json, {PROBLEM}", "accept-encoding": "identity"}
+    def _send(self, url: str, body: Mapping[str, str], more_headers: Mapping[str, str]) -> Answer:
+        headers = {"accept": f"application/json, {PROBLEM}", "accept-encoding": "identity", **more_headers}
         try:
             with self._http() as client:
                 request = client.build_request("POST", url, json=body, headers=headers)

@@ -14,6 +14,7 @@ from .body import FORM
 from .cookies import Cookies
 from .oauth.common import OAuthProblem
 from .operation import Operation
+from .repeatable import HEADER, MAX_LENGTH, MIN_LENGTH
 from .routing import OPERATIONS
 
 _JSON = "application/json"
@@ -24,6 +25,10 @@ _HEADERS: dict[int, dict[str, Any]] = {
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
 }
+_REPEATABLE = (
+    "A random value for this request, such as a UUID. The same request, sent again within a minute with the same value, gets the "
+    "same answer again (draft-ietf-httpapi-idempotency-key-header)"
+)
 _CREDENTIALS: dict[str, tuple[str, list[dict[str, list[str]]]]] = {
     "access": (
         "Needs the access token, as `Authorization: Bearer` or as its cookie.",
@@ -85,7 +90,7 @@ def _describe(operation: Operation) -> dict[str, Any]:
     }
     if operation.credential is not None:
         description["description"], description["security"] = _CREDENTIALS[operation.credential]
-    if parameters := [*_path_parameters(operation), *_query_parameters(operation)]:
+    if parameters := [*_path_parameters(operation), *_query_parameters(operation), *_header_parameters(operation)]:
         description["parameters"] = parameters
     if operation.form is not None:
         description["requestBody"] = {"required": True, "content": {FORM: {"schema": _reference(operation.form)}}}
@@ -106,6 +111,13 @@ def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
         {"name": name, "in": "query", "required": False, "schema": {"type": "string"}, "description": text}
         for name, text in operation.query.items()
     ]
+
+
+def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
+    if not operation.is_repeatable:
+        return []
+    schema = {"type": "string", "minLength": MIN_LENGTH, "maxLength": MAX_LENGTH}
+    return [{"name": HEADER, "in": "header", "required": False, "schema": schema, "description": _REPEATABLE}]
 
 
 def _example(operation: Operation) -> dict[str, Any]:

@@ -106,3 +106,5 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     write_error: ErrorWriter = write_error
     credential: Literal["access", "refresh", "any", "client"] | None = None
     signs_in: bool = False
+    is_repeatable: bool = False
+    """Whether it takes an `Idempotency-Key`. Operations that change something without one are idempotent by nature."""

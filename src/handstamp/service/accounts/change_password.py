@@ -12,8 +12,9 @@ from ...errors import InvalidCredentials, InvalidFields, NotFound, SessionEnded
 from ...storage.store import Store, Transaction
 from ..parts.caller import Caller
 from ..parts.hashing import Hashing
+from ..parts.receipts import Repeatable
 from ..parts.throttling import Throttling
-from ..parts.tokens import TokenPair
+from ..parts.tokens import TokenIssuer, TokenPair
 from ..sessions.begin import BeginSession
 from .new_password import PasswordRules
 
@@ -25,48 +26,65 @@ class ChangePassword:
         self,
         *,
         store: Store,
+        tokens: TokenIssuer,
         begin_session: BeginSession,
         hashing: Hashing,
         throttling: Throttling,
         rules: PasswordRules,
     ) -> None:
         self._store = store
+        self._tokens = tokens
         self._begin_session = begin_session
         self._hashing = hashing
         self._throttling = throttling
         self._rules = rules
 
-    async def __call__(self, session: Session, current: str, new: str, caller: Caller) -> TokenPair:
+    async def __call__(
+        self,
+        session: Session,
+        account: Account | None,
+        current: str,
+        new: str,
+        caller: Caller,
+        *,
+        request: Repeatable | None = None,
+    ) -> TokenPair:
         """Change the password of a session's account. All its sessions end, and a new one begins.
 
         Args:
             session: The session of the person who asks.
+            account: Its account, read together with it, or None if it has none.
             current: The current password as it was typed.
             new: The new password as it was typed.
             caller: The time of the request and where it came from.
+            request: What is repeatable, or None.
 
         Returns:
             The first pair of the new session, which has the delivery and the grant of `session`.
 
         Raises:
             NotFound: If the session belongs to no account.
-            InvalidFields: If one of the passwords is invalid.
+            InvalidFields: If one of the passwords is invalid, or if the client has used the key of `request` for another one.
             InvalidCredentials: If the current password is wrong.
             TooManyAttempts: If too many attempts have failed.
             SessionEnded: If the session has ended, possibly while the passwords were hashed.
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
         """
-        _, account = await self._store.session(session.id) or (None, None)
         if account is None:
             raise NotFound("This session belongs to no account of this service, so there is no password to change.")
+        repeated = await self._begin_session.repeat(account.id, request, caller)
+        if repeated is not None:  # the client has the cookies of the new session already, but not the answer
+            return repeated
         current = normalise_password(current)
         if not is_hashable_password(current):
             raise InvalidFields([("currentPassword", "is empty or contains characters that passwords cannot have")])
         new = self._rules.normalise(new, account.email, field="newPassword")
         with self._throttling.logging("change_password", caller):
-            return await self._change(session, account, current, new, caller)
+            return await self._change(session, account, current, new, caller, request=request)
 
-    async def _change(self, session: Session, account: Account, current: str, new: str, caller: Caller) -> TokenPair:
+    async def _change(
+        self, session: Session, account: Account, current: str, new: str, caller: Caller, *, request: Repeatable | None
+    ) -> TokenPair:
         counters = self._throttling.of_device(account.email, caller.ip, session.id)
         await self._store.read(lambda rows: self._throttling.require_no_wait(rows, counters, caller.now_ms))
         if not await self._hashing.matches(account.password_hash, current):
@@ -94,7 +112,30 @@ class ChangePassword:
             caller=caller,
             confirm=replace,
             event=Event(at_ms=caller.now_ms, kind="password_changed", subject=account.id, sid=session.id, ip=caller.ip),
+            request=request,
         )
+
+    async def repeat(self, token: str, request: Repeatable | None, caller: Caller) -> TokenPair | None:
+        """Return the session that the same request has begun before, for a token whose session it has ended.
+
+        Args:
+            token: The token of the request, of either kind, expired or not.
+            request: What is repeatable, or None.
+            caller: The time of the request and where it came from.
+
+        Returns:
+            The current pair of the new session. None if the token's session did not end by a new password, or if this request
+            did not change it.
+
+        Raises:
+            InvalidFields: If the client has used the key of `request` for another one.
+            Unavailable: If the store, the signing key or the claims hook fails.
+        """
+        named = self._tokens.find_session(token)
+        session, _ = (await self._store.session(named.id) if named else None) or (None, None)
+        if session is None or session.revoked_why != "password_changed":
+            return None
+        return await self._begin_session.repeat(session.subject, request, caller)
 
 
 async def _require_living_account(rows: Transaction, sid: str, caller: Caller) -> Account:

@@ -6,10 +6,11 @@ from ...crypto.identifiers import new_id
 from ...domain.account import Account
 from ...domain.event import Event
 from ...errors import AccountExists
-from ...storage.store import Store, Transaction
+from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.hashing import Hashing
+from ..parts.receipts import Receipts, Repeatable, request_repeated
 from ..parts.throttling import Throttling
 from .new_password import PasswordRules
 
@@ -17,25 +18,44 @@ from .new_password import PasswordRules
 class CreateAccount:
     """The use case that adds an account, for operators and for `Register`."""
 
-    def __init__(self, *, store: Store, hashing: Hashing, rules: PasswordRules, audit: Audit) -> None:
+    def __init__(self, *, store: Store, hashing: Hashing, receipts: Receipts, rules: PasswordRules, audit: Audit) -> None:
         self._store = store
         self._hashing = hashing
+        self._receipts = receipts
         self._rules = rules
         self._audit = audit
 
     async def __call__(
-        self, email: str, password: str, caller: Caller, *, roles: tuple[str, ...] = (), must_be_public: bool = False
+        self,
+        email: str,
+        password: str,
+        caller: Caller,
+        *,
+        roles: tuple[str, ...] = (),
+        must_be_public: bool = False,
+        request: Repeatable | None = None,
     ) -> Account:
-        """Create an account. `must_be_public` is True if the domain of the address must exist on the internet.
+        """Create an account, or return the one that the same request has created before.
+
+        Args:
+            email: The address as it was typed.
+            password: The password as it was typed.
+            caller: The time of the request and where it came from.
+            roles: The roles of the account.
+            must_be_public: True if the domain of the address must exist on the internet.
+            request: What is repeatable, or None.
 
         Raises:
-            InvalidFields: If the address or the password is invalid. The problems of both are listed.
+            InvalidFields: If the address or the password is invalid, with the problems of both; or if the client has used the
+                key of `request` for another one.
             AccountExists: If the address is taken.
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
         """
         email, password = await self._rules.normalise_with_email(email, password, must_be_public=must_be_public)
-        if await self._store.read(lambda rows: rows.accounts.get_by_email(email)) is not None:
-            raise AccountExists
+        created_before = await self._store.read(lambda rows: self._find_created(rows, email, request, caller))
+        if created_before is not None:
+            self._audit.log(request_repeated(created_before.id, None, caller))
+            return created_before
         account = Account(
             id=new_id(),
             email=email,
@@ -45,13 +65,25 @@ class CreateAccount:
         )
         event = Event(at_ms=caller.now_ms, kind="account_created", subject=account.id, ip=caller.ip)
 
-        async def add(rows: Transaction) -> None:
+        async def add(rows: Transaction) -> tuple[Account, Event]:
             if not await rows.accounts.insert(account):
-                raise AccountExists
+                created_meanwhile = await self._find_created(rows, email, request, caller)
+                if created_meanwhile is None:
+                    raise AccountExists
+                return created_meanwhile, request_repeated(created_meanwhile.id, None, caller)
             await rows.events.insert(event)
+            await self._receipts.save(rows, email, request, account.id, caller.now_ms)
+            return account, event
 
-        await self._store.transact(add)
-        self._audit.log(event)
+        created, recorded = await self._store.transact(add)
+        self._audit.log(recorded)
+        return created
+
+    async def _find_created(self, rows: Rows, email: str, request: Repeatable | None, caller: Caller) -> Account | None:
+        """Return the account with an address, None if there is none. Raises `AccountExists` unless this request created it."""
+        account = await rows.accounts.get_by_email(email)
+        if account is not None and await self._receipts.find(rows, email, request, caller.now_ms) != account.id:
+            raise AccountExists
         return account
 
 
@@ -63,8 +95,10 @@ class Register:
         self._create_account = create_account
         self._throttling = throttling
 
-    async def __call__(self, email: str, password: str, caller: Caller) -> Account:
-        """Create an account for a stranger. An address that is taken counts as a failed attempt of the stranger's network.
+    async def __call__(self, email: str, password: str, caller: Caller, *, request: Repeatable | None = None) -> Account:
+        """Create an account for a stranger; `request` is what is repeatable, or None.
+
+        An address that is taken counts as a failed attempt of the stranger's network.
 
         Raises:
             InvalidFields, AccountExists, Unavailable: As `CreateAccount`.
@@ -74,7 +108,7 @@ class Register:
         with self._throttling.logging("register", caller):
             await self._store.read(lambda rows: self._throttling.require_no_wait(rows, counters, caller.now_ms))
             try:
-                return await self._create_account(email, password, caller, must_be_public=True)
+                return await self._create_account(email, password, caller, must_be_public=True, request=request)
             except AccountExists:
                 await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
                 raise

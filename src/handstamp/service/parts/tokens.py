@@ -153,7 +153,8 @@ class TokenIssuer:
     def find_session(self, token: str) -> SessionName | None:
         """Return the session that a token of either kind names, expired or not. None if the token is not valid here.
 
-        Only for ending sessions and for recognising devices: people may sign out with an expired token.
+        Only for ending sessions, for recognising devices and for requests that are sent again: people may sign out with an
+        expired token.
         """
         try:
             refresh = self.read_refresh(token)

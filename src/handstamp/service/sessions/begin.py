@@ -8,14 +8,16 @@ from ...crypto.identifiers import new_id
 from ...domain.account import Account
 from ...domain.delivery import Delivery
 from ...domain.event import Event, session_ended
+from ...domain.grant import Grant
 from ...domain.policy import Policy
 from ...domain.proof import Proof
-from ...domain.session import end_reason, revoke, start
+from ...domain.session import Session, end_reason, revoke, start
 from ...errors import InvalidCredentials
 from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.granting import Granting, combine_grants
+from ..parts.receipts import Receipts, Repeatable, request_repeated
 from ..parts.tokens import TokenIssuer, TokenPair
 
 Confirm = Callable[[Transaction], Awaitable[None]]
@@ -26,10 +28,13 @@ that belong to the proof, such as marking a code as used. The store may call it 
 class BeginSession:
     """The only use case that begins sessions. The ways of signing in prove who a person is, and pass it their `Proof`."""
 
-    def __init__(self, *, store: Store, tokens: TokenIssuer, granting: Granting, policy: Policy, audit: Audit) -> None:
+    def __init__(
+        self, *, store: Store, tokens: TokenIssuer, granting: Granting, receipts: Receipts, policy: Policy, audit: Audit
+    ) -> None:
         self._store = store
         self._tokens = tokens
         self._granting = granting
+        self._receipts = receipts
         self._policy = policy
         self._audit = audit
 
@@ -42,8 +47,11 @@ class BeginSession:
         confirm: Confirm | None = None,
         replaced: Iterable[str] = (),
         event: Event | None = None,
+        request: Repeatable | None = None,
     ) -> TokenPair:
         """Begin a session and return its first pair, in one transaction.
+
+        If the same request has begun a session before that is alive, return the current pair of that one and write nothing.
 
         Args:
             proof: What was proved. Its account must still exist, be enabled and have the same epoch in the transaction, so that
@@ -53,9 +61,11 @@ class BeginSession:
             confirm: The first step of the transaction.
             replaced: Tokens of sessions that end with the beginning of this one, such as those in the browser's cookies (T15).
             event: What is recorded, by default that the subject has signed in.
+            request: What is repeatable, or None.
 
         Raises:
             InvalidCredentials: If the account has changed since the proof began.
+            InvalidFields: If the client has used the key of `request` for another one.
             Unavailable: If the store, the signing key or the claims hook fails.
         """
         from_hook = await self._granting.ask(proof.subject)
@@ -79,6 +89,9 @@ class BeginSession:
         replaced_sids = sorted({named.id for token in replaced if (named := self._tokens.find_session(token))})
 
         async def begin(rows: Transaction) -> TokenPair:
+            repeated = await self._find_begun(rows, proof.subject, request, caller)
+            if repeated is not None:
+                return self._mint_again(*repeated, from_hook, caller)
             if confirm is not None:
                 await confirm(rows)
             account = await _require_unchanged(rows, proof)
@@ -86,11 +99,38 @@ class BeginSession:
                 await _end(rows, sid, caller)
             await rows.sessions.insert(session)
             await rows.events.insert(recorded)
+            await self._receipts.save(rows, proof.subject, request, session.id, caller.now_ms)
             return self._tokens.mint(session, combine_grants(session, account, from_hook), caller.now_ms)
 
         pair = await self._store.transact(begin)
-        self._audit.log(recorded)
+        self._audit.log(recorded if pair.outcome == "started" else request_repeated(proof.subject, pair.session_id, caller))
         return pair
+
+    async def repeat(self, subject: str, request: Repeatable | None, caller: Caller) -> TokenPair | None:
+        """Return the current pair of the session that the same request has begun, or None if it has begun none that is alive.
+
+        Raises:
+            InvalidFields: If the client has used the key of `request` for another one.
+            Unavailable: If the store, the signing key or the claims hook fails.
+        """
+        begun = await self._store.read(lambda rows: self._find_begun(rows, subject, request, caller))
+        if begun is None:
+            return None
+        pair = self._mint_again(*begun, await self._granting.ask(subject), caller)
+        self._audit.log(request_repeated(subject, pair.session_id, caller))
+        return pair
+
+    async def _find_begun(
+        self, rows: Rows, subject: str, request: Repeatable | None, caller: Caller
+    ) -> tuple[Session, Account | None] | None:
+        sid = await self._receipts.find(rows, subject, request, caller.now_ms)
+        session, account = (None if sid is None else await rows.sessions.get(sid)) or (None, None)
+        if session is None or end_reason(session, account, caller.now_ms) is not None:
+            return None  # a repeat brings no ended session back: it counts as a new request
+        return session, account
+
+    def _mint_again(self, session: Session, account: Account | None, from_hook: Grant, caller: Caller) -> TokenPair:
+        return self._tokens.mint(session, combine_grants(session, account, from_hook), caller.now_ms, outcome="repeated")
 
 
 async def _require_unchanged(rows: Rows, proof: Proof) -> Account | None:

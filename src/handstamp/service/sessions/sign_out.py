@@ -31,13 +31,15 @@ class SignOut:
             await self._end(sid, "logout", caller)
 
     async def end_own(self, subject: str, sid: str, caller: Caller) -> None:
-        """End a living session of `subject`.
+        """End a session of `subject`, unless it has ended already.
 
         Raises:
-            NotFound: If the session does not exist, has ended or belongs to another subject.
+            NotFound: If the session does not exist or belongs to another subject.
         """
         if not await self._end(sid, "logout", caller, of=subject):
-            raise NotFound("You have no such session.")
+            session, _ = await self._store.session(sid) or (None, None)
+            if session is None or session.subject != subject:
+                raise NotFound("You have no such session.")
 
     async def end_by_operator(self, sid: str, caller: Caller) -> None:
         """End any living session, as an operator.

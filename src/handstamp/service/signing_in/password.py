@@ -16,6 +16,7 @@ from ..parts.caller import Caller
 from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
 from ..parts.email_address import normalise_email
 from ..parts.hashing import Hashing
+from ..parts.receipts import Repeatable
 from ..parts.throttling import Counters, Throttling
 from ..parts.tokens import TokenPair
 from ..sessions.begin import BeginSession, Confirm
@@ -42,6 +43,7 @@ class PasswordSignIn:
         caller: Caller,
         presented: Iterable[str] = (),
         earlier: EarlierSignIns = NO_EARLIER,
+        request: Repeatable | None = None,
     ) -> TokenPair:
         """Begin a session for an address and its password, and return its first pair.
 
@@ -52,13 +54,16 @@ class PasswordSignIn:
             caller: The time of the request and where it came from.
             presented: Tokens that came with the request. Their sessions end if the password is right (T15).
             earlier: What shows that the person has signed in on this device before. Failures elsewhere then do not delay them.
+            request: What is repeatable, or None.
 
         Raises:
             As `prove` and `BeginSession`.
         """
         with self._throttling.logging("sign_in", caller):
             proof, confirm = await self.prove(email, password, caller, earlier=earlier)
-            return await self._begin_session(proof, delivery=delivery, caller=caller, confirm=confirm, replaced=presented)
+            return await self._begin_session(
+                proof, delivery=delivery, caller=caller, confirm=confirm, replaced=presented, request=request
+            )
 
     async def prove(
         self, email: str, password: str, caller: Caller, *, earlier: EarlierSignIns = NO_EARLIER

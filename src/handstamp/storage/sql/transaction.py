@@ -8,6 +8,7 @@ from .events import SqlEvents
 from .executor import Executor
 from .failures import SqlFailures
 from .keys import SqlKeys
+from .receipts import SqlReceipts
 from .revocations import SqlRevocations
 from .sessions import SqlSessions
 from .timekeeping import SqlTimekeeping
@@ -52,6 +53,11 @@ class SqlTransaction(Executor):
         return SqlFailures(self)
 
     @property
+    def receipts(self) -> SqlReceipts:
+        """Query and change receipts."""
+        return SqlReceipts(self)
+
+    @property
     def events(self) -> SqlEvents:
         """Query and extend the audit trail."""
         return SqlEvents(self)
@@ -63,5 +69,5 @@ class SqlTransaction(Executor):
 
     async def purge(self, *, now_ms: int, limit: int) -> int:
         """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""
-        tables = (self.sessions, self.failures, self.events, self.revocations)
+        tables = (self.sessions, self.failures, self.receipts, self.events, self.revocations)
         return sum([await table.purge(now_ms=now_ms, limit=limit) for table in tables])

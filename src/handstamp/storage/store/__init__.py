@@ -21,6 +21,7 @@ from .credentials import CredentialQueries, CredentialTable
 from .events import EventQueries, EventTable
 from .failures import FailureQueries, FailureTable
 from .keys import KeyQueries, KeyTable
+from .receipts import ReceiptQueries, ReceiptTable
 from .revocations import RevocationQueries, RevocationTable
 from .sessions import SessionQueries, SessionTable
 from .timekeeping import TimekeepingQueries, TimekeepingTable
@@ -82,6 +83,10 @@ class Rows(Protocol):
         """Query counts of failed attempts."""
 
     @property
+    def receipts(self) -> ReceiptQueries:
+        """Query receipts."""
+
+    @property
     def events(self) -> EventQueries:
         """Query the audit trail."""
 
@@ -116,6 +121,10 @@ class Transaction(Rows, Protocol):
     @property
     def failures(self) -> FailureTable:
         """Query and change counts of failed attempts."""
+
+    @property
+    def receipts(self) -> ReceiptTable:
+        """Query and change receipts."""
 
     @property
     def events(self) -> EventTable:

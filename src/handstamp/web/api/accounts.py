@@ -10,6 +10,7 @@ from ..answers import write_json
 from ..body import require_body
 from ..edge import Call
 from ..operation import BODY_ERRORS, Operation, UseCases
+from ..repeatable import read_repeatable
 from .shapes import AnswerShape, Email, NewPassword, RequestShape, Time, utc
 
 
@@ -41,7 +42,8 @@ async def register(use: UseCases, call: Call, body: RegisterRequest | None) -> R
     if not use.registration_open:
         raise NotFound("Registration is closed. The people who run this service create accounts.")
     body = require_body(body)
-    account = await use.register(body.email, body.password, call.caller)
+    request = read_repeatable(call, "register", body.email, body.password)
+    account = await use.register(body.email, body.password, call.caller, request=request)
     return write_json(RegisterAnswer(user=_user(account)), status=201)
 
 
@@ -65,5 +67,6 @@ OPERATIONS = (
         answer=RegisterAnswer,
         status=201,
         errors=(*BODY_ERRORS, CrossSite, NotFound, AccountExists, TooManyAttempts),
+        is_repeatable=True,
     ),
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from ...domain.session import Session
-from ...errors import CrossSite, NotFound
+from ...errors import CrossSite, NotFound, SessionEnded
 from ..answers import write_json, write_nothing
-from ..cookies import clear_cookies
+from ..cookies import clear_cookies, clear_ended
 from ..edge import Call
 from ..operation import ACCESS_ERRORS, Operation, UseCases
 from .shapes import AnswerShape, How, Time, utc
@@ -40,9 +40,14 @@ async def list_sessions(use: UseCases, call: Call, _: None) -> Response:
 
 
 async def end_session(use: UseCases, call: Call, _: None) -> Response:
-    """End one of this person's sessions, which may be this one. Raises `NotFound` for any other id."""
-    session, _account = await use.require_session(call)
+    """End one of this person's sessions, which may be this one, or has ended. Raises `NotFound` for any other id."""
     sid = call.request.path_params["id"]
+    try:
+        session, _account = await use.require_session(call)
+    except SessionEnded as ended:
+        if ended.reason != "logout" or use.verifier.verify(call.access_token(), now_ms=call.now_ms).sid != sid:
+            raise
+        return clear_ended(write_nothing(), call.cookies, call.identified_by)
     await use.sign_out.end_own(session.subject, sid, call.caller)
     is_this = sid == session.id and session.delivery != "json"
     return clear_cookies(write_nothing(), call.cookies) if is_this else write_nothing()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from ...errors import CrossSite
+from ...errors import CrossSite, SessionEnded
 from ..answers import write_nothing
-from ..cookies import clear_cookies
+from ..cookies import clear_cookies, clear_ended
 from ..edge import Call
 from ..operation import ACCESS_ERRORS, BODY_ERRORS, Operation, UseCases
 from .shapes import RequestShape, Token
@@ -27,8 +27,13 @@ async def logout(use: UseCases, call: Call, body: LogoutRequest | None) -> Respo
 
 
 async def logout_everywhere(use: UseCases, call: Call, _: None) -> Response:
-    """End every session of this person."""
-    session, _account = await use.require_session(call)
+    """End every session of this person. Answers 204 again if that is how this session ended."""
+    try:
+        session, _account = await use.require_session(call)
+    except SessionEnded as ended:
+        if ended.reason != "logout_everywhere":
+            raise
+        return clear_ended(write_nothing(), call.cookies, call.identified_by)
     await use.sign_out.end_all(session.subject, call.caller)
     return write_nothing() if session.delivery == "json" else clear_cookies(write_nothing(), call.cookies)
 

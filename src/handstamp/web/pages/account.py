@@ -11,12 +11,14 @@ from starlette.responses import Response
 
 from ...domain.account import Account
 from ...domain.session import Session
-from ...errors import InvalidCredentials, InvalidFields
+from ...errors import InvalidCredentials, InvalidFields, SessionEnded
+from ...service.parts.tokens import TokenPair
 from ...words import format_distance, format_time
 from ..body import read_form
 from ..cookies import clear_cookies, set_pair
 from ..edge import Call
 from ..operation import UseCases
+from ..repeatable import repeatable_form
 from .destination import query_of
 from .devices import describe_device
 from .forms import CORRECTABLE, describe_error
@@ -41,6 +43,7 @@ class PasswordForm(msgspec.Struct):
 
     current_password: str = ""
     new_password: str = ""
+    idempotency_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +71,24 @@ class AccountPages:
     async def submit_password(self, call: Call) -> Response:
         """Change the password, which replaces this session and ends all others; or show the form again with what is wrong."""
         form = await read_form(call.request, PasswordForm)
-        session, account = await require_visitor(self.use, call)
+        request = repeatable_form(form.idempotency_key, "password", form.current_password, form.new_password)
         try:
-            pair = await self.use.change_password(session, form.current_password, form.new_password, call.caller)
+            session, account = await require_visitor(self.use, call)
+        except SessionEnded:
+            repeated = await self.use.change_password.repeat(call.refresh_token(None)[0], request, call.caller)
+            if repeated is None:
+                raise
+            return self._redirect_changed(repeated, call)
+        try:
+            pair = await self.use.change_password(
+                session, account, form.current_password, form.new_password, call.caller, request=request
+            )
         except InvalidCredentials:
             wrong = InvalidFields([("currentPassword", "That is not your current password.")])
             return await self._write(call, session, account, **describe_error(wrong))
         except CORRECTABLE as error:
             return await self._write(call, session, account, **describe_error(error))
-        response = self.writer.redirect("/account?done=password")
-        set_pair(response, pair, call.cookies)
-        self.use.remember_device(response, call, pair)
-        return response
+        return self._redirect_changed(pair, call)
 
     async def submit_sign_out(self, call: Call) -> Response:
         """End the sessions of the cookies, if there are any, and delete the cookies."""
@@ -87,10 +96,20 @@ class AccountPages:
         return clear_cookies(self.writer.redirect(f"/signed-out{query_of(call.request.query_params)}"), call.cookies)
 
     async def submit_sign_out_everywhere(self, call: Call) -> Response:
-        """End all of the visitor's sessions."""
-        session, _ = await require_visitor(self.use, call)
-        await self.use.sign_out.end_all(session.subject, call.caller)
+        """End all of the visitor's sessions, unless that has been done."""
+        try:
+            session, _ = await require_visitor(self.use, call)
+            await self.use.sign_out.end_all(session.subject, call.caller)
+        except SessionEnded as ended:
+            if ended.reason != "logout_everywhere":
+                raise
         return clear_cookies(self.writer.redirect("/signed-out?from=everywhere"), call.cookies)
+
+    def _redirect_changed(self, pair: TokenPair, call: Call) -> Response:
+        response = self.writer.redirect("/account?done=password")
+        set_pair(response, pair, call.cookies)
+        self.use.remember_device(response, call, pair)
+        return response
 
     async def _write(self, call: Call, session: Session, account: Account | None, **values: Any) -> Response:
         living = await self.use.sessions.list_living(session.subject, call.caller)

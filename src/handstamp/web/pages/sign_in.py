@@ -8,11 +8,13 @@ import msgspec
 from starlette.responses import Response
 
 from ...domain.reasons import sentence_of
-from ...errors import InvalidToken, MissingToken, NotFound, SessionEnded
+from ...errors import InvalidRequest, InvalidToken, MissingToken, NotFound, SessionEnded
+from ...wire.cross_site import is_from_browser
 from ..body import read_form
 from ..cookies import clear_cookies, set_pair
 from ..edge import Call, Edge
 from ..operation import UseCases
+from ..repeatable import repeatable_form
 from .destination import Destination, query_of
 from .forms import CORRECTABLE, describe_error
 from .visitor import arrives_from_elsewhere, load_again, name_of, require_visitor
@@ -26,6 +28,7 @@ class SignInForm(msgspec.Struct):
     password: str = ""
     return_to: str = ""
     delivery: str = ""
+    idempotency_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ class SignInPages:
         form = await read_form(call.request, SignInForm)
         destination = Destination.parse(msgspec.structs.asdict(form), self.edge)
         try:
-            await self.use.register(form.email, form.password, call.caller)
+            request = repeatable_form(form.idempotency_key, "register", form.email, form.password)
+            await self.use.register(form.email, form.password, call.caller, request=request)
             return await self._sign_in(call, form, destination)
         except CORRECTABLE as error:
             shown = describe_error(error) | destination.template_values()
@@ -91,14 +95,19 @@ class SignInPages:
         return self.writer.write_page("signed_out.html", sentence=sentence, query=query_of(call.request.query_params))
 
     async def _sign_in(self, call: Call, form: SignInForm, destination: Destination) -> Response:
+        if not is_from_browser(call.headers.getlist):
+            raise InvalidRequest("This form is for browsers, which send Origin with it. A program signs in with POST /login.")
         presented = call.tokens_in_cookies()
+        delivery = destination.delivery or "split"
+        request = repeatable_form(form.idempotency_key, "login", form.email, form.password, delivery)
         pair = await self.use.sign_in(
             form.email,
             form.password,
-            delivery=destination.delivery or "split",
+            delivery=delivery,
             caller=call.caller,
             presented=presented,
             earlier=call.earlier_sign_ins(),
+            request=request,
         )
         return_to = destination.return_to
         response = self.writer.redirect_to_url(return_to) if return_to else self.writer.redirect("/account")

@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 from starlette.responses import RedirectResponse, Response
 
+from ...crypto.identifiers import new_id
 from ...errors import HandstampError, InvalidToken, MissingToken, SessionEnded
 from ...wire.problems import headers_of, row_of
 from ..answers import log_failure
@@ -40,7 +41,7 @@ class PageWriter:
 
     def write_page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """Return a page. `values` are for the template, in addition to the defaults."""
-        text = _TEMPLATES.get_template(template).render(self._defaults | values)
+        text = _TEMPLATES.get_template(template).render(self._defaults | {"idempotency_key": new_id()} | values)
         return Response(text, status, self._headers, "text/html")
 
     def redirect(self, path: str) -> Response:

@@ -70,6 +70,16 @@ CREATE TABLE failure (
 CREATE INDEX failure_by_account ON failure (account);
 CREATE INDEX failure_by_end ON failure (forgotten_at_ms);
 
+-- Changes that were just made, by keyed hashes of their requests, so that a request that is sent again gets the same answer.
+CREATE TABLE receipt (
+  key      text   NOT NULL PRIMARY KEY,
+  request  text   NOT NULL,
+  result   text   NOT NULL,
+  at_ms    bigint NOT NULL
+);
+
+CREATE INDEX receipt_by_age ON receipt (at_ms);
+
 -- The audit trail. Rows are added in the transaction of the write that they describe, and never changed.
 CREATE TABLE event (
   id       bigint NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

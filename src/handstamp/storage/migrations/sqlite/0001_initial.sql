@@ -69,6 +69,16 @@ CREATE TABLE failure (
 CREATE INDEX failure_by_account ON failure (account);
 CREATE INDEX failure_by_end ON failure (forgotten_at_ms);
 
+-- Changes that were just made, by keyed hashes of their requests, so that a request that is sent again gets the same answer.
+CREATE TABLE receipt (
+  key      TEXT    NOT NULL PRIMARY KEY,
+  request  TEXT    NOT NULL,
+  result   TEXT    NOT NULL,
+  at_ms    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX receipt_by_age ON receipt (at_ms);
+
 -- The audit trail. Rows are added in the transaction of the write that they describe, and never changed.
 CREATE TABLE event (
   id       INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
