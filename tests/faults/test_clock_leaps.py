@@ -17,7 +17,7 @@ from handstamp.service.parts.leap_guard import SETTLE_MS
 from handstamp.storage.sql.sessions import AFTERLIFE_MS
 from tests.builders import Clock
 from tests.deployment import settings_in, start_session
-from tests.serving import Server
+from tests.serving import EMAIL, PASSWORD, Server
 from tests.verifying import credential_for, eventually
 
 pytestmark = pytest.mark.anyio
@@ -77,8 +77,8 @@ def test_after_a_leap_requests_are_answered_503_and_nobody_is_signed_out(tmp_pat
         for answer in (
             server.ask("POST", "/refresh", refreshToken=staying["refreshToken"]),
             server.ask("GET", "/profile", staying["accessToken"]),
-            server.ask("POST", "/login", email="ada@example.com", password="a sentence only ada would say"),
-            server.ask("POST", "/register", email="eve@example.com", password="a sentence only eve would say"),
+            server.ask("POST", "/login", email=EMAIL, password=PASSWORD),
+            server.ask("POST", "/register", email="eve@example.com", password=PASSWORD),
             server.ask("GET", "/sessions", staying["accessToken"]),
             server.ask("GET", "/readyz"),
         ):
