@@ -25,11 +25,12 @@ from handstamp.crypto.jwk import SigningKey
 from handstamp.errors import Unavailable
 from handstamp.verify import jwks as remote
 from handstamp.verify import service
+from handstamp.verify import verifier as verifier_module
 from handstamp.verify.fetch import Document
 from handstamp.verify.jwks import WouldWait
 from tests.commands import environment_with
 from tests.conformance.builders import ABSENT, as_json, b64, members
-from tests.hostile import JWKS, STALL, Hostile, Script, answer, drip, head, hostile, html, jwks, redirect
+from tests.hostile import JWKS, STALL, Hostile, Script, answer, drip, head, hostile, html, jwks, now_s, redirect
 from tests.verifying import CREDENTIAL, eventually, try_token, verifier_of, wait_for_outcome
 
 OTHER_KEY = SigningKey.generate("ES256")
@@ -209,6 +210,37 @@ def test_bad_key_sets_keep_the_last_good_one(issuer: Hostile, wrong: str) -> Non
     assert "ok" not in wait_for_outcome(warm, unknown, "invalid_token")
     assert try_token(warm, token) == "ok"
     assert warm.status().problem == ""
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_an_issuer_that_is_away_for_a_day_is_not_relied_on_any_more(
+    issuer: Hostile, monkeypatch: pytest.MonkeyPatch, is_cached: bool
+) -> None:
+    """The last good set stays during an outage, but it may contain keys that were withdrawn long ago: so for a day at most.
+
+    The answer is that nothing can be known, not that a token is wrong. The keys come back with the issuer.
+    """
+    later_ms = 0
+    for module in (remote, verifier_module):
+        monkeypatch.setattr(module, "monotonic_ms", lambda: monotonic_ms() + later_ms)
+    token, unknown = issuer.token(exp=now_s() + 3000), stranger(issuer)
+    verifier = offline(issuer, cache_size=100 * is_cached)
+    assert try_token(verifier, token) == "ok"
+    issuer.answers[JWKS] = lambda _: answer({}, 500)
+    later_ms = remote.MAX_AGE_MS - 60_000
+    assert try_token(verifier, token) == "ok"
+    assert verifier.status().is_ready
+
+    later_ms = remote.MAX_AGE_MS
+    for _ in range(3):
+        assert (try_token(verifier, token), try_token(verifier, unknown)) == ("unavailable", "unavailable")
+    assert not verifier.status().is_ready
+    assert verifier.status().problem
+
+    del issuer.answers[JWKS]
+    later_ms += remote.RETRY_MS
+    assert try_token(verifier, token) == "ok"
+    assert try_token(verifier, unknown) == "invalid_token"
 
 
 @pytest.mark.usefixtures("short_retries")
