@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ..clock import Clock
+from ..config.private_files import require_database, warn_if_readable
 from ..config.secret_file import load_master_secret
 from ..config.settings import Settings
 from ..crypto.passwords import PasswordHasher
@@ -77,10 +78,12 @@ class Deployment:
             claims: Called before each access token is minted; returns what the token contains beyond the session.
 
         Raises:
-            ConfigurationError: If the issuer is missing, or the master secret cannot be had.
+            ConfigurationError: If the issuer is missing, the master secret cannot be had, or others can change the database.
         """
         if not settings.issuer:
             raise ConfigurationError("HANDSTAMP_ISSUER is not set: write the public URL of the service.")
+        if settings.database_path is not None:
+            require_database(settings.database_path)
         secret = load_master_secret(settings)
         audience = settings.audience or (settings.issuer,)
         policy = settings.policy
@@ -138,6 +141,8 @@ class Deployment:
     async def open(self) -> AsyncIterator[None]:
         """Open the store and the keys, and close them at the end. Raises `ConfigurationError`."""
         await self.store.open()
+        if self.settings.database_path is not None:
+            warn_if_readable(self.settings.database_path)  # it holds addresses, but nothing with which one could sign in
         self.hashing.open()
         try:
             await self.clock.synchronise()

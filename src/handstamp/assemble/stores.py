@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from ..config.private_files import require_database
 from ..config.settings import Settings
 from ..errors import ConfigurationError
 from ..storage.sqlite.store import SqliteStore
@@ -24,6 +25,7 @@ async def migrate(settings: Settings) -> list[str]:
     if settings.database_path is None:
         applied: list[str] = await _import_postgres("schema").migrate(settings.database)
         return applied
+    require_database(settings.database_path)
     store = SqliteStore(settings.database_path)
     await store.open()  # which migrates
     await store.close()

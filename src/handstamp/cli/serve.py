@@ -21,6 +21,7 @@ from ..assemble.application import freeze_objects, make_application
 from ..assemble.deployment import Deployment
 from ..config.loading import load
 from ..config.logs import configure_logging
+from ..config.private_files import require_unchangeable, warn_if_readable
 from ..config.settings import Settings
 from ..domain.issuer import Issuer, is_loopback
 from ..errors import ConfigurationError
@@ -54,6 +55,9 @@ def serve(  # noqa: PLR0917 - they are options
     with listening:
         settings = _load_settings(database, issuer, host, listening.getsockname()[1], has_tls=tls_cert is not None)
         configure_logging()
+        if tls_key is not None:
+            require_unchangeable(tls_key, "private key")
+            warn_if_readable(tls_key)
         deployment = Deployment(settings)
         asyncio.run(_prepare(deployment))
         _print_greeting(settings, f"{host}:{listening.getsockname()[1]}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
+from .private_files import require_secret, require_unchangeable
 from .settings import PARSERS, Settings
 
 PREFIX = "HANDSTAMP_"
@@ -22,6 +23,9 @@ _LINK = re.compile(
 )
 """What Kubernetes sets in every container beside a Service named `handstamp…`, and Docker for a link. They are not settings."""
 
+_SECRETS = ("secret", "previous_secrets")
+_PASSWORD = re.compile(r"//[^/?#@]*:[^/?#@]+@|[?&](?:password)=")
+"""What a database URL with a password contains."""
 _LINK_VALUE = re.compile(r"(?:tcp|udp|sctp)(?:://\S+)?|\d{1,5}|[0-9a-f.:]+|/\S+/\S+", re.ASCII)
 
 _Given = dict[str, tuple[str, object]]
@@ -76,13 +80,27 @@ def _argument_name(name: str) -> str:
 
 
 def _read_file(problems: list[str]) -> dict[str, object]:
+    file = Path(FILE)
     try:
-        return tomllib.loads(Path(FILE).read_text("utf-8-sig"))
+        values = tomllib.loads(file.read_text("utf-8-sig"))
+        require_unchangeable(file, "file of settings")
+        if _holds_secret(values):
+            require_secret(file, "file of settings, which holds a secret,")
     except FileNotFoundError:
+        return {}
+    except ConfigurationError as exposed:
+        problems.append(str(exposed))
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
         problems.append(f"{FILE} cannot be read: {problem}")
         return {}
+    return values
+
+
+def _holds_secret(values: Mapping[str, object]) -> bool:
+    """Return whether a file of settings holds a master secret or the password of a database."""
+    database = values.get("database")
+    return any(name in values for name in _SECRETS) or (isinstance(database, str) and _PASSWORD.search(database) is not None)
 
 
 def _collect(values: Mapping[str, object], label: Callable[[str], str], problems: list[str]) -> _Given:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from ..crypto.seal import MasterSecret
 from ..errors import ConfigurationError
+from .private_files import require_secret
 from .settings import Settings
 
 _NAME = "handstamp.secret"
@@ -53,12 +53,10 @@ def _load_current(settings: Settings) -> MasterSecret:
 
 def _read(file: Path) -> MasterSecret:
     try:
-        mode = file.stat().st_mode
+        require_secret(file, "secret file")
         text = file.read_text("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigurationError(f"The secret file {file} cannot be read: {problem}") from None
-    if stat.S_IMODE(mode) & _OTHERS:
-        raise ConfigurationError(f"Others on this machine can read or change the secret file {file}: chmod 600 {file}")
     return MasterSecret(text.encode())
 
 
