@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := server,postgres,client,fastapi,django,drf,flask
-FAST := not slow and not browser
+FAST := -m "not slow and not browser" --ignore=tests/browser
 BENCH := bench/.venv/bin/python
 BENCH_READY := bench/.venv/.ready
 
@@ -49,7 +49,7 @@ serve: $(READY)
 	$(BIN)/handstamp serve
 
 test: $(READY)
-	$(BIN)/pytest -m "$(FAST)"
+	$(BIN)/pytest $(FAST)
 
 test-all: $(READY)
 	$(BIN)/pytest
@@ -57,7 +57,7 @@ test-all: $(READY)
 # Coverage is the sum over test processes, servers and commands.
 coverage: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "$(FAST)"
+	$(BIN)/coverage run -m pytest $(FAST)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered
 
@@ -65,14 +65,14 @@ coverage: $(READY)
 test-python: $(READY)
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-other
 	UV_PROJECT_ENVIRONMENT=.venv-other $(BIN)/uv sync --quiet --locked --all-extras --compile-bytecode
-	.venv-other/bin/pytest -m "$(FAST)"
+	.venv-other/bin/pytest $(FAST)
 
 # Installs the oldest dependencies that pyproject.toml allows, and the newest test tools.
 test-lowest: $(READY)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lowest
 	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --quiet --resolution lowest-direct -e ".[$(EXTRAS)]"
 	VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --quiet --compile-bytecode --group dev
-	.venv-lowest/bin/pytest -m "$(FAST)"
+	.venv-lowest/bin/pytest $(FAST)
 
 check: $(READY)
 	$(BIN)/ruff check

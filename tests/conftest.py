@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import gc
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def default_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 def count(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Return a function that records a test's number of trials and their outcome. The end of pytest's output shows it."""
     return partial(record_property, "count")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without the garbage collector, and keep it from visiting the collected objects later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
