@@ -108,7 +108,14 @@ var Session = class {
   }
   async signIn(email, password) {
     const epoch = ++this.#epoch;
-    const answer = await this.#tabs.oneAtATime(() => this.#call("/login", { email, password, delivery: "split" }));
+    const headers = { "Idempotency-Key": crypto.randomUUID() };
+    const ask = () => this.#call("/login", { email, password, delivery: "split" }, headers);
+    const answer = await this.#tabs.oneAtATime(
+      () => ask().catch((error) => {
+        if (error instanceof OfflineError) return ask();
+        throw error;
+      })
+    );
     if (epoch !== this.#epoch) return;
     this.#signOutPending = false;
     this.#take(answer);
@@ -287,7 +294,7 @@ var Session = class {
       }
     }
   }
-  async #call(path, body) {
+  async #call(path, body, headers = {}) {
     let response;
     try {
       response = await fetch(this.#url + path, {
@@ -297,7 +304,7 @@ var Session = class {
         keepalive: path === "/logout",
         // the request continues if the page is closed
         signal: AbortSignal.timeout(REQUEST_PATIENCE_MS),
-        ...body === void 0 ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }
+        ...body === void 0 ? {} : { headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body) }
       });
       if (response.ok) return response.status === 204 ? void 0 : await response.json();
     } catch (error) {
