@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,11 @@ def default_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 def count(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Return a function that records a test's number of trials and their outcome. The end of pytest's output shows it."""
     return partial(record_property, "count")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run three tests for every two processors, because many tests wait for a server, a browser or a clock."""
+    return -(-3 * (os.cpu_count() or 1) // 2)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -69,7 +69,7 @@ def page_errors() -> list[str]:
 
 @contextmanager
 def open_page(chromium: Browser, page_errors: list[str] | None = None, **options: Any) -> Iterator[Page]:
-    """Open an empty page with its own cookies and storage, and record its errors in `troubles`."""
+    """Open an empty page with its own cookies and storage, and record its errors in `page_errors`."""
 
     def note(message: ConsoleMessage) -> None:
         if page_errors is not None and message.type in {"error", "warning"} and not _REFUSAL.match(message.text):

@@ -265,8 +265,7 @@ def test_a_service_that_is_away_is_reported_and_can_be_asked_again(page: Page, s
     expect(page.locator("#state")).to_be_hidden()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1200)])
 def test_axe_finds_no_serious_problem(chromium: Browser, server: Server, email: str, scheme: str, width: int) -> None:
     """The axe rules find nothing serious with an answer and the dialog open, and the page is not wider than the screen."""
     with open_page(chromium, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:

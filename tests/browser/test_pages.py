@@ -227,8 +227,7 @@ def test_an_outage_keeps_the_session(page: Page, server: Server, email: str) -> 
     expect_account(page, email)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1200)])
 def test_axe_finds_no_serious_problem(chromium: Browser, server: Server, email: str, scheme: str, width: int) -> None:
     """Axe finds no violation on any page in any state, and no page is wider than the screen."""
     with open_page(chromium, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:

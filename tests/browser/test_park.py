@@ -345,8 +345,7 @@ def test_the_whole_story_by_keyboard(park: Page) -> None:
     expect(outcome(park)).to_contain_text("A fresh wristband")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1200)])
 def test_axe_finds_no_serious_problem(chromium: Browser, url: str, scheme: str, width: int) -> None:
     """Axe finds no violation in any state, and the page is not wider than the screen."""
     with open_page(chromium, color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce") as page:
