@@ -15,6 +15,7 @@ from handstamp.errors import (
     MissingToken,
     NotSignedIn,
     SessionEnded,
+    TooManyAttempts,
     Unavailable,
 )
 from tests.client.applications import async_client_with, client_with
@@ -73,6 +74,22 @@ def test_a_refused_sign_in_has_a_reason_and_stores_nothing(server: Server, clien
     assert [name for name, _ in refused.value.fields] == ["password"]
     assert "xxx" not in str(refused.value)
     assert store.load() is None
+
+
+def test_a_client_with_a_former_session_is_not_delayed_by_failures_elsewhere(server: Server, client: httpx.Client) -> None:
+    """The client sends its stored refresh token, by which the service recognises the device, also after the session ended."""
+    email, auth = sign_up(client), Auth(server.url)
+    auth.sign_in(email, PASSWORD)
+    former = load_tokens(auth._store)
+    client.post("/logout", json={"refreshToken": former.refresh_token})
+    for _ in range(5):
+        client.post("/login", json={"email": email, "password": "another sentence of hers"})
+    assert client.post("/login", json={"email": email, "password": PASSWORD}).status_code == 429
+    with pytest.raises(TooManyAttempts):
+        Auth(server.url).sign_in(email, PASSWORD)
+    auth.sign_in(email, PASSWORD)
+    assert load_tokens(auth._store).session_id != former.session_id
+    server.forget_failures()
 
 
 def test_a_sign_in_without_an_answer_is_unavailable() -> None:

@@ -16,7 +16,7 @@ COMMANDS = {
     "demo": "Show the life of both tokens with a real service that is deleted afterwards.",
     "serve": "Run the service.",
     "migrate": "Bring the database's schema up to date.",
-    "users": "Create, list, disable and enable accounts; set passwords.",
+    "users": "Create, list, disable, enable and unlock accounts; set passwords.",
     "sessions": "List sessions and end them.",
     "credentials": "Create, list and remove the credentials of services that verify tokens.",
     "keys": "List, rotate and retire the signing keys.",

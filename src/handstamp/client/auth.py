@@ -209,8 +209,8 @@ class Auth(httpx.Auth):
 
     def _sign_in(self, email: str, password: str) -> None:
         with self._store.locked(self._renewals.lock_patience_s):
-            self._renewals.load_own()  # an unusable store must fail before a session is started
-        self._replace(self._service.login(email, password, timeout_s=_SIGN_IN_S))
+            former = self._renewals.load_own()  # an unusable store must fail before a session is started
+        self._replace(self._service.login(email, password, former=former, timeout_s=_SIGN_IN_S))
 
     def _replace(self, tokens: StoredTokens) -> None:
         with self._store.locked(self._renewals.lock_patience_s):

@@ -95,13 +95,16 @@ class ServiceEndpoints:
         self.patience_s: float = self._retry_ms / 1000 + 2 * timeout_s
         """Seconds that `refresh` and `logout` take at most."""
 
-    def login(self, email: str, password: str, *, timeout_s: float) -> StoredTokens:
+    def login(self, email: str, password: str, *, former: StoredTokens | None, timeout_s: float) -> StoredTokens:
         """Sign in and return the new session's tokens.
 
         Repeats the request, with the same idempotency key, until an answer arrives: the service begins one session. If it
-        allows no repeats, the request is sent once.
+        allows no repeats, the request is sent once. The refresh token of a former session shows that this device is known, so
+        that failed sign-ins elsewhere do not delay it.
         """
         body = {"email": email, "password": password, "delivery": "json"}
+        if former is not None:
+            body["refreshToken"] = former.refresh_token
         headers = {"idempotency-key": str(uuid.uuid4())}
 
         def ask() -> StoredTokens:
