@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = (
     "handstamp",
     "handstamp.client",
+    "handstamp.client.httpx2",
     "handstamp.embedded",
     "handstamp.testing",
     *(f"handstamp.verify.{name}" for name in ("asgi", "django", "drf", "fastapi", "flask", "sockets", "spectacular")),

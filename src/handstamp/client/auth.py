@@ -14,7 +14,7 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import httpx
 import msgspec
@@ -22,11 +22,11 @@ import msgspec
 from ..clock import Clock, now_ms
 from ..domain.issuer import Issuer
 from ..errors import ConfigurationError, Unavailable
-from .challenge import needs_body, refusal_reason
+from .challenge import RefusalReason, needs_body, refusal_reason
 from .endpoints import ServiceEndpoints
 from .flight import Flight
 from .freshness import Freshness
-from .origins import origin_of, parse_issuer, parse_origins
+from .origins import Origin, origin_of, parse_issuer, parse_origins
 from .renewal import Renewals
 from .tokens import MemoryTokens, StoredTokens, TokenStore
 
@@ -43,10 +43,11 @@ class Auth(httpx.Auth):
     renews the tokens (RFC 6749 §6; rotation as RFC 9700 §4.14.2):
 
     - in the background, shortly before the access token expires;
-    - if a resource server refuses the token. The request is then sent again, provided that its body is in memory.
+    - if a resource server refuses the token. The request is then sent again, provided that its body is in memory. If a server
+      refuses the new token too, its refusals are handed back until the token is renewed for another reason.
 
-    Of all threads and tasks, and of all processes that share the store, one renews. Safe in threads, in asyncio coroutines and
-    after a fork.
+    Of all threads and tasks, and of all processes that share the store, one renews. Safe in threads, in coroutines (asyncio
+    or trio) and after a fork. A request waits for a renewal no longer than its own `read` time-out.
 
     Requests raise what `httpx` raises, and:
 
@@ -57,6 +58,8 @@ class Auth(httpx.Auth):
         Unavailable: A renewal is needed and failed. The session is still active; try again after `retry_after_s` seconds.
         ConfigurationError: The stored tokens must not be used.
     """
+
+    _streams_in_memory: ClassVar[tuple[type, ...]] = (httpx.ByteStream,)
 
     def __init__(
         self,
@@ -102,6 +105,8 @@ class Auth(httpx.Auth):
             self.issuer, http=http or _client_for(self.issuer), timeout_s=timeout_s, grace_s=grace_s, clock=clock
         )
         self._freshness = Freshness(clock)
+        self._renewed_for: dict[tuple[Origin, RefusalReason], str] = {}
+        """The access token that a renewal obtained because an API had refused its predecessor for this reason."""
         self._renewals = Renewals(self._service, self._store, self._freshness)
         if tokens is not None:
             self._replace(self._given(tokens))
@@ -155,7 +160,7 @@ class Auth(httpx.Auth):
         with suppress(StopIteration):
             while True:
                 if isinstance(step, Flight):
-                    step = steps.send(_wait(step, self._renewals.patience_s))
+                    step = steps.send(_wait(step, self._patience_s(request)))
                 else:
                     response = yield step
                     if needs_body(response):
@@ -169,7 +174,7 @@ class Auth(httpx.Auth):
         with suppress(StopIteration):
             while True:
                 if isinstance(step, Flight):
-                    step = steps.send(await _wait_async(step, self._renewals.patience_s))
+                    step = steps.send(await _wait_async(step, self._patience_s(request)))
                 else:
                     response = yield step
                     if needs_body(response):
@@ -189,18 +194,52 @@ class Auth(httpx.Auth):
         elif stage == "over":
             tokens = yield self._renewals.join(tokens)
         response: httpx.Response = yield _with_token(request, tokens)
-        if self._was_refused(response, tokens):
+        while self._lost_token(response):  # httpx limits the number of redirects
+            response = yield _with_token(response.request, tokens)
+        reason = self._reason_to_renew(response, tokens)
+        if reason is not None:
             tokens = yield self._renewals.join(tokens)
-            if isinstance(request.stream, httpx.ByteStream):  # a stream cannot be sent again
-                yield _with_token(request, tokens)
+            self._renewed_for[origin_of(response.request.url), reason] = tokens.access_token
+            if self._is_in_memory(response.request):
+                yield _with_token(response.request, tokens)  # the last one, if the first was redirected
 
-    def _was_refused(self, response: httpx.Response, tokens: StoredTokens) -> bool:
-        """Return whether these tokens were refused for a reason that a renewal may resolve or explain."""
-        asked = response.request
-        if asked.headers.get("authorization") != _bearer(tokens) or not self._is_for_us(asked.url):
-            return False  # httpx followed a redirect to another origin, without the token
-        why = refusal_reason(response)
-        return why == "session_ended" or (why is not None and not self._freshness.is_new(tokens))
+    def _lost_token(self, response: httpx.Response) -> bool:
+        """Return whether `httpx` removed the token in a redirect between our origins, and the target wants one.
+
+        If another host was in between, the request is as that host wants it, and must not get the token.
+        """
+        request = response.request
+        return (
+            response.status_code == 401
+            and bool(response.history)
+            and "authorization" not in request.headers
+            and all(self._is_for_us(hop.request.url) for hop in (*response.history, response))
+            and self._is_in_memory(request)
+        )
+
+    def _reason_to_renew(self, response: httpx.Response, tokens: StoredTokens) -> RefusalReason | None:
+        """Return why these tokens were refused, None if they were not or a renewal will not help."""
+        request = response.request
+        if request.headers.get("authorization") != _bearer(tokens) or not self._is_for_us(request.url):
+            return None  # httpx followed a redirect to another origin, without the token
+        reason = refusal_reason(response)
+        if reason is None or (reason != "session_ended" and self._freshness.is_new(tokens)):
+            return None
+        if self._renewed_for.get((origin_of(request.url), reason)) == tokens.access_token:
+            return None  # this API refused the last token alike, for example because its clock is wrong
+        return reason
+
+    def _is_in_memory(self, request: httpx.Request) -> bool:
+        """Return whether a request can be sent again. A body that is a generator or a file is gone."""
+        fields = getattr(request.stream, "fields", None)  # of a multipart body
+        if isinstance(fields, list):
+            return all(isinstance(getattr(field, "file", b""), bytes | str) for field in fields)
+        return isinstance(request.stream, self._streams_in_memory)
+
+    def _patience_s(self, request: httpx.Request) -> float:
+        """Return for how many seconds a request may wait for new tokens: not longer than for an answer."""
+        limit_s = (request.extensions.get("timeout") or {}).get("read")
+        return self._renewals.patience_s if limit_s is None else min(limit_s, self._renewals.patience_s)
 
     def _is_for_us(self, url: httpx.URL) -> bool:
         return origin_of(url) in self._origins

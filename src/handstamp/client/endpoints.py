@@ -9,6 +9,7 @@ application's has of proxies, certificates and transports, this one can have too
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -39,6 +40,7 @@ _PAUSES_S = (0.1, 0.4, 1.5)
 _LOGIN_RETRY_MS = 20_000
 """How long a sign-in without an answer is repeated: also after one that timed out. The service remembers it for a minute."""
 _T = TypeVar("_T")
+_log = logging.getLogger("handstamp.client")
 
 
 class AnswerLost(Unavailable):
@@ -189,20 +191,35 @@ class ServiceEndpoints:
         return require_success(answer)
 
     def _send(self, url: str, body: Mapping[str, str], more_headers: Mapping[str, str]) -> Answer:
-        headers = {"accept": f"application/json, {PROBLEM}", "accept-encoding": "identity", **more_headers}
-        try:
-            with self._http() as client:
-                request = client.build_request("POST", url, json=body, headers=headers)
-                response = client.send(request, auth=None, follow_redirects=False, stream=True)
-                data = b""
-                for chunk in response.iter_bytes():
-                    data += chunk
-                    if len(data) > MAX_ANSWER_BYTES:
-                        raise AnswerLost(f"{url} answered more than {MAX_ANSWER_BYTES} bytes")
-        except (httpx.HTTPError, httpx.StreamError, OSError) as problem:
-            raise AnswerLost(f"{url} did not answer: {problem!r}") from None
-        media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return Answer(url, response.status_code, media_type, response.headers.get("retry-after", ""), data)
+        answers: list[Answer] = []
+
+        def read(response: httpx.Response) -> None:
+            answers.append(_read(url, response))
+
+        with self._http() as client:
+            # Our hook comes first: one that raises for a status must not hide the answer.
+            client.event_hooks = client.event_hooks | {"response": [read, *client.event_hooks["response"]]}
+            headers = {"accept": f"application/json, {PROBLEM}", "accept-encoding": "identity", **more_headers}
+            request = client.build_request("POST", url, json=body, headers=headers)
+            try:
+                client.send(request, auth=None, follow_redirects=False, stream=True).close()
+            except AnswerLost:
+                raise
+            except Exception as problem:  # noqa: BLE001 - of httpx or httpx2, or of a hook
+                if not answers:
+                    raise AnswerLost(f"{url} did not answer: {problem!r}") from None
+                _log.warning("a hook of the client for %s raised %s", url, type(problem).__name__)
+        return answers[0]
+
+
+def _read(url: str, response: httpx.Response) -> Answer:
+    data = b""
+    for chunk in response.iter_bytes():
+        data += chunk
+        if len(data) > MAX_ANSWER_BYTES:
+            raise AnswerLost(f"{url} answered more than {MAX_ANSWER_BYTES} bytes")
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return Answer(url, response.status_code, media_type, response.headers.get("retry-after", ""), data)
 
 
 def require_success(answer: Answer) -> Answer:

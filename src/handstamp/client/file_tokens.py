@@ -40,10 +40,16 @@ class FileTokens:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Use the file at `path`. Nothing is opened yet. Raises `ConfigurationError` on Windows."""
+        """Use the file at `path`; `~` is the home of the user. Nothing is opened yet.
+
+        Raises `ConfigurationError` on Windows, and if the user of `~` has no home.
+        """
         if sys.platform == "win32":
             raise ConfigurationError("FileTokens needs file modes and locks of POSIX: use another TokenStore on Windows.")
-        self._path = Path(path).absolute()
+        try:
+            self._path = Path(path).expanduser().absolute()
+        except RuntimeError:
+            raise ConfigurationError(f"{path} cannot be used: the user has no home. Write the whole path.") from None
         self._fresh = self._path.with_name(f"{self._path.name}.new")
         self._lock = self._path.with_name(f"{self._path.name}.lock")
 

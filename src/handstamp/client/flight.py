@@ -6,7 +6,6 @@ saved, because the service does not accept the old token again once it has sent 
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -14,6 +13,7 @@ from copy import copy
 from typing import Generic, TypeVar
 
 from ..errors import HandstampError, Unavailable
+from ..waiting import wait_for
 
 _T = TypeVar("_T")
 
@@ -44,10 +44,9 @@ class Flight(Generic[_T]):
             raise copy(error) from None  # each caller raises its own, with its own traceback
 
     async def wait_async(self, patience_s: float) -> _T:
-        """Do the same without blocking the event loop (asyncio)."""
+        """Do the same without blocking the event loop (asyncio or trio)."""
         try:
-            async with asyncio.timeout(patience_s):
-                return await asyncio.wrap_future(self._future)
+            return await wait_for(self._future, patience_s)
         except HandstampError as error:
             raise copy(error) from None  # each caller raises its own, with its own traceback
 
