@@ -40,7 +40,7 @@ class Server:
         self.url = settings.get("ISSUER", f"http://localhost:{self.port}")
         self.log = folder / "server.log"
         self.options = options
-        self.settings = settings
+        self.settings = {"PEOPLE_PER_NETWORK": "10000000"} | settings  # all tests share the network 127.0.0.1
         self.wrapper: list[str] = []
         """A command such as `unshare` that starts the process and then executes it in its own place."""
         self.process: subprocess.Popen[bytes] | None = None

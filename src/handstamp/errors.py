@@ -191,7 +191,10 @@ class AccountExists(HandstampError):
 
 
 class TooManyAttempts(HandstampError):
-    """Too many attempts failed. The next one is accepted in `retry_after_s` seconds, unless the account is locked."""
+    """Too many attempts failed, or a limit of the service is reached. Nobody was signed out.
+
+    The next request is accepted in `retry_after_s` seconds, unless the account is locked.
+    """
 
     code = "too_many_attempts"
 
@@ -207,7 +210,7 @@ class TooManyAttempts(HandstampError):
         super().__init__(
             "Too many attempts in a row have failed, so this sign-in is locked. Ask the people who run this service to unlock it."
             if is_locked
-            else f"Too many failed attempts. Try again in {retry_after_s} seconds."
+            else f"Too many attempts. Try again in {retry_after_s} seconds."
         )
         self.retry_after_s = retry_after_s
         self.limit = limit

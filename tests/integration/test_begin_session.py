@@ -186,9 +186,9 @@ async def test_a_password_change_keeps_concurrent_changes(tmp_path: Path) -> Non
         promoted = msgspec.structs.replace(account, roles=("reader", "admin"))
         hashing = running.hashing.hash
 
-        async def hash_slowly(password: str) -> str:
+        async def hash_slowly(password: str, *, ip: str = "", device: str = "") -> str:
             await running.store.transact(lambda rows: rows.accounts.update(promoted))
-            return await hashing(password)
+            return await hashing(password, ip=ip, device=device)
 
         running.hashing.hash = hash_slowly  # type: ignore[method-assign]
         await running.change_password(session, account, PASSWORD, "another sentence, hers alone", caller(clock))

@@ -11,17 +11,19 @@ from pathlib import Path
 import pytest
 
 from handstamp.crypto.passwords import PasswordHasher
+from handstamp.domain.limits import NetworkLimits
 from handstamp.service.parts.hashing import NICENESS, Hashing
 
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 _AFTER_THREE_HASHES = """
 import asyncio
 from handstamp.crypto.passwords import PasswordHasher
+from handstamp.domain.limits import NetworkLimits
 from handstamp.service.parts.hashing import Hashing
 
 async def main():
     hasher = PasswordHasher("owasp")
-    hashing = Hashing(hasher, threads=1)
+    hashing = Hashing(hasher, NetworkLimits(10_000).hashing, threads=1)
     for _ in range(3):
         await hashing.hash("kelp lantern rivet 41 of the tests")
     largest, resident = 0, 0
@@ -45,7 +47,7 @@ async def test_hashing_threads_have_a_lower_priority_than_the_event_loop() -> No
 
     The event loop keeps the priority of the process.
     """
-    hashing = Hashing(PasswordHasher("owasp"), threads=2)
+    hashing = Hashing(PasswordHasher("owasp"), NetworkLimits(10_000).hashing, threads=2)
     before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     for _ in range(2):
         await hashing.hash("kelp lantern rivet 41 of the tests")

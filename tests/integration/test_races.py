@@ -11,6 +11,7 @@ import pytest
 from handstamp.assemble.deployment import Deployment
 from handstamp.crypto.passwords import PasswordHasher
 from handstamp.domain.event import Event
+from handstamp.domain.limits import NetworkLimits
 from handstamp.domain.policy import HOUR_MS
 from handstamp.domain.session import Session
 from handstamp.errors import ExpiredToken, InvalidCredentials, SessionEnded, TooManyAttempts, Unavailable
@@ -190,7 +191,7 @@ async def test_a_full_queue_refuses_and_recovers() -> None:
 
     It accepts work again after the queue has drained (R73, T25).
     """
-    hashing = Hashing(PasswordHasher("owasp"), threads=1)
+    hashing = Hashing(PasswordHasher("owasp"), NetworkLimits(10_000).hashing, threads=1)
     asked = [asyncio.create_task(hashing.hash(PASSWORD)) for _ in range(1 + QUEUE_PER_THREAD)]
     await asyncio.sleep(0)
     with pytest.raises(Unavailable) as refused:

@@ -529,12 +529,12 @@ async def test_an_end_stays_in_the_feed_while_tokens_may_be_valid(tmp_path: Path
     async with deployed(tmp_path, clock, access_lifetime="1h") as service:
 
         async def list_names(cursor: str = "") -> list[str]:
-            page = await service.revocations.read_after(cursor, wait_s=0, caller=caller(clock))
+            page = await service.revocations.read_after(cursor, wait_s=0, reader="orders", caller=caller(clock))
             return [entry.name for entry in page.entries]
 
         session, pair = await start_session(service, clock)
         await service.sign_out.end_by_tokens([pair.access_token], caller(clock))
-        cursor = (await service.revocations.read_after("", wait_s=0, caller=caller(clock))).cursor
+        cursor = (await service.revocations.read_after("", wait_s=0, reader="orders", caller=caller(clock))).cursor
         clock.advance(ms=HOUR_MS + MINUTE_MS - 1)
         await service.housekeeping.run_once()
         assert await list_names() == [session.id]
@@ -544,7 +544,7 @@ async def test_an_end_stays_in_the_feed_while_tokens_may_be_valid(tmp_path: Path
         other, pair = await start_session(service, clock)
         await service.sign_out.end_by_tokens([pair.refresh_token], caller(clock))
         assert await list_names(cursor) == [other.id], "a quiet hour costs no reader its place"
-        page = await service.revocations.read_after(cursor, wait_s=0, caller=caller(clock))
+        page = await service.revocations.read_after(cursor, wait_s=0, reader="orders", caller=caller(clock))
         assert not page.is_snapshot
 
 
@@ -575,11 +575,11 @@ async def test_pages_of_any_size_are_complete(tmp_path: Path, monkeypatch: pytes
             session, pair = await start_session(service, clock)
             await service.sign_out.end_by_tokens([pair.access_token], caller(clock))
             names.append(session.id)
-        page = await service.revocations.read_after("", wait_s=0, caller=caller(clock))
+        page = await service.revocations.read_after("", wait_s=0, reader="orders", caller=caller(clock))
         names_read = [entry.name for entry in page.entries]
         assert page.is_snapshot
         while page.has_more:
-            page = await service.revocations.read_after(page.cursor, wait_s=0, caller=caller(clock))
+            page = await service.revocations.read_after(page.cursor, wait_s=0, reader="orders", caller=caller(clock))
             assert not page.is_snapshot
             assert len(page.entries) <= 3
             names_read += [entry.name for entry in page.entries]
@@ -593,9 +593,9 @@ async def test_too_many_readers_are_answered_without_waiting(tmp_path: Path, mon
     monkeypatch.setattr(revocations, "HEARTBEAT_S", 3600)
     clock = Clock()
     async with deployed(tmp_path, clock) as service:
-        page = await service.revocations.read_after("", wait_s=0, caller=caller(clock))
+        page = await service.revocations.read_after("", wait_s=0, reader="orders", caller=caller(clock))
         async with asyncio.timeout(PATIENCE_S):
-            again = await service.revocations.read_after(page.cursor, wait_s=3600, caller=caller(clock))
+            again = await service.revocations.read_after(page.cursor, wait_s=3600, reader="orders", caller=caller(clock))
         assert (again.cursor, list(again.entries), again.is_snapshot) == (page.cursor, [], False)
 
 

@@ -373,10 +373,18 @@ def test_invalid_origins_are_refused(configure: Configure, origin: str) -> None:
     assert sentence.startswith("HANDSTAMP_TRUSTED_ORIGINS: ")
 
 
-@pytest.mark.parametrize("proxies", ["10.0.0.1", "10.0.0.0/8", "fd00::/8", "127.0.0.1, ::1"])
+@pytest.mark.parametrize("proxies", ["10.0.0.1", "10.0.0.0/8", "fd00::/8", "127.0.0.1, ::1", "unix", "unix, 10.0.0.1"])
 def test_proxies_are_addresses_or_networks(configure: Configure, proxies: str) -> None:
     """Proxies are configured by address or network; only their forwarded addresses are trusted."""
     assert ", ".join(configure(TRUSTED_PROXIES=proxies).trusted_proxies) == proxies
+
+
+@pytest.mark.parametrize("proxies", ["10.0.0.5/8", "10.0.0.1 fd00::1/8", "192.168.1.1/24"])
+def test_an_address_with_the_length_of_a_network_is_refused(configure: Configure, proxies: str) -> None:
+    """It may mean the address or the network. A proxy that is silently not trusted makes all people one network."""
+    (sentence,) = mistakes(configure, TRUSTED_PROXIES=proxies)
+    assert "10.0.0.0/8" in sentence
+    assert "10.0.0.5" in sentence
 
 
 @pytest.mark.parametrize(

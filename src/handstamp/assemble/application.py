@@ -6,20 +6,22 @@ import gc
 from importlib.metadata import version
 
 from starlette.types import ASGIApp
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ..config.loading import load
 from ..config.logs import configure_logging
+from ..domain.limits import NetworkLimits
 from ..web.app import asgi
 from ..web.edge import Edge
 from ..web.operation import UseCases
+from ..web.proxies import ClientAddress
 from .deployment import Deployment
 
 
 def make_application(deployment: Deployment) -> ASGIApp:
     """Return a deployment as an ASGI application, which runs it from its start-up to its shutdown."""
     settings = deployment.settings
-    edge = Edge(clock=deployment.clock, issuer=deployment.issuer, trusted_origins=settings.trusted_origins)
+    rate = NetworkLimits(settings.people_per_network).requests
+    edge = Edge(clock=deployment.clock, issuer=deployment.issuer, trusted_origins=settings.trusted_origins, rate=rate)
     use = UseCases(
         sign_in=deployment.sign_in,
         refresh=deployment.refresh,
@@ -37,10 +39,7 @@ def make_application(deployment: Deployment) -> ASGIApp:
         registration_open=settings.registration == "open",
         password_min_length=settings.password_min_length,
     )
-    application = asgi(use, edge, version=version("handstamp"), running=deployment.run)
-    if settings.trusted_proxies:
-        return ProxyHeadersMiddleware(application, trusted_hosts=list(settings.trusted_proxies))  # type: ignore[arg-type, return-value]
-    return application
+    return ClientAddress(asgi(use, edge, version=version("handstamp"), running=deployment.run), settings.trusted_proxies)
 
 
 def application() -> ASGIApp:

@@ -13,6 +13,7 @@ from ..config.settings import Settings
 from ..crypto.passwords import PasswordHasher
 from ..crypto.seal import DeviceTags, Pseudonyms
 from ..domain.issuer import Issuer
+from ..domain.limits import NetworkLimits
 from ..errors import ConfigurationError
 from ..service.accounts.administer import AdministerAccounts
 from ..service.accounts.change_password import ChangePassword
@@ -91,11 +92,12 @@ class Deployment:
         granting = Granting(claims)
         pseudonyms = Pseudonyms(secret)
         throttling, receipts = Throttling(pseudonyms, audit), Receipts(pseudonyms, policy=policy)
+        limits = NetworkLimits(settings.people_per_network)
         self.settings = settings
         self.issuer = Issuer(settings.issuer)
         self.store = store = make_store(settings)
         self.clock = common_clock = CommonClock(store, clock)
-        self.hashing = hashing = Hashing(PasswordHasher(settings.password_cost))
+        self.hashing = hashing = Hashing(PasswordHasher(settings.password_cost), limits.hashing)
         self.keys = keys = Keys(store=store, secret=secret, algorithm=settings.algorithm, audit=audit)
         self.tokens = tokens = TokenIssuer(
             issuer=settings.issuer,
@@ -120,7 +122,12 @@ class Deployment:
         self.create_account = create_account = CreateAccount(
             store=store, hashing=hashing, receipts=receipts, rules=rules, audit=audit
         )
-        self.register = Register(store=store, create_account=create_account, throttling=throttling)
+        self.register = Register(
+            store=store,
+            create_account=create_account,
+            throttling=throttling,
+            people_per_network=settings.people_per_network,
+        )
         self.change_password = ChangePassword(
             store=store,
             tokens=tokens,

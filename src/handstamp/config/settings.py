@@ -77,7 +77,9 @@ class Settings:
     trusted_origins: Annotated[tuple[str, ...], parse_origins] = ()
     """Other origins whose pages may use this service, as `https://app.example.com`."""
     trusted_proxies: Annotated[tuple[str, ...], parse_proxies] = ()
-    """Addresses or networks of proxies whose `X-Forwarded-For` is trusted."""
+    """Addresses or networks of proxies whose `X-Forwarded-For` is trusted; `unix` for all peers on a Unix socket."""
+    people_per_network: Annotated[int, number_between(1_000, 10_000_000)] = 10_000
+    """How many people may share one address, as an office does. The limits for each network follow from it."""
 
     @property
     def policy(self) -> Policy:

@@ -183,16 +183,23 @@ def parse_origins(value: object) -> tuple[str, ...]:
 
 
 def parse_proxies(value: object) -> tuple[str, ...]:
-    """Return addresses and networks of proxies; never one that contains every address."""
-    networks = parse_texts(value)
-    for number, network in enumerate(networks, start=1):
+    """Return addresses and networks of proxies, and "unix"; never a network that contains every address."""
+    entries = parse_texts(value)
+    for number, entry in enumerate(entries, start=1):
+        if entry == "unix":
+            continue
         try:
-            prefix_length = ipaddress.ip_network(network, strict=False).prefixlen
+            network = ipaddress.ip_network(entry, strict=False)
         except ValueError:
-            raise ValueError(f"entry {number}: write an address or a network, as 10.0.0.1 or 10.0.0.0/8") from None
-        if prefix_length == 0:
+            raise ValueError(f"entry {number}: write an address or a network, as 10.0.0.1 or 10.0.0.0/8, or unix") from None
+        if network.prefixlen == 0:
             raise ValueError(f"entry {number} would trust every client; list your proxy's addresses")
-    return networks
+        if network.network_address != ipaddress.ip_interface(entry).ip:
+            raise ValueError(
+                f"entry {number}: its length says a network, and its address is one inside. Write the network, as 10.0.0.0/8, "
+                "or the address without a length, as 10.0.0.5"
+            )
+    return entries
 
 
 def _require_protected_postgresql(url: str) -> None:

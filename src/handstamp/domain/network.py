@@ -6,7 +6,7 @@ import ipaddress
 from functools import lru_cache
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=16_384)
 def network_of(ip: str) -> str:
     """Return the network that one customer of a provider has: an IPv4 address, or an IPv6 /64.
 

@@ -58,6 +58,13 @@ DEVICE = Limit(name="device", free=5, leak_ms=HOUR_MS, longest_wait_ms=HOUR_MS, 
 """One account, on one device where its person has signed in before. It is remembered for as long as the device's cookie."""
 
 
+def new_accounts(people: int) -> Limit:
+    """Return the limit for new accounts of a network of so many people. For 10,000: 20 at once, then one in three minutes."""
+    free = max(1, people // 500)
+    leak_ms = HOUR_MS // free
+    return Limit(name="new_accounts", free=free, leak_ms=leak_ms, first_wait_ms=leak_ms, longest_wait_ms=leak_ms)
+
+
 class Failures(msgspec.Struct, frozen=True):
     """The failures counted under one key.
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
 from ..crypto.identifiers import new_id
-from ..errors import HandstampError, InvalidToken, SessionEnded, Unavailable
-from ..logger import Logger
+from ..errors import HandstampError, SessionEnded
+from ..service.parts.bounded_logger import BoundedLogger
 from ..wire.problems import refusal_of, row_of
 from .cookies import clear_ended
 from .edge import Call
@@ -18,7 +21,8 @@ from .edge import Call
 _encode = msgspec.json.Encoder().encode
 MAX_TAGS_LENGTH = 1024
 """How much of `If-None-Match` is read, in characters. A cache sends the tags of the few versions that it has."""
-_log = Logger("handstamp.web")
+_NO_REQUEST: Mapping[str, Any] = MappingProxyType({})
+_log = BoundedLogger("handstamp.web")
 
 
 class _Json(Response):
@@ -75,23 +79,37 @@ def _etag(document: bytes) -> str:
 
 def write_error(error: HandstampError, call: Call) -> Response:
     """Return an error as a problem. The cookies are deleted if they belong to a session that has ended for good."""
-    response = write_problem(error)
+    response = write_problem(error, call.request.scope)
     if isinstance(error, SessionEnded) and not error.session_lives:
         clear_ended(response, call.cookies, call.identified_by)
     return response
 
 
-def write_problem(error: HandstampError) -> Response:
-    """Return an error as the client may see it, and log the details under the same request id."""
-    refusal = refusal_of(error, instance=log_failure(error))
+def write_problem(error: HandstampError, scope: Mapping[str, Any] = _NO_REQUEST) -> Response:
+    """Return an error as the client may see it, and log it with its details under the same request id.
+
+    Args:
+        error: Why the request is refused.
+        scope: The request (ASGI), for the log.
+    """
+    refusal = refusal_of(error, instance=log_refusal(error, scope))
     return Response(refusal.body, refusal.status, refusal.headers, refusal.media_type)
 
 
-def log_failure(error: HandstampError) -> str:
-    """Log internal details, if the error has any; return the request id used in the log."""
+def log_refusal(error: HandstampError, scope: Mapping[str, Any]) -> str:
+    """Log that a request is refused and why; return its id, which the client sees too."""
     instance = new_id()
     status, _ = row_of(type(error))
-    if isinstance(error, InvalidToken | Unavailable) or status >= 500:
-        level = _log.warning if status >= 500 else _log.info
-        level("request_failed", code=error.code, why=getattr(error, "why", ""), instance=instance)
+    route, client = scope.get("route"), scope.get("client")
+    write, event = (_log.warning, "request_failed") if status >= 500 else (_log.info, "request_refused")
+    write(
+        event,
+        code=error.code,
+        status=status,
+        why=getattr(error, "why", ""),
+        method=scope.get("method", ""),
+        path=route.path if route else "",
+        ip=client[0] if client else "",
+        instance=instance,
+    )
     return instance

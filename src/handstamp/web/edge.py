@@ -5,16 +5,22 @@ What differs between the three are values: how an error is written, and whether 
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Awaitable, Callable, Collection
+from typing import Literal, get_args
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
+from ..buckets import Buckets
 from ..domain.issuer import Issuer
-from ..errors import HandstampError, InvalidRequest, MissingToken
-from ..logger import Logger
+from ..domain.limits import Rate
+from ..domain.network import network_of
+from ..errors import HandstampError, InvalidRequest, MissingToken, TooManyAttempts
+from ..service.parts.bounded_logger import BoundedLogger
 from ..service.parts.caller import Caller
 from ..service.parts.common_clock import CommonClock
 from ..service.parts.devices import EarlierSignIns
@@ -23,10 +29,15 @@ from ..wire.bearer import bearer_token
 from ..wire.cookies import only_value, parse_cookies
 from ..wire.cross_site import SAFE_METHODS, require_allowed_origin
 from .cookies import Cookies
+from .proxies import PLAIN_HTTP
 
 MAX_TOKENS = 8
 """Tokens that one request may carry. Each costs a signature check."""
 USER_AGENT_LENGTH = 256
+_NEEDS_TLS = (
+    "The proxy reports that this request came over http, where others can read passwords and tokens. Redirect http to https in "
+    "the proxy. If TLS ends at another server in front of it, pass the X-Forwarded-Proto of that server on."
+)
 MAX_QUERY_FIELDS = 32
 """Fields in the query of a request. No operation has more than a handful."""
 MAX_QUERY_BYTES = 8 * 1024
@@ -35,27 +46,39 @@ Handler = Callable[["Call"], Awaitable[Response]]
 """Reads a call, calls one use case and returns the answer. Raises errors of the family."""
 ErrorWriter = Callable[[HandstampError, "Call"], Response]
 """Writes an error in the words of one face: a problem (RFC 9457), an OAuth error (RFC 6749 §5.2) or a page."""
-_log = Logger("handstamp.web")
+Budget = Literal["requests", "sign_outs"]
+"""What a request is counted as, for the limits of its network. Renewals that are refused leave sign-outs possible."""
+_log = BoundedLogger("handstamp.web")
 
 
 class Edge:
     """Turns handlers into endpoints that check the origin of each request and turn every error into an answer."""
 
-    def __init__(self, *, clock: CommonClock, issuer: Issuer, trusted_origins: Collection[str]) -> None:
+    def __init__(self, *, clock: CommonClock, issuer: Issuer, trusted_origins: Collection[str], rate: Rate) -> None:
         """Serve an issuer.
 
         Args:
             clock: Read once per request, when its body has arrived.
             issuer: The public URL of the service. Its cookies are `Secure` if it is https.
             trusted_origins: Origins whose pages may send requests with this service's cookies.
+            rate: How many requests of each budget one network may send.
         """
         self.issuer = issuer
         self.trusted_origins: frozenset[str] = frozenset(trusted_origins)
         self.cookies: Cookies = Cookies(secure=issuer.is_https)
         self._clock = clock
+        budgets: tuple[Budget, ...] = get_args(Budget)
+        self._budgets = {budget: Buckets(burst=rate.burst, per_s=rate.per_s) for budget in budgets}
 
     def endpoint(
-        self, handler: Handler, *, path: str, write_error: ErrorWriter, signs_in: bool = False
+        self,
+        handler: Handler,
+        *,
+        path: str,
+        write_error: ErrorWriter,
+        signs_in: bool = False,
+        is_public: bool = False,
+        budget: Budget | None = "requests",
     ) -> Callable[[Request], Awaitable[Response]]:
         """Return a Starlette endpoint that never raises.
 
@@ -64,12 +87,20 @@ class Edge:
             path: The path of the route, for the log. A request's own path may hold ids.
             write_error: Turns an error into the answer. An unexpected exception is logged and becomes a `HandstampError`.
             signs_in: True if the operation signs a browser in, so that the origin is checked even without a cookie.
+            is_public: True if neither the request nor the answer holds a secret. All others are refused over plain http.
+            budget: What the requests are counted as, None if they are not counted for their network.
         """
         own, trusted = self.issuer.origin, self.trusted_origins
+        needs_tls = self.issuer.is_https and not is_public
+        buckets = None if budget is None else self._budgets[budget]
 
         async def endpoint(request: Request) -> Response:
             call = Call(request, clock=self._clock, cookies=self.cookies)
             try:
+                if buckets is not None:
+                    _take(buckets, request.scope)
+                if needs_tls and request.scope.get(PLAIN_HTTP):
+                    raise InvalidRequest(_NEEDS_TLS)  # noqa: TRY301 - answered below
                 _require_short_query(request.scope["query_string"])
                 if request.method not in SAFE_METHODS:
                     require_allowed_origin(
@@ -203,6 +234,16 @@ class Call:
         if self._cookie_values is None:  # lazily: most requests bring their token in a header
             self._cookie_values = parse_cookies(self.headers.getlist("cookie"))
         return self._cookie_values
+
+
+def _take(buckets: Buckets, scope: Scope) -> None:
+    """Count a request for its network. Raises `TooManyAttempts` if the network sends too many."""
+    client = scope.get("client")
+    network = network_of(client[0]) if client else ""
+    if network:  # peers without an address are not one network
+        wait_s = buckets.take(network)
+        if wait_s:
+            raise TooManyAttempts(math.ceil(wait_s))
 
 
 def sanitise_text(text: str) -> str:

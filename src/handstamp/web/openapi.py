@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import HandstampError, InvalidFields, InvalidRequest, InvalidToken, Unavailable
+from ..errors import HandstampError, InvalidFields, InvalidRequest, InvalidToken, TooManyAttempts, Unavailable
 from ..wire.problems import MEDIA_TYPE, Problem, row_of
 from .body import FORM
 from .cookies import Cookies
@@ -134,8 +134,7 @@ def _answers(operation: Operation) -> dict[str, Any]:
     if operation.form is not None:
         return {str(operation.status): good} | _oauth_refusals(operation)
     codes: dict[int, set[str]] = defaultdict(set)
-    kinds: tuple[type[HandstampError], ...] = (*operation.errors, InvalidRequest, Unavailable, HandstampError)
-    for error in kinds:
+    for error in _errors(operation):
         codes[row_of(error)[0]].add(error.code)
     problems = {
         str(status): {
@@ -148,10 +147,15 @@ def _answers(operation: Operation) -> dict[str, Any]:
     return {str(operation.status): good} | problems
 
 
+def _errors(operation: Operation) -> list[type[HandstampError]]:
+    """Return the errors of an operation, with those that every one may answer."""
+    limited = [TooManyAttempts] if operation.budget is not None else []
+    return [*operation.errors, *limited, InvalidRequest, Unavailable, HandstampError]
+
+
 def _oauth_refusals(operation: Operation) -> dict[str, Any]:
     content = {_JSON: {"schema": _reference(OAuthProblem)}}
-    kinds: tuple[type[HandstampError], ...] = (*operation.errors, InvalidRequest, Unavailable, HandstampError)
-    statuses = {400 if issubclass(error, InvalidToken | InvalidFields) else row_of(error)[0] for error in kinds}
+    statuses = {400 if issubclass(error, InvalidToken | InvalidFields) else row_of(error)[0] for error in _errors(operation)}
     return {
         str(status): {"description": "RFC 6749 §5.2", "content": content}
         | ({"headers": _HEADERS[status]} if status in _HEADERS else {})

@@ -39,7 +39,7 @@ from ..service.signing_in.password import PasswordSignIn
 from ..verify.verifier import Verifier
 from .answers import write_error
 from .cookies import set_device
-from .edge import Call, ErrorWriter
+from .edge import Budget, Call, ErrorWriter
 
 BODY_ERRORS: tuple[type[HandstampError], ...] = (InvalidRequest, InvalidFields, RequestTooLarge, UnsupportedMediaType)
 """What an operation with a body can answer."""
@@ -86,7 +86,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One operation: requests are routed by it, and the OpenAPI document is made of it.
 
     Its body is JSON (`body`), or a form in the words of OAuth (`form`). `errors` come on top of `Unavailable`, which every
-    operation may answer.
+    operation may answer, and of `TooManyAttempts`, which one with a budget may answer.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -108,3 +108,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     signs_in: bool = False
     is_repeatable: bool = False
     """Whether it takes an `Idempotency-Key`. Operations that change something without one are idempotent by nature."""
+    budget: Budget | None = "requests"
+    """What its requests are counted as, for the limits of their network."""
+
+    @property
+    def is_public(self) -> bool:
+        """Whether neither its requests nor its answers hold a secret."""
+        return self.method == "GET" and self.credential is None

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ..crypto.identifiers import new_id
-from ..logger import Logger
+from ..service.parts.bounded_logger import BoundedLogger
 from ..wire.headers import SECURITY_HEADERS
 from ..wire.problems import MEDIA_TYPE, Problem
 
@@ -34,7 +34,7 @@ MAX_PIPELINED = 32
 REQUEST_TIMEOUT_S = 30.0
 """Seconds that a client has for its first byte, for the head of each request, and for its body."""
 _FIELDS = {"content-type": MEDIA_TYPE, "cache-control": "no-store", **SECURITY_HEADERS, "connection": "close"}
-_log = Logger("handstamp.web")
+_log = BoundedLogger("handstamp.web")
 
 
 class Protocol(HttpToolsProtocol):

@@ -48,7 +48,14 @@ def operation_routes(use: UseCases, edge: Edge) -> list[Route]:
 
 
 def _route(operation: Operation, path: str, use: UseCases, edge: Edge) -> Route:
-    endpoint = edge.endpoint(_handler(operation, use), path=path, write_error=operation.write_error, signs_in=operation.signs_in)
+    endpoint = edge.endpoint(
+        _handler(operation, use),
+        path=path,
+        write_error=operation.write_error,
+        signs_in=operation.signs_in,
+        is_public=operation.is_public,
+        budget=operation.budget,
+    )
     return Route(path, endpoint, methods=[operation.method], name=operation.run.__name__)
 
 
@@ -121,9 +128,9 @@ class Routes(BaseRoute):
             if scope["method"] in (route.methods or ()):
                 response = await run(Request(scope, receive, send))
             else:
-                response = _write_routing_problem(405, self._allowed[route.path])
+                response = _write_routing_problem(405, self._allowed[route.path], scope)
         except HTTPException as error:
-            response = _write_routing_problem(error.status_code, self._allowed[route.path])
+            response = _write_routing_problem(error.status_code, self._allowed[route.path], scope)
         await response(scope, receive, send)
 
 
@@ -132,14 +139,14 @@ async def answer_not_found(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await WebSocketClose()(scope, receive, send)
     else:
-        await _write_routing_problem(404, "")(scope, receive, send)
+        await _write_routing_problem(404, "", scope)(scope, receive, send)
 
 
 def _any_of(by_method: dict[str, Route]) -> Route:
     return next(iter(by_method.values()))
 
 
-def _write_routing_problem(status: int, allowed: str) -> Response:
+def _write_routing_problem(status: int, allowed: str, scope: Scope) -> Response:
     problem: HandstampError
     match status:
         case 404:
@@ -148,7 +155,7 @@ def _write_routing_problem(status: int, allowed: str) -> Response:
             problem = MethodNotAllowed(f"This address does not allow this method. It allows {allowed}.")
         case _:
             problem = InvalidRequest("The request cannot be understood.")
-    response = write_problem(problem)
+    response = write_problem(problem, scope)
     if status == 405:
         response.headers["allow"] = allowed  # RFC 9110 §15.5.6
     return response

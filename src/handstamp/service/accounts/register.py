@@ -12,6 +12,7 @@ from ..parts.caller import Caller
 from ..parts.hashing import Hashing
 from ..parts.receipts import Receipts, Repeatable, request_repeated
 from ..parts.throttling import Throttling
+from ..sessions.begin import Confirm
 from .new_password import PasswordRules
 
 
@@ -33,6 +34,7 @@ class CreateAccount:
         *,
         roles: tuple[str, ...] = (),
         must_be_public: bool = False,
+        confirm: Confirm | None = None,
         request: Repeatable | None = None,
     ) -> Account:
         """Create an account, or return the one that the same request has created before.
@@ -43,6 +45,7 @@ class CreateAccount:
             caller: The time of the request and where it came from.
             roles: The roles of the account.
             must_be_public: True if the domain of the address must exist on the internet.
+            confirm: The last step of the transaction, which may refuse.
             request: What is repeatable, or None.
 
         Raises:
@@ -50,6 +53,7 @@ class CreateAccount:
                 key of `request` for another one.
             AccountExists: If the address is taken.
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
+            TooManyAttempts: If the client's network has too many passwords hashed.
         """
         email, password = await self._rules.normalise_with_email(email, password, must_be_public=must_be_public)
         created_before = await self._store.read(lambda rows: self._find_created(rows, email, request, caller))
@@ -59,7 +63,7 @@ class CreateAccount:
         account = Account(
             id=new_id(),
             email=email,
-            password_hash=await self._hashing.hash(password),
+            password_hash=await self._hashing.hash(password, ip=caller.ip),
             roles=roles,
             created_at_ms=caller.now_ms,
         )
@@ -72,6 +76,8 @@ class CreateAccount:
                     raise AccountExists
                 return created_meanwhile, request_repeated(created_meanwhile.id, None, caller)
             await rows.events.insert(event)
+            if confirm is not None:
+                await confirm(rows)
             await self._receipts.save(rows, email, request, account.id, caller.now_ms)
             return account, event
 
@@ -90,8 +96,9 @@ class CreateAccount:
 class Register:
     """The use case behind `POST /register`."""
 
-    def __init__(self, *, store: Store, create_account: CreateAccount, throttling: Throttling) -> None:
+    def __init__(self, *, store: Store, create_account: CreateAccount, throttling: Throttling, people_per_network: int) -> None:
         self._store = store
+        self._people_per_network = people_per_network
         self._create_account = create_account
         self._throttling = throttling
 
@@ -102,13 +109,22 @@ class Register:
 
         Raises:
             InvalidFields, AccountExists, Unavailable: As `CreateAccount`.
-            TooManyAttempts: If too many attempts from this network have failed.
+            TooManyAttempts: If too many attempts from this network have failed, or if it has created too many accounts.
         """
         counters = self._throttling.of_network(caller.ip)
+        created = self._throttling.of_new_accounts(caller.ip, self._people_per_network)
+
+        async def require_no_wait(rows: Rows) -> None:
+            for each in (counters, created):
+                await self._throttling.require_no_wait(rows, each, caller.now_ms)
+
+        async def count(rows: Transaction) -> None:
+            await self._throttling.count_failure(rows, created, caller.now_ms)
+
         with self._throttling.logging("register", caller):
-            await self._store.read(lambda rows: self._throttling.require_no_wait(rows, counters, caller.now_ms))
+            await self._store.read(require_no_wait)
             try:
-                return await self._create_account(email, password, caller, must_be_public=True, request=request)
+                return await self._create_account(email, password, caller, must_be_public=True, confirm=count, request=request)
             except AccountExists:
                 await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
                 raise

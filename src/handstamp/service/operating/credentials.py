@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal
 
+from ...buckets import Buckets
 from ...crypto.identifiers import hash_secret, new_id, new_secret, secret_matches
 from ...domain.credential import Credential
 from ...domain.event import Event
-from ...errors import ConfigurationError, InvalidClient, NotFound
+from ...domain.limits import Rate
+from ...domain.network import network_of
+from ...errors import ConfigurationError, InvalidClient, NotFound, TooManyAttempts
 from ...storage.store import Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+USES = Rate(burst=4_000, per_s=2_000)
+"""How often one credential may be used in each process, for introspection and the feed together: half of what a core can do."""
+WRONG = Rate(burst=50, per_s=0.5)
+"""How often one network may send a wrong credential, before it is told to wait."""
 _DECOY = hash_secret("")
 """The hash for an unknown id, so that it takes as long as a wrong secret. No secret is empty."""
 
@@ -24,6 +32,8 @@ class Credentials:
     def __init__(self, *, store: Store, audit: Audit) -> None:
         self._store = store
         self._audit = audit
+        self._uses = Buckets(burst=USES.burst, per_s=USES.per_s)
+        self._wrong = Buckets(burst=WRONG.burst, per_s=WRONG.per_s)
 
     async def create(self, name: str, caller: Caller) -> tuple[Credential, str]:
         """Add a credential.
@@ -85,12 +95,22 @@ class Credentials:
         self._audit.log(removed[1])
         return removed[0]
 
-    async def authenticate(self, presented: tuple[str, str] | None) -> Credential:
+    async def authenticate(self, presented: tuple[str, str] | None, caller: Caller) -> Credential:
         """Return the credential of an (id, secret) pair (RFC 6749 §2.3).
 
         Raises:
             InvalidClient: If there is no pair, or if the id or the secret is wrong.
+            TooManyAttempts: If the credential is used too often, or if too many of the caller's network were wrong.
         """
+        try:
+            credential = await self._check(presented)
+        except InvalidClient:
+            _take(self._wrong, network_of(caller.ip))
+            raise
+        _take(self._uses, credential.id)
+        return credential
+
+    async def _check(self, presented: tuple[str, str] | None) -> Credential:
         if presented is None:
             raise InvalidClient("This needs a service credential: make one with 'handstamp credentials create NAME'.")
         credential_id, secret = presented
@@ -98,6 +118,12 @@ class Credentials:
         if not secret_matches(credential.secret_hash if credential else _DECOY, secret) or credential is None:
             raise InvalidClient("This service credential is unknown, or its secret is wrong.")
         return credential
+
+
+def _take(buckets: Buckets, key: str) -> None:
+    wait_s = buckets.take(key) if key else 0
+    if wait_s:
+        raise TooManyAttempts(math.ceil(wait_s))
 
 
 def _make_event(kind: Literal["credential_added", "credential_removed"], credential: Credential, caller: Caller) -> Event:

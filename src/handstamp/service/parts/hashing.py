@@ -2,22 +2,28 @@
 
 Argon2 takes tens of milliseconds of processor time and megabytes of memory. On the event loop it would delay every request. On an
 unbounded pool a flood of sign-ins would use all memory, and no answer would be in time. So there are as many threads as cores and
-a short queue. If the queue is full, the answer is 503 (ASVS 11.4, T25).
+a short queue. If the queue is full, the answer is 503 (ASVS 11.4, T25). One network gets at most a quarter of the queue and a
+bounded rate, so that it cannot keep all others out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import mmap
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
+from ...buckets import Buckets
 from ...crypto.passwords import PasswordHasher
-from ...errors import Unavailable
+from ...domain.limits import Rate
+from ...domain.network import network_of
+from ...errors import TooManyAttempts, Unavailable
 
 T = TypeVar("T")
 QUEUE_PER_THREAD = 16
@@ -29,17 +35,26 @@ NICENESS = 10
 class Hashing:
     """Runs a `PasswordHasher` on its own threads."""
 
-    def __init__(self, hasher: PasswordHasher, *, threads: int | None = None) -> None:
-        """Create the pool. `threads` defaults to the number of cores that this process may use."""
+    def __init__(self, hasher: PasswordHasher, rate: Rate, *, threads: int | None = None) -> None:
+        """Create the pool.
+
+        Args:
+            hasher: What runs on the threads.
+            rate: How many passwords one network may have hashed.
+            threads: Default: the number of cores that this process may use.
+        """
         self._hasher = hasher
         threads = threads or _count_cores()
         self._room = threads * (1 + QUEUE_PER_THREAD)
+        self._room_of_network = max(1, threads * QUEUE_PER_THREAD // 4)
+        self._budgets = Buckets(burst=rate.burst, per_s=rate.per_s)
         self._threads = threads
         self.open()
 
     def open(self) -> None:
         """Start a pool. Called again after `close` when an application restarts in the same process."""
         self._inside = 0
+        self._inside_of: Counter[str] = Counter()
         self._pool = ThreadPoolExecutor(
             max_workers=self._threads,
             thread_name_prefix="handstamp-argon2",
@@ -47,21 +62,33 @@ class Hashing:
             initargs=(self._hasher.memory_bytes,),
         )
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, *, ip: str = "", device: str = "") -> str:
         """Return the hash of a normalised password.
 
-        Raises:
-            Unavailable: If the queue is full.
-        """
-        return await self._run(lambda: self._hasher.hash(password))
+        Args:
+            password: The password.
+            ip: The address of the client. If it is unknown, no limit of a network applies.
+            device: The key of a device that is known to the account. It has a rate of its own.
 
-    async def matches(self, password_hash: str | None, password: str) -> bool:
+        Raises:
+            Unavailable: If the queue is full, or the part of it that the network may have.
+            TooManyAttempts: If the network has had too many passwords hashed.
+        """
+        return await self._run(lambda: self._hasher.hash(password), network_of(ip), device)
+
+    async def matches(self, password_hash: str | None, password: str, *, ip: str = "", device: str = "") -> bool:
         """Return True if the normalised password has this hash. None takes as long and returns False.
 
+        Args:
+            password_hash: The hash, or None for an unknown account.
+            password: The password.
+            ip: As for `hash`.
+            device: As for `hash`.
+
         Raises:
-            Unavailable: If the queue is full.
+            Unavailable, TooManyAttempts: As `hash`.
         """
-        return await self._run(lambda: self._hasher.matches(password_hash, password))
+        return await self._run(lambda: self._hasher.matches(password_hash, password), network_of(ip), device)
 
     def is_outdated(self, password_hash: str) -> bool:
         """Return True if the hash was made with parameters other than the current ones."""
@@ -71,21 +98,34 @@ class Hashing:
         """Stop the threads as soon as they have finished what they are hashing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    async def _run(self, work: Callable[[], T], network: str, device: str) -> T:
         if self._inside >= self._room:
             raise Unavailable("the queue for hashing passwords is full", retry_after_s=2)
+        if network:
+            self._require_share(network, device)
         loop = asyncio.get_running_loop()
-        self._inside += 1
         future = self._pool.submit(work)
-        future.add_done_callback(lambda _: self._schedule_count_out(loop))
+        self._inside += 1
+        self._inside_of[network] += 1
+        future.add_done_callback(lambda _: self._schedule_count_out(loop, network))
         return await asyncio.wrap_future(future)
 
-    def _schedule_count_out(self, loop: asyncio.AbstractEventLoop) -> None:
-        with suppress(RuntimeError):  # the loop was closed while a thread was hashing
-            loop.call_soon_threadsafe(self._count_out)
+    def _require_share(self, network: str, device: str) -> None:
+        if self._inside_of[network] >= self._room_of_network:
+            raise Unavailable("this network has a quarter of the queue for hashing passwords", retry_after_s=2)
+        wait_s = self._budgets.take(device or network)
+        if wait_s:
+            raise TooManyAttempts(math.ceil(wait_s))
 
-    def _count_out(self) -> None:
+    def _schedule_count_out(self, loop: asyncio.AbstractEventLoop, network: str) -> None:
+        with suppress(RuntimeError):  # the loop was closed while a thread was hashing
+            loop.call_soon_threadsafe(self._count_out, network)
+
+    def _count_out(self, network: str) -> None:
         self._inside -= 1
+        self._inside_of[network] -= 1
+        if not self._inside_of[network]:
+            del self._inside_of[network]
 
 
 def _count_cores() -> int:

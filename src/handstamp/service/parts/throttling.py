@@ -30,6 +30,7 @@ from ...domain.throttle import (
     Limit,
     add_failure,
     is_locked,
+    new_accounts,
     wait_ms,
 )
 from ...errors import TooManyAttempts
@@ -54,6 +55,8 @@ class Counters(msgspec.Struct, frozen=True):
 
     each: tuple[Counter, ...]
     reset: tuple[str, ...] = ()
+    device: str = ""
+    """The key of the known device, "" for an unknown one."""
 
 
 class Throttling:
@@ -73,6 +76,12 @@ class Throttling:
         if site:
             each.append(Counter(self._pseudonyms.make("site", site), SITE))
         return Counters(tuple(each))
+
+    def of_new_accounts(self, ip: str, people: int) -> Counters:
+        """Return the counter of the accounts that a network of so many people creates. None if the address is unknown."""
+        network = network_of(ip)
+        key = self._pseudonyms.make("new_accounts", network)
+        return Counters((Counter(key, new_accounts(people)),) if network else ())
 
     def of_unknown_device(self, email: str, ip: str, *, has_account: bool, at_home: bool) -> Counters:
         """Return the counters of an attempt on an account, from a device where its person has not signed in before.
@@ -106,7 +115,7 @@ class Throttling:
         account = self._pseudonyms.make("account", email)
         device_counter = Counter(self._pseudonyms.make("device", email, device), DEVICE, account)
         pair = self._pseudonyms.make("pair", email, network_of(ip))
-        return Counters((device_counter,), reset=(device_counter.key, account, pair))
+        return Counters((device_counter,), reset=(device_counter.key, account, pair), device=device_counter.key)
 
     async def require_no_wait(self, rows: Rows, counters: Counters, now_ms: int) -> Sequence[Failures]:
         """Check the counters, and return the failures under each.

@@ -7,6 +7,7 @@ another entry under that number, or none. Then the reader gets a snapshot of all
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,15 +16,17 @@ from ...errors import HandstampError
 from ...logger import Logger
 from ...storage.store import Rows, Store
 from ..operating.keys import Keys
+from ..parts.bounded_logger import BoundedLogger
 from ..parts.caller import Caller
 from ..parts.common_clock import CommonClock
 
 HEARTBEAT_S = 5
 """The longest time that a reader waits for a new entry."""
 PAGE_SIZE = 2_000
-MAX_WAITING = 2_000
-"""More readers than these get an answer without waiting, so that a flood of readers costs no more than ordinary requests."""
+MAX_WAITING, MAX_WAITING_EACH = 2_000, 500
+"""How many readers may wait: in all, and with one credential. More get an answer at once, at the cost of any request."""
 _log = Logger("handstamp.revocations")
+_bounded_log = BoundedLogger("handstamp.revocations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Revocations:
         self._clock = clock
         self._last_seq = -1
         self._news = asyncio.Event()
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Follow the changes of the store until cancelled: wake waiting readers, and reload the keys when one was voided."""
@@ -67,12 +70,13 @@ class Revocations:
             except Exception:  # noqa: BLE001 - an unexpected failure must not stop the loop
                 _log.exception("following_failed")
 
-    async def read_after(self, cursor: str, *, wait_s: int, caller: Caller) -> FeedPage:
+    async def read_after(self, cursor: str, *, wait_s: int, reader: str, caller: Caller) -> FeedPage:
         """Return the entries after `cursor`, or a snapshot for an unknown cursor.
 
         Args:
             cursor: The cursor of the last page, "" for a snapshot.
             wait_s: Seconds to wait for a new entry; at most `HEARTBEAT_S` are waited.
+            reader: The id of the credential.
             caller: The time of the request.
 
         Raises:
@@ -83,17 +87,25 @@ class Revocations:
         while True:
             news = self._news  # taken before reading, so that a change in between is not missed
             page = await self._read_page(cursor, caller)
-            if page.entries or page.is_snapshot or page.has_more or self._waiting >= MAX_WAITING:
+            if page.entries or page.is_snapshot or page.has_more or not self._may_wait(reader):
                 return page
-            self._waiting += 1
+            self._waiting[reader] += 1
             try:
                 async with asyncio.timeout_at(until):
                     await news.wait()  # may be set by an entry that this reader has already: then it waits again
             except TimeoutError:
                 return await self._read_page(page.cursor, caller)  # read again: an empty answer must be true now
             finally:
-                self._waiting -= 1
+                self._waiting[reader] -= 1
+                if not self._waiting[reader]:
+                    del self._waiting[reader]
             cursor = page.cursor
+
+    def _may_wait(self, reader: str) -> bool:
+        may_wait = self._waiting[reader] < MAX_WAITING_EACH and self._waiting.total() < MAX_WAITING
+        if not may_wait:
+            _bounded_log.warning("feed_crowded", credential=reader, waiting=self._waiting[reader])
+        return may_wait
 
     async def _notify(self, last_seq: int) -> None:
         since = self._last_seq + 1

@@ -10,7 +10,7 @@ from ...domain.account import Account, is_hashable_password, normalise_password
 from ...domain.delivery import Delivery
 from ...domain.network import network_of
 from ...domain.proof import Proof
-from ...errors import InvalidCredentials, InvalidFields, Unavailable
+from ...errors import InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
 from ...storage.store import Rows, Store, Transaction
 from ..parts.caller import Caller
 from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
@@ -85,11 +85,13 @@ class PasswordSignIn:
         if not is_hashable_password(password):
             raise InvalidFields([("password", "is empty or contains characters that passwords cannot have")])
         account, counters = await self._look_up(email, caller, earlier)
-        is_right = await self._hashing.matches(account.password_hash if account else None, password)
+        is_right = await self._hashing.matches(
+            account.password_hash if account else None, password, ip=caller.ip, device=counters.device
+        )
         if account is None or not is_right or account.disabled_at_ms is not None:
             await self._throttling.count_guess(self._store, counters, caller, subject=account.id if account else None)
             raise InvalidCredentials
-        new_hash = await self._rehash_if_outdated(account, password)
+        new_hash = await self._rehash_if_outdated(account, password, caller, counters.device)
 
         async def confirm(rows: Transaction) -> None:
             await self._throttling.require_no_wait(rows, counters, caller.now_ms)
@@ -119,13 +121,13 @@ class PasswordSignIn:
         at_home = await rows.sessions.has_any_from(account.id if account else "", network_of(caller.ip))
         return self._throttling.of_unknown_device(email, caller.ip, has_account=account is not None, at_home=at_home)
 
-    async def _rehash_if_outdated(self, account: Account, password: str) -> str | None:
-        """Return a hash with the current parameters, or None if the stored one has them. If the queue is full, try next time."""
+    async def _rehash_if_outdated(self, account: Account, password: str, caller: Caller, device: str) -> str | None:
+        """Return a hash with the current parameters, or None if the stored one has them. If there is no room, try next time."""
         if not self._hashing.is_outdated(account.password_hash):
             return None
         try:
-            return await self._hashing.hash(password)
-        except Unavailable:
+            return await self._hashing.hash(password, ip=caller.ip, device=device)
+        except (Unavailable, TooManyAttempts):
             return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from ...domain.account import Account
-from ...errors import AccountExists, CrossSite, NotFound, TooManyAttempts
+from ...errors import AccountExists, CrossSite, NotFound
 from ..answers import write_json
 from ..body import require_body
 from ..edge import Call
@@ -66,7 +66,7 @@ OPERATIONS = (
         body=RegisterRequest,
         answer=RegisterAnswer,
         status=201,
-        errors=(*BODY_ERRORS, CrossSite, NotFound, AccountExists, TooManyAttempts),
+        errors=(*BODY_ERRORS, CrossSite, NotFound, AccountExists),
         is_repeatable=True,
     ),
 )

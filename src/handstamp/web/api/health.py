@@ -28,12 +28,13 @@ async def readyz(use: UseCases, call: Call, _: None) -> Response:
 
 
 OPERATIONS = (
-    Operation(method="GET", path="/healthz", run=healthz, summary="The process is alive", answer=HealthAnswer),
+    Operation(method="GET", path="/healthz", run=healthz, summary="The process is alive", answer=HealthAnswer, budget=None),
     Operation(
         method="GET",
         path="/readyz",
         run=readyz,
         summary="Requests can be served: the store answers and a signing key is active",
         answer=HealthAnswer,
+        budget=None,
     ),
 )

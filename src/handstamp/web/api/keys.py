@@ -29,5 +29,6 @@ OPERATIONS = (
         run=jwks,
         summary="The public keys of the access tokens (RFC 7517)",
         answer=JwksAnswer,
+        budget=None,
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from ...domain.delivery import DELIVERIES, Delivery
-from ...errors import CrossSite, InvalidCredentials, InvalidFields, TooManyAttempts
+from ...errors import CrossSite, InvalidCredentials, InvalidFields
 from ...wire.cross_site import is_from_browser
 from ..body import require_body
 from ..cookies import clear_cookies
@@ -71,7 +71,7 @@ OPERATIONS = (
         summary="Sign in",
         body=LoginRequest,
         answer=TokenAnswer,
-        errors=(*BODY_ERRORS, InvalidCredentials, CrossSite, TooManyAttempts),
+        errors=(*BODY_ERRORS, InvalidCredentials, CrossSite),
         signs_in=True,
         is_repeatable=True,
     ),

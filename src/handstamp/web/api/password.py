@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from ...errors import CrossSite, ExpiredToken, InvalidCredentials, NotFound, SessionEnded, TooManyAttempts
+from ...errors import CrossSite, ExpiredToken, InvalidCredentials, NotFound, SessionEnded
 from ..body import require_body
 from ..edge import Call
 from ..operation import ACCESS_ERRORS, BODY_ERRORS, Operation, UseCases
@@ -48,7 +48,7 @@ OPERATIONS = (
         summary="Change the password; every other session ends, this one is replaced",
         body=PasswordRequest,
         answer=TokenAnswer,
-        errors=(*BODY_ERRORS, *ACCESS_ERRORS, InvalidCredentials, CrossSite, NotFound, TooManyAttempts),
+        errors=(*BODY_ERRORS, *ACCESS_ERRORS, InvalidCredentials, CrossSite, NotFound),
         credential="access",
         is_repeatable=True,
     ),

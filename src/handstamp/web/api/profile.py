@@ -64,5 +64,6 @@ OPERATIONS = (
         answer=ProfileAnswer,
         errors=ACCESS_ERRORS,
         credential="access",
+        budget=None,
     ),
 )

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from starlette.responses import Response
 
-from ...errors import InvalidClient, InvalidFields
+from ...errors import InvalidClient, InvalidFields, TooManyAttempts
 from ...service.sessions.revocations import HEARTBEAT_S, FeedPage
 from ...wire.basic import basic_credential
 from ..answers import write_json
@@ -37,12 +37,12 @@ class RevocationsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 async def revoked(use: UseCases, call: Call, _: None) -> Response:
     """Return what was revoked since the cursor `after`; wait up to `wait` seconds for the next revocation."""
-    await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")))
+    credential = await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")), call.caller)
     after, wait = (call.request.query_params.get(name, "") for name in ("after", "wait"))
     if not (re.fullmatch("[0-9]?", wait, re.ASCII) and int(wait or 0) <= HEARTBEAT_S):
         raise InvalidFields([("wait", f"must be whole seconds from 0 to {HEARTBEAT_S}")])
     caller = call.ending_caller
-    page = await use.revocations.read_after(after, wait_s=int(wait or 0), caller=caller)
+    page = await use.revocations.read_after(after, wait_s=int(wait or 0), reader=credential.id, caller=caller)
     return write_json(_answer(page, caller.now_ms))
 
 
@@ -67,7 +67,8 @@ OPERATIONS = (
             "wait": "How many seconds to wait for the next revocation, 0 to 5",
         },
         answer=RevocationsAnswer,
-        errors=(InvalidFields, InvalidClient),
+        errors=(InvalidFields, InvalidClient, TooManyAttempts),
         credential="client",
+        budget=None,
     ),
 )

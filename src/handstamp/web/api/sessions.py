@@ -75,6 +75,7 @@ OPERATIONS = (
         answer=SessionsAnswer,
         errors=ACCESS_ERRORS,
         credential="access",
+        budget=None,
     ),
     Operation(
         method="DELETE",

@@ -50,6 +50,7 @@ OPERATIONS = (
         errors=(*BODY_ERRORS, CrossSite),
         credential="any",
         runs_without_body=True,
+        budget="sign_outs",
     ),
     Operation(
         method="POST",

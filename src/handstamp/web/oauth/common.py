@@ -17,11 +17,12 @@ from ...errors import (
     InvalidRequest,
     InvalidToken,
     SessionEnded,
+    TooManyAttempts,
     Unavailable,
 )
 from ...wire.basic import basic_credential
 from ...wire.problems import headers_of, row_of
-from ..answers import log_failure, write_json
+from ..answers import log_refusal, write_json
 from ..api.shapes import described
 from ..edge import Call
 from ..operation import UseCases
@@ -76,15 +77,15 @@ async def require_first_party(use: UseCases, call: Call, form: Form) -> None:
     """
     credential = service_credential(call, form)
     if credential is not None:
-        await use.credentials.authenticate(credential)
+        await use.credentials.authenticate(credential, call.caller)
         raise RefusedGrant("unauthorized_client", "A service credential is for introspection and the revocation feed alone.")
     if form.client_id not in ("", FIRST_PARTY):
         raise InvalidClient(f"The client of these tokens is {FIRST_PARTY}: send that as client_id, or none.")
 
 
-def write_oauth_error(error: HandstampError, _: Call) -> Response:
+def write_oauth_error(error: HandstampError, call: Call) -> Response:
     """Return an error in OAuth's words. All tokens that are not valid get the same answer (RFC 6749 §5.2)."""
-    log_failure(error)
+    log_refusal(error, call.request.scope)
     status, _title = row_of(type(error))
     match error:
         case RefusedGrant():
@@ -99,7 +100,7 @@ def write_oauth_error(error: HandstampError, _: Call) -> Response:
             name = "invalid_request"
         case CrossSite():
             name = "access_denied"
-        case Unavailable():
+        case TooManyAttempts() | Unavailable():
             name = "temporarily_unavailable"
         case _:
             name = "server_error"

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from starlette.responses import Response
 
-from ...errors import CrossSite, InvalidClient, NotSignedIn
+from ...errors import CrossSite, InvalidClient, NotSignedIn, TooManyAttempts
 from ..answers import write_json
 from ..api.shapes import Token, described
 from ..edge import Call
@@ -42,7 +42,7 @@ class IntrospectAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 async def introspect(use: UseCases, call: Call, form: IntrospectForm) -> Response:
     """Return the claims of a valid access token, and nothing about any other (RFC 7662 §2.2)."""
-    await use.credentials.authenticate(service_credential(call, form))
+    await use.credentials.authenticate(service_credential(call, form), call.caller)
     try:
         claims = use.verifier.verify(form.token, now_ms=call.now_ms)
         await use.sessions.require_living(claims.sid, call.now_ms)
@@ -74,8 +74,9 @@ OPERATIONS = (
         summary="Whether an access token is valid, for other services (RFC 7662)",
         form=IntrospectForm,
         answer=IntrospectAnswer,
-        errors=(*BODY_ERRORS, InvalidClient, CrossSite),
+        errors=(*BODY_ERRORS, InvalidClient, CrossSite, TooManyAttempts),
         write_error=write_oauth_error,
         credential="client",
+        budget=None,
     ),
 )

@@ -46,5 +46,6 @@ OPERATIONS = (
         run=authorization_server,
         summary="The URLs of the endpoints, for software that speaks OAuth 2 (RFC 8414)",
         answer=MetadataAnswer,
+        budget=None,
     ),
 )

@@ -36,5 +36,6 @@ OPERATIONS = (
         form=RevokeForm,
         errors=(*BODY_ERRORS, InvalidClient, CrossSite),
         write_error=write_oauth_error,
+        budget="sign_outs",
     ),
 )

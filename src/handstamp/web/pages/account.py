@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from ...domain.account import Account
 from ...domain.session import Session
-from ...errors import InvalidCredentials, InvalidFields, SessionEnded
+from ...errors import HandstampError, InvalidCredentials, InvalidFields, SessionEnded
 from ...service.parts.tokens import TokenPair
 from ...words import format_distance, format_time
 from ..body import read_form
@@ -21,7 +21,7 @@ from ..operation import UseCases
 from ..repeatable import repeatable_form
 from .destination import query_of
 from .devices import describe_device
-from .forms import CORRECTABLE, describe_error
+from .forms import CORRECTABLE
 from .visitor import arrives_from_elsewhere, load_again, name_of, require_visitor
 from .writer import PageWriter
 
@@ -85,9 +85,9 @@ class AccountPages:
             )
         except InvalidCredentials:
             wrong = InvalidFields([("currentPassword", "That is not your current password.")])
-            return await self._write(call, session, account, **describe_error(wrong))
+            return await self._write(call, session, account, wrong)
         except CORRECTABLE as error:
-            return await self._write(call, session, account, **describe_error(error))
+            return await self._write(call, session, account, error)
         return self._redirect_changed(pair, call)
 
     async def submit_sign_out(self, call: Call) -> Response:
@@ -111,17 +111,20 @@ class AccountPages:
         self.use.remember_device(response, call, pair)
         return response
 
-    async def _write(self, call: Call, session: Session, account: Account | None, **values: Any) -> Response:
+    async def _write(
+        self, call: Call, session: Session, account: Account | None, error: HandstampError | None = None, **values: Any
+    ) -> Response:
         living = await self.use.sessions.list_living(session.subject, call.caller)
         this_first = sorted(living, key=lambda each: each.id != session.id)
-        return self.writer.write_page(
-            "account.html",
-            visitor=name_of(session, account),
-            since=_time(call.now_ms, account.created_at_ms) if account else None,
-            has_password=account is not None,
-            devices=[_device(each, this=session.id, now_ms=call.now_ms) for each in this_first],
-            **values,
-        )
+        values |= {
+            "visitor": name_of(session, account),
+            "since": _time(call.now_ms, account.created_at_ms) if account else None,
+            "has_password": account is not None,
+            "devices": [_device(each, this=session.id, now_ms=call.now_ms) for each in this_first],
+        }
+        if error is not None:
+            return self.writer.write_form_again("account.html", error, call, **values)
+        return self.writer.write_page("account.html", **values)
 
 
 def _device(session: Session, *, this: str, now_ms: int) -> dict[str, Any]:

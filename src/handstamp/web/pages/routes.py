@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from ..edge import Edge
+from ..edge import Budget, Edge
 from ..operation import UseCases
 from .account import AccountPages
 from .sign_in import SignInPages
@@ -31,9 +31,13 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     return [
         Route(
             path,
-            edge.endpoint(handle, path=path, write_error=writer.write_error, signs_in=True),
+            edge.endpoint(handle, path=path, write_error=writer.write_error, signs_in=True, budget=_budget_of(path)),
             methods=[method],
             name=handle.__name__,
         )
         for method, path, handle in table
     ]
+
+
+def _budget_of(path: str) -> Budget:
+    return "sign_outs" if path == "/account/sign-out" else "requests"

@@ -16,7 +16,7 @@ from ..edge import Call, Edge
 from ..operation import UseCases
 from ..repeatable import repeatable_form
 from .destination import Destination, query_of
-from .forms import CORRECTABLE, describe_error
+from .forms import CORRECTABLE
 from .visitor import arrives_from_elsewhere, load_again, name_of, require_visitor
 from .writer import PageWriter
 
@@ -65,8 +65,7 @@ class SignInPages:
         try:
             return await self._sign_in(call, form, destination)
         except CORRECTABLE as error:
-            shown = describe_error(error) | destination.template_values()
-            return self.writer.write_page("sign_in.html", email=form.email, **shown)
+            return self.writer.write_form_again("sign_in.html", error, call, email=form.email, **destination.template_values())
 
     async def show_create_account(self, call: Call) -> Response:
         """Return the form. Raises `NotFound` if registration is closed."""
@@ -84,8 +83,8 @@ class SignInPages:
             await self.use.register(form.email, form.password, call.caller, request=request)
             return await self._sign_in(call, form, destination)
         except CORRECTABLE as error:
-            shown = describe_error(error) | destination.template_values()
-            return self.writer.write_page("create_account.html", email=form.email, **shown)
+            values = destination.template_values()
+            return self.writer.write_form_again("create_account.html", error, call, email=form.email, **values)
 
     async def show_signed_out(self, call: Call) -> Response:
         """Return what signing out has ended, with a link for signing in again."""

@@ -8,11 +8,11 @@ import jinja2
 from starlette.responses import RedirectResponse, Response
 
 from ...crypto.identifiers import new_id
-from ...errors import HandstampError, InvalidToken, MissingToken, SessionEnded
+from ...errors import HandstampError, InvalidToken, MissingToken, SessionEnded, TooManyAttempts, Unavailable
 from ...wire.problems import headers_of, row_of
-from ..answers import log_failure
+from ..answers import log_refusal
 from ..edge import Call, Edge
-from .forms import FieldErrors
+from .forms import FieldErrors, describe_error
 
 
 class PageWriter:
@@ -52,13 +52,23 @@ class PageWriter:
         """Return a redirect to a URL, which the caller must have checked."""
         return RedirectResponse(url, 303, {"cache-control": "no-store"})
 
-    def write_error(self, error: HandstampError, _: Call) -> Response:
+    def write_form_again(self, template: str, error: HandstampError, call: Call, **values: Any) -> Response:
+        """Return a form with what was typed and what is wrong with it. `values` are for the template."""
+        log_refusal(error, call.request.scope)
+        response = self.write_page(template, **values, **describe_error(error))
+        if isinstance(error, TooManyAttempts | Unavailable):
+            response.headers["retry-after"] = str(error.retry_after_s)
+        return response
+
+    def write_error(self, error: HandstampError, call: Call) -> Response:
         """Return a page about an error. A visitor who is not signed in is sent to the sign-in page, which says why."""
+        instance = log_refusal(error, call.request.scope)
         if isinstance(error, MissingToken | InvalidToken | SessionEnded):
             return self.redirect("/sign-in")
         status, title = row_of(type(error))
+        may_retry = status >= 500 or isinstance(error, TooManyAttempts)
         response = self.write_page(
-            "problem.html", status=status, title=title, detail=str(error), may_retry=status >= 500, instance=log_failure(error)
+            "problem.html", status=status, title=title, detail=str(error), may_retry=may_retry, instance=instance
         )
         response.headers.update(headers_of(error))
         return response

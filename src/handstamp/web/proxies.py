@@ -1,0 +1,123 @@
+"""The address of the client, as a trusted proxy reports it.
+
+Every limit per network, the list of a person's devices and the audit log depend on this address. So only the proxies that the
+operator names are believed, and only what is an IP address.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Sequence
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..logger import Logger
+
+PLAIN_HTTP = "handstamp.plain_http"
+"""The key of the scope that is True if a trusted proxy says that the client sent the request without TLS."""
+UNIX = "unix"
+"""The entry of the trusted proxies that stands for every peer without an address, as on a Unix socket."""
+_MAX_LENGTH = 64
+"""Longer texts are no addresses, and would fill the caches."""
+MAX_HOPS = 32
+"""The most trusted proxies in a row that one request may have passed."""
+_SETTING = "HANDSTAMP_TRUSTED_PROXIES"
+_log = Logger("handstamp.web")
+
+
+class ClientAddress:
+    """Gives the application behind it the address of the client instead of the proxy's."""
+
+    def __init__(self, app: ASGIApp, trusted_proxies: Sequence[str]) -> None:
+        """Wrap an application; `trusted_proxies` are addresses, networks and "unix"."""
+        self._app = app
+        networks = [ipaddress.ip_network(network) for network in trusted_proxies if network != UNIX]
+        self._trusts_unknown = UNIX in trusted_proxies
+        self._warned: set[str] = set()
+
+        @functools.lru_cache(maxsize=4096)
+        def is_trusted(address: str) -> bool:
+            parsed = parse_address(address)
+            return any(ipaddress.ip_address(parsed) in network for network in networks) if parsed else self._trusts_unknown
+
+        self._is_trusted = is_trusted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "http":
+            peer = (scope.get("client") or ("",))[0]
+            if not parse_address(peer):
+                scope["client"] = None  # some servers name the peer of a Unix socket, and TestClient is "testclient"
+            if self._is_trusted(peer):
+                self._believe(scope, peer)
+            else:
+                self._warn_of(scope, peer)
+        await self._app(scope, receive, send)
+
+    def _believe(self, scope: Scope, peer: str) -> None:
+        forwarded, scheme = [], ""
+        for name, value in scope["headers"]:
+            if name == b"x-forwarded-for":
+                forwarded.append(value.decode("latin-1"))
+            elif name == b"x-forwarded-proto":
+                scheme = scheme or value.decode("latin-1").partition(",")[0].strip().lower()
+        if scheme in {"http", "https"}:
+            scope["scheme"] = scheme
+            scope[PLAIN_HTTP] = scheme == "http"
+        if forwarded:
+            address = self._find_client(",".join(forwarded))
+            if address:
+                scope["client"] = (address, 0)
+            else:
+                self._warn_once("forwarded_no_address", peer, "make the proxy send the client's address in X-Forwarded-For")
+        elif not parse_address(peer):
+            self._warn_once("client_address_unknown", peer, "make the proxy send the client's address in X-Forwarded-For")
+
+    def _find_client(self, forwarded: str) -> str:
+        """Return the last address that is not a trusted proxy's: each proxy appends the address of its own peer.
+
+        If all are trusted, the first one is the client. Returns "" if one of those that are read is no address.
+        """
+        address = ""
+        for _ in range(MAX_HOPS):
+            forwarded, comma, entry = forwarded.rpartition(",")
+            address = parse_address(entry.strip())
+            if not address or not comma or not self._is_trusted(address):
+                return address
+        return ""
+
+    def _warn_of(self, scope: Scope, peer: str) -> None:
+        if not parse_address(peer):
+            self._warn_once("client_address_unknown", peer, f"set {_SETTING}={UNIX} if the peer is a proxy on a Unix socket")
+        elif "untrusted_proxy" not in self._warned:
+            for name, _ in scope["headers"]:
+                if name == b"x-forwarded-for":
+                    self._warn_once("untrusted_proxy", peer, f"set {_SETTING}={peer} if that is your proxy")
+
+    def _warn_once(self, event: str, peer: str, remedy: str) -> None:
+        """Log an event once in this process. A peer on the internet is counted apart: any stranger can be one."""
+        address = parse_address(peer)
+        key = f"{event} of a stranger" if address and ipaddress.ip_address(address).is_global else event
+        if key not in self._warned:
+            self._warned.add(key)
+            _log.warning(event, peer=peer, remedy=remedy)
+
+
+def parse_address(text: str) -> str:
+    """Return an address in its normal form, "" if `text` is none. A port may follow: `192.0.2.1:443`, `[2001:db8::1]:443`."""
+    return _parse(text) if len(text) <= _MAX_LENGTH else ""
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse(text: str) -> str:
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return ""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
