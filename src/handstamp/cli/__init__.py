@@ -16,6 +16,8 @@ COMMANDS = {
     "demo": "Show the life of both tokens with a real service that is deleted afterwards.",
     "serve": "Run the service.",
     "migrate": "Bring the database's schema up to date.",
+    "backup": "Copy the database while it is served.",
+    "restore": "Put a backup in the place of the database.",
     "users": "Create, list, disable, enable and unlock accounts; set passwords.",
     "sessions": "List sessions and end them.",
     "credentials": "Create, list and remove the credentials of services that verify tokens.",

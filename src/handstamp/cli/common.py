@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 
@@ -37,6 +37,30 @@ def print_json(value: Any) -> None:
 def print_line(sentence: str) -> None:
     """Print what the command did."""
     print(sanitise_text(sentence), flush=True)  # noqa: T201
+
+
+class Progress:
+    """Shows how far a long command is, on a terminal only: a percentage that is written over. Use it in a `with` block."""
+
+    def __init__(self, word: str) -> None:
+        """Take the word behind the percentage."""
+        self._word = word
+        self._shown = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown >= 0:
+            sys.stderr.write("\n")
+
+    def report(self, done: int, total: int) -> None:
+        """Show that `done` of `total` parts are done."""
+        percent = 100 * done // max(total, 1)
+        if percent != self._shown and sys.stderr.isatty():
+            self._shown = percent
+            sys.stderr.write(f"\r{percent} % {self._word}")
+            sys.stderr.flush()
 
 
 def print_error(sentence: str) -> None:

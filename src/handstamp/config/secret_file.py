@@ -13,24 +13,22 @@ from .private_files import require_secret
 from .settings import Settings
 
 _NAME = "handstamp.secret"
-_OTHERS = 0o037
-"""Permissions that only the owner may have. A group may read: Kubernetes mounts secrets as 0440 for the pod's group."""
 
 
-def load_master_secret(settings: Settings) -> MasterSecret:
+def load_master_secret(settings: Settings, *, may_create: bool = True) -> MasterSecret:
     """Return the master secret with the previous ones beside it.
 
     If neither its file nor a database exists yet, the file is created with mode 0600. A missing file beside an existing
-    database is never replaced: a new secret would void every session.
+    database is never replaced: a new secret would void every session. With `may_create=False` none is ever created.
 
     Raises:
         ConfigurationError: If there is no secret, one is weak, or others can read the file of one.
     """
     previous = [*settings.previous_secrets, *(_read(file) for file in settings.previous_secret_files)]
-    return _load_current(settings).beside(previous)
+    return _load_current(settings, may_create=may_create).beside(previous)
 
 
-def _load_current(settings: Settings) -> MasterSecret:
+def _load_current(settings: Settings, *, may_create: bool) -> MasterSecret:
     if settings.secret is not None:
         if settings.secret_file is not None:
             raise ConfigurationError("Both HANDSTAMP_SECRET and HANDSTAMP_SECRET_FILE are set: keep one.")
@@ -44,7 +42,7 @@ def _load_current(settings: Settings) -> MasterSecret:
             "Make one with:  openssl rand -hex 32"
         )
     try:
-        if database is not None and not file.exists():
+        if may_create and database is not None and not file.exists():
             _create(file, database)
     except OSError as problem:
         raise ConfigurationError(f"The secret file {file} cannot be created: {problem}") from None

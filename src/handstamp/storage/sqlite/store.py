@@ -23,6 +23,7 @@ from ..batching import Decisions, Failed, GroupCommit, SessionChange
 from ..store import Decide, Rows, Transaction
 from .connection import FileConnection, SharedReader, run_patiently, unavailable
 from .schema import migrate
+from .stale_log import require_own_log
 from .transaction import SqliteTransaction
 
 T = TypeVar("T")
@@ -49,8 +50,10 @@ class SqliteStore:
     async def open(self) -> None:
         """Create the file if it does not exist and bring its schema up to date.
 
-        Raises `ConfigurationError` if the file is another program's, of a newer version, or cannot be opened.
+        Raises `ConfigurationError` if the file is another program's, of a newer version, cannot be opened, or was copied beside
+        the log of another.
         """
+        require_own_log(self.path)
         try:
             await run_patiently(lambda: migrate(self.path), _START_PATIENCE_S)
             for connection in (self._reader, self._writer):  # a process that is just closing the file may hold the lock
