@@ -38,6 +38,8 @@ COMMANDS = (
     "sessions end",
     "keys list",
     "keys rotate",
+    "backup",
+    "restore",
     "migrate",
     "keys retire",
     "keys reseal",

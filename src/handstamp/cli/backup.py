@@ -22,7 +22,7 @@ def backup(
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
     database: Database = None,
 ) -> None:
-    """Write a checked copy of the database to FILE, which only you can read. The service goes on meanwhile.
+    """Copy the database while it is served. FILE is one moment, checked, and only you can read it.
 
     The copy does not contain the master secret. Keep both, apart from each other.
 

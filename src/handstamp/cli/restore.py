@@ -21,7 +21,7 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What handstamp backup has written.")],
     database: Database = None,
 ) -> None:
-    """Check the backup FILE and put a copy of it in the place of the database. Stop the service first.
+    """Put a backup in the place of the database. Stop the service first. The backup FILE is checked, and stays.
 
     The old database stays beside it. What people did since the backup is lost: they sign in again, and repeat sign-outs.
 
