@@ -18,9 +18,11 @@ If an operation yields a number, it pauses for that many seconds; `math.inf` kee
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import os
 import resource
+import sys
 import time
 from array import array
 from collections import Counter
@@ -128,6 +130,12 @@ class _Crowd:
         self.problem: BaseException | None = None
         self.left = 0
         self.all_left = asyncio.Event()
+        self._addresses = itertools.count(1)
+
+    def next_address(self) -> tuple[str, int] | None:
+        """Return an address of this machine for one client, as people have different ones; None where there is only one."""
+        number = next(self._addresses)
+        return (f"127.{1 + (number >> 14)}.{number >> 7 & 127}.{1 + (number & 127)}", 0) if sys.platform == "linux" else None
 
     def gone(self, problem: BaseException | None = None) -> None:
         self.problem = self.problem or problem
@@ -153,6 +161,7 @@ class _Connection(asyncio.Protocol):
         self._group = group
         self._client = client
         self._loop = asyncio.get_running_loop()
+        self._address = crowd.next_address()
         self._operation: Operation | None = None
         self._transport: asyncio.Transport | None = None
         self._closed_here = 0
@@ -168,7 +177,7 @@ class _Connection(asyncio.Protocol):
         """Connect, and send the waiting request, if there is one."""
         try:
             async with self._crowd.connecting:
-                await self._loop.create_connection(lambda: self, "127.0.0.1", self._crowd.port)
+                await self._loop.create_connection(lambda: self, "127.0.0.1", self._crowd.port, local_addr=self._address)
         except OSError:
             await asyncio.sleep(_RECONNECT_AFTER_S)
             self._report_lost()

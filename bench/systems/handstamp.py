@@ -7,6 +7,7 @@ from typing import ClassVar
 from handstamp.storage.sqlite.schema import connect
 
 from ..load import Operation
+from ..service import NO_LIMITS
 from ..wire import bearer, get, post, request
 from .base import JSON, PASSWORD, Session, System, tool
 
@@ -26,8 +27,8 @@ class Handstamp(System):
         return tool("handstamp", "serve", "--port", str(port), "--database", f"sqlite:///{self.database}")
 
     def environment(self, port: int) -> dict[str, str]:  # noqa: ARG002
-        """Return nothing: the defaults are measured."""
-        return {}
+        """Return one setting, because all people come from one machine here. Otherwise the defaults are measured."""
+        return NO_LIMITS
 
     def durability(self, port: int) -> tuple[str, str]:  # noqa: ARG002
         """Ask a connection that is opened as the server opens its own."""
@@ -80,4 +81,4 @@ class HandstampEmbedded(Handstamp):
 
     def environment(self, port: int) -> dict[str, str]:
         """Return the database and the issuer."""
-        return {"BENCH_DATABASE": str(self.database), "BENCH_ISSUER": f"http://localhost:{port}/auth"}
+        return {"BENCH_DATABASE": str(self.database), "BENCH_ISSUER": f"http://localhost:{port}/auth"} | NO_LIMITS
