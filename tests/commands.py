@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -96,6 +97,7 @@ def _own_state() -> Iterator[None]:
     environment, arguments = dict(os.environ), sys.argv
     root, own = logging.getLogger(), logging.getLogger("handstamp")
     handlers, levels = root.handlers[:], (root.level, own.level)
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
     for name in environment:
         if name.startswith("HANDSTAMP_"):
             del os.environ[name]
@@ -108,6 +110,8 @@ def _own_state() -> Iterator[None]:
         root.handlers[:] = handlers
         root.setLevel(levels[0])
         own.setLevel(levels[1])
+        logging.captureWarnings(capture=False)
+        sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
 
 
 def _exit_status() -> int:

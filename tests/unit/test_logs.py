@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from handstamp.config.logs import JsonFormatter, TextFormatter, configure_logging
 from handstamp.domain.event import Event
 from handstamp.logger import Logger
+from handstamp.service.parts import bounded_logger
 from handstamp.service.parts.audit import Audit
 from tests.serving import PASSWORD
 
@@ -24,8 +28,11 @@ def configured_logging() -> Iterator[None]:
     """Configure as a process of ours does, and put everything back."""
     root, ours = logging.getLogger(), logging.getLogger("handstamp")
     before = root.handlers, root.level, ours.level
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
     configure_logging()
     yield
+    logging.captureWarnings(capture=False)
+    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
     root.handlers, root.level = before[0], before[1]
     ours.setLevel(before[2])
 
@@ -115,3 +122,69 @@ def test_configuring_again_writes_no_line_twice(capsys: pytest.CaptureFixture[st
     configure_logging()
     Logger("handstamp.web").info("once")
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_messages_of_other_libraries_are_a_field(capsys: pytest.CaptureFixture[str]) -> None:
+    """Their text is no event name: programs find these lines by `library_message`."""
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request %s", HOSTILE)
+    found = json.loads(capsys.readouterr().err)
+    assert (found["event"], found["logger"], found["message"]) == (
+        "library_message",
+        "uvicorn.error",
+        f"Invalid HTTP request {HOSTILE}",
+    )
+
+
+def test_what_python_prints_is_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """Warnings and exceptions in threads and destructors are lines of the log, not plain text between them."""
+
+    class Failing:
+        def __del__(self) -> None:
+            raise ValueError(HOSTILE)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn(HOSTILE, stacklevel=1)
+    Failing()
+    thread = threading.Thread(target=[].pop)
+    thread.start()
+    thread.join()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["logger"]) for line in lines] == [
+        ("library_message", "py.warnings"),
+        ("library_message", "python"),
+        ("library_message", "python"),
+    ]
+    assert "ValueError" in lines[1]["exception"]
+    assert "IndexError" in lines[2]["exception"]
+
+
+def test_a_library_cannot_fill_the_disk(capsys: pytest.CaptureFixture[str]) -> None:
+    """A flood of one library's messages leaves a bounded number of lines, and others leave theirs."""
+    for _ in range(1_000):
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request")
+    logging.getLogger("asyncio").error("once")
+    lines = [json.loads(line)["logger"] for line in capsys.readouterr().err.splitlines()]
+    assert len(lines) < 30
+    assert lines[-1] == "asyncio"
+
+
+@pytest.mark.anyio
+async def test_a_flood_of_refusals_is_counted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each kind a bounded number of lines is written. A summary says how many were left out."""
+    monkeypatch.setattr(bounded_logger, "_SUMMARY_AFTER_S", 0.01)
+    log = bounded_logger.BoundedLogger("handstamp.web")
+    for _ in range(1_000):
+        log.info("request_refused", code="invalid_token", status=401, path="/refresh")
+    log.info("request_refused", code="invalid_client", status=401, path="/revocations")
+    lines: list[dict[str, object]] = []
+    while not lines or lines[-1]["event"] != "lines_left_out":
+        await asyncio.sleep(0.01)
+        lines += [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    written = [line for line in lines if line.get("code") == "invalid_token"]
+    assert len(written) < 30
+    assert [line for line in lines if line.get("code") == "invalid_client"], "another kind is not left out"
+    assert lines[-1]["kind"] == "request_refused 401 invalid_token /refresh"
+    assert lines[-1]["count"] == 1_000 - len(written)

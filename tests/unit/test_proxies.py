@@ -84,6 +84,19 @@ def test_a_proxy_on_a_unix_socket_can_be_trusted() -> None:
     assert serve([PROXY], None, ("x-forwarded-for", "203.0.113.9"))["client"] is None
 
 
+def test_a_peer_that_has_reset_its_connection_is_not_unknown() -> None:
+    """Its address is gone, but it is a stranger on a network: no way around the limits."""
+    seen: list[Scope] = []
+
+    async def behind(scope: Scope, _receive: Receive, _send: Send) -> None:
+        seen.append(scope)
+
+    for server in (("127.0.0.1", 8000), ("/run/socket", None), None):
+        scope: dict[str, Any] = {"type": "http", "headers": [], "client": None, "server": server}
+        asyncio.run(ClientAddress(behind, [])(scope, _no_receive, _no_send))
+    assert [scope["client"] for scope in seen] == [("0.0.0.0", 0), None, None]
+
+
 @pytest.mark.parametrize(
     ("trusted", "proto", "is_plain"),
     [

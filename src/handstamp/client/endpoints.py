@@ -133,14 +133,20 @@ class ServiceEndpoints:
         except (SessionEnded, InvalidToken, Unavailable):
             raise
         except TooManyAttempts as wait:
-            raise Unavailable(f"{self.issuer} limits the number of requests", wait.retry_after_s) from None
+            raise self._describe_limit(wait) from None
         except HandstampError as problem:
             raise Unavailable(f"{self.issuer} does not renew: {problem}") from None
 
     def logout(self, tokens: StoredTokens) -> None:
         """End the session. Raises `Unavailable` if the service does not confirm it."""
         body = {"refreshToken": tokens.refresh_token, "accessToken": tokens.access_token}
-        self._until_answered(lambda: self._post("/logout", body, self._timeout_s), self._retry_ms)
+        try:
+            self._until_answered(lambda: self._post("/logout", body, self._timeout_s), self._retry_ms)
+        except TooManyAttempts as wait:
+            raise self._describe_limit(wait) from None
+
+    def _describe_limit(self, wait: TooManyAttempts) -> Unavailable:
+        return Unavailable(f"{self.issuer} limits the number of requests", wait.retry_after_s)
 
     def tokens_of(self, answer: Mapping[str, object]) -> StoredTokens:
         """Return the tokens of an answer that the application received itself. Raises `msgspec.ValidationError`."""

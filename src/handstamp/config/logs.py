@@ -6,9 +6,16 @@ import datetime
 import json
 import logging
 import sys
+import threading
+from collections import Counter
 from contextlib import suppress
+from types import TracebackType
 
+from ..buckets import Buckets
 from ..logger import LogLine
+
+_BURST, _PER_S = 20, 0.5
+"""Lines of one library: at once, and a second in the long run."""
 
 
 def configure_logging(level: int = logging.INFO) -> None:
@@ -18,11 +25,34 @@ def configure_logging(level: int = logging.INFO) -> None:
         level: The lowest level of Handstamp's own lines. Other libraries log warnings and errors.
     """
     handler = _StandardError()
+    handler.addFilter(_BoundLibraries())
     handler.setFormatter(TextFormatter() if sys.stderr.isatty() else JsonFormatter())
     root = logging.getLogger()
     root.handlers = [*(other for other in root.handlers if not isinstance(other, _StandardError)), handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("handstamp").setLevel(level)
+    _log_what_python_prints()
+
+
+def _log_what_python_prints() -> None:
+    """Log warnings, and exceptions that nothing catches. Python prints them as plain text, between the lines of the log."""
+    logging.captureWarnings(capture=True)
+    log = logging.getLogger("python")
+
+    def log_in_thread(failed: threading.ExceptHookArgs) -> None:
+        if failed.exc_value is not None:
+            log.error("a thread has failed", exc_info=failed.exc_value)
+
+    threading.excepthook = log_in_thread
+    sys.unraisablehook = lambda failed: log.error("an exception cannot be raised", exc_info=failed.exc_value)
+    sys.excepthook = _log_end
+
+
+def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        logging.getLogger("python").critical("the process has failed", exc_info=(kind, error, trace))
 
 
 class JsonFormatter(logging.Formatter):
@@ -47,7 +77,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text."""
-        text = str(LogLine(_escape(_event(record)), _fields(record)))
+        text = str(LogLine(_event(record), _fields(record)))
         line = f"{_time(record)} {record.levelname.lower():<8} {record.name}: {text}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
@@ -61,17 +91,35 @@ class _StandardError(logging.Handler):
             sys.stderr.flush()
 
 
+class _BoundLibraries(logging.Filter):
+    """Bounds the lines of other libraries, some of which strangers can cause. The next line says how many were left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._buckets = Buckets(burst=_BURST, per_s=_PER_S)
+        self._left_out: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is written."""
+        if isinstance(record.msg, LogLine):
+            return True
+        if self._buckets.take(record.name):
+            self._left_out[record.name] += 1
+            return False
+        record.left_out = self._left_out.pop(record.name, 0)
+        return True
+
+
 def _event(record: logging.LogRecord) -> str:
-    return record.msg.event if isinstance(record.msg, LogLine) else record.getMessage()
+    return record.msg.event if isinstance(record.msg, LogLine) else "library_message"
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    return record.msg.fields if isinstance(record.msg, LogLine) else {}
+    if isinstance(record.msg, LogLine):
+        return record.msg.fields
+    left_out = getattr(record, "left_out", 0)
+    return {"message": record.getMessage()} | ({"left_out": left_out} if left_out else {})
 
 
 def _time(record: logging.LogRecord) -> str:
     return datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat().replace("+00:00", "Z")
-
-
-def _escape(text: str) -> str:
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -20,6 +20,9 @@ UNIX = "unix"
 """The entry of the trusted proxies that stands for every peer without an address, as on a Unix socket."""
 _MAX_LENGTH = 64
 """Longer texts are no addresses, and would fill the caches."""
+_GONE = ("0.0.0.0", 0)  # noqa: S104 - nothing listens there
+"""Stands for the peer of a TCP connection that has no address any more: it was reset, after a request. All of them count as one
+network, so that nobody gets around the limits by sending requests without waiting for the answers."""
 MAX_HOPS = 32
 """The most trusted proxies in a row that one request may have passed."""
 _SETTING = "HANDSTAMP_TRUSTED_PROXIES"
@@ -46,6 +49,8 @@ class ClientAddress:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "http":
+            if scope.get("client") is None and (scope.get("server") or ("", None))[1] is not None:
+                scope["client"] = _GONE
             peer = (scope.get("client") or ("",))[0]
             if not parse_address(peer):
                 scope["client"] = None  # some servers name the peer of a Unix socket, and TestClient is "testclient"
