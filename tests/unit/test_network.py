@@ -25,6 +25,7 @@ from handstamp.domain.network import network_of, site_of
         ("/run/handstamp.sock", "", ""),
         ("192.0.2.1:443", "", ""),
         ("192.0.2.256", "", ""),
+        ("fe80::1%" + "x" * 60_000, "", ""),
     ],
 )
 def test_the_network_and_the_site_of_an_address(ip: str, network: str, site: str) -> None:

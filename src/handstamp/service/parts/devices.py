@@ -16,6 +16,8 @@ from .tokens import TokenIssuer
 
 MAX_TAGS = 5
 """Accounts for which one browser is known: people share computers."""
+MAX_TOKENS = 4
+"""Tokens that are looked at. Each costs the event loop a signature check before anything is known of the client."""
 _COOKIE = re.compile(rf"v1\.([A-Za-z0-9_-]{{22}})((?:\.[A-Za-z0-9_-]{{16}}){{1,{MAX_TAGS}}})", re.ASCII)
 
 
@@ -46,7 +48,7 @@ class Devices:
         device, tags = _parse(shown.cookie)
         if self._tags.find(device, account, tags) is not None:
             return device
-        for token in shown.tokens:
+        for token in shown.tokens[:MAX_TOKENS]:
             session = self._tokens.find_session(token)
             if session is not None and session.subject == account:
                 return session.id
