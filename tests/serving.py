@@ -12,6 +12,7 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -20,6 +21,12 @@ from tests.commands import command, environment_with
 PASSWORD = "kelp lantern rivet 41 of the tests"
 EMAIL = "ada@example.com"
 _START_PATIENCE_S = 120.0
+
+
+def cookie_name(kind: str, issuer: str) -> str:
+    """Return the name of the cookie `access` or `refresh` of an issuer. Without https it ends with the port."""
+    url = urlsplit(issuer)
+    return f"__Host-handstamp-{kind}" if url.scheme == "https" else f"handstamp-{kind}-{url.port or 80}"
 
 
 def free_port() -> int:

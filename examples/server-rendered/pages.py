@@ -17,7 +17,6 @@ from handstamp.embedded import Handstamp, TokenPair
 
 issuer = os.environ.get("SITE_ISSUER", "http://localhost:9000/auth")
 auth = Handstamp(database="sqlite:///site.db", issuer=issuer)
-prefix = "__Host-" if issuer.startswith("https://") else ""
 PAGE = """<!doctype html><html lang="en"><title>A site</title><link rel="icon" href="data:,"><h1>A site</h1>
 <p>You are {subject}, in session {session}.</p>
 <p><a href="/auth/account">Your account</a></p>
@@ -27,10 +26,10 @@ PAGE = """<!doctype html><html lang="en"><title>A site</title><link rel="icon" h
 async def visitor(request: Request) -> tuple[AccessClaims, TokenPair | None]:
     """Return the visitor's claims, and new tokens if the access token had expired. Raises `NotSignedIn`."""
     try:
-        return await auth.verifier.verify_async(request.cookies.get(f"{prefix}handstamp-access", "")), None
+        return await auth.verifier.verify_async(request.cookies.get(auth.cookies.access, "")), None
     except NotSignedIn:
         # Several pages may renew at the same time: all get the same new refresh token.
-        pair = await auth.sessions.refresh(request.cookies.get(f"{prefix}handstamp-refresh", ""), delivery="cookie")
+        pair = await auth.sessions.refresh(request.cookies.get(auth.cookies.refresh, ""), delivery="cookie")
         return await auth.verifier.verify_async(pair.access_token), pair
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pages import app
+from pages import app, auth
 from starlette.testclient import TestClient
 
 PERSON = {"email": "ada@example.com", "password": secrets.token_urlsafe()}
@@ -30,7 +30,7 @@ def test_the_page_requires_a_session(client: TestClient) -> None:
         "/auth/login", json=PERSON | {"delivery": "cookie"}, headers={"Origin": "http://localhost:9000"}
     ).is_success
     assert account in client.get("/").text
-    client.cookies.delete("handstamp-access")  # as if it had expired: the page renews it
+    client.cookies.delete(auth.cookies.access)  # as if it had expired: the page renews it
     renewed = client.get("/")
     assert account in renewed.text
-    assert "handstamp-access" in renewed.cookies
+    assert auth.cookies.access in renewed.cookies

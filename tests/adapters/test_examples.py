@@ -11,7 +11,7 @@ import pytest
 
 from tests.adapters.examples import Applications, new_admin
 from tests.integration.helpers import Mint, SignedIn, expect_problem, sign_in, sign_in_new_user
-from tests.serving import Server
+from tests.serving import Server, cookie_name
 
 pytestmark = pytest.mark.xdist_group("adapters")
 FEED_PATIENCE_S = 5.0
@@ -38,9 +38,9 @@ def with_token(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-def with_cookie(token: str) -> dict[str, str]:
-    """Return a Cookie header with the token between two other cookies."""
-    return {"cookie": f"theme=dark; handstamp-access={token}; other=1"}
+def with_cookie(signed_in: SignedIn, token: str = "") -> dict[str, str]:
+    """Return a Cookie header with the session's access token, or with `token`, between two other cookies."""
+    return {"cookie": f"theme=dark; {cookie_name('access', signed_in.origin)}={token or signed_in.access}; other=1"}
 
 
 def challenge(answer: httpx.Response) -> str:
@@ -156,12 +156,12 @@ def test_two_authorization_headers_are_refused(application: httpx.Client, ada: S
 
 def test_the_cookie_authenticates_safe_requests(application: httpx.Client, ada: SignedIn) -> None:
     """The cookie authenticates reads, even when a page of another site links to them."""
-    assert application.get("/orders", headers=with_cookie(ada.access) | OTHER_PAGE).status_code == 200
+    assert application.get("/orders", headers=with_cookie(ada) | OTHER_PAGE).status_code == 200
 
 
 def test_a_same_origin_page_may_write_with_the_cookie(application: httpx.Client, ada: SignedIn) -> None:
     """A same-origin page may write with the cookie. No further proof is required, not even Django's CSRF token."""
-    assert application.post("/orders", headers=with_cookie(ada.access) | SAME_PAGE).status_code == 201
+    assert application.post("/orders", headers=with_cookie(ada) | SAME_PAGE).status_code == 201
 
 
 def test_a_page_of_the_service_may_write_with_the_cookie(application: httpx.Client, client: httpx.Client) -> None:
@@ -180,7 +180,7 @@ def test_another_sites_page_cannot_write_with_the_cookie(
     application: httpx.Client, ada: SignedIn, origin: Mapping[str, str]
 ) -> None:
     """A cross-site write gets 403 and the cookie is not cleared."""
-    answer = application.post("/orders", headers=with_cookie(ada.access) | dict(origin))
+    answer = application.post("/orders", headers=with_cookie(ada) | dict(origin))
     expect_problem(answer, 403, "cross_site")
     assert "www-authenticate" not in answer.headers
     assert "set-cookie" not in answer.headers
@@ -193,14 +193,15 @@ def test_a_cross_site_request_with_a_header_may_write(application: httpx.Client,
 
 def test_two_cookies_of_one_name_are_refused(application: httpx.Client, ada: SignedIn) -> None:
     """Two cookies of one name are refused, because a sibling subdomain may have set one of them."""
-    answer = application.get("/orders", headers={"cookie": f"handstamp-access={ada.access}; handstamp-access=other"})
+    two = f"{with_cookie(ada)['cookie']}; {with_cookie(ada, 'other')['cookie']}"
+    answer = application.get("/orders", headers={"cookie": two})
     expect_problem(answer, 400, "invalid_request")
 
 
 def test_the_header_overrides_the_cookie(application: httpx.Client, ada: SignedIn) -> None:
     """The header takes precedence over the cookie, whether the header is valid or not."""
-    assert application.get("/orders", headers=ada.bearer | with_cookie("stale")).status_code == 200
-    expect_invalid(application.get("/orders", headers=with_token("stale") | with_cookie(ada.access)))
+    assert application.get("/orders", headers=ada.bearer | with_cookie(ada, "stale")).status_code == 200
+    expect_invalid(application.get("/orders", headers=with_token("stale") | with_cookie(ada)))
 
 
 # --- signed out
@@ -234,10 +235,10 @@ def test_all_frameworks_answer_alike(applications: Applications, ada: SignedIn, 
         ("GET", "/orders", with_token("rubbish")),
         ("GET", "/orders", with_token(ada.refresh)),
         ("GET", "/orders", with_token(mint.expired_access(ada.access))),
-        ("GET", "/orders", {"cookie": "handstamp-access=a; handstamp-access=b"}),
+        ("GET", "/orders", {"cookie": f"{with_cookie(ada, 'a')['cookie']}; {with_cookie(ada, 'b')['cookie']}"}),
         ("GET", "/reports", ada.bearer),
         ("DELETE", "/orders/1", ada.bearer),
-        ("POST", "/orders", with_cookie(ada.access) | OTHER_PAGE),
+        ("POST", "/orders", with_cookie(ada) | OTHER_PAGE),
     ]
     for method, path, headers in asked:
         answers = {name: refusal(it.request(method, path, headers=headers)) for name, it in applications.items()}

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.commands import environment_with, run_process
-from tests.serving import EMAIL, PASSWORD, Server, free_port
+from tests.serving import EMAIL, PASSWORD, Server, cookie_name, free_port
 from tests.verifying import eventually
 
 pytestmark = pytest.mark.xdist_group("browser-examples")
@@ -87,13 +87,14 @@ def test_a_server_rendered_site(page: Page, tmp_path: Path, page_errors: list[st
         expect(page.get_by_role("heading", name="A site")).to_be_visible()
         shown = page.locator("p").first.inner_text()
         before = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
-        assert set(before) == {"handstamp-access", "handstamp-refresh"}
-        page.context.clear_cookies(name="handstamp-access")  # as when it has expired
+        access, renewal = (cookie_name(kind, url) for kind in ("access", "refresh"))
+        assert set(before) == {access, renewal}
+        page.context.clear_cookies(name=access)  # as when it has expired
         page.reload()
         expect(page.locator("p").first).to_have_text(shown)
         after = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
         assert set(after) == set(before)
-        assert after["handstamp-refresh"] != before["handstamp-refresh"]
+        assert after[renewal] != before[renewal]
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
         page.goto(url)

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.commands import environment_with
-from tests.serving import EMAIL, PASSWORD, free_port
+from tests.serving import EMAIL, PASSWORD, cookie_name, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -152,7 +152,11 @@ def test_a_socket_is_not_opened_without_a_living_session(shop: httpx.Client) -> 
     """The handshake is refused. An access cookie is not accepted there (T33)."""
     tokens = sign_in(shop)
     shop.post("/auth/logout", headers=bearer(tokens))
-    for headers in (bearer(tokens), {}, {"cookie": f"handstamp-access={sign_in(shop)['accessToken']}"}):
+    for headers in (
+        bearer(tokens),
+        {},
+        {"cookie": f"{cookie_name('access', str(shop.base_url))}={sign_in(shop)['accessToken']}"},
+    ):
         with pytest.raises(InvalidStatus) as refused, socket_of(shop, headers):
             pass
         assert refused.value.response.status_code in (401, 403)

@@ -29,7 +29,7 @@ from handstamp.crypto import jws
 from handstamp.crypto.jwk import SigningKey
 from handstamp.domain.claims import ACCESS_TYPE, REFRESH_TYPE, AccessClaims, RefreshClaims
 from handstamp.service.parts.caller import Caller
-from tests.serving import PASSWORD, Server
+from tests.serving import PASSWORD, Server, cookie_name
 
 T = TypeVar("T")
 PROBLEM = "application/problem+json"
@@ -105,7 +105,12 @@ def set_cookies(answer: httpx.Response) -> dict[str, Cookie]:
 
 def token_cookies(answer: httpx.Response) -> dict[str, Cookie]:
     """Return what `set_cookies` returns, without the device cookie, which sign-ins set in browsers."""
-    return {name: cookie for name, cookie in set_cookies(answer).items() if not name.endswith("handstamp-device")}
+    return {name: cookie for name, cookie in set_cookies(answer).items() if "handstamp-device" not in name}
+
+
+def cookies_by_kind(answer: httpx.Response) -> dict[str, Cookie]:
+    """Return `token_cookies` by `access` and `refresh`. `test_cookies` checks the whole names."""
+    return {name.removeprefix("__Host-").split("-")[1]: cookie for name, cookie in token_cookies(answer).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,6 @@ class SignedIn:
     sid: str
     delivery: str
     origin: str
-    prefix: str
 
     @property
     def bearer(self) -> dict[str, str]:
@@ -129,7 +133,7 @@ class SignedIn:
     def cookies(self) -> dict[str, str]:
         """Return the headers that a browser sends from the service's own page."""
         pairs = [("refresh", self.refresh), ("access", self.access)] if self.delivery == "cookie" else [("refresh", self.refresh)]
-        text = "; ".join(f"{self.prefix}handstamp-{kind}={token}" for kind, token in pairs)
+        text = "; ".join(f"{cookie_name(kind, self.origin)}={token}" for kind, token in pairs)
         return {"cookie": text, "origin": self.origin, "sec-fetch-site": "same-origin"}
 
     @property
@@ -170,7 +174,7 @@ def refresh(client: httpx.Client, signed_in: SignedIn, token: str | None = None)
     presented = token or signed_in.refresh
     if signed_in.delivery == "json":
         return client.post("/refresh", json={"refreshToken": presented})
-    cookie = f"{signed_in.prefix}handstamp-refresh={presented}"
+    cookie = f"{cookie_name('refresh', signed_in.origin)}={presented}"
     return client.post("/refresh", headers={"cookie": cookie, "origin": signed_in.origin, "sec-fetch-site": "same-origin"})
 
 
@@ -335,10 +339,9 @@ def _database(server: Server) -> sqlite3.Connection:
 def _read_session(answer: httpx.Response, email: str, delivery: str, origin: str) -> SignedIn:
     """Read the tokens of an answer from the body and the cookies, according to the delivery."""
     body, cookies = answer.json(), set_cookies(answer)
-    prefix = "__Host-" if origin.startswith("https://") else ""
     in_cookies = {"json": (), "split": ("refresh",), "cookie": ("access", "refresh")}[delivery]
     tokens = {
-        kind: cookies[f"{prefix}handstamp-{kind}"].value if kind in in_cookies else body[f"{kind}Token"]
+        kind: cookies[cookie_name(kind, origin)].value if kind in in_cookies else body[f"{kind}Token"]
         for kind in ("access", "refresh")
     }
-    return SignedIn(email, tokens["access"], tokens["refresh"], body["sessionId"], delivery, origin, prefix)
+    return SignedIn(email, tokens["access"], tokens["refresh"], body["sessionId"], delivery, origin)

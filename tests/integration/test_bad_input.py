@@ -31,7 +31,7 @@ from tests.integration.helpers import (
     session_row,
     sign_in_new_user,
 )
-from tests.serving import PASSWORD, Server
+from tests.serving import PASSWORD, Server, cookie_name
 
 pytestmark = pytest.mark.xdist_group("bad-input")
 JSON = "application/json"
@@ -367,7 +367,7 @@ def test_every_endpoint_checks_its_access_token(client: httpx.Client, ada: Signe
     path = operation.path.replace("{id}", ada.sid)
     forged = forgeries(ada.access)
     bearers = [forged["alg none"], forged["other subject"], ada.refresh]
-    cookie = {"cookie": f"handstamp-access={ada.refresh}", "sec-fetch-site": "same-origin"}
+    cookie = {"cookie": f"{cookie_name('access', ada.origin)}={ada.refresh}", "sec-fetch-site": "same-origin"}
     for headers in (*({"authorization": f"Bearer {token}"} for token in bearers), cookie):
         expect_problem(client.request(operation.method, path, headers=headers), 401, "invalid_token")
 
@@ -379,7 +379,7 @@ def test_forged_refresh_tokens_are_refused(server: Server, client: httpx.Client,
     assert set(codes(answers).values()) == {(401, "invalid_token"), (422, "invalid_request")}
     for token in forged.values():
         if not set(token) & set(' ",;'):
-            cookie = {"cookie": f"handstamp-refresh={token}", "sec-fetch-site": "same-origin"}
+            cookie = {"cookie": f"{cookie_name('refresh', ada.origin)}={token}", "sec-fetch-site": "same-origin"}
             expect_problem(client.post("/refresh", headers=cookie), 401, "invalid_token")
     assert session_row(server, ada.sid)["generation"] == 0
 
@@ -411,7 +411,7 @@ def test_one_changed_bit_is_refused(server: Server, client: httpx.Client, ada: S
 
 def test_an_access_token_is_refused_as_refresh_token(client: httpx.Client, ada: SignedIn) -> None:
     """Neither in the body nor in the refresh cookie does an access token renew anything (R22, T19)."""
-    cookie = {"cookie": f"handstamp-refresh={ada.access}", "sec-fetch-site": "same-origin"}
+    cookie = {"cookie": f"{cookie_name('refresh', ada.origin)}={ada.access}", "sec-fetch-site": "same-origin"}
     expect_problem(client.post("/refresh", json={"refreshToken": ada.access}), 401, "invalid_token")
     expect_problem(client.post("/refresh", headers=cookie), 401, "invalid_token")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
@@ -25,7 +27,7 @@ from tests.integration.helpers import (
     sign_up,
     token_cookies,
 )
-from tests.serving import PASSWORD, Server
+from tests.serving import PASSWORD, Server, cookie_name
 
 pytestmark = pytest.mark.xdist_group("cookies")
 DELIVERIES = ["json", "split", "cookie"]
@@ -58,14 +60,10 @@ def client_and_issuer(
 def expected_attributes(issuer: str, delivery: str) -> dict[str, dict[str, str]]:
     """Return the attributes that a delivery's cookies must have, by name."""
     secure = {"secure": ""} if issuer == ISSUER else {}
-    prefix = "__Host-" if issuer == ISSUER else ""
     common = {"path": "/", "max-age": FORTNIGHT, "httponly": ""} | secure
-    cookies = {
-        f"{prefix}handstamp-refresh": common | {"samesite": "Strict"},
-        f"{prefix}handstamp-access": common | {"samesite": "Lax"},
-    }
-    names = {"json": [], "split": ["refresh"], "cookie": ["refresh", "access"]}[delivery]
-    return {f"{prefix}handstamp-{name}": cookies[f"{prefix}handstamp-{name}"] for name in names}
+    same_site = {"refresh": "Strict", "access": "Lax"}
+    kinds = {"json": [], "split": ["refresh"], "cookie": ["refresh", "access"]}[delivery]
+    return {cookie_name(kind, issuer): common | {"samesite": same_site[kind]} for kind in kinds}
 
 
 def attributes_of(cookies: dict[str, Cookie]) -> dict[str, dict[str, str]]:
@@ -78,7 +76,7 @@ def expect_deleted(answer: httpx.Response, issuer: str, *kinds: str) -> None:
     wanted = {
         name: values | {"max-age": "0", "expires": EPOCH}
         for name, values in expected_attributes(issuer, "cookie").items()
-        if not kinds or name.endswith(kinds)
+        if not kinds or any(kind in name for kind in kinds)
     }
     cookies = set_cookies(answer)
     assert attributes_of(cookies) == wanted
@@ -245,7 +243,7 @@ def test_two_different_cookies_of_one_name_are_refused(
     """Two different cookies of one name give 400 in either order, and both sessions stay active (T16)."""
     own, foreign = sign_in_new_user(client, delivery="cookie"), sign_in_new_user(client, delivery="cookie")
     tokens = [getattr(own, kind), getattr(foreign, kind)][::order]
-    pairs = [f"handstamp-{kind}={token}" for token in tokens]
+    pairs = [f"{cookie_name(kind, server.url)}={token}" for token in tokens]
     headers = [("sec-fetch-site", "same-origin"), *(("cookie", text) for text in (["; ".join(pairs)] if joined else pairs))]
     method, path = ("POST", "/refresh") if kind == "refresh" else ("GET", "/profile")
     answer = client.request(method, path, headers=headers)
@@ -260,7 +258,7 @@ def test_signing_out_and_in_end_the_sessions_of_all_cookies(client: httpx.Client
     """If two cookies have one name, signing out and signing in end the sessions of both (T13, T16)."""
     first, second = sign_in_new_user(client, delivery="cookie"), sign_in_new_user(client, delivery="cookie")
     body = {"email": first.email, "password": PASSWORD} if path == "/login" else {}
-    cookie = "; ".join(f"handstamp-{kind}={getattr(one, kind)}" for one in (first, second) for kind in ("refresh", "access"))
+    cookie = "; ".join(one.cookies["cookie"] for one in (first, second))
     answer = client.post(path, headers={"cookie": cookie, "sec-fetch-site": "same-origin"}, json=body)
     assert answer.status_code in (200, 204)
     expect_ended(profile(client, first), "logout")
@@ -270,14 +268,16 @@ def test_signing_out_and_in_end_the_sessions_of_all_cookies(client: httpx.Client
 def test_the_same_cookie_twice_counts_once(client: httpx.Client) -> None:
     """Two cookies with the same value are one token."""
     signed_in = sign_in_new_user(client, delivery="cookie")
-    pair = f"handstamp-refresh={signed_in.refresh}"
+    pair = f"{cookie_name('refresh', signed_in.origin)}={signed_in.refresh}"
     answer = client.post("/refresh", headers={"cookie": f"{pair}; {pair}", "sec-fetch-site": "same-origin"})
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("cookie", ["handstamp-refresh=", "handstamp-refresh", "other=1", "HANDSTAMP-REFRESH=x", ";;=;"])
-def test_other_cookies_count_as_no_token(client: httpx.Client, cookie: str) -> None:
+@pytest.mark.parametrize("cookie", ["{name}=", "{name}", "other=1", "{name}=x", "handstamp-refresh=x", "{name}1=x", ";;=;"])
+def test_other_cookies_count_as_no_token(server: Server, client: httpx.Client, cookie: str) -> None:
     """Empty, foreign and malformed cookies are not tokens, and nothing is cleared."""
+    name = cookie_name("refresh", server.url)
+    cookie = cookie.format(name=name.upper() if cookie == "{name}=x" else name)
     answer = client.post("/refresh", headers={"cookie": cookie, "sec-fetch-site": "same-origin"})
     expect_problem(answer, 401, "missing_token")
     assert set_cookies(answer) == {}
@@ -286,8 +286,8 @@ def test_other_cookies_count_as_no_token(client: httpx.Client, cookie: str) -> N
 def test_cookie_names_of_the_other_scheme_are_ignored(client: httpx.Client, secure_client: httpx.Client) -> None:
     """An https service reads only the prefixed names, which no sibling subdomain can set (R55, T16)."""
     plain, secure = sign_in_new_user(client, delivery="cookie"), sign_in_new_user(secure_client, delivery="cookie", origin=ISSUER)
-    unprefixed = secure.cookies | {"cookie": secure.cookies["cookie"].replace("__Host-", "")}
-    prefixed = plain.cookies | {"cookie": f"__Host-handstamp-refresh={plain.refresh}; __Host-handstamp-access={plain.access}"}
+    unprefixed = secure.cookies | {"cookie": replace(secure, origin="http://localhost").cookies["cookie"]}
+    prefixed = plain.cookies | {"cookie": replace(plain, origin=ISSUER).cookies["cookie"]}
     for path in ("/refresh", "/logout-everywhere"):
         expect_problem(secure_client.post(path, headers=unprefixed), 401, "missing_token")
         expect_problem(client.post(path, headers=prefixed), 401, "missing_token")
@@ -300,13 +300,28 @@ def test_a_real_cookie_jar_follows_the_cookies(server: Server) -> None:
         email = sign_up(browser)
         assert browser.post("/login", json={"email": email, "password": PASSWORD, "delivery": "cookie"}).status_code == 200
         first = dict(browser.cookies)
-        device = first.pop("handstamp-device")
+        device = first.pop(cookie_name("device", server.url))
         assert browser.get("/profile").json()["email"] == email
         assert browser.post("/refresh").status_code == 200
         second = dict(browser.cookies)
-        assert second.pop("handstamp-device") == device
-        assert first.keys() == second.keys() == {"handstamp-refresh", "handstamp-access"}
+        assert second.pop(cookie_name("device", server.url)) == device
+        assert first.keys() == second.keys() == {cookie_name("refresh", server.url), cookie_name("access", server.url)}
         assert all(first[name] != second[name] for name in first)
         assert browser.post("/logout").status_code == 204
-        assert dict(browser.cookies) == {"handstamp-device": device}
+        assert dict(browser.cookies) == {cookie_name("device", server.url): device}
         expect_problem(browser.get("/profile"), 401, "missing_token")
+
+
+def test_two_services_on_one_host_leave_each_other_signed_in(server: Server, tmp_path: Path) -> None:
+    """Browsers send a cookie to every port of a host (RFC 6265 §8.5). Each service reads, sets and deletes its own alone."""
+    with run_server(tmp_path) as other, server.client() as browser:
+        for each in (server, other):
+            browser.base_url, browser.headers["origin"] = httpx.URL(each.url), each.url
+            email = sign_up(browser)
+            assert browser.post("/login", json={"email": email, "password": PASSWORD, "delivery": "cookie"}).status_code == 200
+        assert len(browser.cookies) == 6
+        for each in (server, other, server):
+            assert browser.post(f"{each.url}/refresh", headers={"origin": each.url}).status_code == 200
+        assert browser.post(f"{other.url}/logout", headers={"origin": other.url}).status_code == 204
+        expect_problem(browser.get(f"{other.url}/profile"), 401, "missing_token")
+        assert browser.get(f"{server.url}/profile").status_code == 200

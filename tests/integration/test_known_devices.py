@@ -23,12 +23,11 @@ from tests.integration.helpers import (
     sign_in,
     sign_up,
 )
-from tests.serving import PASSWORD, Server
+from tests.serving import PASSWORD, Server, cookie_name
 
 pytestmark = pytest.mark.xdist_group("known-devices")
 WRONG = "a sentence that ada never said"
 NEW_PASSWORD = "another kelp lantern rivet of the tests"
-NAME = "handstamp-device"
 ISSUER = "https://auth.example.com"
 
 
@@ -39,6 +38,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+def name_of(client: httpx.Client) -> str:
+    """Return the name of the device cookie of the client's service."""
+    return cookie_name("device", str(client.base_url))
+
+
 def attempt(client: httpx.Client, email: str, password: str, ip: str, **headers: str) -> httpx.Response:
     """Try to sign in from an address, as a browser."""
     sent = {"x-forwarded-for": ip, "sec-fetch-site": "same-origin"} | headers
@@ -47,15 +51,15 @@ def attempt(client: httpx.Client, email: str, password: str, ip: str, **headers:
 
 def device_of(client: httpx.Client, email: str, *, before: str = "", ip: str = "", password: str = PASSWORD) -> str:
     """Sign in as a browser that may have a device cookie, and return the one that it has then."""
-    cookie = {"cookie": f"{NAME}={before}"} if before else {}
+    cookie = {"cookie": f"{name_of(client)}={before}"} if before else {}
     answer = attempt(client, email, password, ip or new_address(), **cookie)
     assert answer.status_code == 200, answer.text
-    return set_cookies(answer)[NAME].value
+    return set_cookies(answer)[name_of(client)].value
 
 
-def with_device(value: str) -> dict[str, str]:
+def with_device(client: httpx.Client, value: str) -> dict[str, str]:
     """Return the header of a browser that has a device cookie alone."""
-    return {"cookie": f"{NAME}={value}"}
+    return {"cookie": f"{name_of(client)}={value}"}
 
 
 def use_up(client: httpx.Client, email: str, ip: str) -> None:
@@ -72,13 +76,13 @@ def test_the_exact_line_of_a_device_cookie(issuer: str, tmp_path: Path) -> None:
         email = sign_up(client)
         for delivery in ("split", "cookie", "json"):
             answer = client.post("/login", json={"email": email, "password": PASSWORD, "delivery": delivery})
-            lines = [line for line in answer.headers.get_list("set-cookie") if NAME in line]
+            lines = [line for line in answer.headers.get_list("set-cookie") if "handstamp-device" in line]
             if delivery == "json":
                 assert lines == []
                 continue
-            prefix, secure = ("__Host-", "Secure; ") if issuer else ("", "")
-            value = set_cookies(answer)[f"{prefix}{NAME}"].value
-            assert lines == [f"{prefix}{NAME}={value}; Path=/; Max-Age=34560000; {secure}HttpOnly; SameSite=Lax"]
+            name, secure = cookie_name("device", server.url), "Secure; " if issuer else ""
+            value = set_cookies(answer)[name].value
+            assert lines == [f"{name}={value}; Path=/; Max-Age=34560000; {secure}HttpOnly; SameSite=Lax"]
             assert [len(part) for part in value.split(".")] == [2, 22, 16]
 
 
@@ -88,7 +92,7 @@ def test_strangers_on_the_same_network_do_not_delay_a_known_device(client: httpx
     device = device_of(client, email, ip=office)
     use_up(client, email, office)
     expect_problem(attempt(client, email, PASSWORD, office), 429, "too_many_attempts")
-    assert attempt(client, email, PASSWORD, office, **with_device(device)).status_code == 200
+    assert attempt(client, email, PASSWORD, office, **with_device(client, device)).status_code == 200
     assert attempt(client, email, PASSWORD, office).status_code == 200, "that success resets the account's counters"
 
 
@@ -97,10 +101,10 @@ def test_a_known_device_has_a_budget_of_its_own(client: httpx.Client) -> None:
     email, office = sign_up(client), new_address()
     device = device_of(client, email, ip=office)
     for _ in range(5):
-        expect_problem(attempt(client, email, WRONG, new_address(), **with_device(device)), 401, "invalid_credentials")
-    expect_problem(attempt(client, email, PASSWORD, new_address(), **with_device(device)), 429, "too_many_attempts")
+        expect_problem(attempt(client, email, WRONG, new_address(), **with_device(client, device)), 401, "invalid_credentials")
+    expect_problem(attempt(client, email, PASSWORD, new_address(), **with_device(client, device)), 429, "too_many_attempts")
     assert attempt(client, email, PASSWORD, office).status_code == 200
-    expect_problem(attempt(client, email, PASSWORD, office, **with_device(device)), 429, "too_many_attempts")
+    expect_problem(attempt(client, email, PASSWORD, office, **with_device(client, device)), 429, "too_many_attempts")
 
 
 def test_a_device_cookie_helps_with_no_other_account(client: httpx.Client) -> None:
@@ -108,7 +112,7 @@ def test_a_device_cookie_helps_with_no_other_account(client: httpx.Client) -> No
     ada, bob, office = sign_up(client), sign_up(client, new_email("bob")), new_address()
     device = device_of(client, bob, ip=office)
     use_up(client, ada, office)
-    expect_problem(attempt(client, ada, PASSWORD, office, **with_device(device)), 429, "too_many_attempts")
+    expect_problem(attempt(client, ada, PASSWORD, office, **with_device(client, device)), 429, "too_many_attempts")
 
 
 @pytest.mark.parametrize("kind", ["tag", "device", "version", "shorter", "longer", "empty", "two", "spaces", "not ascii"])
@@ -125,20 +129,20 @@ def test_a_forged_device_cookie_is_a_stranger_and_no_error(client: httpx.Client,
         "shorter": f"{version}.{name}",
         "longer": ".".join((version, name, *[tag] * 6)),
         "empty": "",
-        "two": f"{device}; {NAME}={version}.{name}.{tag[::-1]}",
+        "two": f"{device}; {name_of(client)}={version}.{name}.{tag[::-1]}",
         "spaces": f"{version}.{name}. {tag[1:]}",
         "not ascii": f"{version}.{name}.{tag[:-1]}é",
     }[kind]
     body = {"email": email, "password": PASSWORD}
 
     def sent_from(ip: str) -> httpx.Response:
-        headers = {"x-forwarded-for": ip, "sec-fetch-site": "same-origin", "cookie": f"{NAME}={cookie}"}
+        headers = {"x-forwarded-for": ip, "sec-fetch-site": "same-origin", "cookie": f"{name_of(client)}={cookie}"}
         return client.post("/login", json=body, headers=httpx.Headers(headers, encoding="latin-1"))
 
     expect_problem(sent_from(office), 429, "too_many_attempts")
     answer = sent_from(new_address())
     assert answer.status_code == 200
-    assert set_cookies(answer)[NAME].value.split(".")[0] == "v1"
+    assert set_cookies(answer)[name_of(client)].value.split(".")[0] == "v1"
 
 
 def test_a_shared_computer_remembers_five_people(client: httpx.Client) -> None:
@@ -154,9 +158,9 @@ def test_a_shared_computer_remembers_five_people(client: httpx.Client) -> None:
     assert again[2:] == [devices[-1][3], devices[-1][2], *devices[-1][4:]]
     office = new_address()
     use_up(client, people[0], office)
-    expect_problem(attempt(client, people[0], PASSWORD, office, **with_device(device)), 429, "too_many_attempts")
+    expect_problem(attempt(client, people[0], PASSWORD, office, **with_device(client, device)), 429, "too_many_attempts")
     use_up(client, people[1], office)
-    assert attempt(client, people[1], PASSWORD, office, **with_device(device)).status_code == 200
+    assert attempt(client, people[1], PASSWORD, office, **with_device(client, device)).status_code == 200
 
 
 def test_signing_out_keeps_the_device(client: httpx.Client) -> None:
@@ -168,14 +172,14 @@ def test_signing_out_keeps_the_device(client: httpx.Client) -> None:
         client.get("/profile", headers=signed_in.cookies),
         refresh(client, signed_in),
     ):
-        assert NAME not in set_cookies(answer)
+        assert name_of(client) not in set_cookies(answer)
 
 
 def test_refreshing_and_failing_set_no_device_cookie(client: httpx.Client) -> None:
     """Only a proved password makes a device known."""
     email = sign_up(client)
     signed_in = sign_in(client, email, delivery="cookie")
-    assert NAME not in set_cookies(refresh(client, signed_in))
+    assert name_of(client) not in set_cookies(refresh(client, signed_in))
     assert set_cookies(attempt(client, email, WRONG, new_address())) == {}
 
 
@@ -184,9 +188,9 @@ def test_changing_the_password_makes_the_device_known(client: httpx.Client) -> N
     email, office = sign_up(client), new_address()
     signed_in = sign_in(client, email, delivery="split")
     body = {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
-    device = set_cookies(client.post("/password", json=body, headers=signed_in.cookies | signed_in.bearer))[NAME].value
+    device = set_cookies(client.post("/password", json=body, headers=signed_in.cookies | signed_in.bearer))[name_of(client)].value
     use_up(client, email, office)
-    assert attempt(client, email, NEW_PASSWORD, office, **with_device(device)).status_code == 200
+    assert attempt(client, email, NEW_PASSWORD, office, **with_device(client, device)).status_code == 200
 
 
 def test_the_pages_recognise_a_device_too(server: Server, client: httpx.Client) -> None:
@@ -195,16 +199,16 @@ def test_the_pages_recognise_a_device_too(server: Server, client: httpx.Client) 
     form, sent = {"email": email, "password": PASSWORD}, {"x-forwarded-for": office, "origin": server.url}
     answer = client.post("/sign-in", data=form, headers=sent)
     assert answer.status_code == 303
-    device = set_cookies(answer)[NAME].value
+    device = set_cookies(answer)[name_of(client)].value
     use_up(client, email, office)
     assert client.post("/sign-in", data=form, headers=sent).status_code == 429
-    assert client.post("/sign-in", data=form, headers=sent | with_device(device)).status_code == 303
+    assert client.post("/sign-in", data=form, headers=sent | with_device(client, device)).status_code == 303
 
 
 def test_the_device_cookie_is_no_credential(client: httpx.Client) -> None:
     """With it alone a request is not signed in, and needs no origin, since there is nothing that another site could misuse."""
     email = sign_up(client)
-    device = with_device(device_of(client, email))
+    device = with_device(client, device_of(client, email))
     expect_problem(client.get("/profile", headers=device), 401, "missing_token")
     expect_problem(client.post("/refresh", headers=device), 401, "missing_token")
     answer = client.post("/login", json={"email": email, "password": PASSWORD}, headers=device)
@@ -315,7 +319,7 @@ def test_many_networks_do_not_delay_a_known_device(client: httpx.Client) -> None
     elsewhere = new_address()
     answer = attempt(client, email, PASSWORD, elsewhere)
     expect_problem(answer, 429, "too_many_attempts")
-    assert attempt(client, email, PASSWORD, elsewhere, **with_device(device)).status_code == 200
+    assert attempt(client, email, PASSWORD, elsewhere, **with_device(client, device)).status_code == 200
 
 
 # --- operators
@@ -328,11 +332,11 @@ def test_an_operator_lifts_every_wait_at_once(server: Server, client: httpx.Clie
     device = device_of(client, email)
     use_up(client, email, office)
     for _ in range(5):
-        attempt(client, email, WRONG, office, **with_device(device))
-    expect_problem(attempt(client, email, PASSWORD, office, **with_device(device)), 429, "too_many_attempts")
+        attempt(client, email, WRONG, office, **with_device(client, device))
+    expect_problem(attempt(client, email, PASSWORD, office, **with_device(client, device)), 429, "too_many_attempts")
     options, password = (["--password-stdin"], NEW_PASSWORD) if how == "set-password" else ([], PASSWORD)
     done = run_command(server.folder, "users", how, email, *options, stdin=f"{password}\n", ISSUER=server.url)
     assert done.returncode == 0, done.stderr
     assert email in done.stdout
-    assert attempt(client, email, password, office, **with_device(device)).status_code == 200
+    assert attempt(client, email, password, office, **with_device(client, device)).status_code == 200
     assert attempt(client, email, password, office).status_code == 200

@@ -13,6 +13,7 @@ from tests.integration.helpers import (
     Mint,
     change_session,
     client_of,
+    cookies_by_kind,
     event_kinds,
     expect_ended,
     expect_problem,
@@ -29,7 +30,7 @@ from tests.serving import Server
 
 pytestmark = pytest.mark.xdist_group("refresh")
 DELIVERIES = ["json", "split", "cookie"]
-NAMES = {"json": set(), "split": {"handstamp-refresh"}, "cookie": {"handstamp-refresh", "handstamp-access"}}
+NAMES = {"json": set(), "split": {"refresh"}, "cookie": {"refresh", "access"}}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_renewing_replaces_both_tokens(client: httpx.Client, delivery: str) -> N
     assert after.sid == before.sid
     assert {after.access, after.refresh}.isdisjoint({before.access, before.refresh})
     assert profile(client, after).status_code == 200
-    assert set(set_cookies(answer)) == NAMES[delivery]
+    assert set(cookies_by_kind(answer)) == NAMES[delivery]
     assert refresh(client, after).status_code == 200
 
 
@@ -106,7 +107,7 @@ def test_a_retry_gets_the_same_refresh_token(server: Server, client: httpx.Clien
     one, other = before.after(first), before.after(again)
     assert one.refresh == other.refresh
     assert one.access != other.access
-    assert set(set_cookies(again)) == NAMES[delivery]
+    assert set(cookies_by_kind(again)) == NAMES[delivery]
     assert session_row(server, before.sid)["generation"] == 1
     assert profile(client, one).status_code == profile(client, other).status_code == 200
     assert refresh(client, other).status_code == 200
@@ -170,7 +171,7 @@ def test_an_ancestor_ends_the_session(server: Server, client: httpx.Client, gene
     current = chain[-1]
     answer = refresh(client, current, chain[-1 - generations_ago].refresh)
     expect_ended(answer, "reuse")
-    assert set(set_cookies(answer)) == (set() if delivery == "json" else NAMES["cookie"])
+    assert set(cookies_by_kind(answer)) == (set() if delivery == "json" else NAMES["cookie"])
     for holder in chain:
         expect_ended(profile(client, holder), "reuse")
         expect_ended(refresh(client, holder), "reuse")
@@ -374,7 +375,7 @@ def test_an_ended_session_clears_cookies_only_for_cookie_requests(client: httpx.
     assert client.post("/logout", headers=signed_in.bearer).status_code == 204
     answer = refresh(client, signed_in)
     expect_ended(answer, "logout")
-    cleared = set_cookies(answer)
+    cleared = cookies_by_kind(answer)
     assert set(cleared) == (set() if delivery == "json" else NAMES["cookie"])
     assert all(cookie.value == "" for cookie in cleared.values())
 

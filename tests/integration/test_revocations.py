@@ -41,7 +41,7 @@ from tests.integration.helpers import (
     sign_in_new_user,
     sign_up,
 )
-from tests.serving import PASSWORD, Server
+from tests.serving import PASSWORD, Server, cookie_name
 
 pytestmark = pytest.mark.xdist_group("revocations")
 MEMBERS = {"entries", "cursor", "snapshot", "more", "now"}
@@ -149,7 +149,7 @@ STRANGERS: dict[str, Callable[[Credential, SignedIn], dict[str, str]]] = {
     "no text": lambda _c, _a: basic_header(b"\xff\xfe:\xff"),
     "percent signs that mean nothing": lambda c, _a: basic_header(f"{c.id}:%ff{c.secret}"),
     "a person": lambda _c, a: a.bearer,
-    "a person by cookie": lambda _c, a: {"cookie": f"handstamp-access={a.access}"},
+    "a person by cookie": lambda _c, a: {"cookie": f"{cookie_name('access', a.origin)}={a.access}"},
     "a person as Basic": lambda _c, a: basic_header(f"{a.sid}:{a.access}"),
     "the credential as Bearer": lambda c, _a: {"authorization": f"Bearer {c.secret}"},
 }
@@ -332,7 +332,7 @@ def revoke_by_oauth(_: Server, client: httpx.Client, ada: SignedIn) -> None:
 
 def sign_in_again_in_a_browser(_: Server, client: httpx.Client, ada: SignedIn) -> None:
     """Sign in again with the session's cookie, which replaces the session."""
-    headers = {"cookie": f"handstamp-refresh={ada.refresh}", "sec-fetch-site": "same-origin"}
+    headers = {"cookie": f"{cookie_name('refresh', ada.origin)}={ada.refresh}", "sec-fetch-site": "same-origin"}
     assert client.post("/login", json={"email": ada.email, "password": PASSWORD}, headers=headers).status_code == 200
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.commands import run_command
 from tests.integration.helpers import (
     client_of,
+    cookies_by_kind,
     expect_ended,
     expect_problem,
     new_address,
@@ -24,7 +25,6 @@ from tests.integration.helpers import (
     sign_in,
     sign_in_new_user,
     sign_up,
-    token_cookies,
 )
 from tests.serving import PASSWORD, Server
 
@@ -218,7 +218,7 @@ def test_the_default_delivery_depends_on_the_client(
     answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD}, headers=headers)
     assert answer.status_code == 200
     assert ("refreshToken" in answer.json()) == (delivery == "json")
-    assert set(token_cookies(answer)) == (set() if delivery == "json" else {"handstamp-refresh"})
+    assert set(cookies_by_kind(answer)) == (set() if delivery == "json" else {"refresh"})
     listed = client.get("/sessions", headers={"authorization": f"Bearer {answer.json()['accessToken']}"}).json()["sessions"]
     assert [entry["delivery"] for entry in listed] == [delivery]
 
@@ -229,8 +229,8 @@ def test_a_browser_may_name_its_delivery(server: Server, client: httpx.Client, d
     """A browser gets the delivery that it names."""
     headers = {sent_by: server.url if sent_by == "origin" else "same-origin"}
     answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD, "delivery": delivery}, headers=headers)
-    names = {"json": set(), "split": {"handstamp-refresh"}, "cookie": {"handstamp-refresh", "handstamp-access"}}[delivery]
-    assert set(token_cookies(answer)) == names
+    names = {"json": set(), "split": {"refresh"}, "cookie": {"refresh", "access"}}[delivery]
+    assert set(cookies_by_kind(answer)) == names
     assert ("accessToken" in answer.json()) == (delivery != "cookie")
     assert ("refreshToken" in answer.json()) == (delivery == "json")
 
@@ -268,12 +268,9 @@ def test_signing_in_ends_the_session_in_the_cookies(client: httpx.Client, presen
     assert answer.status_code == 200
     expect_ended(profile(client, before), "logout")
     expect_ended(refresh(client, before), "logout")
-    kept = {"json": set(), "split": {"handstamp-refresh"}, "cookie": {"handstamp-refresh", "handstamp-access"}}[delivery]
-    assert {name for name, cookie in token_cookies(answer).items() if cookie.value} == kept
-    assert {name for name, cookie in token_cookies(answer).items() if not cookie.value} == {
-        "handstamp-refresh",
-        "handstamp-access",
-    } - kept
+    kept = {"json": set(), "split": {"refresh"}, "cookie": {"refresh", "access"}}[delivery]
+    assert {name for name, cookie in cookies_by_kind(answer).items() if cookie.value} == kept
+    assert {name for name, cookie in cookies_by_kind(answer).items() if not cookie.value} == {"refresh", "access"} - kept
 
 
 def test_another_persons_session_in_the_cookies_ends_too(client: httpx.Client) -> None:

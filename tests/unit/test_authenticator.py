@@ -31,7 +31,7 @@ from tests.builders import Clock
 from tests.conformance.builders import AUDIENCE, NOW_S, access_claims, access_header, compact
 
 KEY = SigningKey.generate("ES256")
-ISSUERS = {"__Host-handstamp-access": "https://id.example.org", "handstamp-access": "http://localhost:8000"}
+ISSUERS = {"__Host-handstamp-access": "https://id.example.org", "handstamp-access-8000": "http://localhost:8000"}
 HOST_COOKIE, PLAIN_COOKIE = ISSUERS
 APP = "https://app.example.org"
 Headers = Sequence[tuple[str, str]]
@@ -124,6 +124,7 @@ def test_the_authorization_header_is_read(expected: str, headers: Headers) -> No
         ("missing_token", [("cookie", f"{HOST_COOKIE}=")]),
         ("missing_token", [("cookie", HOST_COOKIE)]),
         ("missing_token", [("cookie", f"{PLAIN_COOKIE}={GOOD}")]),
+        ("missing_token", [("cookie", f"handstamp-access={GOOD}")]),
         ("missing_token", [("cookie", f"{HOST_COOKIE.lower()}={GOOD}")]),
         ("missing_token", [("cookie", f"__Secure-handstamp-access={GOOD}")]),
         ("missing_token", [("cookie", f"__Host-handstamp-refresh={GOOD}")]),
@@ -146,13 +147,14 @@ def test_the_cookie_is_read(expected: str, headers: Headers) -> None:
     assert outcome(headers) == expected
 
 
-def test_without_https_the_cookie_has_the_name_without_prefix() -> None:
-    """On loopback without https the cookie has no prefix, and a prefixed cookie is ignored (R55)."""
+def test_without_https_the_cookie_has_the_port_and_no_prefix() -> None:
+    """On loopback without https the cookie ends with the issuer's port, and a prefixed cookie is ignored (R55)."""
     bearer = bearer_of(ISSUERS[PLAIN_COOKIE])
     assert bearer.cookie == PLAIN_COOKIE
     presented = token(ISSUERS[PLAIN_COOKIE])
     assert outcome([("cookie", f"{PLAIN_COOKIE}={presented}")], bearer=bearer) == "token-1"
     assert outcome([("cookie", f"{HOST_COOKIE}={presented}")], bearer=bearer) == "missing_token"
+    assert outcome([("cookie", f"handstamp-access-8001={presented}")], bearer=bearer) == "missing_token"
 
 
 @pytest.mark.parametrize(

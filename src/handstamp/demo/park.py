@@ -64,7 +64,7 @@ class Park:
     ) -> None:
         """Keep the service and its parts, the address on which it listens, and the e-mail address and password of its account."""
         self._service = service
-        self._cards = Cards(tokens, cookie=Cookies(secure=issuer.is_https).refresh)
+        self._cards = Cards(tokens, cookie=Cookies(issuer).refresh)
         self._store = store
         self._clock = clock
         self._issuer = issuer

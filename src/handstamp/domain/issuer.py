@@ -29,6 +29,11 @@ class Issuer:
         return urlsplit(self.url).hostname or ""
 
     @property
+    def port(self) -> int:
+        """The port on which it is reached, also if the URL leaves out the default one of its scheme."""
+        return urlsplit(self.url).port or (443 if self.is_https else 80)
+
+    @property
     def is_https(self) -> bool:
         """Whether browsers reach the service over TLS, so that its cookies can be `Secure`."""
         return urlsplit(self.url).scheme == "https"

@@ -140,7 +140,8 @@ class Handstamp:
         """
         self._deployment = Deployment(load(**settings), clock=clock, claims=claims)
         self._application = make_application(self._deployment)
-        self._cookies = Cookies(secure=self._deployment.issuer.is_https)
+        self.cookies: Cookies = Cookies(self._deployment.issuer)
+        """The names of the two cookies that carry tokens: `access` and `refresh`."""
         self._open: AsyncExitStack | None = None
         self.sessions: Sessions = Sessions(self._running)
         """Sessions of the application's own users."""
@@ -157,7 +158,7 @@ class Handstamp:
 
     def answer(self, result: TokenPair | HandstampError) -> Response:
         """Return the HTTP answer: tokens, where the session's delivery puts them, or the problem of an error (RFC 9457)."""
-        return write_problem(result) if isinstance(result, HandstampError) else write_pair(result, self._cookies)
+        return write_problem(result) if isinstance(result, HandstampError) else write_pair(result, self.cookies)
 
     @asynccontextmanager
     async def lifespan(self, _: object) -> AsyncIterator[None]:

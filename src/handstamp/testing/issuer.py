@@ -20,7 +20,7 @@ from ..verify.jwks import GivenKeys
 from ..verify.revocations import RevocationSet
 from ..verify.service import Introspection
 from ..verify.verifier import Verifier
-from ..wire.cookies import access_cookie
+from ..wire.cookies import cookie_name
 from .clock import VirtualClock
 from .feed import LocalFeed
 
@@ -46,7 +46,7 @@ class SignedIn:
     @property
     def cookies(self) -> dict[str, str]:
         """The cookie that carries the token. Unsafe requests with it also need `Sec-Fetch-Site: same-origin`."""
-        return {access_cookie(secure=Issuer(self.claims.iss).is_https): self.token}
+        return {cookie_name("access", Issuer(self.claims.iss)): self.token}
 
     def sign_out(self) -> None:
         """End the session. A verifier that follows the feed refuses the token from now on."""

@@ -16,7 +16,7 @@ from ..domain.issuer import Issuer, origin_of
 from ..errors import ConfigurationError, HandstampError, InsufficientScope, MissingToken
 from ..wire import HeaderValues
 from ..wire.bearer import bearer_token
-from ..wire.cookies import access_cookie, only_value, parse_cookies
+from ..wire.cookies import cookie_name, only_value, parse_cookies
 from ..wire.cross_site import SAFE_METHODS, require_allowed_origin
 from ..wire.problems import Refusal, refusal_of
 from .verifier import Check, is_stricter, require_possible
@@ -174,7 +174,7 @@ class Authenticator:
         issuer = Issuer(verifier.issuer)
         self._verifier = verifier
         self._own_origin = issuer.origin
-        self._cookie = access_cookie(secure=issuer.is_https)
+        self._cookie = cookie_name("access", issuer)
         self._make_verifier = None
 
     def _recall(self, memory: MutableMapping[str, Any] | None, token: str, needs: Needs) -> AccessClaims | None:

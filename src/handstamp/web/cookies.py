@@ -5,8 +5,9 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from ..domain.delivery import DELIVERIES
+from ..domain.issuer import Issuer
 from ..service.parts.tokens import TokenPair
-from ..wire.cookies import access_cookie, device_cookie, refresh_cookie
+from ..wire.cookies import cookie_name
 
 DEVICE_MAX_AGE_S = 400 * 24 * 60 * 60
 """The longest that browsers keep a cookie (RFC 6265bis §5.5)."""
@@ -16,12 +17,15 @@ _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
 class Cookies:
     """The names and attributes of the cookies."""
 
-    def __init__(self, *, secure: bool) -> None:
-        """Take whether browsers may send them over https alone: True for an https issuer."""
-        self.secure = secure
-        self.access: str = access_cookie(secure=secure)
-        self.refresh: str = refresh_cookie(secure=secure)
-        self.device: str = device_cookie(secure=secure)
+    def __init__(self, issuer: Issuer) -> None:
+        """Create it for an issuer. With https, browsers send the cookies over https alone."""
+        self._secure = issuer.is_https
+        self.access: str = cookie_name("access", issuer)
+        """The name of the access token's cookie."""
+        self.refresh: str = cookie_name("refresh", issuer)
+        """The name of the refresh token's cookie."""
+        self.device: str = cookie_name("device", issuer)
+        """The name of the cookie of a known device."""
 
     def header(self, name: str, value: str, max_age_s: int) -> str:
         """Return a `Set-Cookie` value (RFC 6265 §4.1).
@@ -33,7 +37,7 @@ class Cookies:
         """
         # Lax: the page behind a link from another site finds the visitor signed in. A navigation never refreshes.
         same_site = "Strict" if name == self.refresh else "Lax"
-        secure = "Secure; " if self.secure else ""
+        secure = "Secure; " if self._secure else ""
         expires = f"; Expires={_EPOCH}" if max_age_s == 0 else ""
         return f"{name}={value}; Path=/; Max-Age={max_age_s}{expires}; {secure}HttpOnly; SameSite={same_site}"
 

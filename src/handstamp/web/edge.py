@@ -65,7 +65,7 @@ class Edge:
         """
         self.issuer = issuer
         self.trusted_origins: frozenset[str] = frozenset(trusted_origins)
-        self.cookies: Cookies = Cookies(secure=issuer.is_https)
+        self.cookies: Cookies = Cookies(issuer)
         self._clock = clock
         budgets: tuple[Budget, ...] = get_args(Budget)
         self._budgets = {budget: Buckets(burst=rate.burst, per_s=rate.per_s) for budget in budgets}

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
+from ..domain.issuer import Issuer
 from ..errors import InvalidRequest
 
 MAX_COOKIES = 200
 """Browsers keep some 180 for a site. Each one more costs time before anything of the request is checked."""
 
 
-def access_cookie(*, secure: bool) -> str:
-    """Return the name of the access token's cookie.
+def cookie_name(kind: Literal["access", "refresh", "device"], issuer: Issuer) -> str:
+    """Return the name of one of an issuer's cookies. `device` recognises a browser and carries no token.
 
-    Args:
-        secure: True for an https issuer. The `__Host-` prefix then keeps sibling subdomains from setting the cookie (ASVS 3.3).
+    With https it has the prefix `__Host-`, which keeps sibling subdomains from setting the cookie (ASVS 3.3). With http, which is
+    allowed on loopback alone, browsers refuse the prefix and send a cookie to every port of a host (RFC 6265 §8.5). The name
+    then ends with the issuer's port, so that two services on one machine do not replace each other's cookies.
     """
-    return "__Host-handstamp-access" if secure else "handstamp-access"
-
-
-def refresh_cookie(*, secure: bool) -> str:
-    """Return the name of the refresh token's cookie; `secure` as for `access_cookie`."""
-    return "__Host-handstamp-refresh" if secure else "handstamp-refresh"
-
-
-def device_cookie(*, secure: bool) -> str:
-    """Return the name of the cookie by which a browser is recognised, which carries no token; `secure` as for `access_cookie`."""
-    return "__Host-handstamp-device" if secure else "handstamp-device"
+    return f"__Host-handstamp-{kind}" if issuer.is_https else f"handstamp-{kind}-{issuer.port}"
 
 
 def parse_cookies(headers: Sequence[str]) -> dict[str, set[str]]:
