@@ -24,13 +24,13 @@ from tests.deployment import caller, deployed
 from tests.integration.helpers import (
     Mint,
     SignedIn,
+    cookies_by_kind,
     expect_ended,
     expect_problem,
     new_email,
     profile,
     refresh,
     row_counts,
-    set_cookies,
     sign_in,
     sign_in_new_user,
     sign_up,
@@ -84,7 +84,7 @@ def test_a_sign_in_that_is_sent_again_begins_one_session(client: httpx.Client, d
     email, key = sign_up(client), a_key()
     first, second = (log_in(client, email, key, delivery=delivery) for _ in range(2))
     assert first.json()["sessionId"] == second.json()["sessionId"]
-    tokens = [answer.json().get("refreshToken") or set_cookies(answer)["handstamp-refresh"].value for answer in (first, second)]
+    tokens = [answer.json().get("refreshToken") or cookies_by_kind(answer)["refresh"].value for answer in (first, second)]
     assert tokens[0] == tokens[1]
     other = log_in(client, email, a_key()).json()
     listed = client.get("/sessions", headers={"authorization": f"Bearer {other['accessToken']}"}).json()["sessions"]

@@ -23,6 +23,7 @@ from ..service.operating.credentials import Credentials
 from ..service.operating.housekeeping import Housekeeping
 from ..service.operating.keys import Keys
 from ..service.parts.audit import Audit
+from ..service.parts.capacity import count_hashing_threads
 from ..service.parts.common_clock import CommonClock
 from ..service.parts.devices import Devices
 from ..service.parts.email_address import load_rules
@@ -97,7 +98,9 @@ class Deployment:
         self.issuer = Issuer(settings.issuer)
         self.store = store = make_store(settings)
         self.clock = common_clock = CommonClock(store, clock)
-        self.hashing = hashing = Hashing(PasswordHasher(settings.password_cost), limits.hashing)
+        hasher = PasswordHasher(settings.password_cost)
+        threads = count_hashing_threads(hasher.memory_bytes, workers=settings.workers, wanted=settings.hashing_threads)
+        self.hashing = hashing = Hashing(hasher, limits.hashing, threads=threads)
         self.keys = keys = Keys(store=store, secret=secret, algorithm=settings.algorithm, audit=audit)
         self.tokens = tokens = TokenIssuer(
             issuer=settings.issuer,

@@ -7,7 +7,6 @@ import dataclasses
 import os
 import resource
 import socket
-import ssl
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,6 @@ from typing import Annotated
 import typer
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.supervisors import Multiprocess
 
 from ..assemble.application import freeze_objects, make_application
 from ..assemble.deployment import Deployment
@@ -25,7 +23,8 @@ from ..config.private_files import require_unchangeable, warn_if_readable
 from ..config.settings import Settings
 from ..domain.issuer import Issuer, is_loopback
 from ..errors import ConfigurationError
-from ..web.server import uvicorn_config
+from ..web.certificate import load_certificate
+from ..web.server import Supervisor, hold_hangup, uvicorn_config
 from .common import Database, make_command, print_line
 
 _WORKER = "handstamp.assemble.application:application"
@@ -37,53 +36,60 @@ app: typer.Typer = make_command()
 
 @app.command()
 def serve(  # noqa: PLR0917 - they are options
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535, show_default="8000")
+    ] = None,
     database: Database = None,
     issuer: Annotated[str | None, typer.Option(help="The public URL; else HANDSTAMP_ISSUER. https off loopback.")] = None,
-    workers: Annotated[int, typer.Option(help="Number of processes that serve; they share the database.", min=1, max=64)] = 1,
-    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Number of processes that serve; they share the database.", min=1, max=64, show_default="1"),
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM. Read again when it changes.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
 ) -> None:
     """Run the service. The first start creates the database, its schema, the secret file and a signing key.
 
     Example:  handstamp serve --port 8000
     """
-    _require_tls_pair(tls_cert, tls_key)
+    settings = load(database=database, issuer=issuer, host=host, port=port, workers=workers, tls_cert=tls_cert, tls_key=tls_key)
+    certificate = _require_tls_pair(settings)
     _raise_file_limit()
-    listening = listen(host, port)
-    with listening:
-        settings = _load_settings(database, issuer, host, listening.getsockname()[1], has_tls=tls_cert is not None)
+    with listen(settings.host, settings.port) as listening:
+        settings = _require_safe_issuer(settings, listening.getsockname()[1])
         configure_logging()
         if tls_key is not None:
             require_unchangeable(tls_key, "private key")
             warn_if_readable(tls_key)
         deployment = Deployment(settings)
         asyncio.run(_prepare(deployment))
-        _print_greeting(settings, f"{host}:{listening.getsockname()[1]}")
+        _print_greeting(settings, f"{settings.host}:{listening.getsockname()[1]}")
+        hold_hangup()
+        has_workers = settings.workers > 1
         application: ASGIApp | str = _WORKER
-        if workers > 1:
+        if has_workers:
             _pass_to_workers(settings)
         else:
             application = make_application(deployment)
             freeze_objects()
         config = uvicorn_config(
             application,
-            factory=workers > 1,
+            factory=has_workers,
             request_timeout_s=settings.request_timeout,
             keep_alive_s=settings.keep_alive,
-            workers=workers,
-            ssl_certfile=tls_cert,
-            ssl_keyfile=str(tls_key) if tls_key else None,
+            workers=settings.workers,
+            certificate=certificate,
         )
-        if workers > 1:
-            Multiprocess(config, sockets=[listening]).run()
+        if has_workers:
+            Supervisor(config, sockets=[listening]).run()
         else:
             uvicorn.Server(config).run(sockets=[listening])
 
 
-def _load_settings(database: str | None, issuer: str | None, host: str, port: int, *, has_tls: bool) -> Settings:
-    settings = load(database=database, issuer=issuer)
+def _require_safe_issuer(settings: Settings, port: int) -> Settings:
+    """Return the settings with an issuer. Raises `ConfigurationError` if it would be served where tokens can be read."""
+    host, has_tls = settings.host, settings.tls_cert is not None
     if not settings.issuer:
         if not is_loopback(host):
             raise ConfigurationError(
@@ -101,14 +107,17 @@ def _load_settings(database: str | None, issuer: str | None, host: str, port: in
     return settings
 
 
-def _require_tls_pair(cert: Path | None, key: Path | None) -> None:
-    if (cert is None) != (key is None):
+def _require_tls_pair(settings: Settings) -> tuple[Path, Path] | None:
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
         raise ConfigurationError("--tls-cert and --tls-key are needed together: give both.")
-    if cert is not None:
-        try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
-        except (OSError, ssl.SSLError) as problem:
-            raise ConfigurationError(f"The certificate {cert} with the key {key} cannot be used: {problem}") from None
+    try:
+        load_certificate(cert, key)
+    except OSError as problem:  # ssl.SSLError is one too
+        raise ConfigurationError(f"The certificate {cert} with the key {key} cannot be used: {problem}") from None
+    return cert, key
 
 
 def _raise_file_limit() -> None:
@@ -141,6 +150,7 @@ def _pass_to_workers(settings: Settings) -> None:
     path = settings.database_path
     os.environ["HANDSTAMP_DATABASE"] = settings.database if path is None else f"sqlite:///{path.absolute()}"
     os.environ["HANDSTAMP_ISSUER"] = settings.issuer
+    os.environ["HANDSTAMP_WORKERS"] = str(settings.workers)
 
 
 def _print_greeting(settings: Settings, address: str) -> None:

@@ -68,6 +68,8 @@ def without_environment(**arguments: Any) -> Settings:
 
 def _is_link(name: str, text: str) -> bool:
     """Return whether a variable is made by Kubernetes or Docker: its name and its value look like theirs."""
+    if name == f"{PREFIX}PORT":  # theirs is tcp://10.0.0.1:80, and the setting a number
+        return "://" in text
     return _LINK.fullmatch(name) is not None and _LINK_VALUE.fullmatch(text) is not None
 
 

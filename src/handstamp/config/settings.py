@@ -26,6 +26,7 @@ from .values import (
     parse_secret,
     parse_secrets,
     parse_switch,
+    parse_text,
     parse_texts,
 )
 
@@ -41,6 +42,16 @@ class Settings:
     """`sqlite:///FILE`, or `postgresql://USER:PASSWORD@HOST/NAME?sslmode=…`."""
     database_connections: Annotated[int, number_between(1, 200)] = 10
     """Connections to PostgreSQL of each process. One more listens for notifications."""
+    host: Annotated[str, parse_text] = "127.0.0.1"
+    """The address on which `serve` listens."""
+    port: Annotated[int, number_between(0, 65535)] = 8000
+    """Its port. 0 takes a free one."""
+    workers: Annotated[int, number_between(1, 64)] = 1
+    """The number of processes that serve on this machine."""
+    tls_cert: Annotated[Path | None, parse_file] = None
+    """The file of the TLS certificate chain, PEM. It is read again when it changes."""
+    tls_key: Annotated[Path | None, parse_file] = None
+    """The file of its private key, PEM."""
     issuer: Annotated[str, parse_issuer] = ""
     """The public URL; https off loopback. If it is empty, `serve` on loopback sets `http://localhost:PORT`."""
     audience: Annotated[tuple[str, ...], parse_texts] = ()
@@ -74,6 +85,10 @@ class Settings:
     password_min_length: Annotated[int, number_between(8, 64)] = 15
     """In characters. 15 is NIST's minimum (SP 800-63B-4 §3.1.1.2)."""
     password_cost: Annotated[Cost, one_of(*get_args(Cost))] = "owasp"  # noqa: S105 - the name of a cost
+    hashing_threads: Annotated[int | None, number_between(1, 256)] = None
+    """How many passwords all processes of this machine hash at once. If None, as many as its processors and memory allow."""
+    hsts_include_subdomains: Annotated[bool, parse_switch] = False
+    """Tell browsers that every subdomain of the issuer's host is always https too."""
     trusted_origins: Annotated[tuple[str, ...], parse_origins] = ()
     """Other origins whose pages may use this service, as `https://app.example.com`."""
     trusted_proxies: Annotated[tuple[str, ...], parse_proxies] = ()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.supervisors import Multiprocess
 
+from .certificate import follow_certificate
 from .protocol import Protocol
 
 _STOP_TIMEOUT_S = 30
@@ -21,6 +27,7 @@ def uvicorn_config(
     request_timeout_s: int,
     keep_alive_s: int,
     stop_timeout_s: int = _STOP_TIMEOUT_S,
+    certificate: tuple[Path, Path] | None = None,
     **options: Any,
 ) -> uvicorn.Config:
     """Return the configuration of a server.
@@ -30,6 +37,7 @@ def uvicorn_config(
         request_timeout_s: Seconds that a client may take to send a request, and to begin one on a new connection.
         keep_alive_s: Seconds that an idle connection stays open.
         stop_timeout_s: Seconds that requests have to finish when the server stops.
+        certificate: The files of a TLS certificate and its key. They are followed while the server runs.
         options: Further options of `uvicorn.Config`.
     """
     return uvicorn.Config(
@@ -45,5 +53,27 @@ def uvicorn_config(
         timeout_graceful_shutdown=stop_timeout_s,
         timeout_worker_healthcheck=_WORKER_TIMEOUT_S,
         timeout_keep_alive=keep_alive_s,
+        ssl_context_factory=partial(follow_certificate, *certificate) if certificate else None,
         **options,
     )
+
+
+def hold_hangup() -> None:
+    """Block SIGHUP, whose default is to end the process, in this thread and in all threads and processes that it starts.
+
+    Who can do something about it takes it: the servers read their certificate again, and the supervisor tells them to.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+
+
+class Supervisor(Multiprocess):
+    """Runs several server processes. On SIGHUP it passes the signal on; uvicorn's would replace every process."""
+
+    def handle_signals(self) -> None:
+        """Handle what has arrived since the last call, half a second ago."""
+        if signal.SIGHUP in signal.sigpending():
+            signal.sigwait([signal.SIGHUP])
+            for pid in [worker.pid for worker in self.processes if worker.pid]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGHUP)
+        super().handle_signals()

@@ -1,9 +1,9 @@
 """Hash passwords on a bounded pool of threads.
 
 Argon2 takes tens of milliseconds of processor time and megabytes of memory. On the event loop it would delay every request. On an
-unbounded pool a flood of sign-ins would use all memory, and no answer would be in time. So there are as many threads as cores and
-a short queue. If the queue is full, the answer is 503 (ASVS 11.4, T25). One network gets at most a quarter of the queue and a
-bounded rate, so that it cannot keep all others out.
+unbounded pool a flood of sign-ins would use all memory, and no answer would be in time. So there are as many threads as
+processors and memory allow (`capacity`) and a short queue. If the queue is full, the answer is 503 (ASVS 11.4, T25). One network
+gets at most a quarter of the queue and a bounded rate, so that it cannot keep all others out.
 """
 
 from __future__ import annotations
@@ -35,16 +35,15 @@ NICENESS = 10
 class Hashing:
     """Runs a `PasswordHasher` on its own threads."""
 
-    def __init__(self, hasher: PasswordHasher, rate: Rate, *, threads: int | None = None) -> None:
+    def __init__(self, hasher: PasswordHasher, rate: Rate, *, threads: int) -> None:
         """Create the pool.
 
         Args:
             hasher: What runs on the threads.
             rate: How many passwords one network may have hashed.
-            threads: Default: the number of cores that this process may use.
+            threads: How many passwords are hashed at once.
         """
         self._hasher = hasher
-        threads = threads or _count_cores()
         self._room = threads * (1 + QUEUE_PER_THREAD)
         self._room_of_network = max(1, threads * QUEUE_PER_THREAD // 4)
         self._budgets = Buckets(burst=rate.burst, per_s=rate.per_s)
@@ -126,11 +125,6 @@ class Hashing:
         self._inside_of[network] -= 1
         if not self._inside_of[network]:
             del self._inside_of[network]
-
-
-def _count_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # missing on macOS
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _prepare_thread(memory_bytes: int) -> None:
