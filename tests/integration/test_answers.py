@@ -9,12 +9,14 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from handstamp.crypto.jwk import KeySet
+from handstamp.embedded import Handstamp
 from handstamp.errors import InvalidToken
 from handstamp.verify.verifier import Verifier
 from tests.integration.helpers import (
@@ -128,10 +130,23 @@ def test_every_answer_has_the_security_headers(client: httpx.Client, https_clien
     assert answer.headers["cross-origin-resource-policy"] == ("cross-origin" if is_public else "same-origin")
     policy = answer.headers["content-security-policy"]
     assert policy.startswith(STRICT) if "docs" in kind else policy == STRICT
+    assert answer.headers.get("cross-origin-opener-policy") == ("same-origin" if kind == "200 docs" else None)
     transport = answer.headers.get("strict-transport-security")
     assert transport == ("max-age=31536000" if scheme == "https" else None)
     assert "server" not in answer.headers
     assert "x-powered-by" not in answer.headers
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("issuer", "wanted"), [("https://auth.example.com", "max-age=31536000; includeSubDomains"), ("http://localhost", None)]
+)
+async def test_hsts_covers_subdomains_if_the_operator_says_so(tmp_path: Path, issuer: str, wanted: str | None) -> None:
+    """`HSTS_INCLUDE_SUBDOMAINS` adds the directive (RFC 6797 §6.1.2). Without https there is no such header."""
+    auth = Handstamp(database=f"sqlite:///{tmp_path}/handstamp.db", issuer=issuer, hsts_include_subdomains=True)
+    async with auth, httpx.AsyncClient(transport=httpx.ASGITransport(auth.asgi), base_url=issuer) as client:
+        for path in ("/healthz", "/sign-in", "/nowhere"):
+            assert (await client.get(path)).headers.get("strict-transport-security") == wanted
 
 
 @pytest.mark.parametrize(

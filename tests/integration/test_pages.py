@@ -11,11 +11,10 @@ import httpx
 import pytest
 
 from tests.integration.helpers import client_of, new_email, run_server
-from tests.serving import PASSWORD, Server
+from tests.serving import PASSWORD, Server, cookie_name
 
 pytestmark = pytest.mark.xdist_group("pages")
 APP = "http://localhost:9999"
-REFRESH, ACCESS, DEVICE = "handstamp-refresh", "handstamp-access", "handstamp-device"
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +30,9 @@ class Browser:
     def __init__(self, client: httpx.Client) -> None:
         """Start without cookies."""
         self.client = client
+        self.refresh, self.access, self.device = (
+            cookie_name(kind, str(client.base_url)) for kind in ("refresh", "access", "device")
+        )
         self.cookies: dict[str, str] = {}
 
     def get(self, path: str, site: str = "none") -> httpx.Response:
@@ -94,14 +96,14 @@ def test_making_an_account_signs_in(browser: Browser) -> None:
 
 def test_the_tokens_travel_as_the_delivery_says(browser: Browser, email: str) -> None:
     """The default delivery is `split`. No page contains a token."""
-    assert set(browser.cookies) == {REFRESH, DEVICE}
+    assert set(browser.cookies) == {browser.refresh, browser.device}
     sign_in(browser, email, delivery="cookie")
-    assert set(browser.cookies) == {REFRESH, ACCESS, DEVICE}
+    assert set(browser.cookies) == {browser.refresh, browser.access, browser.device}
     sign_in(browser, email, delivery="split")
-    assert set(browser.cookies) == {REFRESH, DEVICE}
+    assert set(browser.cookies) == {browser.refresh, browser.device}
     for path in ("/account", "/sign-in"):
         page = browser.get(path).text
-        assert browser.cookies[REFRESH] not in page
+        assert browser.cookies[browser.refresh] not in page
         assert "eyJ" not in page
 
 
@@ -114,7 +116,7 @@ def test_signing_in_again_starts_a_new_session(browser: Browser, email: str) -> 
     old.cookies = before
     expect_redirect(old.get("/account"), "/sign-in")
     assert "You signed out" in old.get("/sign-in").text
-    assert set(old.cookies) == {DEVICE}
+    assert set(old.cookies) == {browser.device}
 
 
 def test_viewing_a_page_renews_nothing(browser: Browser, email: str) -> None:
@@ -127,10 +129,10 @@ def test_viewing_a_page_renews_nothing(browser: Browser, email: str) -> None:
 
 def test_pages_and_application_share_the_session(browser: Browser, email: str) -> None:
     """The application's script and the pages share one session: the script refreshes it, and the page ends it."""
-    first = browser.cookies[REFRESH]
+    first = browser.cookies[browser.refresh]
     answer = browser._keep(browser.client.post("/refresh", headers=browser._headers("same-origin")))
     assert answer.status_code == 200
-    assert browser.cookies[REFRESH] != first
+    assert browser.cookies[browser.refresh] != first
     token = answer.json()["accessToken"]
     assert email in browser.get("/account").text
     browser.post("/account/sign-out")
@@ -157,7 +159,7 @@ def test_signing_out_takes_effect_at_once(browser: Browser, email: str, way: str
     sign_in(other, email)
     answer = browser.post(f"/account/{way}")
     assert answer.headers["location"].startswith("/signed-out")
-    assert set(browser.cookies) == {DEVICE}
+    assert set(browser.cookies) == {browser.device}
     assert browser.get(answer.headers["location"]).status_code == 200
     expect_redirect(copy.get("/account"), "/sign-in")
     assert (other.get("/account").status_code == 303) is (way == "sign-out-everywhere")
@@ -298,10 +300,25 @@ def test_pages_have_security_headers(browser: Browser, email: str) -> None:
         assert "frame-ancestors 'none'" in policy
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["referrer-policy"] == "same-origin"
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+        assert "clear-site-data" not in answer.headers
         assert "<style" not in answer.text
         assert " style=" not in answer.text
         assert "<script>" not in answer.text
         assert " on" not in [part[:3] for part in answer.text.split('"')[::2]]
+
+
+@pytest.mark.parametrize("path", ["sign-out", "sign-out-everywhere"])
+def test_a_sign_out_on_a_page_clears_copies_and_nothing_else(browser: Browser, email: str, path: str) -> None:
+    """The browser drops its copies of pages. Cookies of other services and the storage of applications stay (ASVS 14.3.1)."""
+    assert email
+    before = dict(browser.cookies)
+    answer = browser.post(f"/account/{path}")
+    assert (answer.status_code, answer.headers["clear-site-data"]) == (303, '"cache"')
+    assert set(browser.cookies) == {browser.device}
+    browser.cookies = before
+    assert browser.get("/sign-in").headers["clear-site-data"] == '"cache"'  # the session was ended elsewhere
+    assert "clear-site-data" not in browser.post("/account/end-session").headers
 
 
 def test_the_account_page_requires_a_session(browser: Browser) -> None:

@@ -49,6 +49,15 @@ async def serve_traced(folder: Path, *, mounted_at: str = "") -> AsyncIterator[t
         yield client, tracer
 
 
+@asynccontextmanager
+async def serve_at(folder: Path, *, issuer: str) -> AsyncIterator[tuple[httpx.AsyncClient, Tracer]]:
+    """Do the same for a service that is not mounted, as `handstamp serve` runs it. Paths of the client start at its root."""
+    auth = Handstamp(database=f"sqlite:///{folder}/handstamp.db", issuer=issuer)
+    tracer = Tracer(auth.asgi)
+    async with auth, httpx.AsyncClient(transport=httpx.ASGITransport(tracer), base_url="http://localhost") as client:
+        yield client, tracer
+
+
 async def send_bare(client: httpx.AsyncClient, operation: Operation) -> httpx.Response:
     """Send a request without a token, a body or a credential."""
     return await client.request(operation.method, operation.path.format(id="some-session"))
@@ -116,6 +125,44 @@ async def test_the_metadata_is_found_behind_an_issuers_path_too(tmp_path: Path) 
     async with serve_traced(tmp_path, mounted_at="/auth") as (client, _):
         for path in ("/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/auth"):
             assert (await client.get(path)).json()["issuer"] == "http://localhost/auth"
+
+
+@pytest.mark.parametrize("prefix", ["", "/auth"], ids=["removed", "kept"])
+async def test_a_proxy_may_remove_the_issuers_path_or_keep_it(tmp_path: Path, prefix: str) -> None:
+    """Every operation and page is served at both addresses. Links and redirects are those of the issuer in both cases."""
+    async with serve_at(tmp_path, issuer="http://localhost/auth") as (client, tracer):
+        for operation in OPERATIONS:
+            answer = await client.request(operation.method, prefix + operation.path.format(id="some-session"))
+            assert answer.status_code not in (404, 405), operation.path
+        for method, path in PAGES:
+            assert (await client.request(method, prefix + path)).status_code not in (404, 405)
+        assert (await client.get(f"{prefix}/assets/base.css")).status_code == 200
+        assert (await client.get(f"{prefix}/")).headers["location"] == "/auth/account"
+        again = await client.get(f"{prefix}/sign-in?a=b", headers={"sec-fetch-site": "cross-site"})
+        assert 'content="0;url=/auth/sign-in?a=b&amp;here="' in again.text
+    assert [path for _, path, _ in tracer.seen[: len(OPERATIONS)]] == [operation.path for operation in OPERATIONS]
+
+
+@pytest.mark.parametrize("path", ["/authlogin", "/auth/auth/login", "/aut/login", "/Auth/login", "//auth/login", "/auth//login"])
+async def test_only_the_whole_path_of_the_issuer_is_removed_once(tmp_path: Path, path: str) -> None:
+    """Nothing else is served under other names."""
+    async with serve_at(tmp_path, issuer="http://localhost/auth") as (client, _):
+        assert (await client.post(f"http://localhost{path}")).status_code == 404
+
+
+async def test_a_mounted_service_has_one_address(tmp_path: Path) -> None:
+    """The application has removed the path already, so it is not removed a second time."""
+    async with serve_traced(tmp_path, mounted_at="/auth") as (client, _):
+        assert (await client.post("http://localhost/auth/auth/login")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/account", "/sessions/x", "/.well-known"])
+async def test_an_issuers_path_that_is_one_of_ours_must_be_removed(tmp_path: Path, path: str) -> None:
+    """`POST /account/password` is the page's form. Nobody could tell it from `/password` behind a proxy that keeps `/account`."""
+    async with serve_at(tmp_path, issuer=f"http://localhost{path}") as (client, tracer):
+        await client.post("/account/password")
+        assert (await client.post(f"{path}/login")).status_code == 404
+    assert tracer.seen[0][1] == "/account/password"
 
 
 async def test_a_websocket_is_closed(tmp_path: Path) -> None:

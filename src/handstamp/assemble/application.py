@@ -39,7 +39,14 @@ def make_application(deployment: Deployment) -> ASGIApp:
         registration_open=settings.registration == "open",
         password_min_length=settings.password_min_length,
     )
-    return ClientAddress(asgi(use, edge, version=version("handstamp"), running=deployment.run), settings.trusted_proxies)
+    application = asgi(
+        use,
+        edge,
+        version=version("handstamp"),
+        hsts_includes_subdomains=settings.hsts_include_subdomains,
+        running=deployment.run,
+    )
+    return ClientAddress(application, settings.trusted_proxies)
 
 
 def application() -> ASGIApp:

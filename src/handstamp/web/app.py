@@ -20,7 +20,14 @@ from .routing import Routes, answer_not_found, operation_routes
 from .static_files import static_routes
 
 
-def asgi(use: UseCases, edge: Edge, *, version: str, running: Callable[[], AbstractAsyncContextManager[None]]) -> ASGIApp:
+def asgi(
+    use: UseCases,
+    edge: Edge,
+    *,
+    version: str,
+    hsts_includes_subdomains: bool,
+    running: Callable[[], AbstractAsyncContextManager[None]],
+) -> ASGIApp:
     """Return the application.
 
     It is a bare router instead of a `Starlette`, whose layers for exceptions have nothing to do here: the edge turns every
@@ -30,6 +37,7 @@ def asgi(use: UseCases, edge: Edge, *, version: str, running: Callable[[], Abstr
         use: The use cases behind the operations and the pages.
         edge: What every endpoint goes through.
         version: The version that the OpenAPI document names.
+        hsts_includes_subdomains: Whether subdomains of the issuer's host are always https too.
         running: Entered when the server starts, and left when it stops.
     """
 
@@ -39,8 +47,14 @@ def asgi(use: UseCases, edge: Edge, *, version: str, running: Callable[[], Abstr
             yield
 
     document = partial(openapi.document, issuer=edge.issuer.url, version=version, cookies=edge.cookies)
-    routes = Routes([*operation_routes(use, edge), *page_routes(use, edge), *documentation_routes(document), *static_routes()])
+    table = [*operation_routes(use, edge), *page_routes(use, edge), *documentation_routes(document), *static_routes()]
+    routes = Routes(table, issuer_path=edge.issuer.path)
     app: ASGIApp = Router([routes], redirect_slashes=False, default=answer_not_found, lifespan=lifespan).app
     if edge.trusted_origins:
         app = with_cors(app, edge.trusted_origins)
-    return SecurityHeaders(app, is_https=edge.issuer.is_https, varies_by_origin=bool(edge.trusted_origins))
+    return SecurityHeaders(
+        app,
+        is_https=edge.issuer.is_https,
+        hsts_includes_subdomains=hsts_includes_subdomains,
+        varies_by_origin=bool(edge.trusted_origins),
+    )

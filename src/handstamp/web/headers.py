@@ -21,12 +21,13 @@ _METHODS = ("GET", "POST", "DELETE")
 class SecurityHeaders:
     """Adds the security headers to every answer, unless it has its own (OWASP ASVS 3.4)."""
 
-    def __init__(self, app: ASGIApp, *, is_https: bool, varies_by_origin: bool) -> None:
+    def __init__(self, app: ASGIApp, *, is_https: bool, varies_by_origin: bool, hsts_includes_subdomains: bool = False) -> None:
         """Wrap an application.
 
         Args:
             app: What answers.
             is_https: True to tell browsers that this host is always https (RFC 6797).
+            hsts_includes_subdomains: True to tell them the same of all its subdomains.
             varies_by_origin: True if answers to trusted origins differ. Every answer then says so, also those to others: a cache
                 must not give one origin's answer to another.
         """
@@ -35,7 +36,8 @@ class SecurityHeaders:
         if varies_by_origin:
             headers["vary"] = "Origin"
         if is_https:
-            headers["strict-transport-security"] = f"max-age={_HSTS_MAX_AGE_S}"
+            subdomains = "; includeSubDomains" if hsts_includes_subdomains else ""
+            headers["strict-transport-security"] = f"max-age={_HSTS_MAX_AGE_S}{subdomains}"
         self._headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
         self._names = {name for name, _ in self._headers}
 

@@ -96,11 +96,20 @@ class Routes(BaseRoute):
     `scope["route"]` is then the route that serves the request, for middleware that measures or traces.
     """
 
-    def __init__(self, routes: Iterable[Route]) -> None:
-        """Serve these routes. Their endpoints take a request and return the answer; they may raise `HTTPException`."""
+    def __init__(self, routes: Iterable[Route], *, issuer_path: str = "") -> None:
+        """Serve these routes.
+
+        Args:
+            routes: Their endpoints take a request and return the answer; they may raise `HTTPException`.
+            issuer_path: The path of the issuer. A proxy may remove it from each request or leave it there, and both are served.
+                If one of the routes begins with the same segment, requests with and without it could be confused: then it must
+                be removed.
+        """
         by_path: dict[str, dict[str, Route]] = defaultdict(dict)
         for route in routes:
             by_path[route.path] |= dict.fromkeys(route.methods or (), route)
+        is_unique = _first_segment(issuer_path) not in {_first_segment(path) for path in by_path}
+        self._kept = issuer_path if is_unique else ""
         self._allowed = {path: ", ".join(sorted(by_method)) for path, by_method in by_path.items()}
         self._exact = {path: by_method for path, by_method in by_path.items() if "{" not in path}
         self._patterns = [by_method for path, by_method in by_path.items() if "{" in path]
@@ -109,15 +118,18 @@ class Routes(BaseRoute):
         """Return the route of the path. One that does not allow the method matches too, and answers 405."""
         if scope["type"] != "http":
             return Match.NONE, {}
-        path, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"]
+        root, method = scope.get("root_path", ""), scope["method"]
+        path, found = scope["path"].removeprefix(root), {}
+        if self._kept and not root and f"{path}/".startswith(f"{self._kept}/"):
+            path, found = path.removeprefix(self._kept) or "/", {"root_path": self._kept}
         by_method = self._exact.get(path)
         if by_method is not None:
-            return Match.FULL, {"route": by_method.get(method) or _any_of(by_method)}
+            return Match.FULL, {**found, "route": by_method.get(method) or _any_of(by_method)}
         for by_method in self._patterns:
             route = by_method.get(method) or _any_of(by_method)
-            match, child_scope = route.matches(scope)
+            match, child_scope = route.matches({**scope, **found})
             if match is not Match.NONE:
-                return Match.FULL, {**child_scope, "route": route}
+                return Match.FULL, {**found, **child_scope, "route": route}
         return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,6 +152,10 @@ async def answer_not_found(scope: Scope, receive: Receive, send: Send) -> None:
         await WebSocketClose()(scope, receive, send)
     else:
         await _write_routing_problem(404, "", scope)(scope, receive, send)
+
+
+def _first_segment(path: str) -> str:
+    return path.split("/")[1] if path else ""
 
 
 def _any_of(by_method: dict[str, Route]) -> Route:

@@ -15,7 +15,7 @@ from ...errors import HandstampError, InvalidCredentials, InvalidFields, Session
 from ...service.parts.tokens import TokenPair
 from ...words import format_distance, format_time
 from ..body import read_form
-from ..cookies import clear_cookies, set_pair
+from ..cookies import set_pair
 from ..edge import Call
 from ..operation import UseCases
 from ..repeatable import repeatable_form
@@ -93,7 +93,7 @@ class AccountPages:
     async def submit_sign_out(self, call: Call) -> Response:
         """End the sessions of the cookies, if there are any, and delete the cookies."""
         await self.use.sign_out.end_by_tokens(call.tokens_in_cookies(), call.ending_caller)
-        return clear_cookies(self.writer.redirect(f"/signed-out{query_of(call.request.query_params)}"), call.cookies)
+        return self.writer.end_visit(self.writer.redirect(f"/signed-out{query_of(call.request.query_params)}"), call.cookies)
 
     async def submit_sign_out_everywhere(self, call: Call) -> Response:
         """End all of the visitor's sessions, unless that has been done."""
@@ -103,7 +103,7 @@ class AccountPages:
         except SessionEnded as ended:
             if ended.reason != "logout_everywhere":
                 raise
-        return clear_cookies(self.writer.redirect("/signed-out?from=everywhere"), call.cookies)
+        return self.writer.end_visit(self.writer.redirect("/signed-out?from=everywhere"), call.cookies)
 
     def _redirect_changed(self, pair: TokenPair, call: Call) -> Response:
         response = self.writer.redirect("/account?done=password")

@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ...wire.headers import OPENED_ALONE
+
 _POLICY = (
     "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
     "script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
@@ -28,7 +30,7 @@ def documentation_routes(make_document: Callable[[], bytes]) -> list[Route]:
     page = files(__package__).joinpath("templates", "docs.html").read_text("utf-8")
 
     async def show_page(_: Request) -> Response:
-        return Response(page, media_type="text/html", headers={"content-security-policy": _POLICY})
+        return Response(page, media_type="text/html", headers={"content-security-policy": _POLICY, **OPENED_ALONE})
 
     async def show_document(_: Request) -> Response:
         return Response(await asyncio.to_thread(document), media_type="application/json")

@@ -55,7 +55,7 @@ class SignInPages:
         except SessionEnded as ended:
             notice = sentence_of(ended.reason, otherwise="You are signed out.")
             response = self.writer.write_page("sign_in.html", notice=notice, **destination)
-            return clear_cookies(response, call.cookies)
+            return self.writer.end_visit(response, call.cookies)
         return self.writer.write_page("sign_in.html", visitor=name_of(session, account), **destination)
 
     async def submit_sign_in(self, call: Call) -> Response:

@@ -9,8 +9,10 @@ from starlette.responses import RedirectResponse, Response
 
 from ...crypto.identifiers import new_id
 from ...errors import HandstampError, InvalidToken, MissingToken, SessionEnded, TooManyAttempts, Unavailable
+from ...wire.headers import FORGET_COPIES, OPENED_ALONE
 from ...wire.problems import headers_of, row_of
 from ..answers import log_refusal
+from ..cookies import Cookies, clear_cookies
 from ..edge import Call, Edge
 from .forms import FieldErrors, describe_error
 
@@ -50,7 +52,12 @@ class PageWriter:
 
     def redirect_to_url(self, url: str) -> Response:
         """Return a redirect to a URL, which the caller must have checked."""
-        return RedirectResponse(url, 303, {"cache-control": "no-store"})
+        return RedirectResponse(url, 303, {"cache-control": "no-store", **OPENED_ALONE})
+
+    def end_visit(self, response: Response, cookies: Cookies) -> Response:
+        """Return the answer after which the browser has no cookies and no copies of pages of the session that has ended."""
+        response.headers.update(FORGET_COPIES)
+        return clear_cookies(response, cookies)
 
     def write_form_again(self, template: str, error: HandstampError, call: Call, **values: Any) -> Response:
         """Return a form with what was typed and what is wrong with it. `values` are for the template."""
@@ -78,6 +85,7 @@ def _page_headers(trusted_origins: frozenset[str]) -> dict[str, str]:
     form_action = " ".join(["'self'", *sorted(trusted_origins)])
     return {
         "cache-control": "no-store",
+        **OPENED_ALONE,
         # Browsers apply form-action to the redirect after a form, too, and that may lead back to an application.
         "content-security-policy": (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
