@@ -245,7 +245,7 @@ def _parse_request(request: bytes) -> Asked:
 
 def _pass_on(request: bytes, port: int, connection: socket.socket) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=30) as upstream:
-        upstream.sendall(request)
+        upstream.sendall(request.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))  # this proxy reads one request
         while received := upstream.recv(65536):
             connection.sendall(received)
 

@@ -409,7 +409,7 @@ async def test_a_stalling_service_does_not_hold_up_the_loop(server: Server, clie
     signed_in = await asyncio.to_thread(sign_in_new_user, client)
     with hostile(upstream=server.port) as between:
         between.answers[INTROSPECT] = [STALL]
-        options = {"credential": credential, "service_url": between.url, "timeout_s": 0.7, "check": "live"}
+        options = {"credential": credential, "service_url": between.url, "timeout_s": 2, "check": "live"}
         with verifier_of(server.url, wait=False, **options) as verifier:
             turns = 0
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import urlencode
 
 import msgspec
 
 from ..errors import Unavailable
 from ..wire.basic import basic_authorization
+from .connections import Connections
 from .fetch import Document, fetch
 
 MAX_WAIT_S = 5
@@ -28,7 +30,9 @@ class Introspection(msgspec.Struct, frozen=True):
 class RemoteService:
     """A service that is reached over HTTP."""
 
-    def __init__(self, url: str, *, credential: str | None, timeout_s: float, wait_s: int) -> None:
+    def __init__(
+        self, url: str, *, credential: str | None, timeout_s: float, wait_s: int, ca_file: str | os.PathLike[str] | None = None
+    ) -> None:
         """Create it without sending a request.
 
         Args:
@@ -36,24 +40,31 @@ class RemoteService:
             credential: `"ID:SECRET"`, or None to fetch keys alone.
             timeout_s: Seconds until a request fails; a request for the feed may take `wait_s` longer.
             wait_s: Seconds for which the service may hold a request for the feed.
+            ca_file: A PEM file with the only authorities to trust, by default those of the system.
 
         Raises:
-            ConfigurationError: The credential is malformed.
+            ConfigurationError: The credential is malformed, or the file holds no certificate.
         """
         self.wait_s = wait_s
-        self._url = url
+        self._url, self._ca_file = url, ca_file
+        self.forget_connections()
         self._authorization = None if credential is None else basic_authorization(credential)
         self._timeout_s = timeout_s
 
+    def forget_connections(self) -> None:
+        """Open new connections from now on: those of a parent process must not be used by its child."""
+        self._connections = Connections(self._url, ca_file=self._ca_file)
+
     def fetch_keys(self) -> Document:
         """Return the JWKS of the issuer."""
-        return fetch(f"{self._url}/.well-known/jwks.json", timeout_s=self._timeout_s, limit=MAX_JWKS_BYTES)
+        return fetch(self._connections, "/.well-known/jwks.json", timeout_s=self._timeout_s, limit=MAX_JWKS_BYTES)
 
     def fetch_page(self, cursor: str) -> bytes:
         """Return the page of the revocation feed after `cursor`."""
         query = urlencode({"after": cursor, "wait": self.wait_s})
         return fetch(
-            f"{self._url}/revocations?{query}",
+            self._connections,
+            f"/revocations?{query}",
             timeout_s=self.wait_s + self._timeout_s,
             limit=_MAX_PAGE_BYTES,
             authorization=self._authorization,
@@ -62,7 +73,8 @@ class RemoteService:
     def introspect(self, token: str) -> Introspection:
         """Return whether an access token is valid at the service."""
         answer = fetch(
-            f"{self._url}/introspect",
+            self._connections,
+            "/introspect",
             timeout_s=self._timeout_s,
             limit=_MAX_INTROSPECTION_BYTES,
             authorization=self._authorization,

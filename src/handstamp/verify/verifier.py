@@ -11,10 +11,11 @@ If the service does not answer then, the result is `Unavailable`: the token is n
 
 from __future__ import annotations
 
-import asyncio
 import math
+import os
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Literal, Self, get_args
 
@@ -29,7 +30,9 @@ from ..domain.issuer import is_private
 from ..domain.policy import MAX_LEEWAY_S
 from ..errors import ConfigurationError, ExpiredToken, InvalidToken, SessionEnded, Unavailable
 from ..forking import reset_in_child
+from ..waiting import wait_for
 from .cache import Cache
+from .connections import MAX_IDLE
 from .jwks import GivenKeys, Keys, RemoteKeys, WouldWait
 from .revocations import Feed, FeedFollower, RevocationSet, session_key
 from .service import MAX_WAIT_S, Introspection, RemoteService
@@ -94,6 +97,7 @@ class Verifier:
         cache_size: int = 10_000,
         timeout_s: float = 2,
         service_url: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
         clock: Clock = system_clock,
     ) -> None:
         """Create a verifier. It sends no request before it is used.
@@ -109,10 +113,12 @@ class Verifier:
             cache_size: The number of verified tokens to keep in memory; 0 keeps none.
             timeout_s: Seconds until a request to the service fails, 0.01 to 60.
             service_url: Where the service is reached from here, by default at its issuer.
+            ca_file: A PEM file with the only authorities whose certificates are trusted there, by default the system's.
             clock: Returns milliseconds since 1970.
 
         Raises:
-            ConfigurationError: The credential is malformed or missing, or the service's URL is neither https nor on this machine.
+            ConfigurationError: The credential is malformed or missing, the service's URL is neither https nor on this machine, or
+                `ca_file` holds no certificate.
             ValueError: A number is out of its bounds.
         """
         _require_bounds(leeway_s=leeway_s, max_staleness_s=max_staleness_s, timeout_s=timeout_s, cache_size=cache_size)
@@ -131,7 +137,7 @@ class Verifier:
         if keys is None or credential is not None:
             _require_private(url)
         wait_s = min(MAX_WAIT_S, int(max_staleness_s / 3))
-        self._service = RemoteService(url, credential=credential, timeout_s=timeout_s, wait_s=wait_s)
+        self._service = RemoteService(url, credential=credential, timeout_s=timeout_s, wait_s=wait_s, ca_file=ca_file)
         self._given_keys = keys
         self._cache: Cache[_CachedToken] = Cache(cache_size)
         self._revoked = RevocationSet()
@@ -165,11 +171,11 @@ class Verifier:
         return self._verify(token, check, now_ms, may_wait=True)
 
     async def verify_async(self, token: str, *, check: Check | None = None) -> AccessClaims:
-        """Do the same as `verify` without blocking the event loop: what has to wait runs in a thread."""
+        """Do the same as `verify` without blocking the event loop (asyncio or trio): what has to wait runs in a thread."""
         try:
             return self._verify(token, check, None, may_wait=False)
         except WouldWait:
-            return await asyncio.to_thread(self._verify, token, check, None, may_wait=True)
+            return await wait_for(self._threads.submit(self._verify, token, check, None, may_wait=True))
 
     async def confirm(self, claims: AccessClaims) -> None:
         """Raise an error if the session of verified claims has ended since. Sends no request, so it can be called often.
@@ -288,6 +294,9 @@ class Verifier:
     def _connect(self) -> None:
         """Create what sends requests. Called again in a forked process, which has none of its parent's threads."""
         self._unreachable_until_ms = 0
+        self._service.forget_connections()
+        # Of its own: if the service hangs, name look-ups and other work of the event loop's threads go on.
+        self._threads = ThreadPoolExecutor(MAX_IDLE, "handstamp-verify")
         self._keys: Keys = (
             RemoteKeys(self._service.fetch_keys, timeout_s=self._timeout_s)
             if self._given_keys is None
