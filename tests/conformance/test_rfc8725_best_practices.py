@@ -113,12 +113,17 @@ def test_algorithm_is_compared_exactly(spelling: str, issuer: Issuer) -> None:
         "ключ",
         "",
         "a" * 65,
-        "a" * 4000,
+        "a" * 600,
     ],
 )
 def test_kid_that_is_no_name_is_refused(kid: str, issuer: Issuer) -> None:
     """RFC 8725 §3.10: `kid` is only a key of a dictionary; paths, queries and commands in it have no effect."""
     assert issuer.refusal(issuer.token(header=access_header(issuer.key, kid=kid))) == "kid is malformed"
+
+
+def test_a_long_header_is_refused_before_it_is_parsed(issuer: Issuer) -> None:
+    """CWE-400: the header is read before the signature is checked, so it has at most 1,024 characters."""
+    assert issuer.refusal(issuer.token(header=access_header(issuer.key, kid="a" * 4000))) == "the header is too long"
 
 
 @pytest.mark.parametrize("change", [str.upper, str.lower, lambda kid: kid + "A", lambda kid: kid[:-1], lambda _: "_by_kid"])
@@ -205,8 +210,9 @@ def test_deep_json_is_refused(opening: str, where: str, issuer: Issuer) -> None:
 
     assert issuer.accepts(nested(15)).sub == "account-1"
     assert issuer.refusal(nested(16)) == "JSON is nested too deeply"
-    assert issuer.refusal(nested(900)) == "JSON is nested too deeply"
-    assert issuer.refusal(nested(900, closed=False)) == "JSON is nested too deeply"
+    too_deep = "JSON is nested too deeply" if where == "payload" else "the header is too long"
+    assert issuer.refusal(nested(900)) == too_deep
+    assert issuer.refusal(nested(900, closed=False)) == too_deep
     assert issuer.refusal(nested(100_000)) == "the token is too long"
     assert issuer.refusal(nested(100_000, closed=False)) == "the token is too long"
 

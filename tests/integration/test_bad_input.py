@@ -128,8 +128,8 @@ BAD_TEXT = {
     "number, then a lone surrogate": b'1, "y": "\\ud800"',
     "number, then too deep": b'1, "y": ' + b"[" * DEEP,
 }
-NOT_JSON = ("huge number", "deep arrays")
-"""The values above that the parser itself refuses."""
+NOT_JSON = ("deep arrays",)
+"""The value above that the parser itself refuses."""
 CONTROL = {
     "NUL": b'"ada\\u0000@example.com"',
     "escape": b'"\\u001b[31mada"',
@@ -291,7 +291,7 @@ def test_an_invalid_content_length_is_refused(server: Server, length: bytes) -> 
     assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
 
 
-@pytest.mark.parametrize("path", ["/sessions/%00", "/sessions/%ff%fe", "/sessions/" + "x" * 10_000, "/sessions/'%20OR%201=1--"])
+@pytest.mark.parametrize("path", ["/sessions/%00", "/sessions/%ff%fe", "/sessions/" + "x" * 8_000, "/sessions/'%20OR%201=1--"])
 def test_any_unknown_session_id_is_404(client: httpx.Client, ada: SignedIn, path: str) -> None:
     """A path parameter is a value, never SQL (R80)."""
     expect_problem(client.delete(path, headers=ada.bearer), 404, "not_found")

@@ -20,6 +20,7 @@ MAX_TOKEN_LENGTH = 8192
 """Longer tokens are refused without parsing. Ours have about 600 characters."""
 MAX_HEADER_LENGTH = 1024
 """Of the header's segment. It is parsed before the signature is checked, so a stranger's must cost little. Ours have 100."""
+_ABSENT = msgspec.Raw()
 _T = TypeVar("_T")
 
 
@@ -31,19 +32,20 @@ class UnknownKey(InvalidToken):
         self.kid = kid
 
 
-class Header(msgspec.Struct, frozen=True):
+class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     """The members of a JOSE header that are used or refused.
 
-    `jwk`, `jku` and `x5*` are ignored: keys come only from configuration (RFC 8725 §3.10).
+    `jwk`, `jku` and `x5*` are ignored: keys come only from configuration (RFC 8725 §3.10). The values of the last four
+    are not decoded: that they are there is enough.
     """
 
     alg: str
     typ: str
     kid: str
-    crit: Any = msgspec.UNSET
-    b64: Any = msgspec.UNSET
-    enc: Any = msgspec.UNSET
-    zip: Any = msgspec.UNSET
+    crit: msgspec.Raw = _ABSENT
+    b64: msgspec.Raw = _ABSENT
+    enc: msgspec.Raw = _ABSENT
+    zip: msgspec.Raw = _ABSENT
 
 
 def sign(claims: msgspec.Struct | Mapping[str, Any], key: SigningKey, *, typ: str) -> str:
@@ -105,9 +107,9 @@ def normalise_typ(typ: str) -> str:
 def _read_header(segment: str) -> Header:
     """Return a checked header. Cached, because all tokens of one key have the same header; failures are not cached."""
     header = json_decode(base64url_decode(segment), Header)
-    if header.crit is not msgspec.UNSET or header.b64 is not msgspec.UNSET:
+    if header.crit is not _ABSENT or header.b64 is not _ABSENT:
         raise InvalidToken("crit or b64 asks for an extension that is not supported (RFC 7515 §4.1.11, RFC 7797)")
-    if header.enc is not msgspec.UNSET or header.zip is not msgspec.UNSET:
+    if header.enc is not _ABSENT or header.zip is not _ABSENT:
         raise InvalidToken("enc or zip: encrypted or compressed tokens are not supported")
     if KID.fullmatch(header.kid) is None:
         raise InvalidToken("kid is malformed")

@@ -28,6 +28,7 @@ from ..service.sessions.refresh import Way
 from ..wire.bearer import bearer_token
 from ..wire.cookies import only_value, parse_cookies
 from ..wire.cross_site import SAFE_METHODS, require_allowed_origin
+from .body import MAX_ESCAPES
 from .cookies import Cookies
 from .proxies import PLAIN_HTTP
 
@@ -259,6 +260,8 @@ def _require_short_query(query: bytes) -> None:
         raise InvalidRequest(f"The query has more than {MAX_QUERY_BYTES} bytes.")
     if query.count(b"&") >= MAX_QUERY_FIELDS:
         raise InvalidRequest(f"The query has more than {MAX_QUERY_FIELDS} fields.")
+    if query.count(b"%") > MAX_ESCAPES:
+        raise InvalidRequest(f"The query has more than {MAX_ESCAPES} percent-encoded bytes.")
 
 
 def _require_few(tokens: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ from ..crypto.identifiers import new_id
 from ..service.parts.bounded_logger import BoundedLogger
 from ..wire.headers import SECURITY_HEADERS
 from ..wire.problems import MEDIA_TYPE, Problem
+from .body import MAX_ESCAPES
 
 MAX_HEAD_BYTES = 64 * 1024
 """The most bytes of a request line with its fields, and of all that is between two pieces of a body (chunk heads, trailers)."""
@@ -151,6 +152,9 @@ class Protocol(HttpToolsProtocol):
         if version != "1.1" and b"transfer-encoding" in names:
             self._refuse(400, f"Transfer-Encoding needs HTTP/1.1, and this request is HTTP/{version} (RFC 9112 section 6.1).")
             raise httptools.HttpParserError("Transfer-Encoding before HTTP/1.1")
+        if self.url.count(b"%") > MAX_ESCAPES:
+            self._refuse(414, f"The path with its query has more than {MAX_ESCAPES} percent-encoded bytes.")
+            raise httptools.HttpParserError("the target is too long")
         if len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(400, f"More than {MAX_PIPELINED} requests wait for their answers.")
             raise httptools.HttpParserError("too many requests ahead")
