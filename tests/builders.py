@@ -9,8 +9,9 @@ from handstamp.domain.claims import RefreshClaims
 from handstamp.domain.policy import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Policy
 from handstamp.domain.proof import Proof
 from handstamp.domain.session import Session, refresh_expires_at_s, start
+from handstamp.domain.sweep import Sweep
 
-__all__ = ["DAY_MS", "HOUR_MS", "MINUTE_MS", "NOW_MS", "SECOND_MS", "Clock", "a_session", "an_account", "claims_of"]
+__all__ = ["DAY_MS", "HOUR_MS", "MINUTE_MS", "NOW_MS", "SECOND_MS", "Clock", "a_session", "a_sweep", "an_account", "claims_of"]
 
 NOW_MS = 1_800_000_000_000
 ISSUER = "https://auth.example.com"
@@ -58,6 +59,12 @@ def a_session(*, policy: Policy | None = None, **fields: Any) -> Session:
     )
     values = {name: getattr(fresh, name) for name in fresh.__struct_fields__}
     return Session(**values | fields)
+
+
+def a_sweep(**fields: Any) -> Sweep:
+    """Return a sweep of a subject that has no account, for the sessions that began until `NOW_MS`."""
+    defaults: dict[str, Any] = {"subject": "ada-id", "why": "logout_everywhere", "at_ms": NOW_MS, "epoch": None}
+    return Sweep(**defaults | fields)
 
 
 def claims_of(session: Session, *, generation: int | None = None) -> RefreshClaims:

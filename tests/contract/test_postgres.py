@@ -24,7 +24,7 @@ from handstamp.storage.postgres import store as postgres
 from handstamp.storage.postgres.schema import migrate
 from handstamp.storage.postgres.store import PostgresStore
 from handstamp.storage.store import Rows, Transaction, Update
-from tests.builders import NOW_MS, a_session, an_account
+from tests.builders import NOW_MS, a_session, a_sweep, an_account
 from tests.cutting import CuttingProxy
 from tests.postgres import PgBouncer, execute, fresh_database, own_server, pgbouncer
 
@@ -142,7 +142,7 @@ async def test_a_migration_does_not_disturb_a_running_service(url: str, monkeypa
         async def go_on(steps: int) -> None:
             for _ in range(steps):
                 await asyncio.gather(*(older.update_session(str(number), advance) for number in range(8)))
-                await older.transact(lambda rows: rows.sessions.revoke_all("nobody", "admin", now_ms=NOW_MS))
+                await older.transact(lambda rows: rows.sessions.end_batch(a_sweep(subject="nobody"), now_ms=NOW_MS, limit=9))
                 assert await older.read(lambda rows: rows.sessions.get("3")) is not None
 
         async def go_on_until(done: asyncio.Event) -> None:
@@ -264,7 +264,7 @@ async def start_all(subject: str, sids: Iterable[str], rows: Transaction) -> Non
 
 async def revoke_all(subject: str, rows: Transaction) -> int:
     """Sign a subject out everywhere."""
-    return await rows.sessions.revoke_all(subject, "logout_everywhere", now_ms=NOW_MS)
+    return await rows.sessions.end_batch(a_sweep(subject=subject), now_ms=NOW_MS, limit=200)
 
 
 async def fetch(url: str, query: str) -> Any:
@@ -294,9 +294,7 @@ async def test_batches_and_transactions_of_two_nodes_are_serialised(url: str) ->
         await add(one, *names)
         refreshing = [asyncio.create_task(one.update_session(name, advance)) for name in names * 5]
         subject = a_session().subject
-        assert await other.transact(lambda rows: rows.sessions.revoke_all(subject, "logout_everywhere", now_ms=NOW_MS)) == len(
-            names
-        )
+        assert await other.transact(partial(revoke_all, subject)) == len(names)
         await asyncio.gather(*refreshing)
         assert await asyncio.gather(*(one.update_session(name, advance) for name in names)) == [-1] * len(names)
 

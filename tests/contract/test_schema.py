@@ -12,7 +12,18 @@ import asyncpg
 import pytest
 
 from handstamp.storage.postgres.store import COLUMN_TYPES
-from handstamp.storage.sql import accounts, credentials, events, failures, keys, receipts, revocations, sessions, timekeeping
+from handstamp.storage.sql import (
+    accounts,
+    credentials,
+    events,
+    failures,
+    keys,
+    receipts,
+    revocations,
+    sessions,
+    sweeps,
+    timekeeping,
+)
 from handstamp.storage.sql.columns import Columns
 from handstamp.storage.sqlite.store import SqliteStore
 from tests.postgres import fresh_database
@@ -26,6 +37,7 @@ STRUCTS: dict[str, tuple[Columns[Any], set[str]]] = {
     "signing_key": (keys.COLUMNS, set()),
     "failure": (failures.COLUMNS, {"key", "account"}),
     "receipt": (receipts.COLUMNS, set()),
+    "sweep": (sweeps.COLUMNS, set()),
     "event": (events.COLUMNS, {"id"}),
     "revocation": (revocations.COLUMNS, set()),
     "credential": (credentials.COLUMNS, set()),

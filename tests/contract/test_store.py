@@ -23,7 +23,7 @@ from handstamp.storage.postgres.store import PostgresStore
 from handstamp.storage.sqlite.store import SqliteStore
 from handstamp.storage.store import Rows, Store, Transaction, Update
 from handstamp.storage.store.failures import Count
-from tests.builders import DAY_MS, HOUR_MS, NOW_MS, a_session, an_account
+from tests.builders import DAY_MS, HOUR_MS, NOW_MS, a_session, a_sweep, an_account
 from tests.postgres import fresh_database
 
 pytestmark = pytest.mark.anyio
@@ -223,30 +223,113 @@ async def test_revoking_ends_all_live_sessions_of_one_subject(store: Store) -> N
         a_session(id="past", expires_at_ms=NOW_MS + 10),
         a_session(id="bob", subject="bob-id"),
     )
-    ended = await store.transact(lambda rows: rows.sessions.revoke_all("ada-id", "password_changed", now_ms=NOW_MS + 10))
-    assert ended == 2
+    sweep = a_sweep(why="password_changed")
+    assert await store.transact(lambda rows: rows.sessions.end_batch(sweep, now_ms=NOW_MS + 10, limit=100)) == 2
     why = {sid: (await session_in(store, sid)).revoked_why for sid in ("one", "two", "gone", "past", "bob")}
     assert why == {"one": "password_changed", "two": "password_changed", "gone": "reuse", "past": None, "bob": None}
 
 
-async def test_live_sessions_are_listed_last_seen_first(store: Store) -> None:
-    """Revoked and expired sessions are left out, and the limit is respected."""
+async def test_the_sessions_of_an_epoch_end_in_batches(store: Store) -> None:
+    """Those of a lower epoch, and those without one that had begun. A sweep that finds fewer than its limit is complete."""
     await add(
         store,
-        a_session(id="old", seen_at_ms=NOW_MS + 1),
-        a_session(id="new", seen_at_ms=NOW_MS + 3),
-        a_session(id="mid", seen_at_ms=NOW_MS + 2, subject="bob-id"),
+        *(a_session(id=f"old-{number}", epoch=number % 3) for number in range(6)),
+        a_session(id="new", epoch=3),
+        a_session(id="own"),
+        a_session(id="later", created_at_ms=NOW_MS + 1),
+    )
+    sweep = a_sweep(epoch=3)
+    ended = [await store.transact(lambda rows: rows.sessions.end_batch(sweep, now_ms=ENDED_MS, limit=3)) for _ in range(4)]
+    assert ended == [3, 3, 1, 0]
+    assert sorted(await revoked_names(store)) == [*(f"old-{number}" for number in range(6)), "own"]
+    assert (await session_in(store, "new")).revoked_why is None
+    assert (await session_in(store, "later")).revoked_why is None
+
+
+async def test_the_sessions_of_a_deleted_account_are_forgotten_in_batches(store: Store) -> None:
+    """All rows go, and the tokens of those that lived are revoked."""
+    await add(
+        store,
+        *(a_session(id=f"live-{number}", epoch=0) for number in range(3)),
+        revoke(a_session(id="gone"), "logout", NOW_MS - 1),
+        a_session(id="past", expires_at_ms=NOW_MS),
+        a_session(id="bob", subject="bob-id"),
+    )
+    sweep = a_sweep(epoch=1, forgets=True)
+    ended = [await store.transact(lambda rows: rows.sessions.end_batch(sweep, now_ms=ENDED_MS, limit=3)) for _ in range(2)]
+    assert ended == [3, 2]
+    assert sorted(await revoked_names(store)) == ["live-0", "live-1", "live-2"]
+    assert await store.read(lambda rows: rows.sessions.list_page(None, now_ms=0, limit=9)) == [await session_in(store, "bob")]
+
+
+async def test_a_sweep_is_stored_until_it_is_finished(store: Store) -> None:
+    """It comes back as it was written, to those who finish it and, once nobody works on it, to others."""
+    first, second = a_sweep(epoch=4, forgets=True, touched_at_ms=NOW_MS), a_sweep(why="disabled", touched_at_ms=NOW_MS + 9)
+
+    async def insert(rows: Transaction) -> None:
+        for sweep in (first, second, a_sweep(subject="bob-id", touched_at_ms=NOW_MS + 20)):
+            await rows.sweeps.insert(sweep)
+
+    await store.transact(insert)
+    found = await store.read(lambda rows: rows.sweeps.get_first("ada-id"))
+    assert found is not None
+    assert found == msgspec.structs.replace(first, id=found.id)
+    assert await store.read(lambda rows: rows.sweeps.get_abandoned(before_ms=NOW_MS)) is None
+    assert await store.read(lambda rows: rows.sweeps.get_abandoned(before_ms=NOW_MS + 1)) == found
+    await store.transact(lambda rows: rows.sweeps.touch(found.id, now_ms=NOW_MS + 20))
+    other = await store.read(lambda rows: rows.sweeps.get_abandoned(before_ms=NOW_MS + 10))
+    assert other is not None
+    assert other.why == "disabled"
+    await store.transact(lambda rows: rows.sweeps.delete(found.id))
+    assert await store.read(lambda rows: rows.sweeps.get_first("ada-id")) == other
+
+
+async def test_live_sessions_are_listed_in_pages(store: Store) -> None:
+    """Those that end last come first. Revoked and expired sessions are left out, and the limit is respected."""
+    await add(
+        store,
+        a_session(id="old", now_ms=NOW_MS),
+        a_session(id="new", now_ms=NOW_MS + 3),
+        a_session(id="new-too", now_ms=NOW_MS + 3),
+        a_session(id="mid", now_ms=NOW_MS + 2, subject="bob-id"),
         a_session(id="past", expires_at_ms=NOW_MS + 5),
         revoke(a_session(id="revoked"), "logout", NOW_MS),
     )
 
-    async def listed(subject: str | None, limit: int) -> list[str]:
-        found = await store.read(lambda rows: rows.sessions.list_live(subject, now_ms=NOW_MS + 5, limit=limit))
-        return [session.id for session in found]
+    async def listed(subject: str | None, limit: int, after: Session | None = None) -> list[Session]:
+        before = (after.expires_at_ms, after.id) if after else None
+        return await store.read(lambda rows: rows.sessions.list_page(subject, before=before, now_ms=NOW_MS + 5, limit=limit))
 
-    assert await listed("ada-id", 10) == ["new", "old"]
-    assert await listed(None, 10) == ["new", "mid", "old"]
-    assert await listed(None, 2) == ["new", "mid"]
+    everybody = await listed(None, 10)
+    assert [session.id for session in everybody] == ["new-too", "new", "mid", "old"]
+    assert await listed("ada-id", 10) == [session for session in everybody if session.subject == "ada-id"]
+    assert await listed(None, 2) == everybody[:2]
+    for number, session in enumerate(everybody, 1):
+        assert await listed(None, 10, after=session) == everybody[number:]
+
+
+async def test_sessions_that_can_be_missed_are_found(store: Store) -> None:
+    """First those that are over, then those that were seen the longest ago, and never the given one."""
+    ours = a_session(id="ours", epoch=2, now_ms=NOW_MS + DAY_MS)
+    await add(
+        store,
+        ours,
+        a_session(id="seen-late", epoch=2, seen_at_ms=NOW_MS + 50),
+        a_session(id="seen-early", epoch=2, seen_at_ms=NOW_MS + 10, now_ms=NOW_MS + 5),
+        a_session(id="without-epoch", seen_at_ms=NOW_MS + 20),
+        a_session(id="idle", epoch=2, seen_at_ms=NOW_MS + 90, rotated_at_ms=NOW_MS - 20 * DAY_MS),
+        a_session(id="older-epoch", epoch=1, seen_at_ms=NOW_MS + 95),
+        revoke(a_session(id="revoked", epoch=2), "logout", NOW_MS),
+        a_session(id="past", epoch=2, expires_at_ms=NOW_MS),
+        a_session(id="bob", subject="bob-id"),
+    )
+    now_ms = NOW_MS + DAY_MS
+    found = await store.read(lambda rows: rows.sessions.list_dispensable(ours, now_ms=now_ms, limit=9))
+    assert [session.id for session in found] == ["idle", "older-epoch", "seen-early", "without-epoch", "seen-late"]
+    assert await store.read(lambda rows: rows.sessions.list_dispensable(ours, now_ms=now_ms, limit=2)) == found[:2]
+    counts = [await store.read(lambda rows, n=n: rows.sessions.count_unrevoked("ada-id", now_ms=now_ms, limit=n)) for n in (3, 9)]  # type: ignore[misc]
+    assert counts == [3, 6]
+    assert await store.read(lambda rows: rows.sessions.count_unrevoked("nobody", now_ms=now_ms, limit=9)) == 0
 
 
 async def test_an_address_has_one_account(store: Store) -> None:
@@ -404,10 +487,10 @@ async def end_by_saving(store: Store, sid: str) -> None:
 async def end_by_subject(store: Store, sid: str) -> None:
     """End all sessions of the session's subject."""
     subject = (await session_in(store, sid)).subject
-    await store.transact(lambda rows: rows.sessions.revoke_all(subject, "logout_everywhere", now_ms=ENDED_MS))
+    await store.transact(lambda rows: rows.sessions.end_batch(a_sweep(subject=subject), now_ms=ENDED_MS, limit=100))
 
 
-ENDS: dict[str, End] = {"update_session": end_by_decision, "save_session": end_by_saving, "revoke_sessions": end_by_subject}
+ENDS: dict[str, End] = {"update_session": end_by_decision, "save_session": end_by_saving, "end_batch": end_by_subject}
 each_end = pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 
 
@@ -482,7 +565,7 @@ async def test_an_end_that_is_undone_leaves_no_revocation(store: Store, end: End
         session = await rows.sessions.get("fails")
         assert session is not None
         if end is end_by_subject:
-            assert await rows.sessions.revoke_all("fails", "admin", now_ms=ENDED_MS) == 1
+            assert await rows.sessions.end_batch(a_sweep(subject="fails"), now_ms=ENDED_MS, limit=100) == 1
         else:
             await rows.sessions.update(revoke(session[0], "admin", ENDED_MS))
         assert (await rows.revocations.get_last()).name == "fails"

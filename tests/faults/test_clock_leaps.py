@@ -154,7 +154,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 async def rows_of(running: Deployment) -> int:
     """Return the number of sessions whose rows exist."""
-    sessions = await running.store.read(lambda rows: rows.sessions.list_live(None, now_ms=0, limit=1_000))
+    sessions = await running.store.read(lambda rows: rows.sessions.list_page(None, now_ms=0, limit=1_000))
     return len(sessions)
 
 

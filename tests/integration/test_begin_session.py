@@ -78,7 +78,7 @@ async def test_proving_begins_no_session(tmp_path: Path) -> None:
         account = await create_account(running, clock)
         proof, _ = await running.sign_in.prove(EMAIL, PASSWORD, caller(clock))
         assert (proof.subject, proof.account, proof.amr) == (account.id, account, ("pwd",))
-        assert await running.sessions.list_living(None, caller(clock)) == []
+        assert await running.sessions.list_all(None, caller(clock)) == ([], False)
 
 
 @pytest.mark.parametrize("sweep", ["disable", "password", "everywhere", "gone"])
@@ -102,7 +102,7 @@ async def test_ending_all_sessions_invalidates_proofs_in_progress(tmp_path: Path
                 proof = msgspec.structs.replace(proof, account=msgspec.structs.replace(account, id="no such account"))
         with pytest.raises(InvalidCredentials):
             await running.begin_session(proof, delivery="json", caller=caller(clock))
-        assert await running.sessions.list_living(None, caller(clock)) == []
+        assert await running.sessions.list_all(None, caller(clock)) == ([], False)
         assert "signed_in" not in [event.kind for event in await list_events(running, account.id)]
 
 
@@ -129,7 +129,7 @@ async def test_a_proof_that_is_not_confirmed_changes_nothing(tmp_path: Path) -> 
                 replaced=[before.refresh_token],
             )
         assert await running.accounts.get_by_email(EMAIL) == account
-        living = await running.sessions.list_living(None, caller(clock))
+        living, _ = await running.sessions.list_all(None, caller(clock))
         assert [session.id for session in living] == [before.session_id]
 
 
@@ -193,7 +193,7 @@ async def test_a_password_change_keeps_concurrent_changes(tmp_path: Path) -> Non
         running.hashing.hash = hash_slowly  # type: ignore[method-assign]
         await running.change_password(session, account, PASSWORD, "another sentence, hers alone", caller(clock))
         assert (await running.accounts.get_by_email(EMAIL)).roles == ("reader", "admin")
-        (living,) = await running.sessions.list_living(None, caller(clock))
+        (living,), _ = await running.sessions.list_all(None, caller(clock))
         assert (living.epoch, living.delivery, living.granted) == (1, session.delivery, session.granted)
         kinds = [event.kind for event in await list_events(running, account.id)]
         assert kinds == ["account_created", "signed_in", "password_changed"]

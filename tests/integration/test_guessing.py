@@ -334,7 +334,7 @@ async def test_every_throttled_attempt_leaves_one_line(tmp_path: Path, caplog: p
 
 
 async def _newest_session(running: Deployment, clock: Clock) -> tuple[Session, Account | None]:
-    session = (await running.sessions.list_living(None, caller(clock)))[0]
+    (session, *_), _ = await running.sessions.list_all(None, caller(clock))
     return await running.sessions.require_living(session.id, clock())
 
 

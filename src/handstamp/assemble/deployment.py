@@ -33,11 +33,13 @@ from ..service.parts.receipts import Receipts
 from ..service.parts.throttling import Throttling
 from ..service.parts.tokens import TokenIssuer
 from ..service.sessions.begin import BeginSession
+from ..service.sessions.limit import SessionLimit
 from ..service.sessions.living import LivingSessions
 from ..service.sessions.recognise import Recognise
 from ..service.sessions.refresh import Refresh
 from ..service.sessions.revocations import Revocations
 from ..service.sessions.sign_out import SignOut
+from ..service.sessions.sweeping import Sweeping
 from ..service.signing_in.password import PasswordSignIn
 from ..storage.store import Store
 from ..verify.verifier import Verifier
@@ -58,6 +60,7 @@ class Deployment:
     begin_session: BeginSession
     sign_in: PasswordSignIn
     refresh: Refresh
+    sweeping: Sweeping
     sign_out: SignOut
     sessions: LivingSessions
     recognise: Recognise
@@ -111,14 +114,16 @@ class Deployment:
             refresh_keys=secret.derive_refresh_keys(),
         )
         self.devices = devices = Devices(DeviceTags(secret), tokens)
+        limit = SessionLimit(store=store, most=settings.sessions_per_account, audit=audit)
         self.begin_session = begin_session = BeginSession(
-            store=store, tokens=tokens, granting=granting, receipts=receipts, policy=policy, audit=audit
+            store=store, tokens=tokens, granting=granting, receipts=receipts, limit=limit, policy=policy, audit=audit
         )
         self.sign_in = PasswordSignIn(
             store=store, begin_session=begin_session, hashing=hashing, throttling=throttling, devices=devices
         )
         self.refresh = Refresh(store=store, tokens=tokens, granting=granting, policy=policy, audit=audit)
-        self.sign_out = SignOut(store=store, tokens=tokens, audit=audit)
+        self.sweeping = sweeping = Sweeping(store=store, clock=common_clock, audit=audit)
+        self.sign_out = SignOut(store=store, tokens=tokens, sweeping=sweeping, audit=audit)
         self.sessions = LivingSessions(store=store)
         self.recognise = Recognise(store=store, tokens=tokens, policy=policy)
         rules = PasswordRules(min_length=settings.password_min_length, service_words=("handstamp", self.issuer.host))
@@ -138,11 +143,14 @@ class Deployment:
             hashing=hashing,
             throttling=throttling,
             rules=rules,
+            sweeping=sweeping,
         )
-        self.accounts = AdministerAccounts(store=store, hashing=hashing, throttling=throttling, rules=rules, audit=audit)
+        self.accounts = AdministerAccounts(
+            store=store, hashing=hashing, throttling=throttling, rules=rules, sweeping=sweeping, audit=audit
+        )
         self.credentials = Credentials(store=store, audit=audit)
         self.revocations = Revocations(store=store, keys=keys, clock=common_clock)
-        self.housekeeping = Housekeeping(store=store, keys=keys, clock=common_clock)
+        self.housekeeping = Housekeeping(store=store, keys=keys, sweeping=sweeping, clock=common_clock)
         self.verifier = Verifier(
             settings.issuer, audience=audience, keys=lambda: keys.verifying, check="offline", clock=common_clock
         )

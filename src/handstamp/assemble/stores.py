@@ -6,6 +6,7 @@ import importlib
 from types import ModuleType
 
 from ..config.private_files import require_database
+from ..config.secret_file import load_master_secret
 from ..config.settings import Settings
 from ..errors import ConfigurationError
 from ..storage.sqlite.store import SqliteStore
@@ -21,11 +22,18 @@ def make_store(settings: Settings) -> Store:
 
 
 async def migrate(settings: Settings) -> list[str]:
-    """Bring the schema up to date; return the names of the migrations that were applied. Raises `ConfigurationError`."""
+    """Bring the schema up to date; return the names of the migrations that were applied.
+
+    A new SQLite file gets its master secret first: `serve` makes none beside a database that exists.
+
+    Raises:
+        ConfigurationError: If the database cannot be opened or is another program's, or if there is no secret beside it.
+    """
     if settings.database_path is None:
         applied: list[str] = await _import_postgres("schema").migrate(settings.database)
         return applied
     require_database(settings.database_path)
+    load_master_secret(settings)
     store = SqliteStore(settings.database_path)
     await store.open()  # which migrates
     await store.close()

@@ -13,6 +13,7 @@ from ..config.loading import load
 from ..config.logs import configure_logging
 from ..errors import ConfigurationError
 from ..service.parts.caller import Caller
+from .common import print_error
 
 _T = TypeVar("_T")
 _LOCAL_ISSUER = "http://localhost:8000"
@@ -33,11 +34,13 @@ def operate(work: Callable[[Deployment, Caller], Awaitable[_T]], database: str |
     settings = load(database=database)
     if not settings.issuer:
         settings = dataclasses.replace(settings, issuer=_LOCAL_ISSUER)
-    if not may_create and settings.database_path is not None and not settings.database_path.exists():
-        raise ConfigurationError(
-            f"There is no database at {settings.database} yet. Start the service once with 'handstamp serve', "
-            "or name another database with --database sqlite:///FILE."
-        )
+    if settings.database_path is not None and not settings.database_path.exists():
+        if not may_create:
+            raise ConfigurationError(
+                f"There is no database at {settings.describe_database()} yet. Start the service once with 'handstamp serve', "
+                "or name another database with --database sqlite:///FILE."
+            )
+        print_error(f"There is no database yet. This makes {settings.describe_database()}, which 'handstamp serve' uses here.")
 
     async def open_and_work() -> _T:
         deployment = Deployment(settings)

@@ -12,12 +12,13 @@ from ..domain.account import Account
 from ..errors import ConfigurationError
 from ..service.parts.caller import Caller
 from ..words import format_time
-from .common import AsJson, Database, make_group, print_json, print_line
+from .common import AsJson, Database, make_group, print_json, print_line, sanitise_text
 from .operating import operate
 from .tables import print_table
 
-app: typer.Typer = make_group("Create, list, disable, enable and unlock accounts; set passwords.")
+app: typer.Typer = make_group("Create, list, change, unlock and delete accounts; set passwords and roles.")
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]
+Role = Annotated[str, typer.Argument(metavar="ROLE")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
 
@@ -121,6 +122,66 @@ def set_password(email: Email, password_stdin: FromStdin = False, database: Data
     password = _read_password(password_stdin)
     operate(lambda deployment, caller: deployment.accounts.set_password(email, password, caller), database)
     print_line(f"The password of {email} is set. All their sessions have ended.")
+
+
+@app.command()
+def grant(email: Email, role: Role, database: Database = None) -> None:
+    """Give an account a role. Its access tokens contain it from the next refresh on.
+
+    Example:  handstamp users grant ada@example.com admin
+    """
+    account = operate(lambda deployment, caller: deployment.accounts.grant_role(email, role, caller), database)
+    print_line(
+        f"{account.email} has the roles {', '.join(account.roles)}. Access tokens contain them from their next refresh on."
+    )
+
+
+@app.command()
+def revoke(email: Email, role: Role, database: Database = None) -> None:
+    """Take a role from an account. Access tokens that contain it are valid until they expire.
+
+    Example:  handstamp users revoke ada@example.com admin
+    """
+    account = operate(lambda deployment, caller: deployment.accounts.revoke_role(email, role, caller), database)
+    print_line(f"{account.email} does not have the role {role} any more. Access tokens contain it until their next refresh.")
+    print_line(f"To end their sessions now: handstamp sessions end --all {account.email}")
+
+
+@app.command()
+def rename(
+    email: Email, new: Annotated[str, typer.Argument(metavar="NEW", help="The new address.")], database: Database = None
+) -> None:
+    """Give an account another address. Its password, its id and its sessions stay.
+
+    Example:  handstamp users rename ada@example.com ada@example.org
+    """
+    account = operate(lambda deployment, caller: deployment.accounts.rename(email, new, caller), database)
+    print_line(f"The address of the account {account.id} is {account.email}. Its sessions go on.")
+
+
+@app.command()
+def delete(
+    email: Email,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    database: Database = None,
+) -> None:
+    """Delete an account and its sessions for good. The audit trail keeps the account's id and no address.
+
+    Example:  handstamp users delete ada@example.com --yes
+    """
+    if not yes:
+        _confirm(f"Delete the account {email} and sign it out everywhere? This cannot be undone.")
+    account = operate(lambda deployment, caller: deployment.accounts.delete(email, caller), database)
+    print_line(f"Deleted {account.email}, id {account.id}. All its sessions have ended.")
+
+
+def _confirm(question: str) -> None:
+    """Ask on the terminal. Exit with status 1 unless the answer is yes."""
+    if not sys.stdin.isatty():
+        raise ConfigurationError("There is no terminal to confirm this on: use --yes.")
+    if not typer.confirm(sanitise_text(question)):
+        print_line("Nothing was changed.")
+        raise typer.Exit(1)
 
 
 def _read_password(from_stdin: bool) -> str:

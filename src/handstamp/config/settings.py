@@ -76,6 +76,8 @@ class Settings:
     """At most one late repeat of a refresh is accepted per interval. None is strict."""
     catch_up: Annotated[bool, parse_switch] = True
     """Accept tokens that are newer than a restored database. False treats them as reuse."""
+    sessions_per_account: Annotated[int, number_between(1, 10_000)] = 100
+    """How many devices one person can be signed in on. A further sign-in ends the session that was seen the longest ago."""
     request_timeout: Annotated[int, duration_between("1s", "5m")] = 30
     """How long a client may take to send a request, and to begin one on a new connection."""
     keep_alive: Annotated[int, duration_between("1s", "1h")] = 75

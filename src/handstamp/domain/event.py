@@ -10,14 +10,16 @@ from typing import Literal
 
 import msgspec
 
-from .reasons import RevokedWhy
+from .reasons import EndReason
 from .session import Session
 
 EventKind = Literal[
     "account_created",
+    "account_deleted",
     "account_disabled",
     "account_enabled",
     "account_locked",
+    "account_renamed",
     "account_unlocked",
     "attempt_throttled",
     "caught_up",
@@ -34,7 +36,10 @@ EventKind = Literal[
     "repeated",
     "request_repeated",
     "reuse_detected",
+    "role_granted",
+    "role_revoked",
     "session_ended",
+    "sessions_swept",
     "sign_in_failed",
     "signed_in",
 ]
@@ -51,9 +56,11 @@ class EventRule(msgspec.Struct, frozen=True):
 
 EVENT_KINDS: dict[EventKind, EventRule] = {
     "account_created": EventRule("an account was created"),
+    "account_deleted": EventRule("an operator deleted an account with its sessions; its id is not used again"),
     "account_disabled": EventRule("an operator disabled an account; its sessions ended"),
     "account_enabled": EventRule("an operator enabled an account again"),
     "account_locked": EventRule("too many sign-ins in a row failed; `limit` says for which devices none is accepted", "warning"),
+    "account_renamed": EventRule("an operator gave an account another address"),
     "account_unlocked": EventRule("an operator unlocked an account; its failed attempts were forgotten"),
     "attempt_throttled": EventRule(
         "an attempt was refused because too many had failed; `limit` says which were counted", "warning"
@@ -72,7 +79,10 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     "repeated": EventRule("a refresh was repeated within the grace period"),
     "request_repeated": EventRule("a sign-in, registration or password change was sent again and got the same answer"),
     "reuse_detected": EventRule("an old refresh token was used; the session ended", "warning"),
+    "role_granted": EventRule("an operator gave an account a role"),
+    "role_revoked": EventRule("an operator took a role from an account"),
     "session_ended": EventRule("one session ended; `why` is the reason"),
+    "sessions_swept": EventRule("the other sessions of a person ended, too many for one transaction; `why` is the reason"),
     "sign_in_failed": EventRule("a sign-in failed"),
     "signed_in": EventRule("a session started"),
 }
@@ -92,6 +102,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, str | int | None] = {}
 
 
-def session_ended(session: Session, why: RevokedWhy, now_ms: int, ip: str) -> Event:
+def session_ended(session: Session, why: EndReason, now_ms: int, ip: str) -> Event:
     """Return the event of one session's end."""
     return Event(at_ms=now_ms, kind="session_ended", subject=session.subject, sid=session.id, ip=ip, detail={"why": why})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-RevokedWhy = Literal["logout", "logout_everywhere", "reuse", "password_changed", "disabled", "admin"]
+RevokedWhy = Literal["logout", "logout_everywhere", "reuse", "password_changed", "disabled", "admin", "session_limit"]
 """The reasons that are written into a session's row when it is revoked."""
 
 EndReason = Literal[RevokedWhy, "idle", "expired"]
@@ -19,6 +19,7 @@ END_REASONS: dict[EndReason, str] = {
     "password_changed": "You were signed out because your password was changed.",
     "disabled": "You were signed out because the account was disabled.",
     "admin": "You were signed out by an operator of this service.",
+    "session_limit": "You were signed out here because you are signed in on too many devices, and this one was not used lately.",
 }
 
 

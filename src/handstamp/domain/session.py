@@ -90,12 +90,14 @@ def end_reason(session: Session, account: Account | None, now_ms: int) -> EndRea
     """Return why the session has ended at `now_ms`, or None if it is alive.
 
     `account` is that of the session, None if there is none. A session also ends when its account is deleted, is disabled or gets
-    another epoch, even if the session's own row does not say so yet.
+    another epoch, even if the session's own row does not say so yet. The first reason counts: what revokes all sessions of a
+    person also writes into rows of sessions that have ended by themselves before.
     """
+    ends_at_ms = refresh_expires_at_s(session) * 1000
+    if now_ms >= ends_at_ms and (session.revoked_at_ms is None or session.revoked_at_ms >= ends_at_ms):
+        return "idle" if session.rotated_at_ms + session.idle_lifetime_ms < session.expires_at_ms else "expired"
     if session.revoked_why is not None:
         return session.revoked_why
-    if now_ms >= refresh_expires_at_s(session) * 1000:
-        return "idle" if session.rotated_at_ms + session.idle_lifetime_ms < session.expires_at_ms else "expired"
     if session.epoch is not None:
         if account is None or account.disabled_at_ms is not None:
             return "disabled"

@@ -111,7 +111,8 @@ class Sessions:
     async def of(self, subject: str) -> list[Session]:
         """Return the active sessions of a subject, last seen first. Raises `InvalidFields` and `Unavailable`."""
         service = self._service()
-        return await service.sessions.list_living(parse_subject(subject), Caller(now_ms=service.clock()))
+        found, _ = await service.sessions.list_all(parse_subject(subject), Caller(now_ms=service.clock()))
+        return found
 
 
 def _require_sound(delivery: object, ip: object, user_agent: object = "", amr: object = ()) -> None:

@@ -63,6 +63,11 @@ class Decisions:
         return self._changed.values()
 
     @property
+    def unrevoked(self) -> Sequence[Session]:
+        """The rows to write that are not revoked."""
+        return [session for session in self.changed if session.revoked_at_ms is None]
+
+    @property
     def revoked(self) -> Sequence[Session]:
         """The rows to write that are revoked."""
         return [session for session in self.changed if session.revoked_at_ms is not None]

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from ...domain.account import Account
 from ...domain.event import Event, EventKind
+from ...domain.grant import parse_grant
 from ...domain.reasons import RevokedWhy
-from ...errors import NotFound
-from ...storage.store import Store, Transaction
+from ...domain.sweep import Sweep
+from ...errors import AccountExists, NotFound
+from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
 from ..parts.hashing import Hashing
 from ..parts.throttling import Throttling
+from ..sessions.sweeping import Sweeping
 from .new_password import PasswordRules
 
 
 class AdministerAccounts:
     """The use cases of operators about existing accounts."""
 
-    def __init__(self, *, store: Store, hashing: Hashing, throttling: Throttling, rules: PasswordRules, audit: Audit) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        hashing: Hashing,
+        throttling: Throttling,
+        rules: PasswordRules,
+        sweeping: Sweeping,
+        audit: Audit,
+    ) -> None:
         self._store = store
         self._hashing = hashing
         self._throttling = throttling
         self._rules = rules
+        self._sweeping = sweeping
         self._audit = audit
 
     async def list_page(self, *, after: str = "", limit: int = 1000) -> list[Account]:
@@ -39,10 +54,7 @@ class AdministerAccounts:
             InvalidFields: If the address is malformed.
         """
         email = await normalise_email(email)
-        account = await self._store.read(lambda rows: rows.accounts.get_by_email(email))
-        if account is None:
-            raise _no_account(email)
-        return account
+        return await self._store.read(lambda rows: _require_account(rows, email))
 
     async def set_password(self, email: str, password: str, caller: Caller) -> None:
         """Set the password of an account, and unlock it. All its sessions end.
@@ -50,10 +62,12 @@ class AdministerAccounts:
         Raises:
             NotFound: If there is no account with this address.
             InvalidFields: If the address is malformed, or if the password cannot be chosen.
+            Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
         """
         email = await normalise_email(email)
         new_hash = await self._hashing.hash(self._rules.normalise(password, email))
-        await self._change(email, "password_changed", "password_changed", caller, password_hash=new_hash)
+        fields: dict[str, object] = {"password_hash": new_hash}
+        await self._change(email, "password_changed", caller, lambda _: fields, ends="password_changed", unlocks=True)
 
     async def disable(self, email: str, caller: Caller) -> None:
         """Disable an account, so that it cannot sign in, and end its sessions.
@@ -61,7 +75,8 @@ class AdministerAccounts:
         Raises:
             NotFound: If there is no account with this address.
         """
-        await self._change(await normalise_email(email), "account_disabled", "disabled", caller, disabled_at_ms=caller.now_ms)
+        email = await normalise_email(email)
+        await self._change(email, "account_disabled", caller, lambda _: {"disabled_at_ms": caller.now_ms}, ends="disabled")
 
     async def enable(self, email: str, caller: Caller) -> None:
         """Enable an account again, and unlock it. Its old sessions stay ended.
@@ -69,7 +84,82 @@ class AdministerAccounts:
         Raises:
             NotFound: If there is no account with this address.
         """
-        await self._change(await normalise_email(email), "account_enabled", None, caller, disabled_at_ms=None)
+        email = await normalise_email(email)
+        await self._change(email, "account_enabled", caller, lambda _: {"disabled_at_ms": None}, unlocks=True)
+
+    async def grant_role(self, email: str, role: str, caller: Caller) -> Account:
+        """Give an account a role, if it does not have it. Return the account.
+
+        The access tokens of its sessions contain the role from their next refresh on.
+
+        Raises:
+            NotFound: If there is no account with this address.
+            InvalidFields: If the role is not a role.
+        """
+        (role,) = parse_grant(roles=[role]).roles
+
+        def add(account: Account) -> dict[str, object]:
+            return {"roles": (*account.roles, role)} if role not in account.roles else {}
+
+        return await self._change(await normalise_email(email), "role_granted", caller, add, detail={"role": role})
+
+    async def revoke_role(self, email: str, role: str, caller: Caller) -> Account:
+        """Take a role from an account. Return the account.
+
+        Access tokens that contain the role are valid until they expire. The next refresh leaves it out.
+
+        Raises:
+            NotFound: If there is no account with this address, or if it does not have the role.
+        """
+
+        def remove(account: Account) -> dict[str, object]:
+            if role not in account.roles:
+                has = f"its roles are {', '.join(account.roles)}" if account.roles else "it has none"
+                raise NotFound(f"The account {account.email} does not have the role {role}: {has}.")
+            return {"roles": tuple(other for other in account.roles if other != role)}
+
+        return await self._change(await normalise_email(email), "role_revoked", caller, remove, detail={"role": role})
+
+    async def rename(self, email: str, new_email: str, caller: Caller) -> Account:
+        """Give an account another address, which counts as not verified. Its sessions go on. Return the account.
+
+        Raises:
+            NotFound: If there is no account with this address.
+            AccountExists: If the new address is taken.
+            InvalidFields: If an address is malformed.
+        """
+        email, new_email = await normalise_email(email), await normalise_email(new_email)
+
+        def rename(account: Account) -> dict[str, object]:
+            return {"email": new_email, "email_verified": False} if new_email != account.email else {}
+
+        return await self._change(email, "account_renamed", caller, rename, needs_address=new_email)
+
+    async def delete(self, email: str, caller: Caller) -> Account:
+        """Delete an account with its sessions. Return it as it was.
+
+        What remains is the audit trail, in which the account's id, a random text, stands for the person for 90 days. No other
+        account ever gets this id.
+
+        Raises:
+            NotFound: If there is no account with this address.
+        """
+        email = await normalise_email(email)
+
+        async def delete(rows: Transaction) -> tuple[Account, Event]:
+            account = await _require_account(rows, email)
+            await rows.accounts.delete(account.id)
+            await self._throttling.forget(rows, email)
+            sweep = Sweep(subject=account.id, why="admin", at_ms=caller.now_ms, epoch=account.epoch + 1, forgets=True)
+            await self._sweeping.begin(rows, sweep)
+            event = Event(at_ms=caller.now_ms, kind="account_deleted", subject=account.id, ip=caller.ip)
+            await rows.events.insert(event)
+            return account, event
+
+        account, event = await self._store.transact(delete)
+        self._audit.log(event)
+        await self._sweeping.finish(account.id)
+        return account
 
     async def unlock(self, email: str, caller: Caller) -> None:
         """Forget the failed attempts on an account, in every process at once, so that its person can sign in again.
@@ -77,34 +167,63 @@ class AdministerAccounts:
         Raises:
             NotFound: If there is no account with this address.
         """
-        await self._change(await normalise_email(email), "account_unlocked", None, caller)
+        await self._change(await normalise_email(email), "account_unlocked", caller, lambda _: {}, unlocks=True)
 
     async def _change(
-        self, email: str, kind: EventKind, ends_sessions: RevokedWhy | None, caller: Caller, **changes: object
-    ) -> None:
-        """Change an account, in one transaction. Whatever lets its person sign in again unlocks it too."""
+        self,
+        email: str,
+        kind: EventKind,
+        caller: Caller,
+        change: Callable[[Account], dict[str, object]],
+        *,
+        ends: RevokedWhy | None = None,
+        unlocks: bool = False,
+        needs_address: str | None = None,
+        detail: dict[str, str | int | None] | None = None,
+    ) -> Account:
+        """Change the fields of an account that `change` returns, in one transaction. Return the account.
 
-        async def change(rows: Transaction) -> list[Event]:
-            account = await rows.accounts.get_by_email(email)
-            if account is None:
-                raise _no_account(email)
-            epoch = account.epoch if ends_sessions is None else account.epoch + 1
-            await rows.accounts.update(msgspec.structs.replace(account, epoch=epoch, **changes))
-            detail: dict[str, str | int | None] = {}
-            if ends_sessions is not None:
-                detail["sessions"] = await rows.sessions.revoke_all(account.id, ends_sessions, now_ms=caller.now_ms)
-            events = [Event(at_ms=caller.now_ms, kind=kind, subject=account.id, ip=caller.ip, detail=detail)]
-            if kind != "account_disabled":
-                forgotten = await self._throttling.forget(rows, email)
-                if forgotten and kind != "account_unlocked":
-                    events.append(Event(at_ms=caller.now_ms, kind="account_unlocked", subject=account.id, ip=caller.ip))
+        Args:
+            email: The normalised address of the account.
+            kind: What is recorded, if anything changes.
+            caller: The time of the request.
+            change: Returns fields with their new values, none if nothing is to be done. It may raise.
+            ends: Why all its sessions end, None if they go on.
+            unlocks: True to forget the failed attempts on the account.
+            needs_address: An address that no other account may have.
+            detail: What is recorded beside the kind.
+        """
+
+        async def write(rows: Transaction) -> tuple[Account, list[Event]]:
+            account = await _require_account(rows, email)
+            fields = change(account)
+            if not fields and not unlocks:
+                return account, []
+            if needs_address is not None and await rows.accounts.get_by_email(needs_address) is not None:
+                raise AccountExists
+            after = msgspec.structs.replace(account, epoch=account.epoch + (ends is not None), **fields)
+            await rows.accounts.update(after)
+            facts = dict(detail or {})
+            if ends is not None:
+                sweep = Sweep(subject=account.id, why=ends, at_ms=caller.now_ms, epoch=after.epoch)
+                facts["sessions"] = await self._sweeping.begin(rows, sweep)
+            events = [Event(at_ms=caller.now_ms, kind=kind, subject=account.id, ip=caller.ip, detail=facts)]
+            if unlocks and await self._throttling.forget(rows, email) and kind != "account_unlocked":
+                events.append(Event(at_ms=caller.now_ms, kind="account_unlocked", subject=account.id, ip=caller.ip))
             for event in events:
                 await rows.events.insert(event)
-            return events
+            return after, events
 
-        for event in await self._store.transact(change):
+        account, events = await self._store.transact(write)
+        for event in events:
             self._audit.log(event)
+        if ends is not None:
+            await self._sweeping.finish(account.id)
+        return account
 
 
-def _no_account(email: str) -> NotFound:
-    return NotFound(f"There is no account with the address {email}. See: handstamp users list")
+async def _require_account(rows: Rows, email: str) -> Account:
+    account = await rows.accounts.get_by_email(email)
+    if account is None:
+        raise NotFound(f"There is no account with the address {email}. See: handstamp users list")
+    return account

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
 from ...domain.account import Account, is_hashable_password, normalise_password
 from ...domain.event import Event
 from ...domain.proof import Proof
 from ...domain.session import Session, end_reason
-from ...errors import InvalidCredentials, InvalidFields, NotFound, SessionEnded
+from ...domain.sweep import Sweep
+from ...errors import InvalidCredentials, InvalidFields, NotFound, SessionEnded, Unavailable
 from ...storage.store import Store, Transaction
 from ..parts.caller import Caller
 from ..parts.hashing import Hashing
@@ -16,6 +19,7 @@ from ..parts.receipts import Repeatable
 from ..parts.throttling import Throttling
 from ..parts.tokens import TokenIssuer, TokenPair
 from ..sessions.begin import BeginSession
+from ..sessions.sweeping import Sweeping
 from .new_password import PasswordRules
 
 
@@ -31,6 +35,7 @@ class ChangePassword:
         hashing: Hashing,
         throttling: Throttling,
         rules: PasswordRules,
+        sweeping: Sweeping,
     ) -> None:
         self._store = store
         self._tokens = tokens
@@ -38,6 +43,7 @@ class ChangePassword:
         self._hashing = hashing
         self._throttling = throttling
         self._rules = rules
+        self._sweeping = sweeping
 
     async def __call__(
         self,
@@ -95,11 +101,13 @@ class ChangePassword:
         async def replace(rows: Transaction) -> None:
             await self._throttling.require_no_wait(rows, counters, caller.now_ms)
             before = await _require_living_account(rows, session.id, caller)
-            await rows.accounts.update(msgspec.structs.replace(before, password_hash=new_hash, epoch=before.epoch + 1))
-            await rows.sessions.revoke_all(before.id, "password_changed", now_ms=caller.now_ms)
+            after = msgspec.structs.replace(before, password_hash=new_hash, epoch=before.epoch + 1)
+            await rows.accounts.update(after)
+            sweep = Sweep(subject=after.id, why="password_changed", at_ms=caller.now_ms, epoch=after.epoch)
+            await self._sweeping.begin(rows, sweep)
             await self._throttling.forgive(rows, counters)
 
-        return await self._begin_session(
+        pair = await self._begin_session(
             Proof(
                 subject=account.id,
                 account=msgspec.structs.replace(account, epoch=account.epoch + 1),
@@ -114,6 +122,9 @@ class ChangePassword:
             event=Event(at_ms=caller.now_ms, kind="password_changed", subject=account.id, sid=session.id, ip=caller.ip),
             request=request,
         )
+        with suppress(Unavailable):  # the new pair must not be lost; housekeeping continues the sweep
+            await self._sweeping.finish(account.id)
+        return pair
 
     async def repeat(self, token: str, request: Repeatable | None, caller: Caller) -> TokenPair | None:
         """Return the session that the same request has begun before, for a token whose session it has ended.

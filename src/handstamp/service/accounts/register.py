@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...crypto.identifiers import new_id
 from ...domain.account import Account
 from ...domain.event import Event
+from ...domain.grant import parse_grant
 from ...errors import AccountExists
 from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
@@ -49,13 +50,14 @@ class CreateAccount:
             request: What is repeatable, or None.
 
         Raises:
-            InvalidFields: If the address or the password is invalid, with the problems of both; or if the client has used the
-                key of `request` for another one.
+            InvalidFields: If the address, the password or a role is invalid, with all problems of the first two; or if the client
+                has used the key of `request` for another one.
             AccountExists: If the address is taken.
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
             TooManyAttempts: If the client's network has too many passwords hashed.
         """
         email, password = await self._rules.normalise_with_email(email, password, must_be_public=must_be_public)
+        roles = parse_grant(roles=roles).roles
         created_before = await self._store.read(lambda rows: self._find_created(rows, email, request, caller))
         if created_before is not None:
             self._audit.log(request_repeated(created_before.id, None, caller))

@@ -1,4 +1,4 @@
-"""Periodic work of the service: reload and rotate keys, and delete expired rows."""
+"""Periodic work of the service: reload and rotate keys, finish what other processes left, and delete expired rows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ...errors import HandstampError
 from ...logger import Logger
 from ...storage.store import Store, Transaction
 from ..parts.common_clock import CommonClock
+from ..sessions.sweeping import ABANDONED_AFTER_S, Sweeping
 from .keys import Keys
 
 INTERVAL_S = 30.0
@@ -22,15 +23,21 @@ _log = Logger("handstamp.housekeeping")
 class Housekeeping:
     """Runs in every process of a deployment. Several may run at once."""
 
-    def __init__(self, *, store: Store, keys: Keys, clock: CommonClock) -> None:
+    def __init__(self, *, store: Store, keys: Keys, sweeping: Sweeping, clock: CommonClock) -> None:
         self._store = store
         self._keys = keys
+        self._sweeping = sweeping
         self._clock = clock
 
     async def run(self) -> None:
-        """Run about every `INTERVAL_S` seconds until cancelled. If the store does not answer, the next round tries again."""
+        """Run soon, then about every `INTERVAL_S` seconds until cancelled. If the store does not answer, try in the next round.
+
+        The process may have been started in place of one that was killed during a sweep.
+        """
+        pause_s = 2 * ABANDONED_AFTER_S
         while True:
-            await asyncio.sleep(INTERVAL_S * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the load of several processes
+            await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads the load of several processes
+            pause_s = INTERVAL_S
             try:
                 await self.run_once()
             except HandstampError as problem:
@@ -53,7 +60,7 @@ class Housekeeping:
         return await self._store.transact(lambda rows: _keep_time(rows, now_ms)) if self._clock.is_watched else now_ms
 
     async def run_once(self) -> int:
-        """Do as `prepare`, and delete expired rows in small batches.
+        """Do as `prepare`, finish abandoned sweeps, and delete expired rows in small batches.
 
         Returns:
             The number of deleted rows.
@@ -62,6 +69,7 @@ class Housekeeping:
             As `prepare`. Nothing is deleted then.
         """
         until_ms = await self.prepare()
+        await self._sweeping.finish_abandoned()
         total = 0
         while purged := await self._store.transact(lambda rows: rows.purge(now_ms=until_ms, limit=PURGE_BATCH)):
             total += purged

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from weakref import WeakValueDictionary
 
 from ...crypto.identifiers import new_id
 from ...domain.account import Account
@@ -19,6 +21,7 @@ from ..parts.caller import Caller
 from ..parts.granting import Granting, combine_grants
 from ..parts.receipts import Receipts, Repeatable, request_repeated
 from ..parts.tokens import TokenIssuer, TokenPair
+from .limit import SessionLimit
 
 Confirm = Callable[[Transaction], Awaitable[None]]
 """The first step of the transaction that begins a session. It raises if the proof is not valid any more, and makes the changes
@@ -29,14 +32,24 @@ class BeginSession:
     """The only use case that begins sessions. The ways of signing in prove who a person is, and pass it their `Proof`."""
 
     def __init__(
-        self, *, store: Store, tokens: TokenIssuer, granting: Granting, receipts: Receipts, policy: Policy, audit: Audit
+        self,
+        *,
+        store: Store,
+        tokens: TokenIssuer,
+        granting: Granting,
+        receipts: Receipts,
+        limit: SessionLimit,
+        policy: Policy,
+        audit: Audit,
     ) -> None:
         self._store = store
         self._tokens = tokens
         self._granting = granting
         self._receipts = receipts
+        self._limit = limit
         self._policy = policy
         self._audit = audit
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __call__(
         self,
@@ -52,6 +65,7 @@ class BeginSession:
         """Begin a session and return its first pair, in one transaction.
 
         If the same request has begun a session before that is alive, return the current pair of that one and write nothing.
+        If the subject has too many sessions with the new one, those that were seen the longest ago end.
 
         Args:
             proof: What was proved. Its account must still exist, be enabled and have the same epoch in the transaction, so that
@@ -88,10 +102,10 @@ class BeginSession:
         )
         replaced_sids = sorted({named.id for token in replaced if (named := self._tokens.find_session(token))})
 
-        async def begin(rows: Transaction) -> TokenPair:
+        async def begin(rows: Transaction) -> tuple[TokenPair, list[Event]]:
             repeated = await self._find_begun(rows, proof.subject, request, caller)
             if repeated is not None:
-                return self._mint_again(*repeated, from_hook, caller)
+                return self._mint_again(*repeated, from_hook, caller), []
             if confirm is not None:
                 await confirm(rows)
             account = await _require_unchanged(rows, proof)
@@ -100,10 +114,14 @@ class BeginSession:
             await rows.sessions.insert(session)
             await rows.events.insert(recorded)
             await self._receipts.save(rows, proof.subject, request, session.id, caller.now_ms)
-            return self._tokens.mint(session, combine_grants(session, account, from_hook), caller.now_ms)
+            ended = await self._limit.enforce(rows, session, account, caller)
+            return self._tokens.mint(session, combine_grants(session, account, from_hook), caller.now_ms), ended
 
-        pair = await self._store.transact(begin)
+        # One at a time for each subject: on PostgreSQL, transactions that count the same sessions would conflict.
+        async with self._turns.setdefault(proof.subject, asyncio.Lock()):
+            pair, ended = await self._store.transact(begin)
         self._audit.log(recorded if pair.outcome == "started" else request_repeated(proof.subject, pair.session_id, caller))
+        await self._limit.finish(ended, session, proof.account, caller)
         return pair
 
     async def repeat(self, subject: str, request: Repeatable | None, caller: Caller) -> TokenPair | None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ...domain.account import Account
 from ...domain.session import Session, end_reason
 from ...errors import SessionEnded
 from ...storage.store import Rows, Store
+from ...storage.store.sessions import Place
 from ..parts.caller import Caller
 
-LIST_LIMIT = 200
+PAGE_SIZE = 200
+
+
+class SessionPage(msgspec.Struct, frozen=True):
+    """Some living sessions, those last seen first, and the place at which the next page begins: None after the last page."""
+
+    sessions: list[Session]
+    following: Place | None
 
 
 class LivingSessions:
@@ -35,12 +45,39 @@ class LivingSessions:
             raise SessionEnded(ended)
         return session, account
 
-    async def list_living(self, subject: str | None, caller: Caller, *, limit: int = LIST_LIMIT) -> list[Session]:
-        """Return up to `limit` living sessions, last seen first. `subject=None` means those of all subjects."""
+    async def list_page(self, subject: str | None, caller: Caller, *, before: Place | None = None) -> SessionPage:
+        """Return a page of living sessions. The first page has those that began last.
 
-        async def list_rows(rows: Rows) -> list[Session]:
-            found = await rows.sessions.list_live(subject, now_ms=caller.now_ms, limit=limit)
+        Args:
+            subject: Whose sessions, None for those of all subjects.
+            caller: The time of the request.
+            before: The `following` of the page before; None for the first page.
+
+        Raises:
+            Unavailable: If the store does not answer.
+        """
+
+        async def read(rows: Rows) -> SessionPage:
+            found = await rows.sessions.list_page(subject, before=before, now_ms=caller.now_ms, limit=PAGE_SIZE)
             accounts = {name: await rows.accounts.get(name) for name in {session.subject for session in found}}
-            return [session for session in found if end_reason(session, accounts[session.subject], caller.now_ms) is None]
+            living = [each for each in found if end_reason(each, accounts[each.subject], caller.now_ms) is None]
+            following = (found[-1].expires_at_ms, found[-1].id) if len(found) == PAGE_SIZE else None
+            return SessionPage(_sort(living), following)
 
-        return await self._store.read(list_rows)
+        return await self._store.read(read)
+
+    async def list_all(self, subject: str | None, caller: Caller, *, limit: int | None = None) -> tuple[list[Session], bool]:
+        """Return the living sessions, those last seen first, and whether `limit` has left some out, which began earlier."""
+        found: list[Session] = []
+        page = SessionPage([], None)
+        while limit is None or len(found) <= limit:
+            page = await self.list_page(subject, caller, before=page.following)
+            found += page.sessions
+            if page.following is None:
+                break
+        found.sort(key=lambda session: session.expires_at_ms, reverse=True)
+        return _sort(found[:limit]), limit is not None and len(found) > limit
+
+
+def _sort(sessions: list[Session]) -> list[Session]:
+    return sorted(sessions, key=lambda session: session.seen_at_ms, reverse=True)

@@ -10,19 +10,22 @@ from ...domain.account import Account
 from ...domain.event import Event, session_ended
 from ...domain.reasons import RevokedWhy
 from ...domain.session import Session, end_reason, revoke
+from ...domain.sweep import Sweep
 from ...errors import NotFound
 from ...storage.store import Store, Transaction, Update
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.tokens import TokenIssuer
+from .sweeping import Sweeping
 
 
 class SignOut:
     """The use cases that end sessions. When they return, the end is durable and no token of the session is valid."""
 
-    def __init__(self, *, store: Store, tokens: TokenIssuer, audit: Audit) -> None:
+    def __init__(self, *, store: Store, tokens: TokenIssuer, sweeping: Sweeping, audit: Audit) -> None:
         self._store = store
         self._tokens = tokens
+        self._sweeping = sweeping
         self._audit = audit
 
     async def end_by_tokens(self, presented: Iterable[str], caller: Caller) -> None:
@@ -54,27 +57,32 @@ class SignOut:
         """End a session for the embedding application. Return False if it had ended before or does not exist."""
         return await self._end(sid, "logout", caller)
 
-    async def end_all(self, subject: str, caller: Caller) -> int:
+    async def end_all(self, subject: str, caller: Caller, *, why: RevokedWhy = "logout_everywhere") -> int:
         """End every session of a subject, and make any sign-in already in progress fail.
 
         Returns:
             The number of sessions that were alive.
+
+        Raises:
+            Unavailable: If the store does not answer. The service may have ended the sessions then; verifiers elsewhere learn
+                of it when the store answers again.
         """
 
         async def end_sessions(rows: Transaction) -> tuple[Event, int]:
             account = await rows.accounts.get(subject)
+            epoch = None if account is None else account.epoch + 1
             if account is not None:
-                await rows.accounts.update(msgspec.structs.replace(account, epoch=account.epoch + 1))
-            count = await rows.sessions.revoke_all(subject, "logout_everywhere", now_ms=caller.now_ms)
-            event = Event(
-                at_ms=caller.now_ms, kind="logged_out_everywhere", subject=subject, ip=caller.ip, detail={"sessions": count}
-            )
+                await rows.accounts.update(msgspec.structs.replace(account, epoch=epoch))
+            sweep = Sweep(subject=subject, why=why, at_ms=caller.now_ms, epoch=epoch)
+            count = await self._sweeping.begin(rows, sweep)
+            detail: dict[str, str | int | None] = {"why": why, "sessions": count}
+            event = Event(at_ms=caller.now_ms, kind="logged_out_everywhere", subject=subject, ip=caller.ip, detail=detail)
             await rows.events.insert(event)
             return event, count
 
         event, count = await self._store.transact(end_sessions)
         self._audit.log(event)
-        return count
+        return count + await self._sweeping.finish(subject)
 
     async def _end(self, sid: str, why: RevokedWhy, caller: Caller, *, of: str | None = None) -> bool:
         """End a living session; with `of`, only if it belongs to that subject. Return True if it was ended."""

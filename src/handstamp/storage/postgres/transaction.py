@@ -7,8 +7,8 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
-from ...domain.reasons import RevokedWhy
-from ..sql.sessions import SqlSessions
+from ...domain.sweep import Sweep
+from ..sql.sessions import BATCH, SqlSessions, encode_batch
 from ..sql.transaction import SqlTransaction
 
 CHANNEL = "handstamp"
@@ -18,7 +18,7 @@ _INSERT_REVOCATIONS = (
     "INSERT INTO revocation (kind, name, exp_s) "
     "SELECT kind, name, exp_s FROM unnest($1::text[], $2::text[], $3::bigint[]) AS new (kind, name, exp_s) ON CONFLICT DO NOTHING"
 )
-_LOCK_SESSIONS = "SELECT 1 FROM session WHERE subject = ? AND revoked_at_ms IS NULL ORDER BY id FOR UPDATE"
+_LOCK_BATCH = f"SELECT 1 FROM session WHERE id IN ({BATCH}) ORDER BY id FOR UPDATE"
 
 
 class PostgresSessions(SqlSessions):
@@ -26,10 +26,10 @@ class PostgresSessions(SqlSessions):
 
     __slots__ = ()
 
-    async def revoke_all(self, subject: str, why: RevokedWhy, *, now_ms: int) -> int:
+    async def end_batch(self, sweep: Sweep, *, now_ms: int, limit: int) -> int:
         """Lock the sessions in the order of their ids first, as refreshes that share a transaction do, to avoid deadlocks."""
-        await self._executor.run(_LOCK_SESSIONS, (subject,))
-        return await super().revoke_all(subject, why, now_ms=now_ms)
+        await self._executor.run(_LOCK_BATCH, encode_batch(sweep, now_ms, limit))
+        return await super().end_batch(sweep, now_ms=now_ms, limit=limit)
 
 
 class PostgresTransaction(SqlTransaction):

@@ -40,3 +40,6 @@ class SqlAccounts:
 
     async def update(self, account: Account) -> None:
         await self._executor.run(_UPDATE, _encode_update(account))
+
+    async def delete(self, account_id: str) -> None:
+        await self._executor.run("DELETE FROM account WHERE id = ?", (account_id,))

@@ -8,9 +8,10 @@ from typing import Any
 from ...domain.account import Account
 from ...domain.network import network_of
 from ...domain.policy import HOUR_MS
-from ...domain.reasons import RevokedWhy
 from ...domain.revocation import forgotten_at_s
 from ...domain.session import FIXED_AT_START, Session
+from ...domain.sweep import Sweep
+from ..store.sessions import COMPARED, Place
 from . import accounts
 from .columns import Columns
 from .executor import Executor, purge_statement
@@ -30,9 +31,25 @@ UPDATE = f"UPDATE session SET {', '.join(f'{name} = ?' for name in CHANGING)} WH
 encode_update: Callable[[Session], list[Any]] = COLUMNS.encoder((*CHANGING, "id"))
 """Returns the parameters of `UPDATE` for a session."""
 _HAS_ANY_FROM = "SELECT 1 FROM session WHERE subject = ? AND network = ? LIMIT 1"
-_REVOKE_ALL = (
-    "UPDATE session SET revoked_at_ms = ?, revoked_why = ? "
-    "WHERE subject = ? AND revoked_at_ms IS NULL AND expires_at_ms > ? RETURNING id"
+_CHANGING_UNREVOKED = tuple(name for name in CHANGING if name not in {"revoked_at_ms", "revoked_why"})
+UPDATE_UNREVOKED = f"UPDATE session SET {', '.join(f'{name} = ?' for name in _CHANGING_UNREVOKED)} WHERE id = ?"
+"""As `UPDATE` for a session that is not revoked. SQLite writes no index then, because none has a column of this statement."""
+encode_update_unrevoked: Callable[[Session], list[Any]] = COLUMNS.encoder((*_CHANGING_UNREVOKED, "id"))
+_UNREVOKED = "revoked_at_ms IS NULL AND expires_at_ms > ?"
+_COUNT_UNREVOKED = f"SELECT count(*) FROM (SELECT 1 FROM session WHERE subject = ? AND {_UNREVOKED} LIMIT ?) AS unrevoked"
+_IS_DEAD = "(rotated_at_ms + idle_lifetime_ms) / 1000 * 1000 <= ? OR epoch <> ?"
+_SELECT_DISPENSABLE = (
+    f"SELECT {COLUMNS.list} FROM (SELECT {COLUMNS.list} FROM session WHERE subject = ? AND {_UNREVOKED} AND id <> ? "
+    f"ORDER BY expires_at_ms LIMIT {COMPARED}) AS compared "
+    f"ORDER BY CASE WHEN {_IS_DEAD} THEN 0 ELSE 1 END, seen_at_ms, id LIMIT ?"
+)
+_IN_SWEEP = "(epoch < ? OR (epoch IS NULL AND created_at_ms <= ?))"
+BATCH = f"SELECT id FROM session WHERE subject = ? AND {_UNREVOKED} AND {_IN_SWEEP} ORDER BY expires_at_ms, id LIMIT ?"
+"""The next sessions of a sweep. Its parameters are those of `encode_batch`."""
+_REVOKE_BATCH = f"UPDATE session SET revoked_at_ms = ?, revoked_why = ? WHERE id IN ({BATCH}) RETURNING id, expires_at_ms, NULL"
+_FORGET_BATCH = (
+    "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE subject = ? LIMIT ?) "
+    "RETURNING id, expires_at_ms, revoked_at_ms"
 )
 _PURGE = purge_statement("session", "id", "expires_at_ms")
 _WIDTH = len(COLUMNS.names)
@@ -43,6 +60,11 @@ def decode_with_account(row: Sequence[Any]) -> tuple[Session, Account | None]:
     session = COLUMNS.decode(row[:_WIDTH])
     has_account = session.epoch is not None and row[_WIDTH] is not None
     return session, accounts.COLUMNS.decode(row[_WIDTH:]) if has_account else None
+
+
+def encode_batch(sweep: Sweep, now_ms: int, limit: int) -> tuple[Any, ...]:
+    """Return the parameters of `BATCH`."""
+    return sweep.subject, now_ms, sweep.epoch, sweep.at_ms, limit
 
 
 def revocation_of(session: Session) -> tuple[str, str, int]:
@@ -64,11 +86,22 @@ class SqlSessions:
         rows = await self._executor.run(SELECT_WITH_ACCOUNT, (sid,))
         return decode_with_account(rows[0]) if rows else None
 
-    async def list_live(self, subject: str | None, *, now_ms: int, limit: int) -> list[Session]:
-        of_subject = "" if subject is None else "subject = ? AND "
-        sql = f"{SELECT} WHERE {of_subject}revoked_at_ms IS NULL AND expires_at_ms > ? ORDER BY seen_at_ms DESC LIMIT ?"
-        values = (now_ms, limit) if subject is None else (subject, now_ms, limit)
-        return [COLUMNS.decode(row) for row in await self._executor.run(sql, values)]
+    async def list_page(self, subject: str | None, *, before: Place | None = None, now_ms: int, limit: int) -> list[Session]:
+        sql, values = f"{SELECT} WHERE {_UNREVOKED}", tuple[Any, ...]((now_ms,))
+        if subject is not None:
+            sql, values = f"{sql} AND subject = ?", (*values, subject)
+        if before is not None:
+            sql, values = f"{sql} AND (expires_at_ms, id) < (?, ?)", (*values, *before)
+        rows = await self._executor.run(f"{sql} ORDER BY expires_at_ms DESC, id DESC LIMIT ?", (*values, limit))
+        return [COLUMNS.decode(row) for row in rows]
+
+    async def count_unrevoked(self, subject: str, *, now_ms: int, limit: int) -> int:
+        rows = await self._executor.run(_COUNT_UNREVOKED, (subject, now_ms, limit))
+        return int(rows[0][0]) if rows else 0
+
+    async def list_dispensable(self, session: Session, *, now_ms: int, limit: int) -> list[Session]:
+        values = (session.subject, now_ms, session.id, now_ms, session.epoch, limit)
+        return [COLUMNS.decode(row) for row in await self._executor.run(_SELECT_DISPENSABLE, values)]
 
     async def has_any_from(self, subject: str, network: str) -> bool:
         return network != "" and bool(await self._executor.run(_HAS_ANY_FROM, (subject, network)))
@@ -77,15 +110,21 @@ class SqlSessions:
         await self._executor.run(_INSERT, (network_of(session.ip), *COLUMNS.encode(session)))
 
     async def update(self, session: Session) -> None:
+        if session.revoked_at_ms is None:
+            await self._executor.run(UPDATE_UNREVOKED, encode_update_unrevoked(session))
+            return
         await self._executor.run(UPDATE, encode_update(session))
-        if session.revoked_at_ms is not None:
-            await self._executor.add_revocations([revocation_of(session)])
+        await self._executor.add_revocations([revocation_of(session)])
 
-    async def revoke_all(self, subject: str, why: RevokedWhy, *, now_ms: int) -> int:
-        revoked = await self._executor.run(_REVOKE_ALL, (now_ms, why, subject, now_ms))
+    async def end_batch(self, sweep: Sweep, *, now_ms: int, limit: int) -> int:
+        if sweep.forgets:
+            ended = await self._executor.run(_FORGET_BATCH, (sweep.subject, limit))
+        else:
+            ended = await self._executor.run(_REVOKE_BATCH, (now_ms, sweep.why, *encode_batch(sweep, now_ms, limit)))
         exp_s = forgotten_at_s(now_ms)
-        await self._executor.add_revocations([("sid", sid, exp_s) for (sid,) in revoked])
-        return len(revoked)
+        lived = [sid for sid, expires_at_ms, revoked_before_ms in ended if expires_at_ms > now_ms and revoked_before_ms is None]
+        await self._executor.add_revocations([("sid", sid, exp_s) for sid in lived])
+        return len(ended)
 
     async def purge(self, *, now_ms: int, limit: int) -> int:
         """Delete up to `limit` sessions that expired `AFTERLIFE_MS` ago. Return the number of deleted rows."""

@@ -11,6 +11,7 @@ from .keys import SqlKeys
 from .receipts import SqlReceipts
 from .revocations import SqlRevocations
 from .sessions import SqlSessions
+from .sweeps import SqlSweeps
 from .timekeeping import SqlTimekeeping
 
 
@@ -66,6 +67,11 @@ class SqlTransaction(Executor):
     def timekeeping(self) -> SqlTimekeeping:
         """Query and write the row about time."""
         return SqlTimekeeping(self)
+
+    @property
+    def sweeps(self) -> SqlSweeps:
+        """Query and change unfinished sweeps."""
+        return SqlSweeps(self)
 
     async def purge(self, *, now_ms: int, limit: int) -> int:
         """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""

@@ -41,6 +41,7 @@ class SqliteTransaction(SqlTransaction):
 
     def write(self, decided: Decisions) -> None:
         """Write the sessions that were changed, a revocation for each that is revoked, and the events."""
-        self._execute_many(sessions.UPDATE, map(sessions.encode_update, decided.changed))
+        self._execute_many(sessions.UPDATE_UNREVOKED, map(sessions.encode_update_unrevoked, decided.unrevoked))
+        self._execute_many(sessions.UPDATE, map(sessions.encode_update, decided.revoked))
         self._execute_many(revocations.INSERT, map(sessions.revocation_of, decided.revoked))
         self._execute_many(events.INSERT, map(events.COLUMNS.encode, decided.events))

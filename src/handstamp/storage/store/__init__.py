@@ -24,6 +24,7 @@ from .keys import KeyQueries, KeyTable
 from .receipts import ReceiptQueries, ReceiptTable
 from .revocations import RevocationQueries, RevocationTable
 from .sessions import SessionQueries, SessionTable
+from .sweeps import SweepQueries, SweepTable
 from .timekeeping import TimekeepingQueries, TimekeepingTable
 
 T = TypeVar("T")
@@ -94,6 +95,10 @@ class Rows(Protocol):
     def timekeeping(self) -> TimekeepingQueries:
         """Query the row about time."""
 
+    @property
+    def sweeps(self) -> SweepQueries:
+        """Query unfinished sweeps."""
+
 
 class Transaction(Rows, Protocol):
     """Queries and changes that are committed together or not at all. Rows that were read do not change before the commit."""
@@ -133,6 +138,10 @@ class Transaction(Rows, Protocol):
     @property
     def timekeeping(self) -> TimekeepingTable:
         """Query and write the row about time."""
+
+    @property
+    def sweeps(self) -> SweepTable:
+        """Query and change unfinished sweeps."""
 
     async def purge(self, *, now_ms: int, limit: int) -> int:
         """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""

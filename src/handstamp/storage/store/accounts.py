@@ -28,3 +28,6 @@ class AccountTable(AccountQueries, Protocol):
 
     async def update(self, account: Account) -> None:
         """Write an existing account."""
+
+    async def delete(self, account_id: str) -> None:
+        """Remove an account."""

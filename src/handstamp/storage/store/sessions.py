@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from ...domain.account import Account
-from ...domain.reasons import RevokedWhy
 from ...domain.session import Session
+from ...domain.sweep import Sweep
+
+Place = tuple[int, str]
+"""Where a session stands in a list: its `expires_at_ms` and its id. Neither changes, unlike the time it was last seen."""
+COMPARED = 1000
 
 
 class SessionQueries(Protocol):
@@ -18,8 +22,8 @@ class SessionQueries(Protocol):
         The account is None if it is gone, or if the session's `epoch` is None, which means that its subject is no account.
         """
 
-    async def list_live(self, subject: str | None, *, now_ms: int, limit: int) -> list[Session]:
-        """Return up to `limit` sessions that are neither revoked nor past `expires_at_ms`, last seen first.
+    async def list_page(self, subject: str | None, *, before: Place | None = None, now_ms: int, limit: int) -> list[Session]:
+        """Return up to `limit` sessions that are neither revoked nor past `expires_at_ms`, in descending order of their places.
 
         `subject=None` means sessions of all subjects. The result may contain sessions that are idle or of an earlier epoch:
         `domain.session.end_reason` tells.
@@ -29,6 +33,16 @@ class SessionQueries(Protocol):
         """Return True if the subject has a session, live or not, that was started from that network (`domain.network`).
 
         "" is an unknown network, from which nobody has any.
+        """
+
+    async def count_unrevoked(self, subject: str, *, now_ms: int, limit: int) -> int:
+        """Return how many sessions of a subject are neither revoked nor past `expires_at_ms`, at most `limit`."""
+
+    async def list_dispensable(self, session: Session, *, now_ms: int, limit: int) -> list[Session]:
+        """Return up to `limit` other unrevoked sessions of a session's subject, those that can best be missed first.
+
+        These are the sessions that are idle or of another epoch, then those that were seen the longest ago. Only the
+        `COMPARED` sessions that end first are looked at, which bounds the time that this takes.
         """
 
 
@@ -41,8 +55,8 @@ class SessionTable(SessionQueries, Protocol):
     async def update(self, session: Session) -> None:
         """Write an existing session. If it is revoked, add its revocation."""
 
-    async def revoke_all(self, subject: str, why: RevokedWhy, *, now_ms: int) -> int:
-        """Revoke every live session of a subject, with a revocation for each. Return the number of sessions.
+    async def end_batch(self, sweep: Sweep, *, now_ms: int, limit: int) -> int:
+        """End up to `limit` sessions of a sweep, with a revocation for each that lived. Return the number of sessions.
 
-        A session that was revoked before keeps its time and reason.
+        If it is below `limit`, none is left. A session that was revoked before keeps its time and reason.
         """

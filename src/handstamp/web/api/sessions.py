@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from typing import Annotated
+
 from starlette.responses import Response
 
 from ...domain.session import Session
-from ...errors import CrossSite, NotFound, SessionEnded
+from ...errors import CrossSite, InvalidFields, NotFound, SessionEnded
+from ...storage.store.sessions import Place
 from ..answers import write_json, write_nothing
 from ..cookies import clear_cookies, clear_ended
 from ..edge import Call
 from ..operation import ACCESS_ERRORS, Operation, UseCases
-from .shapes import AnswerShape, How, Time, utc
+from .shapes import AnswerShape, How, Time, described, utc
 
 
 class SessionEntry(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -27,16 +31,23 @@ class SessionEntry(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 
 
 class SessionsAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
-    """A person's active sessions, last seen first."""
+    """A person's active sessions, last seen first. If there are more, the next page has those that began earlier."""
 
     sessions: tuple[SessionEntry, ...]
+    next: Annotated[str | None, described("If the list goes on: send it as `after` to get the next page")]
 
 
 async def list_sessions(use: UseCases, call: Call, _: None) -> Response:
     """List this person's active sessions."""
     session, _account = await use.require_session(call)
-    found = await use.sessions.list_living(session.subject, call.caller)
-    return write_json(SessionsAnswer(sessions=tuple(_entry(each, current=session.id) for each in found)))
+    before = _parse_place(call.request.query_params.get("after", ""))
+    page = await use.sessions.list_page(session.subject, call.caller, before=before)
+    return write_json(
+        SessionsAnswer(
+            sessions=tuple(_entry(each, current=session.id) for each in page.sessions),
+            next=None if page.following is None else ".".join(map(str, page.following)),
+        )
+    )
 
 
 async def end_session(use: UseCases, call: Call, _: None) -> Response:
@@ -51,6 +62,13 @@ async def end_session(use: UseCases, call: Call, _: None) -> Response:
     await use.sign_out.end_own(session.subject, sid, call.caller)
     is_this = sid == session.id and session.delivery != "json"
     return clear_cookies(write_nothing(), call.cookies) if is_this else write_nothing()
+
+
+def _parse_place(text: str) -> Place | None:
+    match = re.fullmatch(r"(\d{1,15})\.([A-Za-z0-9_-]{1,64})", text, re.ASCII)
+    if text and match is None:
+        raise InvalidFields([("after", "must be the `next` of an earlier answer")])
+    return (int(match[1]), match[2]) if match else None
 
 
 def _entry(session: Session, *, current: str) -> SessionEntry:
@@ -72,8 +90,9 @@ OPERATIONS = (
         path="/sessions",
         run=list_sessions,
         summary="This person's active sessions, last seen first",
+        query={"after": "The `next` of the page before; without it, the first page is returned"},
         answer=SessionsAnswer,
-        errors=ACCESS_ERRORS,
+        errors=(*ACCESS_ERRORS, InvalidFields),
         credential="access",
         budget=None,
     ),

@@ -114,12 +114,13 @@ class AccountPages:
     async def _write(
         self, call: Call, session: Session, account: Account | None, error: HandstampError | None = None, **values: Any
     ) -> Response:
-        living = await self.use.sessions.list_living(session.subject, call.caller)
-        this_first = sorted(living, key=lambda each: each.id != session.id)
+        page = await self.use.sessions.list_page(session.subject, call.caller)
+        this_first = [session, *(each for each in page.sessions if each.id != session.id)]
         values |= {
             "visitor": name_of(session, account),
             "since": _time(call.now_ms, account.created_at_ms) if account else None,
             "has_password": account is not None,
+            "is_cut": page.following is not None,
             "devices": [_device(each, this=session.id, now_ms=call.now_ms) for each in this_first],
         }
         if error is not None:

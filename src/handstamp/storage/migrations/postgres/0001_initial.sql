@@ -46,6 +46,18 @@ CREATE TABLE session (
 
 CREATE INDEX session_by_subject ON session (subject, network);
 CREATE INDEX session_by_end ON session (expires_at_ms);
+CREATE INDEX session_unrevoked ON session (subject, expires_at_ms) WHERE revoked_at_ms IS NULL;
+
+-- Sign-outs everywhere that did not fit into one transaction. A row is deleted when all sessions of its sweep have ended.
+CREATE TABLE sweep (
+  id             bigint  NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  subject        text    NOT NULL,
+  why            text    NOT NULL,
+  at_ms          bigint  NOT NULL,
+  epoch          bigint,
+  forgets        boolean NOT NULL,
+  touched_at_ms  bigint  NOT NULL
+);
 
 -- Private keys are sealed with the master secret, which is not in the database.
 CREATE TABLE signing_key (

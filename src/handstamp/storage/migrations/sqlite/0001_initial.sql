@@ -45,6 +45,18 @@ CREATE TABLE session (
 
 CREATE INDEX session_by_subject ON session (subject, network);
 CREATE INDEX session_by_end ON session (expires_at_ms);
+CREATE INDEX session_unrevoked ON session (subject, expires_at_ms) WHERE revoked_at_ms IS NULL;
+
+-- Sign-outs everywhere that did not fit into one transaction. A row is deleted when all sessions of its sweep have ended.
+CREATE TABLE sweep (
+  id             INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+  subject        TEXT    NOT NULL,
+  why            TEXT    NOT NULL,
+  at_ms          INTEGER NOT NULL,
+  epoch          INTEGER,
+  forgets        INTEGER NOT NULL CHECK (forgets IN (0, 1)),
+  touched_at_ms  INTEGER NOT NULL
+) STRICT;
 
 -- Private keys are sealed with the master secret, which is not in the database.
 CREATE TABLE signing_key (
