@@ -180,10 +180,10 @@ def database_url(server_url: str, name: str) -> str:
 
 
 @asynccontextmanager
-async def fresh_database(server_url: str, *, migrated: bool = True) -> AsyncIterator[str]:
+async def fresh_database(server_url: str, *, migrated: bool = True, encoding: str = "UTF8") -> AsyncIterator[str]:
     """Create a database for one test and give its URL. It is dropped at the end."""
     name = f"handstamp_{os.getpid()}_{next(_counter)}"
-    await execute(server_url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    await execute(server_url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
     url = database_url(server_url, name)
     try:
         if migrated:

@@ -109,6 +109,26 @@ async def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
             await attempt()
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_JP"])
+async def test_a_database_that_cannot_hold_every_text_is_refused(postgres_server: str, encoding: str) -> None:
+    """With words that say how to make another one, by `migrate` and by a start. Nothing is created in it."""
+    async with fresh_database(postgres_server, migrated=False, encoding=encoding) as url:
+        for attempt in (partial(migrate, url), PostgresStore(url).open):
+            with pytest.raises(ConfigurationError, match=f"{encoding}, which cannot .*CREATE DATABASE .*UTF8"):
+                await attempt()
+        assert await fetch(url, "SELECT to_regclass('schema_migration')") is None
+
+
+async def test_an_error_about_a_value_is_not_an_outage(url: str) -> None:
+    """Trying again later cannot help, so it is not `Unavailable`. The next transaction on that connection works."""
+    async with open_store(url, connections=1) as store:
+        for value in ("a\0b", "\ud800"):
+            with pytest.raises((asyncpg.DataError, UnicodeEncodeError)):
+                await add(store, value)
+            assert await store.read(lambda rows, value=value: rows.sessions.get(value)) is None  # type: ignore[misc]
+        await add(store, "s")
+
+
 async def test_another_programs_database_is_unchanged(postgres_server: str) -> None:
     """It has tables with our names, but not our migration history."""
     async with fresh_database(postgres_server, migrated=False) as url:

@@ -340,6 +340,14 @@ async def test_waiting_inside_a_transaction_is_refused(path: Path) -> None:
 # --- the schema
 
 
+async def test_a_file_of_another_encoding_is_refused(path: Path) -> None:
+    """Even if it is empty. SQLite keeps the encoding of a file for ever."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("PRAGMA encoding = 'UTF-16le'; CREATE TABLE t (x); DROP TABLE t;")
+    with pytest.raises(ConfigurationError, match="UTF-16le"):
+        await SqliteStore(path).open()
+
+
 async def test_a_newer_version_adds_its_migrations_and_keeps_every_row(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are applied once, all or nothing."""
     async with open_store(path) as store:

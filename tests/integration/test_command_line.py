@@ -34,6 +34,10 @@ COMMANDS = (
     "users enable",
     "users unlock",
     "users set-password",
+    "users grant",
+    "users revoke",
+    "users rename",
+    "users delete",
     "sessions list",
     "sessions end",
     "keys list",
@@ -200,6 +204,11 @@ def test_wrong_usage_exits_with_two(arguments: tuple[str, ...], server: Server) 
         (("users", "disable", "nobody@example.com"), "nobody@example.com"),
         (("users", "enable", "nobody@example.com"), "nobody@example.com"),
         (("users", "unlock", "nobody@example.com"), "nobody@example.com"),
+        (("users", "grant", "nobody@example.com", "admin"), "nobody@example.com"),
+        (("users", "revoke", "nobody@example.com", "admin"), "nobody@example.com"),
+        (("users", "rename", "nobody@example.com", "ada@example.com"), "nobody@example.com"),
+        (("users", "delete", "nobody@example.com", "--yes"), "nobody@example.com"),
+        (("sessions", "end", "--all", "nobody@example.com"), "nobody@example.com"),
         (("users", "disable", "no address"), "email"),
         (("sessions", "list", "nobody@example.com"), "nobody@example.com"),
         (("sessions", "end", "nosuchsession"), "handstamp sessions list"),
@@ -233,8 +242,11 @@ def test_a_failure_exits_with_one(arguments: tuple[str, ...], helps: str, server
         ("users", "disable", "ada@example.com"),
         ("users", "enable", "ada@example.com"),
         ("users", "unlock", "ada@example.com"),
+        ("users", "grant", "ada@example.com", "admin"),
+        ("users", "delete", "ada@example.com", "--yes"),
         ("sessions", "list"),
         ("sessions", "end", "x"),
+        ("sessions", "end", "--all", "ada@example.com"),
         ("keys", "list"),
         ("keys", "rotate"),
         ("keys", "retire", "x"),
@@ -254,7 +266,9 @@ def test_a_missing_database_is_explained(arguments: tuple[str, ...], tmp_path: P
 
 def test_an_account_may_be_created_before_the_first_start(tmp_path: Path) -> None:
     """`users create` creates the database and the secret as `serve` would. A service started later has that account."""
-    output_of(run_command(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=f"{PASSWORD}\n"))
+    done = run_command(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=f"{PASSWORD}\n")
+    assert done.returncode == 0
+    assert f"creating {tmp_path}/handstamp.db" in done.stderr
     assert {file.name for file in tmp_path.iterdir()} >= {"handstamp.db", "handstamp.secret"}
     with run_server(tmp_path) as server, server.client() as client:
         assert profile(client, sign_in(client, "ada@example.com")).json()["email"] == "ada@example.com"
@@ -447,7 +461,9 @@ def test_listing_sessions(server: Server, client: httpx.Client) -> None:
     assert [row.split()[0] for row in rows] == [ada.sid, second.sid]
     assert "in 29 days" in rows[0]
     assert "ago" in rows[0]
-    assert len(json.loads(output_of(run_command(server.folder, "sessions", "list", "--json", "--limit", "1")))) == 1
+    cut = run_command(server.folder, "sessions", "list", "--json", "--limit", "1")
+    assert (len(json.loads(cut.stdout)), "There are more" in cut.stderr) == (1, True)
+    assert "There are more" not in run_command(server.folder, "sessions", "list", ada.email, "--limit", "2").stderr
 
 
 def test_an_empty_list_says_so(server: Server, client: httpx.Client) -> None:
@@ -710,6 +726,7 @@ def test_a_closed_pipe_causes_no_traceback(server: Server) -> None:
 
 def test_concurrent_commands_do_not_interfere(tmp_path: Path) -> None:
     """Four commands that run at the same time on one database all succeed, without a running service."""
+    output_of(run_command(tmp_path, "migrate"))
     output_of(run_command(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=f"{PASSWORD}\n"))
     with contextlib.ExitStack() as stack:
         started = [

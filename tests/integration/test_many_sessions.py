@@ -23,10 +23,10 @@ from handstamp.storage.store import Rows, Transaction, Update
 from tests.builders import DAY_MS, Clock, a_session
 from tests.deployment import caller, deployed
 from tests.postgres import fresh_database
+from tests.serving import EMAIL, PASSWORD
 
 pytestmark = pytest.mark.anyio
 Opening = Callable[..., AbstractAsyncContextManager[Deployment]]
-EMAIL, PASSWORD = "ada@example.com", "a sentence only ada would say"
 
 
 @pytest.fixture

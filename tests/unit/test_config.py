@@ -87,6 +87,11 @@ def test_a_postgresql_url_selects_postgresql(url: str, configure: Configure) -> 
         ("postgresql://handstamp:s3cret@[::1/x", "%40"),
         ("postgresql://handstamp:s3cret@localhost:port/x", "%40"),
         ("mysql://handstamp:s3cret@localhost/x", "postgresql://"),
+        ("postgresql://localhost/x?sslmod=verify-full&s3cret=1", "sslrootcert"),
+        ("postgresql://localhost/x?s3cret=", "target_session_attrs"),
+        ("postgresql://localhost/x?sslmode=require&sslmode=disable", "twice"),
+        ("sqlite:///s3cret.db?mode=ro", "no parameters"),
+        ("sqlite:///s3cret.db#x", "no parameters"),
     ],
 )
 def test_an_invalid_database_url_is_refused_without_its_password(url: str, word: str, configure: Configure) -> None:

@@ -37,10 +37,10 @@ def operate(work: Callable[[Deployment, Caller], Awaitable[_T]], database: str |
     if settings.database_path is not None and not settings.database_path.exists():
         if not may_create:
             raise ConfigurationError(
-                f"There is no database at {settings.describe_database()} yet. Start the service once with 'handstamp serve', "
+                f"There is no database at {settings.database} yet. Start the service once with 'handstamp serve', "
                 "or name another database with --database sqlite:///FILE."
             )
-        print_error(f"There is no database yet. This makes {settings.describe_database()}, which 'handstamp serve' uses here.")
+        print_error(f"There is no database yet: creating {settings.describe_database()} and the secret beside it.")
 
     async def open_and_work() -> _T:
         deployment = Deployment(settings)

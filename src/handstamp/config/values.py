@@ -20,6 +20,12 @@ from ..errors import ConfigurationError
 _T = TypeVar("_T")
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,9})\s*([smhd]?)", re.ASCII)
+_POSTGRESQL_PARAMETERS = (
+    *("host", "port", "user", "password", "passfile", "dbname", "database", "options"),
+    *("sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslnegotiation"),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname", "gsslib", "target_session_attrs", "pgbouncer"),
+)
+"""What a PostgreSQL URL may say behind the question mark. The server refuses others only when it is connected to."""
 _WHOLE_NUMBER = re.compile(r"-?\d{1,9}", re.ASCII)
 _SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _URL = re.compile(
@@ -147,7 +153,9 @@ def parse_database(value: object) -> str:
     file = Path(url.removeprefix("sqlite:///"))
     try:
         is_possible = url.startswith("sqlite:///") and bool(file.name) and not file.is_dir()
-    except (ValueError, OSError):  # a name that no file can have
+        if is_possible and {"?", "#"} & set(url):
+            raise ValueError("a SQLite URL has no parameters: write sqlite:///FILE, without ? and #")
+    except OSError:  # a name that no file can have
         is_possible = False
     if not is_possible:
         raise ValueError(
@@ -206,9 +214,14 @@ def _require_protected_postgresql(url: str) -> None:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
-        options = parse_qs(parts.query, strict_parsing=bool(parts.query))
+        options = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         raise ValueError("write it as postgresql://user:password@host:5432/name, with %40 for an @ in the password") from None
+    unknown = sorted(options.keys() - set(_POSTGRESQL_PARAMETERS))
+    if unknown:  # not repeated: an unencoded password with a question mark would be among them
+        raise ValueError(f"has unknown parameters behind the question mark; allowed are {', '.join(_POSTGRESQL_PARAMETERS)}")
+    if any(len(values) > 1 for values in options.values()):
+        raise ValueError("has a parameter twice behind the question mark")
     host = host or options.get("host", [""])[0]
     is_local = not host or host.startswith("/") or is_loopback(host)
     if not is_local and "sslmode" not in options:

@@ -60,7 +60,16 @@ async def _migrate(connection: Any) -> list[str]:
 
 
 async def load_applied(connection: Any) -> dict[int, str]:
-    """Return the checksums of the applied migrations. Raises `ConfigurationError` if the database is another program's."""
+    """Return the checksums of the applied migrations.
+
+    Raises `ConfigurationError` if the database is another program's, or if it cannot hold every text.
+    """
+    encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"The encoding of this PostgreSQL database is {encoding}, which cannot hold every name and address. Make one with:  "
+            "CREATE DATABASE handstamp ENCODING 'UTF8' TEMPLATE template0"
+        )
     tables = {name for (name,) in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")}
     if "schema_migration" in tables:
         return dict(map(tuple, await connection.fetch("SELECT version, checksum FROM schema_migration")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import count
@@ -18,6 +19,7 @@ _INSERT_REVOCATIONS = (
     "INSERT INTO revocation (kind, name, exp_s) "
     "SELECT kind, name, exp_s FROM unnest($1::text[], $2::text[], $3::bigint[]) AS new (kind, name, exp_s) ON CONFLICT DO NOTHING"
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _LOCK_BATCH = f"SELECT 1 FROM session WHERE id IN ({BATCH}) ORDER BY id FOR UPDATE"
 
 
@@ -71,8 +73,8 @@ async def add_revocations(connection: Any, entries: Sequence[Sequence[Any]]) -> 
 
 
 def can_be_stored(value: Any) -> bool:
-    """Return False for text with a NUL character, which PostgreSQL cannot store."""
-    return not isinstance(value, str) or "\0" not in value
+    """Return False for text that PostgreSQL cannot store: with a NUL character or half a surrogate pair."""
+    return not isinstance(value, str) or ("\0" not in value and (value.isascii() or not _SURROGATE.search(value)))
 
 
 @lru_cache

@@ -40,6 +40,9 @@ def connect_to_current(path: Path) -> sqlite3.Connection:
 
 def load_applied(connection: sqlite3.Connection) -> dict[int, str]:
     """Return the checksums of the applied migrations. Raises `ConfigurationError` if the file is another program's."""
+    (encoding,) = connection.execute("PRAGMA encoding").fetchone()
+    if encoding != "UTF-8":
+        raise ConfigurationError(f"The encoding of this SQLite file is {encoding}: name a file that does not exist yet instead.")
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     if "schema_migration" in tables:
         return dict(connection.execute("SELECT version, checksum FROM schema_migration"))
