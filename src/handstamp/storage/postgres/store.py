@@ -35,7 +35,8 @@ PATIENCE_S = 5.0
 """How long a request waits for a connection, and for a statement, before it is answered 503."""
 POLL_S = 1.0
 """How often a process looks for changes without having been notified."""
-_TRIES = 8
+_TRIES = 16
+_LONGEST_PAUSE_S = 0.3
 _CLASHES = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 _LOCK_SESSIONS = f"{sessions.SELECT} WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE"
@@ -179,7 +180,8 @@ class PostgresStore:
                 with suppress(*_CLASHES):
                     async with self._connected() as connection, connection.transaction(isolation=isolation):
                         return await work(connection)
-                await asyncio.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - so that the same two do not clash again
+                pause_s = min(0.01 * 2**number, _LONGEST_PAUSE_S)
+                await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 - so that the same two do not clash again
         raise Unavailable(f"PostgreSQL: the transaction has clashed with others {_TRIES} times")
 
     async def _commit_together(self, changes: Sequence[SessionChange]) -> list[Any]:
