@@ -19,7 +19,7 @@ from handstamp.domain.throttle import MAX_CONSECUTIVE, Failures
 from handstamp.errors import AccountExists, InvalidCredentials, TooManyAttempts
 from handstamp.logger import LogLine
 from handstamp.service.parts.devices import EarlierSignIns
-from handstamp.service.parts.throttling import Counters
+from handstamp.service.parts.throttling import Counter, Counters
 from handstamp.service.parts.tokens import TokenPair
 from handstamp.storage.store.failures import Count
 from tests.builders import Clock
@@ -171,13 +171,25 @@ async def test_guesses_from_one_ipv6_site_share_a_budget(tmp_path: Path) -> None
     """A client with 65,536 networks does not have as many budgets of a network; ten of them use up the site's."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        site = running.sign_in._throttling.of_network("2001:db8:1:ffff::1").each
-        assert [counter.limit.name for counter in site] == ["network", "site"]
-        full = Failures(level=1000 * site[1].limit.free, consecutive=1, last_at_ms=clock(), forgotten_at_ms=clock() + DAY_MS)
-        await running.store.transact(lambda rows: rows.failures.save_many([Count(site[1].key, full)]))
-        for ip, is_refused in (("2001:db8:1:7::1", True), ("2001:db8:2::1", False), (AWAY, False)):
+        throttling, ip = running.sign_in._throttling, "2001:db8:1:ffff::1"
+        network, site = throttling.of_network(ip).each
+        smaller, new_accounts = throttling.of_new_accounts(ip).each
+        assert site.limit.free == 10 * network.limit.free
+        assert new_accounts.limit.free == 10 * smaller.limit.free
+
+        async def use_up(counter: Counter) -> None:
+            full = Failures(1000 * counter.limit.free, 1, clock(), forgotten_at_ms=clock() + DAY_MS)
+            await running.store.transact(lambda rows: rows.failures.save_many([Count(counter.key, full)]))
+
+        await use_up(site)
+        for address, is_refused in (("2001:db8:1:7::1", True), ("2001:db8:2::1", False), (AWAY, False)):
             with pytest.raises(TooManyAttempts if is_refused else InvalidCredentials):
-                await sign_in(running, clock, WRONG, ip=ip)
+                await sign_in(running, clock, WRONG, ip=address)
+        await use_up(new_accounts)
+        with pytest.raises(TooManyAttempts):
+            await running.register("eve@example.com", PASSWORD, caller(clock, "2001:db8:1:8::1"))
+        created = await running.register("eve@example.com", PASSWORD, caller(clock, "2001:db8:2::1"))
+        assert created.email == "eve@example.com"
 
 
 async def test_clients_without_an_address_do_not_share_one_network(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from handstamp.domain.throttle import (
     Failures,
     Limit,
     add_failure,
+    grow,
     is_locked,
     wait_ms,
 )
@@ -220,6 +221,17 @@ def test_many_networks_against_one_person_are_slowed_down_too() -> None:
 def test_a_stolen_device_cookie_buys_a_hundred_guesses() -> None:
     """Then the device is locked, until an operator or the person unlocks it."""
     assert guesses_in(DEVICE, 365 * DAY_MS) == MAX_CONSECUTIVE
+
+
+@pytest.mark.parametrize("limit", [NETWORK, SITE], ids=["network", "site"])
+def test_a_larger_network_has_a_larger_budget(limit: Limit) -> None:
+    """The budget grows with the number of people, and is never smaller than that of 10,000."""
+    assert grow(limit, 1_000) == grow(limit, 10_000) == limit
+    large = grow(limit, 1_000_000)
+    assert (large.free, large.leak_ms) == (100 * limit.free, limit.leak_ms // 100)
+    largest = grow(limit, 10_000_000)
+    assert largest.leak_ms > 0
+    assert wait_ms(fail(largest, 200), largest, NOW_MS) == 0
 
 
 def test_spraying_from_one_network_is_bounded() -> None:

@@ -95,15 +95,16 @@ class Deployment:
         audit = Audit()
         granting = Granting(claims)
         pseudonyms = Pseudonyms(secret)
-        throttling, receipts = Throttling(pseudonyms, audit), Receipts(pseudonyms, policy=policy)
-        limits = NetworkLimits(settings.people_per_network)
+        people = settings.people_per_network
+        throttling = Throttling(pseudonyms, audit, people_per_network=people)
+        receipts = Receipts(pseudonyms, policy=policy)
         self.settings = settings
         self.issuer = Issuer(settings.issuer)
         self.store = store = make_store(settings)
         self.clock = common_clock = CommonClock(store, clock)
         hasher = PasswordHasher(settings.password_cost)
         threads = count_hashing_threads(hasher.memory_bytes, workers=settings.workers, wanted=settings.hashing_threads)
-        self.hashing = hashing = Hashing(hasher, limits.hashing, threads=threads)
+        self.hashing = hashing = Hashing(hasher, NetworkLimits(people).hashing, threads=threads)
         self.keys = keys = Keys(store=store, secret=secret, algorithm=settings.algorithm, audit=audit)
         self.tokens = tokens = TokenIssuer(
             issuer=settings.issuer,
@@ -130,12 +131,7 @@ class Deployment:
         self.create_account = create_account = CreateAccount(
             store=store, hashing=hashing, receipts=receipts, rules=rules, audit=audit
         )
-        self.register = Register(
-            store=store,
-            create_account=create_account,
-            throttling=throttling,
-            people_per_network=settings.people_per_network,
-        )
+        self.register = Register(store=store, create_account=create_account, throttling=throttling)
         self.change_password = ChangePassword(
             store=store,
             tokens=tokens,

@@ -45,9 +45,11 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 PAIR = Limit(name="pair", free=5, leak_ms=HOUR_MS, longest_wait_ms=HOUR_MS)
 """One address, tried from one network."""
 NETWORK = Limit(name="network", free=50, leak_ms=2 * MINUTE_MS, longest_wait_ms=5 * MINUTE_MS)
-"""One network, whatever the address: against one password that is tried on many accounts."""
+"""One network of up to 10,000 people, whatever the address: against one password that is tried on many accounts."""
 SITE = Limit(name="site", free=500, leak_ms=12 * SECOND_MS, longest_wait_ms=5 * MINUTE_MS)
 """One IPv6 /48: ten times the budget of a network, against a client that has 65,536 networks."""
+NETWORKS_PER_SITE = 10
+"""How many times the budget of a network an IPv6 /48 has."""
 ACCOUNT = Limit(name="account", free=20, leak_ms=HOUR_MS, longest_wait_ms=HOUR_MS, ceiling=MAX_CONSECUTIVE, memory_ms=None)
 """One address, from everywhere: against many networks that try one account."""
 ACCOUNT_AT_HOME = msgspec.structs.replace(ACCOUNT, free=MAX_CONSECUTIVE)
@@ -56,6 +58,12 @@ UNKNOWN_ACCOUNT = msgspec.structs.replace(ACCOUNT, memory_ms=7 * DAY_MS)
 """The same for an address without an account. Strangers can type any number of them, so they are forgotten after a while."""
 DEVICE = Limit(name="device", free=5, leak_ms=HOUR_MS, longest_wait_ms=HOUR_MS, ceiling=MAX_CONSECUTIVE, memory_ms=400 * DAY_MS)
 """One account, on one device where its person has signed in before. It is remembered for as long as the device's cookie."""
+
+
+def grow(limit: Limit, people: int) -> Limit:
+    """Return `NETWORK` or `SITE` for networks of more than 10,000 people: as many times more failures are free, and leak away."""
+    times = max(1, people // 10_000)
+    return msgspec.structs.replace(limit, free=limit.free * times, leak_ms=limit.leak_ms // times)
 
 
 def new_accounts(people: int) -> Limit:

@@ -12,7 +12,7 @@ from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.hashing import Hashing
 from ..parts.receipts import Receipts, Repeatable, request_repeated
-from ..parts.throttling import Throttling
+from ..parts.throttling import Counters, Throttling
 from ..sessions.begin import Confirm
 from .new_password import PasswordRules
 
@@ -98,9 +98,8 @@ class CreateAccount:
 class Register:
     """The use case behind `POST /register`."""
 
-    def __init__(self, *, store: Store, create_account: CreateAccount, throttling: Throttling, people_per_network: int) -> None:
+    def __init__(self, *, store: Store, create_account: CreateAccount, throttling: Throttling) -> None:
         self._store = store
-        self._people_per_network = people_per_network
         self._create_account = create_account
         self._throttling = throttling
 
@@ -113,20 +112,17 @@ class Register:
             InvalidFields, AccountExists, Unavailable: As `CreateAccount`.
             TooManyAttempts: If too many attempts from this network have failed, or if it has created too many accounts.
         """
-        counters = self._throttling.of_network(caller.ip)
-        created = self._throttling.of_new_accounts(caller.ip, self._people_per_network)
-
-        async def require_no_wait(rows: Rows) -> None:
-            for each in (counters, created):
-                await self._throttling.require_no_wait(rows, each, caller.now_ms)
+        failures = self._throttling.of_network(caller.ip)
+        created = self._throttling.of_new_accounts(caller.ip)
+        both = Counters((*failures.each, *created.each))
 
         async def count(rows: Transaction) -> None:
             await self._throttling.count_failure(rows, created, caller.now_ms)
 
         with self._throttling.logging("register", caller):
-            await self._store.read(require_no_wait)
+            await self._store.read(lambda rows: self._throttling.require_no_wait(rows, both, caller.now_ms))
             try:
                 return await self._create_account(email, password, caller, must_be_public=True, confirm=count, request=request)
             except AccountExists:
-                await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
+                await self._store.transact(lambda rows: self._throttling.count_failure(rows, failures, caller.now_ms))
                 raise

@@ -23,12 +23,14 @@ from ...domain.throttle import (
     ACCOUNT_AT_HOME,
     DEVICE,
     NETWORK,
+    NETWORKS_PER_SITE,
     PAIR,
     SITE,
     UNKNOWN_ACCOUNT,
     Failures,
     Limit,
     add_failure,
+    grow,
     is_locked,
     new_accounts,
     wait_ms,
@@ -62,26 +64,35 @@ class Counters(msgspec.Struct, frozen=True):
 class Throttling:
     """Delays attempts after failures: tells the counters of an attempt, checks them, and counts failures."""
 
-    def __init__(self, pseudonyms: Pseudonyms, audit: Audit) -> None:
-        """Create it. `pseudonyms` replaces addresses in the keys of counters."""
+    def __init__(self, pseudonyms: Pseudonyms, audit: Audit, *, people_per_network: int) -> None:
+        """Create it.
+
+        Args:
+            pseudonyms: Replaces addresses in the keys of counters.
+            audit: Where refused attempts are logged.
+            people_per_network: How many people may share one network.
+        """
         self._pseudonyms = pseudonyms
         self._audit = audit
+        self._failures = grow(NETWORK, people_per_network), grow(SITE, people_per_network)
+        self._new_accounts = new_accounts(people_per_network), new_accounts(NETWORKS_PER_SITE * people_per_network)
 
     def of_network(self, ip: str) -> Counters:
         """Return the counters of an attempt on no particular account. None if the address of the client is unknown."""
-        network, site = network_of(ip), site_of(ip)
-        each = []
-        if network:
-            each.append(Counter(self._pseudonyms.make("network", network), NETWORK))
-        if site:
-            each.append(Counter(self._pseudonyms.make("site", site), SITE))
-        return Counters(tuple(each))
+        return self._count_networks("failures", ip, self._failures)
 
-    def of_new_accounts(self, ip: str, people: int) -> Counters:
-        """Return the counter of the accounts that a network of so many people creates. None if the address is unknown."""
-        network = network_of(ip)
-        key = self._pseudonyms.make("new_accounts", network)
-        return Counters((Counter(key, new_accounts(people)),) if network else ())
+    def of_new_accounts(self, ip: str) -> Counters:
+        """Return the counters of the accounts that a network creates. None if the address of the client is unknown."""
+        return self._count_networks("new accounts", ip, self._new_accounts)
+
+    def _count_networks(self, what: str, ip: str, limits: tuple[Limit, Limit]) -> Counters:
+        """Return a counter of the client's network, and one of its IPv6 site if it has one."""
+        places = (network_of(ip), site_of(ip))
+        return Counters(
+            tuple(
+                Counter(self._pseudonyms.make(what, place), limit) for place, limit in zip(places, limits, strict=True) if place
+            )
+        )
 
     def of_unknown_device(self, email: str, ip: str, *, has_account: bool, at_home: bool) -> Counters:
         """Return the counters of an attempt on an account, from a device where its person has not signed in before.
