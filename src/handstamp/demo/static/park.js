@@ -102,6 +102,9 @@ for (const event of ["blur", "mouseleave"]) {
 }
 
 const arrive = () => runFor($("again"), async () => say((await comeBack()) || $("outcome").textContent));
-$("again").addEventListener("click", arrive);
+$("again").addEventListener("click", async () => {
+  await arrive();
+  if ($("away").hidden && !visitor.isIn()) location.reload(); // a new demonstration has another password
+});
 setInterval(visitor.renderBand, 250);
 arrive();
