@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pty
 import shutil
 import signal
 import sqlite3
@@ -378,6 +379,52 @@ def test_a_file_that_was_copied_beside_an_old_log_is_noticed(crashed: Path, how:
     assert {file.name: file.read_bytes() for file in (database, log)} == before
     output_of(run_command(crashed, "restore", "backup.db"))
     assert emails_in(crashed) == {"before@example.com"}
+
+
+def test_a_log_without_its_file_is_noticed(crashed: Path) -> None:
+    """A new database would take its place, and the log would be lost."""
+    (crashed / "handstamp.db").rename(crashed / "away")
+    log = (crashed / "handstamp.db-wal").read_bytes()
+    for arguments in (("serve", "--port", "0"), ("migrate",)):
+        assert "handstamp.db-wal is there" in refusal_of(run_command(crashed, *arguments), 2)
+    assert not (crashed / "handstamp.db").exists()
+    assert (crashed / "handstamp.db-wal").read_bytes() == log
+    (crashed / "away").rename(crashed / "handstamp.db")
+    assert emails_in(crashed) == {"before@example.com", "after@example.com"}
+
+
+def test_a_link_to_a_database_stays_a_link(crashed: Path) -> None:
+    """The file is restored, wherever it is. So with systemd, whose folder of a service is a link."""
+    (crashed / "elsewhere").mkdir(mode=0o700)
+    for file in crashed.glob("handstamp.db*"):
+        file.rename(crashed / "elsewhere" / file.name)
+    (crashed / "handstamp.db").symlink_to("elsewhere/handstamp.db")
+    output_of(run_command(crashed, "restore", "backup.db"))
+    assert (crashed / "handstamp.db").is_symlink()
+    require_sound(crashed / "elsewhere" / "handstamp.db")
+    assert emails_in(crashed) == {"before@example.com"}
+    require_sound(write(crashed))
+
+
+def test_a_disk_that_is_full_leaves_the_last_backup(crashed: Path) -> None:
+    """And no draft."""
+    before = (crashed / "backup.db").read_bytes()
+    limited = ["sh", "-c", 'ulimit -f 40; exec "$@"', "sh", *command("backup", "backup.db", "--force")]
+    done = subprocess.run(limited, cwd=crashed, env=environment_with({}), capture_output=True, text=True, check=False)
+    assert "SQLite" in refusal_of(done, 1)
+    assert (crashed / "backup.db").read_bytes() == before
+    assert not list(crashed.glob("*.part*"))
+
+
+def test_a_terminal_shows_how_far_it_is(crashed: Path) -> None:
+    """A file gets no such lines."""
+    screen, terminal = pty.openpty()
+    try:
+        subprocess.run(command("backup", "second.db"), cwd=crashed, env=environment_with({}), stderr=terminal, check=True)
+        assert b"100 % copied" in os.read(screen, 4096)
+    finally:
+        os.close(screen)
+        os.close(terminal)
 
 
 @pytest.mark.parametrize("change", ["chmod", "rename", "nothing", "copied together"])

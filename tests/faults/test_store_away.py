@@ -102,6 +102,28 @@ def test_a_restored_backup_is_used_at_once(server: Server) -> None:
         assert live.execute("SELECT count(*) FROM event WHERE kind = 'caught_up'").fetchone() == (1,)
 
 
+def test_a_backup_that_is_moved_beside_the_log_of_the_old_file_answers_503(server: Server) -> None:
+    """SQLite would read both together. The way out is in the log, and the old log can still be moved away."""
+    tokens = server.login()
+    database = server.folder / "handstamp.db"
+    with closing(sqlite3.connect(database)) as live, closing(sqlite3.connect(server.folder / "backup.db")) as copy:
+        live.backup(copy)
+    backup = (server.folder / "backup.db").read_bytes()
+    with server.client() as client:
+        for _ in range(3):
+            tokens = client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}).json()
+        assert (server.folder / "handstamp.db-wal").stat().st_size > 0
+        (server.folder / "backup.db").rename(database)
+        for _ in range(3):
+            assert_unavailable(client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}))
+            assert_unavailable(client.get("/profile", headers={"Authorization": f"Bearer {tokens['accessToken']}"}))
+        assert database.read_bytes() == backup
+        assert "handstamp restore" in server.log.read_text()
+        for leftover in server.folder.glob("handstamp.db-*"):
+            leftover.unlink()
+        assert client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}).status_code == 200
+
+
 def test_a_damaged_store_answers_503(server: Server) -> None:
     """Overwriting the database file ends no session."""
     tokens = server.login()

@@ -44,7 +44,6 @@ def restore(settings: Settings, file: Path, *, report: Report) -> Path | None:
         Unavailable: If a file cannot be read or written.
     """
     database = _require_file(settings, "pg_restore --clean --if-exists --single-transaction --dbname=", str(file))
-    require_database(database)
     secret = load_master_secret(settings, may_create=False)
 
     def require_openable(keys: list[sqlite.SealedKey]) -> None:
@@ -57,7 +56,8 @@ def restore(settings: Settings, file: Path, *, report: Report) -> Path | None:
 def _require_file(settings: Settings, command: str, last: str = "") -> Path:
     """Return the path of the SQLite file. With PostgreSQL, raise `ConfigurationError` with the command to use."""
     if settings.database_path is not None:
-        return settings.database_path
+        require_database(settings.database_path)
+        return settings.database_path.resolve()  # a restore must replace the file, not a link to it
     parts = urlsplit(settings.database)
     user = f"{parts.username}@" if parts.username else ""
     port = f":{parts.port}" if parts.port else ""

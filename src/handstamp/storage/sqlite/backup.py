@@ -17,6 +17,7 @@ from pathlib import Path
 from ...errors import ConfigurationError, Unavailable
 from .. import migrations
 from .schema import connect, load_applied
+from .stale_log import has_foreign_log
 
 Report = Callable[[int, int], None]
 """Called with the number of copied pages and the number of all."""
@@ -145,17 +146,19 @@ def _held(database: Path) -> Iterator[Sequence[str]]:
     Each connection to a database with a log holds a shared lock on the file for as long as it is open, so an exclusive one tells
     whether there is another. Raises `ConfigurationError` if there is one.
     """
-    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0)) as held:
-        try:
-            held.execute("PRAGMA locking_mode = EXCLUSIVE")
-            held.execute("PRAGMA journal_mode = DELETE")
-            held.execute("BEGIN EXCLUSIVE")
-        except sqlite3.DatabaseError as problem:
-            if problem.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise _in_use(database) from None
-        else:
-            yield ()
-            return
+    if not has_foreign_log(database):  # SQLite would write that log into the file
+        address = f"{database.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=0)) as held:
+            try:
+                held.execute("PRAGMA locking_mode = EXCLUSIVE")
+                held.execute("PRAGMA journal_mode = DELETE")
+                held.execute("BEGIN EXCLUSIVE")
+            except sqlite3.DatabaseError as problem:
+                if problem.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                    raise _in_use(database) from None
+            else:
+                yield ()
+                return
     with database.open("rb+") as damaged:  # SQLite cannot read it, so it is locked as SQLite would lock it
         try:
             fcntl.lockf(damaged, fcntl.LOCK_EX | fcntl.LOCK_NB, 512, _LOCKS)

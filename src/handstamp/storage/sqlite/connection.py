@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 from ...errors import Unavailable
 from .schema import connect_to_current
+from .stale_log import log_of
 from .transaction import SqliteTransaction
 
 T = TypeVar("T")
@@ -34,6 +36,7 @@ class FileConnection:
         self._sqlite: sqlite3.Connection | None = None
         self._rows: SqliteTransaction | None = None
         self._identity: tuple[int, int] | None = None
+        self._log: os.stat_result | None = None
 
     def get(self) -> sqlite3.Connection:
         """Return a connection to the file that is at the path now. Raises `Unavailable` if there is none."""
@@ -42,12 +45,26 @@ class FileConnection:
         except OSError as problem:
             self.close()
             raise Unavailable(f"the database file cannot be found: {problem}") from None
-        if self._sqlite is None or self._identity != (stat.st_dev, stat.st_ino):
+        identity = stat.st_dev, stat.st_ino
+        if self._sqlite is None or self._identity != identity:
             self.close()
+            if self._identity not in (None, identity):
+                self._require_no_old_log()
             self._sqlite = connect_to_current(self.path)
             self._rows = SqliteTransaction(self._sqlite)
-            self._identity = (stat.st_dev, stat.st_ino)
+            self._identity, self._log = identity, self._find_log()
         return self._sqlite
+
+    def _require_no_old_log(self) -> None:
+        """Raise `Unavailable` if the log of the replaced file is still there. SQLite would read it together with the new one."""
+        log = self._find_log()
+        if log is not None and log.st_size > 0 and self._log is not None and os.path.samestat(log, self._log):
+            raise Unavailable("the database file was replaced beside its log: stop the service and use 'handstamp restore'")
+
+    def _find_log(self) -> os.stat_result | None:
+        with suppress(OSError):
+            return log_of(self.path.resolve()).stat()
+        return None
 
     @property
     def rows(self) -> SqliteTransaction:

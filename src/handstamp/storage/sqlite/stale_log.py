@@ -7,9 +7,10 @@ state that the copy should have replaced.
 SQLite writes the file from the log, never long after the log was written. So times tell:
 
 - The file was written long after its log: something else has written it.
-- Only its inode has changed since (it was renamed, or copied with its times; or its mode was changed): its pages are checked.
+- Only its inode has changed since (it was renamed, or copied with its times; or its mode was changed), or it was written soon
+  after its log: its pages are checked.
 
-What this cannot find is a file that was moved there with old times and whose pages fit the log by chance.
+What this cannot find is a file that came with old times or at once, and whose pages fit the log by chance.
 """
 
 from __future__ import annotations
@@ -21,24 +22,40 @@ from pathlib import Path
 from ...errors import ConfigurationError
 
 SLACK_S = 60
-"""SQLite may need this long to write the pages of a log into the file."""
+"""SQLite may need this long to write the pages of a long log into the file."""
+USUAL_S = 2
+"""It rarely needs longer than this."""
 
 
 def require_own_log(path: Path) -> None:
-    """Raise `ConfigurationError` if the log beside a database file is not its own."""
-    log = path.with_name(f"{path.name}-wal")
-    try:
-        database, written = path.stat(), log.stat()
-    except FileNotFoundError:
-        return
-    if written.st_size == 0 or database.st_ctime <= written.st_mtime + SLACK_S:
-        return
-    if database.st_mtime > written.st_mtime + SLACK_S or not _is_sound(path):
+    """Raise `ConfigurationError` if the log beside a database file is not its own, or if there is a log and no file."""
+    log = log_of(path)
+    if has_foreign_log(path):
         raise ConfigurationError(
             f"The database {path} was changed after its log {log} was last written, so they do not belong together. "
-            f"If you copied a backup there, put it elsewhere and run 'handstamp restore FILE'. "
+            f"If you copied a backup there, move it elsewhere and run 'handstamp restore FILE'. "
             f"If you are sure that both belong together: touch {log}"
         )
+    if log.exists() and log.stat().st_size > 0 and not path.exists():
+        raise ConfigurationError(
+            f"The database {path} is missing, but its log {log} is there. Put the database back, or run 'handstamp restore FILE'."
+        )
+
+
+def has_foreign_log(path: Path) -> bool:
+    """Return whether the log beside a database file is that of another file, as far as this can be found out."""
+    try:
+        database, written = path.stat(), log_of(path).stat()
+    except OSError:
+        return False
+    if written.st_size == 0 or database.st_ctime <= written.st_mtime + USUAL_S:
+        return False
+    return database.st_mtime > written.st_mtime + SLACK_S or not _is_sound(path)
+
+
+def log_of(path: Path) -> Path:
+    """Return the path of the write-ahead log of a database file."""
+    return path.with_name(f"{path.name}-wal")
 
 
 def _is_sound(path: Path) -> bool:

@@ -53,8 +53,8 @@ class SqliteStore:
         Raises `ConfigurationError` if the file is another program's, of a newer version, cannot be opened, or was copied beside
         the log of another.
         """
-        require_own_log(self.path)
         try:
+            require_own_log(self.path.resolve())
             await run_patiently(lambda: migrate(self.path), _START_PATIENCE_S)
             for connection in (self._reader, self._writer):  # a process that is just closing the file may hold the lock
                 await run_patiently(connection.get, _START_PATIENCE_S)
