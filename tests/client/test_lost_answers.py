@@ -207,12 +207,24 @@ class Full(FileTokens):
         super().save(tokens)
 
 
-def test_sign_in_is_never_retried(proxy: Hostile, client: httpx.Client) -> None:
-    """A sign-in without a response is not retried, because each one that arrives makes a session."""
+@pytest.mark.parametrize("tricks", LOST, ids="+".join)
+def test_a_sign_in_is_retried_and_begins_one_session(proxy: Hostile, client: httpx.Client, tricks: tuple[Trick, ...]) -> None:
+    """All requests of one sign-in have the same idempotency key, so those that arrive begin one session."""
+    store = MemoryTokens()
+    proxy.play(*tricks, path="/login")
+    Auth(proxy.url, store).sign_in(sign_up(client), PASSWORD)
+    assert len(proxy.questions) == len(tricks) + 1
+    bearer = {"authorization": f"Bearer {load_tokens(store).access_token}"}
+    (session,) = client.get("/sessions", headers=bearer).json()["sessions"]
+    assert session["id"] == load_tokens(store).session_id
+
+
+def test_a_sign_in_is_sent_once_to_a_service_that_allows_no_repeats(proxy: Hostile, client: httpx.Client) -> None:
+    """With `grace_s=0` each request that arrives would begin a session."""
     store = MemoryTokens()
     proxy.play("drop", path="/login")
     with pytest.raises(Unavailable):
-        Auth(proxy.url, store).sign_in(sign_up(client), PASSWORD)
+        Auth(proxy.url, store, grace_s=0).sign_in(sign_up(client), PASSWORD)
     assert len(proxy.questions) == 1
     assert store.load() is None
 

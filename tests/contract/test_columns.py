@@ -22,6 +22,7 @@ from handstamp.domain.credential import Credential
 from handstamp.domain.event import Event
 from handstamp.domain.grant import Grant
 from handstamp.domain.keyring import KeyRecord
+from handstamp.domain.receipt import Receipt
 from handstamp.domain.revocation import Revocation
 from handstamp.domain.session import FIXED_AT_START, Session
 from handstamp.domain.throttle import Failures
@@ -197,6 +198,19 @@ def test_counts_of_failures_come_back_as_they_were_written(open_store: Opened, c
 
     open_store.run(open_store.store.transact(save))
     assert open_store.run(open_store.store.read(lambda rows: rows.failures.get_many([key]))) == [count]
+
+
+@shared_store
+@given(receipt=structs_of(Receipt, key=_names()))
+def test_receipts_come_back_as_they_were_written(open_store: Opened, receipt: Receipt) -> None:
+    """Receipts are read as they were written, also when they replace others."""
+
+    async def save(rows: Transaction) -> None:
+        await rows.receipts.save(Receipt(key=receipt.key, request="", result="", at_ms=7))
+        await rows.receipts.save(receipt)
+
+    open_store.run(open_store.store.transact(save))
+    assert open_store.run(open_store.store.read(lambda rows: rows.receipts.get(receipt.key))) == receipt
 
 
 @pytest.mark.parametrize("way", ["update_session", "transaction"])

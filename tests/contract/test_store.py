@@ -15,6 +15,7 @@ from handstamp.domain.credential import Credential
 from handstamp.domain.event import Event
 from handstamp.domain.keyring import KeyRecord
 from handstamp.domain.network import network_of
+from handstamp.domain.receipt import LIFETIME_MS, Receipt
 from handstamp.domain.revocation import Revocation, forgotten_at_s
 from handstamp.domain.session import Session, revoke
 from handstamp.domain.throttle import Failures
@@ -384,6 +385,26 @@ async def test_the_failures_of_an_account_are_forgotten_together(store: Store) -
     assert await store.transact(change) == [2, 0, 0]
     found = await store.read(lambda rows: rows.failures.get_many(["pair", "device", "moved", "bob", "network"]))
     assert found == [Failures(), Failures(), one, one, one]
+
+
+async def test_receipts_are_found_by_key_and_deleted_after_their_lifetime(store: Store) -> None:
+    """A newer receipt replaces one with the same key."""
+    old = Receipt(key="a", request="r", result="account", at_ms=NOW_MS - LIFETIME_MS)
+    new = Receipt(key="b", request="s", result="session", at_ms=NOW_MS - LIFETIME_MS + 1)
+
+    async def save(rows: Transaction) -> None:
+        await rows.receipts.save(old)
+        await rows.receipts.save(msgspec.structs.replace(new, request="other", result="other", at_ms=NOW_MS - LIFETIME_MS))
+        await rows.receipts.save(new)
+
+    await store.transact(save)
+    assert [await store.read(_receipt(key)) for key in ("a", "b", "c")] == [old, new, None]
+    assert await store.transact(lambda rows: rows.purge(now_ms=NOW_MS, limit=9)) == 1
+    assert [await store.read(_receipt(key)) for key in ("a", "b")] == [None, new]
+
+
+def _receipt(key: str) -> Callable[[Rows], Awaitable[Receipt | None]]:
+    return lambda rows: rows.receipts.get(key)
 
 
 async def test_keys_are_kept_in_the_order_in_which_they_take_over(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -350,3 +351,63 @@ def test_pages_work_below_a_path(tmp_path: Path) -> None:
         assert page.count('"/auth/') >= 5
         assert page.count('"/assets') == 0
         expect_redirect(browser.get("/account"), "/auth/sign-in")
+
+
+# --- forms that are sent again
+
+
+def key_in(page: httpx.Response, form: str) -> str:
+    """Return the idempotency key in the hidden field of a page's form."""
+    found = re.search(rf'action="{form}".*?name="idempotency_key" value="([^"]+)"', page.text, re.DOTALL)
+    assert found, page.text
+    return found[1]
+
+
+def send_twice(browser: Browser, path: str, **form: str) -> httpx.Response:
+    """Submit a form twice, with the cookies of before, as after a lost answer; return the second answer."""
+    cookies = dict(browser.cookies)
+    assert browser.post(path, **form).status_code == 303
+    browser.cookies = cookies
+    return browser.post(path, **form)
+
+
+@pytest.mark.usefixtures("email")
+def test_every_page_has_a_key_of_its_own(browser: Browser) -> None:
+    """No two pages have the same key."""
+    account = [key_in(browser.get("/account"), "/account/password") for _ in range(2)]
+    browser.cookies.clear()
+    keys = {*account, key_in(browser.get("/sign-in"), "/sign-in"), key_in(browser.get("/create-account"), "/create-account")}
+    assert len(keys) == 4
+
+
+def test_a_new_account_whose_form_is_sent_again_is_signed_in_once(browser: Browser) -> None:
+    """The second answer is no "address taken", and there is one session."""
+    email, key = new_email("twice"), key_in(browser.get("/create-account"), "/create-account")
+    expect_redirect(send_twice(browser, "/create-account", email=email, password=PASSWORD, idempotency_key=key), "/account")
+    assert browser.get("/account").text.count("<li>") == 1
+
+
+def test_a_sign_in_form_that_is_sent_again_begins_one_session(browser: Browser, email: str) -> None:
+    """Two clicks on the button, or a lost answer, make one session."""
+    browser.post("/account/sign-out")
+    key = key_in(browser.get("/sign-in"), "/sign-in")
+    expect_redirect(send_twice(browser, "/sign-in", email=email, password=PASSWORD, idempotency_key=key), "/account")
+    assert browser.get("/account").text.count("<li>") == 1
+
+
+def test_a_password_form_that_is_sent_again_signs_nobody_out(browser: Browser, email: str) -> None:
+    """The second form comes with the cookie of the session that the first has ended, and gets that of the new one."""
+    form = {"current_password": PASSWORD, "new_password": "another sentence, hers alone"}
+    key = key_in(browser.get("/account"), "/account/password")
+    answer = send_twice(browser, "/account/password", **form, idempotency_key=key)
+    expect_redirect(answer, "/account?done=password")
+    assert "Your password is changed" in browser.get("/account?done=password").text
+    back = {"current_password": form["new_password"], "new_password": PASSWORD}  # the way back shows the same key
+    expect_redirect(browser.post("/account/password", **back, idempotency_key=key), "/account?done=password")
+    sign_in(browser, email)
+
+
+@pytest.mark.usefixtures("email")
+def test_signing_out_everywhere_twice_ends_on_the_same_page(browser: Browser) -> None:
+    """The second form comes with the cookie of an ended session."""
+    expect_redirect(send_twice(browser, "/account/sign-out-everywhere"), "/signed-out?from=everywhere")
