@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import Depends, FastAPI, Request, WebSocket
 
 from handstamp.testing import LocalIssuer
 from handstamp.verify.asgi import HandstampMiddleware
 from handstamp.verify.fastapi import Require
 
 issuer = LocalIssuer()
+require = Require(issuer.verifier)
 fastapi = FastAPI()
 
 
@@ -24,7 +25,13 @@ async def token() -> str:
     return issuer.signed_in("ada").token
 
 
-@fastapi.websocket("/live", dependencies=[Depends(Require(issuer.verifier)())])
+@fastapi.post("/length", dependencies=[Depends(require())])
+async def length(request: Request) -> int:
+    """Return the length of the body."""
+    return len(await request.body())
+
+
+@fastapi.websocket("/live", dependencies=[Depends(require())])
 async def live(socket: WebSocket) -> None:
     """Greet and close."""
     await socket.accept()

@@ -19,10 +19,11 @@ from tests.serving import free_port
 ROOT = Path(__file__).parents[2]
 COMMANDS = {
     "uvicorn": ("-m", "uvicorn", "--log-level", "warning", "--port", "{port}"),
+    "uvicorn h11": ("-m", "uvicorn", "--http", "h11", "--log-level", "warning", "--port", "{port}"),
     "daphne": ("-m", "daphne", "--port", "{port}"),
 }
 START_PATIENCE_S = 120
-REFUSED = {"uvicorn": 401, "daphne": 403}
+REFUSED = {"uvicorn": 401, "uvicorn h11": 401, "daphne": 403}
 """Daphne has no extension for the answer, so the socket is closed before it is accepted, which is 403 (ASGI)."""
 
 
@@ -62,3 +63,13 @@ def test_a_websocket_is_refused_by_every_server(server: str, application: str, t
         with connect(url, additional_headers={"authorization": f"Bearer {token}"}, proxy=None) as socket:
             assert socket.recv() == "ada"
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "uvicorn h11"])
+def test_a_request_that_offers_an_upgrade_has_its_body(server: str, tmp_path: Path) -> None:
+    """docs/how-to/uvicorn.md recommends h11: with httptools, the body of such a request is lost."""
+    with serving(server, "fastapi", tmp_path) as port:
+        token = httpx.get(f"http://localhost:{port}/token", trust_env=False).json()
+        upgrade = {"connection": "Upgrade", "upgrade": "h2c", "authorization": f"Bearer {token}"}
+        answer = httpx.post(f"http://localhost:{port}/length", headers=upgrade, content=b"an order", trust_env=False)
+        assert answer.text == ("8" if server == "uvicorn h11" else "0")
