@@ -32,3 +32,7 @@ def monotonic_ms() -> int:
     Where the system has such a clock, the time for which the machine was suspended counts.
     """
     return _steady_ns() // 1_000_000
+
+
+monotonic_s: Callable[[], float] = time.monotonic
+"""Returns seconds since an arbitrary moment, without the call of a function of ours."""

@@ -23,6 +23,8 @@ _MAX_LENGTH = 64
 _GONE = ("0.0.0.0", 0)  # noqa: S104 - nothing listens there
 """Stands for the peer of a TCP connection that has no address any more: it was reset, after a request. All of them count as one
 network, so that nobody gets around the limits by sending requests without waiting for the answers."""
+_ALL_OF, _ONE_IN = 1_000, 64
+"""Requests of untrusted peers whose header fields are looked at for a forgotten proxy: the first ones, and then some of them."""
 MAX_HOPS = 32
 """The most trusted proxies in a row that one request may have passed."""
 _SETTING = "HANDSTAMP_TRUSTED_PROXIES"
@@ -38,6 +40,7 @@ class ClientAddress:
         networks = [ipaddress.ip_network(network) for network in trusted_proxies if network != UNIX]
         self._trusts_unknown = UNIX in trusted_proxies
         self._warned: set[str] = set()
+        self._requests = 0
 
         @functools.lru_cache(maxsize=4096)
         def is_trusted(address: str) -> bool:
@@ -96,6 +99,9 @@ class ClientAddress:
         if not parse_address(peer):
             self._warn_once("client_address_unknown", peer, f"set {_SETTING}={UNIX} if the peer is a proxy on a Unix socket")
         elif "untrusted_proxy" not in self._warned:
+            self._requests += 1
+            if self._requests > _ALL_OF and self._requests % _ONE_IN:
+                return
             for name, _ in scope["headers"]:
                 if name == b"x-forwarded-for":
                     self._warn_once("untrusted_proxy", peer, f"set {_SETTING}={peer} if that is your proxy")
