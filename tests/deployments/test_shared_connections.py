@@ -74,8 +74,16 @@ _COMMANDS = {
 
 
 @contextmanager
-def run_proxy(name: str, backend: int, folder: Path) -> Iterator[int]:
-    """Run a proxy in front of a port; give its own port. Skip the test if it is not installed, except in CI."""
+def run_proxy(name: str, backend: int, folder: Path, text: str = "", **more: object) -> Iterator[int]:
+    """Run a proxy in front of a port; give its own port. Skip the test if it is not installed, except in CI.
+
+    Args:
+        name: The program.
+        backend: The port of the service.
+        folder: Where its files are.
+        text: Its configuration, as a format. The default makes all clients share one connection to the service.
+        more: Values for the format.
+    """
     program = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         missing = f"{name} is not installed here (Debian: apt install {'nginx-light' if name == 'nginx' else name})"
@@ -83,9 +91,9 @@ def run_proxy(name: str, backend: int, folder: Path) -> Iterator[int]:
         pytest.skip(missing)
     port = free_port()
     user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-    values = {"port": port, "backend": backend, "folder": folder, "user": user}
+    values = {"port": port, "backend": backend, "folder": folder, "user": user, **more}
     configuration = folder / f"{name}.conf"
-    configuration.write_text(_CONFIGURATIONS[name].format(**values))
+    configuration.write_text((text or _CONFIGURATIONS[name]).format(**values))
     arguments = [argument.format(**values) for argument in _COMMANDS[name]]
     log = folder / f"{name}.log"
     with log.open("wb") as output:
