@@ -5,6 +5,7 @@ pip install pytest 'handstamp[server,client]'
 
 import io
 import os
+import secrets
 import socket
 import sys
 import threading
@@ -30,7 +31,7 @@ from handstamp.embedded import Handstamp
 from handstamp.testing import VirtualClock
 from handstamp.verify.asgi import HandstampMiddleware
 
-PERSON = {"email": "ada@example.com", "password": "violet trams argue about the tide"}
+PERSON = {"email": "ada@example.com", "password": secrets.token_urlsafe()}
 Command = Callable[..., tuple[int, str]]
 
 

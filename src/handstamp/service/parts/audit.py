@@ -6,7 +6,10 @@ import logging
 
 from ...domain.event import EVENT_KINDS, Event
 from ...logger import Logger
+from .bounded_logger import BoundedLogger
 
+_BOUNDED = {"attempt_throttled"}
+"""Kinds that cost a stranger nothing. All others cost a hash or need a token."""
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 
@@ -15,8 +18,10 @@ class Audit:
 
     def __init__(self) -> None:
         self._log = Logger("handstamp.audit")
+        self._bounded_log = BoundedLogger("handstamp.audit")
 
     def log(self, event: Event) -> None:
         """Write one line with the level of the event's kind."""
         level = _LEVELS[EVENT_KINDS[event.kind].level]
-        self._log.log(level, event.kind, at_ms=event.at_ms, subject=event.subject, sid=event.sid, ip=event.ip, **event.detail)
+        log = self._bounded_log if event.kind in _BOUNDED else self._log
+        log.log(level, event.kind, at_ms=event.at_ms, subject=event.subject, sid=event.sid, ip=event.ip, **event.detail)

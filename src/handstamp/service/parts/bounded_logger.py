@@ -12,14 +12,14 @@ from ...logger import Logger
 
 BURST, PER_S = 20, 0.5
 """Lines of one kind: at once, and a second in the long run. That is about 10 MB a day."""
-_KIND = ("status", "code", "path")
+_KIND = ("status", "code", "path", "operation")
 _SUMMARY_AFTER_S = 10.0
 
 
 class BoundedLogger(Logger):
     """Writes a bounded number of lines of each kind, and then how many it left out, as `lines_left_out`. It uses the event loop.
 
-    The kind of a line is its event with the status, the code and the path of the answer, as far as it has them.
+    The kind of a line is its event with the status, the code and the path of the answer, or the operation, as far as it has them.
     """
 
     def __init__(self, name: str) -> None:
