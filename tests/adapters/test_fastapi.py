@@ -279,6 +279,17 @@ async def test_middleware_and_dependencies_check_the_credential_once() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_route_may_need_the_tokens_of_two_issuers() -> None:
+    """The checks of one verifier do not count for another one."""
+    one, other = Counting(), Counting()
+    first, second = Require(one), Require(other)
+    dependencies = [Depends(it) for it in (first(), second(check="live"), first(check="live"), second(), first(scope="a"))]
+    app = an_application(second(scope="a"), dependencies=dependencies)
+    assert (await ask(app, "GET", "/orders", headers=bearer(scope="a"))).status_code == 200
+    assert (one.asked, other.asked) == ([None, "live"], ["live"])
+
+
+@pytest.mark.anyio
 async def test_included_routers_have_their_own_requirements(require: Require) -> None:
     """A router's dependency holds for its routes, in addition to the application's and the route's."""
     router = APIRouter(dependencies=[Depends(require(role="admin"))])

@@ -88,6 +88,25 @@ def test_another_host_in_between_costs_the_token(kind: Kind, api: Api, auth: Aut
     assert api.hops == ["GET /away*", "GET /hop", "GET /echo"]
 
 
+def test_two_origins_that_redirect_to_each_other_are_left_in_the_end(server: Server, answer: dict[str, Any]) -> None:
+    """`httpx` limits the redirects, also those that follow an answer to the token."""
+    seen: list[bool] = []
+
+    def bounce(request: httpx.Request) -> httpx.Response:
+        seen.append("authorization" in request.headers)
+        if not seen[-1]:
+            return httpx.Response(401, headers={"www-authenticate": "Bearer"})
+        return httpx.Response(
+            307, headers={"location": {"a.test": "https://b.test/", "b.test": "https://a.test/"}[request.url.host]}
+        )
+
+    auth = Auth(server.url, MemoryTokens(), tokens=answer, origins=["https://a.test", "https://b.test"])
+    client = httpx.Client(auth=auth, transport=httpx.MockTransport(bounce), follow_redirects=True)
+    with client, pytest.raises(httpx.TooManyRedirects):
+        client.get("https://a.test/")
+    assert len(seen) < 50
+
+
 # --- repeats
 
 

@@ -80,7 +80,7 @@ class Require:
         authenticator, claims_of = self._authenticator, Security(self.claims, scopes=scope.split())
 
         async def require(connection: HTTPConnection, claims: AccessClaims = claims_of) -> AccessClaims:
-            if not authenticator.satisfies(connection.scope.get("state", {}), claims, needs):
+            if not authenticator.satisfies(connection.scope.get("state", {}), needs):
                 return await _authenticate(authenticator, connection, needs)  # FastAPI cached a result of a weaker check
             return _require(claims, needs, connection)
 
