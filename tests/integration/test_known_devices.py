@@ -72,7 +72,8 @@ def use_up(client: httpx.Client, email: str, ip: str) -> None:
 def test_the_exact_line_of_a_device_cookie(issuer: str, tmp_path: Path) -> None:
     """It is HttpOnly, Lax, of this host alone and lives for 400 days; on plain http without prefix and `Secure`."""
     settings = {"ISSUER": issuer} if issuer else {}
-    with run_server(tmp_path, **settings) as server, client_of(server) as client:
+    headers = {"sec-fetch-site": "same-origin"}
+    with run_server(tmp_path, **settings) as server, client_of(server, headers=headers) as client:
         email = sign_up(client)
         for delivery in ("split", "cookie", "json"):
             answer = client.post("/login", json={"email": email, "password": PASSWORD, "delivery": delivery})

@@ -23,6 +23,7 @@ from tests.integration.helpers import (
     refresh,
     run_server,
     sign_in_new_user,
+    sign_up,
 )
 from tests.serving import PASSWORD, Server
 from tests.verifying import eventually
@@ -126,6 +127,13 @@ def test_new_accounts_are_counted_by_network(come_from: ComeFrom) -> None:
     expect_limit(refused)
     assert 60 < int(refused.headers["retry-after"]) <= 30 * 60
     assert register(come_from(new_address())).status_code == 201
+
+
+def test_registering_taken_addresses_is_limited(come_from: ComeFrom) -> None:
+    """Attempts to register taken addresses are limited for each network, so that accounts cannot be enumerated (R72)."""
+    email, stranger = sign_up(come_from(new_address())), come_from(new_address())
+    answers = [stranger.post("/register", json={"email": email, "password": PASSWORD}) for _ in range(51)]
+    assert [answer.status_code for answer in answers] == [409] * 50 + [429]
 
 
 def test_concurrent_registrations_are_counted_exactly(come_from: ComeFrom) -> None:
