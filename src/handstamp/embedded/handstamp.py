@@ -37,6 +37,7 @@ from ..web.answers import write_problem
 from ..web.api.tokens import write_pair
 from ..web.cookies import Cookies
 from ..web.edge import sanitise_text
+from .server_check import warn_about_server
 from .verifier import LocalVerifier
 
 _METHOD = re.compile(r"[\x21-\x7e]{1,64}")
@@ -143,6 +144,7 @@ class Handstamp:
         self._application = make_application(self._deployment)
         self.cookies: Cookies = Cookies(self._deployment.issuer)
         """The names of the two cookies that carry tokens: `access` and `refresh`."""
+        self._has_seen_server = False
         self._open: AsyncExitStack | None = None
         self.sessions: Sessions = Sessions(self._running)
         """Sessions of the application's own users."""
@@ -155,6 +157,9 @@ class Handstamp:
         """Serve Handstamp's endpoints. Mount it at the path of the issuer."""
         if scope["type"] != "lifespan":
             self._running()
+        if not self._has_seen_server and scope["type"] == "http":
+            self._has_seen_server = True
+            warn_about_server(receive)
         await self._application(scope, receive, send)
 
     def answer(self, result: TokenPair | HandstampError) -> Response:
