@@ -8,10 +8,12 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from handstamp.config.settings import PARSERS
+from handstamp.config.settings import PARSERS, Settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -44,6 +46,68 @@ def test_the_kubernetes_manifests() -> None:
     said = check(BIN / "kubernetes-validate", "--strict", KUBERNETES)
     assert said.count("passed") == 5
     assert set(re.findall(r"image: (\S+)", KUBERNETES.read_text("utf-8"))) == {f"handstamp:{metadata.version('handstamp')}"}
+
+
+@pytest.mark.parametrize("file", [ROOT / "Dockerfile", COMPOSE, KUBERNETES], ids=lambda file: file.name)
+def test_every_image_has_an_exact_version(file: Path) -> None:
+    """A tag such as `latest`, `17` or `3.13-slim` is another image tomorrow. Our own image has the version of this package."""
+    images = re.findall(r"^(?:FROM| +(?:- )?image:) +(\S+)", file.read_text("utf-8"), re.MULTILINE)
+    assert images
+    for image in images:
+        name, _, tag = image.partition(":")
+        parts = {"postgres": 2}.get(name, 3)  # PostgreSQL's versions have two numbers
+        assert re.fullmatch(rf"\d+(\.\d+){{{parts - 1}}}(-[a-z0-9.-]+)?", tag), image
+        assert name != "handstamp" or tag == metadata.version("handstamp")
+    assert all(re.search(r"==\d", line) for line in file.read_text("utf-8").splitlines() if "pip install" in line)
+
+
+def test_every_container_has_few_rights_and_bounds() -> None:
+    """No container of the Compose file has more capabilities than it names, more memory or more processes."""
+    for name, service in yaml.safe_load(COMPOSE.read_text("utf-8"))["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert {"mem_limit", "pids_limit"} <= service.keys(), name
+        assert "SYS_ADMIN" not in service.get("cap_add", [])
+        assert name == "postgres" or service["read_only"], name
+
+
+def pod_of(manifest: Path) -> dict[str, Any]:
+    """Return the specification of the manifest's pods."""
+    (deployment,) = [each for each in yaml.safe_load_all(manifest.read_text("utf-8")) if each["kind"] == "Deployment"]
+    pod: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    return pod
+
+
+def test_the_pods_have_few_rights_and_bounds() -> None:
+    """The pods follow the Pod Security Standard `restricted`, with a read-only file system and limits."""
+    pod = pod_of(KUBERNETES)
+    assert pod["automountServiceAccountToken"] is pod["enableServiceLinks"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"}
+    for container in (*pod["initContainers"], *pod["containers"]):
+        rights = container["securityContext"]
+        assert rights["allowPrivilegeEscalation"] is False
+        assert rights["readOnlyRootFilesystem"] is True
+        assert rights["capabilities"] == {"drop": ["ALL"]}
+        assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+        assert "memory" in container["resources"]["limits"]
+    assert "NetworkPolicy" in KUBERNETES.read_text("utf-8")
+
+
+def test_the_probes_ask_on_the_port_and_with_the_scheme_of_the_service() -> None:
+    """The pods serve http on the image's port, and so do the probes. /healthz alone restarts a pod."""
+    (container,) = pod_of(KUBERNETES)["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert "HANDSTAMP_TLS" not in str(container)
+    probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
+    assert {ports[probe["port"]] for probe in probes.values()} == {Settings().port}
+    assert {probe.get("scheme", "HTTP") for probe in probes.values()} == {"HTTP"}
+    assert {name: probe["path"] for name, probe in probes.items()} == {
+        "startup": "/readyz",
+        "readiness": "/readyz",
+        "liveness": "/healthz",
+    }
 
 
 def test_the_systemd_unit(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ COMMANDS = {
 """Each command and group, which is the module of that name, with its line in `handstamp --help`."""
 _ALIASES = {"clients": "credentials"}
 """Former names. They work and are not listed."""
+_UNLISTED = frozenset({"healthcheck"})
+"""Commands for programs."""
 
 
 class LazyGroup(TyperGroup):
@@ -39,7 +41,7 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         """Return a command, None if there is no such command."""
         name = _ALIASES.get(cmd_name, cmd_name)
-        if name not in COMMANDS:
+        if name not in COMMANDS and name not in _UNLISTED:
             return None
         return typer.main.get_command(importlib.import_module(f".{name}", __package__).app)
 

@@ -64,7 +64,7 @@ def serve(  # noqa: PLR0917 - they are options
             warn_if_readable(tls_key)
         deployment = Deployment(settings)
         asyncio.run(_prepare(deployment))
-        _print_greeting(settings, f"{settings.host}:{listening.getsockname()[1]}")
+        _print_greeting(settings, listening.getsockname()[1])
         hold_hangup()
         has_workers = settings.workers > 1
         application: ASGIApp | str = _WORKER
@@ -153,8 +153,9 @@ def _pass_to_workers(settings: Settings) -> None:
     os.environ["HANDSTAMP_WORKERS"] = str(settings.workers)
 
 
-def _print_greeting(settings: Settings, address: str) -> None:
-    print_line(f"Handstamp serves {settings.issuer} on {address}, database {settings.describe_database()}")
+def _print_greeting(settings: Settings, port: int) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    print_line(f"Handstamp serves {settings.issuer} on {host}:{port}, database {settings.describe_database()}")
     print_line(f"Try {settings.issuer}/docs in a browser, or:")
     print_line("  password=$(openssl rand -base64 18)")
     print_line(
