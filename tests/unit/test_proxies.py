@@ -137,6 +137,12 @@ def test_what_is_wrong_with_a_proxy_is_logged_once_with_its_remedy(
     assert re.match(line, logged)
 
 
+def test_a_server_that_has_read_the_header_is_no_forgotten_proxy(caplog: pytest.LogCaptureFixture) -> None:
+    """Uvicorn's own option replaces the peer before an application that embeds the service gets the request."""
+    serve([], "10.0.0.9", ("x-forwarded-for", "10.0.0.9"))
+    assert caplog.messages == []
+
+
 def test_a_stranger_does_not_use_up_the_line_about_the_proxy(caplog: pytest.LogCaptureFixture) -> None:
     """Anybody on the internet can send X-Forwarded-For. The operator still learns of the proxy in the own network."""
 

@@ -106,7 +106,7 @@ def log_refusal(error: HandstampError, scope: Mapping[str, Any]) -> str:
         event,
         code=error.code,
         status=status,
-        why=getattr(error, "why", ""),
+        why=getattr(error, "why", "") or getattr(error, "limit", ""),
         method=scope.get("method", ""),
         path=route.path if route else "",
         ip=client[0] if client else "",

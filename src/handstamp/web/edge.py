@@ -5,7 +5,6 @@ What differs between the three are values: how an error is written, and whether 
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections.abc import Awaitable, Callable, Collection
 from typing import Literal, get_args
@@ -13,17 +12,15 @@ from typing import Literal, get_args
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Scope
 
-from ..buckets import Buckets
 from ..domain.issuer import Issuer
 from ..domain.limits import Rate
-from ..domain.network import network_of
-from ..errors import HandstampError, InvalidRequest, MissingToken, TooManyAttempts
+from ..errors import HandstampError, InvalidRequest, MissingToken
 from ..service.parts.bounded_logger import BoundedLogger
 from ..service.parts.caller import Caller
 from ..service.parts.common_clock import CommonClock
 from ..service.parts.devices import EarlierSignIns
+from ..service.parts.network_budget import NetworkBudget
 from ..service.sessions.refresh import Way
 from ..wire.bearer import bearer_token
 from ..wire.cookies import only_value, parse_cookies
@@ -69,7 +66,7 @@ class Edge:
         self.cookies: Cookies = Cookies(issuer)
         self._clock = clock
         budgets: tuple[Budget, ...] = get_args(Budget)
-        self._budgets = {budget: Buckets(burst=rate.burst, per_s=rate.per_s) for budget in budgets}
+        self._budgets = {name: NetworkBudget(name, rate) for name in budgets}
 
     def endpoint(
         self,
@@ -93,13 +90,14 @@ class Edge:
         """
         own, trusted = self.issuer.origin, self.trusted_origins
         needs_tls = self.issuer.is_https and not is_public
-        buckets = None if budget is None else self._budgets[budget]
+        counted = None if budget is None else self._budgets[budget]
 
         async def endpoint(request: Request) -> Response:
             call = Call(request, clock=self._clock, cookies=self.cookies)
             try:
-                if buckets is not None:
-                    _take(buckets, request.scope)
+                client = request.scope.get("client")
+                if counted is not None and client is not None:
+                    counted.take(client[0])
                 if needs_tls and request.scope.get(PLAIN_HTTP):
                     raise InvalidRequest(_NEEDS_TLS)  # noqa: TRY301 - answered below
                 _require_short_query(request.scope["query_string"])
@@ -235,16 +233,6 @@ class Call:
         if self._cookie_values is None:  # lazily: most requests bring their token in a header
             self._cookie_values = parse_cookies(self.headers.getlist("cookie"))
         return self._cookie_values
-
-
-def _take(buckets: Buckets, scope: Scope) -> None:
-    """Count a request for its network. Raises `TooManyAttempts` if the network sends too many."""
-    client = scope.get("client")
-    network = network_of(client[0]) if client else ""
-    if network:  # peers without an address are not one network
-        wait_s = buckets.take(network)
-        if wait_s:
-            raise TooManyAttempts(math.ceil(wait_s))
 
 
 def sanitise_text(text: str) -> str:

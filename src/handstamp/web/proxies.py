@@ -102,8 +102,9 @@ class ClientAddress:
             self._requests += 1
             if self._requests > _ALL_OF and self._requests % _ONE_IN:
                 return
-            for name, _ in scope["headers"]:
-                if name == b"x-forwarded-for":
+            for name, value in scope["headers"]:
+                # A server around an application that embeds us may have read the header: then the peer is in it.
+                if name == b"x-forwarded-for" and peer.encode() not in value:
                     self._warn_once("untrusted_proxy", peer, f"set {_SETTING}={peer} if that is your proxy")
 
     def _warn_once(self, event: str, peer: str, remedy: str) -> None:

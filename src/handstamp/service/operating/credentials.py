@@ -11,11 +11,11 @@ from ...crypto.identifiers import hash_secret, new_id, new_secret, secret_matche
 from ...domain.credential import Credential
 from ...domain.event import Event
 from ...domain.limits import Rate
-from ...domain.network import network_of
 from ...errors import ConfigurationError, InvalidClient, NotFound, TooManyAttempts
 from ...storage.store import Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
+from ..parts.network_budget import NetworkBudget
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 USES = Rate(burst=4_000, per_s=2_000)
@@ -33,7 +33,7 @@ class Credentials:
         self._store = store
         self._audit = audit
         self._uses = Buckets(burst=USES.burst, per_s=USES.per_s)
-        self._wrong = Buckets(burst=WRONG.burst, per_s=WRONG.per_s)
+        self._wrong = NetworkBudget("wrong_credentials", WRONG)
 
     async def create(self, name: str, caller: Caller) -> tuple[Credential, str]:
         """Add a credential.
@@ -105,9 +105,11 @@ class Credentials:
         try:
             credential = await self._check(presented)
         except InvalidClient:
-            _take(self._wrong, network_of(caller.ip))
+            self._wrong.take(caller.ip)
             raise
-        _take(self._uses, credential.id)
+        wait_s = self._uses.take(credential.id)
+        if wait_s:
+            raise TooManyAttempts(math.ceil(wait_s), limit="credential")
         return credential
 
     async def _check(self, presented: tuple[str, str] | None) -> Credential:
@@ -118,12 +120,6 @@ class Credentials:
         if not secret_matches(credential.secret_hash if credential else _DECOY, secret) or credential is None:
             raise InvalidClient("This service credential is unknown, or its secret is wrong.")
         return credential
-
-
-def _take(buckets: Buckets, key: str) -> None:
-    wait_s = buckets.take(key) if key else 0
-    if wait_s:
-        raise TooManyAttempts(math.ceil(wait_s))
 
 
 def _make_event(kind: Literal["credential_added", "credential_removed"], credential: Credential, caller: Caller) -> Event:

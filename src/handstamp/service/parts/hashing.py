@@ -9,21 +9,20 @@ gets at most a quarter of the queue and a bounded rate, so that it cannot keep a
 from __future__ import annotations
 
 import asyncio
-import math
 import mmap
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
-from ...buckets import Buckets
 from ...crypto.passwords import PasswordHasher
 from ...domain.limits import Rate
-from ...domain.network import network_of
-from ...errors import TooManyAttempts, Unavailable
+from ...domain.network import network_of, site_of
+from ...errors import Unavailable
+from .network_budget import NetworkBudget
 
 T = TypeVar("T")
 QUEUE_PER_THREAD = 16
@@ -46,7 +45,7 @@ class Hashing:
         self._hasher = hasher
         self._room = threads * (1 + QUEUE_PER_THREAD)
         self._room_of_network = max(1, threads * QUEUE_PER_THREAD // 4)
-        self._budgets = Buckets(burst=rate.burst, per_s=rate.per_s)
+        self._budget = NetworkBudget("hashing", rate)
         self._threads = threads
         self.open()
 
@@ -73,7 +72,7 @@ class Hashing:
             Unavailable: If the queue is full, or the part of it that the network may have.
             TooManyAttempts: If the network has had too many passwords hashed.
         """
-        return await self._run(lambda: self._hasher.hash(password), network_of(ip), device)
+        return await self._run(lambda: self._hasher.hash(password), ip, device)
 
     async def matches(self, password_hash: str | None, password: str, *, ip: str = "", device: str = "") -> bool:
         """Return True if the normalised password has this hash. None takes as long and returns False.
@@ -87,7 +86,7 @@ class Hashing:
         Raises:
             Unavailable, TooManyAttempts: As `hash`.
         """
-        return await self._run(lambda: self._hasher.matches(password_hash, password), network_of(ip), device)
+        return await self._run(lambda: self._hasher.matches(password_hash, password), ip, device)
 
     def is_outdated(self, password_hash: str) -> bool:
         """Return True if the hash was made with parameters other than the current ones."""
@@ -97,34 +96,28 @@ class Hashing:
         """Stop the threads as soon as they have finished what they are hashing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, work: Callable[[], T], network: str, device: str) -> T:
+    async def _run(self, work: Callable[[], T], ip: str, device: str) -> T:
         if self._inside >= self._room:
             raise Unavailable("the queue for hashing passwords is full", retry_after_s=2)
-        if network:
-            self._require_share(network, device)
+        shares = [(network_of(ip), self._room_of_network), (site_of(ip), 2 * self._room_of_network)]
+        holders = [holder for holder, _ in shares if holder]  # a client without an address is no network
+        if any(self._inside_of[holder] >= room for holder, room in shares if holder):
+            raise Unavailable("this network has its share of the queue for hashing passwords", retry_after_s=2)
+        self._budget.take(ip, device=device)
         loop = asyncio.get_running_loop()
         future = self._pool.submit(work)
         self._inside += 1
-        self._inside_of[network] += 1
-        future.add_done_callback(lambda _: self._schedule_count_out(loop, network))
+        self._inside_of.update(holders)
+        future.add_done_callback(lambda _: self._schedule_count_out(loop, holders))
         return await asyncio.wrap_future(future)
 
-    def _require_share(self, network: str, device: str) -> None:
-        if self._inside_of[network] >= self._room_of_network:
-            raise Unavailable("this network has a quarter of the queue for hashing passwords", retry_after_s=2)
-        wait_s = self._budgets.take(device or network)
-        if wait_s:
-            raise TooManyAttempts(math.ceil(wait_s))
-
-    def _schedule_count_out(self, loop: asyncio.AbstractEventLoop, network: str) -> None:
+    def _schedule_count_out(self, loop: asyncio.AbstractEventLoop, holders: Sequence[str]) -> None:
         with suppress(RuntimeError):  # the loop was closed while a thread was hashing
-            loop.call_soon_threadsafe(self._count_out, network)
+            loop.call_soon_threadsafe(self._count_out, holders)
 
-    def _count_out(self, network: str) -> None:
+    def _count_out(self, holders: Sequence[str]) -> None:
         self._inside -= 1
-        self._inside_of[network] -= 1
-        if not self._inside_of[network]:
-            del self._inside_of[network]
+        self._inside_of -= Counter(holders)  # which drops those that hold nothing
 
 
 def _prepare_thread(memory_bytes: int) -> None:
