@@ -7,16 +7,19 @@ import os
 import random
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 
 import httpx
 import pytest
 
 from tests.serving import EMAIL, Server
+from tests.verifying import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 KILLS = int(os.environ.get("HANDSTAMP_TEST_KILLS", "8"))
 CHAINS = 12
+_MANY = 20_000
 
 
 class Client:
@@ -115,3 +118,46 @@ async def test_an_acknowledged_sign_out_survives_a_kill_in_the_same_instant(serv
             assert client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}).json()["reason"] == "logout"
             gone = client.get("/profile", headers={"Authorization": f"Bearer {tokens['accessToken']}"})
             assert gone.json()["code"] == "session_ended"
+
+
+def test_a_sign_out_everywhere_that_was_killed_half_way_is_finished(
+    serve: Callable[..., Server], count: Callable[[str], None]
+) -> None:
+    """Thousands of sessions end in many transactions. After a kill between two of them, the next start ends the others."""
+    server = serve()
+    server.register()
+    tokens = server.login()
+    with closing(sqlite3.connect(server.folder / "handstamp.db")) as database, database:
+        row = dict(zip(*_columns_and_row(database, tokens["sessionId"]), strict=True))
+        names = ", ".join(row)
+        database.executemany(
+            f"INSERT INTO session ({names}) VALUES ({', '.join('?' * len(row))})",
+            [tuple((row | {"id": f"many-{number:05}"}).values()) for number in range(_MANY)],
+        )
+    headers = {"Authorization": f"Bearer {tokens['accessToken']}"}
+    with server.client(timeout=60) as client, ThreadPoolExecutor() as threads:
+        ending = threads.submit(client.post, "/logout-everywhere", headers=headers)
+        assert eventually(lambda: bool(_find(server, "SELECT 1 FROM sweep")))
+        server.kill()
+        with suppress(httpx.TransportError):
+            ending.result()
+    left = _find(server, "SELECT count(*) FROM session WHERE revoked_at_ms IS NULL")
+    assert left, "the kill came too late for this test to show anything"
+    server.start()
+    with server.client() as client:
+        assert client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}).json()["code"] == "session_ended"
+    assert eventually(lambda: not _find(server, "SELECT 1 FROM sweep"))
+    assert not _find(server, "SELECT 1 FROM session WHERE revoked_at_ms IS NULL")
+    assert _find(server, "SELECT count(*) FROM revocation WHERE exp_s > 0") == _MANY + 1
+    count(f"killed when {left} of {_MANY + 1} sessions were left")
+
+
+def _columns_and_row(database: sqlite3.Connection, sid: str) -> tuple[list[str], tuple[object, ...]]:
+    found = database.execute("SELECT * FROM session WHERE id = ?", (sid,))
+    return [name for name, *_ in found.description], found.fetchone()
+
+
+def _find(server: Server, query: str) -> int:
+    """Return the one value that a query gives, 0 if there is no row."""
+    with closing(sqlite3.connect(server.folder / "handstamp.db")) as database:
+        return int((database.execute(query).fetchone() or (0,))[0])
