@@ -253,3 +253,22 @@ def test_axe_finds_no_serious_problem(chromium: Browser, server: Server, email: 
         page.goto(f"{server.url}/sign-in")
         expect(page.get_by_role("heading", name="You are signed in")).to_be_visible()
         expect_sound()
+
+
+def test_a_known_browser_signs_in_while_strangers_guess(chromium: Browser, page: Page, server: Server, email: str) -> None:
+    """A browser that has signed in before is not delayed by a neighbour on the same network; a new browser waits (R71)."""
+    sign_in(page, server, email)
+    expect_account(page, email)
+    (device,) = [cookie for cookie in page.context.cookies() if "handstamp-device" in cookie.get("name", "")]
+    assert device.get("httpOnly")
+    assert "device" not in page.evaluate("document.cookie")
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+    with server.client() as stranger:
+        wrong = {"email": email, "password": "a sentence that ada never said"}
+        assert [stranger.post("/login", json=wrong).status_code for _ in range(6)] == [401] * 5 + [429]
+    with open_page(chromium) as new:
+        sign_in(new, server, email)
+        expect(new.locator("main")).to_contain_text("Too many")
+    sign_in(page, server, email)
+    expect_account(page, email)
