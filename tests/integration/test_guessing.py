@@ -280,7 +280,7 @@ async def test_a_clock_that_was_far_ahead_shuts_nobody_out(tmp_path: Path) -> No
         assert (await sign_in(running, clock)).session_id
 
 
-@pytest.mark.parametrize("how", ["unlock", "enable", "set-password"])
+@pytest.mark.parametrize("how", ["unlock", "enable", "set-password", "rename"])
 async def test_operators_unlock_with_a_line_and_an_event(tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture) -> None:
     """Each way that lets a person sign in again forgets the failures in the same transaction, and says so once."""
     clock = Clock()
@@ -293,11 +293,19 @@ async def test_operators_unlock_with_a_line_and_an_event(tmp_path: Path, how: st
                 await running.accounts.unlock(EMAIL, caller(clock))
             case "enable":
                 await running.accounts.enable(EMAIL, caller(clock))
+            case "rename":
+                await running.accounts.rename(EMAIL, "ada@example.org", caller(clock))
             case _:
                 await running.accounts.set_password(EMAIL, NEW_PASSWORD, caller(clock))
         assert [line["subject"] for line in audit_lines(caplog, "account_unlocked")] == [account.id]
         assert (await kinds_of(running, account.id)).count("account_unlocked") == 1
-        assert (await sign_in(running, clock, NEW_PASSWORD if how == "set-password" else PASSWORD)).session_id
+        email, password = {"rename": ("ada@example.org", PASSWORD), "set-password": (EMAIL, NEW_PASSWORD)}.get(
+            how, (EMAIL, PASSWORD)
+        )
+        assert (await sign_in(running, clock, password, email=email)).session_id
+        if how == "rename":
+            successor = await running.create_account(EMAIL, PASSWORD, caller(clock))
+            assert (await sign_in(running, clock)).subject == successor.id
 
 
 async def test_disabling_an_account_unlocks_nothing(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ class AdministerAccounts:
         return await self._change(await normalise_email(email), "role_revoked", caller, remove, detail={"role": role})
 
     async def rename(self, email: str, new_email: str, caller: Caller) -> Account:
-        """Give an account another address, which counts as not verified. Its sessions go on. Return the account.
+        """Give an account another address, which counts as not verified, and unlock it. Its sessions go on. Return the account.
 
         Raises:
             NotFound: If there is no account with this address.
@@ -208,7 +208,9 @@ class AdministerAccounts:
                 sweep = Sweep(subject=account.id, why=ends, at_ms=caller.now_ms, epoch=after.epoch)
                 facts["sessions"] = await self._sweeping.begin(rows, sweep)
             events = [Event(at_ms=caller.now_ms, kind=kind, subject=account.id, ip=caller.ip, detail=facts)]
-            if unlocks and await self._throttling.forget(rows, email) and kind != "account_unlocked":
+            # Failures are counted by address, and would wait for the next account that has this one.
+            forgets = unlocks or needs_address is not None
+            if forgets and await self._throttling.forget(rows, email) and kind != "account_unlocked":
                 events.append(Event(at_ms=caller.now_ms, kind="account_unlocked", subject=account.id, ip=caller.ip))
             for event in events:
                 await rows.events.insert(event)
