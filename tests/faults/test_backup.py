@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from handstamp.storage.sqlite import backup
 from tests.commands import command, environment_with, output_of, refusal_of, run_command, run_process
 from tests.serving import PASSWORD, Server
 from tests.verifying import credential_for, eventually
@@ -128,6 +129,27 @@ def test_backups_of_a_busy_service_are_each_one_moment(serve: Serve, count: Call
         assert "Restored" in output_of(run_command(other, "restore", str(server.folder / "backup.db")))
         assert emails_in(other) == set(created)
     count("5 backups of a database that four clients were changing")
+
+
+def test_commits_meanwhile_neither_enter_a_backup_nor_start_it_again(
+    crashed: Path, monkeypatch: pytest.MonkeyPatch, count: Callable[[str], None]
+) -> None:
+    """Otherwise a backup of a busy service would never end, or be of several moments."""
+    monkeypatch.setattr(backup, "_PAGES", 1)
+    steps: list[int] = []
+    with closing(sqlite3.connect(crashed / "handstamp.db", isolation_level=None)) as busy:
+
+        def commit(done: int, _: int) -> None:
+            steps.append(done)
+            busy.execute("INSERT INTO event (at_ms, kind, ip, detail) VALUES (?, 'during', '', '{}')", [done])
+
+        backup.back_up(crashed / "handstamp.db", crashed / "moment.db", may_replace=False, report=commit)
+        assert busy.execute("SELECT count(*) FROM event WHERE kind = 'during'").fetchone() == (len(steps),)
+    assert steps == sorted(set(steps))
+    assert len(steps) > 10
+    with closing(sqlite3.connect(crashed / "moment.db")) as copy:
+        assert copy.execute("SELECT count(*) FROM event WHERE kind = 'during'").fetchone() == (0,)
+    count(f"{len(steps)} commits during a backup")
 
 
 def test_a_backup_never_replaces_a_file_unless_it_is_told_to(crashed: Path) -> None:
