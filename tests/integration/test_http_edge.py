@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from handstamp.web.protocol import MAX_CHUNKS, MAX_PIPELINED, MAX_TARGET_BYTES
 from tests.serving import EMAIL, PASSWORD, Server
 
 _BODY = json.dumps({"email": EMAIL, "password": PASSWORD}).encode()
@@ -173,6 +174,30 @@ def test_a_content_length_with_trailing_space_is_accepted(server: Server) -> Non
 def test_too_many_fields_are_refused(server: Server) -> None:
     """A hundred header fields are enough for every client."""
     assert statuses(exchange(server, request("GET /healthz", *(f"X-{n}: 1" for n in range(150))))) == [431]
+
+
+@pytest.mark.parametrize(("chunks", "status"), [(MAX_CHUNKS, 401), (MAX_CHUNKS + 1, 400)])
+def test_a_body_has_a_bounded_number_of_chunks(server: Server, chunks: int, status: int) -> None:
+    """A million chunks of one byte would cost as much as a million small requests. The last chunk, of no bytes, counts too."""
+    body = b'{"refreshToken": "x"}'.ljust(chunks - 1)
+    pieces = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    fields = ("Content-Type: application/json", "Transfer-Encoding: chunked", "Connection: close")
+    assert statuses(exchange(server, request("POST /refresh", *fields, body=pieces))) == [status]
+
+
+def test_few_requests_are_read_ahead(server: Server) -> None:
+    """Those that were read are answered, then the connection is closed: the client sends the others again."""
+    answered = statuses(exchange(server, request("GET /healthz") * 500))
+    assert answered == [200] * (MAX_PIPELINED + 1)
+    assert statuses(exchange(server, request("GET /healthz") * MAX_PIPELINED + request("GET /healthz", "Connection: close")))
+
+
+@pytest.mark.parametrize("target", ["/" + "x" * MAX_TARGET_BYTES, "/docs?" + "%41" * 2600, "/%" + "%" * 3000])
+def test_a_target_that_is_long_or_costly_is_refused(server: Server, target: str) -> None:
+    """The path and the query are decoded before anything else (RFC 9110 §15.5.15)."""
+    answer = exchange(server, request(f"GET {target}"))
+    assert statuses(answer) == [414]
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "invalid_request"
 
 
 def test_an_unreadable_request_does_not_answer_for_the_one_before_it(server: Server) -> None:

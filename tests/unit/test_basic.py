@@ -39,7 +39,16 @@ def test_other_schemes_have_no_basic_credential(values: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["Basic", "Basic ", "Basic !!!!", header("no colon"), header("ä:ö"), header("%ff:x"), "Basic aWQ6c2VjcmV0\n"],
+    [
+        "Basic",
+        "Basic ",
+        "Basic !!!!",
+        header("no colon"),
+        header("ä:ö"),
+        header("%ff:x"),
+        "Basic aWQ6c2VjcmV0\n",
+        header("id:" + "s" * 1000),
+    ],
 )
 def test_undecodable_credentials_are_refused(value: str) -> None:
     """No guess: the client is not authenticated (RFC 6749 §5.2)."""
