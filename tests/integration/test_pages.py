@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from handstamp.web.pages.account import MAX_DEVICES
 from tests.integration.helpers import client_of, new_email, run_server
 from tests.serving import PASSWORD, Server, cookie_name
 
@@ -351,6 +352,18 @@ def test_pages_work_below_a_path(tmp_path: Path) -> None:
         assert page.count('"/auth/') >= 5
         assert page.count('"/assets') == 0
         expect_redirect(browser.get("/account"), "/auth/sign-in")
+
+
+def test_the_page_shows_the_newest_devices_and_says_that_there_are_more(browser: Browser, email: str) -> None:
+    """A dozen are shown, this one first. When one of them is signed out, an older one appears."""
+    body = {"email": email, "password": PASSWORD}
+    sids = [browser.client.post("/login", json=body).json()["sessionId"] for _ in range(MAX_DEVICES)]
+    page = browser.get("/account").text
+    assert (page.count("<li>"), "There are more" in page) == (MAX_DEVICES, True)
+    assert page.index(">this device<") < page.index("/account/end-session")
+    browser.post("/account/end-session", id=sids[-1])
+    page = browser.get("/account").text
+    assert (page.count("<li>"), "There are more" in page) == (MAX_DEVICES, False)
 
 
 # --- forms that are sent again

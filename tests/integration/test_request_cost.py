@@ -60,9 +60,10 @@ Fields = tuple[tuple[str, str], ...]
 
 
 class Answer(NamedTuple):
-    """The status and the body of an answer, and what it cost the event loop in microseconds."""
+    """An answer, and what it cost the event loop in microseconds."""
 
     status: int
+    head: bytes
     body: bytes
     cost_us: float
 
@@ -127,7 +128,8 @@ class Service:
                     answer += received
         cost_us = (time.clock_gettime(self._clock) - before) * 1e6
         found = re.match(rb"HTTP/1\.1 (\d{3}) ", answer)
-        return Answer(int(found[1]) if found else 0, answer.partition(b"\r\n\r\n")[2], cost_us)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return Answer(int(found[1]) if found else 0, head, body, cost_us)
 
     def post_json(self, path: str, **values: str) -> dict[str, str]:
         """Send JSON and return the members of the answer."""
@@ -308,6 +310,19 @@ def test_what_precedes_a_request_costs_little(service: Service, unit_us: float, 
     assert {answer.status for answer in answers} == {status}
     number = 33 if status == 200 else 1
     assert min(answer.cost_us for answer in answers) < (BUDGET + number) * unit_us
+
+
+def test_a_person_with_many_sessions_costs_little(service: Service, unit_us: float) -> None:
+    """Their list, and the page that shows it, after a hundred sign-ins, which is how many sessions an account may have."""
+    service.post_json("/register", email="many@example.com", password=PASSWORD)
+    body = json.dumps({"email": "many@example.com", "password": PASSWORD, "delivery": "cookie"}).encode()
+    fields: Fields = (("Content-Type", JSON), ("Origin", service.url), ("User-Agent", "X11; Linux Firefox/140.0"))
+    answer = [service.ask("POST /login", fields, body) for _ in range(100)][-1]
+    cookies = b"; ".join(re.findall(rb"set-cookie: ([^;]*);", answer.head)).decode()
+    for path in ("/account", "/sessions"):
+        answers = [service.ask(f"GET {path}", (("Cookie", cookies),)) for _ in range(TRIES)]
+        assert {answer.status for answer in answers} == {200}
+        assert min(answer.cost_us for answer in answers) < BUDGET * unit_us, path
 
 
 def test_a_request_holds_little_memory(service: Service, kid: str) -> None:

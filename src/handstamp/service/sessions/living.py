@@ -45,23 +45,26 @@ class LivingSessions:
             raise SessionEnded(ended)
         return session, account
 
-    async def list_page(self, subject: str | None, caller: Caller, *, before: Place | None = None) -> SessionPage:
+    async def list_page(
+        self, subject: str | None, caller: Caller, *, before: Place | None = None, limit: int = PAGE_SIZE
+    ) -> SessionPage:
         """Return a page of living sessions. The first page has those that began last.
 
         Args:
             subject: Whose sessions, None for those of all subjects.
             caller: The time of the request.
             before: The `following` of the page before; None for the first page.
+            limit: The most sessions of a page.
 
         Raises:
             Unavailable: If the store does not answer.
         """
 
         async def read(rows: Rows) -> SessionPage:
-            found = await rows.sessions.list_page(subject, before=before, now_ms=caller.now_ms, limit=PAGE_SIZE)
+            found = await rows.sessions.list_page(subject, before=before, now_ms=caller.now_ms, limit=limit)
             accounts = {name: await rows.accounts.get(name) for name in {session.subject for session in found}}
             living = [each for each in found if end_reason(each, accounts[each.subject], caller.now_ms) is None]
-            following = (found[-1].expires_at_ms, found[-1].id) if len(found) == PAGE_SIZE else None
+            following = (found[-1].expires_at_ms, found[-1].id) if len(found) == limit else None
             return SessionPage(_sort(living), following)
 
         return await self._store.read(read)

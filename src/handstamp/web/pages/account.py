@@ -25,6 +25,8 @@ from .forms import CORRECTABLE
 from .visitor import arrives_from_elsewhere, load_again, name_of, require_visitor
 from .writer import PageWriter
 
+MAX_DEVICES = 12
+"""Shown on the page. A hundred would take 10 ms to write."""
 _DONE = {
     "password": "Your password is changed, and every other device is signed out.",
     "session": "That device is signed out.",
@@ -114,8 +116,8 @@ class AccountPages:
     async def _write(
         self, call: Call, session: Session, account: Account | None, error: HandstampError | None = None, **values: Any
     ) -> Response:
-        page = await self.use.sessions.list_page(session.subject, call.caller)
-        this_first = [session, *(each for each in page.sessions if each.id != session.id)]
+        page = await self.use.sessions.list_page(session.subject, call.caller, limit=MAX_DEVICES + 1)
+        this_first = [session, *(each for each in page.sessions if each.id != session.id)][:MAX_DEVICES]
         values |= {
             "visitor": name_of(session, account),
             "since": _time(call.now_ms, account.created_at_ms) if account else None,
