@@ -36,12 +36,13 @@ POLICY_VIOLATION = 1008
 """The close code of a WebSocket that is refused (RFC 6455 §7.4.1)."""
 
 
-def _write(refusal: Refusal) -> Application:
+def write_refusal(refusal: Refusal) -> Application:
     """Return the application that sends a refusal as it is."""
 
     async def answer(scope: Scope, _: Receive, send: Send) -> None:
         kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
-        headers = [(b"content-type", refusal.media_type.encode()), (b"content-length", str(len(refusal.body)).encode())]
+        fields = {**refusal.headers, "content-type": refusal.media_type, "content-length": str(len(refusal.body))}
+        headers = [(name.encode(), value.encode()) for name, value in fields.items()]
         await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
         await send({"type": f"{kind}.body", "body": refusal.body})
 
@@ -61,7 +62,7 @@ class HandstampMiddleware:
         role: str = "",
         check: Check | None = None,
         public: Collection[str] = ("/healthz",),
-        on_refusal: Callable[[Refusal], Application] = _write,
+        on_refusal: Callable[[Refusal], Application] = write_refusal,
     ) -> None:
         """Protect an application.
 
