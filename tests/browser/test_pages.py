@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import open_page
-from tests.serving import PASSWORD, Server, free_port
+from tests.serving import PASSWORD, Server, cookie_name, free_port
 
 pytestmark = pytest.mark.xdist_group("browser")
 APP_PORT = free_port()
@@ -272,3 +272,46 @@ def test_a_known_browser_signs_in_while_strangers_guess(chromium: Browser, page:
         expect(new.locator("main")).to_contain_text("Too many")
     sign_in(page, server, email)
     expect_account(page, email)
+
+
+def test_a_sign_out_drops_copies_and_keeps_what_is_not_ours(page: Page, server: Server, email: str) -> None:
+    """`Clear-Site-Data` empties the cache alone. The known device, other cookies and the storage of applications stay."""
+
+    def fetch_from_network() -> bool:
+        """Fetch a file that may be cached for an hour; return whether it came over the network. /docs may fetch."""
+        page.goto(f"{server.url}/docs")
+        return bool(
+            page.evaluate(
+                """async () => {
+                  await (await fetch("/handstamp.js")).text();
+                  const fetched = performance.getEntriesByType("resource").find(({ name }) => name.endsWith("/handstamp.js"));
+                  return fetched.transferSize > 0;
+                }"""
+            )
+        )
+
+    sign_in(page, server, email)
+    expect_account(page, email)
+    page.evaluate("localStorage.setItem('of an application', 'kept'); document.cookie = 'other=kept; path=/'")
+    fetch_from_network()
+    assert not fetch_from_network()
+    page.goto(f"{server.url}/account")
+    page.get_by_role("button", name="Sign out", exact=True).first.click()
+    expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+    assert fetch_from_network()
+    assert page.evaluate("localStorage.getItem('of an application')") == "kept"
+    assert {cookie["name"] for cookie in page.context.cookies()} == {"other", cookie_name("device", server.url)}
+    sign_in(page, server, email)
+    expect_account(page, email)
+
+
+def test_a_page_that_opens_ours_gets_no_hold_of_it(page: Page, server: Server) -> None:
+    """`Cross-Origin-Opener-Policy` separates the windows: the opener sees a closed one, and our page has no opener."""
+    with serve_page("<!doctype html><title>Another site</title>") as other:
+        page.goto(other)
+        with page.expect_popup() as opening:
+            page.evaluate("(url) => { globalThis.opened = open(url); }", f"{server.url}/sign-in")
+        popup = opening.value
+        expect(popup.get_by_role("heading", name="Sign in")).to_be_visible()
+        assert popup.evaluate("opener") is None
+        page.wait_for_function("opened.closed")

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.integration.helpers import run_server
-from tests.serving import EMAIL, PASSWORD, free_port
+from tests.serving import EMAIL, PASSWORD, cookie_name, free_port
 from tests.verifying import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("proxy")]
@@ -88,4 +88,4 @@ def test_pages_and_api_work_under_the_path(browser: httpx.Client) -> None:
         assert (metadata["issuer"], metadata["token_endpoint"]) == (issuer, f"{issuer}/token")
         assert browser.get(metadata["jwks_uri"]).status_code == 200
     assert browser.post("/account/sign-out").headers["location"] == "/auth/signed-out"
-    assert len(browser.cookies) == 0
+    assert set(browser.cookies) == {cookie_name("device", issuer)}
