@@ -133,6 +133,23 @@ async def test_a_known_device_has_a_ceiling_of_its_own(tmp_path: Path) -> None:
         assert "account_locked" in await kinds_of(running, account.id)
 
 
+async def test_collected_device_cookies_do_not_add_up(tmp_path: Path) -> None:
+    """Somebody who once knew the password and kept a hundred cookies has fifty guesses at once, not five hundred."""
+    clock = Clock()
+    async with deployed(tmp_path, clock) as running:
+        account, own = await make_known(running, clock)
+        await running.accounts.set_password(EMAIL, NEW_PASSWORD, caller(clock))
+        refused = 0
+        for _ in range(60):
+            cookie = running.devices.remember("", account.id)
+            with pytest.raises((InvalidCredentials, TooManyAttempts)) as answer:
+                await sign_in(running, clock, PASSWORD, cookie=cookie)
+            refused += answer.type is TooManyAttempts
+        assert refused == 10
+        clock.advance(ms=HOUR_MS)
+        assert (await sign_in(running, clock, NEW_PASSWORD, cookie=own)).session_id
+
+
 async def test_an_address_without_an_account_is_locked_alike(tmp_path: Path) -> None:
     """The lock does not tell who has an account, and no event names an account that does not exist (T24)."""
     clock = Clock()

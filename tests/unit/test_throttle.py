@@ -13,6 +13,7 @@ from handstamp.domain.throttle import (
     ACCOUNT_AT_HOME,
     CLOCK_TOLERANCE_MS,
     DEVICE,
+    DEVICES,
     MAX_CONSECUTIVE,
     NETWORK,
     PAIR,
@@ -27,9 +28,9 @@ from handstamp.domain.throttle import (
 )
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS
 
-LIMITS = [PAIR, NETWORK, SITE, ACCOUNT, ACCOUNT_AT_HOME, UNKNOWN_ACCOUNT, DEVICE]
+LIMITS = [PAIR, NETWORK, SITE, ACCOUNT, ACCOUNT_AT_HOME, UNKNOWN_ACCOUNT, DEVICE, DEVICES]
 ALL = pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.name)
-WAITING = [PAIR, NETWORK, SITE, ACCOUNT, DEVICE]
+WAITING = [PAIR, NETWORK, SITE, ACCOUNT, DEVICE, DEVICES]
 ALL_WAITING = pytest.mark.parametrize("limit", WAITING, ids=lambda limit: limit.name)
 steps = st.lists(st.integers(-2 * DAY_MS, 2 * DAY_MS) | st.integers(0, 2 * MINUTE_MS), max_size=150)
 """How far the clock moves between two failures. It may also be set back."""
@@ -219,8 +220,9 @@ def test_many_networks_against_one_person_are_slowed_down_too() -> None:
 
 
 def test_a_stolen_device_cookie_buys_a_hundred_guesses() -> None:
-    """Then the device is locked, until an operator or the person unlocks it."""
+    """Then the device is locked, until an operator or the person unlocks it. Many cookies together buy little more."""
     assert guesses_in(DEVICE, 365 * DAY_MS) == MAX_CONSECUTIVE
+    assert guesses_in(DEVICES, DAY_MS) < 110
 
 
 @pytest.mark.parametrize("limit", [NETWORK, SITE], ids=["network", "site"])

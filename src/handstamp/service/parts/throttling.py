@@ -2,7 +2,8 @@
 
 An attempt has one of three sets of counters:
 
-- of a *known device*, on which the person has signed in before: its own counter alone. Failures of strangers do not touch it.
+- of a *known device*, on which the person has signed in before: its own, and one of all known devices of the account. Failures
+  of strangers do not touch them.
 - of an *unknown device*: the pair of address and network, the network, the IPv6 site, and the account.
 - of a *network*: for attempts on no particular account.
 """
@@ -22,6 +23,7 @@ from ...domain.throttle import (
     ACCOUNT,
     ACCOUNT_AT_HOME,
     DEVICE,
+    DEVICES,
     NETWORK,
     NETWORKS_PER_SITE,
     PAIR,
@@ -114,9 +116,9 @@ class Throttling:
         return Counters((*own, *self.of_network(ip).each), reset=tuple(counter.key for counter in own))
 
     def of_device(self, email: str, ip: str, device: str) -> Counters:
-        """Return the counter of an attempt on an account, from a device where its person has signed in before.
+        """Return the counters of an attempt on an account, from a device where its person has signed in before.
 
-        A success resets it, and the counters that the account has for unknown devices on the same network.
+        A success resets them, and those that the account has for unknown devices on the same network.
 
         Args:
             email: The normalised address of the account.
@@ -124,9 +126,13 @@ class Throttling:
             device: The name of the device, unique within the account.
         """
         account = self._pseudonyms.make("account", email)
-        device_counter = Counter(self._pseudonyms.make("device", email, device), DEVICE, account)
+        this, all_together = self._pseudonyms.make("device", email, device), self._pseudonyms.make("devices", email)
         pair = self._pseudonyms.make("pair", email, network_of(ip))
-        return Counters((device_counter,), reset=(device_counter.key, account, pair), device=device_counter.key)
+        return Counters(
+            (Counter(this, DEVICE, account), Counter(all_together, DEVICES, account)),
+            reset=(this, all_together, account, pair),
+            device=this,
+        )
 
     async def require_no_wait(self, rows: Rows, counters: Counters, now_ms: int) -> Sequence[Failures]:
         """Check the counters, and return the failures under each.

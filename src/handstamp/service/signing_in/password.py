@@ -114,11 +114,13 @@ class PasswordSignIn:
     async def _list_counters(
         self, rows: Rows, email: str, account: Account | None, caller: Caller, earlier: EarlierSignIns
     ) -> Counters:
-        device = self._devices.find(account.id, earlier) if account else None
-        if device is not None:
+        subject = (
+            account.id if account else ""
+        )  # an address without an account takes the same steps, so that the time does not tell
+        device = self._devices.find(subject, earlier)
+        if account is not None and device is not None:
             return self._throttling.of_device(email, caller.ip, device)
-        # An address without an account takes the same steps, so that the time does not tell.
-        at_home = await rows.sessions.has_any_from(account.id if account else "", network_of(caller.ip))
+        at_home = await rows.sessions.has_any_from(subject, network_of(caller.ip))
         return self._throttling.of_unknown_device(email, caller.ip, has_account=account is not None, at_home=at_home)
 
     async def _rehash_if_outdated(self, account: Account, password: str, caller: Caller, device: str) -> str | None:
