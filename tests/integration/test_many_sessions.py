@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from handstamp.domain.account import Account
 from handstamp.domain.event import Event
 from handstamp.domain.proof import Proof
 from handstamp.domain.session import Session
+from handstamp.embedded import Handstamp
 from handstamp.errors import SessionEnded, Unavailable
 from handstamp.service.parts.tokens import TokenPair
 from handstamp.service.sessions.sweeping import BATCH
 from handstamp.storage.store import Rows, Transaction, Update
 from tests.builders import DAY_MS, Clock, a_session
-from tests.deployment import caller, deployed
+from tests.deployment import ISSUER, caller, deployed
+from tests.integration.helpers import run_server
 from tests.postgres import fresh_database
 from tests.serving import EMAIL, PASSWORD
 
@@ -322,3 +325,41 @@ def dies_after(running: Deployment, transactions: int) -> None:
         return await transact(work)
 
     running.store.transact = limited  # type: ignore[method-assign]
+
+
+def test_the_answer_and_the_page_say_that_a_list_goes_on(tmp_path: Path) -> None:
+    """`GET /sessions` has 200 sessions and the place of the next page; "Your account" says so in words."""
+    with run_server(tmp_path, SESSIONS_PER_ACCOUNT="1000") as server, server.client() as client:
+        server.register()
+        client.post("/login", json={"email": EMAIL, "password": PASSWORD}, headers={"sec-fetch-site": "same-origin"})
+        tokens = server.login()
+        assert "There are more" not in client.get("/account").text
+        with closing(sqlite3.connect(tmp_path / "handstamp.db")) as database, database:
+            database.row_factory = sqlite3.Row
+            row = dict(database.execute("SELECT * FROM session WHERE id = ?", (tokens["sessionId"],)).fetchone())
+            database.executemany(
+                f"INSERT INTO session ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+                [tuple((row | {"id": f"many-{number:05}"}).values()) for number in range(450)],
+            )
+        headers = {"Authorization": f"Bearer {tokens['accessToken']}"}
+        pages = [client.get("/sessions", headers=headers).json()]
+        while pages[-1]["next"]:
+            pages.append(client.get("/sessions", params={"after": pages[-1]["next"]}, headers=headers).json())
+        assert [len(page["sessions"]) for page in pages] == [200, 200, 52]
+        assert len({session["id"] for page in pages for session in page["sessions"]}) == 452
+        assert "There are more" in client.get("/account").text
+        for after in ("x", "1.", "1.a/b", "9" * 99, "-1.a"):
+            answer = client.get("/sessions", params={"after": after}, headers=headers)
+            assert (answer.status_code, answer.json()["fields"][0]["name"]) == (422, "after")
+
+
+async def test_an_embedding_application_has_the_limit_too(tmp_path: Path) -> None:
+    """For subjects of its own. `of` returns all active sessions."""
+    settings: dict[str, Any] = {"database": f"sqlite:///{tmp_path}/app.db", "issuer": ISSUER, "sessions_per_account": 250}
+    async with Handstamp(**settings) as auth:
+        pairs = [await auth.sessions.start("42") for _ in range(252)]
+        await auth.sessions.start("43")
+        assert {session.id for session in await auth.sessions.of("42")} == {pair.session_id for pair in pairs[2:]}
+        with pytest.raises(SessionEnded) as ended:
+            await auth.sessions.refresh(pairs[0].refresh_token)
+        assert ended.value.reason == "session_limit"
