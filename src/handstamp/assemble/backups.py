@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from ..config.private_files import require_database
 from ..config.secret_file import load_master_secret
@@ -11,6 +12,9 @@ from ..config.settings import Settings
 from ..errors import ConfigurationError
 from ..storage.sqlite import backup as sqlite
 from ..storage.sqlite.backup import Report
+
+_NOT_PRINTED = ("password", "pgbouncer")
+"""Options of a database URL that are a secret, or that PostgreSQL's programs do not know."""
 
 
 def back_up(settings: Settings, file: Path, *, may_replace: bool, report: Report) -> None:
@@ -26,7 +30,7 @@ def back_up(settings: Settings, file: Path, *, may_replace: bool, report: Report
         ConfigurationError: If there is no database, it is damaged or in PostgreSQL, or `file` exists.
         Unavailable: If a file cannot be read or written.
     """
-    database = _require_file(settings, f"pg_dump --format=custom --file={file} ")
+    database = _require_file(settings, "pg_dump", "--format=custom", f"--file={file}", "URL")
     if not database.exists():
         raise ConfigurationError(f"There is no database at {settings.describe_database()}.")
     sqlite.back_up(database, file, may_replace=may_replace, report=report)
@@ -43,7 +47,7 @@ def restore(settings: Settings, file: Path, *, report: Report) -> Path | None:
             version, or sealed with another master secret. Nothing was changed then.
         Unavailable: If a file cannot be read or written.
     """
-    database = _require_file(settings, "pg_restore --clean --if-exists --single-transaction --dbname=", str(file))
+    database = _require_file(settings, "pg_restore", "--clean", "--if-exists", "--single-transaction", "--dbname=URL", str(file))
     secret = load_master_secret(settings, may_create=False)
 
     def require_openable(keys: list[sqlite.SealedKey]) -> None:
@@ -53,13 +57,16 @@ def restore(settings: Settings, file: Path, *, report: Report) -> Path | None:
     return sqlite.restore(file, database, require_openable=require_openable, report=report)
 
 
-def _require_file(settings: Settings, command: str, last: str = "") -> Path:
-    """Return the path of the SQLite file. With PostgreSQL, raise `ConfigurationError` with the command to use."""
+def _require_file(settings: Settings, *command: str) -> Path:
+    """Return the path of the SQLite file. With PostgreSQL, raise `ConfigurationError` with the command, in which URL stands."""
     if settings.database_path is not None:
         require_database(settings.database_path)
         return settings.database_path.resolve()  # a restore must replace the file, not a link to it
     parts = urlsplit(settings.database)
-    user = f"{parts.username}@" if parts.username else ""
-    port = f":{parts.port}" if parts.port else ""
-    url = f"postgresql://{user}{parts.hostname or ''}{port}{parts.path}"
-    raise ConfigurationError(f"PostgreSQL has its own program for this: {command}'{url}' {last}".rstrip())
+    user, _, host = parts.netloc.rpartition("@")
+    options = [pair for pair in parse_qsl(parts.query) if pair[0] not in _NOT_PRINTED]
+    url = urlunsplit(
+        parts._replace(netloc=f"{user.partition(':')[0]}@{host}" if user else host, query=urlencode(options, safe="/"))
+    )
+    words = shlex.join(word.replace("URL", url) for word in command)
+    raise ConfigurationError(f"PostgreSQL has its own program for this: {words}")
