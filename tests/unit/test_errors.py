@@ -24,6 +24,7 @@ ARGUMENTS: dict[str, Any] = {
     "error": "invalid_grant",
     "fields": [("email", "is empty")],
     "kid": "key-1",
+    "limit": "attempts",
     "names_origin": False,
     "needed": "Send a token.",
     "reason": "reuse",
@@ -34,7 +35,7 @@ ARGUMENTS: dict[str, Any] = {
     "session_lives": True,
     "why": "the signature is wrong",
 }
-"""A value for each parameter of an error. A new parameter needs one."""
+"""A value for each parameter of an error. A new parameter without a default needs one."""
 PATIENCE_S = 120
 
 
@@ -55,7 +56,7 @@ def make(kind: type[Exception]) -> Exception:
     parameters = signature(kind).parameters.values()
     if any(one.kind is Parameter.VAR_POSITIONAL for one in parameters):
         return kind("one problem", "another")
-    return kind(**{one.name: ARGUMENTS[one.name] for one in parameters})
+    return kind(**{one.name: ARGUMENTS[one.name] for one in parameters if one.name in ARGUMENTS})
 
 
 def seen(error: BaseException) -> tuple[object, ...]:

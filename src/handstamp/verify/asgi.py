@@ -19,10 +19,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from typing import Any
 
+import msgspec
+
 from ..errors import ConfigurationError, HandstampError
 from ..wire import HeaderValues
 from ..wire.problems import Refusal
-from .authenticator import AnyVerifier, Authenticator, refuse
+from .authenticator import AnyVerifier, Authenticator
+from .resource import Resource
 from .verifier import Check
 
 __all__ = ["HandstampMiddleware"]
@@ -63,6 +66,7 @@ class HandstampMiddleware:
         check: Check | None = None,
         public: Collection[str] = ("/healthz",),
         on_refusal: Callable[[Refusal], Application] = write_refusal,
+        resource: str | None = None,
     ) -> None:
         """Protect an application.
 
@@ -76,21 +80,27 @@ class HandstampMiddleware:
             public: Paths that need no token. They are compared exactly, decoded, without the prefix under which `app` is mounted.
             on_refusal: Returns the ASGI application that answers a refused request, for example a Starlette `Response`. The
                 headers of the refusal are added to those that it does not send itself.
+            resource: The URL of this API (RFC 9728). Refusals then say where tokens come from, and the middleware answers
+                requests for the metadata. Give it to the middleware around the whole application.
 
         Raises:
-            ConfigurationError: `public` or `trusted_origins` is malformed, or `check` needs a credential that the verifier does
-                not have.
+            ConfigurationError: `public`, `trusted_origins` or `resource` is malformed, or `check` needs a credential that the
+                verifier does not have.
         """
         if not all(path.startswith("/") for path in public):  # also refuses a string, which is a collection of characters
             raise ConfigurationError(f"public is a list of paths that begin with a slash, as ['/healthz']; not {public!r}.")
         self._app = app
-        self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins)
+        self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins, resource=resource)
+        self._metadata_path = None if resource is None else Resource(resource).path
         self._needs = self._authenticator.declare(scope, role, check)
         self._public = frozenset(public)
         self._on_refusal = on_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection. Errors that the application raises pass through."""
+        if scope["type"] == "http" and _path(scope) == self._metadata_path:
+            await _write_json(self._authenticator.resource_metadata(), send)
+            return
         if scope["type"] != "lifespan" and _path(scope) not in self._public:
             state = scope.setdefault("state", {})
             try:
@@ -98,7 +108,7 @@ class HandstampMiddleware:
                     scope.get("method", "GET"), header_values(scope), self._needs, memory=state
                 )
             except HandstampError as error:
-                await self._refuse(refuse(error), scope, receive, send)
+                await self._refuse(self._authenticator.refuse(error, self._needs), scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -145,3 +155,10 @@ def _path(scope: Scope) -> str:
     prefix: str = scope.get("root_path", "")
     inside = path.removeprefix(prefix)
     return inside if inside.startswith("/") or inside == "" else path
+
+
+async def _write_json(document: object, send: Send) -> None:
+    body = msgspec.json.encode(document)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

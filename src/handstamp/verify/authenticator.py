@@ -19,6 +19,7 @@ from ..wire.bearer import bearer_token
 from ..wire.cookies import cookie_name, only_value, parse_cookies
 from ..wire.cross_site import SAFE_METHODS, require_allowed_origin
 from ..wire.problems import Refusal, refusal_of
+from .resource import Resource
 from .verifier import Check, is_stricter, require_possible
 
 _log = logging.getLogger("handstamp.verify")
@@ -68,7 +69,13 @@ class _Verified(NamedTuple):
 class Authenticator:
     """Authenticates requests with one verifier."""
 
-    def __init__(self, verifier: AnyVerifier | Callable[[], AnyVerifier], *, trusted_origins: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        verifier: AnyVerifier | Callable[[], AnyVerifier],
+        *,
+        trusted_origins: Collection[str] = (),
+        resource: str | None = None,
+    ) -> None:
         """Create it.
 
         Args:
@@ -76,10 +83,14 @@ class Authenticator:
             trusted_origins: Origins (`https://app.example.com`) whose pages may send unsafe requests with the access cookie. The
                 issuer's own origin is always trusted. Browsers send the cookie only if this application and the service share a
                 host name.
+            resource: The URL of this API, to tell clients where tokens come from (RFC 9728). Challenges then name its metadata
+                and the scopes that a route requires.
 
         Raises:
-            ConfigurationError: An origin is not in the form that browsers send.
+            ConfigurationError: An origin is not in the form that browsers send, or `resource` is no https URL without query.
         """
+        self._resource = None if resource is None else Resource(resource)
+        self._scopes: set[str] = set()
         self._make_verifier: Callable[[], AnyVerifier] | None = None
         self._trusted = frozenset(_require_origins(trusted_origins))
         self._declared: set[Check] = set()
@@ -108,11 +119,30 @@ class Authenticator:
             ConfigurationError: `check` is unknown, or needs a credential that the verifier does not have. If the verifier does
                 not exist yet, its function raises this later.
         """
+        self._scopes.update(scope.split())
         if check is not None:
             self._declared.add(check)
             if self._make_verifier is None:
                 require_possible(check, follows_feed=self._verifier.follows_feed)
         return Needs(scope, role, check)
+
+    def resource_metadata(self) -> dict[str, Any]:
+        """Return the metadata of the protected resource (RFC 9728 §2), with the scopes that its routes have declared.
+
+        Raises:
+            ConfigurationError: The `resource` is not known.
+        """
+        if self._resource is None:
+            raise ConfigurationError("Give the URL of this API as resource='https://api.example.com' to describe it.")
+        return self._resource.metadata(self.verifier.issuer, sorted(self._scopes))
+
+    def refuse(self, error: HandstampError, needs: Needs = Needs()) -> Refusal:  # noqa: B008 - immutable
+        """Return the answer to a request that failed, as the function `refuse`. The challenge says where to get a token."""
+        refusal = refuse(error)
+        challenge = refusal.headers.get("www-authenticate")
+        if challenge is not None and self._resource is not None:
+            refusal.headers["www-authenticate"] = self._resource.describe(challenge, needs.scope)
+        return refusal
 
     def authenticate(
         self,

@@ -13,6 +13,7 @@ requests with the access cookie. Middleware that answers CORS preflights goes ab
 Class-based views: `require()(Orders.as_view())`, or `@method_decorator(require(), name="dispatch")`. The decorator also works
 without the middleware.
 
+`RESOURCE` is the URL of this API: refusals then say where tokens come from (RFC 9728); route `resource_metadata`.
 `ON_REFUSAL` in the settings writes refusals in your own form. It is a function, or its dotted path, that gets the request and the
 refusal (`status`, `headers`, `body`, `code`) and returns a response.
 """
@@ -28,21 +29,23 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.core.signals import setting_changed
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.module_loading import import_string
 
 from ..errors import ConfigurationError, HandstampError
 from ..wire import HeaderValues
 from ..wire.problems import Refusal
-from .authenticator import Authenticator, Needs, refuse
+from .authenticator import Authenticator, Needs
 from .verifier import Check, Verifier
 
-__all__ = ["HandstampMiddleware", "authenticator", "public", "require"]
+__all__ = ["HandstampMiddleware", "authenticator", "public", "require", "resource_metadata"]
 
 View = Callable[..., Any]
 _CSRF = "django.middleware.csrf.CsrfViewMiddleware"
 _OURS = "handstamp.verify.django.HandstampMiddleware"
 _lock = Lock()
+_scopes: set[str] = set()
+"""What views have declared, for the metadata: decorators run before there is an authenticator."""
 
 
 class HandstampMiddleware:
@@ -135,6 +138,7 @@ def authenticator() -> Authenticator:
 
 def declare(scope: str, role: str, check: Check | None) -> Needs:
     """Return the requirements of a view. Only a `check` needs the settings. Raises `ConfigurationError`, see `require`."""
+    _scopes.update(scope.split())
     return Needs(scope, role) if check is None else authenticator().declare(scope, role, check)
 
 
@@ -151,7 +155,7 @@ def header_values(request: HttpRequest) -> HeaderValues:
 @cache
 def _create_authenticator() -> Authenticator:
     given: dict[str, Any] = dict(getattr(settings, "HANDSTAMP", None) or {})
-    known = {name.upper() for name in signature(Verifier).parameters} | {"TRUSTED_ORIGINS", "ON_REFUSAL"}
+    known = {name.upper() for name in signature(Verifier).parameters} | {"TRUSTED_ORIGINS", "ON_REFUSAL", "RESOURCE"}
     problems = [f"HANDSTAMP in the Django settings needs {name!r}." for name in ("ISSUER", "AUDIENCE") if not given.get(name)]
     problems += [
         f"HANDSTAMP[{name!r}] in the Django settings is unknown. Known are {', '.join(sorted(known))}."
@@ -160,8 +164,10 @@ def _create_authenticator() -> Authenticator:
     ]
     if problems:
         raise ConfigurationError(*problems)
-    trusted_origins, _ = given.pop("TRUSTED_ORIGINS", ()), given.pop("ON_REFUSAL", None)
-    return Authenticator(Verifier(**{name.lower(): value for name, value in given.items()}), trusted_origins=trusted_origins)
+    trusted_origins, resource = given.pop("TRUSTED_ORIGINS", ()), given.pop("RESOURCE", None)
+    given.pop("ON_REFUSAL", None)
+    verifier = Verifier(**{name.lower(): value for name, value in given.items()})
+    return Authenticator(verifier, trusted_origins=trusted_origins, resource=resource)
 
 
 def _needs_of(view: View) -> Needs | None:
@@ -186,7 +192,7 @@ def _admit(request: HttpRequest, needs: Needs) -> HttpResponse | None:
     try:
         request.claims = authenticator().authenticate(request.method, header_values(request), needs, memory=vars(request))
     except HandstampError as error:
-        return _refusal(request, error)
+        return _refusal(request, error, needs)
     return None
 
 
@@ -197,7 +203,7 @@ async def _admit_async(request: HttpRequest, needs: Needs) -> HttpResponse | Non
             request.method, header_values(request), needs, memory=vars(request)
         )
     except HandstampError as error:
-        return _refusal(request, error)
+        return _refusal(request, error, needs)
     return None
 
 
@@ -208,8 +214,8 @@ def _skip_csrf(request: HttpRequest, refusal: HttpResponse | None) -> HttpRespon
     return refusal
 
 
-def _refusal(request: HttpRequest, error: HandstampError) -> HttpResponse:
-    refusal = refuse(error)
+def _refusal(request: HttpRequest, error: HandstampError, needs: Needs) -> HttpResponse:
+    refusal = authenticator().refuse(error, needs)
     response: HttpResponse = _writer()(request, refusal)
     for name, value in refusal.headers.items():
         response.headers.setdefault(name, value)
@@ -231,6 +237,19 @@ def _writer() -> View:
     if not callable(write):
         raise ConfigurationError("HANDSTAMP['ON_REFUSAL'] in the Django settings must be a function or its dotted path.")
     return write
+
+
+@public
+def resource_metadata(_: HttpRequest) -> HttpResponse:
+    """Answer with the metadata of this API (RFC 9728 §2). A view for `/.well-known/oauth-protected-resource`, then its path.
+
+    Raises:
+        ConfigurationError: `RESOURCE` is not in the settings.
+    """
+    current = authenticator()
+    for scope in _scopes:
+        current.declare(scope, "", None)
+    return JsonResponse(current.resource_metadata())
 
 
 def _reset(*, setting: str, **_: Any) -> None:

@@ -34,7 +34,7 @@ from rest_framework.request import Request
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError, MissingToken
 from ..wire.problems import MEDIA_TYPE, Refusal
-from .authenticator import Needs, refuse, require_scope_and_role
+from .authenticator import Needs, require_scope_and_role
 from .django import authenticator, declare, header_values
 from .verifier import Check
 
@@ -92,13 +92,15 @@ class HandstampAuthentication(BaseAuthentication):
             Refused: The token is not valid.
         """
         context = getattr(request, "parser_context", None) or {}  # without a view: a request that a test or middleware has made
-        needs = Needs(check=_declared_check(context.get("view")))
+        needed = _needed_by(context.get("view"))
         try:
-            claims = authenticator().authenticate(request.method, header_values(request), needs, memory=_memory(request))
+            claims = authenticator().authenticate(
+                request.method, header_values(request), Needs(check=needed.check), memory=_memory(request)
+            )
         except MissingToken:
             return None
         except HandstampError as error:
-            raise _exception_for(request, error) from error
+            raise _exception_for(request, error, needed) from error
         return Principal(claims), claims
 
     def authenticate_header(self, _: Request) -> str:
@@ -122,12 +124,12 @@ class HandstampPermission(BasePermission):
         try:
             if not isinstance(request.auth, AccessClaims):
                 raise MissingToken
-            if self.needs.check in (None, _declared_check(view)):
+            if self.needs.check in (None, _needed_by(view).check):
                 require_scope_and_role(request.auth, self.needs)
             else:
                 authenticator().authenticate(request.method, header_values(request), self.needs, memory=_memory(request))
         except HandstampError as error:
-            raise _exception_for(request, error) from error
+            raise _exception_for(request, error, self.needs) from error
         return True
 
 
@@ -190,9 +192,9 @@ class _ProblemRenderer(JSONRenderer):
         return text.encode(charset) if isinstance(text, str) and charset else text
 
 
-def _exception_for(request: Request, error: HandstampError) -> Refused:
+def _exception_for(request: Request, error: HandstampError, needs: Needs) -> Refused:
     """Return the exception for a refusal, and choose its renderer for this request."""
-    refusal = refuse(error)
+    refusal = authenticator().refuse(error, needs)
     refused = Refused(refusal)
     request.accepted_renderer = _ProblemRenderer(refusal, refused.detail, request)
     request.accepted_media_type = MEDIA_TYPE
@@ -205,11 +207,13 @@ def _memory(request: Request) -> dict[str, Any]:
     return attributes
 
 
-def _declared_check(view: Any) -> Check | None:
-    """Return the `check` that the view's own list of permissions declares.
+def _needed_by(view: Any) -> Needs:
+    """Return all scopes that the view's own list of permissions declares, and the first `check`.
 
     The framework authenticates before it looks at permissions. With another policy, authentication could fail in an outage that
     the view allows for.
     """
     listed = (permission for permission in getattr(view, "permission_classes", ()) if isinstance(permission, type))
-    return next((it.needs.check for it in listed if issubclass(it, HandstampPermission) and it.needs.check), None)
+    declared = [permission.needs for permission in listed if issubclass(permission, HandstampPermission)]
+    scopes = dict.fromkeys(scope for needs in declared for scope in needs.scope.split())
+    return Needs(" ".join(scopes), check=next((needs.check for needs in declared if needs.check), None))

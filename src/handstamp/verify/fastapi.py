@@ -24,13 +24,14 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
 from fastapi.openapi.models import SecurityBase as SecurityModel
 from fastapi.requests import HTTPConnection
+from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError
 from ..wire.problems import Refusal
 from .asgi import POLICY_VIOLATION, can_answer, header_values
-from .authenticator import AnyVerifier, Authenticator, Needs, refuse, require_scope_and_role
+from .authenticator import AnyVerifier, Authenticator, Needs, require_scope_and_role
 from .verifier import Check
 
 __all__ = ["Refused", "Require"]
@@ -41,29 +42,49 @@ _DECLARED = "handstamp.check"
 class Require:
     """Makes the dependencies of routes. Create one per application and call it for each route."""
 
-    def __init__(self, verifier: AnyVerifier | Callable[[], AnyVerifier], *, trusted_origins: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        verifier: AnyVerifier | Callable[[], AnyVerifier],
+        *,
+        trusted_origins: Collection[str] = (),
+        resource: str | None = None,
+    ) -> None:
         """Create it.
 
         Args:
             verifier: A `Verifier`, or `Handstamp.verifier`, or a function that creates one at the first request.
             trusted_origins: Origins (`https://app.example.com`) whose pages may send unsafe requests with the access cookie.
+            resource: The URL of this API (RFC 9728). Refusals then say where tokens come from: serve `resource_metadata()`.
 
         Raises:
-            ConfigurationError: An origin is not in the form that browsers send.
+            ConfigurationError: An origin is not in the form that browsers send, or `resource` is no https URL without query.
         """
-        authenticator = self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins)
+        authenticator = self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins, resource=resource)
         in_cookie = Security(_CookieScheme(authenticator))
 
         class Claims(SecurityBase):
             scheme_name = "bearer"
             model = HTTPBearer(bearerFormat="JWT", description="The access token")
 
-            async def __call__(self, connection: HTTPConnection, _cookie: None = in_cookie) -> AccessClaims:
+            async def __call__(
+                self,
+                connection: HTTPConnection,
+                scopes: SecurityScopes = SecurityScopes(),  # noqa: B008 - FastAPI gives those of the dependency that asks
+                _cookie: None = in_cookie,
+            ) -> AccessClaims:
                 check = connection.scope.setdefault("state", {}).pop(_DECLARED, None)
-                return await _authenticate(authenticator, connection, Needs(check=check))
+                return await _authenticate(authenticator, connection, Needs(check=check), needed=scopes.scope_str)
 
         self.claims: Callable[..., Awaitable[AccessClaims]] = Claims()
         """The dependency from which all others of this `Require` get the claims. Tests replace it in `dependency_overrides`."""
+
+    def resource_metadata(self) -> dict[str, Any]:
+        """Return the metadata (RFC 9728 §2) for a route at `/.well-known/oauth-protected-resource`, followed by the API's path.
+
+        Raises:
+            ConfigurationError: `resource` was not given.
+        """
+        return self._authenticator.resource_metadata()
 
     def __call__(self, *, scope: str = "", role: str = "", check: Check | None = None) -> Callable[..., Awaitable[AccessClaims]]:
         """Return a dependency whose value is the claims. It refuses every other request with an answer that says why.
@@ -82,7 +103,7 @@ class Require:
         async def require(connection: HTTPConnection, claims: AccessClaims = claims_of) -> AccessClaims:
             if not authenticator.satisfies(connection.scope.get("state", {}), needs):
                 return await _authenticate(authenticator, connection, needs)  # FastAPI cached a result of a weaker check
-            return _require(claims, needs, connection)
+            return _require(authenticator, connection, claims, needs)
 
         if check is None:
             return require
@@ -138,32 +159,34 @@ class _CookieScheme(SecurityBase):
         pass
 
 
-async def _authenticate(authenticator: Authenticator, connection: HTTPConnection, needs: Needs) -> AccessClaims:
+async def _authenticate(
+    authenticator: Authenticator, connection: HTTPConnection, needs: Needs, *, needed: str = ""
+) -> AccessClaims:
+    """Return the claims of a connection. A challenge names the scopes in `needed`, which another dependency requires."""
     scope = connection.scope
     state = scope.setdefault("state", {})
     try:
         claims = await authenticator.authenticate_async(scope.get("method", "GET"), header_values(scope), needs, memory=state)
     except HandstampError as error:
-        raise _exception_for(error, connection) from error
+        raise _exception_for(authenticator.refuse(error, Needs(needs.scope or needed)), connection) from error
     state["claims"] = claims  # for `EndWithSession`, which sees no dependencies
     return claims
 
 
-def _require(claims: AccessClaims, needs: Needs, connection: HTTPConnection) -> AccessClaims:
+def _require(authenticator: Authenticator, connection: HTTPConnection, claims: AccessClaims, needs: Needs) -> AccessClaims:
     try:
         return require_scope_and_role(claims, needs)
     except HandstampError as error:
-        raise _exception_for(error, connection) from error
+        raise _exception_for(authenticator.refuse(error, needs), connection) from error
 
 
-def _exception_for(error: HandstampError, connection: HTTPConnection) -> Exception:
+def _exception_for(refusal: Refusal, connection: HTTPConnection) -> Exception:
     """Return the exception for a refusal, and register the handler that writes it.
 
     A dependency cannot answer, and FastAPI writes any `HTTPException` as `{"detail": …}`. The first refusal registers the
     handler, so that applications need not. A handler of the application's own for any `HTTPException` stays. If FastAPI stops
     exposing its handlers there, the status and headers stay correct and only the body differs.
     """
-    refusal = refuse(error)
     if not can_answer(connection.scope):
         return WebSocketException(POLICY_VIOLATION, refusal.code)
     refused = Refused(refusal)

@@ -29,7 +29,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, ServiceUna
 
 from ..errors import ConfigurationError, HandstampError
 from ..wire.problems import Refusal
-from .authenticator import Authenticator, Needs, refuse
+from .authenticator import Authenticator, Needs
 from .verifier import Check, Verifier
 
 __all__ = ["Refused", "Require"]
@@ -80,7 +80,11 @@ class Require:
     """Makes the decorators of views. Create one per application and call it for each view."""
 
     def __init__(
-        self, verifier: Verifier | Callable[[], Verifier] | None = None, *, trusted_origins: Collection[str] = ()
+        self,
+        verifier: Verifier | Callable[[], Verifier] | None = None,
+        *,
+        trusted_origins: Collection[str] = (),
+        resource: str | None = None,
     ) -> None:
         """Create it.
 
@@ -88,28 +92,39 @@ class Require:
             verifier: Verifies the access tokens. A function creates the verifier at the first request. Without one, call
                 `init_app` before the first request.
             trusted_origins: Origins (`https://app.example.com`) whose pages may send unsafe requests with the access cookie.
+            resource: The URL of this API (RFC 9728). Refusals then say where tokens come from: serve `resource_metadata()`.
 
         Raises:
-            ConfigurationError: An origin is not in the form that browsers send.
+            ConfigurationError: An origin is not in the form that browsers send, or `resource` is no https URL without query.
         """
         self._declared: list[Needs] = []
-        self._authenticator = None if verifier is None else Authenticator(verifier, trusted_origins=trusted_origins)
-        self._trusted_origins = trusted_origins
+        self._authenticator = (
+            None if verifier is None else Authenticator(verifier, trusted_origins=trusted_origins, resource=resource)
+        )
+        self._trusted_origins, self._resource = trusted_origins, resource
 
-    def init_app(self, app: Flask, verifier: Verifier, *, trusted_origins: Collection[str] | None = None) -> None:
+    def init_app(
+        self,
+        app: Flask,
+        verifier: Verifier,
+        *,
+        trusted_origins: Collection[str] | None = None,
+        resource: str | None = None,
+    ) -> None:
         """Use a verifier for one application. It replaces the verifier of the constructor there.
 
         Args:
             app: The application.
             verifier: Verifies the access tokens.
             trusted_origins: As in the constructor, whose value is the default.
+            resource: As in the constructor, whose value is the default.
 
         Raises:
             ConfigurationError: An origin is not in the form that browsers send, or a `check` that a view declares needs a
                 credential that the verifier does not have.
         """
         origins = self._trusted_origins if trusted_origins is None else trusted_origins
-        authenticator = Authenticator(verifier, trusted_origins=origins)
+        authenticator = Authenticator(verifier, trusted_origins=origins, resource=resource or self._resource)
         for needs in self._declared:
             authenticator.declare(*needs)
         app.extensions.setdefault("handstamp", {})[self] = authenticator
@@ -149,17 +164,30 @@ class Require:
 
         return decorate
 
+    def resource_metadata(self) -> dict[str, Any]:
+        """Return the metadata (RFC 9728 §2) for a view at `/.well-known/oauth-protected-resource`, followed by the API's path.
+
+        Raises:
+            ConfigurationError: `resource` was not given.
+        """
+        return self._current().resource_metadata()
+
+    def _current(self) -> Authenticator:
+        """Return the authenticator of the current application. Raises `ConfigurationError`."""
+        found: Authenticator | None = current_app.extensions.get("handstamp", {}).get(self, self._authenticator)
+        if found is None:
+            raise ConfigurationError("Require has no verifier: call require.init_app(app, verifier) when you create the app.")
+        return found
+
     def _authenticate(self, needs: Needs) -> None:
         """Set `flask.g.claims`. Raises `Refused`."""
-        authenticator = current_app.extensions.get("handstamp", {}).get(self, self._authenticator)
-        if authenticator is None:
-            raise ConfigurationError("Require has no verifier: call require.init_app(app, verifier) when you create the app.")
+        authenticator = self._current()
         try:
             flask_globals.claims = authenticator.authenticate(
                 request.method, request.headers.getlist, needs, memory=request.environ
             )
         except HandstampError as error:
-            refusal = refuse(error)
+            refusal = authenticator.refuse(error, needs)
             after_this_request(_add_headers(refusal))
             raise _BY_STATUS.get(refusal.status, Refused)(refusal) from error
 
