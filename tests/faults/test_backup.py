@@ -103,16 +103,28 @@ def load_on(server: Server) -> Iterator[list[str]]:
             thread.join()
 
 
-@pytest.fixture
-def crashed(serve: Serve) -> Path:
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a service that was killed: its log is not empty. `backup.db` is older than the last account."""
-    server = serve()
-    assert server.register("before@example.com").status_code == 201
-    write(server.folder)
-    assert server.register("after@example.com").status_code == 201
-    server.kill()
+    server = Server(tmp_path_factory.mktemp("killed"))
+    try:
+        assert server.start().register("before@example.com").status_code == 201
+        write(server.folder)
+        assert server.register("after@example.com").status_code == 201
+    finally:
+        server.kill()
     assert (server.folder / "handstamp.db-wal").stat().st_size > 0
     return server.folder
+
+
+@pytest.fixture
+def crashed(killed: Path, tmp_path: Path) -> Path:
+    """Return a copy of that folder."""
+    folder = tmp_path / "crashed"
+    folder.mkdir(mode=0o700)
+    for file in killed.iterdir():
+        shutil.copy(file, folder)
+    return folder
 
 
 # --- backup
@@ -236,7 +248,9 @@ def test_a_restored_database_is_served(crashed: Path) -> None:
         assert emails_in(crashed) == expected
 
 
-@pytest.mark.parametrize("state", ["idle", "busy", "workers", "damaged"])
+@pytest.mark.parametrize(
+    "state", ["idle", "damaged", *(pytest.param(state, marks=pytest.mark.slow) for state in ("busy", "workers"))]
+)
 def test_nothing_is_restored_while_the_database_is_served(serve: Serve, state: str) -> None:
     """SQLite's own locks tell, not a file with a number. Nothing is changed."""
     server = serve(*(("--workers", "2") if state == "workers" else ()))
@@ -294,8 +308,7 @@ def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(
     number, again = 1, True
     while again:
         folder = tmp_path / f"round{number}"
-        shutil.copytree(crashed, folder, ignore=shutil.ignore_patterns("round*"))
-        folder.chmod(0o700)
+        shutil.copytree(crashed, folder)
         again = killed_at(folder, number, "restore", "backup.db")
         is_old = is_damaged and (folder / "handstamp.db").read_bytes().startswith(b"x")
         emails = {"damaged"} if is_old else emails_in(folder)
@@ -389,6 +402,7 @@ def test_after_a_restore_sessions_catch_up_and_the_feed_begins_anew(serve: Serve
     assert "caught_up" in server.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_with_postgresql_the_named_commands_do_the_same(
     tmp_path: Path, postgres_server: str, monkeypatch: pytest.MonkeyPatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -30,7 +31,7 @@ def back_up(settings: Settings, file: Path, *, may_replace: bool, report: Report
         ConfigurationError: If there is no database, it is damaged or in PostgreSQL, or `file` exists.
         Unavailable: If a file cannot be read or written.
     """
-    database = _require_file(settings, "pg_dump", "--format=custom", f"--file={file}", "URL")
+    database = _require_file(settings, lambda url: ("pg_dump", "--format=custom", f"--file={file}", url))
     if not database.exists():
         raise ConfigurationError(f"There is no database at {settings.describe_database()}.")
     sqlite.back_up(database, file, may_replace=may_replace, report=report)
@@ -47,7 +48,10 @@ def restore(settings: Settings, file: Path, *, report: Report) -> Path | None:
             version, or sealed with another master secret. Nothing was changed then.
         Unavailable: If a file cannot be read or written.
     """
-    database = _require_file(settings, "pg_restore", "--clean", "--if-exists", "--single-transaction", "--dbname=URL", str(file))
+    database = _require_file(
+        settings,
+        lambda url: ("pg_restore", "--clean", "--if-exists", "--single-transaction", f"--dbname={url}", str(file)),
+    )
     secret = load_master_secret(settings, may_create=False)
 
     def require_openable(keys: list[sqlite.SealedKey]) -> None:
@@ -57,8 +61,8 @@ def restore(settings: Settings, file: Path, *, report: Report) -> Path | None:
     return sqlite.restore(file, database, require_openable=require_openable, report=report)
 
 
-def _require_file(settings: Settings, *command: str) -> Path:
-    """Return the path of the SQLite file. With PostgreSQL, raise `ConfigurationError` with the command, in which URL stands."""
+def _require_file(settings: Settings, make_command: Callable[[str], Sequence[str]]) -> Path:
+    """Return the path of the SQLite file. With PostgreSQL, raise `ConfigurationError` with the command for its URL."""
     if settings.database_path is not None:
         require_database(settings.database_path)
         return settings.database_path.resolve()  # a restore must replace the file, not a link to it
@@ -68,5 +72,4 @@ def _require_file(settings: Settings, *command: str) -> Path:
     url = urlunsplit(
         parts._replace(netloc=f"{user.partition(':')[0]}@{host}" if user else host, query=urlencode(options, safe="/"))
     )
-    words = shlex.join(word.replace("URL", url) for word in command)
-    raise ConfigurationError(f"PostgreSQL has its own program for this: {words}")
+    raise ConfigurationError(f"PostgreSQL has its own program for this: {shlex.join(make_command(url))}")
