@@ -89,7 +89,8 @@ def run_on_terminal(folder: Path, *arguments: str, typed: Sequence[tuple[str, st
 
     After each prompt in `typed`, the text that belongs to the prompt is typed.
     """
-    opener = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    spawn = "sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    opener = f"import os, pty, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); {spawn}"
     with subprocess.Popen(
         [sys.executable, "-c", opener, *command(*arguments)],
         cwd=folder,
