@@ -18,6 +18,7 @@ from tests.integration.helpers import (
     SignedIn,
     client_of,
     expect_ended,
+    new_address,
     profile,
     refresh,
     run_server,
@@ -173,8 +174,10 @@ def test_keys_of_every_process_are_the_same(server: Server) -> None:
 @pytest.mark.parametrize("workers", [1, WORKERS])
 def test_a_stop_answers_requests_in_progress(tmp_path_factory: pytest.TempPathFactory, workers: int) -> None:
     """After SIGTERM, sign-ins and refreshes in progress are answered in full; then the processes exit cleanly."""
-    with run_server(tmp_path_factory.mktemp("stop"), "--workers", str(workers)) as server, contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(client_of(server)) for _ in range(16)]
+    folder, behind_proxy = tmp_path_factory.mktemp("stop"), {"TRUSTED_PROXIES": "127.0.0.1"}
+    with run_server(folder, "--workers", str(workers), **behind_proxy) as server, contextlib.ExitStack() as stack:
+        addresses = [{"x-forwarded-for": new_address()} for _ in range(16)]  # one network has a part of the queue alone
+        clients = [stack.enter_context(client_of(server, headers=headers)) for headers in addresses]
         email = sign_up(clients[0])
         sessions = [sign_in(clients[0], email) for _ in range(4)]
         for client in clients:
