@@ -198,7 +198,9 @@ class TooManyAttempts(HandstampError):
 
     code = "too_many_attempts"
 
-    def __init__(self, retry_after_s: int = 3600, *, limit: str = "", is_locked: bool = False) -> None:
+    def __init__(
+        self, retry_after_s: int = 3600, *, limit: str = "", is_locked: bool = False, subject: str | None = None
+    ) -> None:
         """Create the error.
 
         Args:
@@ -206,6 +208,7 @@ class TooManyAttempts(HandstampError):
             limit: The name of the limit, for logs only.
             is_locked: True if every attempt is refused until an operator unlocks the account. Whether the account exists makes
                 no difference.
+            subject: The account that was tried, for logs only.
         """
         super().__init__(
             "Too many attempts in a row have failed, so this sign-in is locked. Ask the people who run this service to unlock it."
@@ -215,6 +218,7 @@ class TooManyAttempts(HandstampError):
         self.retry_after_s = retry_after_s
         self.limit = limit
         self.is_locked = is_locked
+        self.subject = subject
 
 
 class Unavailable(HandstampError):

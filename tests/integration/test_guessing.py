@@ -57,7 +57,7 @@ async def set_failures(running: Deployment, counters: Counters, failures: Failur
 
 def strangers(running: Deployment, ip: str = AWAY) -> Counters:
     """Return the counters of an attempt on the account by a stranger."""
-    return running.sign_in._throttling.of_unknown_device(EMAIL, ip, has_account=True, at_home=False)
+    return running.sign_in._throttling.of_unknown_device(EMAIL, ip, subject="ada-id", at_home=False)
 
 
 def long_ago(clock: Clock, consecutive: int) -> Failures:
@@ -117,7 +117,7 @@ async def test_a_known_device_has_a_ceiling_of_its_own(tmp_path: Path) -> None:
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         account, cookie = await make_known(running, clock)
-        device = running.sign_in._throttling.of_device(EMAIL, AWAY, cookie.split(".")[1])
+        device = running.sign_in._throttling.of_device(EMAIL, AWAY, cookie.split(".")[1], subject="ada-id")
         await set_failures(running, device, long_ago(clock, MAX_CONSECUTIVE - 1))
         with pytest.raises(InvalidCredentials):
             await sign_in(running, clock, WRONG, cookie=cookie)
@@ -157,7 +157,9 @@ async def test_an_address_without_an_account_is_locked_alike(tmp_path: Path) -> 
         await running.create_account(EMAIL, PASSWORD, caller(clock))
         answers = []
         for email in (EMAIL, "nobody@example.com"):
-            counters = running.sign_in._throttling.of_unknown_device(email, AWAY, has_account=email == EMAIL, at_home=False)
+            counters = running.sign_in._throttling.of_unknown_device(
+                email, AWAY, subject="ada-id" if email == EMAIL else None, at_home=False
+            )
             await set_failures(running, counters, long_ago(clock, MAX_CONSECUTIVE - 1))
             with pytest.raises(InvalidCredentials):
                 await sign_in(running, clock, WRONG, email=email)
@@ -262,7 +264,7 @@ async def test_many_guesses_at_once_do_not_pass_the_ceiling(tmp_path: Path) -> N
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         _, cookie = await make_known(running, clock)
-        device = running.sign_in._throttling.of_device(EMAIL, AWAY, cookie.split(".")[1])
+        device = running.sign_in._throttling.of_device(EMAIL, AWAY, cookie.split(".")[1], subject="ada-id")
         await set_failures(running, device, long_ago(clock, MAX_CONSECUTIVE - 1))
         attempts = [sign_in(running, clock, guess, cookie=cookie) for guess in (*[WRONG] * 6, PASSWORD)]
         answers = [type(answer) for answer in await asyncio.gather(*attempts, return_exceptions=True)]
@@ -367,6 +369,7 @@ async def test_every_throttled_attempt_leaves_one_line(tmp_path: Path, caplog: p
             ("register", "network", 30),
         ]
         assert all(line["ip"] for line in lines)
+        assert [line["subject"] for line in lines] == [session.subject, session.subject, None]
         assert EMAIL not in str(lines)
 
 
@@ -408,8 +411,8 @@ async def test_failures_that_trickle_in_are_forgotten(tmp_path: Path) -> None:
             with pytest.raises(InvalidCredentials):
                 await sign_in(running, clock, WRONG, email=email)
         throttling = running.sign_in._throttling
-        addresses = [(EMAIL, True), ("nobody@example.com", False)]
-        attempts = [throttling.of_unknown_device(email, AWAY, has_account=known, at_home=False) for email, known in addresses]
+        addresses = [(EMAIL, "ada-id"), ("nobody@example.com", None)]
+        attempts = [throttling.of_unknown_device(email, AWAY, subject=subject, at_home=False) for email, subject in addresses]
         counters = [counter for attempt in attempts for counter in attempt.each]
         remaining = []
         for passed_ms in (HOUR_MS, 8 * DAY_MS):

@@ -91,10 +91,10 @@ class ChangePassword:
     async def _change(
         self, session: Session, account: Account, current: str, new: str, caller: Caller, *, request: Repeatable | None
     ) -> TokenPair:
-        counters = self._throttling.of_device(account.email, caller.ip, session.id)
+        counters = self._throttling.of_device(account.email, caller.ip, session.id, subject=account.id)
         await self._store.read(lambda rows: self._throttling.require_no_wait(rows, counters, caller.now_ms))
         if not await self._hashing.matches(account.password_hash, current, ip=caller.ip, device=counters.device):
-            await self._throttling.count_guess(self._store, counters, caller, subject=account.id, sid=session.id)
+            await self._throttling.count_guess(self._store, counters, caller, sid=session.id)
             raise InvalidCredentials
         new_hash = await self._hashing.hash(new, ip=caller.ip, device=counters.device)
 

@@ -61,6 +61,8 @@ class Counters(msgspec.Struct, frozen=True):
     reset: tuple[str, ...] = ()
     device: str = ""
     """The key of the known device, "" for an unknown one."""
+    subject: str | None = None
+    """The account that is tried, None if there is none."""
 
 
 class Throttling:
@@ -96,7 +98,7 @@ class Throttling:
             )
         )
 
-    def of_unknown_device(self, email: str, ip: str, *, has_account: bool, at_home: bool) -> Counters:
+    def of_unknown_device(self, email: str, ip: str, *, subject: str | None, at_home: bool) -> Counters:
         """Return the counters of an attempt on an account, from a device where its person has not signed in before.
 
         A success resets those of the account. It does not reset those of the network: an attacker could, with an own account.
@@ -104,18 +106,18 @@ class Throttling:
         Args:
             email: The normalised address that was typed.
             ip: The address of the client.
-            has_account: Whether there is an account with that address.
+            subject: The id of the account with that address, None if there is none.
             at_home: Whether the person has had a session from the client's network. Then the failures of other networks do not
                 delay the attempt, until they reach the ceiling.
         """
         account, network = self._pseudonyms.make("account", email), network_of(ip)
-        limit = ACCOUNT_AT_HOME if at_home else ACCOUNT if has_account else UNKNOWN_ACCOUNT
+        limit = ACCOUNT_AT_HOME if at_home else UNKNOWN_ACCOUNT if subject is None else ACCOUNT
         own = [Counter(account, limit, account)]
         if network:  # otherwise all strangers would share one pair
             own.append(Counter(self._pseudonyms.make("pair", email, network), PAIR, account))
-        return Counters((*own, *self.of_network(ip).each), reset=tuple(counter.key for counter in own))
+        return Counters((*own, *self.of_network(ip).each), reset=tuple(counter.key for counter in own), subject=subject)
 
-    def of_device(self, email: str, ip: str, device: str) -> Counters:
+    def of_device(self, email: str, ip: str, device: str, *, subject: str) -> Counters:
         """Return the counters of an attempt on an account, from a device where its person has signed in before.
 
         A success resets them, and those that the account has for unknown devices on the same network.
@@ -124,6 +126,7 @@ class Throttling:
             email: The normalised address of the account.
             ip: The address of the client.
             device: The name of the device, unique within the account.
+            subject: The id of the account.
         """
         account = self._pseudonyms.make("account", email)
         this, all_together = self._pseudonyms.make("device", email, device), self._pseudonyms.make("devices", email)
@@ -132,6 +135,7 @@ class Throttling:
             (Counter(this, DEVICE, account), Counter(all_together, DEVICES, account)),
             reset=(this, all_together, account, pair),
             device=this,
+            subject=subject,
         )
 
     async def require_no_wait(self, rows: Rows, counters: Counters, now_ms: int) -> Sequence[Failures]:
@@ -146,30 +150,28 @@ class Throttling:
         longest, by = 0, ""
         for failures, counter in zip(found, counters.each, strict=True):
             if is_locked(failures, counter.limit, now_ms):
-                raise TooManyAttempts(limit=counter.limit.name, is_locked=True)
+                raise TooManyAttempts(limit=counter.limit.name, is_locked=True, subject=counters.subject)
             wait = wait_ms(failures, counter.limit, now_ms)
             if wait > longest:
                 longest, by = wait, counter.limit.name
         if longest:
-            raise TooManyAttempts(-(-longest // 1000), limit=by)
+            raise TooManyAttempts(-(-longest // 1000), limit=by, subject=counters.subject)
         return found
 
-    async def count_guess(
-        self, store: Store, counters: Counters, caller: Caller, *, subject: str | None, sid: str | None = None
-    ) -> None:
+    async def count_guess(self, store: Store, counters: Counters, caller: Caller, *, sid: str | None = None) -> None:
         """Count a wrong password, and record it.
 
         Args:
             store: Where to count, in a transaction of its own.
             counters: The counters of the attempt.
             caller: The time of the request and where it came from.
-            subject: The account, None if there is none.
             sid: The session in which the password was typed, if in one.
 
         Raises:
             TooManyAttempts: As `count_failure`.
             Unavailable: If the store does not answer.
         """
+        subject = counters.subject
 
         async def count(rows: Transaction) -> Event | None:
             limit = await self.count_failure(rows, counters, caller.now_ms)
@@ -219,5 +221,6 @@ class Throttling:
                 "limit": refused.limit,
                 "retry_after_s": None if refused.is_locked else refused.retry_after_s,
             }
-            self._audit.log(Event(at_ms=caller.now_ms, kind="attempt_throttled", ip=caller.ip, detail=detail))
+            event = Event(at_ms=caller.now_ms, kind="attempt_throttled", subject=refused.subject, ip=caller.ip, detail=detail)
+            self._audit.log(event)
             raise

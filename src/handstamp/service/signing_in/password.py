@@ -89,7 +89,7 @@ class PasswordSignIn:
             account.password_hash if account else None, password, ip=caller.ip, device=counters.device
         )
         if account is None or not is_right or account.disabled_at_ms is not None:
-            await self._throttling.count_guess(self._store, counters, caller, subject=account.id if account else None)
+            await self._throttling.count_guess(self._store, counters, caller)
             raise InvalidCredentials
         new_hash = await self._rehash_if_outdated(account, password, caller, counters.device)
 
@@ -119,9 +119,9 @@ class PasswordSignIn:
         )  # an address without an account takes the same steps, so that the time does not tell
         device = self._devices.find(subject, earlier)
         if account is not None and device is not None:
-            return self._throttling.of_device(email, caller.ip, device)
+            return self._throttling.of_device(email, caller.ip, device, subject=subject)
         at_home = await rows.sessions.has_any_from(subject, network_of(caller.ip))
-        return self._throttling.of_unknown_device(email, caller.ip, has_account=account is not None, at_home=at_home)
+        return self._throttling.of_unknown_device(email, caller.ip, subject=account.id if account else None, at_home=at_home)
 
     async def _rehash_if_outdated(self, account: Account, password: str, caller: Caller, device: str) -> str | None:
         """Return a hash with the current parameters, or None if the stored one has them. If there is no room, try next time."""
