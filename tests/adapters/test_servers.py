@@ -13,6 +13,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from tests.serving import free_port
 
@@ -52,7 +53,7 @@ def serving(server: str, application: str, folder: Path) -> Iterator[int]:
 @pytest.mark.parametrize("application", ["fastapi", "asgi"])
 @pytest.mark.parametrize("server", COMMANDS)
 def test_a_websocket_is_refused_by_every_server(server: str, application: str, tmp_path: Path) -> None:
-    """A WebSocket without a token is refused with a status, and one with a token is opened. The server logs no error."""
+    """A WebSocket needs one token, in the header or as a subprotocol; it is refused with a status. The server logs no error."""
     with serving(server, application, tmp_path) as port:
         url = f"ws://localhost:{port}/{'live' if application == 'fastapi' else 'inner'}"
         for headers in ({}, {"authorization": "Bearer rubbish"}):
@@ -62,6 +63,12 @@ def test_a_websocket_is_refused_by_every_server(server: str, application: str, t
         token = httpx.get(f"http://localhost:{port}/token", trust_env=False).json()
         with connect(url, additional_headers={"authorization": f"Bearer {token}"}, proxy=None) as socket:
             assert socket.recv() == "ada"
+        offered = [Subprotocol("handstamp"), Subprotocol(f"handstamp.token.{token}")]
+        with connect(url, subprotocols=offered, proxy=None) as socket:
+            assert socket.recv() == "ada"
+            assert socket.subprotocol == "handstamp"
+        with pytest.raises(InvalidStatus):
+            connect(url, subprotocols=offered, additional_headers={"authorization": f"Bearer {token}"}, proxy=None)
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 

@@ -37,6 +37,9 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 POLICY_VIOLATION = 1008
 """The close code of a WebSocket that is refused (RFC 6455 §7.4.1)."""
+PROTOCOL = "handstamp"
+"""The subprotocol that the browser client offers beside the token (RFC 6455 §1.9)."""
+_TOKEN = "handstamp.token."  # noqa: S105 - the name of a field
 
 
 def write_refusal(refusal: Refusal) -> Application:
@@ -110,7 +113,7 @@ class HandstampMiddleware:
             except HandstampError as error:
                 await self._refuse(self._authenticator.refuse(error, self._needs), scope, receive, send)
                 return
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, selecting_protocol(scope, send))
 
     async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a refused request. A WebSocket can only be closed, unless the server has an extension for answers."""
@@ -137,16 +140,40 @@ def header_values(scope: Scope) -> HeaderValues:
     """Return the function that looks up headers of an ASGI connection.
 
     It hides the cookies of WebSockets: a page of any site can open a WebSocket with the person's cookies, and CORS does not
-    apply.
+    apply. A script cannot send `Authorization` with a WebSocket: a token that it offers as a subprotocol counts as that header.
     """
 
     def values(name: str) -> Sequence[str]:
-        if name == "cookie" and scope["type"] == "websocket":
-            return ()
         wanted = name.encode("latin-1")
-        return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == wanted]
+        found = [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == wanted]
+        if scope["type"] == "websocket":
+            if name == "cookie":
+                return ()
+            if name == "authorization":
+                return [*found, *(f"Bearer {token}" for token in _offered_tokens(scope))]
+        return found
 
     return values
+
+
+def selecting_protocol(scope: Scope, send: Send) -> Send:
+    """Return a `send` that accepts a WebSocket with the subprotocol `handstamp` if the client offered a token by it.
+
+    Browsers close a WebSocket for which none of the offered subprotocols is selected. An application's own choice stays.
+    """
+    if scope["type"] != "websocket" or not _offered_tokens(scope):
+        return send
+
+    async def send_with_protocol(message: Message) -> None:
+        if message["type"] == "websocket.accept" and not message.get("subprotocol"):
+            message = {**message, "subprotocol": PROTOCOL}
+        await send(message)
+
+    return send_with_protocol
+
+
+def _offered_tokens(scope: Scope) -> list[str]:
+    return [offered.removeprefix(_TOKEN) for offered in scope.get("subprotocols", ()) if offered.startswith(_TOKEN)]
 
 
 def _path(scope: Scope) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import msgspec
-from fastapi import Depends, HTTPException, Request, Response, Security, WebSocketException
+from fastapi import Depends, HTTPException, Request, Response, Security, WebSocket, WebSocketException
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
 from fastapi.openapi.models import SecurityBase as SecurityModel
@@ -30,7 +30,7 @@ from fastapi.security.base import SecurityBase
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError
 from ..wire.problems import Refusal
-from .asgi import POLICY_VIOLATION, can_answer, header_values
+from .asgi import POLICY_VIOLATION, can_answer, header_values, selecting_protocol
 from .authenticator import AnyVerifier, Authenticator, Needs, require_scope_and_role
 from .verifier import Check
 
@@ -170,6 +170,8 @@ async def _authenticate(
     except HandstampError as error:
         raise _exception_for(authenticator.refuse(error, Needs(needs.scope or needed)), connection) from error
     state["claims"] = claims  # for `EndWithSession`, which sees no dependencies
+    if isinstance(connection, WebSocket):  # the endpoint gets the same object
+        connection.send = selecting_protocol(scope, connection.send)  # type: ignore[assignment, method-assign]
     return claims
 
 
