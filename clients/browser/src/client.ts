@@ -1,19 +1,22 @@
-import { type EndReason, errorOf, HandstampError, isPassing, OfflineError } from "./errors.js";
-import { type Message, Tabs } from "./tabs.js";
+/// <reference lib="esnext.disposable" preserve="true" />
+import { PendingSignOut } from "./pending.js";
+import { type EndReason, errorOf, HandstampError, OfflineError } from "./errors.js";
+import { insist, LONGEST_PAUSE_MS, pauseMs, post, TRIES, unlessAborted } from "./requests.js";
+import { type Message, Tabs, unref } from "./tabs.js";
 
 /** The sign-in state of this browser. */
 export type State =
-  /** The service has not answered yet. `online: false`: it could not be reached. */
-  | { readonly status: "unknown"; readonly online: boolean }
+  /** The service has not answered yet. `online: false`: it could not be reached. `problem` is for developers to mend. */
+  | { readonly status: "unknown"; readonly online: boolean; readonly problem?: string }
   /** Signed in. `online: false`: the client cannot renew the token at the moment; the session is still active. */
-  | { readonly status: "signed-in"; readonly online: boolean; readonly sessionId: string }
+  | { readonly status: "signed-in"; readonly online: boolean; readonly problem?: string; readonly sessionId: string }
   /** Signed out. `reason` is set if a session was ended. */
   | { readonly status: "signed-out"; readonly reason?: EndReason };
 
 export interface Options {
   /** The public URL of the service, such as `https://auth.example.com`. */
   url: string;
-  /** Other origins to which `fetch` may send the access token, such as `https://api.example.com`. */
+  /** Other origins to which `fetch` and `webSocket` may send the access token, such as `https://api.example.com`. */
   apis?: readonly string[];
 }
 
@@ -27,27 +30,39 @@ export interface Profile {
   session: { id: string; createdAt: string; authenticatedAt: string; expiresAt: string };
 }
 
-export interface Client {
-  /** The current state. */
+/** All methods may be handed on by themselves: `const { fetch } = auth`. */
+export interface Client extends Disposable {
+  /** The current state. It is a new object after each change, and the same one until then. */
   readonly state: State;
-  /** Sign in. Rejects with `HandstampError` (`invalid_credentials`, `too_many_attempts` …) or `OfflineError`. */
-  signIn(email: string, password: string): Promise<void>;
-  /**
-   * Sign out at once in all tabs. Resolves when the service has ended the session. Rejects with `OfflineError` if the
-   * service cannot be reached. The next page load then repeats the request; this browser stays signed out meanwhile.
-   */
-  signOut(): Promise<void>;
-  /** End every session of the account. Rejects, and changes nothing, if the service cannot be reached. */
-  signOutEverywhere(): Promise<void>;
-  /** Return the account that is signed in. */
-  profile(): Promise<Profile>;
-  /**
-   * The browser's `fetch` with the access token, which is renewed when necessary. Throws `TypeError` for an origin that
-   * may not get the token, `HandstampError` (`session_ended`, `missing_token`) if no user is signed in, and `OfflineError`.
-   */
-  fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
+  /** Return the current state. */
+  readonly getState: () => State;
   /** Call `listener` with each new state. Returns a function that removes the listener. */
-  onChange(listener: (state: State) => void): () => void;
+  readonly onChange: (listener: (state: State) => void) => () => void;
+  /** Sign in. Rejects with `HandstampError` (`invalid_credentials`, `too_many_attempts` …) or `OfflineError`. */
+  readonly signIn: (email: string, password: string) => Promise<void>;
+  /**
+   * Sign out at once in all tabs. Resolves when the service has ended the session. Rejects with `OfflineError` if the service
+   * cannot be reached. The request is repeated when the network is back or the page is loaded again; this browser stays signed
+   * out meanwhile.
+   */
+  readonly signOut: () => Promise<void>;
+  /** End every session of the account. Rejects, and changes nothing, if the service cannot be reached. */
+  readonly signOutEverywhere: () => Promise<void>;
+  /** Return the account that is signed in. */
+  readonly profile: () => Promise<Profile>;
+  /**
+   * The browser's `fetch` with the access token, which is renewed when necessary. Throws `TypeError` for an origin that may not
+   * get the token, `HandstampError` (`session_ended`, `missing_token`) without a session, `OfflineError`, and the reason of an
+   * aborted signal.
+   */
+  readonly fetch: (input: RequestInfo | URL, init?: RequestInit) => Promise<Response>;
+  /**
+   * Open a WebSocket with the access token. The token is one of the offered subprotocols, so it is in no URL and no log. The
+   * server selects one of `protocols`, or `handstamp`. Rejects as `fetch` does.
+   */
+  readonly webSocket: (url: string | URL, protocols?: string | readonly string[]) => Promise<WebSocket>;
+  /** Stop: no more timers, messages or renewals. The session is not ended. */
+  readonly close: () => void;
 }
 
 interface TokenAnswer {
@@ -56,12 +71,19 @@ interface TokenAnswer {
   sessionId: string;
 }
 
-const REQUEST_PATIENCE_MS = 15_000;
-const TRIES = 4;
-/** Every token lives longer than this. If a newer one is refused as `invalid_token`, renewing will not help. */
+/** A request that was sent with an access token, and its answer. */
+interface Sent {
+  response: Response;
+  origin: string;
+  token: string;
+  session: string;
+}
+
+/** Every token lives longer than this. If a newer one is refused, renewing will not help: a clock is wrong, or a key missing. */
 const NEW_MS = 10_000;
-const FIRST_PAUSE_MS = 300;
-const LONGEST_PAUSE_MS = 30_000;
+const SAFE_METHODS = ["GET", "HEAD"];
+const NO_BROWSER =
+  "There is no browser here to keep the session's cookie. A server that renders pages for many visitors must not sign in for them.";
 
 /** Return a client. It asks the service whether the cookie belongs to a session; `onChange` reports it. Make one per page. */
 export function createClient(options: Options): Client {
@@ -75,100 +97,153 @@ class Session implements Client {
   /** Counts sign-ins and sign-outs. A response to a request from before the latest one is dropped. */
   #epoch = 0;
   #renewing: Promise<void> | undefined;
+  #signingIn: Promise<unknown> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
+  #isClosed = false;
   readonly #url: string;
   readonly #apis: ReadonlySet<string>;
+  /** APIs that refused a new token after a renewal: their clock or keys are wrong, and renewing does not help. */
+  readonly #refusing = new Set<string>();
   readonly #tabs: Tabs;
+  readonly #pending: PendingSignOut;
   readonly #listeners = new Set<(state: State) => void>();
+  readonly #closing = new AbortController();
 
   constructor({ url, apis = [] }: Options) {
     this.#url = new URL(url, globalThis.location?.href).href.replace(/\/+$/, "");
     this.#apis = new Set([this.#url, ...apis].map((each) => new URL(each).origin));
+    this.#pending = new PendingSignOut(this.#url);
     this.#tabs = new Tabs(this.#url, (message) => this.#hear(message));
+    if (typeof Symbol.dispose === "symbol") Object.defineProperty(this, Symbol.dispose, { value: this.close });
+    if (!isBrowser()) return;
     // Timers may be late after sleep, in a hidden tab, or when the network is back.
-    for (const event of ["online", "focus"]) globalThis.addEventListener?.(event, () => this.#renewIfDue());
+    const options = { signal: this.#closing.signal };
+    const wake = (): void => this.#wake();
+    for (const event of ["online", "focus"]) globalThis.addEventListener?.(event, wake, options);
     // A page from the back/forward cache has missed the messages of other tabs.
-    globalThis.addEventListener?.("pageshow", ({ persisted }) => (persisted ? this.#start() : this.#renewIfDue()));
-    globalThis.document?.addEventListener("visibilitychange", () => this.#renewIfDue());
+    globalThis.addEventListener?.("pageshow", ({ persisted }) => (persisted ? this.#start() : wake()), options);
+    globalThis.document?.addEventListener("visibilitychange", wake, options);
     this.#start();
   }
 
+  declare readonly [Symbol.dispose]: () => void;
+
   #start(): void {
-    if (this.#signOutPending) this.#finishSignOut().catch(() => {});
-    else this.#renewAgain();
+    this.#pending.reload();
+    if (this.#pending.exists) this.#finishSignOut().catch(() => {});
+    else this.#askAgain();
   }
 
   get state(): State {
     return this.#state;
   }
 
-  onChange(listener: (state: State) => void): () => void {
+  readonly getState = (): State => this.#state;
+
+  readonly onChange = (listener: (state: State) => void): (() => void) => {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
-  }
+  };
 
-  async signIn(email: string, password: string): Promise<void> {
+  readonly close = (): void => {
+    this.#isClosed = true;
+    this.#epoch += 1;
+    this.#access = undefined;
+    clearTimeout(this.#timer);
+    this.#closing.abort();
+    this.#tabs.close();
+    this.#listeners.clear();
+  };
+
+  readonly signIn = async (email: string, password: string): Promise<void> => {
     const epoch = ++this.#epoch;
-    // No tab may renew meanwhile, or the old session's cookie could arrive after the new one and replace it.
-    // If the answer is lost, the request is sent once more. The key keeps it from beginning a second session.
-    const headers = { "Idempotency-Key": crypto.randomUUID() };
-    const ask = (): Promise<TokenAnswer> => this.#call("/login", { email, password, delivery: "split" }, headers);
-    const answer = await this.#tabs.oneAtATime(() =>
-      ask().catch((error) => {
-        if (error instanceof OfflineError) return ask();
-        throw error;
-      }),
-    );
-    if (epoch !== this.#epoch) return;
-    this.#signOutPending = false;
-    this.#take(answer);
+    const asking = this.#askToSignIn(email, password);
+    this.#signingIn = asking;
+    const answer = await asking;
+    if (this.#signingIn === asking) this.#signingIn = undefined;
+    if (this.#pending.exists && epoch !== this.#epoch) throw this.#signedOut(); // signOut() ends the new session too
+    this.#pending.clear(); // the service has ended the session of the previous cookie
+    if (epoch === this.#epoch) this.#take(answer);
+    else this.#askAgain(); // another sign-in, here or in another tab, may have set its cookie later
     this.#tabs.tell({ type: "signed-in", session: answer.sessionId });
+  };
+
+  /** If the answer is lost, ask once more. The key keeps the service from beginning a second session. */
+  #askToSignIn(email: string, password: string): Promise<TokenAnswer> {
+    const headers = { "Idempotency-Key": randomKey() };
+    const ask = (): Promise<TokenAnswer> => this.#call("/login", { email, password, delivery: "split" }, headers);
+    return ask().catch((error) => {
+      if (error instanceof OfflineError) return ask();
+      throw error;
+    });
   }
 
-  async signOut(): Promise<void> {
-    this.#signOutPending = true;
+  readonly signOut = async (): Promise<void> => {
+    this.#pending.begin();
     this.#endEverywhere("logout");
+    this.#pending.begin(); // a listener may have cleared the storage
     await this.#finishSignOut();
-  }
+  };
 
-  async signOutEverywhere(): Promise<void> {
+  readonly signOutEverywhere = async (): Promise<void> => {
     const response = await this.fetch(`${this.#url}/logout-everywhere`, { method: "POST", credentials: "include" });
     if (!response.ok) throw await errorOf(response);
     this.#endEverywhere("logout_everywhere");
-  }
+  };
 
-  async profile(): Promise<Profile> {
+  readonly profile = async (): Promise<Profile> => {
     const response = await this.fetch(`${this.#url}/profile`);
     if (!response.ok) throw await errorOf(response);
     return response.json();
-  }
+  };
 
-  async fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+  readonly fetch = async (input: RequestInfo | URL, init?: RequestInit): Promise<Response> => {
     const request = new Request(input, init);
     const { origin } = new URL(request.url);
-    if (!this.#apis.has(origin)) {
-      const fix = `If you trust it, add it: createClient({ apis: ["${origin}"] }).`;
-      throw new TypeError(`${origin} may not get the access token. ${fix}`);
-    }
-    const send = (token: string): Promise<Response> => {
+    this.#requireKnown(origin);
+    const send = async (): Promise<Sent> => {
+      const token = await unlessAborted(request.signal, this.#token());
+      const session = this.#sessionId;
       const copy = request.clone();
       copy.headers.set("Authorization", `Bearer ${token}`);
-      return fetch(copy);
+      return { response: await fetch(copy), origin, token, session };
     };
-    const token = await this.#token();
-    const session = this.#sessionId;
-    const response = await send(token);
-    if (response.status !== 401) return response;
+    const first = await send();
+    if (!(await this.#mustRenew(first))) return first.response;
+    if (this.#access?.token === first.token) await unlessAborted(request.signal, this.#renew());
+    // The first hop of a redirect has been carried out. Sending it again could carry it out twice.
+    if (first.response.redirected && !SAFE_METHODS.includes(request.method)) return first.response;
+    const { response } = await send();
+    if (response.status === 401) this.#refusing.add(origin);
+    return response;
+  };
+
+  readonly webSocket = async (url: string | URL, protocols: string | readonly string[] = []): Promise<WebSocket> => {
+    const target = new URL(url, globalThis.location?.href);
+    target.protocol = target.protocol.replace(/^http/, "ws");
+    this.#requireKnown(target.origin.replace(/^ws/, "http"));
+    return new WebSocket(target, ["handstamp", `handstamp.token.${await this.#token()}`, ...[protocols].flat()]);
+  };
+
+  #requireKnown(origin: string): void {
+    if (this.#apis.has(origin)) return;
+    const fix = `If you trust it, add it: createClient({ apis: ["${origin}"] }).`;
+    throw new TypeError(`${origin} may not get the access token. ${fix}`);
+  }
+
+  /** Return whether a response says that its token has expired or its key was declared void, and a newer token may help. */
+  async #mustRenew({ response, origin, token, session }: Sent): Promise<boolean> {
+    if (response.status !== 401) {
+      this.#refusing.delete(origin);
+      return false;
+    }
     const { code, reason } = await errorOf(response.clone());
     if (code === "session_ended" && session === this.#sessionId) this.#endEverywhere(reason);
-    if (code !== "expired_token" && code !== "invalid_token") return response;
-    if (this.#access?.token === token) {
-      // The token has expired, or its key was declared void.
-      if (code === "invalid_token" && performance.now() < this.#access.gotAt + NEW_MS) return response;
-      await this.#renew();
-    }
-    return send(await this.#token());
+    if (code !== "expired_token" && code !== "invalid_token") return false;
+    if (this.#access?.token !== token) return true;
+    const now = performance.now();
+    return now >= (this.#refusing.has(origin) ? this.#access.renewAt : this.#access.gotAt + NEW_MS);
   }
 
   get #sessionId(): string {
@@ -178,11 +253,12 @@ class Session implements Client {
   /** Return the access token. Renew first if there is none, and in the background if it is due. */
   async #token(): Promise<string> {
     for (;;) {
+      if (this.#isClosed) throw new TypeError("This client was closed.");
       if (this.#state.status === "signed-out") throw this.#signedOut();
       if (this.#access) break;
       await this.#renew(); // then check again: a sign-in or sign-out may have happened meanwhile
     }
-    this.#renewIfDue();
+    this.#wake();
     return this.#access.token;
   }
 
@@ -191,14 +267,30 @@ class Session implements Client {
     return new HandstampError(reason ? "session_ended" : "missing_token", 401, "No user is signed in.", reason);
   }
 
-  #renewIfDue(): void {
-    if (this.#state.status === "signed-out") return;
-    if (!this.#access || performance.now() >= this.#access.renewAt) this.#renew().catch(() => {});
+  /** Do what is due: renew the token, or tell the service of a sign-out. */
+  #wake(): void {
+    if (this.#isClosed) return;
+    if (this.#state.status === "signed-out") {
+      if (this.#pending.exists) this.#finishSignOut().catch(() => {});
+      return;
+    }
+    const waitMs = this.#access ? this.#access.renewAt - performance.now() : 0;
+    if (waitMs <= 0) this.#renew().catch(() => {});
+    else if (!this.#timer) this.#wakeIn(waitMs); // a timer may fire a moment too early
+  }
+
+  #wakeIn(delayMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#wake();
+    }, delayMs);
+    unref(this.#timer);
   }
 
   /** Renew with the current cookie. Wait for a renewal in progress first: it may have sent the previous one. */
-  #renewAgain(): void {
-    (this.#renewing ?? Promise.resolve()).catch(() => {}).then(() => this.#renew()).catch(() => {});
+  #askAgain(): void {
+    settled(this.#renewing).then(() => this.#renew()).catch(() => {});
   }
 
   /** Renew the token. Concurrent callers share one request. */
@@ -213,20 +305,38 @@ class Session implements Client {
     const epoch = this.#epoch;
     let answer: TokenAnswer;
     try {
-      answer = await this.#retry(() => this.#tabs.oneAtATime(() => this.#call<TokenAnswer>("/refresh")), () => {
-        if (epoch === this.#epoch && this.#state.status !== "signed-out") this.#become({ ...this.#state, online: false });
+      answer = await insist(() => this.#call<TokenAnswer>("/refresh"), () => {
+        if (epoch === this.#epoch) this.#becomeOffline();
       });
     } catch (error) {
       if (epoch !== this.#epoch) return;
-      if (error instanceof OfflineError) this.#isOffline();
       // Without a valid cookie the browser has no session, whatever the cause. No other error ends it.
-      else if (error instanceof HandstampError && ["session_ended", "missing_token", "invalid_token"].includes(error.code)) {
+      if (error instanceof HandstampError && ["session_ended", "missing_token", "invalid_token"].includes(error.code)) {
         this.#endEverywhere(error.reason);
         return;
+      }
+      this.#failures += 1;
+      if (error instanceof OfflineError) {
+        this.#wakeIn(pauseMs(this.#failures + TRIES));
+        if (this.#failures === 1) this.#explain();
+      } else {
+        this.#wakeIn(LONGEST_PAUSE_MS);
+        this.#becomeOffline(`${this.#url}/refresh: ${String(error)}`);
       }
       throw error;
     }
     if (epoch === this.#epoch) this.#take(answer);
+  }
+
+  /** A browser hides answers that are not meant for the page's origin. Public documents can be read from anywhere. */
+  async #explain(): Promise<void> {
+    const epoch = this.#epoch;
+    const answer = await fetch(`${this.#url}/.well-known/jwks.json`).catch(() => undefined);
+    if (!answer?.ok || epoch !== this.#epoch || this.#failures === 0) return;
+    const origin = globalThis.location?.origin;
+    this.#becomeOffline(
+      `${this.#url} can be reached, but its answer to /refresh cannot be used here. Is ${origin} one of its HANDSTAMP_TRUSTED_ORIGINS?`,
+    );
   }
 
   #take({ accessToken, expiresIn, sessionId }: TokenAnswer): void {
@@ -237,16 +347,6 @@ class Session implements Client {
     this.#access = { token: accessToken, gotAt, renewAt: gotAt + lifeMs };
     this.#wakeIn(lifeMs);
     this.#become({ status: "signed-in", online: true, sessionId });
-  }
-
-  #isOffline(): void {
-    this.#failures += 1;
-    this.#wakeIn(pauseMs(this.#failures + TRIES));
-  }
-
-  #wakeIn(delayMs: number): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#renewIfDue(), delayMs);
   }
 
   #end(reason?: EndReason): void {
@@ -269,8 +369,14 @@ class Session implements Client {
       this.#epoch += 1;
       this.#access = undefined;
       this.#become({ status: "unknown", online: true });
-      this.#renewAgain();
+      this.#askAgain();
     }
+  }
+
+  #becomeOffline(problem?: string): void {
+    if (this.#state.status === "signed-out") return;
+    if (problem) console.error(`Handstamp: ${problem}`);
+    this.#become({ ...this.#state, online: false, ...(problem ? { problem } : {}) });
   }
 
   #become(state: State): void {
@@ -285,63 +391,36 @@ class Session implements Client {
     }
   }
 
-  // --- a sign-out that has not reached the service survives a reload: a flag is stored, and no token
-
-  get #signOutPending(): boolean {
-    return globalThis.localStorage?.getItem(`handstamp-signing-out:${this.#url}`) === "1";
-  }
-
-  set #signOutPending(pending: boolean) {
-    const name = `handstamp-signing-out:${this.#url}`;
-    if (pending) globalThis.localStorage?.setItem(name, "1");
-    else globalThis.localStorage?.removeItem(name);
-  }
-
+  /** Tell the service of a sign-out, until it has ended the session or a sign-in, in any tab, has replaced it. */
   async #finishSignOut(): Promise<void> {
     if (this.#state.status !== "signed-out") this.#end("logout");
     const epoch = this.#epoch;
-    // A sign-in meanwhile, in any tab, has ended that session. Do not end the new one.
-    await this.#retry(async () => this.#signOutPending && this.#call("/logout"));
-    if (epoch === this.#epoch) this.#signOutPending = false;
-  }
-
-  // --- requests to the service
-
-  /** Retry temporary errors. Call `onSecondFailure` after the second one; throw `OfflineError` after the last one. */
-  async #retry<T>(ask: () => Promise<T>, onSecondFailure = (): void => {}): Promise<T> {
-    for (let failures = 1; ; failures += 1) {
-      try {
-        return await ask();
-      } catch (error) {
-        const mayPass = error instanceof OfflineError || (error instanceof HandstampError && isPassing(error));
-        if (!mayPass) throw error;
-        const retryAfterMs = 1000 * ((error instanceof HandstampError && error.retryAfter) || 0);
-        if (failures === 2) onSecondFailure();
-        if (failures >= TRIES) throw new OfflineError("The service cannot be reached, or cannot answer now.", { cause: error });
-        await new Promise((done) => setTimeout(done, Math.min(LONGEST_PAUSE_MS, Math.max(retryAfterMs, pauseMs(failures)))));
-      }
-    }
-  }
-
-  async #call<T>(path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
-    let response: Response;
+    const signingIn = this.#signingIn;
+    const ask = (): Promise<unknown> => insist(async () => this.#pending.exists && this.#call("/logout"));
     try {
-      response = await fetch(this.#url + path, {
-        method: "POST",
-        credentials: "include",
-        cache: "no-store",
-        keepalive: path === "/logout", // the request continues if the page is closed
-        signal: AbortSignal.timeout(REQUEST_PATIENCE_MS),
-        ...(body === undefined ? {} : { headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body) }),
-      });
-      if (response.ok) return response.status === 204 ? (undefined as T) : await response.json();
+      await ask();
+      if (signingIn) {
+        await settled(signingIn); // a sign-in that was under way may have begun a session after the sign-out
+        await ask();
+      }
     } catch (error) {
-      throw new OfflineError("The service cannot be reached.", { cause: error });
+      if (this.#pending.exists) this.#pending.begin(); // stored again, if the storage was cleared meanwhile
+      throw error;
     }
-    throw await errorOf(response);
+    if (epoch === this.#epoch) this.#pending.clear();
+  }
+
+  /** Send a request to the service that sets or removes the cookie. */
+  #call<T>(path: string, body?: unknown, headers?: Record<string, string>): Promise<T> {
+    if (!isBrowser()) return Promise.reject(new TypeError(NO_BROWSER));
+    return this.#tabs.oneAtATime(() => post<T>(this.#url + path, body, headers));
   }
 }
 
-/** Exponential backoff with jitter. */
-const pauseMs = (failures: number): number =>
-  Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (failures - 1)) * (0.5 + Math.random() / 2);
+const settled = async (work: Promise<unknown> | undefined): Promise<unknown> => work?.catch(() => {});
+
+const randomKey = (): string => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/** Return whether requests carry cookies here: in pages and their workers, and in React Native. */
+const isBrowser = (): boolean =>
+  "document" in globalThis || "WorkerGlobalScope" in globalThis || globalThis.navigator?.product === "ReactNative";

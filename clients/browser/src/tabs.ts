@@ -7,37 +7,68 @@ export type Message =
 
 const LOCK_PATIENCE_MS = 5000;
 
-/** Messages and locks between tabs of the same origin, if the browser supports them. */
+/** Messages and locks between tabs of the same origin. A browser that refuses them, as in a sandboxed frame, has none. */
 export class Tabs {
   readonly #name: string;
   readonly #channel: BroadcastChannel | undefined;
+  /** Settles when the latest work of this tab is done, if there are no locks. */
+  #last: Promise<unknown> = Promise.resolve();
 
-  constructor(url: string, heard: (message: Message) => void) {
+  constructor(url: string, hear: (message: Message) => void) {
     this.#name = `handstamp:${url}`;
-    this.#channel = typeof BroadcastChannel === "undefined" ? undefined : new BroadcastChannel(this.#name);
-    if (this.#channel) this.#channel.onmessage = ({ data }: MessageEvent<Message>) => heard(data);
+    try {
+      this.#channel = new BroadcastChannel(this.#name);
+      this.#channel.onmessage = ({ data }: MessageEvent<Message>) => hear(data);
+      unref(this.#channel);
+    } catch {
+      // This client is on its own.
+    }
   }
 
   tell(message: Message): void {
-    this.#channel?.postMessage(message);
+    try {
+      this.#channel?.postMessage(message);
+    } catch {
+      // closed
+    }
+  }
+
+  close(): void {
+    this.#channel?.close();
   }
 
   /**
-   * Run `work` while no other tab runs its own. The lock only saves requests; the result is correct without it. So `work`
-   * runs at once if the browser has no locks, or if another tab holds the lock for too long.
+   * Run `work` while neither this tab nor another runs its own: each answer sets the cookie, and so the order of requests is
+   * the order of answers. `work` runs at once if another holds the lock for too long.
    */
   async oneAtATime<T>(work: () => Promise<T>): Promise<T> {
-    if (!globalThis.navigator?.locks) return work();
     let isRunning = false;
     const run = (): Promise<T> => {
       isRunning = true;
       return work();
     };
+    const signal = AbortSignal.timeout(LOCK_PATIENCE_MS);
     try {
-      return await navigator.locks.request(this.#name, { signal: AbortSignal.timeout(LOCK_PATIENCE_MS) }, run);
+      return await navigator.locks.request(this.#name, { signal }, run);
     } catch (error) {
       if (isRunning) throw error;
-      return work();
+      return signal.aborted ? run() : this.#inTurn(run);
     }
   }
+
+  /** Without the browser's locks, take turns within this tab. */
+  #inTurn<T>(run: () => Promise<T>): Promise<T> {
+    let timer: ReturnType<typeof setTimeout>;
+    const patience = new Promise((done) => {
+      timer = setTimeout(done, LOCK_PATIENCE_MS);
+    });
+    const result = Promise.race([this.#last, patience]).finally(() => clearTimeout(timer)).then(run);
+    this.#last = result.catch(() => {});
+    return result;
+  }
+}
+
+/** Let a Node process end although a timer or channel waits. Browsers have nothing of the kind. */
+export function unref(waiting: unknown): void {
+  (waiting as { unref?: () => void }).unref?.();
 }
