@@ -246,7 +246,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def test_many_guesses_at_once_do_not_exceed_the_limit(tmp_path: Path, database: str, is_known: bool) -> None:
     """Of many concurrent guesses, all beyond the limit are refused, by two nodes together (R71)."""
     clock = Clock()
-    settings = {"database": database, "secret": SECRET}
+    settings = {"database": database, "secret": SECRET, "hashing_threads": 2}  # 8 places in the queue for one network
     async with deployed(tmp_path, clock, **settings) as running, deployed(tmp_path, clock, **settings) as other:
         _, cookie = await make_known(running, clock)
         cookie = cookie if is_known else ""
@@ -262,7 +262,7 @@ async def test_many_guesses_at_once_do_not_exceed_the_limit(tmp_path: Path, data
 async def test_many_guesses_at_once_do_not_pass_the_ceiling(tmp_path: Path) -> None:
     """Also the hundredth failure is counted once. What was hashed beside it is refused."""
     clock = Clock()
-    async with deployed(tmp_path, clock) as running:
+    async with deployed(tmp_path, clock, hashing_threads=2) as running:
         _, cookie = await make_known(running, clock)
         device = running.sign_in._throttling.of_device(EMAIL, AWAY, cookie.split(".")[1], subject="ada-id")
         await set_failures(running, device, long_ago(clock, MAX_CONSECUTIVE - 1))
