@@ -274,6 +274,7 @@ async def test_counting_and_listing_use_the_index(tmp_path: Path, clock: Clock) 
         ]
         assert len(plans) == 3
         assert all("INDEX session_unrevoked (subject=? AND expires_at_ms" in plan for plan in plans), plans
+        assert "COVERING INDEX" in plans[0], "counting reads no row"
         assert not any("TEMP B-TREE" in plan for plan in plans), plans
 
 

@@ -14,7 +14,7 @@ from ...domain.sweep import Sweep
 from ...storage.store import Store, Transaction
 from ..parts.audit import Audit
 
-BATCH = 200
+BATCH = 100
 """The largest number of sessions that one transaction ends."""
 ABANDONED_AFTER_S = 2.0
 """A process that works on a sweep touches it many times a second."""

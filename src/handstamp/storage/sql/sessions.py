@@ -39,9 +39,10 @@ _UNREVOKED = "revoked_at_ms IS NULL AND expires_at_ms > ?"
 _COUNT_UNREVOKED = f"SELECT count(*) FROM (SELECT 1 FROM session WHERE subject = ? AND {_UNREVOKED} LIMIT ?) AS unrevoked"
 _IS_DEAD = "(rotated_at_ms + idle_lifetime_ms) / 1000 * 1000 <= ? OR epoch <> ?"
 _SELECT_DISPENSABLE = (
-    f"SELECT {COLUMNS.list} FROM (SELECT {COLUMNS.list} FROM session WHERE subject = ? AND {_UNREVOKED} AND id <> ? "
-    f"ORDER BY expires_at_ms LIMIT {COMPARED}) AS compared "
-    f"ORDER BY CASE WHEN {_IS_DEAD} THEN 0 ELSE 1 END, seen_at_ms, id LIMIT ?"
+    f"{SELECT} WHERE id IN (SELECT id FROM ("
+    f"SELECT id, seen_at_ms, CASE WHEN {_IS_DEAD} THEN 0 ELSE 1 END AS is_alive "
+    f"FROM session WHERE subject = ? AND {_UNREVOKED} AND id <> ? ORDER BY expires_at_ms LIMIT {COMPARED}) AS compared "
+    "ORDER BY is_alive, seen_at_ms, id LIMIT ?)"
 )
 _IN_SWEEP = "(epoch < ? OR (epoch IS NULL AND created_at_ms <= ?))"
 BATCH = f"SELECT id FROM session WHERE subject = ? AND {_UNREVOKED} AND {_IN_SWEEP} ORDER BY expires_at_ms, id LIMIT ?"
@@ -100,7 +101,7 @@ class SqlSessions:
         return int(rows[0][0]) if rows else 0
 
     async def list_dispensable(self, session: Session, *, now_ms: int, limit: int) -> list[Session]:
-        values = (session.subject, now_ms, session.id, now_ms, session.epoch, limit)
+        values = (now_ms, session.epoch, session.subject, now_ms, session.id, limit)
         return [COLUMNS.decode(row) for row in await self._executor.run(_SELECT_DISPENSABLE, values)]
 
     async def has_any_from(self, subject: str, network: str) -> bool:

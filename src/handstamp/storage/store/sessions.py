@@ -10,7 +10,8 @@ from ...domain.sweep import Sweep
 
 Place = tuple[int, str]
 """Where a session stands in a list: its `expires_at_ms` and its id. Neither changes, unlike the time it was last seen."""
-COMPARED = 1000
+COMPARED = 300
+"""How many sessions `list_dispensable` looks at. More would hold the event loop for too long."""
 
 
 class SessionQueries(Protocol):
@@ -39,10 +40,10 @@ class SessionQueries(Protocol):
         """Return how many sessions of a subject are neither revoked nor past `expires_at_ms`, at most `limit`."""
 
     async def list_dispensable(self, session: Session, *, now_ms: int, limit: int) -> list[Session]:
-        """Return up to `limit` other unrevoked sessions of a session's subject, those that can best be missed first.
+        """Return the `limit` other unrevoked sessions of a session's subject that can best be missed, in any order.
 
-        These are the sessions that are idle or of another epoch, then those that were seen the longest ago. Only the
-        `COMPARED` sessions that end first are looked at, which bounds the time that this takes.
+        These are first those that are idle or of another epoch, then those that were seen the longest ago. Only the `COMPARED`
+        sessions that end first are looked at.
         """
 
 

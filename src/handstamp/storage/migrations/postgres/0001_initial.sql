@@ -46,7 +46,7 @@ CREATE TABLE session (
 
 CREATE INDEX session_by_subject ON session (subject, network);
 CREATE INDEX session_by_end ON session (expires_at_ms);
-CREATE INDEX session_unrevoked ON session (subject, expires_at_ms) WHERE revoked_at_ms IS NULL;
+CREATE INDEX session_unrevoked ON session (subject, expires_at_ms, id, revoked_at_ms) WHERE revoked_at_ms IS NULL;
 
 -- Sign-outs everywhere that did not fit into one transaction. A row is deleted when all sessions of its sweep have ended.
 CREATE TABLE sweep (
