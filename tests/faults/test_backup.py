@@ -146,6 +146,15 @@ def test_backups_of_a_busy_service_are_each_one_moment(serve: Serve, count: Call
     count("5 backups of a database that four clients were changing")
 
 
+def test_a_backup_replaces_nothing_but_backups(crashed: Path) -> None:
+    """Not the database, and not the secret, whatever name was mistyped."""
+    (crashed / "link.db").symlink_to("handstamp.db")
+    before = {file.name: file.read_bytes() for file in crashed.iterdir()}
+    for name in ("handstamp.db", "link.db", "handstamp.secret", "handstamp.db-wal", "handstamp.db-shm"):
+        assert "Name another file" in refusal_of(run_command(crashed, "backup", name, "--force"), 2)
+    assert {file.name: file.read_bytes() for file in crashed.iterdir()} == before
+
+
 def test_commits_meanwhile_neither_enter_a_backup_nor_start_it_again(
     crashed: Path, monkeypatch: pytest.MonkeyPatch, count: Callable[[str], None]
 ) -> None:

@@ -19,7 +19,7 @@ app: typer.Typer = make_command()
 @app.command()
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the copy.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is an older backup.")] = False,
     database: Database = None,
 ) -> None:
     """Copy the database while it is served. FILE is one moment, checked, and only you can read it.

@@ -25,6 +25,9 @@ SealedKey = tuple[str, bytes]
 """The id of a signing key and its sealed private part."""
 
 _LOGS = ("-wal", "-shm", "-journal")
+_MAGIC = b"SQLite format 3\0"
+"""The first bytes of each database."""
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PAGES = 2_000
 _PATIENCE_MS = 10_000
 _LOCKS = 0x40000000
@@ -40,8 +43,9 @@ def back_up(database: Path, file: Path, *, may_replace: bool, report: Report) ->
         ConfigurationError: If `file` exists and may not be replaced, or if the database is damaged or not Handstamp's.
         Unavailable: If a file cannot be read or written.
     """
-    if file.exists() and not may_replace:
-        raise _exists(file)
+    with _failures_as_errors():
+        if file.exists():
+            _require_replaceable(file, database, may_replace=may_replace)
     with _failures_as_errors(), _draft_beside(file) as draft:
         with closing(connect(database)) as source:
             _copy(source, draft, report)
@@ -150,12 +154,15 @@ def _held(database: Path) -> Iterator[Sequence[str]]:
         address = f"{database.absolute().as_uri()}?mode=rw"
         with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=0)) as held:
             try:
-                held.execute("PRAGMA locking_mode = EXCLUSIVE")
                 held.execute("PRAGMA journal_mode = DELETE")
                 held.execute("BEGIN EXCLUSIVE")
+                if held.execute("PRAGMA journal_mode").fetchone() != ("delete",):
+                    raise _in_use(database)  # by a process that came between the two
             except sqlite3.DatabaseError as problem:
-                if problem.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                if _is(problem, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                     raise _in_use(database) from None
+                if not _is(problem, *_DAMAGED):
+                    raise
             else:
                 yield ()
                 return
@@ -202,11 +209,26 @@ def _failures_as_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as problem:
-        if problem.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if _is(problem, *_DAMAGED):
             raise ConfigurationError(f"The database is damaged, or is no database: {problem}") from None
         raise Unavailable(f"SQLite: {problem}") from None
     except OSError as problem:
         raise Unavailable(str(problem)) from None
+
+
+def _is(problem: sqlite3.Error, *codes: int) -> bool:
+    return problem.sqlite_errorcode & 0xFF in codes
+
+
+def _require_replaceable(file: Path, database: Path, *, may_replace: bool) -> None:
+    """Raise `ConfigurationError` unless a file may be replaced by a backup: it is one, as far as its first bytes tell."""
+    if not may_replace:
+        raise _exists(file)
+    if file.samefile(database):
+        raise ConfigurationError(f"{file} is the database itself. Name another file.")
+    with file.open("rb") as existing:
+        if existing.read(len(_MAGIC)) not in (_MAGIC, b""):
+            raise ConfigurationError(f"{file} is no database, so it is not replaced. Name another file.")
 
 
 def _exists(file: Path) -> ConfigurationError:
