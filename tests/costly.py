@@ -13,11 +13,16 @@ from urllib.parse import quote
 
 import msgspec
 
+from handstamp.domain.issuer import Issuer
 from handstamp.web.api.shapes import RequestShape
+from handstamp.web.cookies import Cookies
 from handstamp.web.pages import account, sign_in
 
 ROOM = 60_000
 """Bytes of a value: with the rest of a request, about 64 KiB."""
+ISSUER = "http://localhost"
+"""The service must have it, so that it reads these cookies."""
+COOKIES = Cookies(Issuer(ISSUER))
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 _dice = random.Random(16)
 _MARKS = "\u0301\u0323\u0327\u0345"
@@ -137,7 +142,7 @@ _HEADERS = {
         "a; " * 190 + "b" * (ROOM - 600),
         '"' * ROOM,
         "=" * ROOM,
-        "handstamp-access=;" * 190,
+        f"{COOKIES.access}=;" * 190,
     ),
 }
 
@@ -149,13 +154,13 @@ def headers(kid: str) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
     plain = {kind: text for kind, text in texts(kid).items() if text.isascii()}
     for kind, text in plain.items():
         yield f"Bearer {kind}", (("Authorization", f"Bearer {text}"),)
-        yield f"refresh cookie {kind}", (("Cookie", f"handstamp-refresh={text}"),)
-        yield f"access cookie {kind}", (("Cookie", f"handstamp-access={text}"),)
+        yield f"refresh cookie {kind}", (("Cookie", f"{COOKIES.refresh}={text}"),)
+        yield f"access cookie {kind}", (("Cookie", f"{COOKIES.access}={text}"),)
     for text in ("%41" * (ROOM // 4), "a" * (ROOM // 2), ":" * (ROOM // 2), "%" * 300, "+" * 300):
         yield f"Basic {text[:4]!r}", (("Authorization", "Basic " + base64.b64encode(text.encode()).decode()),)
     known = plain["token with our header"]
     cookies = "; ".join(
-        f"handstamp-{kind}={known[:-2]}{number}" for kind, number in zip(["access", "refresh"] * 4, "0123456", strict=False)
+        f"{name}={known[:-2]}{number}" for name, number in zip([COOKIES.access, COOKIES.refresh] * 4, "0123456", strict=False)
     )
     for name, fields in {
         "many tokens": (("Cookie", cookies), ("Authorization", f"Bearer {known}"), ("Sec-Fetch-Site", "same-origin")),

@@ -29,7 +29,7 @@ from handstamp.config.loading import load
 from handstamp.web.operation import Operation
 from handstamp.web.routing import OPERATIONS
 from handstamp.web.server import uvicorn_config
-from tests.costly import FORM, JSON, ROOM, bodies, encode, headers, page_forms, texts
+from tests.costly import FORM, ISSUER, JSON, ROOM, bodies, encode, headers, page_forms, texts
 from tests.serving import EMAIL, PASSWORD, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("request-cost")]
@@ -75,7 +75,7 @@ class Service:
         """Choose a port."""
         self.folder = folder
         self.port = free_port()
-        self.url = f"http://localhost:{self.port}"
+        self.url = ISSUER
         deployment = Deployment(
             load(
                 {},
