@@ -493,6 +493,12 @@ def test_variables_of_kubernetes_and_docker_are_ignored(name: str, text: str) ->
     load({name: text})
 
 
+def test_a_port_is_a_setting_and_an_address_of_kubernetes_is_not() -> None:
+    """`HANDSTAMP_PORT` has two meanings, which its value tells apart."""
+    assert load({"HANDSTAMP_PORT": "9000"}).port == 9000
+    assert load({"HANDSTAMP_PORT": "tcp://10.96.12.7:80"}).port == 8000
+
+
 @pytest.mark.parametrize(("name", "text"), [("HANDSTAMP_PORT", "localhost"), ("HANDSTAMP_PORTS", "80"), ("HANDSTAMP_NAME", "me")])
 def test_a_misspelt_setting_is_not_taken_for_a_docker_link(name: str, text: str) -> None:
     """A similar variable that a person may have meant as a setting is refused."""
