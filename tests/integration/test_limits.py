@@ -110,7 +110,9 @@ def test_a_known_device_signs_in_where_its_network_is_exhausted(come_from: ComeF
     earlier = client.post("/login", json=person).json()
     while client.post("/login", json=neighbour).status_code != 429:
         pass
-    expect_limit(client.post("/login", json=person))
+    while (answer := client.post("/login", json=person)).status_code == 200:  # a place comes free in two seconds
+        pass
+    expect_limit(answer)
     known = {"authorization": f"Bearer {earlier['accessToken']}"}
     assert client.post("/login", json=person, headers=known).status_code == 200
 

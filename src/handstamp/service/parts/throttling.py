@@ -83,13 +83,13 @@ class Throttling:
 
     def of_network(self, ip: str) -> Counters:
         """Return the counters of an attempt on no particular account. None if the address of the client is unknown."""
-        return self._count_networks("failures", ip, self._failures)
+        return self._list_network_counters("failures", ip, self._failures)
 
     def of_new_accounts(self, ip: str) -> Counters:
         """Return the counters of the accounts that a network creates. None if the address of the client is unknown."""
-        return self._count_networks("new accounts", ip, self._new_accounts)
+        return self._list_network_counters("new accounts", ip, self._new_accounts)
 
-    def _count_networks(self, what: str, ip: str, limits: tuple[Limit, Limit]) -> Counters:
+    def _list_network_counters(self, what: str, ip: str, limits: tuple[Limit, Limit]) -> Counters:
         """Return a counter of the client's network, and one of its IPv6 site if it has one."""
         places = (network_of(ip), site_of(ip))
         return Counters(
