@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import random
 import re
 import signal
 import socket
 import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
 
 from handstamp.domain.receipt import LIFETIME_MS
-from handstamp.errors import AccountExists, InvalidFields
+from handstamp.errors import AccountExists, InvalidFields, Unavailable
 from handstamp.service.parts.receipts import Repeatable
 from tests.builders import Clock
+from tests.cutting import CuttingProxy
 from tests.deployment import caller, deployed
 from tests.integration.helpers import (
     Mint,
@@ -39,6 +42,7 @@ from tests.nodes import nodes_in
 from tests.postgres import fresh_database
 from tests.serving import PASSWORD, Server
 
+T = TypeVar("T")
 OTHER = "another sentence, hers alone"
 DELIVERIES = ["json", "split", "cookie"]
 _AGAIN = 6
@@ -314,6 +318,33 @@ async def _send_copies(folder: Path, database: str) -> None:
         assert len(living) == 1
         for client in clients:
             client.close()
+
+
+@pytest.mark.anyio
+async def test_a_commit_of_which_the_service_hears_nothing_is_made_once(tmp_path: Path, postgres_server: str) -> None:
+    """The connection to PostgreSQL breaks at COMMIT, before or after it: 503. The same request then has one result."""
+    random.seed(16)
+    clock = Clock()
+    async with fresh_database(postgres_server) as url, CuttingProxy(url) as proxy:
+        async with deployed(tmp_path, clock, database=proxy.url, secret="0123456789abcdef" * 4) as running:
+            for number in range(6):
+                email, key = f"ada{number}@example.com", a_key()
+                create = partial(running.create_account, email, PASSWORD, caller(clock), request=repeatable(key))
+                request = Repeatable("login", key, ())
+                begin = partial(running.sign_in, email, PASSWORD, delivery="json", caller=caller(clock), request=request)
+                account = await _repeat_after_cut(proxy, create)
+                pair = await _repeat_after_cut(proxy, begin)
+                (session,) = (await running.sessions.list_page(account.id, caller(clock))).sessions
+                assert session.id == pair.session_id
+        assert min(proxy.cuts.values()) > 0
+
+
+async def _repeat_after_cut(proxy: CuttingProxy, send: Callable[[], Awaitable[T]]) -> T:
+    proxy.chance = 1.0
+    with pytest.raises(Unavailable):
+        await send()
+    proxy.chance = 0.0
+    return await send()
 
 
 # --- the window
