@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from handstamp.crypto.passwords import PasswordHasher
 from handstamp.domain.limits import NetworkLimits
+from handstamp.errors import Unavailable
 from handstamp.service.parts.hashing import NICENESS, Hashing
 
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
@@ -64,3 +66,29 @@ def test_argon2_hashes_in_memory_that_may_have_huge_pages() -> None:
     ran = subprocess.run([sys.executable, "-c", _AFTER_THREE_HASHES], capture_output=True, text=True, timeout=60, check=True)
     marked, needed = map(int, ran.stdout.split())
     assert marked >= 0.9 * needed  # the first and the last page are shared with other memory
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("ips", "accepted"),
+    [
+        (["203.0.113.9"] * 20, 4),
+        ([f"2001:db8:1:{number:x}::1" for number in range(20)], 8),
+        ([f"203.0.113.{number}" for number in range(20)], 17),
+        ([""] * 20, 17),
+    ],
+    ids=["one network", "one site", "many networks", "unknown clients"],
+)
+async def test_a_network_has_a_part_of_the_queue(ips: list[str], accepted: int) -> None:
+    """One network gets a quarter of the waiting places, an IPv6 site half of them, and all of them are free again afterwards."""
+    hashing = Hashing(PasswordHasher("owasp"), NetworkLimits(10_000).hashing, threads=1)
+    try:
+        for _ in range(2):
+            tasks = [asyncio.create_task(hashing.matches(None, "x", ip=ip)) for ip in ips]
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [isinstance(answer, Unavailable) for answer in answers].count(False) == accepted
+            while hashing._inside:  # noqa: ASYNC110 - the threads count out through the loop
+                await asyncio.sleep(0)
+            assert not hashing._inside_of
+    finally:
+        hashing.close()

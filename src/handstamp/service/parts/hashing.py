@@ -13,7 +13,7 @@ import mmap
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
@@ -99,23 +99,23 @@ class Hashing:
     async def _run(self, work: Callable[[], T], ip: str, device: str) -> T:
         if self._inside >= self._room:
             raise Unavailable("the queue for hashing passwords is full", retry_after_s=2)
-        shares = [(network_of(ip), self._room_of_network), (site_of(ip), 2 * self._room_of_network)]
-        holders = [holder for holder, _ in shares if holder]  # a client without an address is no network
-        if any(self._inside_of[holder] >= room for holder, room in shares if holder):
+        shares = {network_of(ip): self._room_of_network, site_of(ip): 2 * self._room_of_network}
+        shares.pop("", None)  # a client without an address is no network, and IPv4 has no sites
+        if any(self._inside_of[holder] >= room for holder, room in shares.items()):
             raise Unavailable("this network has its share of the queue for hashing passwords", retry_after_s=2)
         self._budget.take(ip, device=device)
         loop = asyncio.get_running_loop()
         future = self._pool.submit(work)
         self._inside += 1
-        self._inside_of.update(holders)
-        future.add_done_callback(lambda _: self._schedule_count_out(loop, holders))
+        self._inside_of.update(shares.keys())
+        future.add_done_callback(lambda _: self._schedule_count_out(loop, shares.keys()))
         return await asyncio.wrap_future(future)
 
-    def _schedule_count_out(self, loop: asyncio.AbstractEventLoop, holders: Sequence[str]) -> None:
+    def _schedule_count_out(self, loop: asyncio.AbstractEventLoop, holders: Iterable[str]) -> None:
         with suppress(RuntimeError):  # the loop was closed while a thread was hashing
             loop.call_soon_threadsafe(self._count_out, holders)
 
-    def _count_out(self, holders: Sequence[str]) -> None:
+    def _count_out(self, holders: Iterable[str]) -> None:
         self._inside -= 1
         self._inside_of -= Counter(holders)  # which drops those that hold nothing
 
