@@ -87,8 +87,8 @@ def test_a_server_rendered_site(page: Page, tmp_path: Path, page_errors: list[st
         expect(page.get_by_role("heading", name="A site")).to_be_visible()
         shown = page.locator("p").first.inner_text()
         before = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
-        access, renewal = (cookie_name(kind, url) for kind in ("access", "refresh"))
-        assert set(before) == {access, renewal}
+        access, renewal, device = (cookie_name(kind, url) for kind in ("access", "refresh", "device"))
+        assert set(before) == {access, renewal, device}
         page.context.clear_cookies(name=access)  # as when it has expired
         page.reload()
         expect(page.locator("p").first).to_have_text(shown)
