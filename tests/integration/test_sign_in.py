@@ -239,14 +239,15 @@ def test_a_browser_may_name_its_delivery(server: Server, client: httpx.Client, d
 def test_a_program_gets_no_delivery_that_it_could_never_use(client: httpx.Client, server: Server, delivery: str) -> None:
     """Without `Origin` and `Sec-Fetch-Site` every later request with the cookie would be refused. No session begins."""
     email = sign_up(client)
-    before = row_counts(server)["session"]
+    before = (row_counts(server)["session"], row_counts(server)["account"])
     answer = client.post("/login", json={"email": email, "password": PASSWORD, "delivery": delivery})
     (field,) = expect_problem(answer, 422, "invalid_request")["fields"]
     assert field["name"] == "delivery"
     assert '"json"' in field["problem"]
-    page = client.post("/sign-in", data={"email": email, "password": PASSWORD, "delivery": delivery})
-    assert (page.status_code, "POST /login" in page.text) == (400, True)
-    assert row_counts(server)["session"] == before
+    for path, address in (("/sign-in", email), ("/create-account", new_email())):
+        page = client.post(path, data={"email": address, "password": PASSWORD, "delivery": delivery})
+        assert (page.status_code, "POST /login" in page.text) == (400, True)
+    assert (row_counts(server)["session"], row_counts(server)["account"]) == before
     assert "refreshToken" in client.post("/login", json={"email": email, "password": PASSWORD, "delivery": "json"}).json()
 
 

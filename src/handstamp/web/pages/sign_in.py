@@ -60,6 +60,7 @@ class SignInPages:
 
     async def submit_sign_in(self, call: Call) -> Response:
         """Sign in, or show the form again with what is wrong."""
+        _require_browser(call)
         form = await read_form(call.request, SignInForm)
         destination = Destination.parse(msgspec.structs.asdict(form), self.edge)
         try:
@@ -76,6 +77,7 @@ class SignInPages:
     async def submit_create_account(self, call: Call) -> Response:
         """Create an account and sign in, or show the form again. Raises `NotFound` if registration is closed."""
         self._require_open_registration()
+        _require_browser(call)
         form = await read_form(call.request, SignInForm)
         destination = Destination.parse(msgspec.structs.asdict(form), self.edge)
         try:
@@ -94,8 +96,6 @@ class SignInPages:
         return self.writer.write_page("signed_out.html", sentence=sentence, query=query_of(call.request.query_params))
 
     async def _sign_in(self, call: Call, form: SignInForm, destination: Destination) -> Response:
-        if not is_from_browser(call.headers.getlist):
-            raise InvalidRequest("This form is for browsers, which send Origin with it. A program signs in with POST /login.")
         presented = call.tokens_in_cookies()
         delivery = destination.delivery or "split"
         request = repeatable_form(form.idempotency_key, "login", form.email, form.password, delivery)
@@ -117,3 +117,9 @@ class SignInPages:
     def _require_open_registration(self) -> None:
         if not self.use.registration_open:
             raise NotFound("Registration is closed. The people who run this service create accounts.")
+
+
+def _require_browser(call: Call) -> None:
+    """Raise `InvalidRequest` for a program: the session's cookies would be of no use to it."""
+    if not is_from_browser(call.headers.getlist):
+        raise InvalidRequest("This form is for browsers, which send Origin with it. A program signs in with POST /login.")
