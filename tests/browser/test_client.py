@@ -213,6 +213,31 @@ def test_a_lost_answer_costs_nothing(tab: Page, server: Server, email: str) -> N
     assert profile(tab) == email
 
 
+def test_a_sign_in_whose_answer_is_lost_begins_one_session(page: Page, app: str, server: Server, email: str) -> None:
+    """The client sends the request once more, with the same idempotency key, from a page of another origin."""
+    keys: list[str | None] = []
+
+    def lose_the_first(route: Route) -> None:
+        if route.request.method == "OPTIONS":
+            route.continue_()
+            return
+        keys.append(route.request.header_value("idempotency-key"))
+        if len(keys) > 1:
+            route.continue_()
+        else:
+            assert route.fetch().status == 200
+            route.abort("connectionreset")
+
+    page.goto(app)
+    expect_state(page, "signed-out")
+    page.route(f"{server.url}/login", lose_the_first)
+    sign_in(page, email)
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    listed = page.evaluate("(url) => client.fetch(`${url}/sessions`).then((answer) => answer.json())", server.url)
+    assert [session["id"] for session in listed["sessions"]] == [state(page)["sessionId"]]
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_repeated_503_answers_keep_the_session(tab: Page, server: Server, email: str, status: int) -> None:
     """The client reports that it is offline, and recovers by itself. The test sends the refusals, as a proxy would."""
