@@ -21,12 +21,14 @@ def test_every_example_has_tests() -> None:
     assert {file.parent.name for file in FILES} == {path.parent.name for path in EXAMPLES.glob("*/*.py")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.parent.name)
 def test_the_tests_of_an_example_pass(file: Path, tmp_path: Path) -> None:
     """An example's tests pass with pytest's defaults and Handstamp's plugin."""
     run_tests(file, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", ["FastAPI", "Django", "Flask"])
 def test_the_tests_of_the_how_to_pass(framework: str, tmp_path: Path) -> None:
     """The how-to's tests pass verbatim beside the example of the same framework."""
