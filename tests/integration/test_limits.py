@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from handstamp.client import Auth, MemoryTokens
+from handstamp.errors import Unavailable
 from tests.commands import environment_with
 from tests.integration.helpers import (
     client_of,
@@ -181,6 +183,37 @@ def test_a_limit_is_told_in_the_words_of_each_face(come_from: ComeFrom) -> None:
     assert page.headers["content-type"].startswith("text/html")
     assert "Too many attempts" in page.text
     assert int(page.headers["retry-after"]) >= 1
+
+
+def test_the_python_client_takes_a_limit_for_try_later(server: Server) -> None:
+    """While its network has to wait, the client neither drops its tokens nor claims that it has signed out."""
+    person, store = {"email": new_email(), "password": PASSWORD}, MemoryTokens()
+    stopped = threading.Event()
+
+    def flood() -> None:
+        with client_of(server) as neighbour:  # without the header, so from the address of the client below
+            while not stopped.is_set():
+                neighbour.post("/logout")
+
+    with client_of(server) as client, ThreadPoolExecutor(4) as pool:
+        assert client.post("/register", json=person).status_code == 201
+        floods = [pool.submit(flood) for _ in range(4)]
+        auth, refused, kept = Auth(server.url, store), None, None
+        try:
+            while refused is None:  # the bucket gets ten a second, and the client may be given one of them
+                if store.load() is None:
+                    auth.sign_in(person["email"], PASSWORD)
+                kept = store.load()
+                try:
+                    auth.sign_out()
+                except Unavailable as limit:
+                    refused = limit
+        finally:
+            stopped.set()
+    assert [each.exception() for each in floods] == [None] * 4
+    assert refused.retry_after_s >= 1
+    assert kept is not None
+    assert store.load() == kept
 
 
 def test_wrong_service_credentials_are_counted_and_right_ones_pass(come_from: ComeFrom, server: Server) -> None:

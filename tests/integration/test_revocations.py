@@ -599,6 +599,35 @@ async def test_too_many_readers_are_answered_without_waiting(tmp_path: Path, mon
         assert (again.cursor, list(again.entries), again.is_snapshot) == (page.cursor, [], False)
 
 
+@pytest.mark.anyio
+async def test_one_credential_takes_no_place_from_the_readers_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A credential has a number of waiting readers. Another one of it is answered at once, and one of another service waits."""
+    monkeypatch.setattr(revocations, "MAX_WAITING_EACH", 1)
+    monkeypatch.setattr(revocations, "HEARTBEAT_S", 3600)
+    clock = Clock()
+    async with deployed(tmp_path, clock) as service:
+        page = await service.revocations.read_after("", wait_s=0, reader="orders", caller=caller(clock))
+
+        def read(reader: str) -> asyncio.Task[revocations.FeedPage]:
+            reading = service.revocations.read_after(page.cursor, wait_s=3600, reader=reader, caller=caller(clock))
+            return asyncio.create_task(reading)
+
+        first, others = read("orders"), read("bills")
+        while service.revocations._waiting.total() < 2:  # noqa: ASYNC110 - nothing tells when a reader waits
+            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_S):
+            second = await read("orders")
+        assert (second.cursor, list(second.entries)) == (page.cursor, [])
+        assert (first.done(), others.done()) == (False, False)
+        for task in (first, others):
+            task.cancel()
+        await asyncio.gather(first, others, return_exceptions=True)
+        assert not service.revocations._waiting
+    assert [line for line in caplog.messages if line.startswith("feed_crowded credential='orders'")]
+
+
 def test_no_service_secret_is_logged(server: Server, client: httpx.Client, credential: Credential) -> None:
     """Neither valid nor wrong credentials are logged (R83)."""
     current_cursor(client, credential)
