@@ -34,6 +34,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
+def reduce_error(error: Exception) -> tuple[Any, ...]:
+    """Return how pickle and copy restore an exception: by its attributes.
+
+    By default they call `__init__` with `args`, which is the text and not what it takes.
+    """
+    return copyreg.__newobj__, (type(error), *error.args), vars(error)  # type: ignore[attr-defined]  # missing in typeshed
+
+
 class HandstampError(Exception):
     """Base class of all errors of Handstamp. `code` identifies the kind of error for programs.
 
@@ -43,8 +51,8 @@ class HandstampError(Exception):
     code: ClassVar[str] = "internal_error"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Restore the attributes. By default Python calls `__init__` with `args`, which is the text and not what it takes."""
-        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]  # missing in typeshed
+        """Return how pickle and copy restore the error."""
+        return reduce_error(self)
 
 
 class InvalidRequest(HandstampError):

@@ -32,7 +32,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
 from ..domain.claims import AccessClaims
-from ..errors import HandstampError, MissingToken
+from ..errors import HandstampError, MissingToken, reduce_error
 from ..wire.problems import MEDIA_TYPE, Refusal
 from .authenticator import Needs, require_scope_and_role
 from .django import authenticator, declare, header_values
@@ -60,7 +60,12 @@ class Principal:
         """The subject. The framework's throttles count requests by it."""
         return self.claims.sub
 
-    id = username = pk
+    id = pk
+
+    @property
+    def username(self) -> str:
+        """The subject."""
+        return self.claims.sub
 
     def __str__(self) -> str:
         return self.claims.sub
@@ -140,14 +145,16 @@ class Refused(APIException):
         code: What is wrong, for programs.
     """
 
-    __reduce__ = HandstampError.__reduce__
-
     def __init__(self, refusal: Refusal) -> None:
         """Create the exception from the answer to send."""
         super().__init__()
-        self.code = refusal.code
+        self.code: str = refusal.code
         self.status_code: int = refusal.status
         self.detail: Any = msgspec.json.decode(refusal.body)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how pickle and copy restore the exception."""
+        return reduce_error(self)
 
 
 def require(*, scope: str = "", role: str = "", check: Check | None = None) -> type[HandstampPermission]:

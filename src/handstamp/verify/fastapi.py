@@ -28,7 +28,7 @@ from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 
 from ..domain.claims import AccessClaims
-from ..errors import HandstampError
+from ..errors import HandstampError, reduce_error
 from ..wire.problems import Refusal
 from .asgi import POLICY_VIOLATION, can_answer, header_values, selecting_protocol
 from .authenticator import AnyVerifier, Authenticator, Needs, require_scope_and_role
@@ -132,15 +132,17 @@ class Refused(HTTPException):
         media_type: The media type of the body.
     """
 
-    __reduce__ = HandstampError.__reduce__
-
     def __init__(self, refusal: Refusal) -> None:
         """Create the exception from the answer to send."""
-        self.code = refusal.code
-        self.body = refusal.body
+        self.code: str = refusal.code
+        self.body: bytes = refusal.body
         self.problem: dict[str, Any] = msgspec.json.decode(refusal.body)
-        self.media_type = refusal.media_type
+        self.media_type: str = refusal.media_type
         super().__init__(refusal.status, detail=self.problem, headers=refusal.headers)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how pickle and copy restore the exception."""
+        return reduce_error(self)
 
 
 class _CookieScheme(SecurityBase):

@@ -27,7 +27,7 @@ from flask import Flask, Response, after_this_request, current_app, request
 from flask import g as flask_globals
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, ServiceUnavailable, Unauthorized
 
-from ..errors import ConfigurationError, HandstampError
+from ..errors import ConfigurationError, HandstampError, reduce_error
 from ..wire.problems import Refusal
 from .authenticator import Authenticator, Needs
 from .verifier import Check, Verifier
@@ -44,17 +44,19 @@ class Refused(HTTPException):
         refusal: The answer: `status`, `headers`, `body`, `code`.
     """
 
-    __reduce__ = HandstampError.__reduce__
-
     def __init__(self, refusal: Refusal) -> None:
         """Create the exception from the answer to send."""
         HTTPException.__init__(self, refusal.code)
-        self.refusal = refusal
-        self.code = refusal.status
+        self.refusal: Refusal = refusal
+        self.code: int = refusal.status
 
     def get_response(self, *_: Any, **__: Any) -> Response:
         """Return the answer."""
         return Response(self.refusal.body, self.refusal.status, content_type=self.refusal.media_type)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how pickle and copy restore the exception."""
+        return reduce_error(self)
 
 
 class _BadRequest(Refused, BadRequest):

@@ -18,7 +18,7 @@ __all__ = ["HandstampScheme"]
 class HandstampScheme(OpenApiAuthenticationExtension):
     """The header and the cookie in which a token may come."""
 
-    target_class = "handstamp.verify.drf.HandstampAuthentication"
+    target_class: str = "handstamp.verify.drf.HandstampAuthentication"
     name: Any = ("bearer", "cookie")
 
     def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:  # noqa: ARG002 - the extension's signature
