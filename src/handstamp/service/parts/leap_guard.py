@@ -34,6 +34,7 @@ class LeapGuard:
         """
         self._doubted_ms: int | None = None
         self._since_ms = self._stand_ms = 0
+        self.ahead_ms: int = ahead_ms
         self._believe(ahead_ms)
         if seen_at_ms is not None:
             self.ahead_ms = seen_at_ms - steady_ms
