@@ -199,7 +199,7 @@ class AccountExists(HandstampError):
 
 
 class TooManyAttempts(HandstampError):
-    """Too many attempts failed, or a limit of the service is reached. Nobody was signed out.
+    """Too many attempts failed, or a limit of the service is reached. No session has ended.
 
     The next request is accepted in `retry_after_s` seconds, unless the account is locked.
     """

@@ -28,7 +28,7 @@ async def wait_for(future: Future[_T], timeout_s: float | None = None) -> _T:
     done = trio.Event()
 
     def wake(_: Future[_T]) -> None:
-        with suppress(trio.RunFinishedError):  # nobody waits any more
+        with suppress(trio.RunFinishedError):  # no task waits any more
             token.run_sync_soon(done.set)
 
     future.add_done_callback(wake)

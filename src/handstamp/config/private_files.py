@@ -33,7 +33,7 @@ def require_unchangeable(file: Path, what: str) -> None:
     folder = file.absolute().parent
     if folder.stat().st_mode & stat.S_ISVTX and found.st_uid not in (os.geteuid(), 0):
         raise ConfigurationError(
-            f"The {what} {file} belongs to another user, in a folder where everybody can create files. Use a folder of your own."
+            f"The {what} {file} belongs to another user, in a folder where every user can create files. Use a folder of your own."
         )
 
 
@@ -55,7 +55,7 @@ def require_database(path: Path) -> None:
 
 
 def warn_if_readable(file: Path) -> None:
-    """Log a warning if everybody on this machine can read a file. Raise `OSError` if there is none."""
+    """Log a warning if every user of this machine can read a file. Raise `OSError` if there is none."""
     if file.stat().st_mode & stat.S_IROTH:
         _log.warning("file_readable_by_others", file=str(file.absolute()), do=f"chmod o-r {file.absolute()}")
 

@@ -119,7 +119,7 @@ class MasterSecret:
 
 
 class DeviceTags:
-    """Tags that show that a person has signed in on a device. Nobody makes one without the master secret."""
+    """Tags that show that a person has signed in on a device. They cannot be made without the master secret."""
 
     __slots__ = ("_keys",)
 

@@ -59,7 +59,7 @@ UNKNOWN_ACCOUNT = msgspec.structs.replace(ACCOUNT, memory_ms=7 * DAY_MS)
 DEVICE = Limit(name="device", free=5, leak_ms=HOUR_MS, longest_wait_ms=HOUR_MS, ceiling=MAX_CONSECUTIVE, memory_ms=400 * DAY_MS)
 """One account, on one device where its person has signed in before. It is remembered for as long as the device's cookie."""
 DEVICES = Limit(name="devices", free=50, leak_ms=30 * MINUTE_MS, longest_wait_ms=HOUR_MS)
-"""One account, on all such devices: against somebody who has collected many cookies or tokens of the account."""
+"""One account, on all such devices: against an attacker who has collected many cookies or tokens of the account."""
 
 
 def grow(limit: Limit, people: int) -> Limit:

@@ -195,7 +195,7 @@ class Require:
 
 
 def _add_headers(refusal: Refusal) -> Callable[[Response], Response]:
-    """Return a function that adds the headers of a refusal to an answer, whoever has written it."""
+    """Return a function that adds the headers of a refusal to any answer."""
 
     def add(response: Response) -> Response:
         for name, value in refusal.headers.items():

@@ -218,7 +218,7 @@ class Call:
 
     @property
     def carries_cookie(self) -> bool:
-        """Whether a cookie of a token came, even an empty or a duplicate one. The device cookie signs nobody in."""
+        """Whether a cookie of a token came, even an empty or a duplicate one. The device cookie is no sign-in."""
         return not self._all_cookies().keys().isdisjoint((self.cookies.access, self.cookies.refresh))
 
     @property

@@ -22,7 +22,7 @@ _MAX_LENGTH = 64
 """Longer texts are no addresses, and would fill the caches."""
 _GONE = ("0.0.0.0", 0)  # noqa: S104 - nothing listens there
 """Stands for the peer of a TCP connection that has no address any more: it was reset, after a request. All of them count as one
-network, so that nobody gets around the limits by sending requests without waiting for the answers."""
+network, so that no client evades the limits by sending requests without waiting for the answers."""
 _ALL_OF, _ONE_IN = 1_000, 64
 """Requests of untrusted peers whose header fields are looked at for a forgotten proxy: the first ones, and then some of them."""
 MAX_HOPS = 32

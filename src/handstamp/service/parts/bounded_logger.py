@@ -34,7 +34,7 @@ class BoundedLogger(Logger):
         elif kind in self._left_out:
             self._left_out[kind] += 1
         else:
-            with suppress(RuntimeError):  # without an event loop nobody would write the summary
+            with suppress(RuntimeError):  # without an event loop the summary would not be written
                 asyncio.get_running_loop().call_later(_SUMMARY_AFTER_S, self._summarise, kind, level)
                 self._left_out[kind] = 1
 

@@ -1,6 +1,6 @@
 """Decides whether a clock that can be set is believed, by comparing it with one that cannot.
 
-The difference of the two clocks is constant while nobody sets the clock. The rule:
+The difference of the two clocks is constant unless the clock is set. The rule:
 
 - A step of up to `STEP_MS` is followed at once. Corrections by NTP and leap seconds are such steps.
 - After a larger leap, forwards or backwards, the clock is in doubt until the new time has stood for as long as the leap is wide,

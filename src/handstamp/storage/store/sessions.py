@@ -33,7 +33,7 @@ class SessionQueries(Protocol):
     async def has_any_from(self, subject: str, network: str) -> bool:
         """Return True if the subject has a session, live or not, that was started from that network (`domain.network`).
 
-        "" is an unknown network, from which nobody has any.
+        "" is an unknown network, from which there are none.
         """
 
     async def count_unrevoked(self, subject: str, *, now_ms: int, limit: int) -> int:
