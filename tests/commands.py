@@ -30,6 +30,11 @@ def environment_with(settings: Mapping[str, str]) -> dict[str, str]:
     return clean | {f"HANDSTAMP_{name}": value for name, value in settings.items()}
 
 
+def environment_without_coverage() -> dict[str, str]:
+    """Return this process's environment without settings, for a process whose imports are counted: coverage has its own."""
+    return {name: value for name, value in environment_with({}).items() if not name.startswith("COVERAGE_")}
+
+
 def run_command(folder: Path, *arguments: str, stdin: str | bytes = "", **settings: str) -> subprocess.CompletedProcess[str]:
     """Run a command in this process, with its own folder, environment and standard streams.
 

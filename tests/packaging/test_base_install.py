@@ -12,6 +12,8 @@ from typing import Any, get_args
 
 import pytest
 
+from tests.commands import environment_without_coverage
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "handstamp"
 SERVER_ONLY = frozenset(
@@ -26,7 +28,14 @@ SERVER_ONLY = frozenset(
 def loaded_by(statement: str) -> set[str]:
     """Return the top-level modules that a fresh interpreter has loaded after a statement."""
     program = f"import sys\n{statement}\nimport json\nprint(json.dumps(sorted(sys.modules)))"
-    ran = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", program],
+        env=environment_without_coverage(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     names: list[str] = json.loads(ran.stdout)
     return {name.split(".")[0] for name in names}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from handstamp.cli import COMMANDS, app
-from tests.commands import environment_with, output_of, run_command
+from tests.commands import environment_with, environment_without_coverage, output_of, run_command
 
 WEB = {"starlette", "uvicorn", "httptools", "uvloop", "jinja2", "fastapi", "email_validator", "dns", "click"}
 """Modules that only a server needs."""
@@ -54,7 +54,7 @@ def modules_of(folder: Path, *arguments: str) -> set[str]:
     result = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *arguments],
         cwd=folder,
-        env=environment_with({}),
+        env=environment_without_coverage(),
         capture_output=True,
         text=True,
         check=True,
