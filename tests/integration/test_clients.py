@@ -123,7 +123,9 @@ def test_a_credential_may_be_created_before_the_first_start(tmp_path_factory: py
     """`credentials create` creates the database and the secret as `serve` would, for scripted set-ups."""
     folder = tmp_path_factory.mktemp("fresh")
     assert "handstamp serve" in refusal_of(run_command(folder, "credentials", "list"), 2)
-    output_of(run_command(folder, "credentials", "create", "orders"))
+    made = run_command(folder, "credentials", "create", "orders")
+    assert made.returncode == 0
+    assert made.stderr == f"handstamp: There is no database yet: creating {folder}/handstamp.db and the secret beside it.\n"
     assert {file.name for file in folder.iterdir()} >= {"handstamp.db", "handstamp.secret"}
     assert [entry["name"] for entry in json.loads(output_of(run_command(folder, "credentials", "list", "--json")))] == ["orders"]
 
@@ -131,6 +133,7 @@ def test_a_credential_may_be_created_before_the_first_start(tmp_path_factory: py
 def test_an_empty_list_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
     """An empty list is printed as a sentence, and as an empty array with `--json`."""
     folder = tmp_path_factory.mktemp("empty")
+    output_of(run_command(folder, "migrate"))
     output_of(run_command(folder, "credentials", "create", "orders"))
     output_of(run_command(folder, "credentials", "remove", "orders"))
     assert output_of(run_command(folder, "credentials", "list")) == "No credentials yet: handstamp credentials create NAME\n"

@@ -33,7 +33,6 @@ from tests.integration.helpers import (
     new_email,
     profile,
     refresh,
-    row_counts,
     sign_in,
     sign_in_new_user,
     sign_up,
@@ -183,9 +182,9 @@ def test_an_ended_session_does_not_come_back(client: httpx.Client) -> None:
 def test_a_wrong_password_with_a_key_is_counted_and_leaves_nothing(client: httpx.Client, server: Server) -> None:
     """Refusals are not kept: the same key with the right password signs in."""
     email, key = sign_up(client), a_key()
-    before = row_counts(server)["receipt"]
+    before = receipts(server)
     expect_problem(log_in(client, email, key, password=OTHER), 401, "invalid_credentials")
-    assert row_counts(server)["receipt"] == before
+    assert receipts(server) <= before
     assert log_in(client, email, key).status_code == 200
 
 
@@ -265,7 +264,7 @@ def test_a_kill_between_commit_and_answer_loses_nothing(serve: Callable[..., Ser
         key, before = a_key(), receipts(server)
         with ThreadPoolExecutor(1) as pool, server.client() as client:
             asked = pool.submit(change_password, client, person, key, new, current)
-            while receipts(server) == before:
+            while receipts(server) <= before:
                 assert not asked.done() or asked.exception() is not None or asked.result().status_code == 200
             server.kill(signal.SIGKILL)
         server.start()
@@ -275,9 +274,10 @@ def test_a_kill_between_commit_and_answer_loses_nothing(serve: Callable[..., Ser
         current, new = new, current
 
 
-def receipts(server: Server) -> int:
-    """Return the number of receipts in the database file."""
-    return row_counts(server)["receipt"]
+def receipts(server: Server) -> set[str]:
+    """Return the keys of the receipts in the database file."""
+    with closing(sqlite3.connect(server.folder / "handstamp.db", timeout=60)) as database:
+        return {key for (key,) in database.execute("SELECT key FROM receipt")}
 
 
 @pytest.mark.anyio

@@ -645,17 +645,17 @@ def test_public_documents_may_be_cached(client: httpx.Client, path: str) -> None
 
 
 def test_an_issuer_with_a_path_has_its_metadata_at_both_places(tmp_path: Path) -> None:
-    """RFC 8414 §3.1 puts the issuer's path behind the well-known name; a proxy that strips it leads to the other (R33)."""
+    """RFC 8414 §3.1 puts the issuer's path behind the well-known name; proxies strip it, or keep it in front (R33)."""
     with run_server(tmp_path, ISSUER=TENANT) as server, client_of(server) as client:
-        answers = [client.get(path) for path in (PATH, f"{PATH}/some/tenant")]
-        assert [answer.status_code for answer in answers] == [200, 200]
-        assert answers[0].content == answers[1].content
+        answers = [client.get(path) for path in (PATH, f"{PATH}/some/tenant", f"/some/tenant{PATH}")]
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        assert len({answer.content for answer in answers}) == 1
         found = answers[0].json()
         assert found["issuer"] == TENANT
         addresses = {value for name, value in found.items() if name.endswith(("_uri", "_endpoint"))}
         assert addresses == {f"{TENANT}/{name}" for name in (".well-known/jwks.json", "token", "revoke", "introspect")}
         assert client.get(f"{PATH}/some/tenant", headers={"if-none-match": answers[0].headers["etag"]}).status_code == 304
-        for path in (f"{PATH}/some", f"{PATH}/other", f"{PATH}/some/tenant/", f"/some/tenant{PATH}"):
+        for path in (f"{PATH}/some", f"{PATH}/other", f"{PATH}/some/tenant/"):
             assert client.get(path).status_code == 404, path
         headers = {"origin": "https://auth.example.com", "sec-fetch-site": "same-origin"}
         email = sign_up(client)

@@ -154,10 +154,10 @@ async def test_a_signing_failure_leaves_the_old_token_valid(tmp_path: Path) -> N
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         session, pair = await start_session(running, clock)
-        clock.advance(ms=-HOUR_MS)  # before the first key becomes active
+        clock.advance(ms=-2 * HOUR_MS)  # before the first key becomes active, which is an hour before it was made
         with pytest.raises(Unavailable):
             await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
-        clock.advance(ms=HOUR_MS)
+        clock.advance(ms=2 * HOUR_MS)
         assert (await running.sessions.require_living(session.id, clock()))[0] == session
         assert (await running.refresh(pair.refresh_token, way="body", caller=caller(clock))).refresh_token != pair.refresh_token
 

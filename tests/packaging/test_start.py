@@ -66,6 +66,7 @@ def modules_of(folder: Path, *arguments: str) -> set[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a database."""
     folder = tmp_path_factory.mktemp("operated")
+    output_of(run_command(folder, "migrate"))
     output_of(run_command(folder, "credentials", "create", "orders"))
     return folder
 
