@@ -202,7 +202,7 @@ async def test_a_service_that_was_off_for_forty_days_purges_in_the_end(tmp_path:
         await first.housekeeping.prepare()
         await start_session(first, machine.wall)
     machine.later(40 * DAY_MS)
-    async with (second := Deployment(settings_in(tmp_path))).run():
+    async with (second := Deployment(settings_in(tmp_path))).open():
         machine.later(SETTLE_MS)
         for _ in range(DAY_MS // 60_000):
             await second.housekeeping.prepare()

@@ -37,11 +37,11 @@ class RevocationsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 async def revoked(use: UseCases, call: Call, _: None) -> Response:
     """Return what was revoked since the cursor `after`; wait up to `wait` seconds for the next revocation."""
-    credential = await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")), call.caller)
+    caller = call.ending_caller
+    credential = await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")), caller)
     after, wait = (call.request.query_params.get(name, "") for name in ("after", "wait"))
     if not (re.fullmatch("[0-9]?", wait, re.ASCII) and int(wait or 0) <= HEARTBEAT_S):
         raise InvalidFields([("wait", f"must be whole seconds from 0 to {HEARTBEAT_S}")])
-    caller = call.ending_caller
     page = await use.revocations.read_after(after, wait_s=int(wait or 0), reader=credential.id, caller=caller)
     return write_json(_answer(page, caller.now_ms))
 

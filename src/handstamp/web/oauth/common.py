@@ -77,7 +77,7 @@ async def require_first_party(use: UseCases, call: Call, form: Form) -> None:
     """
     credential = service_credential(call, form)
     if credential is not None:
-        await use.credentials.authenticate(credential, call.caller)
+        await use.credentials.authenticate(credential, call.ending_caller)
         raise RefusedGrant("unauthorized_client", "A service credential is for introspection and the revocation feed alone.")
     if form.client_id not in ("", FIRST_PARTY):
         raise InvalidClient(f"The client of these tokens is {FIRST_PARTY}: send that as client_id, or none.")
