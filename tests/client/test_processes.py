@@ -144,7 +144,7 @@ def test_a_forked_process_does_not_renew_with_a_copy(server: Server, start: Star
     worn = json.dumps(answer | {"expiresIn": 1})
     printed, _ = start("-c", program, server.url, worn).communicate(timeout=PATIENCE_S)
     lines = sorted(printed.splitlines())
-    assert lines[0].startswith("False This process was forked while")
+    assert lines[0].startswith("False This process was forked with an active session.")
     assert lines[1:] == ["True 200"]
     assert generation(server, answer["sessionId"]) == 1
 

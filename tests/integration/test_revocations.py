@@ -42,6 +42,7 @@ from tests.integration.helpers import (
     sign_up,
 )
 from tests.serving import PASSWORD, Server, cookie_name
+from tests.verifying import eventually
 
 pytestmark = pytest.mark.xdist_group("revocations")
 MEMBERS = {"entries", "cursor", "snapshot", "more", "now"}
@@ -98,7 +99,7 @@ class Read(NamedTuple):
 def start_readers(
     server: Server, credential: Credential, cursor: str, *, readers: int = 1, wait: int = HEARTBEAT_S
 ) -> Iterator[list[Future[Read]]]:
-    """Start readers that wait for new entries, each on its own connection. On entry their requests have been sent."""
+    """Start readers that wait for new entries, each on its own connection. On entry the service has read their requests."""
     sent = threading.Semaphore(0)
 
     def note(event: str, _: object) -> None:
@@ -115,7 +116,16 @@ def start_readers(
     with ThreadPoolExecutor(readers) as pool:
         reading = [pool.submit(ask_for_news) for _ in range(readers)]
         assert all(sent.acquire(timeout=PATIENCE_S) for _ in range(readers))
+        assert eventually(lambda: unread_bytes(server.port) == 0)
         yield reading
+
+
+def unread_bytes(port: int) -> int:
+    """Return how many bytes the connections of a local port have received that no process has read. 0 outside of Linux."""
+    tables = [table for table in map(Path, ("/proc/net/tcp", "/proc/net/tcp6")) if table.exists()]
+    fields = [line.split() for table in tables for line in table.read_text().splitlines()[1:]]
+    established = [queues for _, local, _, state, queues, *_ in fields if state == "01" and local.endswith(f":{port:04X}")]
+    return sum(int(queues.partition(":")[2], 16) for queues in established)
 
 
 def before_heartbeat(attempt: Callable[[], float]) -> bool:
