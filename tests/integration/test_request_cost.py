@@ -36,6 +36,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("request-cost")]
 BUDGET = 8
 """How many times the cost of an ordinary `GET /profile` a hostile request may cost beyond an ordinary one of its own kind."""
 TRIES = 8
+ROUNDS = 4
+"""How often a request that seems costly is measured again."""
 MAX_MEMORY_BYTES = 4 * 2**20
 """What one request of 64 KiB may hold at most, with all that it is decoded to."""
 TRUSTED = "https://app.example.com"
@@ -172,19 +174,27 @@ def unit_us(service: Service) -> float:
 
 def expect_cheap(service: Service, unit_us: float, ordinary: Request, hostile: Iterable[Request]) -> int:
     """Send hostile requests; fail with all that cost more than the budget. Return their number."""
-    budget_us = BUDGET * unit_us + min(service.ask(*ordinary[1:]).cost_us for _ in range(TRIES))
-    number, costly = 0, []
-    for request in hostile:
-        number += 1
-        costs: list[float] = []
-        while len(costs) < TRIES and min(costs, default=budget_us) >= budget_us:
-            answer = service.ask(*request[1:])
-            assert answer.status < 500, (request.name, answer)
-            costs.append(answer.cost_us)
-        if min(costs) >= budget_us:
-            costly.append(f"{request.line[:60]}, {request.name}: {min(costs) / unit_us:.1f} times GET /profile")
-    assert not costly, "\n".join(costly)
-    return number
+    ordinary_us = least_cost(service, ordinary)
+    budget_us = BUDGET * unit_us + ordinary_us
+    requests = list(hostile)
+    costly = [request for request in requests if least_cost(service, request, enough_us=budget_us) >= budget_us]
+    for _ in range(ROUNDS):  # other programs on the machine may have slowed this one down: compare again, side by side
+        slower = max(1.0, least_cost(service, ordinary) / ordinary_us)
+        costly = [request for request in costly if least_cost(service, request) >= slower * budget_us]
+    assert not costly, [
+        f"{each.line[:60]}, {each.name}: {least_cost(service, each):.0f} µs, not {budget_us:.0f}" for each in costly
+    ]
+    return len(requests)
+
+
+def least_cost(service: Service, request: Request, *, enough_us: float = 0) -> float:
+    """Return the least cost of some tries, in microseconds. Tries end with one that costs less than `enough_us`."""
+    costs: list[float] = []
+    while len(costs) < TRIES and min(costs, default=enough_us) >= enough_us:
+        answer = service.ask(*request[1:])
+        assert answer.status < 500, (request.name, answer)
+        costs.append(answer.cost_us)
+    return min(costs)
 
 
 def with_field(line: str, given: Fields, body: bytes, each: tuple[str, Fields]) -> Request:
