@@ -57,7 +57,7 @@ class Devices:
     def remember(self, cookie: str, account: str) -> str:
         """Return the cookie of a browser after an account has signed in there, given the one that it sent, or "".
 
-        The tags of other accounts stay, newest first. They cannot be checked here, and one that is wrong helps nobody.
+        The tags of other accounts stay, newest first. They cannot be checked here; a wrong one is of no use.
         """
         device, tags = _parse(cookie)
         device = device or new_id()
