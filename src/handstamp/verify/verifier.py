@@ -184,9 +184,10 @@ class Verifier:
             SessionEnded: The session has ended.
             Unavailable: The feed has been silent for more than `max_staleness_s`, or is not followed for lack of a credential.
         """
+        is_fresh = self.follows_feed and self._is_fresh(self._clock(), monotonic_ms())
         if session_key(claims.sid) in self._revoked:
             raise SessionEnded
-        if not self.follows_feed or not self._is_fresh(self._clock(), monotonic_ms()):
+        if not is_fresh:
             raise Unavailable("the revocation feed is silent")
 
     def wait_until_ready(self, timeout_s: float) -> bool:
@@ -237,6 +238,9 @@ class Verifier:
     def _verify(self, token: str, check: Check | None, at_ms: int | None, *, may_wait: bool) -> AccessClaims:
         # Every request comes through here and should cost about a microsecond, so each clock is read once.
         now_ms, monotonic = self._clock() if at_ms is None else at_ms, monotonic_ms()
+        check = self.check if check is None else require_possible(check, follows_feed=self.follows_feed)
+        # Before the keys and the set are read: what the feed brings meanwhile does not make older readings recent.
+        must_ask = check != "offline" and (check == "live" or not self._is_fresh(now_ms, monotonic))
         keys = self._keys.current(monotonic, may_wait=may_wait)
         if not isinstance(token, str):
             raise InvalidToken("the token is not a string")
@@ -245,8 +249,7 @@ class Verifier:
             cached = self._verify_signature(token, keys, now_ms, may_wait=may_wait)
         if cached.session in self._revoked:
             raise SessionEnded
-        check = self.check if check is None else require_possible(check, follows_feed=self.follows_feed)
-        if check != "offline" and (check == "live" or not self._is_fresh(now_ms, monotonic)):
+        if must_ask:
             self._require_active(token, cached.claims, may_wait=may_wait)
         return cached.claims.copy()  # a caller that changes `extra` must not change the cache
 
