@@ -82,7 +82,29 @@ class _CachedToken(msgspec.Struct, frozen=True):
 
 
 class Verifier:
-    """Verifies the access tokens of one issuer. Create one per process; all methods are thread-safe."""
+    """Verifies the access tokens of one issuer. Create one per process; all methods are thread-safe.
+
+    A new verifier sends no request before it is used.
+
+    Args:
+        issuer: The service's `HANDSTAMP_ISSUER`, character for character.
+        audience: The `aud` to accept; with a tuple, any of them.
+        credential: `"ID:SECRET"`, as `handstamp credentials create` prints it. Only `check="offline"` works without one.
+        keys: The issuer's keys, or a function that returns them. By default they are fetched and kept up to date.
+        check: The policy of routes that do not declare one.
+        max_staleness_s: Seconds for which the feed may be silent before the service is asked instead, 3 to 3600.
+        leeway_s: Seconds by which clocks may differ, 0 to 60 (RFC 7519 §4.1.4).
+        cache_size: The number of verified tokens to keep in memory; 0 keeps none.
+        timeout_s: Seconds until a request to the service fails, 0.01 to 60.
+        service_url: Where the service is reached from here, by default at its issuer.
+        ca_file: A PEM file with the only authorities whose certificates are trusted there, by default the system's.
+        clock: Returns milliseconds since 1970.
+
+    Raises:
+        ConfigurationError: The credential is malformed or missing, the service's URL is neither https nor on this machine, or
+            `ca_file` holds no certificate.
+        ValueError: A number is out of its bounds.
+    """
 
     def __init__(
         self,
@@ -100,27 +122,6 @@ class Verifier:
         ca_file: str | os.PathLike[str] | None = None,
         clock: Clock = system_clock,
     ) -> None:
-        """Create a verifier. It sends no request before it is used.
-
-        Args:
-            issuer: The service's `HANDSTAMP_ISSUER`, character for character.
-            audience: The `aud` to accept; with a tuple, any of them.
-            credential: `"ID:SECRET"`, as `handstamp credentials create` prints it. Only `check="offline"` works without one.
-            keys: The issuer's keys, or a function that returns them. By default they are fetched and kept up to date.
-            check: The policy of routes that do not declare one.
-            max_staleness_s: Seconds for which the feed may be silent before the service is asked instead, 3 to 3600.
-            leeway_s: Seconds by which clocks may differ, 0 to 60 (RFC 7519 §4.1.4).
-            cache_size: The number of verified tokens to keep in memory; 0 keeps none.
-            timeout_s: Seconds until a request to the service fails, 0.01 to 60.
-            service_url: Where the service is reached from here, by default at its issuer.
-            ca_file: A PEM file with the only authorities whose certificates are trusted there, by default the system's.
-            clock: Returns milliseconds since 1970.
-
-        Raises:
-            ConfigurationError: The credential is malformed or missing, the service's URL is neither https nor on this machine, or
-                `ca_file` holds no certificate.
-            ValueError: A number is out of its bounds.
-        """
         _require_bounds(leeway_s=leeway_s, max_staleness_s=max_staleness_s, timeout_s=timeout_s, cache_size=cache_size)
         self.issuer = issuer
         self.audience: tuple[str, ...] = (audience,) if isinstance(audience, str) else tuple(audience)

@@ -1,0 +1,84 @@
+"""What the use cases of a deployment share, made from its settings."""
+
+from __future__ import annotations
+
+from ..clock import Clock
+from ..config.private_files import require_database
+from ..config.secret_file import load_master_secret
+from ..config.settings import Settings
+from ..crypto.passwords import PasswordHasher
+from ..crypto.seal import DeviceTags, Pseudonyms
+from ..domain.issuer import Issuer
+from ..domain.limits import NetworkLimits
+from ..domain.policy import Policy
+from ..errors import ConfigurationError
+from ..service.accounts.new_password import PasswordRules
+from ..service.operating.keys import Keys
+from ..service.parts.audit import Audit
+from ..service.parts.capacity import count_hashing_threads
+from ..service.parts.common_clock import CommonClock
+from ..service.parts.devices import Devices
+from ..service.parts.granting import Granting, Hook
+from ..service.parts.hashing import Hashing
+from ..service.parts.receipts import Receipts
+from ..service.parts.throttling import Throttling
+from ..service.parts.tokens import TokenIssuer
+from ..storage.store import Store
+from .stores import make_store
+
+
+class Parts:
+    """The parts that several use cases of a deployment work with."""
+
+    settings: Settings
+    issuer: Issuer
+    audience: tuple[str, ...]
+    policy: Policy
+    audit: Audit
+    granting: Granting
+    rules: PasswordRules
+    store: Store
+    clock: CommonClock
+    keys: Keys
+    tokens: TokenIssuer
+    devices: Devices
+    receipts: Receipts
+    throttling: Throttling
+    hashing: Hashing
+
+    def __init__(self, settings: Settings, *, clock: Clock | None, claims: Hook | None) -> None:
+        """Create the parts. `Deployment.__init__` describes the arguments and the errors."""
+        if not settings.issuer:
+            raise ConfigurationError("HANDSTAMP_ISSUER is not set: write the public URL of the service.")
+        if settings.database_path is not None:
+            require_database(settings.database_path)
+        secret = load_master_secret(settings)
+        pseudonyms = Pseudonyms(secret)
+        self.settings = settings
+        self.issuer = Issuer(settings.issuer)
+        self.audience = settings.audience or (settings.issuer,)
+        self.policy = settings.policy
+        self.audit = Audit()
+        self.granting = Granting(claims)
+        self.rules = PasswordRules(min_length=settings.password_min_length, service_words=("handstamp", self.issuer.host))
+        self.store = make_store(settings)
+        self.clock = CommonClock(self.store, clock)
+        self.keys = Keys(store=self.store, secret=secret, algorithm=settings.algorithm, audit=self.audit)
+        self.tokens = TokenIssuer(
+            issuer=settings.issuer,
+            audience=self.audience,
+            policy=self.policy,
+            keys=self.keys,
+            refresh_key=secret.derive_refresh_key(),
+            refresh_keys=secret.derive_refresh_keys(),
+        )
+        self.devices = Devices(DeviceTags(secret), self.tokens)
+        self.receipts = Receipts(pseudonyms, policy=self.policy)
+        self.throttling = Throttling(pseudonyms, self.audit, people_per_network=settings.people_per_network)
+        self.hashing = _make_hashing(settings)
+
+
+def _make_hashing(settings: Settings) -> Hashing:
+    hasher = PasswordHasher(settings.password_cost)
+    threads = count_hashing_threads(hasher.memory_bytes, workers=settings.workers, wanted=settings.hashing_threads)
+    return Hashing(hasher, NetworkLimits(settings.people_per_network).hashing, threads=threads)
