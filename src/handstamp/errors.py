@@ -15,6 +15,7 @@ HandstampError
 │   └── InvalidClient         invalid_client       the credential of a service is missing or wrong
 ├── NotAllowed                                     the caller is known but may not do this
 │   ├── InsufficientScope     insufficient_scope
+│   ├── InsufficientAuthentication                 insufficient_user_authentication: prove again who you are (RFC 9470)
 │   └── CrossSite             cross_site
 ├── NotFound                  not_found
 ├── AccountExists             account_exists
@@ -162,6 +163,27 @@ class InsufficientScope(NotAllowed):
         super().__init__(f"This needs {missing}, which the access token does not have.")
         self.scope = scope
         self.role = role
+
+
+class InsufficientAuthentication(NotAllowed):
+    """The person proved too long ago, or not strongly enough, who they are (RFC 9470 §3). The session goes on.
+
+    Attributes:
+        max_age_s: How many seconds ago the proof may be, None if that does not matter.
+        acr: The authentication context class that is required, "" for any.
+    """
+
+    code = "insufficient_user_authentication"
+
+    def __init__(self, *, max_age_s: int | None = None, acr: str = "") -> None:
+        """Create the error from what is required."""
+        super().__init__(
+            "This needs a stronger proof of who you are, such as a passkey or a second factor."
+            if acr
+            else "You signed in a while ago. Prove again that it is you."
+        )
+        self.max_age_s = max_age_s
+        self.acr = acr
 
 
 class CrossSite(NotAllowed):

@@ -42,6 +42,7 @@ CODES = frozenset(
         "session_ended",
         "invalid_credentials",
         "invalid_client",
+        "insufficient_user_authentication",
         "insufficient_scope",
         "cross_site",
         "not_found",

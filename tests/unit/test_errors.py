@@ -22,9 +22,11 @@ REFUSAL = refusal_of(ExpiredToken(), instance="1")
 ARGUMENTS: dict[str, Any] = {
     "description": "The token is over.",
     "error": "invalid_grant",
+    "acr": "mfa",
     "fields": [("email", "is empty")],
     "kid": "key-1",
     "limit": "attempts",
+    "max_age_s": 300,
     "names_origin": False,
     "needed": "Send a token.",
     "reason": "reuse",

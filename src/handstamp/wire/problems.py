@@ -12,6 +12,7 @@ from ..errors import (
     CrossSite,
     ExpiredToken,
     HandstampError,
+    InsufficientAuthentication,
     InsufficientScope,
     InvalidClient,
     InvalidCredentials,
@@ -47,6 +48,7 @@ TABLE: dict[type[HandstampError], tuple[int, str]] = {
     InvalidCredentials: (401, "Not signed in"),
     InvalidClient: (401, "The service is not authenticated"),
     InsufficientScope: (403, "Not allowed"),
+    InsufficientAuthentication: (401, "Prove again who you are"),
     CrossSite: (403, "The request came from another site's page"),
     NotFound: (404, "Not found"),
     AccountExists: (409, "The account exists already"),
@@ -134,6 +136,10 @@ def headers_of(error: HandstampError) -> dict[str, str]:
         case InsufficientScope():
             wanted = f', scope="{error.scope}"' if error.scope else ""
             sent["www-authenticate"] = f'Bearer error="insufficient_scope"{wanted}'
+        case InsufficientAuthentication():
+            wanted = "" if error.max_age_s is None else f', max_age="{error.max_age_s}"'
+            wanted += f', acr_values="{error.acr}"' if error.acr else ""
+            sent["www-authenticate"] = f'Bearer error="{error.code}"{wanted}'  # RFC 9470 §3
         case TooManyAttempts() | Unavailable():
             sent["retry-after"] = str(error.retry_after_s)
         case _:
