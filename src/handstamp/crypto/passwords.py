@@ -6,17 +6,25 @@ import base64
 import functools
 import importlib.resources
 import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError
+
+from .foreign_hashes import MAX_MEMORY_BYTES, UnusableHash, read_foreign_hash
 
 Cost = Literal["owasp", "rfc9106"]
 """`owasp`: m=19456 KiB, t=2, p=1. `rfc9106`: the second recommended option of RFC 9106 §4, m=65536 KiB, t=3, p=4."""
 
 
 class PasswordHasher:
-    """Hashes and checks passwords at one cost. The salt has 16 bytes, the tag 32; the PHC string contains the parameters."""
+    """Hashes passwords at one cost, and checks them also against hashes of other systems.
+
+    The salt has 16 bytes, the tag 32; the PHC string contains the parameters.
+    """
 
     def __init__(self, cost: Cost) -> None:
         """Prepare a decoy hash, with which an unknown address costs as much time as a known one."""
@@ -25,24 +33,57 @@ class PasswordHasher:
             "rfc9106": argon2.PasswordHasher(time_cost=3, memory_cost=65536, parallelism=4),
         }[cost]
         self._decoy = _random_hash(self._argon2)
+        self._own = self._decoy.rsplit("$", 2)[0] + "$"
         self.memory_bytes: int = self._argon2.memory_cost * 1024
         """The memory that hashing one password takes."""
+        self._foreign_memory = _Memory(MAX_MEMORY_BYTES)
 
     def hash(self, password: str) -> str:
         """Return the PHC string of a normalised password. Takes tens of milliseconds of processor time."""
         return self._argon2.hash(password)
 
     def matches(self, password_hash: str | None, password: str) -> bool:
-        """Return True if the normalised password has this hash. None, for an unknown address, takes as long and returns False."""
+        """Return True if the normalised password has this hash. None, for an unknown address, takes as long and returns False.
+
+        So do "", the hash of an account without a password, and a hash that cannot be checked. A hash of another system takes
+        the time that its parameters ask for, within the bounds of `foreign_hashes`.
+        """
+        if password_hash and not password_hash.startswith(self._own):
+            with suppress(UnusableHash):
+                foreign = read_foreign_hash(password_hash)
+                with self._foreign_memory.take(foreign.memory_bytes):
+                    return foreign.matches(password)
+            password_hash = None
         try:
             self._argon2.verify(password_hash or self._decoy, password)
         except (VerificationError, InvalidHashError):
             return False
-        return password_hash is not None
+        return bool(password_hash)
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Return True if the hash was made with parameters other than the current ones and should be replaced."""
-        return self._argon2.check_needs_rehash(password_hash)
+        """Return True if the hash was made by another system, or with parameters other than the current ones: replace it."""
+        return not password_hash.startswith(self._own) or self._argon2.check_needs_rehash(password_hash)
+
+
+class _Memory:
+    """Lets threads use at most so many bytes together. Those for which nothing is left wait."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, amount: int) -> Iterator[None]:
+        """Keep `amount` bytes, at most all that there are, for the block."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= amount)
+            self._free -= amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += amount
+                self._changed.notify_all()
 
 
 def _random_hash(hasher: argon2.PasswordHasher) -> str:
