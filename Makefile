@@ -11,7 +11,7 @@ BENCH_READY := bench/.venv/.ready
 # Tests start hundreds of Python processes. Without byte code on disk each one compiles every module again and starts half as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo serve test test-all coverage test-python test-lowest check types screenshots soak bench compare scale clean
+.PHONY: help setup demo serve test test-all coverage test-python test-lowest check types messages screenshots soak bench compare scale clean
 
 help:
 	@echo "make demo    show both tokens on a page, with a temporary service"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-lowest   run the fast tests with the oldest supported dependencies"
 	@echo "make check   run ruff, mypy --strict, the import contracts and codespell, and check both lock files"
 	@echo "make types   check with pyright what applications see: typing_tests, and a type for every exported name"
+	@echo "make messages   add new texts to the catalogues of languages, where they wait for a translation"
 	@echo "make screenshots   take the screenshots for the documentation; needs Chromium"
 	@echo "make soak    run many clients against three nodes, with seven kinds of fault for SECONDS each, and check every answer"
 	@echo "make bench   measure performance, and compare with the alternatives; takes twenty minutes"
@@ -89,6 +90,9 @@ types: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright
 	@report=$$(PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH="$(CURDIR)/src" $(BIN)/pyright --verifytypes handstamp --ignoreexternal) || \
 	  { echo "$$report" | sed -n '/^Symbols used/,$$p'; exit 1; }; echo "$$report" | grep "completeness"
+
+messages: $(READY)
+	$(BIN)/python -m tests.messages
 
 screenshots: $(READY)
 	$(BIN)/python -m tests.browser.screenshots

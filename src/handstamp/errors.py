@@ -34,6 +34,8 @@ import copyreg
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from .text import mark, mark_plural
+
 
 def reduce_error(error: Exception) -> tuple[Any, ...]:
     """Return how pickle and copy restore an exception: by its attributes.
@@ -88,7 +90,7 @@ class MissingToken(NotSignedIn):
 
     code = "missing_token"
 
-    def __init__(self, needed: str = "This request needs an access token: send 'Authorization: Bearer <token>'.") -> None:
+    def __init__(self, needed: str = mark("This request needs an access token: send 'Authorization: Bearer <token>'.")) -> None:
         """Create the error; `needed` tells the client what to send."""
         super().__init__(needed)
 
@@ -100,7 +102,7 @@ class InvalidToken(NotSignedIn):
 
     def __init__(self, why: str) -> None:
         """Create the error; `why` names the check that failed and is for logs only."""
-        super().__init__("The token is not valid here.")
+        super().__init__(mark("The token is not valid here."))
         self.why = why
 
 
@@ -110,7 +112,7 @@ class ExpiredToken(NotSignedIn):
     code = "expired_token"
 
     def __init__(self) -> None:
-        super().__init__("The access token has expired. Use the refresh token to get a new one.")
+        super().__init__(mark("The access token has expired. Use the refresh token to get a new one."))
 
 
 class SessionEnded(NotSignedIn):
@@ -128,7 +130,11 @@ class SessionEnded(NotSignedIn):
             reason: Why the session ended, or None if unknown.
             session_lives: True if only this expired copy of the refresh token is refused and the session itself is still active.
         """
-        super().__init__(f"The session has ended{f' ({reason})' if reason else ''}. Sign in again.")
+        super().__init__(
+            mark("The session has ended (%(reason)s). Sign in again.", reason=reason)
+            if reason
+            else mark("The session has ended. Sign in again.")
+        )
         self.reason = reason
         self.session_lives = session_lives
 
@@ -139,7 +145,7 @@ class InvalidCredentials(NotSignedIn):
     code = "invalid_credentials"
 
     def __init__(self) -> None:
-        super().__init__("That e-mail address and password do not match.")
+        super().__init__(mark("That e-mail address and password do not match."))
 
 
 class InvalidClient(NotSignedIn):
@@ -159,8 +165,11 @@ class InsufficientScope(NotAllowed):
 
     def __init__(self, *, scope: str = "", role: str = "") -> None:
         """Create the error for a missing `scope` (a space-separated list) or `role`."""
-        missing = f"the scope {scope!r}" if scope else f"the role {role!r}"
-        super().__init__(f"This needs {missing}, which the access token does not have.")
+        super().__init__(
+            mark("This needs the scope '%(scope)s', which the access token does not have.", scope=scope)
+            if scope
+            else mark("This needs the role '%(role)s', which the access token does not have.", role=role)
+        )
         self.scope = scope
         self.role = role
 
@@ -198,10 +207,12 @@ class CrossSite(NotAllowed):
             names_origin: False if it has a cookie and neither `Origin` nor `Sec-Fetch-Site`, so that no browser sent it.
         """
         super().__init__(
-            "This request came from a page of another origin. If that page is yours, add its origin to the trusted origins."
+            mark("This request came from a page of another origin. If that page is yours, add its origin to the trusted origins.")
             if names_origin
-            else "This request has a cookie, but neither Origin nor Sec-Fetch-Site, which browsers send. "
-            'A program signs in with "delivery": "json" and sends its tokens without cookies.'
+            else mark(
+                "This request has a cookie, but neither Origin nor Sec-Fetch-Site, which browsers send. "
+                'A program signs in with "delivery": "json" and sends its tokens without cookies.'
+            )
         )
 
 
@@ -217,7 +228,7 @@ class AccountExists(HandstampError):
     code = "account_exists"
 
     def __init__(self) -> None:
-        super().__init__("An account with this e-mail address exists already. Sign in instead.")
+        super().__init__(mark("An account with this e-mail address exists already. Sign in instead."))
 
 
 class TooManyAttempts(HandstampError):
@@ -241,9 +252,16 @@ class TooManyAttempts(HandstampError):
             subject: The account that was tried, for logs only.
         """
         super().__init__(
-            "Too many attempts in a row have failed, so this sign-in is locked. Ask the people who run this service to unlock it."
+            mark(
+                "Too many attempts in a row have failed, so this sign-in is locked. "
+                "Ask the people who run this service to unlock it."
+            )
             if is_locked
-            else f"Too many attempts. Try again in {retry_after_s} seconds."
+            else mark_plural(
+                "Too many attempts. Try again in %(count)s second.",
+                "Too many attempts. Try again in %(count)s seconds.",
+                count=retry_after_s,
+            )
         )
         self.retry_after_s = retry_after_s
         self.limit = limit
@@ -258,7 +276,7 @@ class Unavailable(HandstampError):
 
     def __init__(self, why: str, retry_after_s: int = 1) -> None:
         """Create the error; `why` is for logs only, because it may name files and servers."""
-        super().__init__("The service cannot answer right now. No session has ended. Try again shortly.")
+        super().__init__(mark("The service cannot answer right now. No session has ended. Try again shortly."))
         self.why = why
         self.retry_after_s = retry_after_s
 

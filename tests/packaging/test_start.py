@@ -12,7 +12,7 @@ import pytest
 from handstamp.cli import COMMANDS, app
 from tests.commands import environment_with, environment_without_coverage, output_of, run_command
 
-WEB = {"starlette", "uvicorn", "httptools", "uvloop", "jinja2", "fastapi", "email_validator", "dns", "click"}
+WEB = {"starlette", "uvicorn", "httptools", "uvloop", "jinja2", "babel", "fastapi", "email_validator", "dns", "click"}
 """Modules that only a server needs."""
 HEAVY = WEB | {"asyncio", "msgspec", "cryptography", "argon2", "ssl", "http", "sqlite3", "rich", "pydantic", "structlog"}
 _PROGRAM = """
@@ -76,7 +76,7 @@ def test_help_imports_only_the_command_line(tmp_path: Path) -> None:
     loaded = modules_of(tmp_path, "--help")
     assert loaded & HEAVY == set()
     assert {name for name in loaded if name.startswith("handstamp")} == {
-        *("handstamp", "handstamp.cli", "handstamp.cli.common", "handstamp.errors"),
+        *("handstamp", "handstamp.cli", "handstamp.cli.common", "handstamp.errors", "handstamp.text"),
     }
 
 

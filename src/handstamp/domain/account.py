@@ -9,6 +9,8 @@ from itertools import pairwise
 
 import msgspec
 
+from ..text import mark, mark_plural
+
 EMAIL_MAX_LENGTH = 254
 PASSWORD_MAX_LENGTH = 256
 PASSWORD_MAX_BYTES = 4 * PASSWORD_MAX_LENGTH
@@ -75,15 +77,19 @@ def find_password_problem(password: str, *, min_length: int, common: Collection[
         personal: Words that an attacker knows about this account: its address, the name of the service.
     """
     if len(password) < min_length:
-        return f"is too short: use at least {min_length} characters. A sentence that only you would say works well."
+        return mark_plural(
+            "is too short: use at least %(count)s character. A sentence that only you would say works well.",
+            "is too short: use at least %(count)s characters. A sentence that only you would say works well.",
+            count=min_length,
+        )
     if not is_hashable_password(password):
-        return f"must have at most {PASSWORD_MAX_LENGTH} characters and no control characters"
+        return mark("must have at most %(limit)s characters and no control characters", limit=PASSWORD_MAX_LENGTH)
     plain = password.casefold()
     if any(word and word in plain and not plain.replace(word, "").strip(_FILLERS) for word in map(str.casefold, personal)):
-        return "consists of your address or the name of this service: choose something that cannot be looked up"
+        return mark("consists of your address or the name of this service: choose something that cannot be looked up")
     spellings = _list_spellings(plain)
     if any(spelling in common or _is_monotonous(spelling) or _is_common_pair(spelling, common) for spelling in spellings):
-        return "is one that attackers try first: choose something of your own"
+        return mark("is one that attackers try first: choose something of your own")
     return None
 
 

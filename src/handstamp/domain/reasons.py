@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
+from ..text import mark
+
 RevokedWhy = Literal["logout", "logout_everywhere", "reuse", "password_changed", "disabled", "admin", "session_limit"]
 """The reasons that are written into a session's row when it is revoked."""
 
@@ -11,15 +13,17 @@ EndReason = Literal[RevokedWhy, "idle", "expired"]
 """All reasons. The last two follow from the times in the row and are never written."""
 
 END_REASONS: dict[EndReason, str] = {
-    "logout": "You signed out.",
-    "logout_everywhere": "You signed out everywhere.",
-    "reuse": "You were signed out because an old copy of your sign-in was used. If that was not you, change your password.",
-    "idle": "You were signed out because you were away for a long time.",
-    "expired": "You were signed out because this sign-in has expired.",
-    "password_changed": "You were signed out because your password was changed.",
-    "disabled": "You were signed out because the account was disabled.",
-    "admin": "You were signed out by an operator of this service.",
-    "session_limit": "You were signed out here because you are signed in on too many devices, and this one was not used lately.",
+    "logout": mark("You signed out."),
+    "logout_everywhere": mark("You signed out everywhere."),
+    "reuse": mark("You were signed out because an old copy of your sign-in was used. If that was not you, change your password."),
+    "idle": mark("You were signed out because you were away for a long time."),
+    "expired": mark("You were signed out because this sign-in has expired."),
+    "password_changed": mark("You were signed out because your password was changed."),
+    "disabled": mark("You were signed out because the account was disabled."),
+    "admin": mark("You were signed out by an operator of this service."),
+    "session_limit": mark(
+        "You were signed out here because you are signed in on too many devices, and this one was not used lately."
+    ),
 }
 
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from ..crypto.identifiers import new_id
 from ..errors import HandstampError, SessionEnded
+from ..languages.catalogue import ENGLISH, Catalogue
 from ..service.parts.bounded_logger import BoundedLogger
 from ..wire.problems import refusal_of, row_of
 from .cookies import clear_ended
@@ -79,21 +80,27 @@ def _etag(document: bytes) -> str:
 
 def write_error(error: HandstampError, call: Call) -> Response:
     """Return an error as a problem. The cookies are deleted if they belong to a session that has ended for good."""
-    response = write_problem(error, call.request.scope)
+    response = write_problem(error, call.request.scope, call.language)
     if isinstance(error, SessionEnded) and not error.session_lives:
         clear_ended(response, call.cookies, call.identified_by)
     return response
 
 
-def write_problem(error: HandstampError, scope: Mapping[str, Any] = _NO_REQUEST) -> Response:
+def write_problem(error: HandstampError, scope: Mapping[str, Any] = _NO_REQUEST, language: Catalogue = ENGLISH) -> Response:
     """Return an error as the client may see it, and log it with its details under the same request id.
 
     Args:
         error: Why the request is refused.
         scope: The request (ASGI), for the log.
+        language: For the texts that people read (RFC 9457 §3.1). The log is in English.
     """
-    refusal = refusal_of(error, instance=log_refusal(error, scope))
-    return Response(refusal.body, refusal.status, refusal.headers, refusal.media_type)
+    refusal = refusal_of(error, instance=log_refusal(error, scope), translate=language.translate)
+    return Response(refusal.body, refusal.status, refusal.headers | language_headers(language), refusal.media_type)
+
+
+def language_headers(language: Catalogue) -> dict[str, str]:
+    """Return the header fields of an answer in a language that the request's `Accept-Language` has a part in."""
+    return {"content-language": language.tag, "vary": "Accept-Language"}
 
 
 def log_refusal(error: HandstampError, scope: Mapping[str, Any]) -> str:

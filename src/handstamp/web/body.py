@@ -11,6 +11,7 @@ import msgspec
 from starlette.requests import Request
 
 from ..errors import InvalidFields, InvalidRequest, RequestTooLarge, UnsupportedMediaType
+from ..text import mark, mark_instead
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_FORM_FIELDS = 32
@@ -38,7 +39,7 @@ async def read_json(request: Request, shape: type[_T]) -> _T | None:
     if not data:
         return None
     if _media_type(request) != "application/json":
-        raise UnsupportedMediaType("Send the body as JSON, with 'Content-Type: application/json'.")
+        raise UnsupportedMediaType(mark("Send the body as JSON, with 'Content-Type: application/json'."))
     data = data.removeprefix(_BYTE_ORDER_MARK)
     if data.strip() == b"null":
         return None
@@ -58,26 +59,29 @@ async def read_form(request: Request, shape: type[_T]) -> _T:
     """
     data = await _read(request)
     if _media_type(request) != FORM:
-        raise UnsupportedMediaType(f"Send the body as a form, with 'Content-Type: {FORM}'.")
+        raise UnsupportedMediaType(mark("Send the body as a form, with 'Content-Type: %(type)s'.", type=FORM))
     if data.count(b"%") > MAX_ESCAPES:
-        raise RequestTooLarge(f"The form has more than {MAX_ESCAPES} percent-encoded bytes.")
+        raise RequestTooLarge(mark("The form has more than %(limit)s percent-encoded bytes.", limit=MAX_ESCAPES))
     try:
         pairs = parse_qsl(data.decode("ascii"), errors="strict", max_num_fields=MAX_FORM_FIELDS)
     except ValueError:
-        raise InvalidRequest("The body is not a valid form.") from None
+        raise InvalidRequest(mark("The body is not a valid form.")) from None
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise InvalidRequest("A parameter comes more than once.")
+        raise InvalidRequest(mark("A parameter comes more than once."))
     try:
         return msgspec.convert(fields, shape)
     except msgspec.ValidationError as problem:
-        raise InvalidRequest(f"{problem}.") from None
+        english = f"{problem}."
+        raise InvalidRequest(
+            mark_instead("The body does not have the fields that this request needs, or one has the wrong type.", english=english)
+        ) from None
 
 
 def require_body(body: _T | None) -> _T:
     """Return a decoded body. Raises `InvalidRequest` if there was none."""
     if body is None:
-        raise InvalidRequest("This request needs a JSON body.")
+        raise InvalidRequest(mark("This request needs a JSON body."))
     return body
 
 
@@ -89,24 +93,24 @@ async def _read(request: Request) -> bytes:
     """Return the whole body. A body that is too large is refused as soon as that is known."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
-        raise UnsupportedMediaType("Send the body as it is, without Content-Encoding: compressed bodies are not accepted.")
+        raise UnsupportedMediaType(mark("Send the body as it is, without Content-Encoding: compressed bodies are not accepted."))
     declared = request.headers.get("content-length")
     if declared is not None and (not _LENGTH.fullmatch(declared) or int(declared) > MAX_BODY_BYTES):
-        raise RequestTooLarge(f"The body must have at most {MAX_BODY_BYTES} bytes.")
+        raise RequestTooLarge(mark("The body must have at most %(limit)s bytes.", limit=MAX_BODY_BYTES))
     data: bytes = b""
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             while True:
                 message = await request.receive()
                 if message["type"] != "http.request":
-                    raise InvalidRequest("The connection was closed before the body had arrived.")
+                    raise InvalidRequest(mark("The connection was closed before the body had arrived."))
                 data += message.get("body", b"")
                 if len(data) > MAX_BODY_BYTES:
-                    raise RequestTooLarge(f"The body must have at most {MAX_BODY_BYTES} bytes.")
+                    raise RequestTooLarge(mark("The body must have at most %(limit)s bytes.", limit=MAX_BODY_BYTES))
                 if not message.get("more_body", False):
                     return data
     except TimeoutError:
-        raise InvalidRequest("The body did not arrive in time.") from None
+        raise InvalidRequest(mark("The body did not arrive in time.")) from None
 
 
 def _describe_error(data: bytes, shape: type[msgspec.Struct]) -> InvalidRequest:
@@ -119,26 +123,28 @@ def _describe_error(data: bytes, shape: type[msgspec.Struct]) -> InvalidRequest:
         data.decode("utf-8")
         if not data.lstrip().startswith(b"{"):
             msgspec.json.decode(data, type=msgspec.Raw)
-            return InvalidRequest("The body must be a JSON object.")
+            return InvalidRequest(mark("The body must be a JSON object."))
         members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
         if len(members) > MAX_MEMBERS:
-            return InvalidRequest(f"The body has more than {MAX_MEMBERS} members.")
+            return InvalidRequest(mark("The body has more than %(limit)s members.", limit=MAX_MEMBERS))
         return InvalidFields(_describe_fields(members, shape))
     except _UNREADABLE:
-        return InvalidRequest("The body is not JSON.")
+        return InvalidRequest(mark("The body is not JSON."))
 
 
 def _describe_fields(members: dict[str, msgspec.Raw], shape: type[msgspec.Struct]) -> list[tuple[str, str]]:
     """Return (field, what is wrong) for every member that does not fit, and for every field that is missing."""
     known = {field.encode_name: field for field in msgspec.structs.fields(shape)}
-    problems = [(name, "is not a field of this request") for name in members if name not in known]
+    problems = [(name, mark("is not a field of this request")) for name in members if name not in known]
     for name, field in known.items():
         if name not in members:
             if field.required:
-                problems.append((name, "is missing"))
+                problems.append((name, mark("is missing")))
             continue
         try:
             msgspec.json.decode(members[name], type=field.type)
         except msgspec.ValidationError as problem:
-            problems.append((name, str(problem)))
+            problems.append(
+                (name, mark_instead("does not have the type or the length that this request needs", english=str(problem)))
+            )
     return problems

@@ -11,6 +11,7 @@ from ..wire.cookies import cookie_name
 
 DEVICE_MAX_AGE_S = 400 * 24 * 60 * 60
 """The longest that browsers keep a cookie (RFC 6265bis §5.5)."""
+_LANGUAGE_MAX_AGE_S = 24 * 60 * 60
 _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
@@ -26,12 +27,14 @@ class Cookies:
         """The name of the refresh token's cookie."""
         self.device: str = cookie_name("device", issuer)
         """The name of the cookie of a known device."""
+        self.language: str = cookie_name("language", issuer)
+        """The name of the cookie of the language that an application has asked for."""
 
     def header(self, name: str, value: str, max_age_s: int) -> str:
         """Return a `Set-Cookie` value (RFC 6265 §4.1).
 
         Args:
-            name: `access`, `refresh` or `device` of this object.
+            name: `access`, `refresh`, `device` or `language` of this object.
             value: The value, or empty to delete the cookie.
             max_age_s: Seconds that the browser keeps the cookie. 0 deletes it; the other attributes must then be the same.
         """
@@ -57,6 +60,11 @@ def set_pair(response: Response, pair: TokenPair, cookies: Cookies) -> None:
 def set_device(response: Response, device: str, cookies: Cookies) -> None:
     """Set the cookie by which a browser is recognised at its next sign-in. It is not deleted when the session ends."""
     _set(response, cookies.header(cookies.device, device, DEVICE_MAX_AGE_S))
+
+
+def set_language(response: Response, tag: str, cookies: Cookies) -> None:
+    """Set the cookie of the language of pages, so that the forms and links of a page need not carry it on."""
+    _set(response, cookies.header(cookies.language, tag, _LANGUAGE_MAX_AGE_S))
 
 
 def clear_cookies(response: Response, cookies: Cookies, *, but_for: TokenPair | None = None) -> Response:

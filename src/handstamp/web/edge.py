@@ -16,12 +16,15 @@ from starlette.responses import Response
 from ..domain.issuer import Issuer
 from ..domain.limits import Rate
 from ..errors import HandstampError, InvalidRequest, MissingToken
+from ..languages.catalogue import ENGLISH, Catalogue, open_catalogue
+from ..languages.choice import accepted_language
 from ..service.parts.bounded_logger import BoundedLogger
 from ..service.parts.caller import Caller
 from ..service.parts.common_clock import CommonClock
 from ..service.parts.devices import EarlierSignIns
 from ..service.parts.network_budget import NetworkBudget
 from ..service.sessions.refresh import Way
+from ..text import mark
 from ..wire.bearer import bearer_token
 from ..wire.cookies import only_value, parse_cookies
 from ..wire.cross_site import SAFE_METHODS, require_allowed_origin
@@ -32,7 +35,7 @@ from .proxies import PLAIN_HTTP
 MAX_TOKENS = 8
 """Tokens that one request may carry. Each costs a signature check."""
 USER_AGENT_LENGTH = 256
-_NEEDS_TLS = (
+_NEEDS_TLS = mark(
     "The proxy reports that this request came over http, where others can read passwords and tokens. Redirect http to https in "
     "the proxy. If TLS ends at another server in front of it, pass the X-Forwarded-Proto of that server on."
 )
@@ -111,10 +114,11 @@ class Edge:
                     )
                 return await handler(call)
             except HandstampError as error:
+                await call.load_language()
                 return write_error(error, call)
             except Exception:  # noqa: BLE001 - the client gets an answer without details; the log gets all of them
                 _log.exception("unexpected_error", method=request.method, path=path)
-                return write_error(HandstampError("The request failed. The details are in the service's log."), call)
+                return write_error(HandstampError(mark("The request failed. The details are in the service's log.")), call)
 
         return endpoint
 
@@ -133,6 +137,9 @@ class Call:
         self.cookies = cookies
         self.identified_by: str | None = None
         """The name of the cookie whose token identified the session, if a cookie did. Set by the methods that read tokens."""
+        self.language: Catalogue = ENGLISH
+        """The language of the answer. English until it is chosen: pages do so first, the API when it answers with a problem."""
+        self._has_language = False
         self._clock = clock
         self._now_ms: int | None = None
         self._cookie_values: dict[str, set[str]] | None = None
@@ -149,6 +156,17 @@ class Call:
         if self._now_ms is None:
             self._now_ms = self._clock()
         return self._now_ms
+
+    async def load_language(self, preferred: str = "") -> None:
+        """Choose the language of the answer and load its catalogue.
+
+        Args:
+            preferred: A tag of `handstamp.languages.choice.LANGUAGES`. If it is empty, and no language was preferred earlier in
+                this request, `Accept-Language` decides.
+        """
+        if preferred or not self._has_language:
+            self._has_language = True
+            self.language = await open_catalogue(preferred or accepted_language(self.headers.get("accept-language", "")))
 
     @property
     def caller(self) -> Caller:
@@ -187,13 +205,13 @@ class Call:
         """
         in_cookie = self._cookie(self.cookies.refresh)
         if in_cookie is not None and in_body is not None:
-            raise InvalidRequest("The refresh token came both as a cookie and in the body: send one of them.")
+            raise InvalidRequest(mark("The refresh token came both as a cookie and in the body: send one of them."))
         if in_cookie is not None:
             self.identified_by = self.cookies.refresh
             return in_cookie, "cookie"
         if in_body is not None:
             return in_body, "body"
-        raise MissingToken("This request needs a refresh token: send it as 'refreshToken' in the body, or its cookie.")
+        raise MissingToken(mark("This request needs a refresh token: send it as 'refreshToken' in the body, or its cookie."))
 
     def tokens_in_cookies(self) -> list[str]:
         """Return all values of both cookies. Raises `InvalidRequest` if there are more than `MAX_TOKENS`."""
@@ -217,8 +235,13 @@ class Call:
         return next(iter(values)) if len(values) == 1 else ""
 
     @property
+    def language_cookie(self) -> str:
+        """The tag of the language that an application has asked for in this browser; "" if there is none."""
+        return next(iter(self._all_cookies().get(self.cookies.language, set())), "")
+
+    @property
     def carries_cookie(self) -> bool:
-        """Whether a cookie of a token came, even an empty or a duplicate one. The device cookie is no sign-in."""
+        """Whether a cookie of a token came, even an empty or a duplicate one. The other cookies are no sign-in."""
         return not self._all_cookies().keys().isdisjoint((self.cookies.access, self.cookies.refresh))
 
     @property
@@ -245,14 +268,14 @@ def sanitise_text(text: str) -> str:
 
 def _require_short_query(query: bytes) -> None:
     if len(query) > MAX_QUERY_BYTES:
-        raise InvalidRequest(f"The query has more than {MAX_QUERY_BYTES} bytes.")
+        raise InvalidRequest(mark("The query has more than %(limit)s bytes.", limit=MAX_QUERY_BYTES))
     if query.count(b"&") >= MAX_QUERY_FIELDS:
-        raise InvalidRequest(f"The query has more than {MAX_QUERY_FIELDS} fields.")
+        raise InvalidRequest(mark("The query has more than %(limit)s fields.", limit=MAX_QUERY_FIELDS))
     if query.count(b"%") > MAX_ESCAPES:
-        raise InvalidRequest(f"The query has more than {MAX_ESCAPES} percent-encoded bytes.")
+        raise InvalidRequest(mark("The query has more than %(limit)s percent-encoded bytes.", limit=MAX_ESCAPES))
 
 
 def _require_few(tokens: list[str]) -> list[str]:
     if len(tokens) > MAX_TOKENS:
-        raise InvalidRequest(f"There are more than {MAX_TOKENS} tokens in one request.")
+        raise InvalidRequest(mark("There are more than %(limit)s tokens in one request.", limit=MAX_TOKENS))
     return tokens

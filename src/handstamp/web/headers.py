@@ -52,11 +52,17 @@ class SecurityHeaders:
                 added = self._headers
                 own = dict(message["headers"])  # names are in lower case (ASGI)
                 if not self._names.isdisjoint(own):
-                    added = [header for header in added if header[0] not in own]
+                    added = [each for each in added if each[0] not in own or _is_missing_in_vary(each, own)]
                 message["headers"] = [*message["headers"], *added]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def _is_missing_in_vary(header: tuple[bytes, bytes], own: dict[bytes, bytes]) -> bool:
+    """Return whether a header is a further `Vary` of an answer that has one. Its lines add up (RFC 9110 §5.3)."""
+    name, value = header
+    return name == b"vary" and value not in own[name]
 
 
 def with_cors(app: ASGIApp, trusted_origins: Collection[str]) -> ASGIApp:

@@ -9,6 +9,7 @@ import re
 
 from ..errors import InvalidRequest
 from ..service.parts.receipts import Repeatable
+from ..text import mark
 from .edge import Call
 
 HEADER = "Idempotency-Key"
@@ -31,7 +32,7 @@ def read_repeatable(call: Call, operation: str, *content: str) -> Repeatable | N
     if not values:
         return None
     if len(values) > 1:
-        raise InvalidRequest(f"There is more than one {HEADER} header.")
+        raise InvalidRequest(mark("There is more than one %(header)s header.", header=HEADER))
     return Repeatable(operation, _require_key(values[0]), content)
 
 
@@ -47,5 +48,12 @@ def _require_key(text: str) -> str:
     if text[:1] == text[-1:] == '"':  # a string of structured fields (RFC 9651 §3.3.3); most clients send it bare
         text = text[1:-1]
     if _KEY.fullmatch(text) is None:
-        raise InvalidRequest(f"{HEADER} must have {MIN_LENGTH} to {MAX_LENGTH} characters, such as a random UUID.")
+        raise InvalidRequest(
+            mark(
+                "%(header)s must have %(least)s to %(most)s characters, such as a random UUID.",
+                header=HEADER,
+                least=MIN_LENGTH,
+                most=MAX_LENGTH,
+            )
+        )
     return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +14,9 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from ..errors import HandstampError, InvalidRequest, NotFound
+from ..languages.catalogue import open_catalogue
+from ..languages.choice import accepted_language
+from ..text import mark
 from ..wire.problems import MethodNotAllowed
 from .answers import write_problem
 from .api import accounts, health, keys, login, password, profile, refresh, revocations, sessions, sign_out
@@ -140,9 +144,9 @@ class Routes(BaseRoute):
             if scope["method"] in (route.methods or ()):
                 response = await run(Request(scope, receive, send))
             else:
-                response = _write_routing_problem(405, self._allowed[route.path], scope)
+                response = await _write_routing_problem(405, self._allowed[route.path], scope)
         except HTTPException as error:
-            response = _write_routing_problem(error.status_code, self._allowed[route.path], scope)
+            response = await _write_routing_problem(error.status_code, self._allowed[route.path], scope)
         await response(scope, receive, send)
 
 
@@ -151,7 +155,8 @@ async def answer_not_found(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await WebSocketClose()(scope, receive, send)
     else:
-        await _write_routing_problem(404, "", scope)(scope, receive, send)
+        response = await _write_routing_problem(404, "", scope)
+        await response(scope, receive, send)
 
 
 def _first_segment(path: str) -> str:
@@ -162,16 +167,17 @@ def _any_of(by_method: dict[str, Route]) -> Route:
     return next(iter(by_method.values()))
 
 
-def _write_routing_problem(status: int, allowed: str, scope: Scope) -> Response:
+async def _write_routing_problem(status: int, allowed: str, scope: Scope) -> Response:
     problem: HandstampError
     match status:
         case 404:
-            problem = NotFound("There is nothing at this address. /docs lists what there is.")
+            problem = NotFound(mark("There is nothing at this address. /docs lists what there is."))
         case 405:
-            problem = MethodNotAllowed(f"This address does not allow this method. It allows {allowed}.")
+            problem = MethodNotAllowed(mark("This address does not allow this method. It allows %(methods)s.", methods=allowed))
         case _:
-            problem = InvalidRequest("The request cannot be understood.")
-    response = write_problem(problem, scope)
+            problem = InvalidRequest(mark("The request cannot be understood."))
+    accepted = Headers(scope=scope).get("accept-language", "")
+    response = write_problem(problem, scope, await open_catalogue(accepted_language(accepted)))
     if status == 405:
         response.headers["allow"] = allowed  # RFC 9110 §15.5.6
     return response

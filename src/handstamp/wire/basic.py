@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from urllib.parse import quote, unquote_plus
 
 from ..errors import ConfigurationError, InvalidClient, InvalidRequest
+from ..text import mark
 
 MAX_LENGTH = 1024
 """Of an encoded credential. Ours have about 90 characters."""
@@ -26,16 +27,16 @@ def basic_credential(authorization: Sequence[str]) -> tuple[str, str] | None:
     if scheme.lower() != "basic":
         return None
     if len(encoded) > MAX_LENGTH:
-        raise InvalidClient("The Basic credential is too long.")
+        raise InvalidClient(mark("The Basic credential is too long."))
     if len(authorization) > 1:
-        raise InvalidRequest("There is more than one Authorization header.")
+        raise InvalidRequest(mark("There is more than one Authorization header."))
     try:
         name, colon, secret = base64.b64decode(encoded.strip(" "), validate=True).decode("ascii").partition(":")
         credential = unquote_plus(name, errors="strict"), unquote_plus(secret, errors="strict")
     except ValueError:
-        raise InvalidClient("The Basic credential cannot be decoded.") from None
+        raise InvalidClient(mark("The Basic credential cannot be decoded.")) from None
     if not colon:
-        raise InvalidClient("The Basic credential has no secret.")
+        raise InvalidClient(mark("The Basic credential has no secret."))
     return credential
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import InvalidRequest, InvalidToken
+from ..text import mark
 
 
 def bearer_token(authorization: Sequence[str]) -> str | None:
@@ -18,7 +19,7 @@ def bearer_token(authorization: Sequence[str]) -> str | None:
         InvalidToken: The scheme is there and the token is not.
     """
     if len(authorization) > 1:
-        raise InvalidRequest("There is more than one Authorization header.")
+        raise InvalidRequest(mark("There is more than one Authorization header."))
     scheme, _, token = (authorization[0] if authorization else "").partition(" ")
     if scheme.lower() != "bearer":
         return None

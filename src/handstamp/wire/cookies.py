@@ -7,13 +7,14 @@ from typing import Literal
 
 from ..domain.issuer import Issuer
 from ..errors import InvalidRequest
+from ..text import mark
 
 MAX_COOKIES = 200
 """Browsers keep some 180 for a site. Each one more costs time before anything of the request is checked."""
 
 
-def cookie_name(kind: Literal["access", "refresh", "device"], issuer: Issuer) -> str:
-    """Return the name of one of an issuer's cookies. `device` recognises a browser and carries no token.
+def cookie_name(kind: Literal["access", "refresh", "device", "language"], issuer: Issuer) -> str:
+    """Return the name of one of an issuer's cookies. The last two carry no token.
 
     With https it has the prefix `__Host-`, which keeps sibling subdomains from setting the cookie (ASVS 3.3). With http, which is
     allowed on loopback alone, browsers refuse the prefix and send a cookie to every port of a host (RFC 6265 §8.5). The name
@@ -33,7 +34,7 @@ def parse_cookies(headers: Sequence[str]) -> dict[str, set[str]]:
         InvalidRequest: There are more than `MAX_COOKIES`.
     """
     if sum(header.count(";") for header in headers) >= MAX_COOKIES:
-        raise InvalidRequest(f"The request has more than {MAX_COOKIES} cookies: delete this site's cookies.")
+        raise InvalidRequest(mark("The request has more than %(limit)s cookies: delete this site's cookies.", limit=MAX_COOKIES))
     found: dict[str, set[str]] = {}
     for header in headers:
         for pair in header.split(";"):
@@ -50,5 +51,7 @@ def only_value(name: str, values: set[str]) -> str | None:
     """
     distinct = values - {""}
     if len(distinct) > 1:
-        raise InvalidRequest(f"There are two different cookies named {name}: delete this site's cookies and sign in again.")
+        raise InvalidRequest(
+            mark("There are two different cookies named %(name)s: delete this site's cookies and sign in again.", name=name)
+        )
     return next(iter(distinct), None)

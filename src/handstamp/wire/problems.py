@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, NamedTuple, cast
 
 import msgspec
@@ -27,6 +28,7 @@ from ..errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from ..text import mark
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -36,25 +38,25 @@ class MethodNotAllowed(InvalidRequest):
 
 
 TABLE: dict[type[HandstampError], tuple[int, str]] = {
-    InvalidRequest: (400, "The request cannot be understood"),
-    InvalidFields: (422, "Some fields are wrong"),
-    RequestTooLarge: (413, "The request is too large"),
-    MethodNotAllowed: (405, "Method not allowed"),
-    UnsupportedMediaType: (415, "Unsupported media type"),
-    MissingToken: (401, "No token was sent"),
-    InvalidToken: (401, "The token is not valid"),
-    ExpiredToken: (401, "The access token has expired"),
-    SessionEnded: (401, "The session has ended"),
-    InvalidCredentials: (401, "Not signed in"),
-    InvalidClient: (401, "The service is not authenticated"),
-    InsufficientScope: (403, "Not allowed"),
-    InsufficientAuthentication: (401, "Prove again who you are"),
-    CrossSite: (403, "The request came from another site's page"),
-    NotFound: (404, "Not found"),
-    AccountExists: (409, "The account exists already"),
-    TooManyAttempts: (429, "Too many attempts"),
-    Unavailable: (503, "Not available right now"),
-    HandstampError: (500, "Something went wrong on our side"),
+    InvalidRequest: (400, mark("The request cannot be understood")),
+    InvalidFields: (422, mark("Some fields are wrong")),
+    RequestTooLarge: (413, mark("The request is too large")),
+    MethodNotAllowed: (405, mark("Method not allowed")),
+    UnsupportedMediaType: (415, mark("Unsupported media type")),
+    MissingToken: (401, mark("No token was sent")),
+    InvalidToken: (401, mark("The token is not valid")),
+    ExpiredToken: (401, mark("The access token has expired")),
+    SessionEnded: (401, mark("The session has ended")),
+    InvalidCredentials: (401, mark("Not signed in")),
+    InvalidClient: (401, mark("The service is not authenticated")),
+    InsufficientScope: (403, mark("Not allowed")),
+    InsufficientAuthentication: (401, mark("Prove again who you are")),
+    CrossSite: (403, mark("The request came from another site's page")),
+    NotFound: (404, mark("Not found")),
+    AccountExists: (409, mark("The account exists already")),
+    TooManyAttempts: (429, mark("Too many attempts")),
+    Unavailable: (503, mark("Not available right now")),
+    HandstampError: (500, mark("Something went wrong on our side")),
 }
 
 
@@ -94,33 +96,48 @@ def row_of(error: type[HandstampError]) -> tuple[int, str]:
     return next(TABLE[kind] for kind in error.__mro__ if kind in TABLE)
 
 
-def refusal_of(error: HandstampError, *, instance: str) -> Refusal:
+Translate = Callable[[str], str]
+"""Returns a marked text in the language of the person who reads it."""
+
+
+def refusal_of(error: HandstampError, *, instance: str, translate: Translate = str) -> Refusal:
     """Return the answer to a request that failed (RFC 9457). It holds what the client may see, and no secret.
 
     Args:
         error: Why the request failed.
         instance: The id under which the log knows this request.
+        translate: For `title`, `detail` and the problems of fields. By default they are English.
     """
-    problem = problem_of(error, instance=instance)
+    problem = problem_of(error, instance=instance, translate=translate)
     return Refusal(problem.status, headers_of(error), msgspec.json.encode(problem), error.code)
 
 
-def problem_of(error: HandstampError, *, instance: str) -> Problem:
-    """Return an error as the client may see it; `instance` is the id under which the log knows the request."""
+def problem_of(error: HandstampError, *, instance: str, translate: Translate = str) -> Problem:
+    """Return an error as the client may see it; the arguments are those of `refusal_of`."""
     status, title = row_of(type(error))
-    reason = error.reason if isinstance(error, SessionEnded) else None
     return Problem(
         type=f"urn:handstamp:problem:{error.code}",
-        title=title,
+        title=translate(title),
         status=status,
-        detail=sentence_of(reason, otherwise=str(error)),
+        detail=detail_of(error, translate),
         instance=f"urn:handstamp:request:{instance}",
         code=error.code,
-        reason=cast("EndReason | None", reason),
-        fields=tuple(FieldProblem(name=name, problem=text) for name, text in error.fields)
+        reason=cast("EndReason | None", error.reason) if isinstance(error, SessionEnded) else None,
+        fields=tuple(FieldProblem(name=name, problem=translate(problem)) for name, problem in error.fields)
         if isinstance(error, InvalidFields)
         else (),
     )
+
+
+def detail_of(error: HandstampError, translate: Translate = str) -> str:
+    """Return what happened and what to do, for a person."""
+    match error:
+        case InvalidFields(fields=fields):
+            return str(InvalidFields([(name, translate(problem)) for name, problem in fields]))
+        case SessionEnded(reason=reason):
+            return translate(sentence_of(reason, otherwise=error.args[0]))
+        case _:
+            return translate(error.args[0]) if error.args else ""
 
 
 def headers_of(error: HandstampError) -> dict[str, str]:

@@ -13,6 +13,7 @@ from ...domain.session import Session, end_reason
 from ...domain.sweep import Sweep
 from ...errors import InvalidCredentials, InvalidFields, NotFound, SessionEnded, Unavailable
 from ...storage.store import Store, Transaction
+from ...text import mark
 from ..parts.caller import Caller
 from ..parts.hashing import Hashing
 from ..parts.receipts import Repeatable
@@ -77,13 +78,13 @@ class ChangePassword:
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
         """
         if account is None:
-            raise NotFound("This session belongs to no account of this service, so there is no password to change.")
+            raise NotFound(mark("This session belongs to no account of this service, so there is no password to change."))
         repeated = await self._begin_session.repeat(account.id, request, caller)
         if repeated is not None:  # the client has the cookies of the new session already, but not the answer
             return repeated
         current = normalise_password(current)
         if not is_hashable_password(current):
-            raise InvalidFields([("currentPassword", "is empty or contains characters that passwords cannot have")])
+            raise InvalidFields([("currentPassword", mark("is empty or contains characters that passwords cannot have"))])
         new = self._rules.normalise(new, account.email, field="newPassword")
         with self._throttling.logging("change_password", caller):
             return await self._change(session, account, current, new, caller, request=request)

@@ -13,6 +13,7 @@ from ...domain.event import Event
 from ...domain.limits import Rate
 from ...errors import ConfigurationError, InvalidClient, NotFound, TooManyAttempts
 from ...storage.store import Store, Transaction
+from ...text import mark
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.network_budget import NetworkBudget
@@ -114,11 +115,11 @@ class Credentials:
 
     async def _check(self, presented: tuple[str, str] | None) -> Credential:
         if presented is None:
-            raise InvalidClient("This needs a service credential: make one with 'handstamp credentials create NAME'.")
+            raise InvalidClient(mark("This needs a service credential: make one with 'handstamp credentials create NAME'."))
         credential_id, secret = presented
         credential = await self._store.read(lambda rows: rows.credentials.get(credential_id))
         if not secret_matches(credential.secret_hash if credential else _DECOY, secret) or credential is None:
-            raise InvalidClient("This service credential is unknown, or its secret is wrong.")
+            raise InvalidClient(mark("This service credential is unknown, or its secret is wrong."))
         return credential
 
 

@@ -8,6 +8,7 @@ import re
 
 from ...domain.account import EMAIL_MAX_LENGTH
 from ...errors import InvalidFields
+from ...text import mark, mark_instead
 
 _HOST = re.compile(r"(?!xn--)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.(?!xn--)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.ASCII)
 """The name of a host in ASCII (RFC 1123 §2.1), none of whose labels is an encoded international one."""
@@ -36,9 +37,11 @@ async def normalise_email(text: str, *, must_be_public: bool = False) -> str:
     """
     text = text.strip()
     if len(text) > EMAIL_MAX_LENGTH:
-        raise InvalidFields([("email", f"must have at most {EMAIL_MAX_LENGTH} characters")])
+        raise InvalidFields([("email", mark("must have at most %(limit)s characters", limit=EMAIL_MAX_LENGTH))])
     if any(len(label) > _LABEL_MAX_LENGTH for label in text.rpartition("@")[2].split(".")):
-        raise InvalidFields([("email", f"has a part after the @ of more than {_LABEL_MAX_LENGTH} characters")])
+        raise InvalidFields(
+            [("email", mark("has a part after the @ of more than %(limit)s characters", limit=_LABEL_MAX_LENGTH))]
+        )
     if not must_be_public and text.isascii() and _HOST.fullmatch(text.rpartition("@")[2].lower()):
         return _normalise(text, must_be_public)
     return await asyncio.to_thread(_normalise, text, must_be_public)  # international domain names take milliseconds
@@ -58,5 +61,6 @@ def _validate(text: str) -> str:
     try:
         address = validate_email(text, check_deliverability=False, test_environment=True)
     except EmailNotValidError as problem:
-        raise InvalidFields([("email", str(problem).replace("email", "e-mail").replace("@-sign", "@"))]) from None
+        english = str(problem).replace("email", "e-mail").replace("@-sign", "@")
+        raise InvalidFields([("email", mark_instead("is not a valid e-mail address", english=english))]) from None
     return address.normalized.lower()

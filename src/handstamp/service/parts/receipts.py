@@ -13,6 +13,7 @@ from ...domain.policy import Policy
 from ...domain.receipt import LIFETIME_MS, Receipt
 from ...errors import InvalidFields
 from ...storage.store import Rows, Transaction
+from ...text import mark
 from .caller import Caller
 
 
@@ -60,7 +61,9 @@ class Receipts:
         if receipt is None or now_ms - receipt.at_ms > LIFETIME_MS:
             return None
         if receipt.request != self._fingerprint(request):
-            raise InvalidFields([("Idempotency-Key", "was sent with another request before: use a new key for each request")])
+            raise InvalidFields(
+                [("Idempotency-Key", mark("was sent with another request before: use a new key for each request"))]
+            )
         return receipt.result
 
     async def save(self, rows: Transaction, about: str, request: Repeatable | None, result: str, now_ms: int) -> None:

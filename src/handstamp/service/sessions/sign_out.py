@@ -13,6 +13,7 @@ from ...domain.session import Session, end_reason, revoke
 from ...domain.sweep import Sweep
 from ...errors import NotFound
 from ...storage.store import Store, Transaction, Update
+from ...text import mark
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.tokens import TokenIssuer
@@ -42,7 +43,7 @@ class SignOut:
         if not await self._end(sid, "logout", caller, of=subject):
             session, _ = await self._store.session(sid) or (None, None)
             if session is None or session.subject != subject:
-                raise NotFound("You have no such session.")
+                raise NotFound(mark("You have no such session."))
 
     async def end_by_operator(self, sid: str, caller: Caller) -> None:
         """End any living session, as an operator.

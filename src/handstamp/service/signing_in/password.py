@@ -12,6 +12,7 @@ from ...domain.network import network_of
 from ...domain.proof import Proof
 from ...errors import InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
 from ...storage.store import Rows, Store, Transaction
+from ...text import mark
 from ..parts.caller import Caller
 from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
 from ..parts.email_address import normalise_email
@@ -83,7 +84,7 @@ class PasswordSignIn:
         email = await normalise_email(email)
         password = normalise_password(password)
         if not is_hashable_password(password):
-            raise InvalidFields([("password", "is empty or contains characters that passwords cannot have")])
+            raise InvalidFields([("password", mark("is empty or contains characters that passwords cannot have"))])
         account, counters = await self._look_up(email, caller, earlier)
         is_right = await self._hashing.matches(
             account.password_hash if account else None, password, ip=caller.ip, device=counters.device

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from ...domain.account import Account
 from ...errors import AccountExists, CrossSite, NotFound
+from ...text import mark
 from ..answers import write_json
 from ..body import require_body
 from ..edge import Call
@@ -40,7 +41,7 @@ class RegisterAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 async def register(use: UseCases, call: Call, body: RegisterRequest | None) -> Response:
     """Create an account. Raises `NotFound` if registration is closed."""
     if not use.registration_open:
-        raise NotFound("Registration is closed. The people who run this service create accounts.")
+        raise NotFound(mark("Registration is closed. The people who run this service create accounts."))
     body = require_body(body)
     request = read_repeatable(call, "register", body.email, body.password)
     account = await use.register(body.email, body.password, call.caller, request=request)

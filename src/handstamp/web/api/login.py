@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from ...domain.delivery import DELIVERIES, Delivery
 from ...errors import CrossSite, InvalidCredentials, InvalidFields
+from ...text import mark
 from ...wire.cross_site import is_from_browser
 from ..body import require_body
 from ..cookies import clear_cookies
@@ -15,7 +16,7 @@ from ..repeatable import read_repeatable
 from .shapes import Email, How, Password, RequestShape, Token
 from .tokens import TokenAnswer, write_pair
 
-NO_BROWSER = (
+NO_BROWSER = mark(
     "needs a browser: this request has neither Origin nor Sec-Fetch-Site, and later ones with cookies need one of them. "
     'A program uses "json". A server that signs a browser in passes on the Origin that the browser sent'
 )

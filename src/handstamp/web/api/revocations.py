@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from ...errors import InvalidClient, InvalidFields, TooManyAttempts
 from ...service.sessions.revocations import HEARTBEAT_S, FeedPage
+from ...text import mark
 from ...wire.basic import basic_credential
 from ..answers import write_json
 from ..edge import Call
@@ -41,7 +42,7 @@ async def revoked(use: UseCases, call: Call, _: None) -> Response:
     credential = await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")), caller)
     after, wait = (call.request.query_params.get(name, "") for name in ("after", "wait"))
     if not (re.fullmatch("[0-9]?", wait, re.ASCII) and int(wait or 0) <= HEARTBEAT_S):
-        raise InvalidFields([("wait", f"must be whole seconds from 0 to {HEARTBEAT_S}")])
+        raise InvalidFields([("wait", mark("must be whole seconds from 0 to %(limit)s", limit=HEARTBEAT_S))])
     page = await use.revocations.read_after(after, wait_s=int(wait or 0), reader=credential.id, caller=caller)
     return write_json(_answer(page, caller.now_ms))
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from ...domain.session import Session
 from ...errors import CrossSite, InvalidFields, NotFound, SessionEnded
 from ...storage.store.sessions import Place
+from ...text import mark
 from ..answers import write_json, write_nothing
 from ..cookies import clear_cookies, clear_ended
 from ..edge import Call
@@ -67,7 +68,7 @@ async def end_session(use: UseCases, call: Call, _: None) -> Response:
 def _parse_place(text: str) -> Place | None:
     match = re.fullmatch(r"(\d{1,15})\.([A-Za-z0-9_-]{1,64})", text, re.ASCII)
     if text and match is None:
-        raise InvalidFields([("after", "must be the `next` of an earlier answer")])
+        raise InvalidFields([("after", mark("must be the `next` of an earlier answer"))])
     return (int(match[1]), match[2]) if match else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,9 @@ from starlette.responses import Response
 from ...domain.account import Account
 from ...domain.session import Session
 from ...errors import HandstampError, InvalidCredentials, InvalidFields, SessionEnded
+from ...languages.catalogue import to_datetime
 from ...service.parts.tokens import TokenPair
-from ...words import format_distance, format_time
+from ...text import mark
 from ..body import read_form
 from ..cookies import set_pair
 from ..edge import Call
@@ -28,8 +28,8 @@ from .writer import PageWriter
 MAX_DEVICES = 12
 """Shown on the page. A hundred would take 10 ms to write."""
 _DONE = {
-    "password": "Your password is changed, and every other device is signed out.",
-    "session": "That device is signed out.",
+    "password": mark("Your password is changed, and every other device is signed out."),
+    "session": mark("That device is signed out."),
 }
 """What the page says after a redirect to it, by the `done` of the query."""
 
@@ -60,7 +60,8 @@ class AccountPages:
         if arrives_from_elsewhere(call):
             return load_again(self.writer, call)
         session, account = await require_visitor(self.use, call)
-        notice = _DONE.get(call.request.query_params.get("done", ""), "")
+        done = _DONE.get(call.request.query_params.get("done", ""))
+        notice = call.language.translate(done) if done else ""
         return await self._write(call, session, account, notice=notice, notice_kind="good")
 
     async def submit_end_session(self, call: Call) -> Response:
@@ -86,7 +87,7 @@ class AccountPages:
                 session, account, form.current_password, form.new_password, call.caller, request=request
             )
         except InvalidCredentials:
-            wrong = InvalidFields([("currentPassword", "That is not your current password.")])
+            wrong = InvalidFields([("currentPassword", mark("That is not your current password."))])
             return await self._write(call, session, account, wrong)
         except CORRECTABLE as error:
             return await self._write(call, session, account, error)
@@ -120,28 +121,30 @@ class AccountPages:
         this_first = [session, *(each for each in page.sessions if each.id != session.id)][:MAX_DEVICES]
         values |= {
             "visitor": name_of(session, account),
-            "since": _time(call.now_ms, account.created_at_ms) if account else None,
+            "since": call.language.write_date(account.created_at_ms) if account else "",
             "has_password": account is not None,
             "is_cut": page.following is not None,
-            "devices": [_device(each, this=session.id, now_ms=call.now_ms) for each in this_first],
+            "devices": [_describe(each, this=session.id, call=call) for each in this_first],
         }
         if error is not None:
             return self.writer.write_form_again("account.html", error, call, **values)
-        return self.writer.write_page("account.html", **values)
+        return self.writer.write_page("account.html", call, **values)
 
 
-def _device(session: Session, *, this: str, now_ms: int) -> dict[str, Any]:
+def _describe(session: Session, *, this: str, call: Call) -> dict[str, Any]:
     return {
         "id": session.id,
-        "name": describe_device(session.user_agent),
+        "name": call.language.translate(describe_device(session.user_agent)),
         "is_this": session.id == this,
         "ip": session.ip,
-        "seen": _time(now_ms, session.seen_at_ms),
-        "created": _time(now_ms, session.created_at_ms),
+        "seen": _describe_time(session.seen_at_ms, call),
+        "created": _describe_time(session.created_at_ms, call),
     }
 
 
-def _time(now_ms: int, at_ms: int) -> dict[str, str]:
-    at = datetime.datetime.fromtimestamp(at_ms // 1000, tz=datetime.UTC)
-    words = "just now" if abs(now_ms - at_ms) < 60_000 else format_distance(now_ms, at_ms)
-    return {"iso": at.isoformat(), "exact": f"{format_time(at_ms)} UTC", "words": words, "date": f"{at.day} {at:%B %Y}"}
+def _describe_time(at_ms: int, call: Call) -> dict[str, str]:
+    return {
+        "iso": to_datetime(at_ms).isoformat(),
+        "exact": call.language.write_time(at_ms),
+        "words": call.language.describe_distance(call.now_ms, at_ms),
+    }

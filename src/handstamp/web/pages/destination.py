@@ -11,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from ...domain.delivery import Delivery
 from ...domain.issuer import origin_of
 from ...errors import InvalidRequest
+from ...text import mark
 from ..edge import Edge
 
 _PLAIN = re.compile(r"[!-\[\]-~]{1,2048}")
@@ -31,11 +32,13 @@ class Destination:
         """Return the destination that a query or a form names. Raises `InvalidRequest` if it is not allowed."""
         return_to, delivery = values.get("return_to", ""), values.get("delivery", "")
         if delivery not in _DELIVERIES:
-            raise InvalidRequest("The link to this page asks for a delivery that is neither split nor cookie.")
+            raise InvalidRequest(mark("The link to this page asks for a delivery that is neither split nor cookie."))
         if return_to and not may_return_to(return_to, own=edge.issuer.origin, trusted=edge.trusted_origins):
             raise InvalidRequest(
-                "The link to this page wants to send you on to an address that this service does not trust. "
-                "If it is yours, add its origin to the trusted origins."
+                mark(
+                    "The link to this page wants to send you on to an address that this service does not trust. "
+                    "If it is yours, add its origin to the trusted origins."
+                )
             )
         return cls(return_to, _DELIVERIES[delivery])
 

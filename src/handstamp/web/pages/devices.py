@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ...text import mark
+
 # The first match wins. Browsers also name others that they are compatible with, so the most specific come first.
 # A library that knows thousands takes 400 ms to load and milliseconds a device; people recognise their devices by these.
 _BROWSERS = (
@@ -26,9 +28,9 @@ _SYSTEMS = (
 
 
 def describe_device(user_agent: str) -> str:
-    """Return "Firefox on Linux", or as much as a `User-Agent` says (RFC 9110 §10.1.5)."""
+    """Return "Firefox on Linux", marked for translation, or as much as a `User-Agent` says (RFC 9110 §10.1.5)."""
     browser = next((name for sign, name in _BROWSERS if sign in user_agent), "")
     system = next((name for sign, name in _SYSTEMS if sign in user_agent), "")
     if browser and system:
-        return f"{browser} on {system}"
-    return browser or system or user_agent.partition("/")[0][:40].strip() or "A device without a name"
+        return mark("%(browser)s on %(system)s", browser=browser, system=system)
+    return browser or system or user_agent.partition("/")[0][:40].strip() or mark("A device without a name")

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import AccountExists, HandstampError, InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
-from ...wire.problems import row_of
+from ...languages.catalogue import Catalogue
+from ...text import mark
+from ...wire.problems import detail_of, row_of
 
 CORRECTABLE = (InvalidFields, InvalidCredentials, AccountExists, TooManyAttempts, Unavailable)
 """Errors after which the form is shown again with what was typed. After all others, sending it again will not help."""
 _LABELS = {
-    "email": "The e-mail address",
-    "password": "The password",
-    "currentPassword": "The current password",
-    "newPassword": "The new password",
+    "email": mark("The e-mail address"),
+    "password": mark("The password"),
+    "currentPassword": mark("The current password"),
+    "newPassword": mark("The new password"),
 }
 _FIELDS = {"currentPassword": "current_password", "newPassword": "new_password"}
 
@@ -25,19 +27,25 @@ class FieldErrors(dict[str, str]):
         return ""
 
 
-def describe_error(error: HandstampError) -> dict[str, Any]:
-    """Return the status and the values with which a form's template shows an error."""
+def describe_error(error: HandstampError, language: Catalogue) -> dict[str, Any]:
+    """Return the status and the values with which a form's template shows an error in a language."""
     status, _ = row_of(type(error))
-    if isinstance(error, InvalidFields):
-        errors = FieldErrors((_FIELDS.get(name, name), _sentence(name, problem)) for name, problem in error.fields)
-        return {"status": status, "errors": errors}
-    if isinstance(error, AccountExists):
-        return {"status": status, "errors": FieldErrors(email=str(error))}
-    if isinstance(error, InvalidCredentials):
-        return {"status": status, "errors": FieldErrors(password=str(error))}
-    return {"status": status, "notice": str(error), "notice_kind": "wrong"}
+    detail = detail_of(error, language.translate)
+    match error:
+        case InvalidFields(fields=fields):
+            sentences = ((_FIELDS.get(name, name), _sentence(name, problem, language)) for name, problem in fields)
+            return {"status": status, "errors": FieldErrors(sentences)}
+        case AccountExists():
+            return {"status": status, "errors": FieldErrors(email=detail)}
+        case InvalidCredentials():
+            return {"status": status, "errors": FieldErrors(password=detail)}
+        case _:
+            return {"status": status, "notice": detail, "notice_kind": "wrong"}
 
 
-def _sentence(field: str, problem: str) -> str:
-    """Return a problem of a field as a sentence. Some problems are sentences already."""
-    return problem if problem[:1].isupper() else f"{_LABELS.get(field, field)} {problem.removesuffix('.')}."
+def _sentence(field: str, problem: str, language: Catalogue) -> str:
+    """Return a problem of a field as a sentence. Some problems are sentences already, which English shows by the capital."""
+    translated = language.translate(problem)
+    if problem[:1].isupper():
+        return translated
+    return f"{language.translate(_LABELS.get(field, field))} {translated.removesuffix('.')}."

@@ -7,6 +7,7 @@ from starlette.routing import Route
 from ..edge import Budget, Edge
 from ..operation import UseCases
 from .account import AccountPages
+from .languages import in_language
 from .sign_in import SignInPages
 from .writer import PageWriter
 
@@ -31,7 +32,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     return [
         Route(
             path,
-            edge.endpoint(handle, path=path, write_error=writer.write_error, signs_in=True, budget=_budget_of(path)),
+            edge.endpoint(in_language(handle), path=path, write_error=writer.write_error, signs_in=True, budget=_budget_of(path)),
             methods=[method],
             name=handle.__name__,
         )

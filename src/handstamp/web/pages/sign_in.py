@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from ...domain.reasons import sentence_of
 from ...errors import InvalidRequest, InvalidToken, MissingToken, NotFound, SessionEnded
+from ...text import mark
 from ...wire.cross_site import is_from_browser
 from ..body import read_form
 from ..cookies import clear_cookies, set_pair
@@ -51,12 +52,12 @@ class SignInPages:
         try:
             session, account = await require_visitor(self.use, call)
         except (MissingToken, InvalidToken):
-            return self.writer.write_page("sign_in.html", **destination)
+            return self.writer.write_page("sign_in.html", call, **destination)
         except SessionEnded as ended:
-            notice = sentence_of(ended.reason, otherwise="You are signed out.")
-            response = self.writer.write_page("sign_in.html", notice=notice, **destination)
+            notice = call.language.translate(sentence_of(ended.reason, otherwise=mark("You are signed out.")))
+            response = self.writer.write_page("sign_in.html", call, notice=notice, **destination)
             return self.writer.end_visit(response, call.cookies)
-        return self.writer.write_page("sign_in.html", visitor=name_of(session, account), **destination)
+        return self.writer.write_page("sign_in.html", call, visitor=name_of(session, account), **destination)
 
     async def submit_sign_in(self, call: Call) -> Response:
         """Sign in, or show the form again with what is wrong."""
@@ -72,7 +73,7 @@ class SignInPages:
         """Return the form. Raises `NotFound` if registration is closed."""
         self._require_open_registration()
         destination = Destination.parse(call.request.query_params, self.edge)
-        return self.writer.write_page("create_account.html", **destination.template_values())
+        return self.writer.write_page("create_account.html", call, **destination.template_values())
 
     async def submit_create_account(self, call: Call) -> Response:
         """Create an account and sign in, or show the form again. Raises `NotFound` if registration is closed."""
@@ -91,9 +92,8 @@ class SignInPages:
     async def show_signed_out(self, call: Call) -> Response:
         """Return what signing out has ended, with a link for signing in again."""
         is_everywhere = call.request.query_params.get("from") == "everywhere"
-        where = "On every device" if is_everywhere else "In this browser"
-        sentence = f"{where}, and for every application that you had open with it."
-        return self.writer.write_page("signed_out.html", sentence=sentence, query=query_of(call.request.query_params))
+        query = query_of(call.request.query_params)
+        return self.writer.write_page("signed_out.html", call, is_everywhere=is_everywhere, query=query)
 
     async def _sign_in(self, call: Call, form: SignInForm, destination: Destination) -> Response:
         presented = call.tokens_in_cookies()
@@ -116,10 +116,10 @@ class SignInPages:
 
     def _require_open_registration(self) -> None:
         if not self.use.registration_open:
-            raise NotFound("Registration is closed. The people who run this service create accounts.")
+            raise NotFound(mark("Registration is closed. The people who run this service create accounts."))
 
 
 def _require_browser(call: Call) -> None:
     """Raise `InvalidRequest` for a program: the session's cookies would be of no use to it."""
     if not is_from_browser(call.headers.getlist):
-        raise InvalidRequest("This form is for browsers, which send Origin with it. A program signs in with POST /login.")
+        raise InvalidRequest(mark("This form is for browsers, which send Origin with it. A program signs in with POST /login."))

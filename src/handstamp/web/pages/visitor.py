@@ -42,4 +42,4 @@ def load_again(writer: PageWriter, call: Call) -> Response:
     """Return a page that loads the requested page again at once, from this site, so that the browser sends its cookies."""
     path = call.request.scope["path"].removeprefix(call.request.scope.get("root_path", ""))
     query = urlencode({**call.request.query_params, "here": ""})
-    return writer.write_page("arriving.html", here=f"{path}?{query}")
+    return writer.write_page("arriving.html", call, here=f"{path}?{query}")

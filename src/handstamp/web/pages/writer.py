@@ -9,9 +9,10 @@ from starlette.responses import RedirectResponse, Response
 
 from ...crypto.identifiers import new_id
 from ...errors import HandstampError, InvalidToken, MissingToken, SessionEnded, TooManyAttempts, Unavailable
+from ...languages.templates import install_translations
 from ...wire.headers import FORGET_COPIES, OPENED_ALONE
-from ...wire.problems import headers_of, row_of
-from ..answers import log_refusal
+from ...wire.problems import detail_of, headers_of, row_of
+from ..answers import language_headers, log_refusal
 from ..cookies import Cookies, clear_cookies
 from ..edge import Call, Edge
 from .forms import FieldErrors, describe_error
@@ -41,10 +42,11 @@ class PageWriter:
             "password_min_length": password_min_length,
         }
 
-    def write_page(self, template: str, *, status: int = 200, **values: Any) -> Response:
-        """Return a page. `values` are for the template, in addition to the defaults."""
-        text = _TEMPLATES.get_template(template).render(self._defaults | {"idempotency_key": new_id()} | values)
-        return Response(text, status, self._headers, "text/html")
+    def write_page(self, template: str, call: Call, *, status: int = 200, **values: Any) -> Response:
+        """Return a page in the language of the call. `values` are for the template, in addition to the defaults."""
+        made = {"idempotency_key": new_id(), "language": call.language}
+        text = _TEMPLATES.get_template(template).render(self._defaults | made | values)
+        return Response(text, status, self._headers | language_headers(call.language), "text/html")
 
     def redirect(self, path: str) -> Response:
         """Return a redirect to a page of this service, which the browser gets with GET (RFC 9110 §15.4.4)."""
@@ -62,7 +64,7 @@ class PageWriter:
     def write_form_again(self, template: str, error: HandstampError, call: Call, **values: Any) -> Response:
         """Return a form with what was typed and what is wrong with it. `values` are for the template."""
         log_refusal(error, call.request.scope)
-        response = self.write_page(template, **values, **describe_error(error))
+        response = self.write_page(template, call, **values, **describe_error(error, call.language))
         if isinstance(error, TooManyAttempts | Unavailable):
             response.headers["retry-after"] = str(error.retry_after_s)
         return response
@@ -73,9 +75,15 @@ class PageWriter:
         if isinstance(error, MissingToken | InvalidToken | SessionEnded):
             return self.redirect("/sign-in")
         status, title = row_of(type(error))
-        may_retry = status >= 500 or isinstance(error, TooManyAttempts)
+        translate = call.language.translate
         response = self.write_page(
-            "problem.html", status=status, title=title, detail=str(error), may_retry=may_retry, instance=instance
+            "problem.html",
+            call,
+            status=status,
+            title=translate(title),
+            detail=detail_of(error, translate),
+            may_retry=status >= 500 or isinstance(error, TooManyAttempts),
+            instance=instance,
         )
         response.headers.update(headers_of(error))
         return response
@@ -103,3 +111,4 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+install_translations(_TEMPLATES)

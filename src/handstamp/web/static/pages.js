@@ -5,10 +5,8 @@ for (const button of document.querySelectorAll("[data-shows]")) {
   const field = document.getElementById(button.dataset.shows);
   button.hidden = false;
   button.addEventListener("click", () => {
-    const [type, word] = field.type === "password" ? ["text", "Hide"] : ["password", "Show"];
-    field.type = type;
-    button.setAttribute("aria-label", button.getAttribute("aria-label").replace(button.textContent, word));
-    button.textContent = word;
+    field.type = field.type === "password" ? "text" : "password";
+    [button.textContent, button.dataset.hide] = [button.dataset.hide, button.textContent];
     field.focus();
   });
 }
