@@ -187,9 +187,9 @@ class InsufficientAuthentication(NotAllowed):
     def __init__(self, *, max_age_s: int | None = None, acr: str = "") -> None:
         """Create the error from what is required."""
         super().__init__(
-            "This needs a stronger proof of who you are, such as a passkey or a second factor."
+            mark("This needs a stronger proof of who you are, such as a passkey or a second factor.")
             if acr
-            else "You signed in a while ago. Prove again that it is you."
+            else mark("You signed in a while ago. Prove again that it is you.")
         )
         self.max_age_s = max_age_s
         self.acr = acr

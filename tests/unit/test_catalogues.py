@@ -6,7 +6,6 @@ import ast
 import html.parser
 import re
 from collections.abc import Iterator
-from itertools import chain
 
 import jinja2
 import pytest
@@ -147,9 +146,9 @@ def test_an_unmarked_text_of_a_template_is_found(template: str) -> None:
 
 
 def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.JoinedStr) or (
-        isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
-    )
+    if isinstance(node, ast.JoinedStr):
+        return any(_is_text(part) for part in node.values)
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"[a-z] | [a-z]", node.value) is not None
 
 
 def _unmarked(node: ast.AST) -> Iterator[str]:
@@ -167,18 +166,21 @@ def unmarked_in_code(source: str) -> list[str]:
     """Return the texts of errors, and of the problems of fields, that are not marked."""
     kinds = {name for name in dir(errors) if isinstance(getattr(errors, name), type)} | {"MethodNotAllowed"}
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    of_errors = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in kinds - _WITHOUT_TEXT]
-    of_fields = [
-        call
+    arguments = [
+        argument
         for call in calls
-        if isinstance(call.func, ast.Attribute) and call.func.attr == "append" and isinstance(call.args[0], ast.Tuple)
+        if (isinstance(call.func, ast.Name) and call.func.id in kinds - _WITHOUT_TEXT)
+        or (isinstance(call.func, ast.Attribute) and call.func.attr == "__init__")
+        or (isinstance(call.func, ast.Attribute) and call.func.attr == "append" and isinstance(call.args[0], ast.Tuple))
+        for argument in call.args
     ]
-    return list(chain.from_iterable(_unmarked(argument) for call in of_errors + of_fields for argument in call.args))
+    return [text for argument in arguments for text in _unmarked(argument)]
 
 
 def test_every_text_of_an_error_is_marked() -> None:
     """Errors that people see are marked. The OAuth endpoints are ASCII (RFC 6749 §5.2), and commands are in English."""
     files = [file for room in _ROOMS for file in (SOURCE / room).rglob("*.py") if "oauth" not in file.parts]
+    files.append(SOURCE / "errors.py")
     found = {
         name: [text for text in unmarked_in_code(file.read_text("utf-8")) if "See: handstamp" not in text]
         for file in files
@@ -191,4 +193,5 @@ def test_an_unmarked_text_of_an_error_is_found() -> None:
     """The search finds what it is for."""
     assert unmarked_in_code('raise NotFound("There is nothing.")') == ["'There is nothing.'"]
     assert unmarked_in_code('raise InvalidFields([("email", f"has {x} parts")])') == ["f'has {x} parts'"]
+    assert unmarked_in_code('super().__init__("a text" if x else mark("one"))') == ["'a text'"]
     assert unmarked_in_code('raise NotFound(mark("There is nothing."))') == []
