@@ -16,7 +16,7 @@ import trio
 from handstamp import ConfigurationError, InvalidCredentials, SessionEnded, Unavailable
 from handstamp.client import Auth, FileTokens, MemoryTokens
 from tests.client.apis import KINDS, Api, Kind, run_asyncio
-from tests.client.helpers import MINUTE_MS, generation, keep, load_tokens, stale, tokens_of
+from tests.client.helpers import MINUTE_MS, generation, keep, load_tokens, sign_in_new_account, stale, tokens_of
 from tests.client.hostile import Hostile
 from tests.integration.helpers import sign_up
 from tests.serving import PASSWORD, Server
@@ -166,6 +166,25 @@ def test_one_apis_wrong_clock_does_not_keep_others_from_renewing(
     api.refuses = lambda token: "expired_token" if token == tokens.access_token else None
     assert kind.send(auth, "GET", f"{api.other}/echo").status_code == 200
     assert generation(server, answer["sessionId"]) == 2
+
+
+def test_a_refused_request_is_not_repeated_for_another_session(  # noqa: PLR0917 - fixtures
+    kind: Kind, api: Api, auth: Auth, server: Server, client: httpx.Client, answer: dict[str, Any]
+) -> None:
+    """The application signs somebody else in while a request is refused: it gets the refusal, and they do not get its order."""
+    other = tokens_of(sign_in_new_account(client), server.url)
+
+    def refuse(token: str) -> str | None:
+        if token == other.access_token:
+            return None
+        keep(auth._store, other)
+        return "expired_token"
+
+    api.refuses = refuse
+    assert kind.send(auth, "POST", f"{api.url}/echo", content=b"an order").status_code == 401
+    assert [seen.token for seen in api.seen] == [answer["accessToken"]]
+    assert kind.send(auth, "GET", f"{api.url}/echo").status_code == 200
+    assert generation(server, answer["sessionId"]) == generation(server, other.session_id) == 0
 
 
 def _as_answer(tokens: Any) -> dict[str, Any]:

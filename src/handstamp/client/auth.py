@@ -198,10 +198,12 @@ class Auth(httpx.Auth):
             response = yield _with_token(response.request, tokens)
         reason = self._reason_to_renew(response, tokens)
         if reason is not None:
-            tokens = yield self._renewals.join(tokens)
-            self._renewed_for[origin_of(response.request.url), reason] = tokens.access_token
+            renewed: StoredTokens = yield self._renewals.join(tokens)
+            if renewed.session_id != tokens.session_id:
+                return  # the application has signed in meanwhile: the request is not that person's
+            self._renewed_for[origin_of(response.request.url), reason] = renewed.access_token
             if self._is_in_memory(response.request):
-                yield _with_token(response.request, tokens)  # the last one, if the first was redirected
+                yield _with_token(response.request, renewed)  # the last one, if the first was redirected
 
     def _lost_token(self, response: httpx.Response) -> bool:
         """Return whether `httpx` removed the token in a redirect between our origins, and the target wants one.
