@@ -18,6 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from handstamp import ConfigurationError, Unavailable, Verifier
 from handstamp.client.httpx2 import Auth
+from handstamp.testing import LocalIssuer
 from handstamp.verify.mcp import GuardMcp, HandstampTokenVerifier
 from tests.adapters.examples import EXAMPLES, command
 from tests.adapters.local import AUDIENCE, ISSUER, KEYS, a_token, a_verifier, connect
@@ -124,11 +125,10 @@ async def test_what_the_sdk_learns_of_a_token() -> None:
 
 
 async def refuse_all(scope: Any, _: Any, send: Any) -> None:
-    """Stand for the SDK: ask for the token twice, then answer 200 or 401."""
-    verify = scope["app_verifier"].verify_token
+    """Stand for the SDK: ask for the token, then answer 200 or 401."""
     token = dict(scope["headers"]).get(b"authorization", b"").decode().removeprefix("Bearer ")
-    known = [await verify(token) for _ in range(2)] if token else [None]
-    await send({"type": "http.response.start", "status": 200 if known[-1] else 401, "headers": []})
+    known = await scope["app_verifier"].verify_token(token) if token else None
+    await send({"type": "http.response.start", "status": 200 if known else 401, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -148,6 +148,32 @@ def test_an_outage_is_503_and_a_token_is_verified_once() -> None:
     assert dict(start["headers"])[b"retry-after"] == b"1"
     with pytest.raises(Unavailable):
         asyncio.run(HandstampTokenVerifier(verifier).verify_token(a_token()))
+
+
+@pytest.mark.parametrize("asks_first", [True, False])
+async def test_what_a_request_starts_and_leaves_behind_verifies_anew(asks_first: bool) -> None:
+    """The SDK's sessions run in tasks that their first request starts. They inherit its context, and may go on for hours."""
+    issuer = LocalIssuer()
+    ada, verify = issuer.signed_in(), HandstampTokenVerifier(issuer.verifier).verify_token
+    may_ask, left = asyncio.Event(), []
+
+    async def ask_later() -> object:
+        await may_ask.wait()
+        return await verify(ada.token)
+
+    async def start_a_task(*_: Any) -> None:
+        left.append(asyncio.create_task(ask_later()))
+        if asks_first:
+            assert await verify(ada.token) is not None
+
+    async def no_messages(*_: Any) -> Any:
+        pass
+
+    headers = [(b"authorization", f"Bearer {ada.token}".encode())]
+    await GuardMcp(start_a_task, verifier=issuer.verifier)({"type": "http", "headers": headers}, no_messages, no_messages)
+    ada.sign_out()
+    may_ask.set()
+    assert await left[0] is None
 
 
 def test_a_verifier_without_a_credential_cannot_end_streams() -> None:

@@ -40,7 +40,7 @@ __all__ = ["GuardMcp", "HandstampTokenVerifier"]
 
 
 class _Verified(NamedTuple):
-    """What `GuardMcp` has verified for the current request, so that the SDK's question does not ask the service again."""
+    """What `GuardMcp` has verified for a request, so that the SDK's question does not ask the service again."""
 
     verifier: AnyVerifier
     token: str
@@ -48,7 +48,8 @@ class _Verified(NamedTuple):
     claims: AccessClaims
 
 
-_verified: ContextVar[_Verified] = ContextVar("handstamp_verified")
+_verified: ContextVar[list[_Verified]] = ContextVar("handstamp_verified", default=[])  # noqa: B039 - nothing is added to it
+"""At most one, which answers one question. Tasks that a request starts inherit its context and may outlive it by hours."""
 
 
 class HandstampTokenVerifier(TokenVerifier):
@@ -73,14 +74,14 @@ class HandstampTokenVerifier(TokenVerifier):
         Raises:
             Unavailable: The service must be asked and does not answer. `GuardMcp` answers 503.
         """
-        known = _verified.get(None)
-        try:
-            if known is not None and known.verifier is self._verifier and (known.token, known.check) == (token, self._check):
-                claims = known.claims
-            else:
+        known = _verified.get()
+        if known and known[0][:3] == (self._verifier, token, self._check):
+            claims = known.pop().claims
+        else:
+            try:
                 claims = await self._verifier.verify_async(token, check=self._check)
-        except NotSignedIn:
-            return None
+            except NotSignedIn:
+                return None
         return AccessToken(
             token=token,
             client_id=claims.client_id,
@@ -124,10 +125,12 @@ class GuardMcp:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})["claims"] = verified.claims
-        mark = _verified.set(verified)
+        known = [verified]
+        mark = _verified.set(known)
         try:
             await self._app(scope, receive, send)
         finally:
+            known.clear()
             _verified.reset(mark)
 
     async def _verify(self, scope: Scope) -> _Verified | None:
