@@ -216,6 +216,7 @@ class Counting:
     issuer = ISSUER
     check: Check = "feed"
     follows_feed = True
+    max_staleness_s = 30.0
 
     def __init__(self) -> None:
         """Start with a service that answers."""

@@ -10,12 +10,15 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 import uvicorn
 from fastapi import FastAPI, WebSocket
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from handstamp import ConfigurationError, Verifier
+from handstamp.testing import LocalIssuer
+from handstamp.verify import sockets
 from handstamp.verify.asgi import HandstampMiddleware
 from handstamp.verify.sockets import EndWithSession
 from tests.serving import Server, free_port
@@ -237,6 +240,52 @@ def test_claims_are_visible_to_outer_middleware(service: Server, verifier: Verif
     with serve_application(without_state) as address, socket_at(address, tokens) as socket:
         sign_out(service, tokens)
         assert wait_for_close(socket) == (4401, "session_ended")
+
+
+class Waking:
+    """A verifier that confirms every session. The machine is suspended for an hour at each look."""
+
+    issuer, check, follows_feed, max_staleness_s = "https://auth.example.com", "feed", True, 30.0
+
+    def __init__(self) -> None:
+        """Start to count the time."""
+        self.now_ms = 0
+
+    async def confirm(self, _: object) -> None:
+        """Confirm."""
+        self.now_ms += 3600_000
+
+
+def test_a_socket_is_closed_if_the_end_of_its_session_may_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The feed reports an end for an hour. After a longer pause, a feed that is up to date says nothing about old ends."""
+    waking, sent = Waking(), []
+    monkeypatch.setattr(sockets, "monotonic_ms", lambda: waking.now_ms)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        await asyncio.sleep(0 if not sent else 3600)
+        return {"type": "websocket.connect"}
+
+    app = EndWithSession(until_gone, verifier=waking, interval_s=0.001)  # type: ignore[arg-type]  # it only confirms
+    asyncio.run(app({"type": "websocket", "state": {"claims": "those of a session"}}, receive, send))
+    assert [message.get("code") for message in sent] == [None, 1013]
+
+
+@pytest.mark.parametrize("timeout_s", [3571, 10**6])
+def test_a_timeout_longer_than_the_feeds_memory_is_refused(timeout_s: float) -> None:
+    """An end during such an outage would never be learnt. The verifier's own staleness counts, too."""
+    with pytest.raises(ConfigurationError, match="an hour"):
+        EndWithSession(application, verifier=LocalIssuer().verifier, timeout_s=timeout_s)
+    EndWithSession(application, verifier=LocalIssuer().verifier, timeout_s=3570)
+
+
+def test_another_event_loop_is_refused_with_words() -> None:
+    """Under trio it fails at the first message, which is that of the start, and not when a session ends."""
+    app = EndWithSession(application, verifier=LocalIssuer().verifier)
+    with pytest.raises(ConfigurationError, match="needs asyncio"):
+        trio.run(app, {"type": "lifespan"}, None, None)  # type: ignore[arg-type]  # they are not used
 
 
 def test_an_offline_verifier_is_refused() -> None:

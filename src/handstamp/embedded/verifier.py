@@ -22,6 +22,7 @@ class LocalVerifier:
         self.issuer: str = verifier.issuer
         self.check: Check = "live"
         self.follows_feed = True
+        self.max_staleness_s: float = 0
         self._verifier = verifier
         self._sessions = sessions
         self._clock = clock

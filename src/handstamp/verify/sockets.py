@@ -6,7 +6,7 @@ app = HandstampMiddleware(EndWithSession(app, verifier=verifier), verifier=verif
 
 A request is authenticated when it arrives, and its connection may stay open after the person has signed out. `EndWithSession`
 looks at regular intervals whether the session is still active, and closes the connection when it is not. It finds the claims in
-`scope["state"]["claims"]`, where the middleware around it or FastAPI's `Require` has put them.
+`scope["state"]["claims"]`, where the middleware around it or FastAPI's `Require` has put them. It needs asyncio.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import random
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from ..clock import monotonic_ms
 from ..domain.claims import AccessClaims
+from ..domain.policy import MAX_ACCESS_LIFETIME_MS
 from ..errors import ConfigurationError, HandstampError, SessionEnded, Unavailable
 from .asgi import Application, Message, Receive, Scope, Send
 from .authenticator import AnyVerifier
@@ -50,20 +52,26 @@ class EndWithSession:
             app: The ASGI application.
             verifier: A `Verifier` with a credential, or `Handstamp.verifier`.
             interval_s: Seconds between two looks at the session.
-            timeout_s: Seconds without confirmation after which a connection is closed.
+            timeout_s: Seconds without confirmation after which a connection is closed. With the verifier's `max_staleness_s`, at
+                most an hour: the feed does not report an end for longer.
 
         Raises:
-            ConfigurationError: The verifier does not follow the feed, so it never learns that a session has ended.
+            ConfigurationError: The verifier does not follow the feed, so it never learns that a session has ended. Or `timeout_s`
+                is too long.
         """
         if not verifier.follows_feed:
             raise ConfigurationError("EndWithSession needs a verifier that follows the feed: give it a credential.")
+        self._max_gap_ms = MAX_ACCESS_LIFETIME_MS - int(verifier.max_staleness_s * 1000)
+        if timeout_s * 1000 > self._max_gap_ms:
+            raise ConfigurationError("timeout_s and the verifier's max_staleness_s are together more than an hour: shorten one.")
         self._app = app
         self._verifier = verifier
         self._interval_s = interval_s
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
+        """Serve one connection. Raises `ConfigurationError` under another event loop than asyncio's."""
+        _require_asyncio()
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -89,20 +97,32 @@ class EndWithSession:
 
     async def _wait_for_end(self, state: Mapping[str, Any]) -> HandstampError:
         """Return the reason to close the connection, as soon as there is one."""
-        loop = asyncio.get_running_loop()
-        confirmed_at = loop.time()
+        confirmed_at_ms = monotonic_ms()
         while True:
             await asyncio.sleep(self._interval_s * random.uniform(0.8, 1.2))  # noqa: S311 - it only spreads the load
             claims: AccessClaims | None = state.get("claims")
+            now_ms = monotonic_ms()
+            if now_ms - confirmed_at_ms > self._max_gap_ms:  # the machine was suspended: an end may be forgotten again
+                return Unavailable("the session was not confirmed for too long")
             try:
                 if claims is not None:
                     await self._verifier.confirm(claims)
-                confirmed_at = loop.time()
+                confirmed_at_ms = now_ms
             except SessionEnded as ended:
                 return ended
             except Unavailable as unavailable:
-                if loop.time() - confirmed_at >= self._timeout_s:
+                if now_ms - confirmed_at_ms >= self._timeout_s * 1000:
                     return unavailable
+
+
+def _require_asyncio() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "EndWithSession needs asyncio, and the server runs another event loop, such as trio's. Run the application with an "
+            "asyncio worker, for example 'hypercorn --worker-class asyncio'."
+        ) from None
 
 
 class _WatchedConnection:
