@@ -1,10 +1,11 @@
-"""Wait for a thread in a coroutine, under asyncio or trio."""
+"""Wait: for a thread in a coroutine, under asyncio or trio, or for time to pass in a thread."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import sys
+import threading
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -37,6 +38,11 @@ async def wait_for(future: Future[_T], timeout_s: float | None = None) -> _T:
     if not future.done():
         raise TimeoutError
     return future.result()
+
+
+def pause(seconds: float) -> None:
+    """Block this thread, or this greenlet, for some seconds."""
+    threading.Event().wait(seconds)
 
 
 def _running_trio() -> tuple[Any, Any]:

@@ -59,7 +59,7 @@ class AgainstADictionary(RuleBasedStateMachine):
     @invariant()
     def what_is_looked_through_is_what_is_kept(self) -> None:
         """A look-up searches exactly the windows that exist."""
-        assert list(self.revoked._windows) == list(self.revoked._windows_by_end.values())
+        assert list(self.revoked.windows) == list(self.revoked._windows_by_end.values())
 
 
 TestAgainstADictionary = AgainstADictionary.TestCase
@@ -72,7 +72,7 @@ def test_a_window_is_dropped_once_all_its_entries_have_expired() -> None:
     border_s = (NOW_S // WINDOW_S + 1) * WINDOW_S
     for after_s in range(WINDOW_S):
         revoked.add(f"session-{after_s}", border_s - WINDOW_S + after_s)
-    assert (len(revoked), len(revoked._windows)) == (WINDOW_S, 1)
+    assert (len(revoked), len(revoked.windows)) == (WINDOW_S, 1)
     revoked.drop_expired(border_s - 1)
     assert len(revoked) == WINDOW_S
     revoked.drop_expired(border_s)

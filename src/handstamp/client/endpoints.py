@@ -10,7 +10,6 @@ application's has of proxies, certificates and transports, this one can have too
 from __future__ import annotations
 
 import logging
-import threading
 import uuid
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
@@ -29,6 +28,7 @@ from ..errors import (
     TooManyAttempts,
     Unavailable,
 )
+from ..waiting import pause
 from .flight import Flight
 from .freshness import NEW_MS
 from .tokens import Seconds, StoredTokens, Token
@@ -178,7 +178,7 @@ class ServiceEndpoints:
                 pause_s = next(pauses_s, None)
                 if pause_s is None or monotonic_ms() + int(pause_s * 1000) >= give_up_at_ms:
                     raise Unavailable(lost.why) from None
-            threading.Event().wait(pause_s)
+            pause(pause_s)
 
     def _post(self, path: str, body: Mapping[str, str], timeout_s: float, headers: Mapping[str, str] = {}) -> Answer:
         url = self.issuer + path

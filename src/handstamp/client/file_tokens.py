@@ -10,7 +10,6 @@ import errno
 import os
 import stat
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, repeat
@@ -21,6 +20,7 @@ import msgspec
 from ..clock import monotonic_ms
 from ..errors import ConfigurationError, Unavailable
 from ..forking import call_in_child
+from ..waiting import pause
 from .tokens import StoredTokens
 
 if sys.platform != "win32":
@@ -172,7 +172,7 @@ def _wait_for(path: Path, descriptor: int, deadline_ms: int) -> None:
     while not _try_lock(path, descriptor):
         if monotonic_ms() >= deadline_ms:
             raise Unavailable(f"another process has held {path} for too long")
-        threading.Event().wait(next(pauses_s))
+        pause(next(pauses_s))
 
 
 def _try_lock(path: Path, descriptor: int) -> bool:

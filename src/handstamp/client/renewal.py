@@ -9,12 +9,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 from contextlib import suppress
 
 from ..clock import monotonic_ms
 from ..errors import ConfigurationError, HandstampError, MissingToken, SessionEnded, Unavailable
-from ..forking import reset_in_child
+from ..forking import ProcessLock, reset_in_child
 from .endpoints import ServiceEndpoints
 from .flight import Flight
 from .freshness import Freshness
@@ -38,13 +37,9 @@ class Renewals:
         """Seconds to wait for the lock: as long as another renewal can take."""
         self.patience_s: float = 2 * self.lock_patience_s
         """Seconds that a renewal takes at most."""
-        self._begin()
-        reset_in_child(self, Renewals._begin)
-
-    def _begin(self) -> None:
-        """Create the parts that hold locks and threads. Called again in a forked process, which has none of the threads."""
-        self._guard = threading.Lock()  # held for microseconds, never while waiting
+        self._guard = ProcessLock()
         self.forget()
+        reset_in_child(self, Renewals.forget)  # a forked process has none of the threads
 
     def forget(self) -> None:
         """Drop what is known of the former tokens: others were saved, or none."""

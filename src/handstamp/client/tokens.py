@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, Protocol
@@ -10,7 +9,7 @@ from typing import Annotated, Protocol
 import msgspec
 
 from ..errors import ConfigurationError, Unavailable
-from ..forking import reset_in_child
+from ..forking import ProcessLock, reset_in_child
 
 Token = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9\-._~+/]+=*\Z", max_length=8192)]
 """The characters that RFC 6750 §2.1 allows after `Bearer`: none of them can end the header."""
@@ -71,7 +70,7 @@ class MemoryTokens:
         """Create an empty store."""
         self._tokens: StoredTokens | None = None
         self._is_copy = False
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         reset_in_child(self, MemoryTokens._reset)
 
     def __repr__(self) -> str:
@@ -103,7 +102,7 @@ class MemoryTokens:
                 "token, which ends the session. Keep the tokens in FileTokens, which processes may share, or call clear() on "
                 "this store in each process and sign in there."
             )
-        if not self._lock.acquire(timeout=patience_s):
+        if not self._lock.acquire(patience_s):
             raise Unavailable(f"another thread has been renewing the tokens for {patience_s:g} seconds")
         try:
             yield
@@ -111,6 +110,5 @@ class MemoryTokens:
             self._lock.release()
 
     def _reset(self) -> None:
-        """Mark inherited tokens as a copy, and replace the lock: the thread that held it may not exist in this process."""
+        """Mark inherited tokens as a copy."""
         self._is_copy = self._tokens is not None
-        self._lock = threading.Lock()

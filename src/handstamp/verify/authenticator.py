@@ -14,6 +14,7 @@ from ..crypto.identifiers import new_id
 from ..domain.claims import AccessClaims
 from ..domain.issuer import Issuer, origin_of
 from ..errors import ConfigurationError, HandstampError, InsufficientScope, MissingToken
+from ..forking import ProcessLock
 from ..wire import HeaderValues
 from ..wire.bearer import bearer_token
 from ..wire.cookies import cookie_name, only_value, parse_cookies
@@ -39,6 +40,10 @@ class AnyVerifier(Protocol):
     @property
     def follows_feed(self) -> bool:
         """True if `confirm` can tell that a session has ended."""
+
+    @property
+    def max_staleness_s(self) -> float:
+        """Seconds that may pass until `confirm` tells it."""
 
     def verify(self, token: str, *, check: Check | None = None) -> AccessClaims:
         """Return the claims of a valid token."""
@@ -92,6 +97,7 @@ class Authenticator:
         self._resource = None if resource is None else Resource(resource)
         self._scopes: set[str] = set()
         self._make_verifier: Callable[[], AnyVerifier] | None = None
+        self._making = ProcessLock()
         self._trusted = frozenset(_require_origins(trusted_origins))
         self._declared: set[Check] = set()
         if callable(verifier):
@@ -103,7 +109,9 @@ class Authenticator:
     def verifier(self) -> AnyVerifier:
         """The verifier. Raises what the function raises that makes it."""
         if self._make_verifier is not None:
-            self._use(self._make_verifier())
+            with self._making:  # several first requests may arrive at once
+                if self._make_verifier is not None:
+                    self._use(self._make_verifier())
         return self._verifier
 
     @property
@@ -200,7 +208,7 @@ class Authenticator:
         return known is None or self._is_as_strict(known, needs)
 
     def _use(self, verifier: AnyVerifier) -> None:
-        for check in self._declared:
+        for check in tuple(self._declared):  # another thread may declare one
             require_possible(check, follows_feed=verifier.follows_feed)
         issuer = Issuer(verifier.issuer)
         self._verifier = verifier

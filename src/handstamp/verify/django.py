@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from inspect import signature
-from threading import Lock
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -33,6 +32,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.module_loading import import_string
 
 from ..errors import ConfigurationError, HandstampError
+from ..forking import ProcessLock
 from ..wire import HeaderValues
 from ..wire.problems import Refusal
 from .authenticator import Authenticator, Needs
@@ -43,7 +43,7 @@ __all__ = ["HandstampMiddleware", "authenticator", "public", "require", "resourc
 View = Callable[..., Any]
 _CSRF = "django.middleware.csrf.CsrfViewMiddleware"
 _OURS = "handstamp.verify.django.HandstampMiddleware"
-_lock = Lock()
+_lock = ProcessLock()
 _scopes: set[str] = set()
 """What views have declared, for the metadata: decorators run before there is an authenticator."""
 
@@ -247,7 +247,7 @@ def resource_metadata(_: HttpRequest) -> HttpResponse:
         ConfigurationError: `RESOURCE` is not in the settings.
     """
     current = authenticator()
-    for scope in _scopes:
+    for scope in tuple(_scopes):  # another thread may import a view
         current.declare(scope, "", None)
     return JsonResponse(current.resource_metadata())
 

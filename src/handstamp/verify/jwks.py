@@ -18,6 +18,7 @@ from ..clock import monotonic_ms
 from ..crypto.jwk import KeySet
 from ..domain.keyring import JWKS_MAX_AGE_S
 from ..errors import ConfigurationError, Unavailable
+from ..forking import ProcessLock, reset_in_child
 from .fetch import Document
 
 MISS_INTERVAL_MS = 30_000
@@ -35,7 +36,12 @@ _log = logging.getLogger("handstamp.verify")
 
 
 class WouldWait(Exception):
-    """The result needs the network, and the caller must not wait for it."""
+    """The result needs the network. Call `Keys.wait` in a thread, then verify again: time passes meanwhile."""
+
+    def __init__(self, kid: str = "") -> None:
+        """Create it; `kid` is the key that is missing, "" if there is no key set at all."""
+        super().__init__(kid)
+        self.kid = kid
 
 
 class Keys(Protocol):
@@ -52,20 +58,27 @@ class Keys(Protocol):
     def age_ms(self) -> int | None:
         """Return the milliseconds since the set was fetched, None if it was not."""
 
-    def current(self, monotonic: int, *, may_wait: bool = True) -> KeySet:
+    def current(self, monotonic: int) -> KeySet:
         """Return the key set at `monotonic`, which is now in milliseconds.
 
         Raises:
             Unavailable: There is no set.
-            WouldWait: The set must be fetched first, and `may_wait` is False.
+            WouldWait: The set must be fetched first.
         """
 
-    def newer_than(self, known: KeySet, kid: str, *, may_wait: bool = True) -> KeySet:
-        """Return a set that may contain the key `kid`, or `known` itself if none can be requested yet.
+    def require_unknown(self, kid: str, keys: KeySet) -> None:
+        """Return if the key `kid`, which is not in `keys`, is in no newer set, as far as can be known.
 
         Raises:
-            Unavailable: The request failed. A token whose key cannot be fetched is not therefore invalid.
-            WouldWait: A request is needed, and `may_wait` is False.
+            Unavailable: The last request failed. A token whose key cannot be fetched is not therefore invalid.
+            WouldWait: There is another set by now, or one must be fetched.
+        """
+
+    def wait(self, kid: str) -> None:
+        """Fetch what a `WouldWait` is about, unless another thread has done so. Blocks for the time-out of a request at most.
+
+        Raises:
+            Unavailable: Another thread's request takes too long.
         """
 
     def void(self, kid: str) -> None:
@@ -85,29 +98,31 @@ class GivenKeys:
         """Use a set, or what a function returns at each verification."""
         self._get = keys if callable(keys) else lambda: keys
         self._voided: frozenset[str] = frozenset()
-        self._reduced: tuple[KeySet, KeySet] | None = None
+        self._reduced: tuple[KeySet, frozenset[str], KeySet] | None = None
+        """A set, what was void then, and the set without that."""
 
     def age_ms(self) -> None:
         """Return None: nothing was fetched."""
 
-    def current(self, monotonic: int, *, may_wait: bool = True) -> KeySet:  # noqa: ARG002 - the signature of `Keys`
+    def current(self, monotonic: int) -> KeySet:  # noqa: ARG002 - the signature of `Keys`
         """Return the set without voided keys."""
-        given = self._get()
-        if not self._voided:
+        given, voided = self._get(), self._voided
+        if not voided:
             return given
         reduced = self._reduced
-        if reduced is None or reduced[0] is not given:
-            reduced = self._reduced = given, given.without(self._voided)
-        return reduced[1]
+        if reduced is None or reduced[0] is not given or reduced[1] is not voided:
+            reduced = self._reduced = given, voided, given.without(voided)
+        return reduced[2]
 
-    def newer_than(self, known: KeySet, kid: str, *, may_wait: bool = True) -> KeySet:  # noqa: ARG002 - the signature of `Keys`
-        """Return `known`: there is no other set."""
-        return known
+    def require_unknown(self, kid: str, keys: KeySet) -> None:
+        """Return: there is no other set."""
+
+    def wait(self, kid: str) -> None:
+        """Return: there is nothing to fetch."""
 
     def void(self, kid: str) -> None:
         """Remove a key for good: it has leaked."""
         self._voided |= {kid}
-        self._reduced = None
 
     def fetch_in_background(self) -> None:
         """Do nothing: there is nothing to fetch."""
@@ -125,8 +140,7 @@ class RemoteKeys:
         """
         self._fetch = fetch
         self._timeout_s = timeout_s
-        self._fetching = threading.Lock()
-        self._changing = threading.Lock()
+        self._fetching, self._changing = ProcessLock(), ProcessLock()
         self._keys: KeySet | None = None
         """The published keys without voided ones."""
         self._published: KeySet | None = None
@@ -137,6 +151,12 @@ class RemoteKeys:
         self._expires_at_ms = 0
         self._missed_at_ms: int | None = None
         self._problem = ""
+        reset_in_child(self, RemoteKeys._remove_voided)
+
+    def _remove_voided(self) -> None:
+        """Finish in a forked process what a thread of its parent may have begun."""
+        if self._published is not None and self._voided:
+            self._keys = self._published.without(self._voided)
 
     @property
     def problem(self) -> str:
@@ -152,33 +172,45 @@ class RemoteKeys:
         """Return the milliseconds since the set was fetched, None if there is none."""
         return None if self._keys is None else monotonic_ms() - self._fetched_at_ms
 
-    def current(self, monotonic: int, *, may_wait: bool = True) -> KeySet:
+    def current(self, monotonic: int) -> KeySet:
         """Return the key set at `monotonic`, which is now in milliseconds. Raises as `Keys.current`."""
         if monotonic >= self._refresh_at_ms:
             # An expired set is used without waiting only while requests are known to fail.
             if self._is_usable(monotonic) and (monotonic < self._expires_at_ms or self._problem):
                 self.fetch_in_background()
             else:
-                self._fetch_if(lambda: monotonic_ms() >= self._refresh_at_ms, may_wait=may_wait)
+                raise WouldWait
         keys = self._keys
         if keys is None or not self._is_usable(monotonic):
             raise Unavailable(f"the issuer's keys could not be fetched: {self._problem or 'timed out'}")
         return keys
 
-    def newer_than(self, known: KeySet, kid: str, *, may_wait: bool = True) -> KeySet:
-        """Return a set that may contain the key `kid`, or `known`. Raises as `Keys.newer_than`."""
-
-        def is_due() -> bool:
-            missed_at_ms = self._missed_at_ms
-            return self._keys is known and (missed_at_ms is None or monotonic_ms() >= missed_at_ms + MISS_INTERVAL_MS)
-
+    def require_unknown(self, kid: str, keys: KeySet) -> None:
+        """Return if `kid` is in no newer set, as far as can be known. Raises as `Keys.require_unknown`."""
         if kid in self._voided:
-            return known
-        if is_due():
-            self._fetch_if(is_due, may_wait=may_wait, after_miss=True)
-        if self._keys is known and self._problem:
+            return
+        if self._keys is not keys or self._may_miss():
+            raise WouldWait(kid)
+        if self._problem:
             raise Unavailable(f"the token names an unknown key, and no newer key set can be fetched: {self._problem}")
-        return self._keys or known
+
+    def wait(self, kid: str) -> None:
+        """Fetch what a `WouldWait` is about, unless another thread has done so. Raises as `Keys.wait`."""
+        if not self._fetching.acquire(self._timeout_s):
+            if kid or not self._is_usable(monotonic_ms()):
+                raise Unavailable("the issuer's keys could not be fetched: timed out")
+            self._expires_at_ms = monotonic_ms() + RETRY_MS  # meanwhile the last good set is used
+            return
+        try:
+            keys = self._keys
+            if not kid:
+                is_due = monotonic_ms() >= self._refresh_at_ms
+            elif is_due := keys is not None and keys.find(kid) is None and self._may_miss():
+                self._missed_at_ms = monotonic_ms()
+            if is_due:
+                self._load()
+        finally:
+            self._fetching.release()
 
     def void(self, kid: str) -> None:
         """Remove a key for good: it has leaked. Requests a new set, which contains its successor.
@@ -191,14 +223,15 @@ class RemoteKeys:
         if kid not in self._voided:
             with self._changing:
                 self._voided.add(kid)
-                if self._published is not None:
+                if self._published is not None and self._published.find(kid) is not None:
                     self._keys = self._published.without(self._voided)
-            self._refresh_at_ms = 0  # if another thread holds `_fetching` and is about to return, the next verification fetches
+                    self._problem = "the successor of a voided key has not been fetched yet"
+                self._refresh_at_ms = 0  # for the next verification, if a fetch is about to end
             self.fetch_in_background()
 
     def fetch_in_background(self) -> None:
         """Start a request in a thread, unless one is running."""
-        if self._fetching.acquire(blocking=False):
+        if self._fetching.acquire(0):
 
             def run() -> None:
                 try:
@@ -214,19 +247,10 @@ class RemoteKeys:
     def _is_usable(self, monotonic: int) -> bool:
         return self._keys is not None and monotonic < self._fetched_at_ms + MAX_AGE_MS
 
-    def _fetch_if(self, is_due: Callable[[], bool], *, may_wait: bool, after_miss: bool = False) -> None:
-        """Fetch the set, unless another thread has just done so. The result is in the attributes."""
-        if not may_wait:
-            raise WouldWait
-        if not self._fetching.acquire(timeout=self._timeout_s):
-            return
-        try:
-            if is_due():
-                if after_miss:
-                    self._missed_at_ms = monotonic_ms()
-                self._load()
-        finally:
-            self._fetching.release()
+    def _may_miss(self) -> bool:
+        """Return whether a key that is not in the set may cause a request now."""
+        missed_at_ms = self._missed_at_ms
+        return missed_at_ms is None or monotonic_ms() >= missed_at_ms + MISS_INTERVAL_MS
 
     def _load(self) -> None:
         try:
@@ -242,17 +266,16 @@ class RemoteKeys:
             _log.warning("the issuer's keys could not be renewed, the last good ones stay for a day: %s", self._problem)
             return
         now_ms, max_age_ms = monotonic_ms(), 1000 * _max_age_s(document)
-        self._fetched_at_ms = now_ms
-        self._expires_at_ms = now_ms + max_age_ms
-        with self._changing:
-            is_behind = self._published is not None and len(self._published) != len(self._published.without(self._voided))
-        if is_behind:
-            self._problem = "the issuer still publishes a key that it has voided"
-            self._refresh_at_ms = now_ms + _BEHIND_MS
-            return
-        self._problem = ""
-        # Before the set expires, and at different times in different verifiers.
-        self._refresh_at_ms = now_ms + int(max_age_ms * random.uniform(0.6, 0.8))  # noqa: S311 - it only spreads the load
+        with self._changing:  # or a key that is voided now would not be asked for again
+            self._fetched_at_ms = now_ms
+            self._expires_at_ms = now_ms + max_age_ms
+            if self._published is not None and len(self._published) != len(self._published.without(self._voided)):
+                self._problem = "the issuer still publishes a key that it has voided"
+                self._refresh_at_ms = now_ms + _BEHIND_MS
+            else:
+                self._problem = ""
+                # Before the set expires, and at different times in different verifiers.
+                self._refresh_at_ms = now_ms + int(max_age_ms * random.uniform(0.6, 0.8))  # noqa: S311 - it only spreads the load
 
 
 def _parse_keys(document: bytes) -> KeySet:

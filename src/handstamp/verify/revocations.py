@@ -17,6 +17,8 @@ import msgspec
 from ..clock import Clock, monotonic_ms
 from ..domain.claims import NumericDate
 from ..errors import Unavailable
+from ..forking import ProcessLock
+from ..waiting import pause
 
 WINDOW_S = 600
 """Entries are grouped by expiry into windows of this length, so that a whole window is dropped at once."""
@@ -69,20 +71,21 @@ def session_key(sid: str) -> int:
 class RevocationSet:
     """The ended sessions. One thread adds and drops; any number of threads look up."""
 
-    __slots__ = ("_windows", "_windows_by_end")
+    __slots__ = ("_windows_by_end", "windows")
 
     def __init__(self) -> None:
         """Create an empty set."""
         self._windows_by_end: dict[int, set[int]] = {}
-        self._windows: tuple[set[int], ...] = ()
+        self.windows: tuple[set[int], ...] = ()
+        """The sets of `session_key`s. It is another tuple when one was added or dropped."""
 
     def __len__(self) -> int:
         """Return the number of entries."""
-        return sum(map(len, self._windows))
+        return sum(map(len, self.windows))
 
     def __contains__(self, key: int) -> bool:
         """Return whether the session with this `session_key` has ended."""
-        for window in self._windows:  # noqa: SIM110 - a generator would cost more than the lookups
+        for window in self.windows:  # noqa: SIM110 - a generator would cost more than the lookups
             if key in window:
                 return True
         return False
@@ -93,8 +96,8 @@ class RevocationSet:
         window = self._windows_by_end.get(end_s)
         if window is None:
             window = set()
-            # Lookups read `_windows`, so it comes first: a fork between the two lines must not hide the new window.
-            self._windows = (*self._windows, window)
+            # Lookups read `windows`, so it comes first: a fork between the two lines must not hide the new window.
+            self.windows = (*self.windows, window)
             self._windows_by_end[end_s] = window
         window.add(session_key(sid))
 
@@ -104,17 +107,17 @@ class RevocationSet:
         for end_s in expired:
             del self._windows_by_end[end_s]
         if expired:
-            self._windows = tuple(self._windows_by_end.values())
+            self.windows = tuple(self._windows_by_end.values())
 
 
 class Feed(Protocol):
     """Where a verifier learns of ended sessions."""
 
     has_started: bool
-    ready: threading.Event
-    """Set once all ended sessions are known."""
-    stopping: threading.Event
-    """Set this to stop."""
+    is_ready: bool
+    """True once all ended sessions are known."""
+    is_stopped: bool
+    """True once `stop` was called."""
     clock_offset_ms: int
     """Milliseconds by which the service's clock is ahead of ours, accurate to one second."""
     problem: str
@@ -122,6 +125,9 @@ class Feed(Protocol):
 
     def start(self) -> None:
         """Start to follow the feed, unless that has been done."""
+
+    def stop(self) -> None:
+        """Stop for good."""
 
     def age_ms(self, now_ms: int, monotonic: int) -> int | None:
         """Return the age of the set of ended sessions in milliseconds, None if the set is not complete."""
@@ -157,16 +163,16 @@ class FeedFollower:
         self._complete_at: tuple[int, int] | None = None
         """When the set was last known to be complete, by the monotonic clock and by the wall clock."""
         self._latest_ms = 0
-        self._starting = threading.Lock()
+        self._starting = ProcessLock()
         self.has_started: bool = False
-        self.stopping: threading.Event = threading.Event()
-        self.ready: threading.Event = threading.Event()
+        self.is_stopped: bool = False
+        self.is_ready: bool = False
         self.clock_offset_ms: int = 0
         self.problem: str = ""
 
     def start(self) -> None:
         """Start the thread, unless that has been done."""
-        if self.has_started or self.stopping.is_set():
+        if self.has_started or self.is_stopped:
             return
         with self._starting:
             if not self.has_started:
@@ -177,21 +183,26 @@ class FeedFollower:
                 else:
                     self.has_started = True
 
+    def stop(self) -> None:
+        """Stop for good: the thread ends after its request."""
+        self.is_stopped = True
+
     def age_ms(self, now_ms: int, monotonic: int) -> int | None:
         """Return the age of the set, None before the first complete answer.
 
         The larger difference of two clocks counts: the monotonic clock stands still while a machine sleeps, and the wall clock
         can be set. If the wall clock was set back, the result is None: entries that were dropped as expired may be valid again.
         """
-        complete_at = self._complete_at  # read once: the thread may set it to None
-        if complete_at is None or now_ms < self._latest_ms - _CLOCK_SLACK_MS:
+        latest_ms = self._latest_ms  # first: when the clock was set back, the thread resets both in the opposite order
+        complete_at = self._complete_at
+        if complete_at is None or now_ms < latest_ms - _CLOCK_SLACK_MS:
             return None
         by_monotonic, by_wall = monotonic - complete_at[0], now_ms - complete_at[1]
         return by_monotonic if by_monotonic > by_wall else by_wall  # noqa: FURB136 - max() is slower
 
     def _run(self) -> None:
         failures = 0
-        while not self.stopping.is_set():
+        while not self.is_stopped:
             try:
                 requested_at = monotonic_ms(), self._clock()
                 if requested_at[1] < self._latest_ms - _CLOCK_SLACK_MS:  # the clock was set back: fetch everything again
@@ -202,21 +213,21 @@ class FeedFollower:
             except Exception as error:  # noqa: BLE001 - the thread must go on whatever the answer is; the age tells
                 failures += 1
                 self._report(getattr(error, "why", "") or repr(error))
-                self.stopping.wait(min(_MAX_PAUSE_S, _MIN_PAUSE_S * 2 ** min(failures, 6)) * random.uniform(0.5, 1))  # noqa: S311
+                pause(min(_MAX_PAUSE_S, _MIN_PAUSE_S * 2 ** min(failures, 6)) * random.uniform(0.5, 1))  # noqa: S311
                 continue
             failures = 0
             if page.more:
-                self.stopping.wait(_NEWS_PAUSE_S)
+                pause(_NEWS_PAUSE_S)
                 continue
             self._complete_at = requested_at
-            self.ready.set()
+            self.is_ready = True
             if self.problem:
                 _log.info("the revocation feed answers again")
             self.problem = ""
             did_not_wait = cursor and monotonic_ms() - requested_at[0] < 500 * self._wait_s
             # After entries, a short pause collects those that follow closely. A service that answers an empty page at once is
             # busy.
-            self.stopping.wait(_NEWS_PAUSE_S if page.entries else _BUSY_PAUSE_S if did_not_wait else 0)
+            pause(_NEWS_PAUSE_S if page.entries else _BUSY_PAUSE_S if did_not_wait else 0)
         self._complete_at = None  # the set is not kept up to date any more
 
     def _apply(self, answer: bytes) -> FeedPage:
@@ -246,6 +257,6 @@ class FeedFollower:
 
     def _report(self, problem: str) -> None:
         """Remember why a request failed, and log the first of several failures."""
-        if not self.problem and not self.stopping.is_set():
+        if not self.problem and not self.is_stopped:
             _log.warning("the revocation feed cannot be followed: %s", problem)
         self.problem = problem

@@ -30,7 +30,7 @@ from ..domain.issuer import is_private
 from ..domain.policy import MAX_LEEWAY_S
 from ..errors import ConfigurationError, ExpiredToken, InvalidToken, SessionEnded, Unavailable
 from ..forking import reset_in_child
-from ..waiting import wait_for
+from ..waiting import pause, wait_for
 from .cache import Cache
 from .connections import MAX_IDLE
 from .jwks import GivenKeys, Keys, RemoteKeys, WouldWait
@@ -127,8 +127,9 @@ class Verifier:
         self.audience: tuple[str, ...] = (audience,) if isinstance(audience, str) else tuple(audience)
         """The values of `aud` to accept."""
         self._leeway_s = leeway_s
+        self.max_staleness_s: float = max_staleness_s
+        """Seconds for which the feed may be silent before the service is asked instead."""
         self._max_staleness_ms = int(max_staleness_s * 1000)
-        self._timeout_s = timeout_s
         self._clock = clock
         self.follows_feed: bool = credential is not None
         """True if the verifier learns of ended sessions; it needs a credential for that."""
@@ -139,7 +140,7 @@ class Verifier:
             _require_private(url)
         wait_s = min(MAX_WAIT_S, int(max_staleness_s / 3))
         self._service = RemoteService(url, credential=credential, timeout_s=timeout_s, wait_s=wait_s, ca_file=ca_file)
-        self._given_keys = keys
+        self._keys: Keys = RemoteKeys(self._service.fetch_keys, timeout_s=timeout_s) if keys is None else GivenKeys(keys)
         self._cache: Cache[_CachedToken] = Cache(cache_size)
         self._revoked = RevocationSet()
         self._unreachable_until_ms = 0
@@ -169,14 +170,23 @@ class Verifier:
             Unavailable: The keys cannot be fetched, or the service must be asked and does not answer.
             ConfigurationError: `check` needs a credential and the verifier has none.
         """
-        return self._verify(token, check, now_ms, may_wait=True)
+        while True:
+            try:
+                return self._verify(token, check, now_ms, may_wait=True)
+            except WouldWait as missing:
+                self._keys.wait(missing.kid)
 
     async def verify_async(self, token: str, *, check: Check | None = None) -> AccessClaims:
         """Do the same as `verify` without blocking the event loop (asyncio or trio): what has to wait runs in a thread."""
         try:
             return self._verify(token, check, None, may_wait=False)
         except WouldWait:
-            return await wait_for(self._threads.submit(self._verify, token, check, None, may_wait=True))
+            pass  # so that an error of the thread is not shown as one that happened while this one was handled
+        try:
+            waiting = self._threads.submit(self.verify, token, check=check)
+        except RuntimeError as problem:  # at exit, or at the system's limit
+            raise Unavailable(f"no thread can be started: {problem}") from None
+        return await wait_for(waiting)
 
     async def confirm(self, claims: AccessClaims) -> None:
         """Raise an error if the session of verified claims has ended since. Sends no request, so it can be called often.
@@ -204,8 +214,9 @@ class Verifier:
             if not self._keys.is_ready and monotonic_ms() >= retry_at_ms:
                 retry_at_ms = monotonic_ms() + _RETRY_MS
                 self._keys.fetch_in_background()
-            if self._feed.stopping.wait(0.02):
+            if self._feed.is_stopped:
                 break
+            pause(0.02)
         return self.status().is_ready
 
     def status(self) -> VerifierStatus:
@@ -213,7 +224,7 @@ class Verifier:
         age_ms = self._feed.age_ms(self._clock(), monotonic_ms())
         keys_age_ms = self._keys.age_ms()
         return VerifierStatus(
-            is_ready=self._keys.is_ready and (not self.follows_feed or self._feed.ready.is_set()),
+            is_ready=self._keys.is_ready and (not self.follows_feed or self._feed.is_ready),
             feed_age_s=None if age_ms is None else age_ms / 1000,
             clock_offset_s=self._feed.clock_offset_ms / 1000,
             entries=len(self._revoked),
@@ -224,7 +235,7 @@ class Verifier:
 
     def close(self) -> None:
         """Stop following the feed. A closed verifier still works: it asks the service about each token."""
-        self._feed.stopping.set()
+        self._feed.stop()
 
     def __enter__(self) -> Self:
         """Return the verifier."""
@@ -240,29 +251,32 @@ class Verifier:
         # Every request comes through here and should cost about a microsecond, so each clock is read once.
         now_ms, monotonic = self._clock() if at_ms is None else at_ms, monotonic_ms()
         check = self.check if check is None else require_possible(check, follows_feed=self.follows_feed)
+        windows = self._revoked.windows
         # Before the keys and the set are read: what the feed brings meanwhile does not make older readings recent.
         must_ask = check != "offline" and (check == "live" or not self._is_fresh(now_ms, monotonic))
-        keys = self._keys.current(monotonic, may_wait=may_wait)
+        keys = self._keys.current(monotonic)
         if not isinstance(token, str):
             raise InvalidToken("the token is not a string")
         cached = self._cache.get(token)
         if cached is None or cached.keys is not keys or not cached.from_ms <= now_ms < cached.until_ms:
-            cached = self._verify_signature(token, keys, now_ms, may_wait=may_wait)
-        if cached.session in self._revoked:
-            raise SessionEnded
+            cached = self._verify_signature(token, keys, now_ms)
+        for window in windows:
+            if cached.session in window:
+                raise SessionEnded
+        if windows is not self._revoked.windows:
+            # One was added after the look-up began, or dropped because time has leapt.
+            return self._verify(token, check, at_ms, may_wait=may_wait)
         if must_ask:
             self._require_active(token, cached.claims, may_wait=may_wait)
         return cached.claims.copy()  # a caller that changes `extra` must not change the cache
 
-    def _verify_signature(self, token: str, keys: KeySet, now_ms: int, *, may_wait: bool) -> _CachedToken:
+    def _verify_signature(self, token: str, keys: KeySet, now_ms: int) -> _CachedToken:
         """Verify the signature and the claims of a token and put it into the cache."""
         try:
             claims = jws.verify(token, keys, typ=ACCESS_TYPE, shape=AccessClaims)
         except jws.UnknownKey as unknown:
-            newer = self._keys.newer_than(keys, unknown.kid, may_wait=may_wait)
-            if newer is keys:
-                raise
-            claims, keys = jws.verify(token, newer, typ=ACCESS_TYPE, shape=AccessClaims), newer
+            self._keys.require_unknown(unknown.kid, keys)
+            raise
         require_access(claims, issuer=self.issuer, audience=self.audience, now_s=now_ms // 1000, leeway_s=self._leeway_s)
         from_s = claims.iat if claims.nbf is msgspec.UNSET else max(claims.iat, claims.nbf)
         from_ms, until_ms = (from_s - self._leeway_s) * 1000, (claims.exp + self._leeway_s) * 1000
@@ -301,18 +315,13 @@ class Verifier:
         self._service.forget_connections()
         # Of its own: if the service hangs, name look-ups and other work of the event loop's threads go on.
         self._threads = ThreadPoolExecutor(MAX_IDLE, "handstamp-verify")
-        self._keys: Keys = (
-            RemoteKeys(self._service.fetch_keys, timeout_s=self._timeout_s)
-            if self._given_keys is None
-            else GivenKeys(self._given_keys)
-        )
         self._feed: Feed = FeedFollower(
             self._service.fetch_page, self._revoked, self._keys.void, wait_s=self._service.wait_s, clock=self._clock
         )
         self._introspect: Callable[[str], Introspection] = self._service.introspect
-        if self._finalizer is not None:  # the parent's: the lock of its event may be held by a thread that does not exist here
-            self._finalizer.detach()
-        self._finalizer = weakref.finalize(self, self._feed.stopping.set)
+        if self._finalizer is not None:
+            self._finalizer()  # a thread of the parent may live on here, if it is a greenlet
+        self._finalizer = weakref.finalize(self, self._feed.stop)
 
 
 def _require_bounds(**numbers: float) -> None:
