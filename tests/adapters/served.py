@@ -19,10 +19,19 @@ async def healthz() -> str:
     return "ok"
 
 
+ada = issuer.signed_in("ada")
+
+
 @fastapi.get("/token")
 async def token() -> str:
     """Return an access token."""
-    return issuer.signed_in("ada").token
+    return ada.token
+
+
+@fastapi.get("/sign-out")
+async def sign_out() -> None:
+    """End the session of that token."""
+    ada.sign_out()
 
 
 @fastapi.post("/length", dependencies=[Depends(require())])
@@ -45,4 +54,4 @@ async def inner(socket: WebSocket) -> None:
     await live(socket)
 
 
-asgi = HandstampMiddleware(fastapi, verifier=issuer.verifier, public=["/healthz", "/token"])
+asgi = HandstampMiddleware(fastapi, verifier=issuer.verifier, public=["/healthz", "/token", "/sign-out"])
