@@ -16,7 +16,9 @@ HandstampError
 ├── NotAllowed                                     the caller is known but may not do this
 │   ├── InsufficientScope     insufficient_scope
 │   ├── InsufficientAuthentication                 insufficient_user_authentication: prove again who you are (RFC 9470)
+│   ├── EmailNotVerified      email_not_verified   the password is right, but the address must be verified first
 │   └── CrossSite             cross_site
+├── InvalidCode               invalid_code         the link or code of a mail is wrong, used, expired or void
 ├── NotFound                  not_found
 ├── AccountExists             account_exists
 ├── TooManyAttempts           too_many_attempts    has `retry_after_s`
@@ -195,6 +197,17 @@ class InsufficientAuthentication(NotAllowed):
         self.acr = acr
 
 
+class EmailNotVerified(NotAllowed):
+    """The password is right, but this service signs people in only once their address is verified. `subject` is the account."""
+
+    code = "email_not_verified"
+
+    def __init__(self, subject: str = "") -> None:
+        """Create the error for an account, which the client is not told."""
+        super().__init__(mark("Your e-mail address is not verified yet. Use the link or the code of the mail that you got."))
+        self.subject = subject
+
+
 class CrossSite(NotAllowed):
     """The request was caused by a page of another site."""
 
@@ -214,6 +227,35 @@ class CrossSite(NotAllowed):
                 'A program signs in with "delivery": "json" and sends its tokens without cookies.'
             )
         )
+
+
+class InvalidCode(HandstampError):
+    """The link or the code of a mail is not accepted. Nothing was used up or changed by this request."""
+
+    code = "invalid_code"
+    _SENTENCES: ClassVar[dict[str, str]] = {
+        "wrong": mark("That code is not right. Look at the newest mail, and try again."),
+        "used": mark("This link or code was used already."),
+        "expired": mark("This link or code has expired. Ask for another mail."),
+        "exhausted": mark("Too many codes were wrong. Use the link of the mail, or ask for another mail."),
+        "elsewhere": mark(
+            "A code works only in the browser that asked for it. Use the link of the mail, or ask for another mail."
+        ),
+        "void": mark("This link or code is not valid any more. Ask for another mail."),
+    }
+
+    def __init__(self, verdict: str, *, left: int = 0, subject: str | None = None) -> None:
+        """Create the error.
+
+        Args:
+            verdict: A verdict of `handstamp.domain.one_time`, or "elsewhere" for a code from another browser.
+            left: How many more codes will be looked at.
+            subject: The account for which a used one was used, for the service alone.
+        """
+        super().__init__(self._SENTENCES["exhausted" if verdict == "wrong" and left == 0 else verdict])
+        self.verdict = verdict
+        self.left = left
+        self.subject = subject
 
 
 class NotFound(HandstampError):

@@ -15,6 +15,7 @@ from handstamp.domain.credential import Credential
 from handstamp.domain.event import Event
 from handstamp.domain.keyring import KeyRecord
 from handstamp.domain.network import network_of
+from handstamp.domain.one_time import OneTime
 from handstamp.domain.receipt import LIFETIME_MS, Receipt
 from handstamp.domain.revocation import Revocation, forgotten_at_s
 from handstamp.domain.session import Session, revoke
@@ -736,3 +737,99 @@ async def test_a_read_after_a_noticed_change_sees_it(another: Opened) -> None:
             if await revoked_names(store) == sids:
                 break
     await committing
+
+
+def a_grant(**fields: object) -> OneTime:
+    """Return a one-time grant that was issued at `NOW_MS`."""
+    name = str(fields.get("id", "grant"))
+    defaults: dict[str, object] = {
+        "id": name,
+        "purpose": "sign_in",
+        "email": "ada@example.com",
+        "account_id": "ada-id",
+        "link_hash": f"link of {name}".encode(),
+        "code_hash": b"code",
+        "browser_hash": b"browser",
+        "created_at_ms": NOW_MS,
+        "code_expires_at_ms": NOW_MS + 1,
+        "expires_at_ms": NOW_MS + HOUR_MS,
+    }
+    return OneTime(**defaults | fields)  # type: ignore[arg-type]
+
+
+async def add_grants(store: Store, *grants: OneTime) -> None:
+    """Insert one-time grants."""
+
+    async def insert(rows: Transaction) -> None:
+        for grant in grants:
+            await rows.one_time.insert(grant)
+
+    await store.transact(insert)
+
+
+async def test_a_one_time_grant_comes_back_by_id_link_and_browser(store: Store) -> None:
+    """Every field survives, absent ones too. A browser's grants come newest first, of one purpose, and no more than asked for."""
+    full = a_grant(id="full", account_email="ada@example.com", epoch=3, ip="192.0.2.1", user_agent="x", looks=2)
+    full = msgspec.structs.replace(full, used_at_ms=NOW_MS, details={"password_hash": "$argon2id$ ü"})
+    plain = a_grant(id="plain", account_id=None, code_hash=None, created_at_ms=NOW_MS + 5)
+    others = a_grant(id="other purpose", purpose="register"), a_grant(id="other browser", browser_hash=b"another")
+    await add_grants(store, full, plain, *others)
+    assert await store.read(lambda rows: rows.one_time.get("full")) == full
+    assert await store.read(lambda rows: rows.one_time.get_by_link(b"link of plain")) == plain
+    assert await store.read(lambda rows: rows.one_time.get_by_link(b"none")) is None
+    assert await store.read(lambda rows: rows.one_time.list_by_browser(b"browser", "sign_in", limit=9)) == [plain, full]
+    assert await store.read(lambda rows: rows.one_time.list_by_browser(b"browser", "sign_in", limit=1)) == [plain]
+
+
+async def test_a_one_time_grant_changes_and_goes(store: Store) -> None:
+    """An update writes what changes. The others of its purpose and address go with its use, those of an account with it."""
+    grant, sibling = a_grant(), a_grant(id="sibling")
+    kept = a_grant(id="purpose", purpose="verify_email"), a_grant(id="address", email="eve@example.com", account_id="eve-id")
+    await add_grants(store, grant, sibling, *kept)
+    after = msgspec.structs.replace(grant, looks=3, used_at_ms=NOW_MS, account_id="new-id", details={"a": "b"})
+
+    async def use(rows: Transaction) -> None:
+        await rows.one_time.update(after)
+        await rows.one_time.delete_others(after)
+
+    await store.transact(use)
+    found = await store.read(lambda rows: rows.one_time.list_by_browser(b"browser", "sign_in", limit=9))
+    assert sorted(found, key=lambda each: each.id) == [kept[1], after]
+    await store.transact(lambda rows: rows.one_time.delete_of("eve-id"))
+    assert await store.read(lambda rows: rows.one_time.get("address")) is None
+    assert await store.read(lambda rows: rows.one_time.get("purpose")) == kept[0]
+
+
+async def test_one_time_grants_that_do_not_survive_a_backup_go(store: Store) -> None:
+    """All but those that undo a change of address."""
+    undo = a_grant(id="undo", purpose="undo_change")
+    await add_grants(store, a_grant(), a_grant(id="register", purpose="register", email="new@example.com"), undo)
+    assert await store.transact(lambda rows: rows.one_time.delete_unfit_for_backups()) == 2
+    assert await store.read(lambda rows: rows.one_time.list_by_browser(b"browser", "undo_change", limit=9)) == [undo]
+
+
+async def test_expired_one_time_grants_are_purged(store: Store) -> None:
+    """From the end of the link on, used or not."""
+    await add_grants(store, a_grant(), a_grant(id="later", expires_at_ms=NOW_MS + HOUR_MS + 1))
+    assert await store.transact(lambda rows: rows.purge(now_ms=NOW_MS + HOUR_MS - 1, limit=10)) == 0
+    assert await store.transact(lambda rows: rows.purge(now_ms=NOW_MS + HOUR_MS, limit=10)) == 1
+    assert await store.read(lambda rows: rows.one_time.get("later")) is not None
+
+
+async def test_of_two_uses_of_one_grant_one_sees_the_other(another: Opened) -> None:
+    """Two processes that use two grants of one address at once: one finds its grant gone."""
+    stores = [await another(), await another()]
+    grants = [a_grant(id="first"), a_grant(id="second")]
+    await add_grants(stores[0], *grants)
+
+    async def use(store: Store, grant: OneTime) -> bool:
+        async def work(rows: Transaction) -> bool:
+            if await rows.one_time.get(grant.id) is None:
+                return False
+            await rows.one_time.update(msgspec.structs.replace(grant, used_at_ms=NOW_MS))
+            await rows.one_time.delete_others(grant)
+            return True
+
+        return await store.transact(work)
+
+    assert sorted(await asyncio.gather(*map(use, stores, grants))) == [False, True]

@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, Any] = {
     "acr": "mfa",
     "fields": [("email", "is empty")],
     "kid": "key-1",
+    "left": 3,
     "limit": "attempts",
     "max_age_s": 300,
     "names_origin": False,
@@ -35,6 +36,8 @@ ARGUMENTS: dict[str, Any] = {
     "role": "admin",
     "scope": "orders:read",
     "session_lives": True,
+    "subject": "ada-id",
+    "verdict": "used",
     "why": "the signature is wrong",
 }
 """A value for each parameter of an error. A new parameter without a default needs one."""

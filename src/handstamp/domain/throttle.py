@@ -62,6 +62,26 @@ DEVICES = Limit(name="devices", free=50, leak_ms=30 * MINUTE_MS, longest_wait_ms
 """One account, on all such devices: against an attacker who has collected many cookies or tokens of the account."""
 
 
+CODES = Limit(
+    name="codes", free=MAX_CONSECUTIVE, leak_ms=HOUR_MS, longest_wait_ms=0, ceiling=MAX_CONSECUTIVE, memory_ms=30 * DAY_MS
+)
+"""Wrong codes for one address, over all mails and purposes. At the ceiling its mails carry links alone, until one is used."""
+
+
+def _steady(name: str, *, free: int, leak_ms: int) -> Limit:
+    """Return a limit that allows `free` times at once, and then once in `leak_ms`."""
+    return Limit(name=name, free=free, leak_ms=leak_ms, first_wait_ms=leak_ms, longest_wait_ms=leak_ms)
+
+
+MAILS = _steady("mails", free=5, leak_ms=HOUR_MS)
+"""Mails of one purpose to one address that unknown devices ask for. The pace is the lifetime of a link: while a stranger asks for
+more, the mailbox has always got a link that its owner can use."""
+MAILS_OF_DEVICE = _steady("mails_of_device", free=5, leak_ms=10 * MINUTE_MS)
+"""The same, asked for on one device where the person has signed in before."""
+MAILS_OF_DEVICES = _steady("mails_of_devices", free=20, leak_ms=10 * MINUTE_MS)
+"""The same, on all such devices: against an attacker who has collected many cookies or tokens of the account."""
+
+
 def grow(limit: Limit, people: int) -> Limit:
     """Return `NETWORK` or `SITE` for networks of more than 10,000 people: as many times more failures are free, and leak away."""
     times = max(1, people // 10_000)
@@ -71,8 +91,13 @@ def grow(limit: Limit, people: int) -> Limit:
 def new_accounts(people: int) -> Limit:
     """Return the limit for new accounts of a network of so many people. For 10,000: 20 at once, then one in three minutes."""
     free = max(1, people // 500)
-    leak_ms = HOUR_MS // free
-    return Limit(name="new_accounts", free=free, leak_ms=leak_ms, first_wait_ms=leak_ms, longest_wait_ms=leak_ms)
+    return _steady("new_accounts", free=free, leak_ms=HOUR_MS // free)
+
+
+def mails_of_network(people: int) -> Limit:
+    """Return the limit for mails that a network of so many people asks for. For 10,000: 40 at once, then one in 90 seconds."""
+    free = max(1, people // 250)
+    return _steady("mails_of_network", free=free, leak_ms=HOUR_MS // free)
 
 
 class Failures(msgspec.Struct, frozen=True):

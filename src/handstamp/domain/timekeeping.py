@@ -17,6 +17,9 @@ LONGEST_ROUND_MS = MINUTE_MS
 USUAL_ABSENCE_MS = 7 * DAY_MS
 """A service that starts after a longer absence waits a moment before it believes the clock."""
 
+INTERRUPTION_MS = 2 * MINUTE_MS
+"""A pause this long may have been used to restore a backup."""
+
 
 class Timekeeping(msgspec.Struct, frozen=True):
     """The one row about time, in milliseconds since 1970."""
@@ -33,3 +36,16 @@ def advance(kept: Timekeeping | None, now_ms: int) -> Timekeeping:
         return Timekeeping(now_ms, now_ms)
     passed_ms = min(max(0, now_ms - kept.seen_at_ms), LONGEST_ROUND_MS)
     return Timekeeping(now_ms, min(now_ms, kept.purged_to_ms + CATCH_UP * passed_ms))
+
+
+def may_be_restored(kept: Timekeeping | None, now_ms: int, *, last_ms: int | None) -> bool:
+    """Return whether the database may be a restored backup: what was used up since the backup would be valid again.
+
+    Args:
+        kept: The row, None in the first round ever.
+        now_ms: The time, which is believed.
+        last_ms: When this process last kept house; None in its first round. A process that runs knows the latest time itself.
+    """
+    if kept is None:
+        return False
+    return kept.seen_at_ms + INTERRUPTION_MS < (now_ms if last_ms is None else last_ms)

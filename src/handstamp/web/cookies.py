@@ -6,11 +6,14 @@ from starlette.responses import Response
 
 from ..domain.delivery import DELIVERIES
 from ..domain.issuer import Issuer
+from ..domain.policy import HOUR_MS
 from ..service.parts.tokens import TokenPair
 from ..wire.cookies import cookie_name
 
 DEVICE_MAX_AGE_S = 400 * 24 * 60 * 60
 """The longest that browsers keep a cookie (RFC 6265bis §5.5)."""
+GRANT_MAX_AGE_S = HOUR_MS // 1000
+"""As long as the links of mails."""
 _LANGUAGE_MAX_AGE_S = 24 * 60 * 60
 _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
 
@@ -27,6 +30,8 @@ class Cookies:
         """The name of the refresh token's cookie."""
         self.device: str = cookie_name("device", issuer)
         """The name of the cookie of a known device."""
+        self.grant: str = cookie_name("grant", issuer)
+        """The name of the cookie of a browser that has asked for a mail with a code."""
         self.language: str = cookie_name("language", issuer)
         """The name of the cookie of the language that an application has asked for."""
 
@@ -34,7 +39,7 @@ class Cookies:
         """Return a `Set-Cookie` value (RFC 6265 §4.1).
 
         Args:
-            name: `access`, `refresh`, `device` or `language` of this object.
+            name: `access`, `refresh`, `device`, `grant` or `language` of this object.
             value: The value, or empty to delete the cookie.
             max_age_s: Seconds that the browser keeps the cookie. 0 deletes it; the other attributes must then be the same.
         """
@@ -60,6 +65,11 @@ def set_pair(response: Response, pair: TokenPair, cookies: Cookies) -> None:
 def set_device(response: Response, device: str, cookies: Cookies) -> None:
     """Set the cookie by which a browser is recognised at its next sign-in. It is not deleted when the session ends."""
     _set(response, cookies.header(cookies.device, device, DEVICE_MAX_AGE_S))
+
+
+def set_grant(response: Response, browser: str, cookies: Cookies) -> None:
+    """Set the secret of a browser, in which alone the codes of its mails are accepted."""
+    _set(response, cookies.header(cookies.grant, browser, GRANT_MAX_AGE_S))
 
 
 def set_language(response: Response, tag: str, cookies: Cookies) -> None:

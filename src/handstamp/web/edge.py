@@ -231,8 +231,12 @@ class Call:
     @property
     def device_cookie(self) -> str:
         """The cookie by which a browser is recognised; "" if there is none, or more than one."""
-        values = self._all_cookies().get(self.cookies.device, set())
-        return next(iter(values)) if len(values) == 1 else ""
+        return self._lone_cookie(self.cookies.device)
+
+    @property
+    def grant_cookie(self) -> str:
+        """The secret of a browser that has asked for a mail; "" if there is none, or more than one."""
+        return self._lone_cookie(self.cookies.grant)
 
     @property
     def language_cookie(self) -> str:
@@ -248,6 +252,10 @@ class Call:
     def carries_refresh_cookie(self) -> bool:
         """Whether a refresh cookie came. A browser that follows a link from another site sends none."""
         return self.cookies.refresh in self._all_cookies()
+
+    def _lone_cookie(self, name: str) -> str:
+        values = self._all_cookies().get(name, set())
+        return next(iter(values)) if len(values) == 1 else ""
 
     def _cookie(self, name: str) -> str | None:
         return only_value(name, self._all_cookies().get(name, set()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from ...domain.timekeeping import advance
+from ...domain.timekeeping import advance, may_be_restored
 from ...errors import HandstampError
 from ...logger import Logger
 from ...storage.store import Store, Transaction
@@ -28,6 +28,7 @@ class Housekeeping:
         self._keys = keys
         self._sweeping = sweeping
         self._clock = clock
+        self._last_ms: int | None = None
 
     async def run(self) -> None:
         """Run soon, then about every `INTERVAL_S` seconds until cancelled. If the store does not answer, try in the next round.
@@ -46,7 +47,7 @@ class Housekeeping:
                 _log.exception("housekeeping_failed")
 
     async def prepare(self) -> int:
-        """Maintain the keys, and record the time.
+        """Maintain the keys, record the time, and void links and codes if the database may be a restored backup.
 
         Returns:
             The time up to which expired rows may be deleted, in milliseconds since 1970.
@@ -57,7 +58,13 @@ class Housekeeping:
         """
         now_ms = self._clock()
         await self._keys.maintain(now_ms)
-        return await self._store.transact(lambda rows: _keep_time(rows, now_ms)) if self._clock.is_watched else now_ms
+        if not self._clock.is_watched:
+            return now_ms
+        purged_to_ms, voided = await self._store.transact(lambda rows: _keep_time(rows, now_ms, self._last_ms))
+        self._last_ms = now_ms
+        if voided:
+            _log.warning("links_voided", count=voided)
+        return purged_to_ms
 
     async def run_once(self) -> int:
         """Do as `prepare`, finish abandoned sweeps, and delete expired rows in small batches.
@@ -77,8 +84,14 @@ class Housekeeping:
         return total
 
 
-async def _keep_time(rows: Transaction, now_ms: int) -> int:
-    """Record that it is `now_ms`. Return the time up to which expired rows may be deleted."""
-    kept = advance(await rows.timekeeping.get(), now_ms)
+async def _keep_time(rows: Transaction, now_ms: int, last_ms: int | None) -> tuple[int, int]:
+    """Record that it is `now_ms`.
+
+    Returns:
+        The time up to which expired rows may be deleted, and how many links were voided because this may be a restored backup.
+    """
+    before = await rows.timekeeping.get()
+    voided = await rows.one_time.delete_unfit_for_backups() if may_be_restored(before, now_ms, last_ms=last_ms) else 0
+    kept = advance(before, now_ms)
     await rows.timekeeping.save(kept)
-    return kept.purged_to_ms
+    return kept.purged_to_ms, voided

@@ -22,8 +22,12 @@ from ...domain.network import network_of, site_of
 from ...domain.throttle import (
     ACCOUNT,
     ACCOUNT_AT_HOME,
+    CODES,
     DEVICE,
     DEVICES,
+    MAILS,
+    MAILS_OF_DEVICE,
+    MAILS_OF_DEVICES,
     NETWORK,
     NETWORKS_PER_SITE,
     PAIR,
@@ -34,6 +38,7 @@ from ...domain.throttle import (
     add_failure,
     grow,
     is_locked,
+    mails_of_network,
     new_accounts,
     wait_ms,
 )
@@ -43,7 +48,7 @@ from ...storage.store.failures import Count
 from .audit import Audit
 from .caller import Caller
 
-Operation = Literal["sign_in", "change_password", "register"]
+Operation = Literal["sign_in", "change_password", "register", "mail"]
 
 
 class Counter(msgspec.Struct, frozen=True):
@@ -80,6 +85,7 @@ class Throttling:
         self._audit = audit
         self._failures = grow(NETWORK, people_per_network), grow(SITE, people_per_network)
         self._new_accounts = new_accounts(people_per_network), new_accounts(NETWORKS_PER_SITE * people_per_network)
+        self._mails = mails_of_network(people_per_network), mails_of_network(NETWORKS_PER_SITE * people_per_network)
 
     def of_network(self, ip: str) -> Counters:
         """Return the counters of an attempt on no particular account. None if the address of the client is unknown."""
@@ -88,6 +94,40 @@ class Throttling:
     def of_new_accounts(self, ip: str) -> Counters:
         """Return the counters of the accounts that a network creates. None if the address of the client is unknown."""
         return self._list_network_counters("new accounts", ip, self._new_accounts)
+
+    def of_mails_from(self, ip: str) -> Counters:
+        """Return the counters of the mails that a network asks for. None if the address of the client is unknown."""
+        return self._list_network_counters("mails", ip, self._mails)
+
+    def of_mails_to(self, email: str, purpose: str, *, device: str = "") -> Counters:
+        """Return the counters of mails to an address. When one of them is used, they and the wrong codes are reset.
+
+        Args:
+            email: The normalised address.
+            purpose: What the mails are for. Each purpose is counted apart, so that a flood of one does not stop another.
+            device: The name of the device on which the person has signed in before; "" for an unknown one. Known devices are
+                counted apart, so that strangers do not stop their mails.
+        """
+        account = self._pseudonyms.make("account", email)
+        to_address = self._pseudonyms.make("mails to", email, purpose)
+        each: tuple[Counter, ...] = (Counter(to_address, MAILS, account),)
+        if device:
+            this = self._pseudonyms.make("mails of device", email, purpose, device)
+            all_together = self._pseudonyms.make("mails of devices", email, purpose)
+            each = (Counter(this, MAILS_OF_DEVICE, account), Counter(all_together, MAILS_OF_DEVICES, account))
+        return Counters(each, reset=(to_address, self._pseudonyms.make("codes", email)))
+
+    async def may_have_code(self, rows: Rows, email: str, now_ms: int) -> bool:
+        """Return whether mails to an address may carry a code: not after too many wrong ones in a row."""
+        (failures,) = await rows.failures.get_many([self._pseudonyms.make("codes", email)])
+        return not is_locked(failures, CODES, now_ms)
+
+    async def count_wrong_code(self, rows: Transaction, email: str, now_ms: int) -> None:
+        """Count a wrong code for an address, from whatever mail to it."""
+        key = self._pseudonyms.make("codes", email)
+        (failures,) = await rows.failures.get_many([key])
+        counted = Count(key, add_failure(failures, CODES, now_ms), self._pseudonyms.make("account", email))
+        await rows.failures.save_many([counted])
 
     def _list_network_counters(self, what: str, ip: str, limits: tuple[Limit, Limit]) -> Counters:
         """Return a counter of the client's network, and one of its IPv6 site if it has one."""
@@ -216,11 +256,15 @@ class Throttling:
         try:
             yield
         except TooManyAttempts as refused:
-            detail: dict[str, str | int | None] = {
-                "operation": operation,
-                "limit": refused.limit,
-                "retry_after_s": None if refused.is_locked else refused.retry_after_s,
-            }
-            event = Event(at_ms=caller.now_ms, kind="attempt_throttled", subject=refused.subject, ip=caller.ip, detail=detail)
-            self._audit.log(event)
+            self._audit.log(self.refusal(refused, operation, caller, subject=refused.subject))
             raise
+
+    @staticmethod
+    def refusal(refused: TooManyAttempts, operation: Operation, caller: Caller, *, subject: str | None) -> Event:
+        """Return the event of a refused attempt. It goes to the log alone."""
+        detail: dict[str, str | int | None] = {
+            "operation": operation,
+            "limit": refused.limit,
+            "retry_after_s": None if refused.is_locked else refused.retry_after_s,
+        }
+        return Event(at_ms=caller.now_ms, kind="attempt_throttled", subject=subject, ip=caller.ip, detail=detail)

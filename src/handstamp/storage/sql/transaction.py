@@ -8,6 +8,7 @@ from .events import SqlEvents
 from .executor import Executor
 from .failures import SqlFailures
 from .keys import SqlKeys
+from .one_time import SqlOneTime
 from .receipts import SqlReceipts
 from .revocations import SqlRevocations
 from .sessions import SqlSessions
@@ -59,6 +60,11 @@ class SqlTransaction(Executor):
         return SqlReceipts(self)
 
     @property
+    def one_time(self) -> SqlOneTime:
+        """Query and change one-time grants."""
+        return SqlOneTime(self)
+
+    @property
     def events(self) -> SqlEvents:
         """Query and extend the audit trail."""
         return SqlEvents(self)
@@ -75,5 +81,5 @@ class SqlTransaction(Executor):
 
     async def purge(self, *, now_ms: int, limit: int) -> int:
         """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""
-        tables = (self.sessions, self.failures, self.receipts, self.events, self.revocations)
+        tables = (self.sessions, self.failures, self.receipts, self.one_time, self.events, self.revocations)
         return sum([await table.purge(now_ms=now_ms, limit=limit) for table in tables])

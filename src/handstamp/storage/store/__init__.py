@@ -21,6 +21,7 @@ from .credentials import CredentialQueries, CredentialTable
 from .events import EventQueries, EventTable
 from .failures import FailureQueries, FailureTable
 from .keys import KeyQueries, KeyTable
+from .one_time import OneTimeQueries, OneTimeTable
 from .receipts import ReceiptQueries, ReceiptTable
 from .revocations import RevocationQueries, RevocationTable
 from .sessions import SessionQueries, SessionTable
@@ -88,6 +89,10 @@ class Rows(Protocol):
         """Query receipts."""
 
     @property
+    def one_time(self) -> OneTimeQueries:
+        """Query one-time grants."""
+
+    @property
     def events(self) -> EventQueries:
         """Query the audit trail."""
 
@@ -130,6 +135,10 @@ class Transaction(Rows, Protocol):
     @property
     def receipts(self) -> ReceiptTable:
         """Query and change receipts."""
+
+    @property
+    def one_time(self) -> OneTimeTable:
+        """Query and change one-time grants."""
 
     @property
     def events(self) -> EventTable:

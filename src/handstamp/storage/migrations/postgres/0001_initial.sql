@@ -1,5 +1,5 @@
--- Names that end in _ms are milliseconds since 1970, UTC; those that end in _s are seconds. roles, amr, granted and detail are
--- JSON, and no query reads inside them. No table holds a token or the hash of a token. Closed sets of words (reasons, kinds,
+-- Names that end in _ms are milliseconds since 1970, UTC; those that end in _s are seconds. roles, amr, granted, detail and details
+-- are JSON, and no query reads inside them. No table holds a token, or the hash of a token of a session. Closed sets of words (reasons, kinds,
 -- deliveries, algorithms) are defined in the code and not checked here, so that a new word needs no new table.
 
 CREATE TABLE account (
@@ -91,6 +91,33 @@ CREATE TABLE receipt (
 );
 
 CREATE INDEX receipt_by_age ON receipt (at_ms);
+
+-- What links and codes of mails allow, once. link_hash and browser_hash are hashes of 256 random bits; code_hash is keyed, because
+-- six digits could be searched. details holds what the purpose needs, such as the hash of the password of a sign-up.
+CREATE TABLE one_time (
+  id                  text   NOT NULL PRIMARY KEY,
+  purpose             text   NOT NULL,
+  email               text   NOT NULL,
+  account_id          text,
+  account_email       text   NOT NULL,
+  epoch               bigint,
+  link_hash           bytea  NOT NULL UNIQUE,
+  code_hash           bytea,
+  browser_hash        bytea  NOT NULL,
+  created_at_ms       bigint NOT NULL,
+  code_expires_at_ms  bigint NOT NULL,
+  expires_at_ms       bigint NOT NULL,
+  ip                  text   NOT NULL,
+  user_agent          text   NOT NULL,
+  looks               bigint NOT NULL CHECK (looks >= 0),
+  used_at_ms          bigint,
+  details             text   NOT NULL
+);
+
+CREATE INDEX one_time_by_browser ON one_time (browser_hash);
+CREATE INDEX one_time_by_email ON one_time (email);
+CREATE INDEX one_time_by_account ON one_time (account_id);
+CREATE INDEX one_time_by_end ON one_time (expires_at_ms);
 
 -- The audit trail. Rows are added in the transaction of the write that they describe, and never changed.
 CREATE TABLE event (

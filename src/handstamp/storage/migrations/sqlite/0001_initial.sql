@@ -1,5 +1,5 @@
--- Names that end in _ms are milliseconds since 1970, UTC; those that end in _s are seconds. roles, amr, granted and detail are
--- JSON, and no query reads inside them. No table holds a token or the hash of a token. Closed sets of words (reasons, kinds,
+-- Names that end in _ms are milliseconds since 1970, UTC; those that end in _s are seconds. roles, amr, granted, detail and details
+-- are JSON, and no query reads inside them. No table holds a token, or the hash of a token of a session. Closed sets of words (reasons, kinds,
 -- deliveries, algorithms) are defined in the code and not checked here, so that a new word needs no new table.
 
 CREATE TABLE account (
@@ -90,6 +90,33 @@ CREATE TABLE receipt (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX receipt_by_age ON receipt (at_ms);
+
+-- What links and codes of mails allow, once. link_hash and browser_hash are hashes of 256 random bits; code_hash is keyed, because
+-- six digits could be searched. details holds what the purpose needs, such as the hash of the password of a sign-up.
+CREATE TABLE one_time (
+  id                  TEXT    NOT NULL PRIMARY KEY,
+  purpose             TEXT    NOT NULL,
+  email               TEXT    NOT NULL,
+  account_id          TEXT,
+  account_email       TEXT    NOT NULL,
+  epoch               INTEGER,
+  link_hash           BLOB    NOT NULL UNIQUE,
+  code_hash           BLOB,
+  browser_hash        BLOB    NOT NULL,
+  created_at_ms       INTEGER NOT NULL,
+  code_expires_at_ms  INTEGER NOT NULL,
+  expires_at_ms       INTEGER NOT NULL,
+  ip                  TEXT    NOT NULL,
+  user_agent          TEXT    NOT NULL,
+  looks               INTEGER NOT NULL CHECK (looks >= 0),
+  used_at_ms          INTEGER,
+  details             TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX one_time_by_browser ON one_time (browser_hash);
+CREATE INDEX one_time_by_email ON one_time (email);
+CREATE INDEX one_time_by_account ON one_time (account_id);
+CREATE INDEX one_time_by_end ON one_time (expires_at_ms);
 
 -- The audit trail. Rows are added in the transaction of the write that they describe, and never changed.
 CREATE TABLE event (
