@@ -19,9 +19,9 @@ from handstamp.cli import main
 PATIENCE_S = 180
 
 
-def command(*arguments: str) -> list[str]:
-    """Return the command line that starts `handstamp` with this interpreter."""
-    return [sys.executable, "-c", "from handstamp.cli import main; main()", *arguments]
+def command(*arguments: str, first: str = "") -> list[str]:
+    """Return the command line that starts `handstamp` with this interpreter, after the statements `first`."""
+    return [sys.executable, "-c", f"{first}from handstamp.cli import main; main()", *arguments]
 
 
 def environment_with(settings: Mapping[str, str]) -> dict[str, str]:

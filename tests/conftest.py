@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import postgres
 from tests.commands import PATIENCE_S, interrupted_after
-from tests.serving import Server
+from tests.serving import QuickServer, Server
 
 # A slow machine must not make a test fail.
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,7 +43,7 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def default_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a service with default settings, one for each test process. Each test creates its own accounts."""
-    server = Server(tmp_path_factory.mktemp("default"))
+    server = QuickServer(tmp_path_factory.mktemp("default"))
     try:
         yield server.start()
     finally:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.commands import command
 from tests.serving import Server
 
 NODES = 3
@@ -29,9 +29,8 @@ class SkewedServer(Server):
         start = (
             "import time; right = time.time_ns; "
             f"time.time_ns = lambda: right() + {int(self.ahead_s * 10**9)}; time.time = lambda: time.time_ns() / 10**9; "
-            "from handstamp.cli import main; main()"
         )
-        return [sys.executable, "-c", start, *arguments]
+        return command(*arguments, first=start)
 
 
 @asynccontextmanager

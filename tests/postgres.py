@@ -12,7 +12,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -27,7 +26,7 @@ import pytest
 
 from handstamp.storage.postgres.schema import migrate
 from tests import certificates
-from tests.serving import free_port
+from tests.serving import free_port, listens
 from tests.verifying import eventually
 
 _NO_PGBOUNCER = "PgBouncer is not installed here (Debian: apt install pgbouncer)"
@@ -174,7 +173,7 @@ def pgbouncer(url: str) -> Iterator[PgBouncer]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, folder / "pgbouncer.ini"], stdout=log, stderr=log, **_ordinary())
     try:
-        assert eventually(lambda: _listens(port)), (folder / "log").read_text()
+        assert eventually(lambda: listens(port)), (folder / "log").read_text()
         through = urlunsplit(there._replace(netloc=f"{there.username}@127.0.0.1:{port}", query="pgbouncer=true"))
         yield PgBouncer(through, certificate)
     finally:
@@ -217,11 +216,6 @@ async def execute(url: str, statement: str) -> None:
 def _ordinary() -> dict[str, Any]:
     """Return the arguments that start a process as `nobody`, if this process is root."""
     return {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as asking:
-        return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _children_of(parent: int) -> list[int]:

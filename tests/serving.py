@@ -37,6 +37,12 @@ def free_port() -> int:
             return port
 
 
+def listens(port: int) -> bool:
+    """Return whether a program accepts connections at a port of this machine."""
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Server:
     """A `handstamp serve` process on its own port. Its output goes to the file `log`."""
 
@@ -64,15 +70,15 @@ class Server:
                 start_new_session=True,
             )
         deadline = time.monotonic() + _START_PATIENCE_S
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise AssertionError(f"handstamp serve ended with {self.process.returncode}:\n{self.log.read_text()}")
-            try:
-                with self.client(timeout=5) as client:
+        with self.client(timeout=5) as client:
+            while time.monotonic() < deadline:
+                if self.process.poll() is not None:
+                    raise AssertionError(f"handstamp serve ended with {self.process.returncode}:\n{self.log.read_text()}")
+                try:
                     if client.get("/readyz").status_code == 200:
                         return self
-            except httpx.TransportError:
-                time.sleep(0.02)
+                except httpx.TransportError:
+                    time.sleep(0.02)
         raise AssertionError(f"handstamp serve did not become ready:\n{self.log.read_text()}")
 
     def command(self, *arguments: str) -> list[str]:
@@ -119,3 +125,14 @@ class Server:
         assert answer.status_code == 200, answer.text
         tokens: dict[str, Any] = answer.json()
         return tokens
+
+
+class QuickServer(Server):
+    """A server with a cheap password hash, for files that sign in hundreds of times and test something else.
+
+    Hashing at the real cost would take most of their time.
+    """
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return a command that replaces the cost of hashing before Handstamp starts."""
+        return command(*arguments, first="from handstamp.crypto.passwords import COSTS; COSTS['owasp'] = (1, 8, 1); ")

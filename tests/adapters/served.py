@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fastapi import Depends, FastAPI, Request, WebSocket
+from starlette.types import Receive, Scope, Send
 
-from handstamp.testing import LocalIssuer
+from handstamp.testing import LocalIssuer, SignedIn
 from handstamp.verify.asgi import HandstampMiddleware
 from handstamp.verify.fastapi import Require
 
@@ -13,25 +14,20 @@ require = Require(issuer.verifier)
 fastapi = FastAPI()
 
 
-@fastapi.get("/healthz")
-async def healthz() -> str:
-    """Say that the server runs."""
-    return "ok"
-
-
-ada = issuer.signed_in("ada")
+signed_in: list[SignedIn] = []
 
 
 @fastapi.get("/token")
 async def token() -> str:
-    """Return an access token."""
-    return ada.token
+    """Return the access token of a new session."""
+    signed_in.append(issuer.signed_in("ada"))
+    return signed_in[-1].token
 
 
 @fastapi.get("/sign-out")
 async def sign_out() -> None:
-    """End the session of that token."""
-    ada.sign_out()
+    """End the last session."""
+    signed_in[-1].sign_out()
 
 
 @fastapi.post("/length", dependencies=[Depends(require())])
@@ -54,4 +50,9 @@ async def inner(socket: WebSocket) -> None:
     await live(socket)
 
 
-asgi = HandstampMiddleware(fastapi, verifier=issuer.verifier, public=["/healthz", "/token", "/sign-out"])
+_protected = HandstampMiddleware(fastapi, verifier=issuer.verifier)
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve /inner behind the middleware, and everything else without it."""
+    await (_protected if scope.get("path") == "/inner" else fastapi)(scope, receive, send)

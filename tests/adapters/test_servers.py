@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 
 import httpx
@@ -17,91 +15,93 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from tests.adapters.local import COOKIE
-from tests.serving import free_port
-from tests.verifying import SOON_S
+from tests.serving import free_port, listens
+from tests.verifying import SOON_S, eventually
 
+pytestmark = pytest.mark.xdist_group("servers")
 ROOT = Path(__file__).parents[2]
+APPLICATION, CHANNELS = "tests.adapters.served:application", "tests.adapters.served_channels:channels"
 COMMANDS = {
-    "uvicorn": ("-m", "uvicorn", "--log-level", "warning", "--port", "{port}"),
-    "uvicorn h11": ("-m", "uvicorn", "--http", "h11", "--log-level", "warning", "--port", "{port}"),
-    "daphne": ("-m", "daphne", "--port", "{port}"),
+    "uvicorn": ("uvicorn", APPLICATION, "--log-level", "warning", "--port", "{port}"),
+    "uvicorn h11": ("uvicorn", APPLICATION, "--http", "h11", "--log-level", "warning", "--port", "{port}"),
+    "daphne": ("daphne", APPLICATION, "--port", "{port}"),
+    "channels": ("daphne", CHANNELS, "--port", "{port}"),
 }
-START_PATIENCE_S = 120
-REFUSED = {"uvicorn": 401, "uvicorn h11": 401, "daphne": 403}
+REFUSED = {"uvicorn": 401, "uvicorn h11": 401, "daphne": 403, "channels": 403}
 """Daphne has no extension for the answer, so the socket is closed before it is accepted, which is 403 (ASGI)."""
 
 
-@contextmanager
-def serving(server: str, application: str, folder: Path) -> Iterator[int]:
-    """Run an application of `served` or `served_channels` under a server; yield the port."""
-    port = free_port()
-    module = "served_channels" if application == "channels" else "served"
-    command = [sys.executable, *(part.format(port=port) for part in COMMANDS[server]), f"tests.adapters.{module}:{application}"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+@pytest.fixture(scope="module", params=COMMANDS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """Run `served` or `served_channels` under a server; yield its name and its port. The server logs no error."""
+    port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
+    command = [sys.executable, "-m", *(part.format(port=port) for part in COMMANDS[request.param])]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
     try:
-        deadline = time.monotonic() + START_PATIENCE_S
-        while time.monotonic() < deadline:
-            try:
-                assert httpx.get(f"http://localhost:{port}/healthz", trust_env=False).status_code == 200
-            except httpx.TransportError:
-                time.sleep(0.05)
-            else:
-                break
-        yield port
+        assert eventually(lambda: listens(port)), log.read_text()
+        yield request.param, port
     finally:
         process.kill()
         process.wait()
+    assert "Traceback" not in log.read_text()
 
 
-@pytest.mark.parametrize(("server", "application"), [*product(COMMANDS, ["fastapi", "asgi"]), ("daphne", "channels")])
-def test_a_websocket_is_refused_by_every_server(server: str, application: str, tmp_path: Path) -> None:
-    """A WebSocket needs one token, in the header or as a subprotocol; it is refused with a status. The server logs no error.
+@pytest.fixture
+def client(server: tuple[str, int]) -> Iterator[httpx.Client]:
+    """Return a client of the server."""
+    with httpx.Client(base_url=f"http://localhost:{server[1]}", trust_env=False, verify=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("server", "path"),
+    [*itertools.product(["uvicorn", "uvicorn h11", "daphne"], ["/live", "/inner"]), ("channels", "/inner")],
+    indirect=["server"],
+)
+def test_a_websocket_is_refused_by_every_server(server: tuple[str, int], client: httpx.Client, path: str) -> None:
+    """A WebSocket needs one token, in the header or as a subprotocol; it is refused with a status.
 
     The cookie does not count, whatever page opens the WebSocket.
     """
-    with serving(server, application, tmp_path) as port:
-        url = f"ws://localhost:{port}/{'live' if application == 'fastapi' else 'inner'}"
-        token = httpx.get(f"http://localhost:{port}/token", trust_env=False).json()
-        cookie = {"cookie": f"{COOKIE}={token}", "origin": f"http://localhost:{port}", "sec-fetch-site": "same-origin"}
-        for headers in ({}, {"authorization": "Bearer rubbish"}, cookie):
-            with pytest.raises(InvalidStatus) as refused:
-                connect(url, additional_headers=headers, proxy=None)
-            assert refused.value.response.status_code == REFUSED[server]
-        with connect(url, additional_headers={"authorization": f"Bearer {token}"}, proxy=None) as socket:
-            assert socket.recv() == "ada"
-        offered = [Subprotocol("handstamp"), Subprotocol(f"handstamp.token.{token}")]
-        with connect(url, subprotocols=offered, proxy=None) as socket:
-            assert socket.recv() == "ada"
-            assert socket.subprotocol == "handstamp"
-        with pytest.raises(InvalidStatus):
-            connect(url, subprotocols=offered, additional_headers={"authorization": f"Bearer {token}"}, proxy=None)
-    assert "Traceback" not in (tmp_path / "log").read_text()
+    name, port = server
+    url = f"ws://localhost:{port}{path}"
+    token = client.get("/token").json()
+    cookie = {"cookie": f"{COOKIE}={token}", "origin": f"http://localhost:{port}", "sec-fetch-site": "same-origin"}
+    for headers in ({}, {"authorization": "Bearer rubbish"}, cookie):
+        with pytest.raises(InvalidStatus) as refused:
+            connect(url, additional_headers=headers, proxy=None)
+        assert refused.value.response.status_code == REFUSED[name]
+    with connect(url, additional_headers={"authorization": f"Bearer {token}"}, proxy=None) as socket:
+        assert socket.recv() == "ada"
+    offered = [Subprotocol("handstamp"), Subprotocol(f"handstamp.token.{token}")]
+    with connect(url, subprotocols=offered, proxy=None) as socket:
+        assert socket.recv() == "ada"
+        assert socket.subprotocol == "handstamp"
+    with pytest.raises(InvalidStatus):
+        connect(url, subprotocols=offered, additional_headers={"authorization": f"Bearer {token}"}, proxy=None)
 
 
-def test_a_socket_of_channels_ends_with_its_session(tmp_path: Path) -> None:
+@pytest.mark.parametrize("server", ["channels"], indirect=True)
+def test_a_socket_of_channels_ends_with_its_session(server: tuple[str, int], client: httpx.Client) -> None:
     """A consumer of Channels selects its own subprotocol, and is closed after the sign-out."""
-    with serving("daphne", "channels", tmp_path) as port:
-        url, site = f"ws://localhost:{port}/inner", f"http://localhost:{port}"
-        token = httpx.get(f"{site}/token", trust_env=False).json()
-        offered = [Subprotocol(name) for name in ("handstamp", f"handstamp.token.{token}", "chat")]
-        with connect(url, subprotocols=offered, proxy=None) as socket:
-            assert (socket.subprotocol, socket.recv()) == ("chat", "ada")
-            httpx.get(f"{site}/sign-out", trust_env=False).raise_for_status()
-            with pytest.raises(ConnectionClosed) as closed:
-                socket.recv(timeout=SOON_S)
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 4401  # Daphne leaves out the reason
-        with pytest.raises(InvalidStatus):
-            connect(url, subprotocols=offered, proxy=None)
-    assert "Traceback" not in (tmp_path / "log").read_text()
+    url, token = f"ws://localhost:{server[1]}/inner", client.get("/token").json()
+    offered = [Subprotocol(name) for name in ("handstamp", f"handstamp.token.{token}", "chat")]
+    with connect(url, subprotocols=offered, proxy=None) as socket:
+        assert (socket.subprotocol, socket.recv()) == ("chat", "ada")
+        client.get("/sign-out").raise_for_status()
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=SOON_S)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401  # Daphne leaves out the reason
+    with pytest.raises(InvalidStatus):
+        connect(url, subprotocols=offered, proxy=None)
 
 
-@pytest.mark.parametrize("server", ["uvicorn", "uvicorn h11"])
-def test_a_request_that_offers_an_upgrade_has_its_body(server: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("server", ["uvicorn", "uvicorn h11"], indirect=True)
+def test_a_request_that_offers_an_upgrade_has_its_body(server: tuple[str, int], client: httpx.Client) -> None:
     """docs/how-to/uvicorn.md recommends h11: with httptools, the body of such a request is lost."""
-    with serving(server, "fastapi", tmp_path) as port:
-        token = httpx.get(f"http://localhost:{port}/token", trust_env=False).json()
-        upgrade = {"connection": "Upgrade", "upgrade": "h2c", "authorization": f"Bearer {token}"}
-        answer = httpx.post(f"http://localhost:{port}/length", headers=upgrade, content=b"an order", trust_env=False)
-        assert answer.text == ("8" if server == "uvicorn h11" else "0")
+    token = client.get("/token").json()
+    upgrade = {"connection": "Upgrade", "upgrade": "h2c", "authorization": f"Bearer {token}"}
+    answer = client.post("/length", headers=upgrade, content=b"an order")
+    assert answer.text == ("8" if server[0] == "uvicorn h11" else "0")

@@ -11,7 +11,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.conftest import ARGUMENTS, chromium_path, open_page
 from tests.browser.test_pages import sign_in
-from tests.browser.test_park import ENTER, LOSE, RENEW, RIDE, TABS, demo, press
+from tests.browser.test_park import ENTER, LOSE, RENEW, RIDE, TABS, press
+from tests.demonstration import demo
 from tests.serving import EMAIL, Server
 
 IMAGES = Path(__file__).parents[2] / "docs/images"

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Locator, Page, Request, Response, Route
 
 from tests.browser.conftest import open_page
 from tests.commands import run_process
-from tests.serving import PASSWORD, Server
+from tests.serving import PASSWORD, QuickServer, Server
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("browser")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a running service, shared by all tests of this file: each creates its own account."""
-    running = Server(tmp_path_factory.mktemp("docs"))
+    running = QuickServer(tmp_path_factory.mktemp("docs"))
     yield running.start()
     running.kill()
 

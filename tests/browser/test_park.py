@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.browser.conftest import open_page
-from tests.commands import command
-from tests.integration.helpers import run_server
+from tests.demonstration import demo
 from tests.serving import EMAIL, cookie_name, free_port
 
 pytestmark = pytest.mark.xdist_group("park")
@@ -35,28 +27,6 @@ RIDE, WAIT, RENEW, TABS, LOSE, STEAL, OUT = STORY = (
 )
 
 STEP_PATIENCE_MS = 30_000  # the thief's step alone takes five seconds
-
-
-@contextmanager
-def demo(*options: str, folder: Path | None = None, **environment: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
-    """Run the demonstration; yield its URL, its first lines of output and its process."""
-    process = subprocess.Popen(
-        command("demo", "--no-browser", *options),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-    )
-    try:
-        assert process.stdout is not None
-        said = "".join(process.stdout.readline() for _ in range(3))
-        match = re.search(r"(http://localhost:\d+)/park", said)
-        assert match is not None, said
-        yield match[1], said, process
-    finally:
-        process.terminate()  # not kill, so that it deletes its folder
-        process.communicate(timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -365,47 +335,7 @@ def test_axe_finds_no_serious_problem(chromium: Browser, url: str, scheme: str, 
             page.keyboard.press("Escape")  # close the claims, which cover the elements below
 
 
-# --- the command
-
-
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_demo_leaves_no_files_and_reads_no_settings(by: signal.Signals, tmp_path: Path) -> None:
-    """The demonstration ignores settings and files of the user, prints the sign-in, and deletes its folder at each signal."""
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "handstamp.toml").write_text("nonsense = 1")
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    settings = {"HANDSTAMP_DATABASE": "nonsense", "HANDSTAMP_NONSENSE": "1", "HANDSTAMP_ACCESS_LIFETIME": "1h"}
-    with demo("--port", "0", folder=mine, TMPDIR=str(temporary), **settings) as (url, said, process):
-        printed = re.search(f"Sign in as {EMAIL} with the password '([^']+)'", said)
-        assert printed, said
-        assert len(list(temporary.iterdir())) == 1
-        with httpx.Client(base_url=url, trust_env=False) as client:
-            answer = client.post("/login", json={"email": EMAIL, "password": printed[1]})
-            assert answer.json()["expiresIn"] == 30
-        process.send_signal(by)
-        assert process.wait(30) == 0
-        assert list(temporary.iterdir()) == []
-        assert [file.name for file in mine.iterdir()] == ["handstamp.toml"]
-
-
-def test_a_chosen_port_in_use_is_reported() -> None:
-    """If a port named with `--port` is taken, the command says so and exits; it only chooses another for the default."""
-    with socket.create_server(("127.0.0.1", free_port())) as taken:
-        port = taken.getsockname()[1]
-        ran = subprocess.run(
-            command("demo", "--no-browser", "--port", str(port)), capture_output=True, text=True, timeout=30, check=False
-        )
-        assert ran.returncode == 2
-        assert f"Cannot listen on 127.0.0.1:{port}" in ran.stderr
-
-
-def test_a_default_port_in_use_is_replaced() -> None:
-    """If the default port is taken, the demonstration chooses another."""
-    with demo() as (first, _, _), demo() as (second, _, _):
-        assert first != second
-        assert httpx.get(f"{second}/park", trust_env=False).status_code == 200
+# --- an outage
 
 
 def test_a_stopped_demo_is_reported_and_can_be_retried(page: Page) -> None:
@@ -422,36 +352,6 @@ def test_a_stopped_demo_is_reported_and_can_be_retried(page: Page) -> None:
         expect(away).to_be_hidden()
         press(page, ENTER)
         expect_card(page, 0)
-
-
-# --- what is there for the demonstration alone
-
-
-def test_serve_has_no_demo_pages(url: str, tmp_path: Path) -> None:
-    """`handstamp serve` has none of the demonstration's paths, holds back no answer and adds no header about cookies."""
-    paths = [("GET", "/park"), ("GET", "/park/park.js"), ("GET", "/park/visit"), ("POST", "/park/copy"), ("POST", "/park/thief")]
-    with run_server(tmp_path) as server, server.client() as real, httpx.Client(base_url=url, trust_env=False) as shown:
-        for method, path in paths:
-            assert real.request(method, path).status_code == 404
-            assert shown.request(method, path).status_code != 404
-        answer = real.post("/refresh", headers={"park-answer": "lost"}, timeout=3)
-        assert answer.status_code == 401
-        assert "park-overheard" not in answer.headers
-        assert "park-overheard" in shown.post("/refresh").headers
-
-
-@pytest.mark.parametrize("site", [None, "same-site", "cross-site", "none"])
-def test_no_other_page_gets_the_card(url: str, site: str | None) -> None:
-    """Only the park's own page may use the demonstration's endpoints, and only under a name of this machine."""
-    own = {"sec-fetch-site": "same-origin"}
-    with httpx.Client(base_url=url, trust_env=False) as client:
-        for method, path in (("POST", "/park/copy"), ("POST", "/park/thief"), ("GET", "/park/visit")):
-            headers = {"sec-fetch-site": site} if site else {}
-            assert client.request(method, path, headers=headers).status_code == 403
-            assert client.request(method, path, headers=own | {"host": "park.example.com"}).status_code == 403
-        assert client.post("/park/copy", headers=own).status_code == 200
-        assert client.post("/park/thief", headers=own, content='{"refreshToken": "a\\r\\nb: c"}').status_code == 400
-        assert client.post("/park/thief", headers=own, content="[]").status_code == 400
 
 
 # Last, so that the wristband expires during the other tests.

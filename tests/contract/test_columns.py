@@ -37,7 +37,9 @@ from tests.postgres import fresh_database
 _unique = itertools.count()
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 INTEGERS = st.integers(1, 2**53 - 1)
-JSON = st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXTS, lambda inner: st.lists(inner, max_size=3))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXTS, lambda inner: st.lists(inner, max_size=3), max_leaves=5
+)
 
 
 def values_of(kind: Any) -> st.SearchStrategy[Any]:

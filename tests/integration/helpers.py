@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -58,13 +58,17 @@ _numbers = itertools.count(1)
 
 
 @contextmanager
-def run_server(folder: Path, *options: str, **settings: str) -> Iterator[Server]:
-    """Run a server in a folder for the length of a `with` block."""
-    server = Server(folder, *options, **settings)
+def running(server: Server) -> Iterator[Server]:
+    """Run a server for the length of a `with` block."""
     try:
         yield server.start()
     finally:
         server.stop()
+
+
+def run_server(folder: Path, *options: str, **settings: str) -> AbstractContextManager[Server]:
+    """Run a server in a folder for the length of a `with` block."""
+    return running(Server(folder, *options, **settings))
 
 
 def client_of(server: Server, **options: Any) -> httpx.Client:

@@ -17,7 +17,7 @@ from tests import certificates
 from tests.serving import Server
 from tests.verifying import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("certificate")]
+pytestmark = pytest.mark.xdist_group("certificate")
 
 
 class Pair:
@@ -65,6 +65,7 @@ def replace_files(folder: Path, pair: Pair) -> None:
         (folder / f"{name}.new").rename(folder / name)
 
 
+@pytest.mark.slow
 def test_a_renewed_certificate_is_served_without_a_restart(server: TlsServer, tmp_path: Path) -> None:
     """New connections get it by themselves. A broken pair is logged and changes nothing. Connections stay open throughout."""
     first, second, third = (Pair(tmp_path / name) for name in ("first", "second", "third"))
@@ -87,6 +88,7 @@ def test_a_renewed_certificate_is_served_without_a_restart(server: TlsServer, tm
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_sighup_reads_the_certificate_at_once(server: TlsServer, tmp_path: Path) -> None:
     """The signal reaches every process. Each logs what is wrong with the files, or serves them, and no request fails."""
     first, second = (Pair(tmp_path / name) for name in ("first", "second"))
@@ -110,6 +112,7 @@ def test_sighup_reads_the_certificate_at_once(server: TlsServer, tmp_path: Path)
         server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "two workers"])
 def test_sighup_ends_no_process(serve: Callable[..., Server], options: tuple[str, ...]) -> None:
     """Without TLS there is nothing to read again. The process and its workers go on, even if each gets the signal itself."""

@@ -17,7 +17,9 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from .foreign_hashes import MAX_MEMORY_BYTES, UnusableHash, read_foreign_hash
 
 Cost = Literal["owasp", "rfc9106"]
-"""`owasp`: m=19456 KiB, t=2, p=1. `rfc9106`: the second recommended option of RFC 9106 §4, m=65536 KiB, t=3, p=4."""
+"""`rfc9106` is the second recommended option of RFC 9106 §4."""
+COSTS: dict[Cost, tuple[int, int, int]] = {"owasp": (2, 19456, 1), "rfc9106": (3, 65536, 4)}
+"""Passes, KiB of memory, and lanes."""
 
 
 class PasswordHasher:
@@ -28,10 +30,8 @@ class PasswordHasher:
 
     def __init__(self, cost: Cost) -> None:
         """Prepare a decoy hash, with which an unknown address costs as much time as a known one."""
-        self._argon2 = {
-            "owasp": argon2.PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1),
-            "rfc9106": argon2.PasswordHasher(time_cost=3, memory_cost=65536, parallelism=4),
-        }[cost]
+        time_cost, memory_cost, parallelism = COSTS[cost]
+        self._argon2 = argon2.PasswordHasher(time_cost, memory_cost, parallelism)
         self._decoy = _random_hash(self._argon2)
         self._own = self._decoy.rsplit("$", 2)[0] + "$"
         self.memory_bytes: int = self._argon2.memory_cost * 1024
