@@ -6,12 +6,25 @@ from typing import Any
 
 from handstamp.domain.account import Account
 from handstamp.domain.claims import RefreshClaims
+from handstamp.domain.mail import Mail
 from handstamp.domain.policy import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Policy
 from handstamp.domain.proof import Proof
 from handstamp.domain.session import Session, refresh_expires_at_s, start
 from handstamp.domain.sweep import Sweep
 
-__all__ = ["DAY_MS", "HOUR_MS", "MINUTE_MS", "NOW_MS", "SECOND_MS", "Clock", "a_session", "a_sweep", "an_account", "claims_of"]
+__all__ = [
+    "DAY_MS",
+    "HOUR_MS",
+    "MINUTE_MS",
+    "NOW_MS",
+    "SECOND_MS",
+    "Clock",
+    "a_mail",
+    "a_session",
+    "a_sweep",
+    "an_account",
+    "claims_of",
+]
 
 NOW_MS = 1_800_000_000_000
 ISSUER = "https://auth.example.com"
@@ -65,6 +78,19 @@ def a_sweep(**fields: Any) -> Sweep:
     """Return a sweep of a subject that has no account, for the sessions that began until `NOW_MS`."""
     defaults: dict[str, Any] = {"subject": "ada-id", "why": "logout_everywhere", "at_ms": NOW_MS, "epoch": None}
     return Sweep(**defaults | fields)
+
+
+def a_mail(**fields: Any) -> Mail:
+    """Return a mail that is due at `NOW_MS`."""
+    defaults: dict[str, Any] = {
+        "id": "mail-id",
+        "kind": "password_changed",
+        "account": "ada-id",
+        "sealed": b"sealed",
+        "created_at_ms": NOW_MS,
+        "next_at_ms": NOW_MS,
+    }
+    return Mail(**defaults | fields)
 
 
 def claims_of(session: Session, *, generation: int | None = None) -> RefreshClaims:

@@ -18,6 +18,7 @@ from handstamp.storage.sql import (
     events,
     failures,
     keys,
+    mails,
     one_time,
     receipts,
     revocations,
@@ -43,6 +44,7 @@ STRUCTS: dict[str, tuple[Columns[Any], set[str]]] = {
     "event": (events.COLUMNS, {"id"}),
     "revocation": (revocations.COLUMNS, set()),
     "credential": (credentials.COLUMNS, set()),
+    "mail": (mails.COLUMNS, set()),
     "timekeeping": (timekeeping.COLUMNS, {"id"}),
 }
 """The columns of each table's struct, and the table's other columns."""

@@ -14,6 +14,7 @@ from handstamp.domain.account import Account
 from handstamp.domain.credential import Credential
 from handstamp.domain.event import Event
 from handstamp.domain.keyring import KeyRecord
+from handstamp.domain.mail import KEPT_MS, Mail
 from handstamp.domain.network import network_of
 from handstamp.domain.one_time import OneTime
 from handstamp.domain.receipt import LIFETIME_MS, Receipt
@@ -25,7 +26,7 @@ from handstamp.storage.postgres.store import PostgresStore
 from handstamp.storage.sqlite.store import SqliteStore
 from handstamp.storage.store import Rows, Store, Transaction, Update
 from handstamp.storage.store.failures import Count
-from tests.builders import DAY_MS, HOUR_MS, NOW_MS, a_session, a_sweep, an_account
+from tests.builders import DAY_MS, HOUR_MS, NOW_MS, a_mail, a_session, a_sweep, an_account
 from tests.postgres import fresh_database
 
 pytestmark = pytest.mark.anyio
@@ -700,6 +701,101 @@ async def test_a_name_has_one_credential(store: Store) -> None:
     assert sorted(await asyncio.gather(*map(insert, range(8)))) == [False] * 7 + [True]
     (kept,) = await store.read(lambda rows: rows.credentials.list_all())
     assert kept.secret_hash == bytes([int(kept.id.removeprefix("id-"))])
+
+
+# --- mail
+
+
+async def add_mail(store: Store, *mails: Mail) -> None:
+    """Insert mail."""
+
+    async def insert(rows: Transaction) -> None:
+        for mail in mails:
+            await rows.mails.insert(mail)
+
+    await store.transact(insert)
+
+
+async def claim(store: Store, now_ms: int = NOW_MS) -> Mail | None:
+    """Take the next mail that is due, for a second."""
+    return await store.transact(lambda rows: rows.mails.claim(now_ms=now_ms, until_ms=now_ms + 1000))
+
+
+async def test_mail_is_claimed_in_the_order_of_its_time(store: Store) -> None:
+    """Each is claimed once. Mail of the development inbox is never due, and a claim ends by itself."""
+    first, second = a_mail(id="first", next_at_ms=NOW_MS - 1), a_mail(id="second", account=None)
+    later, shown = a_mail(id="later", next_at_ms=NOW_MS + 1), a_mail(id="shown", next_at_ms=None)
+    await add_mail(store, shown, later, second, first)
+    assert await store.read(lambda rows: rows.mails.get_next_at_ms()) == NOW_MS - 1
+    claimed = [await claim(store) for _ in range(3)]
+    assert claimed == [
+        msgspec.structs.replace(first, tries=1, next_at_ms=NOW_MS + 1000),
+        msgspec.structs.replace(second, tries=1, next_at_ms=NOW_MS + 1000),
+        None,
+    ]
+    for name, was_there in (("first", True), ("later", True), ("none", False)):
+        assert await store.transact(lambda rows, name=name: rows.mails.delete(name)) == was_there  # type: ignore[misc]
+    assert await claim(store, NOW_MS + 999) is None
+    again = await claim(store, NOW_MS + 1000)
+    assert again == msgspec.structs.replace(second, tries=2, next_at_ms=NOW_MS + 2000)
+    assert await store.read(lambda rows: rows.mails.get("second")) == again
+    assert await store.read(lambda rows: rows.mails.get("shown")) == shown
+
+
+async def test_processes_share_mail(another: Opened) -> None:
+    """Those that claim at the same time get different mails, and no mail is claimed twice."""
+    stores = [await another() for _ in range(3)]
+    await add_mail(stores[0], *(a_mail(id=f"mail-{number}") for number in range(20)))
+    claimed: list[Mail] = []
+
+    async def claim_all(store: Store) -> None:
+        while (mail := await claim(store)) is not None:
+            claimed.append(mail)
+
+    await asyncio.gather(*map(claim_all, stores))
+    assert sorted(mail.id for mail in claimed) == sorted(f"mail-{number}" for number in range(20))
+
+
+async def test_only_the_last_claim_postpones_a_mail(store: Store) -> None:
+    """A process that was slow does not put off a mail that another one has taken over."""
+    await add_mail(store, a_mail())
+    slow = await claim(store)
+    fast = await claim(store, NOW_MS + 1000)
+    assert slow is not None
+    assert fast is not None
+    await store.transact(lambda rows: rows.mails.postpone(slow, next_at_ms=NOW_MS + 5, error="slow"))
+    assert await store.read(lambda rows: rows.mails.get("mail-id")) == fast
+    await store.transact(lambda rows: rows.mails.postpone(fast, next_at_ms=NOW_MS + DAY_MS, error="451 busy"))
+    postponed = msgspec.structs.replace(fast, next_at_ms=NOW_MS + DAY_MS, error="451 busy")
+    assert await store.read(lambda rows: rows.mails.list_newest(limit=2)) == [postponed]
+
+
+async def test_postponed_mail_is_made_due(store: Store) -> None:
+    """Mail that a process is sending right now is left alone."""
+    await add_mail(store, a_mail(id="away"), a_mail(id="sending", next_at_ms=NOW_MS + 1))
+    away = await claim(store)
+    assert away is not None
+    await store.transact(lambda rows: rows.mails.postpone(away, next_at_ms=NOW_MS + DAY_MS, error="451 busy"))
+    sending = await claim(store, NOW_MS + 1)
+    assert await store.transact(lambda rows: rows.mails.retry(now_ms=NOW_MS + 2, limit=9)) == 1
+    assert await store.read(lambda rows: rows.mails.get("sending")) == sending
+    due = await claim(store, NOW_MS + 2)
+    assert due is not None
+    assert (due.id, due.tries, due.error) == ("away", 2, "")
+
+
+async def test_mail_is_listed_newest_first_and_purged(store: Store) -> None:
+    """A limit cuts the oldest off. Rows that no sender has removed are deleted after three days."""
+    await add_mail(
+        store, *(a_mail(id=f"mail-{age}", created_at_ms=NOW_MS - age, next_at_ms=None) for age in (0, KEPT_MS - 1, KEPT_MS))
+    )
+    assert [mail.id for mail in await store.read(lambda rows: rows.mails.list_newest(limit=2))] == [
+        "mail-0",
+        f"mail-{KEPT_MS - 1}",
+    ]
+    assert await store.transact(lambda rows: rows.purge(now_ms=NOW_MS, limit=9)) == 1
+    assert len(await store.read(lambda rows: rows.mails.list_newest(limit=9))) == 2
+    assert await store.read(lambda rows: rows.mails.get_next_at_ms()) is None
 
 
 # --- noticing changes

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("service", "web", "config", "assemble", "storage", "cli")
+FOLDERS = ("service", "mail", "web", "config", "assemble", "storage", "cli")
 
 
 def test_every_log_line_is_in_the_reference() -> None:

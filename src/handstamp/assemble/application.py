@@ -36,6 +36,7 @@ def make_application(deployment: Deployment) -> ASGIApp:
         keys=deployment.keys,
         verifier=deployment.verifier,
         issuer=deployment.issuer,
+        inbox=deployment.mailing.inbox,
         registration_open=settings.registration == "open",
         password_min_length=settings.password_min_length,
     )

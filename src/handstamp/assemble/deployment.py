@@ -106,7 +106,7 @@ class Deployment(Parts):
     def _add_operating(self) -> None:
         store, keys, clock = self.store, self.keys, self.clock
         self.credentials = Credentials(store=store, audit=self.audit)
-        self.revocations = Revocations(store=store, keys=keys, clock=clock)
+        self.revocations = Revocations(store=store, changes=self.changes, keys=keys, clock=clock)
         self.housekeeping = Housekeeping(store=store, keys=keys, sweeping=self.sweeping, clock=clock)
         self.verifier = Verifier(
             self.settings.issuer, audience=self.audience, keys=lambda: keys.verifying, check="offline", clock=clock
@@ -133,8 +133,9 @@ class Deployment(Parts):
         async with self.open():
             if not self.clock.is_in_doubt:  # otherwise requests are answered 503 until housekeeping can do it
                 await self.housekeeping.prepare()
-            works = (self.clock.run(), self.housekeeping.run(), self.revocations.run(), load_rules())
-            tasks = [asyncio.create_task(work) for work in works]
+            await self.mailing.prepare()
+            works = (self.clock.run(), self.housekeeping.run(), self.changes.run(), self.revocations.run(), load_rules())
+            tasks = [asyncio.create_task(work) for work in (*works, *self.mailing.works())]
             try:
                 yield
             finally:

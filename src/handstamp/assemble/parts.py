@@ -13,9 +13,11 @@ from ..domain.limits import NetworkLimits
 from ..domain.policy import Policy
 from ..errors import ConfigurationError
 from ..service.accounts.new_password import PasswordRules
+from ..service.mailing.outbox import Outbox
 from ..service.operating.keys import Keys
 from ..service.parts.audit import Audit
 from ..service.parts.capacity import count_hashing_threads
+from ..service.parts.changes import Changes
 from ..service.parts.common_clock import CommonClock
 from ..service.parts.devices import Devices
 from ..service.parts.granting import Granting, Hook
@@ -24,6 +26,7 @@ from ..service.parts.receipts import Receipts
 from ..service.parts.throttling import Throttling
 from ..service.parts.tokens import TokenIssuer
 from ..storage.store import Store
+from .mailing import Mailing
 from .stores import make_store
 
 
@@ -39,6 +42,9 @@ class Parts:
     rules: PasswordRules
     store: Store
     clock: CommonClock
+    changes: Changes
+    mailing: Mailing
+    outbox: Outbox
     keys: Keys
     tokens: TokenIssuer
     devices: Devices
@@ -63,6 +69,9 @@ class Parts:
         self.rules = PasswordRules(min_length=settings.password_min_length, service_words=("handstamp", self.issuer.host))
         self.store = make_store(settings)
         self.clock = CommonClock(self.store, clock)
+        self.changes = Changes(self.store)
+        self.mailing = Mailing(settings, secret, store=self.store, changes=self.changes, clock=self.clock, audit=self.audit)
+        self.outbox = self.mailing.outbox
         self.keys = Keys(store=self.store, secret=secret, algorithm=settings.algorithm, audit=self.audit)
         self.tokens = TokenIssuer(
             issuer=settings.issuer,

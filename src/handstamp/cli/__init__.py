@@ -21,6 +21,7 @@ COMMANDS = {
     "users": "Create, list, change, unlock and delete accounts; set passwords and roles.",
     "sessions": "List sessions and end them.",
     "credentials": "Create, list and remove the credentials of services that verify tokens.",
+    "mail": "Try the mail server, and see the mail that waits.",
     "keys": "List, rotate and retire the signing keys.",
     "token": "Inspect tokens.",
 }

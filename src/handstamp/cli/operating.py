@@ -16,7 +16,7 @@ from ..service.parts.caller import Caller
 from .common import print_error
 
 _T = TypeVar("_T")
-_LOCAL_ISSUER = "http://localhost:8000"
+LOCAL_ISSUER = "http://localhost:8000"
 
 
 def operate(work: Callable[[Deployment, Caller], Awaitable[_T]], database: str | None, *, may_create: bool = False) -> _T:
@@ -33,7 +33,7 @@ def operate(work: Callable[[Deployment, Caller], Awaitable[_T]], database: str |
     configure_logging(logging.WARNING)
     settings = load(database=database)
     if not settings.issuer:
-        settings = dataclasses.replace(settings, issuer=_LOCAL_ISSUER)
+        settings = dataclasses.replace(settings, issuer=LOCAL_ISSUER)
     if settings.database_path is not None and not settings.database_path.exists():
         if not may_create:
             raise ConfigurationError(

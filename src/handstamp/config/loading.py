@@ -24,8 +24,9 @@ _LINK = re.compile(
 """What Kubernetes sets in every container beside a Service named `handstamp…`, and Docker for a link. They are not settings."""
 
 _SECRETS = ("secret", "previous_secrets")
+_URLS = ("database", "smtp_url")
 _PASSWORD = re.compile(r"//[^/?#@]*:[^/?#@]+@|[?&](?:password)=")
-"""What a database URL with a password contains."""
+"""What a URL with a password contains."""
 _LINK_VALUE = re.compile(r"(?:tcp|udp|sctp)(?:://\S+)?|\d{1,5}|[0-9a-f.:]+|/\S+/\S+", re.ASCII)
 
 _Given = dict[str, tuple[str, object]]
@@ -100,9 +101,9 @@ def _read_file(problems: list[str]) -> dict[str, object]:
 
 
 def _holds_secret(values: Mapping[str, object]) -> bool:
-    """Return whether a file of settings holds a master secret or the password of a database."""
-    database = values.get("database")
-    return any(name in values for name in _SECRETS) or (isinstance(database, str) and _PASSWORD.search(database) is not None)
+    """Return whether a file of settings holds a master secret or the password of a database or a mail server."""
+    urls = [values.get(name) for name in _URLS]
+    return any(name in values for name in _SECRETS) or any(isinstance(url, str) and _PASSWORD.search(url) for url in urls)
 
 
 def _collect(values: Mapping[str, object], label: Callable[[str], str], problems: list[str]) -> _Given:

@@ -11,20 +11,26 @@ from urllib.parse import urlsplit
 from ..crypto.algorithms import ALGORITHMS, Algorithm
 from ..crypto.passwords import Cost
 from ..crypto.seal import MasterSecret
+from ..domain.mail import MailKind
 from ..domain.policy import Policy
+from ..domain.smtp import Mailbox, SmtpServer
 from .values import (
     duration_between,
     number_between,
     one_of,
+    parse_contact,
     parse_database,
     parse_duration_or_off,
     parse_file,
     parse_files,
     parse_issuer,
+    parse_mailbox,
+    parse_notices,
     parse_origins,
     parse_proxies,
     parse_secret,
     parse_secrets,
+    parse_smtp_url,
     parse_switch,
     parse_text,
     parse_texts,
@@ -97,6 +103,18 @@ class Settings:
     """Addresses or networks of proxies whose `X-Forwarded-For` is trusted; `unix` for all peers on a Unix socket."""
     people_per_network: Annotated[int, number_between(1_000, 10_000_000)] = 10_000
     """How many people may share one address, as an office does. The limits for each network follow from it."""
+    smtp_url: Annotated[SmtpServer | Literal["inbox"] | None, parse_smtp_url] = dataclasses.field(default=None, repr=False)
+    """The mail server, as `smtp://USER:PASSWORD@HOST:587` or `smtps://…`; "inbox" for the development inbox."""
+    smtp_url_file: Annotated[Path | None, parse_file] = None
+    """The file of that URL."""
+    mail_from: Annotated[Mailbox | None, parse_mailbox] = None
+    """The address that mail comes from, as `Example <no-reply@example.com>`."""
+    mail_templates: Annotated[Path | None, parse_file] = None
+    """A folder with templates that replace those of Handstamp."""
+    mail_notices: Annotated[frozenset[MailKind], parse_notices] = parse_notices("all")
+    """The kinds of notices that are sent."""
+    support_contact: Annotated[str, parse_contact] = ""
+    """Whom people can ask: an e-mail address or a URL."""
 
     @property
     def policy(self) -> Policy:

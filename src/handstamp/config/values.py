@@ -10,11 +10,13 @@ import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, Literal, TypeVar
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..crypto.seal import MasterSecret
 from ..domain.issuer import is_loopback
+from ..domain.mail import MAIL_KINDS, MailKind
+from ..domain.smtp import Mailbox, SmtpServer
 from ..errors import ConfigurationError
 
 _T = TypeVar("_T")
@@ -33,6 +35,10 @@ _URL = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?(?P<path>(?:/[A-Za-z0-9._~-]+)*)",
     re.ASCII,
 )
+_SMTP = "smtp://user:password@mail.example.com:587, or smtps://… for TLS from the start; write %40 for an @ in the password"
+_SMTP_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+", re.ASCII)
+_ADDRESS = re.compile(r"[^\s@<>\"(),:;\\\[\]]{1,64}@[^\s@<>\"(),:;\\\[\]]{1,253}")
+_CONTACT = re.compile(r"[^\s<>\"]+")
 _ISSUER = "the public URL, as https://auth.example.com, in lower case, without query or fragment"
 _ORIGIN = "scheme, host and a port that is not the scheme's default, in lower case, as https://app.example.com"
 
@@ -208,6 +214,69 @@ def parse_proxies(value: object) -> tuple[str, ...]:
                 "or the address without a length, as 10.0.0.5"
             )
     return entries
+
+
+def parse_smtp_url(value: object) -> SmtpServer | Literal["inbox"] | None:
+    """Return the mail server of a URL, "inbox" for the development inbox, None for an empty text."""
+    url = parse_text(value)
+    if url in ("", "inbox"):
+        return "inbox" if url else None
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        user, password = unquote(parts.username or "", errors="strict"), unquote(parts.password or "", errors="strict")
+        options = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ValueError(f"write {_SMTP}") from None
+    is_sound = url.isascii() and url.isprintable() and (user + password).isprintable() and " " not in url and port != 0
+    has_both = bool(user) == bool(password) and (bool(user) or "@" not in parts.netloc)
+    if not (parts.scheme in ("smtp", "smtps") and _SMTP_HOST.fullmatch(host) and is_sound and has_both) or "#" in url:
+        raise ValueError(f"write {_SMTP}")
+    if parts.path or options not in ({}, {"tls": ["required"]}, {"tls": ["off"]}) or (options and parts.scheme == "smtps"):
+        raise ValueError("behind the port, only ?tls=required or ?tls=off may follow, and nothing with smtps://")
+    if parts.scheme == "smtps":
+        return SmtpServer(host=host, port=port or 465, protection="tls", user=user, password=password)
+    needs_tls = options.get("tls", ["off" if is_loopback(host) else "required"]) == ["required"]
+    protection: Literal["starttls", "none"] = "starttls" if needs_tls else "none"
+    return SmtpServer(host=host, port=port or 587, protection=protection, user=user, password=password)
+
+
+def parse_mailbox(value: object) -> Mailbox:
+    """Return the address of `no-reply@example.com` or of `Example <no-reply@example.com>`."""
+    text = parse_text(value).strip()
+    name, bracket, rest = text.rpartition("<")
+    address = rest.removesuffix(">") if bracket else text
+    name = name.strip().strip('"')
+    if (
+        bool(bracket) != text.endswith(">")
+        or _ADDRESS.fullmatch(address) is None
+        or not text.isprintable()
+        or set(name) & set('<>"')
+    ):
+        raise ValueError("write an address, as no-reply@example.com or Example <no-reply@example.com>")
+    return Mailbox(name, address)
+
+
+def parse_notices(value: object) -> frozenset[MailKind]:
+    """Return kinds of notices for "all", "none", or a list of them."""
+    notices = {kind for kind, rule in MAIL_KINDS.items() if rule.is_notice}
+    wanted = set(parse_texts(sorted(value) if isinstance(value, frozenset | set) else value))
+    if wanted == {"all"}:
+        return frozenset(notices)
+    if wanted == {"none"}:
+        return frozenset()
+    if not wanted or wanted - notices:
+        raise ValueError(f"must be all, none, or a list of these: {', '.join(sorted(notices))}")
+    return frozenset(kind for kind in notices if kind in wanted)
+
+
+def parse_contact(value: object) -> str:
+    """Return an e-mail address or an https URL, for people; empty if there is none."""
+    text = parse_text(value).strip()
+    is_url = text.startswith("https://") and _CONTACT.fullmatch(text) is not None
+    if text and (len(text) > 254 or not text.isprintable() or not (is_url or _ADDRESS.fullmatch(text))):
+        raise ValueError("write an e-mail address, or the https URL of a page")
+    return text
 
 
 def _require_protected_postgresql(url: str) -> None:

@@ -26,6 +26,7 @@ from ..errors import (
 )
 from ..service.accounts.change_password import ChangePassword
 from ..service.accounts.register import Register
+from ..service.mailing.queue import DevelopmentInbox
 from ..service.operating.credentials import Credentials
 from ..service.operating.keys import Keys
 from ..service.parts.devices import Devices
@@ -64,6 +65,7 @@ class UseCases:
     keys: Keys
     verifier: Verifier
     issuer: Issuer
+    inbox: DevelopmentInbox | None
     registration_open: bool
     password_min_length: int
 

@@ -18,6 +18,7 @@ from ...storage.store import Rows, Store
 from ..operating.keys import Keys
 from ..parts.bounded_logger import BoundedLogger
 from ..parts.caller import Caller
+from ..parts.changes import Changes
 from ..parts.common_clock import CommonClock
 
 HEARTBEAT_S = 5
@@ -49,8 +50,9 @@ class FeedPage:
 class Revocations:
     """The use case behind `GET /revocations`. It also keeps the processes of a deployment up to date."""
 
-    def __init__(self, *, store: Store, keys: Keys, clock: CommonClock) -> None:
+    def __init__(self, *, store: Store, changes: Changes, keys: Keys, clock: CommonClock) -> None:
         self._store = store
+        self._changes = changes
         self._keys = keys
         self._clock = clock
         self._last_seq = -1
@@ -60,15 +62,18 @@ class Revocations:
     async def run(self) -> None:
         """Follow the changes of the store until cancelled: wake waiting readers, and reload the keys when one was voided."""
         self._news = asyncio.Event()  # belongs to the running event loop
-        async for _ in self._store.changes():
-            try:
-                last = await self._store.read(lambda rows: rows.revocations.get_last())
-                if last.seq != self._last_seq:
-                    await self._notify(last.seq)
-            except HandstampError as problem:
-                _log.warning("following_failed", problem=getattr(problem, "why", str(problem)))
-            except Exception:  # noqa: BLE001 - an unexpected failure must not stop the loop
-                _log.exception("following_failed")
+        with self._changes.follow() as changed:
+            while True:
+                await changed.wait()
+                changed.clear()
+                try:
+                    last = await self._store.read(lambda rows: rows.revocations.get_last())
+                    if last.seq != self._last_seq:
+                        await self._notify(last.seq)
+                except HandstampError as problem:
+                    _log.warning("following_failed", problem=getattr(problem, "why", str(problem)))
+                except Exception:  # noqa: BLE001 - an unexpected failure must not stop the loop
+                    _log.exception("following_failed")
 
     async def read_after(self, cursor: str, *, wait_s: int, reader: str, caller: Caller) -> FeedPage:
         """Return the entries after `cursor`, or a snapshot for an unknown cursor.

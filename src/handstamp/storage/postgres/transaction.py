@@ -8,7 +8,9 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
+from ...domain.mail import Mail
 from ...domain.sweep import Sweep
+from ..sql.mails import DUE, SqlMails
 from ..sql.sessions import BATCH, SqlSessions, encode_batch
 from ..sql.transaction import SqlTransaction
 
@@ -34,6 +36,19 @@ class PostgresSessions(SqlSessions):
         return await super().end_batch(sweep, now_ms=now_ms, limit=limit)
 
 
+class PostgresMails(SqlMails):
+    """Implements `handstamp.storage.store.MailTable`."""
+
+    __slots__ = ()
+    due = f"{DUE} FOR UPDATE SKIP LOCKED"
+    """Nodes that look at the same time take different mails, without waiting for each other."""
+
+    async def insert(self, mail: Mail) -> None:
+        """Add a mail, and notify all listeners once this is committed."""
+        await super().insert(mail)
+        await self._executor.run(f"SELECT pg_notify('{CHANNEL}', '')")
+
+
 class PostgresTransaction(SqlTransaction):
     """Implements `handstamp.storage.store.Transaction`."""
 
@@ -47,6 +62,11 @@ class PostgresTransaction(SqlTransaction):
     def sessions(self) -> PostgresSessions:
         """Query and change sessions."""
         return PostgresSessions(self)
+
+    @property
+    def mails(self) -> PostgresMails:
+        """Query and change mail that waits to be sent."""
+        return PostgresMails(self)
 
     async def run(self, sql: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
         """Execute a statement and return all rows that it yields."""

@@ -8,6 +8,7 @@ from .events import SqlEvents
 from .executor import Executor
 from .failures import SqlFailures
 from .keys import SqlKeys
+from .mails import SqlMails
 from .one_time import SqlOneTime
 from .receipts import SqlReceipts
 from .revocations import SqlRevocations
@@ -79,7 +80,12 @@ class SqlTransaction(Executor):
         """Query and change unfinished sweeps."""
         return SqlSweeps(self)
 
+    @property
+    def mails(self) -> SqlMails:
+        """Query and change mail that waits to be sent."""
+        return SqlMails(self)
+
     async def purge(self, *, now_ms: int, limit: int) -> int:
         """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""
-        tables = (self.sessions, self.failures, self.receipts, self.one_time, self.events, self.revocations)
+        tables = (self.sessions, self.failures, self.receipts, self.one_time, self.events, self.revocations, self.mails)
         return sum([await table.purge(now_ms=now_ms, limit=limit) for table in tables])

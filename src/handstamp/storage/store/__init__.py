@@ -21,6 +21,7 @@ from .credentials import CredentialQueries, CredentialTable
 from .events import EventQueries, EventTable
 from .failures import FailureQueries, FailureTable
 from .keys import KeyQueries, KeyTable
+from .mails import MailQueries, MailTable
 from .one_time import OneTimeQueries, OneTimeTable
 from .receipts import ReceiptQueries, ReceiptTable
 from .revocations import RevocationQueries, RevocationTable
@@ -104,6 +105,10 @@ class Rows(Protocol):
     def sweeps(self) -> SweepQueries:
         """Query unfinished sweeps."""
 
+    @property
+    def mails(self) -> MailQueries:
+        """Query mail that waits to be sent."""
+
 
 class Transaction(Rows, Protocol):
     """Queries and changes that are committed together or not at all. Rows that were read do not change before the commit."""
@@ -151,6 +156,10 @@ class Transaction(Rows, Protocol):
     @property
     def sweeps(self) -> SweepTable:
         """Query and change unfinished sweeps."""
+
+    @property
+    def mails(self) -> MailTable:
+        """Query and change mail that waits to be sent."""
 
     async def purge(self, *, now_ms: int, limit: int) -> int:
         """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""

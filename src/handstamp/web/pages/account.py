@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from ...devices import describe_device
 from ...domain.account import Account
 from ...domain.session import Session
 from ...errors import HandstampError, InvalidCredentials, InvalidFields, SessionEnded
@@ -20,7 +21,6 @@ from ..edge import Call
 from ..operation import UseCases
 from ..repeatable import repeatable_form
 from .destination import query_of
-from .devices import describe_device
 from .forms import CORRECTABLE
 from .visitor import arrives_from_elsewhere, load_again, name_of, require_visitor
 from .writer import PageWriter

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from ..edge import Budget, Edge
+from ..edge import Budget, Edge, Handler
 from ..operation import UseCases
 from .account import AccountPages
+from .development_mail import DevelopmentMailPages
 from .languages import in_language
 from .sign_in import SignInPages
 from .writer import PageWriter
@@ -16,7 +17,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     """Return the routes of all pages."""
     writer = PageWriter(edge, registration_open=use.registration_open, password_min_length=use.password_min_length)
     sign_in, account = SignInPages(use, edge, writer), AccountPages(use, writer)
-    table = (
+    table: list[tuple[str, str, Handler]] = [
         ("GET", "/", sign_in.show_start),
         ("GET", "/sign-in", sign_in.show_sign_in),
         ("POST", "/sign-in", sign_in.submit_sign_in),
@@ -28,7 +29,14 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("POST", "/account/password", account.submit_password),
         ("POST", "/account/sign-out", account.submit_sign_out),
         ("POST", "/account/sign-out-everywhere", account.submit_sign_out_everywhere),
-    )
+    ]
+    if use.inbox is not None:
+        mail = DevelopmentMailPages(use.inbox, writer)
+        table += [
+            ("GET", "/dev/mail", mail.show_inbox),
+            ("GET", "/dev/mail/{id}", mail.show_mail),
+            ("GET", "/dev/mail/{id}/html", mail.show_html),
+        ]
     return [
         Route(
             path,

@@ -158,6 +158,22 @@ CREATE TABLE credential (
   created_at_ms  bigint NOT NULL
 );
 
+-- Mail that waits to be sent. A row is deleted once its mail is sent or given up. Address and content are sealed with the master
+-- secret. next_at_ms is NULL for mail that is only shown in the development inbox.
+CREATE TABLE mail (
+  id             text   NOT NULL PRIMARY KEY,
+  kind           text   NOT NULL,
+  account        text,
+  sealed         bytea  NOT NULL,
+  created_at_ms  bigint NOT NULL,
+  tries          bigint NOT NULL CHECK (tries >= 0),
+  next_at_ms     bigint,
+  error          text   NOT NULL
+);
+
+CREATE INDEX mail_by_time ON mail (next_at_ms);
+CREATE INDEX mail_by_age ON mail (created_at_ms);
+
 -- One row: the last time at which a process has kept house, and the time up to which expired rows may have been deleted.
 CREATE TABLE timekeeping (
   id            bigint NOT NULL PRIMARY KEY CHECK (id = 1),

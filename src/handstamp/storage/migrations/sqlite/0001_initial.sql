@@ -156,6 +156,22 @@ CREATE TABLE credential (
   created_at_ms  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Mail that waits to be sent. A row is deleted once its mail is sent or given up. Address and content are sealed with the master
+-- secret. next_at_ms is NULL for mail that is only shown in the development inbox.
+CREATE TABLE mail (
+  id             TEXT    NOT NULL PRIMARY KEY,
+  kind           TEXT    NOT NULL,
+  account        TEXT,
+  sealed         BLOB    NOT NULL,
+  created_at_ms  INTEGER NOT NULL,
+  tries          INTEGER NOT NULL CHECK (tries >= 0),
+  next_at_ms     INTEGER,
+  error          TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX mail_by_time ON mail (next_at_ms);
+CREATE INDEX mail_by_age ON mail (created_at_ms);
+
 -- One row: the last time at which a process has kept house, and the time up to which expired rows may have been deleted.
 CREATE TABLE timekeeping (
   id            INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),

@@ -1,0 +1,1 @@
+"""Mail: the outbox that is written in the transaction that needs it, and the work that sends it."""

@@ -1,0 +1,99 @@
+"""Look at mail that waits, for operators and for the development inbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from ...domain.mail import Mail
+from ...errors import NotFound
+from ...storage.store import Store
+from .delivery import Composer, DeliveryFailed, Message
+from .outbox import Letters
+
+BATCH = 500
+"""The largest number of mails that one transaction makes due."""
+SHOWN = 50
+"""How many mails the development inbox lists."""
+
+
+class WaitingMail(NamedTuple):
+    """A mail with its address; None if its letter cannot be opened here, "" if it is not to be sent."""
+
+    mail: Mail
+    to: str | None
+
+
+class MailQueue:
+    """The use cases behind `handstamp mail queue`."""
+
+    def __init__(self, *, store: Store, letters: Letters) -> None:
+        self._store = store
+        self._letters = letters
+
+    async def list_newest(self, *, limit: int) -> tuple[list[WaitingMail], bool]:
+        """Return up to `limit` mails that wait, newest first, and whether there are more. Raises `Unavailable`."""
+        found = await self._store.read(lambda rows: rows.mails.list_newest(limit=limit + 1))
+        return [WaitingMail(mail, self._address_of(mail)) for mail in found[:limit]], len(found) > limit
+
+    async def retry(self, now_ms: int) -> int:
+        """Make all mail due that failed before. Return how many there are. Raises `Unavailable`."""
+        total = 0
+        while count := await self._store.transact(lambda rows: rows.mails.retry(now_ms=now_ms, limit=BATCH)):
+            total += count
+        return total
+
+    async def drop(self, mail_id: str) -> None:
+        """Delete a mail. Raises `NotFound` if there is none with that id, and `Unavailable`."""
+        if not await self._store.transact(lambda rows: rows.mails.delete(mail_id)):
+            raise NotFound(f"No mail {mail_id} waits.")
+
+    def _address_of(self, mail: Mail) -> str | None:
+        try:
+            return self._letters.open(mail).to
+        except DeliveryFailed:
+            return None
+
+
+class ShownMail(NamedTuple):
+    """A mail of the development inbox, and its message."""
+
+    mail: Mail
+    message: Message
+
+
+class DevelopmentInbox:
+    """The use cases behind `/dev/mail`. What it shows is never sent."""
+
+    def __init__(self, *, store: Store, letters: Letters, load: Callable[[], Awaitable[Composer]]) -> None:
+        self._store = store
+        self._letters = letters
+        self._load = load
+
+    async def list_newest(self) -> list[ShownMail]:
+        """Return the newest mails. Raises `Unavailable`."""
+        found = await self._store.read(lambda rows: rows.mails.list_newest(limit=SHOWN))
+        return await self._compose([mail for mail in found if mail.next_at_ms is None])
+
+    async def get(self, mail_id: str) -> ShownMail:
+        """Return one mail. Raises `NotFound` and `Unavailable`."""
+        mail = await self._store.read(lambda rows: rows.mails.get(mail_id))
+        shown = [] if mail is None or mail.next_at_ms is not None else await self._compose([mail])
+        if not shown:
+            raise NotFound("There is no such mail. It may have been deleted: mail is kept here for three days.")
+        return shown[0]
+
+    async def _compose(self, mails: list[Mail]) -> list[ShownMail]:
+        """Return the mails that have a recipient, with their messages."""
+        composer = await self._load()
+
+        def compose() -> Iterator[ShownMail]:
+            for mail in mails:
+                with suppress(DeliveryFailed):  # it was sealed with another master secret
+                    letter = self._letters.open(mail)
+                    if letter.to:
+                        yield ShownMail(mail, composer.compose(mail, letter))
+
+        return await asyncio.to_thread(lambda: list(compose()))
