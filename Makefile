@@ -53,6 +53,7 @@ test: $(READY)
 	$(BIN)/pytest $(FAST)
 
 test-all: $(READY)
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --all-extras --group fastmcp --python $(BIN)/python
 	$(BIN)/pytest
 
 # Coverage is the sum over test processes, servers and commands.
