@@ -119,6 +119,39 @@ async def test_unstorable_text_is_not_found(store: Store) -> None:
     assert (await session_in(store)).generation == 2
 
 
+async def test_many_accounts_are_inserted_at_once_and_those_that_are_taken_left_out(store: Store) -> None:
+    """An address or an id that another account has keeps out its own row alone, also one of the same call."""
+    taken = an_account(id="ada-id", email="ada@example.com")
+    await add(store, taken)
+    others = [an_account(id=f"id-{number}", email=f"p{number}@example.com", roles=("ops",)) for number in range(3)]
+    same_address = an_account(id="other", email="ada@example.com")
+    same_id = an_account(id="ada-id", email="other@example.com")
+    twice = an_account(id="twice", email="p1@example.com")
+
+    async def insert(rows: Transaction) -> set[str]:
+        assert await rows.accounts.insert_many([]) == set()
+        return await rows.accounts.insert_many([same_address, *others, same_id, twice])
+
+    assert await store.transact(insert) == {"id-0", "id-1", "id-2"}
+    found = await store.read(lambda rows: rows.accounts.list_page(after="", limit=10))
+    assert sorted(found, key=lambda account: account.id) == sorted([taken, *others], key=lambda account: account.id)
+
+
+async def test_many_events_are_recorded_at_once_and_ids_of_deleted_accounts_found(store: Store) -> None:
+    """Other events about an account do not make it a deleted one."""
+    kinds = {"a": "account_created", "b": "account_deleted", "c": "account_disabled"}
+    events = [Event(at_ms=NOW_MS, kind=kind, subject=subject) for subject, kind in kinds.items()]  # type: ignore[arg-type]
+
+    async def insert(rows: Transaction) -> None:
+        await rows.events.insert_many([])
+        await rows.events.insert_many(events)
+
+    await store.transact(insert)
+    for event in events:
+        assert await store.read(lambda rows, event=event: rows.events.list_about(event.subject, limit=9)) == [event]  # type: ignore[misc]
+    assert await store.read(lambda rows: rows.events.list_deleted(["a", "b", "c", "d"])) == {"b"}
+
+
 async def test_an_account_is_loaded_only_for_sessions_with_an_epoch(store: Store) -> None:
     """A subject of an application may equal an account's id without being that account."""
     account = an_account(id="ada-id", roles=("admin", "ops"), disabled_at_ms=NOW_MS)

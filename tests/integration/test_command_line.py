@@ -413,7 +413,7 @@ def test_listing_users(server: Server, client: httpx.Client) -> None:
     assert lines[enabled].rstrip().endswith("enabled")
     assert " disabled 20" in lines[disabled]
     listed = {person["email"]: person for person in json.loads(output_of(run_command(server.folder, "users", "list", "--json")))}
-    assert listed[enabled].keys() == {"id", "email", "roles", "createdAtMs", "disabledAtMs"}
+    assert listed[enabled].keys() == {"id", "email", "roles", "createdAtMs", "disabledAtMs", "locked"}
     assert listed[enabled]["disabledAtMs"] is None
     assert abs(listed[disabled]["disabledAtMs"] - time.time() * 1000) < 120_000
     assert listed[enabled]["id"] in lines[enabled]

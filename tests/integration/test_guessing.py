@@ -83,8 +83,10 @@ async def test_the_hundredth_failure_in_a_row_locks_unknown_devices_until_an_ope
     async with deployed(tmp_path, clock) as running:
         account, cookie = await make_known(running, clock)
         await set_failures(running, strangers(running), long_ago(clock, MAX_CONSECUTIVE - 1))
+        assert await running.accounts.find_locked([account], caller(clock)) == set()
         with pytest.raises(InvalidCredentials):
             await sign_in(running, clock, WRONG)
+        assert await running.accounts.find_locked([account], caller(clock)) == {EMAIL}
         for days in (0, 1, 400):
             clock.advance(ms=days * DAY_MS)
             for ip in (AWAY, HOME, "203.0.113.9", ""):
@@ -95,6 +97,7 @@ async def test_the_hundredth_failure_in_a_row_locks_unknown_devices_until_an_ope
         with pytest.raises(InvalidCredentials):
             await sign_in(running, clock, WRONG, cookie=cookie)
         await running.accounts.unlock(EMAIL, caller(clock))
+        assert await running.accounts.find_locked([account], caller(clock)) == set()
         assert (await sign_in(running, clock)).session_id
         kinds = await kinds_of(running, account.id)
         assert kinds[-3:] == ["account_locked", "account_unlocked", "signed_in"]

@@ -49,13 +49,15 @@ def list_accounts(as_json: AsJson = False, database: Database = None) -> None:
     Example:  handstamp users list --json
     """
 
-    async def list_all(deployment: Deployment, _: Caller) -> list[Account]:
+    async def list_all(deployment: Deployment, caller: Caller) -> tuple[list[Account], set[str]]:
         found: list[Account] = []
+        locked: set[str] = set()
         while page := await deployment.accounts.list_page(after=found[-1].email if found else ""):
             found += page
-        return found
+            locked |= await deployment.accounts.find_locked(page, caller)
+        return found, locked
 
-    accounts = operate(list_all, database)
+    accounts, locked = operate(list_all, database)
     if as_json:
         print_json(
             [
@@ -65,6 +67,7 @@ def list_accounts(as_json: AsJson = False, database: Database = None) -> None:
                     "roles": account.roles,
                     "createdAtMs": account.created_at_ms,
                     "disabledAtMs": account.disabled_at_ms,
+                    "locked": account.email in locked,
                 }
                 for account in accounts
             ]
@@ -76,11 +79,17 @@ def list_accounts(as_json: AsJson = False, database: Database = None) -> None:
             account.id,
             " ".join(account.roles) or "-",
             format_time(account.created_at_ms),
-            "enabled" if account.disabled_at_ms is None else f"disabled {format_time(account.disabled_at_ms)}",
+            _describe_state(account, is_locked=account.email in locked),
         )
         for account in accounts
     ]
     print_table(("EMAIL", "ID", "ROLES", "CREATED", "STATE"), rows, empty="No accounts yet: handstamp users create EMAIL")
+
+
+def _describe_state(account: Account, *, is_locked: bool) -> str:
+    if account.disabled_at_ms is not None:
+        return f"disabled {format_time(account.disabled_at_ms)}"
+    return "locked" if is_locked else "enabled"
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -45,6 +45,11 @@ class AdministerAccounts:
     async def list_page(self, *, after: str = "", limit: int = 1000) -> list[Account]:
         """Return up to `limit` accounts whose address sorts after `after`, in the order of their addresses."""
         return await self._store.read(lambda rows: rows.accounts.list_page(after=after, limit=limit))
+
+    async def find_locked(self, accounts: Sequence[Account], caller: Caller) -> set[str]:
+        """Return the addresses of those of up to 1000 accounts that unknown devices cannot use until they are unlocked."""
+        emails = [account.email for account in accounts]
+        return await self._store.read(lambda rows: self._throttling.find_locked(rows, emails, caller.now_ms))
 
     async def get_by_email(self, email: str) -> Account:
         """Return the account with an address.

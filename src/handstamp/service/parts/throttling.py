@@ -250,6 +250,11 @@ class Throttling:
         """Reset every counter of an account, on all devices and networks. Return how many there were."""
         return await rows.failures.delete_of(self._pseudonyms.make("account", email))
 
+    async def find_locked(self, rows: Rows, emails: Sequence[str], now_ms: int) -> set[str]:
+        """Return which of up to 1000 normalised addresses are locked for unknown devices."""
+        found = await rows.failures.get_many([self._pseudonyms.make("account", email) for email in emails])
+        return {email for email, failures in zip(emails, found, strict=True) if is_locked(failures, ACCOUNT, now_ms)}
+
     @contextmanager
     def logging(self, operation: Operation, caller: Caller) -> Iterator[None]:
         """Write one line to the audit log if the attempt inside is refused with `TooManyAttempts`."""

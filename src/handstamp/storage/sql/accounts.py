@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...domain.account import Account
 from .columns import Columns
 from .executor import Executor
@@ -37,6 +39,16 @@ class SqlAccounts:
 
     async def insert(self, account: Account) -> bool:
         return bool(await self._executor.run(_INSERT, COLUMNS.encode(account)))
+
+    async def insert_many(self, accounts: Sequence[Account]) -> set[str]:
+        if not accounts:
+            return set()
+        values = [value for account in accounts for value in COLUMNS.encode(account)]
+        rows = await self._executor.run(
+            f"INSERT INTO account ({COLUMNS.list}) VALUES {COLUMNS.marks_of(len(accounts))} ON CONFLICT DO NOTHING RETURNING id",
+            values,
+        )
+        return {account_id for (account_id,) in rows}
 
     async def update(self, account: Account) -> None:
         await self._executor.run(_UPDATE, _encode_update(account))

@@ -81,6 +81,10 @@ class Columns(Generic[S]):
 
         return encode
 
+    def marks_of(self, rows: int) -> str:
+        """Return the marks of so many rows, for a statement that inserts them all."""
+        return ", ".join([f"({self.marks})"] * rows)
+
     def decode(self, row: Sequence[Any]) -> S:
         """Return the struct of a row that has these columns in this order."""
         values = list(row)

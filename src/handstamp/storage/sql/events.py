@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...domain.event import Event
 from ...domain.policy import DAY_MS
 from .columns import Columns
@@ -27,8 +29,18 @@ class SqlEvents:
         rows = await self._executor.run(_SELECT_ABOUT, (about, about, limit))
         return [COLUMNS.decode(row) for row in reversed(rows)]
 
+    async def list_deleted(self, account_ids: Sequence[str]) -> set[str]:
+        marks = ", ".join("?" * len(account_ids))
+        sql = f"SELECT subject FROM event WHERE subject IN ({marks}) AND kind = 'account_deleted'"
+        return {subject for (subject,) in await self._executor.run(sql, account_ids)}
+
     async def insert(self, event: Event) -> None:
         await self._executor.run(INSERT, COLUMNS.encode(event))
+
+    async def insert_many(self, events: Sequence[Event]) -> None:
+        if events:
+            values = [value for event in events for value in COLUMNS.encode(event)]
+            await self._executor.run(f"INSERT INTO event ({COLUMNS.list}) VALUES {COLUMNS.marks_of(len(events))}", values)
 
     async def purge(self, *, now_ms: int, limit: int) -> int:
         """Delete up to `limit` events that are older than `MEMORY_MS`. Return the number of deleted rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from ...domain.account import Account
@@ -25,6 +26,9 @@ class AccountTable(AccountQueries, Protocol):
 
     async def insert(self, account: Account) -> bool:
         """Add an account. Return False, and add nothing, if its address is taken."""
+
+    async def insert_many(self, accounts: Sequence[Account]) -> set[str]:
+        """Add accounts, up to 1000. Return the ids of those that were added: all whose address and id were not taken."""
 
     async def update(self, account: Account) -> None:
         """Write an existing account."""

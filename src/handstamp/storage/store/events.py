@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from ...domain.event import Event
@@ -13,9 +14,15 @@ class EventQueries(Protocol):
     async def list_about(self, about: str, *, limit: int) -> list[Event]:
         """Return the last `limit` events whose subject or session is `about`, oldest first."""
 
+    async def list_deleted(self, account_ids: Sequence[str]) -> set[str]:
+        """Return which of up to 1000 ids belonged to accounts that were deleted, as far back as the audit trail goes."""
+
 
 class EventTable(EventQueries, Protocol):
     """Reads and extends the audit trail."""
 
     async def insert(self, event: Event) -> None:
         """Record what this transaction does."""
+
+    async def insert_many(self, events: Sequence[Event]) -> None:
+        """Record up to 1000 events at once."""
