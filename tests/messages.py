@@ -39,14 +39,14 @@ def read(language: str) -> Catalog:
 
 def write(language: str, translations: Catalog, collected: Catalog) -> str:
     """Return the text of a catalogue's file: its header, and every collected text with its translation, sorted."""
-    made = Catalog(locale=language)
+    header, _, _ = file_of(language).read_text("utf-8").partition("\n\n")
+    made = read_po(io.BytesIO(header.encode()), locale=language)  # the header says how many forms a plural has
     for message in collected:
         if message.id:
             known = translations.get(message.id)
             made.add(message.id, known.string if known else None)
     text = io.BytesIO()
     write_po(text, made, width=0, no_location=True, omit_header=True, sort_output=True)
-    header, _, _ = file_of(language).read_text("utf-8").partition("\n\n")
     return f"{header}\n\n{text.getvalue().decode().strip()}\n"
 
 

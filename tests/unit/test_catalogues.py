@@ -48,9 +48,10 @@ def test_a_catalogue_is_up_to_date(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
-def test_a_catalogue_is_complete(language: str) -> None:
+def test_a_catalogue_is_complete(language: str, capsys: pytest.CaptureFixture[str]) -> None:
     """No text is without a translation, doubtful, or, where there are several forms, without one of them."""
     catalogue = read(language)
+    assert capsys.readouterr() == ("", "")  # Babel prints what is wrong
     assert len(catalogue) > 100
     wrong = [message.id for message in catalogue if message.id and (message.fuzzy or not all(texts_of(message)))]
     assert wrong == []
