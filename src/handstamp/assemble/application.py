@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from starlette.types import ASGIApp
 
+from ..config.brand import load_brand
 from ..config.loading import load
 from ..config.logs import configure_logging
 from ..domain.limits import NetworkLimits
@@ -39,6 +40,7 @@ def make_application(deployment: Deployment) -> ASGIApp:
         inbox=deployment.mailing.inbox,
         registration_open=settings.registration == "open",
         password_min_length=settings.password_min_length,
+        brand=load_brand(settings),
     )
     application = asgi(
         use,

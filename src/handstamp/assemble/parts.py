@@ -66,7 +66,8 @@ class Parts:
         self.policy = settings.policy
         self.audit = Audit()
         self.granting = Granting(claims)
-        self.rules = PasswordRules(min_length=settings.password_min_length, service_words=("handstamp", self.issuer.host))
+        words = ("handstamp", self.issuer.host, settings.brand_name)
+        self.rules = PasswordRules(min_length=settings.password_min_length, service_words=words)
         self.store = make_store(settings)
         self.clock = CommonClock(self.store, clock)
         self.changes = Changes(self.store)

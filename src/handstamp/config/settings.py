@@ -18,13 +18,16 @@ from .values import (
     duration_between,
     number_between,
     one_of,
+    parse_colors,
     parse_contact,
     parse_database,
     parse_duration_or_off,
     parse_file,
     parse_files,
     parse_issuer,
+    parse_link,
     parse_mailbox,
+    parse_name,
     parse_notices,
     parse_origins,
     parse_proxies,
@@ -115,6 +118,17 @@ class Settings:
     """The kinds of notices that are sent."""
     support_contact: Annotated[str, parse_contact] = ""
     """Whom people can ask: an e-mail address or a URL."""
+
+    brand_name: Annotated[str, parse_name] = ""
+    """What the service is called on its pages and in its mails."""
+    brand_logo: Annotated[Path | None, parse_file] = None
+    """The file of a logo above each page: SVG, PNG or WebP."""
+    brand_color: Annotated[tuple[str, str] | None, parse_colors] = None
+    """The accent of the pages, as `#0f766e`; or two, for light and for dark pages."""
+    terms_url: Annotated[str, parse_link] = ""
+    """The page with the terms of use."""
+    privacy_url: Annotated[str, parse_link] = ""
+    """The page about privacy."""
 
     @property
     def policy(self) -> Policy:

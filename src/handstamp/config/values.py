@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..crypto.seal import MasterSecret
+from ..domain.color import DARK_PAGE, LIGHT_PAGE, READABLE, contrast, parse_color, readable_neighbour
 from ..domain.issuer import is_loopback
 from ..domain.mail import MAIL_KINDS, MailKind
 from ..domain.smtp import Mailbox, SmtpServer
@@ -39,6 +40,8 @@ _SMTP = "smtp://user:password@mail.example.com:587, or smtps://… for TLS from 
 _SMTP_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+", re.ASCII)
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\\\[\]]{1,64}@[^\s@<>\"(),:;\\\[\]]{1,253}")
 _CONTACT = re.compile(r"[^\s<>\"]+")
+_LINK = re.compile(r"[A-Za-z0-9!#$%&()*+,./:;=?@\[\]_~-]{1,2048}", re.ASCII)
+"""What an address of a page is made of: no spaces, quotes, backslashes and angle brackets."""
 _ISSUER = "the public URL, as https://auth.example.com, in lower case, without query or fragment"
 _ORIGIN = "scheme, host and a port that is not the scheme's default, in lower case, as https://app.example.com"
 
@@ -277,6 +280,53 @@ def parse_contact(value: object) -> str:
     if text and (len(text) > 254 or not text.isprintable() or not (is_url or _ADDRESS.fullmatch(text))):
         raise ValueError("write an e-mail address, or the https URL of a page")
     return text
+
+
+def parse_name(value: object) -> str:
+    """Return a name of at most 64 characters that people read."""
+    name = parse_text(value).strip()
+    if len(name) > 64 or not name.isprintable():
+        raise ValueError("must have at most 64 characters and no control characters")
+    return name
+
+
+def parse_link(value: object) -> str:
+    """Return the address of a page, https off loopback; empty if it is not set."""
+    url = parse_text(value).strip()
+    try:
+        parts = urlsplit(url)
+        is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+        is_link = is_safe and bool(parts.hostname) and _LINK.fullmatch(url) is not None
+    except ValueError:
+        is_link = False
+    if url and not is_link:
+        raise ValueError("write the address of a page, as https://www.example.com/terms")
+    return url
+
+
+def parse_colors(value: object) -> tuple[str, str] | None:
+    """Return the accent on light pages and on dark pages, in which text can be read; None if it is not set.
+
+    With one colour, the one for dark pages is made of it.
+    """
+    colors = [parse_color(text) for text in parse_texts(value)]
+    if not colors:
+        return None
+    if len(colors) > 2:
+        raise ValueError("write one colour, or one for light pages and one for dark pages, as #0f766e #4fd1c0")
+    _require_readable(colors[0], LIGHT_PAGE, "light")
+    if len(colors) == 1:
+        return colors[0], readable_neighbour(colors[0], DARK_PAGE)
+    _require_readable(colors[1], DARK_PAGE, "dark")
+    return colors[0], colors[1]
+
+
+def _require_readable(color: str, page: str, scheme: str) -> None:
+    if (found := contrast(color, page)) < READABLE:
+        raise ValueError(
+            f"{color} has a contrast of {found:.1f} with {scheme} pages, and text needs {READABLE}. "
+            f"{readable_neighbour(color, page)} would do"
+        )
 
 
 def _require_protected_postgresql(url: str) -> None:

@@ -11,6 +11,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from . import openapi
+from .brand import brand_routes
 from .edge import Edge
 from .headers import SecurityHeaders, with_cors
 from .operation import UseCases
@@ -47,7 +48,13 @@ def asgi(
             yield
 
     document = partial(openapi.document, issuer=edge.issuer.url, version=version, cookies=edge.cookies)
-    table = [*operation_routes(use, edge), *page_routes(use, edge), *documentation_routes(document), *static_routes()]
+    table = [
+        *operation_routes(use, edge),
+        *page_routes(use, edge),
+        *documentation_routes(document),
+        *static_routes(),
+        *brand_routes(use.brand),
+    ]
     routes = Routes(table, issuer_path=edge.issuer.path)
     app: ASGIApp = Router([routes], redirect_slashes=False, default=answer_not_found, lifespan=lifespan).app
     if edge.trusted_origins:

@@ -10,6 +10,7 @@ import msgspec
 from starlette.responses import Response
 
 from ..domain.account import Account
+from ..domain.brand import Brand
 from ..domain.delivery import DELIVERIES
 from ..domain.issuer import Issuer
 from ..domain.session import Session
@@ -68,6 +69,7 @@ class UseCases:
     inbox: DevelopmentInbox | None
     registration_open: bool
     password_min_length: int
+    brand: Brand
 
     async def require_session(self, call: Call) -> tuple[Session, Account | None]:
         """Return the session of a call's access token, and its account if the subject has one here.

@@ -15,7 +15,9 @@ from .writer import PageWriter
 
 def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     """Return the routes of all pages."""
-    writer = PageWriter(edge, registration_open=use.registration_open, password_min_length=use.password_min_length)
+    writer = PageWriter(
+        edge, registration_open=use.registration_open, password_min_length=use.password_min_length, brand=use.brand
+    )
     sign_in, account = SignInPages(use, edge, writer), AccountPages(use, writer)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/", sign_in.show_start),

@@ -8,6 +8,7 @@ import jinja2
 from starlette.responses import RedirectResponse, Response
 
 from ...crypto.identifiers import new_id
+from ...domain.brand import Brand
 from ...errors import HandstampError, InvalidToken, MissingToken, SessionEnded, TooManyAttempts, Unavailable
 from ...languages.templates import install_translations
 from ...wire.headers import FORGET_COPIES, OPENED_ALONE
@@ -21,13 +22,14 @@ from .forms import FieldErrors, describe_error
 class PageWriter:
     """Renders templates with the headers that pages need. Its `write_error` is the edge's `ErrorWriter` for pages."""
 
-    def __init__(self, edge: Edge, *, registration_open: bool, password_min_length: int) -> None:
+    def __init__(self, edge: Edge, *, registration_open: bool, password_min_length: int, brand: Brand) -> None:
         """Write the pages of a service.
 
         Args:
             edge: For the address that links and forms start with, and for the origins that forms may lead back to.
             registration_open: True to offer visitors to create an account.
             password_min_length: In characters, for the help beside fields for new passwords.
+            brand: The look of the deployment.
         """
         self._base = edge.issuer.path
         self._headers = _page_headers(edge.trusted_origins)
@@ -40,6 +42,7 @@ class PageWriter:
             "notice_kind": "",
             "registration_open": registration_open,
             "password_min_length": password_min_length,
+            "brand": brand,
         }
 
     def write_page(self, template: str, call: Call, *, status: int = 200, **values: Any) -> Response:
@@ -96,7 +99,7 @@ def _page_headers(trusted_origins: frozenset[str]) -> dict[str, str]:
         **OPENED_ALONE,
         # Browsers apply form-action to the redirect after a form, too, and that may lead back to an application.
         "content-security-policy": (
-            "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
             f"form-action {form_action}; base-uri 'none'; frame-ancestors 'none'"
         ),
         # With no-referrer, browsers send forms with "Origin: null", and those without Fetch Metadata would be refused.
