@@ -388,7 +388,8 @@ async def test_accounts_are_found_listed_and_changed(store: Store) -> None:
     """By id, by address, page by page."""
     people = [an_account(id=f"id-{name}", email=f"{name}@example.com") for name in ("cleo", "ada", "bob")]
     await add(store, *people)
-    changed = msgspec.structs.replace(people[1], epoch=4, roles=("x",), email_verified=True, disabled_at_ms=NOW_MS)
+    fields = {"epoch": 4, "roles": ("x",), "email_verified": True, "disabled_at_ms": NOW_MS}
+    changed = msgspec.structs.replace(people[1], name="Ada Ω", language="pt-BR", password_hash="", **fields)
     await store.transact(lambda rows: rows.accounts.update(changed))
     assert await store.read(lambda rows: rows.accounts.get("id-ada")) == changed
     assert await store.read(lambda rows: rows.accounts.get_by_email("ada@example.com")) == changed

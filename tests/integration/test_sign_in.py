@@ -63,10 +63,18 @@ def test_registering_creates_an_account(client: httpx.Client) -> None:
     assert answer.status_code == 201
     user = answer.json()["user"]
     assert answer.json().keys() == {"user"}
-    assert user.keys() == {"id", "email", "emailVerified", "roles", "createdAt"}
+    assert user.keys() == {"id", "email", "emailVerified", "name", "roles", "createdAt"}
     assert (user["email"], user["emailVerified"], user["roles"]) == (email, False, [])
     assert user["createdAt"].endswith("Z")
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_person_can_register_with_a_name(client: httpx.Client) -> None:
+    """The name is stored in its normalised form, and the profile shows it."""
+    email = new_email()
+    answer = client.post("/register", json={"email": email, "password": PASSWORD, "name": "  Ada   Lovelace "})
+    assert answer.json()["user"]["name"] == "Ada Lovelace"
+    assert profile(client, sign_in(client, email)).json()["name"] == "Ada Lovelace"
 
 
 def test_registering_starts_no_session(client: httpx.Client) -> None:
@@ -103,6 +111,8 @@ def test_an_address_is_registered_once(client: httpx.Client, spelling: type[str]
         ({"email": "grace@example.com", "password": "a tab\tcannot be typed"}, {"password"}),
         ({"email": 1, "password": ["x"]}, {"email", "password"}),
         ({"email": None, "password": None}, {"email", "password"}),
+        ({"email": "grace@example.com", "password": PASSWORD, "name": "Grace\r\nBcc: all@example.com"}, {"name"}),
+        ({"email": "grace@example.com", "password": PASSWORD, "name": 1}, {"name"}),
         ({"email": "grace@example.com", "password": PASSWORD, "roles": ["admin"]}, {"roles"}),
         ({"email": "grace@example.com", "password": PASSWORD, "emailVerified": True}, {"emailVerified"}),
     ],

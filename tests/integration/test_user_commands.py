@@ -114,8 +114,8 @@ def test_listing_more_users_than_a_page_ends_with_the_last(tmp_path: Path) -> No
     output_of(run_command(tmp_path, "migrate"))
     with closing(sqlite3.connect(tmp_path / "handstamp.db")) as database, database:
         database.executemany(
-            "INSERT INTO account (id, email, email_verified, password_hash, roles, epoch, created_at_ms) "
-            "VALUES (?, ?, 0, 'x', '[]', 0, 0)",
+            "INSERT INTO account (id, email, email_verified, name, language, password_hash, roles, epoch, created_at_ms) "
+            "VALUES (?, ?, 0, '', '', 'x', '[]', 0, 0)",
             [(f"id-{number}", f"person-{number:05}@example.com") for number in range(2345)],
         )
     listed = json.loads(output_of(run_command(tmp_path, "users", "list", "--json")))

@@ -1,4 +1,4 @@
-"""Which passwords a person can choose, and what the text form of an account shows."""
+"""Which names and passwords a person can choose, and what the text form of an account shows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import pytest
 
 from handstamp.crypto.passwords import common_passwords
 from handstamp.domain.account import (
+    NAME_MAX_LENGTH,
+    NAME_MAX_TYPED,
     PASSWORD_MAX_BYTES,
     PASSWORD_MAX_LENGTH,
     find_password_problem,
     is_hashable_password,
+    normalise_name,
     normalise_password,
 )
+from handstamp.errors import InvalidFields
 from tests.builders import an_account
 
 PERSONAL = ("ada@example.com", "ada", "example.com", "handstamp", "auth.example.net")
@@ -297,3 +301,51 @@ def test_the_longest_password_is_judged_in_bounded_work() -> None:
 
     find_password_problem("aZ1! " * 51, min_length=15, common=Counting(), personal=("ada@example.com",))
     assert looked_up < 5_000
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("", ""),
+        ("   ", ""),
+        (" Ada \u00a0  Lovelace\u3000", "Ada Lovelace"),
+        ("Zoe\u0308 \u00c5ngstr\u00f6m", "Zo\u00eb \u00c5ngstr\u00f6m"),
+        ("O'Neill-Smith, Jr.", "O'Neill-Smith, Jr."),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
+        ("\U0001f469\u200d\U0001f680", "\U0001f469\u200d\U0001f680"),
+        ("n" * NAME_MAX_LENGTH, "n" * NAME_MAX_LENGTH),
+        ("e\u0301" * NAME_MAX_LENGTH, "\u00e9" * NAME_MAX_LENGTH),
+    ],
+)
+def test_a_name_is_stored_in_one_form(typed: str, stored: str) -> None:
+    """The form has single spaces and composed characters. Joiners, which some scripts and symbols need, stay."""
+    assert normalise_name(typed) == stored
+    assert normalise_name(stored) == stored
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "Ada\r\nBcc: all@example.com",
+        "Ada\tLovelace",
+        "Ada\0",
+        "Ada\x1b[2J",
+        "Ada\x7f",
+        "Ada\x85",
+        "Ada\u2028Lovelace",
+        "\u202eadA",
+        "\u2066Ada",
+        "\u200fAda",
+        "Ada\ud800",
+        "Ada\ue000",
+        "Ada\ufdd0",
+        "n" * (NAME_MAX_LENGTH + 1),
+        "n" * (NAME_MAX_TYPED + 1),
+        "\u0301" * 65536,
+    ],
+)
+def test_a_name_has_one_line_and_changes_no_text_around_it(typed: str) -> None:
+    """A name that could end a header, a line of a log or a direction of writing is refused, and so is a long one."""
+    with pytest.raises(InvalidFields) as refused:
+        normalise_name(typed)
+    assert [name for name, _ in refused.value.fields] == ["name"]

@@ -21,6 +21,8 @@ def test_the_decoy_costs_a_full_hash_and_matches_nothing(cost: Cost) -> None:
     with pytest.raises(argon2.exceptions.VerifyMismatchError):
         hasher._argon2.verify(decoy, "kelp lantern rivet 41 of the tests")
     assert not hasher.matches(None, "kelp lantern rivet 41 of the tests")
+    assert not hasher.matches("", "kelp lantern rivet 41 of the tests")
+    assert not hasher.matches("", "")
 
 
 def test_every_process_has_a_decoy_of_its_own() -> None:

@@ -9,15 +9,23 @@ from itertools import pairwise
 
 import msgspec
 
+from ..errors import InvalidFields
 from ..text import mark, mark_plural
 
 EMAIL_MAX_LENGTH = 254
+NAME_MAX_LENGTH = 100
+NAME_MAX_TYPED = 4 * NAME_MAX_LENGTH
+"""Code points of a name as it is typed. Composing a longer text costs time, and no form of it is a name."""
 PASSWORD_MAX_LENGTH = 256
 PASSWORD_MAX_BYTES = 4 * PASSWORD_MAX_LENGTH
 _RUN_LENGTH = 6
 """A text is a run if no more than one in so many steps leaves it."""
 _LOOK_ALIKES = tuple(str.maketrans("013457@$!|", f"o{one}eastas{one}{one}") for one in "il")
 """Digits and signs that stand for letters ("p4$$w0rd"). 1 is read as i and as l."""
+_NOT_IN_NAMES = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Categories of characters that no name has: controls, half a surrogate pair, private and unassigned ones, line breaks."""
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Invisible characters that turn the direction of the text after them, also outside of the name (Unicode UAX #9 §2)."""
 _FILLERS = "0123456789!.?-_ "
 """Characters that people add to a word to make it long enough. They add no strength."""
 
@@ -27,8 +35,11 @@ class Account(msgspec.Struct, frozen=True):
 
     Attributes:
         id: The `sub` of the person's tokens. It is never reused.
+        password_hash: "" if the person has no password. No password matches it.
         epoch: Increased by every change that ends all sessions of the account. A sign-in reads it first and creates its session
             only if it is unchanged, so a sign-in already in progress leaves no session behind.
+        name: What the person wants to be called, as `normalise_name` returns it; "" if unknown.
+        language: The language of the person's mails, as a tag (RFC 5646); "" if unknown.
     """
 
     id: str
@@ -39,10 +50,30 @@ class Account(msgspec.Struct, frozen=True):
     disabled_at_ms: int | None = None
     email_verified: bool = False
     roles: tuple[str, ...] = ()
+    name: str = ""
+    language: str = ""
 
     def __repr__(self) -> str:
-        """Return a text without the password hash and the address."""
+        """Return a text without the password hash, the address and the name."""
         return f"Account(id={self.id!r}, epoch={self.epoch})"
+
+
+def normalise_name(text: str) -> str:
+    """Return a person's name as it is stored: NFC, without white space around it, and with single spaces inside.
+
+    It has one line and no character that changes the text around it, so it can stand in a page, a mail or a log. It is still a
+    stranger's text: no mail to an address that is not proven to be theirs may contain it.
+
+    Raises:
+        InvalidFields: If it is too long, or has characters that no name has.
+    """
+    if len(text) <= NAME_MAX_TYPED:
+        text = re.sub("[ \u00a0\u3000]+", " ", unicodedata.normalize("NFC", text)).strip(" ")
+    if len(text) > NAME_MAX_LENGTH:
+        raise InvalidFields([("name", mark("must have at most %(limit)s characters", limit=NAME_MAX_LENGTH))])
+    if any(character in _DIRECTIONS or unicodedata.category(character) in _NOT_IN_NAMES for character in text):
+        raise InvalidFields([("name", mark("contains characters that names cannot have"))])
+    return text
 
 
 def normalise_password(password: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...crypto.identifiers import new_id
-from ...domain.account import Account
+from ...domain.account import Account, normalise_name
 from ...domain.event import Event
 from ...domain.grant import parse_grant
 from ...errors import AccountExists
@@ -33,6 +33,7 @@ class CreateAccount:
         password: str,
         caller: Caller,
         *,
+        name: str = "",
         roles: tuple[str, ...] = (),
         must_be_public: bool = False,
         confirm: Confirm | None = None,
@@ -44,20 +45,21 @@ class CreateAccount:
             email: The address as it was typed.
             password: The password as it was typed.
             caller: The time of the request and where it came from.
+            name: What the person wants to be called, as it was typed; "" if unknown.
             roles: The roles of the account.
             must_be_public: True if the domain of the address must exist on the internet.
             confirm: The last step of the transaction, which may refuse.
             request: What is repeatable, or None.
 
         Raises:
-            InvalidFields: If the address, the password or a role is invalid, with all problems of the first two; or if the client
-                has used the key of `request` for another one.
+            InvalidFields: If the address, the password, the name or a role is invalid, with all problems of the first two; or if
+                the client has used the key of `request` for another one.
             AccountExists: If the address is taken.
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
             TooManyAttempts: If the client's network has too many passwords hashed.
         """
         email, password = await self._rules.normalise_with_email(email, password, must_be_public=must_be_public)
-        roles = parse_grant(roles=roles).roles
+        name, roles = normalise_name(name), parse_grant(roles=roles).roles
         created_before = await self._store.read(lambda rows: self._find_created(rows, email, request, caller))
         if created_before is not None:
             self._audit.log(request_repeated(created_before.id, None, caller))
@@ -66,6 +68,7 @@ class CreateAccount:
             id=new_id(),
             email=email,
             password_hash=await self._hashing.hash(password, ip=caller.ip),
+            name=name,
             roles=roles,
             created_at_ms=caller.now_ms,
         )
@@ -103,8 +106,10 @@ class Register:
         self._create_account = create_account
         self._throttling = throttling
 
-    async def __call__(self, email: str, password: str, caller: Caller, *, request: Repeatable | None = None) -> Account:
-        """Create an account for a stranger; `request` is what is repeatable, or None.
+    async def __call__(
+        self, email: str, password: str, caller: Caller, *, name: str = "", request: Repeatable | None = None
+    ) -> Account:
+        """Create an account for a stranger, whose arguments are those of `CreateAccount`.
 
         An address that is taken counts as a failed attempt of the stranger's network.
 
@@ -122,7 +127,9 @@ class Register:
         with self._throttling.logging("register", caller):
             await self._store.read(lambda rows: self._throttling.require_no_wait(rows, both, caller.now_ms))
             try:
-                return await self._create_account(email, password, caller, must_be_public=True, confirm=count, request=request)
+                return await self._create_account(
+                    email, password, caller, name=name, must_be_public=True, confirm=count, request=request
+                )
             except AccountExists:
                 await self._store.transact(lambda rows: self._throttling.count_failure(rows, failures, caller.now_ms))
                 raise

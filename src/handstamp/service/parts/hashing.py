@@ -75,10 +75,10 @@ class Hashing:
         return await self._run(lambda: self._hasher.hash(password), ip, device)
 
     async def matches(self, password_hash: str | None, password: str, *, ip: str = "", device: str = "") -> bool:
-        """Return True if the normalised password has this hash. None takes as long and returns False.
+        """Return True if the normalised password has this hash. Without a hash it takes as long and returns False.
 
         Args:
-            password_hash: The hash, or None for an unknown account.
+            password_hash: The hash, None for an unknown account, or "" for one without a password.
             password: The password.
             ip: As for `hash`.
             device: As for `hash`.

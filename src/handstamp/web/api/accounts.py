@@ -12,7 +12,7 @@ from ..body import require_body
 from ..edge import Call
 from ..operation import BODY_ERRORS, Operation, UseCases
 from ..repeatable import read_repeatable
-from .shapes import AnswerShape, Email, NewPassword, RequestShape, Time, utc
+from .shapes import AnswerShape, Email, Name, NewPassword, RequestShape, Time, utc
 
 
 class RegisterRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
@@ -20,6 +20,7 @@ class RegisterRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
 
     email: Email
     password: NewPassword
+    name: Name = ""
 
 
 class User(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -28,6 +29,7 @@ class User(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     id: str
     email: str
     email_verified: bool
+    name: str
     roles: tuple[str, ...]
     created_at: Time
 
@@ -43,8 +45,8 @@ async def register(use: UseCases, call: Call, body: RegisterRequest | None) -> R
     if not use.registration_open:
         raise NotFound(mark("Registration is closed. The people who run this service create accounts."))
     body = require_body(body)
-    request = read_repeatable(call, "register", body.email, body.password)
-    account = await use.register(body.email, body.password, call.caller, request=request)
+    request = read_repeatable(call, "register", body.email, body.password, body.name)
+    account = await use.register(body.email, body.password, call.caller, name=body.name, request=request)
     return write_json(RegisterAnswer(user=_user(account)), status=201)
 
 
@@ -53,6 +55,7 @@ def _user(account: Account) -> User:
         id=account.id,
         email=account.email,
         email_verified=account.email_verified,
+        name=account.name,
         roles=account.roles,
         created_at=utc(account.created_at_ms),
     )

@@ -24,11 +24,15 @@ class ThisSession(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 
 
 class ProfileAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
-    """Who is signed in. `email` and `createdAt` are null if the subject has no account in this service."""
+    """Who is signed in. `email` and `createdAt` are null if the subject has no account in this service.
+
+    `name` is what the person wants to be called, "" if unknown.
+    """
 
     id: str
     email: str | None
     email_verified: bool
+    name: str
     roles: tuple[str, ...]
     created_at: Time | None
     session: ThisSession
@@ -44,6 +48,7 @@ def _profile(session: Session, account: Account | None) -> ProfileAnswer:
         id=session.subject,
         email=account.email if account else None,
         email_verified=account.email_verified if account else False,
+        name=account.name if account else "",
         roles=combine_grants(session, account, NOTHING).roles,
         created_at=utc(account.created_at_ms) if account else None,
         session=ThisSession(

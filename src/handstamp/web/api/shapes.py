@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ...crypto.jws import MAX_TOKEN_LENGTH
-from ...domain.account import EMAIL_MAX_LENGTH, PASSWORD_MAX_BYTES
+from ...domain.account import EMAIL_MAX_LENGTH, NAME_MAX_LENGTH, NAME_MAX_TYPED, PASSWORD_MAX_BYTES
 from ...domain.delivery import DELIVERIES, Delivery
 
 
@@ -29,6 +29,14 @@ NewPassword = Annotated[
         "At most 256 characters after normalisation (NFC). The minimum is a setting of the service, 15 by default",
         max_length=PASSWORD_MAX_BYTES,
         examples=[_EXAMPLE_PASSWORD],
+    ),
+]
+Name = Annotated[
+    str,
+    described(
+        f"What the person wants to be called: one line of at most {NAME_MAX_LENGTH} characters",
+        max_length=NAME_MAX_TYPED,
+        examples=["Ada Lovelace"],
     ),
 ]
 Token = Annotated[str, described("A token, as the service issued it", max_length=MAX_TOKEN_LENGTH)]

@@ -2,10 +2,13 @@
 -- are JSON, and no query reads inside them. No table holds a token, or the hash of a token of a session. Closed sets of words (reasons, kinds,
 -- deliveries, algorithms) are defined in the code and not checked here, so that a new word needs no new table.
 
+-- password_hash is '' if the person has no password; name and language are '' if they are unknown.
 CREATE TABLE account (
   id              text    NOT NULL PRIMARY KEY,
   email           text    NOT NULL UNIQUE,
   email_verified  boolean NOT NULL,
+  name            text    NOT NULL,
+  language        text    NOT NULL,
   password_hash   text    NOT NULL,
   roles           text    NOT NULL,
   epoch           bigint  NOT NULL CHECK (epoch >= 0),

@@ -2,10 +2,13 @@
 -- are JSON, and no query reads inside them. No table holds a token, or the hash of a token of a session. Closed sets of words (reasons, kinds,
 -- deliveries, algorithms) are defined in the code and not checked here, so that a new word needs no new table.
 
+-- password_hash is '' if the person has no password; name and language are '' if they are unknown.
 CREATE TABLE account (
   id              TEXT    NOT NULL PRIMARY KEY,
   email           TEXT    NOT NULL UNIQUE,
   email_verified  INTEGER NOT NULL CHECK (email_verified IN (0, 1)),
+  name            TEXT    NOT NULL,
+  language        TEXT    NOT NULL,
   password_hash   TEXT    NOT NULL,
   roles           TEXT    NOT NULL,
   epoch           INTEGER NOT NULL CHECK (epoch >= 0),
