@@ -399,6 +399,34 @@ async def test_accounts_are_found_listed_and_changed(store: Store) -> None:
     assert [account.email.partition("@")[0] for account in first + rest] == ["ada", "bob", "cleo"]
 
 
+async def test_all_that_is_stored_about_a_subject_is_listed_page_by_page(store: Store) -> None:
+    """Sessions, live or not, and events: each once, and none of another subject."""
+    ours = [a_session(id=f"sid-{number}", ip=f"192.0.{number % 3}.1", now_ms=NOW_MS - number * HOUR_MS) for number in range(7)]
+    ended = msgspec.structs.replace(a_session(id="ended"), ip="", revoked_at_ms=NOW_MS, revoked_why="logout")
+    await add(store, *ours, ended, a_session(id="theirs", subject="bob-id"))
+
+    async def record(rows: Transaction) -> None:
+        for number in range(7):
+            await rows.events.insert(Event(at_ms=NOW_MS, kind="signed_in", subject="ada-id", sid=f"sid-{number}"))
+            await rows.events.insert(Event(at_ms=NOW_MS, kind="signed_in", subject="bob-id", sid="theirs"))
+
+    await store.transact(record)
+
+    async def read(rows: Rows) -> tuple[list[str], list[str | None]]:
+        found, events, place, number = [], [], ("", ""), 0
+        while page := await rows.sessions.list_all_of("ada-id", after=place, limit=3):
+            place = (network_of(page[-1].ip), page[-1].id)
+            found += [session.id for session in page]
+        while numbered := await rows.events.list_all_of("ada-id", after=number, limit=3):
+            number = numbered[-1][0]
+            events += [event.sid for _, event in numbered]
+        return found, events
+
+    found, events = await store.read(read)
+    assert sorted(found) == sorted(session.id for session in (*ours, ended))
+    assert events == [session.id for session in ours]
+
+
 async def test_failures_are_counted_by_key_and_forgotten(store: Store) -> None:
     """An unknown key has none. Keys are found in the order in which they were asked for."""
     one, two, three = (Failures(1000 * number, number, NOW_MS + number) for number in (1, 2, 3))
@@ -420,6 +448,7 @@ async def test_the_failures_of_an_account_are_forgotten_together(store: Store) -
     async def change(rows: Transaction) -> list[int]:
         await rows.failures.save_many([Count("pair", one, "ada"), Count("device", one, "ada"), Count("moved", one, "ada")])
         await rows.failures.save_many([Count("bob", one, "bob"), Count("network", one), Count("moved", one, "bob")])
+        assert await rows.failures.list_of("ada", limit=1) != []
         return [await rows.failures.delete_of(account) for account in ("ada", "ada", "nobody")]
 
     assert await store.transact(change) == [2, 0, 0]

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from handstamp.web.pages.account import MAX_DEVICES
-from tests.integration.helpers import client_of, new_email, run_server, running
+from tests.integration.helpers import change_session, client_of, new_email, run_server, running
 from tests.serving import PASSWORD, QuickServer, Server, cookie_name
 
 pytestmark = pytest.mark.xdist_group("pages")
@@ -226,7 +226,12 @@ def test_user_input_is_escaped(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/sign-in", "/create-account", "/account/sign-out", "/account/sign-out-everywhere", "/account/password"]
+    "path",
+    [
+        "/sign-in",
+        "/create-account",
+        *(f"/account/{name}" for name in ("sign-out", "sign-out-everywhere", "password", "name", "delete")),
+    ],
 )
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_other_sites_forms_are_refused(browser: Browser, email: str, path: str, site: str) -> None:
@@ -323,11 +328,63 @@ def test_a_sign_out_on_a_page_clears_copies_and_nothing_else(browser: Browser, e
     assert "clear-site-data" not in browser.post("/account/end-session").headers
 
 
+def test_the_name_is_saved_and_shown(browser: Browser, email: str) -> None:
+    """A name that cannot be one is shown again with what is wrong."""
+    assert email
+    expect_redirect(browser.post("/account/name", name=" Ada  <Lovelace> "), "/account?done=name")
+    page = browser.get("/account?done=name").text
+    assert "Your name is saved." in page
+    assert 'value="Ada &lt;Lovelace&gt;"' in page
+    wrong = browser.post("/account/name", name="Ada\u202e")
+    assert wrong.status_code == 422
+    assert "The name contains characters that names cannot have." in wrong.text
+    assert 'value="Ada\u202e"' in wrong.text
+
+
+def test_the_data_is_downloaded_and_the_account_deleted(browser: Browser, email: str) -> None:
+    """The page downloads a file, and deletes the account once its address is typed. The browser is signed out then."""
+    page = browser.get("/account/data").text
+    assert 'href="/account/export"' in page
+    assert f"Type {email}" in page
+    data = browser.get("/account/export")
+    assert data.headers["content-disposition"].startswith("attachment")
+    assert data.json()["account"][0]["email"] == email
+    wrong = browser.post("/account/delete", email="not" + email)
+    assert wrong.status_code == 422
+    assert "The e-mail address is not the address of this account." in wrong.text
+    answer = browser.post("/account/delete", email=email)
+    expect_redirect(answer, "/signed-out?from=deleted")
+    assert set(browser.cookies) == {browser.device}
+    assert "Your account is deleted" in browser.get("/signed-out?from=deleted").text
+    assert browser.post("/sign-in", email=email, password=PASSWORD).status_code == 401
+
+
+@pytest.mark.parametrize("delivery", ["split", "cookie"])
+def test_an_old_sign_in_is_asked_for_the_password_again(server: Server, browser: Browser, email: str, delivery: str) -> None:
+    """The way leads over the sign-in page and back. The session is replaced by one of the same delivery."""
+    sign_in(browser, email, delivery=delivery)
+    for session in browser.get("/account/export").json()["sessions"]:
+        change_session(server, session["id"], authenticated_at_ms=0)
+    for answer in (browser.get("/account/data"), browser.get("/account/export"), browser.post("/account/delete", email=email)):
+        path = answer.request.url.path
+        expect_redirect(answer, f"/sign-in?again=&return_to={quote(path, safe='')}")
+    assert browser.get("/account").status_code == 200
+    page = browser.get("/sign-in?again=&return_to=%2Faccount%2Fdata").text
+    assert f'value="{email}"' in page
+    assert f'name="delivery" value="{delivery}"' in page
+    answer = browser.post("/sign-in", email=email, password=PASSWORD, return_to="/account/data", delivery=delivery)
+    expect_redirect(answer, "/account/data")
+    assert browser.get("/account/data").status_code == 200
+    assert (browser.access in browser.cookies) is (delivery == "cookie")
+
+
 def test_the_account_page_requires_a_session(browser: Browser) -> None:
     """Without cookies the account page and its forms redirect to the sign-in page."""
     expect_redirect(browser.get("/"), "/account")
     expect_redirect(browser.get("/account"), "/sign-in")
-    for path in ("end-session", "password", "sign-out-everywhere"):
+    for path in ("data", "export"):
+        expect_redirect(browser.get(f"/account/{path}"), "/sign-in")
+    for path in ("end-session", "name", "password", "delete", "sign-out-everywhere"):
         expect_redirect(browser.post(f"/account/{path}", id="x"), "/sign-in")
     expect_redirect(browser.post("/account/sign-out"), "/signed-out")
 

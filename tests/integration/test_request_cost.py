@@ -47,6 +47,8 @@ PAGES = (
     "/create-account",
     "/signed-out",
     "/account",
+    "/account/data",
+    "/account/export",
     "/docs",
     "/openapi.json",
     "/handstamp.js",
@@ -55,7 +57,7 @@ PAGES = (
 FORMS = (
     "/sign-in",
     "/create-account",
-    *(f"/account/{name}" for name in ("end-session", "password", "sign-out-everywhere", "sign-out")),
+    *(f"/account/{name}" for name in ("end-session", "name", "password", "delete", "sign-out-everywhere", "sign-out")),
 )
 _addresses = (f"198.51.{high}.{low}" for high, low in itertools.product(range(256), range(256)))
 Fields = tuple[tuple[str, str], ...]

@@ -11,6 +11,8 @@ from ..config.private_files import warn_if_readable
 from ..config.settings import Settings
 from ..service.accounts.administer import AdministerAccounts
 from ..service.accounts.change_password import ChangePassword
+from ..service.accounts.forgetting import Forgetting
+from ..service.accounts.own_data import ChangeName, DeleteAccount, ExportData
 from ..service.accounts.register import CreateAccount, Register
 from ..service.operating.credentials import Credentials
 from ..service.operating.housekeeping import Housekeeping
@@ -42,6 +44,9 @@ class Deployment(Parts):
     create_account: CreateAccount
     register: Register
     change_password: ChangePassword
+    change_name: ChangeName
+    export_data: ExportData
+    delete_account: DeleteAccount
     accounts: AdministerAccounts
     credentials: Credentials
     revocations: Revocations
@@ -99,8 +104,18 @@ class Deployment(Parts):
             rules=rules,
             sweeping=self.sweeping,
         )
+        forgetting = Forgetting(throttling=throttling, sweeping=self.sweeping, audit=self.audit)
+        self.change_name = ChangeName(store=store, audit=self.audit)
+        self.export_data = ExportData(store=store, throttling=throttling)
+        self.delete_account = DeleteAccount(store=store, forgetting=forgetting)
         self.accounts = AdministerAccounts(
-            store=store, hashing=hashing, throttling=throttling, rules=rules, sweeping=self.sweeping, audit=self.audit
+            store=store,
+            hashing=hashing,
+            throttling=throttling,
+            rules=rules,
+            sweeping=self.sweeping,
+            forgetting=forgetting,
+            audit=self.audit,
         )
 
     def _add_operating(self) -> None:

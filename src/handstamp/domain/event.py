@@ -33,6 +33,7 @@ EventKind = Literal[
     "logged_out_everywhere",
     "mail_given_up",
     "mail_requested",
+    "name_changed",
     "password_changed",
     "recovered",
     "refreshed",
@@ -59,7 +60,9 @@ class EventRule(msgspec.Struct, frozen=True):
 
 EVENT_KINDS: dict[EventKind, EventRule] = {
     "account_created": EventRule("an account was created"),
-    "account_deleted": EventRule("an operator deleted an account with its sessions; its id is not used again"),
+    "account_deleted": EventRule(
+        "an account was deleted with all that belongs to it; its id is not used again; `by` is the person or an operator"
+    ),
     "account_disabled": EventRule("an operator disabled an account; its sessions ended"),
     "account_enabled": EventRule("an operator enabled an account again"),
     "account_locked": EventRule("too many sign-ins in a row failed; `limit` says for which devices none is accepted", "warning"),
@@ -79,6 +82,7 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     "logged_out_everywhere": EventRule("all sessions of a person ended"),
     "mail_given_up": EventRule("a mail could not be delivered and was given up; `because` says why", "warning"),
     "mail_requested": EventRule("a mail with a link or a code was asked for; `purpose` says what it allows"),
+    "name_changed": EventRule("a person changed the name of the account"),
     "password_changed": EventRule("a password was changed; all other sessions ended"),
     "recovered": EventRule("the previous refresh token was used late and accepted once"),
     "refreshed": EventRule("a session got its next pair of tokens", "debug"),

@@ -7,7 +7,7 @@ import msgspec
 from .account import Account
 from .delivery import Delivery
 from .grant import Grant
-from .policy import Policy
+from .policy import MINUTE_MS, Policy
 from .proof import FIRST_PARTY, Proof
 from .reasons import EndReason, RevokedWhy
 
@@ -52,6 +52,8 @@ class Session(msgspec.Struct, frozen=True):
     granted: Grant = msgspec.field(default_factory=Grant)
 
 
+FRESH_MS = 10 * MINUTE_MS
+"""How long after signing in a person may export and delete the account and change its address (RFC 9470)."""
 FIXED_AT_START = frozenset(
     {"id", "subject", "epoch", "client_id", "expires_at_ms", "idle_lifetime_ms", "delivery"}
     | {"user_agent", "ip", "created_at_ms", "granted"}
@@ -104,6 +106,11 @@ def end_reason(session: Session, account: Account | None, now_ms: int) -> EndRea
         if account.epoch != session.epoch:
             return "logout_everywhere"
     return None
+
+
+def is_fresh(session: Session, now_ms: int) -> bool:
+    """Return True if the person proved who they are so lately that they may change who owns the account (`FRESH_MS`)."""
+    return now_ms - session.authenticated_at_ms < FRESH_MS
 
 
 def revoke(session: Session, why: RevokedWhy, now_ms: int) -> Session:

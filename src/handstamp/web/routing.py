@@ -19,7 +19,7 @@ from ..languages.choice import accepted_language
 from ..text import mark
 from ..wire.problems import MethodNotAllowed
 from .answers import write_problem
-from .api import accounts, health, keys, login, password, profile, refresh, revocations, sessions, sign_out
+from .api import accounts, health, keys, login, own_data, password, profile, refresh, revocations, sessions, sign_out
 from .body import read_form, read_json
 from .edge import Call, Edge, Handler
 from .oauth import introspect, metadata, revoke, token
@@ -33,6 +33,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *sign_out.OPERATIONS,
     *sessions.OPERATIONS,
     *password.OPERATIONS,
+    *own_data.OPERATIONS,
     *keys.OPERATIONS,
     *metadata.OPERATIONS,
     *token.OPERATIONS,

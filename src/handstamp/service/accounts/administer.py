@@ -19,6 +19,7 @@ from ..parts.email_address import normalise_email
 from ..parts.hashing import Hashing
 from ..parts.throttling import Throttling
 from ..sessions.sweeping import Sweeping
+from .forgetting import Forgetting
 from .new_password import PasswordRules
 
 
@@ -33,6 +34,7 @@ class AdministerAccounts:
         throttling: Throttling,
         rules: PasswordRules,
         sweeping: Sweeping,
+        forgetting: Forgetting,
         audit: Audit,
     ) -> None:
         self._store = store
@@ -40,6 +42,7 @@ class AdministerAccounts:
         self._throttling = throttling
         self._rules = rules
         self._sweeping = sweeping
+        self._forgetting = forgetting
         self._audit = audit
 
     async def list_page(self, *, after: str = "", limit: int = 1000) -> list[Account]:
@@ -143,9 +146,6 @@ class AdministerAccounts:
     async def delete(self, email: str, caller: Caller) -> Account:
         """Delete an account with its sessions. Return it as it was.
 
-        What remains is the audit trail, in which the account's id, a random text, stands for the person for 90 days. No other
-        account ever gets this id.
-
         Raises:
             NotFound: If there is no account with this address.
         """
@@ -153,17 +153,10 @@ class AdministerAccounts:
 
         async def delete(rows: Transaction) -> tuple[Account, Event]:
             account = await _require_account(rows, email)
-            await rows.accounts.delete(account.id)
-            await self._throttling.forget(rows, email)
-            sweep = Sweep(subject=account.id, why="admin", at_ms=caller.now_ms, epoch=account.epoch + 1, forgets=True)
-            await self._sweeping.begin(rows, sweep)
-            event = Event(at_ms=caller.now_ms, kind="account_deleted", subject=account.id, ip=caller.ip)
-            await rows.events.insert(event)
-            return account, event
+            return account, await self._forgetting.begin(rows, account, caller, by="operator")
 
         account, event = await self._store.transact(delete)
-        self._audit.log(event)
-        await self._sweeping.finish(account.id)
+        await self._forgetting.finish(event)
         return account
 
     async def unlock(self, email: str, caller: Caller) -> None:

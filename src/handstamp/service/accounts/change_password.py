@@ -9,9 +9,9 @@ import msgspec
 from ...domain.account import Account, is_hashable_password, normalise_password
 from ...domain.event import Event
 from ...domain.proof import Proof
-from ...domain.session import Session, end_reason
+from ...domain.session import Session
 from ...domain.sweep import Sweep
-from ...errors import InvalidCredentials, InvalidFields, NotFound, SessionEnded, Unavailable
+from ...errors import InvalidCredentials, InvalidFields, Unavailable
 from ...storage.store import Store, Transaction
 from ...text import mark
 from ..parts.caller import Caller
@@ -20,6 +20,7 @@ from ..parts.receipts import Repeatable
 from ..parts.throttling import Throttling
 from ..parts.tokens import TokenIssuer, TokenPair
 from ..sessions.begin import BeginSession
+from ..sessions.living import require_account, require_living_account
 from ..sessions.sweeping import Sweeping
 from .new_password import PasswordRules
 
@@ -77,8 +78,7 @@ class ChangePassword:
             SessionEnded: If the session has ended, possibly while the passwords were hashed.
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
         """
-        if account is None:
-            raise NotFound(mark("This session belongs to no account of this service, so there is no password to change."))
+        account = require_account(account)
         repeated = await self._begin_session.repeat(account.id, request, caller)
         if repeated is not None:  # the client has the cookies of the new session already, but not the answer
             return repeated
@@ -101,7 +101,7 @@ class ChangePassword:
 
         async def replace(rows: Transaction) -> None:
             await self._throttling.require_no_wait(rows, counters, caller.now_ms)
-            before = await _require_living_account(rows, session.id, caller)
+            before = await require_living_account(rows, session.id, caller)
             after = msgspec.structs.replace(before, password_hash=new_hash, epoch=before.epoch + 1)
             await rows.accounts.update(after)
             sweep = Sweep(subject=after.id, why="password_changed", at_ms=caller.now_ms, epoch=after.epoch)
@@ -148,14 +148,3 @@ class ChangePassword:
         if session is None or session.revoked_why != "password_changed":
             return None
         return await self._begin_session.repeat(session.subject, request, caller)
-
-
-async def _require_living_account(rows: Transaction, sid: str, caller: Caller) -> Account:
-    """Return the account of a session if it is still active after hashing, so that its epoch is unchanged."""
-    session, account = await rows.sessions.get(sid) or (None, None)
-    if session is None or account is None:
-        raise SessionEnded("expired")
-    ended = end_reason(session, account, caller.now_ms)
-    if ended is not None:
-        raise SessionEnded(ended)
-    return account

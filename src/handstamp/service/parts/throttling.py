@@ -246,6 +246,10 @@ class Throttling:
         """Reset what a success resets."""
         await rows.failures.delete_many(counters.reset)
 
+    async def list_counts(self, rows: Rows, email: str, *, limit: int) -> list[Failures]:
+        """Return up to `limit` counts of failed attempts on an account, on all devices and networks."""
+        return await rows.failures.list_of(self._pseudonyms.make("account", email), limit=limit)
+
     async def forget(self, rows: Transaction, email: str) -> int:
         """Reset every counter of an account, on all devices and networks. Return how many there were."""
         return await rows.failures.delete_of(self._pseudonyms.make("account", email))

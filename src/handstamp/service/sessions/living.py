@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from ...domain.account import Account
-from ...domain.session import Session, end_reason
-from ...errors import SessionEnded
-from ...storage.store import Rows, Store
+from ...domain.session import FRESH_MS, Session, end_reason, is_fresh
+from ...errors import InsufficientAuthentication, NotFound, SessionEnded
+from ...storage.store import Rows, Store, Transaction
 from ...storage.store.sessions import Place
+from ...text import mark
 from ..parts.caller import Caller
 
 PAGE_SIZE = 200
@@ -80,6 +81,34 @@ class LivingSessions:
                 break
         found.sort(key=lambda session: session.expires_at_ms, reverse=True)
         return _sort(found[:limit]), limit is not None and len(found) > limit
+
+
+def require_fresh(session: Session, now_ms: int) -> None:
+    """Raise `InsufficientAuthentication` if the person of a session signed in too long ago to change who owns the account."""
+    if not is_fresh(session, now_ms):
+        raise InsufficientAuthentication(max_age_s=FRESH_MS // 1000)
+
+
+def require_account(account: Account | None) -> Account:
+    """Return the account of a session. Raises `NotFound` if its subject is not an account of this service."""
+    if account is None:
+        raise NotFound(mark("This session belongs to no account of this service."))
+    return account
+
+
+async def require_living_account(rows: Transaction, sid: str, caller: Caller) -> Account:
+    """Return the account of a session as it is in this transaction.
+
+    Raises:
+        SessionEnded: If the session has ended meanwhile. So whatever ends all sessions of the account stops this change, too.
+    """
+    session, account = await rows.sessions.get(sid) or (None, None)
+    if session is None or account is None:
+        raise SessionEnded("expired")
+    ended = end_reason(session, account, caller.now_ms)
+    if ended is not None:
+        raise SessionEnded(ended)
+    return account
 
 
 def _sort(sessions: list[Session]) -> list[Session]:

@@ -13,6 +13,7 @@ MEMORY_MS = 90 * DAY_MS
 COLUMNS = Columns(Event)
 INSERT = f"INSERT INTO event ({COLUMNS.list}) VALUES ({COLUMNS.marks})"
 _SELECT_ABOUT = f"SELECT {COLUMNS.list} FROM event WHERE subject = ? OR sid = ? ORDER BY id DESC LIMIT ?"
+_SELECT_ALL_OF = f"SELECT id, {COLUMNS.list} FROM event WHERE subject = ? AND id > ? ORDER BY id LIMIT ?"
 _PURGE = purge_statement("event", "id", "at_ms")
 
 
@@ -33,6 +34,10 @@ class SqlEvents:
         marks = ", ".join("?" * len(account_ids))
         sql = f"SELECT subject FROM event WHERE subject IN ({marks}) AND kind = 'account_deleted'"
         return {subject for (subject,) in await self._executor.run(sql, account_ids)}
+
+    async def list_all_of(self, subject: str, *, after: int, limit: int) -> list[tuple[int, Event]]:
+        rows = await self._executor.run(_SELECT_ALL_OF, (subject, after, limit))
+        return [(row[0], COLUMNS.decode(row[1:])) for row in rows]
 
     async def insert(self, event: Event) -> None:
         await self._executor.run(INSERT, COLUMNS.encode(event))

@@ -29,6 +29,10 @@ class SqlFailures:
         found = {row[0]: COLUMNS.decode(row[1:]) for row in rows}
         return [found.get(key, Failures()) for key in keys]
 
+    async def list_of(self, account: str, *, limit: int) -> list[Failures]:
+        rows = await self._executor.run(f"SELECT {COLUMNS.list} FROM failure WHERE account = ? LIMIT ?", (account, limit))
+        return [COLUMNS.decode(row) for row in rows]
+
     async def save_many(self, counts: Sequence[Count]) -> None:
         in_order = sorted(counts, key=attrgetter("key"))  # two transactions that lock the same rows lock them in the same order
         values = [value for count in in_order for value in (count.key, count.account, *COLUMNS.encode(count.failures))]

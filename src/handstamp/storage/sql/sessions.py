@@ -31,6 +31,7 @@ UPDATE = f"UPDATE session SET {', '.join(f'{name} = ?' for name in CHANGING)} WH
 encode_update: Callable[[Session], list[Any]] = COLUMNS.encoder((*CHANGING, "id"))
 """Returns the parameters of `UPDATE` for a session."""
 _HAS_ANY_FROM = "SELECT 1 FROM session WHERE subject = ? AND network = ? LIMIT 1"
+_SELECT_ALL_OF = f"{SELECT} WHERE subject = ? AND (network, id) > (?, ?) ORDER BY network, id LIMIT ?"
 _CHANGING_UNREVOKED = tuple(name for name in CHANGING if name not in {"revoked_at_ms", "revoked_why"})
 UPDATE_UNREVOKED = f"UPDATE session SET {', '.join(f'{name} = ?' for name in _CHANGING_UNREVOKED)} WHERE id = ?"
 """As `UPDATE` for a session that is not revoked. SQLite writes no index then, because none has a column of this statement."""
@@ -95,6 +96,9 @@ class SqlSessions:
             sql, values = f"{sql} AND (expires_at_ms, id) < (?, ?)", (*values, *before)
         rows = await self._executor.run(f"{sql} ORDER BY expires_at_ms DESC, id DESC LIMIT ?", (*values, limit))
         return [COLUMNS.decode(row) for row in rows]
+
+    async def list_all_of(self, subject: str, *, after: tuple[str, str], limit: int) -> list[Session]:
+        return [COLUMNS.decode(row) for row in await self._executor.run(_SELECT_ALL_OF, (subject, *after, limit))]
 
     async def count_unrevoked(self, subject: str, *, now_ms: int, limit: int) -> int:
         rows = await self._executor.run(_COUNT_UNREVOKED, (subject, now_ms, limit))

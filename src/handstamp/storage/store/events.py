@@ -17,6 +17,9 @@ class EventQueries(Protocol):
     async def list_deleted(self, account_ids: Sequence[str]) -> set[str]:
         """Return which of up to 1000 ids belonged to accounts that were deleted, as far back as the audit trail goes."""
 
+    async def list_all_of(self, subject: str, *, after: int, limit: int) -> list[tuple[int, Event]]:
+        """Return up to `limit` events of a subject with a number above `after`, each with its number, oldest first."""
+
 
 class EventTable(EventQueries, Protocol):
     """Reads and extends the audit trail."""

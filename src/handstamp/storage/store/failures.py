@@ -22,6 +22,9 @@ class FailureQueries(Protocol):
     async def get_many(self, keys: Sequence[str]) -> list[Failures]:
         """Return the failed attempts counted under each key, in the order of `keys`. An unknown key has zero."""
 
+    async def list_of(self, account: str, *, limit: int) -> list[Failures]:
+        """Return up to `limit` counts that belong to an account (a pseudonym), in any order."""
+
 
 class FailureTable(FailureQueries, Protocol):
     """Reads and changes counts of failed attempts."""

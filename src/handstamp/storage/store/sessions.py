@@ -30,6 +30,9 @@ class SessionQueries(Protocol):
         `domain.session.end_reason` tells.
         """
 
+    async def list_all_of(self, subject: str, *, after: tuple[str, str], limit: int) -> list[Session]:
+        """Return up to `limit` sessions of a subject, live or not, that sort after `after` by network (of `ip`) and id."""
+
     async def has_any_from(self, subject: str, network: str) -> bool:
         """Return True if the subject has a session, live or not, that was started from that network (`domain.network`).
 

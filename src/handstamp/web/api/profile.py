@@ -1,4 +1,4 @@
-"""`GET /profile`: who is signed in."""
+"""`GET /profile`: who is signed in. `POST /profile`: change one's name."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from starlette.responses import Response
 from ...domain.account import Account
 from ...domain.grant import NOTHING
 from ...domain.session import Session
+from ...errors import CrossSite, NotFound
 from ...service.parts.granting import combine_grants
 from ..answers import write_json
+from ..body import require_body
 from ..edge import Call
-from ..operation import ACCESS_ERRORS, Operation, UseCases
-from .shapes import AnswerShape, Time, utc
+from ..operation import ACCESS_ERRORS, BODY_ERRORS, Operation, UseCases
+from .shapes import AnswerShape, Name, RequestShape, Time, utc
 
 
 class ThisSession(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -43,6 +45,19 @@ async def profile(use: UseCases, call: Call, _: None) -> Response:
     return write_json(_profile(*await use.require_session(call)))
 
 
+class ProfileRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
+    """Change the name of the account; "" removes it."""
+
+    name: Name
+
+
+async def change_profile(use: UseCases, call: Call, body: ProfileRequest | None) -> Response:
+    """Change the name of the account, and return who is signed in."""
+    name = require_body(body).name
+    session, account = await use.require_session(call)
+    return write_json(_profile(session, await use.change_name(session, account, name, call.caller)))
+
+
 def _profile(session: Session, account: Account | None) -> ProfileAnswer:
     return ProfileAnswer(
         id=session.subject,
@@ -70,5 +85,15 @@ OPERATIONS = (
         errors=ACCESS_ERRORS,
         credential="access",
         budget=None,
+    ),
+    Operation(
+        method="POST",
+        path="/profile",
+        run=change_profile,
+        summary="Change the name of the account",
+        body=ProfileRequest,
+        answer=ProfileAnswer,
+        errors=(*BODY_ERRORS, *ACCESS_ERRORS, CrossSite, NotFound),
+        credential="access",
     ),
 )

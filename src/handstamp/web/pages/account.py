@@ -1,4 +1,4 @@
-"""The page of one's account: where one is signed in, signing out, and changing the password."""
+"""The page of one's account: where one is signed in, signing out, and changing the name and the password."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from .writer import PageWriter
 MAX_DEVICES = 12
 """Shown on the page. A hundred would take 10 ms to write."""
 _DONE = {
+    "name": mark("Your name is saved."),
     "password": mark("Your password is changed, and every other device is signed out."),
     "session": mark("That device is signed out."),
 }
@@ -38,6 +39,12 @@ class EndSessionForm(msgspec.Struct):
     """The form beside a device."""
 
     id: str = ""
+
+
+class NameForm(msgspec.Struct):
+    """The form that changes the name."""
+
+    name: str = ""
 
 
 class PasswordForm(msgspec.Struct):
@@ -70,6 +77,16 @@ class AccountPages:
         session, _ = await require_visitor(self.use, call)
         await self.use.sign_out.end_own(session.subject, form.id, call.caller)
         return self.writer.redirect("/account?done=session")
+
+    async def submit_name(self, call: Call) -> Response:
+        """Change the name, or show the form again with what is wrong."""
+        form = await read_form(call.request, NameForm)
+        session, account = await require_visitor(self.use, call)
+        try:
+            await self.use.change_name(session, account, form.name, call.caller)
+        except CORRECTABLE as error:
+            return await self._write(call, session, account, error, name=form.name)
+        return self.writer.redirect("/account?done=name")
 
     async def submit_password(self, call: Call) -> Response:
         """Change the password, which replaces this session and ends all others; or show the form again with what is wrong."""
@@ -119,10 +136,11 @@ class AccountPages:
     ) -> Response:
         page = await self.use.sessions.list_page(session.subject, call.caller, limit=MAX_DEVICES + 1)
         this_first = [session, *(each for each in page.sessions if each.id != session.id)][:MAX_DEVICES]
+        values = {"name": account.name if account else ""} | values
         values |= {
             "visitor": name_of(session, account),
             "since": call.language.write_date(account.created_at_ms) if account else "",
-            "has_password": account is not None,
+            "has_account": account is not None,
             "is_cut": page.following is not None,
             "devices": [_describe(each, this=session.id, call=call) for each in this_first],
         }

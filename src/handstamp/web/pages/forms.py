@@ -13,6 +13,7 @@ CORRECTABLE = (InvalidFields, InvalidCredentials, AccountExists, TooManyAttempts
 """Errors after which the form is shown again with what was typed. After all others, sending it again will not help."""
 _LABELS = {
     "email": mark("The e-mail address"),
+    "name": mark("The name"),
     "password": mark("The password"),
     "currentPassword": mark("The current password"),
     "newPassword": mark("The new password"),

@@ -9,6 +9,7 @@ from ..operation import UseCases
 from .account import AccountPages
 from .development_mail import DevelopmentMailPages
 from .languages import in_language
+from .own_data import OwnDataPages
 from .sign_in import SignInPages
 from .writer import PageWriter
 
@@ -18,7 +19,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     writer = PageWriter(
         edge, registration_open=use.registration_open, password_min_length=use.password_min_length, brand=use.brand
     )
-    sign_in, account = SignInPages(use, edge, writer), AccountPages(use, writer)
+    sign_in, account, own_data = SignInPages(use, edge, writer), AccountPages(use, writer), OwnDataPages(use, writer)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/", sign_in.show_start),
         ("GET", "/sign-in", sign_in.show_sign_in),
@@ -28,9 +29,13 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("GET", "/signed-out", sign_in.show_signed_out),
         ("GET", "/account", account.show_account),
         ("POST", "/account/end-session", account.submit_end_session),
+        ("POST", "/account/name", account.submit_name),
         ("POST", "/account/password", account.submit_password),
         ("POST", "/account/sign-out", account.submit_sign_out),
         ("POST", "/account/sign-out-everywhere", account.submit_sign_out_everywhere),
+        ("GET", "/account/data", own_data.show_data),
+        ("GET", "/account/export", own_data.export),
+        ("POST", "/account/delete", own_data.submit_delete),
     ]
     if use.inbox is not None:
         mail = DevelopmentMailPages(use.inbox, writer)

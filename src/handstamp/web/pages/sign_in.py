@@ -45,7 +45,7 @@ class SignInPages:
         return self.writer.redirect("/account")
 
     async def show_sign_in(self, call: Call) -> Response:
-        """Return the sign-in form, or who is signed in already."""
+        """Return the sign-in form, or who is signed in already, with `?again` the form in any case."""
         destination = Destination.parse(call.request.query_params, self.edge).template_values()
         if arrives_from_elsewhere(call):
             return load_again(self.writer, call)
@@ -57,6 +57,10 @@ class SignInPages:
             notice = call.language.translate(sentence_of(ended.reason, otherwise=mark("You are signed out.")))
             response = self.writer.write_page("sign_in.html", call, notice=notice, **destination)
             return self.writer.end_visit(response, call.cookies)
+        if account is not None and "again" in call.request.query_params:
+            notice = call.language.translate(mark("To go on, confirm that it is you: sign in again."))
+            values = destination | {"delivery": session.delivery, "email": account.email, "notice": notice, "again": True}
+            return self.writer.write_page("sign_in.html", call, **values)
         return self.writer.write_page("sign_in.html", call, visitor=name_of(session, account), **destination)
 
     async def submit_sign_in(self, call: Call) -> Response:
@@ -91,9 +95,8 @@ class SignInPages:
 
     async def show_signed_out(self, call: Call) -> Response:
         """Return what signing out has ended, with a link for signing in again."""
-        is_everywhere = call.request.query_params.get("from") == "everywhere"
         query = query_of(call.request.query_params)
-        return self.writer.write_page("signed_out.html", call, is_everywhere=is_everywhere, query=query)
+        return self.writer.write_page("signed_out.html", call, ended=call.request.query_params.get("from", ""), query=query)
 
     async def _sign_in(self, call: Call, form: SignInForm, destination: Destination) -> Response:
         presented = call.tokens_in_cookies()

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 import jinja2
 from starlette.responses import RedirectResponse, Response
 
 from ...crypto.identifiers import new_id
 from ...domain.brand import Brand
-from ...errors import HandstampError, InvalidToken, MissingToken, SessionEnded, TooManyAttempts, Unavailable
+from ...errors import (
+    HandstampError,
+    InsufficientAuthentication,
+    InvalidToken,
+    MissingToken,
+    SessionEnded,
+    TooManyAttempts,
+    Unavailable,
+)
 from ...languages.templates import install_translations
 from ...wire.headers import FORGET_COPIES, OPENED_ALONE
 from ...wire.problems import detail_of, headers_of, row_of
@@ -40,6 +49,7 @@ class PageWriter:
             "errors": FieldErrors(),
             "notice": "",
             "notice_kind": "",
+            "again": False,
             "registration_open": registration_open,
             "password_min_length": password_min_length,
             "brand": brand,
@@ -77,6 +87,10 @@ class PageWriter:
         instance = log_refusal(error, call.request.scope)
         if isinstance(error, MissingToken | InvalidToken | SessionEnded):
             return self.redirect("/sign-in")
+        if isinstance(error, InsufficientAuthentication):
+            return self.redirect(
+                f"/sign-in?{urlencode({'again': '', 'return_to': self._base + call.request.scope['route'].path})}"
+            )
         status, title = row_of(type(error))
         translate = call.language.translate
         response = self.write_page(

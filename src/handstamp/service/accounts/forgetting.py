@@ -1,0 +1,50 @@
+"""Delete an account with all that belongs to it, for the person and for operators."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ...domain.account import Account
+from ...domain.event import Event
+from ...domain.sweep import Sweep
+from ...storage.store import Transaction
+from ..parts.audit import Audit
+from ..parts.caller import Caller
+from ..parts.throttling import Throttling
+from ..sessions.sweeping import Sweeping
+
+
+class Forgetting:
+    """Deletes what belongs to an account.
+
+    What remains is the audit trail, in which the account's id, a random text, stands for the person for 90 days. No other
+    account ever gets this id.
+    """
+
+    def __init__(self, *, throttling: Throttling, sweeping: Sweeping, audit: Audit) -> None:
+        self._throttling = throttling
+        self._sweeping = sweeping
+        self._audit = audit
+
+    async def begin(self, rows: Transaction, account: Account, caller: Caller, *, by: Literal["person", "operator"]) -> Event:
+        """Delete an account, and what belongs to it except for sessions that do not fit into one transaction.
+
+        Returns:
+            The event, for `finish`.
+        """
+        await rows.accounts.delete(account.id)
+        await self._throttling.forget(rows, account.email)
+        sweep = Sweep(subject=account.id, why="admin", at_ms=caller.now_ms, epoch=account.epoch + 1, forgets=True)
+        await self._sweeping.begin(rows, sweep)
+        event = Event(at_ms=caller.now_ms, kind="account_deleted", subject=account.id, ip=caller.ip, detail={"by": by})
+        await rows.events.insert(event)
+        return event
+
+    async def finish(self, event: Event) -> None:
+        """Log the deletion and delete the remaining sessions, after the transaction of `begin`.
+
+        Raises:
+            Unavailable: If the store does not answer. Housekeeping deletes the sessions then; none of them is valid.
+        """
+        self._audit.log(event)
+        await self._sweeping.finish(event.subject or "")

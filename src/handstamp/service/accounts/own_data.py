@@ -1,0 +1,153 @@
+"""A person's own data: change the name, export all data, delete the account."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from ...domain.account import Account, normalise_name
+from ...domain.event import Event
+from ...domain.network import network_of
+from ...domain.session import Session
+from ...errors import InvalidFields
+from ...storage.store import Rows, Store, Transaction
+from ...text import mark
+from ..parts.audit import Audit
+from ..parts.caller import Caller
+from ..parts.email_address import normalise_email
+from ..parts.throttling import Throttling
+from ..sessions.living import require_account, require_fresh, require_living_account
+from .forgetting import Forgetting
+
+PAGE_SIZE = 50
+"""Rows that are read at once. More would hold the event loop for too long."""
+Row = dict[str, Any]
+Pages = AsyncIterator[list[Row]]
+"""The rows of one section of an export, some at a time."""
+
+
+class ChangeName:
+    """The use case behind `POST /profile`."""
+
+    def __init__(self, *, store: Store, audit: Audit) -> None:
+        self._store = store
+        self._audit = audit
+
+    async def __call__(self, session: Session, account: Account | None, name: str, caller: Caller) -> Account:
+        """Set the name of a session's account, as it was typed. Return the account.
+
+        Raises:
+            NotFound: If the session belongs to no account.
+            InvalidFields: If the name is too long or has characters that no name has.
+            SessionEnded: If the session has ended meanwhile.
+            Unavailable: If the store does not answer.
+        """
+        require_account(account)
+        name = normalise_name(name)
+        event = Event(at_ms=caller.now_ms, kind="name_changed", subject=session.subject, sid=session.id, ip=caller.ip)
+
+        async def change(rows: Transaction) -> tuple[Account, Event | None]:
+            before = await require_living_account(rows, session.id, caller)
+            if before.name == name:
+                return before, None
+            after = msgspec.structs.replace(before, name=name)
+            await rows.accounts.update(after)
+            await rows.events.insert(event)
+            return after, event
+
+        changed, recorded = await self._store.transact(change)
+        if recorded is not None:
+            self._audit.log(recorded)
+        return changed
+
+
+class ExportData:
+    """The use case behind `GET /me/export`: all that is stored about a person, but for secrets."""
+
+    def __init__(self, *, store: Store, throttling: Throttling) -> None:
+        self._store = store
+        self._throttling = throttling
+
+    def __call__(self, session: Session, account: Account | None, caller: Caller) -> Mapping[str, Pages]:
+        """Return the sections of an export with their rows. Reading one raises `Unavailable` if the store does not answer.
+
+        Raises:
+            InsufficientAuthentication: If the person of the session signed in too long ago.
+        """
+        require_fresh(session, caller.now_ms)
+        return {
+            "account": _once([] if account is None else [_describe_account(account)]),
+            "sessions": self._list_sessions(session.subject),
+            "events": self._list_events(session.subject),
+            "failedSignIns": self._list_failures(account),
+        }
+
+    async def _list_sessions(self, subject: str) -> Pages:
+        after = ("", "")
+        while found := await self._read(
+            lambda rows, after=after: rows.sessions.list_all_of(subject, after=after, limit=PAGE_SIZE)  # type: ignore[misc]
+        ):
+            after = (network_of(found[-1].ip), found[-1].id)
+            yield [msgspec.structs.asdict(each) for each in found]
+
+    async def _list_events(self, subject: str) -> Pages:
+        after = 0
+        while found := await self._read(
+            lambda rows, after=after: rows.events.list_all_of(subject, after=after, limit=PAGE_SIZE)  # type: ignore[misc]
+        ):
+            after = found[-1][0]
+            yield [msgspec.structs.asdict(event) for _, event in found]
+
+    async def _list_failures(self, account: Account | None) -> Pages:
+        if account is not None:
+            found = await self._read(lambda rows: self._throttling.list_counts(rows, account.email, limit=PAGE_SIZE))
+            yield [msgspec.structs.asdict(each) for each in found]
+
+    async def _read(self, work: Callable[[Rows], Awaitable[list[Any]]]) -> list[Any]:
+        return await self._store.read(work)
+
+
+class DeleteAccount:
+    """The use case behind `POST /me/delete`."""
+
+    def __init__(self, *, store: Store, forgetting: Forgetting) -> None:
+        self._store = store
+        self._forgetting = forgetting
+
+    async def __call__(self, session: Session, account: Account | None, email: str, caller: Caller) -> None:
+        """Delete the account of a session with all that belongs to it.
+
+        Args:
+            session: The session of the person who asks.
+            account: Its account, read together with it, or None if it has none.
+            email: The address of the account, which the person types to confirm.
+            caller: The time of the request and where it came from.
+
+        Raises:
+            NotFound: If the session belongs to no account.
+            InsufficientAuthentication: If the person signed in too long ago.
+            InvalidFields: If `email` is not the address of the account.
+            SessionEnded: If the session has ended meanwhile.
+            Unavailable: If the store does not answer. The account may be deleted then.
+        """
+        account = require_account(account)
+        require_fresh(session, caller.now_ms)
+        if await normalise_email(email) != account.email:
+            raise InvalidFields([("email", mark("is not the address of this account"))])
+
+        async def delete(rows: Transaction) -> Event:
+            return await self._forgetting.begin(rows, await require_living_account(rows, session.id, caller), caller, by="person")
+
+        event = await self._store.transact(delete)
+        await self._forgetting.finish(event)
+
+
+async def _once(rows: list[Row]) -> Pages:
+    yield rows
+
+
+def _describe_account(account: Account) -> Row:
+    row = msgspec.structs.asdict(account)
+    return {name: value for name, value in row.items() if name != "password_hash"} | {"has_password": account.password_hash != ""}

@@ -1,0 +1,110 @@
+"""`GET /me/export` and `POST /me/delete`: people get all that is stored about them, and delete their account."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any
+
+import msgspec
+from starlette.responses import Response, StreamingResponse
+
+from ...errors import CrossSite, InsufficientAuthentication, NotFound
+from ...service.accounts.own_data import Pages, Row
+from ..answers import write_nothing
+from ..body import require_body
+from ..cookies import clear_cookies
+from ..edge import Call
+from ..operation import ACCESS_ERRORS, BODY_ERRORS, Operation, UseCases
+from .shapes import AnswerShape, Email, RequestShape, Time, described, utc
+
+_HEADERS = {"cache-control": "no-store", "content-disposition": 'attachment; filename="my-data.json"'}
+_encode = msgspec.json.Encoder().encode
+_Rows = Annotated[tuple[dict[str, Any], ...], described("Each with all that is stored, in the words of the reference")]
+
+
+class ExportAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
+    """All that is stored about a person, but for secrets. It is sent piece by piece."""
+
+    id: str
+    exported_at: Time
+    account: _Rows
+    sessions: _Rows
+    events: _Rows
+    failed_sign_ins: _Rows
+
+
+class DeleteRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
+    """Delete the account. `email` is its address, which the person types to confirm."""
+
+    email: Email
+
+
+async def export_data(use: UseCases, call: Call, _: None) -> Response:
+    """Return all that is stored about this person, as a file. Needs a fresh sign-in."""
+    session, account = await use.require_session(call)
+    return write_export(session.subject, use.export_data(session, account, call.caller), call)
+
+
+def write_export(subject: str, sections: Mapping[str, Pages], call: Call) -> Response:
+    """Return an export that is sent as it is read. If the store fails meanwhile, the connection is closed before the end."""
+    return StreamingResponse(_stream(subject, sections, call.now_ms), headers=_HEADERS, media_type="application/json")
+
+
+async def _stream(subject: str, sections: Mapping[str, Pages], now_ms: int) -> AsyncIterator[bytes]:
+    text = b'{"id":' + _encode(subject) + b',"exportedAt":' + _encode(utc(now_ms))
+    for name, pages in sections.items():
+        text += b',"' + name.encode() + b'":['
+        separator = b""
+        async for rows in pages:
+            for row in rows:
+                text += separator + _encode(_describe(row))
+                separator = b","
+            yield text
+            text = b""
+            await asyncio.sleep(0)  # a store in a file does not wait, and other requests must have their turn
+        text += b"]"
+    yield text + b"}"
+
+
+def _describe(row: Row) -> dict[str, Any]:
+    """Return a row in the words of JSON: names in camel case, and times as in all other answers (RFC 3339)."""
+    return dict(_describe_field(name, value) for name, value in row.items())
+
+
+def _describe_field(name: str, value: Any) -> tuple[str, Any]:
+    if name.endswith("_at_ms"):
+        name, value = name.removesuffix("_ms"), None if value is None else utc(value)
+    first, *others = name.split("_")
+    return "".join((first, *map(str.capitalize, others))), value
+
+
+async def delete_account(use: UseCases, call: Call, body: DeleteRequest | None) -> Response:
+    """Delete the account with all that belongs to it. Needs a fresh sign-in, and the address typed as a confirmation."""
+    email = require_body(body).email
+    session, account = await use.require_session(call)
+    await use.delete_account(session, account, email, call.caller)
+    return clear_cookies(write_nothing(), call.cookies) if session.delivery != "json" else write_nothing()
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/me/export",
+        run=export_data,
+        summary="All that is stored about this person, as a file",
+        answer=ExportAnswer,
+        errors=(*ACCESS_ERRORS, InsufficientAuthentication),
+        credential="access",
+    ),
+    Operation(
+        method="POST",
+        path="/me/delete",
+        run=delete_account,
+        summary="Delete the account and all that belongs to it",
+        body=DeleteRequest,
+        status=204,
+        errors=(*BODY_ERRORS, *ACCESS_ERRORS, InsufficientAuthentication, CrossSite, NotFound),
+        credential="access",
+    ),
+)
