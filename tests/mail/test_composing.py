@@ -15,6 +15,7 @@ import pytest
 
 from handstamp.assemble.mailing import MailTools
 from handstamp.config.loading import load
+from handstamp.domain.brand import Brand
 from handstamp.domain.issuer import Issuer
 from handstamp.domain.mail import MAIL_KINDS, AddressChanged, MailKind, SecondFactorChanged
 from handstamp.domain.smtp import Mailbox
@@ -36,7 +37,7 @@ def compose(kind: MailKind = "reset_password", *, folder: Path | None = None, se
     """Return the message of an example, with other values of its letter."""
     layout = {} if folder is None else {"layout": load_layout(folder)}
     mail, letter = make_sample(kind, at_ms=NOW_MS)
-    return Composer(issuer=ISSUER, sender=sender, support="help@example.com", **layout).compose(
+    return Composer(issuer=ISSUER, sender=sender, brand=Brand(support="help@example.com"), **layout).compose(
         mail, msgspec.structs.replace(letter, **fields)
     )
 
@@ -227,3 +228,25 @@ def test_the_how_to_lists_every_kind_and_every_value() -> None:
 def test_names_of_templates_are_those_of_kinds() -> None:
     """And `mail` for all others."""
     assert {f"{kind}.html" for kind in MAIL_KINDS} | {"mail.txt", "mail.html"} <= NAMES
+
+
+@pytest.mark.parametrize("kind", get_args(MailKind))
+def test_every_kind_is_translated_as_a_whole(kind: MailKind) -> None:
+    """In Arabic, no English sentence is left, and the HTML is written from right to left."""
+    message = compose(kind, language="ar-EG")
+    assert '<html lang="ar" dir="rtl">' in message.html
+    ours = re.sub(r"https?://\S+|\S+@\S+|auth\.example\.com|Firefox|Linux|UTC|an authenticator app", "", message.text)
+    assert re.findall(r"[A-Za-z]{2,}", ours) == []
+    assert re.search(r"[\u0600-\u06ff]", message.subject)
+
+
+def test_mail_has_the_brand() -> None:
+    """Its name in the subject and below, its colour on the button."""
+    mail, letter = make_sample("verify_email", at_ms=NOW_MS)
+    brand = Brand(name="Acme & Sons", light="#5b21b6", dark="#c4b5fd", support="help@example.com")
+    message = Composer(issuer=ISSUER, sender=FROM, brand=brand).compose(mail, letter)
+    assert parse(message)["subject"] == "Confirm your address for Acme & Sons"
+    assert "Acme & Sons, questions: help@example.com" in message.text
+    assert "Acme &amp; Sons, questions: help@example.com" in message.html
+    assert "background: #5b21b6" in message.html
+    assert "background: #c4b5fd" in message.html

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock
+from ..config.brand import load_brand
 from ..config.mail_server import load_mail_server
 from ..config.private_files import require_unchangeable
 from ..config.settings import Settings
@@ -109,7 +110,7 @@ class MailTools:
                 require_unchangeable(file, "template of mail")
         layout = BUILT_IN if folder is None else load_layout(folder)
         try:
-            composer = Composer(issuer=self.issuer, sender=sender, support=settings.support_contact, layout=layout)
+            composer = Composer(issuer=self.issuer, sender=sender, brand=load_brand(settings), layout=layout)
         except ValueError as problem:
             raise ConfigurationError(f"No mail can come from HANDSTAMP_MAIL_FROM: {problem}.") from None
         if folder is not None:

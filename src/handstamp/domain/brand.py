@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
+ACCENT, DARK_ACCENT = "#0f766e", "#4fd1c0"
+"""The colours of a deployment that has chosen none, as in `static/base.css`."""
 LOGO_MAX_BYTES = 256 * 1024
 _SVG = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*|<!DOCTYPE[^>\[]*>\s*)*<svg[\s>]", re.DOTALL)
 """How an SVG file begins, which is text."""
@@ -53,3 +55,6 @@ class Brand:
         """The link to whom people can ask."""
         is_page = self.support.startswith("https://")
         return self.support if is_page or not self.support else f"mailto:{quote(self.support, safe='@')}"
+
+
+NO_BRAND = Brand()

@@ -10,10 +10,13 @@ from email.policy import SMTP, SMTPUTF8
 import idna
 
 from ..crypto.identifiers import new_id
+from ..domain.brand import ACCENT, DARK_ACCENT, NO_BRAND, Brand
 from ..domain.issuer import Issuer
 from ..domain.mail import MAIL_KINDS, Letter, Mail
 from ..domain.smtp import Mailbox
 from ..errors import ConfigurationError
+from ..languages.catalogue import ENGLISH, Catalogue, read_catalogue
+from ..languages.choice import ENGLISH_TAG, first_available
 from ..logger import Logger
 from ..service.mailing.delivery import Message
 from .layout import BUILT_IN, Layout
@@ -26,21 +29,21 @@ _log = Logger("handstamp.mail")
 class Composer:
     """Implements `handstamp.service.mailing.delivery.Composer`."""
 
-    def __init__(self, *, issuer: Issuer, sender: Mailbox, support: str = "", layout: Layout = BUILT_IN) -> None:
+    def __init__(self, *, issuer: Issuer, sender: Mailbox, brand: Brand = NO_BRAND, layout: Layout = BUILT_IN) -> None:
         """Create it.
 
         Args:
             issuer: The public URL, to which the links of notices lead.
             sender: Whom mail comes from.
-            support: Whom people can ask; "" for nobody.
+            brand: The name, the colours and whom people can ask.
             layout: The templates.
 
         Raises:
             ValueError: If no mail can come from `sender`.
         """
         self._home = issuer.url
-        self._brand = issuer.host
-        self._support = support
+        self._brand = brand
+        self._name = brand.name or issuer.host
         self._layout = layout
         self._from = make_address(sender.address, sender.name)
         if not self._from.addr_spec.isascii():
@@ -52,7 +55,7 @@ class Composer:
         for kind in MAIL_KINDS:
             _, letter = make_sample(kind)
             try:
-                self._render(self._layout, kind, self._write(letter))
+                self._render(self._layout, kind, self._write(letter, ENGLISH), ENGLISH)
             except Exception as problem:  # noqa: BLE001 - a template can raise anything
                 problems.append(f"HANDSTAMP_MAIL_TEMPLATES: {find_line(problem)} fails for {kind}: {problem}")
         if problems:
@@ -60,22 +63,25 @@ class Composer:
 
     def compose(self, mail: Mail, letter: Letter) -> Message:
         """Return the message of a letter. Raises `ValueError` if it has an address to which no mail can be sent."""
-        return self._compose(mail.id, mail.kind, mail.created_at_ms, letter.to, self._write(letter))
+        language = read_catalogue(first_available([letter.language]) or ENGLISH_TAG)
+        return self._compose(
+            mail.id, mail.kind, mail.created_at_ms, letter.to, words=self._write(letter, language), language=language
+        )
 
     def compose_test(self, to: str, now_ms: int) -> Message:
         """Return a message that tries the mail server. Raises `ValueError` as `compose` does."""
         words = Words(
-            subject=f"Test of mail from {self._brand}",
+            subject=f"Test of mail from {self._name}",
             text=f"This is a test. {self._home} can send mail to this address.",
-            closing=self._brand,
+            closing=self._name,
         )
-        return self._compose(new_id(), "test", now_ms, to, words)
+        return self._compose(new_id(), "test", now_ms, to, words=words, language=ENGLISH)
 
-    def _write(self, letter: Letter) -> Words:
-        return write(letter, brand=self._brand, home=self._home, support=self._support)
+    def _write(self, letter: Letter, language: Catalogue) -> Words:
+        return write(letter, brand=self._name, home=self._home, support=self._brand.support, language=language)
 
-    def _compose(self, name: str, kind: str, at_ms: int, to: str, words: Words) -> Message:
-        text, html = self._lay_out(kind, words)
+    def _compose(self, name: str, kind: str, at_ms: int, to: str, *, words: Words, language: Catalogue) -> Message:
+        text, html = self._lay_out(kind, words, language)
         recipient = make_address(to)
         needs_utf8 = not recipient.addr_spec.isascii()
         message = EmailMessage(policy=SMTPUTF8 if needs_utf8 else SMTP)
@@ -97,24 +103,26 @@ class Composer:
             needs_utf8=needs_utf8,
         )
 
-    def _lay_out(self, kind: str, words: Words) -> tuple[str, str]:
+    def _lay_out(self, kind: str, words: Words, language: Catalogue) -> tuple[str, str]:
         """Return both parts. A template of the deployment that fails is replaced by the built-in one."""
         try:
-            return self._render(self._layout, kind, words)
+            return self._render(self._layout, kind, words, language)
         except Exception as problem:  # noqa: BLE001 - a template can raise anything, and the mail must go out
             # The text of the exception is not logged: it can show values, such as the link.
             _log.warning("mail_template_failed", mail_kind=kind, problem=type(problem).__name__, where=find_line(problem))
-            return self._render(BUILT_IN, kind, words)
+            return self._render(BUILT_IN, kind, words, language)
 
-    def _render(self, layout: Layout, kind: str, words: Words) -> tuple[str, str]:
+    def _render(self, layout: Layout, kind: str, words: Words, language: Catalogue) -> tuple[str, str]:
         values = {
             "kind": kind,
             "words": words,
-            "brand": self._brand,
+            "brand": self._name,
             "home": self._home,
-            "support": self._support,
-            "language": "en",
-            "direction": "ltr",
+            "support": self._brand.support,
+            "accent": self._brand.light or ACCENT,
+            "dark_accent": self._brand.dark or DARK_ACCENT,
+            "language": language.tag,
+            "direction": language.direction,
         }
         return layout.render(kind, "txt", values), layout.render(kind, "html", values)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import msgspec
 
 from ..devices import name_device
 from ..domain import mail
 from ..domain.mail import Letter
-from ..words import format_time
+from ..languages.catalogue import Catalogue
+from ..text import mark
 
 
 class Words(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +42,18 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     closing: str = ""
 
 
-def write(letter: Letter, *, brand: str, home: str, support: str) -> Words:
+class _Draft(NamedTuple):
+    """A message in marked texts. `text` and `advice` are whole sentences."""
+
+    subject: str
+    text: tuple[str, ...]
+    button: str
+    link: str
+    advice: tuple[str, ...]
+    code: str = ""
+
+
+def write(letter: Letter, *, brand: str, home: str, support: str, language: Catalogue) -> Words:
     """Return a letter in words.
 
     Args:
@@ -49,98 +61,125 @@ def write(letter: Letter, *, brand: str, home: str, support: str) -> Words:
         brand: The name of the service.
         home: Its public URL.
         support: Whom people can ask; "" for nobody.
+        language: The language of the words.
     """
-    content = letter.content
-    words = _write_request(content, brand, home) if isinstance(content, mail.Request) else _write_notice(content, brand, home)
-    return msgspec.structs.replace(
-        words,
-        link_help="If the button does nothing, copy this address into your browser:" if words.link else "",
-        code_help="Or type this code where you asked for it. It is valid for ten minutes:" if words.code else "",
-        facts=_facts(letter),
-        closing=f"{brand}, questions: {support}" if support else brand,
+    content, say = letter.content, language.translate
+    draft = _draft_request(content, brand, home) if isinstance(content, mail.Request) else _draft_notice(content, brand, home)
+    link_help = mark("If the button does nothing, copy this address into your browser:")
+    code_help = mark("Or type this code where you asked for it. It is valid for ten minutes:")
+    return Words(
+        subject=say(draft.subject),
+        text=" ".join(map(say, draft.text)),
+        link=draft.link,
+        button=say(draft.button),
+        link_help=say(link_help) if draft.link else "",
+        code=draft.code,
+        code_help=say(code_help) if draft.code else "",
+        facts=_facts(letter, language),
+        advice=" ".join(map(say, draft.advice)),
+        closing=say(mark("%(brand)s, questions: %(support)s", brand=brand, support=support)) if support else brand,
     )
 
 
-_ONCE = "The link works once, for one hour."
-_UNASKED = "If that was not you, do nothing."
-_CHANGE = "If that was not you, change your password. That signs every device out."
+_ONCE = mark("The link works once, for one hour.")
+_UNASKED = mark("If that was not you, do nothing.")
+_CHANGE = mark("If that was not you, change your password. That signs every device out.")
 
 
-def _write_request(content: mail.Request, brand: str, home: str) -> Words:
+def _draft_request(content: mail.Request, brand: str, home: str) -> _Draft:
     """Return mail that somebody has asked for, and whose link does something."""
     match content:
         case mail.VerifyEmail():
-            subject, text = f"Confirm your address for {brand}", f"Confirm that this address belongs to your account. {_ONCE}"
-            button, advice = "Confirm the address", f"{_UNASKED} Nothing is confirmed then."
+            subject = mark("Confirm your address for %(brand)s", brand=brand)
+            text, button = (mark("Confirm that this address belongs to your account."), _ONCE), mark("Confirm the address")
+            advice = mark("Nothing is confirmed then.")
         case mail.ConfirmSignUp():
-            subject, text = f"Finish creating your account at {brand}", f"An account is being created with this address. {_ONCE}"
-            button, advice = "Create the account", f"{_UNASKED} No account is created then."
+            subject = mark("Finish creating your account at %(brand)s", brand=brand)
+            text, button = (mark("An account is being created with this address."), _ONCE), mark("Create the account")
+            advice = mark("No account is created then.")
         case mail.ResetPassword():
-            subject, text = f"Choose a new password for {brand}", f"A new password was asked for. {_ONCE}"
-            button, advice = "Choose a new password", f"{_UNASKED} Your password has not changed."
+            subject = mark("Choose a new password for %(brand)s", brand=brand)
+            text, button = (mark("A new password was asked for."), _ONCE), mark("Choose a new password")
+            advice = mark("Your password has not changed.")
         case mail.ConfirmNewAddress():
-            subject, text = f"Confirm your new address for {brand}", f"An account is about to get this address. {_ONCE}"
-            button, advice = "Use this address", f"{_UNASKED} The account keeps its address."
+            subject = mark("Confirm your new address for %(brand)s", brand=brand)
+            text, button = (mark("An account is about to get this address."), _ONCE), mark("Use this address")
+            advice = mark("The account keeps its address.")
         case mail.SignInCode():
-            subject, text = f"Sign in to {brand}", "Sign in with this link or this code. They work once, for ten minutes."
-            button, advice = "Sign in", f"{_UNASKED} Give the code to nobody: this service never asks for it."
+            subject, button = mark("Sign in to %(brand)s", brand=brand), mark("Sign in")
+            text = (mark("Sign in with this link or this code."), mark("They work once, for ten minutes."))
+            advice = mark("Give the code to nobody: this service never asks for it.")
         case mail.SignUpExists():
-            return Words(
-                subject=f"You have an account at {brand} already",
-                text="An account was about to be created with this address, which has one already. Sign in with it. "
-                "If you have forgotten the password, you can choose a new one there.",
-                link=f"{home}/sign-in",
-                button="Sign in",
-                advice=f"{_UNASKED} Your account has not changed.",
+            return _Draft(
+                mark("You have an account at %(brand)s already", brand=brand),
+                (
+                    mark("An account was about to be created with this address, which has one already."),
+                    mark("Sign in with it. If you have forgotten the password, you can choose a new one there."),
+                ),
+                mark("Sign in"),
+                f"{home}/sign-in",
+                (_UNASKED, mark("Your account has not changed.")),
             )
         case _:
             assert_never(content)
-    return Words(subject=subject, text=text, link=content.link, button=button, code=content.code, advice=advice)
+    return _Draft(subject, text, button, content.link, (_UNASKED, advice), content.code)
 
 
-def _write_notice(content: mail.Notice, brand: str, home: str) -> Words:
+def _draft_notice(content: mail.Notice, brand: str, home: str) -> _Draft:
     """Return mail about what has happened to an account."""
-    button, link, advice = "See your account", f"{home}/account", _CHANGE
+    account, sign_in = f"{home}/account", f"{home}/sign-in"
+    see_account, see_devices = mark("See your account"), mark("See your devices")
     match content:
         case mail.AddressChanged(old=old, new=new, undo_link=undo):
-            subject, text = f"Your address for {brand} has changed", f"Your account now has the address {new}. It was {old}."
-            button, link = ("Undo the change", undo) if undo else (button, link)
-            advice = (
-                "If you changed it, do nothing. If not, undo it within seven days: that signs every device out." if undo else ""
-            )
+            subject = mark("Your address for %(brand)s has changed", brand=brand)
+            text = mark("Your account now has the address %(new)s. It was %(old)s.", new=new, old=old)
+            undoing = mark("If you changed it, do nothing. If not, undo it within seven days: that signs every device out.")
+            button, link = (mark("Undo the change"), undo) if undo else (see_account, account)
+            draft = _Draft(subject, (text,), button, link, (undoing,) if undo else ())
         case mail.NewDevice():
-            subject, text = f"New sign-in to {brand}", "Your account was signed in on a device that was not used before."
-            button, advice = "See your devices", f"If that was you, do nothing. {_CHANGE}"
+            subject = mark("New sign-in to %(brand)s", brand=brand)
+            text = mark("Your account was signed in on a device that was not used before.")
+            draft = _Draft(subject, (text,), see_devices, account, (mark("If that was you, do nothing."), _CHANGE))
         case mail.PasswordChanged(was_reset=was_reset):
-            how = " with a link that came by mail" if was_reset else ""
-            subject, text = f"Your password for {brand} has changed", f"It was changed{how}. Every other device is signed out."
-            button, link, advice = "Sign in", f"{home}/sign-in", "If that was not you, choose a new password there at once."
+            subject = mark("Your password for %(brand)s has changed", brand=brand)
+            text = mark("It was changed with a link that came by mail.") if was_reset else mark("It was changed.")
+            advice = mark("If that was not you, choose a new password there at once.")
+            draft = _Draft(subject, (text, mark("Every other device is signed out.")), mark("Sign in"), sign_in, (advice,))
         case mail.SecondFactorChanged(factor=factor, was_removed=was_removed):
-            done = "removed from" if was_removed else "added to"
-            subject, text = f"Your sign-in to {brand} has changed", f"This was {done} your ways to sign in: {factor}."
+            subject = mark("Your sign-in to %(brand)s has changed", brand=brand)
+            text = (
+                mark("This was removed from your ways to sign in: %(factor)s.", factor=factor)
+                if was_removed
+                else mark("This was added to your ways to sign in: %(factor)s.", factor=factor)
+            )
+            draft = _Draft(subject, (text,), see_account, account, (_CHANGE,))
         case mail.SessionReused():
-            subject = f"You were signed out of {brand} on one device"
-            text = "An old copy of a sign-in of yours was used. Another person may have copied it, so that device was signed out."
-            button, advice = "See your devices", "Sign in again there. If you do not know of a copy, change your password."
+            subject = mark("You were signed out of %(brand)s on one device", brand=brand)
+            text = mark(
+                "An old copy of a sign-in of yours was used. Another person may have copied it, so that device was signed out."
+            )
+            advice = mark("Sign in again there. If you do not know of a copy, change your password.")
+            draft = _Draft(subject, (text,), see_devices, account, (advice,))
         case mail.RecoveryCodeUsed(left=left):
-            subject = f"A recovery code was used for {brand}"
-            text = f"Your account was signed in with a recovery code. Codes that are left: {left}."
+            subject = mark("A recovery code was used for %(brand)s", brand=brand)
+            text = mark("Your account was signed in with a recovery code. Codes that are left: %(left)s.", left=left)
+            draft = _Draft(subject, (text,), see_account, account, (_CHANGE,))
         case mail.AccountDeleted():
-            subject, text = f"Your account at {brand} is deleted", "Your account and its sessions are deleted for good."
-            button = link = advice = ""
+            subject = mark("Your account at %(brand)s is deleted", brand=brand)
+            draft = _Draft(subject, (mark("Your account and its sessions are deleted for good."),), "", "", ())
         case _:
             assert_never(content)
-    return Words(subject=subject, text=text, link=link, button=button, advice=advice)
+    return draft
 
 
-def _facts(letter: Letter) -> tuple[tuple[str, str], ...]:
+def _facts(letter: Letter, language: Catalogue) -> tuple[tuple[str, str], ...]:
     """Return when and from where. What a client says of itself is only shown if it is a well-known name."""
     found = [
-        ("When", f"{format_time(letter.at_ms)} UTC"),
-        ("From", _address(letter.ip)),
-        ("With", name_device(letter.user_agent)),
+        (mark("When"), language.write_time(letter.at_ms)),
+        (mark("From"), _address(letter.ip)),
+        (mark("With"), language.translate(name_device(letter.user_agent))),
     ]
-    return tuple((label, value) for label, value in found if value)
+    return tuple((language.translate(label), value) for label, value in found if value)
 
 
 def _address(ip: str) -> str:

@@ -16,7 +16,9 @@ from starlette.responses import Response
 from ...domain.issuer import is_loopback
 from ...domain.mail import MAIL_KINDS
 from ...errors import NotFound
+from ...languages.catalogue import ENGLISH
 from ...service.mailing.queue import DevelopmentInbox, ShownMail
+from ...text import mark
 from ...words import format_distance, format_time
 from ..edge import Call
 from .writer import PageWriter
@@ -67,7 +69,8 @@ def _require_this_machine(call: Call) -> None:
     host = urlsplit(f"//{call.headers.get('host', '')}").hostname or ""
     is_passed_on = any(name in call.headers for name in _FORWARDED)
     if client is None or not is_loopback(client[0]) or not is_loopback(host) or is_passed_on:
-        raise NotFound("There is nothing at this address.")
+        raise NotFound(mark("There is nothing at this address. /docs lists what there is."))
+    call.language = ENGLISH  # the pages are for developers
 
 
 def _describe(shown: ShownMail, now_ms: int) -> dict[str, str]:

@@ -9,7 +9,7 @@ import jinja2
 from starlette.responses import RedirectResponse, Response
 
 from ...crypto.identifiers import new_id
-from ...domain.brand import Brand
+from ...domain.brand import ACCENT, Brand
 from ...errors import (
     HandstampError,
     InsufficientAuthentication,
@@ -53,6 +53,7 @@ class PageWriter:
             "registration_open": registration_open,
             "password_min_length": password_min_length,
             "brand": brand,
+            "accent": ACCENT,
         }
 
     def write_page(self, template: str, call: Call, *, status: int = 200, **values: Any) -> Response:
