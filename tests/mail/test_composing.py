@@ -104,7 +104,7 @@ def test_hostile_values_add_no_header_and_no_element(fields: dict[str, Any]) -> 
     message = compose(**fields)
     parsed = parse(message)
     assert sorted(parsed.keys()) == sorted(
-        ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"]
+        ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "Content-Language", "MIME-Version", "Content-Type"]
     )
     assert parsed["To"] == "ada@example.com"
     assert "<script" not in message.html
@@ -235,6 +235,7 @@ def test_every_kind_is_translated_as_a_whole(kind: MailKind) -> None:
     """In Arabic, no English sentence is left, and the HTML is written from right to left."""
     message = compose(kind, language="ar-EG")
     assert '<html lang="ar" dir="rtl">' in message.html
+    assert parse(message)["Content-Language"] == "ar"
     ours = re.sub(r"https?://\S+|\S+@\S+|auth\.example\.com|Firefox|Linux|UTC|an authenticator app", "", message.text)
     assert re.findall(r"[A-Za-z]{2,}", ours) == []
     assert re.search(r"[\u0600-\u06ff]", message.subject)

@@ -229,8 +229,9 @@ async def test_mail_is_given_up_after_two_days(service: Deployment, clock: Clock
     await add_mail(service, clock)
     began_ms = clock()
     while await waiting_in(service):
-        wait_s = await sender_of(service).send_due()
-        clock.advance(ms=int(wait_s * 1000) + 1)
+        await sender_of(service).send_due()
+        next_at_ms = await service.store.read(lambda rows: rows.mails.get_next_at_ms())
+        clock.now_ms = next_at_ms or clock.now_ms
     assert 2 * DAY_MS <= clock() - began_ms < 2 * DAY_MS + 2 * HOUR_MS
     (event,) = await events_of(service)
     assert event.detail["because"] == "it was not sent in time"

@@ -93,6 +93,7 @@ class Composer:
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5: no automatic answer, such as "out of office"
         message.set_content(text, cte="quoted-printable")
         message.add_alternative(html, subtype="html", cte="quoted-printable")
+        message["Content-Language"] = language.tag  # last, because setting the content removes such headers
         return Message(
             sender=self._from.addr_spec,
             to=recipient.addr_spec,
