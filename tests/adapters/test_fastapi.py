@@ -235,6 +235,10 @@ class Counting:
         """Do the same."""
         return self.verify(token, check=check)
 
+    def is_recent(self, claims: AccessClaims, *, max_age_s: int) -> bool:
+        """Return whether the user signed in recently."""
+        return self._verifier.is_recent(claims, max_age_s=max_age_s)
+
     async def confirm(self, claims: AccessClaims) -> None:
         """Do nothing."""
 

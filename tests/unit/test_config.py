@@ -11,8 +11,8 @@ import pytest
 
 from handstamp.config.loading import load, without_environment
 from handstamp.config.settings import PARSERS, Settings
-from handstamp.config.values import parse_duration
 from handstamp.crypto.seal import MasterSecret
+from handstamp.domain.duration import parse_duration
 from handstamp.domain.issuer import is_loopback
 from handstamp.errors import ConfigurationError
 

@@ -15,14 +15,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..crypto.seal import MasterSecret
 from ..domain.color import DARK_PAGE, LIGHT_PAGE, READABLE, contrast, parse_color, readable_neighbour
+from ..domain.duration import parse_duration
 from ..domain.issuer import is_loopback
 from ..domain.mail import MAIL_KINDS, MailKind
 from ..domain.smtp import Mailbox, SmtpServer
 from ..errors import ConfigurationError
 
 _T = TypeVar("_T")
-_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d{1,9})\s*([smhd]?)", re.ASCII)
 _POSTGRESQL_PARAMETERS = (
     *("host", "port", "user", "password", "passfile", "dbname", "database", "options"),
     *("sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslnegotiation"),
@@ -44,14 +43,6 @@ _LINK = re.compile(r"[A-Za-z0-9!#$%&()*+,./:;=?@\[\]_~-]{1,2048}", re.ASCII)
 """What an address of a page is made of: no spaces, quotes, backslashes and angle brackets."""
 _ISSUER = "the public URL, as https://auth.example.com, in lower case, without query or fragment"
 _ORIGIN = "scheme, host and a port that is not the scheme's default, in lower case, as https://app.example.com"
-
-
-def parse_duration(value: object) -> int:
-    """Return seconds for `900`, `"900"`, `"15m"`, `"12h"` or `"30d"`."""
-    match = None if isinstance(value, bool) else _DURATION.fullmatch(str(value).strip().lower())
-    if match is None:
-        raise ValueError("write a duration as seconds or as 15m, 12h, 30d")
-    return int(match[1]) * _UNITS_S[match[2]]
 
 
 def parse_duration_or_off(value: object) -> int | None:

@@ -51,6 +51,10 @@ class LocalVerifier:
         await self._sessions.require_living(claims.sid, now_ms)
         return claims
 
+    def is_recent(self, claims: AccessClaims, *, max_age_s: int) -> bool:
+        """Return whether the person of verified claims proved who they are at most `max_age_s` seconds ago (RFC 9470)."""
+        return self._verifier.is_recent(claims, max_age_s=max_age_s)
+
     async def confirm(self, claims: AccessClaims) -> None:
         """Raise `SessionEnded` if the session of verified claims has ended, or `Unavailable` if the store does not answer."""
         await self._sessions.require_living(claims.sid, self._clock())

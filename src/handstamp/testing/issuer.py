@@ -112,6 +112,8 @@ class LocalIssuer:
         audience: str | None = None,
         lifetime_s: int = 900,
         age_s: int = 0,
+        signed_in_ago_s: int | None = None,
+        acr: str | None = None,
     ) -> SignedIn:
         """Sign a user in.
 
@@ -123,6 +125,8 @@ class LocalIssuer:
             audience: Whom the token is for, by default the verifier. Any other is refused.
             lifetime_s: Seconds for which the token is valid, 1 to 3600.
             age_s: Seconds since the token was issued.
+            signed_in_ago_s: Seconds since the user proved who they are, by default as `age_s`.
+            acr: How strongly: "pwd", "mfa", "phr", or a value of the application's own.
 
         Raises:
             InvalidFields: The service would not issue such a token either.
@@ -140,7 +144,8 @@ class LocalIssuer:
             exp=now_s + lifetime_s,
             jti=new_id(),
             sid=new_id(),
-            auth_time=now_s,
+            auth_time=now_s if signed_in_ago_s is None else self.clock() // 1000 - signed_in_ago_s,
+            acr=acr,
             scope=grant.scope,
             roles=grant.roles,
             extra=dict(grant.claims),

@@ -67,6 +67,8 @@ class HandstampMiddleware:
         scope: str = "",
         role: str = "",
         check: Check | None = None,
+        fresh: str | int | None = None,
+        acr: str = "",
         public: Collection[str] = ("/healthz",),
         on_refusal: Callable[[Refusal], Application] = write_refusal,
         resource: str | None = None,
@@ -80,6 +82,8 @@ class HandstampMiddleware:
             scope: A space-separated list of scopes, all of which are required.
             role: A role that is required.
             check: How to learn that a session has ended, by default the verifier's `check`.
+            fresh: The longest time since the person proved who they are, as "5m" or in seconds. Later, they are asked again.
+            acr: How strongly they must have proved it: "mfa" for a second factor, "phr" for a passkey.
             public: Paths that need no token. They are compared exactly, decoded, without the prefix under which `app` is mounted.
             on_refusal: Returns the ASGI application that answers a refused request, for example a Starlette `Response`. The
                 headers of the refusal are added to those that it does not send itself.
@@ -87,15 +91,15 @@ class HandstampMiddleware:
                 requests for the metadata. Give it to the middleware around the whole application.
 
         Raises:
-            ConfigurationError: `public`, `trusted_origins` or `resource` is malformed, or `check` needs a credential that the
-                verifier does not have.
+            ConfigurationError: `public`, `trusted_origins`, `resource`, `fresh` or `acr` is malformed, or `check` needs a
+                credential that the verifier does not have.
         """
         if not all(path.startswith("/") for path in public):  # also refuses a string, which is a collection of characters
             raise ConfigurationError(f"public is a list of paths that begin with a slash, as ['/healthz']; not {public!r}.")
         self._app = app
         self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins, resource=resource)
         self._metadata_path = None if resource is None else Resource(resource).path
-        self._needs = self._authenticator.declare(scope, role, check)
+        self._needs = self._authenticator.declare(scope, role, check, fresh, acr)
         self._public = frozenset(public)
         self._on_refusal = on_refusal
 

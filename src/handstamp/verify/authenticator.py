@@ -7,13 +7,16 @@ status, headers and body. So all frameworks refuse alike, and as the service doe
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Collection, MutableMapping
 from typing import Any, NamedTuple, Protocol
 
 from ..crypto.identifiers import new_id
+from ..domain.assurance import is_as_strong
 from ..domain.claims import AccessClaims
+from ..domain.duration import parse_duration
 from ..domain.issuer import Issuer, origin_of
-from ..errors import ConfigurationError, HandstampError, InsufficientScope, MissingToken
+from ..errors import ConfigurationError, HandstampError, InsufficientAuthentication, InsufficientScope, MissingToken
 from ..forking import ProcessLock
 from ..wire import HeaderValues
 from ..wire.bearer import bearer_token
@@ -23,6 +26,8 @@ from ..wire.problems import Refusal, refusal_of
 from .resource import Resource
 from .verifier import Check, is_stricter, require_possible
 
+_ACR = re.compile(r"[!#-\[\]-~]{1,255}", re.ASCII)
+"""A value that can be written into a challenge between quotes (RFC 9470 §3)."""
 _log = logging.getLogger("handstamp.verify")
 
 
@@ -51,16 +56,25 @@ class AnyVerifier(Protocol):
     async def verify_async(self, token: str, *, check: Check | None = None) -> AccessClaims:
         """Do the same without blocking the event loop."""
 
+    def is_recent(self, claims: AccessClaims, *, max_age_s: int) -> bool:
+        """Return whether the person of verified claims proved who they are at most `max_age_s` seconds ago."""
+
     async def confirm(self, claims: AccessClaims) -> None:
         """Raise `SessionEnded` if the session of the claims has ended, `Unavailable` if that is unknown."""
 
 
 class Needs(NamedTuple):
-    """What a route requires: every scope of a space-separated list, a role, and a way to check for ended sessions."""
+    """What a route requires."""
 
     scope: str = ""
+    """A space-separated list of scopes, all of which are required."""
     role: str = ""
     check: Check | None = None
+    """How to learn that the session has ended."""
+    fresh_s: int | None = None
+    """How many seconds ago the person may have proved who they are, None for as long as the session lives."""
+    acr: str = ""
+    """How strongly they must have proved it: `pwd`, `mfa`, `phr` or a value of the application's own, "" for anyhow."""
 
 
 class _Verified(NamedTuple):
@@ -120,19 +134,20 @@ class Authenticator:
         _ = self.verifier
         return self._cookie
 
-    def declare(self, scope: str, role: str, check: Check | None) -> Needs:
+    def declare(self, scope: str, role: str, check: Check | None, fresh: str | int | None = None, acr: str = "") -> Needs:
         """Return the requirements of a route.
 
         Raises:
-            ConfigurationError: `check` is unknown, or needs a credential that the verifier does not have. If the verifier does
-                not exist yet, its function raises this later.
+            ConfigurationError: `fresh` is no duration, `acr` is no single word, or `check` is unknown or needs a credential that
+                the verifier does not have. If the verifier does not exist yet, its function raises the last one later.
         """
+        needs = make_needs(scope, role, check, fresh, acr)
         self._scopes.update(scope.split())
         if check is not None:
             self._declared.add(check)
             if self._make_verifier is None:
                 require_possible(check, follows_feed=self._verifier.follows_feed)
-        return Needs(scope, role, check)
+        return needs
 
     def resource_metadata(self) -> dict[str, Any]:
         """Return the metadata of the protected resource (RFC 9728 §2), with the scopes that its routes have declared.
@@ -173,7 +188,7 @@ class Authenticator:
             InvalidRequest: There are two tokens of one kind.
             MissingToken: There is none.
             CrossSite: The access cookie came with an unsafe request of another origin's page.
-            InsufficientScope: The token lacks a scope or the role.
+            InsufficientScope, InsufficientAuthentication: As `require`.
             InvalidToken, ExpiredToken, SessionEnded, Unavailable, ConfigurationError: As `Verifier.verify`.
         """
         verifier = self.verifier
@@ -181,7 +196,7 @@ class Authenticator:
         claims = self._recall(memory, token, needs)
         if claims is None:
             claims = self._remember(memory, token, needs, verifier.verify(token, check=needs.check))
-        return require_scope_and_role(claims, needs)
+        return self.require(claims, needs)
 
     async def authenticate_async(
         self,
@@ -197,7 +212,24 @@ class Authenticator:
         claims = self._recall(memory, token, needs)
         if claims is None:
             claims = self._remember(memory, token, needs, await verifier.verify_async(token, check=needs.check))
-        return require_scope_and_role(claims, needs)
+        return self.require(claims, needs)
+
+    def require(self, claims: AccessClaims, needs: Needs) -> AccessClaims:
+        """Return verified claims if they have what a route requires of a person.
+
+        Raises:
+            InsufficientScope: They lack a scope or the role.
+            InsufficientAuthentication: The person proved too long ago, or not strongly enough, who they are (RFC 9470).
+        """
+        if needs.scope and not set(needs.scope.split()) <= set(claims.scope.split()):
+            raise InsufficientScope(scope=needs.scope)
+        if needs.role and needs.role not in claims.roles:
+            raise InsufficientScope(role=needs.role)
+        is_strong = not needs.acr or is_as_strong(claims.acr, needs.acr)
+        is_recent = needs.fresh_s is None or self.verifier.is_recent(claims, max_age_s=needs.fresh_s)
+        if not (is_strong and is_recent):
+            raise InsufficientAuthentication(max_age_s=needs.fresh_s, acr=needs.acr)
+        return claims
 
     def satisfies(self, memory: MutableMapping[str, Any], needs: Needs) -> bool:
         """Return whether this request's token was verified as strictly as a route needs, or was not verified at all.
@@ -257,13 +289,28 @@ def refuse(error: HandstampError) -> Refusal:
     return refusal
 
 
-def require_scope_and_role(claims: AccessClaims, needs: Needs) -> AccessClaims:
-    """Return `claims`. Raises `InsufficientScope` if they lack a scope or the role."""
-    if needs.scope and not set(needs.scope.split()) <= set(claims.scope.split()):
-        raise InsufficientScope(scope=needs.scope)
-    if needs.role and needs.role not in claims.roles:
-        raise InsufficientScope(role=needs.role)
-    return claims
+def make_needs(
+    scope: str = "", role: str = "", check: Check | None = None, fresh: str | int | None = None, acr: str = ""
+) -> Needs:
+    """Return the requirements of a route as they are written in its declaration.
+
+    Args:
+        scope: A space-separated list.
+        role: A role.
+        check: How to learn that the session has ended.
+        fresh: The longest time since the person proved who they are, as "5m" or in seconds.
+        acr: How strongly they must have proved it.
+
+    Raises:
+        ConfigurationError: `fresh` is no duration, or `acr` is no single word.
+    """
+    if acr and not _ACR.fullmatch(acr):
+        raise ConfigurationError(f"acr names one class, such as 'mfa'; not {acr!r}.")
+    try:
+        fresh_s = None if fresh is None else parse_duration(fresh)
+    except ValueError:
+        raise ConfigurationError(f"fresh is a duration, as '5m', '1h' or a number of seconds; not {fresh!r}.") from None
+    return Needs(scope, role, check, fresh_s, acr)
 
 
 def _require_origins(origins: Collection[str]) -> Collection[str]:

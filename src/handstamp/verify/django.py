@@ -35,7 +35,7 @@ from ..errors import ConfigurationError, HandstampError
 from ..forking import ProcessLock
 from ..wire import HeaderValues
 from ..wire.problems import Refusal
-from .authenticator import Authenticator, Needs
+from .authenticator import Authenticator, Needs, make_needs
 from .verifier import Check, Verifier
 
 __all__ = ["HandstampMiddleware", "authenticator", "public", "require", "resource_metadata"]
@@ -84,18 +84,22 @@ class HandstampMiddleware:
         return None if needs is None else _skip_csrf(request, await _admit_async(request, needs))
 
 
-def require(*, scope: str = "", role: str = "", check: Check | None = None) -> Callable[[View], View]:
+def require(
+    *, scope: str = "", role: str = "", check: Check | None = None, fresh: str | int | None = None, acr: str = ""
+) -> Callable[[View], View]:
     """Return a decorator. The view runs with `request.claims`; every other request gets an answer that says why.
 
     Args:
         scope: A space-separated list of scopes, all of which are required.
         role: A role that is required.
         check: How to learn that a session has ended, by default as in the settings.
+        fresh: The longest time since the person proved who they are, as "5m" or in seconds. Later, they are asked again.
+        acr: How strongly they must have proved it: "mfa" for a second factor, "phr" for a passkey.
 
     Raises:
-        ConfigurationError: `check` needs a credential, and the settings have none.
+        ConfigurationError: `fresh` or `acr` is malformed, or `check` needs a credential and the settings have none.
     """
-    needs = declare(scope, role, check)
+    needs = declare(scope, role, check, fresh, acr)
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -136,10 +140,11 @@ def authenticator() -> Authenticator:
         return _create_authenticator()
 
 
-def declare(scope: str, role: str, check: Check | None) -> Needs:
+def declare(scope: str, role: str, check: Check | None, fresh: str | int | None, acr: str) -> Needs:
     """Return the requirements of a view. Only a `check` needs the settings. Raises `ConfigurationError`, see `require`."""
     _scopes.update(scope.split())
-    return Needs(scope, role) if check is None else authenticator().declare(scope, role, check)
+    needs = make_needs(scope, role, check, fresh, acr)
+    return needs if check is None else authenticator().declare(scope, role, check, fresh, acr)
 
 
 def header_values(request: HttpRequest) -> HeaderValues:

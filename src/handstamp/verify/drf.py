@@ -34,7 +34,7 @@ from rest_framework.request import Request
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError, MissingToken, reduce_error
 from ..wire.problems import MEDIA_TYPE, Refusal
-from .authenticator import Needs, require_scope_and_role
+from .authenticator import Needs
 from .django import authenticator, declare, header_values
 from .verifier import Check
 
@@ -130,7 +130,7 @@ class HandstampPermission(BasePermission):
             if not isinstance(request.auth, AccessClaims):
                 raise MissingToken
             if self.needs.check in (None, _needed_by(view).check):
-                require_scope_and_role(request.auth, self.needs)
+                authenticator().require(request.auth, self.needs)
             else:
                 authenticator().authenticate(request.method, header_values(request), self.needs, memory=_memory(request))
         except HandstampError as error:
@@ -157,18 +157,22 @@ class Refused(APIException):
         return reduce_error(self)
 
 
-def require(*, scope: str = "", role: str = "", check: Check | None = None) -> type[HandstampPermission]:
+def require(
+    *, scope: str = "", role: str = "", check: Check | None = None, fresh: str | int | None = None, acr: str = ""
+) -> type[HandstampPermission]:
     """Return a permission class. The view runs with `request.auth`; every other request gets an answer that says why.
 
     Args:
         scope: A space-separated list of scopes, all of which are required.
         role: A role that is required.
         check: How to learn that a session has ended, by default as in the settings.
+        fresh: The longest time since the person proved who they are, as "5m" or in seconds. Later, they are asked again.
+        acr: How strongly they must have proved it: "mfa" for a second factor, "phr" for a passkey.
 
     Raises:
-        ConfigurationError: `check` needs a credential, and the settings have none.
+        ConfigurationError: `fresh` or `acr` is malformed, or `check` needs a credential and the settings have none.
     """
-    return type("HandstampPermission", (HandstampPermission,), {"needs": declare(scope, role, check)})
+    return type("HandstampPermission", (HandstampPermission,), {"needs": declare(scope, role, check, fresh, acr)})
 
 
 class _ProblemRenderer(JSONRenderer):

@@ -31,7 +31,7 @@ from ..domain.claims import AccessClaims
 from ..errors import HandstampError, reduce_error
 from ..wire.problems import Refusal
 from .asgi import POLICY_VIOLATION, can_answer, header_values, selecting_protocol
-from .authenticator import AnyVerifier, Authenticator, Needs, require_scope_and_role
+from .authenticator import AnyVerifier, Authenticator, Needs
 from .verifier import Check
 
 __all__ = ["Refused", "Require"]
@@ -86,18 +86,28 @@ class Require:
         """
         return self._authenticator.resource_metadata()
 
-    def __call__(self, *, scope: str = "", role: str = "", check: Check | None = None) -> Callable[..., Awaitable[AccessClaims]]:
+    def __call__(
+        self,
+        *,
+        scope: str = "",
+        role: str = "",
+        check: Check | None = None,
+        fresh: str | int | None = None,
+        acr: str = "",
+    ) -> Callable[..., Awaitable[AccessClaims]]:
         """Return a dependency whose value is the claims. It refuses every other request with an answer that says why.
 
         Args:
             scope: A space-separated list of scopes, all of which are required. The OpenAPI document lists them.
             role: A role that is required.
             check: How to learn that a session has ended, by default the verifier's `check`.
+            fresh: The longest time since the person proved who they are, as "5m" or in seconds. Later, they are asked again.
+            acr: How strongly they must have proved it: "mfa" for a second factor, "phr" for a passkey.
 
         Raises:
-            ConfigurationError: `check` needs a credential that the verifier does not have.
+            ConfigurationError: `fresh` or `acr` is malformed, or `check` needs a credential that the verifier does not have.
         """
-        needs = self._authenticator.declare(scope, role, check)
+        needs = self._authenticator.declare(scope, role, check, fresh, acr)
         authenticator, claims_of = self._authenticator, Security(self.claims, scopes=scope.split())
 
         async def require(connection: HTTPConnection, claims: AccessClaims = claims_of) -> AccessClaims:
@@ -179,7 +189,7 @@ async def _authenticate(
 
 def _require(authenticator: Authenticator, connection: HTTPConnection, claims: AccessClaims, needs: Needs) -> AccessClaims:
     try:
-        return require_scope_and_role(claims, needs)
+        return authenticator.require(claims, needs)
     except HandstampError as error:
         raise _exception_for(authenticator.refuse(error, needs), connection) from error
 

@@ -29,7 +29,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, ServiceUna
 
 from ..errors import ConfigurationError, HandstampError, reduce_error
 from ..wire.problems import Refusal
-from .authenticator import Authenticator, Needs
+from .authenticator import Authenticator, Needs, make_needs
 from .verifier import Check, Verifier
 
 __all__ = ["Refused", "Require"]
@@ -128,25 +128,35 @@ class Require:
         origins = self._trusted_origins if trusted_origins is None else trusted_origins
         authenticator = Authenticator(verifier, trusted_origins=origins, resource=resource or self._resource)
         for needs in self._declared:
-            authenticator.declare(*needs)
+            authenticator.declare(needs.scope, needs.role, needs.check)
         app.extensions.setdefault("handstamp", {})[self] = authenticator
 
-    def __call__(self, *, scope: str = "", role: str = "", check: Check | None = None) -> Callable[[View], View]:
+    def __call__(
+        self,
+        *,
+        scope: str = "",
+        role: str = "",
+        check: Check | None = None,
+        fresh: str | int | None = None,
+        acr: str = "",
+    ) -> Callable[[View], View]:
         """Return a decorator. The view runs with `flask.g.claims`; every other request gets an answer that says why.
 
         Args:
             scope: A space-separated list of scopes, all of which are required.
             role: A role that is required.
             check: How to learn that a session has ended, by default the verifier's `check`.
+            fresh: The longest time since the person proved who they are, as "5m" or in seconds. Later, they are asked again.
+            acr: How strongly they must have proved it: "mfa" for a second factor, "phr" for a passkey.
 
         Raises:
-            ConfigurationError: `check` needs a credential that the verifier does not have. Without a verifier, `init_app` raises
-                it.
+            ConfigurationError: `fresh` or `acr` is malformed, or `check` needs a credential that the verifier does not have.
+                Without a verifier, `init_app` raises the latter.
         """
-        needs = Needs(scope, role, check)
+        needs = make_needs(scope, role, check, fresh, acr)
         self._declared.append(needs)
         if self._authenticator is not None:
-            self._authenticator.declare(*needs)
+            self._authenticator.declare(scope, role, check)
 
         def decorate(view: View) -> View:
             @wraps(view)

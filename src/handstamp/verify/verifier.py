@@ -25,6 +25,7 @@ from ..clock import Clock, monotonic_ms
 from ..clock import now_ms as system_clock
 from ..crypto import jws
 from ..crypto.jwk import KeySet
+from ..domain.assurance import is_recent
 from ..domain.claims import ACCESS_TYPE, AccessClaims, require_access
 from ..domain.issuer import is_private
 from ..domain.policy import MAX_LEEWAY_S
@@ -187,6 +188,13 @@ class Verifier:
         except RuntimeError as problem:  # at exit, or at the system's limit
             raise Unavailable(f"no thread can be started: {problem}") from None
         return await wait_for(waiting)
+
+    def is_recent(self, claims: AccessClaims, *, max_age_s: int) -> bool:
+        """Return whether the person of verified claims proved who they are at most `max_age_s` seconds ago (RFC 9470).
+
+        The verifier's leeway counts in their favour.
+        """
+        return is_recent(claims, self._clock(), max_age_s=max_age_s, leeway_s=self._leeway_s)
 
     async def confirm(self, claims: AccessClaims) -> None:
         """Raise an error if the session of verified claims has ended since. Sends no request, so it can be called often.
