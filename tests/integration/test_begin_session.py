@@ -58,17 +58,19 @@ async def test_a_session_stores_its_proof(tmp_path: Path) -> None:
         renewed = await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
         for token in (pair.access_token, renewed.access_token):
             said = members_of(token)
-            assert (said["acr"], said["client_id"], said["scope"]) == ("mfa", "orders", "orders:read")
+            assert (said["acr"], said["amr"]) == ("mfa", ["pwd", "otp"])
+            assert (said["client_id"], said["scope"]) == ("orders", "orders:read")
             assert (said["roles"], said["auth_time"]) == (["reader"], (clock() - 5_000) // 1000)
 
 
-async def test_a_password_sign_in_names_no_context_class(tmp_path: Path) -> None:
-    """A password sign-in issues tokens without `acr`."""
+async def test_a_password_sign_in_names_its_method_and_class(tmp_path: Path) -> None:
+    """The tokens of a password sign-in say `pwd`: the method (RFC 8176) and the lowest class (RFC 9470)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         await create_account(running, clock)
         pair = await running.sign_in(EMAIL, PASSWORD, delivery="json", caller=caller(clock))
-        assert "acr" not in members_of(pair.access_token)
+        said = members_of(pair.access_token)
+        assert (said["acr"], said["amr"]) == ("pwd", ["pwd"])
 
 
 async def test_proving_begins_no_session(tmp_path: Path) -> None:

@@ -482,7 +482,7 @@ def test_an_active_token_is_described(client: httpx.Client, credential: Credenti
     assert answer.headers["cache-control"] == "no-store"
     claims = read_claims(ada.access)
     assert answer.json() == {"active": True, "token_type": "Bearer"} | claims
-    assert {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "auth_time"} == claims.keys()
+    assert {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "auth_time", "acr", "amr"} == claims.keys()
 
 
 def test_roles_and_scope_are_described_if_there_are_any(

@@ -79,12 +79,12 @@ def test_repeated_renewals_use_one_row(server: Server, client: httpx.Client) -> 
 
 
 def test_sign_in_claims_are_kept(client: httpx.Client) -> None:
-    """A refresh keeps `auth_time`, `sub`, `sid` and `aud`; each access token has its own `jti` (R3)."""
+    """A refresh keeps `auth_time`, `acr`, `amr`, `sub`, `sid` and `aud`; each access token has its own `jti` (R3)."""
     before = sign_in_new_user(client)
     first = read_claims(before.access)
     second = read_claims(before.after(refresh(client, before)).access)
-    assert {name: first[name] for name in ("iss", "aud", "sub", "sid", "auth_time", "client_id")} == {
-        name: second[name] for name in ("iss", "aud", "sub", "sid", "auth_time", "client_id")
+    assert {name: first[name] for name in ("iss", "aud", "sub", "sid", "auth_time", "acr", "amr", "client_id")} == {
+        name: second[name] for name in ("iss", "aud", "sub", "sid", "auth_time", "acr", "amr", "client_id")
     }
     assert first["jti"] != second["jti"]
 

@@ -197,7 +197,7 @@ def test_tokens_hold_the_promised_claims_and_no_address(server: Server, client: 
     """The tokens have exactly the promised claims, and none of them identifies the person (R2, R3, R4, R6, R8)."""
     answer = client.post("/login", json={"email": sign_up(client), "password": PASSWORD}).json()
     access, renewal = read_claims(answer["accessToken"]), read_claims(answer["refreshToken"])
-    assert access.keys() == {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "auth_time"}
+    assert access.keys() == {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "auth_time", "acr", "amr"}
     assert renewal.keys() == {"iss", "aud", "sub", "sid", "gen", "iat", "exp"}
     assert access["iss"] == renewal["iss"] == renewal["aud"] == server.url
     assert access["sub"] == renewal["sub"]

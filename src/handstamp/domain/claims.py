@@ -33,7 +33,8 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     Attributes:
         iat, exp, nbf: Seconds since 1970.
         auth_time: When the person signed in, in seconds since 1970. Refreshes do not change it.
-        acr: The authentication context class, None if the sign-in named none (RFC 9068 §2.2.1).
+        acr: How strongly, see `handstamp.domain.assurance`; None if the sign-in named no class (RFC 9068 §2.2.1).
+        amr: By which methods (RFC 8176).
         scope: A space-separated list, "" if there is none.
         extra: The application's own claims.
     """
@@ -49,6 +50,7 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     auth_time: NumericDate
     nbf: NumericDate | msgspec.UnsetType = msgspec.UNSET
     acr: Text | None = None
+    amr: tuple[str, ...] = ()
     scope: str = ""
     roles: tuple[str, ...] = ()
     extra: dict[str, Any] = msgspec.field(default_factory=dict, name=_NO_CLAIM)

@@ -64,21 +64,23 @@ class Sessions:
         roles: Sequence[str] = (),
         delivery: Delivery = "json",
         amr: Sequence[str] = ("pwd",),
+        acr: str | None = "pwd",
         ip: str = "",
         user_agent: str = "",
     ) -> TokenPair:
         """Start a session for a person whom the application has just signed in, and return its tokens.
 
         `subject` is the application's own id for them, 1 to 255 characters. `scope` (RFC 6749 §3.3), `roles` and `claims` stand
-        in every access token of the session, up to 1,536 bytes as JSON together. `amr` says how they signed in (RFC 8176).
+        in every access token of the session, up to 1,536 bytes as JSON together. `amr` says how they signed in (RFC 8176), and
+        `acr` how strongly: "pwd", "mfa", "phr" or a class of your own, which `require(acr=…)` asks for.
         `ip` and `user_agent` show in the list of their devices. Raises `InvalidFields`, and `Unavailable` also where the hook
         fails.
         """
         service = self._service()
         grant = parse_grant(scope=scope, roles=roles, claims=claims)
-        _require_sound(delivery, ip, user_agent, amr)
+        _require_sound(delivery, ip, user_agent, amr, acr)
         caller = Caller(now_ms=service.clock(), ip=sanitise_text(ip), user_agent=sanitise_text(user_agent))
-        proof = Proof(subject=parse_subject(subject), amr=tuple(amr), authenticated_at_ms=caller.now_ms, grant=grant)
+        proof = Proof(subject=parse_subject(subject), amr=tuple(amr), acr=acr, authenticated_at_ms=caller.now_ms, grant=grant)
         return await service.begin_session(proof, delivery=delivery, caller=caller)
 
     async def refresh(self, refresh_token: str, *, delivery: Delivery = "json", ip: str = "") -> TokenPair:
@@ -116,13 +118,15 @@ class Sessions:
         return found
 
 
-def _require_sound(delivery: object, ip: object, user_agent: object = "", amr: object = ()) -> None:
+def _require_sound(delivery: object, ip: object, user_agent: object = "", amr: object = (), acr: object = None) -> None:
     """Raise `InvalidFields` with every value that is not allowed."""
     problems = []
     if not isinstance(delivery, str) or delivery not in DELIVERIES:
         problems.append(("delivery", f"must be one of {', '.join(DELIVERIES)}"))
     if not isinstance(amr, list | tuple) or not all(isinstance(word, str) and _METHOD.fullmatch(word) for word in amr):
         problems.append(("amr", "must be a list of short words (RFC 8176 §2)"))
+    if acr is not None and not (isinstance(acr, str) and _METHOD.fullmatch(acr)):
+        problems.append(("acr", "must be one short word (RFC 9470 §4), or None"))
     problems += [(name, "must be text") for name, value in (("ip", ip), ("user_agent", user_agent)) if not isinstance(value, str)]
     if problems:
         raise InvalidFields(problems)

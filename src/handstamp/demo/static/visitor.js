@@ -8,7 +8,7 @@ const SHORT_S = 10;
 const HOLES_A_ROW = 12;
 const MEANINGS = {
   iss: "issuer", aud: "who may accept it", sub: "account id", client_id: "client", iat: "issued at", exp: "valid until",
-  jti: "token id", sid: "the session", auth_time: "when you signed in", scope: "permissions", roles: "your roles",
+  jti: "token id", sid: "the session", auth_time: "when you signed in", acr: "how strongly", amr: "by what", scope: "permissions", roles: "your roles",
 };
 const $ = (id) => document.getElementById(id);
 

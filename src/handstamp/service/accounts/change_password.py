@@ -118,6 +118,7 @@ class ChangePassword:
                 subject=account.id,
                 account=msgspec.structs.replace(account, epoch=account.epoch + 1),
                 amr=("pwd",),
+                acr="pwd",
                 authenticated_at_ms=caller.now_ms,
                 client_id=session.client_id,
                 grant=session.granted,

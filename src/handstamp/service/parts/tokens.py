@@ -113,6 +113,7 @@ class TokenIssuer:
             sid=session.id,
             auth_time=session.authenticated_at_ms // 1000,
             acr=session.acr,
+            amr=session.amr,
             scope=grant.scope,
             roles=grant.roles,
             extra=grant.claims,

@@ -110,7 +110,7 @@ class PasswordSignIn:
             if new_hash is not None:
                 await _replace_hash(rows, account, new_hash)
 
-        proof = Proof(subject=account.id, account=account, amr=("pwd",), authenticated_at_ms=caller.now_ms)
+        proof = Proof(subject=account.id, account=account, amr=("pwd",), acr="pwd", authenticated_at_ms=caller.now_ms)
         return proof, confirm
 
     async def _look_up(self, email: str, caller: Caller, earlier: EarlierSignIns) -> tuple[Account | None, Counters]:

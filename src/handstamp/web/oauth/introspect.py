@@ -23,7 +23,7 @@ class IntrospectForm(Form, frozen=True, kw_only=True):
 
 
 class IntrospectAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whether an access token is valid, and its claims if it is (RFC 7662 §2.2)."""
+    """Whether an access token is valid, and its claims if it is (RFC 7662 §2.2, RFC 9470 §6.2)."""
 
     active: bool
     iss: str = ""
@@ -36,6 +36,8 @@ class IntrospectAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     jti: str = ""
     sid: str = ""
     auth_time: int = 0
+    acr: str | None = None
+    amr: tuple[str, ...] = ()
     scope: str = ""
     roles: tuple[str, ...] = ()
 
@@ -60,6 +62,8 @@ async def introspect(use: UseCases, call: Call, form: IntrospectForm) -> Respons
         jti=claims.jti,
         sid=claims.sid,
         auth_time=claims.auth_time,
+        acr=claims.acr,
+        amr=claims.amr,
         scope=claims.scope,
         roles=claims.roles,
     )
