@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import postgres
 from tests.commands import PATIENCE_S, interrupted_after
+from tests.packaging.npm import ClientPackage, build_client
 from tests.serving import QuickServer, Server
 
 # A slow machine must not make a test fail.
@@ -48,6 +49,12 @@ def default_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         yield server.start()
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def client_package(tmp_path_factory: pytest.TempPathFactory) -> ClientPackage:
+    """Build the browser client's package. Tests that use it are in the group `npm-clients`, so that one process builds it."""
+    return build_client(tmp_path_factory.mktemp("npm"))
 
 
 @pytest.fixture

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.npm import npm, require_npm
+from tests.packaging.npm import ROOT, SOURCE, ClientPackage, install, npm
 
-ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "clients/browser"
 SHIPPED = ROOT / "src/handstamp/web/static/handstamp.js"
 USER = """
 import { createClient, HandstampError, OfflineError, type Client, type EndReason, type State } from "@handstamp/browser";
@@ -30,9 +27,12 @@ using scoped: Client = createClient({ url: "https://auth.example.com" });
 COMPONENTS = """
 import { HandstampProvider, useAuth } from "@handstamp/browser/react";
 import { handstamp, useAuth as useVueAuth } from "@handstamp/browser/vue";
+import { createClient as createNativeClient, type Store } from "@handstamp/browser/native";
+const store: Store = { getItemAsync: async () => null, setItemAsync: async () => {}, deleteItemAsync: async () => {} };
+const native: Client = createNativeClient({ url: "https://auth.example.com", store });
 const out: () => Promise<void> = useAuth().signOut;
 const status: "unknown" | "signed-in" | "signed-out" = useVueAuth().state.value.status;
-export { HandstampProvider, handstamp, out, status };
+export { HandstampProvider, handstamp, native, out, status };
 """
 RENDERED = """
 const { createElement } = require("react");
@@ -46,43 +46,72 @@ const { createSSRApp, h } = require("vue");
 const application = createSSRApp({ setup: () => () => h("i", vue.useAuth().state.value.status) }).use(vue.handstamp(client));
 require("vue/server-renderer").renderToString(application).then(console.log);
 """
+JEST = """
+const { createClient, HandstampError } = %s;
+test("a client", () => {
+  const client = createClient({ url: "https://auth.example.com" });
+  expect(client.state).toEqual({ status: "unknown", online: true });
+  expect(new HandstampError("unavailable", 503, "")).toBeInstanceOf(Error);
+});
+"""
 CONSUMERS = {
-    "page.mts": ("esnext", "bundler"),
-    "module.mts": ("nodenext", "nodenext"),
-    "required.cts": ("node16", "node16"),
-    "classic.ts": ("commonjs", "node10"),
+    "bundler": ("esnext", ("page.mts",)),
+    "nodenext": ("nodenext", ("module.mts", "required.cts")),
+    "node10": ("commonjs", ("classic.ts",)),
 }
-"""Kinds of TypeScript files that use the package, with their `module` and `moduleResolution`."""
+"""How TypeScript resolves modules, each with its `module` and the files that use the package. `node16` resolves as `nodenext`."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("npm-clients")]
 
 
-def test_the_shipped_client_equals_its_build(tmp_path: Path) -> None:
-    """The shipped file equals the build. TypeScript finds the types by every kind of module resolution, and Node the code."""
-    require_npm()
-    folder = tmp_path / "clients/browser"
-    shutil.copy(ROOT / "LICENSE", tmp_path)
-    shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("node_modules", "dist"))
-    npm(folder, "ci", "--no-audit", "--no-fund")
-    npm(folder, "run", "check")
-    packed = npm(folder, "pack").split()[-1]
-    assert (folder / "dist/handstamp.js").read_bytes() == SHIPPED.read_bytes(), "run: cd clients/browser && npm run ship"
-    user = folder / "user"
-    with tarfile.open(folder / packed) as package:
-        package.extractall(user, filter="data")
-    assert (user / "package/dist/LICENSE").is_file()
-    installed = user / "node_modules/@handstamp/browser"
-    installed.parent.mkdir(parents=True)
-    (user / "package").rename(installed)
-    (user / "package.json").write_text("{}")
-    for name, (module, resolution) in CONSUMERS.items():
-        (user / name).write_text(USER + COMPONENTS)
-        options = ("--noEmit", "--strict", "--target", "es2022", "--module", module, "--moduleResolution", resolution)
-        npm(folder, "exec", "--", "tsc", *options, f"user/{name}")
-    (user / "server.cjs").write_text(RENDERED)
-    (user / "server.mjs").write_text('import { createClient } from "@handstamp/browser"; console.log(typeof createClient);')
-    assert run_node(user, "server.cjs").split() == ["<b>unknown</b>", "<i>unknown</i>"]
-    assert run_node(user, "server.mjs").split() == ["function"]
+@pytest.fixture(scope="module")
+def application(client_package: ClientPackage) -> Path:
+    """Return the folder of an application that has installed the package. It finds React, Vue and TypeScript beside it."""
+    folder = client_package.folder / "application"
+    folder.mkdir()
+    client_package.unpack_into(folder)
+    (folder / "package.json").write_text("{}")
+    return folder
+
+
+def test_the_shipped_client_equals_its_build(client_package: ClientPackage) -> None:
+    """The file that the service serves is the build, and small."""
+    assert (client_package.folder / "dist/handstamp.js").read_bytes() == SHIPPED.read_bytes(), (
+        "run: cd clients/browser && npm run ship"
+    )
+    assert SHIPPED.stat().st_size < 12_000
+
+
+@pytest.mark.parametrize("resolution", CONSUMERS)
+def test_typescript_finds_the_types(application: Path, resolution: str) -> None:
+    """Every kind of module resolution finds the types of all entry points."""
+    module, names = CONSUMERS[resolution]
+    for name in names:
+        (application / name).write_text(USER + COMPONENTS)
+    options = ("--noEmit", "--strict", "--skipDefaultLibCheck", "--target", "es2022", "--module", module)
+    options += ("--moduleResolution", resolution)
+    npm(application.parent, "exec", "--", "tsc", *options, *(f"application/{name}" for name in names))
+
+
+def test_node_imports_and_renders_without_a_window(application: Path) -> None:
+    """CommonJS and ES modules are found, and React and Vue render on a server."""
+    assert (application / "node_modules/@handstamp/browser/dist/LICENSE").is_file()
+    (application / "server.cjs").write_text(RENDERED)
+    (application / "server.mjs").write_text(
+        'import { createClient } from "@handstamp/browser"; console.log(typeof createClient);'
+    )
+    assert run_node(application, "server.cjs").split() == ["<b>unknown</b>", "<i>unknown</i>"]
+    assert run_node(application, "server.mjs").split() == ["function"]
+
+
+def test_jest_runs_both_kinds_of_modules(client_package: ClientPackage, tmp_path: Path) -> None:
+    """Jest loads the CommonJS build, and with Node's modules the other one. Neither needs a transformation."""
+    shutil.copytree(SOURCE / "jest", tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
+    install(tmp_path)
+    client_package.unpack_into(tmp_path)
+    (tmp_path / "required.test.cjs").write_text(JEST % 'require("@handstamp/browser")')
+    (tmp_path / "imported.test.mjs").write_text(JEST % 'await import("@handstamp/browser")')
+    npm(tmp_path, "test", NODE_OPTIONS="--experimental-vm-modules")
 
 
 def run_node(folder: Path, name: str) -> str:

@@ -1,69 +1,8 @@
-/// <reference lib="esnext.disposable" preserve="true" />
-import { PendingSignOut } from "./pending.js";
 import { type EndReason, errorOf, HandstampError, OfflineError } from "./errors.js";
-import { insist, LONGEST_PAUSE_MS, pauseMs, post, TRIES, unlessAborted } from "./requests.js";
-import { type Message, Tabs, unref } from "./tabs.js";
-
-/** The sign-in state of this browser. */
-export type State =
-  /** The service has not answered yet. `online: false`: it could not be reached. `problem` is for developers to mend. */
-  | { readonly status: "unknown"; readonly online: boolean; readonly problem?: string }
-  /** Signed in. `online: false`: the client cannot renew the token at the moment; the session is still active. */
-  | { readonly status: "signed-in"; readonly online: boolean; readonly problem?: string; readonly sessionId: string }
-  /** Signed out. `reason` is set if a session was ended. */
-  | { readonly status: "signed-out"; readonly reason?: EndReason };
-
-export interface Options {
-  /** The public URL of the service, such as `https://auth.example.com`. */
-  url: string;
-  /** Other origins to which `fetch` and `webSocket` may send the access token, such as `https://api.example.com`. */
-  apis?: readonly string[];
-}
-
-/** The account that is signed in: the response of `GET /profile`. */
-export interface Profile {
-  id: string;
-  email: string;
-  emailVerified: boolean;
-  roles: string[];
-  createdAt: string;
-  session: { id: string; createdAt: string; authenticatedAt: string; expiresAt: string };
-}
-
-/** All methods may be handed on by themselves: `const { fetch } = auth`. */
-export interface Client extends Disposable {
-  /** The current state. It is a new object after each change, and the same one until then. */
-  readonly state: State;
-  /** Return the current state. */
-  readonly getState: () => State;
-  /** Call `listener` with each new state. Returns a function that removes the listener. */
-  readonly onChange: (listener: (state: State) => void) => () => void;
-  /** Sign in. Rejects with `HandstampError` (`invalid_credentials`, `too_many_attempts` …) or `OfflineError`. */
-  readonly signIn: (email: string, password: string) => Promise<void>;
-  /**
-   * Sign out at once in all tabs. Resolves when the service has ended the session. Rejects with `OfflineError` if the service
-   * cannot be reached. The request is repeated when the network is back or the page is loaded again; this browser stays signed
-   * out meanwhile.
-   */
-  readonly signOut: () => Promise<void>;
-  /** End every session of the account. Rejects, and changes nothing, if the service cannot be reached. */
-  readonly signOutEverywhere: () => Promise<void>;
-  /** Return the account that is signed in. */
-  readonly profile: () => Promise<Profile>;
-  /**
-   * The browser's `fetch` with the access token, which is renewed when necessary. Throws `TypeError` for an origin that may not
-   * get the token, `HandstampError` (`session_ended`, `missing_token`) without a session, `OfflineError`, and the reason of an
-   * aborted signal.
-   */
-  readonly fetch: (input: RequestInfo | URL, init?: RequestInit) => Promise<Response>;
-  /**
-   * Open a WebSocket with the access token. The token is one of the offered subprotocols, so it is in no URL and no log. The
-   * server selects one of `protocols`, or `handstamp`. Rejects as `fetch` does.
-   */
-  readonly webSocket: (url: string | URL, protocols?: string | readonly string[]) => Promise<WebSocket>;
-  /** Stop: no more timers, messages or renewals. The session is not ended. */
-  readonly close: () => void;
-}
+import { insist, LONGEST_PAUSE_MS, pauseMs, TRIES, unlessAborted, unref } from "./requests.js";
+import { type Message, Tabs } from "./tabs.js";
+import type { Transport } from "./transport.js";
+import type { Client, Options, Profile, State } from "./types.js";
 
 interface TokenAnswer {
   accessToken: string;
@@ -82,18 +21,12 @@ interface Sent {
 /** Every token lives longer than this. If a newer one is refused, renewing will not help: a clock is wrong, or a key missing. */
 const NEW_MS = 10_000;
 const SAFE_METHODS = ["GET", "HEAD"];
-const NO_BROWSER =
-  "There is no browser here to keep the session's cookie. A server that renders pages for many visitors must not sign in for them.";
 
-/** Return a client. It asks the service whether the cookie belongs to a session; `onChange` reports it. Make one per page. */
-export function createClient(options: Options): Client {
-  return new Session(options);
-}
-
-class Session implements Client {
+/** The state machine of a client. The transport keeps and sends the refresh token. */
+export class Session implements Client {
   #state: State = { status: "unknown", online: true };
-  /** The only copy of the access token. Its times are monotonic, because the device's clock may be wrong. */
-  #access: { token: string; gotAt: number; renewAt: number } | undefined;
+  /** The only copy of the access token, and the age at which it is renewed. */
+  #access: { token: string; ageMs: () => number; renewAtMs: number } | undefined;
   /** Counts sign-ins and sign-outs. A response to a request from before the latest one is dropped. */
   #epoch = 0;
   #renewing: Promise<void> | undefined;
@@ -106,17 +39,17 @@ class Session implements Client {
   /** APIs that refused a new token after a renewal: their clock or keys are wrong, and renewing does not help. */
   readonly #refusing = new Set<string>();
   readonly #tabs: Tabs;
-  readonly #pending: PendingSignOut;
+  readonly #transport: Transport;
   readonly #listeners = new Set<(state: State) => void>();
   readonly #closing = new AbortController();
 
-  constructor({ url, apis = [] }: Options) {
+  constructor({ url, apis = [] }: Options, transportFor: (url: string) => Transport) {
     this.#url = new URL(url, globalThis.location?.href).href.replace(/\/+$/, "");
     this.#apis = new Set([this.#url, ...apis].map((each) => new URL(each).origin));
-    this.#pending = new PendingSignOut(this.#url);
-    this.#tabs = new Tabs(this.#url, (message) => this.#hear(message));
+    this.#transport = transportFor(this.#url);
+    this.#tabs = new Tabs(this.#url, this.#transport.isShared ? (message) => this.#hear(message) : undefined);
     if (typeof Symbol.dispose === "symbol") Object.defineProperty(this, Symbol.dispose, { value: this.close });
-    if (!isBrowser()) return;
+    if (!this.#transport.isUsable) return;
     // Timers may be late after sleep, in a hidden tab, or when the network is back.
     const options = { signal: this.#closing.signal };
     const wake = (): void => this.#wake();
@@ -130,9 +63,13 @@ class Session implements Client {
   declare readonly [Symbol.dispose]: () => void;
 
   #start(): void {
-    this.#pending.reload();
-    if (this.#pending.exists) this.#finishSignOut().catch(() => {});
-    else this.#askAgain();
+    const begin = (): void => {
+      if (this.#transport.isSigningOut) this.#finishSignOut().catch(() => {});
+      else this.#askAgain();
+    };
+    const loading = this.#transport.load();
+    if (loading) loading.then(begin);
+    else begin();
   }
 
   get state(): State {
@@ -157,13 +94,17 @@ class Session implements Client {
   };
 
   readonly signIn = async (email: string, password: string): Promise<void> => {
+    if (this.#isClosed) throw closed();
     const epoch = ++this.#epoch;
     const asking = this.#askToSignIn(email, password);
     this.#signingIn = asking;
     const answer = await asking;
     if (this.#signingIn === asking) this.#signingIn = undefined;
-    if (this.#pending.exists && epoch !== this.#epoch) throw this.#signedOut(); // signOut() ends the new session too
-    this.#pending.clear(); // the service has ended the session of the previous cookie
+    if (this.#transport.isSigningOut && epoch !== this.#epoch) {
+      this.#transport.beginSignOut(); // signOut() ends the new session too
+      throw this.#signedOut();
+    }
+    this.#transport.finishSignOut(); // the service has ended the session of the previous cookie
     if (epoch === this.#epoch) this.#take(answer);
     else this.#askAgain(); // another sign-in, here or in another tab, may have set its cookie later
     this.#tabs.tell({ type: "signed-in", session: answer.sessionId });
@@ -171,24 +112,26 @@ class Session implements Client {
 
   /** If the answer is lost, ask once more. The key keeps the service from beginning a second session. */
   #askToSignIn(email: string, password: string): Promise<TokenAnswer> {
-    const headers = { "Idempotency-Key": randomKey() };
-    const ask = (): Promise<TokenAnswer> => this.#call("/login", { email, password, delivery: "split" }, headers);
+    const key = randomKey();
+    const headers: Record<string, string> = key ? { "Idempotency-Key": key } : {};
+    const ask = (): Promise<TokenAnswer> => this.#call("/login", { email, password, delivery: this.#transport.delivery }, headers);
     return ask().catch((error) => {
-      if (error instanceof OfflineError) return ask();
+      if (key && error instanceof OfflineError) return ask();
       throw error;
     });
   }
 
   readonly signOut = async (): Promise<void> => {
-    this.#pending.begin();
+    this.#transport.beginSignOut();
     this.#endEverywhere("logout");
-    this.#pending.begin(); // a listener may have cleared the storage
+    this.#transport.beginSignOut(); // a listener may have cleared the storage
     await this.#finishSignOut();
   };
 
   readonly signOutEverywhere = async (): Promise<void> => {
     const response = await this.fetch(`${this.#url}/logout-everywhere`, { method: "POST", credentials: "include" });
     if (!response.ok) throw await errorOf(response);
+    this.#transport.forget();
     this.#endEverywhere("logout_everywhere");
   };
 
@@ -223,7 +166,9 @@ class Session implements Client {
     const target = new URL(url, globalThis.location?.href);
     target.protocol = target.protocol.replace(/^http/, "ws");
     this.#requireKnown(target.origin.replace(/^ws/, "http"));
-    return new WebSocket(target, ["handstamp", `handstamp.token.${await this.#token()}`, ...[protocols].flat()]);
+    // A script does not learn why a WebSocket was refused, so no second attempt can follow a renewal.
+    if (this.#access && this.#dueInMs() <= 0) await this.#renew().catch(() => {});
+    return new WebSocket(target.href, ["handstamp", `handstamp.token.${await this.#token()}`, ...[protocols].flat()]);
   };
 
   #requireKnown(origin: string): void {
@@ -242,8 +187,7 @@ class Session implements Client {
     if (code === "session_ended" && session === this.#sessionId) this.#endEverywhere(reason);
     if (code !== "expired_token" && code !== "invalid_token") return false;
     if (this.#access?.token !== token) return true;
-    const now = performance.now();
-    return now >= (this.#refusing.has(origin) ? this.#access.renewAt : this.#access.gotAt + NEW_MS);
+    return this.#access.ageMs() >= (this.#refusing.has(origin) ? this.#access.renewAtMs : NEW_MS);
   }
 
   get #sessionId(): string {
@@ -253,7 +197,7 @@ class Session implements Client {
   /** Return the access token. Renew first if there is none, and in the background if it is due. */
   async #token(): Promise<string> {
     for (;;) {
-      if (this.#isClosed) throw new TypeError("This client was closed.");
+      if (this.#isClosed) throw closed();
       if (this.#state.status === "signed-out") throw this.#signedOut();
       if (this.#access) break;
       await this.#renew(); // then check again: a sign-in or sign-out may have happened meanwhile
@@ -271,12 +215,16 @@ class Session implements Client {
   #wake(): void {
     if (this.#isClosed) return;
     if (this.#state.status === "signed-out") {
-      if (this.#pending.exists) this.#finishSignOut().catch(() => {});
+      if (this.#transport.isSigningOut) this.#finishSignOut().catch(() => {});
       return;
     }
-    const waitMs = this.#access ? this.#access.renewAt - performance.now() : 0;
+    const waitMs = this.#dueInMs();
     if (waitMs <= 0) this.#renew().catch(() => {});
     else if (!this.#timer) this.#wakeIn(waitMs); // a timer may fire a moment too early
+  }
+
+  #dueInMs(): number {
+    return this.#access ? this.#access.renewAtMs - this.#access.ageMs() : 0;
   }
 
   #wakeIn(delayMs: number): void {
@@ -295,6 +243,7 @@ class Session implements Client {
 
   /** Renew the token. Concurrent callers share one request. */
   #renew(): Promise<void> {
+    if (this.#isClosed) return Promise.reject(closed());
     this.#renewing ??= this.#tryToRenew().finally(() => {
       this.#renewing = undefined;
     });
@@ -312,13 +261,14 @@ class Session implements Client {
       if (epoch !== this.#epoch) return;
       // Without a valid cookie the browser has no session, whatever the cause. No other error ends it.
       if (error instanceof HandstampError && ["session_ended", "missing_token", "invalid_token"].includes(error.code)) {
+        if (error.code === "session_ended") this.#transport.forget();
         this.#endEverywhere(error.reason);
         return;
       }
       this.#failures += 1;
       if (error instanceof OfflineError) {
         this.#wakeIn(pauseMs(this.#failures + TRIES));
-        if (this.#failures === 1) this.#explain();
+        if (this.#failures === 1) this.#explain().catch(() => {});
       } else {
         this.#wakeIn(LONGEST_PAUSE_MS);
         this.#becomeOffline(`${this.#url}/refresh: ${String(error)}`);
@@ -328,24 +278,18 @@ class Session implements Client {
     if (epoch === this.#epoch) this.#take(answer);
   }
 
-  /** A browser hides answers that are not meant for the page's origin. Public documents can be read from anywhere. */
   async #explain(): Promise<void> {
     const epoch = this.#epoch;
-    const answer = await fetch(`${this.#url}/.well-known/jwks.json`).catch(() => undefined);
-    if (!answer?.ok || epoch !== this.#epoch || this.#failures === 0) return;
-    const origin = globalThis.location?.origin;
-    this.#becomeOffline(
-      `${this.#url} can be reached, but its answer to /refresh cannot be used here. Is ${origin} one of its HANDSTAMP_TRUSTED_ORIGINS?`,
-    );
+    const problem = await this.#transport.explain();
+    if (problem && epoch === this.#epoch && this.#failures > 0) this.#becomeOffline(problem);
   }
 
   #take({ accessToken, expiresIn, sessionId }: TokenAnswer): void {
     this.#failures = 0;
     // Spread the renewals of tabs and devices, and renew early enough that no request in progress is refused.
-    const lifeMs = 1000 * expiresIn * (0.7 + 0.15 * Math.random());
-    const gotAt = performance.now();
-    this.#access = { token: accessToken, gotAt, renewAt: gotAt + lifeMs };
-    this.#wakeIn(lifeMs);
+    const renewAtMs = 1000 * expiresIn * (0.7 + 0.15 * Math.random());
+    this.#access = { token: accessToken, ageMs: stopwatch(), renewAtMs };
+    this.#wakeIn(renewAtMs);
     this.#become({ status: "signed-in", online: true, sessionId });
   }
 
@@ -353,6 +297,7 @@ class Session implements Client {
     this.#epoch += 1;
     this.#access = undefined;
     clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#become(reason ? { status: "signed-out", reason } : { status: "signed-out" });
   }
 
@@ -386,7 +331,7 @@ class Session implements Client {
       try {
         listener(state);
       } catch (error) {
-        reportError(error);
+        (globalThis.reportError ?? console.error)(error);
       }
     }
   }
@@ -396,7 +341,7 @@ class Session implements Client {
     if (this.#state.status !== "signed-out") this.#end("logout");
     const epoch = this.#epoch;
     const signingIn = this.#signingIn;
-    const ask = (): Promise<unknown> => insist(async () => this.#pending.exists && this.#call("/logout"));
+    const ask = (): Promise<unknown> => insist(async () => this.#transport.isSigningOut && this.#call("/logout"));
     try {
       await ask();
       if (signingIn) {
@@ -404,23 +349,33 @@ class Session implements Client {
         await ask();
       }
     } catch (error) {
-      if (this.#pending.exists) this.#pending.begin(); // stored again, if the storage was cleared meanwhile
+      if (this.#transport.isSigningOut) this.#transport.beginSignOut(); // stored again, if the storage was cleared meanwhile
+      if (this.#state.status === "signed-out") this.#wakeIn(LONGEST_PAUSE_MS);
       throw error;
     }
-    if (epoch === this.#epoch) this.#pending.clear();
+    if (epoch === this.#epoch) this.#transport.finishSignOut();
   }
 
-  /** Send a request to the service that sets or removes the cookie. */
-  #call<T>(path: string, body?: unknown, headers?: Record<string, string>): Promise<T> {
-    if (!isBrowser()) return Promise.reject(new TypeError(NO_BROWSER));
-    return this.#tabs.oneAtATime(() => post<T>(this.#url + path, body, headers));
+  /** Send a request that may change the refresh token. */
+  #call<T>(path: string, body?: object, headers?: Record<string, string>): Promise<T> {
+    return this.#tabs.oneAtATime(() => this.#transport.send<T>(path, body, headers));
   }
+}
+
+/**
+ * Return a function that tells the milliseconds since now, by the clock that ran further. The monotonic one may stop while the
+ * device sleeps. The device's date may be wrong, which does not matter, and may be changed, which costs one renewal.
+ */
+function stopwatch(): () => number {
+  const monotonic = performance.now();
+  const wall = Date.now();
+  return () => Math.max(performance.now() - monotonic, Date.now() - wall);
 }
 
 const settled = async (work: Promise<unknown> | undefined): Promise<unknown> => work?.catch(() => {});
 
-const randomKey = (): string => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+const closed = (): TypeError => new TypeError("This client was closed.");
 
-/** Return whether requests carry cookies here: in pages and their workers, and in React Native. */
-const isBrowser = (): boolean =>
-  "document" in globalThis || "WorkerGlobalScope" in globalThis || globalThis.navigator?.product === "ReactNative";
+/** Return 128 random bits, or nothing where there is no source of them, as in React Native. */
+const randomKey = (): string | undefined =>
+  globalThis.crypto?.getRandomValues(new Uint8Array(16)).reduce((text, byte) => text + byte.toString(16).padStart(2, "0"), "");

@@ -1,4 +1,10 @@
-export { createClient } from "./client.js";
-export type { Client, Options, Profile, State } from "./client.js";
+import { Session } from "./client.js";
+import { CookieTransport } from "./cookie.js";
+import type { Client, Options } from "./types.js";
+
 export { HandstampError, OfflineError } from "./errors.js";
 export type { EndReason } from "./errors.js";
+export type { Client, Options, Profile, State } from "./types.js";
+
+/** Return a client. It asks the service whether the cookie belongs to a session; `onChange` reports it. Make one per page. */
+export const createClient = (options: Options): Client => new Session(options, (url) => new CookieTransport(url));

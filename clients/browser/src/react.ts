@@ -1,5 +1,5 @@
 import { createContext, createElement, type FunctionComponent, type ReactNode, useContext, useMemo, useSyncExternalStore } from "react";
-import type { Client, State } from "./client.js";
+import type { Client, State } from "./types.js";
 
 /** The state, and the methods of the client. */
 export type Auth = Omit<Client, "state" | "getState" | "onChange" | "close" | typeof Symbol.dispose> & { readonly state: State };
@@ -20,7 +20,7 @@ export function useAuth(): Auth {
   if (!client) throw new Error("useAuth() needs a <HandstampProvider client={…}> around the component.");
   const state = useSyncExternalStore(client.onChange, client.getState, () => UNKNOWN);
   return useMemo(() => {
-    const { signIn, signOut, signOutEverywhere, profile, fetch, webSocket } = client;
-    return { state, signIn, signOut, signOutEverywhere, profile, fetch, webSocket };
+    const { getState, onChange, close, ...methods } = client;
+    return { ...methods, state };
   }, [client, state]);
 }

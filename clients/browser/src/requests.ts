@@ -6,16 +6,21 @@ const FIRST_PAUSE_MS = 300;
 export const TRIES = 4;
 export const LONGEST_PAUSE_MS = 30_000;
 
-/** Send a POST with the cookies, and return the JSON of its answer. Throws `HandstampError` and `OfflineError`. */
-export async function post<T>(url: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+/** Send a POST and return the JSON of its answer. Throws `HandstampError` and `OfflineError`. */
+export async function post<T>(
+  url: string,
+  body?: object,
+  headers: Record<string, string> = {},
+  credentials: RequestCredentials = "include",
+): Promise<T> {
   let response: Response;
   try {
     response = await fetch(url, {
       method: "POST",
-      credentials: "include",
+      credentials,
       cache: "no-store",
       keepalive: url.endsWith("/logout"), // the request continues if the page is closed
-      signal: AbortSignal.timeout(REQUEST_PATIENCE_MS),
+      signal: abortAfter(REQUEST_PATIENCE_MS),
       ...(body === undefined ? {} : { headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body) }),
     });
     if (response.ok) return response.status === 204 ? (undefined as T) : await response.json();
@@ -23,6 +28,19 @@ export async function post<T>(url: string, body?: unknown, headers: Record<strin
     throw new OfflineError("The service cannot be reached.", { cause: error });
   }
   throw await errorOf(response);
+}
+
+/** Return a signal that aborts after some time. React Native has no `AbortSignal.timeout`. */
+export function abortAfter(delayMs: number): AbortSignal {
+  if ("timeout" in AbortSignal) return AbortSignal.timeout(delayMs);
+  const controller = new AbortController();
+  unref(setTimeout(() => controller.abort(), delayMs));
+  return controller.signal;
+}
+
+/** Let a Node process end although a timer or channel waits. Browsers have nothing of the kind. */
+export function unref(waiting: unknown): void {
+  (waiting as { unref?: () => void }).unref?.();
 }
 
 /** Retry temporary errors. Call `report` after the second one; throw `OfflineError` after the last one. */

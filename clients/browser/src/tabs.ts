@@ -1,4 +1,5 @@
 import type { EndReason } from "./errors.js";
+import { abortAfter, unref } from "./requests.js";
 
 /** The messages between tabs. They never contain a token. */
 export type Message =
@@ -14,8 +15,10 @@ export class Tabs {
   /** Settles when the latest work of this tab is done, if there are no locks. */
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(url: string, hear: (message: Message) => void) {
+  /** Without `hear`, no other tab has the same session. */
+  constructor(url: string, hear?: (message: Message) => void) {
     this.#name = `handstamp:${url}`;
+    if (!hear) return;
     try {
       this.#channel = new BroadcastChannel(this.#name);
       this.#channel.onmessage = ({ data }: MessageEvent<Message>) => hear(data);
@@ -47,7 +50,7 @@ export class Tabs {
       isRunning = true;
       return work();
     };
-    const signal = AbortSignal.timeout(LOCK_PATIENCE_MS);
+    const signal = abortAfter(LOCK_PATIENCE_MS);
     try {
       return await navigator.locks.request(this.#name, { signal }, run);
     } catch (error) {
@@ -66,9 +69,4 @@ export class Tabs {
     this.#last = result.catch(() => {});
     return result;
   }
-}
-
-/** Let a Node process end although a timer or channel waits. Browsers have nothing of the kind. */
-export function unref(waiting: unknown): void {
-  (waiting as { unref?: () => void }).unref?.();
 }

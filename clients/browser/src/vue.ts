@@ -1,5 +1,5 @@
 import { inject, type InjectionKey, type Plugin, type ShallowRef, shallowReadonly, shallowRef } from "vue";
-import type { Client, State } from "./client.js";
+import type { Client, State } from "./types.js";
 
 /** The state as a ref, and the methods of the client. */
 export type Auth = Omit<Client, "state" | "getState" | "onChange" | "close" | typeof Symbol.dispose> & {
@@ -12,10 +12,11 @@ const KEY: InjectionKey<Auth> = Symbol("handstamp");
 export function handstamp(client: Client): Plugin {
   return {
     install(app) {
-      const { signIn, signOut, signOutEverywhere, profile, fetch, webSocket } = client;
-      const state = shallowRef(client.getState());
-      app.onUnmount(client.onChange((next) => (state.value = next)));
-      app.provide(KEY, { state: shallowReadonly(state), signIn, signOut, signOutEverywhere, profile, fetch, webSocket });
+      const { getState, onChange, close, ...methods } = client;
+      const state = shallowRef(getState());
+      // A server renders one application for each request and unmounts none: listeners would pile up.
+      if ("document" in globalThis) app.onUnmount(onChange((next) => (state.value = next)));
+      app.provide(KEY, { ...methods, state: shallowReadonly(state) });
     },
   };
 }
