@@ -88,8 +88,8 @@ def test_typescript_finds_the_types(application: Path, resolution: str) -> None:
     module, names = CONSUMERS[resolution]
     for name in names:
         (application / name).write_text(USER + COMPONENTS)
-    options = ("--noEmit", "--strict", "--skipDefaultLibCheck", "--target", "es2022", "--module", module)
-    options += ("--moduleResolution", resolution)
+    options = ["--noEmit", "--strict", "--skipDefaultLibCheck", "--target", "es2022"]
+    options += ["--module", module, "--moduleResolution", resolution]
     npm(application.parent, "exec", "--", "tsc", *options, *(f"application/{name}" for name in names))
 
 
