@@ -244,15 +244,16 @@ class InvalidCode(HandstampError):
         "void": mark("This link or code is not valid any more. Ask for another mail."),
     }
 
-    def __init__(self, verdict: str, *, left: int = 0, subject: str | None = None) -> None:
+    def __init__(self, verdict: str = "", *, left: int = 0, subject: str | None = None, detail: str = "") -> None:
         """Create the error.
 
         Args:
-            verdict: A verdict of `handstamp.domain.one_time`, or "elsewhere" for a code from another browser.
+            verdict: A verdict of `handstamp.domain.one_time`, or "elsewhere" for a code from another browser. "" in a client.
             left: How many more codes will be looked at.
             subject: The account for which a used one was used, for the service alone.
+            detail: What the service said to a client.
         """
-        super().__init__(self._SENTENCES["exhausted" if verdict == "wrong" and left == 0 else verdict])
+        super().__init__(detail or self._SENTENCES["exhausted" if verdict == "wrong" and left == 0 else verdict])
         self.verdict = verdict
         self.left = left
         self.subject = subject

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 from handstamp.client import Auth
+from handstamp.client.answers import Answer, require_success
 from handstamp.client.challenge import needs_body, refusal_reason
-from handstamp.client.endpoints import Answer, require_success
 from handstamp.client.freshness import Freshness
 from handstamp.client.origins import parse_issuer, parse_origins
-from handstamp.errors import ConfigurationError, HandstampError, InvalidToken, SessionEnded, Unavailable
+from handstamp.errors import ConfigurationError, ExpiredToken, HandstampError, InvalidToken, SessionEnded, Unavailable
 from tests.client.test_file_tokens import TOKENS
 
 AT_MS = TOKENS.obtained_at_ms
@@ -140,7 +140,7 @@ ENDED = b'{"code": "session_ended", "reason": "reuse"}'
         (401, PROBLEM, b'{"code": "session_ended\\u0000"}', Unavailable),
         (401, PROBLEM, b'["session_ended"]', Unavailable),
         (401, PROBLEM, b"[" * 60_000, Unavailable),
-        (401, PROBLEM, b'{"code": "expired_token"}', Unavailable),
+        (401, PROBLEM, b'{"code": "expired_token"}', ExpiredToken),
         (401, PROBLEM, b'{"code": "invalid_token"}', InvalidToken),
         (410, PROBLEM, b'{"code": "gone"}', Unavailable),
         (302, "text/html", b"", Unavailable),

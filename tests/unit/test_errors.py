@@ -85,9 +85,7 @@ def test_an_error_survives_pickle_and_copy(kind: type[Exception]) -> None:
 def test_there_are_errors_to_try() -> None:
     """The search finds those of the hierarchy, of the adapters and of the client."""
     found = {f"{kind.__module__}.{kind.__name__}" for kind in all_errors()}
-    assert {
-        f"handstamp.{name}" for name in ("errors.SessionEnded", "client.endpoints.AnswerLost", "crypto.jws.UnknownKey")
-    } < found
+    assert {f"handstamp.{name}" for name in ("errors.SessionEnded", "client.answers.AnswerLost", "crypto.jws.UnknownKey")} < found
     assert {"handstamp.verify.fastapi.Refused", "handstamp.verify.drf.Refused"} < found
 
 

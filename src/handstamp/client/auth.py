@@ -14,7 +14,7 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import httpx
 import msgspec
@@ -22,17 +22,16 @@ import msgspec
 from ..clock import Clock, now_ms
 from ..domain.issuer import Issuer
 from ..errors import ConfigurationError, Unavailable
+from .accounts import Accounts
 from .challenge import RefusalReason, needs_body, refusal_reason
-from .endpoints import ServiceEndpoints
-from .flight import Flight
+from .endpoints import SIGN_IN_S, ServiceEndpoints
+from .flight import Flight, run, run_async, wait, wait_async
 from .freshness import Freshness
 from .origins import Origin, origin_of, parse_issuer, parse_origins
 from .renewal import Renewals
+from .session import StoredSession
 from .tokens import MemoryTokens, StoredTokens, TokenStore
 
-_SIGN_IN_S = 15.0
-"""Seconds until a request to sign in fails. The service queues passwords for hashing. A lost answer is asked for again."""
-_T = TypeVar("_T")
 _Step = httpx.Request | Flight[StoredTokens]
 
 
@@ -108,8 +107,12 @@ class Auth(httpx.Auth):
         self._renewed_for: dict[tuple[Origin, RefusalReason], str] = {}
         """The access token that a renewal obtained because an API had refused its predecessor for this reason."""
         self._renewals = Renewals(self._service, self._store, self._freshness)
+        self._session = StoredSession(self._service, self._store, self._renewals, self._freshness)
+        self._sign_in_patience_s = 3 * SIGN_IN_S + self._renewals.patience_s
+        self.accounts: Accounts = Accounts(self._service, self._session, patience_s=self._sign_in_patience_s)
+        """Creates accounts, sends and accepts links and codes of mails, and changes the account of the session."""
         if tokens is not None:
-            self._replace(self._given(tokens))
+            self._session.replace(self._given(tokens))
 
     def __repr__(self) -> str:
         """Name the service and the store, not the tokens."""
@@ -129,11 +132,11 @@ class Auth(httpx.Auth):
             InvalidFields: The address or the password is malformed.
             Unavailable: The service does not answer.
         """
-        _wait(Flight(lambda: self._sign_in(email, password)), 3 * _SIGN_IN_S + self._renewals.patience_s)
+        run(lambda: self._sign_in(email, password), self._sign_in_patience_s)
 
     async def sign_in_async(self, email: str, password: str) -> None:
         """Do the same without blocking the event loop. If the task is cancelled, the sign-in may still complete."""
-        await _wait_async(Flight(lambda: self._sign_in(email, password)), 3 * _SIGN_IN_S + self._renewals.patience_s)
+        await run_async(lambda: self._sign_in(email, password), self._sign_in_patience_s)
 
     def sign_out(self) -> None:
         """End the session with `POST /logout`, then delete the tokens. Does nothing if no session is stored.
@@ -145,11 +148,11 @@ class Auth(httpx.Auth):
                 them without the service.
             ConfigurationError: The stored tokens must not be used.
         """
-        _wait(Flight(self._sign_out), self._renewals.patience_s)
+        run(self._session.end, self._renewals.patience_s)
 
     async def sign_out_async(self) -> None:
         """Do the same without blocking the event loop. If the task is cancelled, the sign-out still completes."""
-        await _wait_async(Flight(self._sign_out), self._renewals.patience_s)
+        await run_async(self._session.end, self._renewals.patience_s)
 
     # --- what httpx calls
 
@@ -160,7 +163,7 @@ class Auth(httpx.Auth):
         with suppress(StopIteration):
             while True:
                 if isinstance(step, Flight):
-                    step = steps.send(_wait(step, self._patience_s(request)))
+                    step = steps.send(wait(step, self._patience_s(request)))
                 else:
                     response = yield step
                     if needs_body(response):
@@ -174,7 +177,7 @@ class Auth(httpx.Auth):
         with suppress(StopIteration):
             while True:
                 if isinstance(step, Flight):
-                    step = steps.send(await _wait_async(step, self._patience_s(request)))
+                    step = steps.send(await wait_async(step, self._patience_s(request)))
                 else:
                     response = yield step
                     if needs_body(response):
@@ -246,26 +249,8 @@ class Auth(httpx.Auth):
     def _is_for_us(self, url: httpx.URL) -> bool:
         return origin_of(url) in self._origins
 
-    # --- what is done in threads
-
     def _sign_in(self, email: str, password: str) -> None:
-        with self._store.locked(self._renewals.lock_patience_s):
-            former = self._renewals.load_own()  # an unusable store must fail before a session is started
-        self._replace(self._service.login(email, password, former=former, timeout_s=_SIGN_IN_S))
-
-    def _replace(self, tokens: StoredTokens) -> None:
-        with self._store.locked(self._renewals.lock_patience_s):
-            self._renewals.load_own()
-            self._store.save(tokens)
-            self._renewals.forget()
-
-    def _sign_out(self) -> None:
-        with self._store.locked(self._renewals.lock_patience_s):
-            tokens = self._renewals.load_own()
-            if tokens is not None:
-                self._service.logout(tokens)
-                self._store.clear()
-            self._renewals.forget()
+        self._session.begin(lambda former: self._service.login(email, password, former=former))
 
     def _given(self, answer: Mapping[str, object]) -> StoredTokens:
         try:
@@ -284,20 +269,6 @@ def _bearer(tokens: StoredTokens) -> str:
 def _with_token(request: httpx.Request, tokens: StoredTokens) -> httpx.Request:
     request.headers["authorization"] = _bearer(tokens)
     return request
-
-
-def _wait(flight: Flight[_T], patience_s: float) -> _T:
-    try:
-        return flight.wait(patience_s)
-    except TimeoutError:
-        raise Unavailable("timed out") from None
-
-
-async def _wait_async(flight: Flight[_T], patience_s: float) -> _T:
-    try:
-        return await flight.wait_async(patience_s)
-    except TimeoutError:
-        raise Unavailable("timed out") from None
 
 
 def _client_for(issuer: str) -> Callable[[], httpx.Client]:

@@ -12,7 +12,7 @@ from typing import Literal
 import httpx
 import msgspec
 
-from .endpoints import MAX_ANSWER_BYTES, PROBLEM
+from .answers import MAX_ANSWER_BYTES, PROBLEM
 
 RefusalReason = Literal["expired_token", "session_ended", "invalid_token"]
 _CHALLENGE = re.compile(r'(?:^|,\s*)bearer\s.*?\berror\s*=\s*"?invalid_token\b', re.IGNORECASE | re.ASCII)

@@ -11,50 +11,27 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar
 
 import httpx
 import msgspec
 
 from ..clock import Clock, monotonic_ms
-from ..errors import (
-    HandstampError,
-    InvalidCredentials,
-    InvalidFields,
-    InvalidRequest,
-    InvalidToken,
-    SessionEnded,
-    TooManyAttempts,
-    Unavailable,
-)
+from ..errors import HandstampError, InvalidToken, SessionEnded, TooManyAttempts, Unavailable
 from ..waiting import pause
+from .answers import MAX_ANSWER_BYTES, PROBLEM, SUCCESS, Answer, AnswerLost, require_success
 from .flight import Flight
 from .freshness import NEW_MS
 from .tokens import Seconds, StoredTokens, Token
 
-PROBLEM = "application/problem+json"
-MAX_ANSWER_BYTES = 64 * 1024
-MAX_RETRY_AFTER_S = 3600
 _PAUSES_S = (0.1, 0.4, 1.5)
+SIGN_IN_S = 15.0
+"""Seconds until a request to sign in fails. The service queues passwords for hashing. A lost answer is asked for again."""
 _LOGIN_RETRY_MS = 20_000
 """How long a sign-in without an answer is repeated: also after one that timed out. The service remembers it for a minute."""
 _T = TypeVar("_T")
 _log = logging.getLogger("handstamp.client")
-
-
-class AnswerLost(Unavailable):
-    """No complete answer of the service arrived, so it is unknown whether it did what was requested."""
-
-
-class Answer(NamedTuple):
-    """A complete HTTP answer."""
-
-    url: str
-    status: int
-    media_type: str
-    retry_after: str
-    body: bytes
 
 
 class _TokenAnswer(msgspec.Struct, frozen=True, rename="camel"):
@@ -62,18 +39,6 @@ class _TokenAnswer(msgspec.Struct, frozen=True, rename="camel"):
     refresh_token: Token
     expires_in: Seconds
     session_id: str
-
-
-class _FieldProblem(msgspec.Struct, frozen=True):
-    name: str
-    problem: str
-
-
-class _Problem(msgspec.Struct, frozen=True):
-    code: str
-    detail: str = ""
-    reason: str | None = None
-    fields: tuple[_FieldProblem, ...] = ()
 
 
 class ServiceEndpoints:
@@ -97,23 +62,32 @@ class ServiceEndpoints:
         self.patience_s: float = self._retry_ms / 1000 + 2 * timeout_s
         """Seconds that `refresh` and `logout` take at most."""
 
-    def login(self, email: str, password: str, *, former: StoredTokens | None, timeout_s: float) -> StoredTokens:
+    def login(self, email: str, password: str, *, former: StoredTokens | None) -> StoredTokens:
         """Sign in and return the new session's tokens.
 
-        Repeats the request, with the same idempotency key, until an answer arrives: the service begins one session. If it
-        allows no repeats, the request is sent once. The refresh token of a former session shows that this device is known, so
-        that failed sign-ins elsewhere do not delay it.
+        The refresh token of a former session shows that this device is known, so that failed sign-ins elsewhere do not delay it.
         """
-        body = {"email": email, "password": password, "delivery": "json"}
-        if former is not None:
-            body["refreshToken"] = former.refresh_token
-        headers = {"idempotency-key": str(uuid.uuid4())}
+        body = {"email": email, "password": password}
+        return self.sign_in("/login", body if former is None else body | {"refreshToken": former.refresh_token})
 
-        def ask() -> StoredTokens:
+    def sign_in(self, path: str, body: Mapping[str, str]) -> StoredTokens:
+        """Send a request that signs in, and return the new session's tokens.
+
+        Repeats the request, with the same idempotency key, until an answer arrives: the service begins one session. If it
+        allows no repeats, the request is sent once.
+        """
+
+        def ask(headers: Mapping[str, str]) -> StoredTokens:
             obtained_at_ms = self._clock()
-            return self._tokens(self._post("/login", body, timeout_s, headers), obtained_at_ms)
+            answer = self.call("POST", path, {**body, "delivery": "json"}, timeout_s=SIGN_IN_S, headers=headers)
+            return self._tokens(answer, obtained_at_ms)
 
-        return self._until_answered(ask, _LOGIN_RETRY_MS if self._retry_ms else 0)
+        return self.once(ask)
+
+    def once(self, ask: Callable[[Mapping[str, str]], _T]) -> _T:
+        """Return what `ask` returns. It is repeated until an answer arrives, with a header by which the service acts once."""
+        headers = {"idempotency-key": str(uuid.uuid4())}
+        return self._until_answered(lambda: ask(headers), _LOGIN_RETRY_MS if self._retry_ms else 0)
 
     def refresh(self, tokens: StoredTokens) -> StoredTokens:
         """Return the next tokens. Repeats the request until an answer arrives or the grace period is nearly over.
@@ -126,7 +100,7 @@ class ServiceEndpoints:
 
         def ask() -> StoredTokens:
             obtained_at_ms = self._clock()  # before the request, so that the token looks older than it is, never younger
-            return self._tokens(self._post("/refresh", {"refreshToken": tokens.refresh_token}, self._timeout_s), obtained_at_ms)
+            return self._tokens(self.call("POST", "/refresh", {"refreshToken": tokens.refresh_token}), obtained_at_ms)
 
         try:
             return self._until_answered(ask, self._retry_ms)
@@ -141,9 +115,13 @@ class ServiceEndpoints:
         """End the session. Raises `Unavailable` if the service does not confirm it."""
         body = {"refreshToken": tokens.refresh_token, "accessToken": tokens.access_token}
         try:
-            self._until_answered(lambda: self._post("/logout", body, self._timeout_s), self._retry_ms)
+            self._until_answered(lambda: self.call("POST", "/logout", body), self._retry_ms)
+        except Unavailable:
+            raise
         except TooManyAttempts as wait:
             raise self._describe_limit(wait) from None
+        except HandstampError as problem:
+            raise Unavailable(f"{self.issuer} does not sign out: {problem}") from None
 
     def _describe_limit(self, wait: TooManyAttempts) -> Unavailable:
         return Unavailable(f"{self.issuer} limits the number of requests", wait.retry_after_s)
@@ -180,33 +158,63 @@ class ServiceEndpoints:
                     raise Unavailable(lost.why) from None
             pause(pause_s)
 
-    def _post(self, path: str, body: Mapping[str, str], timeout_s: float, headers: Mapping[str, str] = {}) -> Answer:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, str] | None = None,
+        *,
+        token: str = "",
+        timeout_s: float | None = None,
+        headers: Mapping[str, str] = {},
+        limit: int = MAX_ANSWER_BYTES,
+        expected: Collection[int] = SUCCESS,
+    ) -> Answer:
+        """Send one request and return the answer.
+
+        Args:
+            method: The HTTP method.
+            path: Where, below the issuer.
+            body: What to send as JSON.
+            token: The access token to send, if any.
+            timeout_s: Seconds until the request fails, by default as the client was told.
+            headers: More headers.
+            limit: The largest body to accept, in bytes.
+            expected: The statuses of success.
+
+        Raises:
+            AnswerLost: No complete answer arrived.
+            HandstampError: The error that the answer stands for.
+        """
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        headers = {"accept": f"application/json, {PROBLEM}", "accept-encoding": "identity", **headers}
+        if token:
+            headers["authorization"] = f"Bearer {token}"
         url = self.issuer + path
 
         def send() -> Answer:
-            return self._send(url, body, headers)
+            return self._send(method, url, body, headers, limit)
 
         try:
             flight = Flight(send, daemon=True)
         except Unavailable:  # at exit no thread can be started: send the request in this one
-            return require_success(send())
+            return require_success(send(), expected)
         try:
             answer = flight.wait(timeout_s)
         except TimeoutError:
             raise AnswerLost(f"{url} did not answer within {timeout_s:g} seconds") from None
-        return require_success(answer)
+        return require_success(answer, expected)
 
-    def _send(self, url: str, body: Mapping[str, str], more_headers: Mapping[str, str]) -> Answer:
+    def _send(self, method: str, url: str, body: Mapping[str, str] | None, headers: Mapping[str, str], limit: int) -> Answer:
         answers: list[Answer] = []
 
         def read(response: httpx.Response) -> None:
-            answers.append(_read(url, response))
+            answers.append(_read(url, response, limit))
 
         with self._http() as client:
             # Our hook comes first: one that raises for a status must not hide the answer.
             client.event_hooks = client.event_hooks | {"response": [read, *client.event_hooks["response"]]}
-            headers = {"accept": f"application/json, {PROBLEM}", "accept-encoding": "identity", **more_headers}
-            request = client.build_request("POST", url, json=body, headers=headers)
+            request = client.build_request(method, url, json=body, headers=headers)
             try:
                 client.send(request, auth=None, follow_redirects=False, stream=True).close()
             except AnswerLost:
@@ -218,59 +226,11 @@ class ServiceEndpoints:
         return answers[0]
 
 
-def _read(url: str, response: httpx.Response) -> Answer:
+def _read(url: str, response: httpx.Response, limit: int) -> Answer:
     data = b""
     for chunk in response.iter_bytes():
         data += chunk
-        if len(data) > MAX_ANSWER_BYTES:
-            raise AnswerLost(f"{url} answered more than {MAX_ANSWER_BYTES} bytes")
+        if len(data) > limit:
+            raise AnswerLost(f"{url} answered more than {limit} bytes")
     media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     return Answer(url, response.status_code, media_type, response.headers.get("retry-after", ""), data)
-
-
-def require_success(answer: Answer) -> Answer:
-    """Return an answer with status 200 or 204. Raises the error that any other answer stands for."""
-    if answer.status in {200, 204}:
-        return answer
-    problem = _problem(answer)
-    if problem is not None:
-        raise _error(problem, answer)
-    said = f"{answer.url} answered {answer.status}, and not as Handstamp does"
-    if answer.status == 429 or (answer.status == 503 and answer.retry_after):
-        raise Unavailable(said, _retry_after_s(answer))
-    if answer.status < 500:
-        raise Unavailable(f"{said}: is the issuer's URL right?")
-    raise AnswerLost(said)  # 502 and 504: a proxy has not received the answer either
-
-
-def _problem(answer: Answer) -> _Problem | None:
-    """Return the problem in an answer (RFC 9457 §3), None if the answer is not from the service."""
-    if answer.media_type != PROBLEM:
-        return None
-    try:
-        return msgspec.json.decode(answer.body, type=_Problem)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _error(problem: _Problem, answer: Answer) -> HandstampError:
-    match problem.code, answer.status:
-        case "session_ended", 401:
-            return SessionEnded(problem.reason)
-        case "invalid_token", 401:
-            return InvalidToken(f"{answer.url} does not know the refresh token: sign in again")
-        case "invalid_credentials", 401:
-            return InvalidCredentials()
-        case "too_many_attempts", 429:
-            return TooManyAttempts(_retry_after_s(answer))
-        case "invalid_request", _:
-            fields = [(field.name, field.problem) for field in problem.fields]
-            return InvalidFields(fields) if fields else InvalidRequest(problem.detail)
-        case _:
-            return Unavailable(f"{answer.url} answered {answer.status} {problem.code}", _retry_after_s(answer))
-
-
-def _retry_after_s(answer: Answer) -> int:
-    """Return the seconds of `Retry-After` (RFC 9110 §10.2.3), at least 1; a date is ignored."""
-    text = answer.retry_after
-    return min(max(int(text), 1), MAX_RETRY_AFTER_S) if text.isascii() and text.isdigit() else 1

@@ -59,3 +59,29 @@ class Flight(Generic[_T]):
             self._future.set_result(result)
         finally:
             del self._work  # it refers to secrets
+
+
+def run(work: Callable[[], _T], patience_s: float) -> _T:
+    """Run `work` in a thread and return its result. Raises its error, or `Unavailable` after `patience_s` seconds."""
+    return wait(Flight(work), patience_s)
+
+
+async def run_async(work: Callable[[], _T], patience_s: float) -> _T:
+    """Do the same without blocking the event loop. If the task is cancelled, the work goes on."""
+    return await wait_async(Flight(work), patience_s)
+
+
+def wait(flight: Flight[_T], patience_s: float) -> _T:
+    """Return the result of a flight, or raise its error. Raises `Unavailable` after `patience_s` seconds."""
+    try:
+        return flight.wait(patience_s)
+    except TimeoutError:
+        raise Unavailable("timed out") from None
+
+
+async def wait_async(flight: Flight[_T], patience_s: float) -> _T:
+    """Do the same without blocking the event loop."""
+    try:
+        return await flight.wait_async(patience_s)
+    except TimeoutError:
+        raise Unavailable("timed out") from None
