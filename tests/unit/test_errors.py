@@ -36,6 +36,7 @@ ARGUMENTS: dict[str, Any] = {
     "role": "admin",
     "scope": "orders:read",
     "session_lives": True,
+    "stage": "connect",
     "subject": "ada-id",
     "verdict": "used",
     "why": "the signature is wrong",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from ...domain.mail import Letter, Mail
+from ...errors import reduce_error
 
 Stage = Literal["dns", "connect", "tls", "auth", "sender", "recipient", "content"]
 """How far a try came: name, connection, TLS, sign-in, MAIL FROM, RCPT TO, DATA (RFC 5321 §3)."""
@@ -52,6 +53,10 @@ class DeliveryFailed(Exception):
         self.stage: Stage = stage
         self.why: str = why
         self.code: int | None = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how pickle and copy restore the error."""
+        return reduce_error(self)
 
     @property
     def is_final(self) -> bool:
