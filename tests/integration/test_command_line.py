@@ -38,6 +38,8 @@ COMMANDS = (
     "users revoke",
     "users rename",
     "users delete",
+    "users import",
+    "users export",
     "sessions list",
     "sessions end",
     "keys list",

@@ -12,6 +12,7 @@ from ..config.settings import Settings
 from ..service.accounts.administer import AdministerAccounts
 from ..service.accounts.change_password import ChangePassword
 from ..service.accounts.forgetting import Forgetting
+from ..service.accounts.import_accounts import ImportAccounts
 from ..service.accounts.own_data import ChangeName, DeleteAccount, ExportData
 from ..service.accounts.register import CreateAccount, Register
 from ..service.operating.credentials import Credentials
@@ -48,6 +49,7 @@ class Deployment(Parts):
     export_data: ExportData
     delete_account: DeleteAccount
     accounts: AdministerAccounts
+    import_accounts: ImportAccounts
     credentials: Credentials
     revocations: Revocations
     housekeeping: Housekeeping
@@ -117,6 +119,7 @@ class Deployment(Parts):
             forgetting=forgetting,
             audit=self.audit,
         )
+        self.import_accounts = ImportAccounts(store=store, hashing=hashing, audit=self.audit)
 
     def _add_operating(self) -> None:
         store, keys, clock = self.store, self.keys, self.clock

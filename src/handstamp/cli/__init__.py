@@ -18,7 +18,7 @@ COMMANDS = {
     "migrate": "Bring the database's schema up to date.",
     "backup": "Copy the database while it is served.",
     "restore": "Put a backup in the place of the database.",
-    "users": "Create, list, change, unlock and delete accounts; set passwords and roles.",
+    "users": "Create, list, change, unlock, delete, import and export accounts; set passwords and roles.",
     "sessions": "List sessions and end them.",
     "credentials": "Create, list and remove the credentials of services that verify tokens.",
     "mail": "Try the mail server, and see the mail that waits.",

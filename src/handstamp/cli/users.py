@@ -15,8 +15,10 @@ from ..words import format_time
 from .common import AsJson, Database, make_group, print_json, print_line, sanitise_text
 from .operating import operate
 from .tables import print_table
+from .users_export import export_accounts
+from .users_import import import_accounts
 
-app: typer.Typer = make_group("Create, list, change, unlock and delete accounts; set passwords and roles.")
+app: typer.Typer = make_group("Create, list, change, unlock, delete, import and export accounts; set passwords and roles.")
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]
 Role = Annotated[str, typer.Argument(metavar="ROLE")]
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
@@ -182,6 +184,10 @@ def delete(
         _confirm(f"Delete the account {email} and sign it out everywhere? This cannot be undone.")
     account = operate(lambda deployment, caller: deployment.accounts.delete(email, caller), database)
     print_line(f"Deleted {account.email}, id {account.id}. All its sessions have ended.")
+
+
+app.command("import")(import_accounts)
+app.command("export")(export_accounts)
 
 
 def _confirm(question: str) -> None:
