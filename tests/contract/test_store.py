@@ -427,6 +427,56 @@ async def test_all_that_is_stored_about_a_subject_is_listed_page_by_page(store: 
     assert events == [session.id for session in ours]
 
 
+async def test_a_decision_about_a_session_can_add_mail(store: Store) -> None:
+    """It is written with the session, and told to those who wait for changes; mail of an account is found and removed."""
+    await add(store, a_session(id="sid"))
+    mails = [a_mail(id=f"mail-{number}", account=account) for number, account in enumerate(("ada", "ada", "bob"))]
+
+    def decide(session: Session | None, _: Account | None) -> Update[None]:
+        assert session is not None
+        return Update(None, revoke(session, "reuse", NOW_MS), (), tuple(mails))
+
+    await store.update_session("sid", decide)
+    assert await store.read(lambda rows: rows.mails.list_of("ada", limit=9)) == mails[:2]
+    await store.transact(lambda rows: rows.mails.delete_of("ada"))
+    assert await store.read(lambda rows: rows.mails.list_newest(limit=9)) == mails[2:]
+
+
+async def test_a_session_like_another_is_found(store: Store) -> None:
+    """The same subject, network and `User-Agent`, whether it has ended or not."""
+    await add(store, revoke(a_session(id="sid"), "logout", NOW_MS))
+    network = network_of(a_session().ip)
+
+    async def look(rows: Rows) -> list[bool]:
+        asked = [("ada-id", network, "test"), ("bob-id", network, "test"), ("ada-id", "", "test"), ("ada-id", network, "other")]
+        return [await rows.sessions.has_any_like(*each) for each in asked]
+
+    assert await store.read(look) == [True, False, False, False]
+
+
+async def test_grants_of_an_account_are_listed_and_later_ones_removed(store: Store) -> None:
+    """`delete_later` takes those of the same purpose that were issued afterwards, and leaves the earlier ones."""
+    first, second, third = (
+        a_grant(
+            id=f"undo-{number}", purpose="undo_change", account_id="ada", created_at_ms=NOW_MS + number, expires_at_ms=NOW_MS + 9
+        )
+        for number in range(3)
+    )
+    other = a_grant(id="reset", purpose="reset_password", account_id="ada", created_at_ms=NOW_MS + 5)
+    await add_grants(store, first, second, third, other)
+    assert await store.read(lambda rows: rows.one_time.list_of("ada", limit=9)) == [first, second, third, other]
+    await store.transact(lambda rows: rows.one_time.delete_later(second))
+    assert await store.read(lambda rows: rows.one_time.list_of("ada", limit=9)) == [first, second, other]
+
+    async def look(rows: Rows) -> list[bool]:
+        return [
+            await rows.one_time.has_undo(name, now_ms=now_ms)
+            for name, now_ms in (("ada", NOW_MS), ("ada", NOW_MS + 9), ("bob", NOW_MS))
+        ]
+
+    assert await store.read(look) == [True, False, False]
+
+
 async def test_failures_are_counted_by_key_and_forgotten(store: Store) -> None:
     """An unknown key has none. Keys are found in the order in which they were asked for."""
     one, two, three = (Failures(1000 * number, number, NOW_MS + number) for number in (1, 2, 3))

@@ -120,6 +120,7 @@ async def test_an_export_has_every_column_but_secrets(tmp_path: Path) -> None:
         assert [event["kind"] for event in data["events"]] == ["account_created", "signed_in"]
         assert data["events"][0].keys() == columns_of(Event)
         assert [count["consecutive"] for count in data["failedSignIns"]] == [1, 1]
+        assert (data["mails"], data["links"]) == ([], [])
         for secret in (account.password_hash, ada.tokens["accessToken"], ada.tokens["refreshToken"], "argon2"):
             assert secret not in answer.text
 

@@ -84,7 +84,9 @@ class Deployment(Parts):
             policy=policy,
             audit=audit,
         )
-        self.refresh = Refresh(store=store, tokens=tokens, granting=self.granting, policy=policy, audit=audit)
+        self.refresh = Refresh(
+            store=store, tokens=tokens, granting=self.granting, policy=policy, notices=self.notices, audit=audit
+        )
         self.sweeping = Sweeping(store=store, clock=self.clock, audit=audit)
         self.sign_out = SignOut(store=store, tokens=tokens, sweeping=self.sweeping, audit=audit)
         self.sessions = LivingSessions(store=store)
@@ -93,7 +95,12 @@ class Deployment(Parts):
     def _add_accounts(self) -> None:
         store, hashing, throttling, rules = self.store, self.hashing, self.throttling, self.rules
         self.sign_in = PasswordSignIn(
-            store=store, begin_session=self.begin_session, hashing=hashing, throttling=throttling, devices=self.devices
+            store=store,
+            begin_session=self.begin_session,
+            hashing=hashing,
+            throttling=throttling,
+            devices=self.devices,
+            notices=self.notices,
         )
         self.create_account = CreateAccount(store=store, hashing=hashing, receipts=self.receipts, rules=rules, audit=self.audit)
         self.register = Register(store=store, create_account=self.create_account, throttling=throttling)
@@ -105,8 +112,9 @@ class Deployment(Parts):
             throttling=throttling,
             rules=rules,
             sweeping=self.sweeping,
+            notices=self.notices,
         )
-        forgetting = Forgetting(throttling=throttling, sweeping=self.sweeping, audit=self.audit)
+        forgetting = Forgetting(throttling=throttling, sweeping=self.sweeping, notices=self.notices, audit=self.audit)
         self.change_name = ChangeName(store=store, audit=self.audit)
         self.export_data = ExportData(store=store, throttling=throttling)
         self.delete_account = DeleteAccount(store=store, forgetting=forgetting)
@@ -117,6 +125,7 @@ class Deployment(Parts):
             rules=rules,
             sweeping=self.sweeping,
             forgetting=forgetting,
+            notices=self.notices,
             audit=self.audit,
         )
         self.import_accounts = ImportAccounts(store=store, hashing=hashing, audit=self.audit)

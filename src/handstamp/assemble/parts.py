@@ -13,6 +13,7 @@ from ..domain.limits import NetworkLimits
 from ..domain.policy import Policy
 from ..errors import ConfigurationError
 from ..service.accounts.new_password import PasswordRules
+from ..service.mailing.notices import Notices
 from ..service.mailing.outbox import Outbox
 from ..service.operating.keys import Keys
 from ..service.parts.audit import Audit
@@ -45,6 +46,7 @@ class Parts:
     changes: Changes
     mailing: Mailing
     outbox: Outbox
+    notices: Notices
     keys: Keys
     tokens: TokenIssuer
     devices: Devices
@@ -73,6 +75,7 @@ class Parts:
         self.changes = Changes(self.store)
         self.mailing = Mailing(settings, secret, store=self.store, changes=self.changes, clock=self.clock, audit=self.audit)
         self.outbox = self.mailing.outbox
+        self.notices = Notices(self.outbox)
         self.keys = Keys(store=self.store, secret=secret, algorithm=settings.algorithm, audit=self.audit)
         self.tokens = TokenIssuer(
             issuer=settings.issuer,

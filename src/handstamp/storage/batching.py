@@ -14,6 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..domain.account import Account
 from ..domain.event import Event
+from ..domain.mail import Mail
 from ..domain.session import Session
 from ..errors import Unavailable
 from .store import Decide
@@ -44,6 +45,7 @@ class Decisions:
         self._find = find
         self._changed: dict[str, Session] = {}
         self.events: list[Event] = []
+        self.mails: list[Mail] = []
 
     def judge(self, change: SessionChange) -> Any:
         """Return the decision's answer, or `Failed` if it raised. A second change of a session sees the result of the first."""
@@ -55,6 +57,7 @@ class Decisions:
         if update.session is not None:
             self._changed[change.sid] = update.session
         self.events += update.events
+        self.mails += update.mails
         return update.answer
 
     @property

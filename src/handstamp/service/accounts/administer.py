@@ -9,10 +9,12 @@ import msgspec
 from ...domain.account import Account
 from ...domain.event import Event, EventKind
 from ...domain.grant import parse_grant
+from ...domain.mail import AddressChanged, PasswordChanged
 from ...domain.reasons import RevokedWhy
 from ...domain.sweep import Sweep
 from ...errors import AccountExists, NotFound
 from ...storage.store import Rows, Store, Transaction
+from ..mailing.notices import Notices
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
@@ -35,6 +37,7 @@ class AdministerAccounts:
         rules: PasswordRules,
         sweeping: Sweeping,
         forgetting: Forgetting,
+        notices: Notices,
         audit: Audit,
     ) -> None:
         self._store = store
@@ -43,6 +46,7 @@ class AdministerAccounts:
         self._rules = rules
         self._sweeping = sweeping
         self._forgetting = forgetting
+        self._notices = notices
         self._audit = audit
 
     async def list_page(self, *, after: str = "", limit: int = 1000) -> list[Account]:
@@ -212,6 +216,7 @@ class AdministerAccounts:
                 events.append(Event(at_ms=caller.now_ms, kind="account_unlocked", subject=account.id, ip=caller.ip))
             for event in events:
                 await rows.events.insert(event)
+            await self._tell(rows, account, after, caller)
             return after, events
 
         account, events = await self._store.transact(write)
@@ -220,6 +225,15 @@ class AdministerAccounts:
         if ends is not None:
             await self._sweeping.finish(account.id)
         return account
+
+    async def _tell(self, rows: Transaction, before: Account, after: Account, caller: Caller) -> None:
+        """Tell the person of another password or another address. Links that were sent to an old address are void."""
+        if after.password_hash != before.password_hash:
+            await self._notices.tell(rows, after, PasswordChanged(), caller)
+        if after.email != before.email:
+            await rows.one_time.delete_of(after.id)
+            for account in (before, after):
+                await self._notices.tell(rows, account, AddressChanged(old=before.email, new=after.email), caller)
 
 
 async def _require_account(rows: Rows, email: str) -> Account:

@@ -8,12 +8,14 @@ import msgspec
 
 from ...domain.account import Account, is_hashable_password, normalise_password
 from ...domain.event import Event
+from ...domain.mail import PasswordChanged
 from ...domain.proof import Proof
 from ...domain.session import Session
 from ...domain.sweep import Sweep
 from ...errors import InvalidCredentials, InvalidFields, Unavailable
 from ...storage.store import Store, Transaction
 from ...text import mark
+from ..mailing.notices import Notices
 from ..parts.caller import Caller
 from ..parts.hashing import Hashing
 from ..parts.receipts import Repeatable
@@ -38,6 +40,7 @@ class ChangePassword:
         throttling: Throttling,
         rules: PasswordRules,
         sweeping: Sweeping,
+        notices: Notices,
     ) -> None:
         self._store = store
         self._tokens = tokens
@@ -46,6 +49,7 @@ class ChangePassword:
         self._throttling = throttling
         self._rules = rules
         self._sweeping = sweeping
+        self._notices = notices
 
     async def __call__(
         self,
@@ -107,6 +111,7 @@ class ChangePassword:
             sweep = Sweep(subject=after.id, why="password_changed", at_ms=caller.now_ms, epoch=after.epoch)
             await self._sweeping.begin(rows, sweep)
             await self._throttling.forgive(rows, counters)
+            await self._notices.tell(rows, after, PasswordChanged(), caller)
 
         pair = await self._begin_session(
             Proof(

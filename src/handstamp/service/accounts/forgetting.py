@@ -6,8 +6,10 @@ from typing import Literal
 
 from ...domain.account import Account
 from ...domain.event import Event
+from ...domain.mail import AccountDeleted
 from ...domain.sweep import Sweep
 from ...storage.store import Transaction
+from ..mailing.notices import Notices
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.throttling import Throttling
@@ -21,9 +23,10 @@ class Forgetting:
     account ever gets this id.
     """
 
-    def __init__(self, *, throttling: Throttling, sweeping: Sweeping, audit: Audit) -> None:
+    def __init__(self, *, throttling: Throttling, sweeping: Sweeping, notices: Notices, audit: Audit) -> None:
         self._throttling = throttling
         self._sweeping = sweeping
+        self._notices = notices
         self._audit = audit
 
     async def begin(self, rows: Transaction, account: Account, caller: Caller, *, by: Literal["person", "operator"]) -> Event:
@@ -34,6 +37,9 @@ class Forgetting:
         """
         await rows.accounts.delete(account.id)
         await self._throttling.forget(rows, account.email)
+        await rows.one_time.delete_of(account.id)
+        await rows.mails.delete_of(account.id)
+        await self._notices.tell(rows, account, AccountDeleted(), caller)
         sweep = Sweep(subject=account.id, why="admin", at_ms=caller.now_ms, epoch=account.epoch + 1, forgets=True)
         await self._sweeping.begin(rows, sweep)
         event = Event(at_ms=caller.now_ms, kind="account_deleted", subject=account.id, ip=caller.ip, detail={"by": by})

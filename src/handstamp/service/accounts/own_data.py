@@ -23,6 +23,9 @@ from .forgetting import Forgetting
 
 PAGE_SIZE = 50
 """Rows that are read at once. More would hold the event loop for too long."""
+MOST = 4 * PAGE_SIZE
+"""Rows of kinds of which an account has a few: counts, mails that wait, and links. Other limits keep them far below this."""
+_HASHES = ("link_hash", "code_hash", "browser_hash", "details")
 Row = dict[str, Any]
 Pages = AsyncIterator[list[Row]]
 """The rows of one section of an export, some at a time."""
@@ -82,6 +85,8 @@ class ExportData:
             "sessions": self._list_sessions(session.subject),
             "events": self._list_events(session.subject),
             "failedSignIns": self._list_failures(account),
+            "mails": self._list_mails(account),
+            "links": self._list_links(account),
         }
 
     async def _list_sessions(self, subject: str) -> Pages:
@@ -102,8 +107,19 @@ class ExportData:
 
     async def _list_failures(self, account: Account | None) -> Pages:
         if account is not None:
-            found = await self._read(lambda rows: self._throttling.list_counts(rows, account.email, limit=PAGE_SIZE))
+            found = await self._read(lambda rows: self._throttling.list_counts(rows, account.email, limit=MOST))
             yield [msgspec.structs.asdict(each) for each in found]
+
+    async def _list_mails(self, account: Account | None) -> Pages:
+        if account is not None:
+            found = await self._read(lambda rows: rows.mails.list_of(account.id, limit=MOST))
+            yield [_leave_out(msgspec.structs.asdict(each), "sealed") for each in found]
+
+    async def _list_links(self, account: Account | None) -> Pages:
+        """Return the grants behind the links and codes that were sent, without the hashes of these."""
+        if account is not None:
+            found = await self._read(lambda rows: rows.one_time.list_of(account.id, limit=MOST))
+            yield [_leave_out(msgspec.structs.asdict(each), *_HASHES) for each in found]
 
     async def _read(self, work: Callable[[Rows], Awaitable[list[Any]]]) -> list[Any]:
         return await self._store.read(work)
@@ -149,5 +165,9 @@ async def _once(rows: list[Row]) -> Pages:
 
 
 def _describe_account(account: Account) -> Row:
-    row = msgspec.structs.asdict(account)
-    return {name: value for name, value in row.items() if name != "password_hash"} | {"has_password": account.password_hash != ""}
+    row = _leave_out(msgspec.structs.asdict(account), "password_hash")
+    return row | {"has_password": account.password_hash != ""}
+
+
+def _leave_out(row: Row, *names: str) -> Row:
+    return {name: value for name, value in row.items() if name not in names}

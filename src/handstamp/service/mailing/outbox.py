@@ -78,7 +78,7 @@ class Outbox:
         caller: Caller,
         account: str | None = None,
     ) -> None:
-        """Add a mail in a transaction. Do nothing if mail is off, or if this kind of notice is turned off.
+        """Add a mail to a transaction. Do nothing if mail is off, or if this kind of notice is turned off.
 
         Args:
             rows: The transaction.
@@ -89,21 +89,34 @@ class Outbox:
             caller: When it was asked for, or happened, and from where. The mail says so.
             account: The id of the account that it is about, if there is one.
         """
+        mail = self.make(content, to=to, language=language, caller=caller, account=account)
+        if mail is not None:
+            await rows.mails.insert(mail)
+
+    def sends(self, kind: MailKind) -> bool:
+        """Return whether mail of this kind is written: not if mail is off, or if this kind of notice is turned off."""
+        return self.is_on and (not MAIL_KINDS[kind].is_notice or kind in self._notices)
+
+    def make(
+        self, content: AnyContent, *, to: str | None, language: str, caller: Caller, account: str | None = None
+    ) -> Mail | None:
+        """Return the row of a mail, or None if mail of this kind is not written.
+
+        The arguments are those of `add`. The caller writes the row in its transaction.
+        """
         kind = kind_of(content)
-        if not self.is_on or (MAIL_KINDS[kind].is_notice and kind not in self._notices):
-            return
+        if not self.sends(kind):
+            return None
         letter = Letter(
             to=to or "", language=language, at_ms=caller.now_ms, ip=caller.ip, user_agent=caller.user_agent, content=content
         )
         mail_id = new_id()
-        await rows.mails.insert(
-            Mail(
-                id=mail_id,
-                kind=kind,
-                account=account,
-                sealed=self._letters.seal(mail_id, letter),
-                created_at_ms=caller.now_ms,
-                next_at_ms=caller.now_ms if self._is_sent else None,
-            )
-        )
         self.last_added_s = monotonic_s()
+        return Mail(
+            id=mail_id,
+            kind=kind,
+            account=account,
+            sealed=self._letters.seal(mail_id, letter),
+            created_at_ms=caller.now_ms,
+            next_at_ms=caller.now_ms if self._is_sent else None,
+        )

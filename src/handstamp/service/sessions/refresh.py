@@ -12,6 +12,7 @@ from ...domain.rotation import CatchUp, Ended, Outcome, Recover, Repeat, Reuse, 
 from ...domain.session import Session, end_reason
 from ...errors import InvalidToken, SessionEnded
 from ...storage.store import Store, Update
+from ..mailing.notices import Notices
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.granting import Granting, combine_grants
@@ -24,11 +25,14 @@ Way = Literal["body", "cookie"]
 class Refresh:
     """The use case behind `POST /refresh`."""
 
-    def __init__(self, *, store: Store, tokens: TokenIssuer, granting: Granting, policy: Policy, audit: Audit) -> None:
+    def __init__(
+        self, *, store: Store, tokens: TokenIssuer, granting: Granting, policy: Policy, notices: Notices, audit: Audit
+    ) -> None:
         self._store = store
         self._tokens = tokens
         self._granting = granting
         self._policy = policy
+        self._notices = notices
         self._audit = audit
 
     async def __call__(self, token: str, *, way: Way, caller: Caller) -> TokenPair:
@@ -64,7 +68,8 @@ class Refresh:
                 pair = self._tokens.mint(outcome.session, grant, caller.now_ms, outcome=_PAIR_OUTCOMES[type(outcome)])
             event = _make_event(outcome, claims, caller)
             recorded = (event,) if event is not None and isinstance(outcome, Recover | Reuse | CatchUp) else ()
-            return Update((outcome, pair, event), _find_row_to_write(outcome), recorded)
+            mails = self._notices.tell_of_reuse(account, caller) if isinstance(outcome, Reuse) else ()
+            return Update((outcome, pair, event), _find_row_to_write(outcome), recorded, mails)
 
         outcome, pair, event = await self._store.update_session(claims.sid, judge)
         if event is not None:

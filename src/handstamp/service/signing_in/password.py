@@ -13,6 +13,7 @@ from ...domain.proof import Proof
 from ...errors import InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
 from ...storage.store import Rows, Store, Transaction
 from ...text import mark
+from ..mailing.notices import Notices
 from ..parts.caller import Caller
 from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
 from ..parts.email_address import normalise_email
@@ -27,13 +28,21 @@ class PasswordSignIn:
     """The use case behind `POST /login`: proves with a password, then begins a session."""
 
     def __init__(
-        self, *, store: Store, begin_session: BeginSession, hashing: Hashing, throttling: Throttling, devices: Devices
+        self,
+        *,
+        store: Store,
+        begin_session: BeginSession,
+        hashing: Hashing,
+        throttling: Throttling,
+        devices: Devices,
+        notices: Notices,
     ) -> None:
         self._store = store
         self._begin_session = begin_session
         self._hashing = hashing
         self._throttling = throttling
         self._devices = devices
+        self._notices = notices
 
     async def __call__(
         self,
@@ -97,6 +106,7 @@ class PasswordSignIn:
         async def confirm(rows: Transaction) -> None:
             await self._throttling.require_no_wait(rows, counters, caller.now_ms)
             await self._throttling.forgive(rows, counters)
+            await self._notices.tell_of_sign_in(rows, account, caller, is_known_device=counters.device != "")
             if new_hash is not None:
                 await _replace_hash(rows, account, new_hash)
 

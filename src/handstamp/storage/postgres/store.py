@@ -215,6 +215,8 @@ async def _write(connection: Any, decided: Decisions) -> None:
         await connection.execute(_UPDATE_SESSIONS, *zip(*map(sessions.encode_update, decided.changed), strict=True))
     if decided.events:
         await connection.executemany(numbered(events.INSERT), map(events.COLUMNS.encode, decided.events))
+    for mail in decided.mails:
+        await PostgresTransaction(connection).mails.insert(mail)
     await add_revocations(connection, list(map(sessions.revocation_of, decided.revoked)))
 
 

@@ -8,7 +8,7 @@ from .executor import Executor, purge_statement
 
 COLUMNS = Columns(Mail)
 _SELECT = f"SELECT {COLUMNS.list} FROM mail"
-_INSERT = f"INSERT INTO mail ({COLUMNS.list}) VALUES ({COLUMNS.marks})"
+INSERT = f"INSERT INTO mail ({COLUMNS.list}) VALUES ({COLUMNS.marks})"
 DUE = "SELECT id FROM mail WHERE next_at_ms <= ? ORDER BY next_at_ms LIMIT 1"
 _POSTPONE = "UPDATE mail SET next_at_ms = ?, error = ? WHERE id = ? AND tries = ?"
 _POSTPONED = "SELECT id FROM mail WHERE next_at_ms > ? AND error <> '' LIMIT ?"
@@ -39,7 +39,7 @@ class SqlMails:
         return [COLUMNS.decode(row) for row in rows]
 
     async def insert(self, mail: Mail) -> None:
-        await self._executor.run(_INSERT, COLUMNS.encode(mail))
+        await self._executor.run(INSERT, COLUMNS.encode(mail))
 
     async def claim(self, *, now_ms: int, until_ms: int) -> Mail | None:
         claim = f"UPDATE mail SET tries = tries + 1, next_at_ms = ?, error = '' WHERE id = ({self.due}) RETURNING {COLUMNS.list}"
@@ -54,6 +54,13 @@ class SqlMails:
 
     async def delete(self, mail_id: str) -> bool:
         return bool(await self._executor.run("DELETE FROM mail WHERE id = ? RETURNING id", (mail_id,)))
+
+    async def list_of(self, account_id: str, *, limit: int) -> list[Mail]:
+        rows = await self._executor.run(f"{_SELECT} WHERE account = ? ORDER BY created_at_ms, id LIMIT ?", (account_id, limit))
+        return [COLUMNS.decode(row) for row in rows]
+
+    async def delete_of(self, account_id: str) -> None:
+        await self._executor.run("DELETE FROM mail WHERE account = ?", (account_id,))
 
     async def purge(self, *, now_ms: int, limit: int) -> int:
         """Delete up to `limit` mails that are older than `KEPT_MS`. Return the number of deleted rows."""

@@ -8,6 +8,9 @@ from .executor import Executor, purge_statement
 
 COLUMNS = Columns(OneTime)
 _SELECT = f"SELECT {COLUMNS.list} FROM one_time"
+_SELECT_UNDO = (
+    "SELECT 1 FROM one_time WHERE account_id = ? AND purpose = 'undo_change' AND used_at_ms IS NULL AND expires_at_ms > ? LIMIT 1"
+)
 _INSERT = f"INSERT INTO one_time ({COLUMNS.list}) VALUES ({COLUMNS.marks})"
 _CHANGING = ("looks", "used_at_ms", "account_id", "details")
 _UPDATE = f"UPDATE one_time SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE id = ?"
@@ -38,6 +41,13 @@ class SqlOneTime:
         sql = f"{_SELECT} WHERE browser_hash = ? AND purpose = ? ORDER BY created_at_ms DESC, id LIMIT ?"
         return [COLUMNS.decode(row) for row in await self._executor.run(sql, (browser_hash, purpose, limit))]
 
+    async def list_of(self, account_id: str, *, limit: int) -> list[OneTime]:
+        sql = f"{_SELECT} WHERE account_id = ? ORDER BY created_at_ms, id LIMIT ?"
+        return [COLUMNS.decode(row) for row in await self._executor.run(sql, (account_id, limit))]
+
+    async def has_undo(self, account_id: str, *, now_ms: int) -> bool:
+        return bool(await self._executor.run(_SELECT_UNDO, (account_id, now_ms)))
+
     async def insert(self, grant: OneTime) -> None:
         await self._executor.run(_INSERT, COLUMNS.encode(grant))
 
@@ -47,6 +57,10 @@ class SqlOneTime:
     async def delete_others(self, grant: OneTime) -> None:
         sql = "DELETE FROM one_time WHERE email = ? AND purpose = ? AND id <> ?"
         await self._executor.run(sql, (grant.email, grant.purpose, grant.id))
+
+    async def delete_later(self, grant: OneTime) -> None:
+        sql = "DELETE FROM one_time WHERE account_id = ? AND purpose = ? AND created_at_ms >= ? AND id <> ?"
+        await self._executor.run(sql, (grant.account_id, grant.purpose, grant.created_at_ms, grant.id))
 
     async def delete_of(self, account_id: str) -> None:
         await self._executor.run("DELETE FROM one_time WHERE account_id = ?", (account_id,))

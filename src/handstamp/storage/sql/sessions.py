@@ -31,6 +31,7 @@ UPDATE = f"UPDATE session SET {', '.join(f'{name} = ?' for name in CHANGING)} WH
 encode_update: Callable[[Session], list[Any]] = COLUMNS.encoder((*CHANGING, "id"))
 """Returns the parameters of `UPDATE` for a session."""
 _HAS_ANY_FROM = "SELECT 1 FROM session WHERE subject = ? AND network = ? LIMIT 1"
+_HAS_ANY_LIKE = "SELECT 1 FROM session WHERE subject = ? AND network = ? AND user_agent = ? LIMIT 1"
 _SELECT_ALL_OF = f"{SELECT} WHERE subject = ? AND (network, id) > (?, ?) ORDER BY network, id LIMIT ?"
 _CHANGING_UNREVOKED = tuple(name for name in CHANGING if name not in {"revoked_at_ms", "revoked_why"})
 UPDATE_UNREVOKED = f"UPDATE session SET {', '.join(f'{name} = ?' for name in _CHANGING_UNREVOKED)} WHERE id = ?"
@@ -96,6 +97,9 @@ class SqlSessions:
             sql, values = f"{sql} AND (expires_at_ms, id) < (?, ?)", (*values, *before)
         rows = await self._executor.run(f"{sql} ORDER BY expires_at_ms DESC, id DESC LIMIT ?", (*values, limit))
         return [COLUMNS.decode(row) for row in rows]
+
+    async def has_any_like(self, subject: str, network: str, user_agent: str) -> bool:
+        return bool(await self._executor.run(_HAS_ANY_LIKE, (subject, network, user_agent)))
 
     async def list_all_of(self, subject: str, *, after: tuple[str, str], limit: int) -> list[Session]:
         return [COLUMNS.decode(row) for row in await self._executor.run(_SELECT_ALL_OF, (subject, *after, limit))]

@@ -9,7 +9,7 @@ from typing import Any
 from ...domain.account import Account
 from ...domain.session import Session
 from ..batching import Decisions
-from ..sql import events, revocations, sessions
+from ..sql import events, mails, revocations, sessions
 from ..sql.transaction import SqlTransaction
 
 
@@ -40,8 +40,10 @@ class SqliteTransaction(SqlTransaction):
         return None if row is None else sessions.decode_with_account(row)
 
     def write(self, decided: Decisions) -> None:
-        """Write the sessions that were changed, a revocation for each that is revoked, and the events."""
+        """Write the sessions that were changed, a revocation for each that is revoked, the events and the mails."""
         self._execute_many(sessions.UPDATE_UNREVOKED, map(sessions.encode_update_unrevoked, decided.unrevoked))
         self._execute_many(sessions.UPDATE, map(sessions.encode_update, decided.revoked))
         self._execute_many(revocations.INSERT, map(sessions.revocation_of, decided.revoked))
         self._execute_many(events.INSERT, map(events.COLUMNS.encode, decided.events))
+        if decided.mails:
+            self._execute_many(mails.INSERT, map(mails.COLUMNS.encode, decided.mails))

@@ -15,6 +15,7 @@ import msgspec
 
 from ...domain.account import Account
 from ...domain.event import Event
+from ...domain.mail import Mail
 from ...domain.session import Session
 from .accounts import AccountQueries, AccountTable
 from .credentials import CredentialQueries, CredentialTable
@@ -35,12 +36,14 @@ T = TypeVar("T")
 class Update(msgspec.Struct, Generic[T], frozen=True):
     """The result of a decision about one session.
 
-    `answer` is returned to the caller, `session` is the row to write (None: write nothing), `events` are recorded with it.
+    `answer` is returned to the caller, `session` is the row to write (None: write nothing), `events` are recorded with it, and
+    `mails` are added to the outbox.
     """
 
     answer: T
     session: Session | None = None
     events: tuple[Event, ...] = ()
+    mails: tuple[Mail, ...] = ()
 
 
 class StoreTime(msgspec.Struct, frozen=True):

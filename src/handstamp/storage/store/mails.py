@@ -19,6 +19,9 @@ class MailQueries(Protocol):
     async def list_newest(self, *, limit: int) -> list[Mail]:
         """Return up to `limit` mails, newest first."""
 
+    async def list_of(self, account_id: str, *, limit: int) -> list[Mail]:
+        """Return up to `limit` mails about an account, oldest first."""
+
 
 class MailTable(MailQueries, Protocol):
     """Reads and changes mail that waits."""
@@ -43,3 +46,6 @@ class MailTable(MailQueries, Protocol):
 
     async def delete(self, mail_id: str) -> bool:
         """Remove a mail. Return False if it was gone."""
+
+    async def delete_of(self, account_id: str) -> None:
+        """Remove the mails about an account."""

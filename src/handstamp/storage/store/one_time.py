@@ -19,6 +19,12 @@ class OneTimeQueries(Protocol):
     async def list_by_browser(self, browser_hash: bytes, purpose: Purpose, *, limit: int) -> list[OneTime]:
         """Return up to `limit` grants of a purpose that a browser has asked for, newest first."""
 
+    async def list_of(self, account_id: str, *, limit: int) -> list[OneTime]:
+        """Return up to `limit` grants of an account, oldest first."""
+
+    async def has_undo(self, account_id: str, *, now_ms: int) -> bool:
+        """Return whether an account has an `undo_change` grant that can be used."""
+
 
 class OneTimeTable(OneTimeQueries, Protocol):
     """Reads and changes one-time grants."""
@@ -31,6 +37,9 @@ class OneTimeTable(OneTimeQueries, Protocol):
 
     async def delete_others(self, grant: OneTime) -> None:
         """Remove all other grants of the same purpose and address."""
+
+    async def delete_later(self, grant: OneTime) -> None:
+        """Remove the grants of the same account and purpose that were issued after this one."""
 
     async def delete_of(self, account_id: str) -> None:
         """Remove the grants of an account."""

@@ -39,6 +39,9 @@ class SessionQueries(Protocol):
         "" is an unknown network, from which there are none.
         """
 
+    async def has_any_like(self, subject: str, network: str, user_agent: str) -> bool:
+        """Return True if the subject has a session, live or not, that was started from that network with that `User-Agent`."""
+
     async def count_unrevoked(self, subject: str, *, now_ms: int, limit: int) -> int:
         """Return how many sessions of a subject are neither revoked nor past `expires_at_ms`, at most `limit`."""
 

@@ -32,6 +32,8 @@ class ExportAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     sessions: _Rows
     events: _Rows
     failed_sign_ins: _Rows
+    mails: _Rows
+    links: _Rows
 
 
 class DeleteRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
