@@ -98,15 +98,50 @@ def test_an_error_page_is_in_the_language_of_the_browser(client: httpx.Client) -
     assert "La cadena de consulta tiene más de 32 campos." in longer.text
 
 
+def sign_up(client: httpx.Client, **headers: str) -> dict[str, str]:
+    """Create an account on the page in a browser that reads German; return the headers of its further requests."""
+    sent = {"sec-fetch-site": "same-origin", "user-agent": "Mozilla/5.0 (X11; Linux) Firefox/140.0", "accept-language": "de"}
+    signed_in = client.post("/create-account", data={"email": new_email(), "password": PASSWORD}, headers=sent | headers)
+    assert signed_in.status_code == 303, signed_in.text
+    cookies = "; ".join(header.partition(";")[0] for header in signed_in.headers.get_list("set-cookie"))
+    return sent | {"cookie": cookies}
+
+
 def test_the_account_page_is_translated_as_a_whole(client: httpx.Client) -> None:
     """Devices, times and notices too: nothing of the English page is left."""
-    email = new_email()
-    assert client.post("/register", json={"email": email, "password": PASSWORD}).status_code == 201
-    headers = {"sec-fetch-site": "same-origin", "user-agent": "Mozilla/5.0 (X11; Linux) Firefox/140.0", "accept-language": "de"}
-    signed_in = client.post("/sign-in", data={"email": email, "password": PASSWORD}, headers=headers)
-    cookies = "; ".join(header.partition(";")[0] for header in signed_in.headers.get_list("set-cookie"))
-    page = client.get("/account?done=session", headers={**headers, "cookie": cookies})
+    page = client.get("/account?done=session", headers=sign_up(client))
     for words in ("Wo Sie angemeldet sind", "Firefox unter Linux", "gerade eben", "hier seit dem", "Das Gerät ist abgemeldet."):
         assert words in page.text
     for words in ("Sign", "seen", "device", "since"):
         assert f"{words} " not in page.text
+
+
+def test_the_language_of_the_account_overrides_the_browser(client: httpx.Client) -> None:
+    """It is that of the page on which the account was created, until the person chooses another one, or that of each browser."""
+    headers = sign_up(client)
+    elsewhere = headers | {"accept-language": "fr"}
+    assert '<html lang="de"' in client.get("/account", headers=elsewhere).text
+    assert "Votre compte" in client.get("/account?ui_locales=fr", headers=elsewhere).text
+    saved = client.post("/account/profile", data={"language": "ar", "name": ""}, headers=headers)
+    assert f"{cookie_name('language', str(client.base_url))}=; Path=/; Max-Age=0" in saved.headers["set-cookie"]
+    page = client.get("/account?done=profile", headers=elsewhere).text
+    assert '<html lang="ar" dir="rtl">' in page
+    assert '<option value="ar" lang="ar" selected>' in page
+    assert client.post("/account/profile", data={"language": "", "name": ""}, headers=headers).status_code == 303
+    assert '<html lang="fr"' in client.get("/account", headers=elsewhere).text
+    wrong = client.post("/account/profile", data={"language": "xx", "name": ""}, headers=headers)
+    assert wrong.status_code == 422
+
+
+def test_an_application_changes_the_language(client: httpx.Client) -> None:
+    """The API has the language of the account too: as it was at the registration, and as it is changed."""
+    email = new_email()
+    german = {"accept-language": "de-AT"}
+    assert client.post("/register", json={"email": email, "password": PASSWORD}, headers=german).status_code == 201
+    token = client.post("/login", json={"email": email, "password": PASSWORD}).json()["accessToken"]
+    headers = {"authorization": f"Bearer {token}"}
+    assert client.get("/profile", headers=headers).json()["language"] == "de"
+    changed = client.post("/profile", json={"language": "es"}, headers=headers)
+    assert (changed.status_code, changed.json()["language"], changed.json()["name"]) == (200, "es", "")
+    wrong = client.post("/profile", json={"language": "xx"}, headers=headers)
+    assert (wrong.status_code, wrong.json()["fields"][0]["name"]) == (422, "language")

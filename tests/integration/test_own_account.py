@@ -97,7 +97,7 @@ async def test_a_person_changes_the_name(tmp_path: Path) -> None:
         assert (await ada.client.get("/profile")).json()["name"] == "Ada King"
         await ada.client.post("/profile", json={"name": "Ada King"})
         events = await list_events(ada.running, (await ada.account()).id)
-        assert [(event.kind, event.detail) for event in events if event.kind == "name_changed"] == [("name_changed", {})]
+        assert [(event.kind, event.detail) for event in events if event.kind == "profile_changed"] == [("profile_changed", {})]
         assert (await ada.client.post("/profile", json={"name": ""})).json()["name"] == ""
 
 

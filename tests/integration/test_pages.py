@@ -230,7 +230,7 @@ def test_user_input_is_escaped(browser: Browser) -> None:
     [
         "/sign-in",
         "/create-account",
-        *(f"/account/{name}" for name in ("sign-out", "sign-out-everywhere", "password", "name", "delete")),
+        *(f"/account/{name}" for name in ("sign-out", "sign-out-everywhere", "password", "profile", "delete")),
     ],
 )
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
@@ -331,11 +331,11 @@ def test_a_sign_out_on_a_page_clears_copies_and_nothing_else(browser: Browser, e
 def test_the_name_is_saved_and_shown(browser: Browser, email: str) -> None:
     """A name that cannot be one is shown again with what is wrong."""
     assert email
-    expect_redirect(browser.post("/account/name", name=" Ada  <Lovelace> "), "/account?done=name")
-    page = browser.get("/account?done=name").text
-    assert "Your name is saved." in page
+    expect_redirect(browser.post("/account/profile", name=" Ada  <Lovelace> "), "/account?done=profile")
+    page = browser.get("/account?done=profile").text
+    assert "Your profile is saved." in page
     assert 'value="Ada &lt;Lovelace&gt;"' in page
-    wrong = browser.post("/account/name", name="Ada\u202e")
+    wrong = browser.post("/account/profile", name="Ada\u202e")
     assert wrong.status_code == 422
     assert "The name contains characters that names cannot have." in wrong.text
     assert 'value="Ada\u202e"' in wrong.text

@@ -32,7 +32,7 @@ def make_application(deployment: Deployment) -> ASGIApp:
         recognise=deployment.recognise,
         register=deployment.register,
         change_password=deployment.change_password,
-        change_name=deployment.change_name,
+        change_profile=deployment.change_profile,
         export_data=deployment.export_data,
         delete_account=deployment.delete_account,
         credentials=deployment.credentials,

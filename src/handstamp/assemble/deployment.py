@@ -13,7 +13,7 @@ from ..service.accounts.administer import AdministerAccounts
 from ..service.accounts.change_password import ChangePassword
 from ..service.accounts.forgetting import Forgetting
 from ..service.accounts.import_accounts import ImportAccounts
-from ..service.accounts.own_data import ChangeName, DeleteAccount, ExportData
+from ..service.accounts.own_data import ChangeProfile, DeleteAccount, ExportData
 from ..service.accounts.register import CreateAccount, Register
 from ..service.operating.credentials import Credentials
 from ..service.operating.housekeeping import Housekeeping
@@ -45,7 +45,7 @@ class Deployment(Parts):
     create_account: CreateAccount
     register: Register
     change_password: ChangePassword
-    change_name: ChangeName
+    change_profile: ChangeProfile
     export_data: ExportData
     delete_account: DeleteAccount
     accounts: AdministerAccounts
@@ -115,7 +115,7 @@ class Deployment(Parts):
             notices=self.notices,
         )
         forgetting = Forgetting(throttling=throttling, sweeping=self.sweeping, notices=self.notices, audit=self.audit)
-        self.change_name = ChangeName(store=store, audit=self.audit)
+        self.change_profile = ChangeProfile(store=store, audit=self.audit)
         self.export_data = ExportData(store=store, throttling=throttling)
         self.delete_account = DeleteAccount(store=store, forgetting=forgetting)
         self.accounts = AdministerAccounts(

@@ -73,8 +73,8 @@ def set_grant(response: Response, browser: str, cookies: Cookies) -> None:
 
 
 def set_language(response: Response, tag: str, cookies: Cookies) -> None:
-    """Set the cookie of the language of pages, so that the forms and links of a page need not carry it on."""
-    _set(response, cookies.header(cookies.language, tag, _LANGUAGE_MAX_AGE_S))
+    """Set the cookie of the language of pages, so that forms and links need not carry it on; delete it for an empty tag."""
+    _set(response, cookies.header(cookies.language, tag, _LANGUAGE_MAX_AGE_S if tag else 0))
 
 
 def clear_cookies(response: Response, cookies: Cookies, *, but_for: TokenPair | None = None) -> Response:

@@ -169,6 +169,14 @@ class Call:
             self.language = await open_catalogue(preferred or accepted_language(self.headers.get("accept-language", "")))
 
     @property
+    def person_language(self) -> str:
+        """The tag of the language that the person reads, as far as the request shows it; "" if it does not."""
+        if self._has_language:
+            return self.language.tag
+        accepted = self.headers.get("accept-language")
+        return accepted_language(accepted) if accepted else ""
+
+    @property
     def caller(self) -> Caller:
         """Who sends the request, and when. Raises `Unavailable` as `now_ms` does."""
         return self._caller_at(self.now_ms)

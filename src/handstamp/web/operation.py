@@ -26,7 +26,7 @@ from ..errors import (
     UnsupportedMediaType,
 )
 from ..service.accounts.change_password import ChangePassword
-from ..service.accounts.own_data import ChangeName, DeleteAccount, ExportData
+from ..service.accounts.own_data import ChangeProfile, DeleteAccount, ExportData
 from ..service.accounts.register import Register
 from ..service.mailing.queue import DevelopmentInbox
 from ..service.operating.credentials import Credentials
@@ -62,7 +62,7 @@ class UseCases:
     recognise: Recognise
     register: Register
     change_password: ChangePassword
-    change_name: ChangeName
+    change_profile: ChangeProfile
     export_data: ExportData
     delete_account: DeleteAccount
     credentials: Credentials

@@ -1,4 +1,4 @@
-"""A person's own data: change the name, export all data, delete the account."""
+"""A person's own data: change the name and the language, export all data, delete the account."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ...domain.event import Event
 from ...domain.network import network_of
 from ...domain.session import Session
 from ...errors import InvalidFields
+from ...languages.choice import LANGUAGES
 from ...storage.store import Rows, Store, Transaction
 from ...text import mark
 from ..parts.audit import Audit
@@ -31,31 +32,42 @@ Pages = AsyncIterator[list[Row]]
 """The rows of one section of an export, some at a time."""
 
 
-class ChangeName:
+class ChangeProfile:
     """The use case behind `POST /profile`."""
 
     def __init__(self, *, store: Store, audit: Audit) -> None:
         self._store = store
         self._audit = audit
 
-    async def __call__(self, session: Session, account: Account | None, name: str, caller: Caller) -> Account:
-        """Set the name of a session's account, as it was typed. Return the account.
+    async def __call__(
+        self, session: Session, account: Account | None, caller: Caller, *, name: str | None = None, language: str | None = None
+    ) -> Account:
+        """Set the name or the language of a session's account, or both. Return the account.
+
+        Args:
+            session: The session of the person.
+            account: Its account.
+            caller: The time of the request and where it came from.
+            name: As it was typed, "" for none. None leaves it.
+            language: One of `LANGUAGES`, "" for that of each browser. None leaves it.
 
         Raises:
             NotFound: If the session belongs to no account.
-            InvalidFields: If the name is too long or has characters that no name has.
+            InvalidFields: If the name is too long or has characters that no name has, or if there is no such language.
             SessionEnded: If the session has ended meanwhile.
             Unavailable: If the store does not answer.
         """
         require_account(account)
-        name = normalise_name(name)
-        event = Event(at_ms=caller.now_ms, kind="name_changed", subject=session.subject, sid=session.id, ip=caller.ip)
+        changes = {} if name is None else {"name": normalise_name(name)}
+        if language is not None:
+            changes["language"] = _require_language(language)
+        event = Event(at_ms=caller.now_ms, kind="profile_changed", subject=session.subject, sid=session.id, ip=caller.ip)
 
         async def change(rows: Transaction) -> tuple[Account, Event | None]:
             before = await require_living_account(rows, session.id, caller)
-            if before.name == name:
+            after = msgspec.structs.replace(before, **changes)
+            if after == before:
                 return before, None
-            after = msgspec.structs.replace(before, name=name)
             await rows.accounts.update(after)
             await rows.events.insert(event)
             return after, event
@@ -64,6 +76,12 @@ class ChangeName:
         if recorded is not None:
             self._audit.log(recorded)
         return changed
+
+
+def _require_language(tag: str) -> str:
+    if tag and tag not in LANGUAGES:
+        raise InvalidFields([("language", mark("must be one of %(tags)s, or empty", tags=", ".join(LANGUAGES)))])
+    return tag
 
 
 class ExportData:

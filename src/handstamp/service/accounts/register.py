@@ -34,6 +34,7 @@ class CreateAccount:
         caller: Caller,
         *,
         name: str = "",
+        language: str = "",
         roles: tuple[str, ...] = (),
         must_be_public: bool = False,
         confirm: Confirm | None = None,
@@ -46,6 +47,7 @@ class CreateAccount:
             password: The password as it was typed.
             caller: The time of the request and where it came from.
             name: What the person wants to be called, as it was typed; "" if unknown.
+            language: The tag of the person's language; "" if unknown.
             roles: The roles of the account.
             must_be_public: True if the domain of the address must exist on the internet.
             confirm: The last step of the transaction, which may refuse.
@@ -69,6 +71,7 @@ class CreateAccount:
             email=email,
             password_hash=await self._hashing.hash(password, ip=caller.ip),
             name=name,
+            language=language,
             roles=roles,
             created_at_ms=caller.now_ms,
         )
@@ -107,7 +110,14 @@ class Register:
         self._throttling = throttling
 
     async def __call__(
-        self, email: str, password: str, caller: Caller, *, name: str = "", request: Repeatable | None = None
+        self,
+        email: str,
+        password: str,
+        caller: Caller,
+        *,
+        name: str = "",
+        language: str = "",
+        request: Repeatable | None = None,
     ) -> Account:
         """Create an account for a stranger, whose arguments are those of `CreateAccount`.
 
@@ -128,7 +138,14 @@ class Register:
             await self._store.read(lambda rows: self._throttling.require_no_wait(rows, both, caller.now_ms))
             try:
                 return await self._create_account(
-                    email, password, caller, name=name, must_be_public=True, confirm=count, request=request
+                    email,
+                    password,
+                    caller,
+                    name=name,
+                    language=language,
+                    must_be_public=True,
+                    confirm=count,
+                    request=request,
                 )
             except AccountExists:
                 await self._store.transact(lambda rows: self._throttling.count_failure(rows, failures, caller.now_ms))

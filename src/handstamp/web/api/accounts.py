@@ -46,7 +46,9 @@ async def register(use: UseCases, call: Call, body: RegisterRequest | None) -> R
         raise NotFound(mark("Registration is closed. The people who run this service create accounts."))
     body = require_body(body)
     request = read_repeatable(call, "register", body.email, body.password, body.name)
-    account = await use.register(body.email, body.password, call.caller, name=body.name, request=request)
+    account = await use.register(
+        body.email, body.password, call.caller, name=body.name, language=call.person_language, request=request
+    )
     return write_json(RegisterAnswer(user=_user(account)), status=201)
 
 

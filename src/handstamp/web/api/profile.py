@@ -1,4 +1,4 @@
-"""`GET /profile`: who is signed in. `POST /profile`: change one's name."""
+"""`GET /profile`: who is signed in. `POST /profile`: change one's name and language."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..answers import write_json
 from ..body import require_body
 from ..edge import Call
 from ..operation import ACCESS_ERRORS, BODY_ERRORS, Operation, UseCases
-from .shapes import AnswerShape, Name, RequestShape, Time, utc
+from .shapes import AnswerShape, Language, Name, RequestShape, Time, utc
 
 
 class ThisSession(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -28,13 +28,14 @@ class ThisSession(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 class ProfileAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     """Who is signed in. `email` and `createdAt` are null if the subject has no account in this service.
 
-    `name` is what the person wants to be called, "" if unknown.
+    `name` is what the person wants to be called, `language` that of the person's pages and mails; "" if unknown.
     """
 
     id: str
     email: str | None
     email_verified: bool
     name: str
+    language: str
     roles: tuple[str, ...]
     created_at: Time | None
     session: ThisSession
@@ -46,16 +47,18 @@ async def profile(use: UseCases, call: Call, _: None) -> Response:
 
 
 class ProfileRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
-    """Change the name of the account; "" removes it."""
+    """Change the name or the language of the account; "" removes it."""
 
-    name: Name
+    name: Name | None = None
+    language: Language | None = None
 
 
 async def change_profile(use: UseCases, call: Call, body: ProfileRequest | None) -> Response:
-    """Change the name of the account, and return who is signed in."""
-    name = require_body(body).name
+    """Change the name or the language of the account, and return who is signed in."""
+    body = require_body(body)
     session, account = await use.require_session(call)
-    return write_json(_profile(session, await use.change_name(session, account, name, call.caller)))
+    changed = await use.change_profile(session, account, call.caller, name=body.name, language=body.language)
+    return write_json(_profile(session, changed))
 
 
 def _profile(session: Session, account: Account | None) -> ProfileAnswer:
@@ -64,6 +67,7 @@ def _profile(session: Session, account: Account | None) -> ProfileAnswer:
         email=account.email if account else None,
         email_verified=account.email_verified if account else False,
         name=account.name if account else "",
+        language=account.language if account else "",
         roles=combine_grants(session, account, NOTHING).roles,
         created_at=utc(account.created_at_ms) if account else None,
         session=ThisSession(
@@ -90,7 +94,7 @@ OPERATIONS = (
         method="POST",
         path="/profile",
         run=change_profile,
-        summary="Change the name of the account",
+        summary="Change the name or the language of the account",
         body=ProfileRequest,
         answer=ProfileAnswer,
         errors=(*BODY_ERRORS, *ACCESS_ERRORS, CrossSite, NotFound),

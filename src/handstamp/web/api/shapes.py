@@ -11,6 +11,7 @@ import msgspec
 from ...crypto.jws import MAX_TOKEN_LENGTH
 from ...domain.account import EMAIL_MAX_LENGTH, NAME_MAX_LENGTH, NAME_MAX_TYPED, PASSWORD_MAX_BYTES
 from ...domain.delivery import DELIVERIES, Delivery
+from ...languages.choice import LANGUAGES
 
 
 def described(text: str, **bounds: Any) -> msgspec.Meta:
@@ -29,6 +30,12 @@ NewPassword = Annotated[
         "At most 256 characters after normalisation (NFC). The minimum is a setting of the service, 15 by default",
         max_length=PASSWORD_MAX_BYTES,
         examples=[_EXAMPLE_PASSWORD],
+    ),
+]
+Language = Annotated[
+    str,
+    described(
+        f"The language of the person's pages and mails: {', '.join(LANGUAGES)}; empty for that of each browser", max_length=8
     ),
 ]
 Name = Annotated[

@@ -1,4 +1,4 @@
-"""The page of one's account: where one is signed in, signing out, and changing the name and the password."""
+"""The page of one's account: where one is signed in, signing out, and changing name, language and password."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from ...domain.account import Account
 from ...domain.session import Session
 from ...errors import HandstampError, InvalidCredentials, InvalidFields, SessionEnded
 from ...languages.catalogue import to_datetime
+from ...languages.choice import LANGUAGES
 from ...service.parts.tokens import TokenPair
 from ...text import mark
 from ..body import read_form
-from ..cookies import set_pair
+from ..cookies import set_language, set_pair
 from ..edge import Call
 from ..operation import UseCases
 from ..repeatable import repeatable_form
@@ -28,7 +29,7 @@ from .writer import PageWriter
 MAX_DEVICES = 12
 """Shown on the page. A hundred would take 10 ms to write."""
 _DONE = {
-    "name": mark("Your name is saved."),
+    "profile": mark("Your profile is saved."),
     "password": mark("Your password is changed, and every other device is signed out."),
     "session": mark("That device is signed out."),
 }
@@ -41,10 +42,11 @@ class EndSessionForm(msgspec.Struct):
     id: str = ""
 
 
-class NameForm(msgspec.Struct):
-    """The form that changes the name."""
+class ProfileForm(msgspec.Struct):
+    """The form that changes the name and the language."""
 
     name: str = ""
+    language: str = ""
 
 
 class PasswordForm(msgspec.Struct):
@@ -78,15 +80,17 @@ class AccountPages:
         await self.use.sign_out.end_own(session.subject, form.id, call.caller)
         return self.writer.redirect("/account?done=session")
 
-    async def submit_name(self, call: Call) -> Response:
-        """Change the name, or show the form again with what is wrong."""
-        form = await read_form(call.request, NameForm)
+    async def submit_profile(self, call: Call) -> Response:
+        """Change the name and the language, or show the form again with what is wrong."""
+        form = await read_form(call.request, ProfileForm)
         session, account = await require_visitor(self.use, call)
         try:
-            await self.use.change_name(session, account, form.name, call.caller)
+            await self.use.change_profile(session, account, call.caller, name=form.name, language=form.language)
         except CORRECTABLE as error:
-            return await self._write(call, session, account, error, name=form.name)
-        return self.writer.redirect("/account?done=name")
+            return await self._write(call, session, account, error, name=form.name, account_language=form.language)
+        response = self.writer.redirect("/account?done=profile")
+        set_language(response, "", call.cookies)
+        return response
 
     async def submit_password(self, call: Call) -> Response:
         """Change the password, which replaces this session and ends all others; or show the form again with what is wrong."""
@@ -136,11 +140,13 @@ class AccountPages:
     ) -> Response:
         page = await self.use.sessions.list_page(session.subject, call.caller, limit=MAX_DEVICES + 1)
         this_first = [session, *(each for each in page.sessions if each.id != session.id)][:MAX_DEVICES]
-        values = {"name": account.name if account else ""} | values
+        if account is not None:
+            values = {"name": account.name, "account_language": account.language} | values
         values |= {
             "visitor": name_of(session, account),
             "since": call.language.write_date(account.created_at_ms) if account else "",
             "has_account": account is not None,
+            "languages": LANGUAGES,
             "is_cut": page.following is not None,
             "devices": [_describe(each, this=session.id, call=call) for each in this_first],
         }

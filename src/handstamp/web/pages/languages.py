@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from ...domain.account import Account
 from ...languages.choice import first_available, requested_language
 from ..cookies import set_language
 from ..edge import Call, Handler
@@ -25,3 +26,9 @@ def in_language(handle: Handler) -> Handler:
         return response
 
     return handle_in_language
+
+
+async def prefer_account_language(call: Call, account: Account | None) -> None:
+    """Answer in the language of an account, unless an application has asked for another one."""
+    if account is not None and account.language and not call.language_cookie and "ui_locales" not in call.request.query_params:
+        await call.load_language(first_available([account.language]) or "")

@@ -29,7 +29,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("GET", "/signed-out", sign_in.show_signed_out),
         ("GET", "/account", account.show_account),
         ("POST", "/account/end-session", account.submit_end_session),
-        ("POST", "/account/name", account.submit_name),
+        ("POST", "/account/profile", account.submit_profile),
         ("POST", "/account/password", account.submit_password),
         ("POST", "/account/sign-out", account.submit_sign_out),
         ("POST", "/account/sign-out-everywhere", account.submit_sign_out_everywhere),

@@ -87,7 +87,7 @@ class SignInPages:
         destination = Destination.parse(msgspec.structs.asdict(form), self.edge)
         try:
             request = repeatable_form(form.idempotency_key, "register", form.email, form.password)
-            await self.use.register(form.email, form.password, call.caller, request=request)
+            await self.use.register(form.email, form.password, call.caller, language=call.person_language, request=request)
             return await self._sign_in(call, form, destination)
         except CORRECTABLE as error:
             values = destination.template_values()

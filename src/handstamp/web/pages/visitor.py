@@ -13,17 +13,20 @@ from ...domain.account import Account
 from ...domain.session import Session
 from ..edge import Call
 from ..operation import UseCases
+from .languages import prefer_account_language
 from .writer import PageWriter
 
 
 async def require_visitor(use: UseCases, call: Call) -> tuple[Session, Account | None]:
-    """Return the session of the refresh cookie, and its account if the subject has one here.
+    """Return the session of the refresh cookie, and its account if the subject has one here. Answer in its language.
 
     Raises:
         MissingToken, InvalidToken, SessionEnded: as their names say.
     """
     token, _ = call.refresh_token(None)
-    return await use.recognise(token, call.caller)
+    session, account = await use.recognise(token, call.caller)
+    await prefer_account_language(call, account)
+    return session, account
 
 
 def name_of(session: Session, account: Account | None) -> str:

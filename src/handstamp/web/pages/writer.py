@@ -46,6 +46,7 @@ class PageWriter:
             "base": self._base,
             "visitor": "",
             "email": "",
+            "name": "",
             "errors": FieldErrors(),
             "notice": "",
             "notice_kind": "",
