@@ -43,6 +43,8 @@ CODES = frozenset(
         "invalid_credentials",
         "invalid_client",
         "insufficient_user_authentication",
+        "email_not_verified",
+        "invalid_code",
         "insufficient_scope",
         "cross_site",
         "not_found",

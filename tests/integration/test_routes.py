@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -25,6 +26,9 @@ PAGES = [
     ("GET", "/handstamp.js"),
 ]
 
+ALL_ON: dict[str, Any] = {"smtp_url": "inbox", "sign_in_by_code": "on"}
+"""Settings with which no operation is turned off."""
+
 
 class Tracer:
     """Middleware that records each request's route after the answer, as tracing middleware does."""
@@ -42,7 +46,7 @@ class Tracer:
 @asynccontextmanager
 async def serve_traced(folder: Path, *, mounted_at: str = "") -> AsyncIterator[tuple[httpx.AsyncClient, Tracer]]:
     """Yield a client of a running service and the middleware around it."""
-    auth = Handstamp(database=f"sqlite:///{folder}/handstamp.db", issuer=f"http://localhost{mounted_at}")
+    auth = Handstamp(database=f"sqlite:///{folder}/handstamp.db", issuer=f"http://localhost{mounted_at}", **ALL_ON)
     tracer = Tracer(Starlette(routes=[Mount(mounted_at, auth.asgi)]) if mounted_at else auth.asgi)
     transport = httpx.ASGITransport(tracer)
     async with auth, httpx.AsyncClient(transport=transport, base_url=f"http://localhost{mounted_at}") as client:
@@ -52,7 +56,7 @@ async def serve_traced(folder: Path, *, mounted_at: str = "") -> AsyncIterator[t
 @asynccontextmanager
 async def serve_at(folder: Path, *, issuer: str) -> AsyncIterator[tuple[httpx.AsyncClient, Tracer]]:
     """Do the same for a service that is not mounted, as `handstamp serve` runs it. Paths of the client start at its root."""
-    auth = Handstamp(database=f"sqlite:///{folder}/handstamp.db", issuer=issuer)
+    auth = Handstamp(database=f"sqlite:///{folder}/handstamp.db", issuer=issuer, **ALL_ON)
     tracer = Tracer(auth.asgi)
     async with auth, httpx.AsyncClient(transport=httpx.ASGITransport(tracer), base_url="http://localhost") as client:
         yield client, tracer
@@ -93,7 +97,7 @@ async def test_a_method_that_a_path_does_not_allow_is_405_and_names_those_it_all
     async with serve_traced(tmp_path, mounted_at=mounted_at) as (client, tracer):
         for path, allowed in {
             "/login": "POST",
-            "/profile": "GET, HEAD",
+            "/profile": "GET, HEAD, POST",
             "/sign-in": "GET, HEAD, POST",
             "/sessions/some-session": "DELETE",
             "/assets/base.css": "GET, HEAD",

@@ -15,6 +15,8 @@ from ..service.accounts.forgetting import Forgetting
 from ..service.accounts.import_accounts import ImportAccounts
 from ..service.accounts.own_data import ChangeProfile, DeleteAccount, ExportData
 from ..service.accounts.register import CreateAccount, Register
+from ..service.accounts.sign_up import SignUp
+from ..service.accounts.verify_email import VerifyAddress
 from ..service.operating.credentials import Credentials
 from ..service.operating.housekeeping import Housekeeping
 from ..service.parts.email_address import load_rules
@@ -27,6 +29,7 @@ from ..service.sessions.refresh import Refresh
 from ..service.sessions.revocations import Revocations
 from ..service.sessions.sign_out import SignOut
 from ..service.sessions.sweeping import Sweeping
+from ..service.signing_in.code import CodeSignIn
 from ..service.signing_in.password import PasswordSignIn
 from ..verify.verifier import Verifier
 from .parts import Parts
@@ -48,6 +51,9 @@ class Deployment(Parts):
     change_profile: ChangeProfile
     export_data: ExportData
     delete_account: DeleteAccount
+    sign_up: SignUp
+    code_sign_in: CodeSignIn
+    verify_address: VerifyAddress
     accounts: AdministerAccounts
     import_accounts: ImportAccounts
     credentials: Credentials
@@ -70,6 +76,7 @@ class Deployment(Parts):
         super().__init__(settings, clock=clock, claims=claims)
         self._add_sessions()
         self._add_accounts()
+        self._add_mailed()
         self._add_operating()
 
     def _add_sessions(self) -> None:
@@ -101,6 +108,7 @@ class Deployment(Parts):
             throttling=throttling,
             devices=self.devices,
             notices=self.notices,
+            requires_verified=self.settings.require_verified_email,
         )
         self.create_account = CreateAccount(store=store, hashing=hashing, receipts=self.receipts, rules=rules, audit=self.audit)
         self.register = Register(store=store, create_account=self.create_account, throttling=throttling)
@@ -129,6 +137,32 @@ class Deployment(Parts):
             audit=self.audit,
         )
         self.import_accounts = ImportAccounts(store=store, hashing=hashing, audit=self.audit)
+
+    def _add_mailed(self) -> None:
+        """Add the use cases that begin with a mail."""
+        store, grants, mail, throttling, audit = self.store, self.one_time, self.grant_mail, self.throttling, self.audit
+        self.sign_up = SignUp(
+            store=store,
+            grants=grants,
+            mail=mail,
+            hashing=self.hashing,
+            rules=self.rules,
+            throttling=throttling,
+            begin_session=self.begin_session,
+            audit=audit,
+        )
+        self.code_sign_in = CodeSignIn(
+            store=store,
+            grants=grants,
+            mail=mail,
+            devices=self.devices,
+            throttling=throttling,
+            begin_session=self.begin_session,
+            audit=audit,
+        )
+        self.verify_address = VerifyAddress(
+            store=store, grants=grants, mail=mail, sign_in=self.sign_in, throttling=throttling, audit=audit
+        )
 
     def _add_operating(self) -> None:
         store, keys, clock = self.store, self.keys, self.clock

@@ -85,6 +85,10 @@ class MailTools:
                 "HANDSTAMP_MAIL_FROM is not set: write the address that mail comes from, as Example <no-reply@example.com>."
             )
         self.way: Way = "smtp" if isinstance(server, SmtpServer) else "inbox" if may_show else "off"
+        wanting = [name for name in ("sign_in_by_code", "require_verified_email") if getattr(settings, name)]
+        if wanting and self.way == "off":
+            names = " and ".join(f"HANDSTAMP_{name.upper()}" for name in wanting)
+            raise ConfigurationError(f"{names} needs mail: set HANDSTAMP_SMTP_URL and HANDSTAMP_MAIL_FROM.")
 
     async def load_composer(self) -> Composer:
         """Return the composer. Raises `ConfigurationError` if the sender or a template cannot be used."""

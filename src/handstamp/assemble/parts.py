@@ -6,6 +6,7 @@ from ..clock import Clock
 from ..config.private_files import require_database
 from ..config.secret_file import load_master_secret
 from ..config.settings import Settings
+from ..crypto.one_time import OneTimeCodes
 from ..crypto.passwords import PasswordHasher
 from ..crypto.seal import DeviceTags, Pseudonyms
 from ..domain.issuer import Issuer
@@ -13,6 +14,7 @@ from ..domain.limits import NetworkLimits
 from ..domain.policy import Policy
 from ..errors import ConfigurationError
 from ..service.accounts.new_password import PasswordRules
+from ..service.mailing.grant_mail import GrantMail
 from ..service.mailing.notices import Notices
 from ..service.mailing.outbox import Outbox
 from ..service.operating.keys import Keys
@@ -23,6 +25,7 @@ from ..service.parts.common_clock import CommonClock
 from ..service.parts.devices import Devices
 from ..service.parts.granting import Granting, Hook
 from ..service.parts.hashing import Hashing
+from ..service.parts.one_time import OneTimeGrants
 from ..service.parts.receipts import Receipts
 from ..service.parts.throttling import Throttling
 from ..service.parts.tokens import TokenIssuer
@@ -52,6 +55,8 @@ class Parts:
     devices: Devices
     receipts: Receipts
     throttling: Throttling
+    one_time: OneTimeGrants
+    grant_mail: GrantMail
     hashing: Hashing
 
     def __init__(self, settings: Settings, *, clock: Clock | None, claims: Hook | None) -> None:
@@ -88,6 +93,10 @@ class Parts:
         self.devices = Devices(DeviceTags(secret), self.tokens)
         self.receipts = Receipts(pseudonyms, policy=self.policy)
         self.throttling = Throttling(pseudonyms, self.audit, people_per_network=settings.people_per_network)
+        self.one_time = OneTimeGrants(
+            store=self.store, codes=OneTimeCodes(secret), throttling=self.throttling, issuer_url=settings.issuer
+        )
+        self.grant_mail = GrantMail(grants=self.one_time, outbox=self.outbox, throttling=self.throttling)
         self.hashing = _make_hashing(settings)
 
 

@@ -93,6 +93,10 @@ class Settings:
     """How long an idle connection stays open. It must be longer than the proxy in front keeps its own."""
     registration: Annotated[Literal["open", "closed"], one_of("open", "closed")] = "open"
     """Whether visitors can create accounts."""
+    sign_in_by_code: Annotated[bool, parse_switch] = False
+    """Whether people can sign in with a link or a code that comes by mail."""
+    require_verified_email: Annotated[bool, parse_switch] = False
+    """Whether an account signs in only once its address is verified."""
     password_min_length: Annotated[int, number_between(8, 64)] = 15
     """In characters. 15 is NIST's minimum (SP 800-63B-4 §3.1.1.2)."""
     password_cost: Annotated[Cost, one_of(*get_args(Cost))] = "owasp"  # noqa: S105 - the name of a cost

@@ -73,9 +73,9 @@ def _steady(name: str, *, free: int, leak_ms: int) -> Limit:
     return Limit(name=name, free=free, leak_ms=leak_ms, first_wait_ms=leak_ms, longest_wait_ms=leak_ms)
 
 
-MAILS = _steady("mails", free=5, leak_ms=HOUR_MS)
-"""Mails of one purpose to one address that unknown devices ask for. The pace is the lifetime of a link: while a stranger asks for
-more, the mailbox has always got a link that its owner can use."""
+MAILS = _steady("mails", free=5, leak_ms=50 * MINUTE_MS)
+"""Mails of one purpose to one address that unknown devices ask for. A link lives for an hour: while a stranger asks for more, the
+mailbox always has one that its owner can use."""
 MAILS_OF_DEVICE = _steady("mails_of_device", free=5, leak_ms=10 * MINUTE_MS)
 """The same, asked for on one device where the person has signed in before."""
 MAILS_OF_DEVICES = _steady("mails_of_devices", free=20, leak_ms=10 * MINUTE_MS)

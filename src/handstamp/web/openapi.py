@@ -144,7 +144,14 @@ def _answers(operation: Operation) -> dict[str, Any]:
         | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
         for status in sorted(codes)
     }
-    return {str(operation.status): good} | problems
+    return {str(operation.status): good} | _accepted(operation) | problems
+
+
+def _accepted(operation: Operation) -> dict[str, Any]:
+    if operation.accepted is None:
+        return {}
+    content = {_JSON: {"schema": _reference(operation.accepted)}}
+    return {"202": {"description": _first_line(operation.accepted), "content": content}}
 
 
 def _errors(operation: Operation) -> list[type[HandstampError]]:

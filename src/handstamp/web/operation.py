@@ -21,6 +21,7 @@ from ..errors import (
     InvalidRequest,
     InvalidToken,
     MissingToken,
+    NotFound,
     RequestTooLarge,
     SessionEnded,
     UnsupportedMediaType,
@@ -28,17 +29,22 @@ from ..errors import (
 from ..service.accounts.change_password import ChangePassword
 from ..service.accounts.own_data import ChangeProfile, DeleteAccount, ExportData
 from ..service.accounts.register import Register
+from ..service.accounts.sign_up import SignUp
+from ..service.accounts.verify_email import VerifyAddress
 from ..service.mailing.queue import DevelopmentInbox
 from ..service.operating.credentials import Credentials
 from ..service.operating.keys import Keys
 from ..service.parts.devices import Devices
+from ..service.parts.one_time import OneTimeGrants
 from ..service.parts.tokens import TokenPair
 from ..service.sessions.living import LivingSessions
 from ..service.sessions.recognise import Recognise
 from ..service.sessions.refresh import Refresh
 from ..service.sessions.revocations import Revocations
 from ..service.sessions.sign_out import SignOut
+from ..service.signing_in.code import CodeSignIn
 from ..service.signing_in.password import PasswordSignIn
+from ..text import mark
 from ..verify.verifier import Verifier
 from .answers import write_error
 from .cookies import set_device
@@ -71,9 +77,37 @@ class UseCases:
     verifier: Verifier
     issuer: Issuer
     inbox: DevelopmentInbox | None
+    one_time: OneTimeGrants
+    sign_up: SignUp
+    code_sign_in: CodeSignIn
+    verify_address: VerifyAddress
+    mail_is_on: bool
+    confirms_sign_up: bool
+    sign_in_by_code: bool
     registration_open: bool
     password_min_length: int
     brand: Brand
+
+    def require_mail(self) -> None:
+        """Raise `NotFound` if this service sends no mail."""
+        if not self.mail_is_on:
+            raise NotFound(mark("This service sends no mail."))
+
+    def require_open_registration(self) -> None:
+        """Raise `NotFound` if strangers cannot create accounts."""
+        if not self.registration_open:
+            raise NotFound(mark("Registration is closed. The people who run this service create accounts."))
+
+    def require_sign_up(self) -> None:
+        """Raise `NotFound` if strangers do not sign up by mail."""
+        self.require_open_registration()
+        if not self.confirms_sign_up:
+            raise NotFound(mark("Accounts are created without mail here."))
+
+    def require_sign_in_by_code(self) -> None:
+        """Raise `NotFound` if people cannot sign in by mail here."""
+        if not self.sign_in_by_code:
+            raise NotFound(mark("Signing in by mail is turned off here."))
 
     async def require_session(self, call: Call) -> tuple[Session, Account | None]:
         """Return the session of a call's access token, and its account if the subject has one here.
@@ -110,6 +144,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     query: Mapping[str, str] = {}
     answer: type[msgspec.Struct] | None = None
     status: int = 200
+    accepted: type[msgspec.Struct] | None = None
+    """What it answers with 202 instead, where a mail must be answered first."""
     errors: tuple[type[HandstampError], ...] = ()
     write_error: ErrorWriter = write_error
     credential: Literal["access", "refresh", "any", "client"] | None = None

@@ -19,7 +19,21 @@ from ..languages.choice import accepted_language
 from ..text import mark
 from ..wire.problems import MethodNotAllowed
 from .answers import write_problem
-from .api import accounts, health, keys, login, own_data, password, profile, refresh, revocations, sessions, sign_out
+from .api import (
+    accounts,
+    health,
+    keys,
+    login,
+    login_code,
+    own_data,
+    password,
+    profile,
+    refresh,
+    revocations,
+    sessions,
+    sign_out,
+    verify_email,
+)
 from .body import read_form, read_json
 from .edge import Call, Edge, Handler
 from .oauth import introspect, metadata, revoke, token
@@ -28,6 +42,8 @@ from .operation import Operation, UseCases
 OPERATIONS: tuple[Operation, ...] = (
     *accounts.OPERATIONS,
     *login.OPERATIONS,
+    *login_code.OPERATIONS,
+    *verify_email.OPERATIONS,
     *refresh.OPERATIONS,
     *profile.OPERATIONS,
     *sign_out.OPERATIONS,

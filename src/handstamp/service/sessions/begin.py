@@ -14,7 +14,7 @@ from ...domain.grant import Grant
 from ...domain.policy import Policy
 from ...domain.proof import Proof
 from ...domain.session import Session, end_reason, revoke, start
-from ...errors import InvalidCredentials
+from ...errors import InvalidCode, InvalidCredentials
 from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
@@ -136,6 +136,17 @@ class BeginSession:
             return None
         pair = self._mint_again(*begun, await self._granting.ask(subject), caller)
         self._audit.log(request_repeated(subject, pair.session_id, caller))
+        return pair
+
+    async def repeat_used(self, refused: InvalidCode, request: Repeatable | None, caller: Caller) -> TokenPair:
+        """Do as `repeat` for a link or a code that is refused because this request has used it before.
+
+        Raises:
+            InvalidCode: `refused`, if it was another request that has used it.
+        """
+        pair = None if refused.subject is None else await self.repeat(refused.subject, request, caller)
+        if pair is None:
+            raise refused
         return pair
 
     async def _find_begun(

@@ -10,7 +10,7 @@ from ...domain.account import Account, is_hashable_password, normalise_password
 from ...domain.delivery import Delivery
 from ...domain.network import network_of
 from ...domain.proof import Proof
-from ...errors import InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
+from ...errors import EmailNotVerified, InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
 from ...storage.store import Rows, Store, Transaction
 from ...text import mark
 from ..mailing.notices import Notices
@@ -36,8 +36,11 @@ class PasswordSignIn:
         throttling: Throttling,
         devices: Devices,
         notices: Notices,
+        requires_verified: bool,
     ) -> None:
+        """Create it. `requires_verified` refuses accounts whose address is not verified."""
         self._store = store
+        self._requires_verified = requires_verified
         self._begin_session = begin_session
         self._hashing = hashing
         self._throttling = throttling
@@ -67,10 +70,14 @@ class PasswordSignIn:
             request: What is repeatable, or None.
 
         Raises:
+            EmailNotVerified: If the password is right, but the address must be verified first.
             As `prove` and `BeginSession`.
         """
         with self._throttling.logging("sign_in", caller):
             proof, confirm = await self.prove(email, password, caller, earlier=earlier)
+            if self._requires_verified and proof.account is not None and not proof.account.email_verified:
+                await self._store.transact(confirm)  # of too many guesses at once, the right one is refused like the others
+                raise EmailNotVerified(proof.subject)
             return await self._begin_session(
                 proof, delivery=delivery, caller=caller, confirm=confirm, replaced=presented, request=request
             )

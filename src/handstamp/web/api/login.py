@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from ...domain.delivery import DELIVERIES, Delivery
-from ...errors import CrossSite, InvalidCredentials, InvalidFields
-from ...text import mark
-from ...wire.cross_site import is_from_browser
+from ...errors import CrossSite, EmailNotVerified, InvalidCredentials
 from ..body import require_body
-from ..cookies import clear_cookies
 from ..edge import Call
 from ..operation import BODY_ERRORS, Operation, UseCases
 from ..repeatable import read_repeatable
 from .shapes import Email, How, Password, RequestShape, Token
-from .tokens import TokenAnswer, write_pair
-
-NO_BROWSER = mark(
-    "needs a browser: this request has neither Origin nor Sec-Fetch-Site, and later ones with cookies need one of them. "
-    'A program uses "json". A server that signs a browser in passes on the Origin that the browser sent'
-)
+from .tokens import TokenAnswer, choose_delivery, write_signed_in
 
 
 class LoginRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
@@ -39,7 +30,7 @@ async def login(use: UseCases, call: Call, body: LoginRequest | None) -> Respons
     """Sign in, always with a new session. A session whose cookies came along is ended, so its cookies are replaced or deleted."""
     body = require_body(body)
     presented = call.tokens_in_cookies()
-    delivery = _choose_delivery(body.delivery, call)
+    delivery = choose_delivery(body.delivery, call)
     request = read_repeatable(call, "login", body.email, body.password, delivery)
     pair = await use.sign_in(
         body.email,
@@ -50,18 +41,7 @@ async def login(use: UseCases, call: Call, body: LoginRequest | None) -> Respons
         earlier=call.earlier_sign_ins(body.refresh_token),
         request=request,
     )
-    response = write_pair(pair, call.cookies)
-    use.remember_device(response, call, pair)
-    return clear_cookies(response, call.cookies, but_for=pair) if presented else response
-
-
-def _choose_delivery(wanted: Delivery | None, call: Call) -> Delivery:
-    """Return how the tokens travel. Raises `InvalidFields` if they would travel as cookies of a client that is no browser."""
-    if is_from_browser(call.headers.getlist):
-        return wanted or "split"
-    if wanted is not None and DELIVERIES[wanted].refresh_is_cookie:
-        raise InvalidFields([("delivery", NO_BROWSER)])
-    return "json"
+    return write_signed_in(use, call, pair, presented)
 
 
 OPERATIONS = (
@@ -72,7 +52,7 @@ OPERATIONS = (
         summary="Sign in",
         body=LoginRequest,
         answer=TokenAnswer,
-        errors=(*BODY_ERRORS, InvalidCredentials, CrossSite),
+        errors=(*BODY_ERRORS, InvalidCredentials, EmailNotVerified, CrossSite),
         signs_in=True,
         is_repeatable=True,
     ),

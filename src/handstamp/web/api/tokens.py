@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 from starlette.responses import Response
 
-from ...domain.delivery import DELIVERIES
+from ...domain.delivery import DELIVERIES, Delivery
+from ...errors import InvalidFields
 from ...service.parts.tokens import TokenPair
+from ...text import mark
+from ...wire.cross_site import is_from_browser
 from ..answers import write_json
-from ..cookies import Cookies, set_pair
+from ..cookies import Cookies, clear_cookies, set_pair
+from ..edge import Call
+from ..operation import UseCases
 from .shapes import AnswerShape, Seconds, SessionId
+
+NO_BROWSER = mark(
+    "needs a browser: this request has neither Origin nor Sec-Fetch-Site, and later ones with cookies need one of them. "
+    'A program uses "json". A server that signs a browser in passes on the Origin that the browser sent'
+)
 
 
 class TokenAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -41,3 +53,19 @@ def write_pair(pair: TokenPair, cookies: Cookies) -> Response:
     response = write_json(answer)
     set_pair(response, pair, cookies)
     return response
+
+
+def write_signed_in(use: UseCases, call: Call, pair: TokenPair, presented: Collection[str]) -> Response:
+    """Return the token answer of a new session. The cookies of `presented`, which has ended, are replaced or deleted."""
+    response = write_pair(pair, call.cookies)
+    use.remember_device(response, call, pair)
+    return clear_cookies(response, call.cookies, but_for=pair) if presented else response
+
+
+def choose_delivery(wanted: Delivery | None, call: Call) -> Delivery:
+    """Return how the tokens travel. Raises `InvalidFields` if they would travel as cookies of a client that is no browser."""
+    if is_from_browser(call.headers.getlist):
+        return wanted or "split"
+    if wanted is not None and DELIVERIES[wanted].refresh_is_cookie:
+        raise InvalidFields([("delivery", NO_BROWSER)])
+    return "json"

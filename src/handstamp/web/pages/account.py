@@ -23,6 +23,7 @@ from ..operation import UseCases
 from ..repeatable import repeatable_form
 from .destination import query_of
 from .forms import CORRECTABLE
+from .verify import VERIFIED
 from .visitor import arrives_from_elsewhere, load_again, name_of, require_visitor
 from .writer import PageWriter
 
@@ -32,6 +33,7 @@ _DONE = {
     "profile": mark("Your profile is saved."),
     "password": mark("Your password is changed, and every other device is signed out."),
     "session": mark("That device is signed out."),
+    "verified": VERIFIED,
 }
 """What the page says after a redirect to it, by the `done` of the query."""
 
@@ -147,6 +149,7 @@ class AccountPages:
             "since": call.language.write_date(account.created_at_ms) if account else "",
             "has_account": account is not None,
             "languages": LANGUAGES,
+            "may_verify": self.use.mail_is_on and account is not None and not account.email_verified,
             "is_cut": page.following is not None,
             "devices": [_describe(each, this=session.id, call=call) for each in this_first],
         }

@@ -42,10 +42,14 @@ class Destination:
             )
         return cls(return_to, _DELIVERIES[delivery])
 
+    @property
+    def query(self) -> str:
+        """The part of a query that names this destination, for a link to another page."""
+        return query_of({"return_to": self.return_to, "delivery": self.delivery or ""})
+
     def template_values(self) -> dict[str, Any]:
         """Return what the templates of forms need to pass the destination on."""
-        query = {"return_to": self.return_to, "delivery": self.delivery or ""}
-        return {**query, "query": query_of(query)}
+        return {"return_to": self.return_to, "delivery": self.delivery or "", "query": self.query}
 
 
 def query_of(values: Mapping[str, str]) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import AccountExists, HandstampError, InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
+from ...errors import AccountExists, HandstampError, InvalidCode, InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
 from ...languages.catalogue import Catalogue
 from ...text import mark
 from ...wire.problems import detail_of, row_of
 
-CORRECTABLE = (InvalidFields, InvalidCredentials, AccountExists, TooManyAttempts, Unavailable)
+CORRECTABLE = (InvalidFields, InvalidCredentials, InvalidCode, AccountExists, TooManyAttempts, Unavailable)
 """Errors after which the form is shown again with what was typed. After all others, sending it again will not help."""
 _LABELS = {
+    "code": mark("The code"),
     "email": mark("The e-mail address"),
     "name": mark("The name"),
     "password": mark("The password"),
@@ -38,6 +39,8 @@ def describe_error(error: HandstampError, language: Catalogue) -> dict[str, Any]
             return {"status": status, "errors": FieldErrors(sentences)}
         case AccountExists():
             return {"status": status, "errors": FieldErrors(email=detail)}
+        case InvalidCode():
+            return {"status": status, "errors": FieldErrors(code=detail)}
         case InvalidCredentials():
             return {"status": status, "errors": FieldErrors(password=detail)}
         case _:

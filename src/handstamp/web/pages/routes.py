@@ -11,21 +11,44 @@ from .development_mail import DevelopmentMailPages
 from .languages import in_language
 from .own_data import OwnDataPages
 from .sign_in import SignInPages
+from .sign_in_code import SignInCodePages
+from .sign_up import SignUpPages
+from .verify import VerifyPages
 from .writer import PageWriter
 
 
 def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     """Return the routes of all pages."""
     writer = PageWriter(
-        edge, registration_open=use.registration_open, password_min_length=use.password_min_length, brand=use.brand
+        edge,
+        registration_open=use.registration_open,
+        sign_in_by_code=use.sign_in_by_code,
+        password_min_length=use.password_min_length,
+        brand=use.brand,
     )
     sign_in, account, own_data = SignInPages(use, edge, writer), AccountPages(use, writer), OwnDataPages(use, writer)
+    sign_up, by_code, verify = SignUpPages(use, edge, writer), SignInCodePages(use, edge, writer), VerifyPages(use, writer)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/", sign_in.show_start),
         ("GET", "/sign-in", sign_in.show_sign_in),
         ("POST", "/sign-in", sign_in.submit_sign_in),
         ("GET", "/create-account", sign_in.show_create_account),
         ("POST", "/create-account", sign_in.submit_create_account),
+        ("GET", "/create-account/code", sign_up.show_sign_up_code),
+        ("POST", "/create-account/code", sign_up.submit_sign_up_code),
+        ("GET", "/create-account/confirm", sign_up.show_sign_up_link),
+        ("POST", "/create-account/confirm", sign_up.submit_sign_up_link),
+        ("GET", "/sign-in/mail", by_code.show_sign_in_mail),
+        ("POST", "/sign-in/mail", by_code.submit_sign_in_mail),
+        ("GET", "/sign-in/code", by_code.show_sign_in_code),
+        ("POST", "/sign-in/code", by_code.submit_sign_in_code),
+        ("GET", "/sign-in/confirm", by_code.show_sign_in_link),
+        ("POST", "/sign-in/confirm", by_code.submit_sign_in_link),
+        ("POST", "/account/verify", verify.submit_verify_mail),
+        ("GET", "/verify/code", verify.show_verify_code),
+        ("POST", "/verify/code", verify.submit_verify_code),
+        ("GET", "/verify", verify.show_verify_link),
+        ("POST", "/verify", verify.submit_verify_link),
         ("GET", "/signed-out", sign_in.show_signed_out),
         ("GET", "/account", account.show_account),
         ("POST", "/account/end-session", account.submit_end_session),

@@ -8,17 +8,18 @@ import msgspec
 from starlette.responses import Response
 
 from ...domain.reasons import sentence_of
-from ...errors import InvalidRequest, InvalidToken, MissingToken, NotFound, SessionEnded
+from ...errors import EmailNotVerified, InvalidToken, MissingToken, SessionEnded
+from ...service.parts.one_time import keep_browser_secret
 from ...text import mark
-from ...wire.cross_site import is_from_browser
 from ..body import read_form
-from ..cookies import clear_cookies, set_pair
 from ..edge import Call, Edge
 from ..operation import UseCases
 from ..repeatable import repeatable_form
 from .destination import Destination, query_of
 from .forms import CORRECTABLE
-from .visitor import arrives_from_elsewhere, load_again, name_of, require_visitor
+from .mailed import redirect_signed_in, redirect_to_code
+from .verify import VERIFIED
+from .visitor import arrives_from_elsewhere, load_again, name_of, require_browser, require_visitor
 from .writer import PageWriter
 
 
@@ -30,6 +31,10 @@ class SignInForm(msgspec.Struct):
     return_to: str = ""
     delivery: str = ""
     idempotency_key: str = ""
+
+    def destination(self) -> dict[str, str]:
+        """Return where the visitor wants to go afterwards."""
+        return {"return_to": self.return_to, "delivery": self.delivery}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ class SignInPages:
         try:
             session, account = await require_visitor(self.use, call)
         except (MissingToken, InvalidToken):
-            return self.writer.write_page("sign_in.html", call, **destination)
+            notice = call.language.translate(VERIFIED) if call.request.query_params.get("done") == "verified" else ""
+            return self.writer.write_page("sign_in.html", call, notice=notice, notice_kind="good", **destination)
         except SessionEnded as ended:
             notice = call.language.translate(sentence_of(ended.reason, otherwise=mark("You are signed out.")))
             response = self.writer.write_page("sign_in.html", call, notice=notice, **destination)
@@ -65,30 +71,32 @@ class SignInPages:
 
     async def submit_sign_in(self, call: Call) -> Response:
         """Sign in, or show the form again with what is wrong."""
-        _require_browser(call)
+        require_browser(call)
         form = await read_form(call.request, SignInForm)
         destination = Destination.parse(msgspec.structs.asdict(form), self.edge)
         try:
-            return await self._sign_in(call, form, destination)
+            return await self._sign_in_or_verify(call, form, destination)
         except CORRECTABLE as error:
             return self.writer.write_form_again("sign_in.html", error, call, email=form.email, **destination.template_values())
 
     async def show_create_account(self, call: Call) -> Response:
         """Return the form. Raises `NotFound` if registration is closed."""
-        self._require_open_registration()
+        self.use.require_open_registration()
         destination = Destination.parse(call.request.query_params, self.edge)
         return self.writer.write_page("create_account.html", call, **destination.template_values())
 
     async def submit_create_account(self, call: Call) -> Response:
         """Create an account and sign in, or show the form again. Raises `NotFound` if registration is closed."""
-        self._require_open_registration()
-        _require_browser(call)
+        self.use.require_open_registration()
+        require_browser(call)
         form = await read_form(call.request, SignInForm)
         destination = Destination.parse(msgspec.structs.asdict(form), self.edge)
         try:
+            if self.use.confirms_sign_up:
+                return await self._ask_to_sign_up(call, form, destination)
             request = repeatable_form(form.idempotency_key, "register", form.email, form.password)
             await self.use.register(form.email, form.password, call.caller, language=call.person_language, request=request)
-            return await self._sign_in(call, form, destination)
+            return await self._sign_in_or_verify(call, form, destination)
         except CORRECTABLE as error:
             values = destination.template_values()
             return self.writer.write_form_again("create_account.html", error, call, email=form.email, **values)
@@ -97,6 +105,22 @@ class SignInPages:
         """Return what signing out has ended, with a link for signing in again."""
         query = query_of(call.request.query_params)
         return self.writer.write_page("signed_out.html", call, ended=call.request.query_params.get("from", ""), query=query)
+
+    async def _ask_to_sign_up(self, call: Call, form: SignInForm, destination: Destination) -> Response:
+        browser, language = keep_browser_secret(call.grant_cookie), call.person_language
+        await self.use.sign_up.ask(
+            form.email, form.password, call.caller, browser=browser, language=language, remembered=form.destination()
+        )
+        return redirect_to_code(self.writer, call, f"/create-account/code{destination.query}", browser)
+
+    async def _sign_in_or_verify(self, call: Call, form: SignInForm, destination: Destination) -> Response:
+        """Sign in. If the address must be verified first, send the mail and go on to the page that takes its code."""
+        try:
+            return await self._sign_in(call, form, destination)
+        except EmailNotVerified as refused:
+            browser = keep_browser_secret(call.grant_cookie)
+            await self.use.verify_address.ask(refused.subject, call.caller, browser=browser)
+            return redirect_to_code(self.writer, call, "/verify/code", browser)
 
     async def _sign_in(self, call: Call, form: SignInForm, destination: Destination) -> Response:
         presented = call.tokens_in_cookies()
@@ -111,18 +135,4 @@ class SignInPages:
             earlier=call.earlier_sign_ins(),
             request=request,
         )
-        return_to = destination.return_to
-        response = self.writer.redirect_to_url(return_to) if return_to else self.writer.redirect("/account")
-        set_pair(response, pair, call.cookies)
-        self.use.remember_device(response, call, pair)
-        return clear_cookies(response, call.cookies, but_for=pair) if presented else response
-
-    def _require_open_registration(self) -> None:
-        if not self.use.registration_open:
-            raise NotFound(mark("Registration is closed. The people who run this service create accounts."))
-
-
-def _require_browser(call: Call) -> None:
-    """Raise `InvalidRequest` for a program: the session's cookies would be of no use to it."""
-    if not is_from_browser(call.headers.getlist):
-        raise InvalidRequest(mark("This form is for browsers, which send Origin with it. A program signs in with POST /login."))
+        return redirect_signed_in(self.use, self.writer, call, pair, destination=destination, presented=presented)

@@ -11,6 +11,9 @@ from starlette.responses import Response
 
 from ...domain.account import Account
 from ...domain.session import Session
+from ...errors import InvalidRequest
+from ...text import mark
+from ...wire.cross_site import is_from_browser
 from ..edge import Call
 from ..operation import UseCases
 from .languages import prefer_account_language
@@ -27,6 +30,12 @@ async def require_visitor(use: UseCases, call: Call) -> tuple[Session, Account |
     session, account = await use.recognise(token, call.caller)
     await prefer_account_language(call, account)
     return session, account
+
+
+def require_browser(call: Call) -> None:
+    """Raise `InvalidRequest` for a program: the session's cookies would be of no use to it."""
+    if not is_from_browser(call.headers.getlist):
+        raise InvalidRequest(mark("This form is for browsers, which send Origin with it. A program signs in with POST /login."))
 
 
 def name_of(session: Session, account: Account | None) -> str:

@@ -31,12 +31,15 @@ from .forms import FieldErrors, describe_error
 class PageWriter:
     """Renders templates with the headers that pages need. Its `write_error` is the edge's `ErrorWriter` for pages."""
 
-    def __init__(self, edge: Edge, *, registration_open: bool, password_min_length: int, brand: Brand) -> None:
+    def __init__(
+        self, edge: Edge, *, registration_open: bool, sign_in_by_code: bool, password_min_length: int, brand: Brand
+    ) -> None:
         """Write the pages of a service.
 
         Args:
             edge: For the address that links and forms start with, and for the origins that forms may lead back to.
             registration_open: True to offer visitors to create an account.
+            sign_in_by_code: True to offer visitors to sign in by mail.
             password_min_length: In characters, for the help beside fields for new passwords.
             brand: The look of the deployment.
         """
@@ -51,7 +54,11 @@ class PageWriter:
             "notice": "",
             "notice_kind": "",
             "again": False,
+            "return_to": "",
+            "delivery": "",
+            "query": "",
             "registration_open": registration_open,
+            "sign_in_by_code": sign_in_by_code,
             "password_min_length": password_min_length,
             "brand": brand,
             "accent": ACCENT,
