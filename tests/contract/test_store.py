@@ -135,6 +135,9 @@ async def test_many_accounts_are_inserted_at_once_and_those_that_are_taken_left_
     assert await store.transact(insert) == {"id-0", "id-1", "id-2"}
     found = await store.read(lambda rows: rows.accounts.list_page(after="", limit=10))
     assert sorted(found, key=lambda account: account.id) == sorted([taken, *others], key=lambda account: account.id)
+    some = await store.read(lambda rows: rows.accounts.list_of(emails=["ada@example.com", "nobody"], ids=["id-2", "ada-id"]))
+    assert sorted(account.id for account in some) == ["ada-id", "id-2"]
+    assert await store.read(lambda rows: rows.accounts.list_of(emails=[], ids=[])) == []
 
 
 async def test_many_events_are_recorded_at_once_and_ids_of_deleted_accounts_found(store: Store) -> None:

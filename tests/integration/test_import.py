@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -252,7 +253,7 @@ def test_two_imports_at_once_add_each_account_once(tmp_path: Path) -> None:
     for importing in both:
         out, err = importing.communicate(lines[len(lines) // 2 :], timeout=PATIENCE_S)
         assert (importing.returncode, err) == (0, b"")
-        outputs.append([int(word.replace(",", "")) for word in out.decode().split() if word[0].isdigit()])
+        outputs.append([int(number.replace(",", "")) for number in re.findall("[0-9,]+", out.decode())])
     assert [sum(column) for column in zip(*outputs, strict=True)] == [1500, 1500]
     assert len(accounts_in(tmp_path)) == 1500
 

@@ -90,7 +90,9 @@ class ImportAccounts:
             deleted = await _find_deleted(rows, candidates)
             added = await rows.accounts.insert_many([each.account for each in candidates if each.account.id not in deleted])
             await rows.events.insert_many([_created(account_id, caller) for account_id in added])
-            return ["added" if each.account.id in added else await self._judge(rows, each, deleted) for each in candidates]
+            left = [each for each in candidates if each.account.id not in added]
+            outcomes = iter(await self._judge(rows, left, deleted))
+            return ["added" if each.account.id in added else next(outcomes) for each in candidates]
 
         outcomes = await self._store.transact(add)
         for candidate, outcome in zip(candidates, outcomes, strict=True):
@@ -102,19 +104,25 @@ class ImportAccounts:
         """Return what would become of each account, and add none."""
 
         async def look(rows: Rows) -> list[Outcome]:
-            deleted = await _find_deleted(rows, candidates)
-            return [await self._judge(rows, candidate, deleted) for candidate in candidates]
+            return await self._judge(rows, candidates, await _find_deleted(rows, candidates))
 
         return await self._store.read(look)
 
-    async def _judge(self, rows: Rows, candidate: Candidate, deleted: Container[str]) -> Outcome:
-        record, account = candidate
-        existing = await rows.accounts.get_by_email(account.email)
-        if existing is not None:
-            return "unchanged" if self._has_added(existing, record) else "address taken"
-        if account.id in deleted:
-            return "id deleted"
-        return "added" if await rows.accounts.get(account.id) is None else "id taken"
+    async def _judge(self, rows: Rows, candidates: Sequence[Candidate], deleted: Container[str]) -> list[Outcome]:
+        """Return what would become of each account. `deleted` are ids that must not be given again."""
+        accounts = [each.account for each in candidates]
+        existing = await rows.accounts.list_of(emails=[each.email for each in accounts], ids=[each.id for each in accounts])
+        by_email, ids = {each.email: each for each in existing}, {each.id for each in existing}
+
+        def judge(record: AccountRecord, account: Account) -> Outcome:
+            other = by_email.get(account.email)
+            if other is not None:
+                return "unchanged" if self._has_added(other, record) else "address taken"
+            if account.id in deleted:
+                return "id deleted"
+            return "id taken" if account.id in ids else "added"
+
+        return [judge(*each) for each in candidates]
 
     def _has_added(self, existing: Account, record: AccountRecord) -> bool:
         """Return True if an earlier import has added the account. Since then its password may have been hashed again."""

@@ -33,6 +33,10 @@ class SqlAccounts:
         rows = await self._executor.run(f"{SELECT} WHERE email = ?", (email,))
         return COLUMNS.decode(rows[0]) if rows else None
 
+    async def list_of(self, *, emails: Sequence[str], ids: Sequence[str]) -> list[Account]:
+        sql = f"{SELECT} WHERE email IN ({', '.join('?' * len(emails))}) OR id IN ({', '.join('?' * len(ids))})"
+        return [COLUMNS.decode(row) for row in await self._executor.run(sql, (*emails, *ids))] if emails and ids else []
+
     async def list_page(self, *, after: str, limit: int) -> list[Account]:
         rows = await self._executor.run(f"{SELECT} WHERE email > ? ORDER BY email LIMIT ?", (after, limit))
         return [COLUMNS.decode(row) for row in rows]

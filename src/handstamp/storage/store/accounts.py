@@ -17,6 +17,9 @@ class AccountQueries(Protocol):
     async def get_by_email(self, email: str) -> Account | None:
         """Return the account with that normalised address."""
 
+    async def list_of(self, *, emails: Sequence[str], ids: Sequence[str]) -> list[Account]:
+        """Return the accounts that have one of up to 1000 normalised addresses or one of up to 1000 ids, in any order."""
+
     async def list_page(self, *, after: str, limit: int) -> list[Account]:
         """Return up to `limit` accounts whose address sorts after `after`, in the order of their addresses."""
 
