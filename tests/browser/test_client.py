@@ -368,8 +368,14 @@ def test_a_failed_sign_out_is_dropped_by_a_new_sign_in(tab: Page, server: Server
     expect_state(tab, "signed-in")
 
 
-def test_a_page_from_the_back_forward_cache_checks_the_session(tab: Page, server: Server) -> None:
+def test_a_page_from_the_back_forward_cache_checks_the_session(
+    remembered_page: Page, app: str, server: Server, email: str
+) -> None:
     """A page from the back-forward cache missed all messages, so the client asks the service."""
+    tab = remembered_page
+    tab.goto(app)
+    expect_state(tab, "signed-out")
+    sign_in(tab, email)
     tab.evaluate("window.isRemembered = true")
     tab.goto(f"{server.url}/account")
     cookies = {cookie["name"]: cookie["value"] for cookie in tab.context.cookies()}

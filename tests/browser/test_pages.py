@@ -46,7 +46,7 @@ def sign_in(page: Page, server: Server, email: str, query: str = "") -> None:
     """Sign in as a person does."""
     page.goto(f"{server.url}/sign-in{query}")
     page.get_by_label("E-mail address").fill(email)
-    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("textbox", name="Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
 
 
@@ -82,7 +82,7 @@ def test_a_visitor_registers_and_signs_out(page: Page, server: Server, page_erro
     page.goto(server.url)
     page.get_by_role("link", name="Create an account").click()
     page.get_by_label("E-mail address").fill(email)
-    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("textbox", name="Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Create account").click()
     expect_account(page, email)
     page.reload()
@@ -94,8 +94,9 @@ def test_a_visitor_registers_and_signs_out(page: Page, server: Server, page_erro
     assert page_errors == []
 
 
-def test_the_back_button_after_signing_out_shows_no_account(page: Page, server: Server, email: str) -> None:
+def test_the_back_button_after_signing_out_shows_no_account(remembered_page: Page, server: Server, email: str) -> None:
     """The back button shows the sign-in page: neither a cache nor the back-forward cache shows the account."""
+    page = remembered_page
     sign_in(page, server, email)
     expect_account(page, email)
     page.get_by_role("button", name="Sign out", exact=True).click()
@@ -128,7 +129,7 @@ def test_signing_in_by_keyboard(page: Page, server: Server, email: str) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_focused()
     page.keyboard.press("Enter")
-    field = page.get_by_label("Password", exact=True)
+    field = page.get_by_role("textbox", name="Password", exact=True)
     expect(field).to_be_focused()
     expect(field).to_have_accessible_description("That e-mail address and password do not match.")
     page.keyboard.type(PASSWORD)
@@ -139,7 +140,7 @@ def test_signing_in_by_keyboard(page: Page, server: Server, email: str) -> None:
 def test_a_password_can_be_seen_while_it_is_typed(page: Page, server: Server) -> None:
     """A button shows the password and hides it again."""
     page.goto(f"{server.url}/sign-in")
-    field, button = page.get_by_label("Password", exact=True), page.get_by_role("button", name="Show password")
+    field, button = page.get_by_role("textbox", name="Password", exact=True), page.get_by_role("button", name="Show password")
     expect(field).to_have_attribute("type", "password")
     button.click()
     expect(field).to_have_attribute("type", "text")
@@ -155,8 +156,8 @@ def test_pages_work_without_script(chromium: Browser, server: Server, email: str
     page = context.new_page()
     sign_in(page, server, email)
     expect_account(page, email)
-    page.get_by_label("Current password", exact=True).fill(PASSWORD)
-    page.get_by_label("New password", exact=True).fill("another kelp lantern rivet of the tests")
+    page.get_by_role("textbox", name="Current password", exact=True).fill(PASSWORD)
+    page.get_by_role("textbox", name="New password", exact=True).fill("another kelp lantern rivet of the tests")
     page.get_by_role("button", name="Change the password").click()
     expect(page.get_by_role("status")).to_contain_text("Your password is changed")
     page.get_by_role("button", name="Sign out everywhere").click()
