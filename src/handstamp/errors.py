@@ -17,6 +17,7 @@ HandstampError
 │   ├── InsufficientScope     insufficient_scope
 │   ├── InsufficientAuthentication                 insufficient_user_authentication: prove again who you are (RFC 9470)
 │   ├── EmailNotVerified      email_not_verified   the password is right, but the address must be verified first
+│   ├── DeletionBlocked       deletion_blocked     the old address of the account can still undo a change of the address
 │   └── CrossSite             cross_site
 ├── InvalidCode               invalid_code         the link or code of a mail is wrong, used, expired or void
 ├── NotFound                  not_found
@@ -206,6 +207,20 @@ class EmailNotVerified(NotAllowed):
         """Create the error for an account, which the client is not told."""
         super().__init__(mark("Your e-mail address is not verified yet. Use the link or the code of the mail that you got."))
         self.subject = subject
+
+
+class DeletionBlocked(NotAllowed):
+    """The account cannot be deleted yet: its old address may still take a change of the address back."""
+
+    code = "deletion_blocked"
+
+    def __init__(self) -> None:
+        super().__init__(
+            mark(
+                "The address of this account was changed in the last seven days, and the old address can still take that back. "
+                "Until then the account cannot be deleted."
+            )
+        )
 
 
 class CrossSite(NotAllowed):

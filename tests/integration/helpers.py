@@ -47,6 +47,7 @@ CODES = frozenset(
         "invalid_code",
         "insufficient_scope",
         "cross_site",
+        "deletion_blocked",
         "not_found",
         "account_exists",
         "too_many_attempts",

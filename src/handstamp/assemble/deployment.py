@@ -10,11 +10,13 @@ from ..clock import Clock
 from ..config.private_files import warn_if_readable
 from ..config.settings import Settings
 from ..service.accounts.administer import AdministerAccounts
+from ..service.accounts.change_email import ChangeEmail
 from ..service.accounts.change_password import ChangePassword
 from ..service.accounts.forgetting import Forgetting
 from ..service.accounts.import_accounts import ImportAccounts
 from ..service.accounts.own_data import ChangeProfile, DeleteAccount, ExportData
 from ..service.accounts.register import CreateAccount, Register
+from ..service.accounts.reset_password import PasswordReset
 from ..service.accounts.sign_up import SignUp
 from ..service.accounts.verify_email import VerifyAddress
 from ..service.operating.credentials import Credentials
@@ -49,6 +51,8 @@ class Deployment(Parts):
     register: Register
     change_password: ChangePassword
     change_profile: ChangeProfile
+    reset_password: PasswordReset
+    change_email: ChangeEmail
     export_data: ExportData
     delete_account: DeleteAccount
     sign_up: SignUp
@@ -162,6 +166,27 @@ class Deployment(Parts):
         )
         self.verify_address = VerifyAddress(
             store=store, grants=grants, mail=mail, sign_in=self.sign_in, throttling=throttling, audit=audit
+        )
+        self.reset_password = PasswordReset(
+            store=store,
+            grants=grants,
+            mail=mail,
+            notices=self.notices,
+            devices=self.devices,
+            hashing=self.hashing,
+            throttling=throttling,
+            rules=self.rules,
+            sweeping=self.sweeping,
+            audit=audit,
+        )
+        self.change_email = ChangeEmail(
+            store=store,
+            grants=grants,
+            mail=mail,
+            notices=self.notices,
+            throttling=throttling,
+            sweeping=self.sweeping,
+            audit=audit,
         )
 
     def _add_operating(self) -> None:

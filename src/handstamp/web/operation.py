@@ -26,9 +26,11 @@ from ..errors import (
     SessionEnded,
     UnsupportedMediaType,
 )
+from ..service.accounts.change_email import ChangeEmail
 from ..service.accounts.change_password import ChangePassword
 from ..service.accounts.own_data import ChangeProfile, DeleteAccount, ExportData
 from ..service.accounts.register import Register
+from ..service.accounts.reset_password import PasswordReset
 from ..service.accounts.sign_up import SignUp
 from ..service.accounts.verify_email import VerifyAddress
 from ..service.mailing.queue import DevelopmentInbox
@@ -69,6 +71,8 @@ class UseCases:
     register: Register
     change_password: ChangePassword
     change_profile: ChangeProfile
+    reset_password: PasswordReset
+    change_email: ChangeEmail
     export_data: ExportData
     delete_account: DeleteAccount
     credentials: Credentials
@@ -82,6 +86,7 @@ class UseCases:
     code_sign_in: CodeSignIn
     verify_address: VerifyAddress
     mail_is_on: bool
+    support_contact: str
     confirms_sign_up: bool
     sign_in_by_code: bool
     registration_open: bool

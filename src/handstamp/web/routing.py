@@ -21,6 +21,7 @@ from ..wire.problems import MethodNotAllowed
 from .answers import write_problem
 from .api import (
     accounts,
+    change_email,
     health,
     keys,
     login,
@@ -29,6 +30,7 @@ from .api import (
     password,
     profile,
     refresh,
+    reset_password,
     revocations,
     sessions,
     sign_out,
@@ -49,6 +51,8 @@ OPERATIONS: tuple[Operation, ...] = (
     *sign_out.OPERATIONS,
     *sessions.OPERATIONS,
     *password.OPERATIONS,
+    *reset_password.OPERATIONS,
+    *change_email.OPERATIONS,
     *own_data.OPERATIONS,
     *keys.OPERATIONS,
     *metadata.OPERATIONS,

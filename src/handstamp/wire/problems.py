@@ -11,6 +11,7 @@ from ..domain.reasons import EndReason, sentence_of
 from ..errors import (
     AccountExists,
     CrossSite,
+    DeletionBlocked,
     EmailNotVerified,
     ExpiredToken,
     HandstampError,
@@ -56,6 +57,7 @@ TABLE: dict[type[HandstampError], tuple[int, str]] = {
     EmailNotVerified: (403, mark("The e-mail address is not verified")),
     CrossSite: (403, mark("The request came from another site's page")),
     InvalidCode: (422, mark("The link or code is not accepted")),
+    DeletionBlocked: (409, mark("The account cannot be deleted yet")),
     NotFound: (404, mark("Not found")),
     AccountExists: (409, mark("The account exists already")),
     TooManyAttempts: (429, mark("Too many attempts")),

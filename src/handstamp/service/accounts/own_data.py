@@ -11,7 +11,7 @@ from ...domain.account import Account, normalise_name
 from ...domain.event import Event
 from ...domain.network import network_of
 from ...domain.session import Session
-from ...errors import InvalidFields
+from ...errors import DeletionBlocked, InvalidFields
 from ...languages.choice import LANGUAGES
 from ...storage.store import Rows, Store, Transaction
 from ...text import mark
@@ -163,6 +163,7 @@ class DeleteAccount:
             NotFound: If the session belongs to no account.
             InsufficientAuthentication: If the person signed in too long ago.
             InvalidFields: If `email` is not the address of the account.
+            DeletionBlocked: If the old address of the account can still undo a change of the address.
             SessionEnded: If the session has ended meanwhile.
             Unavailable: If the store does not answer. The account may be deleted then.
         """
@@ -172,7 +173,10 @@ class DeleteAccount:
             raise InvalidFields([("email", mark("is not the address of this account"))])
 
         async def delete(rows: Transaction) -> Event:
-            return await self._forgetting.begin(rows, await require_living_account(rows, session.id, caller), caller, by="person")
+            current = await require_living_account(rows, session.id, caller)
+            if await rows.one_time.has_undo(current.id, now_ms=caller.now_ms):
+                raise DeletionBlocked  # otherwise a thief would change the address and then make the undoing impossible
+            return await self._forgetting.begin(rows, current, caller, by="person")
 
         event = await self._store.transact(delete)
         await self._forgetting.finish(event)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
-from ...errors import CrossSite, InsufficientAuthentication, NotFound
+from ...errors import CrossSite, DeletionBlocked, InsufficientAuthentication, NotFound
 from ...service.accounts.own_data import Pages, Row
 from ..answers import write_nothing
 from ..body import require_body
@@ -106,7 +106,7 @@ OPERATIONS = (
         summary="Delete the account and all that belongs to it",
         body=DeleteRequest,
         status=204,
-        errors=(*BODY_ERRORS, *ACCESS_ERRORS, InsufficientAuthentication, CrossSite, NotFound),
+        errors=(*BODY_ERRORS, *ACCESS_ERRORS, InsufficientAuthentication, DeletionBlocked, CrossSite, NotFound),
         credential="access",
     ),
 )

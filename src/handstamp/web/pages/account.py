@@ -21,6 +21,7 @@ from ..cookies import set_language, set_pair
 from ..edge import Call
 from ..operation import UseCases
 from ..repeatable import repeatable_form
+from .change_email import ADDRESS_CHANGED
 from .destination import query_of
 from .forms import CORRECTABLE
 from .verify import VERIFIED
@@ -33,6 +34,7 @@ _DONE = {
     "profile": mark("Your profile is saved."),
     "password": mark("Your password is changed, and every other device is signed out."),
     "session": mark("That device is signed out."),
+    "address": ADDRESS_CHANGED,
     "verified": VERIFIED,
 }
 """What the page says after a redirect to it, by the `done` of the query."""
@@ -149,7 +151,8 @@ class AccountPages:
             "since": call.language.write_date(account.created_at_ms) if account else "",
             "has_account": account is not None,
             "languages": LANGUAGES,
-            "may_verify": self.use.mail_is_on and account is not None and not account.email_verified,
+            "mail_is_on": self.use.mail_is_on,
+            "is_verified": account is not None and account.email_verified,
             "is_cut": page.following is not None,
             "devices": [_describe(each, this=session.id, call=call) for each in this_first],
         }

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from ...domain.account import Account
 from ...domain.session import Session
+from ...errors import DeletionBlocked
 from ...service.sessions.living import require_fresh
 from ..api.own_data import write_export
 from ..body import read_form
@@ -52,7 +53,7 @@ class OwnDataPages:
         session, account = await require_visitor(self.use, call)
         try:
             await self.use.delete_account(session, account, form.email, call.caller)
-        except CORRECTABLE as error:
+        except (*CORRECTABLE, DeletionBlocked) as error:
             return self.writer.write_form_again("own_data.html", error, call, **_values(session, account))
         return self.writer.end_visit(self.writer.redirect("/signed-out?from=deleted"), call.cookies)
 

@@ -7,9 +7,11 @@ from starlette.routing import Route
 from ..edge import Budget, Edge, Handler
 from ..operation import UseCases
 from .account import AccountPages
+from .change_email import ChangeEmailPages
 from .development_mail import DevelopmentMailPages
 from .languages import in_language
 from .own_data import OwnDataPages
+from .reset_password import ResetPages
 from .sign_in import SignInPages
 from .sign_in_code import SignInCodePages
 from .sign_up import SignUpPages
@@ -28,6 +30,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     )
     sign_in, account, own_data = SignInPages(use, edge, writer), AccountPages(use, writer), OwnDataPages(use, writer)
     sign_up, by_code, verify = SignUpPages(use, edge, writer), SignInCodePages(use, edge, writer), VerifyPages(use, writer)
+    reset, change = ResetPages(use, writer), ChangeEmailPages(use, writer)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/", sign_in.show_start),
         ("GET", "/sign-in", sign_in.show_sign_in),
@@ -49,6 +52,20 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("POST", "/verify/code", verify.submit_verify_code),
         ("GET", "/verify", verify.show_verify_link),
         ("POST", "/verify", verify.submit_verify_link),
+        ("GET", "/forgot", reset.show_forgot),
+        ("POST", "/forgot", reset.submit_forgot),
+        ("GET", "/reset/code", reset.show_reset_code),
+        ("POST", "/reset/code", reset.submit_reset_code),
+        ("GET", "/reset", reset.show_reset_link),
+        ("POST", "/reset", reset.submit_reset_link),
+        ("GET", "/account/email", change.show_new_address),
+        ("POST", "/account/email", change.submit_new_address),
+        ("GET", "/change-email/code", change.show_change_code),
+        ("POST", "/change-email/code", change.submit_change_code),
+        ("GET", "/change-email", change.show_change_link),
+        ("POST", "/change-email", change.submit_change_link),
+        ("GET", "/undo-change", change.show_undo),
+        ("POST", "/undo-change", change.submit_undo),
         ("GET", "/signed-out", sign_in.show_signed_out),
         ("GET", "/account", account.show_account),
         ("POST", "/account/end-session", account.submit_end_session),

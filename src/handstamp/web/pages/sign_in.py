@@ -15,12 +15,17 @@ from ..body import read_form
 from ..edge import Call, Edge
 from ..operation import UseCases
 from ..repeatable import repeatable_form
+from .change_email import ADDRESS_CHANGED
 from .destination import Destination, query_of
 from .forms import CORRECTABLE
 from .mailed import redirect_signed_in, redirect_to_code
+from .reset_password import RESET
 from .verify import VERIFIED
 from .visitor import arrives_from_elsewhere, load_again, name_of, require_browser, require_visitor
 from .writer import PageWriter
+
+_DONE = {"address": ADDRESS_CHANGED, "reset": RESET, "verified": VERIFIED}
+"""What the sign-in page says after a redirect to it, by the `done` of the query."""
 
 
 class SignInForm(msgspec.Struct):
@@ -54,13 +59,14 @@ class SignInPages:
         destination = Destination.parse(call.request.query_params, self.edge).template_values()
         if arrives_from_elsewhere(call):
             return load_again(self.writer, call)
+        done = _DONE.get(call.request.query_params.get("done", ""), "")
         try:
             session, account = await require_visitor(self.use, call)
         except (MissingToken, InvalidToken):
-            notice = call.language.translate(VERIFIED) if call.request.query_params.get("done") == "verified" else ""
+            notice = call.language.translate(done) if done else ""
             return self.writer.write_page("sign_in.html", call, notice=notice, notice_kind="good", **destination)
         except SessionEnded as ended:
-            notice = call.language.translate(sentence_of(ended.reason, otherwise=mark("You are signed out.")))
+            notice = call.language.translate(done or sentence_of(ended.reason, otherwise=mark("You are signed out.")))
             response = self.writer.write_page("sign_in.html", call, notice=notice, **destination)
             return self.writer.end_visit(response, call.cookies)
         if account is not None and "again" in call.request.query_params:

@@ -1,0 +1,145 @@
+"""Reset a forgotten password by mail."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...domain.account import Account
+from ...domain.event import Event, EventKind
+from ...domain.mail import AnyContent, PasswordChanged, ResetPassword
+from ...domain.sweep import Sweep
+from ...storage.store import Store, Transaction
+from ..mailing.grant_mail import GrantMail
+from ..mailing.notices import Notices
+from ..parts.audit import Audit
+from ..parts.caller import Caller
+from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
+from ..parts.email_address import normalise_email
+from ..parts.hashing import Hashing
+from ..parts.one_time import Issued, OneTimeGrants, Proven, Shown
+from ..parts.throttling import Throttling
+from ..sessions.sweeping import Sweeping
+from .new_password import PasswordRules
+
+
+class PasswordReset:
+    """The use cases behind `POST /password/reset` and `POST /password/reset/confirm`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        grants: OneTimeGrants,
+        mail: GrantMail,
+        notices: Notices,
+        devices: Devices,
+        hashing: Hashing,
+        throttling: Throttling,
+        rules: PasswordRules,
+        sweeping: Sweeping,
+        audit: Audit,
+    ) -> None:
+        self._store = store
+        self._grants = grants
+        self._mail = mail
+        self._notices = notices
+        self._devices = devices
+        self._hashing = hashing
+        self._throttling = throttling
+        self._rules = rules
+        self._sweeping = sweeping
+        self._audit = audit
+
+    async def ask(self, email: str, caller: Caller, *, browser: str, earlier: EarlierSignIns = NO_EARLIER) -> str:
+        """Send a link and a code to an address, if it has an account. The answer and the work are the same if it has none.
+
+        Args:
+            email: The address as it was typed.
+            caller: The time of the request and where it came from.
+            browser: The secret of the browser, from `new_browser_secret`. The code of the mail is accepted in this one.
+            earlier: What shows that the person has signed in on this device before. Its mails are limited apart.
+
+        Returns:
+            The normalised address.
+
+        Raises:
+            InvalidFields: If the address is malformed.
+            TooManyAttempts: If the network has asked for too many mails.
+            Unavailable: If the store does not answer.
+        """
+        email = await normalise_email(email)
+
+        async def send(rows: Transaction) -> Event:
+            found = await rows.accounts.get_by_email(email)
+            device = self._devices.find("" if found is None else found.id, earlier)
+            account = None if found is None or found.disabled_at_ms is not None else found
+            return await self._mail.send(
+                rows,
+                "reset_password",
+                write_reset,
+                email=email,
+                account=account,
+                browser=browser,
+                caller=caller,
+                is_sent=account is not None,
+                language="" if account is None else account.language,
+                device=device or "",
+            )
+
+        with self._throttling.logging("mail", caller):
+            event = await self._store.transact(send)
+        self._audit.log(event)
+        return email
+
+    async def look(self, shown: Shown, caller: Caller) -> Proven:
+        """Return the grant of a link or a code, which stays unused. Raises as `OneTimeGrants.prove`."""
+        return await self._grants.prove("reset_password", shown, caller)
+
+    async def confirm(self, shown: Shown, password: str, caller: Caller) -> None:
+        """Set a new password for the account of a link or a code. All its sessions end.
+
+        Whoever can read the mailbox has proved that the address is theirs, so it counts as verified. Nobody is signed in: the
+        person signs in with the new password, and with a second factor where the account has one.
+
+        Args:
+            shown: The token of the link, or the code and the secret of the browser.
+            password: The new password as it was typed.
+            caller: The time of the request and where it came from.
+
+        Raises:
+            InvalidFields: If the password cannot be chosen. The link stays valid.
+            InvalidCode: If the link or the code is wrong, used, expired or void.
+            TooManyAttempts: If the client's network has too many passwords hashed.
+            Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
+        """
+        self._rules.normalise(password, "", field="newPassword")  # first, because looking at a code counts
+        grant = (await self.look(shown, caller)).grant
+        new = self._rules.normalise(password, grant.email, field="newPassword")
+        new_hash = await self._hashing.hash(new, ip=caller.ip)
+
+        async def reset(rows: Transaction) -> list[Event]:
+            before = await self._grants.consume(rows, grant, grant.account_id or "", caller)
+            assert before is not None  # noqa: S101 - for the type checker: a grant without an account is void
+            after = msgspec.structs.replace(before, password_hash=new_hash, epoch=before.epoch + 1, email_verified=True)
+            await rows.accounts.update(after)
+            sweep = Sweep(subject=after.id, why="password_changed", at_ms=caller.now_ms, epoch=after.epoch)
+            events = [_event("password_reset", after, caller, sessions=await self._sweeping.begin(rows, sweep))]
+            if await self._throttling.forget(rows, after.email):
+                events.append(_event("account_unlocked", after, caller))
+            for event in events:
+                await rows.events.insert(event)
+            await self._notices.tell(rows, after, PasswordChanged(was_reset=True), caller)
+            return events
+
+        for event in await self._store.transact(reset):
+            self._audit.log(event)
+        await self._sweeping.finish(grant.account_id or "")
+
+
+def write_reset(issued: Issued) -> AnyContent:
+    """Return the mail with a link and a code."""
+    return ResetPassword(link=issued.link, code=issued.code)
+
+
+def _event(kind: EventKind, account: Account, caller: Caller, **detail: str | int | None) -> Event:
+    return Event(at_ms=caller.now_ms, kind=kind, subject=account.id, ip=caller.ip, detail=detail)
