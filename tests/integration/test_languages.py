@@ -43,7 +43,7 @@ def test_fields_are_explained_in_the_language_of_the_request(client: httpx.Clien
     answer = client.post("/register", json={"email": "ada", "password": "short"}, headers={"accept-language": "fr"})
     problems = {field["name"]: field["problem"] for field in answer.json()["fields"]}
     assert problems["password"].startswith("est trop court")
-    assert problems["email"] == "n’est pas valable"
+    assert problems["email"] == "Ce n’est pas une adresse e-mail valable."
     assert answer.json()["detail"] == "; ".join(f"{name}: {problem}" for name, problem in problems.items())
 
 

@@ -67,7 +67,10 @@ def test_a_marked_text_is_translated() -> None:
     german = read_catalogue("de")
     assert german.translate(mark("Sign in")) == "Anmelden"
     assert german.translate(mark("%(browser)s on %(system)s", browser="Firefox", system="Linux")) == "Firefox unter Linux"
-    assert german.translate(mark_instead("is not a valid e-mail address", english="has no dot")) == "ist nicht gültig"
+    assert (
+        german.translate(mark_instead("This is not a valid e-mail address.", english="There is no dot."))
+        == "Das ist keine gültige E-Mail-Adresse."
+    )
     assert german.translate("a text that is not marked") == "a text that is not marked"
     assert german.translate("") == ""
     assert german.translate(TooManyAttempts(1).args[0]).endswith("in 1 Sekunde noch einmal.")

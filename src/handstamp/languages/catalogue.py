@@ -41,6 +41,13 @@ class Catalogue:
             return self.ngettext(text.template, text.plural, count) % text.values
         return self.gettext(text.template) % text.values
 
+    def isolate(self, text: str) -> str:
+        """Return a text that is written from left to right, such as an address, for a place in a text of this language.
+
+        In right-to-left text, its parts would otherwise change places (Unicode Standard Annex #9, isolates).
+        """
+        return f"\u2066{text}\u2069" if text and self.direction == "rtl" else text
+
     def describe_distance(self, from_ms: int, to_ms: int) -> str:
         """Return how far a time is from another, in words: "just now", "2 hours ago", "in 3 days"."""
         if abs(from_ms - to_ms) < 60_000:

@@ -176,7 +176,7 @@ def _facts(letter: Letter, language: Catalogue) -> tuple[tuple[str, str], ...]:
     """Return when and from where. What a client says of itself is only shown if it is a well-known name."""
     found = [
         (mark("When"), language.write_time(letter.at_ms)),
-        (mark("From"), _address(letter.ip)),
+        (mark("From"), language.isolate(_address(letter.ip))),
         (mark("With"), language.translate(name_device(letter.user_agent))),
     ]
     return tuple((language.translate(label), value) for label, value in found if value)

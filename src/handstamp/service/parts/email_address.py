@@ -62,5 +62,5 @@ def _validate(text: str) -> str:
         address = validate_email(text, check_deliverability=False, test_environment=True)
     except EmailNotValidError as problem:
         english = str(problem).replace("email", "e-mail").replace("@-sign", "@")
-        raise InvalidFields([("email", mark_instead("is not a valid e-mail address", english=english))]) from None
+        raise InvalidFields([("email", mark_instead("This is not a valid e-mail address.", english=english))]) from None
     return address.normalized.lower()
