@@ -18,8 +18,9 @@ import httpx
 import pytest
 from werkzeug.security import generate_password_hash
 
-from tests.commands import PATIENCE_S, command, environment_with, output_of, refusal_of, run_command
+from tests.commands import PATIENCE_S, command, environment_with, output_of, refusal_of, run_command, run_process
 from tests.integration.helpers import expect_problem, new_email, profile, read_claims, sign_in
+from tests.postgres import fresh_database
 from tests.serving import PASSWORD, Server
 
 
@@ -207,10 +208,10 @@ def test_wrong_use_is_refused_with_words(tmp_path: Path, arguments: list[str], w
     assert not (tmp_path / "handstamp.db").exists()
 
 
-def start_import(folder: Path) -> subprocess.Popen[bytes]:
+def start_import(folder: Path, **settings: str) -> subprocess.Popen[bytes]:
     """Start an import in a process of its own, which reads what is written to its standard input."""
     return subprocess.Popen(
-        command("users", "import", "-"), cwd=folder, env=environment_with({}),
+        command("users", "import", "-"), cwd=folder, env=environment_with(settings),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -240,11 +241,11 @@ def test_a_killed_import_continues(tmp_path: Path) -> None:
     assert len(accounts_in(tmp_path)) == 1800
 
 
-def test_two_imports_at_once_add_each_account_once(tmp_path: Path) -> None:
-    """Whoever is first adds an account; the other finds it."""
-    run_command(tmp_path, "users", "import", "-", stdin="{}")
+def import_twice_at_once(folder: Path, **settings: str) -> None:
+    """Feed two processes the same rows. Together they add each account once, and each of them finds all."""
+    run_process(folder, "users", "import", "-", stdin="{}", **settings)  # creates the database
     lines = as_lines(people(1500)).encode()
-    both = [start_import(tmp_path) for _ in range(2)]
+    both = [start_import(folder, **settings) for _ in range(2)]
     outputs = []
     for importing in both:
         assert importing.stdin is not None
@@ -255,7 +256,21 @@ def test_two_imports_at_once_add_each_account_once(tmp_path: Path) -> None:
         assert (importing.returncode, err) == (0, b"")
         outputs.append([int(number.replace(",", "")) for number in re.findall("[0-9,]+", out.decode())])
     assert [sum(column) for column in zip(*outputs, strict=True)] == [1500, 1500]
-    assert len(accounts_in(tmp_path)) == 1500
+    assert len(run_process(folder, "users", "export", **settings).stdout.splitlines()) == 1500
+
+
+def test_two_imports_at_once_add_each_account_once(tmp_path: Path) -> None:
+    """Whoever is first adds an account; the other finds it."""
+    import_twice_at_once(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.anyio
+async def test_two_imports_at_once_add_each_account_once_on_postgresql(tmp_path: Path, postgres_server: str) -> None:
+    """Transactions that clash are repeated."""
+    async with fresh_database(postgres_server) as url:
+        import_twice_at_once(tmp_path, DATABASE=url, SECRET="kelp lantern rivet 41 of the tests")
 
 
 def test_an_export_is_imported_elsewhere_as_it_was(tmp_path: Path) -> None:

@@ -362,6 +362,17 @@ def test_records_show_nothing_secret_in_their_text() -> None:
     assert BCRYPT not in text
 
 
+def test_columns_that_cannot_be_right_are_refused_before_any_row() -> None:
+    """A misspelt column of our own format, and the export of Firebase as CSV, which has no names of columns."""
+    assert "no field emial" in SOURCES["handstamp"].find_problem(["email", "emial"])
+    assert "lacks the column email" in SOURCES["handstamp"].find_problem(["name"])
+    assert SOURCES["handstamp"].find_problem(["Email", "password_hash", "createdAt"]) == ""
+    with pytest.raises(ConfigurationError, match="lacks the column email"):
+        list(read_rows(io.BytesIO(b"kYi4EvWQ,user1@test.com,false,,\n"), find_problem=SOURCES["firebase"].find_problem))
+    with pytest.raises(ConfigurationError, match="lacks the column email"):
+        list(read_rows(io.BytesIO(b"no table at all\n"), find_problem=SOURCES["supabase"].find_problem))
+
+
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("value", [None, "", 0, 1.5, True, [], {}, [[]], {"a": 1}, "x\0y", "\ud800", 10**30])
 def test_readers_refuse_fields_of_every_wrong_kind_with_words(source: str, value: object) -> None:

@@ -124,7 +124,7 @@ class _Import:
     ) -> None:  # fmt: skip
         self._source = source
         self._file = file
-        self._rows = read_rows(file, list_name=source.list_name)
+        self._rows = read_rows(file, list_name=source.list_name, find_problem=source.find_problem)
         self._notes = notes
         self._make_hash = make_hash
         self._tally = tally

@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from ..errors import ConfigurationError
 
+FindProblem = Callable[[Sequence[str]], str]
 MAX_RECORD = 128 * 1024
 """Characters of one account in a file."""
 _GAP = re.compile(r"[\s,]*")
@@ -39,12 +40,13 @@ class Skipped(NamedTuple):
     email: str = ""
 
 
-def read_rows(file: BinaryIO, *, list_name: str = "") -> Iterator[Row | Skipped]:
+def read_rows(file: BinaryIO, *, list_name: str = "", find_problem: FindProblem = lambda _: "") -> Iterator[Row | Skipped]:
     """Yield the rows of a file. Whether it is JSON or CSV shows in its first character.
 
     Args:
         file: The file, opened for reading bytes. It need not be seekable.
         list_name: The member with the rows, if the file is one JSON object around a list.
+        find_problem: Returns why the file cannot be read, given the names of its columns; "" if it can.
 
     Raises:
         ConfigurationError: If the file is of another kind, or broken so that what follows cannot be read.
@@ -59,7 +61,7 @@ def read_rows(file: BinaryIO, *, list_name: str = "") -> Iterator[Row | Skipped]
     text = io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape", newline="")
     if first == b"[" or (first == b"{" and list_name):
         return _read_list(text, list_name if first == b"{" else "")
-    return _read_json_lines(text) if first == b"{" else _read_csv(text)
+    return _read_json_lines(text) if first == b"{" else _read_csv(text, find_problem)
 
 
 class _Borrowed(io.RawIOBase):
@@ -160,7 +162,7 @@ def _read_list(text: TextIO, list_name: str) -> Iterator[Row | Skipped]:
         at = end
 
 
-def _read_csv(text: TextIO) -> Iterator[Row | Skipped]:
+def _read_csv(text: TextIO, find_problem: FindProblem) -> Iterator[Row | Skipped]:
     lines = _Lines(text)
     try:
         header = next(lines)
@@ -168,8 +170,9 @@ def _read_csv(text: TextIO) -> Iterator[Row | Skipped]:
         raise ConfigurationError("The file is neither JSON nor CSV with the names of the columns in its first line.") from None
     delimiter = max(",;\t", key=header.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
-    if len(set(names)) < len(names):
-        raise ConfigurationError("Two columns of the CSV file have the same name.")
+    problem = find_problem(names)
+    if problem or len(set(names)) < len(names):
+        raise ConfigurationError(problem or "Two columns of the CSV file have the same name.")
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         line, lines.size = lines.number + 1, 0

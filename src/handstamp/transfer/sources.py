@@ -6,7 +6,7 @@ The formats are documented at the addresses in docs/how-to/migrate-users.md. Fie
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..domain.account_record import AccountRecord
@@ -36,17 +36,38 @@ class Help(NamedTuple):
     make_hash: MakeHash | None = None
 
 
+def _find_missing_address(columns: Sequence[str]) -> str:
+    if "email" in map(str.lower, columns):
+        return ""
+    return (
+        "The file is not JSON, and as CSV it lacks the column email: export it with the names of the columns in its first line."
+    )
+
+
+def _find_unknown_column(columns: Sequence[str]) -> str:
+    unknown = [name for name in columns if _own_name(name) is None]
+    if unknown:
+        return f"There is no field {unknown[0][:40]}: the fields are {', '.join(_OWN_FIELDS)}."
+    return _find_missing_address(columns)
+
+
+def _own_name(name: str) -> str | None:
+    return _OWN_NAMES.get(name.lower().replace("_", ""))
+
+
 class Source(NamedTuple):
     """How to read the export of a system.
 
     Attributes:
         read: Returns the account of a row. Raises `Unusable`, or `Ignored` for a row about something else.
         list_name: The member that holds the accounts, if the export is one JSON object.
+        find_problem: Returns why a CSV file with these columns cannot be read, "" if it can.
         read_hash: Returns an id and its hash from a row of the file of `--hashes`. None if there is no such file.
     """
 
     read: Callable[[Values, Help], AccountRecord]
     list_name: str = ""
+    find_problem: Callable[[Sequence[str]], str] = _find_missing_address
     read_hash: Callable[[Values], tuple[str, str]] | None = None
 
 
@@ -54,7 +75,7 @@ def _read_own(row: Values, context: Help) -> AccountRecord:
     """Read a row of our own format. Underscores and case in names make no difference."""
     fields: Values = {}
     for name, value in row.items():
-        known = _OWN_NAMES.get(name.lower().replace("_", ""))
+        known = _own_name(name)
         if known is None:
             raise Unusable(f"there is no field {name[:40]}: the fields are {', '.join(_OWN_FIELDS)}")
         fields[known] = value
@@ -186,11 +207,11 @@ def _read_better_auth_hash(row: Values) -> tuple[str, str]:
 
 
 SOURCES: dict[str, Source] = {
-    "handstamp": Source(_read_own),
+    "handstamp": Source(_read_own, find_problem=_find_unknown_column),
     "auth0": Source(_read_auth0, read_hash=lambda row: (_auth0_id(row), get_text(row, "passwordHash"))),
     "better-auth": Source(_read_better_auth, read_hash=_read_better_auth_hash),
     "cognito": Source(_read_cognito, list_name="Users"),
-    "django": Source(_read_django),
+    "django": Source(_read_django, find_problem=lambda _: ""),
     "firebase": Source(_read_firebase, list_name="users"),
     "supabase": Source(_read_supabase),
 }
