@@ -16,7 +16,7 @@ import msgspec
 from handstamp.domain.issuer import Issuer
 from handstamp.web.api.shapes import RequestShape
 from handstamp.web.cookies import Cookies
-from handstamp.web.pages import account, own_data, sign_in
+from handstamp.web.pages import account, change_email, mailed, own_data, reset_password, sign_in
 
 ROOM = 60_000
 """Bytes of a value: with the rest of a request, about 64 KiB."""
@@ -213,7 +213,7 @@ def _form_bodies(name: str, others: Mapping[str, str], values: Mapping[str, str]
 
 def page_forms() -> list[type[msgspec.Struct]]:
     """Return the forms of the pages."""
-    modules = (account, own_data, sign_in)
+    modules = (account, change_email, mailed, own_data, reset_password, sign_in)
     found = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
     return sorted((each for each in found if issubclass(each, msgspec.Struct) and each.__name__.endswith("Form")), key=repr)
 

@@ -384,7 +384,7 @@ def test_the_account_page_requires_a_session(browser: Browser) -> None:
     expect_redirect(browser.get("/account"), "/sign-in")
     for path in ("data", "export"):
         expect_redirect(browser.get(f"/account/{path}"), "/sign-in")
-    for path in ("end-session", "name", "password", "delete", "sign-out-everywhere"):
+    for path in ("end-session", "profile", "password", "email", "delete", "sign-out-everywhere"):
         expect_redirect(browser.post(f"/account/{path}", id="x"), "/sign-in")
     expect_redirect(browser.post("/account/sign-out"), "/signed-out")
 

@@ -49,6 +49,9 @@ PAGES = (
     "/account",
     "/account/data",
     "/account/export",
+    "/account/email",
+    "/forgot",
+    "/reset/code",
     "/docs",
     "/openapi.json",
     "/handstamp.js",
@@ -57,7 +60,16 @@ PAGES = (
 FORMS = (
     "/sign-in",
     "/create-account",
-    *(f"/account/{name}" for name in ("end-session", "name", "password", "delete", "sign-out-everywhere", "sign-out")),
+    "/forgot",
+    "/reset",
+    "/reset/code",
+    "/change-email",
+    "/change-email/code",
+    "/undo-change",
+    *(
+        f"/account/{name}"
+        for name in ("end-session", "profile", "password", "email", "delete", "sign-out-everywhere", "sign-out")
+    ),
 )
 _addresses = (f"198.51.{high}.{low}" for high, low in itertools.product(range(256), range(256)))
 Fields = tuple[tuple[str, str], ...]

@@ -36,8 +36,8 @@ class UndoRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
 async def email_change(use: UseCases, call: Call, body: ChangeEmailRequest | None) -> Response:
     """Send a link and a code to the new address. Needs a fresh sign-in. Raises `NotFound` if this service sends no mail."""
     use.require_mail()
-    email, browser = require_body(body).email, browser_of(call)
     session, account = await use.require_session(call)
+    email, browser = require_body(body).email, browser_of(call)
     email = await use.change_email.ask(session, account, email, call.caller, browser=browser)
     return write_mail_sent(call, email, browser)
 

@@ -83,8 +83,8 @@ def _describe_field(name: str, value: Any) -> tuple[str, Any]:
 
 async def delete_account(use: UseCases, call: Call, body: DeleteRequest | None) -> Response:
     """Delete the account with all that belongs to it. Needs a fresh sign-in, and the address typed as a confirmation."""
-    email = require_body(body).email
     session, account = await use.require_session(call)
+    email = require_body(body).email
     await use.delete_account(session, account, email, call.caller)
     return clear_cookies(write_nothing(), call.cookies) if session.delivery != "json" else write_nothing()
 

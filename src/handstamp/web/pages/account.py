@@ -152,6 +152,7 @@ class AccountPages:
             "has_account": account is not None,
             "languages": LANGUAGES,
             "mail_is_on": self.use.mail_is_on,
+            "has_password": account is not None and account.password_hash != "",
             "is_verified": account is not None and account.email_verified,
             "is_cut": page.following is not None,
             "devices": [_describe(each, this=session.id, call=call) for each in this_first],
