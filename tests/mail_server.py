@@ -69,6 +69,8 @@ class MailServer:
     begun: list[str] = field(default_factory=list)
     """The recipients of messages whose content was announced."""
     connections: int = 0
+    open: set[int] = field(default_factory=set)
+    """The connections that are open."""
 
     async def handle_MAIL(self, server: SMTP, _: Session, envelope: Envelope, address: str, options: list[str]) -> str:
         """Answer MAIL FROM."""
@@ -112,7 +114,12 @@ class _Smtp(SMTP):
 
     def connection_made(self, transport: Any) -> None:
         self.event_handler.connections += 1
+        self.event_handler.open.add(id(self))
         super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.event_handler.open.discard(id(self))
+        super().connection_lost(error)
 
     async def smtp_DATA(self, arg: str) -> None:
         """Fail after the command, before the message has been read."""

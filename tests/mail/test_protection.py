@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import uvloop
 
 from handstamp.config.values import parse_smtp_url
 from handstamp.domain.issuer import Issuer
@@ -17,7 +18,8 @@ from handstamp.mail.layout import load_layout
 from handstamp.mail.smtp import SmtpTransport
 from handstamp.service.mailing.delivery import DeliveryFailed, Message
 from tests.builders import NOW_MS
-from tests.mail_server import PASSWORD, USER, mail_server, make_certificate
+from tests.mail.helpers import until
+from tests.mail_server import PASSWORD, USER, MailServer, mail_server, make_certificate
 from tests.serving import free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("in_time")]
@@ -69,6 +71,22 @@ async def test_tls_from_the_start(certificate: tuple[ssl.SSLContext, Path]) -> N
     context, trusted = certificate
     with mail_server(tls=context, auth=True) as server:
         await send(f"smtps://{USER}:{quote(PASSWORD, safe='')}@localhost:{server.port}", trusted)
+    assert len(server.received) == 1
+
+
+def test_tls_works_in_the_loop_that_servers_use(certificate: tuple[ssl.SSLContext, Path]) -> None:
+    """`handstamp serve` runs on uvloop. The connection is closed at once, without waiting for the end of TLS."""
+    context, trusted = certificate
+
+    async def send_and_part(server: MailServer, url: str) -> None:
+        await send(url, trusted)
+        await until(lambda: not server.open)
+
+    with mail_server(starttls=context) as server:
+        uvloop.run(send_and_part(server, f"smtp://localhost:{server.port}?tls=required"))
+    assert [received.was_encrypted for received in server.received] == [True]
+    with mail_server(tls=context) as server:
+        uvloop.run(send_and_part(server, f"smtps://localhost:{server.port}"))
     assert len(server.received) == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from handstamp.assemble.deployment import Deployment
 from handstamp.domain.mail import NewDevice, SignInCode
-from handstamp.mail import smtp
+from handstamp.mail import smtp, words
 from handstamp.service.mailing import sender as sender_module
 from handstamp.service.mailing.sender import LEASE_MS
 from handstamp.storage.store import Transaction
@@ -251,6 +251,26 @@ async def test_mail_of_another_master_secret_waits_for_its_node(tmp_path: Path, 
             (left,) = await waiting_in(second)
             assert "another master secret" in left.error
             assert server.received == []
+
+
+async def test_a_fault_of_one_mail_does_not_hold_up_others(
+    service: Deployment, clock: Clock, server: MailServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even one in our own code: the log has the traceback, and the mail is tried again later."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    await add_mail(service, clock)
+    clock.advance(ms=1)
+    await add_mail(service, clock, RESET)
+    monkeypatch.setattr(words, "_draft_notice", fail)
+    await sender_of(service).send_due()
+    assert [received.message["Subject"] for received in server.received] == ["Choose a new password for auth.example.com"]
+    (left,) = await waiting_in(service)
+    assert left.kind == "password_changed"
+    assert "mail_sending_failed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 async def test_a_claim_of_a_dead_process_is_taken_over(service: Deployment, clock: Clock, server: MailServer) -> None:

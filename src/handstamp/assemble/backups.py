@@ -14,6 +14,8 @@ from ..errors import ConfigurationError
 from ..storage.sqlite import backup as sqlite
 from ..storage.sqlite.backup import Report
 
+_DUMP = ("--format=custom", "--exclude-table-data=mail")
+"""Mail that waits is left out: after a restore it would be sent a second time."""
 _NOT_PRINTED = ("password", "pgbouncer")
 """Options of a database URL that are a secret, or that PostgreSQL's programs do not know."""
 
@@ -31,7 +33,7 @@ def back_up(settings: Settings, file: Path, *, may_replace: bool, report: Report
         ConfigurationError: If there is no database, it is damaged or in PostgreSQL, or `file` exists.
         Unavailable: If a file cannot be read or written.
     """
-    database = _require_file(settings, lambda url: ("pg_dump", "--format=custom", f"--file={file}", url))
+    database = _require_file(settings, lambda url: ("pg_dump", *_DUMP, f"--file={file}", url))
     if not database.exists():
         raise ConfigurationError(f"There is no database at {settings.describe_database()}.")
     sqlite.back_up(database, file, may_replace=may_replace, report=report)

@@ -64,7 +64,7 @@ def serve(  # noqa: PLR0917 - they are options
             warn_if_readable(tls_key)
         deployment = Deployment(settings)
         asyncio.run(_prepare(deployment))
-        _print_greeting(settings, listening.getsockname()[1])
+        _print_greeting(settings, listening.getsockname()[1], shows_mail=deployment.mailing.inbox is not None)
         hold_hangup()
         has_workers = settings.workers > 1
         application: ASGIApp | str = _WORKER
@@ -153,7 +153,7 @@ def _pass_to_workers(settings: Settings) -> None:
     os.environ["HANDSTAMP_WORKERS"] = str(settings.workers)
 
 
-def _print_greeting(settings: Settings, port: int) -> None:
+def _print_greeting(settings: Settings, port: int, *, shows_mail: bool) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     print_line(f"Handstamp serves {settings.issuer} on {host}:{port}, database {settings.describe_database()}")
     print_line(f"Try {settings.issuer}/docs in a browser, or:")
@@ -162,4 +162,6 @@ def _print_greeting(settings: Settings, port: int) -> None:
         f"  curl {settings.issuer}/register -H 'Content-Type: application/json' -d "
         """'{"email": "ada@example.com", "password": "'$password'"}'"""
     )
+    if shows_mail:
+        print_line(f"Mail is not sent, but shown at {settings.issuer}/dev/mail")
     print_line("Stop with Ctrl-C.")

@@ -36,7 +36,7 @@ _URL = re.compile(
     re.ASCII,
 )
 _SMTP = "smtp://user:password@mail.example.com:587, or smtps://… for TLS from the start; write %40 for an @ in the password"
-_SMTP_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+", re.ASCII)
+_SMTP_HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|[0-9a-f:.]+", re.ASCII)
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\\\[\]]{1,64}@[^\s@<>\"(),:;\\\[\]]{1,253}")
 _CONTACT = re.compile(r"[^\s<>\"]+")
 _LINK = re.compile(r"[A-Za-z0-9!#$%&()*+,./:;=?@\[\]_~-]{1,2048}", re.ASCII)

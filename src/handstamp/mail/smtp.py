@@ -99,10 +99,13 @@ class SmtpConnection:
 
     async def close(self) -> None:
         """Say goodbye. Never raises."""
+        transport = self._client.transport
         with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
             async with asyncio.timeout(1):
                 await self._client.quit()
         self._client.close()
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.abort()  # everything is said, and waiting for the end of TLS can take half a minute
 
 
 @asynccontextmanager

@@ -128,18 +128,26 @@ class Sender:
         if not is_worth_sending(mail, self._clock()):
             return await self._give_up(mail, "it was not sent in time")
         try:
-            letter = self._letters.open(mail)
-            if not letter.to:
-                return await self._forget(mail)
-            await line.send(mail, letter)
+            await self._send(mail, line)
         except ValueError as problem:
             return await self._give_up(mail, str(problem))
         except DeliveryFailed as failed:
             return await self._record(mail, failed)
-        self._pause_s = 0.0
-        _log.info("mail_sent", mail=mail.id, mail_kind=mail.kind, tries=mail.tries)
-        self._sent.add(mail.id)
         return await self._forget(mail)
+
+    async def _send(self, mail: Mail, line: _Line) -> None:
+        try:
+            letter = self._letters.open(mail)
+            if letter.to:
+                await line.send(mail, letter)
+                self._pause_s = 0.0
+                self._sent.add(mail.id)
+                _log.info("mail_sent", mail=mail.id, mail_kind=mail.kind, tries=mail.tries)
+        except (DeliveryFailed, ValueError, HandstampError):
+            raise
+        except Exception:  # noqa: BLE001 - one mail that cannot be sent must not hold up all others
+            _log.exception("mail_sending_failed")
+            raise DeliveryFailed("content", "an unexpected error, which is in the log") from None
 
     async def _record(self, mail: Mail, failed: DeliveryFailed) -> bool:
         if failed.is_final:

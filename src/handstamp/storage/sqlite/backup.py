@@ -50,6 +50,7 @@ def back_up(database: Path, file: Path, *, may_replace: bool, report: Report) ->
         with closing(connect(database)) as source:
             _copy(source, draft, report)
         check(draft)
+        _leave_out_mail(draft)
         if may_replace:
             draft.replace(file)
         else:
@@ -125,6 +126,12 @@ def _copy(source: sqlite3.Connection, draft: Path, report: Report) -> None:
         target.execute("PRAGMA journal_mode = DELETE")  # no log beside the copy
     with draft.open("rb") as copied:
         os.fsync(copied.fileno())
+
+
+def _leave_out_mail(draft: Path) -> None:
+    """Delete mail that waits. After a restore it would be sent a second time."""
+    with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM mail")
 
 
 def _connect_to_read(file: Path) -> sqlite3.Connection:
