@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from handstamp.domain.session import FRESH_MS
 from handstamp.service.parts.caller import Caller
 from tests.integration.helpers import expect_ended, expect_problem
 from tests.mailed import PASSWORD, Mailed, mailed, token_in
+from tests.postgres import fresh_database
 
 pytestmark = pytest.mark.anyio
 ADA, NEXT, EVE, EVE_TOO = "ada@example.com", "ada@example.org", "eve@example.net", "eve@example.info"
@@ -262,3 +266,31 @@ async def test_the_pages_change_and_undo_without_script(tmp_path: Path) -> None:
         assert "Your address is back" in (await phone.post("/undo-change", data={"token": token_in(undo)})).text
         assert (await phone.post("/undo-change", data={"token": token_in(undo)})).status_code == 422
         assert (await ada.get("/account")).status_code == 303
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+async def test_of_what_comes_at_once_one_counts(tmp_path: Path, store: str, request: pytest.FixtureRequest) -> None:
+    """Two confirmations, then the undoing twice beside a reset by the thief: each link is used once, and the owner wins."""
+    async with AsyncExitStack() as stack:
+        database = f"sqlite:///{tmp_path}/handstamp.db"
+        if store == "postgres":
+            database = await stack.enter_async_context(fresh_database(request.getfixturevalue("postgres_server")))
+        service = await stack.enter_async_context(mailed(tmp_path, database=database, secret=secrets.token_urlsafe(32)))
+        thief = await a_person(service, ip="198.51.100.7")
+        await thief.post("/email/change", email=EVE)
+        token = token_in((await service.content(EVE)).link)
+        answers = await asyncio.gather(*(thief.post("/email/change/confirm", token=token) for _ in range(3)))
+        assert sorted(answer.status_code for answer in answers) == [200, 422, 422]
+        told = [letter.content for letter in await service.letters() if isinstance(letter.content, AddressChanged)]
+        assert len(told) == 2
+        undo = token_in(next(content.undo_link for content in told if content.undo_link))
+        await thief.post("/password/reset", email=EVE)
+        reset = token_in((await service.content(EVE)).link)
+        answers = await asyncio.gather(
+            thief.post("/password/reset/confirm", token=reset, newPassword=NEW),
+            *(thief.post("/email/change/undo", token=undo) for _ in range(2)),
+        )
+        assert sorted(answer.status_code for answer in answers[1:]) == [204, 422]
+        account = await service.deployment.accounts.get_by_email(ADA)
+        assert account.password_hash == ""
+        assert (await thief.sign_in(ADA, NEW)).status_code == 401
