@@ -120,7 +120,7 @@ def test_a_dry_run_tells_the_same_and_adds_nothing(tmp_path: Path) -> None:
 
 
 def test_rows_that_cannot_be_imported_are_reported(tmp_path: Path) -> None:
-    """Each with its line and a reason. The others are imported, and the exit status tells."""
+    """Each with its line and a reason. The others are imported, and the exit status tells. An address is no `sub` (R4)."""
     rows: list[dict[str, Any]] = [
         {"email": "ada@example.com", "id": "ada"},
         {"email": "ADA@example.com", "id": "other"},
@@ -133,23 +133,25 @@ def test_rows_that_cannot_be_imported_are_reported(tmp_path: Path) -> None:
         {"email": "d@example.com", "passwordHash": "$2b$31$" + "a" * 53},
         {"email": "e@example.com", "id": "x" * 256},
         {"email": "f@example.com", "id": "a\u0000b"},
+        {"email": "f@example.com", "id": "f@example.com"},
         {"email": "g@example.com", "createdAt": "2999-01-01"},
         {"email": "h@example.com", "roles": [1]},
         {"email": "i@example.com", "rolls": []},
         {"email": "=cmd|' /C calc'!A0"},
     ]
     ran = run_command(tmp_path, "users", "import", "-", "--report", "skipped.csv", stdin=as_lines(rows))
-    assert (ran.returncode, ran.stdout) == (1, "Imported 2 accounts. Imported before: 0.\nSkipped 13 rows.\n")
+    assert (ran.returncode, ran.stdout) == (1, "Imported 2 accounts. Imported before: 0.\nSkipped 14 rows.\n")
     assert set(accounts_in(tmp_path)) == {"ada@example.com", "josé@example.com"}
     report = (tmp_path / "skipped.csv").read_text().splitlines()
     assert report[0] == "line,email,reason"
-    assert [line.partition(",")[0] for line in report[1:]] == [str(number) for number in (2, 3, *range(5, 16))]
+    assert [line.partition(",")[0] for line in report[1:]] == [str(number) for number in (2, 3, *range(5, 17))]
     reasons = "\n".join(report)
     for words in (
         "the address is the same as in line 1", "the id is the same as in line 1", "the address is the same as in line 4",
         "email is missing", "is of no kind that can be checked here", "it asks for 31 as the cost of bcrypt",
         "createdAt is in the future",
         "there is no field rolls", "roles is not a list of texts", "'=cmd",
+        "which tokens must not",
     ):  # fmt: skip
         assert words in reasons
     without = run_command(tmp_path, "users", "import", "-", stdin=as_lines(rows[7:9]))
@@ -160,7 +162,7 @@ def test_rows_that_cannot_be_imported_are_reported(tmp_path: Path) -> None:
 
 
 def test_accounts_of_others_are_left_alone(tmp_path: Path) -> None:
-    """An address or an id that is taken here, and an id that stood for a person who was deleted."""
+    """An address or an id that is taken here, and an id that stood for a person who was deleted (R11)."""
     run_command(tmp_path, "users", "import", "-", stdin=as_lines(people(2)))
     run_command(tmp_path, "users", "delete", "person1@example.com", "--yes")
     before = accounts_in(tmp_path)

@@ -142,13 +142,17 @@ def _read_cognito(row: Values, context: Help) -> AccountRecord:
     about |= {str(attribute.get("Name")): attribute.get("Value") for attribute in get_objects(row, "Attributes")}
     return AccountRecord(
         email=get_text(about, "email"),
-        id=get_text(about, "sub", "Username", "cognito:username"),
+        id=get_text(about, "sub") or _unless_address(get_text(about, "Username", "cognito:username")),
         name=get_text(about, "name"),
         language=get_text(about, "locale"),
         email_verified=get_flag(about, "email_verified"),
         created_at_ms=get_time(about, "UserCreateDate"),
         disabled_at_ms=None if get_flag(about, "Enabled", default=True) else context.now_ms,
     )
+
+
+def _unless_address(username: str) -> str:
+    return "" if "@" in username else username
 
 
 def _read_firebase(row: Values, context: Help) -> AccountRecord:

@@ -55,6 +55,8 @@ class ImportAccounts:
             raise InvalidFields([("email", "is missing")])
         if record.created_at_ms is not None and record.created_at_ms > caller.now_ms:
             raise InvalidFields([("createdAt", "is in the future")])
+        if "@" in record.id:  # tokens contain no personal data
+            raise InvalidFields([("id", "contains an e-mail address, which tokens must not: leave it out, or use --new-ids")])
         password_hash = record.password_hash
         if password_hash:
             try:
