@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from handstamp.domain.mail import (
+    LINK_WORTH_MS,
     MAIL_KINDS,
     AnyContent,
     Letter,
@@ -20,6 +21,7 @@ from handstamp.domain.mail import (
     kind_of,
     pause_ms,
 )
+from handstamp.domain.one_time import CODE_LIFETIME_MS, PURPOSES
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, a_mail
 
 RESET = ResetPassword(link="https://auth.example.com/reset?token=hush-hush", code="314159")
@@ -30,6 +32,14 @@ def test_every_kind_has_a_content_and_a_rule() -> None:
     tags = {content.__struct_config__.tag for content in get_args(AnyContent)}
     assert tags == set(get_args(MailKind)) == MAIL_KINDS.keys()
     assert kind_of(RESET) == "reset_password"
+
+
+def test_mail_is_worth_sending_as_long_as_its_link_is_valid() -> None:
+    """The words of the mails say the same: one hour for links, ten minutes for codes, seven days to undo a change."""
+    links = {rule.lifetime_ms for purpose, rule in PURPOSES.items() if purpose != "undo_change"}
+    assert links == {LINK_WORTH_MS} == {HOUR_MS}
+    assert CODE_LIFETIME_MS == 10 * MINUTE_MS
+    assert PURPOSES["undo_change"].lifetime_ms == 7 * DAY_MS
 
 
 def test_links_and_codes_are_not_printed() -> None:
@@ -57,7 +67,7 @@ def test_pauses_double_up_to_an_hour() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "worth_ms"), [("reset_password", HOUR_MS), ("sign_in_code", 10 * MINUTE_MS), ("password_changed", 2 * DAY_MS)]
+    ("kind", "worth_ms"), [("reset_password", HOUR_MS), ("sign_in_code", HOUR_MS), ("password_changed", 2 * DAY_MS)]
 )
 def test_mail_is_given_up_when_it_is_of_no_use(kind: MailKind, worth_ms: int) -> None:
     """A link that has expired is not sent any more; news are sent for two days."""

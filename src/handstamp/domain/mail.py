@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from .policy import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from .policy import DAY_MS, HOUR_MS, SECOND_MS
 
 MailKind = Literal[
     "account_deleted",
@@ -26,7 +26,6 @@ MailKind = Literal[
 
 LINK_WORTH_MS = HOUR_MS
 """How long a mail with a link is worth sending: as long as the link is valid."""
-CODE_WORTH_MS = 10 * MINUTE_MS
 NOTICE_WORTH_MS = 2 * DAY_MS
 """After that long, mail that nobody could deliver is given up."""
 KEPT_MS = NOTICE_WORTH_MS + DAY_MS
@@ -58,7 +57,7 @@ MAIL_KINDS: dict[MailKind, MailRule] = {
     "reset_password": MailRule("lets the owner of an account choose a new password", LINK_WORTH_MS),
     "second_factor_changed": MailRule("a second factor was added or removed", is_notice=True),
     "session_reused": MailRule("an old copy of a sign-in was used, and its session ended", is_notice=True),
-    "sign_in_code": MailRule("signs the owner of an account in", CODE_WORTH_MS),
+    "sign_in_code": MailRule("signs the owner of an account in", LINK_WORTH_MS),
     "verify_email": MailRule("proves the address of an account", LINK_WORTH_MS),
 }
 

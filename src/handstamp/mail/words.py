@@ -107,7 +107,7 @@ def _draft_request(content: mail.Request, brand: str, home: str) -> _Draft:
             advice = mark("The account keeps its address.")
         case mail.SignInCode():
             subject, button = mark("Sign in to %(brand)s", brand=brand), mark("Sign in")
-            text = (mark("Sign in with this link or this code."), mark("They work once, for ten minutes."))
+            text = (mark("Sign in with this link or this code."), _ONCE)
             advice = mark("Give the code to nobody: this service never asks for it.")
         case mail.SignUpExists():
             return _Draft(
