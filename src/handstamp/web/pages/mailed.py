@@ -83,7 +83,7 @@ def write_refused_link(writer: PageWriter, call: Call, purpose: Purpose, refused
 def describe_asking(grant: OneTime, call: Call) -> dict[str, str]:
     """Return on which device, from where and when a mail was asked for, in words."""
     device = call.language.translate(name_device(grant.user_agent))
-    place = ", ".join(filter(None, (device, grant.ip)))
+    place = " · ".join(filter(None, (device, call.language.isolate(grant.ip))))
     return {"place": place, "time": call.language.write_time(grant.created_at_ms)}
 
 
