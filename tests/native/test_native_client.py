@@ -3,70 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from tests.native.device import Device
 from tests.packaging.npm import ClientPackage
 from tests.serving import PASSWORD, Server
 from tests.verifying import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("npm-clients")]
-APPLICATION = Path(__file__).with_name("device.mjs")
-
-
-class Device:
-    """A device with an application: a process, and a file that outlives it."""
-
-    def __init__(self, library: Path, url: str, file: Path, email: str) -> None:
-        """Start the application."""
-        self.email = email
-        self.file = file
-        self._command = ["node", str(APPLICATION), str(library), url, str(file)]
-        self.open()
-
-    def open(self) -> None:
-        """Start the application, without its client."""
-        self.process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-
-    def kill(self) -> None:
-        """Kill the application, as a device does that needs its memory."""
-        self.process.kill()
-        self.process.communicate()
-
-    def restart(self) -> None:
-        """Kill the application and start it again, with its client."""
-        self.kill()
-        self.open()
-        self.run("start()")
-
-    def run(self, code: str) -> Any:
-        """Run an expression in the application and return its value. A rejection is its name and code."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(code + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def sign_in(self) -> str:
-        """Sign in and return the session's id."""
-        assert self.run(f"auth.signIn({self.email!r}, {PASSWORD!r})") is None
-        return str(self.run("auth.state.sessionId"))
-
-    @property
-    def stored(self) -> dict[str, Any]:
-        """What the store has."""
-        if not self.file.exists():
-            return {}
-        (item,) = json.loads(self.file.read_text()).values()
-        return dict(json.loads(item))
 
 
 @pytest.fixture(scope="module")

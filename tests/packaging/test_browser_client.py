@@ -12,7 +12,8 @@ from tests.packaging.npm import ROOT, SOURCE, ClientPackage, install, npm
 
 SHIPPED = ROOT / "src/handstamp/web/static/handstamp.js"
 USER = """
-import { createClient, HandstampError, OfflineError, type Client, type EndReason, type State } from "@handstamp/browser";
+import { createClient, HandstampError, OfflineError } from "@handstamp/browser";
+import type { Client, EndReason, Proof, State } from "@handstamp/browser";
 const client: Client = createClient({ url: "https://auth.example.com", apis: ["https://api.example.com"] });
 client.onChange((state: State) => {
   const reason: EndReason | undefined = state.status === "signed-out" ? state.reason : undefined;
@@ -20,6 +21,9 @@ client.onChange((state: State) => {
 });
 client.signIn("ada@example.com", "").catch((error) => error instanceof HandstampError && console.log(error.retryAfter));
 client.profile().then(({ email }) => console.log(email), (error) => error instanceof OfflineError);
+const proof: Proof = { code: "123456" };
+client.register({ email: "", password: "" }).then((sent) => sent.status === "mail-sent" && console.log(sent.codeExpiresIn));
+client.signInWithCode(proof).catch((error) => error.code === "invalid_code");
 // @ts-expect-error
 createClient({ url: 8000 });
 using scoped: Client = createClient({ url: "https://auth.example.com" });
@@ -31,8 +35,9 @@ import { createClient as createNativeClient, type Store } from "@handstamp/brows
 const store: Store = { getItemAsync: async () => null, setItemAsync: async () => {}, deleteItemAsync: async () => {} };
 const native: Client = createNativeClient({ url: "https://auth.example.com", store });
 const out: () => Promise<void> = useAuth().signOut;
+const remove: (email: string) => Promise<void> = useVueAuth().deleteAccount;
 const status: "unknown" | "signed-in" | "signed-out" = useVueAuth().state.value.status;
-export { HandstampProvider, handstamp, native, out, status };
+export { HandstampProvider, handstamp, native, out, remove, status };
 """
 RENDERED = """
 const { createElement } = require("react");

@@ -1,8 +1,9 @@
+import { accountMethods, type Requests } from "./account.js";
 import { type EndReason, errorOf, HandstampError, OfflineError } from "./errors.js";
 import { insist, LONGEST_PAUSE_MS, pauseMs, TRIES, unlessAborted, unref } from "./requests.js";
 import { type Message, Tabs } from "./tabs.js";
 import type { Transport } from "./transport.js";
-import type { Client, Options, Profile, State } from "./types.js";
+import type { AccountMethods, Client, Options, Profile, State } from "./types.js";
 
 interface TokenAnswer {
   accessToken: string;
@@ -21,6 +22,8 @@ interface Sent {
 /** Every token lives longer than this. If a newer one is refused, renewing will not help: a clock is wrong, or a key missing. */
 const NEW_MS = 10_000;
 const SAFE_METHODS = ["GET", "HEAD"];
+
+export interface Session extends AccountMethods {}
 
 /** The state machine of a client. The transport keeps and sends the refresh token. */
 export class Session implements Client {
@@ -48,6 +51,7 @@ export class Session implements Client {
     this.#apis = new Set([this.#url, ...apis].map((each) => new URL(each).origin));
     this.#transport = transportFor(this.#url);
     this.#tabs = new Tabs(this.#url, this.#transport.isShared ? (message) => this.#hear(message) : undefined);
+    Object.assign(this, accountMethods(this.#requests()));
     if (typeof Symbol.dispose === "symbol") Object.defineProperty(this, Symbol.dispose, { value: this.close });
     if (!this.#transport.isUsable) return;
     // Timers may be late after sleep, in a hidden tab, or when the network is back.
@@ -93,12 +97,22 @@ export class Session implements Client {
     this.#listeners.clear();
   };
 
-  readonly signIn = async (email: string, password: string): Promise<void> => {
+  readonly signIn = (email: string, password: string): Promise<void> =>
+    this.#begin("/login", { email, password, delivery: this.#transport.delivery });
+
+  async #begin(path: string, body: object, headers?: Record<string, string>): Promise<void> {
     if (this.#isClosed) throw closed();
+    const renewing = this.#renewing;
     const epoch = ++this.#epoch;
-    const asking = this.#askToSignIn(email, password);
+    const asking = this.#askTwice<TokenAnswer>(path, body, headers);
     this.#signingIn = asking;
-    const answer = await asking;
+    let answer: TokenAnswer;
+    try {
+      answer = await asking;
+    } catch (error) {
+      if (renewing && epoch === this.#epoch) this.#askAgain(); // the answer to that renewal was dropped
+      throw error;
+    }
     if (this.#signingIn === asking) this.#signingIn = undefined;
     if (this.#transport.isSigningOut && epoch !== this.#epoch) {
       this.#transport.beginSignOut(); // signOut() ends the new session too
@@ -108,17 +122,48 @@ export class Session implements Client {
     if (epoch === this.#epoch) this.#take(answer);
     else this.#askAgain(); // another sign-in, here or in another tab, may have set its cookie later
     this.#tabs.tell({ type: "signed-in", session: answer.sessionId });
-  };
+  }
 
-  /** If the answer is lost, ask once more. The key keeps the service from beginning a second session. */
-  #askToSignIn(email: string, password: string): Promise<TokenAnswer> {
+  /** If the answer is lost, ask once more. The key keeps the service from doing the work twice. */
+  #askTwice<T>(path: string, body: object, headers?: Record<string, string>): Promise<T> {
     const key = randomKey();
-    const headers: Record<string, string> = key ? { "Idempotency-Key": key } : {};
-    const ask = (): Promise<TokenAnswer> => this.#call("/login", { email, password, delivery: this.#transport.delivery }, headers);
+    const ask = (): Promise<T> => this.#call<T>(path, body, { ...headers, ...(key ? { "Idempotency-Key": key } : {}) });
     return ask().catch((error) => {
       if (key && error instanceof OfflineError) return ask();
       throw error;
     });
+  }
+
+  /** Return what the methods for accounts need. */
+  #requests(): Requests {
+    const transport = this.#transport;
+    return {
+      delivery: transport.delivery,
+      ask: (path, body, isRepeatable = false) => (isRepeatable ? this.#askTwice(path, body) : this.#call(path, body)),
+      askSignedIn: (path, method, body) => this.#askSignedIn(path, method, body),
+      begin: (path, body) => this.#begin(path, body),
+      beginAnew: async (path, body) => {
+        await this.#renewIfDue();
+        return this.#begin(path, body, { Authorization: `Bearer ${await this.#token()}` });
+      },
+      end: () => this.#endAll(),
+      check: () => {
+        if (this.#state.status !== "signed-out") this.#askAgain();
+      },
+      get ticket() {
+        return transport.ticket;
+      },
+      set ticket(ticket) {
+        transport.ticket = ticket;
+      },
+    };
+  }
+
+  async #askSignedIn(path: string, method: "GET" | "POST", body?: object): Promise<Response> {
+    const content = body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+    const response = await this.fetch(this.#url + path, { method, credentials: "include", ...content });
+    if (!response.ok) throw await errorOf(response);
+    return response;
   }
 
   readonly signOut = async (): Promise<void> => {
@@ -129,16 +174,12 @@ export class Session implements Client {
   };
 
   readonly signOutEverywhere = async (): Promise<void> => {
-    const response = await this.fetch(`${this.#url}/logout-everywhere`, { method: "POST", credentials: "include" });
-    if (!response.ok) throw await errorOf(response);
-    this.#transport.forget();
-    this.#endEverywhere("logout_everywhere");
+    await this.#askSignedIn("/logout-everywhere", "POST");
+    this.#endAll("logout_everywhere");
   };
 
   readonly profile = async (): Promise<Profile> => {
-    const response = await this.fetch(`${this.#url}/profile`);
-    if (!response.ok) throw await errorOf(response);
-    return response.json();
+    return (await this.#askSignedIn("/profile", "GET")).json();
   };
 
   readonly fetch = async (input: RequestInfo | URL, init?: RequestInit): Promise<Response> => {
@@ -167,7 +208,7 @@ export class Session implements Client {
     target.protocol = target.protocol.replace(/^http/, "ws");
     this.#requireKnown(target.origin.replace(/^ws/, "http"));
     // A script does not learn why a WebSocket was refused, so no second attempt can follow a renewal.
-    if (this.#access && this.#dueInMs() <= 0) await this.#renew().catch(() => {});
+    await this.#renewIfDue();
     return new WebSocket(target.href, ["handstamp", `handstamp.token.${await this.#token()}`, ...[protocols].flat()]);
   };
 
@@ -225,6 +266,10 @@ export class Session implements Client {
 
   #dueInMs(): number {
     return this.#access ? this.#access.renewAtMs - this.#access.ageMs() : 0;
+  }
+
+  async #renewIfDue(): Promise<void> {
+    if (this.#access && this.#dueInMs() <= 0) await this.#renew().catch(() => {});
   }
 
   #wakeIn(delayMs: number): void {
@@ -305,6 +350,12 @@ export class Session implements Client {
     const session = this.#sessionId;
     this.#end(reason);
     if (session) this.#tabs.tell({ type: "signed-out", session, reason });
+  }
+
+  /** All sessions of the account have ended. */
+  #endAll(reason?: EndReason): void {
+    this.#transport.forget();
+    this.#endEverywhere(reason);
   }
 
   #hear(message: Message): void {

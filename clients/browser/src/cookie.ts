@@ -15,6 +15,7 @@ const NO_BROWSER =
 export class CookieTransport implements Transport {
   readonly isShared = true;
   readonly delivery = "split";
+  ticket: string | undefined;
   readonly #url: string;
   readonly #name: string;
   #isSigningOut = false;

@@ -6,7 +6,7 @@ import type { Client, Options } from "./types.js";
 
 export { HandstampError, OfflineError } from "./errors.js";
 export type { EndReason } from "./errors.js";
-export type { Client, Options, Profile, State } from "./types.js";
+export type { AccountMethods, Address, Client, MailSent, Options, Profile, Proof, Registration, State } from "./types.js";
 
 /** Where a device keeps the refresh token. The module `expo-secure-store` has this shape. */
 export interface Store {
@@ -20,9 +20,13 @@ export interface NativeOptions extends Options {
   store: Store;
 }
 
-/** What the store has: the token of the session, and those of sessions that were signed out while the service was away. */
+/**
+ * What the store has: the token of the session, the ticket of the latest mail, and the tokens of sessions that were signed out
+ * while the service was away.
+ */
 interface Stored {
   token: string | undefined;
+  ticket: string | undefined;
   ending: string[];
 }
 
@@ -47,6 +51,7 @@ class StoredTransport implements Transport {
   readonly #store: Store;
   readonly #key: string;
   #token: string | undefined;
+  #ticket: string | undefined;
   #ending: string[] = [];
   #isSigningOut = false;
   #isRead = false;
@@ -62,6 +67,16 @@ class StoredTransport implements Transport {
 
   get isSigningOut(): boolean {
     return this.#isSigningOut;
+  }
+
+  get ticket(): string | undefined {
+    return this.#ticket;
+  }
+
+  set ticket(ticket: string | undefined) {
+    if (ticket === this.#ticket) return;
+    this.#ticket = ticket;
+    this.#write();
   }
 
   load(): Promise<void> {
@@ -153,8 +168,9 @@ class StoredTransport implements Transport {
     }
     this.#isRead = true;
     this.#problem = undefined;
-    const { token, ending = [] } = parse(item);
+    const { token, ticket, ending = [] } = parse(item);
     this.#token = token;
+    this.#ticket ??= ticket;
     this.#ending = ending;
     if (this.#isSigningOut) this.beginSignOut(); // signOut() was called before the token was known
     else this.#isSigningOut = token === undefined && ending.length > 0;
@@ -170,9 +186,9 @@ class StoredTransport implements Transport {
 
   async #writeNow(): Promise<void> {
     if (!this.#isRead) return; // what the store has would be lost
-    const stored: Stored = { token: this.#token, ending: this.#ending };
+    const stored: Stored = { token: this.#token, ticket: this.#ticket, ending: this.#ending };
     while (stored.ending.length > 1 && JSON.stringify(stored).length > MAX_LENGTH) stored.ending = stored.ending.slice(1);
-    const isEmpty = stored.token === undefined && stored.ending.length === 0;
+    const isEmpty = !stored.token && !stored.ticket && stored.ending.length === 0;
     await (isEmpty ? this.#store.deleteItemAsync(this.#key) : this.#store.setItemAsync(this.#key, JSON.stringify(stored)));
   }
 

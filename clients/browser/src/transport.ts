@@ -9,6 +9,8 @@ export interface Transport {
   readonly isShared: boolean;
   /** How the tokens of a new session travel. */
   readonly delivery: "split" | "json";
+  /** To which the codes of mails are bound, where there are no cookies. */
+  ticket: string | undefined;
   /** Whether a sign-out is pending. */
   readonly isSigningOut: boolean;
   /** Take over what an earlier page, or start of the application, has left. */

@@ -20,15 +20,77 @@ export interface Options {
 /** The account that is signed in: the response of `GET /profile`. */
 export interface Profile {
   id: string;
-  email: string;
+  /** `null` if the service keeps sessions for the accounts of another program. */
+  email: string | null;
   emailVerified: boolean;
+  /** What the person wants to be called; empty if unknown. */
+  name: string;
   roles: string[];
-  createdAt: string;
+  createdAt: string | null;
   session: { id: string; createdAt: string; authenticatedAt: string; expiresAt: string };
 }
 
+/** A mail is on its way, if there is one to send: the answer is the same whether the address has an account or not. */
+export interface MailSent {
+  email: string;
+  /** The seconds for which the link of the mail is accepted. */
+  expiresIn: number;
+  /** The seconds for which its code is accepted. */
+  codeExpiresIn: number;
+}
+
+/** What shows that the person reads the mail: the token of its link, or its code. The code works where the mail was asked for. */
+export type Proof = { token: string } | { code: string };
+
+/** The address of an account. */
+export interface Address {
+  email: string;
+  emailVerified: boolean;
+}
+
+/** `created`: sign in now. `mail-sent`: the account begins to exist with `confirmRegistration`. */
+export type Registration = { status: "created" } | ({ status: "mail-sent" } & MailSent);
+
+/**
+ * Methods for accounts. All reject with `HandstampError` or `OfflineError`. Codes of errors: `invalid_code` for a link or code that
+ * is wrong, used, expired or void; `invalid_request` with `fields`; `too_many_attempts`; `not_found` if the service does not
+ * offer this; `insufficient_user_authentication` if the person must sign in again first, with `signIn`.
+ */
+export interface AccountMethods {
+  /** Sign up. `name` is what the person wants to be called. */
+  readonly register: (account: { email: string; password: string; name?: string }) => Promise<Registration>;
+  /** Create the account and sign in. A link that was opened in another browser needs a `password`: the one of the sign-up is dropped. */
+  readonly confirmRegistration: (proof: Proof, password?: string) => Promise<void>;
+  /** Send the mail that verifies the address again. Somebody who cannot sign in before gives address and password. */
+  readonly requestVerification: (credentials?: { email: string; password: string }) => Promise<MailSent>;
+  /** Verify the address. This does not sign in. */
+  readonly verifyEmail: (proof: Proof) => Promise<Address>;
+  /** Send a mail with which to sign in. */
+  readonly requestCode: (email: string) => Promise<MailSent>;
+  /** Sign in with the link or the code of that mail. */
+  readonly signInWithCode: (proof: Proof) => Promise<void>;
+  /** Send a mail with which to set a new password. */
+  readonly requestPasswordReset: (email: string) => Promise<MailSent>;
+  /** Set a new password. Every session of the account ends. */
+  readonly resetPassword: (proof: Proof, password: string) => Promise<void>;
+  /** Set a new password. Every other session of the account ends. */
+  readonly changePassword: (currentPassword: string, newPassword: string) => Promise<void>;
+  /** Change what the person wants to be called; empty removes it. */
+  readonly changeName: (name: string) => Promise<Profile>;
+  /** Send a mail to a new address. Needs a fresh sign-in. */
+  readonly requestEmailChange: (email: string) => Promise<MailSent>;
+  /** Give the account its new address. Its sessions go on. */
+  readonly changeEmail: (proof: Proof) => Promise<Address>;
+  /** Undo a change, with the token of the link that was sent to the former address. Every session of the account ends. */
+  readonly undoEmailChange: (token: string) => Promise<void>;
+  /** Return all that is stored about the person, as JSON. Needs a fresh sign-in. */
+  readonly exportData: () => Promise<Blob>;
+  /** Delete the account. `email` is its address, which the person types to confirm. Needs a fresh sign-in. */
+  readonly deleteAccount: (email: string) => Promise<void>;
+}
+
 /** All methods may be handed on by themselves: `const { fetch } = auth`. */
-export interface Client extends Disposable {
+export interface Client extends AccountMethods, Disposable {
   /** The current state. It is a new object after each change, and the same one until then. */
   readonly state: State;
   /** Return the current state. */
