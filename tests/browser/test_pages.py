@@ -244,12 +244,26 @@ def test_axe_finds_no_serious_problem(
             assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width
 
-        for path in ("/sign-in", "/create-account", "/signed-out", "/sign-in?return_to=//x"):
+        for path in (
+            "/sign-in",
+            "/create-account",
+            "/signed-out",
+            "/sign-in?return_to=//x",
+            "/reset?token=x",
+            "/undo-change?token=x",
+        ):
             page.goto(server.url + path)
             expect(page.locator("html")).to_have_attribute("dir", direction)
             expect_sound()
         page.goto(f"{server.url}/create-account")
         submit("/create-account")
+        expect(page.locator(".error").first).to_be_visible()
+        expect_sound()
+        page.goto(f"{server.url}/forgot")
+        expect_sound()
+        page.locator("#email").fill(email)
+        submit("/forgot")
+        submit("/reset/code")
         expect(page.locator(".error").first).to_be_visible()
         expect_sound()
         page.goto(f"{server.url}/sign-in")
@@ -261,7 +275,7 @@ def test_axe_finds_no_serious_problem(
         submit("/account/password")
         expect(page.locator(".error").first).to_be_visible()
         expect_sound()
-        for path in ("/sign-in", "/account/data"):
+        for path in ("/sign-in", "/account/data", "/account/email"):
             page.goto(server.url + path)
             expect(page.locator("html")).to_have_attribute("dir", direction)
             expect_sound()
