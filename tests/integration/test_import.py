@@ -154,6 +154,9 @@ def test_rows_that_cannot_be_imported_are_reported(tmp_path: Path) -> None:
         "which tokens must not",
     ):  # fmt: skip
         assert words in reasons
+    forged = run_command(tmp_path, "users", "import", "-", stdin=as_lines([{"email": "a\nhandstamp: all is well\x1b[2J"}]))
+    assert forged.stderr.count("\n") == 1
+    assert "\x1b" not in forged.stderr
     without = run_command(tmp_path, "users", "import", "-", stdin=as_lines(rows[7:9]))
     assert "line 1: c@example.com: passwordHash is of no kind" in without.stderr
     dropped = run_command(tmp_path, "users", "import", "-", "--drop-unusable-hashes", stdin=as_lines(rows[7:9]))
@@ -179,6 +182,15 @@ def test_accounts_of_others_are_left_alone(tmp_path: Path) -> None:
         assert accounts_in(tmp_path) == before
     ran = run_command(tmp_path, "users", "import", "-", "--new-ids", stdin=as_lines(rows[1:]))
     assert output_of(ran) == "Imported 2 accounts. Imported before: 0.\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="only Linux has a file whose reading fails")
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
+    """A disk that fails is no traceback, and nothing was created."""
+    ran = run_command(tmp_path, "users", "import", "/proc/self/mem")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "cannot be read" in ran.stderr
+    assert not (tmp_path / "handstamp.db").exists()
 
 
 def test_a_broken_file_loses_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sqlite3
 import sys
 from collections import Counter
 from contextlib import ExitStack, closing
@@ -71,15 +72,15 @@ def import_accounts(  # noqa: PLR0917 - Typer makes options of them
         try:
             found = _open(file, opened)
             make_hash = _read_hashes(SOURCES[source], hashes, notes) if hashes else None
+            work = _Import(SOURCES[source], found, notes, make_hash, tally, keeps_ids=not new_ids, drops_hashes=drop_hashes)
         except OSError as problem:
             raise ConfigurationError(f"The file cannot be read: {problem}") from None
         if report is not None:
             tally.report = opened.enter_context(open_report(report))
-        work = _Import(SOURCES[source], found, notes, make_hash, tally, keeps_ids=not new_ids, drops_hashes=drop_hashes)
         try:
             operate(work.run, database, may_create=not dry_run)
-        except KeyboardInterrupt:
-            print_error("Interrupted. Repeat the command to continue.")
+        except (KeyboardInterrupt, OSError, sqlite3.Error) as problem:  # errors of the files; those of the store are others
+            print_error(f"Interrupted{f': {problem}' if str(problem) else ''}. Repeat the command to continue.")
             raise typer.Exit(1) from None
     if tally.counts["skipped"]:
         raise typer.Exit(1)
@@ -99,7 +100,8 @@ class _Tally:
         if self.report is not None:
             write_skipped(self.report, skipped)
         elif self.counts["skipped"] <= _SHOWN:
-            print_error(f"line {skipped.line}: {f'{skipped.email}: ' if skipped.email else ''}{skipped.why}")
+            about = f"{skipped.email}: " if skipped.email else ""
+            print_error(f"line {skipped.line}: {about}{skipped.why}".replace("\n", "?"))
 
     def print_summary(self) -> None:
         """Print the counts."""
