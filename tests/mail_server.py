@@ -23,7 +23,6 @@ from tests import certificates
 from tests.serving import free_port
 
 USER, PASSWORD = "handstamp", "p@ss w/rd:of the tests"
-FOREVER_S = 3600
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,8 @@ class MailServer:
         return reply
 
     async def _answer(self, command: str, server: SMTP) -> str:
-        if self.stalls_at == command:
-            await asyncio.sleep(FOREVER_S)
+        while self.stalls_at == command:  # noqa: ASYNC110 - another thread changes it
+            await asyncio.sleep(0.01)
         if self.closes_at == command != "END":
             _abort(server)
         waiting = self.replies.get(command)
@@ -129,9 +128,9 @@ class _Smtp(SMTP):
         if server.closes_at == "DATA":
             await self.push("354 go on")
             _abort(self)
-        elif server.stalls_at == "DATA":
-            await asyncio.sleep(FOREVER_S)
         else:
+            while server.stalls_at == "DATA":  # noqa: ASYNC110 - another thread changes it
+                await asyncio.sleep(0.01)
             await super().smtp_DATA(arg)
 
 

@@ -228,6 +228,26 @@ def test_an_outage_keeps_the_session(page: Page, server: Server, email: str) -> 
     expect_account(page, email)
 
 
+@pytest.mark.parametrize("part", ["text", "html"])
+def test_a_forgotten_password_is_replaced_by_a_mail_of_the_development_inbox(
+    page: Page, server: Server, email: str, *, part: str
+) -> None:
+    """The link of either part opens its page, from a frame that runs no script too. Axe finds nothing on the inbox."""
+    page.goto(f"{server.url}/forgot")
+    page.locator("#email").fill(email)
+    page.locator("form[action$='/forgot'] .primary").click()
+    page.wait_for_load_state()
+    page.goto(f"{server.url}/dev/mail")
+    assert Axe().run(page).response["violations"] == []
+    page.locator("li", has_text=email).get_by_role("link").click()
+    expect(page.locator("pre")).to_contain_text(f"{server.url}/reset")
+    assert Axe().run(page).response["violations"] == []
+    link = page.frame_locator("iframe").get_by_role("link") if part == "html" else page.locator("pre").get_by_role("link").first
+    link.click()
+    page.wait_for_url(f"{server.url}/reset*")
+    expect(page.locator("main")).to_contain_text(email)
+
+
 @pytest.mark.parametrize(("scheme", "width", "locale"), [("light", 390, "ar-EG"), ("dark", 1200, "en-GB")])
 def test_axe_finds_no_serious_problem(
     chromium: Browser, server: Server, email: str, *, scheme: str, width: int, locale: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from itertools import pairwise
 from pathlib import Path
 
@@ -283,6 +284,29 @@ async def test_a_claim_of_a_dead_process_is_taken_over(service: Deployment, cloc
     clock.advance(ms=1)
     await sender_of(service).send_due()
     assert len(server.received) == 1
+
+
+async def test_a_stop_finishes_the_mail_that_is_being_sent(
+    tmp_path: Path, server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And begins no other. A deployment of a new version sends nothing twice."""
+    monkeypatch.setattr(sender_module, "_GOODBYE_S", 60.0)
+    clock = Clock()
+    server.stalls_at = "END"
+    async with deployed(tmp_path, clock, **settings_for(server)) as watching:
+        for number in range(2):
+            clock.advance(ms=1)
+            await add_mail(watching, clock, to=f"person-{number}@example.com")
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(Deployment(settings_in(tmp_path, **settings_for(server)), clock=clock).run())
+            await until(lambda: server.begun)
+            stopping = asyncio.create_task(stack.pop_all().aclose())
+            await asyncio.sleep(0)
+            server.stalls_at = ""
+            await stopping
+        assert [received.to for received in server.received] == [["person-0@example.com"]]
+        (left,) = await waiting_in(watching)
+        assert left.tries == 0
 
 
 async def test_a_running_service_sends_at_once(tmp_path: Path, server: MailServer) -> None:

@@ -91,18 +91,18 @@ def test_no_text_of_the_settings_shows_the_password() -> None:
     [
         ("no-reply@example.com", Mailbox("", "no-reply@example.com")),
         ("Example <no-reply@example.com>", Mailbox("Example", "no-reply@example.com")),
+        ("", None),
         ('"Bücher & Co." <post@bücher.example>', Mailbox("Bücher & Co.", "post@bücher.example")),
     ],
 )
-def test_valid_senders(text: str, expected: Mailbox) -> None:
-    """An address, alone or with a name."""
+def test_valid_senders(text: str, expected: Mailbox | None) -> None:
+    """An address, alone or with a name, or none."""
     assert load({"HANDSTAMP_MAIL_FROM": text}).mail_from == expected
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         "Example",
         "no-reply@",
         "@example.com",

@@ -235,9 +235,11 @@ def parse_smtp_url(value: object) -> SmtpServer | Literal["inbox"] | None:
     return SmtpServer(host=host, port=port or 587, protection=protection, user=user, password=password)
 
 
-def parse_mailbox(value: object) -> Mailbox:
-    """Return the address of `no-reply@example.com` or of `Example <no-reply@example.com>`."""
+def parse_mailbox(value: object) -> Mailbox | None:
+    """Return the address of `no-reply@example.com` or of `Example <no-reply@example.com>`, None for an empty text."""
     text = parse_text(value).strip()
+    if not text:
+        return None
     name, bracket, rest = text.rpartition("<")
     address = rest.removesuffix(">") if bracket else text
     name = name.strip().strip('"')
