@@ -303,3 +303,28 @@ def test_a_forked_process_knows_void_keys_and_waits_for_no_thread_of_its_parent(
     command = [sys.executable, "-c", FORK_IN_THE_MIDDLE]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert ran.stdout == "7\n", ran.stderr
+
+
+GREENLETS = """
+import time
+from tests.unit.test_verifier_races import *
+
+def fetch():
+    time.sleep(0.1)  # other greenlets run meanwhile
+    return published(KEY)
+
+checked = fetching(fetch)
+checked._keys._timeout_s = 5
+import gevent, gevent.monkey
+gevent.monkey.patch_all()
+jobs = [gevent.spawn(try_token, checked, token(jti=str(number))) for number in range(3)]
+gevent.joinall(jobs)
+print([job.value for job in jobs])
+"""
+
+
+def test_greenlets_wait_for_one_fetch() -> None:
+    """The verifier was made before gevent replaced the locks. One of before would block the greenlet that holds it, too."""
+    command = [sys.executable, "-W", "ignore", "-c", GREENLETS]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.stdout == "['ok', 'ok', 'ok']\n", ran.stderr
