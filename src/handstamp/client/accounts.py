@@ -67,17 +67,17 @@ class Accounts:
 
     # --- signing up
 
-    def register(self, email: str, password: str) -> MailSent | None:
+    def register(self, email: str, password: str, *, name: str = "") -> MailSent | None:
         """Create an account. Return None if it exists now, or what `confirm_register` needs if the service sends a mail first.
 
         Raises:
             AccountExists: The address is taken, and the service sends no mail.
         """
-        return self._run(lambda: self._register(email, password))
+        return self._run(lambda: self._register(email, password, name))
 
-    async def register_async(self, email: str, password: str) -> MailSent | None:
+    async def register_async(self, email: str, password: str, *, name: str = "") -> MailSent | None:
         """Do the same without blocking the event loop."""
-        return await self._run_async(lambda: self._register(email, password))
+        return await self._run_async(lambda: self._register(email, password, name))
 
     def confirm_register(self, *, token: str = "", code: str = "", sent: MailSent | None = None, password: str = "") -> None:
         """Create the account with the link or the code of the mail, and sign in: replace the tokens in the store.
@@ -101,11 +101,11 @@ class Accounts:
 
     def request_sign_in(self, email: str) -> MailSent:
         """Ask for a mail with which to sign in."""
-        return self._run(lambda: self._ask("/login/code", {"email": email}))
+        return self._run(lambda: self._ask_for("/login/code", email))
 
     async def request_sign_in_async(self, email: str) -> MailSent:
         """Do the same without blocking the event loop."""
-        return await self._run_async(lambda: self._ask("/login/code", {"email": email}))
+        return await self._run_async(lambda: self._ask_for("/login/code", email))
 
     def confirm_sign_in(self, *, token: str = "", code: str = "", sent: MailSent | None = None) -> None:
         """Sign in with the link or the code of the mail: replace the tokens in the store."""
@@ -114,6 +114,30 @@ class Accounts:
     async def confirm_sign_in_async(self, *, token: str = "", code: str = "", sent: MailSent | None = None) -> None:
         """Do the same without blocking the event loop."""
         await self._run_async(lambda: self._sign_in("/login/code/confirm", _shown(token, code, sent)))
+
+    # --- a forgotten password
+
+    def request_password_reset(self, email: str) -> MailSent:
+        """Ask for a mail with which to choose a new password."""
+        return self._run(lambda: self._ask_for("/password/reset", email))
+
+    async def request_password_reset_async(self, email: str) -> MailSent:
+        """Do the same without blocking the event loop."""
+        return await self._run_async(lambda: self._ask_for("/password/reset", email))
+
+    def confirm_password_reset(
+        self, new_password: str, *, token: str = "", code: str = "", sent: MailSent | None = None
+    ) -> None:
+        """Choose a new password with the link or the code of the mail. Every session ends, and this does not sign in."""
+        body = {"newPassword": new_password} | _shown(token, code, sent)
+        self._run(lambda: self._post("/password/reset/confirm", body))
+
+    async def confirm_password_reset_async(
+        self, new_password: str, *, token: str = "", code: str = "", sent: MailSent | None = None
+    ) -> None:
+        """Do the same without blocking the event loop."""
+        body = {"newPassword": new_password} | _shown(token, code, sent)
+        await self._run_async(lambda: self._post("/password/reset/confirm", body))
 
     # --- the address
 
@@ -132,11 +156,43 @@ class Accounts:
 
     def confirm_verification(self, *, token: str = "", code: str = "", sent: MailSent | None = None) -> None:
         """Verify the address with the link or the code of the mail. This does not sign in."""
-        self._run(lambda: self._service.call("POST", "/email/verify/confirm", _shown(token, code, sent)))
+        self._run(lambda: self._post("/email/verify/confirm", _shown(token, code, sent)))
 
     async def confirm_verification_async(self, *, token: str = "", code: str = "", sent: MailSent | None = None) -> None:
         """Do the same without blocking the event loop."""
-        await self._run_async(lambda: self._service.call("POST", "/email/verify/confirm", _shown(token, code, sent)))
+        await self._run_async(lambda: self._post("/email/verify/confirm", _shown(token, code, sent)))
+
+    def request_email_change(self, email: str) -> MailSent:
+        """Ask for a mail to a new address of the session's account, which keeps its address until that mail is used.
+
+        Raises:
+            InsufficientAuthentication: The sign-in is not recent enough: sign in again.
+        """
+        return self._run(lambda: self._request_email_change(email))
+
+    async def request_email_change_async(self, email: str) -> MailSent:
+        """Do the same without blocking the event loop."""
+        return await self._run_async(lambda: self._request_email_change(email))
+
+    def confirm_email_change(self, *, token: str = "", code: str = "", sent: MailSent | None = None) -> None:
+        """Give the account its new address with the link or the code of the mail. Its sessions go on.
+
+        Raises:
+            AccountExists: The address was taken meanwhile.
+        """
+        self._run(lambda: self._post("/email/change/confirm", _shown(token, code, sent)))
+
+    async def confirm_email_change_async(self, *, token: str = "", code: str = "", sent: MailSent | None = None) -> None:
+        """Do the same without blocking the event loop."""
+        await self._run_async(lambda: self._post("/email/change/confirm", _shown(token, code, sent)))
+
+    def undo_email_change(self, token: str) -> None:
+        """Give the account its old address back with the link of the mail to that address. Every session ends."""
+        self._run(lambda: self._post("/email/change/undo", {"token": token}))
+
+    async def undo_email_change_async(self, token: str) -> None:
+        """Do the same without blocking the event loop."""
+        await self._run_async(lambda: self._post("/email/change/undo", {"token": token}))
 
     # --- own data
 
@@ -166,8 +222,8 @@ class Accounts:
 
     # --- what is done in threads
 
-    def _register(self, email: str, password: str) -> MailSent | None:
-        body = {"email": email, "password": password}
+    def _register(self, email: str, password: str, name: str) -> MailSent | None:
+        body = {"email": email, "password": password} | _given(name=name)
         answer = self._service.once(
             lambda headers: self._service.call(
                 "POST", "/register", body, timeout_s=SIGN_IN_S, headers=headers, expected=(201, 202)
@@ -180,8 +236,17 @@ class Accounts:
             return self._ask("/email/verify", {"email": email, "password": password})
         return _mail_sent(self._session.call("POST", "/email/verify", expected=(202,)))
 
+    def _request_email_change(self, email: str) -> MailSent:
+        return _mail_sent(self._session.call("POST", "/email/change", {"email": email}, expected=(202,)))
+
+    def _ask_for(self, path: str, email: str) -> MailSent:
+        return self._ask(path, {"email": email} | self._session.known())
+
     def _ask(self, path: str, body: Mapping[str, str]) -> MailSent:
         return _mail_sent(self._service.call("POST", path, body, timeout_s=SIGN_IN_S, expected=(202,)))
+
+    def _post(self, path: str, body: Mapping[str, str]) -> None:
+        self._service.call("POST", path, body, timeout_s=SIGN_IN_S)
 
     def _sign_in(self, path: str, body: Mapping[str, str]) -> None:
         self._session.begin(lambda _: self._service.sign_in(path, body))

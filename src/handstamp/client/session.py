@@ -28,6 +28,11 @@ class StoredSession:
             former = self._renewals.load_own()  # an unusable store must fail before a session is started
         self.replace(ask(former))
 
+    def known(self) -> dict[str, str]:
+        """Return what shows the service that a person has signed in here before, as a part of a request's body."""
+        former = self._renewals.load_own()
+        return {} if former is None else {"refreshToken": former.refresh_token}
+
     def replace(self, tokens: StoredTokens) -> None:
         """Store tokens of another session."""
         with self._store.locked(self._renewals.lock_patience_s):
