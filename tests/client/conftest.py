@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from handstamp.client import FileTokens, MemoryTokens, TokenStore
-from tests.client.helpers import sign_in_new_account
+from tests.client.helpers import Do, do_asyncio, do_sync, do_trio, sign_in_new_account
 from tests.client.hostile import Hostile
 from tests.integration.helpers import Mint, client_of, mint_of
 from tests.serving import Server
@@ -61,3 +61,10 @@ def answer(client: httpx.Client) -> dict[str, Any]:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> TokenStore:
     """Return an empty store of each kind."""
     return MemoryTokens() if request.param == "memory" else FileTokens(tmp_path / "tokens.json")
+
+
+@pytest.fixture(params=[do_sync, do_asyncio, do_trio], ids=["sync", "asyncio", "trio"])
+def do(request: pytest.FixtureRequest) -> Do:
+    """Return each way to call a method of `Auth.accounts`."""
+    way: Do = request.param
+    return way

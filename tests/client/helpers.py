@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
 import msgspec
+import trio
 
-from handstamp.client import StoredTokens, TokenStore
+from handstamp.client import Accounts, StoredTokens, TokenStore
 from handstamp.clock import now_ms
 from tests.integration.helpers import Mint, new_email, session_row, sign_up
 from tests.serving import PASSWORD, Server
 
 MINUTE_MS = 60_000
+Do = Callable[..., Any]
+"""Calls a method of `Accounts` by its name, or awaits its twin."""
+
+
+def do_sync(accounts: Accounts, method: str, /, *arguments: Any, **options: Any) -> Any:
+    """Call a method."""
+    return getattr(accounts, method)(*arguments, **options)
+
+
+def do_asyncio(accounts: Accounts, method: str, /, *arguments: Any, **options: Any) -> Any:
+    """Await its twin under asyncio."""
+
+    async def call() -> Any:
+        return await getattr(accounts, f"{method}_async")(*arguments, **options)
+
+    return asyncio.run(call())
+
+
+def do_trio(accounts: Accounts, method: str, /, *arguments: Any, **options: Any) -> Any:
+    """Await its twin under trio."""
+
+    async def call() -> Any:
+        return await getattr(accounts, f"{method}_async")(*arguments, **options)
+
+    return trio.run(call)
 
 
 def sign_in_new_account(client: httpx.Client) -> dict[str, Any]:

@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Callable
-from typing import Any
 
 import httpx
 import msgspec
 import pytest
-import trio
 
 from handstamp import AccountExists, InvalidFields, MissingToken, SessionEnded
 from handstamp.client import Accounts, Auth, MailSent, MemoryTokens, StoredTokens
-from tests.client.helpers import MINUTE_MS, expire_access_token, keep, load_tokens
+from tests.client.helpers import MINUTE_MS, Do, expire_access_token, keep, load_tokens
 from tests.client.hostile import Hostile
 from tests.integration.helpers import Mint, new_email
 from tests.serving import PASSWORD, Server
 
-Do = Callable[..., Any]
 METHODS = [name for name, _ in inspect.getmembers(Accounts, inspect.isfunction) if not name.startswith("_")]
-
-
-def do_sync(accounts: Accounts, name: str, *arguments: Any, **options: Any) -> Any:
-    """Call a method."""
-    return getattr(accounts, name)(*arguments, **options)
-
-
-def do_asyncio(accounts: Accounts, name: str, *arguments: Any, **options: Any) -> Any:
-    """Await its twin under asyncio."""
-
-    async def call() -> Any:
-        return await getattr(accounts, f"{name}_async")(*arguments, **options)
-
-    return asyncio.run(call())
-
-
-def do_trio(accounts: Accounts, name: str, *arguments: Any, **options: Any) -> Any:
-    """Await its twin under trio."""
-
-    async def call() -> Any:
-        return await getattr(accounts, f"{name}_async")(*arguments, **options)
-
-    return trio.run(call)
-
-
-@pytest.fixture(params=[do_sync, do_asyncio, do_trio], ids=["sync", "asyncio", "trio"])
-def do(request: pytest.FixtureRequest) -> Do:
-    """Return each way to call a method."""
-    way: Do = request.param
-    return way
 
 
 def test_every_method_has_a_twin_with_the_same_arguments() -> None:

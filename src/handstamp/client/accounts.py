@@ -125,9 +125,7 @@ class Accounts:
         """Do the same without blocking the event loop."""
         return await self._run_async(lambda: self._ask_for("/password/reset", email))
 
-    def confirm_password_reset(
-        self, new_password: str, *, token: str = "", code: str = "", sent: MailSent | None = None
-    ) -> None:
+    def confirm_password_reset(self, new_password: str, *, token: str = "", code: str = "", sent: MailSent | None = None) -> None:
         """Choose a new password with the link or the code of the mail. Every session ends, and this does not sign in."""
         body = {"newPassword": new_password} | _shown(token, code, sent)
         self._run(lambda: self._post("/password/reset/confirm", body))
@@ -187,7 +185,10 @@ class Accounts:
         await self._run_async(lambda: self._post("/email/change/confirm", _shown(token, code, sent)))
 
     def undo_email_change(self, token: str) -> None:
-        """Give the account its old address back with the link of the mail to that address. Every session ends."""
+        """Give the account its old address back with the link of the mail to that address.
+
+        Every session ends, and the address gets a mail with which to choose a new password.
+        """
         self._run(lambda: self._post("/email/change/undo", {"token": token}))
 
     async def undo_email_change_async(self, token: str) -> None:
