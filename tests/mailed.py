@@ -63,12 +63,12 @@ class Mailed:
 
 
 @asynccontextmanager
-async def mailed(folder: Path, **settings: Any) -> AsyncIterator[Mailed]:
-    """Run a service with mail in `folder`."""
+async def mailed(folder: Path, *, has_real_clock: bool = False, **settings: Any) -> AsyncIterator[Mailed]:
+    """Run a service with mail in `folder`, with a new clock that the test moves unless it has the clock of this machine."""
     clock = Clock()
     defaults = {"database": f"sqlite:///{folder}/handstamp.db", "issuer": ORIGIN, "smtp_url": "inbox"}
     async with AsyncExitStack() as stack:
-        auth = Handstamp(clock=clock, **defaults | settings)
+        auth = Handstamp(clock=None if has_real_clock else clock, **defaults | settings)
         await stack.enter_async_context(auth)
         yield Mailed(auth, clock, stack)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,20 @@ async def test_after_a_hundred_wrong_codes_mails_have_links_alone(service: Maile
     service.clock.advance(seconds=1)
     await ask(thief)
     assert (await service.content()).code
+
+
+@pytest.mark.parametrize("age_s", [0, 180], ids=["restarted", "restored"])
+async def test_after_a_restored_backup_old_links_are_void(tmp_path: Path, age_s: int) -> None:
+    """A backup of three minutes ago has links that were used since. After a quick restart they are still valid."""
+    async with mailed(tmp_path, has_real_clock=True, sign_in_by_code="on") as service:
+        await service.create_account(ADA)
+        await ask(await service.program())
+        token = token_in((await service.content()).link)
+    with closing(sqlite3.connect(tmp_path / "handstamp.db")) as database, database:
+        database.execute("UPDATE timekeeping SET seen_at_ms = seen_at_ms - ?", (age_s * 1000,))
+    async with mailed(tmp_path, has_real_clock=True, sign_in_by_code="on") as service:
+        answer = await (await service.program()).post("/login/code/confirm", json={"token": token})
+        assert answer.status_code == (422 if age_s else 200)
 
 
 @pytest.mark.parametrize("change", ["password", "rename", "disable", "delete", "everywhere"])

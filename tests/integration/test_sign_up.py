@@ -52,6 +52,9 @@ async def test_the_code_creates_the_account_and_signs_in(service: Mailed) -> Non
     browser = await service.browser()
     answer = await ask(browser)
     assert answer.json() == {"email": ADA, "expiresIn": 3600, "codeExpiresIn": 600}
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("handstamp-grant-80=")
+    assert cookie.partition("; ")[2] == "Path=/; Max-Age=3600; HttpOnly; SameSite=Lax"
     assert await find(service) is None
     assert not await can_sign_in(service, PASSWORD)
     answer = await browser.post("/register/confirm", json={"code": (await service.content()).code})
@@ -77,7 +80,8 @@ async def test_a_program_gets_a_ticket_for_its_code(service: Mailed) -> None:
 
 async def test_in_another_browser_the_person_chooses_the_password(service: Mailed) -> None:
     """A stranger who signs up with the address of another person never has a password of that account."""
-    await ask(await service.browser(), password="the password that a stranger has chosen")
+    body = {"email": ADA, "password": "the password that a stranger has chosen", "name": "What a stranger calls you"}
+    assert (await (await service.browser()).post("/register", json=body)).status_code == 202
     owner = await service.browser("198.51.100.1")
     token = token_in((await service.content()).link)
     answer = await owner.post("/register/confirm", json={"token": token})
@@ -87,6 +91,9 @@ async def test_in_another_browser_the_person_chooses_the_password(service: Maile
     assert answer.status_code == 200, answer.text
     assert await can_sign_in(service, OTHER_PASSWORD)
     assert not await can_sign_in(service, "the password that a stranger has chosen")
+    account = await find(service)
+    assert account is not None
+    assert account.name == ""
 
 
 async def test_a_taken_address_gets_the_same_answer_and_another_mail(service: Mailed) -> None:

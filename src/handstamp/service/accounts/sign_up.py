@@ -143,40 +143,41 @@ class SignUp:
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
         """
         try:
-            grant, password_hash = await self._prove(shown, password, caller)
-            return await self._create(grant, password_hash, caller, delivery=delivery, presented=presented, request=request)
+            grant, account = await self._prove(shown, password, caller)
+            return await self._create(grant, account, caller, delivery=delivery, presented=presented, request=request)
         except InvalidCode as refused:
             return await self._begin_session.repeat_used(refused, request, caller)
 
-    async def _prove(self, shown: Shown, password: str | None, caller: Caller) -> tuple[OneTime, str]:
-        """Return the grant, and the hash of the password that the account gets."""
+    async def _prove(self, shown: Shown, password: str | None, caller: Caller) -> tuple[OneTime, Account]:
+        """Return the grant, and the account that it is for. What was chosen in another browser does not count."""
         proven = await self.look(shown, caller)
-        grant = proven.grant
+        grant, chosen = proven.grant, proven.grant.details
         if password is not None:
-            return grant, await self._hashing.hash(self._rules.normalise(password, grant.email), ip=caller.ip)
-        if not proven.in_same_browser:
+            password_hash = await self._hashing.hash(self._rules.normalise(password, grant.email), ip=caller.ip)
+        elif proven.in_same_browser:
+            password_hash = chosen["password_hash"]
+        else:
             raise InvalidFields([("password", NEEDS_PASSWORD)])
-        return grant, grant.details["password_hash"]
+        return grant, Account(
+            id=new_id(),
+            email=grant.email,
+            password_hash=password_hash,
+            created_at_ms=caller.now_ms,
+            email_verified=True,
+            name=chosen["name"] if proven.in_same_browser else "",
+            language=chosen["language"],
+        )
 
     async def _create(
         self,
         grant: OneTime,
-        password_hash: str,
+        account: Account,
         caller: Caller,
         *,
         delivery: Delivery,
         presented: Iterable[str],
         request: Repeatable | None,
     ) -> TokenPair:
-        account = Account(
-            id=new_id(),
-            email=grant.email,
-            password_hash=password_hash,
-            created_at_ms=caller.now_ms,
-            email_verified=True,
-            name=grant.details["name"],
-            language=grant.details["language"],
-        )
         created = Event(at_ms=caller.now_ms, kind="account_created", subject=account.id, ip=caller.ip)
 
         async def create(rows: Transaction) -> None:
