@@ -251,8 +251,9 @@ async def test_it_is_off_by_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", ["sign_in_by_code", "require_verified_email"])
 async def test_settings_that_need_mail_say_so(tmp_path: Path, setting: str) -> None:
     """The service does not start without mail."""
+    settings: dict[str, Any] = {"issuer": "https://auth.example.com", "smtp_url": "", setting: "on"}
     with pytest.raises(ConfigurationError, match=f"HANDSTAMP_{setting.upper()}.*HANDSTAMP_SMTP_URL"):
-        async with mailed(tmp_path, issuer="https://auth.example.com", smtp_url="", **{setting: "on"}):
+        async with mailed(tmp_path, **settings):
             pass
 
 
