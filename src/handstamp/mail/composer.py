@@ -63,10 +63,14 @@ class Composer:
 
     def compose(self, mail: Mail, letter: Letter) -> Message:
         """Return the message of a letter. Raises `ValueError` if it has an address to which no mail can be sent."""
-        language = read_catalogue(first_available([letter.language]) or ENGLISH_TAG)
+        language = _language_of(letter)
         return self._compose(
             mail.id, mail.kind, mail.created_at_ms, letter.to, words=self._write(letter, language), language=language
         )
+
+    def write_subject(self, letter: Letter) -> str:
+        """Return the subject of a letter's message, without laying it out."""
+        return self._write(letter, _language_of(letter)).subject
 
     def compose_test(self, to: str, now_ms: int) -> Message:
         """Return a message that tries the mail server. Raises `ValueError` as `compose` does."""
@@ -126,6 +130,10 @@ class Composer:
             "direction": language.direction,
         }
         return layout.render(kind, "txt", values), layout.render(kind, "html", values)
+
+
+def _language_of(letter: Letter) -> Catalogue:
+    return read_catalogue(first_available([letter.language]) or ENGLISH_TAG)
 
 
 def make_address(address: str, name: str = "") -> Address:

@@ -75,6 +75,9 @@ class Composer(Protocol):
     def compose(self, mail: Mail, letter: Letter) -> Message:
         """Return the message of a letter. Raises `ValueError` if it has an address to which no mail can be sent."""
 
+    def write_subject(self, letter: Letter) -> str:
+        """Return the subject of a letter's message, which takes a tenth of the time."""
+
 
 class Connection(Protocol):
     """An open connection to a mail server."""

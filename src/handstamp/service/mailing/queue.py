@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from ...domain.mail import Mail
+from ...domain.mail import Letter, Mail
 from ...errors import NotFound
 from ...storage.store import Store
 from .delivery import Composer, DeliveryFailed, Message
@@ -57,6 +56,14 @@ class MailQueue:
             return None
 
 
+class ListedMail(NamedTuple):
+    """A mail in the list of the development inbox."""
+
+    mail: Mail
+    to: str
+    subject: str
+
+
 class ShownMail(NamedTuple):
     """A mail of the development inbox, and its message."""
 
@@ -72,28 +79,32 @@ class DevelopmentInbox:
         self._letters = letters
         self._load = load
 
-    async def list_newest(self) -> list[ShownMail]:
+    async def list_newest(self) -> list[ListedMail]:
         """Return the newest mails. Raises `Unavailable`."""
         found = await self._store.read(lambda rows: rows.mails.list_newest(limit=SHOWN))
-        return await self._compose([mail for mail in found if mail.next_at_ms is None])
+        composer = await self._load()
+        letters = [(mail, self._open(mail)) for mail in found]
+        return await asyncio.to_thread(
+            lambda: [
+                ListedMail(mail, letter.to, composer.write_subject(letter)) for mail, letter in letters if letter is not None
+            ]
+        )
 
     async def get(self, mail_id: str) -> ShownMail:
         """Return one mail. Raises `NotFound` and `Unavailable`."""
         mail = await self._store.read(lambda rows: rows.mails.get(mail_id))
-        shown = [] if mail is None or mail.next_at_ms is not None else await self._compose([mail])
-        if not shown:
+        letter = None if mail is None else self._open(mail)
+        if mail is None or letter is None:
             raise NotFound("There is no such mail. It may have been deleted: mail is kept here for three days.")
-        return shown[0]
-
-    async def _compose(self, mails: list[Mail]) -> list[ShownMail]:
-        """Return the mails that have a recipient, with their messages."""
         composer = await self._load()
+        return ShownMail(mail, await asyncio.to_thread(composer.compose, mail, letter))
 
-        def compose() -> Iterator[ShownMail]:
-            for mail in mails:
-                with suppress(DeliveryFailed):  # it was sealed with another master secret
-                    letter = self._letters.open(mail)
-                    if letter.to:
-                        yield ShownMail(mail, composer.compose(mail, letter))
-
-        return await asyncio.to_thread(lambda: list(compose()))
+    def _open(self, mail: Mail) -> Letter | None:
+        """Return a letter that is shown; None if it is to be sent, has no recipient, or was sealed with another master secret."""
+        if mail.next_at_ms is not None:
+            return None
+        try:
+            letter = self._letters.open(mail)
+        except DeliveryFailed:
+            return None
+        return letter if letter.to else None

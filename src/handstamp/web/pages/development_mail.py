@@ -14,10 +14,10 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from ...domain.issuer import is_loopback
-from ...domain.mail import MAIL_KINDS
+from ...domain.mail import MAIL_KINDS, Mail
 from ...errors import NotFound
 from ...languages.catalogue import ENGLISH
-from ...service.mailing.queue import DevelopmentInbox, ShownMail
+from ...service.mailing.queue import DevelopmentInbox
 from ...text import mark
 from ...words import format_distance, format_time
 from ..edge import Call
@@ -42,14 +42,14 @@ class DevelopmentMailPages:
     async def show_inbox(self, call: Call) -> Response:
         """Return the list of mail."""
         _require_this_machine(call)
-        mails = [_describe(shown, call.now_ms) for shown in await self.inbox.list_newest()]
+        mails = [_describe(mail, to, subject, call.now_ms) for mail, to, subject in await self.inbox.list_newest()]
         return self.writer.write_page("development_inbox.html", call, mails=mails)
 
     async def show_mail(self, call: Call) -> Response:
         """Return one mail, as text and with a frame for its HTML."""
         _require_this_machine(call)
-        shown = await self.inbox.get(call.request.path_params["id"])
-        values = _describe(shown, call.now_ms) | {"text": _with_links(shown.message.text)}
+        mail, message = await self.inbox.get(call.request.path_params["id"])
+        values = _describe(mail, message.to, message.subject, call.now_ms) | {"text": _with_links(message.text)}
         response = self.writer.write_page("development_mail.html", call, mail=values)
         response.headers["content-security-policy"] += "; frame-src 'self'"
         return response
@@ -73,14 +73,13 @@ def _require_this_machine(call: Call) -> None:
     call.language = ENGLISH  # the pages are for developers
 
 
-def _describe(shown: ShownMail, now_ms: int) -> dict[str, str]:
-    mail, message = shown
+def _describe(mail: Mail, to: str, subject: str, now_ms: int) -> dict[str, str]:
     return {
         "id": mail.id,
         "kind": mail.kind,
         "about": MAIL_KINDS[mail.kind].description,
-        "to": message.to,
-        "subject": message.subject,
+        "to": to,
+        "subject": subject,
         "when": format_distance(now_ms, mail.created_at_ms),
         "exact": f"{format_time(mail.created_at_ms)} UTC",
     }
