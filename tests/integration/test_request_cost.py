@@ -270,6 +270,8 @@ def named(operation: Operation) -> str:
 def test_an_operation_costs_little_whatever_is_sent(service: Service, unit_us: float, kid: str, operation: Operation) -> None:
     """Every member, form field, query field, path parameter, header and cookie of an operation."""
     values = values_of(service)
+    if operation.path == "/me/delete":
+        values["email"] = "not-" + EMAIL  # otherwise there would be no account for the next test
     shape = operation.body or operation.form
     media_type = JSON if operation.body is not None else FORM
     fields = credential_of(operation, values)
