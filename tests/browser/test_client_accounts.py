@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
@@ -118,26 +119,52 @@ def test_an_address_that_has_an_account(tab: Page, mailbox: Mailbox) -> None:
     assert mailbox.find("already")
 
 
-def test_signing_in_with_a_code_whose_answer_is_lost(tab: Page, server: Server, mailbox: Mailbox) -> None:
-    """The request is sent again and begins one session. The code is not used up by the lost answer."""
-    sign_up(tab, mailbox)
-    run(tab, "signOut")
-    run(tab, "requestCode", mailbox.address)
-    code = mailbox.code()
+@contextmanager
+def losing_the_first_answer(page: Page, url: str) -> Iterator[list[int]]:
+    """Let the service carry out the first request to a URL, and lose its answer. Yields its status."""
     lost: list[int] = []
 
-    def lose_the_first(route: Route) -> None:
+    def lose(route: Route) -> None:
         if lost or route.request.method == "OPTIONS":
             route.continue_()
         else:
             lost.append(route.fetch().status)
             route.abort("connectionreset")
 
-    tab.route(f"{server.url}/login/code/confirm", lose_the_first)
-    assert run(tab, "signInWithCode", {"code": code}) == "done"
+    page.route(url, lose)
+    yield lost
+    page.unroute(url)
+
+
+def test_signing_in_with_a_code_whose_answer_is_lost(tab: Page, server: Server, mailbox: Mailbox) -> None:
+    """The request is sent again and begins one session. The code is not used up by the lost answer."""
+    sign_up(tab, mailbox)
+    run(tab, "signOut")
+    run(tab, "requestCode", mailbox.address)
+    with losing_the_first_answer(tab, f"{server.url}/login/code/confirm") as lost:
+        assert run(tab, "signInWithCode", {"code": mailbox.code()}) == "done"
     assert lost == [200]
     listed = tab.evaluate("(url) => client.fetch(`${url}/sessions`).then((answer) => answer.json())", server.url)
     assert [session["id"] for session in listed["sessions"]] == [state(tab)["sessionId"]]
+
+
+def test_a_sign_out_while_a_code_is_confirmed(tab: Page, server: Server, mailbox: Mailbox) -> None:
+    """The answer comes after the sign-out. The session that it began ends, too."""
+    sign_up(tab, mailbox)
+    run(tab, "signOut")
+    run(tab, "requestCode", mailbox.address)
+    held: list[Route] = []
+    tab.route(f"{server.url}/login/code/confirm", lambda route: held.append(route), times=1)  # noqa: PLW0108 (Playwright marks it)
+    tab.evaluate(
+        "(proof) => void (window.outcome = client.signInWithCode(proof).then(() => 'done', ({ code }) => code))",
+        {"code": mailbox.code()},
+    )
+    wait_until(tab, lambda: bool(held))
+    tab.evaluate("void (window.signedOut = client.signOut().then(() => 'ended', String))")
+    held[0].continue_()
+    assert (tab.evaluate("outcome"), tab.evaluate("signedOut")) == ("session_ended", "ended")
+    tab.reload()
+    expect_state(tab, "signed-out")
 
 
 def test_two_tabs_that_use_one_code(tab: Page, app: str, mailbox: Mailbox) -> None:
@@ -208,6 +235,15 @@ def test_a_new_password_keeps_this_tab_signed_in(tab: Page, app: str, mailbox: M
     assert profile(other) == mailbox.address
 
 
+def test_a_new_password_whose_answer_is_lost(tab: Page, server: Server, mailbox: Mailbox) -> None:
+    """The session of the token that is sent again has ended. The key says that it is the same request."""
+    sign_up(tab, mailbox)
+    with losing_the_first_answer(tab, f"{server.url}/password") as lost:
+        assert run(tab, "changePassword", PASSWORD, NEW_PASSWORD) == "done"
+    assert lost == [200]
+    assert profile(tab) == mailbox.address
+
+
 def test_another_address_and_back(tab: Page, mail: MailServer, mailbox: Mailbox) -> None:
     """The new address must be proven. The former one gets a link that undoes the change and ends all sessions."""
     sign_up(tab, mailbox)
@@ -245,3 +281,13 @@ def test_a_wrong_password_during_the_first_request(page: Page, server: Server, a
     held[0].continue_()
     assert page.evaluate("outcome") == "invalid_credentials"
     expect_state(page, "signed-out")
+
+
+def test_a_deletion_whose_answer_is_lost(tab: Page, server: Server, mailbox: Mailbox) -> None:
+    """The person hears that the service could not be reached, and when they try again that the session has ended."""
+    sign_up(tab, mailbox)
+    with losing_the_first_answer(tab, f"{server.url}/me/delete") as lost:
+        assert str(run(tab, "deleteAccount", mailbox.address)).startswith("OfflineError")
+    assert lost == [204]
+    assert run(tab, "deleteAccount", mailbox.address) == "session_ended"
+    expect_state(tab, "signed-out")

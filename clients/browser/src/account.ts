@@ -1,4 +1,4 @@
-import type { AccountMethods, MailSent, Profile, Proof, Registration } from "./types.js";
+import type { AccountMethods, MailSent, Proof, Registration } from "./types.js";
 
 /** What the methods for accounts need of a client. */
 export interface Requests {
@@ -6,8 +6,8 @@ export interface Requests {
   readonly delivery: "split" | "json";
   /** Send a POST with the cookies. With `isRepeatable` it is sent once more if the answer is lost, and carried out once. */
   readonly ask: <T>(path: string, body: object, isRepeatable?: boolean) => Promise<T>;
-  /** Send a request with the access token, and return the successful response. */
-  readonly askSignedIn: (path: string, method: "GET" | "POST", body?: object) => Promise<Response>;
+  /** Send a request with the access token, and return what it answers. */
+  readonly askSignedIn: <T>(path: string, method: "GET" | "POST", body?: object, read?: "json" | "blob") => Promise<T>;
   /** Send a request that begins a session. */
   readonly begin: (path: string, body: object) => Promise<void>;
   /** The same with the access token: the session of the token ends. */
@@ -46,7 +46,7 @@ export function accountMethods(requests: Requests): AccountMethods {
   };
 
   const askForMailSignedIn = async (path: string, body?: object): Promise<MailSent> =>
-    sent(await (await askSignedIn(path, "POST", body)).json());
+    sent(await askSignedIn<MailAnswer>(path, "POST", body));
 
   return {
     register: async (account): Promise<Registration> => {
@@ -66,14 +66,14 @@ export function accountMethods(requests: Requests): AccountMethods {
       check();
     },
     changePassword: (currentPassword, newPassword) => beginAnew("/password", { currentPassword, newPassword }),
-    changeName: async (name): Promise<Profile> => (await askSignedIn("/profile", "POST", { name })).json(),
+    changeName: (name) => askSignedIn("/profile", "POST", { name }),
     requestEmailChange: (email) => askForMailSignedIn("/email/change", { email }),
     changeEmail: (proof) => prove(proof, (shown) => ask("/email/change/confirm", shown)),
     undoEmailChange: async (token) => {
       await ask("/email/change/undo", { token });
       check();
     },
-    exportData: async () => (await askSignedIn("/me/export", "GET")).blob(),
+    exportData: () => askSignedIn("/me/export", "GET", undefined, "blob"),
     deleteAccount: async (email) => {
       await askSignedIn("/me/delete", "POST", { email });
       end();

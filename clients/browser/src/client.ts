@@ -140,7 +140,7 @@ export class Session implements Client {
     return {
       delivery: transport.delivery,
       ask: (path, body, isRepeatable = false) => (isRepeatable ? this.#askTwice(path, body) : this.#call(path, body)),
-      askSignedIn: (path, method, body) => this.#askSignedIn(path, method, body),
+      askSignedIn: (path, method, body, read) => this.#askSignedIn(path, method, body, read),
       begin: (path, body) => this.#begin(path, body),
       beginAnew: async (path, body) => {
         await this.#renewIfDue();
@@ -159,11 +159,19 @@ export class Session implements Client {
     };
   }
 
-  async #askSignedIn(path: string, method: "GET" | "POST", body?: object): Promise<Response> {
+  /** Send a request with the access token, and return what it answers. Throws `HandstampError` and `OfflineError`. */
+  async #askSignedIn<T>(path: string, method: "GET" | "POST", body?: object, read: "json" | "blob" = "json"): Promise<T> {
     const content = body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-    const response = await this.fetch(this.#url + path, { method, credentials: "include", ...content });
-    if (!response.ok) throw await errorOf(response);
-    return response;
+    let response: Response;
+    try {
+      const credentials = method === "POST" ? "include" : "same-origin"; // an answer to a POST may set or delete cookies
+      response = await this.fetch(this.#url + path, { method, credentials, ...content });
+      if (response.ok) return response.status === 204 ? (undefined as T) : await response[read]();
+    } catch (error) {
+      const isLost = !(error instanceof HandstampError || this.#isClosed) && this.#transport.isUsable;
+      throw isLost ? new OfflineError("The service cannot be reached.", { cause: error }) : error;
+    }
+    throw await errorOf(response);
   }
 
   readonly signOut = async (): Promise<void> => {
@@ -178,9 +186,7 @@ export class Session implements Client {
     this.#endAll("logout_everywhere");
   };
 
-  readonly profile = async (): Promise<Profile> => {
-    return (await this.#askSignedIn("/profile", "GET")).json();
-  };
+  readonly profile = (): Promise<Profile> => this.#askSignedIn("/profile", "GET");
 
   readonly fetch = async (input: RequestInfo | URL, init?: RequestInit): Promise<Response> => {
     const request = new Request(input, init);
