@@ -6,17 +6,22 @@ Values stand at the bounds of what is read: 64 KiB of head or body. What is host
 from __future__ import annotations
 
 import base64
+import importlib
+import inspect
 import json
+import pkgutil
 import random
+import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote
 
 import msgspec
 
 from handstamp.domain.issuer import Issuer
+from handstamp.web import pages
 from handstamp.web.api.shapes import RequestShape
 from handstamp.web.cookies import Cookies
-from handstamp.web.pages import account, change_email, mailed, own_data, reset_password, sign_in
+from handstamp.web.pages.routes import page_routes
 
 ROOM = 60_000
 """Bytes of a value: with the rest of a request, about 64 KiB."""
@@ -211,11 +216,16 @@ def _form_bodies(name: str, others: Mapping[str, str], values: Mapping[str, str]
         yield f"{name}: {piece}", _form({**others, name: ""}) + (piece * (ROOM // len(piece))).encode()
 
 
-def page_forms() -> list[type[msgspec.Struct]]:
-    """Return the forms of the pages."""
-    modules = (account, change_email, mailed, own_data, reset_password, sign_in)
-    found = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
-    return sorted((each for each in found if issubclass(each, msgspec.Struct) and each.__name__.endswith("Form")), key=repr)
+def page_forms() -> dict[str, type[msgspec.Struct]]:
+    """Return the form that each page with a form reads, by path, as the source of its handler says. Some have no field."""
+    modules = [importlib.import_module(f"{pages.__name__}.{found.name}") for found in pkgutil.iter_modules(pages.__path__)]
+    named = {name: value for module in modules for name, value in vars(module).items() if isinstance(value, type)}
+    handlers = {name: value for kind in named.values() for name, value in vars(kind).items() if name.startswith("submit_")}
+    found = {}
+    for path, handler in re.findall(r'"POST", "([^"]+)", \w+\.(\w+)', inspect.getsource(page_routes)):
+        shape = re.search(r"read_form\(call\.request, (\w+)\)", inspect.getsource(handlers[handler]))
+        found[path] = named[shape[1]] if shape else msgspec.defstruct("Form", [])
+    return found
 
 
 def _form(values: Mapping[str, str]) -> bytes:

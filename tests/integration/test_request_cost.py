@@ -15,24 +15,27 @@ import socket
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 from urllib.parse import quote
 
+import msgspec
 import pytest
 import uvicorn
 
 from handstamp.assemble.application import make_application
 from handstamp.assemble.deployment import Deployment
 from handstamp.config.loading import load
+from handstamp.crypto.passwords import COSTS
 from handstamp.service.parts.caller import Caller
 from handstamp.web.operation import Operation
 from handstamp.web.routing import OPERATIONS
 from handstamp.web.server import uvicorn_config
 from tests.costly import FORM, ISSUER, JSON, ROOM, bodies, encode, headers, page_forms, texts
-from tests.serving import EMAIL, PASSWORD, free_port
+from tests.integration.helpers import new_email
+from tests.serving import PASSWORD, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("request-cost")]
 BUDGET = 8
@@ -43,8 +46,6 @@ ROUNDS = 4
 MAX_MEMORY_BYTES = 4 * 2**20
 """What one request of 64 KiB may hold at most, with all that it is decoded to."""
 TRUSTED = "https://app.example.com"
-MANY = "many@example.com"
-"""The account with many sessions."""
 PAGES = (
     "/",
     "/sign-in",
@@ -63,24 +64,7 @@ PAGES = (
     "/handstamp.js",
     "/assets/base.css",
 )
-FORMS = (
-    "/sign-in",
-    "/sign-in/mail",
-    "/sign-in/code",
-    "/create-account",
-    "/create-account/confirm",
-    "/forgot",
-    "/reset",
-    "/reset/code",
-    "/change-email",
-    "/change-email/code",
-    "/undo-change",
-    *(
-        f"/account/{name}"
-        for name in ("end-session", "profile", "password", "email", "delete", "sign-out-everywhere", "sign-out")
-    ),
-)
-_addresses = (f"198.51.{high}.{low}" for high, low in itertools.product(range(256), range(256)))
+_addresses = (f"198.{18 + net}.{high}.{low}" for net, high, low in itertools.product(range(2), range(256), range(256)))
 Fields = tuple[tuple[str, str], ...]
 
 
@@ -101,19 +85,18 @@ class Service:
         self.folder = folder
         self.port = free_port()
         self.url = ISSUER
-        settings = load(
+        self._settings = load(
             {},
             database=f"sqlite:///{folder}/handstamp.db",
             issuer=self.url,
             trusted_proxies="127.0.0.1",
             trusted_origins=TRUSTED,
             grace="60s",
-            smtp_url="smtp://127.0.0.1:9",  # where no server listens: mail waits
-            mail_from="no-reply@example.com",
+            smtp_url="smtp://localhost:1",  # nothing is there: mail is written, and stays in the outbox
+            mail_from="auth@example.com",
             sign_in_by_code="on",
         )
-        asyncio.run(create_accounts(Deployment(settings), EMAIL, MANY))
-        deployment = Deployment(settings)
+        deployment = Deployment(self._settings)
         config = uvicorn_config(
             make_application(deployment), request_timeout_s=60, keep_alive_s=60, host="127.0.0.1", port=self.port
         )
@@ -134,6 +117,16 @@ class Service:
         """Stop."""
         self._server.should_exit = True
         self._thread.join()
+
+    def create_account(self) -> str:
+        """Create an account and return its address."""
+
+        async def create() -> str:
+            async with (deployment := Deployment(self._settings)).open():
+                caller = Caller(now_ms=deployment.clock())
+                return (await deployment.create_account(new_email(), PASSWORD, caller)).email
+
+        return asyncio.run(create())
 
     def ask(self, line: str, fields: Fields = (), body: bytes = b"") -> Answer:
         """Send a request on a connection of its own; the address that it comes from is new."""
@@ -167,13 +160,6 @@ class Service:
         return members
 
 
-async def create_accounts(deployment: Deployment, *emails: str) -> None:
-    """Create accounts as an operator does."""
-    async with deployment.open():
-        for email in emails:
-            await deployment.create_account(email, PASSWORD, Caller(now_ms=deployment.clock()))
-
-
 class Request(NamedTuple):
     """A hostile request, with a name for its fault."""
 
@@ -185,9 +171,11 @@ class Request(NamedTuple):
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Run a service with two accounts, and with everything turned on."""
-    with Service(tmp_path_factory.mktemp("cost")) as service:
-        yield service
+    """Run a service. Its passwords are hashed at a low cost, which is not that of the event loop."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(COSTS, "owasp", (1, 8, 1))
+        with Service(tmp_path_factory.mktemp("cost")) as service:
+            yield service
 
 
 @pytest.fixture(scope="module")
@@ -198,10 +186,16 @@ def kid(service: Service) -> str:
 
 
 @pytest.fixture(scope="module")
-def unit_us(service: Service) -> float:
+def profile(service: Service) -> Request:
+    """Return an ordinary `GET /profile`."""
+    token = service.post_json("/login", email=service.create_account(), password=PASSWORD)["accessToken"]
+    return Request("ordinary", "GET /profile", (("Authorization", f"Bearer {token}"),))
+
+
+@pytest.fixture(scope="module")
+def unit_us(service: Service, profile: Request) -> float:
     """Return what an ordinary `GET /profile` costs."""
-    token = service.post_json("/login", email=EMAIL, password=PASSWORD)["accessToken"]
-    return min(service.ask("GET /profile", (("Authorization", f"Bearer {token}"),)).cost_us for _ in range(30))
+    return min(service.ask(*profile[1:]).cost_us for _ in range(30))
 
 
 def expect_cheap(service: Service, unit_us: float, ordinary: Request, hostile: Iterable[Request]) -> int:
@@ -217,6 +211,16 @@ def expect_cheap(service: Service, unit_us: float, ordinary: Request, hostile: I
         f"{each.line[:60]}, {each.name}: {least_cost(service, each):.0f} µs, not {budget_us:.0f}" for each in costly
     ]
     return len(requests)
+
+
+def require_cost(service: Service, profile: Request, answers: Callable[[], list[Answer]], *, status: int, most: float) -> None:
+    """Fail unless answers have a status and, in one of some rounds, cost less than `most` times an ordinary `GET /profile`."""
+    factors: list[float] = []
+    while min(factors, default=most) >= most:
+        assert len(factors) < ROUNDS, factors
+        got = answers()
+        assert {answer.status for answer in got} == {status}
+        factors.append(min(answer.cost_us for answer in got) / least_cost(service, profile))
 
 
 def least_cost(service: Service, request: Request, *, enough_us: float = 0) -> float:
@@ -238,9 +242,10 @@ def with_field(line: str, given: Fields, body: bytes, each: tuple[str, Fields]) 
 
 def values_of(service: Service) -> dict[str, str]:
     """Return ordinary values by the names of fields: valid credentials, and examples."""
-    tokens = service.post_json("/login", email=EMAIL, password=PASSWORD)
+    email = service.create_account()
+    tokens = service.post_json("/login", email=email, password=PASSWORD)
     return {
-        "email": EMAIL,
+        "email": email,
         "password": PASSWORD,
         "currentPassword": "not the sentence of hers",
         "newPassword": "a third sentence of hers",
@@ -271,7 +276,7 @@ def test_an_operation_costs_little_whatever_is_sent(service: Service, unit_us: f
     """Every member, form field, query field, path parameter, header and cookie of an operation."""
     values = values_of(service)
     if operation.path == "/me/delete":
-        values["email"] = "not-" + EMAIL  # otherwise there would be no account for the next test
+        values["email"] = "not-" + values["email"]  # otherwise there would be no account for the next request
     shape = operation.body or operation.form
     media_type = JSON if operation.body is not None else FORM
     fields = credential_of(operation, values)
@@ -309,16 +314,17 @@ def test_a_page_costs_little_whatever_is_sent(service: Service, unit_us: float, 
     expect_cheap(service, unit_us, Request("ordinary", f"GET {path}"), hostile())
 
 
-@pytest.mark.parametrize("path", FORMS)
-def test_a_form_costs_little_whatever_is_sent(service: Service, unit_us: float, kid: str, path: str) -> None:
+@pytest.mark.parametrize(("path", "shape"), page_forms().items(), ids=page_forms())
+def test_a_form_costs_little_whatever_is_sent(
+    service: Service, unit_us: float, kid: str, path: str, shape: type[msgspec.Struct]
+) -> None:
     """Every field of the pages' forms, as a signed-in browser sends them."""
     values = values_of(service) | {"delivery": "split"}
     fields: Fields = (("Origin", service.url), ("Sec-Fetch-Site", "same-origin"), ("Content-Type", FORM))
-    ordinary = Request("ordinary", f"POST {path}", fields, encode(page_forms()[-1], values))
+    ordinary = Request("ordinary", f"POST {path}", fields, encode(shape, values))
 
     def hostile() -> Iterator[Request]:
-        for shape in page_forms():
-            yield from (Request(name, f"POST {path}", fields, body) for name, body in bodies(shape, values, kid))
+        yield from (Request(name, f"POST {path}", fields, body) for name, body in bodies(shape, values, kid))
 
     expect_cheap(service, unit_us, ordinary, hostile())
 
@@ -348,24 +354,24 @@ def test_preflights_cost_little(service: Service, unit_us: float) -> None:
     ],
     ids=["chunks", "pipelined", "path", "query", "fields", "hosts"],
 )
-def test_what_precedes_a_request_costs_little(service: Service, unit_us: float, status: int, sent: bytes) -> None:
+def test_what_precedes_a_request_costs_little(service: Service, profile: Request, status: int, sent: bytes) -> None:
     """Many tiny chunks, requests sent ahead, a long target, many fields. Of the requests sent ahead, 33 are answered."""
-    answers = [service.exchange(sent) for _ in range(TRIES)]
-    assert {answer.status for answer in answers} == {status}
     number = 33 if status == 200 else 1
-    assert min(answer.cost_us for answer in answers) < (BUDGET + number) * unit_us
+    require_cost(service, profile, lambda: [service.exchange(sent) for _ in range(TRIES)], status=status, most=BUDGET + number)
 
 
-def test_a_person_with_many_sessions_costs_little(service: Service, unit_us: float) -> None:
+@pytest.mark.parametrize("path", ["/account", "/sessions"])
+def test_a_person_with_many_sessions_costs_little(service: Service, profile: Request, path: str) -> None:
     """Their list, and the page that shows it, after a hundred sign-ins, which is how many sessions an account may have."""
-    body = json.dumps({"email": MANY, "password": PASSWORD, "delivery": "cookie"}).encode()
+    body = json.dumps({"email": service.create_account(), "password": PASSWORD, "delivery": "cookie"}).encode()
     fields: Fields = (("Content-Type", JSON), ("Origin", service.url), ("User-Agent", "X11; Linux Firefox/140.0"))
     answer = [service.ask("POST /login", fields, body) for _ in range(100)][-1]
     cookies = b"; ".join(re.findall(rb"set-cookie: ([^;]*);", answer.head)).decode()
-    for path in ("/account", "/sessions"):
-        answers = [service.ask(f"GET {path}", (("Cookie", cookies),)) for _ in range(TRIES)]
-        assert {answer.status for answer in answers} == {200}
-        assert min(answer.cost_us for answer in answers) < BUDGET * unit_us, path
+
+    def ask() -> list[Answer]:
+        return [service.ask(f"GET {path}", (("Cookie", cookies),)) for _ in range(TRIES)]
+
+    require_cost(service, profile, ask, status=200, most=BUDGET)
 
 
 def test_a_request_holds_little_memory(service: Service, kid: str) -> None:
