@@ -25,7 +25,7 @@ except SystemExit as leaving:
 print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
 _REQUESTS = """
-import asyncio, gc, json
+import asyncio, gc, json, sys
 from handstamp.assemble.application import application
 
 async def serve():
@@ -36,14 +36,19 @@ async def serve():
         return {"type": "http.request", "body": b"", "more_body": False}
     async def send(message):
         if message["type"] == "http.response.start":
-            assert message["status"] == 200, message
+            assert message["status"] in (200, 401), message
     counts = [0, 0, 0]
     def count(phase, info):
         counts[info["generation"]] += phase == "start"
     gc.callbacks.append(count)
     for _ in range(2000):
         await app({**scope, "state": {}}, receive, send)
-    print(json.dumps([gc.get_freeze_count(), counts]))
+    gc.callbacks.remove(count)
+    for path in ("/sign-in", "/profile"):
+        await app({**scope, "path": path, "headers": [(b"accept-language", b"en-GB, de;q=0.5")], "state": {}}, receive, send)
+    before = "babel" in sys.modules
+    await app({**scope, "path": "/sign-in", "headers": [(b"accept-language", b"de")], "state": {}}, receive, send)
+    print(json.dumps([gc.get_freeze_count(), counts, before, "babel" in sys.modules]))
 
 asyncio.run(serve())
 """
@@ -94,10 +99,11 @@ def test_startup_objects_are_frozen_for_the_collector(tmp_path: Path) -> None:
         [sys.executable, "-c", _REQUESTS], cwd=tmp_path, env=environment_with({"ISSUER": "http://localhost:8000"}),
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    frozen, collections = json.loads(ran.stdout)
+    frozen, collections, *has_babel = json.loads(ran.stdout)
     assert frozen > 10_000
     assert collections[1:] == [0, 0]
     assert collections[0] <= 2
+    assert has_babel == [False, True]  # it is imported when somebody reads another language than English
 
 
 def test_the_command_list_repeats_each_commands_help(tmp_path: Path) -> None:

@@ -94,8 +94,10 @@ def write_problem(error: HandstampError, scope: Mapping[str, Any] = _NO_REQUEST,
         scope: The request (ASGI), for the log.
         language: For the texts that people read (RFC 9457 §3.1). The log is in English.
     """
-    refusal = refusal_of(error, instance=log_refusal(error, scope), translate=language.translate)
-    return Response(refusal.body, refusal.status, refusal.headers | language_headers(language), refusal.media_type)
+    translate = str if language is ENGLISH else language.translate
+    refusal = refusal_of(error, instance=log_refusal(error, scope), translate=translate)
+    refusal.headers.update(language_headers(language))
+    return Response(refusal.body, refusal.status, refusal.headers, refusal.media_type)
 
 
 def language_headers(language: Catalogue) -> dict[str, str]:

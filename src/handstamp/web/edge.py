@@ -17,7 +17,7 @@ from ..domain.issuer import Issuer
 from ..domain.limits import Rate
 from ..errors import HandstampError, InvalidRequest, MissingToken
 from ..languages.catalogue import ENGLISH, Catalogue, open_catalogue
-from ..languages.choice import accepted_language
+from ..languages.choice import ENGLISH_TAG, accepted_language
 from ..service.parts.bounded_logger import BoundedLogger
 from ..service.parts.caller import Caller
 from ..service.parts.common_clock import CommonClock
@@ -166,7 +166,8 @@ class Call:
         """
         if preferred or not self._has_language:
             self._has_language = True
-            self.language = await open_catalogue(preferred or accepted_language(self.headers.get("accept-language", "")))
+            tag = preferred or accepted_language(self.headers.get("accept-language", ""))
+            self.language = ENGLISH if tag == ENGLISH_TAG else await open_catalogue(tag)
 
     @property
     def person_language(self) -> str:
