@@ -12,7 +12,7 @@ from ...devices import describe_device
 from ...domain.account import Account
 from ...domain.session import Session
 from ...errors import HandstampError, InvalidCredentials, InvalidFields, SessionEnded
-from ...languages.catalogue import to_datetime
+from ...languages.catalogue import ENGLISH, to_datetime
 from ...languages.choice import LANGUAGES
 from ...service.parts.tokens import TokenPair
 from ...text import mark
@@ -176,6 +176,6 @@ def _describe(session: Session, *, this: str, call: Call) -> dict[str, Any]:
 def _describe_time(at_ms: int, call: Call) -> dict[str, str]:
     return {
         "iso": to_datetime(at_ms).isoformat(),
-        "exact": call.language.write_time(at_ms),
+        "exact": ENGLISH.write_time(at_ms),  # digits, which everybody reads: other formats would take a millisecond a page
         "words": call.language.describe_distance(call.now_ms, at_ms),
     }
