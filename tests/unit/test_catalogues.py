@@ -89,6 +89,12 @@ def test_translations_end_as_the_english_texts_do(language: str) -> None:
                 assert text.endswith((".", "؟", "?")) == english.endswith((".", "?")), text
 
 
+def test_french_has_its_own_spaces_and_apostrophes() -> None:
+    """A no-break space stands before `:`, `;`, `?`, `!` and within quotation marks, so that no line begins with them."""
+    texts = [text for message in read("fr") if message.id for text in texts_of(message)]
+    assert [text for text in texts if re.search(r"\w'\w| [:;?!»]|« ", text)] == []
+
+
 def test_there_is_a_file_for_each_language_and_no_other() -> None:
     """The table of languages and the files are the same."""
     assert sorted(file.stem for file in (SOURCE / "languages").glob("*.po")) == TRANSLATED

@@ -25,6 +25,8 @@ export interface Profile {
   emailVerified: boolean;
   /** What the person wants to be called; empty if unknown. */
   name: string;
+  /** The tag of the language of the person's pages and mails; empty for that of each browser. */
+  language: string;
   roles: string[];
   createdAt: string | null;
   session: { id: string; createdAt: string; authenticatedAt: string; expiresAt: string };
