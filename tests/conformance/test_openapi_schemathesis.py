@@ -33,7 +33,7 @@ READ_WITH_TOKEN = ("/profile", "/sessions")
 
 def test_generated_requests_get_documented_answers(tmp_path: Path) -> None:
     """Valid and slightly invalid requests get a documented status, type and body (R74, R81)."""
-    with run_server(tmp_path) as server, server.client() as client:
+    with run_server(tmp_path, SIGN_IN_BY_CODE="on") as server, server.client() as client:
         ada, service = sign_in_new_user(client), create_credential(server, "resource-server")
         basic = base64.b64encode(f"{service.id}:{service.secret}".encode()).decode()
         authorizations = dict.fromkeys(READ_WITH_TOKEN, f"Bearer {ada.access}") | {
