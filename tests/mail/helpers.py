@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from handstamp.assemble.deployment import Deployment
 from handstamp.domain.event import Event
@@ -23,7 +24,7 @@ NOTICE = PasswordChanged()
 PATIENCE_S = 60.0
 
 
-def settings_for(server: MailServer, **fields: object) -> dict[str, object]:
+def settings_for(server: MailServer, **fields: object) -> dict[str, Any]:
     """Return the settings with which a service sends to a server."""
     return {"smtp_url": f"smtp://127.0.0.1:{server.port}", "mail_from": SENDER, **fields}
 

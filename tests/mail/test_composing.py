@@ -204,6 +204,18 @@ async def test_a_mistake_in_a_template_is_found_at_the_start(tmp_path: Path, nam
         await tools.load_composer()
 
 
+async def test_templates_may_be_mounted_as_kubernetes_does(tmp_path: Path) -> None:
+    """Links to files in a folder that has a hidden name, and a link to a file that is gone."""
+    (tmp_path / "..2026").mkdir()
+    (tmp_path / "..2026" / "mail.txt").write_text("Mounted {{ words.text }}")
+    (tmp_path / "..data").symlink_to("..2026")
+    (tmp_path / "mail.txt").symlink_to("..data/mail.txt")
+    assert compose(folder=tmp_path).text.startswith("Mounted")
+    (tmp_path / "mail.html").symlink_to("..data/mail.html")
+    with pytest.raises(ConfigurationError, match=r"mail\.html"):
+        await MailTools(load({}, issuer="https://auth.example.com", mail_templates=str(tmp_path))).load_composer()
+
+
 async def test_a_folder_of_templates_must_exist_and_be_ours(tmp_path: Path) -> None:
     """A template is a program: who can change it can read every link."""
     with pytest.raises(ConfigurationError, match="no folder"):

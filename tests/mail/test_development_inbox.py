@@ -103,7 +103,7 @@ async def test_there_is_none_with_a_mail_server(tmp_path: Path, clock: Clock) ->
     async with visited(tmp_path, clock) as (running, _):
         await add_mail(running, clock, RESET)
     with mail_server() as server:
-        async with visited(tmp_path, clock, **settings_for(server)) as (running, visitor):  # type: ignore[arg-type]
+        async with visited(tmp_path, clock, **settings_for(server)) as (running, visitor):
             assert (await visitor.get("/dev/mail")).status_code == 404
             assert running.mailing.sender is not None
             await running.mailing.sender.send_due()

@@ -12,6 +12,7 @@ import pytest
 
 from handstamp.assemble.deployment import Deployment
 from handstamp.domain.mail import NewDevice, SignInCode
+from handstamp.embedded import Handstamp
 from handstamp.mail import smtp, words
 from handstamp.service.mailing import sender as sender_module
 from handstamp.service.mailing.sender import LEASE_MS
@@ -319,3 +320,14 @@ async def test_a_running_service_sends_at_once(tmp_path: Path, server: MailServe
         async with deployed(tmp_path, clock, **settings_for(server)) as other:
             await add_mail(other, clock)
         await until(lambda: len(server.received) == 2)
+
+
+async def test_an_application_that_embeds_the_service_sends_too(
+    tmp_path: Path, server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its own process, from its start to its stop."""
+    monkeypatch.chdir(tmp_path)
+    auth = Handstamp(issuer="https://app.example.com/auth", **settings_for(server))
+    async with auth:
+        await add_mail(auth._deployment, auth._deployment.clock)
+        await until(lambda: len(server.received) == 1)

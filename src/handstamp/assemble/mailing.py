@@ -109,10 +109,12 @@ class MailTools:
 
         settings, folder = self._settings, self._settings.mail_templates
         sender = settings.mail_from or Mailbox("", f"no-reply@{self.issuer.host}")
-        if folder is not None and folder.is_dir():
-            for file in folder.iterdir():  # a template is a program
+        try:
+            layout = BUILT_IN if folder is None else load_layout(folder)
+            for file in layout.files:  # a template is a program
                 require_unchangeable(file, "template of mail")
-        layout = BUILT_IN if folder is None else load_layout(folder)
+        except OSError as problem:
+            raise ConfigurationError(f"The folder {folder} of HANDSTAMP_MAIL_TEMPLATES cannot be read: {problem}") from None
         try:
             composer = Composer(issuer=self.issuer, sender=sender, brand=load_brand(settings), layout=layout)
         except ValueError as problem:

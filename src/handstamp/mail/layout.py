@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +22,9 @@ NAMES = frozenset(f"{name}.{form}" for name in (ALL_KINDS, *MAIL_KINDS) for form
 class Layout:
     """Renders mail with the templates of a folder, and with the built-in ones where it has none."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """Use the templates of `folder`, None for the built-in ones alone. They are read once."""
+    def __init__(self, folder: Path | None = None, files: Sequence[Path] = ()) -> None:
+        """Use the templates of `folder`, which are these files, None for the built-in ones alone. They are read once."""
+        self.files: Sequence[Path] = files
         own = [] if folder is None else [jinja2.FileSystemLoader(folder)]
         self._environment = ImmutableSandboxedEnvironment(
             loader=jinja2.ChoiceLoader([*own, jinja2.PackageLoader("handstamp.mail")]),
@@ -50,12 +52,13 @@ def load_layout(folder: Path) -> Layout:
 
     Raises:
         ConfigurationError: If there is no such folder, a file in it has a name that is never used, or a template has a mistake.
+        OSError: If the folder cannot be read.
     """
     if not folder.is_dir():
         raise ConfigurationError(f"HANDSTAMP_MAIL_TEMPLATES: there is no folder {folder}.")
-    layout = Layout(folder)
+    layout = Layout(folder, sorted(path for path in folder.iterdir() if path.suffix in (".html", ".txt")))
     problems = []
-    for file in sorted(path for path in folder.iterdir() if path.suffix in (".html", ".txt")):
+    for file in layout.files:
         if file.name not in NAMES:
             problems.append(f"{file} has a name that no mail has. The names are: {', '.join(sorted(NAMES))}.")
             continue
