@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path
 
@@ -19,6 +20,7 @@ _OPTIONS = {"**/templates/**": {"trimmed": "true", "newstyle_gettext": "true", "
 _KEYWORDS = {"mark": None, "mark_plural": (1, 2), "mark_instead": None, "_": None, "ngettext": (1, 2)}
 
 
+@functools.cache
 def collect() -> Catalog:
     """Return every marked text of the package, without translations."""
     found = Catalog()

@@ -349,6 +349,13 @@ def test_a_damaged_key_is_explained(initialised_folder: Path) -> None:
         require_refusal(initialised_folder)
 
 
+def test_a_logo_that_is_none_is_refused_before_workers_start(tmp_path: Path) -> None:
+    """The message names the file, and no worker prints a traceback."""
+    (tmp_path / "logo.svg").write_text("<script>alert(1)</script>")
+    said = require_refusal(tmp_path, "--workers", "2", BRAND_LOGO="logo.svg")
+    assert "HANDSTAMP_BRAND_LOGO: the file logo.svg cannot be used" in said
+
+
 # --- TLS
 
 

@@ -16,7 +16,6 @@ from handstamp import errors
 from handstamp.languages.choice import LANGUAGES
 from tests.messages import SOURCE, TRANSLATED, collect, file_of, read, write
 
-COLLECTED = collect()
 _PLACEHOLDER = re.compile(r"%\(\w+\)s|%%|%")
 _TAG = re.compile(r"</?\w+|href=\"[^\"]*\"")
 _PEOPLE = {"aria-label", "alt", "placeholder", "title"}
@@ -47,7 +46,7 @@ def texts_of(message: Message) -> list[str]:
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_a_catalogue_is_up_to_date(language: str) -> None:
     """Its file has every marked text and no other, in the form in which `make messages` writes it."""
-    assert file_of(language).read_text("utf-8") == write(language, read(language), COLLECTED), "run: make messages"
+    assert file_of(language).read_text("utf-8") == write(language, read(language), collect()), "run: make messages"
 
 
 @pytest.mark.parametrize("language", TRANSLATED)

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from ..assemble.application import freeze_objects, make_application
 from ..assemble.deployment import Deployment
+from ..config.brand import load_brand
 from ..config.loading import load
 from ..config.logs import configure_logging
 from ..config.private_files import require_unchangeable, warn_if_readable
@@ -141,6 +142,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def _prepare(deployment: Deployment) -> None:
     """Create what a first start creates, before any worker starts, and raise every `ConfigurationError` here."""
+    load_brand(deployment.settings)
     async with deployment.run():
         pass
 
