@@ -96,7 +96,7 @@ class Parts:
         self.one_time = OneTimeGrants(
             store=self.store, codes=OneTimeCodes(secret), throttling=self.throttling, issuer_url=settings.issuer
         )
-        self.grant_mail = GrantMail(grants=self.one_time, outbox=self.outbox, throttling=self.throttling)
+        self.grant_mail = GrantMail(grants=self.one_time, outbox=self.outbox, throttling=self.throttling, devices=self.devices)
         self.hashing = _make_hashing(settings)
 
 

@@ -13,7 +13,7 @@ from ..mailing.grant_mail import GrantMail
 from ..mailing.notices import Notices
 from ..parts.audit import Audit
 from ..parts.caller import Caller
-from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
+from ..parts.devices import NO_EARLIER, EarlierSignIns
 from ..parts.email_address import normalise_email
 from ..parts.hashing import Hashing
 from ..parts.one_time import Issued, OneTimeGrants, Proven, Shown
@@ -32,7 +32,6 @@ class PasswordReset:
         grants: OneTimeGrants,
         mail: GrantMail,
         notices: Notices,
-        devices: Devices,
         hashing: Hashing,
         throttling: Throttling,
         rules: PasswordRules,
@@ -43,7 +42,6 @@ class PasswordReset:
         self._grants = grants
         self._mail = mail
         self._notices = notices
-        self._devices = devices
         self._hashing = hashing
         self._throttling = throttling
         self._rules = rules
@@ -70,20 +68,8 @@ class PasswordReset:
         email = await normalise_email(email)
 
         async def send(rows: Transaction) -> Event:
-            found = await rows.accounts.get_by_email(email)
-            device = self._devices.find("" if found is None else found.id, earlier)
-            account = None if found is None or found.disabled_at_ms is not None else found
-            return await self._mail.send(
-                rows,
-                "reset_password",
-                write_reset,
-                email=email,
-                account=account,
-                browser=browser,
-                caller=caller,
-                is_sent=account is not None,
-                language="" if account is None else account.language,
-                device=device or "",
+            return await self._mail.send_to_owner(
+                rows, "reset_password", write_reset, email=email, browser=browser, caller=caller, earlier=earlier
             )
 
         with self._throttling.logging("mail", caller):

@@ -11,6 +11,7 @@ from ...domain.one_time import Purpose
 from ...errors import TooManyAttempts
 from ...storage.store import Transaction
 from ..parts.caller import Caller
+from ..parts.devices import Devices, EarlierSignIns
 from ..parts.one_time import Issued, OneTimeGrants
 from ..parts.throttling import Throttling
 from .outbox import Outbox
@@ -22,10 +23,47 @@ Write = Callable[[Issued], AnyContent]
 class GrantMail:
     """Issues grants and adds their mails to the outbox."""
 
-    def __init__(self, *, grants: OneTimeGrants, outbox: Outbox, throttling: Throttling) -> None:
+    def __init__(self, *, grants: OneTimeGrants, outbox: Outbox, throttling: Throttling, devices: Devices) -> None:
         self._grants = grants
         self._outbox = outbox
         self._throttling = throttling
+        self._devices = devices
+
+    async def send_to_owner(
+        self,
+        rows: Transaction,
+        purpose: Purpose,
+        write: Write,
+        *,
+        email: str,
+        browser: str,
+        caller: Caller,
+        earlier: EarlierSignIns,
+        details: Mapping[str, str] | None = None,
+    ) -> Event:
+        """Do as `send` for the account with an address, for somebody who is not signed in.
+
+        Without an account, and while it is disabled, the work is the same and nothing is sent. `earlier` is what shows that the
+        person has signed in on this device before. The other arguments are those of `send`.
+
+        Raises:
+            TooManyAttempts: As `send`.
+        """
+        found = await rows.accounts.get_by_email(email)
+        account = None if found is None or found.disabled_at_ms is not None else found
+        return await self.send(
+            rows,
+            purpose,
+            write,
+            email=email,
+            account=account,
+            browser=browser,
+            caller=caller,
+            is_sent=account is not None,
+            language="" if account is None else account.language,
+            device=self._devices.find("" if found is None else found.id, earlier) or "",
+            details=details,
+        )
 
     async def send(
         self,

@@ -13,7 +13,7 @@ from ...storage.store import Store, Transaction
 from ..mailing.grant_mail import GrantMail
 from ..parts.audit import Audit
 from ..parts.caller import Caller
-from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
+from ..parts.devices import NO_EARLIER, EarlierSignIns
 from ..parts.email_address import normalise_email
 from ..parts.one_time import Issued, OneTimeGrants, Proven, Shown
 from ..parts.receipts import Repeatable
@@ -35,7 +35,6 @@ class CodeSignIn:
         store: Store,
         grants: OneTimeGrants,
         mail: GrantMail,
-        devices: Devices,
         throttling: Throttling,
         begin_session: BeginSession,
         audit: Audit,
@@ -43,7 +42,6 @@ class CodeSignIn:
         self._store = store
         self._grants = grants
         self._mail = mail
-        self._devices = devices
         self._throttling = throttling
         self._begin_session = begin_session
         self._audit = audit
@@ -77,21 +75,8 @@ class CodeSignIn:
         email = await normalise_email(email)
 
         async def send(rows: Transaction) -> Event:
-            found = await rows.accounts.get_by_email(email)
-            device = self._devices.find("" if found is None else found.id, earlier)
-            account = None if found is None or found.disabled_at_ms is not None else found
-            return await self._mail.send(
-                rows,
-                "sign_in",
-                _write,
-                email=email,
-                account=account,
-                browser=browser,
-                caller=caller,
-                is_sent=account is not None,
-                language="" if account is None else account.language,
-                device=device or "",
-                details=remembered,
+            return await self._mail.send_to_owner(
+                rows, "sign_in", _write, email=email, browser=browser, caller=caller, earlier=earlier, details=remembered
             )
 
         with self._throttling.logging("mail", caller):
