@@ -1,13 +1,14 @@
 // An application on a device: it runs the client of `@handstamp/browser/native` without what React Native does not have. Its store
 // is a file, so that it outlives the process, and has the limits of expo-secure-store. Each line of the input is an expression; its
 // value is printed as JSON.
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 for (const name of ["BroadcastChannel", "crypto", "navigator", "reportError"]) {
   Object.defineProperty(globalThis, name, { value: undefined, configurable: true });
 }
 delete AbortSignal.timeout;
+Object.defineProperty(AbortSignal.prototype, "reason", { value: undefined });
 
 const [library, url, file] = process.argv.slice(2);
 const { createClient } = await import(library);
@@ -18,6 +19,12 @@ const items = () => {
   } catch {
     return {};
   }
+};
+
+/** The test reads the file at any moment, so it is replaced as a whole. */
+const save = (changed) => {
+  writeFileSync(`${file}.new`, JSON.stringify(changed));
+  renameSync(`${file}.new`, file);
 };
 
 /** The names of methods that fail, or wait for ever. */
@@ -43,13 +50,13 @@ const store = {
     await take("set");
     if (!/^[\w.-]+$/.test(key)) throw new Error("Invalid key");
     if (typeof value !== "string" || Buffer.byteLength(value) > 2048) throw new Error("Invalid value");
-    writeFileSync(file, JSON.stringify({ ...items(), [key]: value }));
+    save({ ...items(), [key]: value });
   },
   async deleteItemAsync(key) {
     await take("delete");
     const { [key]: _, ...rest } = items();
     if (Object.keys(rest).length === 0) rmSync(file, { force: true });
-    else writeFileSync(file, JSON.stringify(rest));
+    else save(rest);
   },
 };
 

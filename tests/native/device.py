@@ -55,7 +55,8 @@ class Device:
     @property
     def stored(self) -> dict[str, Any]:
         """What the store has."""
-        if not self.file.exists():
+        try:
+            (item,) = json.loads(self.file.read_text()).values()
+        except FileNotFoundError:
             return {}
-        (item,) = json.loads(self.file.read_text()).values()
         return dict(json.loads(item))

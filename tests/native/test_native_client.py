@@ -163,6 +163,17 @@ def test_a_sign_out_before_the_store_was_read(device: Device, server: Server) ->
     assert refresh(server, token).json()["reason"] == "logout"
 
 
+def test_a_request_is_aborted_while_the_store_is_read(device: Device, server: Server) -> None:
+    """The request ends. The session is not affected."""
+    device.kill()
+    device.open()
+    aborted = f"auth.fetch('{server.url}/profile', {{ signal: controller.signal }}).catch(({{ name }}) => name)"
+    device.run("(hanging.add('get'), (globalThis.controller = new AbortController()), start())")
+    device.run(f"void (globalThis.outcome = {aborted})")
+    assert device.run("(controller.abort(), outcome)") == "AbortError"
+    assert device.run("auth.state.status") == "unknown"
+
+
 def test_an_application_that_is_killed_before_the_new_token_is_stored(device: Device) -> None:
     """The service takes the former token again, because the new one was never used."""
     session = device.sign_in()

@@ -112,8 +112,9 @@ export class Session implements Client {
     } catch (error) {
       if (renewing && epoch === this.#epoch) this.#askAgain(); // the answer to that renewal was dropped
       throw error;
+    } finally {
+      if (this.#signingIn === asking) this.#signingIn = undefined;
     }
-    if (this.#signingIn === asking) this.#signingIn = undefined;
     if (this.#transport.isSigningOut && epoch !== this.#epoch) {
       this.#transport.beginSignOut(); // signOut() ends the new session too
       throw this.#signedOut();

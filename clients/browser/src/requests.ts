@@ -63,10 +63,14 @@ export async function insist<T>(ask: () => Promise<T>, report = (): void => {}):
 export const pauseMs = (failures: number): number =>
   Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (failures - 1)) * (0.5 + Math.random() / 2);
 
-/** Return the result of `work`, or throw the signal's reason as soon as it is aborted. `work` itself goes on. */
-export function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+/**
+ * Return the result of `work`, or throw the signal's reason as soon as it is aborted. `work` itself goes on. Requests of React Native
+ * may have no signal, and its signals have no reason.
+ */
+export function unlessAborted<T>(signal: AbortSignal | undefined, work: Promise<T>): Promise<T> {
+  if (!signal) return work;
   return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal.reason);
+    const abort = (): void => reject(signal.reason ?? Object.assign(new Error("The request was aborted."), { name: "AbortError" }));
     if (signal.aborted) abort();
     signal.addEventListener("abort", abort);
     work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
