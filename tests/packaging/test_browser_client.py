@@ -48,7 +48,8 @@ const client = createClient({ url: "https://auth.example.com" });
 const Who = () => createElement("b", null, react.useAuth().state.status);
 console.log(require("react-dom/server").renderToString(createElement(react.HandstampProvider, { client }, createElement(Who))));
 const { createSSRApp, h } = require("vue");
-const application = createSSRApp({ setup: () => () => h("i", vue.useAuth().state.value.status) }).use(vue.handstamp(client));
+const deaf = { ...client, onChange() { throw new Error("A server unmounts no application, so listeners would pile up."); } };
+const application = createSSRApp({ setup: () => () => h("i", vue.useAuth().state.value.status) }).use(vue.handstamp(deaf));
 require("vue/server-renderer").renderToString(application).then(console.log);
 """
 JEST = """
