@@ -38,7 +38,7 @@ class Mailing:
         self, settings: Settings, secret: MasterSecret, *, store: Store, changes: Changes, clock: Clock, audit: Audit
     ) -> None:
         """Create the parts. Raises `ConfigurationError` if the settings contradict each other."""
-        self.tools = MailTools(settings)
+        self.tools: MailTools = MailTools(settings)
         letters = Letters(secret)
         way = self.tools.way
         self.outbox = outbox = Outbox(
@@ -68,7 +68,7 @@ class MailTools:
     def __init__(self, settings: Settings) -> None:
         """Raises `ConfigurationError` if the settings contradict each other."""
         self.server = server = load_mail_server(settings)
-        self.issuer = Issuer(settings.issuer)
+        self.issuer: Issuer = Issuer(settings.issuer)
         self.confirms_sign_up: bool = server is not None
         self.has_templates: bool = settings.mail_templates is not None
         self._settings = settings

@@ -40,7 +40,7 @@ class PostgresMails(SqlMails):
     """Implements `handstamp.storage.store.MailTable`."""
 
     __slots__ = ()
-    due = f"{DUE} FOR UPDATE SKIP LOCKED"
+    due: str = f"{DUE} FOR UPDATE SKIP LOCKED"
     """Nodes that look at the same time take different mails, without waiting for each other."""
 
     async def insert(self, mail: Mail) -> None:
