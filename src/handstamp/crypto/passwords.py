@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Literal
 
 import argon2
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import HashingError, InvalidHashError, VerificationError
 
 from .foreign_hashes import MAX_MEMORY_BYTES, UnusableHash, read_foreign_hash
 
@@ -39,23 +39,32 @@ class PasswordHasher:
         self._foreign_memory = _Memory(MAX_MEMORY_BYTES)
 
     def hash(self, password: str) -> str:
-        """Return the PHC string of a normalised password. Takes tens of milliseconds of processor time."""
-        return self._argon2.hash(password)
+        """Return the PHC string of a normalised password. Takes tens of milliseconds of processor time.
+
+        Raises:
+            MemoryError: If there is not enough memory.
+        """
+        with _telling_of_memory():
+            return self._argon2.hash(password)
 
     def matches(self, password_hash: str | None, password: str) -> bool:
         """Return True if the normalised password has this hash. None, for an unknown address, takes as long and returns False.
 
         So do "", the hash of an account without a password, and a hash that cannot be checked. A hash of another system takes
         the time that its parameters ask for, within the bounds of `foreign_hashes`.
+
+        Raises:
+            MemoryError: If there is not enough memory to tell.
         """
         if password_hash and not password_hash.startswith(self._own):
             with suppress(UnusableHash):
                 foreign = read_foreign_hash(password_hash)
-                with self._foreign_memory.take(foreign.memory_bytes):
+                with self._foreign_memory.take(foreign.memory_bytes), _telling_of_memory():
                     return foreign.matches(password)
             password_hash = None
         try:
-            self._argon2.verify(password_hash or self._decoy, password)
+            with _telling_of_memory():
+                self._argon2.verify(password_hash or self._decoy, password)
         except (VerificationError, InvalidHashError):
             return False
         return bool(password_hash)
@@ -84,6 +93,17 @@ class _Memory:
             with self._changed:
                 self._free += amount
                 self._changed.notify_all()
+
+
+@contextmanager
+def _telling_of_memory() -> Iterator[None]:
+    """Raise `MemoryError` where a library has no memory: argon2 calls that a failed verification, and OpenSSL a wrong value."""
+    try:
+        yield
+    except (HashingError, VerificationError, ValueError) as problem:
+        if "malloc failure" in str(problem) or "Memory allocation error" in str(problem):
+            raise MemoryError("no memory to hash a password") from None
+        raise
 
 
 def _random_hash(hasher: argon2.PasswordHasher) -> str:

@@ -69,7 +69,7 @@ class Hashing:
             device: The key of a device that is known to the account. It has a rate of its own.
 
         Raises:
-            Unavailable: If the queue is full, or the part of it that the network may have.
+            Unavailable: If the queue is full, or the part of it that the network may have, or if there is not enough memory.
             TooManyAttempts: If the network has had too many passwords hashed.
         """
         return await self._run(lambda: self._hasher.hash(password), ip, device)
@@ -109,7 +109,10 @@ class Hashing:
         self._inside += 1
         self._inside_of.update(shares.keys())
         future.add_done_callback(lambda _: self._schedule_count_out(loop, shares.keys()))
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except MemoryError:
+            raise Unavailable("there is no memory to hash a password") from None
 
     def _schedule_count_out(self, loop: asyncio.AbstractEventLoop, holders: Iterable[str]) -> None:
         with suppress(RuntimeError):  # the loop was closed while a thread was hashing
