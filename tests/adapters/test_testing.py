@@ -20,7 +20,7 @@ def test_the_unused_plugin_imports_little() -> None:
     program = "import pytest, sys; before = set(sys.modules); import handstamp.testing.plugin; print(*set(sys.modules) - before)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     loaded = {name for name in ran.stdout.split() if name.split(".")[0] in MODULES}
-    assert loaded == {"handstamp", "handstamp.errors", "handstamp.testing", "handstamp.testing.plugin"}
+    assert loaded == {"handstamp", "handstamp.errors", "handstamp.testing", "handstamp.testing.plugin", "handstamp.text"}
 
 
 def test_the_verifier_decides_as_in_production(handstamp_issuer: LocalIssuer) -> None:

@@ -53,6 +53,8 @@ COMMANDS = (
     "credentials list",
     "credentials remove",
     "token inspect",
+    "mail queue",
+    "mail test",
 )
 NEW_PASSWORD = "another one that ada thought of"
 STEERING = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\b\x7f"

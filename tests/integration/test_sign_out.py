@@ -242,7 +242,7 @@ def test_the_profile_shows_account_and_session(client: httpx.Client) -> None:
     for delivery in DELIVERIES:
         signed_in = sign_in_new_user(client, delivery=delivery)
         body = profile(client, signed_in).json()
-        assert body.keys() == {"id", "email", "emailVerified", "name", "roles", "createdAt", "session"}
+        assert body.keys() == {"id", "email", "emailVerified", "name", "language", "roles", "createdAt", "session"}
         assert body["session"].keys() == {"id", "createdAt", "authenticatedAt", "expiresAt"}
         assert (body["email"], body["session"]["id"]) == (signed_in.email, signed_in.sid)
 

@@ -91,7 +91,7 @@ def test_a_deleted_account_leaves_nothing_but_its_id_in_the_audit_trail(server: 
         dump = "\n".join(database.iterdump())
     assert {ada.sid, second.sid} <= revoked
     assert ada.email not in dump
-    assert list_events(server, subject_of(ada))[-1] == ("account_deleted", {})
+    assert list_events(server, subject_of(ada))[-1] == ("account_deleted", {"by": "operator"})
     sign_up(client, ada.email)
     assert subject_of(sign_in(client, ada.email)) != subject_of(ada), "an id is never given twice"
 
