@@ -82,7 +82,8 @@ def test_it_follows_address_port_and_scheme(tmp_path: Path, by: str, host: str, 
     with running as server:
         healthy = check(server)
         assert (healthy.returncode, healthy.stdout, healthy.stderr) == (0, "", "")
-    assert "nothing answers" in refusal_of(check(server), 1)
+    if by == "variables":  # the options are gone with the process, and at the default port there may be another service
+        assert "nothing answers" in refusal_of(check(server), 1)
 
 
 @pytest.mark.slow
