@@ -407,7 +407,7 @@ async def test_a_process_that_missed_the_notification_learns_of_a_void_key(tmp_p
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
         leaked, before = await require_only_kid(one, clock), mint_token(one, clock)
-        following = asyncio.create_task(other.revocations.run())
+        following = [asyncio.create_task(work.run()) for work in (other.changes, other.revocations)]
         other.verifier.verify(before)
         await one.keys.void(leaked, clock())
         async with asyncio.timeout(20):
@@ -416,7 +416,8 @@ async def test_a_process_that_missed_the_notification_learns_of_a_void_key(tmp_p
         with pytest.raises(InvalidToken):
             other.verifier.verify(before)
         assert kid_of(mint_token(other, clock)) == kid_of(mint_token(one, clock)) != leaked
-        following.cancel()
+        for task in following:
+            task.cancel()
 
 
 async def test_concurrent_housekeeping_does_not_restore_a_void_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
