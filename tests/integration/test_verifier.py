@@ -507,7 +507,7 @@ def test_a_forked_process_starts_its_own_feed(server: Server, client: httpx.Clie
     """Forked workers and their parent each follow the feed and refuse sessions that end after the fork (T30)."""
     ada, bob = sign_in_new_user(client), sign_in_new_user(client)
     with subprocess.Popen(
-        [sys.executable, "-c", FORKING, server.url, credential, ada.access, bob.access],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING, server.url, credential, ada.access, bob.access],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
