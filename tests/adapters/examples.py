@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from handstamp.crypto.identifiers import new_id
 from tests.commands import environment_with, run_command
 from tests.integration.helpers import new_email
 from tests.serving import PASSWORD, Server, free_port
@@ -35,7 +36,7 @@ Applications = Mapping[str, httpx.Client]
 @contextmanager
 def all_examples(server: Server) -> Iterator[Applications]:
     """Start every example with a credential for `server` and yield a client for each."""
-    credential = json.loads(command(server, "credentials", "create", "orders", "--json"))["credential"]
+    credential = json.loads(command(server, "credentials", "create", f"orders-{new_id()}", "--json"))["credential"]
     environment = environment_with({}) | {"AUTH_ISSUER": server.url, "AUTH_CREDENTIAL": credential}
     with ExitStack() as stack:
         clients = {name: stack.enter_context(_run_example(name, server.folder, environment)) for name in COMMANDS}

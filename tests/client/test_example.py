@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from handstamp.client import FileTokens
+from handstamp.crypto.identifiers import new_id
 from tests.client.helpers import generation, keep, load_tokens, stale
 from tests.commands import environment_with, run_process
 from tests.integration.helpers import sign_up
@@ -30,7 +31,8 @@ PATIENCE_S = 60
 def api(server: Server, tmp_path: Path) -> Iterator[str]:
     """Run the Starlette example and yield its URL."""
     port = free_port()
-    credential = json.loads(run_process(server.folder, "credentials", "create", "orders", "--json").stdout)["credential"]
+    made = run_process(server.folder, "credentials", "create", f"orders-{new_id()}", "--json").stdout
+    credential = json.loads(made)["credential"]
     command = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--port", str(port), "orders:app"]
     environment = environment_with({}) | {"AUTH_ISSUER": server.url, "AUTH_CREDENTIAL": credential}
     with (tmp_path / "api.log").open("wb") as log:
