@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from handstamp.buckets import Buckets
+from handstamp.service.parts.bounded_logger import BURST, PER_S, BoundedLogger
 from tests import postgres
 from tests.commands import PATIENCE_S, interrupted_after
 from tests.packaging.npm import ClientPackage, build_client
@@ -55,6 +58,15 @@ def default_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 def client_package(tmp_path_factory: pytest.TempPathFactory) -> ClientPackage:
     """Build the browser client's package. Tests that use it are in the group `npm-clients`, so that one process builds it."""
     return build_client(tmp_path_factory.mktemp("npm"))
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Return pytest's fixture, after filling the budgets of log lines: earlier tests of this process may have used them up."""
+    ours = [module for name, module in sys.modules.items() if name.startswith("handstamp.")]
+    for logger in (value for module in ours for value in vars(module).values() if isinstance(value, BoundedLogger)):
+        logger._buckets = Buckets(burst=BURST, per_s=PER_S)
+    return caplog
 
 
 @pytest.fixture
