@@ -61,7 +61,7 @@ def import_accounts(  # noqa: PLR0917 - Typer makes options of them
 ) -> None:
     """Add the accounts of FILE. An account that exists is never changed, so an interrupted import continues when it is repeated.
 
-    Passwords keep working. They are hashed anew when their owners sign in.
+    Passwords keep working. They are hashed again when their owners sign in.
 
     Example:  handstamp users import users.json --from django --dry-run
     """

@@ -140,7 +140,7 @@ class Accounts:
     # --- the address
 
     def request_verification(self, email: str = "", password: str = "") -> MailSent:
-        """Ask for the mail that verifies the address, by the session, or with address and password if nobody is signed in.
+        """Ask for the mail that verifies the address, by the session, or with address and password if no person is signed in.
 
         Raises:
             MissingToken, SessionEnded: There is no session, and no address was given.

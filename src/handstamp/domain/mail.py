@@ -27,7 +27,7 @@ MailKind = Literal[
 LINK_WORTH_MS = HOUR_MS
 """How long a mail with a link is worth sending: as long as the link is valid."""
 NOTICE_WORTH_MS = 2 * DAY_MS
-"""After that long, mail that nobody could deliver is given up."""
+"""After that long, mail that could not be delivered is given up."""
 KEPT_MS = NOTICE_WORTH_MS + DAY_MS
 """After that long, a row is deleted in any case."""
 _FIRST_PAUSE_MS = 30 * SECOND_MS
@@ -49,11 +49,11 @@ MAIL_KINDS: dict[MailKind, MailRule] = {
         "the account has another address; to the old one, with a link that undoes it, and to the new one"
     ),
     "change_email": MailRule("proves a new address before the account gets it", LINK_WORTH_MS),
-    "new_device": MailRule("somebody signed in on a device that was not known", is_notice=True),
+    "new_device": MailRule("a sign-in on a device that was not known", is_notice=True),
     "password_changed": MailRule("the password was changed or reset", is_notice=True),
     "recovery_code_used": MailRule("a recovery code was used to sign in", is_notice=True),
-    "register": MailRule("proves the address of somebody who creates an account", LINK_WORTH_MS),
-    "register_existing": MailRule("somebody wanted to create an account with an address that has one", LINK_WORTH_MS),
+    "register": MailRule("proves the address of a person who creates an account", LINK_WORTH_MS),
+    "register_existing": MailRule("a person wanted to create an account with an address that has one", LINK_WORTH_MS),
     "reset_password": MailRule("lets the owner of an account choose a new password", LINK_WORTH_MS),
     "second_factor_changed": MailRule("a second factor was added or removed", is_notice=True),
     "session_reused": MailRule("an old copy of a sign-in was used, and its session ended", is_notice=True),
@@ -82,11 +82,11 @@ class VerifyEmail(_Linked, frozen=True, tag="verify_email"):
 
 
 class ConfirmSignUp(_Linked, frozen=True, tag="register"):
-    """To the address of somebody who creates an account."""
+    """To the address of a person who creates an account."""
 
 
 class SignUpExists(Content, frozen=True, tag="register_existing"):
-    """To the owner of an account, because somebody wanted to create one with the same address."""
+    """To the owner of an account, because a person wanted to create one with the same address."""
 
 
 class ResetPassword(_Linked, frozen=True, tag="reset_password"):
@@ -141,7 +141,7 @@ class AccountDeleted(Content, frozen=True, tag="account_deleted"):
 
 
 Request = ConfirmNewAddress | ConfirmSignUp | ResetPassword | SignInCode | SignUpExists | VerifyEmail
-"""Mail that somebody has asked for."""
+"""Mail that a person has asked for."""
 Notice = AccountDeleted | AddressChanged | NewDevice | PasswordChanged | RecoveryCodeUsed | SecondFactorChanged | SessionReused
 """Mail about what has happened to an account."""
 AnyContent = Request | Notice

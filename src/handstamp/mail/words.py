@@ -60,7 +60,7 @@ def write(letter: Letter, *, brand: str, home: str, support: str, language: Cata
         letter: The letter.
         brand: The name of the service.
         home: Its public URL.
-        support: Whom people can ask; "" for nobody.
+        support: Whom people can ask; "" if that is not set.
         language: The language of the words.
     """
     content, say = letter.content, language.translate
@@ -87,7 +87,7 @@ _CHANGE = mark("If that was not you, change your password. That signs every devi
 
 
 def _draft_request(content: mail.Request, brand: str, home: str) -> _Draft:
-    """Return mail that somebody has asked for, and whose link does something."""
+    """Return mail that a person has asked for, and whose link does something."""
     match content:
         case mail.VerifyEmail():
             subject = mark("Confirm your address for %(brand)s", brand=brand)

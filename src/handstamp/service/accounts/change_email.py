@@ -134,8 +134,9 @@ class ChangeEmail:
     async def undo(self, shown: Shown, caller: Caller) -> None:
         """Give an account its old address back, for the owner of that mailbox, whatever was changed since.
 
-        Whoever changed the address knew the password and may know the new one. So all sessions end, the password is removed, the
-        links of later changes are void, and the old address gets a mail with which the owner chooses a new password.
+        A thief who changed the address knew the password and may know the new one. So all sessions end, the password is
+        removed, the links of later changes are void, and the old address gets a mail with which the owner chooses a new
+        password.
 
         Raises:
             InvalidCode: If the link is wrong, used, expired or void.
@@ -167,7 +168,7 @@ class ChangeEmail:
         await self._sweeping.finish(grant.account_id or "")
 
     async def _issue(self, rows: Transaction, purpose: Purpose, account: Account, caller: Caller) -> Issued:
-        """Issue a grant whose mail nobody has asked for: it has a link, and no browser has its code."""
+        """Issue a grant whose mail no person has asked for: it has a link, and no browser has its code."""
         browser = keep_browser_secret()
         return await self._grants.issue(
             rows, purpose, email=account.email, account=account, browser=browser, caller=caller, with_code=False

@@ -84,8 +84,8 @@ class PasswordReset:
     async def confirm(self, shown: Shown, password: str, caller: Caller) -> None:
         """Set a new password for the account of a link or a code. All its sessions end.
 
-        Whoever can read the mailbox has proved that the address is theirs, so it counts as verified. Nobody is signed in: the
-        person signs in with the new password, and with a second factor where the account has one.
+        A person who can read the mailbox has proved that the address is theirs, so it counts as verified. No session begins:
+        they sign in with the new password.
 
         Args:
             shown: The token of the link, or the code and the secret of the browser.

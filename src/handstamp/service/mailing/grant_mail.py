@@ -41,7 +41,7 @@ class GrantMail:
         earlier: EarlierSignIns,
         details: Mapping[str, str] | None = None,
     ) -> Event:
-        """Do as `send` for the account with an address, for somebody who is not signed in.
+        """Do as `send` for the account with an address, for a person who is not signed in.
 
         Without an account, and while it is disabled, the work is the same and nothing is sent. `earlier` is what shows that the
         person has signed in on this device before. The other arguments are those of `send`.

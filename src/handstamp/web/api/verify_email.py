@@ -15,7 +15,7 @@ from .shapes import AnswerShape, Email, Password, RequestShape
 
 
 class VerifyRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
-    """Ask for the mail again. Without an access token, by somebody who cannot sign in yet: with address and password."""
+    """Ask for the mail again. Without an access token, by a person who cannot sign in yet: with address and password."""
 
     email: Email | None = None
     password: Password | None = None

@@ -67,7 +67,7 @@ class SignInCodePages:
             return await write_code_page(self.use, self.writer, call, "sign_in", error=error, **destination.template_values())
 
     async def show_sign_in_link(self, call: Call) -> Response:
-        """Return the page behind the link. It signs nobody in."""
+        """Return the page behind the link. It begins no session."""
         self.use.require_sign_in_by_code()
         token = call.request.query_params.get("token", "")
         try:
