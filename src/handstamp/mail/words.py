@@ -108,7 +108,7 @@ def _draft_request(content: mail.Request, brand: str, home: str) -> _Draft:
         case mail.SignInCode():
             subject, button = mark("Sign in to %(brand)s", brand=brand), mark("Sign in")
             text = (mark("Sign in with this link or this code."), _ONCE)
-            advice = mark("Give the code to nobody: this service never asks for it.")
+            advice = mark("Do not give the code to anyone: this service never asks for it.")
         case mail.SignUpExists():
             return _Draft(
                 mark("You have an account at %(brand)s already", brand=brand),

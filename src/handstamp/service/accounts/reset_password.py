@@ -54,7 +54,7 @@ class PasswordReset:
         Args:
             email: The address as it was typed.
             caller: The time of the request and where it came from.
-            browser: The secret of the browser, from `new_browser_secret`. The code of the mail is accepted in this one.
+            browser: The secret of the browser, from `keep_browser_secret`. The code of the mail is accepted in this one.
             earlier: What shows that the person has signed in on this device before. Its mails are limited apart.
 
         Returns:
