@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -30,17 +32,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.kill()
 
 
-def newest_mail(server: Server) -> tuple[str, str]:
-    """Return the link and the code of the newest mail; the code is "" if it has none."""
+def newest_mail(server: Server, kind: str = "") -> tuple[str, str]:
+    """Return the link and the code of the newest mail, or of the newest of a kind; the code is "" if it has none."""
     with server.client() as client:
-        (path, *_) = re.findall(r'href="(/dev/mail/[^"]+)"', client.get("/dev/mail").text)
+        found = re.findall(r'href="(/dev/mail/[^"]+)".*?<code>(\w+)</code>', client.get("/dev/mail").text, re.DOTALL)
+        path = next(path for path, its_kind in found if its_kind.startswith(kind))
         text = html.unescape(client.get(path).text)
     return re.findall(r'<a href="(http[^"]+)">', text)[0], (re.findall(r"^(\d{6})$", text, re.MULTILINE) or [""])[0]
 
 
-def expect_sound(page: Page) -> None:
-    """Assert that the page is Arabic, no wider than the screen, and that axe finds nothing."""
-    expect(page.locator("html")).to_have_attribute("dir", "rtl")
+def expect_sound(page: Page, direction: str = "rtl") -> None:
+    """Assert that the page has this direction, is no wider than the screen, and that axe finds nothing."""
+    expect(page.locator("html")).to_have_attribute("dir", direction)
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTH
     found = Axe().run(page).response["violations"]
     assert [(page.url, rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
@@ -122,9 +125,49 @@ def reset_the_password_and_sign_in_by_code(page: Page, server: Server) -> None:
     expect_sound(page)
 
 
+def verify_the_address_and_undo_its_change(page: Page, server: Server) -> None:
+    """Verify the address, as an account that was imported has to; then take the old address back."""
+    with closing(sqlite3.connect(server.folder / "handstamp.db", timeout=60)) as database, database:
+        database.execute("UPDATE account SET email_verified = 0")
+    page.goto(f"{server.url}/account")
+    page.locator("form[action$='/account/verify'] button").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#code")).to_be_focused()
+    expect_sound(page)
+    page.keyboard.type("1")
+    page.keyboard.press("Enter")
+    expect(page.locator(".error")).to_be_visible()
+    expect(page.locator("#code")).to_be_focused()
+    expect_sound(page)
+    page.goto(newest_mail(server, "verify_email")[0])
+    expect_sound(page)
+    press(page)
+    expect(page.get_by_role("status")).to_be_visible()
+    expect_sound(page)
+
+    page.goto(newest_mail(server, "address_changed")[0])
+    expect(page.locator("main")).to_contain_text(EMAIL)
+    expect_sound(page)
+    press(page)
+    expect(page.locator("main a.primary")).to_be_visible()
+    expect_sound(page)
+
+
+def look_at_the_inbox(page: Page, server: Server) -> None:
+    """Open a mail in the development inbox by keyboard. These pages are English."""
+    page.goto(f"{server.url}/dev/mail")
+    expect_sound(page, "ltr")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("pre")).to_be_visible()
+    expect_sound(page, "ltr")
+
+
 def test_every_page_of_a_mail_works_on_a_phone_in_arabic(chromium: Browser, server: Server) -> None:
     """By keyboard alone. Axe looks at each page, in the dark."""
     look: dict[str, Any] = {"locale": "ar-EG", "color_scheme": "dark", "viewport": {"width": WIDTH, "height": 700}}
     with open_page(chromium, **look) as page, open_page(chromium, **look) as other:
         sign_up_and_change_the_address(page, other, server)
         reset_the_password_and_sign_in_by_code(other, server)
+        verify_the_address_and_undo_its_change(other, server)
+        look_at_the_inbox(other, server)
