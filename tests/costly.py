@@ -18,9 +18,11 @@ from urllib.parse import quote
 import msgspec
 
 from handstamp.domain.issuer import Issuer
+from handstamp.domain.one_time import PURPOSES
 from handstamp.web import pages
 from handstamp.web.api.shapes import RequestShape
 from handstamp.web.cookies import Cookies
+from handstamp.web.pages.mailed import CODE_PAGES, MailedForm
 from handstamp.web.pages.routes import page_routes
 
 ROOM = 60_000
@@ -225,6 +227,8 @@ def page_forms() -> dict[str, type[msgspec.Struct]]:
     for path, handler in re.findall(r'"POST", "([^"]+)", \w+\.(\w+)', inspect.getsource(page_routes)):
         shape = re.search(r"read_form\(call\.request, (\w+)\)", inspect.getsource(handlers[handler]))
         found[path] = named[shape[1]] if shape else msgspec.defstruct("Form", [])
+    for purpose, rule in PURPOSES.items():
+        found |= dict.fromkeys(filter(None, (rule.page, CODE_PAGES.get(purpose))), MailedForm)
     return found
 
 

@@ -96,9 +96,13 @@ class ChangeEmail:
         self._audit.log(event)
         return email
 
-    async def look(self, shown: Shown, caller: Caller, *, undo: bool = False) -> Proven:
+    async def look(self, shown: Shown, caller: Caller) -> Proven:
         """Return the grant of a link or a code, which stays unused. Raises as `OneTimeGrants.prove`."""
-        return await self._grants.prove("undo_change" if undo else "change_email", shown, caller)
+        return await self._grants.prove("change_email", shown, caller)
+
+    async def look_at_undo(self, shown: Shown, caller: Caller) -> Proven:
+        """Return the grant of the link that undoes a change, which stays unused. Raises as `OneTimeGrants.prove`."""
+        return await self._grants.prove("undo_change", shown, caller)
 
     async def confirm(self, shown: Shown, caller: Caller) -> Account:
         """Give an account its new address, which counts as verified. Return the account; its sessions go on.
@@ -143,7 +147,7 @@ class ChangeEmail:
             AccountExists: If another account has the old address by now.
             Unavailable: If the store does not answer.
         """
-        grant = (await self.look(shown, caller, undo=True)).grant
+        grant = (await self.look_at_undo(shown, caller)).grant
 
         async def undo(rows: Transaction) -> Event:
             before = await self._grants.consume(rows, grant, grant.account_id or "", caller)

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import msgspec
 from starlette.responses import Response
 
-from ...domain.one_time import Purpose
-from ...errors import AccountExists, InvalidCode
-from ...service.parts.one_time import Shown, keep_browser_secret
+from ...errors import AccountExists
+from ...service.parts.one_time import keep_browser_secret
 from ...service.sessions.living import require_account, require_fresh
 from ...text import mark
 from ..body import read_form
 from ..edge import Call
 from ..operation import UseCases
+from .destination import Destination
 from .forms import CORRECTABLE
-from .mailed import LinkForm, redirect_to_code, write_code_page, write_link_page, write_refused_link
-from .visitor import arrives_from_elsewhere, load_again, require_browser, require_visitor
+from .mailed import MailedForm, redirect_done, redirect_to_code
+from .visitor import arrives_from_elsewhere, load_again, require_visitor
 from .writer import PageWriter
 
 ADDRESS_CHANGED = mark("Your account has its new address.")
@@ -57,58 +57,22 @@ class ChangeEmailPages:
             await self.use.change_email.ask(session, account, form.email, call.caller, browser=browser)
         except CORRECTABLE as error:
             return self.writer.write_form_again("new_address.html", error, call, email=form.email, current=account.email)
-        return redirect_to_code(self.writer, call, "/change-email/code", browser)
+        return redirect_to_code(self.writer, call, "change_email", browser)
 
-    async def show_change_code(self, call: Call) -> Response:
-        """Return the page that takes the code."""
-        self.use.require_mail()
-        return await write_code_page(self.use, self.writer, call, "change_email")
-
-    async def submit_change_code(self, call: Call) -> Response:
-        """Change the address, or show the page again with what is wrong."""
-        self.use.require_mail()
-        require_browser(call)
-        form = await read_form(call.request, LinkForm)
-        try:
-            await self.use.change_email.confirm(form.shown(call), call.caller)
-        except AccountExists:
-            return self._write_taken(call)
-        except CORRECTABLE as error:
-            return await write_code_page(self.use, self.writer, call, "change_email", error=error)
-        return self._redirect_changed(call)
-
-    async def show_change_link(self, call: Call) -> Response:
-        """Return the page behind the link to the new address. It changes nothing."""
-        return await self._show_link(call, "change_email")
-
-    async def submit_change_link(self, call: Call) -> Response:
+    async def confirm(self, call: Call, form: MailedForm, _: Destination) -> Response:
         """Change the address."""
-        self.use.require_mail()
-        require_browser(call)
-        form = await read_form(call.request, LinkForm)
         try:
             await self.use.change_email.confirm(form.shown(call), call.caller)
         except AccountExists:
             return self._write_taken(call)
-        except InvalidCode as refused:
-            return write_refused_link(self.writer, call, "change_email", refused)
-        return self._redirect_changed(call)
+        return redirect_done(self.writer, call, "address")
 
-    async def show_undo(self, call: Call) -> Response:
-        """Return the page behind the link to the old address. It changes nothing."""
-        return await self._show_link(call, "undo_change")
-
-    async def submit_undo(self, call: Call) -> Response:
+    async def undo(self, call: Call, form: MailedForm, _: Destination) -> Response:
         """Give the account its old address back."""
-        self.use.require_mail()
-        require_browser(call)
-        form = await read_form(call.request, LinkForm)
         try:
             await self.use.change_email.undo(form.shown(call), call.caller)
         except AccountExists:
             return self._write_taken(call)
-        except InvalidCode as refused:
-            return write_refused_link(self.writer, call, "undo_change", refused)
         return self.writer.write_page(
             "message.html",
             call,
@@ -117,20 +81,6 @@ class ChangeEmailPages:
                 mark("Every device is signed out, and the password is removed. Choose a new one with the mail that we have sent.")
             ),
         )
-
-    async def _show_link(self, call: Call, purpose: Purpose) -> Response:
-        self.use.require_mail()
-        token = call.request.query_params.get("token", "")
-        shown = Shown(token=token or "-", browser=call.grant_cookie)
-        try:
-            proven = await self.use.change_email.look(shown, call.caller, undo=purpose == "undo_change")
-        except InvalidCode as refused:
-            return write_refused_link(self.writer, call, purpose, refused)
-        return write_link_page(self.writer, call, token, proven)
-
-    def _redirect_changed(self, call: Call) -> Response:
-        page = "/account" if call.carries_refresh_cookie else "/sign-in"
-        return self.writer.redirect(f"{page}?done=address")
 
     def _write_taken(self, call: Call) -> Response:
         return self.writer.write_page(

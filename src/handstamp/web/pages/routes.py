@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.routing import Route
 
+from ...domain.one_time import PURPOSES, Purpose
 from ..edge import Budget, Edge, Handler
 from ..operation import UseCases
 from .account import AccountPages
 from .change_email import ChangeEmailPages
 from .development_mail import DevelopmentMailPages
 from .languages import in_language
+from .mailed import CODE_PAGES, Look, MailedPages, Run
 from .own_data import OwnDataPages
 from .reset_password import ResetPages
 from .sign_in import SignInPages
@@ -29,7 +33,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         brand=use.brand,
     )
     sign_in, account, own_data = SignInPages(use, edge, writer), AccountPages(use, writer), OwnDataPages(use, writer)
-    sign_up, by_code, verify = SignUpPages(use, edge, writer), SignInCodePages(use, edge, writer), VerifyPages(use, writer)
+    by_code, verify = SignInCodePages(use, edge, writer), VerifyPages(use, writer)
     reset, change = ResetPages(use, writer), ChangeEmailPages(use, writer)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/", sign_in.show_start),
@@ -37,35 +41,13 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("POST", "/sign-in", sign_in.submit_sign_in),
         ("GET", "/create-account", sign_in.show_create_account),
         ("POST", "/create-account", sign_in.submit_create_account),
-        ("GET", "/create-account/code", sign_up.show_sign_up_code),
-        ("POST", "/create-account/code", sign_up.submit_sign_up_code),
-        ("GET", "/create-account/confirm", sign_up.show_sign_up_link),
-        ("POST", "/create-account/confirm", sign_up.submit_sign_up_link),
         ("GET", "/sign-in/mail", by_code.show_sign_in_mail),
         ("POST", "/sign-in/mail", by_code.submit_sign_in_mail),
-        ("GET", "/sign-in/code", by_code.show_sign_in_code),
-        ("POST", "/sign-in/code", by_code.submit_sign_in_code),
-        ("GET", "/sign-in/confirm", by_code.show_sign_in_link),
-        ("POST", "/sign-in/confirm", by_code.submit_sign_in_link),
         ("POST", "/account/verify", verify.submit_verify_mail),
-        ("GET", "/verify/code", verify.show_verify_code),
-        ("POST", "/verify/code", verify.submit_verify_code),
-        ("GET", "/verify", verify.show_verify_link),
-        ("POST", "/verify", verify.submit_verify_link),
         ("GET", "/forgot", reset.show_forgot),
         ("POST", "/forgot", reset.submit_forgot),
-        ("GET", "/reset/code", reset.show_reset_code),
-        ("POST", "/reset/code", reset.submit_reset_code),
-        ("GET", "/reset", reset.show_reset_link),
-        ("POST", "/reset", reset.submit_reset_link),
         ("GET", "/account/email", change.show_new_address),
         ("POST", "/account/email", change.submit_new_address),
-        ("GET", "/change-email/code", change.show_change_code),
-        ("POST", "/change-email/code", change.submit_change_code),
-        ("GET", "/change-email", change.show_change_link),
-        ("POST", "/change-email", change.submit_change_link),
-        ("GET", "/undo-change", change.show_undo),
-        ("POST", "/undo-change", change.submit_undo),
         ("GET", "/signed-out", sign_in.show_signed_out),
         ("GET", "/account", account.show_account),
         ("POST", "/account/end-session", account.submit_end_session),
@@ -77,6 +59,19 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("GET", "/account/export", own_data.export),
         ("POST", "/account/delete", own_data.submit_delete),
     ]
+    mailed: list[tuple[Purpose, Callable[[], None], Look, Run]] = [
+        ("register", use.require_sign_up, use.sign_up.look, SignUpPages(use, writer).create),
+        ("sign_in", use.require_sign_in_by_code, use.code_sign_in.look, by_code.sign_in),
+        ("verify_email", use.require_mail, use.verify_address.look, verify.verify),
+        ("reset_password", use.require_mail, use.reset_password.look, reset.reset),
+        ("change_email", use.require_mail, use.change_email.look, change.confirm),
+        ("undo_change", use.require_mail, use.change_email.look_at_undo, change.undo),
+    ]
+    for purpose, require, look, run in mailed:
+        pages, link = MailedPages(use, edge, writer, purpose, require, look, run), PURPOSES[purpose].page
+        table += [("GET", link, pages.show_link), ("POST", link, pages.submit)]
+        if PURPOSES[purpose].has_code:
+            table += [("GET", CODE_PAGES[purpose], pages.show_code), ("POST", CODE_PAGES[purpose], pages.submit)]
     if use.inbox is not None:
         mail = DevelopmentMailPages(use.inbox, writer)
         table += [

@@ -117,7 +117,7 @@ class SignInPages:
         await self.use.sign_up.ask(
             form.email, form.password, call.caller, browser=browser, language=language, remembered=form.destination()
         )
-        return redirect_to_code(self.writer, call, f"/create-account/code{destination.query}", browser)
+        return redirect_to_code(self.writer, call, "register", browser, query=destination.query)
 
     async def _sign_in_or_verify(self, call: Call, form: SignInForm, destination: Destination) -> Response:
         """Sign in. If the address must be verified first, send the mail and go on to the page that takes its code."""
@@ -126,7 +126,7 @@ class SignInPages:
         except EmailNotVerified as refused:
             browser = keep_browser_secret(call.grant_cookie)
             await self.use.verify_address.ask(refused.subject, call.caller, browser=browser)
-            return redirect_to_code(self.writer, call, "/verify/code", browser)
+            return redirect_to_code(self.writer, call, "verify_email", browser)
 
     async def _sign_in(self, call: Call, form: SignInForm, destination: Destination) -> Response:
         presented = call.tokens_in_cookies()

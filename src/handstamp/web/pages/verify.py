@@ -1,4 +1,4 @@
-"""The pages on which people verify the address of their account."""
+"""How people verify the address of their account on pages."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from ...errors import InvalidCode
-from ...service.parts.one_time import Shown, keep_browser_secret
+from ...service.parts.one_time import keep_browser_secret
 from ...text import mark
-from ..body import read_form
 from ..edge import Call
 from ..operation import UseCases
-from .forms import CORRECTABLE
-from .mailed import LinkForm, redirect_to_code, write_code_page, write_link_page, write_refused_link
-from .visitor import require_browser, require_visitor
+from .destination import Destination
+from .mailed import MailedForm, redirect_done, redirect_to_code
+from .visitor import require_visitor
 from .writer import PageWriter
 
 VERIFIED = mark("Your address is verified.")
@@ -22,7 +20,7 @@ VERIFIED = mark("Your address is verified.")
 
 @dataclass(frozen=True, slots=True)
 class VerifyPages:
-    """The handlers of these pages. They raise `NotFound` if this service sends no mail."""
+    """What sends the mail, and what its link or its code does. The former raises `NotFound` if this service sends no mail."""
 
     use: UseCases
     writer: PageWriter
@@ -33,44 +31,9 @@ class VerifyPages:
         session, _ = await require_visitor(self.use, call)
         browser = keep_browser_secret(call.grant_cookie)
         await self.use.verify_address.ask(session.subject, call.caller, browser=browser, device=session.id)
-        return redirect_to_code(self.writer, call, "/verify/code", browser)
+        return redirect_to_code(self.writer, call, "verify_email", browser)
 
-    async def show_verify_code(self, call: Call) -> Response:
-        """Return the page that takes the code."""
-        self.use.require_mail()
-        return await write_code_page(self.use, self.writer, call, "verify_email")
-
-    async def submit_verify_code(self, call: Call) -> Response:
-        """Verify the address, or show the page again with what is wrong."""
-        self.use.require_mail()
-        require_browser(call)
-        form = await read_form(call.request, LinkForm)
-        try:
-            return await self._verify(call, form)
-        except CORRECTABLE as error:
-            return await write_code_page(self.use, self.writer, call, "verify_email", error=error)
-
-    async def show_verify_link(self, call: Call) -> Response:
-        """Return the page behind the link. It verifies nothing."""
-        self.use.require_mail()
-        token = call.request.query_params.get("token", "")
-        try:
-            proven = await self.use.verify_address.look(Shown(token=token or "-", browser=call.grant_cookie), call.caller)
-        except InvalidCode as refused:
-            return write_refused_link(self.writer, call, "verify_email", refused)
-        return write_link_page(self.writer, call, token, proven)
-
-    async def submit_verify_link(self, call: Call) -> Response:
+    async def verify(self, call: Call, form: MailedForm, _: Destination) -> Response:
         """Verify the address."""
-        self.use.require_mail()
-        require_browser(call)
-        form = await read_form(call.request, LinkForm)
-        try:
-            return await self._verify(call, form)
-        except InvalidCode as refused:
-            return write_refused_link(self.writer, call, "verify_email", refused)
-
-    async def _verify(self, call: Call, form: LinkForm) -> Response:
         await self.use.verify_address.confirm(form.shown(call), call.caller)
-        page = "/account" if call.carries_refresh_cookie else "/sign-in"
-        return self.writer.redirect(f"{page}?done=verified")
+        return redirect_done(self.writer, call, "verified")
