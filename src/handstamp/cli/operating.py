@@ -45,6 +45,8 @@ def operate(work: Callable[[Deployment, Caller], Awaitable[_T]], database: str |
     async def open_and_work() -> _T:
         deployment = Deployment(settings)
         async with deployment.open():
-            return await work(deployment, Caller(now_ms=deployment.clock.estimate(), user_agent="handstamp command line"))
+            return await work(
+                deployment, Caller(now_ms=deployment.clock.estimate(), user_agent="handstamp command line", actor="operator")
+            )
 
     return asyncio.run(open_and_work())

@@ -10,8 +10,9 @@ from typing import Literal
 
 import msgspec
 
-from .reasons import EndReason
-from .session import Session
+Actor = Literal["person", "visitor", "operator", "application", "service"]
+"""Who did it: the person of the account, a client that is not signed in, an operator, the application in which Handstamp runs, or
+the service by itself."""
 
 EventKind = Literal[
     "account_created",
@@ -63,9 +64,7 @@ class EventRule(msgspec.Struct, frozen=True):
 
 EVENT_KINDS: dict[EventKind, EventRule] = {
     "account_created": EventRule("an account was created"),
-    "account_deleted": EventRule(
-        "an account was deleted with all that belongs to it; its id is not used again; `by` is the person or an operator"
-    ),
+    "account_deleted": EventRule("an account was deleted with all that belongs to it; its id is not used again"),
     "account_disabled": EventRule("an operator disabled an account; its sessions ended"),
     "account_enabled": EventRule("an operator enabled an account again"),
     "account_locked": EventRule("too many sign-ins in a row failed; `limit` says for which devices none is accepted", "warning"),
@@ -109,7 +108,7 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of the audit trail. It never holds a password, a token, a cookie, or an address that a stranger typed.
 
-    `at_ms` is milliseconds since 1970, UTC. `sid` is the session, `ip` the client's address, "" if there is none.
+    `at_ms` is milliseconds since 1970, UTC. `sid` is the session; `ip` and `user_agent` are those of the client, "" without one.
     """
 
     at_ms: int
@@ -117,9 +116,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None = None
     sid: str | None = None
     ip: str = ""
+    user_agent: str = ""
+    actor: Actor = "service"
     detail: dict[str, str | int | None] = {}
-
-
-def session_ended(session: Session, why: EndReason, now_ms: int, ip: str) -> Event:
-    """Return the event of one session's end."""
-    return Event(at_ms=now_ms, kind="session_ended", subject=session.subject, sid=session.id, ip=ip, detail={"why": why})

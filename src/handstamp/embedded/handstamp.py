@@ -104,18 +104,22 @@ class Sessions:
             raise InvalidFields([("session_id", "must be a text")])
         if not session_id.isascii():
             return False  # no session has such an id
-        return await service.sign_out.end_one(session_id, Caller(now_ms=service.clock.estimate()))
+        return await service.sign_out.end_one(session_id, _application(service))
 
     async def end_all(self, subject: str) -> int:
         """End every session of a subject; return how many were active. Raises `InvalidFields` and `Unavailable`."""
         service = self._service()
-        return await service.sign_out.end_all(parse_subject(subject), Caller(now_ms=service.clock.estimate()))
+        return await service.sign_out.end_all(parse_subject(subject), _application(service))
 
     async def of(self, subject: str) -> list[Session]:
         """Return the active sessions of a subject, last seen first. Raises `InvalidFields` and `Unavailable`."""
         service = self._service()
         found, _ = await service.sessions.list_all(parse_subject(subject), Caller(now_ms=service.clock()))
         return found
+
+
+def _application(service: Deployment) -> Caller:
+    return Caller(now_ms=service.clock.estimate(), actor="application")
 
 
 def _require_sound(delivery: object, ip: object, user_agent: object = "", amr: object = (), acr: object = None) -> None:

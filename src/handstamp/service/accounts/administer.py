@@ -157,7 +157,7 @@ class AdministerAccounts:
 
         async def delete(rows: Transaction) -> tuple[Account, Event]:
             account = await _require_account(rows, email)
-            return account, await self._forgetting.begin(rows, account, caller, by="operator")
+            return account, await self._forgetting.begin(rows, account, caller)
 
         account, event = await self._store.transact(delete)
         await self._forgetting.finish(event)
@@ -209,11 +209,11 @@ class AdministerAccounts:
             if ends is not None:
                 sweep = Sweep(subject=account.id, why=ends, at_ms=caller.now_ms, epoch=after.epoch)
                 facts["sessions"] = await self._sweeping.begin(rows, sweep)
-            events = [Event(at_ms=caller.now_ms, kind=kind, subject=account.id, ip=caller.ip, detail=facts)]
+            events = [caller.event(kind, subject=account.id, detail=facts)]
             # Failures are counted by address, and would wait for the next account that has this one.
             forgets = unlocks or needs_address is not None
             if forgets and await self._throttling.forget(rows, email) and kind != "account_unlocked":
-                events.append(Event(at_ms=caller.now_ms, kind="account_unlocked", subject=account.id, ip=caller.ip))
+                events.append(caller.event("account_unlocked", subject=account.id))
             for event in events:
                 await rows.events.insert(event)
             await self._tell(rows, account, after, caller)

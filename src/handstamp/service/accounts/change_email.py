@@ -195,4 +195,4 @@ async def _require_free(rows: Rows, account: Account) -> None:
 
 
 def _event(kind: EventKind, account: Account, caller: Caller, **detail: str | int | None) -> Event:
-    return Event(at_ms=caller.now_ms, kind=kind, subject=account.id, ip=caller.ip, detail=detail)
+    return caller.event(kind, subject=account.id, detail=detail)

@@ -7,7 +7,6 @@ from contextlib import suppress
 import msgspec
 
 from ...domain.account import Account, is_hashable_password, normalise_password
-from ...domain.event import Event
 from ...domain.mail import PasswordChanged
 from ...domain.proof import Proof
 from ...domain.session import Session
@@ -126,7 +125,7 @@ class ChangePassword:
             delivery=session.delivery,
             caller=caller,
             confirm=replace,
-            event=Event(at_ms=caller.now_ms, kind="password_changed", subject=account.id, sid=session.id, ip=caller.ip),
+            event=caller.event("password_changed", subject=account.id, sid=session.id),
             request=request,
         )
         with suppress(Unavailable):  # the new pair must not be lost; housekeeping continues the sweep

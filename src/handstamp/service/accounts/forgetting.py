@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from ...domain.account import Account
 from ...domain.event import Event
 from ...domain.mail import AccountDeleted
@@ -29,7 +27,7 @@ class Forgetting:
         self._notices = notices
         self._audit = audit
 
-    async def begin(self, rows: Transaction, account: Account, caller: Caller, *, by: Literal["person", "operator"]) -> Event:
+    async def begin(self, rows: Transaction, account: Account, caller: Caller) -> Event:
         """Delete an account, and what belongs to it except for sessions that do not fit into one transaction.
 
         Returns:
@@ -42,7 +40,7 @@ class Forgetting:
         await self._notices.tell(rows, account, AccountDeleted(), caller)
         sweep = Sweep(subject=account.id, why="admin", at_ms=caller.now_ms, epoch=account.epoch + 1, forgets=True)
         await self._sweeping.begin(rows, sweep)
-        event = Event(at_ms=caller.now_ms, kind="account_deleted", subject=account.id, ip=caller.ip, detail={"by": by})
+        event = caller.event("account_deleted", subject=account.id)
         await rows.events.insert(event)
         return event
 

@@ -142,4 +142,4 @@ async def _find_deleted(rows: Rows, candidates: Sequence[Candidate]) -> set[str]
 
 
 def _created(account_id: str, caller: Caller) -> Event:
-    return Event(at_ms=caller.now_ms, kind="account_created", subject=account_id, ip=caller.ip, detail={"how": "imported"})
+    return caller.event("account_created", subject=account_id, detail={"how": "imported"})

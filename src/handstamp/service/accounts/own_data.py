@@ -61,7 +61,7 @@ class ChangeProfile:
         changes = {} if name is None else {"name": normalise_name(name)}
         if language is not None:
             changes["language"] = _require_language(language)
-        event = Event(at_ms=caller.now_ms, kind="profile_changed", subject=session.subject, sid=session.id, ip=caller.ip)
+        event = caller.event("profile_changed", subject=session.subject, sid=session.id)
 
         async def change(rows: Transaction) -> tuple[Account, Event | None]:
             before = await require_living_account(rows, session.id, caller)
@@ -176,7 +176,7 @@ class DeleteAccount:
             current = await require_living_account(rows, session.id, caller)
             if await rows.one_time.has_undo(current.id, now_ms=caller.now_ms):
                 raise DeletionBlocked  # otherwise a thief would change the address and then make the undoing impossible
-            return await self._forgetting.begin(rows, current, caller, by="person")
+            return await self._forgetting.begin(rows, current, caller)
 
         event = await self._store.transact(delete)
         await self._forgetting.finish(event)

@@ -75,7 +75,7 @@ class CreateAccount:
             roles=roles,
             created_at_ms=caller.now_ms,
         )
-        event = Event(at_ms=caller.now_ms, kind="account_created", subject=account.id, ip=caller.ip)
+        event = caller.event("account_created", subject=account.id)
 
         async def add(rows: Transaction) -> tuple[Account, Event]:
             if not await rows.accounts.insert(account):

@@ -128,4 +128,4 @@ def write_reset(issued: Issued) -> AnyContent:
 
 
 def _event(kind: EventKind, account: Account, caller: Caller, **detail: str | int | None) -> Event:
-    return Event(at_ms=caller.now_ms, kind=kind, subject=account.id, ip=caller.ip, detail=detail)
+    return caller.event(kind, subject=account.id, detail=detail)

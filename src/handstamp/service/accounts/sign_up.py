@@ -178,7 +178,7 @@ class SignUp:
         presented: Iterable[str],
         request: Repeatable | None,
     ) -> TokenPair:
-        created = Event(at_ms=caller.now_ms, kind="account_created", subject=account.id, ip=caller.ip)
+        created = caller.event("account_created", subject=account.id)
 
         async def create(rows: Transaction) -> None:
             await self._grants.consume(rows, grant, account.id, caller)

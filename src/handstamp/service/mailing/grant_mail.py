@@ -120,6 +120,6 @@ class GrantMail:
         )
         to = email if is_sent else None
         await self._outbox.add(rows, write(issued), to=to, language=language, caller=caller, account=subject)
-        event = Event(at_ms=caller.now_ms, kind="mail_requested", subject=subject, ip=caller.ip, detail={"purpose": purpose})
+        event = caller.event("mail_requested", subject=subject, detail={"purpose": purpose})
         await rows.events.insert(event)
         return event

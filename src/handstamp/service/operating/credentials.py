@@ -124,4 +124,4 @@ class Credentials:
 
 
 def _make_event(kind: Literal["credential_added", "credential_removed"], credential: Credential, caller: Caller) -> Event:
-    return Event(at_ms=caller.now_ms, kind=kind, ip=caller.ip, detail={"credential": credential.id, "name": credential.name})
+    return caller.event(kind, detail={"credential": credential.id, "name": credential.name})

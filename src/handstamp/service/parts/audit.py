@@ -24,4 +24,14 @@ class Audit:
         """Write one line with the level of the event's kind."""
         level = _LEVELS[EVENT_KINDS[event.kind].level]
         log = self._bounded_log if event.kind in _BOUNDED else self._log
-        log.log(level, event.kind, at_ms=event.at_ms, subject=event.subject, sid=event.sid, ip=event.ip, **event.detail)
+        log.log(
+            level,
+            event.kind,
+            at_ms=event.at_ms,
+            subject=event.subject,
+            sid=event.sid,
+            ip=event.ip,
+            user_agent=event.user_agent,
+            actor=event.actor,
+            **event.detail,
+        )

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
+
+from ...domain.event import Actor, Event, EventKind
+from ...domain.reasons import EndReason
+from ...domain.session import Session
+
+MAX_USER_AGENT = 200
+"""Characters of a `User-Agent` that an event keeps."""
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -12,8 +21,35 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         now_ms: The time of the request, in milliseconds since 1970.
         ip: The address of the client, "" if unknown.
         user_agent: The `User-Agent` header, "" if there was none.
+        actor: Who acts.
     """
 
     now_ms: int
     ip: str = ""
     user_agent: str = ""
+    actor: Actor = "person"
+
+    def event(
+        self,
+        kind: EventKind,
+        *,
+        subject: str | None = None,
+        sid: str | None = None,
+        actor: Actor | None = None,
+        detail: Mapping[str, str | int | None] | None = None,
+    ) -> Event:
+        """Return the event of what this caller does to a subject or a session. `actor` is another one than the caller's."""
+        return Event(
+            at_ms=self.now_ms,
+            kind=kind,
+            subject=subject,
+            sid=sid,
+            ip=self.ip,
+            user_agent=self.user_agent[:MAX_USER_AGENT],
+            actor=actor or self.actor,
+            detail=dict(detail or {}),
+        )
+
+    def session_ended(self, session: Session, why: EndReason) -> Event:
+        """Return the event of one session's end."""
+        return self.event("session_ended", subject=session.subject, sid=session.id, detail={"why": why})

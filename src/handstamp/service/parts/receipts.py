@@ -82,4 +82,4 @@ class Receipts:
 
 def request_repeated(subject: str, sid: str | None, caller: Caller) -> Event:
     """Return the event of a request that got the same answer again. It goes to the log alone: nothing was written."""
-    return Event(at_ms=caller.now_ms, kind="request_repeated", subject=subject, sid=sid, ip=caller.ip)
+    return caller.event("request_repeated", subject=subject, sid=sid)

@@ -217,12 +217,12 @@ class Throttling:
             limit = await self.count_failure(rows, counters, caller.now_ms)
             if limit is None or subject is None:
                 return None
-            locked = Event(at_ms=caller.now_ms, kind="account_locked", subject=subject, ip=caller.ip, detail={"limit": limit})
+            locked = caller.event("account_locked", subject=subject, actor="visitor", detail={"limit": limit})
             await rows.events.insert(locked)
             return locked
 
         locked = await store.transact(count)
-        self._audit.log(Event(at_ms=caller.now_ms, kind="sign_in_failed", subject=subject, sid=sid, ip=caller.ip))
+        self._audit.log(caller.event("sign_in_failed", subject=subject, sid=sid, actor="person" if sid else "visitor"))
         if locked is not None:
             self._audit.log(locked)
 
@@ -271,9 +271,6 @@ class Throttling:
     @staticmethod
     def refusal(refused: TooManyAttempts, operation: Operation, caller: Caller, *, subject: str | None) -> Event:
         """Return the event of a refused attempt. It goes to the log alone."""
-        detail: dict[str, str | int | None] = {
-            "operation": operation,
-            "limit": refused.limit,
-            "retry_after_s": None if refused.is_locked else refused.retry_after_s,
-        }
-        return Event(at_ms=caller.now_ms, kind="attempt_throttled", subject=subject, ip=caller.ip, detail=detail)
+        wait_s = None if refused.is_locked else refused.retry_after_s
+        detail = {"operation": operation, "limit": refused.limit, "retry_after_s": wait_s}
+        return caller.event("attempt_throttled", subject=subject, actor="visitor", detail=detail)

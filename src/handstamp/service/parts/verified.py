@@ -15,6 +15,6 @@ async def mark_verified(rows: Transaction, account: Account, caller: Caller) -> 
     if account.email_verified:
         return []
     await rows.accounts.update(msgspec.structs.replace(account, email_verified=True))
-    event = Event(at_ms=caller.now_ms, kind="email_verified", subject=account.id, ip=caller.ip)
+    event = caller.event("email_verified", subject=account.id)
     await rows.events.insert(event)
     return [event]

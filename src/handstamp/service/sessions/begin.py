@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from ...crypto.identifiers import new_id
 from ...domain.account import Account
 from ...domain.delivery import Delivery
-from ...domain.event import Event, session_ended
+from ...domain.event import Event
 from ...domain.grant import Grant
 from ...domain.policy import Policy
 from ...domain.proof import Proof
@@ -92,14 +92,7 @@ class BeginSession:
             now_ms=caller.now_ms,
             policy=self._policy,
         )
-        recorded = event or Event(
-            at_ms=caller.now_ms,
-            kind="signed_in",
-            subject=proof.subject,
-            sid=session.id,
-            ip=caller.ip,
-            detail={"delivery": delivery},
-        )
+        recorded = event or caller.event("signed_in", subject=proof.subject, sid=session.id, detail={"delivery": delivery})
         replaced_sids = sorted({named.id for token in replaced if (named := self._tokens.find_session(token))})
 
         async def begin(rows: Transaction) -> tuple[TokenPair, list[Event]]:
@@ -175,4 +168,4 @@ async def _end(rows: Transaction, sid: str, caller: Caller) -> None:
     session, account = await rows.sessions.get(sid) or (None, None)
     if session is not None and end_reason(session, account, caller.now_ms) is None:
         await rows.sessions.update(revoke(session, "logout", caller.now_ms))
-        await rows.events.insert(session_ended(session, "logout", caller.now_ms, caller.ip))
+        await rows.events.insert(caller.session_ended(session, "logout"))

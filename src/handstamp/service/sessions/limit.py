@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ...domain.account import Account
-from ...domain.event import Event, session_ended
+from ...domain.event import Event
 from ...domain.session import Session, end_reason, revoke
 from ...errors import Unavailable
 from ...storage.store import Store, Transaction
@@ -41,7 +41,7 @@ class SessionLimit:
         events = []
         for other in await rows.sessions.list_dispensable(session, now_ms=now_ms, limit=count - self._most):
             await rows.sessions.update(revoke(other, "session_limit", now_ms))
-            events.append(session_ended(other, end_reason(other, account, now_ms) or "session_limit", now_ms, caller.ip))
+            events.append(caller.session_ended(other, end_reason(other, account, now_ms) or "session_limit"))
             await rows.events.insert(events[-1])
         return events
 

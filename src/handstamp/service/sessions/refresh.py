@@ -109,6 +109,5 @@ def _find_row_to_write(outcome: Outcome) -> Session | None:
 def _make_event(outcome: Outcome, claims: RefreshClaims, caller: Caller) -> Event | None:
     if isinstance(outcome, Ended):
         return None  # its end has been recorded already
-    detail: dict[str, str | int | None] = {"presented": claims.gen, "generation": outcome.session.generation}
-    kind = _EVENT_KINDS[type(outcome)]
-    return Event(at_ms=caller.now_ms, kind=kind, subject=claims.sub, sid=claims.sid, ip=caller.ip, detail=detail)
+    detail = {"presented": claims.gen, "generation": outcome.session.generation}
+    return caller.event(_EVENT_KINDS[type(outcome)], subject=claims.sub, sid=claims.sid, detail=detail)

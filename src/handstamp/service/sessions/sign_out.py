@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ...domain.account import Account
-from ...domain.event import Event, session_ended
+from ...domain.event import Event
 from ...domain.reasons import RevokedWhy
 from ...domain.session import Session, end_reason, revoke
 from ...domain.sweep import Sweep
@@ -76,8 +76,7 @@ class SignOut:
                 await rows.accounts.update(msgspec.structs.replace(account, epoch=epoch))
             sweep = Sweep(subject=subject, why=why, at_ms=caller.now_ms, epoch=epoch)
             count = await self._sweeping.begin(rows, sweep)
-            detail: dict[str, str | int | None] = {"why": why, "sessions": count}
-            event = Event(at_ms=caller.now_ms, kind="logged_out_everywhere", subject=subject, ip=caller.ip, detail=detail)
+            event = caller.event("logged_out_everywhere", subject=subject, detail={"why": why, "sessions": count})
             await rows.events.insert(event)
             return event, count
 
@@ -93,7 +92,7 @@ class SignOut:
                 return Update(None)
             if of is not None and session.subject != of:
                 return Update(None)
-            event = session_ended(session, why, caller.now_ms, caller.ip)
+            event = caller.session_ended(session, why)
             return Update(event, revoke(session, why, caller.now_ms), (event,))
 
         event = await self._store.update_session(sid, end)

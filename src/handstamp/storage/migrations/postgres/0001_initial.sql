@@ -124,13 +124,15 @@ CREATE INDEX one_time_by_end ON one_time (expires_at_ms);
 
 -- The audit trail. Rows are added in the transaction of the write that they describe, and never changed.
 CREATE TABLE event (
-  id       bigint NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  at_ms    bigint NOT NULL,
-  kind     text   NOT NULL,
-  subject  text,
-  sid      text,
-  ip       text   NOT NULL,
-  detail   text   NOT NULL
+  id          bigint NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at_ms       bigint NOT NULL,
+  kind        text   NOT NULL,
+  subject     text,
+  sid         text,
+  ip          text   NOT NULL,
+  user_agent  text   NOT NULL,
+  actor       text   NOT NULL,
+  detail      text   NOT NULL
 );
 
 CREATE INDEX event_by_age ON event (at_ms);

@@ -123,13 +123,15 @@ CREATE INDEX one_time_by_end ON one_time (expires_at_ms);
 
 -- The audit trail. Rows are added in the transaction of the write that they describe, and never changed.
 CREATE TABLE event (
-  id       INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-  at_ms    INTEGER NOT NULL,
-  kind     TEXT    NOT NULL,
-  subject  TEXT,
-  sid      TEXT,
-  ip       TEXT    NOT NULL,
-  detail   TEXT    NOT NULL
+  id          INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+  at_ms       INTEGER NOT NULL,
+  kind        TEXT    NOT NULL,
+  subject     TEXT,
+  sid         TEXT,
+  ip          TEXT    NOT NULL,
+  user_agent  TEXT    NOT NULL,
+  actor       TEXT    NOT NULL,
+  detail      TEXT    NOT NULL
 ) STRICT;
 
 CREATE INDEX event_by_age ON event (at_ms);
