@@ -192,8 +192,10 @@ def test_a_new_password_signs_the_others_out(browser: Browser, email: str) -> No
     assert "That is not your current password." in wrong.text
     short = browser.post("/account/password", current_password=PASSWORD, new_password="short")
     assert "The new password is too short" in short.text
-    expect_redirect(browser.post("/account/password", current_password=PASSWORD, new_password=new), "/account?done=password")
-    assert "Your password is changed" in browser.get("/account?done=password").text
+    expect_redirect(
+        browser.post("/account/password", current_password=PASSWORD, new_password=new), "/account/sign-in?done=password"
+    )
+    assert "Your password is changed" in browser.get("/account/sign-in?done=password").text
     expect_redirect(other.get("/account"), "/sign-in")
     assert "your password was changed" in other.get("/sign-in").text
 
@@ -444,7 +446,7 @@ def send_twice(browser: Browser, path: str, **form: str) -> httpx.Response:
 @pytest.mark.usefixtures("email")
 def test_every_page_has_a_key_of_its_own(browser: Browser) -> None:
     """No two pages have the same key."""
-    account = [key_in(browser.get("/account"), "/account/password") for _ in range(2)]
+    account = [key_in(browser.get("/account/sign-in"), "/account/password") for _ in range(2)]
     browser.cookies.clear()
     keys = {*account, key_in(browser.get("/sign-in"), "/sign-in"), key_in(browser.get("/create-account"), "/create-account")}
     assert len(keys) == 4
@@ -468,12 +470,12 @@ def test_a_sign_in_form_that_is_sent_again_begins_one_session(browser: Browser, 
 def test_a_password_form_that_is_sent_again_signs_nobody_out(browser: Browser, email: str) -> None:
     """The second form comes with the cookie of the session that the first has ended, and gets that of the new one."""
     form = {"current_password": PASSWORD, "new_password": "another sentence, hers alone"}
-    key = key_in(browser.get("/account"), "/account/password")
+    key = key_in(browser.get("/account/sign-in"), "/account/password")
     answer = send_twice(browser, "/account/password", **form, idempotency_key=key)
-    expect_redirect(answer, "/account?done=password")
-    assert "Your password is changed" in browser.get("/account?done=password").text
+    expect_redirect(answer, "/account/sign-in?done=password")
+    assert "Your password is changed" in browser.get("/account/sign-in?done=password").text
     back = {"current_password": form["new_password"], "new_password": PASSWORD}  # the way back shows the same key
-    expect_redirect(browser.post("/account/password", **back, idempotency_key=key), "/account?done=password")
+    expect_redirect(browser.post("/account/password", **back, idempotency_key=key), "/account/sign-in?done=password")
     sign_in(browser, email)
 
 

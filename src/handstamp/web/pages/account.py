@@ -1,4 +1,4 @@
-"""The page of one's account: where one is signed in, signing out, and changing name, language and password."""
+"""The page of one's account: where one is signed in, signing out, and changing the name and the language."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from starlette.responses import Response
 from ...devices import describe_device
 from ...domain.account import Account
 from ...domain.session import Session
-from ...errors import HandstampError, InvalidCredentials, InvalidFields, SessionEnded
+from ...errors import HandstampError, SessionEnded
 from ...languages.catalogue import ENGLISH, to_datetime
 from ...languages.choice import LANGUAGES
-from ...service.parts.tokens import TokenPair
 from ...text import mark
 from ..body import read_form
-from ..cookies import set_language, set_pair
+from ..cookies import set_language
 from ..edge import Call
 from ..operation import UseCases
-from ..repeatable import repeatable_form
 from .change_email import ADDRESS_CHANGED
 from .destination import query_of
 from .forms import CORRECTABLE
@@ -32,7 +30,6 @@ MAX_DEVICES = 12
 """Shown on the page. A hundred would take 10 ms to write."""
 _DONE = {
     "profile": mark("Your profile is saved."),
-    "password": mark("Your password is changed, and every other device is signed out."),
     "session": mark("That device is signed out."),
     "address": ADDRESS_CHANGED,
     "verified": VERIFIED,
@@ -51,14 +48,6 @@ class ProfileForm(msgspec.Struct):
 
     name: str = ""
     language: str = ""
-
-
-class PasswordForm(msgspec.Struct):
-    """The form that changes the password."""
-
-    current_password: str = ""
-    new_password: str = ""
-    idempotency_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,28 +85,6 @@ class AccountPages:
         set_language(response, "", call.cookies)
         return response
 
-    async def submit_password(self, call: Call) -> Response:
-        """Change the password, which replaces this session and ends all others; or show the form again with what is wrong."""
-        form = await read_form(call.request, PasswordForm)
-        request = repeatable_form(form.idempotency_key, "password", form.current_password, form.new_password)
-        try:
-            session, account = await require_visitor(self.use, call)
-        except SessionEnded:
-            repeated = await self.use.change_password.repeat(call.refresh_token(None)[0], request, call.caller)
-            if repeated is None:
-                raise
-            return self._redirect_changed(repeated, call)
-        try:
-            pair = await self.use.change_password(
-                session, account, form.current_password, form.new_password, call.caller, request=request
-            )
-        except InvalidCredentials:
-            wrong = InvalidFields([("currentPassword", mark("That is not your current password."))])
-            return await self._write(call, session, account, wrong)
-        except CORRECTABLE as error:
-            return await self._write(call, session, account, error)
-        return self._redirect_changed(pair, call)
-
     async def submit_sign_out(self, call: Call) -> Response:
         """End the sessions of the cookies, if there are any, and delete the cookies."""
         await self.use.sign_out.end_by_tokens(call.tokens_in_cookies(), call.ending_caller)
@@ -133,12 +100,6 @@ class AccountPages:
                 raise
         return self.writer.end_visit(self.writer.redirect("/signed-out?from=everywhere"), call.cookies)
 
-    def _redirect_changed(self, pair: TokenPair, call: Call) -> Response:
-        response = self.writer.redirect("/account?done=password")
-        set_pair(response, pair, call.cookies)
-        self.use.remember_device(response, call, pair)
-        return response
-
     async def _write(
         self, call: Call, session: Session, account: Account | None, error: HandstampError | None = None, **values: Any
     ) -> Response:
@@ -152,7 +113,6 @@ class AccountPages:
             "has_account": account is not None,
             "languages": LANGUAGES,
             "mail_is_on": self.use.mail_is_on,
-            "has_password": account is not None and account.password_hash != "",
             "is_verified": account is not None and account.email_verified,
             "is_cut": page.following is not None,
             "devices": [_describe(each, this=session.id, call=call) for each in this_first],

@@ -12,6 +12,7 @@ from ..operation import UseCases
 from .account import AccountPages
 from .change_email import ChangeEmailPages
 from .development_mail import DevelopmentMailPages
+from .factors import FactorPages
 from .languages import in_language
 from .mailed import CODE_PAGES, Look, MailedPages, Run
 from .own_data import OwnDataPages
@@ -34,6 +35,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     )
     sign_in, account, own_data = SignInPages(use, edge, writer), AccountPages(use, writer), OwnDataPages(use, writer)
     by_code, verify = SignInCodePages(use, edge, writer), VerifyPages(use, writer)
+    factors = FactorPages(use, writer)
     reset, change = ResetPages(use, writer), ChangeEmailPages(use, writer)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/", sign_in.show_start),
@@ -52,7 +54,8 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("GET", "/account", account.show_account),
         ("POST", "/account/end-session", account.submit_end_session),
         ("POST", "/account/profile", account.submit_profile),
-        ("POST", "/account/password", account.submit_password),
+        ("GET", "/account/sign-in", factors.show_factors),
+        ("POST", "/account/password", factors.submit_password),
         ("POST", "/account/sign-out", account.submit_sign_out),
         ("POST", "/account/sign-out-everywhere", account.submit_sign_out_everywhere),
         ("GET", "/account/data", own_data.show_data),
