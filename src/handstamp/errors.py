@@ -16,6 +16,7 @@ HandstampError
 ├── NotAllowed                                     the caller is known but may not do this
 │   ├── InsufficientScope     insufficient_scope
 │   ├── InsufficientAuthentication                 insufficient_user_authentication: prove again who you are (RFC 9470)
+│   ├── ProofRequired         proof_required       the session is bound to a device, and the request does not come from there
 │   ├── EmailNotVerified      email_not_verified   the password is right, but the address must be verified first
 │   ├── DeletionBlocked       deletion_blocked     the old address of the account can still undo a change of the address
 │   └── CrossSite             cross_site
@@ -196,6 +197,23 @@ class InsufficientAuthentication(NotAllowed):
         )
         self.max_age_s = max_age_s
         self.acr = acr
+
+
+class ProofRequired(NotAllowed):
+    """The session is bound to a device, and the request has not proved the device's key. The session goes on.
+
+    Attributes:
+        sid: The id of the session, for the service alone.
+        generation: The generation in its row, of which the proof must be.
+    """
+
+    code = "proof_required"
+
+    def __init__(self, sid: str = "", generation: int = 0) -> None:
+        """Create the error for a session."""
+        super().__init__(mark("This sign-in is bound to its device, and this request has no proof that it comes from there."))
+        self.sid = sid
+        self.generation = generation
 
 
 class EmailNotVerified(NotAllowed):

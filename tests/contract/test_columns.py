@@ -144,8 +144,8 @@ def _sessions() -> st.SearchStrategy[Session]:
         changes: dict[str, Any] = {}
         if session.revoked_at_ms is None or session.revoked_why is None:
             changes |= {"revoked_at_ms": None, "revoked_why": None}
-        if session.bound_at_ms is None or session.bound_key is None:
-            changes |= {"bound_at_ms": None, "bound_key": None}
+        if None in (session.bound_at_ms, session.bound_key, session.bound_by):
+            changes |= {"bound_at_ms": None, "bound_key": None, "bound_by": None}
         return msgspec.structs.replace(session, **changes)
 
     return structs_of(Session, id=_names()).map(pair)
@@ -238,7 +238,7 @@ def test_an_update_writes_every_field_that_may_change(open_store: Opened, way: s
 
 def test_step_up_and_binding_are_written() -> None:
     """Authentication, bound key and device are not among the fields that are fixed at the start of a session."""
-    assert FIXED_AT_START.isdisjoint({"authenticated_at_ms", "amr", "acr", "bound_key", "bound_at_ms", "device"})
+    assert FIXED_AT_START.isdisjoint({"authenticated_at_ms", "amr", "acr", "bound_key", "bound_by", "bound_at_ms", "device"})
     assert set(Session.__struct_fields__) > FIXED_AT_START
 
 

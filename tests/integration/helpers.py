@@ -45,6 +45,7 @@ CODES = frozenset(
         "insufficient_user_authentication",
         "email_not_verified",
         "invalid_code",
+        "proof_required",
         "insufficient_scope",
         "cross_site",
         "deletion_blocked",

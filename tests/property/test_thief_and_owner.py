@@ -12,8 +12,9 @@ from itertools import product
 import msgspec
 import pytest
 
+from handstamp.domain.binding import DeviceKey, bind
 from handstamp.domain.policy import Policy
-from handstamp.domain.rotation import Ended, Recover, Repeat, Reuse, Rotate, decide
+from handstamp.domain.rotation import Challenge, Ended, Recover, Repeat, Reuse, Rotate, decide
 from handstamp.domain.session import Session
 from tests.builders import MINUTE_MS, NOW_MS, a_session, claims_of
 
@@ -86,3 +87,21 @@ def test_only_accepting_every_predecessor_tolerates_alternation() -> None:
     assert play(alternating, STRICT, always_accepts_predecessor=True).session.revoked_why is None
     assert play(alternating, STRICT).session.revoked_why == "reuse"
     assert play(alternating, ONE_LATE_REPEAT).session.revoked_why == "reuse"
+
+
+def test_a_thief_without_the_key_of_a_bound_session_gets_nothing_in_any_history() -> None:
+    """The thief copies the newest token before each act. In each of the 1,024 histories the owner never notices."""
+    for order in product(("owner", "thief"), repeat=ACTS):
+        session = bind(a_session(), DeviceKey("{}", "dbsc"), NOW_MS)
+        newest = 0
+        for minute, who in enumerate(order, start=1):
+            now_ms = NOW_MS + minute * MINUTE_MS
+            claims = claims_of(session, generation=newest)
+            outcome = decide(session, None, claims, now_ms, ONE_LATE_REPEAT, is_proved=who == "owner")
+            if who == "thief":
+                assert outcome == Challenge(session)
+            else:
+                assert isinstance(outcome, Rotate)
+                session = outcome.session
+                newest = session.generation
+        assert (session.generation, session.revoked_why) == (order.count("owner"), None)

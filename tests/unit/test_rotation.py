@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from handstamp.domain.binding import DeviceKey, bind
 from handstamp.domain.policy import Policy
 from handstamp.domain.reasons import RevokedWhy
-from handstamp.domain.rotation import CatchUp, Ended, Recover, Repeat, Reuse, Rotate, decide
+from handstamp.domain.rotation import CatchUp, Challenge, Ended, Recover, Repeat, Reuse, Rotate, decide
 from handstamp.domain.session import Session, revoke
-from tests.builders import DAY_MS, HOUR_MS, NOW_MS, SECOND_MS, a_session, an_account, claims_of
+from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS, a_session, an_account, claims_of
 
 POLICY = Policy()
 
@@ -152,3 +153,60 @@ def test_a_session_of_a_subject_without_account_needs_none() -> None:
     """Applications with their own users have sessions without an account row."""
     session = a_session(epoch=None, subject="42")
     assert isinstance(decide(session, None, claims_of(session), NOW_MS, POLICY), Rotate)
+
+
+# --- sessions that are bound to a device
+
+BOUND = bind(rotated(generation=7), DeviceKey('{"kty":"EC"}', "dbsc"), NOW_MS)
+
+
+@pytest.mark.parametrize("generation", [0, 6, 7, 8, 500])
+@pytest.mark.parametrize("later_ms", [0, HOUR_MS, 14 * DAY_MS - 1])
+@pytest.mark.parametrize("policy", [POLICY, Policy(grace_ms=0, recovery_interval_ms=None, catch_up=False)])
+def test_without_its_proof_a_bound_session_does_nothing(generation: int, later_ms: int, policy: Policy) -> None:
+    """Whatever copy of the token is presented: no new pair, and no end, so that a copy is no weapon against the owner either."""
+    outcome = decide(BOUND, None, claims_of(BOUND, generation=generation), NOW_MS + later_ms, policy)
+    assert outcome == Challenge(BOUND)
+
+
+def test_with_its_proof_a_bound_session_follows_the_table() -> None:
+    """The current token rotates, its predecessor within grace is a repeat, and a lost commit is caught up with."""
+    rows = {7: Rotate, 6: Repeat, 8: CatchUp}
+    for generation, kind in rows.items():
+        outcome = decide(BOUND, None, claims_of(BOUND, generation=generation), NOW_MS, POLICY, is_proved=True)
+        assert isinstance(outcome, kind)
+        assert not isinstance(outcome, Ended)
+        assert outcome.session.bound_key == BOUND.bound_key
+    strict = decide(BOUND, None, claims_of(BOUND, generation=8), NOW_MS, Policy(catch_up=False), is_proved=True)
+    assert isinstance(strict, Reuse)
+
+
+@pytest.mark.parametrize("generation", [0, 3, 5, 6])
+@pytest.mark.parametrize("policy", [POLICY, Policy(grace_ms=0, recovery_interval_ms=None)])
+def test_an_old_copy_with_the_proof_is_the_device_itself(generation: int, policy: Policy) -> None:
+    """A restored profile of the browser has an old token and the right key. It continues, as often as it happens."""
+    session = BOUND
+    for minute in (1, 2, 3):
+        now_ms = NOW_MS + minute * MINUTE_MS
+        outcome = decide(session, None, claims_of(session, generation=generation), now_ms, policy, is_proved=True)
+        assert isinstance(outcome, Recover)
+        session = outcome.session
+        assert (session.generation, session.recovered_at_ms, session.revoked_why) == (7, now_ms, None)
+
+
+@pytest.mark.parametrize("is_proved", [False, True])
+def test_the_end_of_a_session_comes_before_its_proof(is_proved: bool) -> None:
+    """A session that has ended says so, whether the key was proved or not, so that the browser stops asking."""
+    ended = revoke(BOUND, "logout", NOW_MS)
+    assert decide(ended, None, claims_of(ended), NOW_MS, POLICY, is_proved=is_proved) == Ended("logout")
+
+
+def test_a_proof_changes_nothing_for_a_session_that_is_not_bound() -> None:
+    """Nobody can skip the rules of theft by sending a proof along."""
+    session = rotated(generation=7)
+    for generation in (0, 5, 6, 7, 8):
+        for later_ms in (0, HOUR_MS):
+            plain = decide(session, None, claims_of(session, generation=generation), NOW_MS + later_ms, POLICY)
+            assert plain == decide(
+                session, None, claims_of(session, generation=generation), NOW_MS + later_ms, POLICY, is_proved=True
+            )

@@ -12,7 +12,7 @@ from ..crypto.algorithms import ALGORITHMS, Algorithm
 from ..crypto.passwords import Cost
 from ..crypto.seal import MasterSecret
 from ..domain.mail import MailKind
-from ..domain.policy import Policy
+from ..domain.policy import DeviceBinding, Policy
 from ..domain.smtp import Mailbox, SmtpServer
 from .values import (
     duration_between,
@@ -85,6 +85,8 @@ class Settings:
     """At most one late repeat of a refresh is accepted per interval. None is strict."""
     catch_up: Annotated[bool, parse_switch] = True
     """Accept tokens that are newer than a restored database. False treats them as reuse."""
+    device_binding: Annotated[DeviceBinding, one_of(*get_args(DeviceBinding))] = "preferred"
+    """Whether new sessions are bound to their device. If "required", sessions end that are not bound within five minutes."""
     sessions_per_account: Annotated[int, number_between(1, 10_000)] = 100
     """How many devices one person can be signed in on. A further sign-in ends the session that was seen the longest ago."""
     request_timeout: Annotated[int, duration_between("1s", "5m")] = 30
@@ -148,6 +150,7 @@ class Settings:
             grace_ms=self.grace * 1000,
             recovery_interval_ms=None if self.recovery_interval is None else self.recovery_interval * 1000,
             catch_up=self.catch_up,
+            device_binding=self.device_binding,
         )
 
     @property

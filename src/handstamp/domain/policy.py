@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 SECOND_MS = 1_000
@@ -13,6 +15,11 @@ MAX_ACCESS_LIFETIME_MS = HOUR_MS
 """The longest lifetime of any access token. Verifiers refuse longer ones, and a revocation is kept at least this long."""
 MAX_GRACE_MS = MINUTE_MS
 MAX_LEEWAY_S = 60
+BINDING_MS = 5 * MINUTE_MS
+"""How long after its start a session can be bound to a device."""
+
+DeviceBinding = Literal["off", "preferred", "required"]
+"""Whether sessions are bound to devices: never; where the client can; or else they end after `BINDING_MS`."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +33,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         recovery_interval_ms: At most one late repeat per interval; at least 1 min. None allows none, which together with
             `grace_ms=0` makes the server strict (RFC 9700 §4.14.2).
         catch_up: Accept a refresh token that is newer than the database. False treats it as reuse.
+        device_binding: Whether new sessions are bound to devices.
 
     Raises:
         ValueError: If a value is out of bounds.
@@ -37,6 +45,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     grace_ms: int = 10 * SECOND_MS
     recovery_interval_ms: int | None = 24 * HOUR_MS
     catch_up: bool = True
+    device_binding: DeviceBinding = "preferred"
 
     def __post_init__(self) -> None:
         """Refuse values that contradict each other or would switch a protection off."""

@@ -9,8 +9,8 @@ from ..text import mark
 RevokedWhy = Literal["logout", "logout_everywhere", "reuse", "password_changed", "disabled", "admin", "session_limit"]
 """The reasons that are written into a session's row when it is revoked."""
 
-EndReason = Literal[RevokedWhy, "idle", "expired"]
-"""All reasons. The last two follow from the times in the row and are never written."""
+EndReason = Literal[RevokedWhy, "idle", "expired", "unbound"]
+"""All reasons. The last three follow from the times in the row and are never written."""
 
 END_REASONS: dict[EndReason, str] = {
     "logout": mark("You signed out."),
@@ -18,6 +18,10 @@ END_REASONS: dict[EndReason, str] = {
     "reuse": mark("You were signed out because an old copy of your sign-in was used. If that was not you, change your password."),
     "idle": mark("You were signed out because you were away for a long time."),
     "expired": mark("You were signed out because this sign-in has expired."),
+    "unbound": mark(
+        "You were signed out because this service accepts only sign-ins that are bound to their device, "
+        "and this browser or program did not bind it."
+    ),
     "password_changed": mark("You were signed out because your password was changed."),
     "disabled": mark("You were signed out because the account was disabled."),
     "admin": mark("You were signed out by an operator of this service."),

@@ -1,7 +1,8 @@
 """Decide what a refresh does, as a pure function.
 
 The table in `decide`, read from top to bottom, is the whole rule. RFC 9700 §4.14.2 requires rotation with reuse detection. The
-repeat and the limited recovery keep people signed in when an answer gets lost.
+repeat and the limited recovery keep people signed in when an answer gets lost. For a session that is bound to a device, a proof
+of the device's key comes first: a copy of its tokens neither renews nor ends it.
 """
 
 from __future__ import annotations
@@ -45,17 +46,29 @@ class CatchUp(msgspec.Struct, frozen=True):
     session: Session
 
 
+class Challenge(msgspec.Struct, frozen=True):
+    """The session is bound to a device whose key was not proved. Write nothing, revoke nothing, and ask for a proof."""
+
+    session: Session
+
+
 class Ended(msgspec.Struct, frozen=True):
     """The session has ended or does not exist. Refuse."""
 
     reason: EndReason
 
 
-Outcome = Rotate | Repeat | Recover | Reuse | CatchUp | Ended
+Outcome = Rotate | Repeat | Recover | Reuse | CatchUp | Challenge | Ended
 
 
 def decide(  # noqa: PLR0911 - the rows of the table
-    session: Session | None, account: Account | None, claims: RefreshClaims, now_ms: int, policy: Policy
+    session: Session | None,
+    account: Account | None,
+    claims: RefreshClaims,
+    now_ms: int,
+    policy: Policy,
+    *,
+    is_proved: bool = False,
 ) -> Outcome:
     """Decide what a refresh token does to its session. The caller holds the lock on the row and writes the outcome.
 
@@ -65,6 +78,8 @@ def decide(  # noqa: PLR0911 - the rows of the table
         claims: Those of a token whose signature, type, issuer, audience and expiry are valid.
         now_ms: Milliseconds since 1970.
         policy: The grace window, the recovery interval and whether to catch up.
+        is_proved: True if the request has proved the key of a bound session, for the generation in its row. Sessions that are
+            not bound need no proof.
 
     Returns:
         The outcome. Its `session` is the row after the decision.
@@ -74,6 +89,8 @@ def decide(  # noqa: PLR0911 - the rows of the table
     ended = end_reason(session, account, now_ms)
     if ended is not None:
         return Ended(ended)
+    if session.bound_key is not None and not is_proved:
+        return Challenge(session)
 
     presented, current = claims.gen, session.generation
     if presented == current:
@@ -84,7 +101,8 @@ def decide(  # noqa: PLR0911 - the rows of the table
         return Reuse(revoke(session, "reuse", now_ms))
     if presented == current - 1 and _is_within_grace(session, now_ms, policy):
         return Repeat(session)
-    if presented == current - 1 and _may_recover(session, now_ms, policy):
+    # With the proof, an old copy is that of the device itself, such as a restored profile.
+    if session.bound_key is not None or (presented == current - 1 and _may_recover(session, now_ms, policy)):
         return Recover(msgspec.structs.replace(session, recovered_at_ms=now_ms, seen_at_ms=now_ms))
     return Reuse(revoke(session, "reuse", now_ms))
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from .account import Account
 from .delivery import Delivery
 from .grant import Grant
-from .policy import MINUTE_MS, Policy
+from .policy import BINDING_MS, MINUTE_MS, Policy
 from .proof import FIRST_PARTY, Proof
 from .reasons import EndReason, RevokedWhy
+
+BoundBy = Literal["dbsc", "dpop"]
+"""How a device proves the key of a session: the browser by itself (W3C DBSC), or the program (RFC 9449)."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -22,7 +27,9 @@ class Session(msgspec.Struct, frozen=True):
     - `generation`: the number of the current refresh token, which was minted at `rotated_at_ms`.
     - `revoked_at_ms`, `revoked_why`: set together, once, and never cleared.
     - `amr`, `acr`: how the person was authenticated at `authenticated_at_ms` (RFC 8176, RFC 9470).
-    - `bound_key`: the public key that must sign each refresh, as JSON (RFC 7517). It is set at `bound_at_ms`, never changed.
+    - `bound_key`, `bound_by`: the public key that must sign each refresh, as JSON (RFC 7638 §3.3), and how the device proves it.
+      They are set at `bound_at_ms`, together, and never changed.
+    - `bind_by_ms`: when the session ends if it is not bound by then. None if it need not be bound.
     - `device`: a name of the device for people; "" if it has none.
     - `granted`: what the application granted to the session's tokens at the start.
     """
@@ -47,7 +54,9 @@ class Session(msgspec.Struct, frozen=True):
     amr: tuple[str, ...] = ()
     acr: str | None = None
     bound_key: str | None = None
+    bound_by: BoundBy | None = None
     bound_at_ms: int | None = None
+    bind_by_ms: int | None = None
     device: str = ""
     granted: Grant = msgspec.field(default_factory=Grant)
 
@@ -55,7 +64,7 @@ class Session(msgspec.Struct, frozen=True):
 FRESH_MS = 10 * MINUTE_MS
 """How long after signing in a person may export and delete the account and change its address (RFC 9470)."""
 FIXED_AT_START = frozenset(
-    {"id", "subject", "epoch", "client_id", "expires_at_ms", "idle_lifetime_ms", "delivery"}
+    {"id", "subject", "epoch", "client_id", "expires_at_ms", "idle_lifetime_ms", "delivery", "bind_by_ms"}
     | {"user_agent", "ip", "created_at_ms", "granted"}
 )
 """The fields that never change. An update writes all others."""
@@ -79,13 +88,17 @@ def start(sid: str, proof: Proof, *, delivery: Delivery, user_agent: str, ip: st
         ip=ip,
         created_at_ms=now_ms,
         seen_at_ms=now_ms,
+        bind_by_ms=now_ms + BINDING_MS if policy.device_binding == "required" else None,
         granted=proof.grant,
     )
 
 
 def refresh_expires_at_s(session: Session) -> int:
     """Return the `exp` of the session's current refresh token, in seconds since 1970."""
-    return min(session.rotated_at_ms + session.idle_lifetime_ms, session.expires_at_ms) // 1000
+    end_ms = min(session.rotated_at_ms + session.idle_lifetime_ms, session.expires_at_ms)
+    if session.bind_by_ms is not None and session.bound_key is None:
+        end_ms = min(end_ms, session.bind_by_ms)
+    return end_ms // 1000
 
 
 def end_reason(session: Session, account: Account | None, now_ms: int) -> EndReason | None:
@@ -97,6 +110,8 @@ def end_reason(session: Session, account: Account | None, now_ms: int) -> EndRea
     """
     ends_at_ms = refresh_expires_at_s(session) * 1000
     if now_ms >= ends_at_ms and (session.revoked_at_ms is None or session.revoked_at_ms >= ends_at_ms):
+        if session.bind_by_ms is not None and session.bound_key is None:
+            return "unbound"
         return "idle" if session.rotated_at_ms + session.idle_lifetime_ms < session.expires_at_ms else "expired"
     if session.revoked_why is not None:
         return session.revoked_why

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, assert_never
 
 from ...domain.account import Account
 from ...domain.claims import RefreshClaims
 from ...domain.event import Event, EventKind
 from ...domain.policy import Policy
-from ...domain.rotation import CatchUp, Ended, Outcome, Recover, Repeat, Reuse, Rotate, decide
+from ...domain.rotation import CatchUp, Challenge, Ended, Outcome, Recover, Repeat, Reuse, Rotate, decide
 from ...domain.session import Session, end_reason
-from ...errors import InvalidToken, SessionEnded
+from ...errors import InvalidToken, ProofRequired, SessionEnded
 from ...storage.store import Store, Update
 from ..mailing.notices import Notices
 from ..parts.audit import Audit
@@ -20,6 +21,8 @@ from ..parts.tokens import PairOutcome, TokenIssuer, TokenPair
 
 Way = Literal["body", "cookie"]
 """How a refresh token was sent."""
+ProveKey = Callable[[Session], bool]
+"""Returns whether a request proves the key of a bound session, for the generation in its row. Called while the row is locked."""
 
 
 class Refresh:
@@ -35,7 +38,7 @@ class Refresh:
         self._notices = notices
         self._audit = audit
 
-    async def __call__(self, token: str, *, way: Way, caller: Caller) -> TokenPair:
+    async def __call__(self, token: str, *, way: Way, caller: Caller, prove: ProveKey | None = None) -> TokenPair:
         """Return the pair that follows a refresh token.
 
         The decision is made while the session's row is locked. The pair is minted before the commit, so that the old token stays
@@ -45,9 +48,11 @@ class Refresh:
             token: The refresh token.
             way: How it was sent. It must match the delivery of the session.
             caller: The time of the request and where it came from.
+            prove: Checks the proof in the request, if there is one. It is called only if the session is bound to a device.
 
         Raises:
             InvalidToken: If the token is invalid or was sent in the wrong way.
+            ProofRequired: If the session is bound to a device and its key was not proved. Nothing has changed.
             SessionEnded: If the session has ended, or if this refresh has ended it as reuse.
             Unavailable: If the store, the signing key or the claims hook fails.
         """
@@ -61,9 +66,10 @@ class Refresh:
         def judge(session: Session | None, account: Account | None) -> Update[tuple[Outcome, TokenPair | None, Event | None]]:
             if session is not None and (session.subject != claims.sub or (session.delivery == "json") != (way == "body")):
                 raise InvalidToken("presented in another way than the session's delivery, or for another subject")
-            outcome = decide(session, account, claims, caller.now_ms, self._policy)
+            is_proved = prove is not None and session is not None and session.bound_key is not None and prove(session)
+            outcome = decide(session, account, claims, caller.now_ms, self._policy, is_proved=is_proved)
             pair: TokenPair | None = None
-            if not isinstance(outcome, Reuse | Ended):
+            if not isinstance(outcome, Reuse | Challenge | Ended):
                 grant = combine_grants(outcome.session, account, from_hook)
                 pair = self._tokens.mint(outcome.session, grant, caller.now_ms, outcome=_PAIR_OUTCOMES[type(outcome)])
             event = _make_event(outcome, claims, caller)
@@ -74,6 +80,8 @@ class Refresh:
         outcome, pair, event = await self._store.update_session(claims.sid, judge)
         if event is not None:
             self._audit.log(event)
+        if isinstance(outcome, Challenge):
+            raise ProofRequired(outcome.session.id, outcome.session.generation)
         if pair is None:
             raise SessionEnded(outcome.reason if isinstance(outcome, Ended) else "reuse")
         return pair
@@ -100,14 +108,14 @@ def _find_row_to_write(outcome: Outcome) -> Session | None:
     match outcome:
         case Rotate(session) | Recover(session) | Reuse(session) | CatchUp(session):
             return session
-        case Repeat() | Ended():
+        case Repeat() | Challenge() | Ended():
             return None
         case _:
             assert_never(outcome)
 
 
 def _make_event(outcome: Outcome, claims: RefreshClaims, caller: Caller) -> Event | None:
-    if isinstance(outcome, Ended):
-        return None  # its end has been recorded already
+    if isinstance(outcome, Challenge | Ended):
+        return None  # an end has been recorded already, and a browser's first request has no proof
     detail = {"presented": claims.gen, "generation": outcome.session.generation}
     return caller.event(_EVENT_KINDS[type(outcome)], subject=claims.sub, sid=claims.sid, detail=detail)

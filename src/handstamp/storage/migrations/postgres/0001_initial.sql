@@ -35,7 +35,9 @@ CREATE TABLE session (
   amr                  text   NOT NULL,
   acr                  text,
   bound_key            text,
+  bound_by             text,
   bound_at_ms          bigint,
+  bind_by_ms           bigint,
   device               text   NOT NULL,
   user_agent           text   NOT NULL,
   ip                   text   NOT NULL,
@@ -44,7 +46,8 @@ CREATE TABLE session (
   seen_at_ms           bigint NOT NULL,
   granted              text   NOT NULL,
   CHECK ((revoked_at_ms IS NULL) = (revoked_why IS NULL)),
-  CHECK ((bound_at_ms IS NULL) = (bound_key IS NULL))
+  CHECK ((bound_at_ms IS NULL) = (bound_key IS NULL)),
+  CHECK ((bound_by IS NULL) = (bound_key IS NULL))
 ) WITH (fillfactor = 70);
 
 CREATE INDEX session_by_subject ON session (subject, network);

@@ -34,7 +34,9 @@ CREATE TABLE session (
   amr                  TEXT    NOT NULL,
   acr                  TEXT,
   bound_key            TEXT,
+  bound_by             TEXT,
   bound_at_ms          INTEGER,
+  bind_by_ms           INTEGER,
   device               TEXT    NOT NULL,
   user_agent           TEXT    NOT NULL,
   ip                   TEXT    NOT NULL,
@@ -43,7 +45,8 @@ CREATE TABLE session (
   seen_at_ms           INTEGER NOT NULL,
   granted              TEXT    NOT NULL,
   CHECK ((revoked_at_ms IS NULL) = (revoked_why IS NULL)),
-  CHECK ((bound_at_ms IS NULL) = (bound_key IS NULL))
+  CHECK ((bound_at_ms IS NULL) = (bound_key IS NULL)),
+  CHECK ((bound_by IS NULL) = (bound_key IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX session_by_subject ON session (subject, network);

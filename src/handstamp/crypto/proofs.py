@@ -1,0 +1,175 @@
+"""Proofs that a device holds a private key, and what they have to sign (W3C DBSC; RFC 9449 §4).
+
+A proof is a JWS by a key that the service or a token knows already, or that the proof brings along as `jwk`. It is read from a
+request before anything in it is trusted, so its size and its form are strict, and its key is always P-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from ..errors import ConfigurationError, InvalidToken
+from .jwk import VerifyingKey
+from .seal import MasterSecret
+from .strict import base64url_decode, base64url_encode, json_decode
+
+MAX_PROOF_LENGTH = 2048
+"""Longer proofs are refused without parsing. One with its key has about 400 characters."""
+PROOF_ALGORITHMS = ("ES256",)
+"""The algorithms of proofs: P-256 is what every device's secure hardware and every browser has."""
+_ABSENT = msgspec.Raw()
+_T = TypeVar("_T")
+
+
+class _Jwk(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The members of a public key that are used, and the private ones, which are refused (RFC 7518 §6)."""
+
+    kty: Literal["EC"]
+    crv: Literal["P-256"]
+    x: str
+    y: str
+    d: msgspec.Raw = _ABSENT
+    k: msgspec.Raw = _ABSENT
+
+
+class _Header(msgspec.Struct, frozen=True, omit_defaults=True):
+    alg: Literal["ES256"]
+    typ: str
+    jwk: _Jwk | None = None
+    crit: msgspec.Raw = _ABSENT
+    b64: msgspec.Raw = _ABSENT
+    enc: msgspec.Raw = _ABSENT
+    zip: msgspec.Raw = _ABSENT
+
+
+class ProofKey:
+    """A public key of a device: P-256, for ES256."""
+
+    __slots__ = ("jwk", "thumbprint", "verifies")
+
+    def __init__(self, members: Mapping[str, Any]) -> None:
+        """Read the members `kty`, `crv`, `x` and `y` of a JWK.
+
+        Raises:
+            InvalidToken: If they are not a point of P-256.
+        """
+        required = {name: members[name] for name in ("crv", "kty", "x", "y")}
+        self.jwk: str = msgspec.json.encode(required).decode()
+        """The required members in the order of RFC 7638 §3.3, as it is stored."""
+        self.thumbprint: str = base64url_encode(hashlib.sha256(self.jwk.encode()).digest())
+        """The `jkt` of the key (RFC 7638; RFC 9449 §6.1)."""
+        try:
+            key = VerifyingKey.from_jwk({**required, "kid": self.thumbprint})
+        except ConfigurationError:
+            raise InvalidToken("the key of the proof is not a point of P-256") from None
+        self.verifies: Callable[[bytes, bytes], bool] = key.verifies
+
+    def __repr__(self) -> str:
+        """Return a text with the thumbprint."""
+        return f"ProofKey({self.thumbprint!r})"
+
+    @classmethod
+    def from_jwk(cls, jwk: str) -> ProofKey:
+        """Return the key whose `jwk` was stored."""
+        members: dict[str, Any] = msgspec.json.decode(jwk, type=dict[str, Any])
+        return cls(members)
+
+
+def read_proof(proof: str, *, typ: str, shape: type[_T], key: ProofKey | None = None) -> tuple[_T, ProofKey]:
+    """Return the claims of a proof, and the key that made it. The caller checks what the claims say.
+
+    Args:
+        proof: A compact JWS of at most `MAX_PROOF_LENGTH` characters.
+        typ: The `typ` that is required, exactly.
+        shape: The msgspec struct for the claims.
+        key: The key that must have made it. None: the key is the `jwk` in the header, which then says nothing about who it is.
+
+    Raises:
+        InvalidToken: If form, size, header, `typ`, algorithm, key, signature or JSON is invalid, or if there is a `jwk` beside
+            `key`.
+    """
+    if len(proof) > MAX_PROOF_LENGTH:
+        raise InvalidToken("the proof is too long")
+    signing_input, _, signature = proof.rpartition(".")
+    head, _, payload = signing_input.partition(".")
+    if not (head and payload and signature and signing_input.isascii()) or "." in payload:
+        raise InvalidToken("the proof is not three segments of base64url")
+    header = json_decode(base64url_decode(head), _Header)
+    if header.typ != typ:
+        raise InvalidToken("typ names another kind of proof")
+    if any(member is not _ABSENT for member in (header.crit, header.b64, header.enc, header.zip)):
+        raise InvalidToken("the proof asks for an extension that is not supported")
+    if (header.jwk is None) == (key is None):
+        raise InvalidToken("the proof has no jwk, or one although its key is known")
+    if key is None:
+        assert header.jwk is not None  # noqa: S101 - for mypy; checked above
+        key = _read_key(header.jwk)
+    if not key.verifies(signing_input.encode("ascii"), base64url_decode(signature)):
+        raise InvalidToken("the signature of the proof is invalid")
+    return json_decode(base64url_decode(payload), shape), key
+
+
+def _read_key(jwk: _Jwk) -> ProofKey:
+    if jwk.d is not _ABSENT or jwk.k is not _ABSENT:
+        raise InvalidToken("the jwk of the proof has a private member")
+    return ProofKey({name: getattr(jwk, name) for name in ("crv", "kty", "x", "y")})
+
+
+class _DbscClaims(msgspec.Struct, frozen=True):
+    jti: str
+    aud: str | msgspec.UnsetType = msgspec.UNSET
+
+
+def read_dbsc_proof(proof: str, *, url: str, is_challenge: Callable[[str], bool], key: ProofKey | None = None) -> ProofKey:
+    """Return the key of a proof that a browser made (W3C DBSC §9.8).
+
+    Args:
+        proof: The value of `Secure-Session-Response`, without quotes.
+        url: The public URL of the endpoint, which `aud` must be if there is one.
+        is_challenge: Tells whether `jti` is the challenge that had to be signed.
+        key: The key of the session. None at registration, where the proof brings it along.
+
+    Raises:
+        InvalidToken: If the proof is invalid.
+    """
+    claims, key = read_proof(proof, typ="dbsc+jwt", shape=_DbscClaims, key=key)
+    if claims.aud is not msgspec.UNSET and claims.aud != url:
+        raise InvalidToken("the proof is for another endpoint")
+    if not is_challenge(claims.jti):
+        raise InvalidToken("the proof has signed another challenge")
+    return key
+
+
+class Challenges:
+    """What a device has to sign: an HMAC of the session and its generation, so nothing is stored, and a rotation consumes it."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, secret: MasterSecret) -> None:
+        self._keys = secret.derive_all("device challenge v1")
+
+    def make(self, sid: str, step: int | Literal["start"]) -> str:
+        """Return the challenge of a session, as 43 characters of URL-safe text.
+
+        Args:
+            sid: The id of the session. It holds no "|", so that no other pair has the same challenge.
+            step: The generation in the session's row; "start" for the registration of the key.
+        """
+        return _make_mac(self._keys[0], sid, str(step))
+
+    def is_valid(self, challenge: str, sid: str, step: int | Literal["start"]) -> bool:
+        """Return whether this is the challenge of the session, also if a previous secret made it."""
+        return _is_any(challenge, (_make_mac(key, sid, str(step)) for key in self._keys))
+
+
+def _make_mac(key: bytes, *parts: str) -> str:
+    return base64url_encode(hmac.digest(key, "|".join(parts).encode(), "sha256"))
+
+
+def _is_any(text: str, valid: Iterable[str]) -> bool:
+    return any(hmac.compare_digest(text.encode(), other.encode()) for other in valid)

@@ -1,0 +1,82 @@
+"""Bind a session to the key of a device, so that a copy of its tokens renews nothing (W3C DBSC; RFC 9449).
+
+The public key is in the session's row. It is set once, soon after the sign-in, and never changed. `domain.rotation.decide` asks
+for a proof of the private key before anything else that a refresh does.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from .account import Account
+from .policy import BINDING_MS
+from .reasons import EndReason
+from .session import BoundBy, Session, end_reason
+
+
+class DeviceKey(msgspec.Struct, frozen=True):
+    """A public key whose private key a device holds.
+
+    Attributes:
+        jwk: The required members in the order of RFC 7638 §3.3. Its SHA-256 is the thumbprint.
+        by: How the device proves it: `dbsc` by the browser itself, `dpop` by the program.
+    """
+
+    jwk: str
+    by: BoundBy
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """The key is that of the session now. Write `session`."""
+
+    session: Session
+
+
+class Unchanged(msgspec.Struct, frozen=True):
+    """The session has this key already: the answer got lost, or the browser asks twice. Write nothing, answer the same."""
+
+    session: Session
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The session cannot get this key. Write nothing, and the session goes on as it is. `why` is for logs."""
+
+    session: Session
+    why: Literal["another_key", "too_late", "off"]
+
+
+class Over(msgspec.Struct, frozen=True):
+    """The session has ended or does not exist."""
+
+    reason: EndReason
+
+
+Registration = Bound | Unchanged | Refused | Over
+
+
+def register(session: Session | None, account: Account | None, key: DeviceKey, now_ms: int) -> Registration:
+    """Decide whether a session gets a key. The caller holds the lock on the row and has checked the proof.
+
+    Args:
+        session: The row, or None if there is none.
+        account: The account of the session, or None if it has none.
+        key: The key, which has signed the challenge of this session's start.
+        now_ms: Milliseconds since 1970.
+    """
+    reason: EndReason | None = "expired" if session is None else end_reason(session, account, now_ms)
+    if session is None or reason is not None:
+        return Over(reason or "expired")
+    if session.bound_key is not None:
+        return (
+            Unchanged(session) if (session.bound_key, session.bound_by) == (key.jwk, key.by) else Refused(session, "another_key")
+        )
+    if now_ms - session.created_at_ms >= BINDING_MS:
+        return Refused(session, "too_late")
+    return Bound(bind(session, key, now_ms))
+
+
+def bind(session: Session, key: DeviceKey, now_ms: int) -> Session:
+    """Return the session as bound to a key, for good."""
+    return msgspec.structs.replace(session, bound_key=key.jwk, bound_by=key.by, bound_at_ms=now_ms)
