@@ -16,7 +16,8 @@ class Text(str):
     Attributes:
         template: The text with placeholders: `%(name)s`.
         plural: The template for every count but 1; "" if the text does not depend on a count.
-        values: What the placeholders stand for, by name. With a plural, `count` is one of them.
+        values: What the placeholders stand for, by name. Those that are `Text` are
+            translated too. With a plural, `count` is one of them.
     """
 
     __slots__ = ("plural", "template", "values")
@@ -41,7 +42,7 @@ def mark(text: str, /, **values: object) -> str:
     Args:
         text: A literal, because `make messages` collects it from the source. With values, it has a placeholder `%(name)s` for
             each of them; "%" is then written "%%".
-        values: What the placeholders stand for. They are not translated.
+        values: What the placeholders stand for. Those that are `Text` are translated too.
     """
     return Text(text % values, text, "", values) if values else text
 

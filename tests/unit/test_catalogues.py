@@ -26,7 +26,12 @@ _WORDS = re.compile(r"[A-Za-z]{2,}")
 _SENTENCE = re.compile(r"\w \w|^[A-Z][a-z]+$")
 """A constant of a template that looks as if a person read it."""
 _FOR_OPERATORS = {
-    *("service/accounts/administer.py", "service/accounts/import_accounts.py", "service/operating/keys.py"),
+    *(
+        "service/accounts/administer.py",
+        "service/accounts/import_accounts.py",
+        "service/operating/keys.py",
+        "service/operating/history.py",
+    ),
     *("domain/grant.py", "web/headers.py"),
 }
 _FOR_OPERATORS |= {"service/mailing/queue.py", "web/pages/development_mail.py"}

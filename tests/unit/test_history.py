@@ -1,89 +1,117 @@
-"""The history checker finds violations: each history here breaks one rule, or none."""
+"""Tests of the sentences about sessions and accounts: each event and each reason has one, and a history is complete."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import get_args
 
+import msgspec
 import pytest
 
-from tests.history import Operation, violations
+from handstamp.domain.event import EVENT_KINDS, Event, EventKind
+from handstamp.domain.history import describe_place, tell, tell_event
+from handstamp.domain.reasons import HOW_SESSIONS_END, EndReason
+from handstamp.domain.session import revoke
+from handstamp.languages.catalogue import read_catalogue
+from tests.builders import DAY_MS, MINUTE_MS, NOW_MS, a_session, an_account
 
-GRACE_S = 10.0
+FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0"
+IP = "203.0.113.7"
 
 
-def op(kind: Any, began: float, answer: Any = "ok", **fields: Any) -> Operation:
-    """Return an operation on one session that took a tenth of a second."""
-    return Operation(
-        **{"kind": kind, "subject": "ada", "sid": "s", "began": began, "ended": began + 0.1, "answer": answer} | fields
+def an_event(kind: EventKind, **fields: object) -> Event:
+    """Return an event of a session, from Firefox."""
+    return msgspec.convert(
+        {"at_ms": NOW_MS, "kind": kind, "sid": "session-id", "ip": IP, "user_agent": FIREFOX, "actor": "person"} | fields, Event
     )
 
 
-def renewal(presented: int, began: float, **fields: Any) -> Operation:
-    """Return a refresh that was answered."""
-    answered = {"presented": presented, "generation": presented + 1, "token": f"token {presented + 1}"}
-    return op("refresh", began, **answered | fields)
+@pytest.mark.parametrize("kind", sorted(get_args(EventKind)))
+@pytest.mark.parametrize("actor", ["person", "operator"])
+def test_every_event_has_a_sentence(kind: EventKind, actor: str) -> None:
+    """It is a whole sentence without placeholders, also if an older version has recorded no details."""
+    sentence = tell_event(an_event(kind, actor=actor))
+    assert sentence.endswith(".")
+    assert sentence[0].isupper()
+    assert "%" not in sentence
 
 
-def ended(reason: str, began: float, presented: int = 0, **fields: Any) -> Operation:
-    """Return a refresh that was refused because the session has ended."""
-    return op("refresh", began, "ended", reason=reason, presented=presented, **fields)
+def test_every_sentence_is_another_one() -> None:
+    """Two kinds that read alike would hide what has happened."""
+    told = [sentence for rule in EVENT_KINDS.values() for sentence in (rule.sentence, rule.by_operator) if sentence]
+    assert len(set(told)) == len(told)
 
 
-FINE = {
-    "renewals": [renewal(0, 0), renewal(1, 1), renewal(2, 2)],
-    "ten at once": [renewal(0, 0.01 * number) for number in range(10)],
-    "a lost answer": [op("refresh", 0, "unknown", presented=0), renewal(0, 1), renewal(1, 2)],
-    "sign-out": [
-        renewal(0, 0),
-        op("sign_out", 1, reason="logout"),
-        ended("logout", 2, 1),
-        op("use", 2, "ended", reason="logout"),
+@pytest.mark.parametrize("reason", sorted(get_args(EndReason)))
+def test_every_reason_has_a_sentence(reason: EndReason) -> None:
+    """It is the sentence of the event of the session's end."""
+    sentence = tell_event(an_event("session_ended", detail={"why": reason}))
+    assert sentence == HOW_SESSIONS_END[reason]
+    assert sentence.startswith("The session ended, because ")
+
+
+@pytest.mark.parametrize(
+    ("ip", "user_agent", "words"),
+    [
+        (IP, FIREFOX, f"{IP} (Firefox on Windows)"),
+        (IP, "<script>", IP),
+        ("", FIREFOX, "Firefox on Windows"),
+        ("", "", "an unknown place"),
     ],
-    "a sign-out without an answer": [op("sign_out", 0, "unknown", reason="logout"), renewal(0, 1), ended("logout", 2, 1)],
-    "a renewal beside a sign-out": [op("sign_out", 1, reason="logout"), renewal(0, 1.05)],
-    "an old copy": [renewal(0, 0), renewal(1, 1), ended("reuse", 2, 0)],
-    "a late one": [renewal(0, 0), renewal(0, 20), ended("reuse", 60, 0)],
-    "a sweep": [renewal(0, 0), op("sweep", 1, reason="password_changed", sid=""), ended("password_changed", 2, 1)],
-    "one that was heard late": [op("refresh", 0, "unknown", presented=0), renewal(0, 1), renewal(1, 2), ended("reuse", 3, 2)],
-    "an old copy, unanswered": [op("refresh", number, "unknown", presented=number) for number in range(2)] + [ended("reuse", 3)],
-}
-BROKEN = {
-    "forked": [renewal(0, 0), renewal(0, 1, token="another")],
-    "was followed by": [renewal(0, 0, generation=2)],
-    "forgot": [renewal(0, 0), renewal(1, 1), renewal(0, 2)],
-    "refresh was let in after": [op("sign_out", 0, reason="logout"), renewal(0, 1)],
-    "use was let in after": [op("sign_out", 0, reason="logout"), op("use", 1)],
-    "let in after the session": [renewal(0, 0), renewal(1, 1), ended("reuse", 2, 0), renewal(2, 3)],
-    "no old copy had been used": [renewal(0, 0), ended("reuse", 1, 0)],
-    "no old copy had": [op("refresh", 0, "unknown", presented=0), renewal(0, 1), renewal(1, 20), ended("reuse", 30, 2)],
-    "ended as logout": [renewal(0, 0), ended("logout", 1, 1)],
-    "ended as expired": [renewal(0, 0), ended("expired", 1, 1)],
-    "ended as password_changed": [op("sign_out", 0, reason="logout"), ended("password_changed", 1, 0)],
-    "as if the token were none": [renewal(0, 0), op("refresh", 1, "refused", presented=1, reason="401 invalid_token")],
-}
+)
+def test_places(ip: str, user_agent: str, words: str) -> None:
+    """A text that a stranger chose is never part of a sentence."""
+    assert describe_place(ip, user_agent) == words
 
 
-@pytest.mark.parametrize("name", FINE)
-def test_allowed_histories_have_no_violation(name: str) -> None:
-    """In whatever order the operations are given."""
-    assert violations(FINE[name], grace_s=GRACE_S) == []
-    assert violations(reversed(FINE[name]), grace_s=GRACE_S) == []
-
-
-@pytest.mark.parametrize("words", BROKEN)
-def test_forbidden_histories_are_found(words: str) -> None:
-    """And described in the report."""
-    found = violations(BROKEN[words], grace_s=GRACE_S)
-    assert any(words in problem for problem in found), found
-
-
-def test_sessions_are_judged_separately() -> None:
-    """A sign-out concerns one session. A sweep concerns all sessions of its subject that had started when it began."""
-    mine, other = op("sign_out", 0, reason="logout"), renewal(0, 1, sid="t")
-    assert violations([mine, other], grace_s=GRACE_S) == []
-    swept = op("sweep", 0, reason="logout_everywhere", sid="")
-    assert len(violations([op("start", -1, sid="t"), swept, other], grace_s=GRACE_S)) == 1
-    assert violations([op("start", 0.05, sid="t"), swept, other], grace_s=GRACE_S) == []
-    assert (
-        violations([op("start", -1, sid="t", subject="eve"), swept, renewal(0, 1, sid="t", subject="eve")], grace_s=GRACE_S) == []
+def test_a_stolen_session_is_explained() -> None:
+    """The sign-in, how often it was renewed, and the old copy that ended it."""
+    began = NOW_MS - DAY_MS
+    session = msgspec.structs.replace(
+        a_session(), generation=14, created_at_ms=began, rotated_at_ms=NOW_MS - MINUTE_MS, seen_at_ms=NOW_MS - MINUTE_MS
     )
+    session = revoke(session, "reuse", NOW_MS)
+    events = [
+        an_event("signed_in", at_ms=began, sid=session.id),
+        an_event("reuse_detected", sid=session.id, detail={"presented": 3, "generation": 14}),
+    ]
+    assert [(entry.at_ms, entry.sentence) for entry in tell([session], an_account(), events, NOW_MS + 1)] == [
+        (began, f"Signed in from {IP} (Firefox on Windows)."),
+        (NOW_MS - MINUTE_MS, "Renewed 14 times; this was the last time."),
+        (
+            NOW_MS,
+            (
+                f"An old copy of the refresh token was used from {IP} (Firefox on Windows): number 3, when 14 was current. "
+                "The session was ended."
+            ),
+        ),
+    ]
+
+
+def test_a_session_that_nobody_ended_is_explained() -> None:
+    """Its row tells when it began and when it ended by itself, although no event is left."""
+    session = a_session()
+    idle_at_ms = (session.rotated_at_ms + session.idle_lifetime_ms) // 1000 * 1000
+    told = tell([session], None, [], idle_at_ms + DAY_MS)
+    assert [(entry.at_ms, entry.sentence) for entry in told] == [
+        (session.created_at_ms, f"Signed in from {describe_place(session.ip, session.user_agent)}."),
+        (idle_at_ms, HOW_SESSIONS_END["idle"]),
+    ]
+    assert len(tell([session], None, [], session.created_at_ms + 1)) == 1
+
+
+def test_sessions_that_ended_together_are_explained() -> None:
+    """The change of a password ends others without an event for each."""
+    session = revoke(a_session(), "password_changed", NOW_MS + 5)
+    (_, last) = tell([session], None, [], NOW_MS + DAY_MS)
+    assert (last.at_ms, last.sentence, last.sid) == (NOW_MS + 5, HOW_SESSIONS_END["password_changed"], session.id)
+
+
+def test_a_history_is_translated_as_a_whole() -> None:
+    """Also the device in it."""
+    german = read_catalogue("de")
+    sentence = tell_event(an_event("signed_in"))
+    assert german.translate(sentence) == f"Angemeldet von {IP} ({german.translate('%(browser)s on %(system)s')})." % {
+        "browser": "Firefox",
+        "system": "Windows",
+    }
+    assert german.translate(tell_event(an_event("signed_in", ip="", user_agent=""))) == "Angemeldet von einem unbekannten Ort."

@@ -20,6 +20,7 @@ from ..service.accounts.reset_password import PasswordReset
 from ..service.accounts.sign_up import SignUp
 from ..service.accounts.verify_email import VerifyAddress
 from ..service.operating.credentials import Credentials
+from ..service.operating.history import Histories
 from ..service.operating.housekeeping import Housekeeping
 from ..service.parts.email_address import load_rules
 from ..service.parts.granting import Hook
@@ -61,6 +62,7 @@ class Deployment(Parts):
     accounts: AdministerAccounts
     import_accounts: ImportAccounts
     credentials: Credentials
+    histories: Histories
     revocations: Revocations
     housekeeping: Housekeeping
     verifier: Verifier
@@ -189,6 +191,7 @@ class Deployment(Parts):
 
     def _add_operating(self) -> None:
         store, keys, clock = self.store, self.keys, self.clock
+        self.histories = Histories(store=store)
         self.credentials = Credentials(store=store, audit=self.audit)
         self.revocations = Revocations(store=store, changes=self.changes, keys=keys, clock=clock)
         self.housekeeping = Housekeeping(store=store, keys=keys, sweeping=self.sweeping, clock=clock)

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from ..text import mark
+
 Actor = Literal["person", "visitor", "operator", "application", "service"]
 """Who did it: the person of the account, a client that is not signed in, an operator, the application in which Handstamp runs, or
 the service by itself."""
@@ -55,53 +57,185 @@ EventKind = Literal[
 Level = Literal["debug", "info", "warning"]
 
 
-class EventRule(msgspec.Struct, frozen=True):
-    """What a kind of event means, and its level in the audit log: `debug` if routine, `warning` if an operator should see it."""
+class EventRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What a kind of event means.
+
+    Attributes:
+        description: For the documentation.
+        level: In the audit log: `debug` if routine, `warning` if an operator should see it.
+        sentence: What has happened, for people. `%(place)s` stands for where it came from, other names for details.
+        by_operator: What has happened, if an operator did it; "" if `sentence` says so already.
+    """
 
     description: str
     level: Level = "info"
+    sentence: str
+    by_operator: str = ""
 
 
 EVENT_KINDS: dict[EventKind, EventRule] = {
-    "account_created": EventRule("an account was created"),
-    "account_deleted": EventRule("an account was deleted with all that belongs to it; its id is not used again"),
-    "account_disabled": EventRule("an operator disabled an account; its sessions ended"),
-    "account_enabled": EventRule("an operator enabled an account again"),
-    "account_locked": EventRule("too many sign-ins in a row failed; `limit` says for which devices none is accepted", "warning"),
-    "account_renamed": EventRule("an operator gave an account another address"),
-    "account_unlocked": EventRule("an operator unlocked an account; its failed attempts were forgotten"),
+    "account_created": EventRule(
+        description="an account was created",
+        sentence=mark("The account was created from %(place)s."),
+        by_operator=mark("An operator created the account."),
+    ),
+    "account_deleted": EventRule(
+        description="an account was deleted with all that belongs to it; its id is not used again",
+        sentence=mark("The person deleted the account from %(place)s."),
+        by_operator=mark("An operator deleted the account."),
+    ),
+    "account_disabled": EventRule(
+        description="an operator disabled an account; its sessions ended",
+        sentence=mark("An operator disabled the account, and its sessions ended."),
+    ),
+    "account_enabled": EventRule(
+        description="an operator enabled an account again",
+        sentence=mark("An operator enabled the account again."),
+    ),
+    "account_locked": EventRule(
+        description="too many sign-ins in a row failed; `limit` says for which devices none is accepted",
+        level="warning",
+        sentence=mark(
+            "Too many sign-ins in a row failed, the last from %(place)s. "
+            "The account is locked for such devices until an operator unlocks it."
+        ),
+    ),
+    "account_renamed": EventRule(
+        description="an operator gave an account another address",
+        sentence=mark("An operator gave the account another address."),
+    ),
+    "account_unlocked": EventRule(
+        description="an operator unlocked an account; its failed attempts were forgotten",
+        sentence=mark("The failed attempts on the account were forgotten."),
+        by_operator=mark("An operator unlocked the account, and the failed attempts were forgotten."),
+    ),
     "attempt_throttled": EventRule(
-        "an attempt was refused because too many had failed; `limit` says which were counted", "warning"
+        description="an attempt was refused because too many had failed; `limit` says which were counted",
+        level="warning",
+        sentence=mark("An attempt from %(place)s was refused, because too many had failed."),
     ),
-    "caught_up": EventRule("a refresh token was ahead of the database, which had lost a commit", "warning"),
-    "credential_added": EventRule("a service credential was added"),
-    "credential_removed": EventRule("a service credential was removed"),
+    "caught_up": EventRule(
+        description="a refresh token was ahead of the database, which had lost a commit",
+        level="warning",
+        sentence=mark("A refresh token from %(place)s was ahead of the database, which had lost a commit. The session went on."),
+    ),
+    "credential_added": EventRule(
+        description="a service credential was added",
+        sentence=mark("An operator added the service credential %(name)s."),
+    ),
+    "credential_removed": EventRule(
+        description="a service credential was removed",
+        sentence=mark("An operator removed the service credential %(name)s."),
+    ),
     "email_change_undone": EventRule(
-        "the owner of an account's old address has taken it back; all sessions ended, and the password was removed", "warning"
+        description="the owner of an account's old address has taken it back; all sessions ended, and the password was removed",
+        level="warning",
+        sentence=mark(
+            "The owner of the old address took it back from %(place)s. All sessions ended, and the password was removed."
+        ),
     ),
-    "email_changed": EventRule("a person gave an account another address, and has shown that its mail reaches them"),
-    "email_verified": EventRule("a person has shown that they read the mail of their address"),
-    "key_added": EventRule("a signing key was published"),
-    "key_removed": EventRule("a signing key was deleted; no valid token depends on it"),
-    "key_resealed": EventRule("a signing key was sealed again, with the current master secret"),
-    "key_voided": EventRule("an operator voided a leaked signing key; its tokens are invalid"),
-    "logged_out_everywhere": EventRule("all sessions of a person ended"),
-    "mail_given_up": EventRule("a mail could not be delivered and was given up; `because` says why", "warning"),
-    "mail_requested": EventRule("a mail with a link or a code was asked for; `purpose` says what it allows"),
-    "profile_changed": EventRule("a person changed the name or the language of the account"),
-    "password_changed": EventRule("a password was changed; all other sessions ended"),
-    "password_reset": EventRule("a new password was set with a link or a code that came by mail; all sessions ended"),
-    "recovered": EventRule("the previous refresh token was used late and accepted once"),
-    "refreshed": EventRule("a session got its next pair of tokens", "debug"),
-    "repeated": EventRule("a refresh was repeated within the grace period"),
-    "request_repeated": EventRule("a sign-in, registration or password change was sent again and got the same answer"),
-    "reuse_detected": EventRule("an old refresh token was used; the session ended", "warning"),
-    "role_granted": EventRule("an operator gave an account a role"),
-    "role_revoked": EventRule("an operator took a role from an account"),
-    "session_ended": EventRule("one session ended; `why` is the reason"),
-    "sessions_swept": EventRule("the other sessions of a person ended, too many for one transaction; `why` is the reason"),
-    "sign_in_failed": EventRule("a sign-in failed"),
-    "signed_in": EventRule("a session started"),
+    "email_changed": EventRule(
+        description="a person gave an account another address, and has shown that its mail reaches them",
+        sentence=mark("The address was changed from %(place)s."),
+    ),
+    "email_verified": EventRule(
+        description="a person has shown that they read the mail of their address",
+        sentence=mark("The address was verified from %(place)s."),
+    ),
+    "key_added": EventRule(
+        description="a signing key was published",
+        sentence=mark("The signing key %(kid)s was published."),
+    ),
+    "key_removed": EventRule(
+        description="a signing key was deleted; no valid token depends on it",
+        sentence=mark("The signing key %(kid)s was deleted, because no valid token depended on it."),
+    ),
+    "key_resealed": EventRule(
+        description="a signing key was sealed again, with the current master secret",
+        sentence=mark("The signing key %(kid)s was sealed with the current master secret."),
+    ),
+    "key_voided": EventRule(
+        description="an operator voided a leaked signing key; its tokens are invalid",
+        sentence=mark("An operator voided the signing key %(kid)s, and its tokens became invalid."),
+    ),
+    "logged_out_everywhere": EventRule(
+        description="all sessions of a person ended",
+        sentence=mark("The person signed out everywhere, from %(place)s. Sessions that ended: %(sessions)s."),
+        by_operator=mark("An operator ended all sessions. Sessions that ended: %(sessions)s."),
+    ),
+    "mail_given_up": EventRule(
+        description="a mail could not be delivered and was given up; `because` says why",
+        level="warning",
+        sentence=mark("A mail could not be delivered and was given up."),
+    ),
+    "mail_requested": EventRule(
+        description="a mail with a link or a code was asked for; `purpose` says what it allows",
+        sentence=mark("A mail with a link or a code was asked for from %(place)s."),
+    ),
+    "profile_changed": EventRule(
+        description="a person changed the name or the language of the account",
+        sentence=mark("The name or the language was changed from %(place)s."),
+    ),
+    "password_changed": EventRule(
+        description="a password was changed; all other sessions ended",
+        sentence=mark("The password was changed from %(place)s, and the other sessions ended."),
+        by_operator=mark("An operator set another password, and the sessions ended."),
+    ),
+    "password_reset": EventRule(
+        description="a new password was set with a link or a code that came by mail; all sessions ended",
+        sentence=mark("A new password was set from %(place)s with a link or a code that came by mail. All sessions ended."),
+    ),
+    "recovered": EventRule(
+        description="the previous refresh token was used late and accepted once",
+        sentence=mark(
+            "The previous refresh token came late from %(place)s, and was accepted once. This happens when an answer gets lost."
+        ),
+    ),
+    "refreshed": EventRule(
+        description="a session got its next pair of tokens",
+        level="debug",
+        sentence=mark("The session was renewed from %(place)s."),
+    ),
+    "repeated": EventRule(
+        description="a refresh was repeated within the grace period",
+        sentence=mark("A renewal was repeated from %(place)s."),
+    ),
+    "request_repeated": EventRule(
+        description="a sign-in, registration or password change was sent again and got the same answer",
+        sentence=mark("A request was sent again from %(place)s, and got the same answer."),
+    ),
+    "reuse_detected": EventRule(
+        description="an old refresh token was used; the session ended",
+        level="warning",
+        sentence=mark(
+            "An old copy of the refresh token was used from %(place)s: number %(presented)s, when %(generation)s was current. "
+            "The session was ended."
+        ),
+    ),
+    "role_granted": EventRule(
+        description="an operator gave an account a role",
+        sentence=mark("An operator gave the account the role %(role)s."),
+    ),
+    "role_revoked": EventRule(
+        description="an operator took a role from an account",
+        sentence=mark("An operator took the role %(role)s from the account."),
+    ),
+    "session_ended": EventRule(
+        description="one session ended; `why` is the reason",
+        sentence=mark("The session ended."),
+    ),
+    "sessions_swept": EventRule(
+        description="the other sessions of a person ended, too many for one transaction; `why` is the reason",
+        sentence=mark("The other sessions ended too. Sessions that ended: %(sessions)s."),
+    ),
+    "sign_in_failed": EventRule(
+        description="a sign-in failed",
+        sentence=mark("A sign-in from %(place)s failed."),
+    ),
+    "signed_in": EventRule(
+        description="a session started",
+        sentence=mark("Signed in from %(place)s."),
+    ),
 }
 
 

@@ -30,6 +30,19 @@ END_REASONS: dict[EndReason, str] = {
     ),
 }
 
+HOW_SESSIONS_END: dict[EndReason, str] = {
+    "logout": mark("The session ended, because the person signed out."),
+    "logout_everywhere": mark("The session ended, because the person signed out everywhere."),
+    "reuse": mark("The session ended, because an old copy of its refresh token was used."),
+    "idle": mark("The session ended, because it had not been renewed for too long."),
+    "expired": mark("The session ended, because it had reached its longest life."),
+    "password_changed": mark("The session ended, because the password was changed."),
+    "disabled": mark("The session ended, because the account was disabled or deleted."),
+    "admin": mark("The session ended, because an operator ended it."),
+    "session_limit": mark("The session ended, because the person began too many others, and it was not used lately."),
+}
+"""The reasons in the history of a session, which the person and operators read."""
+
 
 def sentence_of(reason: str | None, *, otherwise: str) -> str:
     """Return the sentence for a reason, or `otherwise` if there is no reason or it is unknown."""

@@ -36,10 +36,11 @@ class Catalogue:
             return self.gettext(text) if text else ""  # a catalogue has its own header at ""
         if not text.values:
             return self.gettext(text.template)
-        count = text.values.get("count")
+        values = {name: self.translate(value) if isinstance(value, Text) else value for name, value in text.values.items()}
+        count = values.get("count")
         if text.plural and isinstance(count, int):
-            return self.ngettext(text.template, text.plural, count) % text.values
-        return self.gettext(text.template) % text.values
+            return self.ngettext(text.template, text.plural, count) % values
+        return self.gettext(text.template) % values
 
     def isolate(self, text: str) -> str:
         """Return a text that is written from left to right, such as an address, for a place in a text of this language.
