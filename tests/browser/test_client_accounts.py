@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -64,7 +65,7 @@ def tab(page: Page, app: str) -> Page:
     return page
 
 
-def run(page: Page, call: str, *arguments: object) -> object:
+def run(page: Page, call: str, *arguments: object) -> Any:
     """Call a method of the client, and return its value, or the code of its error."""
     return page.evaluate(
         f"(args) => client.{call}(...args).then((value) => value ?? 'done', (error) => error.code ?? String(error))",
@@ -92,6 +93,19 @@ def test_signing_up_with_a_code(tab: Page, app: str, mailbox: Mailbox) -> None:
     expect_state(other, "signed-in", sessionId=state(tab)["sessionId"])
     account = tab.evaluate("client.profile()")
     assert (account["email"], account["emailVerified"], account["name"]) == (mailbox.address, True, "Ada")
+
+
+def test_a_module_that_cannot_be_loaded(tab: Page, server: Server, mailbox: Mailbox) -> None:
+    """The methods for accounts are loaded when they are first used. A failure is reported, and the next call tries again."""
+    loaded: list[str] = []
+    tab.on("response", lambda response: loaded.append(response.url) if "/handstamp-" in response.url else None)
+    tab.route(f"{server.url}/handstamp-*.js", lambda route: route.abort(), times=1)
+    credentials = {"email": mailbox.address, "password": PASSWORD}
+    failed = tab.evaluate("(account) => client.register(account).catch(({ name }) => name)", credentials)
+    assert (failed, loaded) == ("OfflineError", [])
+    assert run(tab, "register", credentials)["status"] == "mail-sent"
+    assert run(tab, "requestVerification") == "missing_token"
+    assert len(loaded) == 1
 
 
 def test_signing_up_with_a_link_in_another_browser(tab: Page, chromium: Browser, app: str, mailbox: Mailbox) -> None:

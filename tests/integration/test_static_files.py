@@ -38,6 +38,25 @@ def test_pages_of_every_origin_may_load_the_browser_client(client: httpx.Client)
         assert response.headers["cache-control"] == "public, max-age=3600"
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("handstamp-")])
+def test_a_module_of_the_browser_client_is_cached_for_ever(client: httpx.Client, name: str) -> None:
+    """Its name has a hash, so another version has another name. Pages of every origin may load it."""
+    shown = client.get(f"/{name}")
+    assert (shown.status_code, shown.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+    assert shown.headers["access-control-allow-origin"] == "*"
+    assert shown.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert shown.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert client.get("/handstamp.js").text.count(f'import("./{name}")') == 1
+
+
+@pytest.mark.parametrize("name", ["account-OLD00000", "", "%2e%2e%2fdocs", "x%00"])
+def test_a_module_of_another_version_is_not_found(client: httpx.Client, name: str) -> None:
+    """The answer is not cached, so a page finds the module when the nodes of a deployment have the same version again."""
+    missing = client.get(f"/handstamp-{name}.js")
+    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+    assert "immutable" not in missing.headers.get("cache-control", "")
+
+
 @pytest.mark.parametrize(
     "name",
     [

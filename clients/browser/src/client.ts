@@ -1,5 +1,6 @@
-import { accountMethods, type Requests } from "./account.js";
+import type { Requests } from "./account.js";
 import { type EndReason, errorOf, HandstampError, OfflineError } from "./errors.js";
+import { accountMethods } from "./later.js";
 import { insist, LONGEST_PAUSE_MS, pauseMs, TRIES, unlessAborted, unref } from "./requests.js";
 import { type Message, Tabs } from "./tabs.js";
 import type { Transport } from "./transport.js";

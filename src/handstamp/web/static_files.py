@@ -13,18 +13,21 @@ from starlette.types import Scope
 from .answers import MAX_TAGS_LENGTH
 
 _CLIENT_MAX_AGE_S = 3600
+_MODULE_MAX_AGE_S = 365 * 86_400
 _REVALIDATED = {"cache-control": "no-cache"}
 """Browsers ask each time and get 304. After an update no page runs with the style or script of the version before."""
-_FOR_EVERY_ORIGIN = {
-    "access-control-allow-origin": "*",
-    "cross-origin-resource-policy": "cross-origin",
-    "cache-control": f"public, max-age={_CLIENT_MAX_AGE_S}",
-}
+_FOR_EVERY_ORIGIN = {"access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin"}
+_CLIENT = _FOR_EVERY_ORIGIN | {"cache-control": f"public, max-age={_CLIENT_MAX_AGE_S}"}
+_MODULE = _FOR_EVERY_ORIGIN | {"cache-control": f"public, max-age={_MODULE_MAX_AGE_S}, immutable"}
+"""The name of a module has the hash of its bytes, so a browser client never runs with a module of another version."""
 
 
 def static_routes() -> list[Route]:
-    """Return the routes of the files for our own pages, and of the browser client, which pages of any origin may load."""
-    files, client = _Files(_REVALIDATED), _Files(_FOR_EVERY_ORIGIN)
+    """Return the routes of the files for our own pages, and of the browser client, which pages of any origin may load.
+
+    The client loads its modules when they are first used.
+    """
+    files, client, modules = _Files(_REVALIDATED), _Files(_CLIENT), _Files(_MODULE)
 
     async def show_file(request: Request) -> Response:
         return await files.get_response(request.path_params["name"], request.scope)
@@ -32,9 +35,13 @@ def static_routes() -> list[Route]:
     async def show_client(request: Request) -> Response:
         return await client.get_response("handstamp.js", request.scope)
 
+    async def show_module(request: Request) -> Response:
+        return await modules.get_response(f"handstamp-{request.path_params['name']}.js", request.scope)
+
     return [
         Route("/assets/{name:path}", show_file, methods=["GET"]),
         Route("/handstamp.js", show_client, methods=["GET"]),
+        Route("/handstamp-{name}.js", show_module, methods=["GET"]),
     ]
 
 
