@@ -90,7 +90,7 @@ def _tell_end(session: Session, account: Account | None, now_ms: int) -> list[En
     if reason is None:
         return []
     at_ms = session.revoked_at_ms if reason == session.revoked_why else None
-    if reason in ("idle", "expired"):
+    if reason in ("idle", "expired", "unbound"):
         at_ms = refresh_expires_at_s(session) * 1000
     # Without a row of its own, a session has ended with the account: at the last event that ended all of them.
     return [Entry(now_ms if at_ms is None else at_ms, HOW_SESSIONS_END[reason], session.id)]

@@ -36,6 +36,7 @@ HOW_SESSIONS_END: dict[EndReason, str] = {
     "reuse": mark("The session ended, because an old copy of its refresh token was used."),
     "idle": mark("The session ended, because it had not been renewed for too long."),
     "expired": mark("The session ended, because it had reached its longest life."),
+    "unbound": mark("The session ended, because its device did not bind it in time."),
     "password_changed": mark("The session ended, because the password was changed."),
     "disabled": mark("The session ended, because the account was disabled or deleted."),
     "admin": mark("The session ended, because an operator ended it."),
