@@ -23,9 +23,11 @@ from handstamp.domain.event import Event
 from handstamp.domain.grant import Grant
 from handstamp.domain.keyring import KeyRecord
 from handstamp.domain.receipt import Receipt
+from handstamp.domain.recovery_code import RecoveryCode
 from handstamp.domain.revocation import Revocation
 from handstamp.domain.session import FIXED_AT_START, Session
 from handstamp.domain.throttle import Failures
+from handstamp.domain.totp import Totp
 from handstamp.storage.postgres.store import COLUMN_TYPES, PostgresStore
 from handstamp.storage.postgres.transaction import numbered
 from handstamp.storage.sql.columns import Columns
@@ -133,6 +135,16 @@ async def _revocation_of(rows: Rows, written: Revocation) -> Revocation:
     return msgspec.structs.replace(await rows.revocations.get_last(), seq=written.seq)
 
 
+async def _replace_app(rows: Transaction, written: Totp) -> None:
+    await rows.totp.save(msgspec.structs.replace(written, sealed=b"another", created_at_ms=7, last_step=7, used_at_ms=7))
+    await rows.totp.save(written)
+
+
+async def _code_of(rows: Rows, written: RecoveryCode) -> RecoveryCode:
+    (found,) = await rows.recovery_codes.list_of(written.account_id)
+    return found
+
+
 def _names() -> st.SearchStrategy[str]:
     return st.builds(lambda text: f"{next(_unique)} {text}", TEXTS)
 
@@ -163,6 +175,12 @@ KEPT: dict[type[Any], Written] = {
         lambda: structs_of(Credential, id=_names(), name=_names()),
         lambda r, v: r.credentials.insert(v),
         lambda r, v: r.credentials.get(v.id),
+    ),
+    Totp: Written(lambda: structs_of(Totp, account_id=_names()), _replace_app, lambda r, v: r.totp.get(v.account_id)),
+    RecoveryCode: Written(
+        lambda: structs_of(RecoveryCode, account_id=_names()),
+        lambda r, v: r.recovery_codes.replace(v.account_id, [v]),
+        _code_of,
     ),
     Event: Written(lambda: structs_of(Event, sid=_names()), lambda r, v: r.events.insert(v), _event_of),
     Revocation: Written(lambda: structs_of(Revocation, name=_names()), lambda r, v: r.revocations.insert(v), _revocation_of),

@@ -21,10 +21,12 @@ from handstamp.storage.sql import (
     mails,
     one_time,
     receipts,
+    recovery_codes,
     revocations,
     sessions,
     sweeps,
     timekeeping,
+    totp,
 )
 from handstamp.storage.sql.columns import Columns
 from handstamp.storage.sqlite.store import SqliteStore
@@ -40,6 +42,8 @@ STRUCTS: dict[str, tuple[Columns[Any], set[str]]] = {
     "failure": (failures.COLUMNS, {"key", "account"}),
     "receipt": (receipts.COLUMNS, set()),
     "one_time": (one_time.COLUMNS, set()),
+    "totp": (totp.COLUMNS, set()),
+    "recovery_code": (recovery_codes.COLUMNS, set()),
     "sweep": (sweeps.COLUMNS, set()),
     "event": (events.COLUMNS, {"id"}),
     "revocation": (revocations.COLUMNS, set()),

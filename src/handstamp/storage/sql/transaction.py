@@ -11,10 +11,12 @@ from .keys import SqlKeys
 from .mails import SqlMails
 from .one_time import SqlOneTime
 from .receipts import SqlReceipts
+from .recovery_codes import SqlRecoveryCodes
 from .revocations import SqlRevocations
 from .sessions import SqlSessions
 from .sweeps import SqlSweeps
 from .timekeeping import SqlTimekeeping
+from .totp import SqlTotp
 
 
 class SqlTransaction(Executor):
@@ -64,6 +66,16 @@ class SqlTransaction(Executor):
     def one_time(self) -> SqlOneTime:
         """Query and change one-time grants."""
         return SqlOneTime(self)
+
+    @property
+    def totp(self) -> SqlTotp:
+        """Query and change authenticator apps."""
+        return SqlTotp(self)
+
+    @property
+    def recovery_codes(self) -> SqlRecoveryCodes:
+        """Query and change recovery codes."""
+        return SqlRecoveryCodes(self)
 
     @property
     def events(self) -> SqlEvents:

@@ -25,10 +25,12 @@ from .keys import KeyQueries, KeyTable
 from .mails import MailQueries, MailTable
 from .one_time import OneTimeQueries, OneTimeTable
 from .receipts import ReceiptQueries, ReceiptTable
+from .recovery_codes import RecoveryCodeQueries, RecoveryCodeTable
 from .revocations import RevocationQueries, RevocationTable
 from .sessions import SessionQueries, SessionTable
 from .sweeps import SweepQueries, SweepTable
 from .timekeeping import TimekeepingQueries, TimekeepingTable
+from .totp import TotpQueries, TotpTable
 
 T = TypeVar("T")
 
@@ -97,6 +99,14 @@ class Rows(Protocol):
         """Query one-time grants."""
 
     @property
+    def totp(self) -> TotpQueries:
+        """Query authenticator apps."""
+
+    @property
+    def recovery_codes(self) -> RecoveryCodeQueries:
+        """Query recovery codes."""
+
+    @property
     def events(self) -> EventQueries:
         """Query the audit trail."""
 
@@ -147,6 +157,14 @@ class Transaction(Rows, Protocol):
     @property
     def one_time(self) -> OneTimeTable:
         """Query and change one-time grants."""
+
+    @property
+    def totp(self) -> TotpTable:
+        """Query and change authenticator apps."""
+
+    @property
+    def recovery_codes(self) -> RecoveryCodeTable:
+        """Query and change recovery codes."""
 
     @property
     def events(self) -> EventTable:

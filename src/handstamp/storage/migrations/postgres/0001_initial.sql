@@ -125,6 +125,24 @@ CREATE INDEX one_time_by_email ON one_time (email);
 CREATE INDEX one_time_by_account ON one_time (account_id);
 CREATE INDEX one_time_by_end ON one_time (expires_at_ms);
 
+-- The authenticator app of an account. Its secret is sealed with the master secret. last_step is that of the last code that was used.
+CREATE TABLE totp (
+  account_id     text   NOT NULL PRIMARY KEY,
+  sealed         bytea  NOT NULL,
+  created_at_ms  bigint NOT NULL,
+  last_step      bigint NOT NULL,
+  used_at_ms     bigint NOT NULL
+);
+
+-- What replaces a second factor once: hashes of 120 random bits.
+CREATE TABLE recovery_code (
+  account_id     text   NOT NULL,
+  hash           bytea  NOT NULL,
+  created_at_ms  bigint NOT NULL,
+  used_at_ms     bigint,
+  PRIMARY KEY (account_id, hash)
+);
+
 -- The audit trail. Rows are added in the transaction of the write that they describe, and never changed.
 CREATE TABLE event (
   id          bigint NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

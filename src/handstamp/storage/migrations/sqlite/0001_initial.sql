@@ -124,6 +124,24 @@ CREATE INDEX one_time_by_email ON one_time (email);
 CREATE INDEX one_time_by_account ON one_time (account_id);
 CREATE INDEX one_time_by_end ON one_time (expires_at_ms);
 
+-- The authenticator app of an account. Its secret is sealed with the master secret. last_step is that of the last code that was used.
+CREATE TABLE totp (
+  account_id     TEXT    NOT NULL PRIMARY KEY,
+  sealed         BLOB    NOT NULL,
+  created_at_ms  INTEGER NOT NULL,
+  last_step      INTEGER NOT NULL,
+  used_at_ms     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What replaces a second factor once: hashes of 120 random bits.
+CREATE TABLE recovery_code (
+  account_id     TEXT    NOT NULL,
+  hash           BLOB    NOT NULL,
+  created_at_ms  INTEGER NOT NULL,
+  used_at_ms     INTEGER,
+  PRIMARY KEY (account_id, hash)
+) STRICT, WITHOUT ROWID;
+
 -- The audit trail. Rows are added in the transaction of the write that they describe, and never changed.
 CREATE TABLE event (
   id          INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
