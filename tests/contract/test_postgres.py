@@ -15,9 +15,11 @@ import msgspec
 import pytest
 
 from handstamp.domain.account import Account
+from handstamp.domain.event import Event
 from handstamp.domain.revocation import Revocation
 from handstamp.domain.session import Session, revoke
 from handstamp.errors import ConfigurationError, Unavailable
+from handstamp.service.operating.audit_trail import POLL_S, AuditTrail
 from handstamp.storage import migrations
 from handstamp.storage.migrations import Migration
 from handstamp.storage.postgres import store as postgres
@@ -409,6 +411,32 @@ async def test_a_reader_of_the_feed_misses_nothing(url: str) -> None:
                 await asyncio.sleep(0.002)
                 tasks.create_task(end_in_transaction(store, name) if number % 5 == 0 else store.update_session(name, end))
     assert [entry.seq for entry in seen] == sorted({entry.seq for entry in seen})
+
+
+async def read_audit_trail(store: PostgresStore) -> list[str | None]:
+    """Return the sessions of all events."""
+    return [event.sid async for page in AuditTrail(store=store).export() for _, event in page]
+
+
+async def test_an_export_of_the_audit_trail_misses_nothing(url: str) -> None:
+    """An event whose transaction commits after one with a higher number is in the export too."""
+    async with open_store(url) as store, open_store(url) as other:
+        inserted, may_commit = asyncio.Event(), asyncio.Event()
+
+        async def insert_slowly(rows: Transaction) -> None:
+            await rows.events.insert(Event(at_ms=NOW_MS, kind="signed_in", sid="slow"))
+            inserted.set()
+            await may_commit.wait()
+
+        slow = asyncio.create_task(other.transact(insert_slowly))
+        await inserted.wait()
+        await store.transact(lambda rows: rows.events.insert(Event(at_ms=NOW_MS, kind="signed_in", sid="fast")))
+        export = asyncio.create_task(read_audit_trail(store))
+        await asyncio.sleep(3 * POLL_S)
+        assert not export.done()  # a number below that of the fast one may still appear
+        may_commit.set()
+        await slow
+        assert await export == ["slow", "fast"]
 
 
 async def test_another_node_is_notified_of_an_end_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,8 @@ from handstamp.domain.revocation import Revocation, forgotten_at_s
 from handstamp.domain.session import Session, revoke
 from handstamp.domain.throttle import Failures
 from handstamp.errors import NotFound
+from handstamp.service.operating import audit_trail
+from handstamp.service.operating.audit_trail import AuditTrail
 from handstamp.storage.postgres.store import PostgresStore
 from handstamp.storage.sqlite.store import SqliteStore
 from handstamp.storage.store import Rows, Store, Transaction, Update
@@ -571,6 +573,7 @@ async def test_purging_deletes_expired_rows_in_small_batches(store: Store) -> No
     await store.transact(leave_traces)
     purged = [await store.transact(lambda rows: rows.purge(now_ms=NOW_MS, limit=3)) for _ in range(3)]
     assert purged == [3 + 1 + 1, 2, 0]
+    assert await store.transact(lambda rows: rows.purge(now_ms=NOW_MS, limit=3, audit_retention_ms=90 * DAY_MS)) == 0
     assert await store.read(lambda rows: rows.sessions.get("living")) is not None
     assert await store.read(lambda rows: rows.sessions.get("just over")) is not None
     assert await store.read(lambda rows: rows.failures.get_many(["old", "new", "lasting"])) == [Failures(), new, lasting]
@@ -588,6 +591,28 @@ async def test_events_come_back_oldest_first(store: Store) -> None:
     await store.transact(record)
     assert await store.read(lambda rows: rows.events.list_about("ada-id", limit=3)) == events[1:]
     assert await store.read(lambda rows: rows.events.list_about("s2", limit=3)) == [events[2]]
+
+
+async def test_the_audit_trail_is_exported_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that goes on after the last number of another one repeats nothing, and times can be chosen."""
+    monkeypatch.setattr(audit_trail, "PAGE_SIZE", 2)
+    trail = AuditTrail(store=store)
+    assert [page async for page in trail.export()] == []
+
+    async def record(*numbers: int) -> None:
+        for n in numbers:
+            event = Event(at_ms=NOW_MS + n, kind="signed_in", sid=f"s{n}", user_agent="curl", actor="operator", detail={"n": n})
+            await store.transact(lambda rows, event=event: rows.events.insert(event))  # type: ignore[misc]
+
+    await record(0, 1, 2, 3, 4)
+    pages = [page async for page in trail.export()]
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert [event.sid for page in pages for _, event in page] == ["s0", "s1", "s2", "s3", "s4"]
+    assert (pages[0][1][1].actor, pages[0][1][1].user_agent, pages[0][1][1].detail) == ("operator", "curl", {"n": 1})
+    await record(5)
+    assert [[event.sid for _, event in page] async for page in trail.export(after=pages[-1][-1][0])] == [["s5"]]
+    chosen = trail.export(since_ms=NOW_MS + 2, before_ms=NOW_MS + 4)
+    assert [[event.sid for _, event in page] async for page in chosen] == [["s2", "s3"]]
 
 
 async def test_reading_does_not_wait_for_writing(store: Store) -> None:

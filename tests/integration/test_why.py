@@ -1,4 +1,4 @@
-"""Tests of `handstamp why`: the history of a real session, of a person, and what is said where nothing is known."""
+"""Tests of `handstamp why` and `audit export`: the history of a real session, of a person, and of the whole service."""
 
 from __future__ import annotations
 
@@ -52,3 +52,22 @@ def test_what_is_unknown(server: Server) -> None:
     """It is said as such, with what to do next."""
     assert "handstamp users list" in refusal_of(run_command(server.folder, "why", new_email("nobody")), status=1)
     assert "Nothing is known about" in refusal_of(run_command(server.folder, "why", "-AAAAAAAAAAAAAAAAAAAAA"), status=1)
+
+
+def test_the_audit_trail_is_exported(server: Server, client: httpx.Client) -> None:
+    """Each line says who did what, from where; an export goes on after another one."""
+    ada = steal(client)
+    lines = [json.loads(line) for line in output_of(run_command(server.folder, "audit", "export")).splitlines()]
+    numbers = [line["number"] for line in lines]
+    assert numbers == sorted(set(numbers))
+    (theft,) = [line for line in lines if line["session"] == ada.sid and line["kind"] == "reuse_detected"]
+    assert (theft["actor"], theft["ip"], theft["userAgent"]) == ("person", "127.0.0.1", THIEF["User-Agent"])
+    assert theft["sentence"].startswith("An old copy of the refresh token was used")
+    assert theft["time"].endswith("Z")
+    last = f"--after={numbers[-1]}"
+    output_of(run_command(server.folder, "users", "disable", ada.email))
+    (line,) = output_of(run_command(server.folder, "audit", "export", last)).splitlines()
+    assert (json.loads(line)["kind"], json.loads(line)["actor"]) == ("account_disabled", "operator")
+    assert output_of(run_command(server.folder, "audit", "export", last, "--until", "1h")) == ""
+    assert output_of(run_command(server.folder, "audit", "export", last, "--since", "2026-01-31T12:00:00Z")) != ""
+    assert "--since is a duration" in refusal_of(run_command(server.folder, "audit", "export", "--since", "x"), status=2)

@@ -19,6 +19,7 @@ from ..service.accounts.register import CreateAccount, Register
 from ..service.accounts.reset_password import PasswordReset
 from ..service.accounts.sign_up import SignUp
 from ..service.accounts.verify_email import VerifyAddress
+from ..service.operating.audit_trail import AuditTrail
 from ..service.operating.credentials import Credentials
 from ..service.operating.history import Histories
 from ..service.operating.housekeeping import Housekeeping
@@ -63,6 +64,7 @@ class Deployment(Parts):
     import_accounts: ImportAccounts
     credentials: Credentials
     histories: Histories
+    audit_trail: AuditTrail
     revocations: Revocations
     housekeeping: Housekeeping
     verifier: Verifier
@@ -192,9 +194,16 @@ class Deployment(Parts):
     def _add_operating(self) -> None:
         store, keys, clock = self.store, self.keys, self.clock
         self.histories = Histories(store=store)
+        self.audit_trail = AuditTrail(store=store)
         self.credentials = Credentials(store=store, audit=self.audit)
         self.revocations = Revocations(store=store, changes=self.changes, keys=keys, clock=clock)
-        self.housekeeping = Housekeeping(store=store, keys=keys, sweeping=self.sweeping, clock=clock)
+        self.housekeeping = Housekeeping(
+            store=store,
+            keys=keys,
+            sweeping=self.sweeping,
+            clock=clock,
+            audit_retention_ms=self.settings.audit_retention * 1000,
+        )
         self.verifier = Verifier(
             self.settings.issuer, audience=self.audience, keys=lambda: keys.verifying, check="offline", clock=clock
         )

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from ..crypto.algorithms import ALGORITHMS, Algorithm
 from ..crypto.passwords import Cost
 from ..crypto.seal import MasterSecret
+from ..domain.event import AUDIT_RETENTION_MS
 from ..domain.mail import MailKind
 from ..domain.policy import DeviceBinding, Policy
 from ..domain.smtp import Mailbox, SmtpServer
@@ -87,6 +88,8 @@ class Settings:
     """Accept tokens that are newer than a restored database. False treats them as reuse."""
     device_binding: Annotated[DeviceBinding, one_of(*get_args(DeviceBinding))] = "preferred"
     """Whether new sessions are bound to their device. If "required", sessions end that are not bound within five minutes."""
+    audit_retention: Annotated[int, duration_between("1d", "3650d")] = AUDIT_RETENTION_MS // 1000
+    """How long the rows of the audit trail are kept."""
     sessions_per_account: Annotated[int, number_between(1, 10_000)] = 100
     """How many devices one person can be signed in on. A further sign-in ends the session that was seen the longest ago."""
     request_timeout: Annotated[int, duration_between("1s", "5m")] = 30

@@ -11,6 +11,10 @@ from typing import Literal
 import msgspec
 
 from ..text import mark
+from .policy import DAY_MS
+
+AUDIT_RETENTION_MS = 90 * DAY_MS
+"""How long events are kept, unless the settings say otherwise."""
 
 Actor = Literal["person", "visitor", "operator", "application", "service"]
 """Who did it: the person of the account, a client that is not signed in, an operator, the application in which Handstamp runs, or

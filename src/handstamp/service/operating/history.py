@@ -80,7 +80,7 @@ async def _read(rows: Rows, about: str, caller: Caller) -> History:
         account = await rows.accounts.get(about)
         history = await _read_of_subject(rows, about, account, caller)
         if account is None and not history.entries:
-            raise NotFound(f"Nothing is known about {about}: it is no session or subject of the last 90 days.")
+            raise NotFound(f"Nothing is known about {about}: it is no session or subject that the audit trail has.")
         return history
     events = await rows.events.list_about(session.id, limit=MOST_EVENTS)
     return _make(session.subject, account, [session], events, caller, is_cut=len(events) == MOST_EVENTS)

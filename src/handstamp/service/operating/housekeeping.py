@@ -23,11 +23,13 @@ _log = Logger("handstamp.housekeeping")
 class Housekeeping:
     """Runs in every process of a deployment. Several may run at once."""
 
-    def __init__(self, *, store: Store, keys: Keys, sweeping: Sweeping, clock: CommonClock) -> None:
+    def __init__(self, *, store: Store, keys: Keys, sweeping: Sweeping, clock: CommonClock, audit_retention_ms: int) -> None:
+        """Create it. Events that are older than `audit_retention_ms` are deleted."""
         self._store = store
         self._keys = keys
         self._sweeping = sweeping
         self._clock = clock
+        self._audit_retention_ms = audit_retention_ms
         self._last_ms: int | None = None
 
     async def run(self) -> None:
@@ -78,7 +80,9 @@ class Housekeeping:
         until_ms = await self.prepare()
         await self._sweeping.finish_abandoned()
         total = 0
-        while purged := await self._store.transact(lambda rows: rows.purge(now_ms=until_ms, limit=PURGE_BATCH)):
+        while purged := await self._store.transact(
+            lambda rows: rows.purge(now_ms=until_ms, limit=PURGE_BATCH, audit_retention_ms=self._audit_retention_ms)
+        ):
             total += purged
             await asyncio.sleep(PAUSE_S)
         return total

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...domain.mail import Mail
 from ...domain.sweep import Sweep
+from ..sql.events import SqlEvents
 from ..sql.mails import DUE, SqlMails
 from ..sql.sessions import BATCH, SqlSessions, encode_batch
 from ..sql.transaction import SqlTransaction
@@ -21,6 +22,8 @@ _INSERT_REVOCATIONS = (
     "INSERT INTO revocation (kind, name, exp_s) "
     "SELECT kind, name, exp_s FROM unnest($1::text[], $2::text[], $3::bigint[]) AS new (kind, name, exp_s) ON CONFLICT DO NOTHING"
 )
+_HORIZON = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+_FIRST_WRITER = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LOCK_BATCH = f"SELECT 1 FROM session WHERE id IN ({BATCH}) ORDER BY id FOR UPDATE"
 
@@ -34,6 +37,20 @@ class PostgresSessions(SqlSessions):
         """Lock the sessions in the order of their ids first, as refreshes that share a transaction do, to avoid deadlocks."""
         await self._executor.run(_LOCK_BATCH, encode_batch(sweep, now_ms, limit))
         return await super().end_batch(sweep, now_ms=now_ms, limit=limit)
+
+
+class PostgresEvents(SqlEvents):
+    """Implements `handstamp.storage.store.EventTable`."""
+
+    __slots__ = ()
+
+    async def get_horizon(self) -> int:
+        """Return the number of the first transaction that has not begun to write."""
+        return int((await self._executor.run(_HORIZON))[0][0])
+
+    async def has_passed(self, horizon: int) -> bool:
+        """Return whether the first transaction that still writes is not before a horizon."""
+        return int((await self._executor.run(_FIRST_WRITER))[0][0]) >= horizon
 
 
 class PostgresMails(SqlMails):
@@ -62,6 +79,11 @@ class PostgresTransaction(SqlTransaction):
     def sessions(self) -> PostgresSessions:
         """Query and change sessions."""
         return PostgresSessions(self)
+
+    @property
+    def events(self) -> PostgresEvents:
+        """Query and extend the audit trail."""
+        return PostgresEvents(self)
 
     @property
     def mails(self) -> PostgresMails:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...domain.event import Event
-from ...domain.policy import DAY_MS
 from .columns import Columns
 from .executor import Executor, purge_statement
 
-MEMORY_MS = 90 * DAY_MS
 COLUMNS = Columns(Event)
 INSERT = f"INSERT INTO event ({COLUMNS.list}) VALUES ({COLUMNS.marks})"
 _SELECT_ABOUT = f"SELECT {COLUMNS.list} FROM event WHERE subject = ? OR sid = ? ORDER BY id DESC LIMIT ?"
 _SELECT_ALL_OF = f"SELECT id, {COLUMNS.list} FROM event WHERE subject = ? AND id > ? ORDER BY id LIMIT ?"
+_SELECT_PAGE = f"SELECT id, {COLUMNS.list} FROM event WHERE id > ? AND id <= ? AND at_ms >= ? AND at_ms < ? ORDER BY id LIMIT ?"
+_SELECT_LAST = "SELECT coalesce(max(id), 0) FROM event"
 _PURGE = purge_statement("event", "id", "at_ms")
 
 
@@ -39,6 +39,19 @@ class SqlEvents:
         rows = await self._executor.run(_SELECT_ALL_OF, (subject, after, limit))
         return [(row[0], COLUMNS.decode(row[1:])) for row in rows]
 
+    async def list_page(self, *, after: int, until: int, since_ms: int, before_ms: int, limit: int) -> list[tuple[int, Event]]:
+        rows = await self._executor.run(_SELECT_PAGE, (after, until, since_ms, before_ms, limit))
+        return [(row[0], COLUMNS.decode(row[1:])) for row in rows]
+
+    async def get_last_number(self) -> int:
+        return int((await self._executor.run(_SELECT_LAST))[0][0])
+
+    async def get_horizon(self) -> int:
+        return 0  # SQLite has one writer: numbers grow in the order of commits
+
+    async def has_passed(self, horizon: int) -> bool:  # noqa: ARG002 - as above
+        return True
+
     async def insert(self, event: Event) -> None:
         await self._executor.run(INSERT, COLUMNS.encode(event))
 
@@ -47,6 +60,6 @@ class SqlEvents:
             values = [value for event in events for value in COLUMNS.encode(event)]
             await self._executor.run(f"INSERT INTO event ({COLUMNS.list}) VALUES {COLUMNS.marks_of(len(events))}", values)
 
-    async def purge(self, *, now_ms: int, limit: int) -> int:
-        """Delete up to `limit` events that are older than `MEMORY_MS`. Return the number of deleted rows."""
-        return len(await self._executor.run(_PURGE, (now_ms - MEMORY_MS, limit)))
+    async def purge(self, *, until_ms: int, limit: int) -> int:
+        """Delete up to `limit` events that are not later than `until_ms`. Return the number of deleted rows."""
+        return len(await self._executor.run(_PURGE, (until_ms, limit)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...domain.event import AUDIT_RETENTION_MS
 from .accounts import SqlAccounts
 from .credentials import SqlCredentials
 from .events import SqlEvents
@@ -97,7 +98,8 @@ class SqlTransaction(Executor):
         """Query and change mail that waits to be sent."""
         return SqlMails(self)
 
-    async def purge(self, *, now_ms: int, limit: int) -> int:
+    async def purge(self, *, now_ms: int, limit: int, audit_retention_ms: int = AUDIT_RETENTION_MS) -> int:
         """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""
-        tables = (self.sessions, self.failures, self.receipts, self.one_time, self.events, self.revocations, self.mails)
-        return sum([await table.purge(now_ms=now_ms, limit=limit) for table in tables])
+        events = await self.events.purge(until_ms=now_ms - audit_retention_ms, limit=limit)
+        tables = (self.sessions, self.failures, self.receipts, self.one_time, self.revocations, self.mails)
+        return events + sum([await table.purge(now_ms=now_ms, limit=limit) for table in tables])

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from ...domain.account import Account
-from ...domain.event import Event
+from ...domain.event import AUDIT_RETENTION_MS, Event
 from ...domain.mail import Mail
 from ...domain.session import Session
 from .accounts import AccountQueries, AccountTable
@@ -182,8 +182,12 @@ class Transaction(Rows, Protocol):
     def mails(self) -> MailTable:
         """Query and change mail that waits to be sent."""
 
-    async def purge(self, *, now_ms: int, limit: int) -> int:
-        """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""
+    async def purge(self, *, now_ms: int, limit: int, audit_retention_ms: int = AUDIT_RETENTION_MS) -> int:
+        """Delete expired rows, at most `limit` from each table, and events that are older than `audit_retention_ms`.
+
+        Returns:
+            The number of deleted rows.
+        """
 
 
 class Store(Protocol):

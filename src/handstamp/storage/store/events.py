@@ -20,6 +20,24 @@ class EventQueries(Protocol):
     async def list_all_of(self, subject: str, *, after: int, limit: int) -> list[tuple[int, Event]]:
         """Return up to `limit` events of a subject with a number above `after`, each with its number, oldest first."""
 
+    async def list_page(self, *, after: int, until: int, since_ms: int, before_ms: int, limit: int) -> list[tuple[int, Event]]:
+        """Return up to `limit` events with their numbers, in the order of these.
+
+        Their numbers are above `after` and at most `until`, their times at least `since_ms` and below `before_ms`.
+        """
+
+    async def get_last_number(self) -> int:
+        """Return the number of the last event; 0 if there is none.
+
+        Events with lower numbers may still be invisible, because transactions commit in any order: see `get_horizon`.
+        """
+
+    async def get_horizon(self) -> int:
+        """Return a place in the order of transactions, for `has_passed`. All that have begun to write are before it."""
+
+    async def has_passed(self, horizon: int) -> bool:
+        """Return whether all transactions before a horizon have ended, so that whatever they wrote is visible."""
+
 
 class EventTable(EventQueries, Protocol):
     """Reads and extends the audit trail."""
