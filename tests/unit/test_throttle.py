@@ -14,6 +14,9 @@ from handstamp.domain.throttle import (
     CLOCK_TOLERANCE_MS,
     DEVICE,
     DEVICES,
+    FACTOR,
+    FACTOR_ON_DEVICE,
+    FACTOR_ON_DEVICES,
     MAX_CONSECUTIVE,
     NETWORK,
     PAIR,
@@ -28,9 +31,10 @@ from handstamp.domain.throttle import (
 )
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS
 
-LIMITS = [PAIR, NETWORK, SITE, ACCOUNT, ACCOUNT_AT_HOME, UNKNOWN_ACCOUNT, DEVICE, DEVICES]
+FACTORS = [FACTOR, FACTOR_ON_DEVICE, FACTOR_ON_DEVICES]
+LIMITS = [PAIR, NETWORK, SITE, ACCOUNT, ACCOUNT_AT_HOME, UNKNOWN_ACCOUNT, DEVICE, DEVICES, *FACTORS]
 ALL = pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.name)
-WAITING = [PAIR, NETWORK, SITE, ACCOUNT, DEVICE, DEVICES]
+WAITING = [PAIR, NETWORK, SITE, ACCOUNT, DEVICE, DEVICES, *FACTORS]
 ALL_WAITING = pytest.mark.parametrize("limit", WAITING, ids=lambda limit: limit.name)
 steps = st.lists(st.integers(-2 * DAY_MS, 2 * DAY_MS) | st.integers(0, 2 * MINUTE_MS), max_size=150)
 """How far the clock moves between two failures. It may also be set back."""

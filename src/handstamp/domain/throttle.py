@@ -61,6 +61,12 @@ DEVICE = Limit(name="device", free=5, leak_ms=HOUR_MS, longest_wait_ms=HOUR_MS, 
 DEVICES = Limit(name="devices", free=50, leak_ms=30 * MINUTE_MS, longest_wait_ms=HOUR_MS)
 """One account, on all such devices: against an attacker who has collected many cookies or tokens of the account."""
 
+FACTOR = Limit(name="factor", free=5, leak_ms=4 * HOUR_MS, longest_wait_ms=4 * HOUR_MS, ceiling=MAX_CONSECUTIVE, memory_ms=None)
+"""Wrong codes of one account's authenticator app, from all unknown devices. They knew the password, or another first factor."""
+FACTOR_ON_DEVICE = msgspec.structs.replace(DEVICE, name="factor_on_device")
+"""The same, on one device where the person has signed in before."""
+FACTOR_ON_DEVICES = msgspec.structs.replace(DEVICES, name="factor_on_devices")
+"""The same, on all such devices."""
 
 CODES = Limit(
     name="codes", free=MAX_CONSECUTIVE, leak_ms=HOUR_MS, longest_wait_ms=0, ceiling=MAX_CONSECUTIVE, memory_ms=30 * DAY_MS

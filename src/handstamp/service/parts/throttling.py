@@ -1,11 +1,12 @@
 """Count failed attempts in the store, so that all processes share the counts and a restart keeps them.
 
-An attempt has one of three sets of counters:
+An attempt has one of four sets of counters:
 
 - of a *known device*, on which the person has signed in before: its own, and one of all known devices of the account. Failures
   of strangers do not touch them.
 - of an *unknown device*: the pair of address and network, the network, the IPv6 site, and the account.
 - of a *network*: for attempts on no particular account.
+- of a *factor*: for codes that follow a first factor, apart from all others, again for known and for unknown devices.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from ...domain.throttle import (
     CODES,
     DEVICE,
     DEVICES,
+    FACTOR,
+    FACTOR_ON_DEVICE,
+    FACTOR_ON_DEVICES,
     MAILS,
     MAILS_OF_DEVICE,
     MAILS_OF_DEVICES,
@@ -48,7 +52,7 @@ from ...storage.store.failures import Count
 from .audit import Audit
 from .caller import Caller
 
-Operation = Literal["sign_in", "change_password", "register", "mail"]
+Operation = Literal["sign_in", "change_password", "register", "mail", "second_factor"]
 
 
 class Counter(msgspec.Struct, frozen=True):
@@ -177,6 +181,39 @@ class Throttling:
             device=this,
             subject=subject,
         )
+
+    def of_factor(self, account_id: str, factor: str, *, device: str = "") -> Counters:
+        """Return the counters of codes that follow a right password or another first factor.
+
+        A stranger without the first factor never reaches them. A success resets them, on a known device also those of unknown
+        devices. A new password does not: a thief who reads the mailbox could set one after each hundred guesses.
+
+        Args:
+            account_id: The id of the account.
+            factor: Which factor, such as "totp".
+            device: The name of the device on which the person has signed in before; "" for an unknown one.
+        """
+        account = self._pseudonyms.make("factors of", account_id)
+        elsewhere = self._pseudonyms.make("factor", account_id, factor)
+        if not device:
+            return Counters((Counter(elsewhere, FACTOR, account),), reset=(elsewhere,), subject=account_id)
+        this = self._pseudonyms.make("factor on device", account_id, factor, device)
+        all_together = self._pseudonyms.make("factor on devices", account_id, factor)
+        return Counters(
+            (Counter(this, FACTOR_ON_DEVICE, account), Counter(all_together, FACTOR_ON_DEVICES, account)),
+            reset=(this, all_together, elsewhere),
+            device=this,
+            subject=account_id,
+        )
+
+    async def forget_factors(self, rows: Transaction, account_id: str) -> int:
+        """Reset every counter of the second factors of an account. Return how many there were."""
+        return await rows.failures.delete_of(self._pseudonyms.make("factors of", account_id))
+
+    async def is_factor_locked(self, rows: Rows, account_id: str, factor: str, now_ms: int) -> bool:
+        """Return whether unknown devices cannot use a factor until it is unlocked."""
+        (failures,) = await rows.failures.get_many([self._pseudonyms.make("factor", account_id, factor)])
+        return is_locked(failures, FACTOR, now_ms)
 
     async def require_no_wait(self, rows: Rows, counters: Counters, now_ms: int) -> Sequence[Failures]:
         """Check the counters, and return the failures under each.

@@ -7,6 +7,7 @@ from .accounts import SqlAccounts
 from .credentials import SqlCredentials
 from .events import SqlEvents
 from .executor import Executor
+from .factors import SqlFactors
 from .failures import SqlFailures
 from .keys import SqlKeys
 from .mails import SqlMails
@@ -67,6 +68,11 @@ class SqlTransaction(Executor):
     def one_time(self) -> SqlOneTime:
         """Query and change one-time grants."""
         return SqlOneTime(self)
+
+    @property
+    def factors(self) -> SqlFactors:
+        """Query the second factors of an account."""
+        return SqlFactors(self)
 
     @property
     def totp(self) -> SqlTotp:

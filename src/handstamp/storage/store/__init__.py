@@ -20,6 +20,7 @@ from ...domain.session import Session
 from .accounts import AccountQueries, AccountTable
 from .credentials import CredentialQueries, CredentialTable
 from .events import EventQueries, EventTable
+from .factors import FactorQueries
 from .failures import FailureQueries, FailureTable
 from .keys import KeyQueries, KeyTable
 from .mails import MailQueries, MailTable
@@ -97,6 +98,10 @@ class Rows(Protocol):
     @property
     def one_time(self) -> OneTimeQueries:
         """Query one-time grants."""
+
+    @property
+    def factors(self) -> FactorQueries:
+        """Query the second factors of an account."""
 
     @property
     def totp(self) -> TotpQueries:
