@@ -203,17 +203,17 @@ class ProofRequired(NotAllowed):
     """The session is bound to a device, and the request has not proved the device's key. The session goes on.
 
     Attributes:
-        sid: The id of the session, for the service alone.
-        generation: The generation in its row, of which the proof must be.
+        sid: The id of the session, and what a browser has to sign for it (W3C DBSC); "" if the session is not bound to a browser.
+        challenge: See `sid`.
     """
 
     code = "proof_required"
 
-    def __init__(self, sid: str = "", generation: int = 0) -> None:
+    def __init__(self, sid: str = "", challenge: str = "") -> None:
         """Create the error for a session."""
         super().__init__(mark("This sign-in is bound to its device, and this request has no proof that it comes from there."))
         self.sid = sid
-        self.generation = generation
+        self.challenge = challenge
 
 
 class EmailNotVerified(NotAllowed):

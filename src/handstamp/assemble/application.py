@@ -26,6 +26,7 @@ def make_application(deployment: Deployment) -> ASGIApp:
     use = UseCases(
         sign_in=deployment.sign_in,
         refresh=deployment.refresh,
+        bind=deployment.bind,
         sign_out=deployment.sign_out,
         devices=deployment.devices,
         sessions=deployment.sessions,

@@ -26,6 +26,7 @@ from ..service.operating.housekeeping import Housekeeping
 from ..service.parts.email_address import load_rules
 from ..service.parts.granting import Hook
 from ..service.sessions.begin import BeginSession
+from ..service.sessions.bind import BindSession
 from ..service.sessions.limit import SessionLimit
 from ..service.sessions.living import LivingSessions
 from ..service.sessions.recognise import Recognise
@@ -44,6 +45,7 @@ class Deployment(Parts):
 
     begin_session: BeginSession
     refresh: Refresh
+    bind: BindSession
     sweeping: Sweeping
     sign_out: SignOut
     sessions: LivingSessions
@@ -101,6 +103,16 @@ class Deployment(Parts):
         )
         self.refresh = Refresh(
             store=store, tokens=tokens, granting=self.granting, policy=policy, notices=self.notices, audit=audit
+        )
+        self.bind = BindSession(
+            store=store,
+            tokens=tokens,
+            challenges=self.challenges,
+            passes=self.passes,
+            granting=self.granting,
+            refresh=self.refresh,
+            policy=policy,
+            audit=audit,
         )
         self.sweeping = Sweeping(store=store, clock=self.clock, audit=audit)
         self.sign_out = SignOut(store=store, tokens=tokens, sweeping=self.sweeping, audit=audit)

@@ -8,6 +8,7 @@ from ..config.secret_file import load_master_secret
 from ..config.settings import Settings
 from ..crypto.one_time import OneTimeCodes
 from ..crypto.passwords import PasswordHasher
+from ..crypto.proofs import Challenges, DevicePasses
 from ..crypto.seal import DeviceTags, Pseudonyms
 from ..domain.issuer import Issuer
 from ..domain.limits import NetworkLimits
@@ -51,6 +52,8 @@ class Parts:
     outbox: Outbox
     notices: Notices
     keys: Keys
+    challenges: Challenges
+    passes: DevicePasses
     tokens: TokenIssuer
     devices: Devices
     receipts: Receipts
@@ -82,6 +85,8 @@ class Parts:
         self.outbox = self.mailing.outbox
         self.notices = Notices(self.outbox)
         self.keys = Keys(store=self.store, secret=secret, algorithm=settings.algorithm, audit=self.audit)
+        self.challenges = Challenges(secret)
+        self.passes = DevicePasses(secret)
         self.tokens = TokenIssuer(
             issuer=settings.issuer,
             audience=self.audience,
@@ -89,6 +94,8 @@ class Parts:
             keys=self.keys,
             refresh_key=secret.derive_refresh_key(),
             refresh_keys=secret.derive_refresh_keys(),
+            challenges=self.challenges,
+            passes=self.passes,
         )
         self.devices = Devices(DeviceTags(secret), self.tokens)
         self.receipts = Receipts(pseudonyms, policy=self.policy)

@@ -22,6 +22,7 @@ MAX_PROOF_LENGTH = 2048
 """Longer proofs are refused without parsing. One with its key has about 400 characters."""
 PROOF_ALGORITHMS = ("ES256",)
 """The algorithms of proofs: P-256 is what every device's secure hardware and every browser has."""
+_MAX_DIGITS = 15
 _ABSENT = msgspec.Raw()
 _T = TypeVar("_T")
 
@@ -165,6 +166,29 @@ class Challenges:
     def is_valid(self, challenge: str, sid: str, step: int | Literal["start"]) -> bool:
         """Return whether this is the challenge of the session, also if a previous secret made it."""
         return _is_any(challenge, (_make_mac(key, sid, str(step)) for key in self._keys))
+
+
+class DevicePasses:
+    """Short-lived values of a cookie that show that a device has proved its key lately, for sessions without an access cookie."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, secret: MasterSecret) -> None:
+        self._keys = secret.derive_all("device pass v1")
+
+    def make(self, sid: str, until_s: int) -> str:
+        """Return the pass of a session that is valid until `until_s`, in seconds since 1970."""
+        return f"{until_s}.{_make_mac(self._keys[0], sid, str(until_s))}"
+
+    def find_end(self, text: str, sid: str, now_s: int) -> int | None:
+        """Return until when a pass is valid, in seconds since 1970. None if it is not one of this session or not valid now."""
+        until, _, mac = text.partition(".")
+        if not (until.isascii() and until.isdigit() and len(until) <= _MAX_DIGITS and _is_any(mac, self._macs(sid, until))):
+            return None
+        return int(until) if now_s < int(until) else None
+
+    def _macs(self, sid: str, until: str) -> Iterable[str]:
+        return (_make_mac(key, sid, until) for key in self._keys)
 
 
 def _make_mac(key: bytes, *parts: str) -> str:

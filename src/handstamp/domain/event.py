@@ -32,6 +32,8 @@ EventKind = Literal[
     "caught_up",
     "credential_added",
     "credential_removed",
+    "device_bound",
+    "device_renewed",
     "email_change_undone",
     "email_changed",
     "email_verified",
@@ -43,6 +45,7 @@ EventKind = Literal[
     "mail_given_up",
     "mail_requested",
     "profile_changed",
+    "proof_failed",
     "password_changed",
     "password_reset",
     "recovered",
@@ -131,6 +134,15 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
         description="a service credential was removed",
         sentence=mark("An operator removed the service credential %(name)s."),
     ),
+    "device_bound": EventRule(
+        description="a session was bound to its device, which proves its key at each renewal; `by` says how",
+        sentence=mark("The sign-in from %(place)s was bound to its device."),
+    ),
+    "device_renewed": EventRule(
+        description="a device proved its key, and its session got the next pair of tokens",
+        level="debug",
+        sentence=mark("The device at %(place)s proved that it is the one that signed in."),
+    ),
     "email_change_undone": EventRule(
         description="the owner of an account's old address has taken it back; all sessions ended, and the password was removed",
         level="warning",
@@ -179,6 +191,11 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     "profile_changed": EventRule(
         description="a person changed the name or the language of the account",
         sentence=mark("The name or the language was changed from %(place)s."),
+    ),
+    "proof_failed": EventRule(
+        description="a wrong proof came for a session that is, or should become, bound to its device; `why` says what is wrong",
+        level="warning",
+        sentence=mark("From %(place)s, somebody used the tokens of a sign-in without the device that it is bound to."),
     ),
     "password_changed": EventRule(
         description="a password was changed; all other sessions ended",

@@ -23,7 +23,10 @@ class Rotate(msgspec.Struct, frozen=True):
 
 
 class Repeat(msgspec.Struct, frozen=True):
-    """Two tabs at once, or a retry after a lost answer. Write nothing and answer the same current refresh token again."""
+    """Two tabs at once, a retry after a lost answer, or a bound session that was proved lately.
+
+    Write nothing and answer the same current refresh token again.
+    """
 
     session: Session
 
@@ -69,6 +72,7 @@ def decide(  # noqa: PLR0911 - the rows of the table
     policy: Policy,
     *,
     is_proved: bool = False,
+    was_proved: bool = False,
 ) -> Outcome:
     """Decide what a refresh token does to its session. The caller holds the lock on the row and writes the outcome.
 
@@ -80,6 +84,8 @@ def decide(  # noqa: PLR0911 - the rows of the table
         policy: The grace window, the recovery interval and whether to catch up.
         is_proved: True if the request has proved the key of a bound session, for the generation in its row. Sessions that are
             not bound need no proof.
+        was_proved: True if the request has a credential that an earlier proof has made and that is still valid, such as a bound
+            access cookie. The caller answers only what is left of it.
 
     Returns:
         The outcome. Its `session` is the row after the decision.
@@ -90,7 +96,7 @@ def decide(  # noqa: PLR0911 - the rows of the table
     if ended is not None:
         return Ended(ended)
     if session.bound_key is not None and not is_proved:
-        return Challenge(session)
+        return Repeat(session) if was_proved else Challenge(session)
 
     presented, current = claims.gen, session.generation
     if presented == current:

@@ -82,7 +82,7 @@ def write_error(error: HandstampError, call: Call) -> Response:
     """Return an error as a problem. The cookies are deleted if they belong to a session that has ended for good."""
     response = write_problem(error, call.request.scope, call.language)
     if isinstance(error, SessionEnded) and not error.session_lives:
-        clear_ended(response, call.cookies, call.identified_by)
+        clear_ended(response, call.cookies, call.identified_by, bound=call.bound_cookie)
     return response
 
 

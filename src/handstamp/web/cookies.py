@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from ..domain.delivery import DELIVERIES
+from ..domain.delivery import DELIVERIES, Delivery
 from ..domain.issuer import Issuer
 from ..domain.policy import HOUR_MS
 from ..service.parts.tokens import TokenPair
 from ..wire.cookies import cookie_name
+from ..wire.device import CHALLENGE, REGISTRATION, START_PATH, write_challenge, write_registration
 
 DEVICE_MAX_AGE_S = 400 * 24 * 60 * 60
 """The longest that browsers keep a cookie (RFC 6265bis §5.5)."""
@@ -34,12 +35,15 @@ class Cookies:
         """The name of the cookie of a browser that has asked for a mail with a code."""
         self.language: str = cookie_name("language", issuer)
         """The name of the cookie of the language that an application has asked for."""
+        self.bound: str = cookie_name("bound", issuer)
+        """The name of the short-lived cookie of a session that is bound to its device."""
+        self._start_path = f"{issuer.path}{START_PATH}"
 
     def header(self, name: str, value: str, max_age_s: int) -> str:
         """Return a `Set-Cookie` value (RFC 6265 §4.1).
 
         Args:
-            name: `access`, `refresh`, `device`, `grant` or `language` of this object.
+            name: `access`, `refresh`, `device`, `grant`, `language` or `bound` of this object.
             value: The value, or empty to delete the cookie.
             max_age_s: Seconds that the browser keeps the cookie. 0 deletes it; the other attributes must then be the same.
         """
@@ -49,17 +53,34 @@ class Cookies:
         expires = f"; Expires={_EPOCH}" if max_age_s == 0 else ""
         return f"{name}={value}; Path=/; Max-Age={max_age_s}{expires}; {secure}HttpOnly; SameSite={same_site}"
 
+    def describe_bound(self, delivery: Delivery) -> dict[str, str]:
+        """Return the cookie that the browser renews for a session that is bound to its device (W3C DBSC §9.10)."""
+        name = self.access if DELIVERIES[delivery].access_is_cookie else self.bound
+        return {"type": "cookie", "name": name, "attributes": "Path=/; Secure; HttpOnly; SameSite=Lax"}
+
+    def registration(self, challenge: str) -> str:
+        """Return what invites a browser to bind the session whose challenge this is."""
+        return write_registration(self._start_path, challenge)
+
 
 def set_pair(response: Response, pair: TokenPair, cookies: Cookies) -> None:
-    """Set those tokens of a pair that travel as cookies.
+    """Set those tokens of a pair that travel as cookies, and tell the browser what it needs for binding the session.
 
-    Both cookies live as long as the refresh token: an expired access token is then reported as expired, not as missing.
+    Both cookies live as long as the refresh token: an expired access token is then reported as expired, not as missing. But those
+    of a session that is bound to its browser end with the access token: the browser renews a cookie that is missing.
     """
-    rule = DELIVERIES[pair.delivery]
+    rule, binding = DELIVERIES[pair.delivery], pair.binding
     if rule.refresh_is_cookie:
         _set(response, cookies.header(cookies.refresh, pair.refresh_token, pair.refresh_expires_in_s))
     if rule.access_is_cookie:
-        _set(response, cookies.header(cookies.access, pair.access_token, pair.refresh_expires_in_s))
+        lifetime_s = pair.expires_in_s if binding.by == "dbsc" else pair.refresh_expires_in_s
+        _set(response, cookies.header(cookies.access, pair.access_token, lifetime_s))
+    if binding.registration:
+        response.headers[REGISTRATION] = cookies.registration(binding.registration)
+    if binding.challenge:
+        response.headers[CHALLENGE] = write_challenge(binding.challenge, pair.session_id)
+    if binding.device_pass:
+        _set(response, cookies.header(cookies.bound, binding.device_pass, pair.expires_in_s))
 
 
 def set_device(response: Response, device: str, cookies: Cookies) -> None:
@@ -77,8 +98,13 @@ def set_language(response: Response, tag: str, cookies: Cookies) -> None:
     _set(response, cookies.header(cookies.language, tag, _LANGUAGE_MAX_AGE_S if tag else 0))
 
 
-def clear_cookies(response: Response, cookies: Cookies, *, but_for: TokenPair | None = None) -> Response:
-    """Delete the cookies, except those that `but_for` has just set. Call this only if the session has ended for good."""
+def clear_cookies(response: Response, cookies: Cookies, *, bound: str, but_for: TokenPair | None = None) -> Response:
+    """Delete the cookies, except those that `but_for` has just set. Call this only if the session has ended for good.
+
+    `bound` is the pass that came with the request, if one did. Without it, the browser learns that the session has ended.
+    """
+    if bound:
+        _set(response, cookies.header(cookies.bound, "", 0))
     rule = DELIVERIES[but_for.delivery] if but_for else None
     if rule is None or not rule.refresh_is_cookie:
         _set(response, cookies.header(cookies.refresh, "", 0))
@@ -87,7 +113,7 @@ def clear_cookies(response: Response, cookies: Cookies, *, but_for: TokenPair | 
     return response
 
 
-def clear_ended(response: Response, cookies: Cookies, name: str | None) -> Response:
+def clear_ended(response: Response, cookies: Cookies, name: str | None, *, bound: str) -> Response:
     """Delete the cookies of a session that has ended for good, given the name of the cookie that identified it.
 
     An access cookie is deleted alone. A concurrent request may have set the cookies of a new session meanwhile, and with its
@@ -96,7 +122,7 @@ def clear_ended(response: Response, cookies: Cookies, name: str | None) -> Respo
     if name == cookies.access:
         _set(response, cookies.header(cookies.access, "", 0))
     elif name == cookies.refresh:
-        clear_cookies(response, cookies)
+        clear_cookies(response, cookies, bound=bound)
     return response
 
 

@@ -79,6 +79,7 @@ class Edge:
         write_error: ErrorWriter,
         signs_in: bool = False,
         is_public: bool = False,
+        own_pages_only: bool = False,
         budget: Budget | None = "requests",
     ) -> Callable[[Request], Awaitable[Response]]:
         """Return a Starlette endpoint that never raises.
@@ -89,9 +90,10 @@ class Edge:
             write_error: Turns an error into the answer. An unexpected exception is logged and becomes a `HandstampError`.
             signs_in: True if the operation signs a browser in, so that the origin is checked even without a cookie.
             is_public: True if neither the request nor the answer holds a secret. All others are refused over plain http.
+            own_pages_only: True if pages of trusted origins may not use it.
             budget: What the requests are counted as, None if they are not counted for their network.
         """
-        own, trusted = self.issuer.origin, self.trusted_origins
+        own, trusted = self.issuer.origin, frozenset[str]() if own_pages_only else self.trusted_origins
         needs_tls = self.issuer.is_https and not is_public
         counted = None if budget is None else self._budgets[budget]
 
@@ -246,6 +248,16 @@ class Call:
     def grant_cookie(self) -> str:
         """The secret of a browser that has asked for a mail; "" if there is none, or more than one."""
         return self._lone_cookie(self.cookies.grant)
+
+    @property
+    def bound_cookie(self) -> str:
+        """The pass of a session that is bound to its browser; "" if there is none, or more than one."""
+        return self._lone_cookie(self.cookies.bound)
+
+    @property
+    def access_cookie(self) -> str:
+        """The access token of the cookie, whatever else the request has; "" if there is none, or more than one."""
+        return self._lone_cookie(self.cookies.access)
 
     @property
     def language_cookie(self) -> str:

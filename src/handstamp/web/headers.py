@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import CrossSite, InvalidRequest
+from ..wire.device import REFRESH_PATH, START_PATH
 from ..wire.headers import SECURITY_HEADERS
 from .answers import write_problem
 
@@ -79,7 +80,14 @@ def with_cors(app: ASGIApp, trusted_origins: Collection[str]) -> ASGIApp:
 
 
 class _Cors(CORSMiddleware):
-    """Starlette's middleware, except that it refuses preflights with a problem that says what was refused."""
+    """Starlette's middleware, except for what it says about refused preflights, and that no script reads what browsers bind."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "http" and scope["path"].endswith((START_PATH, REFRESH_PATH)):
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """Return whether a page of that origin may send that request."""

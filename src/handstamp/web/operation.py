@@ -22,6 +22,7 @@ from ..errors import (
     InvalidToken,
     MissingToken,
     NotFound,
+    NotSignedIn,
     RequestTooLarge,
     SessionEnded,
     UnsupportedMediaType,
@@ -39,9 +40,10 @@ from ..service.operating.keys import Keys
 from ..service.parts.devices import Devices
 from ..service.parts.one_time import OneTimeGrants
 from ..service.parts.tokens import TokenPair
+from ..service.sessions.bind import BindSession
 from ..service.sessions.living import LivingSessions
 from ..service.sessions.recognise import Recognise
-from ..service.sessions.refresh import Refresh
+from ..service.sessions.refresh import FindEnd, Refresh
 from ..service.sessions.revocations import Revocations
 from ..service.sessions.sign_out import SignOut
 from ..service.signing_in.code import CodeSignIn
@@ -64,6 +66,7 @@ class UseCases:
 
     sign_in: PasswordSignIn
     refresh: Refresh
+    bind: BindSession
     sign_out: SignOut
     devices: Devices
     sessions: LivingSessions
@@ -123,6 +126,23 @@ class UseCases:
         claims = self.verifier.verify(call.access_token(), now_ms=call.now_ms)
         return await self.sessions.require_living(claims.sid, call.now_ms)
 
+    def find_credential_end(self, call: Call) -> FindEnd:
+        """Return what finds the credential of a session that was bound to its browser: the access cookie, or a pass."""
+
+        def find_end(session: Session) -> int | None:
+            if session.bound_by != "dbsc":
+                return None
+            if not DELIVERIES[session.delivery].access_is_cookie:
+                return self.bind.find_pass_end(call.bound_cookie, session, call.now_ms)
+            try:
+                claims = self.verifier.verify(call.access_cookie, now_ms=call.now_ms)
+            except NotSignedIn:
+                return None
+            is_valid = claims.sid == session.id and call.now_ms < claims.exp * 1000  # without the verifier's leeway
+            return claims.exp if is_valid else None
+
+        return find_end
+
     def remember_device(self, response: Response, call: Call, pair: TokenPair) -> None:
         """Set the device cookie of a browser in which a person has proved the password. Other clients keep their tokens."""
         if DELIVERIES[pair.delivery].refresh_is_cookie:
@@ -157,6 +177,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     signs_in: bool = False
     is_repeatable: bool = False
     """Whether it takes an `Idempotency-Key`. Operations that change something without one are idempotent by nature."""
+    own_pages_only: bool = False
+    """Whether pages of trusted origins may not use it: their requests are refused, and their scripts cannot read the answer."""
     budget: Budget | None = "requests"
     """What its requests are counted as, for the limits of their network."""
 

@@ -22,6 +22,7 @@ from .answers import write_problem
 from .api import (
     accounts,
     change_email,
+    device,
     health,
     keys,
     login,
@@ -47,6 +48,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *login_code.OPERATIONS,
     *verify_email.OPERATIONS,
     *refresh.OPERATIONS,
+    *device.OPERATIONS,
     *profile.OPERATIONS,
     *sign_out.OPERATIONS,
     *sessions.OPERATIONS,
@@ -79,6 +81,7 @@ def _route(operation: Operation, path: str, use: UseCases, edge: Edge) -> Route:
         write_error=operation.write_error,
         signs_in=operation.signs_in,
         is_public=operation.is_public,
+        own_pages_only=operation.own_pages_only,
         budget=operation.budget,
     )
     return Route(path, endpoint, methods=[operation.method], name=operation.run.__name__)

@@ -33,6 +33,7 @@ from ..errors import (
     UnsupportedMediaType,
 )
 from ..text import mark
+from .device import CHALLENGE, write_challenge
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -165,6 +166,8 @@ def headers_of(error: HandstampError) -> dict[str, str]:
             wanted = "" if error.max_age_s is None else f', max_age="{error.max_age_s}"'
             wanted += f', acr_values="{error.acr}"' if error.acr else ""
             sent["www-authenticate"] = f'Bearer error="{error.code}"{wanted}'  # RFC 9470 §3
+        case ProofRequired(sid=sid, challenge=challenge) if challenge:
+            sent[CHALLENGE] = write_challenge(challenge, sid)
         case TooManyAttempts() | Unavailable():
             sent["retry-after"] = str(error.retry_after_s)
         case _:

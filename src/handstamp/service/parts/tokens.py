@@ -9,6 +9,7 @@ import msgspec
 from ...crypto import jws
 from ...crypto.identifiers import new_id
 from ...crypto.jwk import KeySet, SigningKey
+from ...crypto.proofs import Challenges, DevicePasses
 from ...domain.claims import (
     ACCESS_TYPE,
     REFRESH_TYPE,
@@ -17,17 +18,40 @@ from ...domain.claims import (
     require_access_ignoring_time,
     require_refresh_ignoring_time,
 )
-from ...domain.delivery import Delivery
+from ...domain.delivery import DELIVERIES, Delivery
 from ...domain.grant import Grant
 from ...domain.policy import Policy
-from ...domain.session import Session, refresh_expires_at_s
-from ...errors import InvalidToken, Unavailable
+from ...domain.session import BoundBy, Session, refresh_expires_at_s
+from ...errors import InvalidToken, ProofRequired, Unavailable
 from ..operating.keys import Keys
 
 MAX_ACCESS_TOKEN_LENGTH = 3800
 """A cookie has at most 4,096 bytes with its name and attributes (RFC 6265 §6.1)."""
 
 PairOutcome = Literal["started", "rotated", "repeated", "recovered", "caught_up"]
+
+
+class Binding(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer tells a browser about the binding of the session to its device (W3C DBSC). Values are "" if there are none.
+
+    Attributes:
+        by: How the session is bound, None if it is not.
+        registration: What the browser signs with a new key, which then binds the session.
+        challenge: What it signs for the next refresh.
+        device_pass: The value of the short-lived cookie that the browser renews, where the access token is not one.
+    """
+
+    by: BoundBy | None = None
+    registration: str = ""
+    challenge: str = ""
+    device_pass: str = ""
+
+    def __repr__(self) -> str:
+        """Return a text without the values."""
+        return f"Binding(by={self.by!r})"
+
+
+UNBOUND = Binding()
 
 
 class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +62,7 @@ class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
         delivery: How the tokens travel to the client.
         outcome: Why the pair was made: a new session, the next pair, the same refresh token again (at once or late), or a
             generation that the database had lost.
+        binding: What a browser is told about the binding to its device.
     """
 
     access_token: str
@@ -48,6 +73,7 @@ class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     delivery: Delivery
     outcome: PairOutcome = "started"
+    binding: Binding = UNBOUND
 
     def __repr__(self) -> str:
         """Return a text without the tokens."""
@@ -65,7 +91,16 @@ class TokenIssuer:
     """Makes and reads the access and refresh tokens of one issuer."""
 
     def __init__(
-        self, *, issuer: str, audience: tuple[str, ...], policy: Policy, keys: Keys, refresh_key: SigningKey, refresh_keys: KeySet
+        self,
+        *,
+        issuer: str,
+        audience: tuple[str, ...],
+        policy: Policy,
+        keys: Keys,
+        refresh_key: SigningKey,
+        refresh_keys: KeySet,
+        challenges: Challenges,
+        passes: DevicePasses,
     ) -> None:
         """Create it.
 
@@ -76,6 +111,8 @@ class TokenIssuer:
             keys: The keys for access tokens.
             refresh_key: The key that signs refresh tokens.
             refresh_keys: The keys with which a refresh token may be signed.
+            challenges: Makes what a browser has to sign.
+            passes: Makes the passes of bound sessions.
         """
         self._issuer = issuer
         self._audience = audience
@@ -83,8 +120,20 @@ class TokenIssuer:
         self._keys = keys
         self._refresh_key = refresh_key
         self._refresh_keys = refresh_keys
+        self._challenges = challenges
+        self._passes = passes
+        self._invites_browsers = policy.device_binding != "off" and issuer.startswith("https:")  # else browsers bind nothing
 
-    def mint(self, session: Session, grant: Grant, now_ms: int, *, outcome: PairOutcome = "started") -> TokenPair:
+    def mint(
+        self,
+        session: Session,
+        grant: Grant,
+        now_ms: int,
+        *,
+        outcome: PairOutcome = "started",
+        until_s: int | None = None,
+        invites: bool = False,
+    ) -> TokenPair:
         """Return the session's current refresh token, with the same bytes each time, and a new access token.
 
         The access token expires no later than the refresh token. Call this before the commit: if it fails, the session's row must
@@ -95,6 +144,8 @@ class TokenIssuer:
             grant: The scopes, roles and claims of the access token.
             now_ms: Milliseconds since 1970.
             outcome: Why the pair is made.
+            until_s: When the access token must have expired, in seconds since 1970; None if the lifetimes alone decide.
+            invites: True to invite the browser to bind the session, if it can be bound and is not.
 
         Raises:
             Unavailable: If no signing key is active, or if the access token is too long for a cookie.
@@ -102,6 +153,13 @@ class TokenIssuer:
         now_s = now_ms // 1000
         refresh_exp = refresh_expires_at_s(session)
         access_exp = min(now_s + self._policy.access_lifetime_ms // 1000, refresh_exp)
+        if until_s is not None:
+            access_exp = min(access_exp, until_s)
+        binding = UNBOUND
+        if session.bound_by is not None:
+            binding = self._describe_binding(session, access_exp if until_s is None else None)
+        elif invites and self._invites_browsers and DELIVERIES[session.delivery].refresh_is_cookie:
+            binding = Binding(registration=self._challenges.make(session.id, "start"))
         access = AccessClaims(
             iss=self._issuer,
             aud=self._audience if len(self._audience) > 1 else self._audience[0],
@@ -139,7 +197,22 @@ class TokenIssuer:
             subject=session.subject,
             delivery=session.delivery,
             outcome=outcome,
+            binding=binding,
         )
+
+    def _describe_binding(self, session: Session, pass_until_s: int | None) -> Binding:
+        if session.bound_by != "dbsc":
+            return Binding(by=session.bound_by)
+        made = ""
+        if pass_until_s is not None and not DELIVERIES[session.delivery].access_is_cookie:
+            made = self._passes.make(session.id, pass_until_s)
+        return Binding(by="dbsc", challenge=self._challenges.make(session.id, session.generation), device_pass=made)
+
+    def require_proof(self, session: Session) -> ProofRequired:
+        """Return the error for a request that has not proved the key of a bound session, with what its browser has to sign."""
+        if session.bound_by != "dbsc":
+            return ProofRequired()
+        return ProofRequired(session.id, self._challenges.make(session.id, session.generation))
 
     def read_refresh(self, token: str) -> RefreshClaims:
         """Return the claims of a refresh token, whether it has expired or not.

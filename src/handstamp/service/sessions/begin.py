@@ -14,7 +14,7 @@ from ...domain.grant import Grant
 from ...domain.policy import Policy
 from ...domain.proof import Proof
 from ...domain.session import Session, end_reason, revoke, start
-from ...errors import InvalidCode, InvalidCredentials
+from ...errors import InvalidCode, InvalidCredentials, ProofRequired
 from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
@@ -80,8 +80,11 @@ class BeginSession:
         Raises:
             InvalidCredentials: If the account has changed since the proof began.
             InvalidFields: If the client has used the key of `request` for another one.
+            ProofRequired: If sessions must be bound to a device, and this one could not be.
             Unavailable: If the store, the signing key or the claims hook fails.
         """
+        if self._policy.device_binding == "required" and delivery == "json":
+            raise ProofRequired  # no browser binds it later
         from_hook = await self._granting.ask(proof.subject)
         session = start(
             new_id(),
@@ -108,7 +111,8 @@ class BeginSession:
             await rows.events.insert(recorded)
             await self._receipts.save(rows, proof.subject, request, session.id, caller.now_ms)
             ended = await self._limit.enforce(rows, session, account, caller)
-            return self._tokens.mint(session, combine_grants(session, account, from_hook), caller.now_ms), ended
+            grant = combine_grants(session, account, from_hook)
+            return self._tokens.mint(session, grant, caller.now_ms, invites=True), ended
 
         # One at a time for each subject: on PostgreSQL, transactions that count the same sessions would conflict.
         async with self._turns.setdefault(proof.subject, asyncio.Lock()):
@@ -152,7 +156,8 @@ class BeginSession:
         return session, account
 
     def _mint_again(self, session: Session, account: Account | None, from_hook: Grant, caller: Caller) -> TokenPair:
-        return self._tokens.mint(session, combine_grants(session, account, from_hook), caller.now_ms, outcome="repeated")
+        grant = combine_grants(session, account, from_hook)
+        return self._tokens.mint(session, grant, caller.now_ms, outcome="repeated", invites=True)
 
 
 async def _require_unchanged(rows: Rows, proof: Proof) -> Account | None:

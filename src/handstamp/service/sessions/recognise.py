@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ...domain.account import Account
 from ...domain.policy import Policy
-from ...domain.rotation import Ended, Reuse, decide
+from ...domain.rotation import Challenge, Ended, Reuse, decide
 from ...domain.session import Session
 from ...errors import InvalidToken, SessionEnded
 from ...storage.store import Store
 from ..parts.caller import Caller
 from ..parts.tokens import TokenIssuer
+from .refresh import FindEnd
 
 
 class Recognise:
@@ -20,13 +21,19 @@ class Recognise:
         self._tokens = tokens
         self._policy = policy
 
-    async def __call__(self, token: str, caller: Caller) -> tuple[Session, Account | None]:
+    async def __call__(self, token: str, caller: Caller, find_end: FindEnd) -> tuple[Session, Account | None]:
         """Return the living session of a refresh token from a cookie, and its account.
 
         Nothing is written: loading a page is safe (RFC 9110 §9.2.1). The token is accepted if a refresh would accept it. An old
         copy is refused, but only a refresh with it ends the session.
 
+        Args:
+            token: The refresh token.
+            caller: The time of the request and where it came from.
+            find_end: Finds the credential by which a session that is bound to a device shows that it was proved lately.
+
         Raises:
+            ProofRequired: If the session is bound to a device and the request has no such credential.
             InvalidToken: If the token is invalid or an old copy, or if its session does not use cookies.
             SessionEnded: If the session has ended.
             Unavailable: If the store does not answer.
@@ -35,9 +42,12 @@ class Recognise:
         session, account = await self._store.session(claims.sid) or (None, None)
         if session is not None and (session.subject != claims.sub or session.delivery == "json"):
             raise InvalidToken("presented in another way than the session's delivery, or for another subject")
-        outcome = decide(session, account, claims, caller.now_ms, self._policy)
+        was_proved = session is not None and session.bound_key is not None and find_end(session) is not None
+        outcome = decide(session, account, claims, caller.now_ms, self._policy, was_proved=was_proved)
         if session is None or isinstance(outcome, Ended):
             raise SessionEnded(outcome.reason if isinstance(outcome, Ended) else "expired")
+        if isinstance(outcome, Challenge):
+            raise self._tokens.require_proof(session)
         if isinstance(outcome, Reuse) or caller.now_ms >= claims.exp * 1000:
             raise InvalidToken("an old copy of the session's refresh token")
         return session, account

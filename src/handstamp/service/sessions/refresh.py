@@ -11,7 +11,7 @@ from ...domain.event import Event, EventKind
 from ...domain.policy import Policy
 from ...domain.rotation import CatchUp, Challenge, Ended, Outcome, Recover, Repeat, Reuse, Rotate, decide
 from ...domain.session import Session, end_reason
-from ...errors import InvalidToken, ProofRequired, SessionEnded
+from ...errors import InvalidToken, SessionEnded
 from ...storage.store import Store, Update
 from ..mailing.notices import Notices
 from ..parts.audit import Audit
@@ -23,6 +23,9 @@ Way = Literal["body", "cookie"]
 """How a refresh token was sent."""
 ProveKey = Callable[[Session], bool]
 """Returns whether a request proves the key of a bound session, for the generation in its row. Called while the row is locked."""
+
+FindEnd = Callable[[Session], int | None]
+"""Returns when the credential that an earlier proof has made expires, in seconds since 1970, or None if the request has none."""
 
 
 class Refresh:
@@ -38,7 +41,9 @@ class Refresh:
         self._notices = notices
         self._audit = audit
 
-    async def __call__(self, token: str, *, way: Way, caller: Caller, prove: ProveKey | None = None) -> TokenPair:
+    async def __call__(
+        self, token: str, *, way: Way, caller: Caller, prove: ProveKey | None = None, find_end: FindEnd | None = None
+    ) -> TokenPair:
         """Return the pair that follows a refresh token.
 
         The decision is made while the session's row is locked. The pair is minted before the commit, so that the old token stays
@@ -49,6 +54,8 @@ class Refresh:
             way: How it was sent. It must match the delivery of the session.
             caller: The time of the request and where it came from.
             prove: Checks the proof in the request, if there is one. It is called only if the session is bound to a device.
+            find_end: Finds the credential in the request that an earlier proof has made. It is called only if the session is
+                bound to a device and `prove` has not proved it. The access token expires with that credential.
 
         Raises:
             InvalidToken: If the token is invalid or was sent in the wrong way.
@@ -66,12 +73,19 @@ class Refresh:
         def judge(session: Session | None, account: Account | None) -> Update[tuple[Outcome, TokenPair | None, Event | None]]:
             if session is not None and (session.subject != claims.sub or (session.delivery == "json") != (way == "body")):
                 raise InvalidToken("presented in another way than the session's delivery, or for another subject")
-            is_proved = prove is not None and session is not None and session.bound_key is not None and prove(session)
-            outcome = decide(session, account, claims, caller.now_ms, self._policy, is_proved=is_proved)
+            is_proved, until_s = False, None
+            if session is not None and session.bound_key is not None:
+                is_proved = prove is not None and prove(session)
+                until_s = None if is_proved or find_end is None else find_end(session)
+            outcome = decide(
+                session, account, claims, caller.now_ms, self._policy, is_proved=is_proved, was_proved=until_s is not None
+            )
             pair: TokenPair | None = None
             if not isinstance(outcome, Reuse | Challenge | Ended):
                 grant = combine_grants(outcome.session, account, from_hook)
-                pair = self._tokens.mint(outcome.session, grant, caller.now_ms, outcome=_PAIR_OUTCOMES[type(outcome)])
+                pair = self._tokens.mint(
+                    outcome.session, grant, caller.now_ms, outcome=_PAIR_OUTCOMES[type(outcome)], until_s=until_s
+                )
             event = _make_event(outcome, claims, caller)
             recorded = (event,) if event is not None and isinstance(outcome, Recover | Reuse | CatchUp) else ()
             mails = self._notices.tell_of_reuse(account, caller) if isinstance(outcome, Reuse) else ()
@@ -81,7 +95,7 @@ class Refresh:
         if event is not None:
             self._audit.log(event)
         if isinstance(outcome, Challenge):
-            raise ProofRequired(outcome.session.id, outcome.session.generation)
+            raise self._tokens.require_proof(outcome.session)
         if pair is None:
             raise SessionEnded(outcome.reason if isinstance(outcome, Ended) else "reuse")
         return pair
@@ -118,4 +132,6 @@ def _make_event(outcome: Outcome, claims: RefreshClaims, caller: Caller) -> Even
     if isinstance(outcome, Challenge | Ended):
         return None  # an end has been recorded already, and a browser's first request has no proof
     detail = {"presented": claims.gen, "generation": outcome.session.generation}
-    return caller.event(_EVENT_KINDS[type(outcome)], subject=claims.sub, sid=claims.sid, detail=detail)
+    is_renewal = isinstance(outcome, Rotate) and outcome.session.bound_key is not None
+    kind = "device_renewed" if is_renewal else _EVENT_KINDS[type(outcome)]
+    return caller.event(kind, subject=claims.sub, sid=claims.sid, detail=detail)

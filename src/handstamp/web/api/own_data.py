@@ -86,7 +86,9 @@ async def delete_account(use: UseCases, call: Call, body: DeleteRequest | None) 
     session, account = await use.require_session(call)
     email = require_body(body).email
     await use.delete_account(session, account, email, call.caller)
-    return clear_cookies(write_nothing(), call.cookies) if session.delivery != "json" else write_nothing()
+    return (
+        clear_cookies(write_nothing(), call.cookies, bound=call.bound_cookie) if session.delivery != "json" else write_nothing()
+    )
 
 
 OPERATIONS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from ...errors import CrossSite, InvalidToken, MissingToken, SessionEnded
+from ...errors import CrossSite, InvalidToken, MissingToken, ProofRequired, SessionEnded
 from ..edge import Call
 from ..operation import BODY_ERRORS, Operation, UseCases
 from .shapes import RequestShape, Token
@@ -20,7 +20,8 @@ class RefreshRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
 async def refresh(use: UseCases, call: Call, body: RefreshRequest | None) -> Response:
     """Return the next pair."""
     token, way = call.refresh_token(body.refresh_token if body else None)
-    return write_pair(await use.refresh(token, way=way, caller=call.caller), call.cookies)
+    pair = await use.refresh(token, way=way, caller=call.caller, find_end=use.find_credential_end(call))
+    return write_pair(pair, call.cookies)
 
 
 OPERATIONS = (
@@ -32,7 +33,7 @@ OPERATIONS = (
         body=RefreshRequest,
         body_required=False,
         answer=TokenAnswer,
-        errors=(*BODY_ERRORS, MissingToken, InvalidToken, SessionEnded, CrossSite),
+        errors=(*BODY_ERRORS, MissingToken, InvalidToken, SessionEnded, ProofRequired, CrossSite),
         credential="refresh",
     ),
 )

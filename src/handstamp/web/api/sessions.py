@@ -59,10 +59,10 @@ async def end_session(use: UseCases, call: Call, _: None) -> Response:
     except SessionEnded as ended:
         if ended.reason != "logout" or use.verifier.verify(call.access_token(), now_ms=call.now_ms).sid != sid:
             raise
-        return clear_ended(write_nothing(), call.cookies, call.identified_by)
+        return clear_ended(write_nothing(), call.cookies, call.identified_by, bound=call.bound_cookie)
     await use.sign_out.end_own(session.subject, sid, call.caller)
     is_this = sid == session.id and session.delivery != "json"
-    return clear_cookies(write_nothing(), call.cookies) if is_this else write_nothing()
+    return clear_cookies(write_nothing(), call.cookies, bound=call.bound_cookie) if is_this else write_nothing()
 
 
 def _parse_place(text: str) -> Place | None:

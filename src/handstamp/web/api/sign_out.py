@@ -23,7 +23,7 @@ async def logout(use: UseCases, call: Call, body: LogoutRequest | None) -> Respo
     """End the session of every token that came. Answers 204 even without any."""
     tokens = call.all_tokens(body.refresh_token, body.access_token) if body else call.all_tokens()
     await use.sign_out.end_by_tokens(tokens, call.ending_caller)
-    return clear_cookies(write_nothing(), call.cookies)
+    return clear_cookies(write_nothing(), call.cookies, bound=call.bound_cookie)
 
 
 async def logout_everywhere(use: UseCases, call: Call, _: None) -> Response:
@@ -33,9 +33,11 @@ async def logout_everywhere(use: UseCases, call: Call, _: None) -> Response:
     except SessionEnded as ended:
         if ended.reason != "logout_everywhere":
             raise
-        return clear_ended(write_nothing(), call.cookies, call.identified_by)
+        return clear_ended(write_nothing(), call.cookies, call.identified_by, bound=call.bound_cookie)
     await use.sign_out.end_all(session.subject, call.caller)
-    return write_nothing() if session.delivery == "json" else clear_cookies(write_nothing(), call.cookies)
+    return (
+        write_nothing() if session.delivery == "json" else clear_cookies(write_nothing(), call.cookies, bound=call.bound_cookie)
+    )
 
 
 OPERATIONS = (

@@ -59,7 +59,7 @@ def write_signed_in(use: UseCases, call: Call, pair: TokenPair, presented: Colle
     """Return the token answer of a new session. The cookies of `presented`, which has ended, are replaced or deleted."""
     response = write_pair(pair, call.cookies)
     use.remember_device(response, call, pair)
-    return clear_cookies(response, call.cookies, but_for=pair) if presented else response
+    return clear_cookies(response, call.cookies, bound=call.bound_cookie, but_for=pair) if presented else response
 
 
 def choose_delivery(wanted: Delivery | None, call: Call) -> Delivery:

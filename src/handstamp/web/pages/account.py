@@ -23,7 +23,7 @@ from .change_email import ADDRESS_CHANGED
 from .destination import query_of
 from .forms import CORRECTABLE
 from .verify import VERIFIED
-from .visitor import arrives_from_elsewhere, load_again, name_of, require_visitor
+from .visitor import arrives_from_elsewhere, name_of, require_visitor
 from .writer import PageWriter
 
 MAX_DEVICES = 12
@@ -60,7 +60,7 @@ class AccountPages:
     async def show_account(self, call: Call) -> Response:
         """Return the page."""
         if arrives_from_elsewhere(call):
-            return load_again(self.writer, call)
+            return self.writer.load_again(call)
         session, account = await require_visitor(self.use, call)
         done = _DONE.get(call.request.query_params.get("done", ""))
         notice = call.language.translate(done) if done else ""
@@ -88,7 +88,7 @@ class AccountPages:
     async def submit_sign_out(self, call: Call) -> Response:
         """End the sessions of the cookies, if there are any, and delete the cookies."""
         await self.use.sign_out.end_by_tokens(call.tokens_in_cookies(), call.ending_caller)
-        return self.writer.end_visit(self.writer.redirect(f"/signed-out{query_of(call.request.query_params)}"), call.cookies)
+        return self.writer.end_visit(self.writer.redirect(f"/signed-out{query_of(call.request.query_params)}"), call)
 
     async def submit_sign_out_everywhere(self, call: Call) -> Response:
         """End all of the visitor's sessions, unless that has been done."""
@@ -98,7 +98,7 @@ class AccountPages:
         except SessionEnded as ended:
             if ended.reason != "logout_everywhere":
                 raise
-        return self.writer.end_visit(self.writer.redirect("/signed-out?from=everywhere"), call.cookies)
+        return self.writer.end_visit(self.writer.redirect("/signed-out?from=everywhere"), call)
 
     async def _write(
         self, call: Call, session: Session, account: Account | None, error: HandstampError | None = None, **values: Any

@@ -17,7 +17,7 @@ from ..operation import UseCases
 from .destination import Destination
 from .forms import CORRECTABLE
 from .mailed import MailedForm, redirect_done, redirect_to_code
-from .visitor import arrives_from_elsewhere, load_again, require_visitor
+from .visitor import arrives_from_elsewhere, require_visitor
 from .writer import PageWriter
 
 ADDRESS_CHANGED = mark("Your account has its new address.")
@@ -40,7 +40,7 @@ class ChangeEmailPages:
         """Return the form. Raises `InsufficientAuthentication`, which leads over the sign-in page and back."""
         self.use.require_mail()
         if arrives_from_elsewhere(call):
-            return load_again(self.writer, call)
+            return self.writer.load_again(call)
         session, account = await require_visitor(self.use, call)
         account = require_account(account)
         require_fresh(session, call.now_ms)

@@ -19,7 +19,7 @@ from ..edge import Call
 from ..operation import UseCases
 from ..repeatable import repeatable_form
 from .forms import CORRECTABLE
-from .visitor import arrives_from_elsewhere, load_again, require_visitor
+from .visitor import arrives_from_elsewhere, require_visitor
 from .writer import PageWriter
 
 _DONE = {"password": mark("Your password is changed, and every other device is signed out.")}
@@ -44,7 +44,7 @@ class FactorPages:
     async def show_factors(self, call: Call) -> Response:
         """Return the page."""
         if arrives_from_elsewhere(call):
-            return load_again(self.writer, call)
+            return self.writer.load_again(call)
         _, account = await require_visitor(self.use, call)
         return await self._write(call, require_account(account))
 

@@ -163,7 +163,7 @@ def redirect_signed_in(
     response = writer.redirect_to_url(return_to) if return_to else writer.redirect("/account")
     set_pair(response, pair, call.cookies)
     use.remember_device(response, call, pair)
-    return clear_cookies(response, call.cookies, but_for=pair) if presented else response
+    return clear_cookies(response, call.cookies, bound=call.bound_cookie, but_for=pair) if presented else response
 
 
 def redirect_done(writer: PageWriter, call: Call, done: str) -> Response:

@@ -17,7 +17,7 @@ from ..body import read_form
 from ..edge import Call
 from ..operation import UseCases
 from .forms import CORRECTABLE
-from .visitor import arrives_from_elsewhere, load_again, name_of, require_visitor
+from .visitor import arrives_from_elsewhere, name_of, require_visitor
 from .writer import PageWriter
 
 
@@ -37,7 +37,7 @@ class OwnDataPages:
     async def show_data(self, call: Call) -> Response:
         """Return the page."""
         if arrives_from_elsewhere(call):
-            return load_again(self.writer, call)
+            return self.writer.load_again(call)
         session, account = await require_visitor(self.use, call)
         require_fresh(session, call.now_ms)
         return self.writer.write_page("own_data.html", call, **_values(session, account))
@@ -55,7 +55,7 @@ class OwnDataPages:
             await self.use.delete_account(session, account, form.email, call.caller)
         except (*CORRECTABLE, DeletionBlocked) as error:
             return self.writer.write_form_again("own_data.html", error, call, **_values(session, account))
-        return self.writer.end_visit(self.writer.redirect("/signed-out?from=deleted"), call.cookies)
+        return self.writer.end_visit(self.writer.redirect("/signed-out?from=deleted"), call)
 
 
 def _values(session: Session, account: Account | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from ...domain.reasons import sentence_of
-from ...errors import EmailNotVerified, InvalidToken, MissingToken, SessionEnded
+from ...errors import EmailNotVerified, InvalidToken, MissingToken, ProofRequired, SessionEnded
 from ...service.parts.one_time import keep_browser_secret
 from ...text import mark
 from ..body import read_form
@@ -21,7 +21,7 @@ from .forms import CORRECTABLE
 from .mailed import redirect_signed_in, redirect_to_code
 from .reset_password import RESET
 from .verify import VERIFIED
-from .visitor import arrives_from_elsewhere, load_again, name_of, require_browser, require_visitor
+from .visitor import arrives_from_elsewhere, name_of, require_browser, require_visitor
 from .writer import PageWriter
 
 _DONE = {"address": ADDRESS_CHANGED, "reset": RESET, "verified": VERIFIED}
@@ -58,17 +58,17 @@ class SignInPages:
         """Return the sign-in form, or who is signed in already, with `?again` the form in any case."""
         destination = Destination.parse(call.request.query_params, self.edge).template_values()
         if arrives_from_elsewhere(call):
-            return load_again(self.writer, call)
+            return self.writer.load_again(call)
         done = _DONE.get(call.request.query_params.get("done", ""), "")
         try:
             session, account = await require_visitor(self.use, call)
-        except (MissingToken, InvalidToken):
+        except (MissingToken, InvalidToken, ProofRequired):
             notice = call.language.translate(done) if done else ""
             return self.writer.write_page("sign_in.html", call, notice=notice, notice_kind="good", **destination)
         except SessionEnded as ended:
             notice = call.language.translate(done or sentence_of(ended.reason, otherwise=mark("You are signed out.")))
             response = self.writer.write_page("sign_in.html", call, notice=notice, **destination)
-            return self.writer.end_visit(response, call.cookies)
+            return self.writer.end_visit(response, call)
         if account is not None and "again" in call.request.query_params:
             notice = call.language.translate(mark("To go on, confirm that it is you: sign in again."))
             values = destination | {"delivery": session.delivery, "email": account.email, "notice": notice, "again": True}

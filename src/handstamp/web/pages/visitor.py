@@ -5,10 +5,6 @@ A page recognises its visitor by the refresh cookie, which both deliveries of br
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
-from starlette.responses import Response
-
 from ...domain.account import Account
 from ...domain.session import Session
 from ...errors import InvalidRequest
@@ -17,17 +13,16 @@ from ...wire.cross_site import is_from_browser
 from ..edge import Call
 from ..operation import UseCases
 from .languages import prefer_account_language
-from .writer import PageWriter
 
 
 async def require_visitor(use: UseCases, call: Call) -> tuple[Session, Account | None]:
     """Return the session of the refresh cookie, and its account if the subject has one here. Answer in its language.
 
     Raises:
-        MissingToken, InvalidToken, SessionEnded: as their names say.
+        MissingToken, InvalidToken, SessionEnded, ProofRequired: as their names say.
     """
     token, _ = call.refresh_token(None)
-    session, account = await use.recognise(token, call.caller)
+    session, account = await use.recognise(token, call.caller, use.find_credential_end(call))
     await prefer_account_language(call, account)
     return session, account
 
@@ -48,10 +43,3 @@ def arrives_from_elsewhere(call: Call) -> bool:
     is_second_request = call.request.query_params.get("here") is not None
     is_cross_site = call.headers.get("sec-fetch-site") == "cross-site"
     return is_cross_site and not is_second_request and not call.carries_refresh_cookie
-
-
-def load_again(writer: PageWriter, call: Call) -> Response:
-    """Return a page that loads the requested page again at once, from this site, so that the browser sends its cookies."""
-    path = call.request.scope["path"].removeprefix(call.request.scope.get("root_path", ""))
-    query = urlencode({**call.request.query_params, "here": ""})
-    return writer.write_page("arriving.html", call, here=f"{path}?{query}")

@@ -15,17 +15,22 @@ from ...errors import (
     InsufficientAuthentication,
     InvalidToken,
     MissingToken,
+    ProofRequired,
     SessionEnded,
     TooManyAttempts,
     Unavailable,
 )
 from ...languages.templates import install_translations
+from ...wire.device import SKIPPED
 from ...wire.headers import FORGET_COPIES, OPENED_ALONE
 from ...wire.problems import detail_of, headers_of, row_of
 from ..answers import language_headers, log_refusal
-from ..cookies import Cookies, clear_cookies
+from ..cookies import clear_cookies
 from ..edge import Call, Edge
 from .forms import FieldErrors, describe_error
+
+_SECOND_REQUEST = "here"
+"""In the query of a page that has loaded itself again."""
 
 
 class PageWriter:
@@ -78,10 +83,28 @@ class PageWriter:
         """Return a redirect to a URL, which the caller must have checked."""
         return RedirectResponse(url, 303, {"cache-control": "no-store", **OPENED_ALONE})
 
-    def end_visit(self, response: Response, cookies: Cookies) -> Response:
+    def load_again(self, call: Call) -> Response:
+        """Return a page that loads the requested page again at once, from this site, so that the browser sends its cookies."""
+        path = call.request.scope["path"].removeprefix(call.request.scope.get("root_path", ""))
+        query = urlencode({**call.request.query_params, _SECOND_REQUEST: ""})
+        return self.write_page("arriving.html", call, here=f"{path}?{query}")
+
+    def _ask_for_cookie(self, call: Call) -> Response:
+        """Return the answer to a visitor whose session is bound to a device, without the cookie that shows it.
+
+        The browser renews the cookie when the page is loaded again from this site. If it could not be renewed, this is not the
+        device, and its visitor can only sign in.
+        """
+        if SKIPPED in call.headers:  # the browser could not reach us, or we had answered 503
+            return self.write_error(Unavailable("the browser could not renew its cookie"), call)
+        if call.request.method == "GET" and _SECOND_REQUEST not in call.request.query_params:
+            return self.load_again(call)
+        return self.redirect("/sign-in")
+
+    def end_visit(self, response: Response, call: Call) -> Response:
         """Return the answer after which the browser has no cookies and no copies of pages of the session that has ended."""
         response.headers.update(FORGET_COPIES)
-        return clear_cookies(response, cookies)
+        return clear_cookies(response, call.cookies, bound=call.bound_cookie)
 
     def write_form_again(self, template: str, error: HandstampError, call: Call, **values: Any) -> Response:
         """Return a form with what was typed and what is wrong with it. `values` are for the template."""
@@ -96,6 +119,8 @@ class PageWriter:
         instance = log_refusal(error, call.request.scope)
         if isinstance(error, MissingToken | InvalidToken | SessionEnded):
             return self.redirect("/sign-in")
+        if isinstance(error, ProofRequired):
+            return self._ask_for_cookie(call)
         if isinstance(error, InsufficientAuthentication):
             return self.redirect(
                 f"/sign-in?{urlencode({'again': '', 'return_to': self._base + call.request.scope['route'].path})}"

@@ -1,0 +1,399 @@
+"""Sessions that are bound to a browser (W3C DBSC), over HTTP, in this process and with a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from handstamp.assemble.application import make_application
+from handstamp.assemble.deployment import Deployment
+from handstamp.crypto.passwords import COSTS
+from handstamp.domain.session import Session
+from tests.builders import Clock
+from tests.deployment import ISSUER, caller, settings_in
+from tests.devices import Device, challenge_in
+from tests.integration.helpers import expect_ended, expect_problem, set_cookies
+from tests.serving import EMAIL, PASSWORD
+
+pytestmark = pytest.mark.anyio
+OWN_PAGE = {"origin": ISSUER, "sec-fetch-site": "same-origin"}
+ACCESS, REFRESH, PASS = "__Host-handstamp-access", "__Host-handstamp-refresh", "__Host-handstamp-bound"
+ACCESS_LIFETIME_S, LEEWAY_S = 900, 5
+DELIVERIES = pytest.mark.parametrize("delivery", ["cookie", "split"])
+
+
+class Site:
+    """A service, and what browsers do with it."""
+
+    def __init__(self, running: Deployment, clock: Clock) -> None:
+        """Serve a deployment."""
+        self.running = running
+        self.clock = clock
+        self._transport = httpx.ASGITransport(make_application(running))
+
+    def browser(self) -> Browser:
+        """Return a browser without cookies."""
+        return Browser(self, httpx.AsyncClient(transport=self._transport, base_url=ISSUER, headers=OWN_PAGE))
+
+    async def row(self, sid: str) -> Session:
+        """Return the row of a session."""
+        found = await self.running.store.session(sid)
+        assert found is not None
+        return found[0]
+
+    async def events(self, sid: str) -> list[str]:
+        """Return the kinds of a session's events, oldest first."""
+        found = await self.running.store.read(lambda rows: rows.events.list_about(sid, limit=100))
+        return sorted(event.kind for event in found)
+
+
+class Browser:
+    """A cookie jar and a key. The jar can be copied, the key cannot."""
+
+    def __init__(self, site: Site, client: httpx.AsyncClient) -> None:
+        """Begin without a session."""
+        self.site, self.client, self.device = site, client, Device()
+        self.sid = self.challenge = self.invitation = ""
+
+    async def sign_in(self, delivery: str) -> httpx.Response:
+        """Sign in, without binding the session."""
+        answer = await self.client.post("/login", json={"email": EMAIL, "password": PASSWORD, "delivery": delivery})
+        assert answer.status_code == 200, answer.text
+        self.sid = answer.json()["sessionId"]
+        if invitation := answer.headers.get("secure-session-registration"):
+            self.invitation = challenge_in(invitation)
+        return answer
+
+    async def register(self, **options: Any) -> httpx.Response:
+        """Register the key."""
+        proof = self.device.prove(self.invitation, registers=True, **options)
+        return await self.client.post("/device/start", headers={"secure-session-response": proof})
+
+    async def bound(self, delivery: str) -> Browser:
+        """Sign in and register the key. Return this browser."""
+        await self.sign_in(delivery)
+        answer = await self.register()
+        assert answer.json()["session_identifier"] == self.sid
+        self.challenge = challenge_in(answer.headers["secure-session-challenge"])
+        return self
+
+    async def renew(self, proof: str = "", **headers: str) -> httpx.Response:
+        """Send a renewal, by default with the proof that is right."""
+        sent = {
+            "sec-secure-session-id": self.sid,
+            "secure-session-response": proof or self.device.prove(self.challenge),
+        } | headers
+        answer = await self.client.post("/device/refresh", headers=sent)
+        if "secure-session-challenge" in answer.headers and answer.status_code == 200:
+            self.challenge = challenge_in(answer.headers["secure-session-challenge"])
+        return answer
+
+    def copied(self) -> Browser:
+        """Return the browser of a thief, who has a copy of everything but the key."""
+        thief = self.site.browser()
+        thief.client.cookies.update(self.client.cookies)
+        thief.sid, thief.challenge, thief.invitation = self.sid, self.challenge, self.invitation
+        return thief
+
+
+@asynccontextmanager
+async def site_in(folder: Path, **settings: object) -> AsyncIterator[Site]:
+    """Run a service with one account in this process."""
+    clock = Clock()
+    running = Deployment(settings_in(folder, **settings), clock=clock)
+    async with running.open():
+        await running.keys.maintain(clock())
+        site = Site(running, clock)
+        created = await site.browser().client.post("/register", json={"email": EMAIL, "password": PASSWORD})
+        assert created.status_code == 201, created.text
+        yield site
+
+
+@pytest.fixture(autouse=True)
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash with little work: other files test that."""
+    monkeypatch.setitem(COSTS, "owasp", (1, 8, 1))
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """Return a service with the defaults."""
+    async with site_in(tmp_path) as running:
+        yield running
+
+
+@DELIVERIES
+async def test_a_browser_binds_its_session_and_renews_it(site: Site, delivery: str) -> None:
+    """The sign-in invites it, the key is stored, the cookie ends with the token, and each renewal is one step of the chain."""
+    browser = site.browser()
+    signed_in = await browser.sign_in(delivery)
+    assert signed_in.headers["secure-session-registration"].startswith('(ES256);path="/device/start";challenge="')
+    answer = await browser.register()
+    name = ACCESS if delivery == "cookie" else PASS
+    assert answer.json() == {
+        "session_identifier": browser.sid,
+        "refresh_url": "/device/refresh",
+        "scope": {"include_site": False, "scope_specification": [{"type": "exclude", "domain": "*", "path": "/assets"}]},
+        "credentials": [{"type": "cookie", "name": name, "attributes": "Path=/; Secure; HttpOnly; SameSite=Lax"}],
+    }
+    cookies = set_cookies(answer)
+    assert set(cookies) == {name, REFRESH}
+    assert cookies[name].attributes["max-age"] == str(ACCESS_LIFETIME_S)
+    row = await site.row(browser.sid)
+    assert (row.bound_by, row.generation) == ("dbsc", 0)
+    assert row.bound_at_ms == site.clock()
+    assert await site.events(browser.sid) == ["device_bound", "signed_in"]
+
+    asked = await browser.renew(proof="none")
+    expect_problem(asked, 403, "proof_required")
+    assert not set_cookies(asked)
+    for generation in (1, 2):
+        browser.challenge = challenge_in(asked.headers["secure-session-challenge"])
+        assert asked.headers["secure-session-challenge"].endswith(f';id="{browser.sid}"')
+        asked = await browser.renew()
+        assert asked.status_code == 200
+        assert set(set_cookies(asked)) == {name, REFRESH}
+        assert (await site.row(browser.sid)).generation == generation
+
+
+async def test_values_may_come_in_quotes(site: Site) -> None:
+    """The draft writes the values in quotes, and Chromium 156 sends them without."""
+    browser = await site.browser().bound("cookie")
+    quoted = {"sec-secure-session-id": f'"{browser.sid}"'}
+    assert (await browser.renew(f'"{browser.device.prove(browser.challenge)}"', **quoted)).status_code == 200
+
+
+@DELIVERIES
+async def test_a_copy_of_everything_but_the_key_gets_nowhere(site: Site, delivery: str) -> None:
+    """The thief never renews, never ends the session, and is served by nothing after the access token's life."""
+    browser = await site.browser().bound(delivery)
+    before = await site.row(browser.sid)
+    thief = browser.copied()
+    forged = thief.device.prove(browser.challenge)
+    for _ in range(3):
+        expect_problem(await thief.renew(forged), 403, "proof_required")
+    site.clock.advance(seconds=ACCESS_LIFETIME_S + LEEWAY_S)
+    expect_problem(await thief.renew(forged), 403, "proof_required")
+    expect_problem(await thief.client.post("/refresh"), 403, "proof_required")
+    assert "this device" not in (await thief.client.get("/account?here=", follow_redirects=True)).text
+    expect_problem(await thief.client.get("/profile"), 401, "expired_token" if delivery == "cookie" else "missing_token")
+    assert await site.row(browser.sid) == before
+
+    assert (await browser.renew()).status_code == 200
+    assert "this device" in (await browser.client.get("/account")).text
+    for _ in range(2):  # the copy is old now: still no weapon against the owner
+        expect_problem(await thief.renew(forged), 403, "proof_required")
+        expect_problem(await thief.client.post("/refresh"), 403, "proof_required")
+    assert (await browser.renew()).status_code == 200
+    assert (await site.row(browser.sid)).revoked_why is None
+
+
+@DELIVERIES
+async def test_a_proof_is_for_one_session_and_one_generation(site: Site, delivery: str) -> None:
+    """A proof that was used, that is for another session or that a registration has made renews nothing."""
+    browser, other = await site.browser().bound(delivery), await site.browser().bound(delivery)
+    used = browser.device.prove(browser.challenge)
+    assert (await browser.renew(used)).status_code == 200
+    registration = browser.device.prove(browser.invitation, registers=True)
+    wrong = [
+        used,
+        browser.device.prove(other.challenge),
+        other.device.prove(browser.challenge),
+        registration,
+        browser.device.prove(browser.invitation),
+        browser.device.prove(browser.challenge, aud=f"{ISSUER}/device/start"),
+    ]
+    before = await site.row(browser.sid)
+    for proof in wrong:
+        refused = await browser.renew(proof)
+        expect_problem(refused, 403, "proof_required")
+        assert challenge_in(refused.headers["secure-session-challenge"]) == browser.challenge
+    assert await site.row(browser.sid) == before
+    assert (await browser.renew()).status_code == 200
+
+
+@DELIVERIES
+async def test_a_lost_answer_and_a_restored_profile_go_on(site: Site, delivery: str) -> None:
+    """With the key, an old refresh token continues the session, at once and much later, and no proof is accepted twice."""
+    browser = await site.browser().bound(delivery)
+    old = browser.copied()
+    old.device = browser.device
+    for _ in range(3):
+        await browser.renew()
+    first = await old.renew()
+    expect_problem(first, 403, "proof_required")
+    site.clock.advance(seconds=3 * 86_400)
+    old.challenge = challenge_in(first.headers["secure-session-challenge"])
+    assert (await old.renew()).status_code == 200
+    assert (await site.row(browser.sid)).generation == 3
+    assert "recovered" in await site.events(browser.sid)
+    assert (await browser.renew()).status_code == 200
+
+
+async def test_in_split_delivery_scripts_get_what_is_left_of_the_pass(site: Site) -> None:
+    """`/refresh` writes nothing, and its access token ends with the pass: only the browser can prolong anything."""
+    browser = await site.browser().bound("split")
+    before = await site.row(browser.sid)
+    site.clock.advance(seconds=600)
+    answer = await browser.client.post("/refresh")
+    assert answer.json()["expiresIn"] == ACCESS_LIFETIME_S - 600
+    assert (await site.row(browser.sid)) == before
+    assert PASS not in set_cookies(answer)
+    site.clock.advance(seconds=300)
+    expect_problem(await browser.client.post("/refresh"), 403, "proof_required")
+    assert (await browser.renew()).status_code == 200
+    assert (await browser.client.post("/refresh")).json()["expiresIn"] == ACCESS_LIFETIME_S
+
+
+async def test_in_cookie_delivery_refresh_answers_what_is_left_of_the_access_cookie(site: Site) -> None:
+    """A script that refreshes although the browser does so by itself disturbs nothing."""
+    browser = await site.browser().bound("cookie")
+    site.clock.advance(seconds=600)
+    assert (await browser.client.post("/refresh")).json()["expiresIn"] == ACCESS_LIFETIME_S - 600
+    assert (await site.row(browser.sid)).generation == 0
+
+
+@pytest.mark.parametrize("text", ["", "x", ".", "9999999999999.", "99999999999999999999.x", "1800000900.AAAA"])
+async def test_a_pass_cannot_be_made_up(site: Site, text: str) -> None:
+    """A wrong pass is none."""
+    browser = await site.browser().bound("split")
+    sent = {"cookie": f"{REFRESH}={browser.client.cookies[REFRESH]}; {PASS}={text}"}
+    expect_problem(await site.browser().client.post("/refresh", headers=sent), 403, "proof_required")
+
+
+async def test_a_key_is_registered_in_time_once_and_by_the_browser_that_signed_in(site: Site) -> None:
+    """Without the challenge of the sign-in, too late, or beside another key, the session stays as it is."""
+    browser = site.browser()
+    await browser.sign_in("cookie")
+    guessing = browser.copied()
+    guessing.invitation = "guess"
+    expect_problem(await guessing.register(), 400, "invalid_request")
+    again = await browser.register(), await browser.register()
+    assert [answer.json()["session_identifier"] for answer in again] == [browser.sid] * 2
+    other = browser.copied()
+    assert (await other.register()).json() == {"continue": False}
+    assert (await site.row(browser.sid)).bound_key is not None
+
+    late = site.browser()
+    await late.sign_in("cookie")
+    site.clock.advance(seconds=300)
+    answer = await late.register()
+    assert (answer.json(), dict(set_cookies(answer))) == ({"continue": False}, {})
+    assert (await site.row(late.sid)).bound_key is None
+    assert (await late.client.post("/refresh")).status_code == 200
+
+
+async def test_a_session_that_has_ended_ends_in_the_browser_too(site: Site) -> None:
+    """401 only for that, with the cookies deleted."""
+    browser = await site.browser().bound("split")
+    await site.running.sign_out.end_one(browser.sid, caller(site.clock))
+    answer = await browser.renew()
+    expect_ended(answer, "logout")
+    assert {name: cookie.attributes["max-age"] for name, cookie in set_cookies(answer).items()} == {
+        REFRESH: "0",
+        ACCESS: "0",
+        PASS: "0",
+    }
+
+
+async def test_a_browser_session_without_its_cookies_is_forgotten(site: Site) -> None:
+    """After a sign-out, or if another session has taken the place of its cookies, which stay as they are."""
+    browser = await site.browser().bound("split")
+    left = await browser.client.post("/logout")
+    assert left.status_code == 204
+    assert set(set_cookies(left)) == {REFRESH, ACCESS, PASS}
+    assert (await browser.renew()).json() == {"session_identifier": browser.sid, "continue": False}
+
+    first = browser.sid
+    await browser.bound("split")
+    answer = await browser.renew(**{"sec-secure-session-id": first})
+    assert answer.json() == {"session_identifier": first, "continue": False}
+    assert not set_cookies(answer)
+    assert (await browser.renew()).status_code == 200
+
+
+@DELIVERIES
+async def test_a_new_password_invites_the_browser_again(site: Site, delivery: str) -> None:
+    """The new session is another one, and gets a key of its own."""
+    browser = await site.browser().bound(delivery)
+    token = (await browser.client.post("/refresh")).json().get("accessToken")
+    bearer = {"authorization": f"Bearer {token}"} if token else {}
+    fields = {"currentPassword": PASSWORD, "newPassword": f"{PASSWORD} more"}
+    answer = await browser.client.post("/password", json=fields, headers=bearer)
+    assert answer.json()["sessionId"] != browser.sid
+    browser.sid = answer.json()["sessionId"]
+    browser.invitation = challenge_in(answer.headers["secure-session-registration"])
+    browser.device = Device()
+    assert (await browser.register()).json()["session_identifier"] == browser.sid
+
+
+async def test_a_limit_is_never_429_and_a_failure_never_401(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 429 Chromium would forget its session. After 503 it tries again with the next request."""
+    browser = await site.browser().bound("cookie")
+    proof = browser.device.prove(browser.challenge)
+    with monkeypatch.context() as patched:
+        patched.setattr(site.running.keys, "_signers", ())
+        expect_problem(await browser.renew(proof), 503, "unavailable")
+    assert (await browser.renew(proof)).status_code == 200
+
+
+async def test_pages_of_other_origins_can_do_nothing_here(tmp_path: Path) -> None:
+    """Not even those of trusted origins: no request of theirs passes, and no script reads an answer."""
+    app = "https://app.example.com"
+    async with site_in(tmp_path, trusted_origins=app) as site:
+        browser = await site.browser().bound("cookie")
+        for path in ("/device/start", "/device/refresh"):
+            for headers in ({"origin": app, "sec-fetch-site": "same-site"}, {"origin": "null", "sec-fetch-site": "cross-site"}):
+                answer = await browser.client.post(path, headers=headers)
+                expect_problem(answer, 403, "cross_site")
+                assert not [name for name in answer.headers if name.startswith("access-control")]
+            preflight = {"origin": app, "access-control-request-method": "POST"}
+            assert "access-control-allow-origin" not in (await browser.client.options(path, headers=preflight)).headers
+        assert (await browser.renew()).status_code == 200
+
+
+async def test_no_browser_is_invited_where_it_could_bind_nothing(tmp_path: Path) -> None:
+    """Not where binding is off, not for `json`, and not over http."""
+    for name in ("off", "http", "json"):
+        (tmp_path / name).mkdir()
+    async with site_in(tmp_path / "off", device_binding="off") as site:
+        assert "secure-session-registration" not in (await site.browser().sign_in("cookie")).headers
+    async with site_in(tmp_path / "http", issuer="http://localhost:8000") as site:
+        browser = site.browser()
+        browser.client.headers["origin"] = "http://localhost:8000"
+        assert "secure-session-registration" not in (await browser.sign_in("cookie")).headers
+    async with site_in(tmp_path / "json") as site:
+        assert "secure-session-registration" not in (await site.browser().sign_in("json")).headers
+
+
+async def test_where_binding_is_required_other_sessions_end(tmp_path: Path) -> None:
+    """After five minutes, with their tokens. A bound one goes on. A program that cannot bind its session gets none."""
+    async with site_in(tmp_path, device_binding="required") as site:
+        browser, plain = await site.browser().bound("split"), site.browser()
+        assert (await plain.sign_in("split")).json()["expiresIn"] == 300
+        site.clock.advance(seconds=300)
+        expect_ended(await plain.client.post("/refresh"), "unbound")
+        assert (await browser.renew()).status_code == 200
+        answer = await site.browser().client.post("/login", json={"email": EMAIL, "password": PASSWORD, "delivery": "json"})
+        expect_problem(answer, 403, "proof_required")
+
+
+async def test_pages_without_the_cookie_load_themselves_again(site: Site) -> None:
+    """Once, so that the browser renews it; then they ask to sign in. If the browser could not reach us, they say so."""
+    browser = await site.browser().bound("split")
+    site.clock.advance(seconds=ACCESS_LIFETIME_S)
+    first = await browser.client.get("/account")
+    assert 'content="0;url=/account?here="' in first.text
+    second = await browser.client.get("/account?here=")
+    assert (second.status_code, second.headers["location"]) == (303, "/sign-in")
+    assert "autocomplete" in (await browser.client.get("/sign-in")).text
+    skipped = await browser.client.get("/account", headers={"secure-session-skipped": "server_error"})
+    assert skipped.status_code == 503
+    assert not set_cookies(skipped)
+    assert (await browser.renew()).status_code == 200
+    assert "this device" in (await browser.client.get("/account")).text
