@@ -10,27 +10,21 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.commands import command
-from tests.serving import Server
+from tests.serving import QuickServer, Server
 
 NODES = 3
 
 
-class SkewedServer(Server):
+class SkewedServer(QuickServer):
     """A server whose clock is wrong."""
 
     def __init__(self, folder: Path, *options: str, ahead_s: float, **settings: str) -> None:
         """Set how many seconds the clock is ahead."""
         super().__init__(folder, *options, **settings)
-        self.ahead_s = ahead_s
-
-    def command(self, *arguments: str) -> list[str]:
-        """Return a command that changes the clock before Handstamp is imported."""
-        start = (
-            "import time; right = time.time_ns; "
-            f"time.time_ns = lambda: right() + {int(self.ahead_s * 10**9)}; time.time = lambda: time.time_ns() / 10**9; "
+        self.first = (
+            f"{QuickServer.first}import time; right = time.time_ns; "
+            f"time.time_ns = lambda: right() + {int(ahead_s * 10**9)}; time.time = lambda: time.time_ns() / 10**9; "
         )
-        return command(*arguments, first=start)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests.commands import command, environment_with
+from tests.warm import WarmProcess
 
 PASSWORD = "kelp lantern rivet 41 of the tests"
 EMAIL = "ada@example.com"
@@ -46,6 +48,11 @@ def listens(port: int) -> bool:
 class Server:
     """A `handstamp serve` process on its own port. Its output goes to the file `log`."""
 
+    first = ""
+    """Statements that run before Handstamp starts."""
+    is_warm = False
+    """Whether it may be forked from a process that has imported the service: see `tests.warm`."""
+
     def __init__(self, folder: Path, *options: str, **settings: str) -> None:
         """Choose a port. The service creates the database and the secret in `folder`."""
         self.folder = folder
@@ -56,19 +63,11 @@ class Server:
         self.settings = {"PEOPLE_PER_NETWORK": "10000000"} | settings  # all tests share the network 127.0.0.1
         self.wrapper: list[str] = []
         """A command such as `unshare` that starts the process and then executes it in its own place."""
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | WarmProcess | None = None
 
     def start(self) -> Server:
         """Start the process and return once it answers."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self.wrapper, *self.command("serve", "--port", str(self.port), *self.options)],
-                cwd=self.folder,
-                env=environment_with(self.settings),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.process = self._launch("serve", "--port", str(self.port), *self.options)
         deadline = time.monotonic() + _START_PATIENCE_S
         with self.client(timeout=5) as client:
             while time.monotonic() < deadline:
@@ -83,7 +82,22 @@ class Server:
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line that runs `handstamp`."""
-        return command(*arguments)
+        return command(*arguments, first=self.first)
+
+    def _launch(self, *arguments: str) -> subprocess.Popen[bytes] | WarmProcess:
+        environment = environment_with(self.settings)
+        # Coverage starts with an interpreter, and so does a wrapper.
+        if self.is_warm and sys.platform == "linux" and not self.wrapper and "COVERAGE_PROCESS_CONFIG" not in os.environ:
+            return WarmProcess(arguments, first=self.first, folder=self.folder, environment=environment, log=self.log)
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [*self.wrapper, *self.command(*arguments)],
+                cwd=self.folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def kill(self, with_signal: int = signal.SIGKILL) -> int:
         """Kill the process and its workers, by default without a shutdown; return the exit status."""
@@ -128,11 +142,10 @@ class Server:
 
 
 class QuickServer(Server):
-    """A server with a cheap password hash, for files that sign in hundreds of times and test something else.
+    """A server that starts quickly and has a cheap password hash, for tests of something else than starts and hashing.
 
-    Hashing at the real cost would take most of their time.
+    Hashing at the real cost would take most of the time of files that sign in hundreds of times.
     """
 
-    def command(self, *arguments: str) -> list[str]:
-        """Return a command that replaces the cost of hashing before Handstamp starts."""
-        return command(*arguments, first="from handstamp.crypto.passwords import COSTS; COSTS['owasp'] = (1, 8, 1); ")
+    first = "from handstamp.crypto.passwords import COSTS; COSTS['owasp'] = (1, 8, 1); "
+    is_warm = True

@@ -28,7 +28,7 @@ pytestmark = [
         "ignore:Exception ignored in. <(socket|function _SelectorTransport):pytest.PytestUnraisableExceptionWarning"
     ),
 ]
-SECONDS = float(os.environ.get("HANDSTAMP_TEST_SOAK_SECONDS", "8"))
+SECONDS = float(os.environ.get("HANDSTAMP_TEST_SOAK_SECONDS", "4"))
 """Minimum duration of each test, in seconds."""
 GRACE_S = 10.0
 NODE_KILLS, POSTGRES_ENDS, CUTS = 50, 20, 50
