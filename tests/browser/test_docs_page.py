@@ -61,6 +61,19 @@ def section(docs: Page, operation: str) -> Locator:
     return docs.locator(f".opblock-{method.lower()}").filter(has=docs.locator(f'[data-path="{path}"]'))
 
 
+def show_tag_of(docs: Page, operation: str) -> None:
+    """Collapse every tag but the one of an operation: each key and click renders all operations that are shown."""
+    method, _, path = operation.partition(" ")
+    docs.evaluate(
+        """([method, path]) => {
+          const wanted = ui.specSelectors.specJson().getIn(["paths", path, method, "tags", 0]);
+          const tags = [...ui.specSelectors.taggedOperations().keys()];
+          for (const tag of tags) ui.layoutActions.show(["operations-tag", tag], tag === wanted);
+        }""",
+        [method.lower(), path],
+    )
+
+
 def send(docs: Page, operation: str, body: object = None, **fields: str) -> Response:
     """Fill in an operation, send it, and return the answer once the page shows its status.
 
@@ -70,6 +83,7 @@ def send(docs: Page, operation: str, body: object = None, **fields: str) -> Resp
         body: The JSON body to type instead of the example.
         fields: Values of parameters and form fields by name.
     """
+    show_tag_of(docs, operation)
     part = section(docs, operation)
     part.locator(".opblock-summary-control").click()
     if body is not None:

@@ -45,6 +45,16 @@ _CREDENTIALS: dict[str, tuple[str, list[dict[str, list[str]]]]] = {
     ),
 }
 """What an operation says about its credential, and its security requirements, by `Operation.credential`."""
+_TAGS = {
+    first: tag
+    for tag, paths in {
+        "Sign in and out": ("register", "login", "refresh", "logout", "logout-everywhere", "sessions"),
+        "Account": ("profile", "me", "password", "email"),
+        "Second factors": ("factors", "totp", "recovery-codes", "passkeys"),
+    }.items()
+    for first in paths
+}
+"""The heading under which an operation is listed, by the first part of its path. Those of the service itself have none here."""
 
 
 def document(*, issuer: str, version: str, cookies: Cookies, operations: Sequence[Operation] = OPERATIONS) -> bytes:
@@ -85,7 +95,7 @@ def _describe(operation: Operation) -> dict[str, Any]:
     description: dict[str, Any] = {
         "operationId": operation.run.__name__,
         "summary": operation.summary,
-        "tags": ["OAuth 2" if operation.form is not None else "API"],
+        "tags": ["OAuth 2" if operation.form is not None else _TAGS.get(operation.path.split("/")[1], "Service")],
         "responses": _answers(operation),
     }
     if operation.credential is not None:
