@@ -91,9 +91,33 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+_LONGEST_GROUPS = (
+    *(
+        "npm-clients",
+        "history",
+        "browser-docs",
+        "browser",
+        "request-cost",
+        "locked",
+        "proxy",
+        "park",
+        "disk-full",
+        "browser-client",
+    ),
+    *("pool", "wheel", "browser-accounts", "fail-over", "workers", "browser-examples"),
+)
+"""The groups of tests that take longest, longest first. One process runs a group, so the others wait for one that comes last."""
+
+
+def _place(item: pytest.Item) -> int:
+    group = item.get_closest_marker("xdist_group")
+    return _LONGEST_GROUPS.index(group.args[0]) if group and group.args[0] in _LONGEST_GROUPS else len(_LONGEST_GROUPS)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that need Chromium or PostgreSQL, by their folder and fixtures."""
+    """Put the longest groups first, and mark tests that need Chromium or PostgreSQL, by their folder and fixtures."""
+    items.sort(key=_place)
     for item in items:
         if "browser" in item.path.parts:
             item.add_marker(pytest.mark.browser)

@@ -18,7 +18,7 @@ from tests.browser.conftest import open_page
 from tests.commands import run_process
 from tests.serving import PASSWORD, QuickServer, Server
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = pytest.mark.xdist_group("browser-docs")
 
 
 @pytest.fixture(scope="module")

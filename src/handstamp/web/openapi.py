@@ -48,7 +48,7 @@ _CREDENTIALS: dict[str, tuple[str, list[dict[str, list[str]]]]] = {
 _TAGS = {
     first: tag
     for tag, paths in {
-        "Sign in and out": ("register", "login", "refresh", "logout", "logout-everywhere", "sessions"),
+        "Sign in and out": ("register", "login", "refresh", "logout", "logout-everywhere", "sessions", "device"),
         "Account": ("profile", "me", "password", "email"),
         "Second factors": ("factors", "totp", "recovery-codes", "passkeys"),
     }.items()
