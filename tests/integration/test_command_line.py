@@ -454,7 +454,7 @@ def test_listing_sessions(server: Server, client: httpx.Client) -> None:
     assert [session["id"] for session in mine] == [ada.sid, second.sid]
     assert [(session["generation"], session["delivery"]) for session in mine] == [(1, "json"), (0, "split")]
     assert mine[0].keys() == {
-        *("id", "subject", "delivery", "generation", "createdAtMs", "seenAtMs", "expiresAtMs", "ip", "userAgent"),
+        *("id", "subject", "delivery", "boundBy", "generation", "createdAtMs", "seenAtMs", "expiresAtMs", "ip", "userAgent"),
     }
     listed = run_command(server.folder, "sessions", "list", "--json").stdout  # the newest; other tests have sessions, too
     assert {ada.sid, other.sid} <= {session["id"] for session in json.loads(listed)}
@@ -462,7 +462,7 @@ def test_listing_sessions(server: Server, client: httpx.Client) -> None:
         assert token.split(".")[2] not in listed
 
     header, *rows = output_of(run_command(server.folder, "sessions", "list", ada.email)).splitlines()
-    assert header.split() == ["SESSION", "SUBJECT", "DELIVERY", "RENEWED", "SEEN", "ENDS", "IP", "USER", "AGENT"]
+    assert header.split() == ["SESSION", "SUBJECT", "DELIVERY", "BOUND", "RENEWED", "SEEN", "ENDS", "IP", "USER", "AGENT"]
     assert [row.split()[0] for row in rows] == [ada.sid, second.sid]
     assert "in 29 days" in rows[0]
     assert "ago" in rows[0]

@@ -148,6 +148,7 @@ async def test_a_browser_binds_its_session_and_renews_it(site: Site, delivery: s
     assert (row.bound_by, row.generation) == ("dbsc", 0)
     assert row.bound_at_ms == site.clock()
     assert await site.events(browser.sid) == ["device_bound", "signed_in"]
+    assert "bound to its device" in (await browser.client.get("/account")).text
 
     asked = await browser.renew(proof="none")
     expect_problem(asked, 403, "proof_required")
@@ -255,6 +256,7 @@ async def test_in_cookie_delivery_refresh_answers_what_is_left_of_the_access_coo
     browser = await site.browser().bound("cookie")
     site.clock.advance(seconds=600)
     assert (await browser.client.post("/refresh")).json()["expiresIn"] == ACCESS_LIFETIME_S - 600
+    assert [entry["bound"] for entry in (await browser.client.get("/sessions")).json()["sessions"]] == [True]
     assert (await site.row(browser.sid)).generation == 0
 
 

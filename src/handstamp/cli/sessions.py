@@ -44,6 +44,7 @@ def list_sessions(
                     "id": session.id,
                     "subject": session.subject,
                     "delivery": session.delivery,
+                    "boundBy": session.bound_by,
                     "generation": session.generation,
                     "createdAtMs": session.created_at_ms,
                     "seenAtMs": session.seen_at_ms,
@@ -60,6 +61,7 @@ def list_sessions(
             session.id,
             session.subject,
             session.delivery,
+            session.bound_by or "",
             str(session.generation),
             format_distance(now_ms, session.seen_at_ms),
             format_distance(now_ms, session.expires_at_ms),
@@ -69,7 +71,7 @@ def list_sessions(
         for session in found
     ]
     print_table(
-        ("SESSION", "SUBJECT", "DELIVERY", "RENEWED", "SEEN", "ENDS", "IP", "USER AGENT"),
+        ("SESSION", "SUBJECT", "DELIVERY", "BOUND", "RENEWED", "SEEN", "ENDS", "IP", "USER AGENT"),
         rows,
         empty="No active sessions.",
     )

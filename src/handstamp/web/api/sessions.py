@@ -29,6 +29,7 @@ class SessionEntry(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     user_agent: str
     ip: str
     delivery: How
+    bound: Annotated[bool, described("Whether it is bound to its device, so that copies of its tokens renew nothing")]
 
 
 class SessionsAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -82,6 +83,7 @@ def _entry(session: Session, *, current: str) -> SessionEntry:
         user_agent=session.user_agent,
         ip=session.ip,
         delivery=session.delivery,
+        bound=session.bound_key is not None,
     )
 
 

@@ -127,6 +127,7 @@ def _describe(session: Session, *, this: str, call: Call) -> dict[str, Any]:
         "id": session.id,
         "name": call.language.translate(describe_device(session.user_agent)),
         "is_this": session.id == this,
+        "is_bound": session.bound_key is not None,
         "ip": session.ip,
         "seen": _describe_time(session.seen_at_ms, call),
         "created": _describe_time(session.created_at_ms, call),

@@ -1,0 +1,253 @@
+"""A real Chromium binds its sessions and renews them by itself, without any script (W3C DBSC).
+
+One browser and one service, over https. The headless shell has no device-bound sessions, so this is the whole browser. With
+another flag for the certificate, or without https, Chromium turns them off without a word.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from playwright.sync_api import BrowserContext, BrowserType, Page, sync_playwright
+
+from tests.browser.conftest import ARGUMENTS, PATIENCE_MS, chromium_path
+from tests.certificates import build_command
+from tests.serving import EMAIL, PASSWORD, QuickServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser-bound")]
+FEATURES = "DeviceBoundSessions,EnableBoundSessionCredentialsSoftwareKeysForManualTesting,DeviceBoundSessionsIncludeAudienceClaim"
+NAMES = {"cookie": "__Host-handstamp-access", "split": "__Host-handstamp-bound"}
+SIGN_IN = """async ([email, password, delivery]) => {
+  const headers = { "content-type": "application/json" };
+  return (await fetch("/login", { method: "POST", headers, body: JSON.stringify({ email, password, delivery }) })).json();
+}"""
+FETCH = """async ([method, path, body]) => {
+  const headers = body ? { "content-type": "application/json" } : {};
+  const response = await fetch(path, { method, headers, body: body ? JSON.stringify(body) : undefined });
+  return { status: response.status, body: response.status === 204 ? null : await response.json() };
+}"""
+
+
+class Visitor:
+    """A browser with a profile on disk, and what Chromium tells about its device-bound sessions."""
+
+    def __init__(self, kind: BrowserType, server: QuickServer, profile: Path, arguments: list[str]) -> None:
+        """Start it."""
+        self._kind, self.server, self._profile, self._arguments = kind, server, profile, arguments
+        self.events: list[dict[str, Any]] = []
+        self.context: BrowserContext
+        self.page: Page
+        self.start()
+
+    def start(self) -> None:
+        """Start the browser with its profile, at a page whose scripts may send requests."""
+        self.context = self._kind.launch_persistent_context(
+            str(self._profile), executable_path=chromium_path(), args=self._arguments, headless=True
+        )
+        self.context.set_default_timeout(PATIENCE_MS)
+        self.page = self.context.pages[0]
+        told = self.context.new_cdp_session(self.page)
+        told.send("Network.enable")
+        told.on("Network.deviceBoundSessionEventOccurred", self._note)
+        told.send("Network.enableDeviceBoundSessions", {"enable": True})
+        self.page.goto(f"{self.server.url}/docs")
+
+    def _note(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+
+    def restart(self) -> None:
+        """Close the browser and start it again."""
+        self.context.close()
+        self.start()
+
+    def fetch(self, method: str, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+        """Send a request from the page."""
+        answer: dict[str, Any] = self.page.evaluate(FETCH, [method, path, body])
+        return answer
+
+    def wait_for(self, is_it: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait for an event of the browser."""
+        for _ in range(PATIENCE_MS // 20):
+            if any(is_it(event) for event in self.events):
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"no such event: {self.events}")
+
+    def sign_in(self, delivery: str) -> str:
+        """Sign in, wait until the browser has bound the session, and return its id."""
+        answer = self.page.evaluate(SIGN_IN, [EMAIL, PASSWORD, delivery])
+        self.wait_for_binding(answer["sessionId"])
+        sid: str = answer["sessionId"]
+        return sid
+
+    def wait_for_binding(self, sid: str) -> None:
+        """Wait until the browser has bound a session."""
+        self.wait_for(lambda event: event.get("sessionId") == sid and "creationEventDetails" in event and event["succeeded"])
+
+    def expire(self, delivery: str) -> None:
+        """Let the bound cookie end, as after the access token's life."""
+        self.context.clear_cookies(name=NAMES[delivery])
+        self.events.clear()
+
+    @property
+    def cookie_names(self) -> set[str]:
+        """The names of the cookies that the browser has."""
+        return {cookie["name"] for cookie in self.context.cookies()}
+
+    @property
+    def renewals(self) -> int:
+        """How often the browser has renewed a session since the last `expire`."""
+        return sum(event.get("refreshEventDetails", {}).get("refreshResult") == "Refreshed" for event in self.events)
+
+
+class SecureServer(QuickServer):
+    """The service over https as `auth.test`, which browsers reach at this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make a certificate."""
+        self.certificate = folder / "certificate.pem"
+        command = build_command(self.certificate, folder / "key.pem", name="auth.test")
+        subprocess.run(command, check=True, capture_output=True)
+        super().__init__(folder, "--tls-cert", str(self.certificate), "--tls-key", str(folder / "key.pem"))
+        self.url = self.settings["ISSUER"] = f"https://auth.test:{self.port}"
+
+    def client(self, **options: Any) -> Any:
+        """Return a client that accepts the certificate."""
+        return super().client(**{"verify": False} | options)
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the certificate's key, as Chromium's flag wants it."""
+        key = x509.load_pem_x509_certificate(self.certificate.read_bytes()).public_key()
+        der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return base64.b64encode(hashlib.sha256(der).digest()).decode()
+
+
+@contextmanager
+def visiting(kind: BrowserType, server: SecureServer, profile: Path) -> Iterator[Visitor]:
+    """Run a browser with device-bound sessions."""
+    arguments = [
+        *ARGUMENTS,
+        f"--enable-features={FEATURES}",
+        "--host-resolver-rules=MAP *.test 127.0.0.1",
+        f"--ignore-certificate-errors-spki-list={server.fingerprint}",
+    ]
+    visitor = Visitor(kind, server, profile, arguments)
+    try:
+        yield visitor
+    finally:
+        visitor.context.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureServer]:
+    """Run the service with one account."""
+    started = SecureServer(tmp_path_factory.mktemp("bound"))
+    try:
+        started.start()
+        assert started.register().status_code == 201
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def kind() -> Iterator[BrowserType]:
+    """Return what starts browsers."""
+    if chromium_path() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("These tests need Chromium.")
+        pytest.skip("These tests need Chromium.")
+    with sync_playwright() as playwright:
+        yield playwright.chromium
+
+
+@pytest.fixture
+def visitor(kind: BrowserType, server: SecureServer, tmp_path: Path) -> Iterator[Visitor]:
+    """Return a new browser. Chromium signs six times in nine minutes for a site, and then sends requests without the cookie."""
+    with visiting(kind, server, tmp_path / "profile") as started:
+        yield started
+
+
+@pytest.mark.parametrize("delivery", ["cookie", "split"])
+def test_the_browser_renews_what_a_copy_cannot(
+    visitor: Visitor, kind: BrowserType, server: SecureServer, tmp_path: Path, delivery: str
+) -> None:
+    """It stays signed in without script, after a restart too, while a browser with all its cookies gets nothing."""
+    sid = visitor.sign_in(delivery)
+    visitor.expire(delivery)
+    answers = visitor.page.evaluate("() => Promise.all([1, 2, 3].map(() => fetch('/account').then((page) => page.text())))")
+    assert all("bound to its device" in answer for answer in answers)
+    assert visitor.renewals == 1
+    stolen = visitor.context.cookies()
+
+    visitor.restart()
+    visitor.expire(delivery)
+    visitor.page.goto(f"{server.url}/account")
+    assert visitor.page.url == f"{server.url}/account"
+    assert visitor.renewals == 1
+    visitor.page.goto(f"{server.url}/docs")
+
+    with visiting(kind, server, tmp_path / "thief") as thief:
+        thief.context.add_cookies([cookie for cookie in stolen if cookie["name"] != NAMES[delivery]])  # type: ignore[arg-type]  # the same shape
+        assert thief.fetch("POST", "/refresh")["body"]["code"] == "proof_required"
+        assert thief.fetch("POST", "/device/refresh")["body"]["code"] == "proof_required"
+        thief.page.goto(f"{server.url}/account")
+        thief.page.wait_for_url("**/sign-in")
+
+    visitor.expire(delivery)
+    assert visitor.fetch("POST", "/refresh")["body"]["sessionId"] == sid
+    assert visitor.renewals == 1
+
+
+@pytest.mark.parametrize("delivery", ["cookie", "split"])
+def test_outages_and_limits_end_nothing(visitor: Visitor, server: SecureServer, delivery: str) -> None:
+    """Offline, a killed service and answers of 503: the browser keeps its session and goes on with the next request."""
+    sid = visitor.sign_in(delivery)
+    visitor.expire(delivery)
+    visitor.context.set_offline(True)
+    with pytest.raises(Exception, match="Failed to fetch"):
+        visitor.fetch("POST", "/refresh")
+    visitor.context.set_offline(False)
+    assert visitor.fetch("POST", "/refresh")["body"]["sessionId"] == sid
+
+    visitor.expire(delivery)
+    server.kill()
+    with pytest.raises(Exception, match="Failed to fetch"):
+        visitor.fetch("POST", "/refresh")
+    server.settings["PEOPLE_PER_NETWORK"] = "1000"
+    server.start()
+    assert visitor.fetch("POST", "/refresh")["body"]["sessionId"] == sid
+    assert NAMES[delivery] in visitor.cookie_names
+
+
+def test_signing_out_ends_the_session_of_the_browser_too(visitor: Visitor) -> None:
+    """Nothing is left that asks for a renewal."""
+    for delivery in ("cookie", "split"):
+        sid = visitor.sign_in(delivery)
+        visitor.events.clear()
+        assert visitor.fetch("POST", "/logout")["status"] == 204
+        assert visitor.fetch("GET", "/profile")["body"]["code"] == "missing_token"
+        visitor.wait_for(lambda event, sid=sid: event.get("sessionId") == sid and "terminationEventDetails" in event)  # type: ignore[misc]
+        assert NAMES[delivery] not in visitor.cookie_names
+
+
+def test_a_new_password_binds_the_new_session(visitor: Visitor) -> None:
+    """The session that takes the place of the old one is bound anew, and the browser forgets the old one."""
+    visitor.sign_in("cookie")
+    changed = visitor.fetch("POST", "/password", {"currentPassword": PASSWORD, "newPassword": f"{PASSWORD} more"})
+    visitor.wait_for_binding(changed["body"]["sessionId"])
+    visitor.expire("cookie")
+    answer = visitor.fetch("GET", "/profile")
+    assert answer["status"] == 200, (answer, visitor.events)
+    assert answer["body"]["session"]["id"] == changed["body"]["sessionId"]
