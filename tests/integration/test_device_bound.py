@@ -231,8 +231,10 @@ async def test_a_lost_answer_and_a_restored_profile_go_on(site: Site, delivery: 
     site.clock.advance(seconds=3 * 86_400)
     old.challenge = challenge_in(first.headers["secure-session-challenge"])
     assert (await old.renew()).status_code == 200
-    assert (await site.row(browser.sid)).generation == 3
+    assert (await site.row(browser.sid)).generation == 4
     assert "recovered" in await site.events(browser.sid)
+    expect_problem(await browser.renew(old.device.prove(browser.challenge)), 403, "proof_required")
+    browser.challenge = old.challenge
     assert (await browser.renew()).status_code == 200
 
 

@@ -170,13 +170,24 @@ def test_without_its_proof_a_bound_session_does_nothing(generation: int, later_m
 
 
 def test_with_its_proof_a_bound_session_follows_the_table() -> None:
-    """The current token rotates, its predecessor within grace is a repeat, and a lost commit is caught up with."""
-    rows = {7: Rotate, 6: Repeat, 8: CatchUp}
-    for generation, kind in rows.items():
-        outcome = decide(BOUND, None, claims_of(BOUND, generation=generation), NOW_MS, POLICY, is_proved=True)
+    """The current token rotates, its predecessor within grace is a repeat, and a lost commit is caught up with.
+
+    A browser signs a challenge of the generation: there a repeat uses the proof up, too.
+    """
+    program = bind(rotated(generation=7), DeviceKey('{"kty":"EC"}', "dpop"), NOW_MS)
+    rows: list[tuple[Session, int, type[object], int]] = [
+        (BOUND, 7, Rotate, 8),
+        (BOUND, 6, Rotate, 8),
+        (BOUND, 8, CatchUp, 9),
+        (program, 7, Rotate, 8),
+        (program, 6, Repeat, 7),
+        (program, 8, CatchUp, 9),
+    ]
+    for session, generation, kind, after in rows:
+        outcome = decide(session, None, claims_of(session, generation=generation), NOW_MS, POLICY, is_proved=True)
         assert isinstance(outcome, kind)
         assert not isinstance(outcome, Ended)
-        assert outcome.session.bound_key == BOUND.bound_key
+        assert (outcome.session.bound_key, outcome.session.generation) == (session.bound_key, after)
     strict = decide(BOUND, None, claims_of(BOUND, generation=8), NOW_MS, Policy(catch_up=False), is_proved=True)
     assert isinstance(strict, Reuse)
 
@@ -191,7 +202,7 @@ def test_an_old_copy_with_the_proof_is_the_device_itself(generation: int, policy
         outcome = decide(session, None, claims_of(session, generation=generation), now_ms, policy, is_proved=True)
         assert isinstance(outcome, Recover)
         session = outcome.session
-        assert (session.generation, session.recovered_at_ms, session.revoked_why) == (7, now_ms, None)
+        assert (session.generation, session.recovered_at_ms, session.revoked_why) == (7 + minute, now_ms, None)
 
 
 @pytest.mark.parametrize("is_proved", [False, True])

@@ -32,7 +32,7 @@ class Repeat(msgspec.Struct, frozen=True):
 
 
 class Recover(msgspec.Struct, frozen=True):
-    """A late retry, for example from a phone that was asleep. Answer as for `Repeat`; write `session`, which records its use."""
+    """A late retry, for example from a phone that was asleep. Answer the current token of `session`, and write it."""
 
     session: Session
 
@@ -105,9 +105,13 @@ def decide(  # noqa: PLR0911 - the rows of the table
         if policy.catch_up:
             return CatchUp(_advance(session, presented + 1, now_ms))
         return Reuse(revoke(session, "reuse", now_ms))
-    if presented == current - 1 and _is_within_grace(session, now_ms, policy):
+    is_repeat = presented == current - 1 and _is_within_grace(session, now_ms, policy)
+    if session.bound_by == "dbsc":  # the generation moves on, so that no proof is accepted twice
+        session = _advance(session, current + 1, now_ms)
+        return Rotate(session) if is_repeat else Recover(msgspec.structs.replace(session, recovered_at_ms=now_ms))
+    if is_repeat:
         return Repeat(session)
-    # With the proof, an old copy is that of the device itself, such as a restored profile.
+    # With a proof, an old copy is that of the device itself, such as a restored profile.
     if session.bound_key is not None or (presented == current - 1 and _may_recover(session, now_ms, policy)):
         return Recover(msgspec.structs.replace(session, recovered_at_ms=now_ms, seen_at_ms=now_ms))
     return Reuse(revoke(session, "reuse", now_ms))
