@@ -21,7 +21,7 @@ from tests.history import violations
 from tests.serving import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.xdist_group("disk-full")]
-SECONDS = float(os.environ.get("HANDSTAMP_TEST_SOAK_SECONDS", "8"))
+SECONDS = float(os.environ.get("HANDSTAMP_TEST_SOAK_SECONDS", "4"))
 _MORE_THAN_FIT = 500
 _SQL = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1], timeout=60).execute(sys.argv[2]).fetchone()[0])"
 _MOUNTED = 'mount -t tmpfs -o size=24m tmpfs "$0" && exec "$@"'
