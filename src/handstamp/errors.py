@@ -17,10 +17,13 @@ HandstampError
 │   ├── InsufficientScope     insufficient_scope
 │   ├── InsufficientAuthentication                 insufficient_user_authentication: prove again who you are (RFC 9470)
 │   ├── ProofRequired         proof_required       the session is bound to a device, and the request does not come from there
+│   ├── SecondFactorRequired  second_factor_required   the sign-in needs another step: `challenge`, `methods`
+│   ├── FactorRequired        factor_required      the account must have a second factor, and this is the last one
 │   ├── EmailNotVerified      email_not_verified   the password is right, but the address must be verified first
 │   ├── DeletionBlocked       deletion_blocked     the old address of the account can still undo a change of the address
 │   └── CrossSite             cross_site
-├── InvalidCode               invalid_code         the link or code of a mail is wrong, used, expired or void
+├── InvalidChallenge          invalid_challenge    a sign-in in several steps has expired or was used
+├── InvalidCode               invalid_code         a link or a code is wrong, used, expired or void
 ├── NotFound                  not_found
 ├── AccountExists             account_exists
 ├── TooManyAttempts           too_many_attempts    has `retry_after_s`
@@ -199,6 +202,46 @@ class InsufficientAuthentication(NotAllowed):
         self.acr = acr
 
 
+class SecondFactorRequired(NotAllowed):
+    """What was proved is right, and the sign-in needs another step. No session has begun, and no token exists.
+
+    Attributes:
+        challenge: What the client sends back with the second factor. It is as secret as a token.
+        methods: What completes the sign-in: "totp", "passkey" or "recovery_code".
+        enrol: Without methods, the factors of which the person must add one: "totp" or "passkey".
+        expires_in_s: For how many seconds the challenge is accepted.
+        browser: The secret to which the challenge is bound, for the service alone.
+    """
+
+    code = "second_factor_required"
+
+    def __init__(
+        self,
+        challenge: str = "",
+        *,
+        methods: tuple[str, ...] = (),
+        enrol: tuple[str, ...] = (),
+        expires_in_s: int = 0,
+        browser: str = "",
+    ) -> None:
+        """Create the error for a sign-in that is not complete."""
+        super().__init__(mark("This sign-in needs another step: a second factor."))
+        self.challenge = challenge
+        self.methods = methods
+        self.enrol = enrol
+        self.expires_in_s = expires_in_s
+        self.browser = browser
+
+
+class FactorRequired(NotAllowed):
+    """The account must have a second factor, and this is the last one."""
+
+    code = "factor_required"
+
+    def __init__(self) -> None:
+        super().__init__(mark("Your account must have a second factor. Add another one first, and then remove this one."))
+
+
 class ProofRequired(NotAllowed):
     """The session is bound to a device, and the request has not proved the device's key. The session goes on.
 
@@ -262,8 +305,26 @@ class CrossSite(NotAllowed):
         )
 
 
+class InvalidChallenge(HandstampError):
+    """The challenge of a sign-in in several steps is not accepted any more. The sign-in begins anew."""
+
+    code = "invalid_challenge"
+    _SENTENCES: ClassVar[dict[str, str]] = {
+        "expired": mark("This sign-in took too long. Sign in again."),
+        "elsewhere": mark("This sign-in was not begun in this browser. Sign in again."),
+        "used": mark("This sign-in is complete already, or was used up. Sign in again."),
+        "exhausted": mark("Too many codes were wrong. Sign in again."),
+        "void": mark("Your account has changed meanwhile. Sign in again."),
+    }
+
+    def __init__(self, verdict: str = "", *, detail: str = "") -> None:
+        """Create the error from a verdict of `handstamp.domain.attempt`, or "void"; in a client from what the service said."""
+        super().__init__(detail or self._SENTENCES[verdict])
+        self.verdict = verdict
+
+
 class InvalidCode(HandstampError):
-    """The link or the code of a mail is not accepted. Nothing was used up or changed by this request."""
+    """A link or a code is not accepted: of a mail, of an authenticator app, or for recovery. Nothing was used up or changed."""
 
     code = "invalid_code"
     _SENTENCES: ClassVar[dict[str, str]] = {
@@ -275,13 +336,20 @@ class InvalidCode(HandstampError):
             "A code works only in the browser that asked for it. Use the link of the mail, or ask for another mail."
         ),
         "void": mark("This link or code is not valid any more. Ask for another mail."),
+        "wrong_app_code": mark(
+            "That code is not right. Use the newest code of your authenticator app. Does its device have the right time?"
+        ),
+        "used_app_code": mark("This code was used already. Wait for the next code of your authenticator app."),
+        "wrong_recovery_code": mark("That recovery code is not right, or was used already. Use another one."),
+        "enrolment_expired": mark("This took too long. Add the authenticator app again, with the new QR code."),
     }
 
     def __init__(self, verdict: str = "", *, left: int = 0, subject: str | None = None, detail: str = "") -> None:
         """Create the error.
 
         Args:
-            verdict: A verdict of `handstamp.domain.one_time`, or "elsewhere" for a code from another browser. "" in a client.
+            verdict: A verdict of `handstamp.domain.one_time`, "elsewhere" for a code from another browser, or one of the others
+                that have a sentence here. "" in a client.
             left: How many more codes will be looked at.
             subject: The account for which a used one was used, for the service alone.
             detail: What the service said to a client.

@@ -14,6 +14,7 @@ import pytest
 from handstamp.storage.postgres.store import COLUMN_TYPES
 from handstamp.storage.sql import (
     accounts,
+    attempts,
     credentials,
     events,
     failures,
@@ -42,6 +43,7 @@ STRUCTS: dict[str, tuple[Columns[Any], set[str]]] = {
     "failure": (failures.COLUMNS, {"key", "account"}),
     "receipt": (receipts.COLUMNS, set()),
     "one_time": (one_time.COLUMNS, set()),
+    "attempt": (attempts.COLUMNS, set()),
     "totp": (totp.COLUMNS, set()),
     "recovery_code": (recovery_codes.COLUMNS, set()),
     "sweep": (sweeps.COLUMNS, set()),

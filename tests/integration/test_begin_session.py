@@ -78,7 +78,7 @@ async def test_proving_begins_no_session(tmp_path: Path) -> None:
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         account = await create_account(running, clock)
-        proof, _ = await running.sign_in.prove(EMAIL, PASSWORD, caller(clock))
+        proof, _, _ = await running.sign_in.prove(EMAIL, PASSWORD, caller(clock))
         assert (proof.subject, proof.account, proof.amr) == (account.id, account, ("pwd",))
         assert await running.sessions.list_all(None, caller(clock)) == ([], False)
 
@@ -146,7 +146,7 @@ async def test_a_refused_session_rolls_back_the_confirm_step(tmp_path: Path) -> 
         for _ in range(4):
             with pytest.raises(InvalidCredentials):
                 await running.sign_in(EMAIL, "the wrong sentence", delivery="json", caller=caller(clock))
-        proof, confirm = await running.sign_in.prove(EMAIL, PASSWORD, caller(clock))
+        proof, confirm, _ = await running.sign_in.prove(EMAIL, PASSWORD, caller(clock))
         await running.accounts.disable(EMAIL, caller(clock))
         with pytest.raises(InvalidCredentials):
             await running.begin_session(proof, delivery="json", caller=caller(clock), confirm=confirm)

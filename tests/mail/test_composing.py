@@ -17,7 +17,7 @@ from handstamp.assemble.mailing import MailTools
 from handstamp.config.loading import load
 from handstamp.domain.brand import Brand
 from handstamp.domain.issuer import Issuer
-from handstamp.domain.mail import MAIL_KINDS, AddressChanged, MailKind, SecondFactorChanged
+from handstamp.domain.mail import MAIL_KINDS, AddressChanged, MailKind
 from handstamp.domain.smtp import Mailbox
 from handstamp.errors import ConfigurationError
 from handstamp.mail.composer import Composer
@@ -66,8 +66,8 @@ def test_every_kind_says_what_it_is_about(kind: MailKind) -> None:
         for wanted in ("auth.example.com", "2027-01-15 08:00:00 UTC", "192.0.2.1", "Firefox on Linux", "help@example.com"):
             assert wanted in text
         content = SAMPLES[kind]
-        for value in msgspec.structs.asdict(content).values():
-            assert not isinstance(value, str) or value in text
+        for name, value in msgspec.structs.asdict(content).items():
+            assert not isinstance(value, str) or name == "factor" or value in text
     assert "000000" not in message.subject
     assert message.html.count("<h1>") == 1
 
@@ -96,7 +96,6 @@ def test_every_line_is_one_that_smtp_can_carry() -> None:
         {"user_agent": HOSTILE},
         {"user_agent": "Win-a-prize at https://evil.example/1"},
         {"content": AddressChanged(old=HOSTILE, new="</p><a href='https://evil.example'>x</a>")},
-        {"content": SecondFactorChanged(factor=HOSTILE)},
     ],
 )
 def test_hostile_values_add_no_header_and_no_element(fields: dict[str, Any]) -> None:
@@ -167,7 +166,7 @@ def test_values_are_escaped_in_html_only(tmp_path: Path) -> None:
     """By the name of the template."""
     for name in ("mail.txt", "mail.html"):
         (tmp_path / name).write_text("{{ words.text }}")
-    message = compose("second_factor_changed", folder=tmp_path, content=SecondFactorChanged(factor="<b>"))
+    message = compose("address_changed", folder=tmp_path, content=AddressChanged(old="<b>", new="x"))
     assert "<b>" in message.text
     assert "&lt;b&gt;" in message.html
 
@@ -234,7 +233,7 @@ def test_the_how_to_lists_every_kind_and_every_value() -> None:
     for name in Words.__struct_fields__:
         assert f"`words.{name}`" in text
     listed = [kind for kind in re.findall(r"^\| `(\w+)`", text, re.MULTILINE) if kind in MAIL_KINDS]
-    assert set(listed[-6:]) == {kind for kind, rule in MAIL_KINDS.items() if rule.is_notice}
+    assert set(listed[-7:]) == {kind for kind, rule in MAIL_KINDS.items() if rule.is_notice}
 
 
 def test_names_of_templates_are_those_of_kinds() -> None:

@@ -25,6 +25,11 @@ def make_application(deployment: Deployment) -> ASGIApp:
     edge = Edge(clock=deployment.clock, issuer=deployment.issuer, trusted_origins=settings.trusted_origins, rate=rate)
     use = UseCases(
         sign_in=deployment.sign_in,
+        second_factor=deployment.second_factor,
+        step_up=deployment.step_up,
+        list_factors=deployment.list_factors,
+        authenticator_app=deployment.authenticator_app,
+        replace_recovery_codes=deployment.replace_recovery_codes,
         refresh=deployment.refresh,
         bind=deployment.bind,
         sign_out=deployment.sign_out,

@@ -10,11 +10,14 @@ from ..clock import Clock
 from ..config.private_files import warn_if_readable
 from ..config.settings import Settings
 from ..service.accounts.administer import AdministerAccounts
+from ..service.accounts.authenticator_app import AuthenticatorApp
 from ..service.accounts.change_email import ChangeEmail
 from ..service.accounts.change_password import ChangePassword
 from ..service.accounts.forgetting import Forgetting
 from ..service.accounts.import_accounts import ImportAccounts
+from ..service.accounts.list_factors import ListFactors
 from ..service.accounts.own_data import ChangeProfile, DeleteAccount, ExportData
+from ..service.accounts.recovery_codes import ReplaceRecoveryCodes
 from ..service.accounts.register import CreateAccount, Register
 from ..service.accounts.reset_password import PasswordReset
 from ..service.accounts.sign_up import SignUp
@@ -27,6 +30,7 @@ from ..service.parts.email_address import load_rules
 from ..service.parts.granting import Hook
 from ..service.sessions.begin import BeginSession
 from ..service.sessions.bind import BindSession
+from ..service.sessions.gate import FactorGate
 from ..service.sessions.limit import SessionLimit
 from ..service.sessions.living import LivingSessions
 from ..service.sessions.recognise import Recognise
@@ -36,6 +40,10 @@ from ..service.sessions.sign_out import SignOut
 from ..service.sessions.sweeping import Sweeping
 from ..service.signing_in.code import CodeSignIn
 from ..service.signing_in.password import PasswordSignIn
+from ..service.signing_in.recovery_code import RecoveryCodeProver
+from ..service.signing_in.second_factor import FactorProvers, NoPasskeys, SecondFactor
+from ..service.signing_in.step_up import StepUp
+from ..service.signing_in.totp import TotpProver
 from ..verify.verifier import Verifier
 from .parts import Parts
 
@@ -51,6 +59,11 @@ class Deployment(Parts):
     sessions: LivingSessions
     recognise: Recognise
     sign_in: PasswordSignIn
+    second_factor: SecondFactor
+    step_up: StepUp
+    authenticator_app: AuthenticatorApp
+    replace_recovery_codes: ReplaceRecoveryCodes
+    list_factors: ListFactors
     create_account: CreateAccount
     register: Register
     change_password: ChangePassword
@@ -87,6 +100,7 @@ class Deployment(Parts):
         self._add_sessions()
         self._add_accounts()
         self._add_mailed()
+        self._add_factors()
         self._add_operating()
 
     def _add_sessions(self) -> None:
@@ -98,6 +112,7 @@ class Deployment(Parts):
             granting=self.granting,
             receipts=self.receipts,
             limit=limit,
+            gate=FactorGate(attempts=self.attempts, policy=self.settings.second_factor),
             policy=policy,
             audit=audit,
         )
@@ -201,6 +216,38 @@ class Deployment(Parts):
             throttling=throttling,
             sweeping=self.sweeping,
             audit=audit,
+        )
+
+    def _add_factors(self) -> None:
+        """Add the use cases of second factors."""
+        store, throttling, audit, policy = self.store, self.throttling, self.audit, self.settings.second_factor
+        provers = FactorProvers(
+            totp=TotpProver(store=store, secrets=self.totp_secrets, throttling=throttling, audit=audit),
+            recovery_code=RecoveryCodeProver(store=store, notices=self.notices, audit=audit),
+            passkey=NoPasskeys(),
+        )
+        self.second_factor = SecondFactor(
+            store=store,
+            attempts=self.attempts,
+            provers=provers,
+            devices=self.devices,
+            notices=self.notices,
+            begin_session=self.begin_session,
+        )
+        self.step_up = StepUp(store=store, provers=provers, hashing=self.hashing, throttling=throttling, audit=audit)
+        self.authenticator_app = AuthenticatorApp(
+            store=store,
+            secrets=self.totp_secrets,
+            codes=self.recovery_codes,
+            changes=self.factor_changes,
+            throttling=throttling,
+            policy=policy,
+            service_name=self.settings.brand_name or self.issuer.host,
+            audit=audit,
+        )
+        self.list_factors = ListFactors(store=store, policy=policy)
+        self.replace_recovery_codes = ReplaceRecoveryCodes(
+            store=store, codes=self.recovery_codes, changes=self.factor_changes, audit=audit
         )
 
     def _add_operating(self) -> None:

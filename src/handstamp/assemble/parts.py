@@ -6,19 +6,24 @@ from ..clock import Clock
 from ..config.private_files import require_database
 from ..config.secret_file import load_master_secret
 from ..config.settings import Settings
+from ..crypto.attempts import SealedAttempts
 from ..crypto.one_time import OneTimeCodes
 from ..crypto.passwords import PasswordHasher
 from ..crypto.proofs import Challenges, DevicePasses
+from ..crypto.recovery_codes import RecoveryCodes
 from ..crypto.seal import DeviceTags, Pseudonyms
+from ..crypto.totp import TotpSecrets
 from ..domain.issuer import Issuer
 from ..domain.limits import NetworkLimits
 from ..domain.policy import Policy
 from ..errors import ConfigurationError
+from ..service.accounts.factor_changes import FactorChanges
 from ..service.accounts.new_password import PasswordRules
 from ..service.mailing.grant_mail import GrantMail
 from ..service.mailing.notices import Notices
 from ..service.mailing.outbox import Outbox
 from ..service.operating.keys import Keys
+from ..service.parts.attempts import Attempts
 from ..service.parts.audit import Audit
 from ..service.parts.capacity import count_hashing_threads
 from ..service.parts.changes import Changes
@@ -28,6 +33,7 @@ from ..service.parts.granting import Granting, Hook
 from ..service.parts.hashing import Hashing
 from ..service.parts.one_time import OneTimeGrants
 from ..service.parts.receipts import Receipts
+from ..service.parts.recovery_codes import RecoveryCodeSets
 from ..service.parts.throttling import Throttling
 from ..service.parts.tokens import TokenIssuer
 from ..storage.store import Store
@@ -60,6 +66,10 @@ class Parts:
     throttling: Throttling
     one_time: OneTimeGrants
     grant_mail: GrantMail
+    attempts: Attempts
+    totp_secrets: TotpSecrets
+    recovery_codes: RecoveryCodeSets
+    factor_changes: FactorChanges
     hashing: Hashing
 
     def __init__(self, settings: Settings, *, clock: Clock | None, claims: Hook | None) -> None:
@@ -104,6 +114,10 @@ class Parts:
             store=self.store, codes=OneTimeCodes(secret), throttling=self.throttling, issuer_url=settings.issuer
         )
         self.grant_mail = GrantMail(grants=self.one_time, outbox=self.outbox, throttling=self.throttling, devices=self.devices)
+        self.attempts = Attempts(store=self.store, sealed=SealedAttempts(secret))
+        self.totp_secrets = TotpSecrets(secret)
+        self.recovery_codes = RecoveryCodeSets(RecoveryCodes(secret), self.receipts)
+        self.factor_changes = FactorChanges(self.notices)
         self.hashing = _make_hashing(settings)
 
 

@@ -21,9 +21,9 @@ def why(
     as_json: AsJson = False,
     database: Database = None,
 ) -> None:
-    """Tell what has happened to a session, or to a person and all their sessions, oldest first: why was I signed out?
+    """Tell in sentences what has happened to a session, or to a person: why was I signed out?
 
-    It goes back as far as the audit trail does. Times are UTC.
+    Of a person, all sessions are told of, oldest first. It goes back as far as the audit trail does. Times are UTC.
 
     Example:  handstamp why ada@example.com
     """

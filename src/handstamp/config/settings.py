@@ -12,6 +12,7 @@ from ..crypto.algorithms import ALGORITHMS, Algorithm
 from ..crypto.passwords import Cost
 from ..crypto.seal import MasterSecret
 from ..domain.event import AUDIT_RETENTION_MS
+from ..domain.factor import OPTIONAL, FactorPolicy
 from ..domain.mail import MailKind
 from ..domain.policy import DeviceBinding, Policy
 from ..domain.smtp import Mailbox, SmtpServer
@@ -32,6 +33,7 @@ from .values import (
     parse_notices,
     parse_origins,
     parse_proxies,
+    parse_second_factor,
     parse_secret,
     parse_secrets,
     parse_smtp_url,
@@ -102,6 +104,8 @@ class Settings:
     """Whether people can sign in with a link or a code that comes by mail."""
     require_verified_email: Annotated[bool, parse_switch] = False
     """Whether an account signs in only once its address is verified."""
+    second_factor: Annotated[FactorPolicy, parse_second_factor] = OPTIONAL
+    """Who must have a second factor: `optional`, `required`, or `required_for:ROLE`, with several roles separated by commas."""
     password_min_length: Annotated[int, number_between(8, 64)] = 15
     """In characters. 15 is NIST's minimum (SP 800-63B-4 §3.1.1.2)."""
     password_cost: Annotated[Cost, one_of(*get_args(Cost))] = "owasp"  # noqa: S105 - the name of a cost

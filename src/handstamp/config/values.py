@@ -16,10 +16,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from ..crypto.seal import MasterSecret
 from ..domain.color import DARK_PAGE, LIGHT_PAGE, READABLE, contrast, parse_color, readable_neighbour
 from ..domain.duration import parse_duration
+from ..domain.factor import FactorPolicy
+from ..domain.grant import parse_grant
 from ..domain.issuer import is_loopback
 from ..domain.mail import MAIL_KINDS, MailKind
 from ..domain.smtp import Mailbox, SmtpServer
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InvalidFields
 
 _T = TypeVar("_T")
 _POSTGRESQL_PARAMETERS = (
@@ -94,6 +96,22 @@ def parse_switch(value: object) -> bool:
     if switch is None:
         raise ValueError("must be true or false")
     return switch
+
+
+def parse_second_factor(value: object) -> FactorPolicy:
+    """Return who must have a second factor."""
+    word, colon, names = str(value).strip().partition(":")
+    if word == "optional" and not colon:
+        return FactorPolicy()
+    if word == "required" and not colon:
+        return FactorPolicy(is_required=True)
+    roles = tuple(filter(None, re.split(r"[\s,]+", names)))
+    if word != "required_for" or not roles:
+        raise ValueError("must be optional, required, or required_for:ROLE, with several roles separated by commas")
+    try:
+        return FactorPolicy(roles=parse_grant(roles=roles).roles)
+    except InvalidFields:
+        raise ValueError("names something that is no role: 1 to 64 letters, digits and . _ : - each") from None
 
 
 def parse_text(value: object) -> str:

@@ -11,7 +11,9 @@ import re
 import secrets
 
 from ..domain.totp import DIGITS, STEP_MS, WINDOW
+from ..errors import ConfigurationError, InvalidToken
 from .seal import MasterSecret
+from .strict import base64url_decode, base64url_encode
 
 SECRET_BYTES = 20
 """160 bits, the length that RFC 4226 §4 recommends."""
@@ -47,6 +49,26 @@ class TotpSecrets:
     def is_current(self, sealed: bytes, account_id: str) -> bool:
         """Return whether the current master secret has sealed it, and not a previous one."""
         return self._secret.has_sealed(sealed, context=f"totp {account_id}")
+
+    def seal_enrolment(self, plain: bytes, account_id: str, holder: str, expires_at_ms: int) -> str:
+        """Return a secret that is not confirmed yet, as a text for the client to send back.
+
+        Args:
+            plain: The secret.
+            account_id: The account.
+            holder: The session or the attempt that begins the enrolment, which alone can end it.
+            expires_at_ms: When it is too late to confirm it, in milliseconds since 1970.
+        """
+        text = expires_at_ms.to_bytes(8) + plain
+        return base64url_encode(self._secret.seal(text, context=f"totp enrolment {account_id} {holder}"))
+
+    def open_enrolment(self, sealed: str, account_id: str, holder: str, now_ms: int) -> bytes | None:
+        """Return the secret of an enrolment; None if it has expired, or was not begun by this account and this holder."""
+        try:
+            text = self._secret.open(base64url_decode(sealed), context=f"totp enrolment {account_id} {holder}")
+        except (InvalidToken, ValueError, ConfigurationError):
+            return None
+        return text[8:] if now_ms < int.from_bytes(text[:8]) else None
 
 
 def find_steps(secret: bytes, code: str, now_ms: int) -> tuple[int, ...]:

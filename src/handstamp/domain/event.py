@@ -37,6 +37,9 @@ EventKind = Literal[
     "email_change_undone",
     "email_changed",
     "email_verified",
+    "factor_added",
+    "factor_removed",
+    "factors_reset",
     "key_added",
     "key_removed",
     "key_resealed",
@@ -49,6 +52,8 @@ EventKind = Literal[
     "password_changed",
     "password_reset",
     "recovered",
+    "recovery_code_used",
+    "recovery_codes_made",
     "refreshed",
     "repeated",
     "request_repeated",
@@ -59,6 +64,7 @@ EventKind = Literal[
     "sessions_swept",
     "sign_in_failed",
     "signed_in",
+    "stepped_up",
 ]
 
 Level = Literal["debug", "info", "warning"]
@@ -158,6 +164,20 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
         description="a person has shown that they read the mail of their address",
         sentence=mark("The address was verified from %(place)s."),
     ),
+    "factor_added": EventRule(
+        description="a person added a second factor, or replaced it; `factor` says which",
+        sentence=mark("A second factor was added from %(place)s."),
+    ),
+    "factor_removed": EventRule(
+        description="a person removed a second factor; `factor` says which",
+        sentence=mark("A second factor was removed from %(place)s."),
+    ),
+    "factors_reset": EventRule(
+        description="all second factors and recovery codes of an account were removed; `because` says why",
+        level="warning",
+        sentence=mark("All second factors and recovery codes were removed from %(place)s."),
+        by_operator=mark("An operator removed all second factors and recovery codes."),
+    ),
     "key_added": EventRule(
         description="a signing key was published",
         sentence=mark("The signing key %(kid)s was published."),
@@ -212,6 +232,15 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
             "The previous refresh token came late from %(place)s, and was accepted once. This happens when an answer gets lost."
         ),
     ),
+    "recovery_code_used": EventRule(
+        description="a recovery code took the place of a second factor; `left` says how many are left",
+        level="warning",
+        sentence=mark("A recovery code was used from %(place)s. Codes that are left: %(left)s."),
+    ),
+    "recovery_codes_made": EventRule(
+        description="a person got ten new recovery codes; the ones before are void",
+        sentence=mark("Ten new recovery codes were made from %(place)s, and the ones before became void."),
+    ),
     "refreshed": EventRule(
         description="a session got its next pair of tokens",
         level="debug",
@@ -256,6 +285,10 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     "signed_in": EventRule(
         description="a session started",
         sentence=mark("Signed in from %(place)s."),
+    ),
+    "stepped_up": EventRule(
+        description="a person proved again who they are, in the same session; `amr` says how",
+        sentence=mark("The person proved again who they are, from %(place)s."),
     ),
 }
 

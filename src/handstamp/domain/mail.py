@@ -6,6 +6,7 @@ from typing import Literal, cast
 
 import msgspec
 
+from .factor import FactorKind
 from .policy import DAY_MS, HOUR_MS, SECOND_MS
 
 MailKind = Literal[
@@ -19,6 +20,7 @@ MailKind = Literal[
     "register_existing",
     "reset_password",
     "second_factor_changed",
+    "second_factors_reset",
     "session_reused",
     "sign_in_code",
     "verify_email",
@@ -56,6 +58,7 @@ MAIL_KINDS: dict[MailKind, MailRule] = {
     "register_existing": MailRule("a person wanted to create an account with an address that has one", LINK_WORTH_MS),
     "reset_password": MailRule("lets the owner of an account choose a new password", LINK_WORTH_MS),
     "second_factor_changed": MailRule("a second factor was added or removed", is_notice=True),
+    "second_factors_reset": MailRule("an operator removed all second factors", is_notice=True),
     "session_reused": MailRule("an old copy of a sign-in was used, and its session ended", is_notice=True),
     "sign_in_code": MailRule("signs the owner of an account in", LINK_WORTH_MS),
     "verify_email": MailRule("proves the address of an account", LINK_WORTH_MS),
@@ -120,10 +123,14 @@ class PasswordChanged(Content, frozen=True, tag="password_changed"):
 
 
 class SecondFactorChanged(Content, frozen=True, tag="second_factor_changed"):
-    """A notice. `factor` is what was added or removed, in words that people read."""
+    """A notice. `factor` is what was added or removed."""
 
-    factor: str
+    factor: FactorKind
     was_removed: bool = False
+
+
+class SecondFactorsReset(Content, frozen=True, tag="second_factors_reset"):
+    """A notice: an operator removed all second factors and recovery codes."""
 
 
 class SessionReused(Content, frozen=True, tag="session_reused"):
@@ -142,7 +149,16 @@ class AccountDeleted(Content, frozen=True, tag="account_deleted"):
 
 Request = ConfirmNewAddress | ConfirmSignUp | ResetPassword | SignInCode | SignUpExists | VerifyEmail
 """Mail that a person has asked for."""
-Notice = AccountDeleted | AddressChanged | NewDevice | PasswordChanged | RecoveryCodeUsed | SecondFactorChanged | SessionReused
+Notice = (
+    AccountDeleted
+    | AddressChanged
+    | NewDevice
+    | PasswordChanged
+    | RecoveryCodeUsed
+    | SecondFactorChanged
+    | SecondFactorsReset
+    | SessionReused
+)
 """Mail about what has happened to an account."""
 AnyContent = Request | Notice
 

@@ -145,14 +145,14 @@ def _draft_notice(content: mail.Notice, brand: str, home: str) -> _Draft:
             text = mark("It was changed with a link that came by mail.") if was_reset else mark("It was changed.")
             advice = mark("If that was not you, choose a new password there at once.")
             draft = _Draft(subject, (text, mark("Every other device is signed out.")), mark("Sign in"), sign_in, (advice,))
-        case mail.SecondFactorChanged(factor=factor, was_removed=was_removed):
+        case mail.SecondFactorChanged():
             subject = mark("Your sign-in to %(brand)s has changed", brand=brand)
-            text = (
-                mark("This was removed from your ways to sign in: %(factor)s.", factor=factor)
-                if was_removed
-                else mark("This was added to your ways to sign in: %(factor)s.", factor=factor)
-            )
-            draft = _Draft(subject, (text,), see_account, account, (_CHANGE,))
+            draft = _Draft(subject, (_describe_change(content),), see_account, account, (_CHANGE,))
+        case mail.SecondFactorsReset():
+            subject = mark("Your sign-in to %(brand)s has changed", brand=brand)
+            text = mark("The people who run this service removed your authenticator app, passkeys and recovery codes.")
+            advice = mark("If you did not ask for this, tell them at once.")
+            draft = _Draft(subject, (text, mark("You can set them up again in your account.")), see_account, account, (advice,))
         case mail.SessionReused():
             subject = mark("You were signed out of %(brand)s on one device", brand=brand)
             text = mark(
@@ -170,6 +170,20 @@ def _draft_notice(content: mail.Notice, brand: str, home: str) -> _Draft:
         case _:
             assert_never(content)
     return draft
+
+
+def _describe_change(content: mail.SecondFactorChanged) -> str:
+    match content.factor, content.was_removed:
+        case "totp", False:
+            return mark("An authenticator app was added to your ways to sign in.")
+        case "totp", True:
+            return mark("The authenticator app was removed from your ways to sign in.")
+        case "passkey", False:
+            return mark("A passkey was added to your ways to sign in.")
+        case "passkey", True:
+            return mark("A passkey was removed from your ways to sign in.")
+        case _:
+            return mark("You have new recovery codes. The ones before do not work any more.")
 
 
 def _facts(letter: Letter, language: Catalogue) -> tuple[tuple[str, str], ...]:

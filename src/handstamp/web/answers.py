@@ -12,10 +12,11 @@ import msgspec
 from starlette.responses import Response
 
 from ..crypto.identifiers import new_id
-from ..errors import HandstampError, SessionEnded
+from ..errors import HandstampError, SecondFactorRequired, SessionEnded
 from ..languages.catalogue import ENGLISH, Catalogue
 from ..service.parts.bounded_logger import BoundedLogger
 from ..wire.problems import refusal_of, row_of
+from .challenge import write_challenge
 from .cookies import clear_ended
 from .edge import Call
 
@@ -79,7 +80,12 @@ def _etag(document: bytes) -> str:
 
 
 def write_error(error: HandstampError, call: Call) -> Response:
-    """Return an error as a problem. The cookies are deleted if they belong to a session that has ended for good."""
+    """Return an error as a problem, and a sign-in that needs another step as its challenge.
+
+    The cookies are deleted if they belong to a session that has ended for good.
+    """
+    if isinstance(error, SecondFactorRequired) and error.challenge:
+        return write_challenge(error, call)
     response = write_problem(error, call.request.scope, call.language)
     if isinstance(error, SessionEnded) and not error.session_lives:
         clear_ended(response, call.cookies, call.identified_by, bound=call.bound_cookie)

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Awaitable, Callable, Collection
 from typing import Literal, get_args
 
+import msgspec
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
@@ -183,6 +184,10 @@ class Call:
     def caller(self) -> Caller:
         """Who sends the request, and when. Raises `Unavailable` as `now_ms` does."""
         return self._caller_at(self.now_ms)
+
+    def caller_with_browser(self, ticket: str | None = None) -> Caller:
+        """As `caller`, with the secret of the browser, or the ticket that a client without cookies has sent instead."""
+        return msgspec.structs.replace(self.caller, browser=ticket or self.grant_cookie)
 
     @property
     def ending_caller(self) -> Caller:

@@ -27,9 +27,12 @@ from ..errors import (
     SessionEnded,
     UnsupportedMediaType,
 )
+from ..service.accounts.authenticator_app import AuthenticatorApp
 from ..service.accounts.change_email import ChangeEmail
 from ..service.accounts.change_password import ChangePassword
+from ..service.accounts.list_factors import ListFactors
 from ..service.accounts.own_data import ChangeProfile, DeleteAccount, ExportData
+from ..service.accounts.recovery_codes import ReplaceRecoveryCodes
 from ..service.accounts.register import Register
 from ..service.accounts.reset_password import PasswordReset
 from ..service.accounts.sign_up import SignUp
@@ -48,6 +51,8 @@ from ..service.sessions.revocations import Revocations
 from ..service.sessions.sign_out import SignOut
 from ..service.signing_in.code import CodeSignIn
 from ..service.signing_in.password import PasswordSignIn
+from ..service.signing_in.second_factor import SecondFactor
+from ..service.signing_in.step_up import StepUp
 from ..text import mark
 from ..verify.verifier import Verifier
 from .answers import write_error
@@ -65,6 +70,11 @@ class UseCases:
     """The use cases behind the edge, for the API, OAuth and the pages, and the settings that answers depend on."""
 
     sign_in: PasswordSignIn
+    second_factor: SecondFactor
+    step_up: StepUp
+    list_factors: ListFactors
+    authenticator_app: AuthenticatorApp
+    replace_recovery_codes: ReplaceRecoveryCodes
     refresh: Refresh
     bind: BindSession
     sign_out: SignOut

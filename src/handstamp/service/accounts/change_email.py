@@ -20,8 +20,9 @@ from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
 from ..parts.one_time import Issued, OneTimeGrants, Proven, Shown, keep_browser_secret
 from ..parts.throttling import Throttling
-from ..sessions.living import require_account, require_fresh, require_living_account
+from ..sessions.living import require_account, require_fresh, require_living_account, require_strong
 from ..sessions.sweeping import Sweeping
+from .factor_changes import forget_later_factors
 from .reset_password import write_reset
 
 
@@ -72,6 +73,7 @@ class ChangeEmail:
         """
         account = require_account(account)
         require_fresh(session, caller.now_ms)
+        require_strong(session, await self._store.read(lambda rows: rows.factors.get(account.id)))
         email = await normalise_email(email, must_be_public=True)
         if email == account.email:
             raise InvalidFields([("email", mark("is the address of this account already"))])
@@ -138,9 +140,9 @@ class ChangeEmail:
     async def undo(self, shown: Shown, caller: Caller) -> None:
         """Give an account its old address back, for the owner of that mailbox, whatever was changed since.
 
-        A thief who changed the address knew the password and may know the new one. So all sessions end, the password is
-        removed, the links of later changes are void, and the old address gets a mail with which the owner chooses a new
-        password.
+        A thief who changed the address knew the password and may know the new one. So all sessions end, and the password and the
+        second factors that were added since are removed. The links of later changes are void, and the old address gets a mail
+        with which the owner chooses a new password.
 
         Raises:
             InvalidCode: If the link is wrong, used, expired or void.
@@ -158,6 +160,7 @@ class ChangeEmail:
             await _require_free(rows, after)
             await rows.accounts.update(after)
             await rows.one_time.delete_later(grant)
+            await forget_later_factors(rows, after.id, grant.created_at_ms)
             for email in (before.email, after.email):
                 await self._throttling.forget(rows, email)
             sweep = Sweep(subject=after.id, why="password_changed", at_ms=caller.now_ms, epoch=after.epoch)

@@ -7,6 +7,7 @@ from contextlib import suppress
 import msgspec
 
 from ...domain.account import Account, is_hashable_password, normalise_password
+from ...domain.assurance import is_as_strong
 from ...domain.mail import PasswordChanged
 from ...domain.proof import Proof
 from ...domain.session import Session
@@ -21,7 +22,7 @@ from ..parts.receipts import Repeatable
 from ..parts.throttling import Throttling
 from ..parts.tokens import TokenIssuer, TokenPair
 from ..sessions.begin import BeginSession
-from ..sessions.living import require_account, require_living_account
+from ..sessions.living import require_account, require_living_account, require_strong
 from ..sessions.sweeping import Sweeping
 from .new_password import PasswordRules
 
@@ -78,6 +79,7 @@ class ChangePassword:
             InvalidFields: If one of the passwords is invalid, or if the client has used the key of `request` for another one.
             InvalidCredentials: If the current password is wrong.
             TooManyAttempts: If too many attempts have failed.
+            InsufficientAuthentication: If the account has a second factor, and the session was not proved with one.
             SessionEnded: If the session has ended, possibly while the passwords were hashed.
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
         """
@@ -89,6 +91,7 @@ class ChangePassword:
         if not is_hashable_password(current):
             raise InvalidFields([("currentPassword", mark("is empty or contains characters that passwords cannot have"))])
         new = self._rules.normalise(new, account.email, field="newPassword")
+        require_strong(session, await self._store.read(lambda rows: rows.factors.get(account.id)))
         with self._throttling.logging("change_password", caller):
             return await self._change(session, account, current, new, caller, request=request)
 
@@ -105,6 +108,7 @@ class ChangePassword:
         async def replace(rows: Transaction) -> None:
             await self._throttling.require_no_wait(rows, counters, caller.now_ms)
             before = await require_living_account(rows, session.id, caller)
+            require_strong(session, await rows.factors.get(before.id))
             after = msgspec.structs.replace(before, password_hash=new_hash, epoch=before.epoch + 1)
             await rows.accounts.update(after)
             sweep = Sweep(subject=after.id, why="password_changed", at_ms=caller.now_ms, epoch=after.epoch)
@@ -116,8 +120,8 @@ class ChangePassword:
             Proof(
                 subject=account.id,
                 account=msgspec.structs.replace(account, epoch=account.epoch + 1),
-                amr=("pwd",),
-                acr="pwd",
+                amr=tuple(dict.fromkeys((*session.amr, "pwd"))),
+                acr=session.acr if is_as_strong(session.acr, "mfa") else "pwd",
                 authenticated_at_ms=caller.now_ms,
                 client_id=session.client_id,
                 grant=session.granted,

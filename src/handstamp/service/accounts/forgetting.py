@@ -12,6 +12,7 @@ from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.throttling import Throttling
 from ..sessions.sweeping import Sweeping
+from .factor_changes import forget_factors
 
 
 class Forgetting:
@@ -37,6 +38,8 @@ class Forgetting:
         await self._throttling.forget(rows, account.email)
         await rows.one_time.delete_of(account.id)
         await rows.mails.delete_of(account.id)
+        await rows.attempts.delete_of(account.id)
+        await forget_factors(rows, account.id)
         await self._notices.tell(rows, account, AccountDeleted(), caller)
         sweep = Sweep(subject=account.id, why="admin", at_ms=caller.now_ms, epoch=account.epoch + 1, forgets=True)
         await self._sweeping.begin(rows, sweep)

@@ -19,7 +19,7 @@ from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
 from ..parts.throttling import Throttling
-from ..sessions.living import require_account, require_fresh, require_living_account
+from ..sessions.living import require_account, require_fresh, require_living_account, require_strong
 from .forgetting import Forgetting
 
 PAGE_SIZE = 50
@@ -91,21 +91,33 @@ class ExportData:
         self._store = store
         self._throttling = throttling
 
-    def __call__(self, session: Session, account: Account | None, caller: Caller) -> Mapping[str, Pages]:
+    async def __call__(self, session: Session, account: Account | None, caller: Caller) -> Mapping[str, Pages]:
         """Return the sections of an export with their rows. Reading one raises `Unavailable` if the store does not answer.
 
         Raises:
-            InsufficientAuthentication: If the person of the session signed in too long ago.
+            InsufficientAuthentication: If the person of the session proved too long ago, or not strongly enough, who they are.
+            Unavailable: If the store does not answer.
         """
         require_fresh(session, caller.now_ms)
+        require_strong(session, await self._store.read(lambda rows: rows.factors.get(session.subject)))
         return {
             "account": _once([] if account is None else [_describe_account(account)]),
+            "secondFactors": self._list_factors(account),
             "sessions": self._list_sessions(session.subject),
             "events": self._list_events(session.subject),
             "failedSignIns": self._list_failures(account),
             "mails": self._list_mails(account),
             "links": self._list_links(account),
         }
+
+    async def _list_factors(self, account: Account | None) -> Pages:
+        """Return the second factors, without what is secret of them."""
+        if account is not None:
+            totp = await self._store.read(lambda rows: rows.totp.get(account.id))
+            codes = await self._store.read(lambda rows: rows.recovery_codes.list_of(account.id))
+            app = [] if totp is None else [{"factor": "totp", **_leave_out(msgspec.structs.asdict(totp), "sealed", "last_step")}]
+            used = [{"factor": "recovery_code", **_leave_out(msgspec.structs.asdict(code), "hash")} for code in codes]
+            yield app + used
 
     async def _list_sessions(self, subject: str) -> Pages:
         after = ("", "")
@@ -161,7 +173,7 @@ class DeleteAccount:
 
         Raises:
             NotFound: If the session belongs to no account.
-            InsufficientAuthentication: If the person signed in too long ago.
+            InsufficientAuthentication: If the person proved too long ago, or not strongly enough, who they are.
             InvalidFields: If `email` is not the address of the account.
             DeletionBlocked: If the old address of the account can still undo a change of the address.
             SessionEnded: If the session has ended meanwhile.
@@ -174,6 +186,7 @@ class DeleteAccount:
 
         async def delete(rows: Transaction) -> Event:
             current = await require_living_account(rows, session.id, caller)
+            require_strong(session, await rows.factors.get(current.id))
             if await rows.one_time.has_undo(current.id, now_ms=caller.now_ms):
                 raise DeletionBlocked  # otherwise a thief would change the address and then make the undoing impossible
             return await self._forgetting.begin(rows, current, caller)

@@ -146,7 +146,9 @@ class SignUp:
             grant, account = await self._prove(shown, password, caller)
             return await self._create(grant, account, caller, delivery=delivery, presented=presented, request=request)
         except InvalidCode as refused:
-            return await self._begin_session.repeat_used(refused, request, caller)
+            return await self._begin_session.repeat_used(
+                refused, _prove("", None, caller), request, delivery=delivery, caller=caller
+            )
 
     async def _prove(self, shown: Shown, password: str | None, caller: Caller) -> tuple[OneTime, Account]:
         """Return the grant, and the account that it is for. What was chosen in another browser does not count."""
@@ -178,24 +180,28 @@ class SignUp:
         presented: Iterable[str],
         request: Repeatable | None,
     ) -> TokenPair:
-        created = caller.event("account_created", subject=account.id)
+        recorded: list[Event] = []
 
         async def create(rows: Transaction) -> None:
             await self._grants.consume(rows, grant, account.id, caller)
             if not await rows.accounts.insert(account):
                 raise InvalidCode("void")
-            await rows.events.insert(created)
+            recorded[:] = [caller.event("account_created", subject=account.id)]
+            await rows.events.insert(recorded[0])
 
-        pair = await self._begin_session(
-            Proof(subject=account.id, account=account, amr=("pwd",), authenticated_at_ms=caller.now_ms),
+        return await self._begin_session(
+            _prove(account.id, account, caller),
             delivery=delivery,
             caller=caller,
             confirm=create,
+            beside=recorded,
             replaced=presented,
             request=request,
         )
-        self._audit.log(created)
-        return pair
+
+
+def _prove(subject: str, account: Account | None, caller: Caller) -> Proof:
+    return Proof(subject=subject, account=account, amr=("pwd",), acr="pwd", authenticated_at_ms=caller.now_ms)
 
 
 def _write_confirmation(issued: Issued) -> AnyContent:

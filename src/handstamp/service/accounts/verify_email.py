@@ -90,7 +90,7 @@ class VerifyAddress:
             As `PasswordSignIn.prove` and `ask`.
         """
         with self._throttling.logging("sign_in", caller):
-            proof, confirm = await self._sign_in.prove(email, password, caller, earlier=earlier)
+            proof, confirm, _ = await self._sign_in.prove(email, password, caller, earlier=earlier)
             await self._store.transact(confirm)
         return await self.ask(proof.subject, caller, browser=browser)
 

@@ -22,12 +22,18 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         ip: The address of the client, "" if unknown.
         user_agent: The `User-Agent` header, "" if there was none.
         actor: Who acts.
+        browser: The secret of the browser, to which codes and challenges are bound; "" if it has none, or is not asked for it.
     """
 
     now_ms: int
     ip: str = ""
     user_agent: str = ""
     actor: Actor = "person"
+    browser: str = ""
+
+    def __repr__(self) -> str:
+        """Return a text without the secret."""
+        return f"Caller(now_ms={self.now_ms}, ip={self.ip!r}, actor={self.actor!r})"
 
     def event(
         self,

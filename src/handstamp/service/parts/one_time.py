@@ -26,6 +26,8 @@ MAX_GRANTS = 5
 """How many grants of one browser a code is compared with: those of the last mails, which may arrive in any order."""
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _CODE = re.compile(rf"[0-9]{{{CODE_DIGITS}}}", re.ASCII)
+MAX_TYPED = 32
+"""Characters of a code as it is typed, with gaps."""
 _GAPS = str.maketrans("", "", " -\u00a0")
 """People type codes in groups."""
 
@@ -70,6 +72,19 @@ class Proven(msgspec.Struct, frozen=True):
 def keep_browser_secret(sent: str = "") -> str:
     """Return the secret to which the codes of a client's mails are bound: the one that it has sent, or a new one."""
     return sent if _SECRET.fullmatch(sent) else new_secret()
+
+
+def read_digits(typed: str) -> str:
+    """Return the six digits of a code, without the gaps that people type. Raises `InvalidFields` if it has no six digits."""
+    code = typed.translate(_GAPS) if len(typed) <= MAX_TYPED else ""
+    if _CODE.fullmatch(code) is None:
+        raise InvalidFields([("code", mark("must have six digits"))])
+    return code
+
+
+def hash_of_browser(secret: str) -> bytes | None:
+    """Return the hash of the secret of a browser; None for a text that cannot be one."""
+    return hash_secret(secret) if _SECRET.fullmatch(secret) else None
 
 
 class OneTimeGrants:
@@ -132,10 +147,8 @@ class OneTimeGrants:
         """
         if shown.token:
             return await self._store.read(lambda rows: self._prove_link(rows, purpose, shown, caller))
-        code = shown.code.translate(_GAPS)
-        if _CODE.fullmatch(code) is None:
-            raise InvalidFields([("code", mark("must be the six digits of the mail"))])
-        browser = _hash_of(shown.browser)
+        code = read_digits(shown.code)
+        browser = hash_of_browser(shown.browser)
         if browser is None:
             raise InvalidCode("elsewhere")
         found = await self._store.transact(lambda rows: self._look_at_code(rows, browser, purpose, code, caller))
@@ -168,19 +181,19 @@ class OneTimeGrants:
 
     async def find_latest(self, purpose: Purpose, browser: str) -> OneTime | None:
         """Return the newest grant that a browser has asked for, so that a page can name its address. None if there is none."""
-        hashed = _hash_of(browser)
+        hashed = hash_of_browser(browser)
         if hashed is None:
             return None
         found = await self._store.read(lambda rows: rows.one_time.list_by_browser(hashed, purpose, limit=1))
         return found[0] if found else None
 
     async def _prove_link(self, rows: Rows, purpose: Purpose, shown: Shown, caller: Caller) -> Proven:
-        link = _hash_of(shown.token)
+        link = hash_of_browser(shown.token)
         grant = None if link is None else await rows.one_time.get_by_link(link)
         if grant is None or grant.purpose != purpose:
             raise InvalidCode("void")
         account = await _find_account(rows, grant)
-        is_same = grant.browser_hash == _hash_of(shown.browser)
+        is_same = grant.browser_hash == hash_of_browser(shown.browser)
         return _require_accepted(decide(grant, account, "link", caller.now_ms), account, in_same_browser=is_same)
 
     async def _look_at_code(
@@ -208,11 +221,6 @@ async def _find_account(rows: Rows, grant: OneTime) -> Account | None:
     if grant.purpose == "register":
         return await rows.accounts.get_by_email(grant.email)
     return await rows.accounts.get(grant.account_id or "")
-
-
-def _hash_of(secret: str) -> bytes | None:
-    """Return the hash of a secret of ours; None for a text that cannot be one."""
-    return hash_secret(secret) if _SECRET.fullmatch(secret) else None
 
 
 def _rank(decision: Decision) -> tuple[int, int]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from weakref import WeakValueDictionary
+
+import msgspec
 
 from ...crypto.identifiers import new_id
 from ...domain.account import Account
 from ...domain.delivery import Delivery
 from ...domain.event import Event
+from ...domain.factor import Lacking
 from ...domain.grant import Grant
 from ...domain.policy import Policy
 from ...domain.proof import Proof
@@ -21,8 +24,11 @@ from ..parts.caller import Caller
 from ..parts.granting import Granting, combine_grants
 from ..parts.receipts import Receipts, Repeatable, request_repeated
 from ..parts.tokens import TokenIssuer, TokenPair
+from .gate import FactorGate
 from .limit import SessionLimit
 
+PENDING = "pending"
+"""In place of the id of a session, in the receipt of a request that has not begun one yet."""
 Confirm = Callable[[Transaction], Awaitable[None]]
 """The first step of the transaction that begins a session. It raises if the proof is not valid any more, and makes the changes
 that belong to the proof, such as marking a code as used. The store may call it more than once."""
@@ -39,6 +45,7 @@ class BeginSession:
         granting: Granting,
         receipts: Receipts,
         limit: SessionLimit,
+        gate: FactorGate,
         policy: Policy,
         audit: Audit,
     ) -> None:
@@ -47,6 +54,7 @@ class BeginSession:
         self._granting = granting
         self._receipts = receipts
         self._limit = limit
+        self._gate = gate
         self._policy = policy
         self._audit = audit
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -58,11 +66,15 @@ class BeginSession:
         delivery: Delivery,
         caller: Caller,
         confirm: Confirm | None = None,
+        on_begin: Confirm | None = None,
+        beside: Sequence[Event] = (),
         replaced: Iterable[str] = (),
         event: Event | None = None,
         request: Repeatable | None = None,
     ) -> TokenPair:
         """Begin a session and return its first pair, in one transaction.
+
+        If the account needs a second factor that was not proved, no session begins; what `confirm` did stays.
 
         If the same request has begun a session before that is alive, return the current pair of that one and write nothing.
         If the subject has too many sessions with the new one, those that were seen the longest ago end.
@@ -73,11 +85,14 @@ class BeginSession:
             delivery: How the tokens travel, for the whole life of the session.
             caller: The time of the request and where it came from.
             confirm: The first step of the transaction.
+            on_begin: A step that is taken only if the session begins.
+            beside: What `confirm` and `on_begin` have recorded, to be logged after the commit. They fill it in the transaction.
             replaced: Tokens of sessions that end with the beginning of this one, such as those in the browser's cookies (T15).
             event: What is recorded, by default that the subject has signed in.
             request: What is repeatable, or None.
 
         Raises:
+            SecondFactorRequired: If the sign-in needs another step.
             InvalidCredentials: If the account has changed since the proof began.
             InvalidFields: If the client has used the key of `request` for another one.
             ProofRequired: If sessions must be bound to a device, and this one could not be.
@@ -95,16 +110,24 @@ class BeginSession:
             now_ms=caller.now_ms,
             policy=self._policy,
         )
-        recorded = event or caller.event("signed_in", subject=proof.subject, sid=session.id, detail={"delivery": delivery})
+        recorded = event or caller.event(
+            "signed_in", subject=proof.subject, sid=session.id, detail={"delivery": delivery, "amr": " ".join(proof.amr)}
+        )
         replaced_sids = sorted({named.id for token in replaced if (named := self._tokens.find_session(token))})
 
-        async def begin(rows: Transaction) -> tuple[TokenPair, list[Event]]:
+        async def begin(rows: Transaction) -> tuple[TokenPair | Lacking, list[Event]]:
             repeated = await self._find_begun(rows, proof.subject, request, caller)
             if repeated is not None:
                 return self._mint_again(*repeated, from_hook, caller), []
             if confirm is not None:
                 await confirm(rows)
             account = await _require_unchanged(rows, proof)
+            lacking = await self._gate.find_lacking(rows, proof, account)
+            if lacking is not None:
+                await self._receipts.save(rows, proof.subject, request, PENDING, caller.now_ms)
+                return lacking, []
+            if on_begin is not None:
+                await on_begin(rows)
             for sid in replaced_sids:
                 await _end(rows, sid, caller)
             await rows.sessions.insert(session)
@@ -117,9 +140,17 @@ class BeginSession:
         # One at a time for each subject: on PostgreSQL, transactions that count the same sessions would conflict.
         async with self._turns.setdefault(proof.subject, asyncio.Lock()):
             pair, ended = await self._store.transact(begin)
+        for each in beside:
+            self._audit.log(each)
+        if isinstance(pair, Lacking):
+            raise self._gate.challenge(proof, pair, delivery=delivery, caller=caller)
         self._audit.log(recorded if pair.outcome == "started" else request_repeated(proof.subject, pair.session_id, caller))
         await self._limit.finish(ended, session, proof.account, caller)
         return pair
+
+    async def find_lacking(self, rows: Rows, proof: Proof, account: Account | None) -> Lacking | None:
+        """Return what a proof lacks to begin a session, None if it is complete."""
+        return await self._gate.find_lacking(rows, proof, account)
 
     async def repeat(self, subject: str, request: Repeatable | None, caller: Caller) -> TokenPair | None:
         """Return the current pair of the session that the same request has begun, or None if it has begun none that is alive.
@@ -135,16 +166,41 @@ class BeginSession:
         self._audit.log(request_repeated(subject, pair.session_id, caller))
         return pair
 
-    async def repeat_used(self, refused: InvalidCode, request: Repeatable | None, caller: Caller) -> TokenPair:
+    async def repeat_used(
+        self, refused: InvalidCode, proof: Proof, request: Repeatable | None, *, delivery: Delivery, caller: Caller
+    ) -> TokenPair:
         """Do as `repeat` for a link or a code that is refused because this request has used it before.
+
+        Args:
+            refused: How it was refused. It names the account.
+            proof: What the link or the code proved; its account is not looked at.
+            request: What is repeatable, or None.
+            delivery: How the tokens travel.
+            caller: The time of the request and where it came from.
 
         Raises:
             InvalidCode: `refused`, if it was another request that has used it.
+            SecondFactorRequired: If this request needed another step.
         """
-        pair = None if refused.subject is None else await self.repeat(refused.subject, request, caller)
-        if pair is None:
+        subject = refused.subject
+        if subject is None:
             raise refused
-        return pair
+        pair = await self.repeat(subject, request, caller)
+        if pair is not None:
+            return pair
+
+        async def find_pending(rows: Rows) -> tuple[Account, Lacking] | None:
+            account = await rows.accounts.get(subject)
+            if account is None or await self._receipts.find(rows, subject, request, caller.now_ms) != PENDING:
+                return None
+            lacking = await self._gate.find_lacking(rows, proof, account)
+            return None if lacking is None else (account, lacking)
+
+        pending = await self._store.read(find_pending)
+        if pending is None:
+            raise refused
+        again = msgspec.structs.replace(proof, subject=subject, account=pending[0])
+        raise self._gate.challenge(again, pending[1], delivery=delivery, caller=caller)
 
     async def _find_begun(
         self, rows: Rows, subject: str, request: Repeatable | None, caller: Caller

@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ...domain.account import Account
+from ...domain.assurance import is_as_strong
+from ...domain.factor import Factors
 from ...domain.session import FRESH_MS, Session, end_reason, is_fresh
 from ...errors import InsufficientAuthentication, NotFound, SessionEnded
 from ...storage.store import Rows, Store, Transaction
@@ -87,6 +89,15 @@ def require_fresh(session: Session, now_ms: int) -> None:
     """Raise `InsufficientAuthentication` if the person of a session signed in too long ago to change who owns the account."""
     if not is_fresh(session, now_ms):
         raise InsufficientAuthentication(max_age_s=FRESH_MS // 1000)
+
+
+def require_strong(session: Session, factors: Factors) -> None:
+    """Raise `InsufficientAuthentication` if the account has a second factor and the session was not proved with one.
+
+    Otherwise who knows the password could remove the factor that is to stop them.
+    """
+    if factors.is_any and not is_as_strong(session.acr, "mfa"):
+        raise InsufficientAuthentication(max_age_s=FRESH_MS // 1000, acr="mfa")
 
 
 def require_account(account: Account | None) -> Account:

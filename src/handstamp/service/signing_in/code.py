@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ...domain.account import Account
 from ...domain.delivery import Delivery
 from ...domain.event import Event
 from ...domain.mail import AnyContent, SignInCode
@@ -115,7 +116,9 @@ class CodeSignIn:
             proven = await self.look(shown, caller)
             return await self._begin(proven, delivery=delivery, caller=caller, presented=presented, request=request)
         except InvalidCode as refused:
-            return await self._begin_session.repeat_used(refused, request, caller)
+            return await self._begin_session.repeat_used(
+                refused, _prove("", None, caller), request, delivery=delivery, caller=caller
+            )
 
     async def _begin(
         self, proven: Proven, *, delivery: Delivery, caller: Caller, presented: Iterable[str], request: Repeatable | None
@@ -129,17 +132,19 @@ class CodeSignIn:
             assert current is not None  # noqa: S101 - as above
             verified[:] = await mark_verified(rows, current, caller)
 
-        pair = await self._begin_session(
-            Proof(subject=account.id, account=account, amr=METHODS, authenticated_at_ms=caller.now_ms),
+        return await self._begin_session(
+            _prove(account.id, account, caller),
             delivery=delivery,
             caller=caller,
             confirm=use_up,
+            beside=verified,
             replaced=presented,
             request=request,
         )
-        for event in verified:
-            self._audit.log(event)
-        return pair
+
+
+def _prove(subject: str, account: Account | None, caller: Caller) -> Proof:
+    return Proof(subject=subject, account=account, amr=METHODS, authenticated_at_ms=caller.now_ms)
 
 
 def _write(issued: Issued) -> AnyContent:

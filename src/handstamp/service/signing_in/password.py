@@ -71,25 +71,33 @@ class PasswordSignIn:
 
         Raises:
             EmailNotVerified: If the password is right, but the address must be verified first.
+            SecondFactorRequired: If the password is right, and the sign-in needs another step.
             As `prove` and `BeginSession`.
         """
         with self._throttling.logging("sign_in", caller):
-            proof, confirm = await self.prove(email, password, caller, earlier=earlier)
+            proof, confirm, on_begin = await self.prove(email, password, caller, earlier=earlier)
             if self._requires_verified and proof.account is not None and not proof.account.email_verified:
                 await self._store.transact(confirm)  # of too many guesses at once, the right one is refused like the others
                 raise EmailNotVerified(proof.subject)
             return await self._begin_session(
-                proof, delivery=delivery, caller=caller, confirm=confirm, replaced=presented, request=request
+                proof,
+                delivery=delivery,
+                caller=caller,
+                confirm=confirm,
+                on_begin=on_begin,
+                replaced=presented,
+                request=request,
             )
 
     async def prove(
         self, email: str, password: str, caller: Caller, *, earlier: EarlierSignIns = NO_EARLIER
-    ) -> tuple[Proof, Confirm]:
+    ) -> tuple[Proof, Confirm, Confirm]:
         """Check an address and a password. An unknown address takes the same time as a wrong password.
 
         Returns:
-            The proof, and the first step of the transaction that begins the session. The step checks the counters again, since
-            concurrent attempts may have used them up while the password was hashed.
+            The proof, the first step of the transaction that begins the session, and a step for when it begins, which tells of
+            new devices. The first step checks the counters again, since concurrent attempts may have used them up while the
+            password was hashed.
 
         Raises:
             InvalidCredentials: If the address is unknown, the password is wrong or the account is disabled.
@@ -113,12 +121,14 @@ class PasswordSignIn:
         async def confirm(rows: Transaction) -> None:
             await self._throttling.require_no_wait(rows, counters, caller.now_ms)
             await self._throttling.forgive(rows, counters)
-            await self._notices.tell_of_sign_in(rows, account, caller, is_known_device=counters.device != "")
             if new_hash is not None:
                 await _replace_hash(rows, account, new_hash)
 
+        async def on_begin(rows: Transaction) -> None:
+            await self._notices.tell_of_sign_in(rows, account, caller, is_known_device=counters.device != "")
+
         proof = Proof(subject=account.id, account=account, amr=("pwd",), acr="pwd", authenticated_at_ms=caller.now_ms)
-        return proof, confirm
+        return proof, confirm, on_begin
 
     async def _look_up(self, email: str, caller: Caller, earlier: EarlierSignIns) -> tuple[Account | None, Counters]:
         async def look_up(rows: Rows) -> tuple[Account | None, Counters]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...domain.event import AUDIT_RETENTION_MS
 from .accounts import SqlAccounts
+from .attempts import SqlAttempts
 from .credentials import SqlCredentials
 from .events import SqlEvents
 from .executor import Executor
@@ -70,6 +71,11 @@ class SqlTransaction(Executor):
         return SqlOneTime(self)
 
     @property
+    def attempts(self) -> SqlAttempts:
+        """Query and change attempts."""
+        return SqlAttempts(self)
+
+    @property
     def factors(self) -> SqlFactors:
         """Query the second factors of an account."""
         return SqlFactors(self)
@@ -107,5 +113,5 @@ class SqlTransaction(Executor):
     async def purge(self, *, now_ms: int, limit: int, audit_retention_ms: int = AUDIT_RETENTION_MS) -> int:
         """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""
         events = await self.events.purge(until_ms=now_ms - audit_retention_ms, limit=limit)
-        tables = (self.sessions, self.failures, self.receipts, self.one_time, self.revocations, self.mails)
+        tables = (self.sessions, self.failures, self.receipts, self.one_time, self.attempts, self.revocations, self.mails)
         return events + sum([await table.purge(now_ms=now_ms, limit=limit) for table in tables])

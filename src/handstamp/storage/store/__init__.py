@@ -18,6 +18,7 @@ from ...domain.event import AUDIT_RETENTION_MS, Event
 from ...domain.mail import Mail
 from ...domain.session import Session
 from .accounts import AccountQueries, AccountTable
+from .attempts import AttemptQueries, AttemptTable
 from .credentials import CredentialQueries, CredentialTable
 from .events import EventQueries, EventTable
 from .factors import FactorQueries
@@ -100,6 +101,10 @@ class Rows(Protocol):
         """Query one-time grants."""
 
     @property
+    def attempts(self) -> AttemptQueries:
+        """Query attempts."""
+
+    @property
     def factors(self) -> FactorQueries:
         """Query the second factors of an account."""
 
@@ -158,6 +163,10 @@ class Transaction(Rows, Protocol):
     @property
     def receipts(self) -> ReceiptTable:
         """Query and change receipts."""
+
+    @property
+    def attempts(self) -> AttemptTable:
+        """Query and change attempts."""
 
     @property
     def one_time(self) -> OneTimeTable:

@@ -76,7 +76,7 @@ async def register_confirm(use: UseCases, call: Call, body: RegisterConfirmReque
     content = (body.token or "", body.code or "", body.password or "", delivery)
     pair = await use.sign_up.confirm(
         read_shown(call, body),
-        call.caller,
+        call.caller_with_browser(body.ticket),
         password=body.password,
         delivery=delivery,
         presented=presented,

@@ -36,7 +36,7 @@ async def login(use: UseCases, call: Call, body: LoginRequest | None) -> Respons
         body.email,
         body.password,
         delivery=delivery,
-        caller=call.caller,
+        caller=call.caller_with_browser(),
         presented=presented,
         earlier=call.earlier_sign_ins(body.refresh_token),
         request=request,

@@ -44,7 +44,11 @@ async def login_code_confirm(use: UseCases, call: Call, body: LoginCodeConfirmRe
     presented, delivery = call.tokens_in_cookies(), choose_delivery(body.delivery, call)
     request = read_repeatable(call, "login/code", body.token or "", body.code or "", delivery)
     pair = await use.code_sign_in(
-        read_shown(call, body), delivery=delivery, caller=call.caller, presented=presented, request=request
+        read_shown(call, body),
+        delivery=delivery,
+        caller=call.caller_with_browser(body.ticket),
+        presented=presented,
+        request=request,
     )
     return write_signed_in(use, call, pair, presented)
 

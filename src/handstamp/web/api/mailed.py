@@ -15,11 +15,7 @@ from ...wire.cross_site import is_from_browser
 from ..answers import write_json
 from ..cookies import set_grant
 from ..edge import Call
-from .shapes import AnswerShape, RequestShape, described
-
-Ticket = Annotated[
-    str, described("What the answer 202 had, for clients without cookies: the code is accepted with it alone", max_length=64)
-]
+from .shapes import AnswerShape, RequestShape, Ticket, described
 
 
 class MailAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):

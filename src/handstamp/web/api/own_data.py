@@ -45,7 +45,7 @@ class DeleteRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
 async def export_data(use: UseCases, call: Call, _: None) -> Response:
     """Return all that is stored about this person, as a file. Needs a fresh sign-in."""
     session, account = await use.require_session(call)
-    return write_export(session.subject, use.export_data(session, account, call.caller), call)
+    return write_export(session.subject, await use.export_data(session, account, call.caller), call)
 
 
 def write_export(subject: str, sections: Mapping[str, Pages], call: Call) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from ...errors import CrossSite, ExpiredToken, InvalidCredentials, NotFound, SessionEnded
+from ...errors import CrossSite, ExpiredToken, InsufficientAuthentication, InvalidCredentials, NotFound, SessionEnded
 from ..body import require_body
 from ..edge import Call
 from ..operation import ACCESS_ERRORS, BODY_ERRORS, Operation, UseCases
@@ -34,7 +34,9 @@ async def change_password(use: UseCases, call: Call, body: PasswordRequest | Non
             raise
     else:
         body = require_body(body)
-        pair = await use.change_password(session, account, body.current_password, body.new_password, call.caller, request=request)
+        pair = await use.change_password(
+            session, account, body.current_password, body.new_password, call.caller_with_browser(), request=request
+        )
     response = write_pair(pair, call.cookies)
     use.remember_device(response, call, pair)
     return response
@@ -48,7 +50,7 @@ OPERATIONS = (
         summary="Change the password; every other session ends, this one is replaced",
         body=PasswordRequest,
         answer=TokenAnswer,
-        errors=(*BODY_ERRORS, *ACCESS_ERRORS, InvalidCredentials, CrossSite, NotFound),
+        errors=(*BODY_ERRORS, *ACCESS_ERRORS, InvalidCredentials, InsufficientAuthentication, CrossSite, NotFound),
         credential="access",
         is_repeatable=True,
     ),

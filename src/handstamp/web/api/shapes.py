@@ -47,6 +47,10 @@ Name = Annotated[
     ),
 ]
 Token = Annotated[str, described("A token, as the service issued it", max_length=MAX_TOKEN_LENGTH)]
+Challenge = Annotated[str, described("The `challenge` that an answer had", max_length=1024)]
+Ticket = Annotated[
+    str, described("The `ticket` that an answer had, for clients without cookies: codes and challenges need it", max_length=64)
+]
 Seconds = Annotated[int, described("Whole seconds from now")]
 Time = Annotated[datetime.datetime, described("UTC", tz=True)]
 SessionId = Annotated[str, described("The id of the session; also the `sid` claim of its tokens")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
+from ...domain.assurance import ACR_VALUES
 from ...domain.keyring import JWKS_MAX_AGE_S
 from ..answers import write_public
 from ..edge import Call
@@ -19,6 +20,7 @@ class MetadataAnswer(msgspec.Struct, frozen=True, kw_only=True):
     token_endpoint: str
     revocation_endpoint: str
     introspection_endpoint: str
+    acr_values_supported: tuple[str, ...] = ACR_VALUES
     grant_types_supported: tuple[str, ...] = ("refresh_token",)
     response_types_supported: tuple[str, ...] = ()
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("none",)

@@ -45,7 +45,7 @@ class OwnDataPages:
     async def export(self, call: Call) -> Response:
         """Return the file."""
         session, account = await require_visitor(self.use, call)
-        return write_export(session.subject, self.use.export_data(session, account, call.caller), call)
+        return write_export(session.subject, await self.use.export_data(session, account, call.caller), call)
 
     async def submit_delete(self, call: Call) -> Response:
         """Delete the account, or show the page again with what is wrong."""

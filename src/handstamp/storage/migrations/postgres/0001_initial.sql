@@ -143,6 +143,19 @@ CREATE TABLE recovery_code (
   PRIMARY KEY (account_id, hash)
 );
 
+-- Sign-ins between their steps, once something of them must not be repeated: codes that were looked at, and their success.
+CREATE TABLE attempt (
+  id             text   NOT NULL PRIMARY KEY,
+  account_id     text   NOT NULL,
+  expires_at_ms  bigint NOT NULL,
+  tries          bigint NOT NULL CHECK (tries >= 0),
+  enrolled       text   NOT NULL,
+  used_at_ms     bigint
+);
+
+CREATE INDEX attempt_by_account ON attempt (account_id);
+CREATE INDEX attempt_by_end ON attempt (expires_at_ms);
+
 -- The audit trail. Rows are added in the transaction of the write that they describe, and never changed.
 CREATE TABLE event (
   id          bigint NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -142,6 +142,19 @@ CREATE TABLE recovery_code (
   PRIMARY KEY (account_id, hash)
 ) STRICT, WITHOUT ROWID;
 
+-- Sign-ins between their steps, once something of them must not be repeated: codes that were looked at, and their success.
+CREATE TABLE attempt (
+  id             TEXT    NOT NULL PRIMARY KEY,
+  account_id     TEXT    NOT NULL,
+  expires_at_ms  INTEGER NOT NULL,
+  tries          INTEGER NOT NULL CHECK (tries >= 0),
+  enrolled       TEXT    NOT NULL,
+  used_at_ms     INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX attempt_by_account ON attempt (account_id);
+CREATE INDEX attempt_by_end ON attempt (expires_at_ms);
+
 -- The audit trail. Rows are added in the transaction of the write that they describe, and never changed.
 CREATE TABLE event (
   id          INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
