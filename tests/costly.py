@@ -142,6 +142,8 @@ _HEADERS = {
     ),
     "Sec-Fetch-Site": _LISTS[:3],
     "Idempotency-Key": _LISTS[:4],
+    "Secure-Session-Response": (*_LISTS[:3], "a.b.c" * (ROOM // 5), "." * ROOM, '"' * ROOM),
+    "Sec-Secure-Session-Id": (*_LISTS[:2], '"' * ROOM),
     "Authorization": ("Basic " + "!" * ROOM, "Bearer" + " " * ROOM, "a " * (ROOM // 2)),
     "Cookie": (
         ";" * ROOM,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 
 from handstamp.assemble.application import make_application
 from handstamp.assemble.deployment import Deployment
+from handstamp.clock import now_ms as right_now
 from handstamp.crypto.passwords import COSTS
 from handstamp.domain.session import Session
-from tests.builders import Clock
+from tests.builders import NOW_MS, Clock
 from tests.deployment import ISSUER, caller, settings_in
 from tests.devices import Device, challenge_in
 from tests.integration.helpers import expect_ended, expect_problem, set_cookies
+from tests.postgres import fresh_database
 from tests.serving import EMAIL, PASSWORD
 
 pytestmark = pytest.mark.anyio
@@ -102,9 +105,9 @@ class Browser:
 
 
 @asynccontextmanager
-async def site_in(folder: Path, **settings: object) -> AsyncIterator[Site]:
+async def site_in(folder: Path, *, now_ms: int = NOW_MS, **settings: object) -> AsyncIterator[Site]:
     """Run a service with one account in this process."""
-    clock = Clock()
+    clock = Clock(now_ms)
     running = Deployment(settings_in(folder, **settings), clock=clock)
     async with running.open():
         await running.keys.maintain(clock())
@@ -171,7 +174,7 @@ async def test_values_may_come_in_quotes(site: Site) -> None:
 
 @DELIVERIES
 async def test_a_copy_of_everything_but_the_key_gets_nowhere(site: Site, delivery: str) -> None:
-    """The thief never renews, never ends the session, and is served by nothing after the access token's life."""
+    """The thief never renews, never ends the session, and is served by nothing after the access token's life (R46)."""
     browser = await site.browser().bound(delivery)
     before = await site.row(browser.sid)
     thief = browser.copied()
@@ -385,6 +388,32 @@ async def test_where_binding_is_required_other_sessions_end(tmp_path: Path) -> N
         assert (await browser.renew()).status_code == 200
         answer = await site.browser().client.post("/login", json={"email": EMAIL, "password": PASSWORD, "delivery": "json"})
         expect_problem(answer, 403, "proof_required")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_two_nodes_accept_a_proof_once(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
+    """Of requests with one proof, sent to both at once, one renews. The others get the next challenge, and then renew too."""
+    async with AsyncExitStack() as stack:
+        shared: dict[str, object] = {"secret": "0123456789abcdef" * 4}
+        if kind == "postgresql":
+            shared["database"] = await stack.enter_async_context(fresh_database(request.getfixturevalue("postgres_server")))
+        first = await stack.enter_async_context(site_in(tmp_path, now_ms=right_now(), **shared))
+        second = Deployment(settings_in(tmp_path, **shared), clock=first.clock)
+        await stack.enter_async_context(second.open())
+        browser = await first.browser().bound("cookie")
+        elsewhere = browser.copied()
+        elsewhere.client = Site(second, first.clock).browser().client
+        elsewhere.client.cookies.update(browser.client.cookies)
+        proof = browser.device.prove(browser.challenge)
+        answers = await asyncio.gather(*(each.renew(proof) for each in (browser, elsewhere) * 3))
+        assert sorted(answer.status_code for answer in answers) == [200, *([403] * 5)]
+        assert {challenge_in(answer.headers["secure-session-challenge"]) for answer in answers} == {
+            first.running.challenges.make(browser.sid, 1)
+        }
+        for node in (first.running, second):
+            refreshed = await node.store.session(browser.sid)
+            assert refreshed is not None
+            assert (refreshed[0].generation, refreshed[0].bound_by, refreshed[0].revoked_why) == (1, "dbsc", None)
 
 
 async def test_pages_without_the_cookie_load_themselves_again(site: Site) -> None:

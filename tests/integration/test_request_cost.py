@@ -34,6 +34,7 @@ from handstamp.web.operation import Operation
 from handstamp.web.routing import OPERATIONS
 from handstamp.web.server import uvicorn_config
 from tests.costly import FORM, ISSUER, JSON, ROOM, bodies, encode, headers, page_forms, texts
+from tests.devices import Device
 from tests.integration.helpers import new_email
 from tests.serving import PASSWORD, free_port
 
@@ -298,6 +299,34 @@ def test_an_operation_costs_little_whatever_is_sent(service: Service, unit_us: f
                 yield Request(f"id: {kind}", line.replace("A" * 22, text), fields)
 
     assert expect_cheap(service, unit_us, ordinary, hostile()) > 100
+
+
+def test_a_proof_costs_little_whatever_it_says(service: Service, unit_us: float, kid: str) -> None:
+    """Proofs for a session that exists: hostile texts, keys that are none, and valid signatures over another challenge."""
+    origin: Fields = (("Origin", service.url), ("Sec-Fetch-Site", "same-origin"))
+    body = json.dumps({"email": service.create_account(), "password": PASSWORD, "delivery": "split"}).encode()
+    signed_in = service.ask("POST /login", (*origin, ("Content-Type", JSON)), body)
+    cookie = re.search(rb"set-cookie: (handstamp-refresh-[^;]+)", signed_in.head)
+    assert cookie is not None
+    fields: Fields = (*origin, ("Cookie", cookie[1].decode()))
+    device = Device()
+    signed = device.prove("guess", registers=True)
+    head, _, rest = signed.partition(".")
+    proofs = {kind: text for kind, text in texts(kid).items() if text.isascii()} | {
+        "a signature": signed,
+        "another signature": f"{head}.{rest[:-4]}AAAA",
+        "a key off the curve": device.sign(
+            {"typ": "dbsc+jwt", "alg": "ES256", "jwk": device.jwk | {"x": "A" * 43}}, {"jti": "x"}
+        ),
+        "many members": device.sign(
+            {"typ": "dbsc+jwt", "alg": "ES256", "jwk": device.jwk} | {f"{n:x}": 0 for n in range(200)}, {}
+        ),
+        "deep claims": device.sign({"typ": "dbsc+jwt", "alg": "ES256", "jwk": device.jwk}, {"jti": "[" * 900}),
+    }
+    ordinary = Request("ordinary", "POST /device/start", (*fields, ("Secure-Session-Response", signed)))
+    for path in ("/device/start", "/device/refresh"):
+        hostile = (Request(kind, f"POST {path}", (*fields, ("Secure-Session-Response", text))) for kind, text in proofs.items())
+        expect_cheap(service, unit_us, ordinary, hostile)
 
 
 @pytest.mark.parametrize("path", PAGES)
