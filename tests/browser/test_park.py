@@ -16,7 +16,7 @@ from tests.serving import EMAIL, cookie_name, free_port
 pytestmark = pytest.mark.xdist_group("park")
 ENTER = "Get a wristband and a membership card (sign in)"
 AGAIN = "Sign in again, for a new visit"
-RIDE, WAIT, RENEW, TABS, LOSE, STEAL, OUT = STORY = (
+RIDE, WAIT, RENEW, TABS, LOSE, STEAL, OUT, BIND = STORY = (
     "Enter a ride",
     "Wait until it expires",
     "Renew",
@@ -24,6 +24,7 @@ RIDE, WAIT, RENEW, TABS, LOSE, STEAL, OUT = STORY = (
     "Lose an answer",
     "Steal the card",
     "Sign out, then try the old wristband",
+    "Bind the card, then steal everything",
 )
 
 STEP_PATIENCE_MS = 30_000  # the thief's step alone takes five seconds
@@ -236,6 +237,29 @@ def test_signing_out_takes_effect_at_once(signed_in: Page, page_errors: list[str
     assert '"reason": "logout"' in full_text(signed_in, 0)
     expect(signed_in.locator("#visit")).to_have_text("You signed out.")
     expect(signed_in.locator("#generation")).to_have_text("taken away")
+    assert page_errors == []
+
+
+def test_a_thief_with_every_cookie_gets_nothing_from_a_bound_card(signed_in: Page, page_errors: list[str]) -> None:
+    """Both tries of the thief are refused without any effect, while the visitor renews and rides."""
+    press(signed_in, BIND)
+    expect(outcome(signed_in)).to_contain_text("The thief had every cookie and got nowhere")
+    assert conversation(signed_in)[1:] == [
+        "POST /login 200",
+        "POST /device/start 200",
+        "POST /park/copy 200",
+        "POST /device/refresh 403",
+        "POST /device/refresh 200",
+        "POST /refresh 200",
+        "POST /device/refresh 403",
+        "GET /profile 200",
+        "POST /login 200",
+    ]
+    assert "handstamp-bound-" in full_text(signed_in, 2)
+    assert '"code": "proof_required"' in full_text(signed_in, 2)
+    assert "secure-session-response: eyJ" in full_text(signed_in, 4)
+    press(signed_in, RENEW)
+    expect_card(signed_in, 1)
     assert page_errors == []
 
 

@@ -6,14 +6,17 @@ import http.client
 from typing import Any
 
 from ..domain.issuer import Issuer
+from ..wire.device import CHALLENGE, REFRESH_PATH
 from .cards import Cards, shorten_tokens
 
 _TIMEOUT_S = 10.0
-_SHOWN = ("content-type", "www-authenticate", "cache-control", "set-cookie")
+_SHOWN = ("content-type", "www-authenticate", "cache-control", "set-cookie", CHALLENGE)
 
 
-def renew_with(card: str, cards: Cards, *, issuer: Issuer, address: tuple[str, int]) -> dict[str, Any]:
+def renew_with(card: str, cards: Cards, *, bound: str, issuer: Issuer, address: tuple[str, int]) -> dict[str, Any]:
     """Refresh with a copied card at `address`; return the request and the answer as text, with tokens shortened.
+
+    `bound` is the copied cookie of a session that is bound to its device, which is renewed elsewhere; "" if there is none.
 
     Script in a browser could not send this cookie. A program can send any header, including the service's own origin.
     """
@@ -21,11 +24,11 @@ def renew_with(card: str, cards: Cards, *, issuer: Issuer, address: tuple[str, i
         "host": issuer.origin.partition("://")[2],
         "origin": issuer.origin,
         "user-agent": "thief/1.0",
-        "cookie": f"{cards.cookie}={card}",
+        "cookie": f"{cards.cookie}={card}" + (f"; {bound}" if bound else ""),
     }
     connection = http.client.HTTPConnection(*address, timeout=_TIMEOUT_S)
     try:
-        connection.request("POST", "/refresh", headers=headers)
+        connection.request("POST", REFRESH_PATH if bound else "/refresh", headers=headers)
         answer = connection.getresponse()
         received = [(name.lower(), value) for name, value in answer.getheaders()]
         body = answer.read().decode()

@@ -43,7 +43,7 @@ function refresh() {
   $("looking").hidden = working !== $("again");
   const next = STEPS.find((step) => !step.isDone);
   for (const step of STEPS) {
-    const isPossible = step.alive ? visitor.isIn() : Boolean(visitor.token());
+    const isPossible = visitor.hasVisited() && (step.always || (step.alive ? visitor.isIn() : Boolean(visitor.token())));
     const isRunning = step === running;
     step.button.textContent = isRunning ? step.stop : step.name;
     step.button.setAttribute("aria-disabled", String(!isRunning && (working !== null || !isPossible)));

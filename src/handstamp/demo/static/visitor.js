@@ -18,6 +18,7 @@ let visit = SIGNED_OUT;
 
 export const token = () => wristband?.token;
 export const generation = () => visit.generation;
+export const hasVisited = () => visit.session !== null;
 export const isIn = () => visit.session !== null && visit.over === null;
 export const secondsLeft = () => (wristband ? Math.max(0, wristband.expiresIn - (performance.now() - wristband.gotAt) / 1000) : 0);
 

@@ -1,6 +1,6 @@
 // Sends requests with fetch and records both sides as text, with tokens shortened.
 
-const SHOWN = ["content-type", "www-authenticate", "cache-control", "retry-after"];
+const SHOWN = ["content-type", "www-authenticate", "cache-control", "retry-after", "secure-session-challenge"];
 const BY_BROWSER = "   (added by the browser; script cannot see it)";
 
 /** Thrown if the service did not answer. */
@@ -38,14 +38,16 @@ function answerText(response, text, setCookie) {
  *
  * - `status` (0 if the answer was lost) and `body`,
  * - `sent` and `given`: the card's generation in the request and in the answer; `card`: the new card, shortened,
+ * - `challenge`: what a bound session has to sign next,
  * - `request` and `answer`: both sides as text.
  *
- * `answer: "late"` asks the demonstration to delay the answer; `"lost"`, to hold it until `hangUp` aborts. Throws `Away`.
+ * `proof` is that of a bound session's key. `answer: "late"` asks the demonstration to delay the answer; `"lost"`, to hold it until `hangUp` aborts. Throws `Away`.
  */
-export async function exchange({ method, path, token, json, answer, hangUp }) {
+export async function exchange({ method, path, token, json, proof, answer, hangUp }) {
   const headers = {};
   if (token) headers.authorization = `Bearer ${token}`;
   if (json) headers["content-type"] = "application/json";
+  if (proof) headers["secure-session-response"] = proof;
   if (answer) headers["park-answer"] = answer;
   const request = { method, path, headers, json };
   let response, text;
@@ -65,6 +67,7 @@ export async function exchange({ method, path, token, json, answer, hangUp }) {
     sent: overheard.sent,
     given: overheard.given,
     card: overheard.setCookie[0]?.split(";")[0],
+    challenge: response.headers.get("secure-session-challenge")?.split('"')[1],
     request: requestText(request, overheard.cookie),
     answer: answerText(response, text, overheard.setCookie),
   };
@@ -81,18 +84,22 @@ export async function askPark(method, path, json) {
   }
 }
 
-/** Let the thief's own client refresh with a copied card; return its result, as `exchange` does. Throws `Away`. */
-export async function renewAsThief(refreshToken) {
-  const result = await askPark("POST", "/park/thief", { refreshToken });
+/**
+ * Let the thief's own client refresh with a copied card, and with the pass of a bound session if that was copied too; return its
+ * result, as `exchange` does. Throws `Away`.
+ */
+export async function renewAsThief(refreshToken, pass = "") {
+  const path = pass ? "/device/refresh" : "/refresh";
+  const result = await askPark("POST", "/park/thief", { refreshToken, pass });
   const overheard = parse(result.overheard);
   return {
     method: "POST",
-    path: "/refresh",
+    path,
     status: result.status,
     body: parse(result.body),
     sent: overheard.sent,
     given: overheard.given,
-    request: ["POST /refresh", ...result.sent].join("\n"),
+    request: [`POST ${path}`, ...result.sent].join("\n"),
     answer: [`${result.status} ${result.reason}`, ...result.received, "", format(result.body)].join("\n"),
   };
 }
