@@ -294,7 +294,7 @@ def test_an_endpoint_that_reads_no_body_ignores_it(client: httpx.Client, operati
     path = operation.path.replace("{id}", "nobodys")
     for body in (b"{", b"[" * 100_000, in_chunks(b"\xff" * MB)):
         answer = client.request(operation.method, path, content=body, headers={"content-type": JSON})
-        if operation.credential is None:
+        if operation.credential is None or operation.own_pages_only:  # a browser is told that there is no session
             assert answer.status_code == 200
         else:
             expect_problem(answer, 401, "invalid_client" if operation.credential == "client" else "missing_token")
