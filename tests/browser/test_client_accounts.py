@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import ANY
 from uuid import uuid4
 
 import pytest
@@ -20,6 +21,7 @@ from tests.serving import PASSWORD, Server, free_port
 
 pytestmark = pytest.mark.xdist_group("browser-accounts")
 PORT = free_port()
+SIGNED_IN = {"status": "signed-in", "sessionId": ANY}
 NEW_PASSWORD = "another kelp lantern of the tests"
 
 
@@ -76,7 +78,7 @@ def run(page: Page, call: str, *arguments: object) -> Any:
 def sign_up(page: Page, mailbox: Mailbox) -> None:
     """Create an account and sign in."""
     run(page, "register", {"email": mailbox.address, "password": PASSWORD})
-    assert run(page, "confirmRegistration", {"code": mailbox.code()}) == "done"
+    assert run(page, "confirmRegistration", {"code": mailbox.code()}) == SIGNED_IN
 
 
 def test_signing_up_with_a_code(tab: Page, app: str, mailbox: Mailbox) -> None:
@@ -89,7 +91,7 @@ def test_signing_up_with_a_code(tab: Page, app: str, mailbox: Mailbox) -> None:
     code = mailbox.code()
     assert run(tab, "confirmRegistration", {"code": f"{(int(code) + 1) % 1_000_000:06}"}) == "invalid_code"
     assert state(tab)["status"] == "signed-out"
-    assert run(tab, "confirmRegistration", {"code": code}) == "done"
+    assert run(tab, "confirmRegistration", {"code": code}) == SIGNED_IN
     expect_state(other, "signed-in", sessionId=state(tab)["sessionId"])
     account = tab.evaluate("client.profile()")
     assert (account["email"], account["emailVerified"], account["name"]) == (mailbox.address, True, "Ada")
@@ -118,10 +120,10 @@ def test_signing_up_with_a_link_in_another_browser(tab: Page, chromium: Browser,
         assert run(elsewhere, "confirmRegistration", {"code": group(CODE, text)}) == "invalid_code"
         proof = {"token": group(TOKEN, text)}
         assert run(elsewhere, "confirmRegistration", proof) == "invalid_request"
-        assert run(elsewhere, "confirmRegistration", proof, NEW_PASSWORD) == "done"
+        assert run(elsewhere, "confirmRegistration", proof, NEW_PASSWORD) == SIGNED_IN
         assert profile(elsewhere) == mailbox.address
     assert run(tab, "signIn", mailbox.address, PASSWORD) == "invalid_credentials"
-    assert run(tab, "signIn", mailbox.address, NEW_PASSWORD) == "done"
+    assert run(tab, "signIn", mailbox.address, NEW_PASSWORD) == SIGNED_IN
 
 
 def test_an_address_that_has_an_account(tab: Page, mailbox: Mailbox) -> None:
@@ -156,7 +158,7 @@ def test_signing_in_with_a_code_whose_answer_is_lost(tab: Page, server: Server, 
     run(tab, "signOut")
     run(tab, "requestCode", mailbox.address)
     with losing_the_first_answer(tab, f"{server.url}/login/code/confirm") as lost:
-        assert run(tab, "signInWithCode", {"code": mailbox.code()}) == "done"
+        assert run(tab, "signInWithCode", {"code": mailbox.code()}) == SIGNED_IN
     assert lost == [200]
     listed = tab.evaluate("(url) => client.fetch(`${url}/sessions`).then((answer) => answer.json())", server.url)
     assert [session["id"] for session in listed["sessions"]] == [state(tab)["sessionId"]]
@@ -234,7 +236,7 @@ def test_a_password_that_was_forgotten(tab: Page, chromium: Browser, app: str, m
         proof = {"code": mailbox.code()}
         assert run(elsewhere, "resetPassword", proof, "short") == "invalid_request"
         assert run(elsewhere, "resetPassword", proof, NEW_PASSWORD) == "done"
-        assert run(elsewhere, "signIn", mailbox.address, NEW_PASSWORD) == "done"
+        assert run(elsewhere, "signIn", mailbox.address, NEW_PASSWORD) == SIGNED_IN
     assert profile(tab) == "HandstampError session_ended"
     expect_state(tab, "signed-out", reason="password_changed")
 
@@ -244,7 +246,7 @@ def test_a_new_password_keeps_this_tab_signed_in(tab: Page, app: str, mailbox: M
     sign_up(tab, mailbox)
     other = open_tab(tab.context, app)
     assert run(tab, "changePassword", "not this one at all", NEW_PASSWORD) == "invalid_credentials"
-    assert run(tab, "changePassword", PASSWORD, NEW_PASSWORD) == "done"
+    assert run(tab, "changePassword", PASSWORD, NEW_PASSWORD) == SIGNED_IN
     expect_state(other, "signed-in", sessionId=state(tab)["sessionId"])
     assert profile(other) == mailbox.address
 
@@ -253,7 +255,7 @@ def test_a_new_password_whose_answer_is_lost(tab: Page, server: Server, mailbox:
     """The session of the token that is sent again has ended. The key says that it is the same request."""
     sign_up(tab, mailbox)
     with losing_the_first_answer(tab, f"{server.url}/password") as lost:
-        assert run(tab, "changePassword", PASSWORD, NEW_PASSWORD) == "done"
+        assert run(tab, "changePassword", PASSWORD, NEW_PASSWORD) == SIGNED_IN
     assert lost == [200]
     assert profile(tab) == mailbox.address
 

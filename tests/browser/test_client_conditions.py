@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -164,6 +165,22 @@ def test_a_sign_out_that_failed_is_repeated_when_the_network_is_back(tab: Page, 
     assert answer.value.status == 204
 
 
+def test_a_sign_out_that_failed_is_repeated_every_30_seconds(page: Page, app: str, server: Server) -> None:
+    """Nothing has to happen in the page. The test moves the browser's clock."""
+    page.clock.install()
+    page.goto(app)
+    expect_state(page, "signed-out")
+    sign_in(page, "ada@example.com")
+    page.route(f"{server.url}/logout", lambda route: route.abort())
+    page.evaluate("void (window.outcome = client.signOut().catch(({ name }) => name).then((name) => (window.name = name)))")
+    while page.evaluate("window.name") != "OfflineError":
+        page.clock.run_for(1000)
+    page.unroute(f"{server.url}/logout")
+    with page.expect_response(f"{server.url}/logout") as answer:
+        page.clock.run_for(31_000)
+    assert answer.value.status == 204
+
+
 def test_storage_that_is_full(tab: Page) -> None:
     """A `QuotaExceededError` stops no sign-out."""
     tab.evaluate(
@@ -199,6 +216,18 @@ def test_a_browser_without(page: Page, app: str, missing: str) -> None:
     expect_state(page, "signed-in")
     assert profile(page) == "ada@example.com"
     expect_ended(page)
+
+
+@pytest.mark.parametrize("missing", ["delete window.fetch", "window.fetch = () => { throw new Error('not here') }"])
+def test_a_page_without_fetch(page: Page, app: str, missing: str, page_errors: list[str]) -> None:
+    """The client is created, and counts the service as out of reach. It says why, and no error is uncaught."""
+    page.add_init_script(missing)
+    page.goto(app)
+    expect_state(page, "unknown", online=False)
+    call = "client.signIn('ada@example.com', 'x').catch(({ name, cause }) => `${name}: ${cause}`)"
+    assert re.match("OfflineError: (ReferenceError: fetch is not defined|Error: not here)", page.evaluate(call))
+    assert page.evaluate("client.signOut().catch(({ name }) => name)") == "OfflineError"
+    assert page_errors == []
 
 
 def test_a_profile_that_blocks_all_cookies(chromium: Browser, app: str, tmp_path: Path) -> None:
@@ -365,7 +394,7 @@ def test_a_websocket_of_the_page(page: Page, app: str, server: Server) -> None:
         @api.websocket("/live", dependencies=[Depends(require())])
         async def live(socket: WebSocket) -> None:
             await socket.accept(subprotocol="orders" if "orders" in socket.scope["subprotocols"] else None)
-            await socket.send_text(socket.state.claims.sid)
+            await socket.send_json([socket.state.claims.sid, socket.state.claims.jti])
 
         with serve_application(api) as address:
             page.goto(app)
@@ -381,9 +410,13 @@ def test_a_websocket_of_the_page(page: Page, app: str, server: Server) -> None:
                 socket.onclose = ({ code }) => done([code]);
               });
             }"""
-            session = state(page)["sessionId"]
-            assert page.evaluate(opened, [f"ws://{address}/live", []]) == ["handstamp", session]
-            assert page.evaluate(opened, [f"http://{address}/live", "orders"]) == ["orders", session]
+            selected, first = page.evaluate(opened, [f"ws://{address}/live", []])
+            assert (selected, json.loads(first)[0]) == ("handstamp", state(page)["sessionId"])
+            assert page.evaluate(opened, [f"http://{address}/live", "orders"]) == ["orders", first]
+            pass_time(page, 800)  # a token lives for 900 s and is renewed after at most 85 % of that
+            selected, second = page.evaluate(opened, [f"ws://{address}/live", []])
+            assert (selected, json.loads(second)[0]) == ("handstamp", state(page)["sessionId"])
+            assert first != second, "a token that is due is renewed"
             refused = page.evaluate("client.webSocket('ws://localhost:1/live').catch(String)")
             assert refused.startswith("TypeError: http://localhost:1 may not get the access token.")
 

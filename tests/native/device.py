@@ -49,7 +49,7 @@ class Device:
 
     def sign_in(self) -> str:
         """Sign in and return the session's id."""
-        assert self.run(f"auth.signIn({self.email!r}, {PASSWORD!r})") is None
+        assert self.run(f"auth.signIn({self.email!r}, {PASSWORD!r})")["status"] == "signed-in"
         return str(self.run("auth.state.sessionId"))
 
     @property

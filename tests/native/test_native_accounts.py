@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import pyotp
 import pytest
 
 from tests.mail_server import MailServer, mail_server
@@ -56,7 +57,7 @@ def sign_up(device: Device, mailbox: Mailbox) -> None:
     account = json.dumps({"email": device.email, "password": PASSWORD})
     sent = device.run(f"auth.register({account})")
     assert sent == {"status": "mail-sent", "email": device.email, "expiresIn": 3600, "codeExpiresIn": 600}
-    assert device.run(f"auth.confirmRegistration({{ code: '{mailbox.code()}' }})") is None
+    assert device.run(f"auth.confirmRegistration({{ code: '{mailbox.code()}' }})")["status"] == "signed-in"
 
 
 def test_the_application_is_killed_while_the_person_reads_the_mail(device: Device, mailbox: Mailbox) -> None:
@@ -69,7 +70,7 @@ def test_the_application_is_killed_while_the_person_reads_the_mail(device: Devic
     assert eventually(lambda: "ticket" in device.stored)
     device.restart()
     assert device.run("until({ status: 'signed-out' })") == {"status": "signed-out"}
-    assert device.run(f"auth.signInWithCode({{ code: '{code}' }})") is None
+    assert device.run(f"auth.signInWithCode({{ code: '{code}' }})")["status"] == "signed-in"
     assert "token" in device.stored
     device.restart()
     assert device.run("until({ status: 'signed-in' })")["online"] is True
@@ -90,7 +91,7 @@ def test_a_new_password_and_the_end_of_the_account(device: Device, mailbox: Mail
     sign_up(device, mailbox)
     first = device.stored["token"]
     new_password = "another kelp lantern of the tests"
-    assert device.run(f"auth.changePassword('{PASSWORD}', '{new_password}')") is None
+    assert device.run(f"auth.changePassword('{PASSWORD}', '{new_password}')")["status"] == "signed-in"
     assert device.stored["token"] != first
     assert device.run("auth.profile()")["email"] == device.email
     device.restart()
@@ -98,3 +99,20 @@ def test_a_new_password_and_the_end_of_the_account(device: Device, mailbox: Mail
     assert device.run(f"auth.deleteAccount('{device.email}')") is None
     assert eventually(lambda: "token" not in device.stored)
     assert device.run(f"auth.signIn('{device.email}', '{new_password}')") == "HandstampError: invalid_credentials"
+
+
+def test_signing_in_with_two_steps(device: Device, mailbox: Mailbox) -> None:
+    """The challenge is bound to a ticket, since there is no cookie. Nothing is stored before the last step."""
+    sign_up(device, mailbox)
+    made = device.run("auth.createTotp().then((made) => (globalThis.made = made))")
+    code = pyotp.TOTP(made["secret"].replace(" ", "")).now()
+    (recovery, *_) = device.run(f"auth.confirmTotp(made, '{code}')")
+    assert device.run("auth.signOut()") is None
+    first = device.run(f"auth.signIn('{device.email}', '{PASSWORD}').then((first) => (globalThis.first = first))")
+    assert first["status"] == "second-factor"
+    assert device.stored == {}
+    assert device.run(f"auth.secondFactor({{ ...first, ticket: undefined }}, {{ recoveryCode: '{recovery}' }})") == (
+        "HandstampError: invalid_challenge"
+    )
+    assert device.run(f"auth.secondFactor(first, {{ recoveryCode: '{recovery}' }})")["status"] == "signed-in"
+    assert "token" in device.stored

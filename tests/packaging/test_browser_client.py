@@ -13,20 +13,34 @@ from tests.packaging.npm import ROOT, SOURCE, ClientPackage, install, npm
 SHIPPED = ROOT / "src/handstamp/web/static"
 USER = """
 import { createClient, HandstampError, OfflineError } from "@handstamp/browser";
-import type { Client, EndReason, Proof, State } from "@handstamp/browser";
-const client: Client = createClient({ url: "https://auth.example.com", apis: ["https://api.example.com"] });
+import type { Client, EndReason, Proof, SignIn, State, StepUp } from "@handstamp/browser";
+const onStepUp = async ({ maxAge, acrValues, signal }: StepUp) =>
+  signal.aborted || (maxAge ?? 0) > 300 ? undefined : acrValues.includes("mfa") ? { code: "123456" } : { password: "" };
+const client: Client = createClient({ url: "https://auth.example.com", apis: ["https://api.example.com"], onStepUp });
+async function signIn(): Promise<string> {
+  let signIn: SignIn = await client.signIn("ada@example.com", "");
+  // @ts-expect-error: a session's id is there after the last step alone
+  signIn.sessionId;
+  if (signIn.status === "second-factor") signIn = await client.secondFactor(signIn, { code: "123456" });
+  // @ts-expect-error: a factor must be set up first
+  if (signIn.status === "enrolment") signIn = await client.secondFactor(signIn, { passkey: true });
+  return signIn.status === "signed-in" ? signIn.sessionId : signIn.challenge;
+}
 client.onChange((state: State) => {
   const reason: EndReason | undefined = state.status === "signed-out" ? state.reason : undefined;
   console.log(reason);
 });
-client.signIn("ada@example.com", "").catch((error) => error instanceof HandstampError && console.log(error.retryAfter));
+signIn().catch((error) => error instanceof HandstampError && console.log(error.retryAfter));
 client.profile().then(({ email }) => console.log(email), (error) => error instanceof OfflineError);
 const proof: Proof = { code: "123456" };
 client.register({ email: "", password: "" }).then((sent) => sent.status === "mail-sent" && console.log(sent.codeExpiresIn));
 client.signInWithCode(proof).catch((error) => error.code === "invalid_code");
 // @ts-expect-error
 createClient({ url: 8000 });
-using scoped: Client = createClient({ url: "https://auth.example.com" });
+// @ts-expect-error
+createClient({ url: "https://auth.example.com", onStepUp: () => "a password" });
+using scoped: Client = createClient({ url: "https://auth.example.com", dpop: true });
+using other: Client = createClient({ url: "https://auth.example.com" });
 """
 COMPONENTS = """
 import { HandstampProvider, useAuth } from "@handstamp/browser/react";
@@ -34,10 +48,13 @@ import { handstamp, useAuth as useVueAuth } from "@handstamp/browser/vue";
 import { createClient as createNativeClient, type Store } from "@handstamp/browser/native";
 const store: Store = { getItemAsync: async () => null, setItemAsync: async () => {}, deleteItemAsync: async () => {} };
 const native: Client = createNativeClient({ url: "https://auth.example.com", store });
+// @ts-expect-error: there is no WebCrypto
+createNativeClient({ url: "https://auth.example.com", store, dpop: true });
 const out: () => Promise<void> = useAuth().signOut;
+const passkeys: Promise<readonly { name: string }[]> = useAuth().passkeys.list();
 const remove: (email: string) => Promise<void> = useVueAuth().deleteAccount;
 const status: "unknown" | "signed-in" | "signed-out" = useVueAuth().state.value.status;
-export { HandstampProvider, handstamp, native, out, remove, status };
+export { HandstampProvider, handstamp, native, out, passkeys, remove, status };
 """
 RENDERED = """
 const { createElement } = require("react");

@@ -1,15 +1,24 @@
-import type { Requests } from "./account.js";
+import type { Requests } from "./methods.js";
 import { type EndReason, errorOf, HandstampError, OfflineError } from "./errors.js";
-import { accountMethods } from "./later.js";
+import { lateMethods, load } from "./later.js";
 import { insist, LONGEST_PAUSE_MS, pauseMs, TRIES, unlessAborted, unref } from "./requests.js";
 import { type Message, Tabs } from "./tabs.js";
 import type { Transport } from "./transport.js";
-import type { AccountMethods, Client, Options, Profile, State } from "./types.js";
+import type { LateMethods, Client, Factor, Options, Profile, SignIn, State } from "./types.js";
 
 interface TokenAnswer {
   accessToken: string;
   expiresIn: number;
   sessionId: string;
+}
+
+/** The answer to a sign-in that needs another step. */
+interface ChallengeAnswer {
+  accessToken?: undefined;
+  challenge: string;
+  methods: Factor[];
+  enrol?: Factor[];
+  expiresIn: number;
 }
 
 /** A request that was sent with an access token, and its answer. */
@@ -23,8 +32,11 @@ interface Sent {
 /** Every token lives longer than this. If a newer one is refused, renewing will not help: a clock is wrong, or a key missing. */
 const NEW_MS = 10_000;
 const SAFE_METHODS = ["GET", "HEAD"];
+/** What helps against a refusal: a newer token, or a proof by the person. */
+const EXPIRED = "expired_token";
+const WEAK = "insufficient_user_authentication";
 
-export interface Session extends AccountMethods {}
+export interface Session extends LateMethods {}
 
 /** The state machine of a client. The transport keeps and sends the refresh token. */
 export class Session implements Client {
@@ -46,13 +58,15 @@ export class Session implements Client {
   readonly #transport: Transport;
   readonly #listeners = new Set<(state: State) => void>();
   readonly #closing = new AbortController();
+  readonly #requests: Requests;
 
-  constructor({ url, apis = [] }: Options, transportFor: (url: string) => Transport) {
+  constructor({ url, apis = [], onStepUp }: Options, transportFor: (url: string) => Transport) {
     this.#url = new URL(url, globalThis.location?.href).href.replace(/\/+$/, "");
     this.#apis = new Set([this.#url, ...apis].map((each) => new URL(each).origin));
     this.#transport = transportFor(this.#url);
     this.#tabs = new Tabs(this.#url, this.#transport.isShared ? (message) => this.#hear(message) : undefined);
-    Object.assign(this, accountMethods(this.#requests()));
+    this.#requests = this.#shareWith(onStepUp);
+    Object.assign(this, lateMethods(this.#requests));
     if (typeof Symbol.dispose === "symbol") Object.defineProperty(this, Symbol.dispose, { value: this.close });
     if (!this.#transport.isUsable) return;
     // Timers may be late after sleep, in a hidden tab, or when the network is back.
@@ -98,24 +112,23 @@ export class Session implements Client {
     this.#listeners.clear();
   };
 
-  readonly signIn = (email: string, password: string): Promise<void> =>
+  readonly signIn = (email: string, password: string): Promise<SignIn> => 
     this.#begin("/login", { email, password, delivery: this.#transport.delivery });
 
-  async #begin(path: string, body: object, headers?: Record<string, string>): Promise<void> {
+  async #begin(path: string, body: object, headers?: Record<string, string>): Promise<SignIn> {
     if (this.#isClosed) throw closed();
     const renewing = this.#renewing;
     const epoch = ++this.#epoch;
-    const asking = this.#askTwice<TokenAnswer>(path, body, headers);
+    const asking = this.#callTwice<TokenAnswer | ChallengeAnswer>(path, body, headers);
     this.#signingIn = asking;
-    let answer: TokenAnswer;
+    let answer: TokenAnswer | ChallengeAnswer | undefined;
     try {
       answer = await asking;
-    } catch (error) {
-      if (renewing && epoch === this.#epoch) this.#askAgain(); // the answer to that renewal was dropped
-      throw error;
     } finally {
       if (this.#signingIn === asking) this.#signingIn = undefined;
+      if (renewing && !answer?.accessToken && epoch === this.#epoch) this.#askAgain(); // the answer to that renewal was dropped
     }
+    if (!answer.accessToken) return { status: "enrol" in answer ? "enrolment" : "second-factor", ...answer } as SignIn;
     if (this.#transport.isSigningOut && epoch !== this.#epoch) {
       this.#transport.beginSignOut(); // signOut() ends the new session too
       throw this.#signedOut();
@@ -124,10 +137,11 @@ export class Session implements Client {
     if (epoch === this.#epoch) this.#take(answer);
     else this.#askAgain(); // another sign-in, here or in another tab, may have set its cookie later
     this.#tabs.tell({ type: "signed-in", session: answer.sessionId });
+    return { status: "signed-in", sessionId: answer.sessionId };
   }
 
   /** If the answer is lost, ask once more. The key keeps the service from doing the work twice. */
-  #askTwice<T>(path: string, body: object, headers?: Record<string, string>): Promise<T> {
+  #callTwice<T>(path: string, body: object, headers?: Record<string, string>): Promise<T> {
     const key = randomKey();
     const ask = (): Promise<T> => this.#call<T>(path, body, { ...headers, ...(key ? { "Idempotency-Key": key } : {}) });
     return ask().catch((error) => {
@@ -137,36 +151,42 @@ export class Session implements Client {
   }
 
   /** Return what the methods for accounts need. */
-  #requests(): Requests {
-    const transport = this.#transport;
+  #shareWith(onStepUp: Options["onStepUp"]): Requests {
     return {
-      delivery: transport.delivery,
-      ask: (path, body, isRepeatable = false) => (isRepeatable ? this.#askTwice(path, body) : this.#call(path, body)),
-      askSignedIn: (path, method, body, read) => this.#askSignedIn(path, method, body, read),
-      begin: (path, body) => this.#begin(path, body),
-      beginAnew: async (path, body) => {
+      url: this.#url,
+      transport: this.#transport,
+      onStepUp,
+      onChange: this.onChange,
+      getState: this.getState,
+      call: (path, body, headers) => this.#call(path, body, headers),
+      callTwice: (path, body) => this.#callTwice(path, body),
+      callSignedIn: (...request) => this.#callSignedIn(...request),
+      key: randomKey,
+      begin: (path, body, headers) => this.#begin(path, body, headers),
+      authorization: async () => {
         await this.#renewIfDue();
-        return this.#begin(path, body, { Authorization: `Bearer ${await this.#token()}` });
+        return { Authorization: `Bearer ${await this.#token()}` };
       },
-      end: () => this.#endAll(),
-      check: () => {
-        if (this.#state.status !== "signed-out") this.#askAgain();
-      },
-      get ticket() {
-        return transport.ticket;
-      },
-      set ticket(ticket) {
-        transport.ticket = ticket;
-      },
+      requireKnown: (origin) => this.#requireKnown(origin),
+      renew: () => this.#renewAnew(),
+      tellStepUp: () => this.#tabs.tell({ type: "stepped-up", session: this.#sessionId }),
+      end: (reason) => this.#endAll(reason),
+      fail: (code, message) => new HandstampError(code, 0, message),
     };
   }
 
   /** Send a request with the access token, and return what it answers. Throws `HandstampError` and `OfflineError`. */
-  async #askSignedIn<T>(path: string, method: "GET" | "POST", body?: object, read: "json" | "blob" = "json"): Promise<T> {
-    const content = body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  async #callSignedIn<T>(
+    path: string,
+    method: string,
+    body?: object,
+    headers: Record<string, string> = {},
+    read: "json" | "blob" = "json",
+  ): Promise<T> {
+    const content = body && { headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body) };
     let response: Response;
     try {
-      const credentials = method === "POST" ? "include" : "same-origin"; // an answer to a POST may set or delete cookies
+      const credentials = method === "GET" ? "same-origin" : "include"; // other answers may set or delete cookies
       response = await this.fetch(this.#url + path, { method, credentials, ...content });
       if (response.ok) return response.status === 204 ? (undefined as T) : await response[read]();
     } catch (error) {
@@ -183,41 +203,29 @@ export class Session implements Client {
     await this.#finishSignOut();
   };
 
-  readonly signOutEverywhere = async (): Promise<void> => {
-    await this.#askSignedIn("/logout-everywhere", "POST");
-    this.#endAll("logout_everywhere");
-  };
-
-  readonly profile = (): Promise<Profile> => this.#askSignedIn("/profile", "GET");
+  readonly profile = (): Promise<Profile> => this.#callSignedIn("/profile", "GET");
 
   readonly fetch = async (input: RequestInfo | URL, init?: RequestInit): Promise<Response> => {
     const request = new Request(input, init);
     const { origin } = new URL(request.url);
     this.#requireKnown(origin);
-    const send = async (): Promise<Sent> => {
+    const tried: string[] = [];
+    for (;;) {
       const token = await unlessAborted(request.signal, this.#token());
       const session = this.#sessionId;
       const copy = request.clone();
       copy.headers.set("Authorization", `Bearer ${token}`);
-      return { response: await fetch(copy), origin, token, session };
-    };
-    const first = await send();
-    if (!(await this.#mustRenew(first))) return first.response;
-    if (this.#access?.token === first.token) await unlessAborted(request.signal, this.#renew());
-    // The first hop of a redirect has been carried out. Sending it again could carry it out twice.
-    if (first.response.redirected && !SAFE_METHODS.includes(request.method)) return first.response;
-    const { response } = await send();
-    if (response.status === 401) this.#refusing.add(origin);
-    return response;
-  };
-
-  readonly webSocket = async (url: string | URL, protocols: string | readonly string[] = []): Promise<WebSocket> => {
-    const target = new URL(url, globalThis.location?.href);
-    target.protocol = target.protocol.replace(/^http/, "ws");
-    this.#requireKnown(target.origin.replace(/^ws/, "http"));
-    // A script does not learn why a WebSocket was refused, so no second attempt can follow a renewal.
-    await this.#renewIfDue();
-    return new WebSocket(target.href, ["handstamp", `handstamp.token.${await this.#token()}`, ...[protocols].flat()]);
+      const response = await (this.#transport.fetch ?? fetch)(copy);
+      const remedy = await this.#remedy({ response, origin, token, session });
+      if (tried.includes(EXPIRED) && response.status === 401 && remedy !== WEAK) this.#refusing.add(origin);
+      // The first hop of a redirect has been carried out. Sending it again could carry it out twice.
+      const isRepeatable = !response.redirected || SAFE_METHODS.includes(request.method);
+      if (!remedy || !isRepeatable || tried.includes(remedy)) return response;
+      tried.push(remedy);
+      if (remedy === EXPIRED && this.#access?.token === token) await unlessAborted(request.signal, this.#renew());
+      const stepUp = remedy === WEAK && load("methods").then(({ askAgain }) => askAgain(this.#requests, response, token, request.signal));
+      if (stepUp && !(await unlessAborted(request.signal, stepUp))) return response;
+    }
   };
 
   #requireKnown(origin: string): void {
@@ -226,17 +234,18 @@ export class Session implements Client {
     throw new TypeError(`${origin} may not get the access token. ${fix}`);
   }
 
-  /** Return whether a response says that its token has expired or its key was declared void, and a newer token may help. */
-  async #mustRenew({ response, origin, token, session }: Sent): Promise<boolean> {
+  /** Return `EXPIRED` if a newer token may be accepted, because the token has expired or its key was declared void. Return `WEAK` if the person must prove again that it is them, and can be asked. */
+  async #remedy({ response, origin, token, session }: Sent): Promise<string | undefined> {
     if (response.status !== 401) {
       this.#refusing.delete(origin);
-      return false;
+      return undefined;
     }
     const { code, reason } = await errorOf(response.clone());
     if (code === "session_ended" && session === this.#sessionId) this.#endEverywhere(reason);
-    if (code !== "expired_token" && code !== "invalid_token") return false;
-    if (this.#access?.token !== token) return true;
-    return this.#access.ageMs() >= (this.#refusing.has(origin) ? this.#access.renewAtMs : NEW_MS);
+    if (code === WEAK && this.#requests.onStepUp) return WEAK;
+    if (code !== EXPIRED && code !== "invalid_token") return undefined;
+    const isNew = this.#access?.token === token && this.#access.ageMs() < (this.#refusing.has(origin) ? this.#access.renewAtMs : NEW_MS);
+    return isNew ? undefined : EXPIRED;
   }
 
   get #sessionId(): string {
@@ -292,6 +301,13 @@ export class Session implements Client {
   /** Renew with the current cookie. Wait for a renewal in progress first: it may have sent the previous one. */
   #askAgain(): void {
     settled(this.#renewing).then(() => this.#renew()).catch(() => {});
+  }
+
+  /** Get a token that says what the service knows now. An answer that is under way may say what it knew before. */
+  #renewAnew(): Promise<void> {
+    this.#epoch += 1;
+    this.#access = undefined;
+    return settled(this.#renewing).then(() => this.#renew());
   }
 
   /** Renew the token. Concurrent callers share one request. */
@@ -369,12 +385,11 @@ export class Session implements Client {
   #hear(message: Message): void {
     const isOwn = message.session === this.#sessionId;
     if (message.type === "signed-out" && isOwn) this.#end(message.reason);
-    if (!isOwn && (message.type === "signed-in" || this.#state.status === "unknown")) {
-      this.#epoch += 1;
-      this.#access = undefined;
-      this.#become({ status: "unknown", online: true });
-      this.#askAgain();
-    }
+    const isAnother = !isOwn && (message.type === "signed-in" || this.#state.status === "unknown");
+    if (!isAnother && !(isOwn && message.type === "stepped-up")) return;
+    this.#renewAnew().catch(() => {});
+    if (isAnother) this.#become({ status: "unknown", online: true });
+    else this.#requests.onOtherStepUp?.();
   }
 
   #becomeOffline(problem?: string): void {

@@ -1,3 +1,4 @@
+import { load } from "./later.js";
 import { post } from "./requests.js";
 import type { Transport } from "./transport.js";
 
@@ -57,12 +58,8 @@ export class CookieTransport implements Transport {
     return post<T>(this.#url + path, body, headers);
   }
 
-  /** A browser hides answers that are not meant for the page's origin. Public documents can be read from anywhere. */
   async explain(): Promise<string | undefined> {
-    const answer = await fetch(`${this.#url}/.well-known/jwks.json`).catch(() => undefined);
-    if (!answer?.ok) return undefined;
-    const origin = globalThis.location?.origin;
-    return `${this.#url} can be reached, but its answer to /refresh cannot be used here. Is ${origin} one of its HANDSTAMP_TRUSTED_ORIGINS?`;
+    return (await load("methods")).explainRefusal(this.#url);
   }
 
   #read(): string | null {

@@ -1,28 +1,66 @@
-import type { Requests } from "./account.js";
-import { OfflineError } from "./errors.js";
-import type { AccountMethods } from "./types.js";
+import { errorOf, HandstampError, OfflineError } from "./errors.js";
+import type { Requests } from "./methods.js";
+import { post } from "./requests.js";
+import type { Transport } from "./transport.js";
+import type { LateMethods } from "./types.js";
 
-/** What is loaded when it is first used. Each module imports types alone, and is given what it needs. */
+/** What is loaded when it is first used. Each module imports types alone from the core, and is given what it needs. */
 const MODULES = {
-  account: () => import("./account.js"),
+  methods: () => import("./methods.js"),
+  dpop: () => import("./dpop.js"),
 };
 
-const METHODS: Record<keyof AccountMethods, 1> = {
-  register: 1, confirmRegistration: 1, requestVerification: 1, verifyEmail: 1, requestCode: 1, signInWithCode: 1, requestPasswordReset: 1,
-  resetPassword: 1, changePassword: 1, changeName: 1, requestEmailChange: 1, changeEmail: 1, undoEmailChange: 1, exportData: 1,
-  deleteAccount: 1,
-};
+type Words<Text extends string> = Text extends `${infer First} ${infer Rest}` ? First | Words<Rest> : Text;
 
-/** Return the methods for accounts. The first call loads them. */
-export function accountMethods(requests: Requests): AccountMethods {
-  let methods: AccountMethods;
-  const later = (name: keyof AccountMethods) => async (...args: unknown[]) => {
-    const module = await load("account");
-    methods ??= module.accountMethods(requests);
-    return (methods[name] as (...args: unknown[]) => unknown)(...args);
+const MAILED =
+  "register confirmRegistration requestVerification verifyEmail requestCode signInWithCode requestPasswordReset resetPassword requestEmailChange changeEmail undoEmailChange";
+const OWN = "changePassword changeName signOutEverywhere exportData deleteAccount webSocket";
+const FACTORS = "secondFactor factors createTotp confirmTotp removeTotp createRecoveryCodes signInWithPasskey stepUp";
+
+/** Return the methods that are loaded when one of them is first used. */
+export function lateMethods(requests: Requests): LateMethods {
+  let methods: LateMethods;
+  /** Return methods of these names. `find` returns the object that has the real ones. */
+  const later = <Names extends string, All>(names: Names, find: (all: LateMethods) => All): Pick<All, Words<Names> & keyof All> => {
+    const stub = (name: string) => async (...args: unknown[]) => {
+      const module = await load("methods");
+      methods ??= module.lateMethods(requests);
+      return (find(methods) as Record<string, (...args: unknown[]) => unknown>)[name]?.(...args);
+    };
+    return Object.fromEntries(names.split(" ").map((name) => [name, stub(name)])) as Pick<All, Words<Names> & keyof All>;
   };
-  const names = Object.keys(METHODS) as (keyof AccountMethods)[];
-  return Object.fromEntries(names.map((name) => [name, later(name)])) as unknown as AccountMethods;
+  const passkeys = later("list add rename remove", (all) => all.passkeys);
+  return { ...later(`${MAILED} ${OWN} ${FACTORS}`, (all) => all), passkeys };
+}
+
+/** Return a transport for sessions that are bound to a key. It works from the first moment on, and loads what it needs. */
+export function dpopTransport(url: string): Transport {
+  const lent = { post, errorOf, HandstampError, OfflineError };
+  let opening: Promise<void> | undefined;
+  const open = (): Promise<void> =>
+    (opening ??= load("dpop").then(({ takeOver }) => takeOver(transport, url, lent)).catch((error) => {
+      opening = undefined;
+      throw error;
+    }));
+  const transport: Transport & { isSigningOut: boolean } = {
+    isUsable: true,
+    isShared: true,
+    delivery: "json",
+    ticket: undefined,
+    isSigningOut: false,
+    load: () => open().catch(() => {}),
+    beginSignOut() {
+      transport.isSigningOut = true;
+    },
+    finishSignOut() {},
+    forget() {},
+    send: async (...request) => {
+      await open();
+      return transport.send(...request);
+    },
+    explain: async () => undefined,
+  };
+  return transport;
 }
 
 /** Load a module. A browser that failed tries again with the next call. Throws `OfflineError`. */

@@ -6,7 +6,7 @@ import type { Client, Options } from "./types.js";
 
 export { HandstampError, OfflineError } from "./errors.js";
 export type { EndReason } from "./errors.js";
-export type { AccountMethods, Address, Client, MailSent, Options, Profile, Proof, Registration, State } from "./types.js";
+export type * from "./types.js";
 
 /** Where a device keeps the refresh token. The module `expo-secure-store` has this shape. */
 export interface Store {

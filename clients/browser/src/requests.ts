@@ -12,10 +12,11 @@ export async function post<T>(
   body?: object,
   headers: Record<string, string> = {},
   credentials: RequestCredentials = "include",
+  send: (url: string, init: RequestInit) => Promise<Response> = (url, init) => fetch(url, init),
 ): Promise<T> {
   let response: Response;
   try {
-    response = await fetch(url, {
+    response = await send(url, {
       method: "POST",
       credentials,
       cache: "no-store",

@@ -3,7 +3,7 @@ import { abortAfter, unref } from "./requests.js";
 
 /** The messages between tabs. They never contain a token. */
 export type Message =
-  | { type: "signed-in"; session: string }
+  | { type: "signed-in" | "stepped-up"; session: string }
   | { type: "signed-out"; session: string; reason?: EndReason | undefined };
 
 const LOCK_PATIENCE_MS = 5000;

@@ -21,6 +21,8 @@ export interface Transport {
   readonly forget: () => void;
   /** Send a POST that may change the refresh token. Throws `HandstampError` and `OfflineError`. */
   readonly send: <T>(path: string, body?: object, headers?: Record<string, string>) => Promise<T>;
+  /** Send a request that has the access token in `Authorization`, where `fetch` does not do. */
+  readonly fetch?: (request: Request) => Promise<Response>;
   /** Return what a developer can mend, if the service cannot be reached. */
   readonly explain: () => Promise<string | undefined>;
 }

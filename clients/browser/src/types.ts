@@ -15,6 +15,55 @@ export interface Options {
   url: string;
   /** Other origins to which `fetch` and `webSocket` may send the access token, such as `https://api.example.com`. */
   apis?: readonly string[];
+  /**
+   * Ask the person to prove again that it is them, because an API wants a fresh or a stronger proof for a request. The request
+   * waits; with the proof it is sent again. Without one, the application gets the refusal.
+   */
+  onStepUp?: (needed: StepUp) => Promise<StepUpProof | undefined> | StepUpProof | undefined;
+}
+
+/** What shows that it is the person: a second factor. With `passkey` the browser asks for one. */
+export type FactorProof = { code: string } | { recoveryCode: string } | { passkey: true };
+export type StepUpProof = FactorProof | { password: string };
+
+/** What an API asks for (RFC 9470). */
+export interface StepUp {
+  /** The seconds that the proof may be old. */
+  readonly maxAge?: number;
+  /** What would do, such as `mfa` for two factors. Empty if any proof will do. */
+  readonly acrValues: readonly string[];
+  /** Why the previous proof was refused, if the person is asked again. */
+  readonly error?: Error;
+  /** The page of the service that asks the person, and then leads back to this page. */
+  readonly page: string;
+  /** Aborted when there is nothing to ask for any more: the person has signed out, or proved it in another tab. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * What a sign-in has come to. There is a session with `signed-in` alone. The other two need another step before `expiresIn` seconds
+ * are over: `secondFactor`, or setting up a second factor.
+ */
+export type SignIn = { readonly status: "signed-in"; readonly sessionId: string } | SecondFactorNeeded | EnrolmentNeeded;
+
+export type Factor = "totp" | "passkey" | "recovery_code";
+
+/** The password was right, and the account has a second factor. */
+export interface SecondFactorNeeded {
+  readonly status: "second-factor";
+  readonly challenge: string;
+  /** What the person can prove it with. */
+  readonly methods: readonly Factor[];
+  readonly expiresIn: number;
+}
+
+/** The password was right. The service wants a second factor, which the account does not have yet. */
+export interface EnrolmentNeeded {
+  readonly status: "enrolment";
+  readonly challenge: string;
+  /** What the person can set up. */
+  readonly enrol: readonly Factor[];
+  readonly expiresIn: number;
 }
 
 /** The account that is signed in: the response of `GET /profile`. */
@@ -54,15 +103,15 @@ export interface Address {
 export type Registration = { status: "created" } | ({ status: "mail-sent" } & MailSent);
 
 /**
- * Methods for accounts. All reject with `HandstampError` or `OfflineError`. Codes of errors: `invalid_code` for a link or code that
+ * Methods for accounts and their mails. All reject with `HandstampError` or `OfflineError`. Codes of errors: `invalid_code` for a link or code that
  * is wrong, used, expired or void; `invalid_request` with `fields`; `too_many_attempts`; `not_found` if the service does not
  * offer this; `insufficient_user_authentication` if the person must sign in again first, with `signIn`.
  */
-export interface AccountMethods {
+export interface MailMethods {
   /** Sign up. `name` is what the person wants to be called. */
   readonly register: (account: { email: string; password: string; name?: string }) => Promise<Registration>;
   /** Create the account and sign in. A link that was opened in another browser needs a `password`: the one of the sign-up is dropped. */
-  readonly confirmRegistration: (proof: Proof, password?: string) => Promise<void>;
+  readonly confirmRegistration: (proof: Proof, password?: string) => Promise<SignIn>;
   /** Send the mail that verifies the address again. Somebody who cannot sign in before gives address and password. */
   readonly requestVerification: (credentials?: { email: string; password: string }) => Promise<MailSent>;
   /** Verify the address. This does not sign in. */
@@ -70,13 +119,13 @@ export interface AccountMethods {
   /** Send a mail with which to sign in. */
   readonly requestCode: (email: string) => Promise<MailSent>;
   /** Sign in with the link or the code of that mail. */
-  readonly signInWithCode: (proof: Proof) => Promise<void>;
+  readonly signInWithCode: (proof: Proof) => Promise<SignIn>;
   /** Send a mail with which to set a new password. */
   readonly requestPasswordReset: (email: string) => Promise<MailSent>;
   /** Set a new password. Every session of the account ends. */
   readonly resetPassword: (proof: Proof, password: string) => Promise<void>;
   /** Set a new password. Every other session of the account ends. */
-  readonly changePassword: (currentPassword: string, newPassword: string) => Promise<void>;
+  readonly changePassword: (currentPassword: string, newPassword: string) => Promise<SignIn>;
   /** Change what the person wants to be called; empty removes it. */
   readonly changeName: (name: string) => Promise<Profile>;
   /** Send a mail to a new address. Needs a fresh sign-in. */
@@ -85,14 +134,102 @@ export interface AccountMethods {
   readonly changeEmail: (proof: Proof) => Promise<Address>;
   /** Undo a change, with the token of the link that was sent to the former address. Every session of the account ends. */
   readonly undoEmailChange: (token: string) => Promise<void>;
+  /** End every session of the account. Rejects, and changes nothing, if the service cannot be reached. */
+  readonly signOutEverywhere: () => Promise<void>;
   /** Return all that is stored about the person, as JSON. Needs a fresh sign-in. */
   readonly exportData: () => Promise<Blob>;
   /** Delete the account. `email` is its address, which the person types to confirm. Needs a fresh sign-in. */
   readonly deleteAccount: (email: string) => Promise<void>;
 }
 
+/** An authenticator app that is being set up: the person scans the code, or types the secret. */
+export interface NewTotp {
+  readonly secret: string;
+  /** What the QR code says, for a link on a telephone. */
+  readonly uri: string;
+  /** The QR code as SVG. */
+  readonly qr: string;
+  readonly enrolment: string;
+}
+
+/** How the person signs in. */
+export interface Factors {
+  readonly hasPassword: boolean;
+  /** The authenticator app. */
+  readonly totp: { readonly createdAt: string; readonly usedAt: string } | null;
+  readonly passkeys: number;
+  /** How many recovery codes are left. */
+  readonly recoveryCodes: number;
+  /** Whether the account must have a second factor. */
+  readonly required: boolean;
+}
+
+/** A passkey of the account. */
+export interface Passkey {
+  readonly id: string;
+  readonly name: string;
+  readonly createdAt: string;
+  readonly usedAt: string | null;
+}
+
+export interface NewPasskey {
+  /** What the person calls it. Without a name it is called as its maker calls it. */
+  name?: string;
+  /** Create it without a question, which some browsers do after a sign-in with a saved password. Others reject at once. */
+  conditional?: boolean;
+  signal?: AbortSignal;
+  /** The sign-in that wants a second factor. */
+  needed?: EnrolmentNeeded;
+}
+
+/**
+ * The passkeys of the account. After each change the browser is told which ones are accepted. Codes of errors:
+ * `passkey_cancelled`, `passkey_exists`, `passkey_unsupported`.
+ */
+export interface PasskeyMethods {
+  readonly list: () => Promise<readonly Passkey[]>;
+  /** Create a passkey on the device. */
+  readonly add: (options?: NewPasskey) => Promise<Passkey>;
+  readonly rename: (id: string, name: string) => Promise<Passkey>;
+  readonly remove: (id: string) => Promise<void>;
+}
+
+/** Second factors. Changes need a fresh proof, as of `stepUp`: otherwise `insufficient_user_authentication`. */
+export interface FactorMethods {
+  /** Finish a sign-in: with a second factor, or without one if it was set up during this sign-in. */
+  readonly secondFactor: {
+    (needed: SecondFactorNeeded, proof: FactorProof): Promise<SignIn>;
+    (needed: EnrolmentNeeded): Promise<SignIn>;
+  };
+  readonly factors: () => Promise<Factors>;
+  /** Set up an authenticator app: while signed in, or during a sign-in that wants a second factor. */
+  readonly createTotp: (needed?: EnrolmentNeeded) => Promise<NewTotp>;
+  /** Confirm it with its first code. Returns recovery codes, to be shown once, if the account has none. */
+  readonly confirmTotp: (made: NewTotp, code: string, needed?: EnrolmentNeeded) => Promise<readonly string[]>;
+  readonly removeTotp: () => Promise<void>;
+  /** Replace the recovery codes. They are shown once. */
+  readonly createRecoveryCodes: () => Promise<readonly string[]>;
+}
+
+/** Methods that are loaded when one of them is first used. */
+export interface LateMethods extends MailMethods, FactorMethods {
+  /**
+   * Sign in with a passkey. With `conditional` the browser offers passkeys in a field with `autocomplete="username webauthn"`, until
+   * the person picks one or another ceremony begins.
+   */
+  readonly signInWithPasskey: (options?: { conditional?: boolean; signal?: AbortSignal }) => Promise<SignIn>;
+  readonly passkeys: PasskeyMethods;
+  /** Prove again that it is the person. The session goes on, with a token that says so. */
+  readonly stepUp: (proof: StepUpProof) => Promise<void>;
+  /**
+   * Open a WebSocket with the access token. The token is one of the offered subprotocols, so it is in no URL and no log. The
+   * server selects one of `protocols`, or `handstamp`. Rejects as `fetch` does.
+   */
+  readonly webSocket: (url: string | URL, protocols?: string | readonly string[]) => Promise<WebSocket>;
+}
+
 /** All methods may be handed on by themselves: `const { fetch } = auth`. */
-export interface Client extends AccountMethods, Disposable {
+export interface Client extends LateMethods, Disposable {
   /** The current state. It is a new object after each change, and the same one until then. */
   readonly state: State;
   /** Return the current state. */
@@ -100,15 +237,13 @@ export interface Client extends AccountMethods, Disposable {
   /** Call `listener` with each new state. Returns a function that removes the listener. */
   readonly onChange: (listener: (state: State) => void) => () => void;
   /** Sign in. Rejects with `HandstampError` (`invalid_credentials`, `too_many_attempts` …) or `OfflineError`. */
-  readonly signIn: (email: string, password: string) => Promise<void>;
+  readonly signIn: (email: string, password: string) => Promise<SignIn>;
   /**
    * Sign out at once in all tabs. Resolves when the service has ended the session. Rejects with `OfflineError` if the service
    * cannot be reached. The request is repeated when the network is back or the page is loaded again; this browser stays signed
    * out meanwhile.
    */
   readonly signOut: () => Promise<void>;
-  /** End every session of the account. Rejects, and changes nothing, if the service cannot be reached. */
-  readonly signOutEverywhere: () => Promise<void>;
   /** Return the account that is signed in. */
   readonly profile: () => Promise<Profile>;
   /**
@@ -117,11 +252,6 @@ export interface Client extends AccountMethods, Disposable {
    * aborted signal.
    */
   readonly fetch: (input: RequestInfo | URL, init?: RequestInit) => Promise<Response>;
-  /**
-   * Open a WebSocket with the access token. The token is one of the offered subprotocols, so it is in no URL and no log. The
-   * server selects one of `protocols`, or `handstamp`. Rejects as `fetch` does.
-   */
-  readonly webSocket: (url: string | URL, protocols?: string | readonly string[]) => Promise<WebSocket>;
   /** Stop: no more timers, messages or renewals. The session is not ended. */
   readonly close: () => void;
 }
