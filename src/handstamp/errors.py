@@ -18,11 +18,14 @@ HandstampError
 │   ├── InsufficientAuthentication                 insufficient_user_authentication: prove again who you are (RFC 9470)
 │   ├── ProofRequired         proof_required       the session is bound to a device, and the request does not come from there
 │   ├── SecondFactorRequired  second_factor_required   the sign-in needs another step: `challenge`, `methods`
+│   ├── LastWay               last_way             this is the last way in which the person can sign in
 │   ├── FactorRequired        factor_required      the account must have a second factor, and this is the last one
 │   ├── EmailNotVerified      email_not_verified   the password is right, but the address must be verified first
 │   ├── DeletionBlocked       deletion_blocked     the old address of the account can still undo a change of the address
 │   └── CrossSite             cross_site
 ├── InvalidChallenge          invalid_challenge    a sign-in in several steps has expired or was used
+├── InvalidPasskey            invalid_passkey      a passkey is not accepted
+│   └── UnknownPasskey        unknown_passkey      the service has no such passkey
 ├── InvalidCode               invalid_code         a link or a code is wrong, used, expired or void
 ├── NotFound                  not_found
 ├── AccountExists             account_exists
@@ -242,6 +245,15 @@ class FactorRequired(NotAllowed):
         super().__init__(mark("Your account must have a second factor. Add another one first, and then remove this one."))
 
 
+class LastWay(NotAllowed):
+    """This is the last way in which the person can sign in."""
+
+    code = "last_way"
+
+    def __init__(self) -> None:
+        super().__init__(mark("This is your only way to sign in. Add another one first, and then remove this one."))
+
+
 class ProofRequired(NotAllowed):
     """The session is bound to a device, and the request has not proved the device's key. The session goes on.
 
@@ -321,6 +333,38 @@ class InvalidChallenge(HandstampError):
         """Create the error from a verdict of `handstamp.domain.attempt`, or "void"; in a client from what the service said."""
         super().__init__(detail or self._SENTENCES[verdict])
         self.verdict = verdict
+
+
+class InvalidPasskey(HandstampError):
+    """A passkey is not accepted. Nothing has changed.
+
+    Attributes:
+        flaw: What is wrong with it.
+        why: The reason, for the log alone.
+    """
+
+    code = "invalid_passkey"
+    _SENTENCES: ClassVar[dict[str, str]] = {
+        "unknown": mark("This passkey is not known here any more. Use another one, or sign in in another way."),
+        "refused": mark("This passkey was not accepted. Try again, or sign in in another way."),
+        "counted_back": mark("This passkey was not accepted: another copy of it has been used. Sign in in another way."),
+        "taken": mark("This passkey is in use already."),
+    }
+
+    def __init__(self, flaw: str = "", *, why: str = "", detail: str = "") -> None:
+        """Create the error from what is wrong; in a client from what the service said."""
+        super().__init__(detail or self._SENTENCES[flaw])
+        self.flaw = flaw
+        self.why = why
+
+
+class UnknownPasskey(InvalidPasskey):
+    """The service has no such passkey. A client may have the authenticator forget it, for good (`signalUnknownCredential`)."""
+
+    code = "unknown_passkey"
+
+    def __init__(self, *, detail: str = "") -> None:
+        super().__init__("unknown", detail=detail)
 
 
 class InvalidCode(HandstampError):

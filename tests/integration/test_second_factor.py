@@ -220,7 +220,7 @@ async def test_one_factor_is_needed(tmp_path: Path) -> None:
         first = await ada.login()
         expect_problem(await ada.complete(first), 422, "invalid_request")
         expect_problem(await ada.complete(first, code=ada.code(), recoveryCode=ada.recovery_codes[0]), 422, "invalid_request")
-        expect_problem(await ada.complete(first, passkey={"id": "x"}), 422, "invalid_request")
+        expect_problem(await ada.complete(first, passkey={"id": "x"}), 422, "invalid_challenge")
         assert (await ada.complete(first, code=ada.next_code())).status_code == 200
 
 

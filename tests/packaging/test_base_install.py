@@ -162,7 +162,7 @@ def test_every_endpoint_is_in_the_reference() -> None:
     """The reference lists every served operation, and no others."""
     from handstamp.web.routing import OPERATIONS
 
-    documented = re.findall(r"`(GET|POST|DELETE) (/[^`]*)`", section("Endpoints"))
+    documented = re.findall(r"`(GET|POST|PATCH|DELETE) (/[^`]*)`", section("Endpoints"))
     assert sorted(documented) == sorted((operation.method, operation.path) for operation in OPERATIONS)
 
 

@@ -24,6 +24,7 @@ ARGUMENTS: dict[str, Any] = {
     "error": "invalid_grant",
     "acr": "mfa",
     "fields": [("email", "is empty")],
+    "flaw": "refused",
     "kid": "key-1",
     "left": 3,
     "limit": "attempts",

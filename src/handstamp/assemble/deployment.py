@@ -17,6 +17,7 @@ from ..service.accounts.forgetting import Forgetting
 from ..service.accounts.import_accounts import ImportAccounts
 from ..service.accounts.list_factors import ListFactors
 from ..service.accounts.own_data import ChangeProfile, DeleteAccount, ExportData
+from ..service.accounts.passkeys import OwnPasskeys
 from ..service.accounts.recovery_codes import ReplaceRecoveryCodes
 from ..service.accounts.register import CreateAccount, Register
 from ..service.accounts.reset_password import PasswordReset
@@ -26,6 +27,7 @@ from ..service.operating.audit_trail import AuditTrail
 from ..service.operating.credentials import Credentials
 from ..service.operating.history import Histories
 from ..service.operating.housekeeping import Housekeeping
+from ..service.parts.ceremonies import PasskeyCeremonies
 from ..service.parts.email_address import load_rules
 from ..service.parts.granting import Hook
 from ..service.sessions.begin import BeginSession
@@ -39,9 +41,10 @@ from ..service.sessions.revocations import Revocations
 from ..service.sessions.sign_out import SignOut
 from ..service.sessions.sweeping import Sweeping
 from ..service.signing_in.code import CodeSignIn
+from ..service.signing_in.passkey import PasskeyFactor, PasskeySignIn
 from ..service.signing_in.password import PasswordSignIn
 from ..service.signing_in.recovery_code import RecoveryCodeProver
-from ..service.signing_in.second_factor import FactorProvers, NoPasskeys, SecondFactor
+from ..service.signing_in.second_factor import FactorProvers, SecondFactor
 from ..service.signing_in.step_up import StepUp
 from ..service.signing_in.totp import TotpProver
 from ..verify.verifier import Verifier
@@ -64,6 +67,8 @@ class Deployment(Parts):
     authenticator_app: AuthenticatorApp
     replace_recovery_codes: ReplaceRecoveryCodes
     list_factors: ListFactors
+    passkey_sign_in: PasskeySignIn
+    own_passkeys: OwnPasskeys
     create_account: CreateAccount
     register: Register
     change_password: ChangePassword
@@ -221,10 +226,11 @@ class Deployment(Parts):
     def _add_factors(self) -> None:
         """Add the use cases of second factors."""
         store, throttling, audit, policy = self.store, self.throttling, self.audit, self.settings.second_factor
+        ceremonies = PasskeyCeremonies(store=store, attempts=self.attempts, passkeys=self.passkeys)
         provers = FactorProvers(
             totp=TotpProver(store=store, secrets=self.totp_secrets, throttling=throttling, audit=audit),
             recovery_code=RecoveryCodeProver(store=store, notices=self.notices, audit=audit),
-            passkey=NoPasskeys(),
+            passkey=PasskeyFactor(ceremonies),
         )
         self.second_factor = SecondFactor(
             store=store,
@@ -246,6 +252,23 @@ class Deployment(Parts):
             audit=audit,
         )
         self.list_factors = ListFactors(store=store, policy=policy)
+        self.passkey_sign_in = PasskeySignIn(
+            store=store,
+            ceremonies=ceremonies,
+            devices=self.devices,
+            notices=self.notices,
+            begin_session=self.begin_session,
+            requires_verified=self.settings.require_verified_email,
+        )
+        self.own_passkeys = OwnPasskeys(
+            store=store,
+            attempts=self.attempts,
+            passkeys=self.passkeys,
+            codes=self.recovery_codes,
+            changes=self.factor_changes,
+            policy=policy,
+            audit=audit,
+        )
         self.replace_recovery_codes = ReplaceRecoveryCodes(
             store=store, codes=self.recovery_codes, changes=self.factor_changes, audit=audit
         )

@@ -8,6 +8,7 @@ from ..config.secret_file import load_master_secret
 from ..config.settings import Settings
 from ..crypto.attempts import SealedAttempts
 from ..crypto.one_time import OneTimeCodes
+from ..crypto.passkeys import Passkeys
 from ..crypto.passwords import PasswordHasher
 from ..crypto.proofs import Challenges, DevicePasses
 from ..crypto.recovery_codes import RecoveryCodes
@@ -70,6 +71,7 @@ class Parts:
     totp_secrets: TotpSecrets
     recovery_codes: RecoveryCodeSets
     factor_changes: FactorChanges
+    passkeys: Passkeys
     hashing: Hashing
 
     def __init__(self, settings: Settings, *, clock: Clock | None, claims: Hook | None) -> None:
@@ -117,6 +119,7 @@ class Parts:
         self.attempts = Attempts(store=self.store, sealed=SealedAttempts(secret))
         self.totp_secrets = TotpSecrets(secret)
         self.recovery_codes = RecoveryCodeSets(RecoveryCodes(secret), self.receipts)
+        self.passkeys = Passkeys(self.issuer, settings.trusted_origins, service_name=settings.brand_name or self.issuer.host)
         self.factor_changes = FactorChanges(self.notices)
         self.hashing = _make_hashing(settings)
 

@@ -275,6 +275,11 @@ class Call:
         return not self._all_cookies().keys().isdisjoint((self.cookies.access, self.cookies.refresh))
 
     @property
+    def carries_access_cookie(self) -> bool:
+        """Whether an access cookie came."""
+        return self.cookies.access in self._all_cookies()
+
+    @property
     def carries_refresh_cookie(self) -> bool:
         """Whether a refresh cookie came. A browser that follows a link from another site sends none."""
         return self.cookies.refresh in self._all_cookies()

@@ -16,7 +16,7 @@ from .answers import write_problem
 
 _HSTS_MAX_AGE_S = 365 * 24 * 60 * 60
 _PREFLIGHT_MAX_AGE_S = 600
-_METHODS = ("GET", "POST", "DELETE")
+_METHODS = ("GET", "POST", "PATCH", "DELETE")
 
 
 class SecurityHeaders:

@@ -32,6 +32,7 @@ from ..service.accounts.change_email import ChangeEmail
 from ..service.accounts.change_password import ChangePassword
 from ..service.accounts.list_factors import ListFactors
 from ..service.accounts.own_data import ChangeProfile, DeleteAccount, ExportData
+from ..service.accounts.passkeys import OwnPasskeys
 from ..service.accounts.recovery_codes import ReplaceRecoveryCodes
 from ..service.accounts.register import Register
 from ..service.accounts.reset_password import PasswordReset
@@ -50,6 +51,7 @@ from ..service.sessions.refresh import FindEnd, Refresh
 from ..service.sessions.revocations import Revocations
 from ..service.sessions.sign_out import SignOut
 from ..service.signing_in.code import CodeSignIn
+from ..service.signing_in.passkey import PasskeySignIn
 from ..service.signing_in.password import PasswordSignIn
 from ..service.signing_in.second_factor import SecondFactor
 from ..service.signing_in.step_up import StepUp
@@ -73,6 +75,9 @@ class UseCases:
     second_factor: SecondFactor
     step_up: StepUp
     list_factors: ListFactors
+    passkey_sign_in: PasskeySignIn
+    own_passkeys: OwnPasskeys
+    related_origins: tuple[str, ...]
     authenticator_app: AuthenticatorApp
     replace_recovery_codes: ReplaceRecoveryCodes
     refresh: Refresh
@@ -166,7 +171,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     operation may answer, and of `TooManyAttempts`, which one with a budget may answer.
     """
 
-    method: Literal["GET", "POST", "DELETE"]
+    method: Literal["GET", "POST", "PATCH", "DELETE"]
     path: str
     run: Callable[[UseCases, Call, Any], Awaitable[Response]]
     """Takes the use cases, the call and its decoded body. Its name is the operation's id."""

@@ -141,6 +141,9 @@ async def forget_later_factors(rows: Transaction, account_id: str, since_ms: int
     totp = await rows.totp.get(account_id)
     if totp is not None and totp.created_at_ms >= since_ms:
         await rows.totp.delete(account_id)
+    for passkey in await rows.passkeys.list_of(account_id):
+        if passkey.created_at_ms >= since_ms:
+            await rows.passkeys.delete(account_id, passkey.id)
     if any(code.created_at_ms >= since_ms for code in await rows.recovery_codes.list_of(account_id)):
         await rows.recovery_codes.replace(account_id, [])
 
@@ -148,4 +151,5 @@ async def forget_later_factors(rows: Transaction, account_id: str, since_ms: int
 async def forget_factors(rows: Transaction, account_id: str) -> None:
     """Remove all second factors and recovery codes of an account."""
     await rows.totp.delete(account_id)
+    await rows.passkeys.delete_of(account_id)
     await rows.recovery_codes.replace(account_id, [])

@@ -117,7 +117,8 @@ class ExportData:
             codes = await self._store.read(lambda rows: rows.recovery_codes.list_of(account.id))
             app = [] if totp is None else [{"factor": "totp", **_leave_out(msgspec.structs.asdict(totp), "sealed", "last_step")}]
             used = [{"factor": "recovery_code", **_leave_out(msgspec.structs.asdict(code), "hash")} for code in codes]
-            yield app + used
+            keys = await self._store.read(lambda rows: rows.passkeys.list_of(account.id))
+            yield app + used + [{"factor": "passkey", **_leave_out(msgspec.structs.asdict(key), "public_key")} for key in keys]
 
     async def _list_sessions(self, subject: str) -> Pages:
         after = ("", "")

@@ -25,14 +25,6 @@ from .recovery_code import RecoveryCodeProver
 from .totp import TotpProver
 
 
-class NoPasskeys:
-    """Judges passkeys where there are none."""
-
-    async def prove_factor(self, account_id: str, answer: Answer, caller: Caller) -> FactorProof:  # noqa: ARG002
-        """Refuse every passkey."""
-        raise InvalidFields([("passkey", mark("is not accepted here"))])
-
-
 class FactorProvers(msgspec.Struct, frozen=True):
     """What judges each kind of second factor."""
 

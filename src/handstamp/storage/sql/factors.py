@@ -6,7 +6,8 @@ from ...domain.factor import Factors
 from .executor import Executor
 
 _SELECT = (
-    "SELECT (SELECT count(*) FROM totp WHERE account_id = ?), 0, "
+    "SELECT (SELECT count(*) FROM totp WHERE account_id = ?), "
+    "(SELECT count(*) FROM passkey WHERE account_id = ?), "
     "(SELECT count(*) FROM recovery_code WHERE account_id = ? AND used_at_ms IS NULL)"
 )
 
@@ -21,5 +22,5 @@ class SqlFactors:
         self._executor = executor
 
     async def get(self, account_id: str) -> Factors:
-        ((apps, passkeys, codes),) = await self._executor.run(_SELECT, (account_id,) * 2)
+        ((apps, passkeys, codes),) = await self._executor.run(_SELECT, (account_id,) * 3)
         return Factors(has_totp=bool(apps), passkeys=passkeys, recovery_codes=codes)

@@ -13,6 +13,7 @@ from .failures import SqlFailures
 from .keys import SqlKeys
 from .mails import SqlMails
 from .one_time import SqlOneTime
+from .passkeys import SqlPasskeys
 from .receipts import SqlReceipts
 from .recovery_codes import SqlRecoveryCodes
 from .revocations import SqlRevocations
@@ -74,6 +75,11 @@ class SqlTransaction(Executor):
     def attempts(self) -> SqlAttempts:
         """Query and change attempts."""
         return SqlAttempts(self)
+
+    @property
+    def passkeys(self) -> SqlPasskeys:
+        """Query and change passkeys."""
+        return SqlPasskeys(self)
 
     @property
     def factors(self) -> SqlFactors:

@@ -26,6 +26,7 @@ from .failures import FailureQueries, FailureTable
 from .keys import KeyQueries, KeyTable
 from .mails import MailQueries, MailTable
 from .one_time import OneTimeQueries, OneTimeTable
+from .passkeys import PasskeyQueries, PasskeyTable
 from .receipts import ReceiptQueries, ReceiptTable
 from .recovery_codes import RecoveryCodeQueries, RecoveryCodeTable
 from .revocations import RevocationQueries, RevocationTable
@@ -105,6 +106,10 @@ class Rows(Protocol):
         """Query attempts."""
 
     @property
+    def passkeys(self) -> PasskeyQueries:
+        """Query passkeys."""
+
+    @property
     def factors(self) -> FactorQueries:
         """Query the second factors of an account."""
 
@@ -163,6 +168,10 @@ class Transaction(Rows, Protocol):
     @property
     def receipts(self) -> ReceiptTable:
         """Query and change receipts."""
+
+    @property
+    def passkeys(self) -> PasskeyTable:
+        """Query and change passkeys."""
 
     @property
     def attempts(self) -> AttemptTable:

@@ -134,6 +134,23 @@ CREATE TABLE totp (
   used_at_ms     bigint NOT NULL
 );
 
+-- Passkeys. Their private keys never leave the authenticators. transports is JSON.
+CREATE TABLE passkey (
+  id             text    NOT NULL PRIMARY KEY,
+  account_id     text    NOT NULL,
+  handle         text    NOT NULL,
+  public_key     bytea   NOT NULL,
+  sign_count     bigint  NOT NULL CHECK (sign_count >= 0),
+  name           text    NOT NULL,
+  aaguid         text    NOT NULL,
+  transports     text    NOT NULL,
+  is_backed_up   boolean NOT NULL,
+  created_at_ms  bigint  NOT NULL,
+  used_at_ms     bigint  NOT NULL
+);
+
+CREATE INDEX passkey_by_account ON passkey (account_id);
+
 -- What replaces a second factor once: hashes of 120 random bits.
 CREATE TABLE recovery_code (
   account_id     text   NOT NULL,

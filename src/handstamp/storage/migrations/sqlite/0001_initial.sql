@@ -133,6 +133,23 @@ CREATE TABLE totp (
   used_at_ms     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Passkeys. Their private keys never leave the authenticators. transports is JSON.
+CREATE TABLE passkey (
+  id             TEXT    NOT NULL PRIMARY KEY,
+  account_id     TEXT    NOT NULL,
+  handle         TEXT    NOT NULL,
+  public_key     BLOB    NOT NULL,
+  sign_count     INTEGER NOT NULL CHECK (sign_count >= 0),
+  name           TEXT    NOT NULL,
+  aaguid         TEXT    NOT NULL,
+  transports     TEXT    NOT NULL,
+  is_backed_up   INTEGER NOT NULL CHECK (is_backed_up IN (0, 1)),
+  created_at_ms  INTEGER NOT NULL,
+  used_at_ms     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX passkey_by_account ON passkey (account_id);
+
 -- What replaces a second factor once: hashes of 120 random bits.
 CREATE TABLE recovery_code (
   account_id     TEXT    NOT NULL,
