@@ -82,11 +82,12 @@ export class Session implements Client {
   declare readonly [Symbol.dispose]: () => void;
 
   #start(): void {
+    const loading = this.#transport.load();
     const begin = (): void => {
       if (this.#transport.isSigningOut) this.#finishSignOut().catch(() => {});
+      else if (loading) this.#renew().catch(() => {}); // one that began meanwhile has waited for it, too
       else this.#askAgain();
     };
-    const loading = this.#transport.load();
     if (loading) loading.then(begin);
     else begin();
   }
