@@ -361,7 +361,21 @@ async def test_pages_of_other_origins_can_do_nothing_here(tmp_path: Path) -> Non
                 assert not [name for name in answer.headers if name.startswith("access-control")]
             preflight = {"origin": app, "access-control-request-method": "POST"}
             assert "access-control-allow-origin" not in (await browser.client.options(path, headers=preflight)).headers
-        assert (await browser.renew()).status_code == 200
+        renewed = await browser.renew()
+        assert renewed.json()["allowed_refresh_initiators"] == ["app.example.com"]
+
+
+async def test_a_link_of_another_site_ends_nothing(site: Site) -> None:
+    """The browser then sends no strict cookie. As long as the session is active, it must keep its own, and try again later."""
+    browser = await site.browser().bound("cookie")
+    elsewhere = site.browser()
+    expect_problem(
+        await elsewhere.client.post("/device/refresh", headers={"sec-secure-session-id": browser.sid}), 503, "unavailable"
+    )
+    assert (await browser.renew()).status_code == 200
+    await site.running.sign_out.end_one(browser.sid, caller(site.clock))
+    gone = await elsewhere.client.post("/device/refresh", headers={"sec-secure-session-id": browser.sid})
+    assert gone.json() == {"session_identifier": browser.sid, "continue": False}
 
 
 async def test_no_browser_is_invited_where_it_could_bind_nothing(tmp_path: Path) -> None:

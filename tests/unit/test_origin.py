@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import Headers
 
-from handstamp.domain.issuer import Issuer, origin_of
+from handstamp.domain.issuer import Issuer, find_hosts, origin_of
 from handstamp.errors import CrossSite
 from handstamp.wire.cross_site import SAFE_METHODS, is_from_browser, require_allowed_origin
 
@@ -189,3 +189,12 @@ def test_the_refusal_says_what_an_operator_can_change() -> None:
     sent = headers(("origin", "https://new.example.com"))
     with pytest.raises(CrossSite, match="trusted origins"):
         require_allowed_origin(sent.getlist, carries_cookie=True, own=OWN, trusted=TRUSTED)
+
+
+def test_the_hosts_of_trusted_origins_are_names_that_browsers_accept() -> None:
+    """A browser refuses a whole bound session for one name that it does not accept."""
+    origins = ["https://b.example.com", "https://a.example.com:8443", "https://b.example.com:1", "http://c.example.com"]
+    assert find_hosts([*origins, "https://localhost", "https://192.0.2.1", "https://[::1]:8"]) == (
+        "a.example.com",
+        "b.example.com",
+    )

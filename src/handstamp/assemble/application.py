@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from ..config.brand import load_brand
 from ..config.loading import load
 from ..config.logs import configure_logging
+from ..domain.issuer import find_hosts
 from ..domain.limits import NetworkLimits
 from ..web.app import asgi
 from ..web.edge import Edge
@@ -51,6 +52,7 @@ def make_application(deployment: Deployment) -> ASGIApp:
         keys=deployment.keys,
         verifier=deployment.verifier,
         issuer=deployment.issuer,
+        trusted_hosts=find_hosts(settings.trusted_origins),
         inbox=deployment.mailing.inbox,
         one_time=deployment.one_time,
         sign_up=deployment.sign_up,

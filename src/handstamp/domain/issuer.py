@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -52,6 +53,12 @@ def origin_of(url: str) -> str:
     parts = urlsplit(url.lower())
     default_port = {"https": ":443", "http": ":80"}.get(parts.scheme, "")
     return f"{parts.scheme}://{parts.netloc.removesuffix(default_port)}"
+
+
+def find_hosts(origins: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the hosts of https origins, in order; addresses and names without a dot are left out."""
+    hosts = {urlsplit(origin).hostname or "" for origin in origins if origin.startswith("https:")}
+    return tuple(sorted(host for host in hosts if "." in host and not host.rpartition(".")[2].isdigit()))
 
 
 def is_loopback(host: str) -> bool:

@@ -98,6 +98,7 @@ class UseCases:
     keys: Keys
     verifier: Verifier
     issuer: Issuer
+    trusted_hosts: tuple[str, ...]
     inbox: DevelopmentInbox | None
     one_time: OneTimeGrants
     sign_up: SignUp

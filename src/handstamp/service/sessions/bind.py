@@ -9,7 +9,7 @@ from ...domain.account import Account
 from ...domain.binding import Bound, DeviceKey, Over, Refused, register
 from ...domain.event import Event
 from ...domain.policy import Policy
-from ...domain.session import Session
+from ...domain.session import Session, end_reason
 from ...errors import InvalidToken, ProofRequired, SessionEnded
 from ...storage.store import Store, Update
 from ..parts.audit import Audit
@@ -150,6 +150,11 @@ class BindSession:
         except InvalidToken as refused:
             return refused.why
         return None
+
+    async def is_active(self, sid: str, caller: Caller) -> bool:
+        """Return whether a session has not ended. Raises `Unavailable` if the store does not answer."""
+        session, account = (await self._store.session(sid) if sid else None) or (None, None)
+        return session is not None and end_reason(session, account, caller.now_ms) is None
 
     def find_pass_end(self, device_pass: str, session: Session, now_ms: int) -> int | None:
         """Return until when a pass of a bound session is valid, in seconds since 1970; None if it is not."""

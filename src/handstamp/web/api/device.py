@@ -49,6 +49,7 @@ class DeviceSession(AnswerShape, frozen=True, kw_only=True, omit_defaults=True, 
     refresh_url: str = ""
     scope: DeviceScope | None = None
     credentials: tuple[dict[str, str], ...] = ()
+    allowed_refresh_initiators: Annotated[tuple[str, ...], described("Other hosts whose pages may wait for the cookie")] = ()
     goes_on: Annotated[bool, described("False if the browser must forget the session")] = True
 
 
@@ -63,8 +64,14 @@ async def start_device_session(use: UseCases, call: Call, _: None) -> Response:
 
 
 async def refresh_device_session(use: UseCases, call: Call, _: None) -> Response:
-    """Renew a bound session. Without a valid proof, answer what the browser has to sign."""
+    """Renew a bound session. Without a valid proof, answer what the browser has to sign.
+
+    Raises:
+        Unavailable: The session is active, but the browser has sent none of its cookies: a link of another site led here.
+    """
     shown = _read(use.issuer, call, REFRESH_PATH)
+    if shown is None and await use.bind.is_active(_read_sid(call), call.caller):
+        raise Unavailable("a bound session was to be renewed without its refresh cookie")
     try:
         pair = None if shown is None else await use.bind.renew(shown, call.caller)
     except InvalidToken:
@@ -102,6 +109,7 @@ def _write(use: UseCases, call: Call, pair: TokenPair | None) -> Response:
                 refresh_url=f"{use.issuer.path}{REFRESH_PATH}",
                 scope=DeviceScope(scope_specification=({"type": "exclude", "domain": "*", "path": f"{use.issuer.path}/assets"},)),
                 credentials=(call.cookies.describe_bound(pair.delivery),),
+                allowed_refresh_initiators=use.trusted_hosts,
             )
         )
     if pair is not None:
