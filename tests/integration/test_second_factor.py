@@ -390,3 +390,28 @@ async def test_deleting_the_account_forgets_its_factors(tmp_path: Path) -> None:
         await ada.running.accounts.delete(EMAIL, caller(ada.clock))
         assert await ada.running.store.read(lambda rows: rows.totp.get(account.id)) is None
         assert await ada.running.store.read(lambda rows: rows.recovery_codes.list_of(account.id)) == []
+
+
+async def test_apps_survive_another_master_secret(tmp_path: Path) -> None:
+    """They work beside the previous secret, and without it once they are sealed again."""
+    old, new = "an-old-secret-of-32-bytes-0123456789-abc", "a-new-secret-of-32-bytes-9876543210-xyz"
+    async with a_person(tmp_path, secret=old) as ada:
+        secret, clock, codes = ada.secret, ada.clock, ada.recovery_codes
+
+    async def sign_in(**settings: object) -> None:
+        async with (
+            deployed(tmp_path, clock, **settings) as running,
+            httpx.AsyncClient(transport=httpx.ASGITransport(make_application(running)), base_url=ISSUER) as client,
+        ):
+            person = Person(running, clock, client)
+            person.secret = secret
+            answer = await person.complete(await person.login(), code=person.next_code())
+            assert answer.status_code == 200, answer.text
+            recovered = await person.complete(await person.login(), recoveryCode=codes.pop())
+            assert recovered.status_code == 200, recovered.text
+            await running.keys.reseal(clock())
+            await running.reseal_apps()
+            assert await running.reseal_apps() == 0
+
+    await sign_in(secret=new, previous_secrets=old)
+    await sign_in(secret=new)

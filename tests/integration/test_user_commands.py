@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
+import pyotp
 
 from tests.commands import output_of, refusal_of, run_command
 from tests.integration.helpers import (
@@ -147,3 +148,25 @@ def test_a_migration_with_the_secret_in_the_environment_makes_no_file(tmp_path: 
     """As in a container."""
     output_of(run_command(tmp_path, "migrate", SECRET="a secret of the test, thirty-two bytes"))
     assert not (tmp_path / "handstamp.secret").exists()
+
+
+def test_second_factors_are_shown_and_reset(server: Server, client: httpx.Client) -> None:
+    """For a person who has lost them: audited, and with the password alone they sign in afterwards."""
+    ada = sign_in_new_user(client)
+    headers = {"authorization": f"Bearer {ada.access}"}
+    assert "authenticator app   no" in output_of(run_command(server.folder, "users", "factors", ada.email))
+    assert "has no second factor" in refusal_of(
+        run_command(server.folder, "users", "reset-factors", ada.email, "--yes"), status=1
+    )
+    begun = client.post("/totp", headers=headers).json()
+    code = pyotp.TOTP(begun["secret"].replace(" ", "")).now()
+    added = client.post("/totp/confirm", json={"enrolment": begun["enrolment"], "code": code}, headers=headers)
+    assert added.status_code == 200, added.text
+    shown = json.loads(output_of(run_command(server.folder, "users", "factors", ada.email, "--json")))
+    assert (shown["hasTotp"], shown["recoveryCodes"], shown["passkeys"]) == (True, 10, [])
+    assert client.post("/login", json={"email": ada.email, "password": PASSWORD}).json().keys() >= {"challenge"}
+    assert "--yes" in refusal_of(run_command(server.folder, "users", "reset-factors", ada.email), status=2)
+    assert ada.email in output_of(run_command(server.folder, "users", "reset-factors", ada.email, "--yes"))
+    assert list_events(server, subject_of(ada))[-1] == ("factors_reset", {"because": "operator"})
+    assert find_actor(server, "factors_reset", subject_of(ada)) == "operator"
+    sign_in(client, ada.email)

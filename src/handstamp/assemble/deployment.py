@@ -27,6 +27,7 @@ from ..service.operating.audit_trail import AuditTrail
 from ..service.operating.credentials import Credentials
 from ..service.operating.history import Histories
 from ..service.operating.housekeeping import Housekeeping
+from ..service.operating.reseal_apps import ResealApps
 from ..service.parts.ceremonies import PasskeyCeremonies
 from ..service.parts.email_address import load_rules
 from ..service.parts.granting import Hook
@@ -84,6 +85,7 @@ class Deployment(Parts):
     import_accounts: ImportAccounts
     credentials: Credentials
     histories: Histories
+    reseal_apps: ResealApps
     audit_trail: AuditTrail
     revocations: Revocations
     housekeeping: Housekeeping
@@ -275,6 +277,7 @@ class Deployment(Parts):
 
     def _add_operating(self) -> None:
         store, keys, clock = self.store, self.keys, self.clock
+        self.reseal_apps = ResealApps(store=store, secrets=self.totp_secrets)
         self.histories = Histories(store=store)
         self.audit_trail = AuditTrail(store=store)
         self.credentials = Credentials(store=store, audit=self.audit)

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from ..assemble.deployment import Deployment
 from ..domain.keyring import PUBLISH_AHEAD_MS
+from ..service.parts.caller import Caller
 from ..words import format_time
 from .common import TAKES_ID, AsJson, Database, make_group, print_json, print_line
 from .operating import operate
@@ -73,9 +75,17 @@ def retire(
 
 @app.command()
 def reseal(database: Database = None) -> None:
-    """Seal the signing keys with the current master secret, if a previous one sealed them.
+    """Seal the signing keys and the secrets of authenticator apps with the current master secret.
+
+    Only those that a previous one sealed change. Afterwards it can be forgotten.
 
     Example:  handstamp keys reseal
     """
-    count = operate(lambda deployment, caller: deployment.keys.reseal(caller.now_ms), database)
-    print_line(f"Sealed {count} keys again." if count else "Every key is sealed with the current secret already.")
+    keys, apps = operate(_reseal, database)
+    print_line(f"Sealed {keys} keys again." if keys else "Every key is sealed with the current secret already.")
+    if apps:
+        print_line(f"Sealed the secrets of {apps} authenticator apps again.")
+
+
+async def _reseal(deployment: Deployment, caller: Caller) -> tuple[int, int]:
+    return await deployment.keys.reseal(caller.now_ms), await deployment.reseal_apps()

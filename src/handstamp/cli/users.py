@@ -186,6 +186,53 @@ def delete(
     print_line(f"Deleted {account.email}, id {account.id}. All its sessions have ended.")
 
 
+@app.command()
+def factors(email: Email, as_json: AsJson = False, database: Database = None) -> None:
+    """Show how a person signs in: password, authenticator app, passkeys and recovery codes.
+
+    Example:  handstamp users factors ada@example.com
+    """
+    account, found, passkeys = operate(lambda deployment, _: deployment.accounts.list_factors(email), database)
+    if as_json:
+        print_json(
+            {
+                "email": account.email,
+                "hasPassword": account.password_hash != "",
+                "hasTotp": found.has_totp,
+                "passkeys": [{"name": key.name, "usedAtMs": key.used_at_ms, "backedUp": key.is_backed_up} for key in passkeys],
+                "recoveryCodes": found.recovery_codes,
+            }
+        )
+        return
+    print_line(f"password            {'yes' if account.password_hash else 'no'}")
+    print_line(f"authenticator app   {'yes' if found.has_totp else 'no'}")
+    print_line(f"recovery codes      {found.recovery_codes} left")
+    for key in passkeys:
+        print_line(f"passkey             {key.name}, last used {format_time(key.used_at_ms)}")
+    if not passkeys:
+        print_line("passkeys            none")
+
+
+@app.command("reset-factors")
+def reset_factors(
+    email: Email,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    database: Database = None,
+) -> None:
+    """Remove all second factors and recovery codes of a person who has lost them. They are told by mail.
+
+    Make sure that it is the person who asks: with the password alone they sign in afterwards.
+
+    Example:  handstamp users reset-factors ada@example.com --yes
+    """
+    if not yes:
+        _confirm(f"Remove the authenticator app, the passkeys and the recovery codes of {email}? They are told by mail.")
+    account = operate(lambda deployment, caller: deployment.accounts.reset_factors(email, caller), database)
+    print_line(
+        f"{account.email} has no second factor any more. To end their sessions too: handstamp sessions end --all {account.email}"
+    )
+
+
 app.command("import")(import_accounts)
 app.command("export")(export_accounts)
 

@@ -174,7 +174,6 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     ),
     "factors_reset": EventRule(
         description="all second factors and recovery codes of an account were removed; `because` says why",
-        level="warning",
         sentence=mark("All second factors and recovery codes were removed from %(place)s."),
         by_operator=mark("An operator removed all second factors and recovery codes."),
     ),

@@ -8,8 +8,10 @@ import msgspec
 
 from ...domain.account import Account
 from ...domain.event import Event, EventKind
+from ...domain.factor import Factors
 from ...domain.grant import parse_grant
-from ...domain.mail import AddressChanged, PasswordChanged
+from ...domain.mail import AddressChanged, PasswordChanged, SecondFactorsReset
+from ...domain.passkey import Passkey
 from ...domain.reasons import RevokedWhy
 from ...domain.sweep import Sweep
 from ...errors import AccountExists, NotFound
@@ -21,6 +23,7 @@ from ..parts.email_address import normalise_email
 from ..parts.hashing import Hashing
 from ..parts.throttling import Throttling
 from ..sessions.sweeping import Sweeping
+from .factor_changes import forget_factors
 from .forgetting import Forgetting
 from .new_password import PasswordRules
 
@@ -161,6 +164,46 @@ class AdministerAccounts:
 
         account, event = await self._store.transact(delete)
         await self._forgetting.finish(event)
+        return account
+
+    async def list_factors(self, email: str) -> tuple[Account, Factors, list[Passkey]]:
+        """Return an account with a summary of its second factors, and its passkeys.
+
+        Raises:
+            NotFound: If there is no account with this address.
+        """
+        email = await normalise_email(email)
+
+        async def read(rows: Rows) -> tuple[Account, Factors, list[Passkey]]:
+            account = await _require_account(rows, email)
+            return account, await rows.factors.get(account.id), await rows.passkeys.list_of(account.id)
+
+        return await self._store.read(read)
+
+    async def reset_factors(self, email: str, caller: Caller) -> Account:
+        """Remove all second factors and recovery codes of an account, end sign-ins that wait for one, and tell by mail.
+
+        Its sessions go on. A passkey that was the only way to sign in leaves the reset of a password.
+
+        Raises:
+            NotFound: If there is no account with this address, or if it has no second factor.
+        """
+        email = await normalise_email(email)
+
+        async def reset(rows: Transaction) -> tuple[Account, Event]:
+            account = await _require_account(rows, email)
+            if not (await rows.factors.get(account.id)).is_any:
+                raise NotFound(f"{account.email} has no second factor.")
+            await forget_factors(rows, account.id)
+            await rows.attempts.delete_of(account.id)
+            await self._throttling.forget_factors(rows, account.id)
+            event = caller.event("factors_reset", subject=account.id, detail={"because": "operator"})
+            await rows.events.insert(event)
+            await self._notices.tell(rows, account, SecondFactorsReset(), caller)
+            return account, event
+
+        account, event = await self._store.transact(reset)
+        self._audit.log(event)
         return account
 
     async def unlock(self, email: str, caller: Caller) -> None:
