@@ -363,21 +363,32 @@ def test_the_data_is_downloaded_and_the_account_deleted(browser: Browser, email:
 
 @pytest.mark.parametrize("delivery", ["split", "cookie"])
 def test_an_old_sign_in_is_asked_for_the_password_again(server: Server, browser: Browser, email: str, delivery: str) -> None:
-    """The way leads over the sign-in page and back. The session is replaced by one of the same delivery."""
+    """The way leads over the page that asks for a proof and back, in the same session, whatever its delivery."""
     sign_in(browser, email, delivery=delivery)
-    for session in browser.get("/account/export").json()["sessions"]:
+    sessions = browser.get("/account/export").json()["sessions"]
+    for session in sessions:
         change_session(server, session["id"], authenticated_at_ms=0)
-    for answer in (browser.get("/account/data"), browser.get("/account/export"), browser.post("/account/delete", email=email)):
-        path = answer.request.url.path
-        expect_redirect(answer, f"/sign-in?again=&return_to={quote(path, safe='')}")
+    for path in ("/account/data", "/account/export"):
+        expect_redirect(browser.get(path), f"/confirm?return_to={quote(path, safe='')}")
+    assert "Confirm that it is you" in browser.post("/account/delete", email=email).text
     assert browser.get("/account").status_code == 200
+    page = browser.get("/confirm?return_to=%2Faccount%2Fdata").text
+    assert f'value="{email}"' in page
+    expect_redirect(browser.post("/confirm", way="password", password=PASSWORD, return_to="/account/data"), "/account/data")
+    assert browser.get("/account/data").status_code == 200
+    assert [each["id"] for each in browser.get("/account/export").json()["sessions"]] == [each["id"] for each in sessions]
+    assert (browser.access in browser.cookies) is (delivery == "cookie")
+
+
+def test_signing_in_again_replaces_the_session(browser: Browser, email: str) -> None:
+    """An application asks for it with `again` in the link. The form keeps the address and the delivery of the session."""
+    sign_in(browser, email, delivery="cookie")
     page = browser.get("/sign-in?again=&return_to=%2Faccount%2Fdata").text
     assert f'value="{email}"' in page
-    assert f'name="delivery" value="{delivery}"' in page
-    answer = browser.post("/sign-in", email=email, password=PASSWORD, return_to="/account/data", delivery=delivery)
+    assert 'name="delivery" value="cookie"' in page
+    answer = browser.post("/sign-in", email=email, password=PASSWORD, return_to="/account/data", delivery="cookie")
     expect_redirect(answer, "/account/data")
-    assert browser.get("/account/data").status_code == 200
-    assert (browser.access in browser.cookies) is (delivery == "cookie")
+    assert browser.access in browser.cookies
 
 
 def test_the_account_page_requires_a_session(browser: Browser) -> None:

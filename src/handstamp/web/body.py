@@ -21,6 +21,7 @@ MAX_MEMBERS = 32
 BODY_TIMEOUT_S = 20.0
 _LENGTH = re.compile("[0-9]{1,9}", re.ASCII)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FIELDS = "handstamp.fields"
 FORM = "application/x-www-form-urlencoded"
 _T = TypeVar("_T", bound=msgspec.Struct)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -53,13 +54,43 @@ async def read_form(request: Request, shape: type[_T]) -> _T:
     """Return the form in the body as a `shape`. A parameter without a value counts as absent (RFC 6749 §3.2).
 
     Raises:
+        InvalidRequest: The form does not fit the shape. All others as `read_fields`.
+    """
+    try:
+        return msgspec.convert(await read_fields(request), shape)
+    except msgspec.ValidationError as problem:
+        english = f"{problem}."
+        raise InvalidRequest(
+            mark_instead("The body does not have the fields that this request needs, or one has the wrong type.", english=english)
+        ) from None
+
+
+async def read_fields(request: Request) -> dict[str, str]:
+    """Return the fields of the form in the body. It can be called again.
+
+    Raises:
         RequestTooLarge: The body is longer than `MAX_BODY_BYTES`, or has more than `MAX_ESCAPES` percent-encoded bytes.
         UnsupportedMediaType: The body is not a form.
-        InvalidRequest: The form cannot be decoded, names a parameter twice, or does not fit the shape.
+        InvalidRequest: The form cannot be decoded, or names a parameter twice.
     """
+    known: dict[str, str] | None = request.scope.get(_FIELDS)
+    if known is not None:
+        return known
     data = await _read(request)
     if _media_type(request) != FORM:
         raise UnsupportedMediaType(mark("Send the body as a form, with 'Content-Type: %(type)s'.", type=FORM))
+    fields = parse_fields(data)
+    put_fields(request, fields)
+    return fields
+
+
+def put_fields(request: Request, fields: dict[str, str]) -> None:
+    """Have `read_form` return these fields from now on, whatever the body says."""
+    request.scope[_FIELDS] = fields
+
+
+def parse_fields(data: bytes) -> dict[str, str]:
+    """Return the fields of a form (URL standard §5.1). Raises as `read_fields`."""
     if data.count(b"%") > MAX_ESCAPES:
         raise RequestTooLarge(mark("The form has more than %(limit)s percent-encoded bytes.", limit=MAX_ESCAPES))
     try:
@@ -69,13 +100,7 @@ async def read_form(request: Request, shape: type[_T]) -> _T:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise InvalidRequest(mark("A parameter comes more than once."))
-    try:
-        return msgspec.convert(fields, shape)
-    except msgspec.ValidationError as problem:
-        english = f"{problem}."
-        raise InvalidRequest(
-            mark_instead("The body does not have the fields that this request needs, or one has the wrong type.", english=english)
-        ) from None
+    return fields
 
 
 def require_body(body: _T | None) -> _T:

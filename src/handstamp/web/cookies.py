@@ -33,6 +33,8 @@ class Cookies:
         """The name of the cookie of a known device."""
         self.grant: str = cookie_name("grant", issuer)
         """The name of the cookie of a browser that has asked for a mail with a code."""
+        self.attempt: str = cookie_name("attempt", issuer)
+        """The name of the cookie of a sign-in that waits for its second step on a page."""
         self.language: str = cookie_name("language", issuer)
         """The name of the cookie of the language that an application has asked for."""
         self.bound: str = cookie_name("bound", issuer)
@@ -43,7 +45,7 @@ class Cookies:
         """Return a `Set-Cookie` value (RFC 6265 §4.1).
 
         Args:
-            name: `access`, `refresh`, `device`, `grant`, `language` or `bound` of this object.
+            name: `access`, `refresh`, `device`, `grant`, `attempt`, `language` or `bound` of this object.
             value: The value, or empty to delete the cookie.
             max_age_s: Seconds that the browser keeps the cookie. 0 deletes it; the other attributes must then be the same.
         """
@@ -91,6 +93,11 @@ def set_device(response: Response, device: str, cookies: Cookies) -> None:
 def set_grant(response: Response, browser: str, cookies: Cookies) -> None:
     """Set the secret of a browser, in which alone the codes of its mails are accepted."""
     _set(response, cookies.header(cookies.grant, browser, GRANT_MAX_AGE_S))
+
+
+def set_attempt(response: Response, challenge: str, max_age_s: int, cookies: Cookies) -> None:
+    """Set the challenge of a sign-in that waits for its second step; delete it for an empty one."""
+    _set(response, cookies.header(cookies.attempt, challenge, max_age_s if challenge else 0))
 
 
 def set_language(response: Response, tag: str, cookies: Cookies) -> None:

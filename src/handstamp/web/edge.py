@@ -265,6 +265,11 @@ class Call:
         return self._lone_cookie(self.cookies.access)
 
     @property
+    def attempt_cookie(self) -> str:
+        """The challenge of a sign-in that waits for its second step; "" if there is none, or more than one."""
+        return self._lone_cookie(self.cookies.attempt)
+
+    @property
     def language_cookie(self) -> str:
         """The tag of the language that an application has asked for in this browser; "" if there is none."""
         return next(iter(self._all_cookies().get(self.cookies.language, set())), "")

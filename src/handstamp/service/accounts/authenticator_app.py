@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ...crypto.totp import TotpSecrets, find_steps, group, write_base32, write_uri
+from ...domain.account import Account
 from ...domain.event import Event
 from ...domain.factor import FactorPolicy
 from ...domain.policy import MINUTE_MS
@@ -80,11 +81,17 @@ class AuthenticatorApp:
         """
         account, _ = await self._store.transact(holder.require)
         secret = self._secrets.generate()
-        return Enrolment(
-            sealed=self._secrets.seal_enrolment(secret, account.id, holder.name, caller.now_ms + ENROLMENT_MS),
-            secret=group(write_base32(secret)),
-            uri=write_uri(secret, account=account.email, issuer=self._service_name),
-        )
+        sealed = self._secrets.seal_enrolment(secret, account.id, holder.name, caller.now_ms + ENROLMENT_MS)
+        return self._describe(sealed, secret, account)
+
+    def look(self, holder: Holder, sealed: str, caller: Caller) -> Enrolment | None:
+        """Return an app that is not confirmed yet, for a page that is shown again. None if it has expired or is another's."""
+        secret = self._secrets.open_enrolment(sealed, holder.account.id, holder.name, caller.now_ms)
+        return None if secret is None else self._describe(sealed, secret, holder.account)
+
+    def _describe(self, sealed: str, secret: bytes, account: Account) -> Enrolment:
+        uri = write_uri(secret, account=account.email, issuer=self._service_name)
+        return Enrolment(sealed=sealed, secret=group(write_base32(secret)), uri=uri)
 
     async def confirm(
         self, holder: Holder, sealed: str, code: str, caller: Caller, *, request: Repeatable | None = None

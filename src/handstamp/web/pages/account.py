@@ -12,7 +12,6 @@ from ...devices import describe_device
 from ...domain.account import Account
 from ...domain.session import Session
 from ...errors import HandstampError, SessionEnded
-from ...languages.catalogue import ENGLISH, to_datetime
 from ...languages.choice import LANGUAGES
 from ...text import mark
 from ..body import read_form
@@ -22,6 +21,7 @@ from ..operation import UseCases
 from .change_email import ADDRESS_CHANGED
 from .destination import query_of
 from .forms import CORRECTABLE
+from .times import describe_time
 from .verify import VERIFIED
 from .visitor import arrives_from_elsewhere, name_of, require_visitor
 from .writer import PageWriter
@@ -129,14 +129,6 @@ def _describe(session: Session, *, this: str, call: Call) -> dict[str, Any]:
         "is_this": session.id == this,
         "is_bound": session.bound_key is not None,
         "ip": session.ip,
-        "seen": _describe_time(session.seen_at_ms, call),
-        "created": _describe_time(session.created_at_ms, call),
-    }
-
-
-def _describe_time(at_ms: int, call: Call) -> dict[str, str]:
-    return {
-        "iso": to_datetime(at_ms).isoformat(),
-        "exact": ENGLISH.write_time(at_ms),  # digits, which everybody reads: other formats would take a millisecond a page
-        "words": call.language.describe_distance(call.now_ms, at_ms),
+        "seen": describe_time(session.seen_at_ms, call),
+        "created": describe_time(session.created_at_ms, call),
     }

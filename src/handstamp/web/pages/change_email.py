@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ...errors import AccountExists
 from ...service.parts.one_time import keep_browser_secret
-from ...service.sessions.living import require_account, require_fresh
+from ...service.sessions.living import require_account
 from ...text import mark
 from ..body import read_form
 from ..edge import Call
@@ -17,7 +17,7 @@ from ..operation import UseCases
 from .destination import Destination
 from .forms import CORRECTABLE
 from .mailed import MailedForm, redirect_done, redirect_to_code
-from .visitor import arrives_from_elsewhere, require_visitor
+from .visitor import arrives_from_elsewhere, require_confirmed, require_visitor
 from .writer import PageWriter
 
 ADDRESS_CHANGED = mark("Your account has its new address.")
@@ -37,13 +37,11 @@ class ChangeEmailPages:
     writer: PageWriter
 
     async def show_new_address(self, call: Call) -> Response:
-        """Return the form. Raises `InsufficientAuthentication`, which leads over the sign-in page and back."""
+        """Return the form. Raises `InsufficientAuthentication`, which leads over the page that asks for a proof."""
         self.use.require_mail()
         if arrives_from_elsewhere(call):
             return self.writer.load_again(call)
-        session, account = await require_visitor(self.use, call)
-        account = require_account(account)
-        require_fresh(session, call.now_ms)
+        _, account = await require_confirmed(self.use, call)
         return self.writer.write_page("new_address.html", call, current=account.email)
 
     async def submit_new_address(self, call: Call) -> Response:

@@ -1,4 +1,4 @@
-"""The page about how one signs in: the password, and what else proves who one is."""
+"""The page about how one signs in: the password, the authenticator app, and recovery codes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import msgspec
 from starlette.responses import Response
 
 from ...domain.account import Account
-from ...errors import HandstampError, InvalidCredentials, InvalidFields, SessionEnded
+from ...errors import FactorRequired, HandstampError, InvalidCredentials, InvalidFields, SessionEnded
+from ...service.accounts.factor_changes import hold_session
 from ...service.parts.tokens import TokenPair
 from ...service.sessions.living import require_account
 from ...text import mark
@@ -19,10 +20,16 @@ from ..edge import Call
 from ..operation import UseCases
 from ..repeatable import repeatable_form
 from .forms import CORRECTABLE
-from .visitor import arrives_from_elsewhere, require_visitor
+from .new_totp import TotpForm, TotpPage, write_recovery_codes
+from .times import describe_time
+from .visitor import arrives_from_elsewhere, require_confirmed, require_visitor
 from .writer import PageWriter
 
-_DONE = {"password": mark("Your password is changed, and every other device is signed out.")}
+_DONE = {
+    "password": mark("Your password is changed, and every other device is signed out."),
+    "totp": mark("Your authenticator app is set up."),
+    "totp_removed": mark("Your authenticator app is removed."),
+}
 """What the page says after a redirect to it, by the `done` of the query."""
 
 
@@ -31,6 +38,12 @@ class PasswordForm(msgspec.Struct):
 
     current_password: str = ""
     new_password: str = ""
+    idempotency_key: str = ""
+
+
+class CodesForm(msgspec.Struct):
+    """The form that makes new recovery codes."""
+
     idempotency_key: str = ""
 
 
@@ -70,6 +83,45 @@ class FactorPages:
             return await self._write(call, require_account(account), error)
         return self._redirect_changed(pair, call)
 
+    async def show_totp(self, call: Call) -> Response:
+        """Return the page on which an authenticator app is added. Nothing changes before its first code."""
+        if arrives_from_elsewhere(call):
+            return self.writer.load_again(call)
+        session, account = await require_confirmed(self.use, call)
+        return await self._totp_page().write(call, hold_session(session, account, call.caller), TotpForm())
+
+    async def submit_totp(self, call: Call) -> Response:
+        """Add the app and show the recovery codes that came with it; or show the page again with what is wrong."""
+        form = await read_form(call.request, TotpForm)
+        session, account = await require_visitor(self.use, call)
+        holder = hold_session(session, account, call.caller)
+        try:
+            return await self._totp_page().confirm(call, holder, form)
+        except CORRECTABLE as error:
+            return await self._totp_page().write(call, holder, form, error)
+
+    async def submit_totp_removal(self, call: Call) -> Response:
+        """Remove the app, or say why it must stay."""
+        session, account = await require_visitor(self.use, call)
+        try:
+            await self.use.authenticator_app.remove(hold_session(session, account, call.caller), call.caller)
+        except FactorRequired as error:
+            return await self._write(call, require_account(account), error)
+        return self.writer.redirect("/account/sign-in?done=totp_removed")
+
+    async def submit_recovery_codes(self, call: Call) -> Response:
+        """Make new recovery codes, and show them once."""
+        form = await read_form(call.request, CodesForm)
+        session, account = await require_visitor(self.use, call)
+        request = repeatable_form(form.idempotency_key, "recovery-codes")
+        holder = hold_session(session, account, call.caller)
+        codes = await self.use.replace_recovery_codes(holder, call.caller, request=request)
+        return write_recovery_codes(self.writer, call, codes, action="/account/sign-in", hidden={})
+
+    def _totp_page(self) -> TotpPage:
+        page = "/account/sign-in"
+        return TotpPage(self.use, self.writer, action="/account/totp", leave=page, onward=f"{page}?done=totp", hidden={})
+
     def _redirect_changed(self, pair: TokenPair, call: Call) -> Response:
         response = self.writer.redirect("/account/sign-in?done=password")
         set_pair(response, pair, call.cookies)
@@ -77,7 +129,14 @@ class FactorPages:
         return response
 
     async def _write(self, call: Call, account: Account, error: HandstampError | None = None) -> Response:
-        values: dict[str, Any] = {"visitor": account.email, "has_password": account.password_hash != ""}
+        found = await self.use.list_factors(account)
+        values: dict[str, Any] = {
+            "visitor": account.email,
+            "has_password": found.has_password,
+            "totp": None if found.totp is None else {"created": describe_time(found.totp.created_at_ms, call)},
+            "recovery_left": found.factors.recovery_codes,
+            "support": self.use.support_contact,
+        }
         if error is not None:
             return self.writer.write_form_again("factors.html", error, call, **values)
         done = _DONE.get(call.request.query_params.get("done", ""))

@@ -18,8 +18,9 @@ _LABELS = {
     "password": mark("The password"),
     "currentPassword": mark("The current password"),
     "newPassword": mark("The new password"),
+    "recoveryCode": mark("The recovery code"),
 }
-_FIELDS = {"currentPassword": "current_password", "newPassword": "new_password"}
+_FIELDS = {"currentPassword": "current_password", "newPassword": "new_password", "recoveryCode": "recovery_code"}
 
 
 class FieldErrors(dict[str, str]):
@@ -39,8 +40,9 @@ def describe_error(error: HandstampError, language: Catalogue) -> dict[str, Any]
             return {"status": status, "errors": FieldErrors(sentences)}
         case AccountExists():
             return {"status": status, "errors": FieldErrors(email=detail)}
-        case InvalidCode():
-            return {"status": status, "errors": FieldErrors(code=detail)}
+        case InvalidCode(verdict=verdict):
+            field = "recovery_code" if verdict == "wrong_recovery_code" else "code"
+            return {"status": status, "errors": FieldErrors({field: detail})}
         case InvalidCredentials():
             return {"status": status, "errors": FieldErrors(password=detail)}
         case _:

@@ -14,11 +14,10 @@ from ...domain.one_time import PURPOSES, OneTime, Purpose
 from ...errors import HandstampError, InvalidCode
 from ...service.parts.caller import Caller
 from ...service.parts.one_time import Proven, Shown
-from ...service.parts.tokens import TokenPair
 from ...wire.problems import detail_of
 from ..answers import log_refusal
 from ..body import read_form
-from ..cookies import clear_cookies, set_grant, set_pair
+from ..cookies import set_grant
 from ..edge import Call, Edge
 from ..operation import UseCases
 from .destination import Destination
@@ -102,7 +101,7 @@ class MailedPages:
         try:
             return await self.run(call, form, destination)
         except CORRECTABLE as error:
-            if not form.token:
+            if not form.token and PURPOSES[self.purpose].has_code:
                 return await self._write_code(call, destination, error)
             if isinstance(error, InvalidCode):
                 return self._write_refused(call, error)
@@ -153,17 +152,6 @@ def redirect_to_code(writer: PageWriter, call: Call, purpose: Purpose, browser: 
     response = writer.redirect(CODE_PAGES[purpose] + query)
     set_grant(response, browser, call.cookies)
     return response
-
-
-def redirect_signed_in(
-    use: UseCases, writer: PageWriter, call: Call, pair: TokenPair, *, destination: Destination, presented: list[str]
-) -> Response:
-    """Return a redirect to where the visitor wanted to go, with the cookies of a new session in place of `presented`."""
-    return_to = destination.return_to
-    response = writer.redirect_to_url(return_to) if return_to else writer.redirect("/account")
-    set_pair(response, pair, call.cookies)
-    use.remember_device(response, call, pair)
-    return clear_cookies(response, call.cookies, bound=call.bound_cookie, but_for=pair) if presented else response
 
 
 def redirect_done(writer: PageWriter, call: Call, done: str) -> Response:

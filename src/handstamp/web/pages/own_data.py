@@ -17,7 +17,7 @@ from ..body import read_form
 from ..edge import Call
 from ..operation import UseCases
 from .forms import CORRECTABLE
-from .visitor import arrives_from_elsewhere, name_of, require_visitor
+from .visitor import arrives_from_elsewhere, name_of, require_confirmed, require_visitor
 from .writer import PageWriter
 
 
@@ -39,7 +39,10 @@ class OwnDataPages:
         if arrives_from_elsewhere(call):
             return self.writer.load_again(call)
         session, account = await require_visitor(self.use, call)
-        require_fresh(session, call.now_ms)
+        if account is None:
+            require_fresh(session, call.now_ms)
+        else:
+            await require_confirmed(self.use, call)
         return self.writer.write_page("own_data.html", call, **_values(session, account))
 
     async def export(self, call: Call) -> Response:

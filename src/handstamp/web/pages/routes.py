@@ -11,17 +11,19 @@ from ..edge import Budget, Edge, Handler
 from ..operation import UseCases
 from .account import AccountPages
 from .change_email import ChangeEmailPages
+from .confirm import ConfirmPages
 from .development_mail import DevelopmentMailPages
 from .factors import FactorPages
 from .languages import in_language
 from .mailed import CODE_PAGES, Look, MailedPages, Run
 from .own_data import OwnDataPages
 from .reset_password import ResetPages
+from .second_step import SecondStepPages
 from .sign_in import SignInPages
 from .sign_in_code import SignInCodePages
 from .sign_up import SignUpPages
 from .verify import VerifyPages
-from .writer import PageWriter
+from .writer import CONFIRM_PAGE, PageWriter
 
 
 def page_routes(use: UseCases, edge: Edge) -> list[Route]:
@@ -35,7 +37,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     )
     sign_in, account, own_data = SignInPages(use, edge, writer), AccountPages(use, writer), OwnDataPages(use, writer)
     by_code, verify = SignInCodePages(use, edge, writer), VerifyPages(use, writer)
-    factors = FactorPages(use, writer)
+    factors, second = FactorPages(use, writer), SecondStepPages(use, edge, writer)
     reset, change = ResetPages(use, writer), ChangeEmailPages(use, writer)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/", sign_in.show_start),
@@ -43,6 +45,11 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("POST", "/sign-in", sign_in.submit_sign_in),
         ("GET", "/create-account", sign_in.show_create_account),
         ("POST", "/create-account", sign_in.submit_create_account),
+        ("GET", "/sign-in/second-step", second.show_second_step),
+        ("POST", "/sign-in/second-step", second.submit_second_step),
+        ("GET", "/sign-in/enrol", second.show_enrol),
+        ("GET", "/sign-in/enrol/totp", second.show_enrol_totp),
+        ("POST", "/sign-in/enrol/totp", second.submit_enrol_totp),
         ("GET", "/sign-in/mail", by_code.show_sign_in_mail),
         ("POST", "/sign-in/mail", by_code.submit_sign_in_mail),
         ("POST", "/account/verify", verify.submit_verify_mail),
@@ -56,6 +63,10 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("POST", "/account/profile", account.submit_profile),
         ("GET", "/account/sign-in", factors.show_factors),
         ("POST", "/account/password", factors.submit_password),
+        ("GET", "/account/totp", factors.show_totp),
+        ("POST", "/account/totp", factors.submit_totp),
+        ("POST", "/account/totp/remove", factors.submit_totp_removal),
+        ("POST", "/account/recovery-codes", factors.submit_recovery_codes),
         ("POST", "/account/sign-out", account.submit_sign_out),
         ("POST", "/account/sign-out-everywhere", account.submit_sign_out_everywhere),
         ("GET", "/account/data", own_data.show_data),
@@ -75,6 +86,11 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         table += [("GET", link, pages.show_link), ("POST", link, pages.submit)]
         if PURPOSES[purpose].has_code:
             table += [("GET", CODE_PAGES[purpose], pages.show_code), ("POST", CODE_PAGES[purpose], pages.submit)]
+    forms = {path: handle for method, path, handle in table if method == "POST" and path.startswith("/account/")}
+    confirm = ConfirmPages(use, edge, writer, forms)
+    table = [(method, path, handle) for method, path, handle in table if handle not in forms.values()]
+    table += [("POST", path, confirm.guard(handle)) for path, handle in forms.items()]
+    table += [("GET", CONFIRM_PAGE, confirm.show_confirm), ("POST", CONFIRM_PAGE, confirm.submit_confirm)]
     if use.inbox is not None:
         mail = DevelopmentMailPages(use.inbox, writer)
         table += [

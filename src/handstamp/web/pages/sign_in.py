@@ -18,8 +18,9 @@ from ..repeatable import repeatable_form
 from .change_email import ADDRESS_CHANGED
 from .destination import Destination, query_of
 from .forms import CORRECTABLE
-from .mailed import redirect_signed_in, redirect_to_code
+from .mailed import redirect_to_code
 from .reset_password import RESET
+from .second_step import finish_sign_in
 from .verify import VERIFIED
 from .visitor import arrives_from_elsewhere, name_of, require_browser, require_visitor
 from .writer import PageWriter
@@ -132,13 +133,13 @@ class SignInPages:
         presented = call.tokens_in_cookies()
         delivery = destination.delivery or "split"
         request = repeatable_form(form.idempotency_key, "login", form.email, form.password, delivery)
-        pair = await self.use.sign_in(
+        begun = self.use.sign_in(
             form.email,
             form.password,
             delivery=delivery,
-            caller=call.caller,
+            caller=call.caller_with_browser(),
             presented=presented,
             earlier=call.earlier_sign_ins(),
             request=request,
         )
-        return redirect_signed_in(self.use, self.writer, call, pair, destination=destination, presented=presented)
+        return await finish_sign_in(self.use, self.writer, call, begun, destination=destination, presented=presented)

@@ -13,7 +13,8 @@ from ..operation import UseCases
 from ..repeatable import repeatable_form
 from .destination import Destination
 from .forms import CORRECTABLE
-from .mailed import MailedForm, redirect_signed_in, redirect_to_code
+from .mailed import MailedForm, redirect_to_code
+from .second_step import finish_sign_in
 from .sign_in import SignInForm
 from .visitor import require_browser
 from .writer import PageWriter
@@ -52,7 +53,7 @@ class SignInCodePages:
         """Sign in with the link or the code."""
         presented, delivery = call.tokens_in_cookies(), destination.delivery or "split"
         request = repeatable_form(form.idempotency_key, "login/code", form.token, form.code, delivery)
-        pair = await self.use.code_sign_in(
-            form.shown(call), delivery=delivery, caller=call.caller, presented=presented, request=request
+        begun = self.use.code_sign_in(
+            form.shown(call), delivery=delivery, caller=call.caller_with_browser(), presented=presented, request=request
         )
-        return redirect_signed_in(self.use, self.writer, call, pair, destination=destination, presented=presented)
+        return await finish_sign_in(self.use, self.writer, call, begun, destination=destination, presented=presented)

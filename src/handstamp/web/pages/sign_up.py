@@ -12,7 +12,8 @@ from ..edge import Call
 from ..operation import UseCases
 from ..repeatable import repeatable_form
 from .destination import Destination
-from .mailed import MailedForm, redirect_signed_in
+from .mailed import MailedForm
+from .second_step import finish_sign_in
 from .writer import PageWriter
 
 
@@ -27,17 +28,17 @@ class SignUpPages:
         """Create the account and sign in. Another browser than the one that asked must choose a password."""
         presented, delivery = call.tokens_in_cookies(), destination.delivery or "split"
         request = repeatable_form(form.idempotency_key, "register/confirm", form.token, form.code, form.password, delivery)
+        begun = self.use.sign_up.confirm(
+            form.shown(call),
+            call.caller_with_browser(),
+            password=form.password or None,
+            delivery=delivery,
+            presented=presented,
+            request=request,
+        )
         try:
-            pair = await self.use.sign_up.confirm(
-                form.shown(call),
-                call.caller,
-                password=form.password or None,
-                delivery=delivery,
-                presented=presented,
-                request=request,
-            )
+            return await finish_sign_in(self.use, self.writer, call, begun, destination=destination, presented=presented)
         except InvalidFields as error:
             if form.token and not form.password:
                 raise InvalidFields([("password", mark("Choose a password for the account."))]) from error
             raise
-        return redirect_signed_in(self.use, self.writer, call, pair, destination=destination, presented=presented)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ...domain.account import Account
 from ...domain.session import Session
 from ...errors import InvalidRequest
+from ...service.sessions.living import require_account, require_fresh, require_strong
 from ...text import mark
 from ...wire.cross_site import is_from_browser
 from ..edge import Call
@@ -24,6 +25,20 @@ async def require_visitor(use: UseCases, call: Call) -> tuple[Session, Account |
     token, _ = call.refresh_token(None)
     session, account = await use.recognise(token, call.caller, use.find_credential_end(call))
     await prefer_account_language(call, account)
+    return session, account
+
+
+async def require_confirmed(use: UseCases, call: Call) -> tuple[Session, Account]:
+    """As `require_visitor`, for a page with which people change who owns the account.
+
+    Raises:
+        InsufficientAuthentication: If the proof of the session is too old, or not as strong as the account can give.
+        NotFound: If the session belongs to no account.
+    """
+    session, account = await require_visitor(use, call)
+    require_fresh(session, call.now_ms)
+    account = require_account(account)
+    require_strong(session, (await use.list_factors(account)).factors)
     return session, account
 
 

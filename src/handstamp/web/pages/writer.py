@@ -33,6 +33,9 @@ _SECOND_REQUEST = "here"
 """In the query of a page that has loaded itself again."""
 
 
+CONFIRM_PAGE = "/confirm"
+
+
 class PageWriter:
     """Renders templates with the headers that pages need. Its `write_error` is the edge's `ErrorWriter` for pages."""
 
@@ -48,6 +51,8 @@ class PageWriter:
             password_min_length: In characters, for the help beside fields for new passwords.
             brand: The look of the deployment.
         """
+        self.service_name: str = brand.name or edge.issuer.host
+        """What people call this service."""
         self._base = edge.issuer.path
         self._headers = _page_headers(edge.trusted_origins)
         self._defaults = {
@@ -122,9 +127,8 @@ class PageWriter:
         if isinstance(error, ProofRequired):
             return self._ask_for_cookie(call)
         if isinstance(error, InsufficientAuthentication):
-            return self.redirect(
-                f"/sign-in?{urlencode({'again': '', 'return_to': self._base + call.request.scope['route'].path})}"
-            )
+            return_to = self._base + call.request.scope["route"].path
+            return self.redirect(f"{CONFIRM_PAGE}?{urlencode({'return_to': return_to})}")
         status, title = row_of(type(error))
         translate = call.language.translate
         response = self.write_page(

@@ -11,10 +11,12 @@ for (const button of document.querySelectorAll("[data-shows]")) {
   });
 }
 
-// Disable buttons on submit, so that a form is sent once.
+// Disable buttons after submit, so that a form is sent once. Before, the value of the pressed button would be left out.
 for (const form of document.forms) {
   form.addEventListener("submit", () => {
-    for (const button of form.querySelectorAll("button")) button.disabled = true;
+    setTimeout(() => {
+      for (const button of form.querySelectorAll("button")) button.disabled = true;
+    });
   });
 }
 

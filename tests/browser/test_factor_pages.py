@@ -1,0 +1,138 @@
+"""The pages of second factors in a real browser: by keyboard on a phone, in the dark, from right to left; and without script."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyotp
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import open_page
+from tests.serving import EMAIL, PASSWORD, QuickServer, Server
+
+pytestmark = pytest.mark.xdist_group("browser")
+WIDTH = 390
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a service in which everybody must have a second factor."""
+    running = QuickServer(tmp_path_factory.mktemp("factors"), SECOND_FACTOR="required")
+    yield running.start()
+    running.stop()
+
+
+def sign_in(page: Page, server: Server, email: str, query: str = "") -> None:
+    """Type the address and the password, and press Enter."""
+    page.goto(f"{server.url}/sign-in{query}")
+    expect(page.locator("#email")).to_be_focused()
+    page.locator("#email").fill(email)
+    page.locator("#password").fill(PASSWORD)
+    page.locator("#password").press("Enter")
+
+
+def expect_sound(page: Page) -> None:
+    """Assert that the page is no wider than the screen, and that axe finds nothing."""
+    assert page.evaluate("document.documentElement.scrollWidth") <= WIDTH
+    found = Axe().run(page).response["violations"]
+    assert [(page.url, rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+
+
+def type_code(page: Page, code: str) -> None:
+    """Type into the field that has the focus, and press Enter."""
+    expect(page.locator("#code, #recovery_code")).to_be_focused()
+    page.keyboard.type(code)
+    page.keyboard.press("Enter")
+
+
+def age_sign_ins(server: Server) -> None:
+    """Let every sign-in be an hour old, and no code of an app be used yet."""
+    with closing(sqlite3.connect(server.folder / "handstamp.db", timeout=60)) as database, database:
+        database.execute("UPDATE session SET authenticated_at_ms = authenticated_at_ms - 3600000")
+        database.execute("UPDATE totp SET last_step = 0")
+
+
+def test_a_person_adds_an_app_and_uses_it_by_keyboard(chromium: Browser, server: Server, tmp_path: Path) -> None:
+    """The secret that the page shows makes the codes. Axe looks at each page, in Arabic, in the dark, on a phone."""
+    server.register(EMAIL)
+    look: dict[str, Any] = {"locale": "ar-EG", "color_scheme": "dark", "viewport": {"width": WIDTH, "height": 700}}
+    errors: list[str] = []
+    with open_page(chromium, errors, **look, permissions=["clipboard-read", "clipboard-write"]) as page:
+        sign_in(page, server, EMAIL)
+        expect(page.locator("html")).to_have_attribute("dir", "rtl")
+        expect_sound(page)
+        page.locator("main a.primary").press("Enter")
+        expect(page.locator("svg.qr")).to_be_visible()
+        expect_sound(page)
+        app = pyotp.TOTP(page.locator("code.key").inner_text().replace(" ", ""))
+        type_code(page, "000000" if app.now() != "000000" else "111111")
+        expect(page.locator(".error")).to_be_visible()
+        assert page.locator("code.key").inner_text().replace(" ", "") == app.secret
+        expect_sound(page)
+        type_code(page, app.now())
+        codes = page.locator("#codes").inner_text()
+        assert len(codes.splitlines()) == 10
+        expect_sound(page)
+        page.locator("[data-copies]").press("Enter")
+        page.wait_for_function("(codes) => navigator.clipboard.readText().then((text) => text === codes)", arg=codes)
+        with page.expect_download() as downloading:
+            page.locator("a[download]").click()
+        downloading.value.save_as(tmp_path / "codes.txt")
+        assert codes in (tmp_path / "codes.txt").read_text("utf-8")
+        page.locator("form .primary").press("Enter")
+        expect(page.locator("#devices")).to_be_visible()
+
+        page.goto(f"{server.url}/account/sign-in")
+        expect_sound(page)
+        age_sign_ins(server)
+        page.goto(f"{server.url}/account/data")
+        expect_sound(page)
+        type_code(page, app.now())
+        page.wait_for_url("**/account/data")
+        age_sign_ins(server)
+        page.locator("#email").fill(EMAIL.upper())
+        page.locator("form[action$='/account/delete'] button").press("Enter")
+        expect(page.locator("#code")).to_be_focused()
+        page.locator("button.quiet").press("Enter")
+        type_code(page, codes.splitlines()[0])
+        page.wait_for_url("**/signed-out*")
+    assert errors == []
+
+
+def test_second_factors_need_no_script(chromium: Browser, server: Server) -> None:
+    """A person adds an app, and signs in with its code and with a recovery code. The way back and a reload lose nothing."""
+    email = "no-script@example.com"
+    server.register(email)
+    with open_page(chromium, java_script_enabled=False) as page:
+        sign_in(page, server, email, "?return_to=/account/sign-in")
+        page.get_by_role("link", name="Set up an authenticator app").click()
+        app = pyotp.TOTP(page.locator("code.key").inner_text().replace(" ", ""))
+        page.get_by_label("Code").fill(app.now())
+        page.get_by_role("button", name="Continue").click()
+        codes = page.locator("#codes").inner_text().splitlines()
+        expect(page.get_by_role("button", name="Copy")).to_be_hidden()
+        expect(page.get_by_role("link", name="Download")).to_be_visible()
+        page.get_by_role("button", name="I have saved them").click()
+        expect(page.get_by_role("heading", name="How you sign in")).to_be_visible()
+        expect(page.locator("main")).to_contain_text("You have 10 codes left.")
+    age_sign_ins(server)
+    with open_page(chromium, java_script_enabled=False) as page:
+        sign_in(page, server, email, "?return_to=/account/sign-in")
+        page.reload()
+        page.go_back()
+        page.go_forward()
+        page.get_by_label("Code").fill(app.now())
+        page.get_by_role("button", name="Continue").click()
+        expect(page.get_by_role("heading", name="How you sign in")).to_be_visible()
+    with open_page(chromium, java_script_enabled=False) as page:
+        sign_in(page, server, email, "?return_to=/account/sign-in")
+        page.get_by_role("button", name="Use a recovery code").click()
+        page.get_by_label("Recovery code").fill(codes[4].upper().replace("-", " "))
+        page.get_by_role("button", name="Continue").click()
+        expect(page.locator("main")).to_contain_text("You have 9 codes left.")
