@@ -263,12 +263,21 @@ class ProofRequired(NotAllowed):
     """
 
     code = "proof_required"
+    _SENTENCE: ClassVar[str] = mark(
+        "This sign-in is bound to its device, and this request has no proof that it comes from there."
+    )
 
     def __init__(self, sid: str = "", challenge: str = "") -> None:
         """Create the error for a session."""
-        super().__init__(mark("This sign-in is bound to its device, and this request has no proof that it comes from there."))
+        super().__init__(self._SENTENCE)
         self.sid = sid
         self.challenge = challenge
+
+
+class BindingRequired(ProofRequired):
+    """Sessions must be bound to their device here, and nothing could bind this one. No session has begun."""
+
+    _SENTENCE = mark("Every sign-in is bound to its device here, and this one cannot be: its tokens do not travel as cookies.")
 
 
 class EmailNotVerified(NotAllowed):

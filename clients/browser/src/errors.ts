@@ -47,5 +47,5 @@ export async function errorOf(response: Response): Promise<HandstampError> {
   return new HandstampError(code, response.status, detail, reason, fields, retryAfter);
 }
 
-/** Return whether an error is temporary and says nothing about the session. */
-export const isPassing = (error: HandstampError): boolean => error.status === 429 || error.status >= 500;
+/** Return whether an error is temporary and says nothing about the session, as if a browser has not renewed its bound cookie yet. */
+export const isPassing = ({ status, code }: HandstampError): boolean => status === 429 || status >= 500 || code === "proof_required";

@@ -17,7 +17,7 @@ from ...domain.grant import Grant
 from ...domain.policy import Policy
 from ...domain.proof import Proof
 from ...domain.session import Session, end_reason, revoke, start
-from ...errors import InvalidCode, InvalidCredentials, ProofRequired
+from ...errors import BindingRequired, InvalidCode, InvalidCredentials
 from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
@@ -95,11 +95,11 @@ class BeginSession:
             SecondFactorRequired: If the sign-in needs another step.
             InvalidCredentials: If the account has changed since the proof began.
             InvalidFields: If the client has used the key of `request` for another one.
-            ProofRequired: If sessions must be bound to a device, and this one could not be.
+            BindingRequired: If sessions must be bound to a device, and this one could not be.
             Unavailable: If the store, the signing key or the claims hook fails.
         """
         if self._policy.device_binding == "required" and delivery == "json":
-            raise ProofRequired  # no browser binds it later
+            raise BindingRequired  # no browser binds it later
         from_hook = await self._granting.ask(proof.subject)
         session = start(
             new_id(),
