@@ -267,3 +267,11 @@ async def test_it_can_be_started_again(tmp_path: Path) -> None:
         assert (await auth.verifier.verify_async(pair.access_token)).sub == "42"
         with pytest.raises(RuntimeError, match="already"):
             await auth.__aenter__()
+
+
+@pytest.mark.parametrize("bind", [False, True])
+async def test_an_application_says_whether_a_browser_may_bind_its_session(tmp_path: Path, bind: bool) -> None:
+    """By default not: the application may renew its sessions itself, and could not do that with a bound one."""
+    async with Handstamp(database=f"sqlite:///{tmp_path}/handstamp.db", issuer="https://auth.example.com") as auth:
+        pair = await auth.sessions.start("42", delivery="split", bind=bind)
+        assert ("secure-session-registration" in auth.answer(pair).headers) is bind

@@ -67,28 +67,31 @@ class Sessions:
         acr: str | None = "pwd",
         ip: str = "",
         user_agent: str = "",
+        bind: bool = False,
     ) -> TokenPair:
         """Start a session for a person whom the application has just signed in, and return its tokens.
 
         `subject` is the application's own id for them, 1 to 255 characters. `scope` (RFC 6749 §3.3), `roles` and `claims` stand
         in every access token of the session, up to 1,536 bytes as JSON together. `amr` says how they signed in (RFC 8176), and
         `acr` how strongly: "pwd", "mfa", "phr" or a class of your own, which `require(acr=…)` asks for.
-        `ip` and `user_agent` show in the list of their devices. Raises `InvalidFields`, and `Unavailable` also where the hook
-        fails.
+        `ip` and `user_agent` show in the list of their devices. `bind` invites the browser to bind the session to its device:
+        say so if Handstamp's own `/refresh` and `/device/refresh` are mounted, because `refresh` does not renew such a session.
+        Raises `InvalidFields`, `ProofRequired` if sessions must be bound and this one cannot be, and `Unavailable` also where the
+        hook fails.
         """
         service = self._service()
         grant = parse_grant(scope=scope, roles=roles, claims=claims)
         _require_sound(delivery, ip, user_agent, amr, acr)
         caller = Caller(now_ms=service.clock(), ip=sanitise_text(ip), user_agent=sanitise_text(user_agent))
         proof = Proof(subject=parse_subject(subject), amr=tuple(amr), acr=acr, authenticated_at_ms=caller.now_ms, grant=grant)
-        return await service.begin_session(proof, delivery=delivery, caller=caller)
+        return await service.begin_session(proof, delivery=delivery, caller=caller, invites=bind)
 
     async def refresh(self, refresh_token: str, *, delivery: Delivery = "json", ip: str = "") -> TokenPair:
         """Return the tokens that follow a refresh token; `outcome` says whether it was rotated or answered again.
 
         `delivery` is the session's: a token that travels as a cookie is not taken from a body, nor the other way round.
-        Raises `InvalidToken`, `SessionEnded` with its reason, after which the client forgets its tokens, `InvalidFields` for a
-        delivery that does not exist, and `Unavailable`.
+        Raises `InvalidToken`, `ProofRequired` if the session is bound to its device, `SessionEnded` with its reason, after which
+        the client forgets its tokens, `InvalidFields` for a delivery that does not exist, and `Unavailable`.
         """
         service = self._service()
         _require_sound(delivery, ip)

@@ -71,6 +71,7 @@ class BeginSession:
         replaced: Iterable[str] = (),
         event: Event | None = None,
         request: Repeatable | None = None,
+        invites: bool = True,
     ) -> TokenPair:
         """Begin a session and return its first pair, in one transaction.
 
@@ -90,6 +91,7 @@ class BeginSession:
             replaced: Tokens of sessions that end with the beginning of this one, such as those in the browser's cookies (T15).
             event: What is recorded, by default that the subject has signed in.
             request: What is repeatable, or None.
+            invites: True to invite a browser to bind the session to its device.
 
         Raises:
             SecondFactorRequired: If the sign-in needs another step.
@@ -135,7 +137,7 @@ class BeginSession:
             await self._receipts.save(rows, proof.subject, request, session.id, caller.now_ms)
             ended = await self._limit.enforce(rows, session, account, caller)
             grant = combine_grants(session, account, from_hook)
-            return self._tokens.mint(session, grant, caller.now_ms, invites=True), ended
+            return self._tokens.mint(session, grant, caller.now_ms, invites=invites), ended
 
         # One at a time for each subject: on PostgreSQL, transactions that count the same sessions would conflict.
         async with self._turns.setdefault(proof.subject, asyncio.Lock()):
