@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
@@ -11,17 +12,22 @@ from ..errors import (
     AccountExists,
     EmailNotVerified,
     ExpiredToken,
+    FactorRequired,
     HandstampError,
     InsufficientAuthentication,
+    InvalidChallenge,
     InvalidCode,
     InvalidCredentials,
     InvalidFields,
+    InvalidPasskey,
     InvalidRequest,
     InvalidToken,
+    LastWay,
     NotFound,
     SessionEnded,
     TooManyAttempts,
     Unavailable,
+    UnknownPasskey,
 )
 
 PROBLEM = "application/problem+json"
@@ -42,6 +48,23 @@ class Answer(NamedTuple):
     media_type: str
     retry_after: str
     body: bytes
+    challenges: str = ""
+    """The fields `WWW-Authenticate`, separated by commas."""
+
+
+_NEEDED = re.compile(r'\berror\s*=\s*"?insufficient_user_authentication\b', re.ASCII)
+_PARAMETER = re.compile(r'\b(max_age|acr_values)\s*=\s*"?([A-Za-z0-9._-]{1,64})"?', re.ASCII)
+
+
+def read_needed(challenges: str) -> InsufficientAuthentication | None:
+    """Return how the person must prove again who they are, as `WWW-Authenticate` says (RFC 9470 §3); None if it does not."""
+    if not _NEEDED.search(challenges):
+        return None
+    found = dict(_PARAMETER.findall(challenges))
+    max_age = found.get("max_age", "")
+    return InsufficientAuthentication(
+        max_age_s=int(max_age) if max_age.isdigit() and len(max_age) < 10 else None, acr=found.get("acr_values", "")
+    )
 
 
 class _FieldProblem(msgspec.Struct, frozen=True):
@@ -86,7 +109,12 @@ _ERRORS: dict[tuple[str, int], Callable[[_Problem, Answer], HandstampError]] = {
     ("invalid_token", 401): lambda _, answer: InvalidToken(f"{answer.url} does not know the token: sign in again"),
     ("expired_token", 401): lambda *_: ExpiredToken(),
     ("invalid_credentials", 401): lambda *_: InvalidCredentials(),
-    ("insufficient_user_authentication", 401): lambda *_: InsufficientAuthentication(),
+    ("insufficient_user_authentication", 401): lambda _, answer: read_needed(answer.challenges) or InsufficientAuthentication(),
+    ("invalid_challenge", 422): lambda problem, _: InvalidChallenge(detail=problem.detail),
+    ("invalid_passkey", 422): lambda problem, _: InvalidPasskey(detail=problem.detail),
+    ("unknown_passkey", 422): lambda problem, _: UnknownPasskey(detail=problem.detail),
+    ("factor_required", 409): lambda *_: FactorRequired(),
+    ("last_way", 409): lambda *_: LastWay(),
     ("email_not_verified", 403): lambda *_: EmailNotVerified(),
     ("not_found", 404): lambda problem, _: NotFound(problem.detail),
     ("account_exists", 409): lambda *_: AccountExists(),

@@ -14,25 +14,34 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import httpx
 import msgspec
 
 from ..clock import Clock, now_ms
 from ..domain.issuer import Issuer
-from ..errors import ConfigurationError, Unavailable
+from ..errors import ConfigurationError, SecondFactorRequired, Unavailable
 from .accounts import Accounts
+from .answers import read_needed
 from .challenge import RefusalReason, needs_body, refusal_reason
 from .endpoints import SIGN_IN_S, ServiceEndpoints
 from .flight import Flight, run, run_async, wait, wait_async
 from .freshness import Freshness
 from .origins import Origin, origin_of, parse_issuer, parse_origins
 from .renewal import Renewals
+from .second_step import ASKING_S, AskProof, Proof, StepUps, complete
 from .session import StoredSession
 from .tokens import MemoryTokens, StoredTokens, TokenStore
 
-_Step = httpx.Request | Flight[StoredTokens]
+
+class _Asking(NamedTuple):
+    """A person is asked, who takes longer than a service."""
+
+    flight: Flight[StoredTokens | None]
+
+
+_Step = httpx.Request | Flight[StoredTokens] | _Asking
 
 
 class Auth(httpx.Auth):
@@ -70,6 +79,7 @@ class Auth(httpx.Auth):
         http: Callable[[], httpx.Client] | None = None,
         timeout_s: float = 4,
         grace_s: float = 10,
+        on_step_up: AskProof | None = None,
         clock: Clock = now_ms,
     ) -> None:
         """Create it without a request.
@@ -87,6 +97,8 @@ class Auth(httpx.Auth):
             timeout_s: Seconds until a request to the service fails, 0.1 to 60.
             grace_s: The service's `HANDSTAMP_GRACE` in seconds, 0 to 60. A refresh without an answer is repeated for nearly as
                 long; 0 means never.
+            on_step_up: Asks the person to prove again who they are, when an API wants it (RFC 9470). The request waits for it,
+                and is sent again with a token that carries the proof. Without it, the refusal is handed back.
             clock: Returns milliseconds since 1970.
 
         Raises:
@@ -108,6 +120,7 @@ class Auth(httpx.Auth):
         """The access token that a renewal obtained because an API had refused its predecessor for this reason."""
         self._renewals = Renewals(self._service, self._store, self._freshness)
         self._session = StoredSession(self._service, self._store, self._renewals, self._freshness)
+        self._step_ups = StepUps(self._session, self._renewals, on_step_up)
         self._sign_in_patience_s = 3 * SIGN_IN_S + self._renewals.patience_s
         self.accounts: Accounts = Accounts(self._service, self._session, patience_s=self._sign_in_patience_s)
         """Creates accounts, sends and accepts links and codes of mails, and changes the account of the session."""
@@ -127,6 +140,7 @@ class Auth(httpx.Auth):
         it. Raises what the store raises, and:
 
         Raises:
+            SecondFactorRequired: The password is right, and the sign-in needs another step: see `complete_sign_in`.
             InvalidCredentials: The address and the password do not match.
             TooManyAttempts: Wait `retry_after_s` seconds.
             InvalidFields: The address or the password is malformed.
@@ -137,6 +151,42 @@ class Auth(httpx.Auth):
     async def sign_in_async(self, email: str, password: str) -> None:
         """Do the same without blocking the event loop. If the task is cancelled, the sign-in may still complete."""
         await run_async(lambda: self._sign_in(email, password), self._sign_in_patience_s)
+
+    def complete_sign_in(self, needed: SecondFactorRequired, *, code: str = "", recovery_code: str = "") -> None:
+        """Complete a sign-in with a second factor, and replace the tokens in the store.
+
+        Args:
+            needed: What `sign_in` has raised. It says which `methods` the person has.
+            code: Six digits of the authenticator app.
+            recovery_code: A recovery code instead.
+
+        Raises:
+            InvalidCode: The code is not accepted. Try again with the next one.
+            InvalidChallenge: The sign-in took too long, or too many codes were wrong: sign in again.
+            TooManyAttempts: Wait `retry_after_s` seconds.
+            Unavailable: The service does not answer.
+        """
+        run(lambda: self._complete(needed, code, recovery_code), self._sign_in_patience_s)
+
+    async def complete_sign_in_async(self, needed: SecondFactorRequired, *, code: str = "", recovery_code: str = "") -> None:
+        """Do the same without blocking the event loop."""
+        await run_async(lambda: self._complete(needed, code, recovery_code), self._sign_in_patience_s)
+
+    def step_up(self, proof: Proof) -> None:
+        """Prove again who the person is, in the same session (RFC 9470). The tokens in the store carry it afterwards.
+
+        Raises:
+            InvalidCredentials: The password is wrong.
+            InvalidCode: The code is not accepted.
+            InsufficientAuthentication: The account has a second factor: a password is not enough.
+            TooManyAttempts: Wait `retry_after_s` seconds.
+            Unavailable: The service does not answer.
+        """
+        run(lambda: self._step_ups.prove(proof), self._sign_in_patience_s)
+
+    async def step_up_async(self, proof: Proof) -> None:
+        """Do the same without blocking the event loop."""
+        await run_async(lambda: self._step_ups.prove(proof), self._sign_in_patience_s)
 
     def sign_out(self) -> None:
         """End the session with `POST /logout`, then delete the tokens. Does nothing if no session is stored.
@@ -162,7 +212,9 @@ class Auth(httpx.Auth):
         step = next(steps)
         with suppress(StopIteration):
             while True:
-                if isinstance(step, Flight):
+                if isinstance(step, _Asking):
+                    step = steps.send(wait(step.flight, ASKING_S))
+                elif isinstance(step, Flight):
                     step = steps.send(wait(step, self._patience_s(request)))
                 else:
                     response = yield step
@@ -176,7 +228,9 @@ class Auth(httpx.Auth):
         step = next(steps)
         with suppress(StopIteration):
             while True:
-                if isinstance(step, Flight):
+                if isinstance(step, _Asking):
+                    step = steps.send(await wait_async(step.flight, ASKING_S))
+                elif isinstance(step, Flight):
                     step = steps.send(await wait_async(step, self._patience_s(request)))
                 else:
                     response = yield step
@@ -205,8 +259,25 @@ class Auth(httpx.Auth):
             if renewed.session_id != tokens.session_id:
                 return  # the application has signed in meanwhile: the request is not that person's
             self._renewed_for[origin_of(response.request.url), reason] = renewed.access_token
-            if self._is_in_memory(response.request):
-                yield _with_token(response.request, renewed)  # the last one, if the first was redirected
+            if not self._is_in_memory(response.request):
+                return
+            tokens = renewed
+            response = yield _with_token(response.request, renewed)  # the last one, if the first was redirected
+        asking = self._asking(response, tokens)
+        if asking is not None:
+            proved: StoredTokens | None = yield asking
+            if proved is not None:
+                yield _with_token(response.request, proved)
+
+    def _asking(self, response: httpx.Response, tokens: StoredTokens) -> _Asking | None:
+        """Return the question to the person, if an API wants a new proof and the request can be sent again."""
+        if response.status_code != 401 or response.request.headers.get("authorization") != _bearer(tokens):
+            return None
+        needed = read_needed(", ".join(response.headers.get_list("www-authenticate")))
+        if needed is None or not self._is_for_us(response.request.url) or not self._is_in_memory(response.request):
+            return None
+        flight = self._step_ups.join(tokens, needed)
+        return None if flight is None else _Asking(flight)
 
     def _lost_token(self, response: httpx.Response) -> bool:
         """Return whether `httpx` removed the token in a redirect between our origins, and the target wants one.
@@ -251,6 +322,9 @@ class Auth(httpx.Auth):
 
     def _sign_in(self, email: str, password: str) -> None:
         self._session.begin(lambda former: self._service.login(email, password, former=former))
+
+    def _complete(self, needed: SecondFactorRequired, code: str, recovery_code: str) -> None:
+        complete(self._service, self._session, needed, Proof(code=code, recovery_code=recovery_code))
 
     def _given(self, answer: Mapping[str, object]) -> StoredTokens:
         try:

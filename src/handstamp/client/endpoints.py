@@ -18,7 +18,7 @@ import httpx
 import msgspec
 
 from ..clock import Clock, monotonic_ms
-from ..errors import HandstampError, InvalidToken, SessionEnded, TooManyAttempts, Unavailable
+from ..errors import HandstampError, InvalidToken, SecondFactorRequired, SessionEnded, TooManyAttempts, Unavailable
 from ..waiting import pause
 from .answers import MAX_ANSWER_BYTES, PROBLEM, SUCCESS, Answer, AnswerLost, require_success
 from .flight import Flight
@@ -39,6 +39,16 @@ class _TokenAnswer(msgspec.Struct, frozen=True, rename="camel"):
     refresh_token: Token
     expires_in: Seconds
     session_id: str
+
+
+class _SignInAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    """What says whether a sign-in needs another step. A token answer has none of these fields but the lifetime."""
+
+    expires_in: Seconds
+    challenge: str = ""
+    methods: tuple[str, ...] = ()
+    enrol: tuple[str, ...] = ()
+    ticket: str = ""
 
 
 class ServiceEndpoints:
@@ -69,6 +79,17 @@ class ServiceEndpoints:
         """
         body = {"email": email, "password": password}
         return self.sign_in("/login", body if former is None else body | {"refreshToken": former.refresh_token})
+
+    def second_factor(self, body: Mapping[str, str], *, former: StoredTokens | None) -> StoredTokens:
+        """Complete a sign-in and return the new session's tokens."""
+        known = {} if former is None else {"refreshToken": former.refresh_token}
+
+        def ask(headers: Mapping[str, str]) -> StoredTokens:
+            obtained_at_ms = self._clock()
+            answer = self.call("POST", "/login/second-factor", {**body, **known}, timeout_s=SIGN_IN_S, headers=headers)
+            return self._tokens(answer, obtained_at_ms)
+
+        return self.once(ask)
 
     def sign_in(self, path: str, body: Mapping[str, str]) -> StoredTokens:
         """Send a request that signs in, and return the new session's tokens.
@@ -132,6 +153,15 @@ class ServiceEndpoints:
 
     def _tokens(self, answer: Answer, obtained_at_ms: int) -> StoredTokens:
         try:
+            found = msgspec.json.decode(answer.body, type=_SignInAnswer)
+            if found.challenge:
+                raise SecondFactorRequired(
+                    found.challenge,
+                    methods=found.methods,
+                    enrol=found.enrol,
+                    expires_in_s=found.expires_in,
+                    browser=found.ticket,
+                )
             return self._stored(msgspec.json.decode(answer.body, type=_TokenAnswer), obtained_at_ms)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise AnswerLost(f"{answer.url} answered {answer.status} with something else than tokens") from None
@@ -233,4 +263,5 @@ def _read(url: str, response: httpx.Response, limit: int) -> Answer:
         if len(data) > limit:
             raise AnswerLost(f"{url} answered more than {limit} bytes")
     media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return Answer(url, response.status_code, media_type, response.headers.get("retry-after", ""), data)
+    challenges = ", ".join(response.headers.get_list("www-authenticate"))
+    return Answer(url, response.status_code, media_type, response.headers.get("retry-after", ""), data, challenges)

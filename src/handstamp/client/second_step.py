@@ -1,0 +1,93 @@
+"""The second step of a sign-in, and a new proof in a session: what the person answers, and where it is sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from ..errors import ConfigurationError, InsufficientAuthentication, SecondFactorRequired
+from .endpoints import ServiceEndpoints
+from .flight import Flight
+from .renewal import Renewals
+from .session import StoredSession
+from .tokens import StoredTokens
+
+ASKING_S = 300.0
+"""Seconds that a person has to prove again who they are."""
+PROOFS = ("password", "code", "recoveryCode")
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person answers when they are asked to prove who they are: one of these.
+
+    Attributes:
+        password: Their password; accepted if the account has no second factor.
+        code: Six digits of their authenticator app.
+        recovery_code: One of their recovery codes.
+    """
+
+    password: str = ""
+    code: str = ""
+    recovery_code: str = ""
+
+    def __repr__(self) -> str:
+        return "Proof(****)"
+
+    def body(self) -> dict[str, str]:
+        """Return it as the service takes it. Raises `ConfigurationError` unless there is exactly one."""
+        values = zip(PROOFS, (self.password, self.code, self.recovery_code), strict=True)
+        given = {name: value for name, value in values if value}
+        if len(given) != 1:
+            raise ConfigurationError("A proof is one of password, code and recovery_code.")
+        return given
+
+
+AskProof = Callable[[InsufficientAuthentication], Proof | None]
+"""Asks the person, and may take as long as they need: it runs in a thread of its own. None if they will not."""
+
+
+def complete(service: ServiceEndpoints, session: StoredSession, needed: SecondFactorRequired, proof: Proof) -> None:
+    """Send the second step of a sign-in, and store the tokens of the new session."""
+    body = {**proof.body(), "challenge": needed.challenge, "ticket": needed.browser}
+    session.begin(lambda former: service.second_factor(body, former=former))
+
+
+class StepUps:
+    """Proves again who the person of a session is: once, however many requests need it."""
+
+    def __init__(self, session: StoredSession, renewals: Renewals, ask: AskProof | None) -> None:
+        """Ask the person with `ask`, if it is there."""
+        self._session = session
+        self._renewals = renewals
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._flights: dict[str, Flight[StoredTokens | None]] = {}
+
+    def join(self, tokens: StoredTokens, needed: InsufficientAuthentication) -> Flight[StoredTokens | None] | None:
+        """Return the proof that is under way for these tokens, or begin one; None if nobody can be asked.
+
+        Its result is the tokens that carry the new proof, None if the person has not given one.
+        """
+        ask = self._ask
+        if ask is None:
+            return None
+        with self._lock:
+            flight = self._flights.get(tokens.session_id)
+            if flight is None or flight.is_done:
+                flight = self._flights[tokens.session_id] = Flight(lambda: self._prove(tokens, needed, ask), daemon=True)
+            return flight
+
+    def prove(self, proof: Proof) -> None:
+        """Send a proof, and renew the tokens so that they carry it."""
+        self._session.call("POST", "/login/step-up", proof.body())
+        self._renewals.join(self._renewals.current()).wait(self._renewals.patience_s)
+
+    def _prove(self, tokens: StoredTokens, needed: InsufficientAuthentication, ask: AskProof) -> StoredTokens | None:
+        proof = ask(needed)
+        if proof is None:
+            return None
+        self.prove(proof)
+        renewed = self._renewals.current()
+        return renewed if renewed.session_id == tokens.session_id else None
