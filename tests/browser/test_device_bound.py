@@ -231,15 +231,44 @@ def test_outages_and_limits_end_nothing(visitor: Visitor, server: SecureServer) 
     assert NAMES[delivery] in visitor.cookie_names
 
 
-def test_signing_out_ends_the_session_of_the_browser_too(visitor: Visitor) -> None:
+def test_pages_bind_renew_and_sign_out(visitor: Visitor, server: SecureServer) -> None:
+    """A form signs in; a form's POST waits for the renewal; a link of another site leads to a page that loads itself again."""
+    page = visitor.page
+    page.goto(f"{server.url}/sign-in")
+    page.get_by_label("E-mail address").fill(EMAIL)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.wait_for_url("**/account")
+    visitor.wait_for(lambda event: "creationEventDetails" in event and event["succeeded"])
+
+    visitor.expire("split")
+    page.get_by_label("What you want to be called").fill("Ada of the tests")
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url("**/account?done=profile")
+    assert "bound to its device" in page.content()
+    assert visitor.renewals == 1
+
+    visitor.expire("split")
+    page.goto(f"https://elsewhere.test:{server.port}/docs")
+    page.evaluate("(url) => { location.href = url; }", f"{server.url}/account")
+    page.wait_for_url("**/account?here=")
+    assert "bound to its device" in page.content()
+    assert visitor.renewals == 1
+
+    page.get_by_role("button", name="Sign out of this device").click()
+    page.wait_for_url("**/signed-out")
+    visitor.wait_for(lambda event: "terminationEventDetails" in event)
+    assert not visitor.cookie_names & {*NAMES.values(), "__Host-handstamp-refresh"}
+
+
+def test_signing_out_by_script_ends_the_session_of_the_browser_too(visitor: Visitor) -> None:
     """Nothing is left that asks for a renewal."""
-    for delivery in ("cookie", "split"):
-        sid = visitor.sign_in(delivery)
-        visitor.events.clear()
-        assert visitor.fetch("POST", "/logout")["status"] == 204
-        assert visitor.fetch("GET", "/profile")["body"]["code"] == "missing_token"
-        visitor.wait_for(lambda event, sid=sid: event.get("sessionId") == sid and "terminationEventDetails" in event)  # type: ignore[misc]
-        assert NAMES[delivery] not in visitor.cookie_names
+    sid = visitor.sign_in("cookie")
+    visitor.events.clear()
+    assert visitor.fetch("POST", "/logout")["status"] == 204
+    assert visitor.fetch("GET", "/profile")["body"]["code"] == "missing_token"
+    visitor.wait_for(lambda event: event.get("sessionId") == sid and "terminationEventDetails" in event)
+    assert NAMES["cookie"] not in visitor.cookie_names
 
 
 def test_pages_of_a_trusted_origin_stay_signed_in(visitor: Visitor, server: SecureServer) -> None:
