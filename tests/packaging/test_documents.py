@@ -75,6 +75,13 @@ def test_every_link_has_a_target() -> None:
     assert [broken for document in DOCUMENTS for broken in broken_links(document)] == []
 
 
+def test_every_test_that_a_document_names_is_there() -> None:
+    """The table of ASVS says which tests show what."""
+    named = set(re.findall(r"`(tests/[\w/]+\.py)`", text_of(ROOT / "docs/explanation/asvs.md")))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+
 def test_spelling() -> None:
     """Codespell finds no mistake in the whole tree."""
     run(BIN / "codespell", ROOT)
