@@ -1,20 +1,24 @@
-import { shown } from "./factors.js";
+import { repeatable, shown } from "./factors.js";
 import type { Requests } from "./methods.js";
-import type { LateMethods, NewPasskey, Passkey } from "./types.js";
+import type { LateMethods, NewPasskey, Passkey, SignIn } from "./types.js";
 import { browser, perform } from "./webauthn.js";
 
 /** What a ceremony begins with. The ticket is for clients without cookies. */
 interface Ceremony {
   readonly challenge: string;
+  readonly publicKey: { readonly rpId?: string };
+  readonly expiresIn: number;
   readonly ticket?: string;
-  readonly options: object;
-  readonly expiresIn?: number;
 }
 
+/** The passkeys of the account, and what the browser's password manager wants to know about it. */
 interface Listed {
   readonly passkeys: Passkey[];
-  /** What to tell the browser's password manager: methods of `PublicKeyCredential`, and what to call them with. */
-  readonly signals?: { readonly method: string; readonly options: object }[];
+  readonly rpId: string;
+  readonly userId: string;
+  readonly allAcceptedCredentialIds: string[];
+  readonly name: string;
+  readonly displayName: string;
 }
 
 interface SigningOptions {
@@ -25,8 +29,8 @@ interface SigningOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A ceremony that waits in a field is begun anew before its challenge expires. */
-const LONGEST_WAIT_MS = 240_000;
+/** A ceremony that waits in a field is begun anew after this part of the life of its challenge. */
+const WAIT = 0.8;
 /** Browsers name what has happened. */
 const CODES: Record<string, [code: string, message: string]> = {
   NotAllowedError: ["passkey_cancelled", "No passkey was used. Try again, or choose another way."],
@@ -36,26 +40,40 @@ const CODES: Record<string, [code: string, message: string]> = {
   SecurityError: ["passkey_unsupported", "Passkeys of the service cannot be used on this page."],
 };
 
-/** Let the person sign with a passkey, and return what the service wants to see. */
-export async function signWithPasskey(requests: Requests, name: string, options: SigningOptions): Promise<object> {
+/**
+ * Let the person sign with a passkey, and send what the service wants to see. If the service does not know the passkey, the browser
+ * is told, so that it offers it no more.
+ */
+export async function signWithPasskey<T>(
+  requests: Requests,
+  options: SigningOptions,
+  send: (signed: { challenge: string; passkey: unknown; ticket?: string }) => Promise<T>,
+): Promise<T> {
   const { about = {}, headers, conditional = false, signal } = options;
   for (;;) {
     const ceremony = await requests.call<Ceremony>("/login/passkey/options", about, headers);
     const wait = new AbortController();
-    const timer = setTimeout(() => wait.abort(), LONGEST_WAIT_MS);
+    const timer = setTimeout(() => wait.abort(), 1000 * WAIT * ceremony.expiresIn);
     const abort = (): void => wait.abort(signal?.reason);
     signal?.addEventListener("abort", abort);
     if (signal?.aborted) abort();
+    let passkey: unknown;
     try {
-      const passkey = await run(requests, "get", ceremony.options, conditional, wait.signal);
-      return { [name]: ceremony.challenge, passkey, ...(ceremony.ticket ? { ticket: ceremony.ticket } : {}) };
+      passkey = await run(requests, "get", ceremony.publicKey, conditional, wait.signal);
     } catch (error) {
       const isExpired = wait.signal.aborted && !signal?.aborted;
-      if (!conditional || !isExpired) throw error;
+      if (conditional && isExpired) continue;
+      throw error;
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener("abort", abort);
     }
+    const { challenge, ticket } = ceremony;
+    return send({ challenge, passkey, ...(ticket ? { ticket } : {}) }).catch(async (error) => {
+      const details = { rpId: ceremony.publicKey.rpId, credentialId: (passkey as { id: string }).id };
+      if (error.code === "unknown_passkey") await browser()?.signalUnknownCredential?.(details).catch(() => {});
+      throw error;
+    });
   }
 }
 
@@ -72,38 +90,57 @@ async function run(requests: Requests, ...[kind, options, conditional, signal]: 
 
 /** Return the methods for passkeys. */
 export function passkeyMethods(requests: Requests): Pick<LateMethods, "passkeys" | "signInWithPasskey"> {
-  const { transport, call, callSignedIn, begin } = requests;
+  const { transport, call, callTwice, callSignedIn, begin } = requests;
+  /** By what authenticators know the account. The service does not say it after the last passkey is gone. */
+  let userId = "";
 
-  /** Return the passkeys, and tell the browser which ones the service accepts, so that it offers no others. */
-  const list = async (): Promise<Passkey[]> => {
-    const { passkeys, signals = [] } = await callSignedIn<Listed>("/passkeys", "GET");
-    const known = browser() as unknown as Record<string, ((options: object) => Promise<void>) | undefined> | undefined;
-    for (const { method, options } of signals) known?.[method]?.(options)?.catch(() => {});
-    return passkeys;
+  /** Tell the browser which passkeys the service accepts, so that it offers no others. */
+  const tell = async (listed: Listed): Promise<void> => {
+    const { rpId, name, displayName, allAcceptedCredentialIds } = listed;
+    userId = listed.userId || userId;
+    if (!userId) return;
+    await browser()?.signalAllAcceptedCredentials?.({ rpId, userId, allAcceptedCredentialIds }).catch(() => {});
+    await browser()?.signalCurrentUserDetails?.({ rpId, userId, name, displayName }).catch(() => {});
   };
-  /** The change has been made, whether the list can be read or not. */
-  const afterwards = <T>(value: T): Promise<T> => list().then(() => value, () => value);
 
-  const add = async ({ name, conditional = false, signal, needed }: NewPasskey = {}): Promise<Passkey> => {
-    const send = <T>(path: string, body: object): Promise<T> =>
-      needed ? call<T>(path, { ...body, ...shown(needed) }) : callSignedIn<T>(path, "POST", body);
-    const ceremony = await send<Ceremony>("/passkeys/options", conditional ? { conditional } : {});
-    const passkey = await run(requests, "create", ceremony.options, conditional, signal);
-    const named = { ...(name ? { name } : {}), ...(conditional ? { conditional } : {}) };
-    const made = await send<Passkey>("/passkeys", { passkeyChallenge: ceremony.challenge, passkey, ...named });
-    return needed ? made : afterwards(made);
+  const list = async (): Promise<Passkey[]> => {
+    const listed = await callSignedIn<Listed>("/passkeys", "GET");
+    await tell(listed);
+    return listed.passkeys;
+  };
+
+  const add = async ({ name, conditional = false, signal, needed }: NewPasskey = {}): ReturnType<LateMethods["passkeys"]["add"]> => {
+    const about = needed ? shown(needed) : {};
+    const ceremony = needed
+      ? await call<Ceremony>("/passkeys/options", about)
+      : await callSignedIn<Ceremony>("/passkeys/options", "POST", about);
+    const passkey = await run(requests, "create", ceremony.publicKey, conditional, signal);
+    const ticket = ceremony.ticket ? { ticket: ceremony.ticket } : {};
+    const body = { ...about, ...ticket, passkeyChallenge: ceremony.challenge, passkey, conditional, ...(name ? { name } : {}) };
+    type Added = Listed & { id: string; recoveryCodes: string[] };
+    const added = await (needed ? callTwice<Added>("/passkeys", body) : repeatable<Added>(requests, "/passkeys", body));
+    await tell(added);
+    const made = added.passkeys.find(({ id }) => id === added.id) as Passkey;
+    return { ...made, recoveryCodes: added.recoveryCodes };
   };
 
   return {
-    signInWithPasskey: async ({ conditional = false, signal } = {}) => {
-      const signed = await signWithPasskey(requests, "challenge", { conditional, signal });
-      return begin("/login/passkey", { ...signed, delivery: transport.delivery });
-    },
+    signInWithPasskey: ({ conditional = false, signal } = {}) =>
+      signWithPasskey<SignIn>(requests, { conditional, signal }, (signed) =>
+        begin("/login/passkey", { ...signed, delivery: transport.delivery }),
+      ),
     passkeys: {
       list,
       add,
-      rename: async (id, name) => afterwards(await callSignedIn<Passkey>(`/passkeys/${id}`, "PATCH", { name })),
-      remove: async (id) => afterwards(await callSignedIn<void>(`/passkeys/${id}`, "DELETE")),
+      rename: async (id, name) => {
+        const renamed = await callSignedIn<Passkey>(`/passkeys/${id}`, "PATCH", { name });
+        await list().catch(() => {}); // the change has been made, whether the list can be read or not
+        return renamed;
+      },
+      remove: async (id) => {
+        if (!userId) await list();
+        await tell(await callSignedIn<Listed>(`/passkeys/${id}`, "DELETE"));
+      },
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { Requests } from "./methods.js";
-import { provable } from "./factors.js";
+import { prove } from "./factors.js";
 import type { StepUp, StepUpProof } from "./types.js";
 
 type Need = Pick<StepUp, "maxAge" | "acrValues">;
@@ -32,7 +32,7 @@ export class StepUps {
     const { authorization, call, renew, tellStepUp } = this.#requests;
     const headers = await authorization();
     // Not by `fetch`, which would ask for a proof in turn.
-    await call("/login/step-up", await provable(this.#requests, proof, {}, headers), headers);
+    await prove(this.#requests, proof, {}, (body) => call("/login/step-up", body, headers), headers);
     this.#formerToken = headers.Authorization;
     await renew();
     tellStepUp();

@@ -168,8 +168,10 @@ export interface Factors {
 export interface Passkey {
   readonly id: string;
   readonly name: string;
+  /** Whether it is synced to other devices. */
+  readonly backedUp: boolean;
   readonly createdAt: string;
-  readonly usedAt: string | null;
+  readonly usedAt: string;
 }
 
 export interface NewPasskey {
@@ -188,8 +190,8 @@ export interface NewPasskey {
  */
 export interface PasskeyMethods {
   readonly list: () => Promise<readonly Passkey[]>;
-  /** Create a passkey on the device. */
-  readonly add: (options?: NewPasskey) => Promise<Passkey>;
+  /** Create a passkey on the device. With the first second factor come recovery codes, to be shown once. */
+  readonly add: (options?: NewPasskey) => Promise<Passkey & { readonly recoveryCodes: readonly string[] }>;
   readonly rename: (id: string, name: string) => Promise<Passkey>;
   readonly remove: (id: string) => Promise<void>;
 }

@@ -70,7 +70,7 @@ class Passkeys:
         """
         self.rp_id: str = issuer.host
         self.related: tuple[str, ...] = tuple(origin for origin in origins if origin.startswith("https://"))
-        self._origins = [issuer.origin, *self.related]
+        self._origins = [issuer.origin, *origins]  # also http, which browsers allow on localhost alone
         self._name = service_name
 
     @staticmethod
