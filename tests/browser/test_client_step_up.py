@@ -205,3 +205,19 @@ def test_a_question_that_no_request_needs_any_more(tab: Page, end: str, outcome:
     tab.evaluate(end)
     assert tab.evaluate("outcome") == [outcome, outcome]
     wait_until(tab, lambda: expect_question(tab)["aborted"])
+
+
+def test_the_page_of_the_service_asks(tab: Page, shop: Shop) -> None:
+    """An application without a dialog sends the person there. The page leads back, and the new token says so."""
+    order(tab, "a kettle")
+    expect_question(tab)
+    tab.evaluate("void (location.href = asked[0].page)")
+    tab.get_by_label("Password").fill(PASSWORD)
+    tab.get_by_role("button", name="Continue").click()
+    tab.wait_for_url(f"http://localhost:{PORT}/")
+    expect_state(tab, "signed-in")
+    shop.is_strict = False
+    order(tab, "two cups")
+    assert tab.evaluate("outcome") == ["two cups"]
+    session = tab.evaluate("client.profile().then(({ session }) => session)")
+    assert session["authenticatedAt"] > session["createdAt"]

@@ -268,7 +268,7 @@ async def test_a_password_is_not_carried_through_a_page(tmp_path: Path) -> None:
     ],
 )
 async def test_a_forged_continuation_is_refused(tmp_path: Path, fields: dict[str, str]) -> None:
-    """Only forms of the account go on, and only pages of this service are returned to."""
+    """Only forms of the account go on, and only pages of this service and of trusted origins are returned to."""
     async with visiting(tmp_path, enrolled=False) as (ada, browser):
         await browser.sign_in()
         form = {"way": "password", "password": PASSWORD} | fields

@@ -19,7 +19,7 @@ from ...text import mark
 from ..body import parse_fields, put_fields, read_fields, read_form
 from ..edge import Call, Edge, Handler
 from ..operation import UseCases
-from .destination import may_return_to
+from .destination import Destination
 from .forms import CORRECTABLE
 from .proving import ProofForm, ProofPage
 from .visitor import arrives_from_elsewhere, require_browser, require_visitor
@@ -95,7 +95,7 @@ class ConfirmPages:
         except CORRECTABLE as error:
             return await self._ask(call, form, error)
         if not form.wanted:
-            return self.writer.redirect_to_url(self._require_own(form.return_to))
+            return self.writer.redirect_to_url(self._require_trusted(form.return_to))
         handle = self.forms.get(form.wanted)
         if handle is None:
             raise InvalidRequest(mark("The form that this page was to go on with does not exist."))
@@ -104,7 +104,7 @@ class ConfirmPages:
 
     async def _ask(self, call: Call, form: ConfirmForm, error: HandstampError | None = None) -> Response:
         _, account = await require_visitor(self.use, call)
-        return_to = form.return_to if form.wanted else self._require_own(form.return_to)
+        return_to = form.return_to if form.wanted else self._require_trusted(form.return_to)
         ways = await self._find_ways(account)
         if account is None or not ways:
             return self.writer.redirect(f"/sign-in?{urlencode({'again': '', 'return_to': return_to})}")
@@ -126,9 +126,6 @@ class ConfirmPages:
             return found.factors.methods
         return ("password",) if found.has_password else ()
 
-    def _require_own(self, return_to: str) -> str:
-        """Return the path of a page of this service. Raises `InvalidRequest` for any other text."""
-        path = return_to or f"{self.edge.issuer.path}/account"
-        if not path.startswith("/") or not may_return_to(path, own=self.edge.issuer.origin, trusted=()):
-            raise InvalidRequest(mark("The link to this page wants to send you on to an address that is not of this service."))
-        return path
+    def _require_trusted(self, return_to: str) -> str:
+        """Return the address of a page of this service or of a trusted origin. Raises `InvalidRequest` for any other text."""
+        return Destination.parse({"return_to": return_to}, self.edge).return_to or f"{self.edge.issuer.path}/account"
