@@ -32,13 +32,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.kill()
 
 
-def newest_mail(server: Server, kind: str = "") -> tuple[str, str]:
-    """Return the link and the code of the newest mail, or of the newest of a kind; the code is "" if it has none."""
+def newest_mail(server: Server, page: str = "/") -> tuple[str, str]:
+    """Return the link and the code of the newest mail that leads to a page; the code is "" if it has none."""
     with server.client() as client:
-        found = re.findall(r'href="(/dev/mail/[^"]+)".*?<code>(\w+)</code>', client.get("/dev/mail").text, re.DOTALL)
-        path = next(path for path, its_kind in found if its_kind.startswith(kind))
-        text = html.unescape(client.get(path).text)
-    return re.findall(r'<a href="(http[^"]+)">', text)[0], (re.findall(r"^(\d{6})$", text, re.MULTILINE) or [""])[0]
+        for path in re.findall(r'href="(/dev/mail/[^"]+)"', client.get("/dev/mail").text):
+            text = html.unescape(client.get(path).text)
+            link = re.findall(r'<a href="(http[^"]+)">', text)[0]
+            if link.startswith(f"{server.url}{page}"):
+                return link, (re.findall(r"^(\d{6})$", text, re.MULTILINE) or [""])[0]
+    raise AssertionError(f"no mail leads to {page}")
 
 
 def expect_sound(page: Page, direction: str = "rtl") -> None:
@@ -139,13 +141,13 @@ def verify_the_address_and_undo_its_change(page: Page, server: Server) -> None:
     expect(page.locator(".error")).to_be_visible()
     expect(page.locator("#code")).to_be_focused()
     expect_sound(page)
-    page.goto(newest_mail(server, "verify_email")[0])
+    page.goto(newest_mail(server, "/verify")[0])
     expect_sound(page)
     press(page)
     expect(page.get_by_role("status")).to_be_visible()
     expect_sound(page)
 
-    page.goto(newest_mail(server, "address_changed")[0])
+    page.goto(newest_mail(server, "/undo-change")[0])
     expect(page.locator("main")).to_contain_text(EMAIL)
     expect_sound(page)
     press(page)

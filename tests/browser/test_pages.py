@@ -350,7 +350,11 @@ def test_a_sign_out_drops_copies_and_keeps_what_is_not_ours(page: Page, server: 
     expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
     assert fetch_from_network()
     assert page.evaluate("localStorage.getItem('of an application')") == "kept"
-    assert {cookie["name"] for cookie in page.context.cookies()} == {"other", cookie_name("device", server.url)}
+    assert {cookie["name"] for cookie in page.context.cookies()} == {
+        "other",
+        cookie_name("device", server.url),
+        cookie_name("grant", server.url),
+    }
     sign_in(page, server, email)
     expect_account(page, email)
 

@@ -70,13 +70,13 @@ def test_an_application_chooses_the_language(client: httpx.Client) -> None:
     name = cookie_name("language", str(client.base_url))
     page = get(client, "/sign-in?ui_locales=xx%20fr-CA%20en", accept_language="de")
     assert "Se connecter" in page.text
-    cookie = page.headers["set-cookie"]
+    (cookie,) = [each for each in page.headers.get_list("set-cookie") if "language" in each]
     assert cookie.startswith(f"{name}=fr; Path=/; Max-Age=86400")
     assert "HttpOnly" in cookie
     sent = {"cookie": f"{name}=fr", "accept-language": "de", "sec-fetch-site": "same-origin"}
     form = client.post("/sign-in", data={"email": new_email(), "password": "not this one at all"}, headers=sent)
     assert "Cette adresse e-mail et ce mot de passe ne correspondent pas." in form.text
-    assert "set-cookie" not in form.headers
+    assert name not in form.headers["set-cookie"]
     assert "Iniciar sesión" in client.get("/sign-in?ui_locales=es", headers=sent).text
 
 
@@ -86,7 +86,7 @@ def test_an_unknown_language_changes_nothing(client: httpx.Client, query: str) -
     name = cookie_name("language", str(client.base_url))
     page = get(client, f"/sign-in?{query}", accept_language="de", cookie=f"{name}=../../etc/passwd")
     assert '<html lang="de"' in page.text
-    assert "set-cookie" not in page.headers
+    assert name not in page.headers["set-cookie"]
 
 
 def test_an_error_page_is_in_the_language_of_the_browser(client: httpx.Client) -> None:

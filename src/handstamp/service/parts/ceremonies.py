@@ -38,6 +38,11 @@ class PasskeyCeremonies:
         self._attempts = attempts
         self._passkeys = passkeys
 
+    @property
+    def rp_id(self) -> str:
+        """The host to which passkeys belong."""
+        return self._passkeys.rp_id
+
     async def begin(self, caller: Caller, *, account_id: str = "") -> Ceremony:
         """Begin to use a passkey: any that the person chooses, or one of an account whose first factor was proved."""
         allowed: Sequence[Passkey] | None = None

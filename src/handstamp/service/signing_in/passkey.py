@@ -40,6 +40,11 @@ class PasskeySignIn:
         self._begin_session = begin_session
         self._requires_verified = requires_verified
 
+    @property
+    def rp_id(self) -> str:
+        """The host to which passkeys belong."""
+        return self._ceremonies.rp_id
+
     async def begin(self, caller: Caller) -> Ceremony:
         """Begin with any passkey that the person chooses. Nothing is stored."""
         return await self._ceremonies.begin(caller)

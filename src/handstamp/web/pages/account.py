@@ -21,6 +21,7 @@ from ..operation import UseCases
 from .change_email import ADDRESS_CHANGED
 from .destination import query_of
 from .forms import CORRECTABLE
+from .passkeys import write_signals
 from .times import describe_time
 from .verify import VERIFIED
 from .visitor import arrives_from_elsewhere, name_of, require_visitor
@@ -64,7 +65,9 @@ class AccountPages:
         session, account = await require_visitor(self.use, call)
         done = _DONE.get(call.request.query_params.get("done", ""))
         notice = call.language.translate(done) if done else ""
-        return await self._write(call, session, account, notice=notice, notice_kind="good")
+        has_changed = call.request.query_params.get("done", "") in ("profile", "address")
+        signals = await write_signals(self.use, account) if account is not None and has_changed else ""
+        return await self._write(call, session, account, notice=notice, notice_kind="good", signals=signals)
 
     async def submit_end_session(self, call: Call) -> Response:
         """Sign one of the visitor's devices out."""

@@ -114,9 +114,10 @@ class ConfirmPages:
             ways=ways,
             hidden={"return_to": return_to, "wanted": form.wanted, "carried": form.carried},
             leave="/account",
+            begin=functools.partial(self.use.passkey_sign_in.begin_in_session, account.id, call.caller_with_browser()),
             email=account.email,
         )
-        return page.write(self.writer, call, form.other or form.way, error)
+        return await page.write(self.writer, call, form.other or form.way, error)
 
     async def _find_ways(self, account: Account | None) -> tuple[str, ...]:
         if account is None:

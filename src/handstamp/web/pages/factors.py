@@ -1,4 +1,4 @@
-"""The page about how one signs in: the password, the authenticator app, and recovery codes."""
+"""The page about how one signs in: passkeys, the password, the authenticator app, and recovery codes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import msgspec
 from starlette.responses import Response
 
 from ...domain.account import Account
-from ...errors import FactorRequired, HandstampError, InvalidCredentials, InvalidFields, SessionEnded
+from ...domain.passkey import Passkey
+from ...errors import FactorRequired, HandstampError, InvalidChallenge, InvalidCredentials, InvalidFields, LastWay, SessionEnded
 from ...service.accounts.factor_changes import hold_session
 from ...service.parts.tokens import TokenPair
 from ...service.sessions.living import require_account
@@ -21,12 +22,16 @@ from ..operation import UseCases
 from ..repeatable import repeatable_form
 from .forms import CORRECTABLE
 from .new_totp import TotpForm, TotpPage, write_recovery_codes
+from .passkeys import NewPasskeyPage, PasskeyForm, write_signals
 from .times import describe_time
 from .visitor import arrives_from_elsewhere, require_confirmed, require_visitor
 from .writer import PageWriter
 
 _DONE = {
     "password": mark("Your password is changed, and every other device is signed out."),
+    "passkey": mark("Your passkey is created."),
+    "renamed": mark("Your passkey has its new name."),
+    "passkey_removed": mark("Your passkey is removed."),
     "totp": mark("Your authenticator app is set up."),
     "totp_removed": mark("Your authenticator app is removed."),
 }
@@ -39,6 +44,19 @@ class PasswordForm(msgspec.Struct):
     current_password: str = ""
     new_password: str = ""
     idempotency_key: str = ""
+
+
+class RemovePasskeyForm(msgspec.Struct):
+    """The form that removes a passkey."""
+
+    id: str = ""
+
+
+class RenamePasskeyForm(msgspec.Struct):
+    """The form that gives a passkey another name."""
+
+    id: str = ""
+    name: str = ""
 
 
 class CodesForm(msgspec.Struct):
@@ -83,6 +101,51 @@ class FactorPages:
             return await self._write(call, require_account(account), error)
         return self._redirect_changed(pair, call)
 
+    async def show_new_passkey(self, call: Call) -> Response:
+        """Return the page on which a passkey is created."""
+        if arrives_from_elsewhere(call):
+            return self.writer.load_again(call)
+        session, account = await require_confirmed(self.use, call)
+        holder = hold_session(session, account, call.caller)
+        try:
+            return await self._passkey_page().write(call, holder)
+        except InvalidFields as error:  # there are as many as there may be
+            return await self._write(call, account, error)
+
+    async def submit_passkey(self, call: Call) -> Response:
+        """Add the passkey and show the recovery codes that came with it; or show the page again with what is wrong."""
+        form = await read_form(call.request, PasskeyForm)
+        session, account = await require_visitor(self.use, call)
+        holder = hold_session(session, account, call.caller)
+        try:
+            return await self._passkey_page().confirm(call, holder, form)
+        except (*CORRECTABLE, InvalidChallenge) as error:
+            return await self._passkey_page().write(call, holder, error)
+
+    async def submit_passkey_name(self, call: Call) -> Response:
+        """Give a passkey another name, or show the page again with what is wrong."""
+        form = await read_form(call.request, RenamePasskeyForm)
+        account = require_account((await require_visitor(self.use, call))[1])
+        try:
+            await self.use.own_passkeys.rename(account, form.id, form.name)
+        except InvalidFields as error:
+            return await self._write(call, account, error, renaming=form.id)
+        return self.writer.redirect("/account/sign-in?done=renamed")
+
+    async def submit_passkey_removal(self, call: Call) -> Response:
+        """Remove a passkey, or say why it must stay."""
+        form = await read_form(call.request, RemovePasskeyForm)
+        session, account = await require_visitor(self.use, call)
+        holder = hold_session(session, account, call.caller)
+        before = (await self.use.own_passkeys.list_of(holder.account)).passkeys
+        try:
+            await self.use.own_passkeys.remove(holder, form.id, call.caller)
+        except (FactorRequired, LastWay) as error:
+            return await self._write(call, holder.account, error)
+        if len(before) > 1:
+            return self.writer.redirect("/account/sign-in?done=passkey_removed")
+        return await self._write(call, holder.account, done="passkey_removed", removed=before[0].handle)
+
     async def show_totp(self, call: Call) -> Response:
         """Return the page on which an authenticator app is added. Nothing changes before its first code."""
         if arrives_from_elsewhere(call):
@@ -118,6 +181,12 @@ class FactorPages:
         codes = await self.use.replace_recovery_codes(holder, call.caller, request=request)
         return write_recovery_codes(self.writer, call, codes, action="/account/sign-in", hidden={})
 
+    def _passkey_page(self) -> NewPasskeyPage:
+        page = "/account/sign-in"
+        return NewPasskeyPage(
+            self.use, self.writer, action="/account/passkeys", leave=page, onward=f"{page}?done=passkey", hidden={}
+        )
+
     def _totp_page(self) -> TotpPage:
         page = "/account/sign-in"
         return TotpPage(self.use, self.writer, action="/account/totp", leave=page, onward=f"{page}?done=totp", hidden={})
@@ -128,17 +197,41 @@ class FactorPages:
         self.use.remember_device(response, call, pair)
         return response
 
-    async def _write(self, call: Call, account: Account, error: HandstampError | None = None) -> Response:
-        found = await self.use.list_factors(account)
+    async def _write(
+        self,
+        call: Call,
+        account: Account,
+        error: HandstampError | None = None,
+        *,
+        done: str = "",
+        removed: str = "",
+        renaming: str = "",
+    ) -> Response:
+        found, passkeys = await self.use.list_factors(account), (await self.use.own_passkeys.list_of(account)).passkeys
         values: dict[str, Any] = {
             "visitor": account.email,
             "has_password": found.has_password,
             "totp": None if found.totp is None else {"created": describe_time(found.totp.created_at_ms, call)},
+            "passkeys": [_describe(each, call) for each in passkeys],
+            "renaming": renaming,
+            "has_codes": found.factors.is_any,
             "recovery_left": found.factors.recovery_codes,
             "support": self.use.support_contact,
+            "signals": await write_signals(self.use, account, removed=removed),
         }
         if error is not None:
             return self.writer.write_form_again("factors.html", error, call, **values)
-        done = _DONE.get(call.request.query_params.get("done", ""))
-        notice = call.language.translate(done) if done else ""
+        text = _DONE.get(done or call.request.query_params.get("done", ""))
+        notice = call.language.translate(text) if text else ""
         return self.writer.write_page("factors.html", call, notice=notice, notice_kind="good", **values)
+
+
+def _describe(passkey: Passkey, call: Call) -> dict[str, Any]:
+    is_used = passkey.used_at_ms > passkey.created_at_ms
+    return {
+        "id": passkey.id,
+        "name": passkey.name,
+        "is_backed_up": passkey.is_backed_up,
+        "created": describe_time(passkey.created_at_ms, call),
+        "used": describe_time(passkey.used_at_ms, call) if is_used else None,
+    }

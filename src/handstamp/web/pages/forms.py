@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import AccountExists, HandstampError, InvalidCode, InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
+from ...errors import (
+    AccountExists,
+    HandstampError,
+    InvalidCode,
+    InvalidCredentials,
+    InvalidFields,
+    InvalidPasskey,
+    TooManyAttempts,
+    Unavailable,
+)
 from ...languages.catalogue import Catalogue
 from ...text import mark
 from ...wire.problems import detail_of, row_of
 
-CORRECTABLE = (InvalidFields, InvalidCredentials, InvalidCode, AccountExists, TooManyAttempts, Unavailable)
+CORRECTABLE = (InvalidFields, InvalidCredentials, InvalidCode, InvalidPasskey, AccountExists, TooManyAttempts, Unavailable)
 """Errors after which the form is shown again with what was typed. After all others, sending it again will not help."""
 _LABELS = {
     "code": mark("The code"),
+    "passkey": mark("The passkey"),
     "email": mark("The e-mail address"),
     "name": mark("The name"),
     "password": mark("The password"),

@@ -6,6 +6,7 @@ is never in a URL.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
@@ -22,7 +23,9 @@ from ..repeatable import repeatable_form
 from .destination import Destination
 from .forms import CORRECTABLE
 from .new_totp import TotpForm, TotpPage
+from .passkeys import NewPasskeyPage, PasskeyForm
 from .proving import ProofForm, ProofPage
+from .sign_in_page import write_sign_in
 from .visitor import require_browser
 from .writer import PageWriter
 
@@ -69,6 +72,13 @@ async def finish_sign_in(
     return clear_cookies(response, call.cookies, bound=call.bound_cookie, but_for=pair) if presented else response
 
 
+class EnrolPasskeyForm(PasskeyForm):
+    """The form that adds a passkey while signing in."""
+
+    challenge: str = ""
+    return_to: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class SecondStepPages:
     """The handlers of these pages. Where the sign-in must begin anew, they show the sign-in page, which says why."""
@@ -103,7 +113,7 @@ class SecondStepPages:
         try:
             return await finish_sign_in(self.use, self.writer, call, begun, destination=destination, presented=presented)
         except _RESTART as error:
-            return self._restart(call, destination, error)
+            return await self._restart(call, destination, error)
         except CORRECTABLE as error:
             return await self._ask(call, form, error)
 
@@ -113,7 +123,7 @@ class SecondStepPages:
         try:
             needed = await self._find_lacking(call, call.attempt_cookie)
         except _RESTART as error:
-            return self._restart(call, destination, error)
+            return await self._restart(call, destination, error)
         if not needed.enrol:
             return self.writer.redirect(f"{PATH}{destination.query}")
         return self.writer.write_page("enrol.html", call, ways=needed.enrol, **destination.template_values())
@@ -131,16 +141,33 @@ class SecondStepPages:
             holder = await self.use.second_factor.hold(_require(form.challenge), call.caller_with_browser())
             return await self._totp_page(form, destination).confirm(call, holder, form)
         except _RESTART as error:
-            return self._restart(call, destination, error)
+            return await self._restart(call, destination, error)
         except CORRECTABLE as error:
             return await self._write_totp(call, form, error)
+
+    async def show_enrol_passkey(self, call: Call) -> Response:
+        """Return the page on which a passkey is created."""
+        return await self._write_passkey(call, EnrolPasskeyForm(challenge=call.attempt_cookie, return_to=_return_to(call)))
+
+    async def submit_enrol_passkey(self, call: Call) -> Response:
+        """Add the passkey and show the recovery codes, after which the sign-in goes on; or show the page again."""
+        require_browser(call)
+        form = await read_form(call.request, EnrolPasskeyForm)
+        destination = self._destination(form.return_to)
+        try:
+            holder = await self.use.second_factor.hold(_require(form.challenge), call.caller_with_browser())
+            return await self._passkey_page(form, destination).confirm(call, holder, form)
+        except _RESTART as error:
+            return await self._restart(call, destination, error)
+        except CORRECTABLE as error:
+            return await self._write_passkey(call, form, error)
 
     async def _ask(self, call: Call, form: SecondStepForm, error: HandstampError | None = None) -> Response:
         destination = self._destination(form.return_to)
         try:
             needed = await self._find_lacking(call, form.challenge)
         except _RESTART as refused:
-            return self._restart(call, destination, refused)
+            return await self._restart(call, destination, refused)
         if needed.enrol:
             return self.writer.redirect(f"{ENROL_PATH}{destination.query}")
         page = ProofPage(
@@ -149,8 +176,11 @@ class SecondStepPages:
             ways=needed.methods or ("",),
             hidden={"challenge": form.challenge, "return_to": destination.return_to},
             leave=f"/sign-in{destination.query}",
+            begin=functools.partial(
+                self.use.passkey_sign_in.begin_factor, self.use.second_factor, form.challenge, call.caller_with_browser()
+            ),
         )
-        return page.write(self.writer, call, form.other or form.way, error)
+        return await page.write(self.writer, call, form.other or form.way, error)
 
     async def _write_totp(self, call: Call, form: EnrolForm, error: HandstampError | None = None) -> Response:
         destination = self._destination(form.return_to)
@@ -158,7 +188,25 @@ class SecondStepPages:
             holder = await self.use.second_factor.hold(_require(form.challenge), call.caller_with_browser())
             return await self._totp_page(form, destination).write(call, holder, form, error)
         except _RESTART as refused:
-            return self._restart(call, destination, refused)
+            return await self._restart(call, destination, refused)
+
+    async def _write_passkey(self, call: Call, form: EnrolPasskeyForm, error: HandstampError | None = None) -> Response:
+        destination = self._destination(form.return_to)
+        try:
+            holder = await self.use.second_factor.hold(_require(form.challenge), call.caller_with_browser())
+            return await self._passkey_page(form, destination).write(call, holder, error)
+        except _RESTART as refused:
+            return await self._restart(call, destination, refused)
+
+    def _passkey_page(self, form: EnrolPasskeyForm, destination: Destination) -> NewPasskeyPage:
+        return NewPasskeyPage(
+            self.use,
+            self.writer,
+            action=f"{ENROL_PATH}/passkey",
+            leave=f"{ENROL_PATH}{destination.query}",
+            onward=PATH,
+            hidden={"challenge": form.challenge, "return_to": destination.return_to},
+        )
 
     def _totp_page(self, form: EnrolForm, destination: Destination) -> TotpPage:
         return TotpPage(
@@ -176,9 +224,9 @@ class SecondStepPages:
     def _destination(self, return_to: str) -> Destination:
         return Destination.parse({"return_to": return_to}, self.edge)
 
-    def _restart(self, call: Call, destination: Destination, error: HandstampError) -> Response:
+    async def _restart(self, call: Call, destination: Destination, error: HandstampError) -> Response:
         """Return the sign-in page, which says why the sign-in begins anew and leads to where the visitor wanted to go."""
-        response = self.writer.write_form_again("sign_in.html", error, call, **destination.template_values())
+        response = await write_sign_in(self.use, self.writer, call, error, **destination.template_values())
         set_attempt(response, "", 0, call.cookies)
         return response
 

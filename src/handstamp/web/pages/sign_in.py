@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 import msgspec
 from starlette.responses import Response
 
 from ...domain.reasons import sentence_of
-from ...errors import EmailNotVerified, InvalidToken, MissingToken, ProofRequired, SessionEnded
+from ...errors import EmailNotVerified, InvalidChallenge, InvalidToken, MissingToken, ProofRequired, SessionEnded
 from ...service.parts.one_time import keep_browser_secret
+from ...service.parts.tokens import TokenPair
 from ...text import mark
 from ..body import read_form
 from ..edge import Call, Edge
@@ -19,8 +21,10 @@ from .change_email import ADDRESS_CHANGED
 from .destination import Destination, query_of
 from .forms import CORRECTABLE
 from .mailed import redirect_to_code
+from .passkeys import PasskeyForm
 from .reset_password import RESET
 from .second_step import finish_sign_in
+from .sign_in_page import write_sign_in, write_unknown
 from .verify import VERIFIED
 from .visitor import arrives_from_elsewhere, name_of, require_browser, require_visitor
 from .writer import PageWriter
@@ -41,6 +45,13 @@ class SignInForm(msgspec.Struct):
     def destination(self) -> dict[str, str]:
         """Return where the visitor wants to go afterwards."""
         return {"return_to": self.return_to, "delivery": self.delivery}
+
+
+class PasskeySignInForm(PasskeyForm):
+    """The form that signs in with a passkey."""
+
+    return_to: str = ""
+    delivery: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +76,15 @@ class SignInPages:
             session, account = await require_visitor(self.use, call)
         except (MissingToken, InvalidToken, ProofRequired):
             notice = call.language.translate(done) if done else ""
-            return self.writer.write_page("sign_in.html", call, notice=notice, notice_kind="good", **destination)
+            return await write_sign_in(self.use, self.writer, call, notice=notice, notice_kind="good", **destination)
         except SessionEnded as ended:
             notice = call.language.translate(done or sentence_of(ended.reason, otherwise=mark("You are signed out.")))
-            response = self.writer.write_page("sign_in.html", call, notice=notice, **destination)
+            response = await write_sign_in(self.use, self.writer, call, notice=notice, **destination)
             return self.writer.end_visit(response, call)
         if account is not None and "again" in call.request.query_params:
             notice = call.language.translate(mark("To go on, confirm that it is you: sign in again."))
             values = destination | {"delivery": session.delivery, "email": account.email, "notice": notice, "again": True}
-            return self.writer.write_page("sign_in.html", call, **values)
+            return await write_sign_in(self.use, self.writer, call, **values)
         return self.writer.write_page("sign_in.html", call, visitor=name_of(session, account), **destination)
 
     async def submit_sign_in(self, call: Call) -> Response:
@@ -84,7 +95,30 @@ class SignInPages:
         try:
             return await self._sign_in_or_verify(call, form, destination)
         except CORRECTABLE as error:
-            return self.writer.write_form_again("sign_in.html", error, call, email=form.email, **destination.template_values())
+            values = destination.template_values()
+            return await write_sign_in(self.use, self.writer, call, error, email=form.email, **values)
+
+    async def submit_passkey(self, call: Call) -> Response:
+        """Sign in with a passkey alone, or show the sign-in page again with what is wrong."""
+        require_browser(call)
+        form = await read_form(call.request, PasskeySignInForm)
+        destination = Destination.parse({"return_to": form.return_to, "delivery": form.delivery}, self.edge)
+        presented, delivery = call.tokens_in_cookies(), destination.delivery or "split"
+        key = repeatable_form(form.idempotency_key, "login/passkey", form.passkey_challenge, form.passkey, delivery)
+        begun = self.use.passkey_sign_in(
+            form.passkey,
+            form.passkey_challenge,
+            delivery=delivery,
+            caller=call.caller_with_browser(),
+            presented=presented,
+            earlier=call.earlier_sign_ins(),
+            request=key,
+        )
+        try:
+            return await self._finish_or_verify(call, begun, destination, presented)
+        except (*CORRECTABLE, InvalidChallenge) as error:
+            values = destination.template_values() | {"signals": write_unknown(self.use, error, form.passkey)}
+            return await write_sign_in(self.use, self.writer, call, error, **values)
 
     async def show_create_account(self, call: Call) -> Response:
         """Return the form. Raises `NotFound` if registration is closed."""
@@ -121,17 +155,7 @@ class SignInPages:
         return redirect_to_code(self.writer, call, "register", browser, query=destination.query)
 
     async def _sign_in_or_verify(self, call: Call, form: SignInForm, destination: Destination) -> Response:
-        """Sign in. If the address must be verified first, send the mail and go on to the page that takes its code."""
-        try:
-            return await self._sign_in(call, form, destination)
-        except EmailNotVerified as refused:
-            browser = keep_browser_secret(call.grant_cookie)
-            await self.use.verify_address.ask(refused.subject, call.caller, browser=browser)
-            return redirect_to_code(self.writer, call, "verify_email", browser)
-
-    async def _sign_in(self, call: Call, form: SignInForm, destination: Destination) -> Response:
-        presented = call.tokens_in_cookies()
-        delivery = destination.delivery or "split"
+        presented, delivery = call.tokens_in_cookies(), destination.delivery or "split"
         request = repeatable_form(form.idempotency_key, "login", form.email, form.password, delivery)
         begun = self.use.sign_in(
             form.email,
@@ -142,4 +166,15 @@ class SignInPages:
             earlier=call.earlier_sign_ins(),
             request=request,
         )
-        return await finish_sign_in(self.use, self.writer, call, begun, destination=destination, presented=presented)
+        return await self._finish_or_verify(call, begun, destination, presented)
+
+    async def _finish_or_verify(
+        self, call: Call, begun: Awaitable[TokenPair], destination: Destination, presented: list[str]
+    ) -> Response:
+        """Sign in. If the address must be verified first, send the mail and go on to the page that takes its code."""
+        try:
+            return await finish_sign_in(self.use, self.writer, call, begun, destination=destination, presented=presented)
+        except EmailNotVerified as refused:
+            browser = keep_browser_secret(call.grant_cookie)
+            await self.use.verify_address.ask(refused.subject, call.caller, browser=browser)
+            return redirect_to_code(self.writer, call, "verify_email", browser)

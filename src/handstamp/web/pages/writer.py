@@ -67,6 +67,7 @@ class PageWriter:
             "return_to": "",
             "delivery": "",
             "query": "",
+            "signals": "",
             "registration_open": registration_open,
             "sign_in_by_code": sign_in_by_code,
             "password_min_length": password_min_length,

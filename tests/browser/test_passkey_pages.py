@@ -1,0 +1,179 @@
+"""Passkeys on the pages, in a real Chromium with its virtual authenticator."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.authenticator import Authenticator, record_signals
+from tests.browser.conftest import open_page
+from tests.browser.test_factor_pages import age_sign_ins, expect_sound, sign_in
+from tests.serving import QuickServer, Server
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a service. Each test has an account of its own."""
+    running = QuickServer(tmp_path_factory.mktemp("passkeys"))
+    yield running.start()
+    running.stop()
+
+
+@pytest.fixture
+def email(server: Server, request: pytest.FixtureRequest) -> str:
+    """Return the address of a new account."""
+    email = f"{re.sub('[^a-z]', '', request.node.name)[-40:]}@example.com"
+    assert server.register(email).status_code == 201
+    return email
+
+
+@contextmanager
+def a_page(chromium: Browser, **look: Any) -> Iterator[Page]:
+    """Open a page of a browser of its own. Its console stays empty."""
+    errors: list[str] = []
+    with open_page(chromium, errors, **look) as page:
+        yield page
+    assert errors == []
+
+
+def create_passkey(page: Page, server: Server) -> None:
+    """Create a passkey on the account's page, and leave the page of recovery codes, if there is one."""
+    page.goto(f"{server.url}/account/sign-in")
+    page.get_by_role("link", name="Create a passkey").click()
+    page.get_by_role("button", name="Create a passkey").click()
+    page.wait_for_url(re.compile("/account/(passkeys|sign-in.done=passkey)$"))
+    if "done" not in page.url:
+        page.get_by_role("link", name="I have saved them").click()
+    expect(page.get_by_role("status")).to_have_text("Your passkey is created.")
+
+
+def sign_out(page: Page, server: Server) -> None:
+    """Sign out of this browser."""
+    page.goto(f"{server.url}/account")
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+
+
+def test_a_passkey_signs_in_alone(chromium: Browser, server: Server, email: str) -> None:
+    """By the list of names at the e-mail field, and by the button. Nothing is typed."""
+    with a_page(chromium) as page:
+        Authenticator(page)
+        sign_in(page, server, email)
+        create_passkey(page, server)
+        expect(page.locator("main")).to_contain_text("it also works on your other devices")
+        sign_out(page, server)
+        page.goto(f"{server.url}/sign-in?return_to=/account/sign-in")
+        expect(page.get_by_role("heading", name="How you sign in")).to_be_visible()  # the virtual browser chooses by itself
+        expect(page.locator("main")).to_contain_text("last used")
+
+        sign_out(page, server)
+        page.add_init_script("PublicKeyCredential.isConditionalMediationAvailable = async () => false")
+        page.goto(f"{server.url}/sign-in")
+        expect(page.locator("#email")).to_have_attribute("autocomplete", "username webauthn")
+        page.get_by_role("button", name="Sign in with a passkey").click()
+        expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+
+
+def test_a_passkey_is_a_second_factor_and_a_fresh_proof(chromium: Browser, server: Server, email: str) -> None:
+    """With a security key that only notices touches, which is enough after the password."""
+    with a_page(chromium) as page:
+        authenticator = Authenticator(page, is_platform=False, is_backed_up=False)
+        sign_in(page, server, email)
+        create_passkey(page, server)
+        expect(page.locator("main")).to_contain_text("On that device alone.")
+        sign_out(page, server)
+        touched = Authenticator(page, verifies=False, is_platform=False, is_backed_up=False)
+        authenticator.move_to(touched)
+        sign_in(page, server, email, "?return_to=/account/data")
+        expect(page.get_by_role("heading", name="One more step")).to_be_visible()
+        page.get_by_role("button", name="Use a passkey").click()
+        expect(page.get_by_role("heading", name="Your data")).to_be_visible()
+
+        age_sign_ins(server)
+        page.locator("#email").fill(email)
+        page.get_by_role("button", name="Delete the account").click()
+        touched.forget()
+        page.get_by_role("button", name="Use a passkey").click()
+        expect(page.get_by_role("alert")).to_have_text("That did not work. Try again, or choose another way.")
+        expect(page.get_by_role("button", name="Use a recovery code")).to_be_enabled()
+
+
+def test_the_browser_is_told_of_each_change(chromium: Browser, server: Server, email: str) -> None:
+    """After each change the list is the whole one, so that the authenticator forgets what was removed."""
+    with a_page(chromium) as page:
+        signals = record_signals(page)
+        authenticator = Authenticator(page)
+        sign_in(page, server, email)
+        create_passkey(page, server)
+        expect(page.get_by_role("listitem")).to_have_count(1)
+        page.get_by_text("Rename").click()
+        page.get_by_label("Name", exact=True).fill("  ")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_label("Name", exact=True)).to_have_accessible_description(re.compile("must be one line"))
+        page.get_by_label("Name", exact=True).fill("The blue key")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("listitem")).to_contain_text("The blue key")
+        page.get_by_role("button", name="Remove the passkey The blue key").click()
+        expect(page.get_by_role("status")).to_have_text("Your passkey is removed.")
+        while len(authenticator.credentials) > 0:
+            page.wait_for_timeout(20)
+        accepted = [each["options"] for each in signals if each["name"] == "signalAllAcceptedCredentials"]
+        assert {len(each["allAcceptedCredentialIds"]) for each in accepted} == {0, 1}
+        assert accepted[-1] == {"rpId": "localhost", "userId": accepted[0]["userId"], "allAcceptedCredentialIds": []}
+        (named, *_) = [each["options"] for each in signals if each["name"] == "signalCurrentUserDetails"]
+        assert (named["name"], named["displayName"]) == (email, email)
+
+
+def test_a_passkey_that_is_not_known_is_forgotten(chromium: Browser, server: Server, email: str) -> None:
+    """Removed elsewhere meanwhile, it is refused at the sign-in, and the authenticator forgets it."""
+    with a_page(chromium) as page:
+        signals = record_signals(page)
+        authenticator = Authenticator(page)
+        sign_in(page, server, email)
+        create_passkey(page, server)
+        sign_out(page, server)
+        signals.clear()
+        with closing(sqlite3.connect(server.folder / "handstamp.db", timeout=60)) as database, database:
+            database.execute("DELETE FROM passkey")
+        page.goto(f"{server.url}/sign-in")
+        expect(page.get_by_role("alert")).to_contain_text("This passkey is not known here any more.")
+        while len(authenticator.credentials) > 0:
+            page.wait_for_timeout(20)
+        assert [each["name"] for each in signals] == ["signalUnknownCredential"]
+
+
+def test_who_must_have_a_factor_creates_a_passkey(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """While signing in, on a phone, in Arabic and in the dark; then the codes, then on to where the person wanted to go."""
+    running = QuickServer(tmp_path_factory.mktemp("required"), SECOND_FACTOR="required")
+    running.start()
+    look: dict[str, Any] = {"locale": "ar-EG", "color_scheme": "dark", "viewport": {"width": 390, "height": 700}}
+    try:
+        running.register()
+        with a_page(chromium, **look) as page:
+            Authenticator(page)
+            sign_in(page, running, "ada@example.com", "?return_to=/account/sign-in")
+            expect_sound(page)
+            page.locator("main a.primary").click()
+            expect(page.locator("form[data-passkey]")).to_be_visible()
+            expect_sound(page)
+            page.locator("form[data-passkey] button").click()
+            expect(page.locator("#codes")).to_be_visible()
+            page.locator("form .primary").click()
+            page.wait_for_url("**/account/sign-in")
+            expect(page.locator(".devices li")).to_have_count(1)
+            expect_sound(page)
+            page.locator("summary").click()
+            expect_sound(page)
+            page.locator("form[action$='/passkeys/remove'] button").click()
+            expect(page.get_by_role("alert")).to_be_visible()
+            expect_sound(page)
+    finally:
+        running.stop()
