@@ -26,7 +26,7 @@ PAGES = [
     ("GET", "/handstamp.js"),
 ]
 
-ALL_ON: dict[str, Any] = {"smtp_url": "inbox", "sign_in_by_code": "on"}
+ALL_ON: dict[str, Any] = {"metrics_address": "credential", "smtp_url": "inbox", "sign_in_by_code": "on"}
 """Settings with which no operation is turned off."""
 
 

@@ -65,6 +65,7 @@ def make_application(deployment: Deployment) -> ASGIApp:
         registration_open=settings.registration == "open",
         password_min_length=settings.password_min_length,
         brand=load_brand(settings),
+        render_metrics=deployment.measuring.render,
     )
     application = asgi(
         use,
@@ -73,6 +74,7 @@ def make_application(deployment: Deployment) -> ASGIApp:
         hsts_includes_subdomains=settings.hsts_include_subdomains,
         running=deployment.run,
     )
+    application = deployment.measuring.time_requests(application)
     return ClientAddress(application, settings.trusted_proxies)
 
 

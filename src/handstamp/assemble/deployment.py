@@ -109,6 +109,7 @@ class Deployment(Parts):
         self._add_mailed()
         self._add_factors()
         self._add_operating()
+        self.measuring.attach(self)
 
     def _add_sessions(self) -> None:
         store, tokens, audit, policy = self.store, self.tokens, self.audit, self.policy
@@ -316,9 +317,10 @@ class Deployment(Parts):
                 await self.housekeeping.prepare()
             await self.mailing.prepare()
             works = (self.clock.run(), self.housekeeping.run(), self.changes.run(), self.revocations.run(), load_rules())
-            tasks = [asyncio.create_task(work) for work in (*works, *self.mailing.works())]
+            tasks = [asyncio.create_task(work) for work in (*works, *self.mailing.works(), *self.measuring.works())]
             try:
-                yield
+                async with self.measuring.serving():
+                    yield
             finally:
                 for task in tasks:
                     task.cancel()

@@ -32,6 +32,7 @@ from ..service.parts.common_clock import CommonClock
 from ..service.parts.devices import Devices
 from ..service.parts.granting import Granting, Hook
 from ..service.parts.hashing import Hashing
+from ..service.parts.meter import Meter
 from ..service.parts.one_time import OneTimeGrants
 from ..service.parts.receipts import Receipts
 from ..service.parts.recovery_codes import RecoveryCodeSets
@@ -39,6 +40,7 @@ from ..service.parts.throttling import Throttling
 from ..service.parts.tokens import TokenIssuer
 from ..storage.store import Store
 from .mailing import Mailing
+from .measuring import Measuring
 from .stores import make_store
 
 
@@ -49,6 +51,7 @@ class Parts:
     issuer: Issuer
     audience: tuple[str, ...]
     policy: Policy
+    measuring: Measuring
     audit: Audit
     granting: Granting
     rules: PasswordRules
@@ -86,11 +89,13 @@ class Parts:
         self.issuer = Issuer(settings.issuer)
         self.audience = settings.audience or (settings.issuer,)
         self.policy = settings.policy
-        self.audit = Audit()
+        self.measuring = Measuring(settings)
+        meter = self.measuring.meter
+        self.audit = Audit(meter)
         self.granting = Granting(claims)
         words = ("handstamp", self.issuer.host, settings.brand_name)
         self.rules = PasswordRules(min_length=settings.password_min_length, service_words=words)
-        self.store = make_store(settings)
+        self.store = make_store(settings, measure=meter.time_commit if self.measuring.is_on else None)
         self.clock = CommonClock(self.store, clock)
         self.changes = Changes(self.store)
         self.mailing = Mailing(settings, secret, store=self.store, changes=self.changes, clock=self.clock, audit=self.audit)
@@ -121,10 +126,10 @@ class Parts:
         self.recovery_codes = RecoveryCodeSets(RecoveryCodes(secret), self.receipts)
         self.passkeys = Passkeys(self.issuer, settings.trusted_origins, service_name=settings.brand_name or self.issuer.host)
         self.factor_changes = FactorChanges(self.notices)
-        self.hashing = _make_hashing(settings)
+        self.hashing = _make_hashing(settings, meter)
 
 
-def _make_hashing(settings: Settings) -> Hashing:
+def _make_hashing(settings: Settings, meter: Meter) -> Hashing:
     hasher = PasswordHasher(settings.password_cost)
     threads = count_hashing_threads(hasher.memory_bytes, workers=settings.workers, wanted=settings.hashing_threads)
-    return Hashing(hasher, NetworkLimits(settings.people_per_network).hashing, threads=threads)
+    return Hashing(hasher, NetworkLimits(settings.people_per_network).hashing, threads=threads, meter=meter)

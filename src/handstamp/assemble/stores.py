@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
 
 from ..config.private_files import require_database
@@ -13,11 +14,16 @@ from ..storage.sqlite.store import SqliteStore
 from ..storage.store import Store
 
 
-def make_store(settings: Settings) -> Store:
-    """Return the store that the settings name. It is not opened yet. Raises `ConfigurationError`."""
+def make_store(settings: Settings, *, measure: Callable[[int, float], None] | None = None) -> Store:
+    """Return the store that the settings name. It is not opened yet. Raises `ConfigurationError`.
+
+    `measure` is called after each commit of changes that were made together, with their number and the seconds it took.
+    """
     if settings.database_path is not None:
-        return SqliteStore(settings.database_path)
-    store: Store = _import_postgres("store").PostgresStore(settings.database, connections=settings.database_connections)
+        return SqliteStore(settings.database_path, measure=measure)
+    store: Store = _import_postgres("store").PostgresStore(
+        settings.database, connections=settings.database_connections, measure=measure
+    )
     return store
 
 

@@ -7,7 +7,9 @@ import dataclasses
 import os
 import resource
 import socket
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +19,7 @@ from starlette.types import ASGIApp
 
 from ..assemble.application import freeze_objects, make_application
 from ..assemble.deployment import Deployment
+from ..assemble.measuring import FOLDER_VARIABLE, forget_worker
 from ..config.brand import load_brand
 from ..config.loading import load
 from ..config.logs import configure_logging
@@ -57,7 +60,7 @@ def serve(  # noqa: PLR0917 - they are options
     settings = load(database=database, issuer=issuer, host=host, port=port, workers=workers, tls_cert=tls_cert, tls_key=tls_key)
     certificate = _require_tls_pair(settings)
     _raise_file_limit()
-    with listen(settings.host, settings.port) as listening:
+    with listen(settings.host, settings.port) as listening, sharing_metrics(settings):
         settings = _require_safe_issuer(settings, listening.getsockname()[1])
         configure_logging()
         if tls_key is not None:
@@ -83,9 +86,20 @@ def serve(  # noqa: PLR0917 - they are options
             certificate=certificate,
         )
         if has_workers:
-            Supervisor(config, sockets=[listening]).run()
+            Supervisor(config, sockets=[listening], forget=forget_worker if settings.metrics_address else None).run()
         else:
             uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def sharing_metrics(settings: Settings) -> Iterator[None]:
+    """Give several workers a folder in which they share what they count, for the length of the block."""
+    if settings.metrics_address is None or settings.workers == 1:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="handstamp-metrics-") as folder:
+        os.environ[FOLDER_VARIABLE] = folder  # before the library is imported, which reads it once
+        yield
 
 
 def _require_safe_issuer(settings: Settings, port: int) -> Settings:

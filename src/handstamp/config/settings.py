@@ -29,6 +29,7 @@ from .values import (
     parse_issuer,
     parse_link,
     parse_mailbox,
+    parse_metrics_address,
     parse_name,
     parse_notices,
     parse_origins,
@@ -119,6 +120,8 @@ class Settings:
     """Addresses or networks of proxies whose `X-Forwarded-For` is trusted; `unix` for all peers on a Unix socket."""
     people_per_network: Annotated[int, number_between(1_000, 10_000_000)] = 10_000
     """How many people may share one address, as an office does. The limits for each network follow from it."""
+    metrics_address: Annotated[tuple[str, int] | Literal["credential"] | None, parse_metrics_address] = None
+    """Where Prometheus reads `/metrics`: HOST:PORT, or "credential" for the service's own address, with a service credential."""
     smtp_url: Annotated[SmtpServer | Literal["inbox"] | None, parse_smtp_url] = dataclasses.field(default=None, repr=False)
     """The mail server, as `smtp://USER:PASSWORD@HOST:587` or `smtps://…`; "inbox" for the development inbox."""
     smtp_url_file: Annotated[Path | None, parse_file] = None

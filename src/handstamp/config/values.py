@@ -114,6 +114,19 @@ def parse_second_factor(value: object) -> FactorPolicy:
         raise ValueError("names something that is no role: 1 to 64 letters, digits and . _ : - each") from None
 
 
+def parse_metrics_address(value: object) -> tuple[str, int] | Literal["credential"] | None:
+    """Return host and port, "credential", or None for an empty text."""
+    text = str(value).strip()
+    if text == "credential":
+        return "credential"
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535):
+        raise ValueError("must be HOST:PORT, as 127.0.0.1:9464, or credential")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 def parse_text(value: object) -> str:
     """Return text unchanged."""
     if not isinstance(value, str):

@@ -111,6 +111,7 @@ class UseCases:
     registration_open: bool
     password_min_length: int
     brand: Brand
+    render_metrics: Callable[[str], Awaitable[tuple[bytes, str]]] | None
 
     def require_mail(self) -> None:
         """Raise `NotFound` if this service sends no mail."""

@@ -28,6 +28,7 @@ from .api import (
     keys,
     login,
     login_code,
+    metrics,
     own_data,
     passkeys,
     password,
@@ -68,6 +69,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *revoke.OPERATIONS,
     *introspect.OPERATIONS,
     *revocations.OPERATIONS,
+    *metrics.OPERATIONS,
     *health.OPERATIONS,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,19 @@ def hold_hangup() -> None:
 
 class Supervisor(Multiprocess):
     """Runs several server processes. On SIGHUP it passes the signal on; uvicorn's would replace every process."""
+
+    def __init__(self, *arguments: Any, forget: Callable[[int], None] | None = None, **options: Any) -> None:
+        """Create it as uvicorn's. `forget` is called with the id of a worker that has ended by itself."""
+        super().__init__(*arguments, **options)
+        self._forget = forget
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that have ended."""
+        before = {worker.pid for worker in self.processes}
+        super().keep_subprocess_alive()
+        for pid in before - {worker.pid for worker in self.processes}:
+            if self._forget is not None and pid is not None:
+                self._forget(pid)
 
     def handle_signals(self) -> None:
         """Handle what has arrived since the last call, half a second ago."""

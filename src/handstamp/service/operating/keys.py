@@ -63,6 +63,11 @@ class Keys:
         await self._store.read(lambda rows: rows.keys.list_all())
         self.signing_at(now_ms)
 
+    async def list_states(self, now_ms: int) -> list[tuple[KeyRecord, KeyState]]:
+        """Return the keys that may be in one set with ours, each with its state. Raises `Unavailable`."""
+        records = await self._ours()
+        return [(record, find_state(record, records, now_ms)) for record in records]
+
     async def load(self, now_ms: int) -> None:
         """Read the keys from the store.
 

@@ -7,6 +7,7 @@ import logging
 from ...domain.event import EVENT_KINDS, Event
 from ...logger import Logger
 from .bounded_logger import BoundedLogger
+from .meter import NO_METER, Meter
 
 _BOUNDED = {"attempt_throttled"}
 """Kinds that cost a stranger nothing. All others cost a hash or need a token."""
@@ -16,12 +17,15 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 class Audit:
     """Writes events to the log. Events contain no secrets, and the renderer escapes control characters."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter = NO_METER) -> None:
+        """Create it. `meter` counts the events."""
+        self.meter: Meter = meter
         self._log = Logger("handstamp.audit")
         self._bounded_log = BoundedLogger("handstamp.audit")
 
     def log(self, event: Event) -> None:
         """Write one line with the level of the event's kind."""
+        self.meter.count_event(event)
         level = _LEVELS[EVENT_KINDS[event.kind].level]
         log = self._bounded_log if event.kind in _BOUNDED else self._log
         log.log(

@@ -83,6 +83,13 @@ class CommonClock:
         except Unavailable:
             return max(self._latest_ms, monotonic_ms() + self._watch(monotonic_ms()).ahead_ms)
 
+    @property
+    def offset_ms(self) -> int:
+        """How far the store's clock is ahead of this machine's; 0 if the store has none."""
+        if self._guard is None or not self._follows_store:
+            return 0
+        return monotonic_ms() + self._guard.ahead_ms - now_ms()
+
     async def synchronise(self) -> None:
         """Read the store's time. The first call also compares it with the time that the database has seen last.
 

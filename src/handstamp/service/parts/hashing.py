@@ -22,6 +22,7 @@ from ...crypto.passwords import PasswordHasher
 from ...domain.limits import Rate
 from ...domain.network import network_of, site_of
 from ...errors import Unavailable
+from .meter import NO_METER, Meter
 from .network_budget import NetworkBudget
 
 T = TypeVar("T")
@@ -34,15 +35,17 @@ NICENESS = 10
 class Hashing:
     """Runs a `PasswordHasher` on its own threads."""
 
-    def __init__(self, hasher: PasswordHasher, rate: Rate, *, threads: int) -> None:
+    def __init__(self, hasher: PasswordHasher, rate: Rate, *, threads: int, meter: Meter = NO_METER) -> None:
         """Create the pool.
 
         Args:
             hasher: What runs on the threads.
             rate: How many passwords one network may have hashed.
             threads: How many passwords are hashed at once.
+            meter: Counts what is refused.
         """
         self._hasher = hasher
+        self._meter = meter
         self._room = threads * (1 + QUEUE_PER_THREAD)
         self._room_of_network = max(1, threads * QUEUE_PER_THREAD // 4)
         self._budget = NetworkBudget("hashing", rate)
@@ -96,12 +99,19 @@ class Hashing:
         """Stop the threads as soon as they have finished what they are hashing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def waiting(self) -> int:
+        """How many passwords wait for a thread."""
+        return max(0, self._inside - self._threads)
+
     async def _run(self, work: Callable[[], T], ip: str, device: str) -> T:
         if self._inside >= self._room:
+            self._meter.count_refused_hashing()
             raise Unavailable("the queue for hashing passwords is full", retry_after_s=2)
         shares = {network_of(ip): self._room_of_network, site_of(ip): 2 * self._room_of_network}
         shares.pop("", None)  # a client without an address is no network, and IPv4 has no sites
         if any(self._inside_of[holder] >= room for holder, room in shares.items()):
+            self._meter.count_refused_hashing()
             raise Unavailable("this network has its share of the queue for hashing passwords", retry_after_s=2)
         self._budget.take(ip, device=device)
         loop = asyncio.get_running_loop()

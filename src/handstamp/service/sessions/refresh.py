@@ -95,9 +95,13 @@ class Refresh:
         if event is not None:
             self._audit.log(event)
         if isinstance(outcome, Challenge):
+            self._audit.meter.count_refused_refresh("challenge")
             raise self._tokens.require_proof(outcome.session)
+        if isinstance(outcome, Ended):
+            self._audit.meter.count_refused_refresh(outcome.reason)
+            raise SessionEnded(outcome.reason)
         if pair is None:
-            raise SessionEnded(outcome.reason if isinstance(outcome, Ended) else "reuse")
+            raise SessionEnded("reuse")
         return pair
 
     async def _refuse_expired(self, claims: RefreshClaims, caller: Caller) -> SessionEnded:

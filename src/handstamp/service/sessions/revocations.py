@@ -106,6 +106,11 @@ class Revocations:
                     del self._waiting[reader]
             cursor = page.cursor
 
+    @property
+    def readers(self) -> int:
+        """How many readers wait for a new entry in this process."""
+        return self._waiting.total()
+
     def _may_wait(self, reader: str) -> bool:
         may_wait = self._waiting[reader] < MAX_WAITING_EACH and self._waiting.total() < MAX_WAITING
         if not may_wait:

@@ -24,7 +24,7 @@ from ...domain.session import Session
 from ...errors import Unavailable
 from ..batching import Decisions, GroupCommit, SessionChange
 from ..sql import accounts, events, sessions
-from ..store import Decide, Rows, StoreTime, Transaction
+from ..store import Decide, Rows, StoreLoad, StoreTime, Transaction
 from .failures import FAILURES, refuse_to_start_if_it_fails, unavailable_if_it_fails
 from .schema import require_current_schema
 from .transaction import CHANNEL, PostgresTransaction, add_revocations, can_be_stored, numbered
@@ -54,13 +54,17 @@ _UPDATE_SESSIONS = (
 class PostgresStore:
     """Implements `handstamp.storage.store.Store`."""
 
-    def __init__(self, url: str, *, connections: int = 10) -> None:
-        """Connect to `postgresql://user:password@host/name` with at most `connections` connections, and one more that listens."""
+    def __init__(self, url: str, *, connections: int = 10, measure: Callable[[int, float], None] | None = None) -> None:
+        """Connect to `postgresql://user:password@host/name` with at most `connections` connections, and one more that listens.
+
+        `measure` is as for `GroupCommit`.
+        """
+        self._measure = measure
         self._url = url
         self._target = Target({}, is_pooled=False)
         self._connections = connections
         self._pool: Any = None
-        self._group: GroupCommit[SessionChange] = GroupCommit(self._commit_together)
+        self._group: GroupCommit[SessionChange] = GroupCommit(self._commit_together, measure=self._measure)
 
     def __repr__(self) -> str:
         """Show the class only: the URL holds a password."""
@@ -68,7 +72,7 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Connect. Raises `ConfigurationError` if that fails or if the schema is not up to date."""
-        self._group = GroupCommit(self._commit_together)
+        self._group = GroupCommit(self._commit_together, measure=self._measure)
         with refuse_to_start_if_it_fails():
             self._target = target_of(self._url, patience_s=PATIENCE_S)
             # No idle connection is kept in reserve: asyncpg would log a traceback whenever it could not replace one.
@@ -112,6 +116,11 @@ class PostgresStore:
         """Call `decide` under the row's lock and write its result. Return its answer when that is durable."""
         result: T = await self._group.submit(SessionChange(sid, decide))
         return result
+
+    def load(self) -> StoreLoad:
+        """Return how busy the store is."""
+        idle = 0 if self._pool is None else self._pool.get_idle_size()
+        return StoreLoad(self._group.waiting, busy=0 if self._pool is None else self._pool.get_size() - idle, idle=idle)
 
     async def time(self) -> StoreTime:
         """Return the time of the server's clock."""

@@ -13,6 +13,10 @@ DUE = "SELECT id FROM mail WHERE next_at_ms <= ? ORDER BY next_at_ms LIMIT 1"
 _POSTPONE = "UPDATE mail SET next_at_ms = ?, error = ? WHERE id = ? AND tries = ?"
 _POSTPONED = "SELECT id FROM mail WHERE next_at_ms > ? AND error <> '' LIMIT ?"
 _RETRY = f"UPDATE mail SET next_at_ms = ? WHERE id IN ({_POSTPONED}) RETURNING id"
+_MEASURE = (
+    "SELECT count(*), min(created_at_ms) FROM (SELECT created_at_ms FROM mail WHERE next_at_ms IS NOT NULL "
+    "ORDER BY created_at_ms LIMIT ?) AS oldest"
+)
 _PURGE = purge_statement("mail", "id", "created_at_ms")
 
 
@@ -33,6 +37,10 @@ class SqlMails:
     async def get_next_at_ms(self) -> int | None:
         next_at_ms: int | None = (await self._executor.run("SELECT min(next_at_ms) FROM mail"))[0][0]
         return next_at_ms
+
+    async def measure(self, *, limit: int) -> tuple[int, int | None]:
+        ((count, oldest_ms),) = await self._executor.run(_MEASURE, (limit,))
+        return count, oldest_ms
 
     async def list_newest(self, *, limit: int) -> list[Mail]:
         rows = await self._executor.run(f"{_SELECT} ORDER BY created_at_ms DESC, id LIMIT ?", (limit,))

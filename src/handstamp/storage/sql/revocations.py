@@ -27,6 +27,10 @@ class SqlRevocations:
         rows = await self._executor.run(f"{_SELECT} WHERE seq >= ? ORDER BY seq LIMIT ?", (seq, limit))
         return [COLUMNS.decode(row) for row in rows]
 
+    async def count(self, *, limit: int) -> int:
+        rows = await self._executor.run("SELECT count(*) FROM (SELECT 1 FROM revocation LIMIT ?) AS held", (limit,))
+        return int(rows[0][0])
+
     async def get_last(self) -> Revocation:
         return COLUMNS.decode((await self._executor.run(f"{_SELECT} ORDER BY seq DESC LIMIT 1"))[0])
 

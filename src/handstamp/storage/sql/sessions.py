@@ -11,7 +11,7 @@ from ...domain.policy import HOUR_MS
 from ...domain.revocation import forgotten_at_s
 from ...domain.session import FIXED_AT_START, Session
 from ...domain.sweep import Sweep
-from ..store.sessions import COMPARED, Place
+from ..store.sessions import COMPARED, Counted, Place
 from . import accounts
 from .columns import Columns
 from .executor import Executor, purge_statement
@@ -40,6 +40,10 @@ encode_update_unrevoked: Callable[[Session], list[Any]] = COLUMNS.encoder((*_CHA
 _UNREVOKED = "revoked_at_ms IS NULL AND expires_at_ms > ?"
 _COUNT_UNREVOKED = f"SELECT count(*) FROM (SELECT 1 FROM session WHERE subject = ? AND {_UNREVOKED} LIMIT ?) AS unrevoked"
 _IS_DEAD = "(rotated_at_ms + idle_lifetime_ms) / 1000 * 1000 <= ? OR epoch <> ?"
+_SELECT_COUNTED = (
+    "SELECT subject, expires_at_ms, id FROM session WHERE revoked_at_ms IS NULL AND (subject, expires_at_ms, id) > (?, ?, ?) "
+    "ORDER BY subject, expires_at_ms, id LIMIT ?"
+)
 _SELECT_DISPENSABLE = (
     f"{SELECT} WHERE id IN (SELECT id FROM ("
     f"SELECT id, seen_at_ms, CASE WHEN {_IS_DEAD} THEN 0 ELSE 1 END AS is_alive "
@@ -103,6 +107,11 @@ class SqlSessions:
 
     async def list_all_of(self, subject: str, *, after: tuple[str, str], limit: int) -> list[Session]:
         return [COLUMNS.decode(row) for row in await self._executor.run(_SELECT_ALL_OF, (subject, *after, limit))]
+
+    async def count_unrevoked_after(self, place: Counted, *, now_ms: int, limit: int) -> tuple[int, Counted | None]:
+        rows = await self._executor.run(_SELECT_COUNTED, (*place, limit))
+        following = (rows[-1][0], rows[-1][1], rows[-1][2]) if len(rows) == limit else None
+        return sum(expires_at_ms > now_ms for _, expires_at_ms, _ in rows), following
 
     async def count_unrevoked(self, subject: str, *, now_ms: int, limit: int) -> int:
         rows = await self._executor.run(_COUNT_UNREVOKED, (subject, now_ms, limit))

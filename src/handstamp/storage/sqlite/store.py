@@ -20,7 +20,7 @@ from ...domain.account import Account
 from ...domain.session import Session
 from ...errors import ConfigurationError, Unavailable
 from ..batching import Decisions, Failed, GroupCommit, SessionChange
-from ..store import Decide, Rows, Transaction
+from ..store import Decide, Rows, StoreLoad, Transaction
 from .connection import FileConnection, SharedReader, run_patiently, unavailable
 from .schema import migrate
 from .stale_log import require_own_log
@@ -40,8 +40,9 @@ _Change = SessionChange | Callable[[SqliteTransaction], Any]
 class SqliteStore:
     """Implements `handstamp.storage.store.Store` on one file."""
 
-    def __init__(self, path: Path) -> None:
-        """Use the file at `path`. `open` creates it, with mode 0600, if it does not exist."""
+    def __init__(self, path: Path, *, measure: Callable[[int, float], None] | None = None) -> None:
+        """Use the file at `path`. `open` creates it, with mode 0600, if it does not exist. `measure`: as for `GroupCommit`."""
+        self._measure = measure
         self.path = path
         self._reader = SharedReader(path)
         self._writer = FileConnection(path)
@@ -65,7 +66,7 @@ class SqliteStore:
 
     def _start(self) -> None:
         """Create what `close` ends. An application may be started again, in another event loop."""
-        self._group: GroupCommit[_Change] = GroupCommit(self._commit_together)
+        self._group: GroupCommit[_Change] = GroupCommit(self._commit_together, measure=self._measure)
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="handstamp-commit")
 
     async def close(self) -> None:
@@ -99,6 +100,10 @@ class SqliteStore:
         """Call `decide` under the write lock and write its result. Return its answer when that is on the disk."""
         result: T = await self._group.submit(SessionChange(sid, decide))
         return result
+
+    def load(self) -> StoreLoad:
+        """Return how busy the store is."""
+        return StoreLoad(self._group.waiting)
 
     async def time(self) -> None:
         """Return None: every process that uses the file is on this machine."""

@@ -62,6 +62,14 @@ class StoreTime(msgspec.Struct, frozen=True):
     within_ms: int
 
 
+class StoreLoad(msgspec.Struct, frozen=True):
+    """How busy a store is in this process: changes that wait for a commit, and connections by state, if it has a pool."""
+
+    waiting: int
+    busy: int = 0
+    idle: int = 0
+
+
 Decide = Callable[[Session | None, Account | None], Update[T]]
 """A pure decision. It receives a session's row and its account's row, both read under the lock."""
 
@@ -240,6 +248,9 @@ class Store(Protocol):
 
     async def update_session(self, sid: str, decide: Decide[T]) -> T:
         """Lock a session's row, call `decide`, write its result, and return its answer once that is durable."""
+
+    def load(self) -> StoreLoad:
+        """Return how busy the store is."""
 
     async def time(self) -> StoreTime | None:
         """Return the time of the store's clock. None if the store uses the clock of this machine."""

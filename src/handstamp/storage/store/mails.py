@@ -16,6 +16,9 @@ class MailQueries(Protocol):
     async def get_next_at_ms(self) -> int | None:
         """Return when the next mail may be sent, in milliseconds since 1970. None if there is none to send."""
 
+    async def measure(self, *, limit: int) -> tuple[int, int | None]:
+        """Return how many mails wait to be sent, at most `limit`, and when the oldest of these was created; None without any."""
+
     async def list_newest(self, *, limit: int) -> list[Mail]:
         """Return up to `limit` mails, newest first."""
 

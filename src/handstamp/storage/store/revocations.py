@@ -13,6 +13,9 @@ class RevocationQueries(Protocol):
     async def list_since(self, seq: int, *, limit: int) -> list[Revocation]:
         """Return up to `limit` revocations whose number is at least `seq`, in the order of their numbers."""
 
+    async def count(self, *, limit: int) -> int:
+        """Return how many revocations are held, at most `limit`."""
+
     async def get_last(self) -> Revocation:
         """Return the revocation with the highest number. There always is one."""
 

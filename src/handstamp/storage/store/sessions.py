@@ -10,6 +10,9 @@ from ...domain.sweep import Sweep
 
 Place = tuple[int, str]
 """Where a session stands in a list: its `expires_at_ms` and its id. Neither changes, unlike the time it was last seen."""
+Counted = tuple[str, int, str]
+"""Where a session stands when all are counted: its subject, its `expires_at_ms` and its id."""
+FIRST_COUNTED: Counted = ("", 0, "")
 COMPARED = 300
 """How many sessions `list_dispensable` looks at. More would hold the event loop for too long."""
 
@@ -32,6 +35,13 @@ class SessionQueries(Protocol):
 
     async def list_all_of(self, subject: str, *, after: tuple[str, str], limit: int) -> list[Session]:
         """Return up to `limit` sessions of a subject, live or not, that sort after `after` by network (of `ip`) and id."""
+
+    async def count_unrevoked_after(self, place: Counted, *, now_ms: int, limit: int) -> tuple[int, Counted | None]:
+        """Count sessions that are neither revoked nor past `expires_at_ms`, among the next `limit` after a place.
+
+        Returns:
+            How many, and the place to go on from; None if that were the last ones. The first place is `FIRST_COUNTED`.
+        """
 
     async def has_any_from(self, subject: str, network: str) -> bool:
         """Return True if the subject has a session, live or not, that was started from that network (`domain.network`).

@@ -1,0 +1,91 @@
+"""Switch metrics on: their library takes tens of milliseconds to import, so that is done only if the settings ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from ..config.settings import Settings
+from ..service.parts.meter import NO_METER, Meter
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from ..metrics.exporter import Exporter
+    from ..metrics.meter import PrometheusMeter
+    from .deployment import Deployment
+
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Where several processes share their counts. It must be set before the library is imported."""
+Render = Callable[[str], Awaitable[tuple[bytes, str]]]
+"""Returns all metrics and their media type, for a header `Accept`."""
+
+
+def forget_worker(pid: int) -> None:
+    """Leave the gauges of a worker that has ended out. What it has counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 - see the module
+
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+class Measuring:
+    """The metrics of a deployment, or nothing if they are off."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Create the meter that the settings ask for."""
+        self._address = settings.metrics_address
+        self.is_on: bool = self._address is not None
+        self.meter: Meter = NO_METER
+        self._prometheus: PrometheusMeter | None = None
+        self._exporter: Exporter | None = None
+        if self.is_on:
+            from ..metrics.meter import make_meter  # noqa: PLC0415 - see the module
+
+            self.meter = self._prometheus = make_meter()
+
+    def attach(self, deployment: Deployment) -> None:
+        """Measure the parts of a deployment, once all of them are there."""
+        if self._prometheus is not None:
+            from ..metrics.exporter import Exporter  # noqa: PLC0415
+            from ..metrics.state import StateCollector  # noqa: PLC0415
+
+            self._exporter = Exporter(
+                self._prometheus,
+                StateCollector(
+                    store=deployment.store, keys=deployment.keys, clock=deployment.clock, version=version("handstamp")
+                ),
+                store=deployment.store,
+                hashing=deployment.hashing,
+                revocations=deployment.revocations,
+                clock=deployment.clock,
+            )
+
+    @property
+    def render(self) -> Render | None:
+        """What writes the metrics for holders of a service credential; None if they are off, or served elsewhere."""
+        return self._exporter.render if self._exporter is not None and self._address == "credential" else None
+
+    def time_requests(self, app: ASGIApp) -> ASGIApp:
+        """Return an application whose requests are timed, or the application itself."""
+        if not self.is_on:
+            return app
+        from ..metrics.requests import TimedRequests  # noqa: PLC0415
+
+        return TimedRequests(app, self.meter)
+
+    def works(self) -> list[Coroutine[Any, Any, None]]:
+        """Return the work in the background."""
+        return [] if self._exporter is None else [self._exporter.run()]
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Serve the metrics on their own address for the length of a block, if they have one. Raises `ConfigurationError`."""
+        if self._exporter is None or not isinstance(self._address, tuple):
+            yield
+            return
+        from ..metrics.listener import listening  # noqa: PLC0415
+
+        async with listening(self._exporter, *self._address):
+            yield

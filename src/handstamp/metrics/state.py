@@ -1,0 +1,108 @@
+"""What is measured when it is read: rows of the database, which are the same for every process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from ..domain.keyring import KeyState
+from ..service.operating.keys import Keys
+from ..service.parts.common_clock import CommonClock
+from ..storage.store import Rows, Store
+from ..storage.store.sessions import FIRST_COUNTED, Counted
+
+MOST_COUNTED = 100_000
+"""The largest number of mails and revocations that are counted."""
+SESSIONS_EVERY_MS = 300_000
+"""Counting sessions reads an entry of an index for each, so it is done this rarely."""
+_PAGE_SIZE = 2_000
+_PAUSE_S = 0.01
+"""SQLite reads on the event loop, so all sessions are counted in pieces of a millisecond."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """What was read."""
+
+    now_ms: int
+    keys: list[tuple[KeyState, int]]
+    revocations: int
+    mails: int
+    oldest_mail_ms: int | None
+
+
+class StateCollector(Collector):
+    """Yields the metrics of the state that was read last."""
+
+    def __init__(self, *, store: Store, keys: Keys, clock: CommonClock, version: str) -> None:
+        """Create it. `version` is that of Handstamp."""
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+        self._version = version
+        self._state: State | None = None
+        self._sessions: int | None = None
+        self._sessions_at_ms = 0
+
+    async def read(self) -> None:
+        """Read the state. If the store does not answer, there is none, and the metric `handstamp_store_up` is 0."""
+        now_ms = self._clock.estimate()
+        self._state = None
+        keys = await self._keys.list_states(now_ms)
+        revocations, (mails, oldest_ms) = await self._store.read(_count)
+        self._state = State(now_ms, [(state, record.active_from_ms) for record, state in keys], revocations, mails, oldest_ms)
+        if self._sessions is None or now_ms - self._sessions_at_ms >= SESSIONS_EVERY_MS:
+            self._sessions, self._sessions_at_ms = await self._count_sessions(now_ms), now_ms
+
+    async def _count_sessions(self, now_ms: int) -> int:
+        total, place = 0, FIRST_COUNTED
+        while True:
+            count, following = await self._store.read(lambda rows, place=place: _count_page(rows, place, now_ms))  # type: ignore[misc]
+            total += count
+            if following is None:
+                return total
+            place = following
+            await asyncio.sleep(_PAUSE_S)
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metrics."""
+        yield InfoMetricFamily("handstamp", "This service.", {"version": self._version})
+        yield GaugeMetricFamily("handstamp_store_up", "Whether the store answered.", int(self._state is not None))
+        if self._state is None:
+            return
+        yield from _tell_keys(self._state)
+        yield GaugeMetricFamily("handstamp_revocations", "Revocations in the feed.", self._state.revocations)
+        yield GaugeMetricFamily("handstamp_mails_waiting", "Mails that wait to be sent.", self._state.mails)
+        oldest_ms = self._state.oldest_mail_ms
+        waits_s = 0.0 if oldest_ms is None else (self._state.now_ms - oldest_ms) / 1000
+        yield GaugeMetricFamily("handstamp_mail_oldest_seconds", "How long the oldest of these has waited.", waits_s)
+        if self._sessions is not None:
+            yield GaugeMetricFamily(
+                "handstamp_sessions", "Sessions that nobody has ended, counted every five minutes.", self._sessions
+            )
+
+
+def _tell_keys(state: State) -> Iterable[Metric]:
+    count = GaugeMetricFamily("handstamp_keys", "Signing keys, by state.", labels=["state"])
+    age = GaugeMetricFamily(
+        "handstamp_key_age_seconds", "How long the newest key of a state has been active; below 0 before.", labels=["state"]
+    )
+    for name, number in sorted(Counter(name for name, _ in state.keys).items()):
+        count.add_metric([name], number)
+        newest_ms = max(active_from_ms for each, active_from_ms in state.keys if each == name)
+        age.add_metric([name], (state.now_ms - newest_ms) / 1000)
+    yield count
+    yield age
+
+
+async def _count(rows: Rows) -> tuple[int, tuple[int, int | None]]:
+    return await rows.revocations.count(limit=MOST_COUNTED), await rows.mails.measure(limit=MOST_COUNTED)
+
+
+async def _count_page(rows: Rows, place: Counted, now_ms: int) -> tuple[int, Counted | None]:
+    return await rows.sessions.count_unrevoked_after(place, now_ms=now_ms, limit=_PAGE_SIZE)

@@ -1,0 +1,130 @@
+"""Metrics, read by Prometheus's own parser: from a service with several workers, with a credential, and switched off."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from handstamp.assemble.application import make_application
+from handstamp.assemble.deployment import Deployment
+from handstamp.service.parts.caller import Caller
+from tests.builders import Clock
+from tests.deployment import ISSUER, deployed
+from tests.integration.helpers import client_of, expect_problem, refresh, run_server, sign_in_new_user
+from tests.serving import free_port
+
+pytestmark = pytest.mark.anyio
+GUIDE = Path(__file__).parents[2] / "docs/how-to/operate.md"
+
+
+class Metrics:
+    """What was read."""
+
+    def __init__(self, text: str) -> None:
+        """Parse Prometheus's text format."""
+        self.samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def value(self, name: str, **labels: str) -> float:
+        """Return the sum of all samples with these labels."""
+        return sum(
+            sample.value
+            for sample in self.samples
+            if sample.name == name and all(sample.labels.get(key) == value for key, value in labels.items())
+        )
+
+    @property
+    def names(self) -> set[str]:
+        """Return the names of all samples of ours."""
+        return {re.sub("_(bucket|sum|count|created)$", "", each.name) for each in self.samples if "handstamp" in each.name}
+
+
+def read(url: str) -> Metrics:
+    """Read metrics from an address."""
+    answer = httpx.get(url, trust_env=False, timeout=30)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/plain")
+    return Metrics(answer.text)
+
+
+def test_several_workers_are_one(tmp_path: Path) -> None:
+    """Whoever answers tells what all have done, and nothing that strangers send becomes a label."""
+    port = free_port()
+    with (
+        run_server(tmp_path, "--workers", "2", METRICS_ADDRESS=f"127.0.0.1:{port}") as server,
+        client_of(server) as client,
+    ):
+        ada = sign_in_new_user(client)
+        for _ in range(5):
+            ada = ada.after(refresh(client, ada))
+        client.post("/login", json={"email": ada.email, "password": "a wrong sentence, 12 words"})
+        for number in range(20):
+            with client_of(server) as other:  # of its own connection, which may be with the other worker
+                other.get(f"/nothing/{number}", headers={"x": "y"})
+        seen = read(f"http://127.0.0.1:{port}/metrics")
+        assert seen.value("handstamp_refreshes_total", outcome="rotated") == 5
+        assert seen.value("handstamp_sign_ins_total", outcome="succeeded") == 1
+        assert seen.value("handstamp_sign_ins_total", outcome="failed") == 1
+        assert seen.value("handstamp_events_total", kind="account_created") == 1
+        assert seen.value("handstamp_request_duration_seconds_count", route="/refresh", status="200") == 5
+        assert seen.value("handstamp_request_duration_seconds_count", route="other", status="404") == 20
+        assert seen.value("handstamp_commit_duration_seconds_count") > 5
+        assert seen.value("handstamp_sessions") == 1
+        assert seen.value("handstamp_keys", state="active") == 1
+        assert seen.value("handstamp_store_up") == 1
+        assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 404
+        expect_problem(client.get("/metrics"), 404, "not_found")
+        named = set(re.findall(r"`(handstamp_\w+)", GUIDE.read_text("utf-8")))
+        assert seen.names - named == set(), "docs/how-to/operate.md does not name them"
+
+
+async def test_with_a_credential(tmp_path: Path) -> None:
+    """At the service's own address, and for nobody else."""
+    clock = Clock()
+    async with deployed(tmp_path, clock, metrics_address="credential") as running:
+        name, secret = await make_credential(running, clock)
+        transport = httpx.ASGITransport(make_application(running))
+        async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as client:
+            expect_problem(await client.get("/metrics"), 401, "invalid_client")
+            expect_problem(await client.get("/metrics", auth=(name, "wrong")), 401, "invalid_client")
+            answer = await client.get("/metrics", auth=(name, secret))
+            assert Metrics(answer.text).value("handstamp_events_total", kind="credential_added") == 1
+            accept = {"accept": "application/openmetrics-text; version=1.0.0"}
+            answer = await client.get("/metrics", auth=(name, secret), headers=accept)
+            assert answer.text.endswith("# EOF\n")
+
+
+async def test_a_store_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    """The rest is there."""
+    async with deployed(tmp_path, Clock(), metrics_address="credential") as running:
+        render = running.measuring.render
+        assert render is not None
+        text, _ = await render("")
+        assert Metrics(text.decode()).value("handstamp_store_up") == 1
+        await running.store.close()
+        (tmp_path / "handstamp.db").rename(tmp_path / "gone")
+        (tmp_path / "handstamp.db").mkdir()
+        text, _ = await render("")
+        seen = Metrics(text.decode())
+        assert seen.value("handstamp_store_up") == 0
+        assert "handstamp_events" in text.decode()
+        (tmp_path / "handstamp.db").rmdir()
+        (tmp_path / "gone").rename(tmp_path / "handstamp.db")
+
+
+async def test_off_costs_nothing(tmp_path: Path) -> None:
+    """Neither a layer around the application nor anything to count."""
+    async with deployed(tmp_path, Clock()) as running:
+        assert not running.measuring.is_on
+        app = make_application(running)
+        assert "TimedRequests" not in {type(layer).__name__ for layer in (app, getattr(app, "_app", None))}
+        assert running.store._group._measure is None  # type: ignore[attr-defined]
+
+
+async def make_credential(running: Deployment, clock: Clock) -> tuple[str, str]:
+    """Return the id and the secret of a new credential."""
+    credential, secret = await running.credentials.create("prometheus", Caller(now_ms=clock(), actor="operator"))
+    return credential.id, secret
