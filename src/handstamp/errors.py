@@ -5,8 +5,11 @@ HandstampError
 ├── InvalidRequest            invalid_request      the request cannot be understood
 │   ├── InvalidFields                              the request was understood, but some fields are wrong
 │   ├── RequestTooLarge
+│   ├── InvalidDpopProof      invalid_dpop_proof   the session is bound to a key, and its proof is missing or invalid
+│   │   └── UseDpopNonce      use_dpop_nonce       the proof needs a nonce of the service
 │   └── UnsupportedMediaType
 ├── NotSignedIn               the request does not prove who is asking
+│   ├── BoundTokenRefused                          as InvalidDpopProof, for an access token that is bound to a key
 │   ├── MissingToken          missing_token
 │   ├── InvalidToken          invalid_token
 │   ├── ExpiredToken          expired_token        the token was valid and has expired: refresh
@@ -91,8 +94,49 @@ class UnsupportedMediaType(InvalidRequest):
     """The body does not have the media type that this endpoint accepts."""
 
 
+class InvalidDpopProof(InvalidRequest):
+    """The proof of a device's key is missing, invalid, was used, or is for another request (RFC 9449 §5). The session goes on."""
+
+    code = "invalid_dpop_proof"
+
+    def __init__(self, why: str = "") -> None:
+        """Create the error; `why` names the check that failed and is for logs only."""
+        super().__init__(mark("This session is bound to a key: the request needs a valid, new DPoP proof of it."))
+        self.why = why
+
+
+class UseDpopNonce(InvalidDpopProof):
+    """The proof needs a nonce of this service (RFC 9449 §8). `nonce` is one."""
+
+    code = "use_dpop_nonce"
+
+    def __init__(self, nonce: str = "") -> None:
+        """Create the error with a nonce for the next proof."""
+        super().__init__()
+        self.why = "the proof needs a nonce"
+        self.nonce = nonce
+
+
 class NotSignedIn(HandstampError):
     """The request does not prove who is asking."""
+
+
+class BoundTokenRefused(NotSignedIn):
+    """An access token came with the scheme DPoP and without a valid proof (RFC 9449 §7.1). `why` is for logs only."""
+
+    code = "invalid_dpop_proof"
+
+    def __init__(self, why: str = "", nonce: str = "") -> None:
+        """Create the error. `nonce` is for the next proof, "" if it needs none."""
+        super().__init__(mark("This session is bound to a key: the request needs a valid, new DPoP proof of it."))
+        self.why = why
+        self.nonce = nonce
+
+
+class BoundTokenNeedsNonce(BoundTokenRefused):
+    """As `UseDpopNonce`, for an access token."""
+
+    code = "use_dpop_nonce"
 
 
 class MissingToken(NotSignedIn):

@@ -46,6 +46,8 @@ CODES = frozenset(
         "email_not_verified",
         "invalid_code",
         "proof_required",
+        "invalid_dpop_proof",
+        "use_dpop_nonce",
         "insufficient_scope",
         "cross_site",
         "deletion_blocked",

@@ -37,11 +37,11 @@ class Site:
         """Serve a deployment."""
         self.running = running
         self.clock = clock
-        self._transport = httpx.ASGITransport(make_application(running))
+        self.transport = httpx.ASGITransport(make_application(running))
 
     def browser(self) -> Browser:
         """Return a browser without cookies."""
-        return Browser(self, httpx.AsyncClient(transport=self._transport, base_url=ISSUER, headers=OWN_PAGE))
+        return Browser(self, httpx.AsyncClient(transport=self.transport, base_url=ISSUER, headers=OWN_PAGE))
 
     async def row(self, sid: str) -> Session:
         """Return the row of a session."""

@@ -39,7 +39,7 @@ _FOR_OPERATORS |= {"service/mailing/queue.py", "web/pages/development_mail.py"}
 _IN_ENGLISH = {"docs.html", "development_inbox.html", "development_mail.html"}
 """Pages for developers."""
 _ROOMS = ("domain", "service", "web", "wire")
-_WITHOUT_TEXT = {"InvalidToken", "Unavailable", "ConfigurationError", "SessionEnded"}
+_WITHOUT_TEXT = {"InvalidToken", "InvalidDpopProof", "Unavailable", "ConfigurationError", "SessionEnded"}
 """Errors whose argument is for logs."""
 
 

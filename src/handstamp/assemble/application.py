@@ -23,7 +23,13 @@ def make_application(deployment: Deployment) -> ASGIApp:
     """Return a deployment as an ASGI application, which runs it from its start-up to its shutdown."""
     settings = deployment.settings
     rate = NetworkLimits(settings.people_per_network).requests
-    edge = Edge(clock=deployment.clock, issuer=deployment.issuer, trusted_origins=settings.trusted_origins, rate=rate)
+    edge = Edge(
+        clock=deployment.clock,
+        issuer=deployment.issuer,
+        trusted_origins=settings.trusted_origins,
+        rate=rate,
+        dpop=deployment.dpop,
+    )
     use = UseCases(
         sign_in=deployment.sign_in,
         second_factor=deployment.second_factor,

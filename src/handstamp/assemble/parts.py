@@ -10,7 +10,7 @@ from ..crypto.attempts import SealedAttempts
 from ..crypto.one_time import OneTimeCodes
 from ..crypto.passkeys import Passkeys
 from ..crypto.passwords import PasswordHasher
-from ..crypto.proofs import Challenges, DevicePasses
+from ..crypto.proofs import Challenges, DevicePasses, DpopNonces
 from ..crypto.recovery_codes import RecoveryCodes
 from ..crypto.seal import DeviceTags, Pseudonyms
 from ..crypto.totp import TotpSecrets
@@ -30,6 +30,7 @@ from ..service.parts.capacity import count_hashing_threads
 from ..service.parts.changes import Changes
 from ..service.parts.common_clock import CommonClock
 from ..service.parts.devices import Devices
+from ..service.parts.dpop import DpopProofs
 from ..service.parts.granting import Granting, Hook
 from ..service.parts.hashing import Hashing
 from ..service.parts.meter import Meter
@@ -64,6 +65,7 @@ class Parts:
     keys: Keys
     challenges: Challenges
     passes: DevicePasses
+    dpop: DpopProofs
     tokens: TokenIssuer
     devices: Devices
     receipts: Receipts
@@ -104,6 +106,7 @@ class Parts:
         self.keys = Keys(store=self.store, secret=secret, algorithm=settings.algorithm, audit=self.audit)
         self.challenges = Challenges(secret)
         self.passes = DevicePasses(secret)
+        self.dpop = DpopProofs(DpopNonces(secret), self.issuer)
         self.tokens = TokenIssuer(
             issuer=settings.issuer,
             audience=self.audience,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -20,9 +20,8 @@ from .strict import base64url_decode, base64url_encode, json_decode
 
 MAX_PROOF_LENGTH = 2048
 """Longer proofs are refused without parsing. One with its key has about 400 characters."""
-PROOF_ALGORITHMS = ("ES256",)
-"""The algorithms of proofs: P-256 is what every device's secure hardware and every browser has."""
 _MAX_DIGITS = 15
+_NONCE_STEP_S = 60
 _ABSENT = msgspec.Raw()
 _T = TypeVar("_T")
 
@@ -62,7 +61,7 @@ class ProofKey:
         required = {name: members[name] for name in ("crv", "kty", "x", "y")}
         self.jwk: str = msgspec.json.encode(required).decode()
         """The required members in the order of RFC 7638 §3.3, as it is stored."""
-        self.thumbprint: str = base64url_encode(hashlib.sha256(self.jwk.encode()).digest())
+        self.thumbprint: str = thumbprint_of(self.jwk)
         """The `jkt` of the key (RFC 7638; RFC 9449 §6.1)."""
         try:
             key = VerifyingKey.from_jwk({**required, "kid": self.thumbprint})
@@ -79,6 +78,11 @@ class ProofKey:
         """Return the key whose `jwk` was stored."""
         members: dict[str, Any] = msgspec.json.decode(jwk, type=dict[str, Any])
         return cls(members)
+
+
+def thumbprint_of(jwk: str) -> str:
+    """Return the thumbprint of a key whose `ProofKey.jwk` this is (RFC 7638 §3)."""
+    return base64url_encode(hashlib.sha256(jwk.encode()).digest())
 
 
 def read_proof(proof: str, *, typ: str, shape: type[_T], key: ProofKey | None = None) -> tuple[_T, ProofKey]:
@@ -144,6 +148,55 @@ def read_dbsc_proof(proof: str, *, url: str, is_challenge: Callable[[str], bool]
     if not is_challenge(claims.jti):
         raise InvalidToken("the proof has signed another challenge")
     return key
+
+
+class DpopProof(msgspec.Struct, frozen=True):
+    """The claims of a proof of a program (RFC 9449 §4.2)."""
+
+    jti: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    htm: str
+    htu: str
+    iat: int | float
+    ath: str = ""
+    nonce: str = ""
+
+
+def read_dpop_proof(proof: str, *, method: str, url: str, access_token: str = "") -> tuple[DpopProof, ProofKey]:
+    """Return the claims of a proof of a program, and its key. The caller checks the time, the nonce, and that it is new.
+
+    Args:
+        proof: The value of the one header field `DPoP`.
+        method: The method of the request.
+        url: The public URL of the endpoint, without query and fragment.
+        access_token: The access token that came with it, whose hash it must have; "" if there is none (RFC 9449 §4.3).
+
+    Raises:
+        InvalidToken: If the proof is invalid, or for another request or token.
+    """
+    claims, key = read_proof(proof, typ="dpop+jwt", shape=DpopProof)
+    if claims.htm != method or claims.htu.partition("#")[0].partition("?")[0] != url:
+        raise InvalidToken("the proof is for another request")
+    if access_token and claims.ath != base64url_encode(hashlib.sha256(access_token.encode()).digest()):
+        raise InvalidToken("the proof is for another access token")
+    return claims, key
+
+
+class DpopNonces:
+    """Nonces for proofs of programs: an HMAC of the minute, so nothing is stored (RFC 9449 §8)."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, secret: MasterSecret) -> None:
+        self._keys = secret.derive_all("dpop nonce v1")
+
+    def make(self, now_s: int) -> str:
+        """Return the nonce of a time, in seconds since 1970."""
+        return _make_mac(self._keys[0], str(now_s // _NONCE_STEP_S))
+
+    def is_valid(self, nonce: str, now_s: int) -> bool:
+        """Return whether a nonce is at most two minutes old, or new by as much."""
+        step = now_s // _NONCE_STEP_S
+        return _is_any(nonce, (_make_mac(key, str(step + lag)) for key in self._keys for lag in (0, -1, -2, 1, 2)))
 
 
 class Challenges:

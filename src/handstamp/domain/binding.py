@@ -15,6 +15,9 @@ from .policy import BINDING_MS
 from .reasons import EndReason
 from .session import BoundBy, Session, end_reason
 
+PROOF_ALGORITHMS = ("ES256",)
+"""The algorithms of proofs: P-256 is what every device's secure hardware and every browser has."""
+
 
 class DeviceKey(msgspec.Struct, frozen=True):
     """A public key whose private key a device holds.

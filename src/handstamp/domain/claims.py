@@ -27,6 +27,12 @@ _NO_CLAIM = "(rest)"
 """Placeholder member name for `extra`. It never appears in a token: the application's claims are members of their own."""
 
 
+class Confirmation(msgspec.Struct, frozen=True):
+    """The key whose proof must come with a token (RFC 7800 §3.1). `jkt` is its thumbprint (RFC 9449 §6.1)."""
+
+    jkt: Annotated[str, msgspec.Meta(min_length=43, max_length=43)]
+
+
 class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The claims of an access token: all of RFC 9068 §2.2, and `sid`, the id of the session.
 
@@ -35,6 +41,7 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         auth_time: When the person signed in, in seconds since 1970. Refreshes do not change it.
         acr: How strongly, see `handstamp.domain.assurance`; None if the sign-in named no class (RFC 9068 §2.2.1).
         amr: By which methods (RFC 8176).
+        cnf: The key to which the token is bound (DPoP), None if it is a bearer token.
         scope: A space-separated list, "" if there is none.
         extra: The application's own claims.
     """
@@ -51,6 +58,7 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     nbf: NumericDate | msgspec.UnsetType = msgspec.UNSET
     acr: Text | None = None
     amr: tuple[str, ...] = ()
+    cnf: Confirmation | None = None
     scope: str = ""
     roles: tuple[str, ...] = ()
     extra: dict[str, Any] = msgspec.field(default_factory=dict, name=_NO_CLAIM)
@@ -125,6 +133,21 @@ def require_access(claims: AccessClaims, *, issuer: str, audience: Collection[st
         raise InvalidToken("nbf is in the future")
     if now_s >= claims.exp + leeway_s:
         raise ExpiredToken
+
+
+def require_key(claims: AccessClaims, thumbprint: str | None) -> AccessClaims:
+    """Return the claims of an access token, if the request has proved the key to which it is bound, or it is bound to none.
+
+    Args:
+        claims: Those of a valid token.
+        thumbprint: That of the key of which the request had a proof; None if it had none.
+
+    Raises:
+        InvalidToken: If a bound token came without a proof of its key, or another token with one (RFC 9449 §7.1).
+    """
+    if (None if claims.cnf is None else claims.cnf.jkt) != thumbprint:
+        raise InvalidToken("the token is bound to another key than the request has proved")
+    return claims
 
 
 def require_refresh_ignoring_time(claims: RefreshClaims, *, issuer: str) -> None:

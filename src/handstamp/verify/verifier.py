@@ -26,7 +26,7 @@ from ..clock import now_ms as system_clock
 from ..crypto import jws
 from ..crypto.jwk import KeySet
 from ..domain.assurance import is_recent
-from ..domain.claims import ACCESS_TYPE, AccessClaims, require_access
+from ..domain.claims import ACCESS_TYPE, AccessClaims, require_access, require_key
 from ..domain.issuer import is_private
 from ..domain.policy import MAX_LEEWAY_S
 from ..errors import ConfigurationError, ExpiredToken, InvalidToken, SessionEnded, Unavailable
@@ -153,7 +153,9 @@ class Verifier:
         """Name the issuer and the audience, not the credential."""
         return f"Verifier({self.issuer!r}, audience={self.audience!r}, check={self.check!r})"
 
-    def verify(self, token: str, *, check: Check | None = None, now_ms: int | None = None) -> AccessClaims:
+    def verify(
+        self, token: str, *, check: Check | None = None, now_ms: int | None = None, proved: str | None = None
+    ) -> AccessClaims:
         """Return the claims of a valid token.
 
         It takes microseconds unless the service must be asked: then it blocks for at most `timeout_s` per request. Use
@@ -163,9 +165,12 @@ class Verifier:
             token: The access token.
             check: How to learn that the session has ended, by default the verifier's `check`.
             now_ms: The time to verify for, in milliseconds since 1970; by default the clock's.
+            proved: The thumbprint of the key of which the request had a proof (RFC 9449). A token that is bound to a key is valid
+                with that one alone, never as a bearer token, and another token never with one. "any" skips this check, for
+                those who ask about a token that they have not been sent.
 
         Raises:
-            InvalidToken: The token is malformed, forged, or for another issuer or audience.
+            InvalidToken: The token is malformed, forged, bound to another key, or for another issuer or audience.
             ExpiredToken: The token was valid and has expired.
             SessionEnded: The session of the token has ended.
             Unavailable: The keys cannot be fetched, or the service must be asked and does not answer.
@@ -173,14 +178,15 @@ class Verifier:
         """
         while True:
             try:
-                return self._verify(token, check, now_ms, may_wait=True)
+                claims = self._verify(token, check, now_ms, may_wait=True)
+                return claims if proved == "any" else require_key(claims, proved)
             except WouldWait as missing:
                 self._keys.wait(missing.kid)
 
     async def verify_async(self, token: str, *, check: Check | None = None) -> AccessClaims:
         """Do the same as `verify` without blocking the event loop (asyncio or trio): what has to wait runs in a thread."""
         try:
-            return self._verify(token, check, None, may_wait=False)
+            return require_key(self._verify(token, check, None, may_wait=False), None)
         except WouldWait:
             pass  # so that an error of the thread is not shown as one that happened while this one was handled
         try:

@@ -14,15 +14,27 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..crypto.proofs import ProofKey
+from ..domain.binding import DeviceKey
 from ..domain.issuer import Issuer
 from ..domain.limits import Rate
-from ..errors import HandstampError, InvalidRequest, MissingToken
+from ..domain.session import Session
+from ..errors import (
+    BoundTokenNeedsNonce,
+    BoundTokenRefused,
+    HandstampError,
+    InvalidDpopProof,
+    InvalidRequest,
+    MissingToken,
+    UseDpopNonce,
+)
 from ..languages.catalogue import ENGLISH, Catalogue, open_catalogue
 from ..languages.choice import ENGLISH_TAG, accepted_language
 from ..service.parts.bounded_logger import BoundedLogger
 from ..service.parts.caller import Caller
 from ..service.parts.common_clock import CommonClock
 from ..service.parts.devices import EarlierSignIns
+from ..service.parts.dpop import DpopProofs
 from ..service.parts.network_budget import NetworkBudget
 from ..service.sessions.refresh import Way
 from ..text import mark
@@ -56,19 +68,23 @@ _log = BoundedLogger("handstamp.web")
 class Edge:
     """Turns handlers into endpoints that check the origin of each request and turn every error into an answer."""
 
-    def __init__(self, *, clock: CommonClock, issuer: Issuer, trusted_origins: Collection[str], rate: Rate) -> None:
+    def __init__(
+        self, *, clock: CommonClock, issuer: Issuer, trusted_origins: Collection[str], rate: Rate, dpop: DpopProofs
+    ) -> None:
         """Serve an issuer.
 
         Args:
             clock: Read once per request, when its body has arrived.
             issuer: The public URL of the service. Its cookies are `Secure` if it is https.
             trusted_origins: Origins whose pages may send requests with this service's cookies.
+            dpop: Reads the proofs of programs.
             rate: How many requests of each budget one network may send.
         """
         self.issuer = issuer
         self.trusted_origins: frozenset[str] = frozenset(trusted_origins)
         self.cookies: Cookies = Cookies(issuer)
         self._clock = clock
+        self._dpop = dpop
         budgets: tuple[Budget, ...] = get_args(Budget)
         self._budgets = {name: NetworkBudget(name, rate) for name in budgets}
 
@@ -99,7 +115,7 @@ class Edge:
         counted = None if budget is None else self._budgets[budget]
 
         async def endpoint(request: Request) -> Response:
-            call = Call(request, clock=self._clock, cookies=self.cookies)
+            call = Call(request, clock=self._clock, cookies=self.cookies, dpop=self._dpop)
             try:
                 client = request.scope.get("client")
                 if counted is not None and client is not None:
@@ -115,6 +131,8 @@ class Edge:
                         trusted=trusted,
                         signs_in=signs_in,
                     )
+                    if signs_in and "dpop" in call.headers:
+                        call.prove_key()
                 return await handler(call)
             except HandstampError as error:
                 await call.load_language()
@@ -133,11 +151,15 @@ class Call:
     got into a page cannot turn an HttpOnly cookie into something to carry away (T7).
     """
 
-    def __init__(self, request: Request, *, clock: CommonClock, cookies: Cookies) -> None:
+    def __init__(self, request: Request, *, clock: CommonClock, cookies: Cookies, dpop: DpopProofs) -> None:
         """Wrap a Starlette request. Headers are parsed when they are needed."""
         self.request = request
         self.headers: Headers = request.headers
         self.cookies = cookies
+        self.key: ProofKey | None = None
+        """The key that the request has proved (DPoP). Set by the methods that read proofs."""
+        self.refused_proof: InvalidDpopProof | None = None
+        self._dpop = dpop
         self.identified_by: str | None = None
         """The name of the cookie whose token identified the session, if a cookie did. Set by the methods that read tokens."""
         self.language: Catalogue = ENGLISH
@@ -197,11 +219,45 @@ class Call:
     def _caller_at(self, now_ms: int) -> Caller:
         client = self.request.scope.get("client")  # optional (ASGI)
         user_agent = sanitise_text(self.headers.get("user-agent", ""))
-        return Caller(now_ms=now_ms, ip=client[0] if client else "", user_agent=user_agent)
+        key = None if self.key is None else DeviceKey(self.key.jwk, "dpop")
+        return Caller(now_ms=now_ms, ip=client[0] if client else "", user_agent=user_agent, key=key)
+
+    def prove_key(self, access_token: str = "") -> ProofKey:
+        """Read the proof of a program's key, once (RFC 9449 §4.3). Raises `InvalidDpopProof`."""
+        if self.key is None:
+            scope = self.request.scope
+            self.key = self._dpop.read(
+                self.headers.getlist("dpop"),
+                method=scope["method"],
+                path=scope["path"].removeprefix(scope.get("root_path", "")),
+                now_ms=self.now_ms,
+                access_token=access_token,
+            )
+        return self.key
+
+    def proves_key_of(self, session: Session) -> bool:
+        """Return whether the request has a proof of the key of a bound session. `refused_proof` is what is wrong with it."""
+        if session.bound_by != "dpop" or "dpop" not in self.headers:
+            return False
+        try:
+            return self.prove_key().jwk == session.bound_key
+        except InvalidDpopProof as refused:
+            self.refused_proof = refused
+            return False
 
     def access_token(self) -> str:
         """Return the access token from `Authorization`, or else from its cookie. Raises `MissingToken` if there is none."""
-        token = bearer_token(self.headers.getlist("authorization"))
+        authorization = self.headers.getlist("authorization")
+        token = bearer_token(authorization)
+        if token is None and authorization and authorization[0][:5].lower() == "dpop ":
+            token = authorization[0][5:].strip(" ")
+            try:
+                self.prove_key(token)
+            except UseDpopNonce as refused:
+                raise BoundTokenNeedsNonce(refused.why, refused.nonce) from None
+            except InvalidDpopProof as refused:
+                raise BoundTokenRefused(refused.why) from None
+            return token
         if token is None:
             token = self._cookie(self.cookies.access)
             self.identified_by = self.cookies.access

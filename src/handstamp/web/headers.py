@@ -74,7 +74,7 @@ def with_cors(app: ASGIApp, trusted_origins: Collection[str]) -> ASGIApp:
         allow_credentials=True,
         allow_methods=_METHODS,
         allow_headers=["*"],
-        expose_headers=["Retry-After", "WWW-Authenticate"],
+        expose_headers=["Retry-After", "WWW-Authenticate", "DPoP-Nonce"],
         max_age=_PREFLIGHT_MAX_AGE_S,
     )
 

@@ -11,12 +11,14 @@ from starlette.responses import Response
 
 from ..domain.account import Account
 from ..domain.brand import Brand
+from ..domain.claims import AccessClaims
 from ..domain.delivery import DELIVERIES
 from ..domain.issuer import Issuer
 from ..domain.session import Session
 from ..errors import (
     ExpiredToken,
     HandstampError,
+    InvalidDpopProof,
     InvalidFields,
     InvalidRequest,
     InvalidToken,
@@ -47,7 +49,7 @@ from ..service.parts.tokens import TokenPair
 from ..service.sessions.bind import BindSession
 from ..service.sessions.living import LivingSessions
 from ..service.sessions.recognise import Recognise
-from ..service.sessions.refresh import FindEnd, Refresh
+from ..service.sessions.refresh import FindEnd, Refresh, Way
 from ..service.sessions.revocations import Revocations
 from ..service.sessions.sign_out import SignOut
 from ..service.signing_in.code import CodeSignIn
@@ -134,14 +136,27 @@ class UseCases:
         if not self.sign_in_by_code:
             raise NotFound(mark("Signing in by mail is turned off here."))
 
+    def read_access(self, call: Call) -> AccessClaims:
+        """Return the claims of a call's access token, with its proof if it is bound. Raises as `require_session` does."""
+        token = call.access_token()
+        return self.verifier.verify(token, now_ms=call.now_ms, proved=None if call.key is None else call.key.thumbprint)
+
     async def require_session(self, call: Call) -> tuple[Session, Account | None]:
         """Return the session of a call's access token, and its account if the subject has one here.
 
         Raises:
             MissingToken, InvalidToken, ExpiredToken, SessionEnded: as their names say.
         """
-        claims = self.verifier.verify(call.access_token(), now_ms=call.now_ms)
-        return await self.sessions.require_living(claims.sid, call.now_ms)
+        return await self.sessions.require_living(self.read_access(call).sid, call.now_ms)
+
+    async def renew(self, call: Call, token: str, way: Way) -> TokenPair:
+        """Return the pair that follows a refresh token, given what the request shows of the device. Raises as `Refresh` does."""
+        try:
+            return await self.refresh(
+                token, way=way, caller=call.caller, prove=call.proves_key_of, find_end=self.find_credential_end(call)
+            )
+        except InvalidDpopProof as missing:
+            raise call.refused_proof or missing from None
 
     def find_credential_end(self, call: Call) -> FindEnd:
         """Return what finds the credential of a session that was bound to its browser: the access cookie, or a pass."""

@@ -7,9 +7,12 @@ from typing import Annotated, NamedTuple, cast
 
 import msgspec
 
+from ..domain.binding import PROOF_ALGORITHMS
 from ..domain.reasons import EndReason, sentence_of
 from ..errors import (
     AccountExists,
+    BoundTokenNeedsNonce,
+    BoundTokenRefused,
     CrossSite,
     DeletionBlocked,
     EmailNotVerified,
@@ -22,6 +25,7 @@ from ..errors import (
     InvalidClient,
     InvalidCode,
     InvalidCredentials,
+    InvalidDpopProof,
     InvalidFields,
     InvalidPasskey,
     InvalidRequest,
@@ -37,6 +41,7 @@ from ..errors import (
     Unavailable,
     UnknownPasskey,
     UnsupportedMediaType,
+    UseDpopNonce,
 )
 from ..text import mark
 from .device import CHALLENGE, write_challenge
@@ -62,6 +67,10 @@ TABLE: dict[type[HandstampError], tuple[int, str]] = {
     InvalidClient: (401, mark("The service is not authenticated")),
     InsufficientScope: (403, mark("Not allowed")),
     InsufficientAuthentication: (401, mark("Prove again who you are")),
+    InvalidDpopProof: (400, mark("The proof of the key is not valid")),
+    UseDpopNonce: (400, mark("The proof of the key is not valid")),
+    BoundTokenRefused: (401, mark("The proof of the key is not valid")),
+    BoundTokenNeedsNonce: (401, mark("The proof of the key is not valid")),
     ProofRequired: (403, mark("This needs the device that signed in")),
     SecondFactorRequired: (401, mark("The sign-in needs a second factor")),
     LastWay: (409, mark("This is the only way to sign in")),
@@ -180,6 +189,10 @@ def headers_of(error: HandstampError) -> dict[str, str]:
             sent["www-authenticate"] = f'Bearer error="{error.code}"{wanted}'  # RFC 9470 §3
         case ProofRequired(sid=sid, challenge=challenge) if challenge:
             sent[CHALLENGE] = write_challenge(challenge, sid)
+        case InvalidDpopProof() | BoundTokenRefused():
+            sent["www-authenticate"] = f'DPoP error="{error.code}", algs="{" ".join(PROOF_ALGORITHMS)}"'
+            if nonce := getattr(error, "nonce", ""):
+                sent["dpop-nonce"] = nonce
         case TooManyAttempts() | Unavailable():
             sent["retry-after"] = str(error.retry_after_s)
         case _:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ...domain.binding import DeviceKey
 from ...domain.event import Actor, Event, EventKind
 from ...domain.reasons import EndReason
 from ...domain.session import Session
@@ -22,6 +23,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         ip: The address of the client, "" if unknown.
         user_agent: The `User-Agent` header, "" if there was none.
         actor: Who acts.
+        key: The key that the request has proved, to which a session that begins is bound; None if there is none.
         browser: The secret of the browser, to which codes and challenges are bound; "" if it has none, or is not asked for it.
     """
 
@@ -30,6 +32,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: str = ""
     actor: Actor = "person"
     browser: str = ""
+    key: DeviceKey | None = None
 
     def __repr__(self) -> str:
         """Return a text without the secret."""

@@ -9,11 +9,12 @@ import msgspec
 from ...crypto import jws
 from ...crypto.identifiers import new_id
 from ...crypto.jwk import KeySet, SigningKey
-from ...crypto.proofs import Challenges, DevicePasses
+from ...crypto.proofs import Challenges, DevicePasses, thumbprint_of
 from ...domain.claims import (
     ACCESS_TYPE,
     REFRESH_TYPE,
     AccessClaims,
+    Confirmation,
     RefreshClaims,
     require_access_ignoring_time,
     require_refresh_ignoring_time,
@@ -22,7 +23,7 @@ from ...domain.delivery import DELIVERIES, Delivery
 from ...domain.grant import Grant
 from ...domain.policy import Policy
 from ...domain.session import BoundBy, Session, refresh_expires_at_s
-from ...errors import InvalidToken, ProofRequired, Unavailable
+from ...errors import InvalidDpopProof, InvalidToken, ProofRequired, Unavailable
 from ..operating.keys import Keys
 
 MAX_ACCESS_TOKEN_LENGTH = 3800
@@ -74,6 +75,11 @@ class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery
     outcome: PairOutcome = "started"
     binding: Binding = UNBOUND
+
+    @property
+    def token_type(self) -> str:
+        """How the access token is sent: `Bearer`, or `DPoP` with a proof (RFC 9449 §5)."""
+        return "DPoP" if self.binding.by == "dpop" else "Bearer"
 
     def __repr__(self) -> str:
         """Return a text without the tokens."""
@@ -172,6 +178,7 @@ class TokenIssuer:
             auth_time=session.authenticated_at_ms // 1000,
             acr=session.acr,
             amr=session.amr,
+            cnf=Confirmation(thumbprint_of(session.bound_key)) if session.bound_by == "dpop" and session.bound_key else None,
             scope=grant.scope,
             roles=grant.roles,
             extra=grant.claims,
@@ -208,10 +215,10 @@ class TokenIssuer:
             made = self._passes.make(session.id, pass_until_s)
         return Binding(by="dbsc", challenge=self._challenges.make(session.id, session.generation), device_pass=made)
 
-    def require_proof(self, session: Session) -> ProofRequired:
+    def require_proof(self, session: Session) -> ProofRequired | InvalidDpopProof:
         """Return the error for a request that has not proved the key of a bound session, with what its browser has to sign."""
         if session.bound_by != "dbsc":
-            return ProofRequired()
+            return InvalidDpopProof("no proof of the session's key")
         return ProofRequired(session.id, self._challenges.make(session.id, session.generation))
 
     def read_refresh(self, token: str) -> RefreshClaims:

@@ -10,6 +10,7 @@ import msgspec
 
 from ...crypto.identifiers import new_id
 from ...domain.account import Account
+from ...domain.binding import bind
 from ...domain.delivery import Delivery
 from ...domain.event import Event
 from ...domain.factor import Lacking
@@ -100,8 +101,6 @@ class BeginSession:
             BindingRequired: If sessions must be bound to a device, and this one could not be.
             Unavailable: If the store, the signing key or the claims hook fails.
         """
-        if self._policy.device_binding == "required" and delivery == "json":
-            raise BindingRequired  # no browser binds it later
         from_hook = await self._granting.ask(proof.subject)
         session = start(
             new_id(),
@@ -112,6 +111,7 @@ class BeginSession:
             now_ms=caller.now_ms,
             policy=self._policy,
         )
+        session = self._bind_to_program(session, caller)
         recorded = event or caller.event(
             "signed_in", subject=proof.subject, sid=session.id, detail={"delivery": delivery, "amr": " ".join(proof.amr)}
         )
@@ -149,6 +149,16 @@ class BeginSession:
         self._audit.log(recorded if pair.outcome == "started" else request_repeated(proof.subject, pair.session_id, caller))
         await self._limit.finish(ended, session, proof.account, caller)
         return pair
+
+    def _bind_to_program(self, session: Session, caller: Caller) -> Session:
+        """Return the session, bound to the key that the program has proved. Browsers bind theirs later."""
+        if session.delivery != "json" or self._policy.device_binding == "off":
+            return session
+        if caller.key is not None:
+            return bind(session, caller.key, caller.now_ms)
+        if self._policy.device_binding == "required":
+            raise BindingRequired
+        return session
 
     async def find_lacking(self, rows: Rows, proof: Proof, account: Account | None) -> Lacking | None:
         """Return what a proof lacks to begin a session, None if it is complete."""

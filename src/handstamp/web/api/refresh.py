@@ -20,7 +20,7 @@ class RefreshRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
 async def refresh(use: UseCases, call: Call, body: RefreshRequest | None) -> Response:
     """Return the next pair."""
     token, way = call.refresh_token(body.refresh_token if body else None)
-    pair = await use.refresh(token, way=way, caller=call.caller, find_end=use.find_credential_end(call))
+    pair = await use.renew(call, token, way)
     return write_pair(pair, call.cookies)
 
 

@@ -58,7 +58,7 @@ async def end_session(use: UseCases, call: Call, _: None) -> Response:
     try:
         session, _account = await use.require_session(call)
     except SessionEnded as ended:
-        if ended.reason != "logout" or use.verifier.verify(call.access_token(), now_ms=call.now_ms).sid != sid:
+        if ended.reason != "logout" or use.read_access(call).sid != sid:
             raise
         return clear_ended(write_nothing(), call.cookies, call.identified_by, bound=call.bound_cookie)
     await use.sign_out.end_own(session.subject, sid, call.caller)

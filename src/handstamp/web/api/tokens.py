@@ -44,7 +44,7 @@ def write_pair(pair: TokenPair, cookies: Cookies) -> Response:
     rule = DELIVERIES[pair.delivery]
     answer = TokenAnswer(
         access_token=msgspec.UNSET if rule.access_is_cookie else pair.access_token,
-        token_type="Bearer",  # noqa: S106 - the name of a scheme
+        token_type=pair.token_type,
         expires_in=pair.expires_in_s,
         refresh_token=msgspec.UNSET if rule.refresh_is_cookie else pair.refresh_token,
         refresh_expires_in=pair.refresh_expires_in_s,

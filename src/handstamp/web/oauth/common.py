@@ -13,6 +13,7 @@ from ...errors import (
     ExpiredToken,
     HandstampError,
     InvalidClient,
+    InvalidDpopProof,
     InvalidFields,
     InvalidRequest,
     InvalidToken,
@@ -94,6 +95,8 @@ def write_oauth_error(error: HandstampError, call: Call) -> Response:
             return _write(400, "invalid_grant", "The refresh token is not valid. Sign in again.", {})
         case InvalidClient():
             name = "invalid_client"
+        case InvalidDpopProof():
+            name = error.code
         case InvalidFields():
             status, name = 400, "invalid_request"
         case InvalidRequest():

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from starlette.responses import Response
 
+from ...domain.claims import Confirmation
 from ...errors import CrossSite, InvalidClient, NotSignedIn, TooManyAttempts
 from ..answers import write_json
 from ..api.shapes import Token, described
@@ -38,6 +39,7 @@ class IntrospectAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     auth_time: int = 0
     acr: str | None = None
     amr: tuple[str, ...] = ()
+    cnf: Confirmation | None = None
     scope: str = ""
     roles: tuple[str, ...] = ()
 
@@ -46,7 +48,7 @@ async def introspect(use: UseCases, call: Call, form: IntrospectForm) -> Respons
     """Return the claims of a valid access token, and nothing about any other (RFC 7662 §2.2)."""
     await use.credentials.authenticate(service_credential(call, form), call.caller)
     try:
-        claims = use.verifier.verify(form.token, now_ms=call.now_ms)
+        claims = use.verifier.verify(form.token, now_ms=call.now_ms, proved="any")
         await use.sessions.require_living(claims.sid, call.now_ms)
     except NotSignedIn:
         return write_json(IntrospectAnswer(active=False))
@@ -56,7 +58,8 @@ async def introspect(use: UseCases, call: Call, form: IntrospectForm) -> Respons
         aud=claims.aud,
         sub=claims.sub,
         client_id=claims.client_id,
-        token_type="Bearer",  # noqa: S106 - the name of a scheme
+        token_type="Bearer" if claims.cnf is None else "DPoP",
+        cnf=claims.cnf,
         iat=claims.iat,
         exp=claims.exp,
         jti=claims.jti,

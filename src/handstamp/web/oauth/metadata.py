@@ -6,6 +6,7 @@ import msgspec
 from starlette.responses import Response
 
 from ...domain.assurance import ACR_VALUES
+from ...domain.binding import PROOF_ALGORITHMS
 from ...domain.keyring import JWKS_MAX_AGE_S
 from ..answers import write_public
 from ..edge import Call
@@ -23,6 +24,7 @@ class MetadataAnswer(msgspec.Struct, frozen=True, kw_only=True):
     acr_values_supported: tuple[str, ...] = ACR_VALUES
     grant_types_supported: tuple[str, ...] = ("refresh_token",)
     response_types_supported: tuple[str, ...] = ()
+    dpop_signing_alg_values_supported: tuple[str, ...] = PROOF_ALGORITHMS
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("none",)
     revocation_endpoint_auth_methods_supported: tuple[str, ...] = ("none",)
     introspection_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic", "client_secret_post")

@@ -47,10 +47,10 @@ async def token(use: UseCases, call: Call, form: TokenForm) -> Response:
         raise InvalidRequest("refresh_token is missing.")
     if form.scope:
         raise RefusedGrant("invalid_scope", "A session has the scope that it was given: leave scope out.")
-    pair = await use.refresh(form.refresh_token, way="body", caller=call.caller)
+    pair = await use.renew(call, form.refresh_token, "body")
     answer = OAuthTokenAnswer(
         access_token=pair.access_token,
-        token_type="Bearer",  # noqa: S106 - the name of a scheme
+        token_type=pair.token_type,
         expires_in=pair.expires_in_s,
         refresh_token=pair.refresh_token,
         refresh_expires_in=pair.refresh_expires_in_s,

@@ -1,0 +1,250 @@
+"""Sessions of programs that are bound to a key (DPoP, RFC 9449), over HTTP and in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from handstamp.crypto.passwords import COSTS
+from handstamp.crypto.strict import base64url_encode
+from handstamp.errors import InvalidToken
+from handstamp.verify.verifier import Verifier
+from tests.deployment import ISSUER
+from tests.devices import Device
+from tests.integration.helpers import expect_problem, read_claims
+from tests.integration.test_device_bound import Site, site_in
+from tests.serving import EMAIL, PASSWORD
+
+pytestmark = pytest.mark.anyio
+_numbers = itertools.count()
+
+
+class Program:
+    """A program with a key, which signs each of its requests."""
+
+    def __init__(self, site: Site) -> None:
+        """Begin without a session."""
+        self.site, self.device = site, Device()
+        self.client = httpx.AsyncClient(transport=site.transport, base_url=ISSUER)
+        self.access = self.refresh_token = ""
+
+    def prove(self, method: str, path: str, *, access: str = "", header: dict[str, Any] | None = None, **changes: Any) -> str:
+        """Return a proof, with changes of its claims or its header. A claim that is None is left out."""
+        claims: dict[str, Any] = {
+            "jti": f"jti-{next(_numbers)}",
+            "htm": method,
+            "htu": f"{ISSUER}{path}",
+            "iat": self.site.clock() // 1000,
+        }
+        if access:
+            claims["ath"] = base64url_encode(hashlib.sha256(access.encode()).digest())
+        claims = {name: value for name, value in (claims | changes).items() if value is not None}
+        return self.device.sign({"typ": "dpop+jwt", "alg": "ES256", "jwk": self.device.jwk} | (header or {}), claims)
+
+    async def sign_in(self, proof: str | None = None, **fields: str) -> httpx.Response:
+        """Sign in with a proof."""
+        headers = {"dpop": self.prove("POST", "/login") if proof is None else proof}
+        answer = await self.client.post("/login", json={"email": EMAIL, "password": PASSWORD, **fields}, headers=headers)
+        if answer.status_code == 200:
+            self._take(answer)
+        return answer
+
+    async def refresh(self, proof: str | None = None) -> httpx.Response:
+        """Refresh with a proof; "" sends none."""
+        sent = self.prove("POST", "/refresh") if proof is None else proof
+        answer = await self.client.post(
+            "/refresh", json={"refreshToken": self.refresh_token}, headers={"dpop": sent} if sent else {}
+        )
+        if answer.status_code == 200:
+            self._take(answer)
+        return answer
+
+    async def profile(self, *, scheme: str = "DPoP", proof: str | None = None) -> httpx.Response:
+        """Read the profile."""
+        sent = self.prove("GET", "/profile", access=self.access) if proof is None else proof
+        headers = {"authorization": f"{scheme} {self.access}"} | ({"dpop": sent} if sent else {})
+        return await self.client.get("/profile", headers=headers)
+
+    def _take(self, answer: httpx.Response) -> None:
+        self.access, self.refresh_token = answer.json()["accessToken"], answer.json().get("refreshToken", "")
+
+
+@pytest.fixture(autouse=True)
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash with little work: other files test that."""
+    monkeypatch.setitem(COSTS, "owasp", (1, 8, 1))
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """Return a service with the defaults."""
+    async with site_in(tmp_path) as running:
+        yield running
+
+
+async def test_a_sign_in_with_a_proof_begins_a_bound_session(site: Site) -> None:
+    """The tokens name the key, and each renewal and each request needs a proof of it (R46)."""
+    program = Program(site)
+    answer = await program.sign_in()
+    assert answer.json()["tokenType"] == "DPoP"
+    assert read_claims(program.access)["cnf"] == {"jkt": program.device.key.kid}
+    row = await site.row(answer.json()["sessionId"])
+    assert (row.bound_by, row.bound_at_ms) == ("dpop", site.clock())
+    for generation in (1, 2):
+        assert (await program.refresh()).json()["tokenType"] == "DPoP"
+        assert (await site.row(row.id)).generation == generation
+    assert (await program.profile()).status_code == 200
+
+
+async def test_a_copy_of_the_tokens_is_worthless_without_the_key(site: Site) -> None:
+    """It is refused as a bearer token, with another key's proof and without one, and neither renews nor ends the session."""
+    program, thief = Program(site), Program(site)
+    sid = (await program.sign_in()).json()["sessionId"]
+    old = program.refresh_token
+    await program.refresh()
+    thief.access, thief.refresh_token = program.access, program.refresh_token
+    before = await site.row(sid)
+    expect_problem(await thief.profile(scheme="Bearer", proof=""), 401, "invalid_token")
+    expect_problem(await thief.profile(), 401, "invalid_token")
+    refused = await thief.profile(proof="")
+    expect_problem(refused, 401, "invalid_dpop_proof")
+    assert refused.headers["www-authenticate"] == 'DPoP error="invalid_dpop_proof", algs="ES256"'
+    other = program.prove("GET", "/profile", access="another token")
+    expect_problem(await program.profile(proof=other), 401, "invalid_dpop_proof")
+    for token in (program.refresh_token, old):
+        thief.refresh_token = token
+        expect_problem(await thief.refresh(), 400, "invalid_dpop_proof")
+        expect_problem(await thief.refresh(""), 400, "invalid_dpop_proof")
+    form = {"grant_type": "refresh_token", "refresh_token": program.refresh_token}
+    assert (await thief.client.post("/token", data=form)).json()["error"] == "invalid_dpop_proof"
+    assert await site.row(sid) == before
+    with pytest.raises(InvalidToken):
+        site.running.verifier.verify(program.access)
+    assert (await program.refresh()).status_code == 200
+
+
+async def test_no_verifier_takes_a_bound_token_as_a_bearer_token(site: Site) -> None:
+    """Also those of other services, and in coroutines."""
+    program = Program(site)
+    await program.sign_in()
+    with Verifier(
+        ISSUER, audience=ISSUER, keys=lambda: site.running.keys.verifying, check="offline", clock=site.clock
+    ) as verifier:
+        with pytest.raises(InvalidToken):
+            await verifier.verify_async(program.access)
+        for proved in (None, "A" * 43):
+            with pytest.raises(InvalidToken):
+                verifier.verify(program.access, proved=proved)
+        assert verifier.verify(program.access, proved=program.device.key.kid).cnf is not None
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "another method": {"htm": "GET"},
+    "another endpoint": {"htu": f"{ISSUER}/token"},
+    "another host": {"htu": "https://evil.example/refresh"},
+    "no id": {"jti": None},
+    "an empty id": {"jti": ""},
+    "a time that is no number": {"iat": "now"},
+    "no time": {"iat": None},
+    "another type": {"header": {"typ": "jwt"}},
+    "another algorithm": {"header": {"alg": "none"}},
+    "no key": {"header": {"jwk": None}},
+    "a private key": {"header": {"jwk": {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43, "d": "AAAA"}}},
+}
+
+
+@pytest.mark.parametrize("changes", WRONG.values(), ids=WRONG)
+async def test_a_wrong_proof_renews_nothing(site: Site, changes: dict[str, Any]) -> None:
+    """The session goes on, and a right proof renews it afterwards."""
+    program = Program(site)
+    await program.sign_in()
+    refused = await program.refresh(program.prove("POST", "/refresh", **changes))
+    expect_problem(refused, 400, "invalid_dpop_proof")
+    assert refused.headers["www-authenticate"] == 'DPoP error="invalid_dpop_proof", algs="ES256"'
+    assert (await program.refresh()).status_code == 200
+
+
+async def test_a_proof_is_accepted_once(site: Site) -> None:
+    """A copy of a whole request does nothing."""
+    program = Program(site)
+    await program.sign_in()
+    proof = program.prove("POST", "/refresh")
+    assert (await program.refresh(proof)).status_code == 200
+    expect_problem(await program.refresh(proof), 400, "invalid_dpop_proof")
+
+
+async def test_a_wrong_clock_is_told_a_nonce(site: Site) -> None:
+    """With it the time of the proof does not matter. A nonce is valid for some minutes."""
+    program = Program(site)
+    await program.sign_in()
+    nonce = ""
+    for iat in (site.clock() // 1000 - 301, site.clock() // 1000 + 301):
+        refused = await program.refresh(program.prove("POST", "/refresh", iat=iat))
+        expect_problem(refused, 400, "use_dpop_nonce")
+        nonce = refused.headers["dpop-nonce"]
+        assert (await program.refresh(program.prove("POST", "/refresh", iat=iat, nonce=nonce))).status_code == 200
+    site.clock.advance(seconds=240)
+    expect_problem(await program.refresh(program.prove("POST", "/refresh", nonce=nonce)), 400, "use_dpop_nonce")
+    expect_problem(await program.refresh(program.prove("POST", "/refresh", nonce="guess")), 400, "use_dpop_nonce")
+
+
+async def test_parallel_renewals_get_one_pair(site: Site) -> None:
+    """As without binding: the retry within grace gets the same refresh token, and an old copy with the proof continues."""
+    program = Program(site)
+    await program.sign_in()
+    old = program.refresh_token
+    first = (await program.refresh()).json()["refreshToken"]
+    program.refresh_token = old
+    assert (await program.refresh()).json()["refreshToken"] == first
+    site.clock.advance(seconds=3600)
+    program.refresh_token = old
+    assert (await program.refresh()).json()["refreshToken"] == first
+
+
+async def test_a_bad_proof_begins_no_session(site: Site) -> None:
+    """Otherwise the program would believe that its session is bound."""
+    expect_problem(await Program(site).sign_in("rubbish"), 400, "invalid_dpop_proof")
+    program = Program(site)
+    expect_problem(await program.sign_in(program.prove("POST", "/refresh")), 400, "invalid_dpop_proof")
+
+
+async def test_tokens_that_are_not_bound_work_as_before(site: Site) -> None:
+    """They need no proof, and are refused with one: somebody has exchanged tokens."""
+    program = Program(site)
+    answer = await program.client.post("/login", json={"email": EMAIL, "password": PASSWORD})
+    program.access, program.refresh_token = answer.json()["accessToken"], answer.json()["refreshToken"]
+    assert answer.json()["tokenType"] == "Bearer"
+    assert "cnf" not in read_claims(program.access)
+    assert (await program.profile(scheme="Bearer", proof="")).status_code == 200
+    expect_problem(await program.profile(), 401, "invalid_token")
+    assert (await program.refresh("")).status_code == 200
+    assert (await program.refresh()).json()["tokenType"] == "Bearer"
+
+
+async def test_the_endpoints_of_oauth_know_proofs(site: Site) -> None:
+    """`/token` refreshes with one, introspection names the key, and the metadata says which algorithms there are."""
+    program = Program(site)
+    await program.sign_in()
+    form = {"grant_type": "refresh_token", "refresh_token": program.refresh_token}
+    answer = await program.client.post("/token", data=form, headers={"dpop": program.prove("POST", "/token")})
+    assert answer.json()["token_type"] == "DPoP"
+    metadata = (await program.client.get("/.well-known/oauth-authorization-server")).json()
+    assert metadata["dpop_signing_alg_values_supported"] == ["ES256"]
+
+
+async def test_where_binding_is_required_programs_sign_in_with_a_proof(tmp_path: Path) -> None:
+    """And where it is off, a proof changes nothing."""
+    async with site_in(tmp_path, device_binding="required") as site:
+        program = Program(site)
+        assert (await program.sign_in()).json()["tokenType"] == "DPoP"
+        site.clock.advance(seconds=600)
+        assert (await program.refresh()).status_code == 200
+    (tmp_path / "off").mkdir()
+    async with site_in(tmp_path / "off", device_binding="off") as site:
+        assert (await Program(site).sign_in()).json()["tokenType"] == "Bearer"
