@@ -184,12 +184,12 @@ async def test_a_copy_of_everything_but_the_key_gets_nowhere(site: Site, deliver
     site.clock.advance(seconds=ACCESS_LIFETIME_S + LEEWAY_S)
     expect_problem(await thief.renew(forged), 403, "proof_required")
     expect_problem(await thief.client.post("/refresh"), 403, "proof_required")
-    assert "this device" not in (await thief.client.get("/account?here=", follow_redirects=True)).text
+    assert "Where you are signed in" not in (await thief.client.get("/account?here=", follow_redirects=True)).text
     expect_problem(await thief.client.get("/profile"), 401, "expired_token" if delivery == "cookie" else "missing_token")
     assert await site.row(browser.sid) == before
 
     assert (await browser.renew()).status_code == 200
-    assert "this device" in (await browser.client.get("/account")).text
+    assert "Where you are signed in" in (await browser.client.get("/account")).text
     for _ in range(2):  # the copy is old now: still no weapon against the owner
         expect_problem(await thief.renew(forged), 403, "proof_required")
         expect_problem(await thief.client.post("/refresh"), 403, "proof_required")
@@ -443,4 +443,4 @@ async def test_pages_without_the_cookie_load_themselves_again(site: Site) -> Non
     assert skipped.status_code == 503
     assert not set_cookies(skipped)
     assert (await browser.renew()).status_code == 200
-    assert "this device" in (await browser.client.get("/account")).text
+    assert "Where you are signed in" in (await browser.client.get("/account")).text
