@@ -224,16 +224,20 @@ class Counting:
         self.refuses: set[Check | None] = set()
         self._verifier = a_verifier()
 
-    def verify(self, token: str, *, check: Check | None = None) -> AccessClaims:
+    def now_ms(self) -> int:
+        """Return the time."""
+        return self._verifier.now_ms()
+
+    def verify(self, token: str, *, check: Check | None = None, proved: str | None = None) -> AccessClaims:
         """Verify a token offline, unless this policy is refused."""
         self.asked.append(check)
         if check in self.refuses:
             raise Unavailable("the test says so")
-        return self._verifier.verify(token)
+        return self._verifier.verify(token, proved=proved)
 
-    async def verify_async(self, token: str, *, check: Check | None = None) -> AccessClaims:
+    async def verify_async(self, token: str, *, check: Check | None = None, proved: str | None = None) -> AccessClaims:
         """Do the same."""
-        return self.verify(token, check=check)
+        return self.verify(token, check=check, proved=proved)
 
     def is_recent(self, claims: AccessClaims, *, max_age_s: int) -> bool:
         """Return whether the user signed in recently."""

@@ -83,7 +83,7 @@ def outcome(headers: Headers, method: str = "GET", *, bearer: Authenticator | No
         ("missing_token", [("authorization", "")]),
         ("missing_token", [("authorization", GOOD)]),
         ("missing_token", [("authorization", f"Basic {GOOD}")]),
-        ("missing_token", [("authorization", f"DPoP {GOOD}")]),
+        ("invalid_token", [("authorization", f"DPoP {GOOD}")]),
         ("missing_token", [("authorization", f"Bearer:{GOOD}")]),
         ("missing_token", [("authorization", f"Bearer\t{GOOD}")]),
         ("missing_token", [("authorization", f"Bearer\u00a0{GOOD}")]),

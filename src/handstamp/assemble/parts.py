@@ -7,6 +7,7 @@ from ..config.private_files import require_database
 from ..config.secret_file import load_master_secret
 from ..config.settings import Settings
 from ..crypto.attempts import SealedAttempts
+from ..crypto.dpop import DpopProofs
 from ..crypto.one_time import OneTimeCodes
 from ..crypto.passkeys import Passkeys
 from ..crypto.passwords import PasswordHasher
@@ -30,7 +31,6 @@ from ..service.parts.capacity import count_hashing_threads
 from ..service.parts.changes import Changes
 from ..service.parts.common_clock import CommonClock
 from ..service.parts.devices import Devices
-from ..service.parts.dpop import DpopProofs
 from ..service.parts.granting import Granting, Hook
 from ..service.parts.hashing import Hashing
 from ..service.parts.meter import Meter
@@ -106,7 +106,7 @@ class Parts:
         self.keys = Keys(store=self.store, secret=secret, algorithm=settings.algorithm, audit=self.audit)
         self.challenges = Challenges(secret)
         self.passes = DevicePasses(secret)
-        self.dpop = DpopProofs(DpopNonces(secret), self.issuer)
+        self.dpop = DpopProofs(self.issuer.origin, prefix=self.issuer.path, nonces=DpopNonces(secret))
         self.tokens = TokenIssuer(
             issuer=settings.issuer,
             audience=self.audience,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from functools import lru_cache
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -20,6 +21,8 @@ from .strict import base64url_decode, base64url_encode, json_decode
 
 MAX_PROOF_LENGTH = 2048
 """Longer proofs are refused without parsing. One with its key has about 400 characters."""
+KEPT_KEYS = 1024
+"""Keys of proofs that a process keeps, about 3 KB each."""
 _MAX_DIGITS = 15
 _NONCE_STEP_S = 60
 _ABSENT = msgspec.Raw()
@@ -122,7 +125,13 @@ def read_proof(proof: str, *, typ: str, shape: type[_T], key: ProofKey | None = 
 def _read_key(jwk: _Jwk) -> ProofKey:
     if jwk.d is not _ABSENT or jwk.k is not _ABSENT:
         raise InvalidToken("the jwk of the proof has a private member")
-    return ProofKey({name: getattr(jwk, name) for name in ("crv", "kty", "x", "y")})
+    return _make_key(jwk.x, jwk.y)
+
+
+@lru_cache(KEPT_KEYS)
+def _make_key(x: str, y: str) -> ProofKey:
+    """Return the key of a point. To check that it is on the curve takes longer than half a signature."""
+    return ProofKey({"crv": "P-256", "kty": "EC", "x": x, "y": y})
 
 
 class _DbscClaims(msgspec.Struct, frozen=True):
@@ -148,37 +157,6 @@ def read_dbsc_proof(proof: str, *, url: str, is_challenge: Callable[[str], bool]
     if not is_challenge(claims.jti):
         raise InvalidToken("the proof has signed another challenge")
     return key
-
-
-class DpopProof(msgspec.Struct, frozen=True):
-    """The claims of a proof of a program (RFC 9449 §4.2)."""
-
-    jti: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-    htm: str
-    htu: str
-    iat: int | float
-    ath: str = ""
-    nonce: str = ""
-
-
-def read_dpop_proof(proof: str, *, method: str, url: str, access_token: str = "") -> tuple[DpopProof, ProofKey]:
-    """Return the claims of a proof of a program, and its key. The caller checks the time, the nonce, and that it is new.
-
-    Args:
-        proof: The value of the one header field `DPoP`.
-        method: The method of the request.
-        url: The public URL of the endpoint, without query and fragment.
-        access_token: The access token that came with it, whose hash it must have; "" if there is none (RFC 9449 §4.3).
-
-    Raises:
-        InvalidToken: If the proof is invalid, or for another request or token.
-    """
-    claims, key = read_proof(proof, typ="dpop+jwt", shape=DpopProof)
-    if claims.htm != method or claims.htu.partition("#")[0].partition("?")[0] != url:
-        raise InvalidToken("the proof is for another request")
-    if access_token and claims.ath != base64url_encode(hashlib.sha256(access_token.encode()).digest()):
-        raise InvalidToken("the proof is for another access token")
-    return claims, key
 
 
 class DpopNonces:

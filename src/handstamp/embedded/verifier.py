@@ -32,11 +32,18 @@ class LocalVerifier:
         token: str,  # noqa: ARG002 - as `Verifier`
         *,
         check: Check | None = None,  # noqa: ARG002
+        proved: str | None = None,  # noqa: ARG002
     ) -> AccessClaims:
         """Raise `ConfigurationError`: the store can only be read in a coroutine."""
         raise ConfigurationError("Inside the application, verify in a coroutine: await verify_async(token).")
 
-    async def verify_async(self, token: str, *, check: Check | None = None) -> AccessClaims:  # noqa: ARG002 - as `Verifier`
+    async def verify_async(
+        self,
+        token: str,
+        *,
+        check: Check | None = None,  # noqa: ARG002 - as `Verifier`
+        proved: str | None = None,
+    ) -> AccessClaims:
         """Return the claims of a valid token whose session is active. Every `check` is as strict as `live` here.
 
         Raises:
@@ -47,9 +54,13 @@ class LocalVerifier:
         """
         self._ensure_running()
         now_ms = self._clock()
-        claims = self._verifier.verify(token, now_ms=now_ms)
+        claims = self._verifier.verify(token, now_ms=now_ms, proved=proved)
         await self._sessions.require_living(claims.sid, now_ms)
         return claims
+
+    def now_ms(self) -> int:
+        """Return the time by the service's clock, in milliseconds since 1970."""
+        return self._clock()
 
     def is_recent(self, claims: AccessClaims, *, max_age_s: int) -> bool:
         """Return whether the person of verified claims proved who they are at most `max_age_s` seconds ago (RFC 9470)."""

@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..crypto import jws
+from ..crypto.dpop import make_dpop_proof
 from ..crypto.identifiers import new_id
 from ..crypto.jwk import KeySet, SigningKey
-from ..domain.claims import ACCESS_TYPE, AccessClaims
+from ..domain.claims import ACCESS_TYPE, AccessClaims, Confirmation
 from ..domain.grant import parse_grant, parse_subject
 from ..domain.issuer import Issuer
 from ..domain.policy import MAX_LEEWAY_S
@@ -30,9 +31,10 @@ _CACHE_SIZE = 1000
 class SignedIn:
     """A signed-in user: an access token, and its session."""
 
-    def __init__(self, issuer: LocalIssuer, claims: AccessClaims, token: str) -> None:
+    def __init__(self, issuer: LocalIssuer, claims: AccessClaims, token: str, key: SigningKey | None = None) -> None:
         """Create it; use `LocalIssuer.signed_in` in tests."""
         self._issuer = issuer
+        self._key = key
         self.claims = claims
         """What the token says."""
         self.token = token
@@ -40,8 +42,24 @@ class SignedIn:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The header that carries the token."""
+        """The header that carries the token as a bearer token, as which one that is bound to a key is refused."""
         return {"Authorization": f"Bearer {self.token}"}
+
+    def headers_for(self, method: str, url: str) -> dict[str, str]:
+        """Return the headers for one request with a token that is bound to a key: the token, and a new proof (RFC 9449).
+
+        Args:
+            method: The method of the request.
+            url: Its public URL, at the `resource` of your adapter.
+
+        Raises:
+            ValueError: The token is bound to no key: sign in with `bound=True`.
+        """
+        if self._key is None:
+            raise ValueError("the token is bound to no key: sign in with bound=True")
+        now_s = self._issuer.clock() // 1000
+        proof = make_dpop_proof(self._key, method=method, url=url, now_s=now_s, access_token=self.token)
+        return {"Authorization": f"DPoP {self.token}", "DPoP": proof}
 
     @property
     def cookies(self) -> dict[str, str]:
@@ -114,6 +132,7 @@ class LocalIssuer:
         age_s: int = 0,
         signed_in_ago_s: int | None = None,
         acr: str | None = None,
+        bound: bool = False,
     ) -> SignedIn:
         """Sign a user in.
 
@@ -127,6 +146,7 @@ class LocalIssuer:
             age_s: Seconds since the token was issued.
             signed_in_ago_s: Seconds since the user proved who they are, by default as `age_s`.
             acr: How strongly: "pwd", "mfa", "phr", or a value of the application's own.
+            bound: True to bind the token to a new key, whose proof must come with each request: see `SignedIn.headers_for`.
 
         Raises:
             InvalidFields: The service would not issue such a token either.
@@ -135,6 +155,7 @@ class LocalIssuer:
         if not 1 <= lifetime_s <= 3600:
             raise ValueError("lifetime_s must be between 1 and 3600")
         grant, now_s = parse_grant(scope=scope, roles=roles, claims=claims), self.clock() // 1000 - age_s
+        key = SigningKey.generate("ES256") if bound else None
         issued = AccessClaims(
             iss=self.verifier.issuer,
             aud=self.verifier.audience[0] if audience is None else audience,
@@ -146,11 +167,12 @@ class LocalIssuer:
             sid=new_id(),
             auth_time=now_s if signed_in_ago_s is None else self.clock() // 1000 - signed_in_ago_s,
             acr=acr,
+            cnf=None if key is None else Confirmation(key.kid),
             scope=grant.scope,
             roles=grant.roles,
             extra=dict(grant.claims),
         )
-        return SignedIn(self, issued, jws.sign(issued.to_members(), self._key, typ=ACCESS_TYPE))
+        return SignedIn(self, issued, jws.sign(issued.to_members(), self._key, typ=ACCESS_TYPE), key)
 
     def expired(self, subject: str = "ada", **options: Any) -> SignedIn:
         """Return a user whose access token has expired. The options are those of `signed_in`."""

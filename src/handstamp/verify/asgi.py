@@ -40,6 +40,7 @@ POLICY_VIOLATION = 1008
 PROTOCOL = "handstamp"
 """The subprotocol that the browser client offers beside the token (RFC 6455 §1.9)."""
 _TOKEN = "handstamp.token."  # noqa: S105 - the name of a field
+_PROOF = "handstamp.proof."
 
 
 def write_refusal(refusal: Refusal) -> Application:
@@ -87,8 +88,9 @@ class HandstampMiddleware:
             public: Paths that need no token. They are compared exactly, decoded, without the prefix under which `app` is mounted.
             on_refusal: Returns the ASGI application that answers a refused request, for example a Starlette `Response`. The
                 headers of the refusal are added to those that it does not send itself.
-            resource: The URL of this API (RFC 9728). Refusals then say where tokens come from, and the middleware answers
-                requests for the metadata. Give it to the middleware around the whole application.
+            resource: The public URL of this API. Without it, no token that is bound to a key can be used here (RFC 9449).
+                Refusals say where tokens come from (RFC 9728), and the middleware answers requests for the metadata: give it
+                to the middleware around the whole application, too.
 
         Raises:
             ConfigurationError: `public`, `trusted_origins`, `resource`, `fresh` or `acr` is malformed, or `check` needs a
@@ -112,7 +114,7 @@ class HandstampMiddleware:
             state = scope.setdefault("state", {})
             try:
                 state["claims"] = await self._authenticator.authenticate_async(
-                    scope.get("method", "GET"), header_values(scope), self._needs, memory=state
+                    scope.get("method", "GET"), header_values(scope), self._needs, path=public_path(scope), memory=state
                 )
             except HandstampError as error:
                 await self._refuse(self._authenticator.refuse(error, self._needs), scope, receive, send)
@@ -144,7 +146,8 @@ def header_values(scope: Scope) -> HeaderValues:
     """Return the function that looks up headers of an ASGI connection.
 
     It hides the cookies of WebSockets: a page of any site can open a WebSocket with the person's cookies, and CORS does not
-    apply. A script cannot send `Authorization` with a WebSocket: a token that it offers as a subprotocol counts as that header.
+    apply. A script cannot send `Authorization` with a WebSocket: a token that it offers as a subprotocol counts as that header,
+    and a proof as the header `DPoP`.
     """
 
     def values(name: str) -> Sequence[str]:
@@ -154,7 +157,10 @@ def header_values(scope: Scope) -> HeaderValues:
             if name == "cookie":
                 return ()
             if name == "authorization":
-                return [*found, *(f"Bearer {token}" for token in _offered_tokens(scope))]
+                scheme = "DPoP" if _offered(scope, _PROOF) else "Bearer"
+                return [*found, *(f"{scheme} {token}" for token in _offered(scope, _TOKEN))]
+            if name == "dpop":
+                return [*found, *_offered(scope, _PROOF)]
         return found
 
     return values
@@ -165,7 +171,7 @@ def selecting_protocol(scope: Scope, send: Send) -> Send:
 
     Browsers close a WebSocket for which none of the offered subprotocols is selected. An application's own choice stays.
     """
-    if scope["type"] != "websocket" or not _offered_tokens(scope):
+    if scope["type"] != "websocket" or not _offered(scope, _TOKEN):
         return send
 
     async def send_with_protocol(message: Message) -> None:
@@ -176,8 +182,15 @@ def selecting_protocol(scope: Scope, send: Send) -> Send:
     return send_with_protocol
 
 
-def _offered_tokens(scope: Scope) -> list[str]:
-    return [offered.removeprefix(_TOKEN) for offered in scope.get("subprotocols", ()) if offered.startswith(_TOKEN)]
+def _offered(scope: Scope, prefix: str) -> list[str]:
+    return [offered.removeprefix(prefix) for offered in scope.get("subprotocols", ()) if offered.startswith(prefix)]
+
+
+def public_path(scope: Scope) -> str:
+    """Return the path with the prefix of the mount, whether or not the server has left it there."""
+    path: str = scope["path"]
+    prefix: str = scope.get("root_path", "").rstrip("/")
+    return path if path == prefix or path.startswith(f"{prefix}/") else prefix + path
 
 
 def _path(scope: Scope) -> str:

@@ -11,15 +11,25 @@ import re
 from collections.abc import Callable, Collection, MutableMapping
 from typing import Any, NamedTuple, Protocol
 
+from ..crypto.dpop import DpopProofs
 from ..crypto.identifiers import new_id
 from ..domain.assurance import is_as_strong
-from ..domain.claims import AccessClaims
+from ..domain.claims import AccessClaims, require_key
 from ..domain.duration import parse_duration
 from ..domain.issuer import Issuer, origin_of
-from ..errors import ConfigurationError, HandstampError, InsufficientAuthentication, InsufficientScope, MissingToken
+from ..errors import (
+    BoundTokenRefused,
+    ConfigurationError,
+    HandstampError,
+    InsufficientAuthentication,
+    InsufficientScope,
+    InvalidDpopProof,
+    InvalidToken,
+    MissingToken,
+)
 from ..forking import ProcessLock
 from ..wire import HeaderValues
-from ..wire.bearer import bearer_token
+from ..wire.bearer import sent_token
 from ..wire.cookies import cookie_name, only_value, parse_cookies
 from ..wire.cross_site import SAFE_METHODS, require_allowed_origin
 from ..wire.problems import Refusal, refusal_of
@@ -50,11 +60,14 @@ class AnyVerifier(Protocol):
     def max_staleness_s(self) -> float:
         """Seconds that may pass until `confirm` tells it."""
 
-    def verify(self, token: str, *, check: Check | None = None) -> AccessClaims:
+    def verify(self, token: str, *, check: Check | None = None, proved: str | None = None) -> AccessClaims:
         """Return the claims of a valid token."""
 
-    async def verify_async(self, token: str, *, check: Check | None = None) -> AccessClaims:
+    async def verify_async(self, token: str, *, check: Check | None = None, proved: str | None = None) -> AccessClaims:
         """Do the same without blocking the event loop."""
+
+    def now_ms(self) -> int:
+        """Return the time by the verifier's clock."""
 
     def is_recent(self, claims: AccessClaims, *, max_age_s: int) -> bool:
         """Return whether the person of verified claims proved who they are at most `max_age_s` seconds ago."""
@@ -77,10 +90,23 @@ class Needs(NamedTuple):
     """How strongly they must have proved it: `pwd`, `mfa`, `phr` or a value of the application's own, "" for anyhow."""
 
 
+class _Sent(NamedTuple):
+    """An access token as it was sent."""
+
+    token: str
+    is_dpop: bool = False
+    """True if it must come with a proof of its key. A token that is bound to one is valid in no other way."""
+
+    @property
+    def proved(self) -> str | None:
+        """What `Verifier.verify` requires of the key. The proof is read afterwards, so that strangers' proofs cost nothing."""
+        return "any" if self.is_dpop else None
+
+
 class _Verified(NamedTuple):
     """What has been verified for a request: another requirement of the same request need not verify it again."""
 
-    token: str
+    sent: _Sent
     check: Check
     claims: AccessClaims
 
@@ -102,13 +128,15 @@ class Authenticator:
             trusted_origins: Origins (`https://app.example.com`) whose pages may send unsafe requests with the access cookie. The
                 issuer's own origin is always trusted. Browsers send the cookie only if this application and the service share a
                 host name.
-            resource: The URL of this API, to tell clients where tokens come from (RFC 9728). Challenges then name its metadata
-                and the scopes that a route requires.
+            resource: The public URL of this API. Proofs of programs are for URLs of its origin (RFC 9449): without it, no token
+                that is bound to a key can be used here. It also tells clients where tokens come from (RFC 9728): challenges
+                name its metadata and the scopes that a route requires.
 
         Raises:
             ConfigurationError: An origin is not in the form that browsers send, or `resource` is no https URL without query.
         """
         self._resource = None if resource is None else Resource(resource)
+        self._proofs = None if resource is None else DpopProofs(origin_of(resource))
         self._scopes: set[str] = set()
         self._make_verifier: Callable[[], AnyVerifier] | None = None
         self._making = ProcessLock()
@@ -173,6 +201,7 @@ class Authenticator:
         values: HeaderValues,
         needs: Needs = Needs(),  # noqa: B008 - immutable
         *,
+        path: str = "",
         memory: MutableMapping[str, Any] | None = None,
     ) -> AccessClaims:
         """Return the claims of a request. Blocks if the service must be asked.
@@ -181,6 +210,7 @@ class Authenticator:
             method: The HTTP method in upper case.
             values: Looks up the headers of the request.
             needs: What the route requires.
+            path: The whole path of the request, decoded, with the prefix under which the application is mounted.
             memory: Belongs to this request alone. If an earlier call for the request has verified the token as strictly, its
                 result is used again.
 
@@ -189,14 +219,19 @@ class Authenticator:
             MissingToken: There is none.
             CrossSite: The access cookie came with an unsafe request of another origin's page.
             InsufficientScope, InsufficientAuthentication: As `require`.
-            InvalidToken, ExpiredToken, SessionEnded, Unavailable, ConfigurationError: As `Verifier.verify`.
+            BoundTokenRefused: The token is bound to a key, and its proof is not valid for this request.
+            InvalidToken, ExpiredToken, SessionEnded, Unavailable, ConfigurationError: As `Verifier.verify`, and if the token is
+                bound to a key and `resource` is not configured.
         """
         verifier = self.verifier
-        token = self._token(method, values)
-        claims = self._recall(memory, token, needs)
-        if claims is None:
-            claims = self._remember(memory, token, needs, verifier.verify(token, check=needs.check))
-        return self.require(claims, needs)
+        sent = self._token(method, values)
+        known = self._recall(memory, sent)
+        if known is None or not self._is_as_strict(known, needs):
+            claims = verifier.verify(sent.token, check=needs.check, proved=sent.proved)
+            if sent.is_dpop and known is None:
+                self._require_proof(claims, sent.token, method, path, values)
+            known = self._remember(memory, sent, needs, claims)
+        return self.require(known.claims, needs)
 
     async def authenticate_async(
         self,
@@ -204,15 +239,34 @@ class Authenticator:
         values: HeaderValues,
         needs: Needs = Needs(),  # noqa: B008 - immutable
         *,
+        path: str = "",
         memory: MutableMapping[str, Any] | None = None,
     ) -> AccessClaims:
         """Do the same as `authenticate` without blocking the event loop."""
         verifier = self.verifier
-        token = self._token(method, values)
-        claims = self._recall(memory, token, needs)
-        if claims is None:
-            claims = self._remember(memory, token, needs, await verifier.verify_async(token, check=needs.check))
-        return self.require(claims, needs)
+        sent = self._token(method, values)
+        known = self._recall(memory, sent)
+        if known is None or not self._is_as_strict(known, needs):
+            claims = await verifier.verify_async(sent.token, check=needs.check, proved=sent.proved)
+            if sent.is_dpop and known is None:
+                self._require_proof(claims, sent.token, method, path, values)
+            known = self._remember(memory, sent, needs, claims)
+        return self.require(known.claims, needs)
+
+    def _require_proof(self, claims: AccessClaims, token: str, method: str, path: str, values: HeaderValues) -> None:
+        """Read the proof that came with a valid token, once for a request (RFC 9449 §7)."""
+        if claims.cnf is None:
+            raise InvalidToken("a token that is bound to no key came with the scheme DPoP")
+        if self._proofs is None:
+            raise ConfigurationError(
+                "A token that is bound to a key came (DPoP). Give the public URL of this API, for example "
+                "resource='https://api.example.com': proofs are made for it, and no header of the request tells it reliably."
+            )
+        try:
+            key = self._proofs.read(values("dpop"), method=method, path=path, now_ms=self.verifier.now_ms(), access_token=token)
+        except InvalidDpopProof as refused:
+            raise BoundTokenRefused(refused) from None
+        require_key(claims, key.thumbprint)
 
     def require(self, claims: AccessClaims, needs: Needs) -> AccessClaims:
         """Return verified claims if they have what a route requires of a person.
@@ -249,29 +303,30 @@ class Authenticator:
         self._cookie = cookie_name("access", issuer)
         self._make_verifier = None
 
-    def _recall(self, memory: MutableMapping[str, Any] | None, token: str, needs: Needs) -> AccessClaims | None:
+    def _recall(self, memory: MutableMapping[str, Any] | None, sent: _Sent) -> _Verified | None:
         known: _Verified | None = None if memory is None else memory.get(self._memory_key)
-        return None if known is None or known.token != token or not self._is_as_strict(known, needs) else known.claims
+        return None if known is None or known.sent != sent else known
 
-    def _remember(self, memory: MutableMapping[str, Any] | None, token: str, needs: Needs, claims: AccessClaims) -> AccessClaims:
+    def _remember(self, memory: MutableMapping[str, Any] | None, sent: _Sent, needs: Needs, claims: AccessClaims) -> _Verified:
+        verified = _Verified(sent, needs.check or self._verifier.check, claims)
         if memory is not None:
-            memory[self._memory_key] = _Verified(token, needs.check or self._verifier.check, claims)
-        return claims
+            memory[self._memory_key] = verified
+        return verified
 
     def _is_as_strict(self, known: _Verified, needs: Needs) -> bool:
         return not is_stricter(needs.check or self._verifier.check, known.check)
 
-    def _token(self, method: str, values: HeaderValues) -> str:
+    def _token(self, method: str, values: HeaderValues) -> _Sent:
         """Return the access token of the `Authorization` header, or else of the access cookie."""
         cookies = parse_cookies(values("cookie")).get(self._cookie)
         if cookies is not None and method not in SAFE_METHODS:
             require_allowed_origin(values, carries_cookie=True, own=self._own_origin, trusted=self._trusted)
-        token = bearer_token(values("authorization"))
+        token, is_dpop = sent_token(values("authorization"))
         if token is None and cookies is not None:
             token = only_value(self._cookie, cookies)
         if token is None:
             raise MissingToken
-        return token
+        return _Sent(token, is_dpop)
 
 
 def refuse(error: HandstampError) -> Refusal:

@@ -195,7 +195,9 @@ def _is_async(view: View) -> bool:
 def _admit(request: HttpRequest, needs: Needs) -> HttpResponse | None:
     """Set the claims of a request and return None, or return the answer that refuses it."""
     try:
-        request.claims = authenticator().authenticate(request.method, header_values(request), needs, memory=vars(request))
+        request.claims = authenticator().authenticate(
+            request.method, header_values(request), needs, path=request.path, memory=vars(request)
+        )
     except HandstampError as error:
         return _refusal(request, error, needs)
     return None
@@ -205,7 +207,7 @@ async def _admit_async(request: HttpRequest, needs: Needs) -> HttpResponse | Non
     """Do the same as `_admit` without blocking the event loop."""
     try:
         request.claims = await authenticator().authenticate_async(
-            request.method, header_values(request), needs, memory=vars(request)
+            request.method, header_values(request), needs, path=request.path, memory=vars(request)
         )
     except HandstampError as error:
         return _refusal(request, error, needs)

@@ -100,7 +100,11 @@ class HandstampAuthentication(BaseAuthentication):
         needed = _needed_by(context.get("view"))
         try:
             claims = authenticator().authenticate(
-                request.method, header_values(request), Needs(check=needed.check), memory=_memory(request)
+                request.method,
+                header_values(request),
+                Needs(check=needed.check),
+                path=request.path,
+                memory=_memory(request),
             )
         except MissingToken:
             return None
@@ -132,7 +136,9 @@ class HandstampPermission(BasePermission):
             if self.needs.check in (None, _needed_by(view).check):
                 authenticator().require(request.auth, self.needs)
             else:
-                authenticator().authenticate(request.method, header_values(request), self.needs, memory=_memory(request))
+                authenticator().authenticate(
+                    request.method, header_values(request), self.needs, path=request.path, memory=_memory(request)
+                )
         except HandstampError as error:
             raise _exception_for(request, error, self.needs) from error
         return True

@@ -30,7 +30,7 @@ from fastapi.security.base import SecurityBase
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError, reduce_error
 from ..wire.problems import Refusal
-from .asgi import POLICY_VIOLATION, can_answer, header_values, selecting_protocol
+from .asgi import POLICY_VIOLATION, can_answer, header_values, public_path, selecting_protocol
 from .authenticator import AnyVerifier, Authenticator, Needs
 from .verifier import Check
 
@@ -54,7 +54,8 @@ class Require:
         Args:
             verifier: A `Verifier`, or `Handstamp.verifier`, or a function that creates one at the first request.
             trusted_origins: Origins (`https://app.example.com`) whose pages may send unsafe requests with the access cookie.
-            resource: The URL of this API (RFC 9728). Refusals then say where tokens come from: serve `resource_metadata()`.
+            resource: The public URL of this API. Without it, no token that is bound to a key can be used here (RFC 9449).
+                Refusals say where tokens come from (RFC 9728): serve `resource_metadata()`.
 
         Raises:
             ConfigurationError: An origin is not in the form that browsers send, or `resource` is no https URL without query.
@@ -178,7 +179,9 @@ async def _authenticate(
     scope = connection.scope
     state = scope.setdefault("state", {})
     try:
-        claims = await authenticator.authenticate_async(scope.get("method", "GET"), header_values(scope), needs, memory=state)
+        claims = await authenticator.authenticate_async(
+            scope.get("method", "GET"), header_values(scope), needs, path=public_path(scope), memory=state
+        )
     except HandstampError as error:
         raise _exception_for(authenticator.refuse(error, Needs(needs.scope or needed)), connection) from error
     state["claims"] = claims  # for `EndWithSession`, which sees no dependencies

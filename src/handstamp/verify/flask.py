@@ -94,7 +94,8 @@ class Require:
             verifier: Verifies the access tokens. A function creates the verifier at the first request. Without one, call
                 `init_app` before the first request.
             trusted_origins: Origins (`https://app.example.com`) whose pages may send unsafe requests with the access cookie.
-            resource: The URL of this API (RFC 9728). Refusals then say where tokens come from: serve `resource_metadata()`.
+            resource: The public URL of this API. Without it, no token that is bound to a key can be used here (RFC 9449).
+                Refusals say where tokens come from (RFC 9728): serve `resource_metadata()`.
 
         Raises:
             ConfigurationError: An origin is not in the form that browsers send, or `resource` is no https URL without query.
@@ -196,7 +197,11 @@ class Require:
         authenticator = self._current()
         try:
             flask_globals.claims = authenticator.authenticate(
-                request.method, request.headers.getlist, needs, memory=request.environ
+                request.method,
+                request.headers.getlist,
+                needs,
+                path=request.script_root + request.path,
+                memory=request.environ,
             )
         except HandstampError as error:
             refusal = authenticator.refuse(error, needs)

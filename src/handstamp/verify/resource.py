@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..domain.binding import PROOF_ALGORITHMS
 from ..domain.issuer import is_private
 from ..errors import ConfigurationError
 
@@ -31,6 +32,7 @@ class Resource:
             "resource": self.url,
             "authorization_servers": [issuer],
             "bearer_methods_supported": ["header"],
+            "dpop_signing_alg_values_supported": list(PROOF_ALGORITHMS),
         }
         return document | ({"scopes_supported": list(scopes)} if scopes else {})
 

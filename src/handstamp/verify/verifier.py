@@ -183,17 +183,22 @@ class Verifier:
             except WouldWait as missing:
                 self._keys.wait(missing.kid)
 
-    async def verify_async(self, token: str, *, check: Check | None = None) -> AccessClaims:
+    async def verify_async(self, token: str, *, check: Check | None = None, proved: str | None = None) -> AccessClaims:
         """Do the same as `verify` without blocking the event loop (asyncio or trio): what has to wait runs in a thread."""
         try:
-            return require_key(self._verify(token, check, None, may_wait=False), None)
+            claims = self._verify(token, check, None, may_wait=False)
+            return claims if proved == "any" else require_key(claims, proved)
         except WouldWait:
             pass  # so that an error of the thread is not shown as one that happened while this one was handled
         try:
-            waiting = self._threads.submit(self.verify, token, check=check)
+            waiting = self._threads.submit(self.verify, token, check=check, proved=proved)
         except RuntimeError as problem:  # at exit, or at the system's limit
             raise Unavailable(f"no thread can be started: {problem}") from None
         return await wait_for(waiting)
+
+    def now_ms(self) -> int:
+        """Return the time by the verifier's clock, in milliseconds since 1970."""
+        return self._clock()
 
     def is_recent(self, claims: AccessClaims, *, max_age_s: int) -> bool:
         """Return whether the person of verified claims proved who they are at most `max_age_s` seconds ago (RFC 9470).

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..crypto.dpop import DpopProofs
 from ..crypto.proofs import ProofKey
 from ..domain.binding import DeviceKey
 from ..domain.issuer import Issuer
@@ -34,7 +35,6 @@ from ..service.parts.bounded_logger import BoundedLogger
 from ..service.parts.caller import Caller
 from ..service.parts.common_clock import CommonClock
 from ..service.parts.devices import EarlierSignIns
-from ..service.parts.dpop import DpopProofs
 from ..service.parts.network_budget import NetworkBudget
 from ..service.sessions.refresh import Way
 from ..text import mark

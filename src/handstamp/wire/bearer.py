@@ -1,4 +1,4 @@
-"""The Bearer scheme (RFC 6750)."""
+"""The schemes Bearer (RFC 6750) and DPoP (RFC 9449) of access tokens."""
 
 from __future__ import annotations
 
@@ -18,11 +18,21 @@ def bearer_token(authorization: Sequence[str]) -> str | None:
         InvalidRequest: The header came more than once.
         InvalidToken: The scheme is there and the token is not.
     """
+    token, is_dpop = sent_token(authorization)
+    return None if is_dpop else token
+
+
+def sent_token(authorization: Sequence[str]) -> tuple[str | None, bool]:
+    """Return the token of the `Authorization` header, and whether its scheme is DPoP, so that a proof must come along.
+
+    Raises as `bearer_token`. The token is None if there is none of either scheme.
+    """
     if len(authorization) > 1:
         raise InvalidRequest(mark("There is more than one Authorization header."))
     scheme, _, token = (authorization[0] if authorization else "").partition(" ")
-    if scheme.lower() != "bearer":
-        return None
+    scheme = scheme.lower()
+    if scheme not in ("bearer", "dpop"):
+        return None, False
     if not token:
-        raise InvalidToken("Authorization: Bearer without a token")
-    return token.strip(" ")
+        raise InvalidToken("Authorization without a token after its scheme")
+    return token.strip(" "), scheme == "dpop"
