@@ -112,7 +112,7 @@ def test_a_second_requirement_of_a_request_reads_no_second_proof() -> None:
             return [headers[name]] if name in headers else []
 
         for check in ("offline", "feed", "live", "offline"):
-            claims = authenticator.authenticate("GET", values, Needs(check=check), path="/orders", memory=memory)  # type: ignore[arg-type]
+            claims = authenticator.authenticate("GET", values, Needs(check=check), path="/orders", memory=memory)
             assert claims.sub == "ada"
 
 

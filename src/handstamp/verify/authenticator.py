@@ -265,7 +265,7 @@ class Authenticator:
         try:
             key = self._proofs.read(values("dpop"), method=method, path=path, now_ms=self.verifier.now_ms(), access_token=token)
         except InvalidDpopProof as refused:
-            raise BoundTokenRefused(refused) from None
+            raise BoundTokenRefused(refused.why) from None
         require_key(claims, key.thumbprint)
 
     def require(self, claims: AccessClaims, needs: Needs) -> AccessClaims:
