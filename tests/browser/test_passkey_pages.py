@@ -8,14 +8,22 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
+import pyotp
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.authenticator import Authenticator, record_signals
 from tests.browser.conftest import open_page
-from tests.browser.test_factor_pages import age_sign_ins, expect_sound, sign_in
-from tests.serving import QuickServer, Server
+from tests.browser.test_factor_pages import age_sign_ins, expect_sound, sign_in, type_code
+from tests.serving import PASSWORD, QuickServer, Server
 
+_RUN_CONDITIONAL = """
+const create = CredentialsContainer.prototype.create;
+CredentialsContainer.prototype.create = async function (options) {
+  await noteMediation(options.mediation ?? "");
+  return create.call(this, { ...options, mediation: undefined });
+};
+"""
 pytestmark = pytest.mark.xdist_group("browser")
 
 
@@ -177,3 +185,59 @@ def test_who_must_have_a_factor_creates_a_passkey(chromium: Browser, tmp_path_fa
             expect_sound(page)
     finally:
         running.stop()
+
+
+def test_a_passkey_is_offered_after_a_password(chromium: Browser, server: Server, email: str) -> None:
+    """The offer keeps where the person wanted to go, and can be declined for good. Without script there is none."""
+    with a_page(chromium) as page:
+        Authenticator(page)
+        expect_offer(page, server, email)
+        page.get_by_role("button", name="Do not ask again").click()
+        page.wait_for_url("**/account/data")
+        (cookie,) = [each for each in page.context.cookies() if "offer" in each.get("name", "")]
+        assert cookie.get("httpOnly")
+        sign_out(page, server)
+        sign_in(page, server, email, "?return_to=/account/data")
+        page.wait_for_url("**/account/data")
+        sign_out(page, server)
+        page.context.clear_cookies(name=cookie["name"])
+        expect_offer(page, server, email)
+        page.get_by_role("button", name="Create a passkey").click()
+        page.get_by_role("button", name="I have saved them").click()
+        page.wait_for_url("**/account/data")
+    with a_page(chromium, java_script_enabled=False) as page:
+        sign_in(page, server, email, "?return_to=/account/data")
+        expect(page.get_by_role("heading", name="One more step")).to_be_visible()
+
+
+def expect_offer(page: Page, server: Server, email: str) -> None:
+    """Sign in with the password, and find the offer on the way."""
+    page.goto(f"{server.url}/sign-in?return_to=/account/data")
+    expect(page.locator("input[name=passkeys]")).to_have_value("on")
+    page.locator("#email").fill(email)
+    page.locator("#password").fill(PASSWORD)
+    page.locator("#password").press("Enter")
+    expect(page.get_by_role("heading", name="Create a passkey")).to_be_visible()
+
+
+def test_a_browser_creates_a_passkey_by_itself_where_a_factor_is_there(chromium: Browser, server: Server, email: str) -> None:
+    """After a password and the code of an app. The virtual browser refuses such requests: it runs them as others, unasked."""
+    conditional: list[str] = []
+    with a_page(chromium) as page:
+        sign_in(page, server, email)
+        page.goto(f"{server.url}/account/totp")
+        app = pyotp.TOTP(page.locator("code.key").inner_text().replace(" ", ""))
+        type_code(page, app.now())
+        sign_out(page, server)
+    age_sign_ins(server)
+    with a_page(chromium) as page:
+        authenticator = Authenticator(page)
+        page.expose_function("noteMediation", lambda mediation: conditional.append(mediation))  # noqa: PLW0108 - as in authenticator.py
+        page.add_init_script(_RUN_CONDITIONAL)
+        sign_in(page, server, email, "?return_to=/account/sign-in")
+        expect(page.locator("input[name=passkeys]")).to_have_value("on")
+        type_code(page, app.now())
+        expect(page.get_by_role("heading", name="How you sign in")).to_be_visible()
+        expect(page.get_by_role("listitem")).to_have_count(1)
+        assert conditional == ["conditional"]
+        assert len(authenticator.credentials) == 1

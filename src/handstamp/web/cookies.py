@@ -15,6 +15,8 @@ DEVICE_MAX_AGE_S = 400 * 24 * 60 * 60
 """The longest that browsers keep a cookie (RFC 6265bis §5.5)."""
 GRANT_MAX_AGE_S = HOUR_MS // 1000
 """As long as the links of mails."""
+LATER_MAX_AGE_S = 30 * 24 * 60 * 60
+DECLINED_MAX_AGE_S = DEVICE_MAX_AGE_S
 _LANGUAGE_MAX_AGE_S = 24 * 60 * 60
 _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
 
@@ -35,6 +37,8 @@ class Cookies:
         """The name of the cookie of a browser that has asked for a mail with a code."""
         self.attempt: str = cookie_name("attempt", issuer)
         """The name of the cookie of a sign-in that waits for its second step on a page."""
+        self.offer: str = cookie_name("offer", issuer)
+        """The name of the cookie of a browser in which a person has declined to create a passkey."""
         self.language: str = cookie_name("language", issuer)
         """The name of the cookie of the language that an application has asked for."""
         self.bound: str = cookie_name("bound", issuer)
@@ -45,7 +49,7 @@ class Cookies:
         """Return a `Set-Cookie` value (RFC 6265 §4.1).
 
         Args:
-            name: `access`, `refresh`, `device`, `grant`, `attempt`, `language` or `bound` of this object.
+            name: `access`, `refresh`, `device`, `grant`, `attempt`, `offer`, `language` or `bound` of this object.
             value: The value, or empty to delete the cookie.
             max_age_s: Seconds that the browser keeps the cookie. 0 deletes it; the other attributes must then be the same.
         """
@@ -98,6 +102,11 @@ def set_grant(response: Response, browser: str, cookies: Cookies) -> None:
 def set_attempt(response: Response, challenge: str, max_age_s: int, cookies: Cookies) -> None:
     """Set the challenge of a sign-in that waits for its second step; delete it for an empty one."""
     _set(response, cookies.header(cookies.attempt, challenge, max_age_s if challenge else 0))
+
+
+def set_offer(response: Response, max_age_s: int, cookies: Cookies) -> None:
+    """Keep for so many seconds that a person has declined to create a passkey in this browser."""
+    _set(response, cookies.header(cookies.offer, "declined", max_age_s))
 
 
 def set_language(response: Response, tag: str, cookies: Cookies) -> None:

@@ -326,6 +326,11 @@ class Call:
         return self._lone_cookie(self.cookies.attempt)
 
     @property
+    def offer_cookie(self) -> str:
+        """Not empty if a person has declined to create a passkey in this browser."""
+        return self._lone_cookie(self.cookies.offer)
+
+    @property
     def language_cookie(self) -> str:
         """The tag of the language that an application has asked for in this browser; "" if there is none."""
         return next(iter(self._all_cookies().get(self.cookies.language, set())), "")

@@ -60,6 +60,10 @@ class OwnPasskeys:
         found = await self._store.read(lambda rows: rows.passkeys.list_of(account.id))
         return PasskeyList(found, account, self._passkeys.rp_id)
 
+    async def has_any(self, account_id: str) -> bool:
+        """Return whether an account has a passkey. Raises `Unavailable`."""
+        return (await self._store.read(lambda rows: rows.factors.get(account_id))).passkeys > 0
+
     async def begin(self, holder: Holder, caller: Caller) -> Ceremony:
         """Begin to add a passkey. Nothing is stored.
 

@@ -117,10 +117,11 @@ class FactorPages:
         form = await read_form(call.request, PasskeyForm)
         session, account = await require_visitor(self.use, call)
         holder = hold_session(session, account, call.caller)
+        page = self._passkey_page()
         try:
-            return await self._passkey_page().confirm(call, holder, form)
+            return await page.confirm(call, holder, form) or self.writer.redirect(page.onward)
         except (*CORRECTABLE, InvalidChallenge) as error:
-            return await self._passkey_page().write(call, holder, error)
+            return await page.write(call, holder, error)
 
     async def submit_passkey_name(self, call: Call) -> Response:
         """Give a passkey another name, or show the page again with what is wrong."""

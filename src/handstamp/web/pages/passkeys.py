@@ -63,8 +63,8 @@ class NewPasskeyPage:
         set_grant(response, ceremony.browser, call.cookies)
         return response
 
-    async def confirm(self, call: Call, holder: Holder, form: PasskeyForm) -> Response:
-        """Add the passkey, and return the page with the recovery codes that came with it. None come if there are some already."""
+    async def confirm(self, call: Call, holder: Holder, form: PasskeyForm) -> Response | None:
+        """Add the passkey. Return the page with the recovery codes that came with it, None if none came."""
         _, codes = await self.use.own_passkeys.confirm(
             holder,
             form.passkey_challenge,
@@ -73,8 +73,8 @@ class NewPasskeyPage:
             is_silent=form.conditional == "on",
             request=repeatable_form(form.idempotency_key, "passkeys", form.passkey_challenge, form.passkey),
         )
-        if not codes and not self.hidden:
-            return self.writer.redirect(self.onward)
+        if not codes:
+            return None
         return write_recovery_codes(self.writer, call, codes, action=self.onward, hidden=self.hidden)
 
 

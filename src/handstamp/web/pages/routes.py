@@ -17,6 +17,7 @@ from .factors import FactorPages
 from .languages import in_language
 from .mailed import CODE_PAGES, Look, MailedPages, Run
 from .own_data import OwnDataPages
+from .passkey_offer import PasskeyOfferPages
 from .reset_password import ResetPages
 from .second_step import SecondStepPages
 from .sign_in import SignInPages
@@ -37,6 +38,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     )
     sign_in, account, own_data = SignInPages(use, edge, writer), AccountPages(use, writer), OwnDataPages(use, writer)
     by_code, verify = SignInCodePages(use, edge, writer), VerifyPages(use, writer)
+    offer = PasskeyOfferPages(use, edge, writer)
     factors, second = FactorPages(use, writer), SecondStepPages(use, edge, writer)
     reset, change = ResetPages(use, writer), ChangeEmailPages(use, writer)
     table: list[tuple[str, str, Handler]] = [
@@ -60,6 +62,9 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("POST", "/forgot", reset.submit_forgot),
         ("GET", "/account/email", change.show_new_address),
         ("POST", "/account/email", change.submit_new_address),
+        ("GET", "/passkey-offer", offer.show_offer),
+        ("POST", "/passkey-offer", offer.submit_offer),
+        ("POST", "/passkey-offer/decline", offer.submit_decline),
         ("GET", "/signed-out", sign_in.show_signed_out),
         ("GET", "/account", account.show_account),
         ("POST", "/account/end-session", account.submit_end_session),

@@ -23,6 +23,7 @@ from ..repeatable import repeatable_form
 from .destination import Destination
 from .forms import CORRECTABLE
 from .new_totp import TotpForm, TotpPage
+from .passkey_offer import find_offer
 from .passkeys import NewPasskeyPage, PasskeyForm
 from .proving import ProofForm, ProofPage
 from .sign_in_page import write_sign_in
@@ -40,6 +41,7 @@ class SecondStepForm(ProofForm):
 
     challenge: str = ""
     return_to: str = ""
+    passkeys: str = ""
 
 
 class EnrolForm(TotpForm):
@@ -50,11 +52,19 @@ class EnrolForm(TotpForm):
 
 
 async def finish_sign_in(
-    use: UseCases, writer: PageWriter, call: Call, begun: Awaitable[TokenPair], *, destination: Destination, presented: list[str]
+    use: UseCases,
+    writer: PageWriter,
+    call: Call,
+    begun: Awaitable[TokenPair],
+    *,
+    destination: Destination,
+    presented: list[str],
+    passkeys: str = "",
 ) -> Response:
     """Return a redirect to where the visitor wanted to go, or to the second step if the sign-in needs one.
 
-    The cookies of the new session take the place of those of `presented`.
+    The cookies of the new session take the place of those of `presented`. `passkeys` is "on" if the form says that this device
+    can keep passkeys: then one may be offered on the way.
     """
     try:
         pair = await begun
@@ -64,7 +74,8 @@ async def finish_sign_in(
         set_attempt(response, needed.challenge, needed.expires_in_s, call.cookies)
         return response
     return_to = destination.return_to
-    response = writer.redirect_to_url(return_to) if return_to else writer.redirect("/account")
+    offer = await find_offer(use, call, passkeys, pair.subject, return_to)
+    response = writer.redirect_to_url(return_to) if return_to and not offer else writer.redirect(offer or "/account")
     set_pair(response, pair, call.cookies)
     if call.attempt_cookie:
         set_attempt(response, "", 0, call.cookies)
@@ -111,7 +122,9 @@ class SecondStepPages:
             request=key,
         )
         try:
-            return await finish_sign_in(self.use, self.writer, call, begun, destination=destination, presented=presented)
+            return await finish_sign_in(
+                self.use, self.writer, call, begun, destination=destination, presented=presented, passkeys=form.passkeys
+            )
         except _RESTART as error:
             return await self._restart(call, destination, error)
         except CORRECTABLE as error:
@@ -156,7 +169,8 @@ class SecondStepPages:
         destination = self._destination(form.return_to)
         try:
             holder = await self.use.second_factor.hold(_require(form.challenge), call.caller_with_browser())
-            return await self._passkey_page(form, destination).confirm(call, holder, form)
+            codes = await self._passkey_page(form, destination).confirm(call, holder, form)
+            return codes or await self._ask(call, SecondStepForm(challenge=form.challenge, return_to=form.return_to))
         except _RESTART as error:
             return await self._restart(call, destination, error)
         except CORRECTABLE as error:

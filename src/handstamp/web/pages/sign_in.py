@@ -40,6 +40,7 @@ class SignInForm(msgspec.Struct):
     password: str = ""
     return_to: str = ""
     delivery: str = ""
+    passkeys: str = ""
     idempotency_key: str = ""
 
     def destination(self) -> dict[str, str]:
@@ -166,14 +167,16 @@ class SignInPages:
             earlier=call.earlier_sign_ins(),
             request=request,
         )
-        return await self._finish_or_verify(call, begun, destination, presented)
+        return await self._finish_or_verify(call, begun, destination, presented, form.passkeys)
 
     async def _finish_or_verify(
-        self, call: Call, begun: Awaitable[TokenPair], destination: Destination, presented: list[str]
+        self, call: Call, begun: Awaitable[TokenPair], destination: Destination, presented: list[str], passkeys: str = ""
     ) -> Response:
         """Sign in. If the address must be verified first, send the mail and go on to the page that takes its code."""
         try:
-            return await finish_sign_in(self.use, self.writer, call, begun, destination=destination, presented=presented)
+            return await finish_sign_in(
+                self.use, self.writer, call, begun, destination=destination, presented=presented, passkeys=passkeys
+            )
         except EmailNotVerified as refused:
             browser = keep_browser_secret(call.grant_cookie)
             await self.use.verify_address.ask(refused.subject, call.caller, browser=browser)

@@ -68,6 +68,8 @@ class PageWriter:
             "delivery": "",
             "query": "",
             "signals": "",
+            "is_offer": False,
+            "quietly": False,
             "registration_open": registration_open,
             "sign_in_by_code": sign_in_by_code,
             "password_min_length": password_min_length,
