@@ -229,6 +229,25 @@ def test_a_stolen_device_cookie_buys_a_hundred_guesses() -> None:
     assert guesses_in(DEVICES, DAY_MS) < 110
 
 
+def test_who_knows_the_password_finds_no_code() -> None:
+    """At most 20 guesses on a day, and 100 before a success of the owner: 0.03 percent, with three codes of a million valid."""
+    assert guesses_in(FACTOR, DAY_MS) <= 20
+    assert guesses_in(FACTOR, 365 * DAY_MS) == guesses_in(FACTOR_ON_DEVICE, 365 * DAY_MS) == MAX_CONSECUTIVE
+    assert guesses_in(FACTOR, 10 * DAY_MS) < MAX_CONSECUTIVE
+
+
+@given(moves=st.lists(st.integers(0, 2 * DAY_MS) | st.integers(0, HOUR_MS), max_size=150))
+def test_no_timing_gives_more_than_thirty_codes_in_a_day(moves: list[int]) -> None:
+    """However an attacker spreads the guesses. Failures that leaked away add some to the twenty of an impatient one."""
+    failures, now_ms, guesses = Failures(), NOW_MS, list[int]()
+    for move in moves:
+        now_ms += move
+        if wait_ms(failures, FACTOR, now_ms) == 0 and not is_locked(failures, FACTOR, now_ms):
+            failures = add_failure(failures, FACTOR, now_ms)
+            guesses.append(now_ms)
+    assert all(sum(at <= other < at + DAY_MS for other in guesses) <= 30 for at in guesses)
+
+
 @pytest.mark.parametrize("limit", [NETWORK, SITE], ids=["network", "site"])
 def test_a_larger_network_has_a_larger_budget(limit: Limit) -> None:
     """The budget grows with the number of people, and is never smaller than that of 10,000."""

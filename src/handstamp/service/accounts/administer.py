@@ -254,8 +254,10 @@ class AdministerAccounts:
                 facts["sessions"] = await self._sweeping.begin(rows, sweep)
             events = [caller.event(kind, subject=account.id, detail=facts)]
             # Failures are counted by address, and would wait for the next account that has this one.
-            forgets = unlocks or needs_address is not None
-            if forgets and await self._throttling.forget(rows, email) and kind != "account_unlocked":
+            forgotten = await self._throttling.forget(rows, email) if unlocks or needs_address is not None else 0
+            if unlocks:
+                forgotten += await self._throttling.forget_factors(rows, account.id)
+            if forgotten and kind != "account_unlocked":
                 events.append(caller.event("account_unlocked", subject=account.id))
             for event in events:
                 await rows.events.insert(event)

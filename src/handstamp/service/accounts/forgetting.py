@@ -36,6 +36,7 @@ class Forgetting:
         """
         await rows.accounts.delete(account.id)
         await self._throttling.forget(rows, account.email)
+        await self._throttling.forget_factors(rows, account.id)
         await rows.one_time.delete_of(account.id)
         await rows.mails.delete_of(account.id)
         await rows.attempts.delete_of(account.id)

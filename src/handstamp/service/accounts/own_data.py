@@ -138,7 +138,7 @@ class ExportData:
 
     async def _list_failures(self, account: Account | None) -> Pages:
         if account is not None:
-            found = await self._read(lambda rows: self._throttling.list_counts(rows, account.email, limit=MOST))
+            found = await self._read(lambda rows: self._throttling.list_counts(rows, account, limit=MOST))
             yield [msgspec.structs.asdict(each) for each in found]
 
     async def _list_mails(self, account: Account | None) -> Pages:

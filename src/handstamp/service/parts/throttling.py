@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from ...crypto.seal import Pseudonyms
+from ...domain.account import Account
 from ...domain.event import Event
 from ...domain.network import network_of, site_of
 from ...domain.throttle import (
@@ -210,11 +211,6 @@ class Throttling:
         """Reset every counter of the second factors of an account. Return how many there were."""
         return await rows.failures.delete_of(self._pseudonyms.make("factors of", account_id))
 
-    async def is_factor_locked(self, rows: Rows, account_id: str, factor: str, now_ms: int) -> bool:
-        """Return whether unknown devices cannot use a factor until it is unlocked."""
-        (failures,) = await rows.failures.get_many([self._pseudonyms.make("factor", account_id, factor)])
-        return is_locked(failures, FACTOR, now_ms)
-
     async def require_no_wait(self, rows: Rows, counters: Counters, now_ms: int) -> Sequence[Failures]:
         """Check the counters, and return the failures under each.
 
@@ -283,9 +279,11 @@ class Throttling:
         """Reset what a success resets."""
         await rows.failures.delete_many(counters.reset)
 
-    async def list_counts(self, rows: Rows, email: str, *, limit: int) -> list[Failures]:
-        """Return up to `limit` counts of failed attempts on an account, on all devices and networks."""
-        return await rows.failures.list_of(self._pseudonyms.make("account", email), limit=limit)
+    async def list_counts(self, rows: Rows, account: Account, *, limit: int) -> list[Failures]:
+        """Return up to `limit` counts of failed attempts on an account and its factors, on all devices and networks."""
+        found = await rows.failures.list_of(self._pseudonyms.make("account", account.email), limit=limit)
+        found += await rows.failures.list_of(self._pseudonyms.make("factors of", account.id), limit=limit)
+        return found[:limit]
 
     async def forget(self, rows: Transaction, email: str) -> int:
         """Reset every counter of an account, on all devices and networks. Return how many there were."""
