@@ -1,4 +1,4 @@
-"""DPoP in the browser client (RFC 9449): keys, proofs, nonces and tabs. The service's part is the test's."""
+"""DPoP in the browser client (RFC 9449): keys, proofs, nonces and tabs. The service's part is mostly the test's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, Route
 from handstamp.crypto.proofs import read_proof
 from tests.browser.conftest import open_page
 from tests.browser.test_client import expect_state, sign_in, state, wait_until
+from tests.integration.helpers import new_email
 from tests.serving import PASSWORD, QuickServer, Server, free_port
 
 pytestmark = pytest.mark.xdist_group("browser-client")
@@ -152,7 +153,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a running service that trusts the application."""
-    running = QuickServer(tmp_path_factory.mktemp("dpop"), TRUSTED_ORIGINS=ORIGIN, GRACE="60s")
+    running = QuickServer(tmp_path_factory.mktemp("dpop"), TRUSTED_ORIGINS=ORIGIN, GRACE="60s", DEVICE_BINDING="off")
     running.start()
     assert running.register(EMAIL).status_code == 201
     yield running
@@ -319,3 +320,27 @@ def test_a_copy_of_the_storage_has_no_key(tab: Page, chromium: Browser, shop: Sh
         elsewhere.goto(ORIGIN)
         expect_state(elsewhere, "signed-out")
     assert shop.refused == 0
+
+
+def test_the_real_service_binds_the_session(chromium: Browser, default_server: Server) -> None:
+    """Sign-in, requests, a page that is loaded again, and the sign-out, with the proofs that the service checks itself."""
+    email = new_email()
+    default_server.register(email)
+    create = (
+        "const { createClient } = await import('/handstamp.js'); "
+        "const client = createClient({ url: location.origin, dpop: true });"
+    )
+    with open_page(chromium, bypass_csp=True) as page:
+        page.goto(f"{default_server.url}/docs")
+        status = page.evaluate(
+            f"async ([email, password]) => {{ {create} await client.signIn(email, password); "
+            "return (await client.fetch('/profile')).status; }",
+            [email, PASSWORD],
+        )
+        assert status == 200
+        page.reload()
+        listed = page.evaluate(
+            f"async () => {{ {create} const {{ sessions }} = await (await client.fetch('/sessions')).json(); "
+            "await client.signOut(); return sessions; }"
+        )
+        assert [session["bound"] for session in listed] == [True]

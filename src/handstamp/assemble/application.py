@@ -29,6 +29,7 @@ def make_application(deployment: Deployment) -> ASGIApp:
         trusted_origins=settings.trusted_origins,
         rate=rate,
         dpop=deployment.dpop,
+        binds_programs=settings.device_binding != "off",
     )
     use = UseCases(
         sign_in=deployment.sign_in,

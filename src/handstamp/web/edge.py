@@ -69,7 +69,14 @@ class Edge:
     """Turns handlers into endpoints that check the origin of each request and turn every error into an answer."""
 
     def __init__(
-        self, *, clock: CommonClock, issuer: Issuer, trusted_origins: Collection[str], rate: Rate, dpop: DpopProofs
+        self,
+        *,
+        clock: CommonClock,
+        issuer: Issuer,
+        trusted_origins: Collection[str],
+        rate: Rate,
+        dpop: DpopProofs,
+        binds_programs: bool,
     ) -> None:
         """Serve an issuer.
 
@@ -79,12 +86,14 @@ class Edge:
             trusted_origins: Origins whose pages may send requests with this service's cookies.
             dpop: Reads the proofs of programs.
             rate: How many requests of each budget one network may send.
+            binds_programs: False to ignore the proofs of sign-ins.
         """
         self.issuer = issuer
         self.trusted_origins: frozenset[str] = frozenset(trusted_origins)
         self.cookies: Cookies = Cookies(issuer)
         self._clock = clock
         self._dpop = dpop
+        self._binds_programs = binds_programs
         budgets: tuple[Budget, ...] = get_args(Budget)
         self._budgets = {name: NetworkBudget(name, rate) for name in budgets}
 
@@ -131,7 +140,7 @@ class Edge:
                         trusted=trusted,
                         signs_in=signs_in,
                     )
-                    if signs_in and "dpop" in call.headers:
+                    if signs_in and self._binds_programs and "dpop" in call.headers:
                         call.prove_key()
                 return await handler(call)
             except HandstampError as error:
