@@ -181,3 +181,17 @@ def test_a_page_without_passkeys(page: Page, app: str) -> None:
     page.goto(app)
     expect_state(page, "signed-out")
     assert call(page, "client.signInWithPasskey()") == "passkey_unsupported"
+
+
+def test_a_passkey_without_a_question(page: Page, app: str, email: str, device: Device) -> None:
+    """Browsers make one after a sign-in with a saved password. Until then the offer waits, and gives way to the button."""
+    open_app(page, app, email)
+    page.evaluate(
+        """() => { const create = navigator.credentials.create.bind(navigator.credentials);
+                   navigator.credentials.create = (options) => { window.mediation = options.mediation; return create(options); };
+                   window.offered = client.passkeys.add({ conditional: true }).catch(({ code }) => code); }"""
+    )
+    wait_until(page, lambda: page.evaluate("window.mediation") == "conditional")
+    assert call(page, "client.passkeys.add()")["name"]
+    assert page.evaluate("offered") == "passkey_cancelled"
+    assert len(device.credentials) == call(page, "client.factors()")["passkeys"] == 1

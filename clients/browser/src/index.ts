@@ -8,7 +8,10 @@ export type { EndReason } from "./errors.js";
 export type * from "./types.js";
 
 export interface BrowserOptions extends Options {
-  /** Bind sessions to a key of this browser (DPoP, RFC 9449). A copy of their tokens is worthless without the key. */
+  /**
+   * Bind sessions to a key of this browser (DPoP, RFC 9449): a copy of their tokens is worthless without the key. The service must
+   * take proofs; signing in at another one rejects.
+   */
   dpop?: boolean;
 }
 

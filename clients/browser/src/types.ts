@@ -177,7 +177,7 @@ export interface Passkey {
 export interface NewPasskey {
   /** What the person calls it. Without a name it is called as its maker calls it. */
   name?: string;
-  /** Create it without a question, which some browsers do after a sign-in with a saved password. Others reject at once. */
+  /** Create it without a question, which browsers do after a sign-in with a saved password. Another ceremony ends the offer. */
   conditional?: boolean;
   signal?: AbortSignal;
   /** The sign-in that wants a second factor. */
