@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from handstamp.crypto.recovery_codes import hash_code
+from handstamp.crypto.seal import MasterSecret, Pseudonyms
+from handstamp.crypto.totp import TotpSecrets, make_code
 from handstamp.domain.factor import Factors
 from handstamp.domain.recovery_code import RecoveryCode
-from handstamp.domain.totp import Totp
-from handstamp.storage.store import Transaction
-from tests.builders import NOW_MS
+from handstamp.domain.totp import STEP_MS, Totp
+from handstamp.errors import InvalidCode, Unavailable
+from handstamp.service.mailing.notices import Notices
+from handstamp.service.mailing.outbox import Letters, Outbox
+from handstamp.service.parts.audit import Audit
+from handstamp.service.parts.caller import Caller
+from handstamp.service.parts.throttling import Throttling
+from handstamp.service.signing_in.recovery_code import RecoveryCodeProver
+from handstamp.service.signing_in.totp import TotpProver
+from handstamp.storage.store import Store, Transaction
+from tests.builders import NOW_MS, an_account
 from tests.contract.test_store import Opened, another
 
 __all__ = ["another"]
 pytestmark = pytest.mark.anyio
+SECRET = MasterSecret(b"the master secret of a test: 0123456789")
 
 
 def codes_of(account: str, count: int) -> list[RecoveryCode]:
@@ -59,3 +73,48 @@ async def test_apps_are_listed_in_pages(another: Opened) -> None:
     for after, expected in (("", names[:3]), (names[2], names[3:6]), (names[5], names[6:]), (names[6], [])):
         page = await store.read(lambda rows, after=after: rows.totp.list_page(after=after, limit=3))  # type: ignore[misc]
         assert [totp.account_id for totp in page] == expected
+
+
+async def test_one_of_many_requests_uses_a_code(another: Opened) -> None:
+    """Two processes, one database: a code of an app, and a recovery code, work once however many requests carry them."""
+    stores = [await another(), await another()]
+    secrets, audit = TotpSecrets(SECRET), Audit()
+    secret, code = secrets.generate(), "0123456789abcdefghjkmnpq"
+    step = NOW_MS // STEP_MS
+
+    async def add(rows: Transaction) -> None:
+        await rows.accounts.insert(an_account())
+        sealed = secrets.seal(secret, "ada-id")
+        await rows.totp.save(Totp(account_id="ada-id", sealed=sealed, created_at_ms=NOW_MS, last_step=0, used_at_ms=0))
+        hashed = RecoveryCode(account_id="ada-id", hash=hash_code("ada-id", code), created_at_ms=NOW_MS)
+        await rows.recovery_codes.replace("ada-id", [hashed])
+
+    await stores[0].transact(add)
+    caller = Caller(now_ms=NOW_MS)
+    throttling = Throttling(Pseudonyms(SECRET), audit, people_per_network=10_000)
+    notices = Notices(Outbox(Letters(SECRET), way="off", confirms_sign_up=False, notices=frozenset()))
+
+    async def use(store: Store, kind: str, typed: str) -> str:
+        try:
+            if kind == "app":
+                prover = TotpProver(store=store, secrets=secrets, throttling=throttling, audit=audit)
+                proof = await prover.prove("ada-id", typed, caller)
+            else:
+                proof = await RecoveryCodeProver(store=store, notices=notices, audit=audit).prove("ada-id", typed, caller)
+            await store.transact(proof.confirm)
+        except InvalidCode as refused:
+            return refused.verdict
+        except Unavailable:
+            return "busy"
+        return "used"
+
+    for kind, typed, refusal in (
+        ("app", make_code(secret, step), "used_app_code"),
+        ("recovery", code, "wrong_recovery_code"),
+    ):
+        outcomes = await asyncio.gather(*(use(store, kind, typed) for store in stores * 4))
+        assert outcomes.count("used") == 1, outcomes
+        assert set(outcomes) <= {"used", refusal, "busy"}
+        assert await use(stores[1], kind, typed) == refusal
+    assert await use(stores[1], "app", make_code(secret, step - 1)) == "used_app_code"
+    assert await use(stores[1], "app", make_code(secret, step + 1)) == "used"

@@ -13,6 +13,7 @@ import pyotp
 import pytest
 
 from handstamp.assemble.application import make_application
+from handstamp.assemble.backups import back_up, restore
 from handstamp.assemble.deployment import Deployment
 from handstamp.domain.attempt import LIFETIME_MS, MAX_TRIES
 from handstamp.domain.session import FRESH_MS
@@ -415,3 +416,26 @@ async def test_apps_survive_another_master_secret(tmp_path: Path) -> None:
 
     await sign_in(secret=new, previous_secrets=old)
     await sign_in(secret=new)
+
+
+async def test_a_restored_backup_has_the_factors_of_its_time(tmp_path: Path) -> None:
+    """A code that was used since works again if it is a recovery code. One of an app has expired after a minute and a half."""
+    backup = tmp_path / "backup.db"
+    async with a_person(tmp_path) as ada:
+        settings = ada.running.settings
+        back_up(settings, backup, may_replace=False, report=lambda *_: None)
+        used = ada.next_code()
+        assert (await ada.complete(await ada.login(), code=used)).status_code == 200
+        token = (await ada.complete(await ada.login(), recoveryCode=ada.recovery_codes[0])).json()["accessToken"]
+        assert (await ada.client.delete("/totp", headers={"authorization": f"Bearer {token}"})).status_code == 204
+        assert "accessToken" in await ada.login()
+    restore(settings, backup, report=lambda *_: None)
+    ada.clock.advance(seconds=90)
+    async with (
+        deployed(tmp_path, ada.clock) as ada.running,
+        httpx.AsyncClient(transport=httpx.ASGITransport(make_application(ada.running)), base_url=ISSUER) as ada.client,
+    ):
+        expect_problem(await ada.complete(await ada.login(), code=used), 422, "invalid_code")
+        assert (await ada.complete(await ada.login(), code=ada.code())).status_code == 200
+        recovered = await ada.complete(await ada.login(), recoveryCode=ada.recovery_codes[0])
+        assert recovered.status_code == 200, recovered.text
