@@ -51,7 +51,7 @@ function offer(form) {
 }
 
 // Offer passkeys in the list of names that the browser shows for the e-mail field.
-async function fillIn(form) {
+async function offerInField(form) {
   if (!(await PublicKeyCredential.isConditionalMediationAvailable?.())) return;
   refreshWhenExpired(form);
   send(form, await ask(form, "conditional"));
@@ -84,7 +84,7 @@ async function signal() {
 async function start() {
   for (const form of document.querySelectorAll("form[data-passkey]")) {
     offer(form);
-    if (form.dataset.conditional === "get") fillIn(form).catch(() => {});
+    if (form.dataset.conditional === "get") offerInField(form).catch(() => {});
     if (form.dataset.conditional === "create") createQuietly(form).catch(() => {});
   }
   signal().catch(() => {});
