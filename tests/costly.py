@@ -143,6 +143,7 @@ _HEADERS = {
     "Sec-Fetch-Site": _LISTS[:3],
     "Idempotency-Key": _LISTS[:4],
     "Secure-Session-Response": (*_LISTS[:3], "a.b.c" * (ROOM // 5), "." * ROOM, '"' * ROOM),
+    "DPoP": (*_LISTS[:3], "." * ROOM, "e30.e30." + "A" * 2000),
     "Sec-Secure-Session-Id": (*_LISTS[:2], '"' * ROOM),
     "Authorization": ("Basic " + "!" * ROOM, "Bearer" + " " * ROOM, "a " * (ROOM // 2)),
     "Cookie": (
