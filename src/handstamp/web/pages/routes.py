@@ -24,7 +24,7 @@ from .sign_in import SignInPages
 from .sign_in_code import SignInCodePages
 from .sign_up import SignUpPages
 from .verify import VerifyPages
-from .writer import CONFIRM_PAGE, PageWriter
+from .writer import PageWriter
 
 
 def page_routes(use: UseCases, edge: Edge) -> list[Route]:
@@ -102,7 +102,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     confirm = ConfirmPages(use, edge, writer, forms)
     table = [(method, path, handle) for method, path, handle in table if handle not in forms.values()]
     table += [("POST", path, confirm.guard(handle)) for path, handle in forms.items()]
-    table += [("GET", CONFIRM_PAGE, confirm.show_confirm), ("POST", CONFIRM_PAGE, confirm.submit_confirm)]
+    table += [("GET", "/confirm", confirm.show_confirm), ("POST", "/confirm", confirm.submit_confirm)]
     if use.inbox is not None:
         mail = DevelopmentMailPages(use.inbox, writer)
         table += [
