@@ -439,3 +439,16 @@ async def test_a_restored_backup_has_the_factors_of_its_time(tmp_path: Path) -> 
         assert (await ada.complete(await ada.login(), code=ada.code())).status_code == 200
         recovered = await ada.complete(await ada.login(), recoveryCode=ada.recovery_codes[0])
         assert recovered.status_code == 200, recovered.text
+
+
+async def test_confirming_an_app_again_makes_no_used_code_valid(tmp_path: Path) -> None:
+    """The same enrolment can be sent twice. An earlier code does not set the last used step back."""
+    async with a_person(tmp_path, enrolled=False) as ada:
+        token = (await ada.login())["accessToken"]
+        begun = (await ada.post("/totp", token=token)).json()
+        ada.secret = begun["secret"].replace(" ", "")
+        for later_s in (STEP_S, 0):
+            body = {"enrolment": begun["enrolment"], "code": ada.code(later_s=later_s)}
+            assert (await ada.post("/totp/confirm", body, token=token)).status_code == 200
+        for later_s in (0, STEP_S):
+            expect_problem(await ada.complete(await ada.login(), code=ada.code(later_s=later_s)), 422, "invalid_code")

@@ -119,11 +119,12 @@ class AuthenticatorApp:
             steps = find_steps(secret, digits, caller.now_ms)
             if not steps:
                 raise InvalidCode("wrong_app_code")
+            replaced = await rows.totp.get(account.id)  # it may be the same app: no step of it becomes valid again
             totp = Totp(
                 account_id=account.id,
                 sealed=self._secrets.seal(secret, account.id),
                 created_at_ms=caller.now_ms,
-                last_step=max(steps),
+                last_step=max(*steps, replaced.last_step if replaced else 0),
                 used_at_ms=caller.now_ms,
             )
             await rows.totp.save(totp)
