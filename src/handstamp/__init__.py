@@ -40,6 +40,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .crypto.dpop import DpopKeys
     from .crypto.jwk import KeySet
     from .domain.claims import AccessClaims
     from .verify.status import VerifierStatus
@@ -51,6 +52,7 @@ __all__ = [
     "ConfigurationError",
     "CrossSite",
     "DeletionBlocked",
+    "DpopKeys",
     "EmailNotVerified",
     "ExpiredToken",
     "FactorRequired",
@@ -85,6 +87,7 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would take any misspelt name for one that __getattr__ returns
     _LAZY = {
         "AccessClaims": ".domain.claims",
+        "DpopKeys": ".crypto.dpop",
         "KeySet": ".crypto.jwk",
         "Verifier": ".verify.verifier",
         "VerifierStatus": ".verify.status",

@@ -50,6 +50,10 @@ class Answer(NamedTuple):
     body: bytes
     challenges: str = ""
     """The fields `WWW-Authenticate`, separated by commas."""
+    nonce: str = ""
+    """The field `DPoP-Nonce`."""
+    date: str = ""
+    """The field `Date`."""
 
 
 _NEEDED = re.compile(r'\berror\s*=\s*"?insufficient_user_authentication\b', re.ASCII)

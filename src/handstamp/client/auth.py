@@ -29,6 +29,7 @@ from .endpoints import SIGN_IN_S, ServiceEndpoints
 from .flight import Flight, run, run_async, wait, wait_async
 from .freshness import Freshness
 from .origins import Origin, origin_of, parse_issuer, parse_origins
+from .proving import BindingKeys, Proofs
 from .renewal import Renewals
 from .second_step import ASKING_S, AskProof, Proof, StepUps, complete
 from .session import StoredSession
@@ -47,7 +48,8 @@ _Step = httpx.Request | Flight[StoredTokens] | _Asking
 class Auth(httpx.Auth):
     """Authenticates the requests of one session: `httpx.Client(auth=auth)`, `httpx.AsyncClient(auth=auth)`, any number of either.
 
-    It adds `Authorization: Bearer …` (RFC 6750 §2.1) to requests for an allowed origin, and leaves all others unchanged. It
+    It adds `Authorization: Bearer …` (RFC 6750 §2.1), or `DPoP …` and a proof (RFC 9449 §7.1), to requests for an allowed
+    origin, and leaves all others unchanged. It
     renews the tokens (RFC 6749 §6; rotation as RFC 9700 §4.14.2):
 
     - in the background, shortly before the access token expires;
@@ -80,6 +82,7 @@ class Auth(httpx.Auth):
         timeout_s: float = 4,
         grace_s: float = 10,
         on_step_up: AskProof | None = None,
+        dpop: BindingKeys | None = None,
         clock: Clock = now_ms,
     ) -> None:
         """Create it without a request.
@@ -99,6 +102,8 @@ class Auth(httpx.Auth):
                 long; 0 means never.
             on_step_up: Asks the person to prove again who they are, when an API wants it (RFC 9470). The request waits for it,
                 and is sent again with a token that carries the proof. Without it, the refusal is handed back.
+            dpop: `handstamp.DpopKeys()`, to bind each new session to a new key (RFC 9449), which is stored beside the tokens.
+                Copies of the tokens are worthless without it. An API must know its public URL: `resource=` of its adapter.
             clock: Returns milliseconds since 1970.
 
         Raises:
@@ -112,8 +117,14 @@ class Auth(httpx.Auth):
         self.issuer: str = parse_issuer(issuer)
         self._origins = {origin_of(httpx.URL(self.issuer)), *parse_origins(origins)}
         self._store = MemoryTokens() if store is None else store
+        self._proofs = Proofs(clock, dpop)
         self._service = ServiceEndpoints(
-            self.issuer, http=http or _client_for(self.issuer), timeout_s=timeout_s, grace_s=grace_s, clock=clock
+            self.issuer,
+            http=http or _client_for(self.issuer),
+            timeout_s=timeout_s,
+            grace_s=grace_s,
+            clock=clock,
+            proofs=self._proofs,
         )
         self._freshness = Freshness(clock)
         self._renewed_for: dict[tuple[Origin, RefusalReason], str] = {}
@@ -250,9 +261,9 @@ class Auth(httpx.Auth):
                 self._renewals.join(tokens)
         elif stage == "over":
             tokens = yield self._renewals.join(tokens)
-        response: httpx.Response = yield _with_token(request, tokens)
+        response = yield from self._send(request, tokens)
         while self._lost_token(response):  # httpx limits the number of redirects
-            response = yield _with_token(response.request, tokens)
+            response = yield from self._send(response.request, tokens)
         reason = self._reason_to_renew(response, tokens)
         if reason is not None:
             renewed: StoredTokens = yield self._renewals.join(tokens)
@@ -262,16 +273,38 @@ class Auth(httpx.Auth):
             if not self._is_in_memory(response.request):
                 return
             tokens = renewed
-            response = yield _with_token(response.request, renewed)  # the last one, if the first was redirected
+            response = yield from self._send(response.request, renewed)  # the last one, if the first was redirected
         asking = self._asking(response, tokens)
         if asking is not None:
             proved: StoredTokens | None = yield asking
             if proved is not None:
-                yield _with_token(response.request, proved)
+                yield from self._send(response.request, proved)
+
+    def _send(self, request: httpx.Request, tokens: StoredTokens) -> Generator[_Step, Any, httpx.Response]:
+        """Send a request with the token, and once more if the proof that came with it was refused and another may help."""
+        response: httpx.Response = yield self._with_token(request, tokens)
+        again, nonce = response.request, response.headers.get("dpop-nonce", "")
+        if not tokens.key or response.status_code != 401 or again.headers.get("authorization") != tokens.authorization:
+            return response
+        challenges = ", ".join(response.headers.get_list("www-authenticate"))
+        may_help = self._proofs.learn(challenges, nonce=nonce, date=response.headers.get("date", "")) or (
+            "invalid_dpop_proof" in challenges and bool(response.history)  # httpx has followed a redirect with the old proof
+        )
+        if may_help and self._is_for_us(again.url) and self._is_in_memory(again):
+            response = yield self._with_token(again, tokens, nonce)
+        return response
+
+    def _with_token(self, request: httpx.Request, tokens: StoredTokens, nonce: str = "") -> httpx.Request:
+        request.headers["authorization"] = tokens.authorization
+        if tokens.key:
+            request.headers["dpop"] = self._proofs.make(
+                tokens.key, method=request.method, url=str(request.url), access_token=tokens.access_token, nonce=nonce
+            )
+        return request
 
     def _asking(self, response: httpx.Response, tokens: StoredTokens) -> _Asking | None:
         """Return the question to the person, if an API wants a new proof and the request can be sent again."""
-        if response.status_code != 401 or response.request.headers.get("authorization") != _bearer(tokens):
+        if response.status_code != 401 or response.request.headers.get("authorization") != tokens.authorization:
             return None
         needed = read_needed(", ".join(response.headers.get_list("www-authenticate")))
         if needed is None or not self._is_for_us(response.request.url) or not self._is_in_memory(response.request):
@@ -296,7 +329,7 @@ class Auth(httpx.Auth):
     def _reason_to_renew(self, response: httpx.Response, tokens: StoredTokens) -> RefusalReason | None:
         """Return why these tokens were refused, None if they were not or a renewal will not help."""
         request = response.request
-        if request.headers.get("authorization") != _bearer(tokens) or not self._is_for_us(request.url):
+        if request.headers.get("authorization") != tokens.authorization or not self._is_for_us(request.url):
             return None  # httpx followed a redirect to another origin, without the token
         reason = refusal_reason(response)
         if reason is None or (reason != "session_ended" and self._freshness.is_new(tokens)):
@@ -327,6 +360,8 @@ class Auth(httpx.Auth):
         complete(self._service, self._session, needed, Proof(code=code, recovery_code=recovery_code))
 
     def _given(self, answer: Mapping[str, object]) -> StoredTokens:
+        if answer.get("tokenType") == "DPoP":
+            raise ConfigurationError("These tokens are bound to a key that this client does not have: call sign_in() instead.")
         try:
             return self._service.tokens_of(answer)
         except msgspec.ValidationError:
@@ -334,15 +369,6 @@ class Auth(httpx.Auth):
                 "tokens must be a token answer with accessToken, refreshToken, expiresIn and sessionId: sign in with "
                 '"delivery": "json", so that both tokens are in the body.'
             ) from None
-
-
-def _bearer(tokens: StoredTokens) -> str:
-    return f"Bearer {tokens.access_token}"
-
-
-def _with_token(request: httpx.Request, tokens: StoredTokens) -> httpx.Request:
-    request.headers["authorization"] = _bearer(tokens)
-    return request
 
 
 def _client_for(issuer: str) -> Callable[[], httpx.Client]:

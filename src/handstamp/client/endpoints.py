@@ -23,6 +23,7 @@ from ..waiting import pause
 from .answers import MAX_ANSWER_BYTES, PROBLEM, SUCCESS, Answer, AnswerLost, require_success
 from .flight import Flight
 from .freshness import NEW_MS
+from .proving import Proofs
 from .tokens import Seconds, StoredTokens, Token
 
 _PAUSES_S = (0.1, 0.4, 1.5)
@@ -39,6 +40,7 @@ class _TokenAnswer(msgspec.Struct, frozen=True, rename="camel"):
     refresh_token: Token
     expires_in: Seconds
     session_id: str
+    token_type: str = "Bearer"  # noqa: S105 - the name of a scheme
 
 
 class _SignInAnswer(msgspec.Struct, frozen=True, rename="camel"):
@@ -54,7 +56,16 @@ class _SignInAnswer(msgspec.Struct, frozen=True, rename="camel"):
 class ServiceEndpoints:
     """The endpoints of a Handstamp service that the client uses."""
 
-    def __init__(self, issuer: str, *, http: Callable[[], httpx.Client], timeout_s: float, grace_s: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        issuer: str,
+        *,
+        http: Callable[[], httpx.Client],
+        timeout_s: float,
+        grace_s: float,
+        clock: Clock,
+        proofs: Proofs,
+    ) -> None:
         """Create it without a request.
 
         Args:
@@ -63,8 +74,10 @@ class ServiceEndpoints:
             timeout_s: Seconds until a request fails.
             grace_s: The service's `HANDSTAMP_GRACE` in seconds: for this long it answers a repeated refresh.
             clock: Returns milliseconds since 1970.
+            proofs: Makes the proofs of bound sessions.
         """
         self.issuer = issuer
+        self._proofs = proofs
         self._http = http
         self._timeout_s = timeout_s
         self._retry_ms = int(grace_s * 850)  # the last request must arrive within the grace period
@@ -83,11 +96,12 @@ class ServiceEndpoints:
     def second_factor(self, body: Mapping[str, str], *, former: StoredTokens | None) -> StoredTokens:
         """Complete a sign-in and return the new session's tokens."""
         known = {} if former is None else {"refreshToken": former.refresh_token}
+        key = self._proofs.make_key()
 
         def ask(headers: Mapping[str, str]) -> StoredTokens:
             obtained_at_ms = self._clock()
-            answer = self.call("POST", "/login/second-factor", {**body, **known}, timeout_s=SIGN_IN_S, headers=headers)
-            return self._tokens(answer, obtained_at_ms)
+            answer = self.call("POST", "/login/second-factor", {**body, **known}, timeout_s=SIGN_IN_S, headers=headers, key=key)
+            return self._tokens(answer, obtained_at_ms, key)
 
         return self.once(ask)
 
@@ -97,11 +111,12 @@ class ServiceEndpoints:
         Repeats the request, with the same idempotency key, until an answer arrives: the service begins one session. If it
         allows no repeats, the request is sent once.
         """
+        key = self._proofs.make_key()
 
         def ask(headers: Mapping[str, str]) -> StoredTokens:
             obtained_at_ms = self._clock()
-            answer = self.call("POST", path, {**body, "delivery": "json"}, timeout_s=SIGN_IN_S, headers=headers)
-            return self._tokens(answer, obtained_at_ms)
+            answer = self.call("POST", path, {**body, "delivery": "json"}, timeout_s=SIGN_IN_S, headers=headers, key=key)
+            return self._tokens(answer, obtained_at_ms, key)
 
         return self.once(ask)
 
@@ -121,7 +136,8 @@ class ServiceEndpoints:
 
         def ask() -> StoredTokens:
             obtained_at_ms = self._clock()  # before the request, so that the token looks older than it is, never younger
-            return self._tokens(self.call("POST", "/refresh", {"refreshToken": tokens.refresh_token}), obtained_at_ms)
+            answer = self.call("POST", "/refresh", {"refreshToken": tokens.refresh_token}, key=tokens.key)
+            return self._tokens(answer, obtained_at_ms, tokens.key)
 
         try:
             return self._until_answered(ask, self._retry_ms)
@@ -149,9 +165,9 @@ class ServiceEndpoints:
 
     def tokens_of(self, answer: Mapping[str, object]) -> StoredTokens:
         """Return the tokens of an answer that the application received itself. Raises `msgspec.ValidationError`."""
-        return self._stored(msgspec.convert(answer, _TokenAnswer), self._clock() - NEW_MS)
+        return self._stored(msgspec.convert(answer, _TokenAnswer), self._clock() - NEW_MS, "")
 
-    def _tokens(self, answer: Answer, obtained_at_ms: int) -> StoredTokens:
+    def _tokens(self, answer: Answer, obtained_at_ms: int, key: str) -> StoredTokens:
         try:
             found = msgspec.json.decode(answer.body, type=_SignInAnswer)
             if found.challenge:
@@ -162,11 +178,11 @@ class ServiceEndpoints:
                     expires_in_s=found.expires_in,
                     browser=found.ticket,
                 )
-            return self._stored(msgspec.json.decode(answer.body, type=_TokenAnswer), obtained_at_ms)
+            return self._stored(msgspec.json.decode(answer.body, type=_TokenAnswer), obtained_at_ms, key)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise AnswerLost(f"{answer.url} answered {answer.status} with something else than tokens") from None
 
-    def _stored(self, answer: _TokenAnswer, obtained_at_ms: int) -> StoredTokens:
+    def _stored(self, answer: _TokenAnswer, obtained_at_ms: int, key: str) -> StoredTokens:
         return StoredTokens(
             issuer=self.issuer,
             session_id=answer.session_id,
@@ -174,6 +190,7 @@ class ServiceEndpoints:
             refresh_token=answer.refresh_token,
             expires_in_s=answer.expires_in,
             obtained_at_ms=obtained_at_ms,
+            key=key if answer.token_type.lower() == "dpop" else "",  # a service with DEVICE_BINDING=off binds nothing
         )
 
     def _until_answered(self, ask: Callable[[], _T], retry_ms: int) -> _T:
@@ -195,6 +212,7 @@ class ServiceEndpoints:
         body: Mapping[str, str] | None = None,
         *,
         token: str = "",
+        key: str = "",
         timeout_s: float | None = None,
         headers: Mapping[str, str] = {},
         limit: int = MAX_ANSWER_BYTES,
@@ -207,6 +225,7 @@ class ServiceEndpoints:
             path: Where, below the issuer.
             body: What to send as JSON.
             token: The access token to send, if any.
+            key: The private key whose proof comes with it, if any.
             timeout_s: Seconds until the request fails, by default as the client was told.
             headers: More headers.
             limit: The largest body to accept, in bytes.
@@ -219,11 +238,19 @@ class ServiceEndpoints:
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         headers = {"accept": f"application/json, {PROBLEM}", "accept-encoding": "identity", **headers}
         if token:
-            headers["authorization"] = f"Bearer {token}"
+            headers["authorization"] = f"{'DPoP' if key else 'Bearer'} {token}"
         url = self.issuer + path
 
         def send() -> Answer:
-            return self._send(method, url, body, headers, limit)
+            if not key:
+                return self._send(method, url, body, headers, limit)
+            answer = self._send(method, url, body, headers | {"dpop": prove("")}, limit)
+            if answer.status in (400, 401) and self._proofs.learn(answer.challenges, nonce=answer.nonce, date=answer.date):
+                answer = self._send(method, url, body, headers | {"dpop": prove(answer.nonce)}, limit)
+            return answer
+
+        def prove(nonce: str) -> str:
+            return self._proofs.make(key, method=method, url=url, access_token=token, nonce=nonce)
 
         try:
             flight = Flight(send, daemon=True)
@@ -264,4 +291,5 @@ def _read(url: str, response: httpx.Response, limit: int) -> Answer:
             raise AnswerLost(f"{url} answered more than {limit} bytes")
     media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     challenges = ", ".join(response.headers.get_list("www-authenticate"))
-    return Answer(url, response.status_code, media_type, response.headers.get("retry-after", ""), data, challenges)
+    retry_after, nonce, date = (response.headers.get(name, "") for name in ("retry-after", "dpop-nonce", "date"))
+    return Answer(url, response.status_code, media_type, retry_after, data, challenges, nonce, date)

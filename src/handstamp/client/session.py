@@ -75,10 +75,14 @@ class StoredSession:
         if self._freshness.stage(tokens) == "over":
             tokens = self._renew(tokens)
         try:
-            return self._service.call(method, path, body, token=tokens.access_token, limit=limit, expected=expected)
+            return self._service.call(
+                method, path, body, token=tokens.access_token, key=tokens.key, limit=limit, expected=expected
+            )
         except (ExpiredToken, InvalidToken, SessionEnded):
             tokens = self._renew(tokens)
-            return self._service.call(method, path, body, token=tokens.access_token, limit=limit, expected=expected)
+            return self._service.call(
+                method, path, body, token=tokens.access_token, key=tokens.key, limit=limit, expected=expected
+            )
 
     def _renew(self, tokens: StoredTokens) -> StoredTokens:
         return self._renewals.join(tokens).wait(self._renewals.patience_s)

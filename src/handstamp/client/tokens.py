@@ -26,6 +26,7 @@ class StoredTokens(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         refresh_token: The refresh token.
         expires_in_s: The lifetime of the access token in seconds, from `obtained_at_ms`.
         obtained_at_ms: Milliseconds since 1970 by this machine's clock. Only differences of two readings are used.
+        key: The private key to which the session is bound (RFC 9449), "" if it is bound to none.
     """
 
     issuer: str
@@ -34,6 +35,12 @@ class StoredTokens(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     refresh_token: Token
     expires_in_s: Seconds
     obtained_at_ms: int
+    key: str = ""
+
+    @property
+    def authorization(self) -> str:
+        """The value of the `Authorization` header."""
+        return f"{'DPoP' if self.key else 'Bearer'} {self.access_token}"
 
     def __repr__(self) -> str:
         return f"StoredTokens(session_id={self.session_id!r})"

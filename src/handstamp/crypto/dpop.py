@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -15,7 +16,7 @@ from ..errors import InvalidDpopProof, InvalidToken, UseDpopNonce
 from .identifiers import new_id
 from .jwk import SigningKey
 from .proofs import ProofKey, read_proof
-from .strict import base64url_encode
+from .strict import base64url_decode, base64url_encode
 
 WINDOW_S = 300
 """How far the `iat` of a proof without a nonce may be from now."""
@@ -32,6 +33,26 @@ class DpopProof(msgspec.Struct, frozen=True):
     iat: int | float
     ath: str = ""
     nonce: str = ""
+
+
+class DpopKeys:
+    """Makes the keys of sessions that are bound, and their proofs: `Auth(..., dpop=DpopKeys())`.
+
+    The private keys are P-256, and are stored beside the tokens.
+    """
+
+    def make_key(self) -> str:
+        """Return a new private key as text. Store it like a password."""
+        return base64url_encode(SigningKey.generate("ES256").to_bytes())
+
+    def prove(self, key: str, *, method: str, url: str, now_s: int, access_token: str = "", nonce: str = "") -> str:
+        """Return a new proof for one request, by a text of `make_key`; the other arguments are those of `make_dpop_proof`."""
+        return make_dpop_proof(_load_key(key), method=method, url=url, now_s=now_s, access_token=access_token, nonce=nonce)
+
+
+@lru_cache(16)
+def _load_key(text: str) -> SigningKey:
+    return SigningKey.from_bytes(base64url_decode(text), algorithm="ES256", kid="dpop")
 
 
 def make_dpop_proof(key: SigningKey, *, method: str, url: str, now_s: int, access_token: str = "", nonce: str = "") -> str:
