@@ -289,10 +289,10 @@ def test_a_trusted_origins_preflight_is_granted(client: httpx.Client, method: st
 
 def test_a_refused_preflight_says_what_is_refused(client: httpx.Client) -> None:
     """A preflight with an unsupported method names the allowed methods, and does not blame a trusted origin."""
-    asks = {"access-control-request-method": "PATCH"}
+    asks = {"access-control-request-method": "PUT"}
     answer = client.options("/refresh", headers={"origin": APP} | asks)
     expect_problem(answer, 400, "invalid_request")
-    assert "GET, POST, DELETE" in answer.json()["detail"]
+    assert "GET, POST, PATCH, DELETE" in answer.json()["detail"]
     expect_problem(client.options("/refresh", headers={"origin": EVIL} | asks), 403, "cross_site")
 
 
