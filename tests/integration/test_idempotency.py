@@ -223,7 +223,8 @@ def test_the_document_names_the_header(client: httpx.Client) -> None:
         for operation in operations.values()
         if any(each["in"] == "header" and each["name"] == "Idempotency-Key" for each in operation.get("parameters", []))
     }
-    assert named == {"/register", "/register/confirm", "/login", "/login/code/confirm", "/password"}
+    signing_in = {"/login", "/login/code/confirm", "/login/passkey", "/login/second-factor", "/register", "/register/confirm"}
+    assert named == signing_in | {"/password", "/passkeys", "/recovery-codes", "/totp/confirm"}
 
 
 # --- lost answers

@@ -380,7 +380,22 @@ async def test_a_new_password_keeps_the_strength_of_the_session(tmp_path: Path) 
         token = (await ada.complete(await ada.login(), code=ada.next_code())).json()["accessToken"]
         body = {"currentPassword": PASSWORD, "newPassword": "another sentence, hers alone"}
         answer = await ada.post("/password", body, token=token)
-        assert read_claims(answer.json()["accessToken"])["acr"] == "mfa"
+        claims = read_claims(answer.json()["accessToken"])
+        assert (claims["acr"], claims["auth_time"]) == ("mfa", read_claims(token)["auth_time"])
+
+
+async def test_a_new_password_is_no_fresh_proof_by_a_factor(tmp_path: Path) -> None:
+    """Otherwise a copy of an old session and the password would be enough to remove the factor."""
+    async with a_person(tmp_path) as ada:
+        signed_in = (await ada.complete(await ada.login(), code=ada.next_code())).json()
+        ada.clock.advance(ms=FRESH_MS)
+        renewed = (await ada.post("/refresh", {"refreshToken": signed_in["refreshToken"]})).json()["accessToken"]
+        body = {"currentPassword": PASSWORD, "newPassword": "another sentence, hers alone"}
+        token = (await ada.post("/password", body, token=renewed)).json()["accessToken"]
+        removed = await ada.client.delete("/totp", headers={"authorization": f"Bearer {token}"})
+        expect_problem(removed, 401, "insufficient_user_authentication")
+        assert (await ada.post("/login/step-up", {"code": ada.next_code()}, token=token)).status_code == 200
+        assert (await ada.client.delete("/totp", headers={"authorization": f"Bearer {token}"})).status_code == 204
 
 
 async def test_deleting_the_account_forgets_its_factors(tmp_path: Path) -> None:

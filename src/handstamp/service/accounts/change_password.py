@@ -116,13 +116,15 @@ class ChangePassword:
             await self._throttling.forgive(rows, counters)
             await self._notices.tell(rows, after, PasswordChanged(), caller)
 
+        is_strong = is_as_strong(session.acr, "mfa")
         pair = await self._begin_session(
             Proof(
                 subject=account.id,
                 account=msgspec.structs.replace(account, epoch=account.epoch + 1),
                 amr=tuple(dict.fromkeys((*session.amr, "pwd"))),
-                acr=session.acr if is_as_strong(session.acr, "mfa") else "pwd",
-                authenticated_at_ms=caller.now_ms,
+                acr=session.acr if is_strong else "pwd",
+                # A password renews no proof that was stronger: the factor that is part of it was not shown again.
+                authenticated_at_ms=session.authenticated_at_ms if is_strong else caller.now_ms,
                 client_id=session.client_id,
                 grant=session.granted,
             ),

@@ -28,8 +28,6 @@ from ..parts.tokens import TokenIssuer, TokenPair
 from .gate import FactorGate
 from .limit import SessionLimit
 
-PENDING = "pending"
-"""In place of the id of a session, in the receipt of a request that has not begun one yet."""
 Confirm = Callable[[Transaction], Awaitable[None]]
 """The first step of the transaction that begins a session. It raises if the proof is not valid any more, and makes the changes
 that belong to the proof, such as marking a code as used. The store may call it more than once."""
@@ -126,7 +124,7 @@ class BeginSession:
             account = await _require_unchanged(rows, proof)
             lacking = await self._gate.find_lacking(rows, proof, account)
             if lacking is not None:
-                await self._receipts.save(rows, proof.subject, request, PENDING, caller.now_ms)
+                await self._receipts.save(rows, proof.subject, request, _pending(proof.account), caller.now_ms)
                 return lacking, []
             if on_begin is not None:
                 await on_begin(rows)
@@ -203,7 +201,7 @@ class BeginSession:
 
         async def find_pending(rows: Rows) -> tuple[Account, Lacking] | None:
             account = await rows.accounts.get(subject)
-            if account is None or await self._receipts.find(rows, subject, request, caller.now_ms) != PENDING:
+            if await self._receipts.find(rows, subject, request, caller.now_ms) != _pending(account) or account is None:
                 return None
             lacking = await self._gate.find_lacking(rows, proof, account)
             return None if lacking is None else (account, lacking)
@@ -226,6 +224,11 @@ class BeginSession:
     def _mint_again(self, session: Session, account: Account | None, from_hook: Grant, caller: Caller) -> TokenPair:
         grant = combine_grants(session, account, from_hook)
         return self._tokens.mint(session, grant, caller.now_ms, outcome="repeated", invites=True)
+
+
+def _pending(account: Account | None) -> str:
+    """Return what the receipt of a request without a session holds in its place. What ends all sessions voids it."""
+    return f"pending {0 if account is None else account.epoch}"
 
 
 async def _require_unchanged(rows: Rows, proof: Proof) -> Account | None:

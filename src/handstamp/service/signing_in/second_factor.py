@@ -174,7 +174,12 @@ class SecondFactor:
             row = await self._store.read(lambda rows: self._attempts.require_open(rows, attempt, caller))
             if row.enrolled not in ENROLLED_AMR:
                 raise InvalidFields([("code", mark("send one of code, recoveryCode and passkey"))])
-            return FactorProof(ENROLLED_AMR[row.enrolled], _nothing, [], "phr" if row.enrolled == "passkey" else "mfa")
+
+            async def confirm(rows: Transaction) -> None:
+                if not (await rows.factors.get(attempt.subject)).is_any:
+                    raise InvalidChallenge("void")  # it was removed meanwhile
+
+            return FactorProof(ENROLLED_AMR[row.enrolled], confirm, [], "phr" if row.enrolled == "passkey" else "mfa")
         await self._attempts.count(attempt, caller)
         return await self._provers.prove(attempt.subject, answer, caller, device=device)
 
@@ -182,7 +187,3 @@ class SecondFactor:
 def _first(attempt: Attempt) -> Proof:
     """Return what the first step has proved. Its account is read later."""
     return Proof(subject=attempt.subject, amr=attempt.amr, acr=attempt.acr, authenticated_at_ms=attempt.created_at_ms)
-
-
-async def _nothing(_: Transaction) -> None:
-    """Confirm what needs no confirmation."""
