@@ -200,7 +200,7 @@ async def test_fifty_connections_get_five_codes_looked_at(tmp_path: Path, store:
         database = f"sqlite:///{tmp_path}/handstamp.db"
         if store == "postgres":
             database = await stack.enter_async_context(fresh_database(request.getfixturevalue("postgres_server")))
-        settings = {"database": database, "secret": secrets.token_urlsafe(32), "has_real_clock": True}
+        settings: dict[str, Any] = {"database": database, "secret": secrets.token_urlsafe(32), "has_real_clock": True}
         nodes = [await stack.enter_async_context(mailed(tmp_path, **settings)) for _ in range(2)]
         await nodes[0].deployment.create_account(ADA, PASSWORD, Caller(now_ms=now_ms()))
         ada = Person(nodes[0], await nodes[0].program())
