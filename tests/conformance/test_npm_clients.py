@@ -16,7 +16,7 @@ from typing import NoReturn
 import pytest
 
 from tests.integration.helpers import create_credential
-from tests.serving import Server
+from tests.serving import EMAIL, PASSWORD, Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("npm-clients")]
 SOURCE = Path(__file__).with_name("node")
@@ -29,7 +29,9 @@ CHECKS = (
     "oauth4webapi uses an access token",
     "oauth4webapi introspects",
     "oauth4webapi revokes",
+    "oauth4webapi proves its key",
     "openid-client renews",
+    "openid-client proves its key",
     "openid-client introspects",
     "openid-client revokes",
 )
@@ -100,6 +102,7 @@ def outcomes(
             "issuer": server.url,
             "audience": server.url,
             "algorithm": request.param,
+            "account": {"email": EMAIL, "password": PASSWORD},
             "service": {"id": service.id, "secret": service.secret},
             "sessions": [server.login() for _ in range(SESSIONS)],
         }

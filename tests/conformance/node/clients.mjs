@@ -1,5 +1,5 @@
 // Certified OAuth clients, unmodified, against a running service. Reads what to use as JSON from standard input:
-// {issuer, audience, algorithm, service: {id, secret}, sessions: [{accessToken, refreshToken, sessionId}, ...]}.
+// {issuer, audience, algorithm, account: {email, password}, service: {id, secret}, sessions: [{accessToken, refreshToken, sessionId}, ...]}.
 // Writes {check: null or what went wrong}. Each check takes sessions of its own.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -8,7 +8,7 @@ globalThis.crypto ??= (await import("node:crypto")).webcrypto; // Node 18, which
 const oauth = await import("oauth4webapi");
 const openid = await import("openid-client");
 
-const { issuer, audience, algorithm, service, sessions } = JSON.parse(readFileSync(0, "utf8"));
+const { issuer, audience, algorithm, account, service, sessions } = JSON.parse(readFileSync(0, "utf8"));
 const insecure = { [oauth.allowInsecureRequests]: true }; // plain http, which the service speaks on loopback alone
 const person = { client_id: "handstamp" };
 const verifier = { client_id: service.id };
@@ -50,6 +50,20 @@ const as = (clientId, secret, authentication) =>
     algorithm: "oauth2",
     execute: [openid.allowInsecureRequests],
   });
+
+// Signs in with a proof, which is no part of OAuth: so no library does it.
+const signInBound = async (keyPair) => {
+  const { kty, crv, x, y } = await crypto.subtle.exportKey("jwk", keyPair.publicKey);
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const url = `${issuer}/login`;
+  const claims = { jti: crypto.randomUUID(), htm: "POST", htu: url, iat: Math.floor(Date.now() / 1000) };
+  const input = `${part({ typ: "dpop+jwt", alg: "ES256", jwk: { kty, crv, x, y } })}.${part(claims)}`;
+  const signed = await crypto.subtle.sign({ name: "ECDSA", hash: "SHA-256" }, keyPair.privateKey, Buffer.from(input));
+  const headers = { "content-type": "application/json", dpop: `${input}.${Buffer.from(signed).toString("base64url")}` };
+  const answer = await fetch(url, { method: "POST", headers, body: JSON.stringify({ ...account, delivery: "json" }) });
+  assert.equal(answer.status, 200, await answer.clone().text());
+  return answer.json();
+};
 
 const refused = (error) => (problem) => {
   assert.equal(problem.error, error);
@@ -135,6 +149,33 @@ const checks = {
     assert.equal(await revoke(server, "rubbish"), undefined);
   },
 
+  async "oauth4webapi proves its key"() {
+    const server = await discover();
+    assert.deepEqual(server.dpop_signing_alg_values_supported, ["ES256"]);
+    const keyPair = await oauth.generateKeyPair("ES256");
+    const { accessToken, refreshToken, sessionId, tokenType } = await signInBound(keyPair);
+    assert.equal(tokenType, "DPoP");
+    const handle = oauth.DPoP(person, keyPair);
+    const url = new URL(`${issuer}/profile`);
+    const answer = await oauth.protectedResourceRequest(accessToken, "GET", url, undefined, undefined, { ...insecure, DPoP: handle });
+    assert.equal((await answer.json()).session.id, sessionId);
+    await assert.rejects(oauth.protectedResourceRequest(accessToken, "GET", url, undefined, undefined, insecure));
+    const found = await introspect(server, oauth.ClientSecretBasic(service.secret), accessToken);
+    assert.deepEqual([found.active, found.cnf.jkt], [true, await handle.calculateThumbprint()]);
+    await assert.rejects(renew(server, refreshToken), refused("invalid_dpop_proof"));
+    const options = { ...insecure, DPoP: handle };
+    const renewed = await oauth.processRefreshTokenResponse(
+      server, person, await oauth.refreshTokenGrantRequest(server, person, oauth.None(), refreshToken, options),
+    );
+    assert.equal(renewed.token_type, "dpop");
+    assert.notEqual(renewed.refresh_token, refreshToken);
+    const wrong = oauth.DPoP({ ...person, [oauth.clockSkew]: 4000 }, keyPair);
+    const ask = () => oauth.refreshTokenGrantRequest(server, person, oauth.None(), renewed.refresh_token, { ...insecure, DPoP: wrong });
+    const first = await oauth.processRefreshTokenResponse(server, person, await ask()).catch((problem) => problem);
+    assert(oauth.isDPoPNonceError(first), String(first));
+    assert.equal((await oauth.processRefreshTokenResponse(server, person, await ask())).token_type, "dpop");
+  },
+
   async "openid-client renews"() {
     const [config, { refreshToken, sessionId }] = [await as(person.client_id, undefined, openid.None()), session()];
     const tokens = await openid.refreshTokenGrant(config, refreshToken);
@@ -144,6 +185,19 @@ const checks = {
     assert.equal(again.refresh_token, tokens.refresh_token, "a repeat within grace");
     await assert.rejects(openid.refreshTokenGrant(config, tokens.refresh_token, { scope: "admin" }), refused("invalid_scope"));
     await assert.rejects(openid.genericGrantRequest(config, "password", {}), refused("unsupported_grant_type"));
+  },
+
+  async "openid-client proves its key"() {
+    const config = await as(person.client_id, undefined, openid.None());
+    const keyPair = await openid.randomDPoPKeyPair("ES256");
+    const { accessToken, refreshToken, sessionId } = await signInBound(keyPair);
+    const DPoP = openid.getDPoPHandle(config, keyPair);
+    const url = new URL(`${issuer}/profile`);
+    const answer = await openid.fetchProtectedResource(config, accessToken, url, "GET", undefined, undefined, { DPoP });
+    assert.equal((await answer.json()).session.id, sessionId);
+    const tokens = await openid.refreshTokenGrant(config, refreshToken, undefined, { DPoP });
+    assert.equal(tokens.token_type, "dpop");
+    await assert.rejects(openid.refreshTokenGrant(config, tokens.refresh_token), refused("invalid_dpop_proof"));
   },
 
   async "openid-client introspects"() {

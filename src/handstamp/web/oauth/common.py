@@ -96,7 +96,9 @@ def write_oauth_error(error: HandstampError, call: Call) -> Response:
         case InvalidClient():
             name = "invalid_client"
         case InvalidDpopProof():
-            name = error.code
+            # The body alone names the error (RFC 9449 §5): where there is a challenge, certified clients read no body.
+            headers = {name: value for name, value in headers_of(error).items() if name != "www-authenticate"}
+            return _write(status, error.code, str(error), headers)
         case InvalidFields():
             status, name = 400, "invalid_request"
         case InvalidRequest():
