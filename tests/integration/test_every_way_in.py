@@ -15,7 +15,9 @@ import pyotp
 import pytest
 
 from handstamp.domain.attempt import MAX_TRIES
+from handstamp.domain.factor import Factors
 from handstamp.service.parts.caller import Caller
+from handstamp.storage.sql.factors import SqlFactors
 from tests.builders import SECOND_MS
 from tests.deployment import caller
 from tests.integration.helpers import expect_problem, read_claims
@@ -153,6 +155,26 @@ async def test_a_factor_of_the_sign_in_that_is_removed_completes_nothing(tmp_pat
         await ada.running.store.transact(lambda rows: rows.totp.delete(account.id))
         expect_problem(await ada.complete(first), 422, "invalid_challenge")
         assert await ada.count_sessions() == 0
+
+
+async def test_what_the_gate_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign-in reads the factors once; renewals, profiles and the list of sessions never do."""
+    reads: list[str] = []
+    get = SqlFactors.get
+
+    async def count(self: SqlFactors, account_id: str) -> Factors:
+        reads.append(account_id)
+        return await get(self, account_id)
+
+    monkeypatch.setattr(SqlFactors, "get", count)
+    async with an_owner(tmp_path, enrolled=False) as ada:
+        tokens = await ada.login()
+        assert len(reads) == 1
+        renewed = (await ada.post("/refresh", {"refreshToken": tokens["refreshToken"]})).json()
+        for path in ("/profile", "/sessions"):
+            answer = await ada.client.get(path, headers={"authorization": f"Bearer {renewed['accessToken']}"})
+            assert answer.status_code == 200, answer.text
+        assert len(reads) == 1
 
 
 STEPS = ("right", "wrong", "recovery", "elsewhere", "empty", "forged")
