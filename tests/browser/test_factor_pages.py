@@ -65,9 +65,10 @@ def test_a_person_adds_an_app_and_uses_it_by_keyboard(chromium: Browser, server:
     errors: list[str] = []
     with open_page(chromium, errors, **look, permissions=["clipboard-read", "clipboard-write"]) as page:
         sign_in(page, server, EMAIL)
+        page.wait_for_url("**/sign-in/enrol*")
         expect(page.locator("html")).to_have_attribute("dir", "rtl")
         expect_sound(page)
-        page.locator("main a.primary").press("Enter")
+        page.locator("a[href*='/enrol/totp']").press("Enter")
         expect(page.locator("svg.qr")).to_be_visible()
         expect_sound(page)
         app = pyotp.TOTP(page.locator("code.key").inner_text().replace(" ", ""))
@@ -92,6 +93,7 @@ def test_a_person_adds_an_app_and_uses_it_by_keyboard(chromium: Browser, server:
         expect_sound(page)
         age_sign_ins(server)
         page.goto(f"{server.url}/account/data")
+        expect(page.locator("#code")).to_be_focused()
         expect_sound(page)
         type_code(page, app.now())
         page.wait_for_url("**/account/data")

@@ -168,6 +168,7 @@ def test_who_must_have_a_factor_creates_a_passkey(chromium: Browser, tmp_path_fa
         with a_page(chromium, **look) as page:
             Authenticator(page)
             sign_in(page, running, "ada@example.com", "?return_to=/account/sign-in")
+            page.wait_for_url("**/sign-in/enrol*")
             expect_sound(page)
             page.locator("main a.primary").click()
             expect(page.locator("form[data-passkey]")).to_be_visible()
