@@ -24,7 +24,7 @@ MOST_REMEMBERED = 100_000
 """Proofs that one process remembers, so that none is accepted twice there. The oldest are forgotten first."""
 
 
-class DpopProof(msgspec.Struct, frozen=True):
+class DpopProof(msgspec.Struct, frozen=True, omit_defaults=True):
     """The claims of a proof of a program (RFC 9449 §4.2)."""
 
     jti: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -67,7 +67,7 @@ def make_dpop_proof(key: SigningKey, *, method: str, url: str, now_s: int, acces
         nonce: What the service has asked to be signed, if it has.
     """
     public = key.public.to_jwk()
-    header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": {name: public[name] for name in ("kty", "crv", "x", "y")}}
+    header = {"alg": "ES256", "typ": "dpop+jwt", "jwk": {name: public[name] for name in ("kty", "crv", "x", "y")}}
     htu = url.partition("#")[0].partition("?")[0]
     claims: dict[str, str | int] = {"jti": new_id(), "htm": method, "htu": htu, "iat": now_s}
     if access_token:
