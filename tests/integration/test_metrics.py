@@ -76,7 +76,7 @@ def test_several_workers_are_one(tmp_path: Path) -> None:
         assert seen.value("handstamp_keys", state="active") == 1
         assert seen.value("handstamp_store_up") == 1
         assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 404
-        expect_problem(client.get("/metrics"), 404, "not_found")
+        expect_problem(client.get("/metrics"), 401, "invalid_client")
         named = set(re.findall(r"`(handstamp_\w+)", GUIDE.read_text("utf-8")))
         assert seen.names - named == set(), "docs/how-to/operate.md does not name them"
 
@@ -119,6 +119,9 @@ async def test_off_costs_nothing(tmp_path: Path) -> None:
     """Neither a layer around the application nor anything to count."""
     async with deployed(tmp_path, Clock()) as running:
         assert not running.measuring.is_on
+        transport, credential = httpx.ASGITransport(make_application(running)), await make_credential(running, Clock())
+        async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as client:
+            expect_problem(await client.get("/metrics", auth=credential), 404, "not_found")
         app = make_application(running)
         assert "TimedRequests" not in {type(layer).__name__ for layer in (app, getattr(app, "_app", None))}
         assert running.store._group._measure is None  # type: ignore[attr-defined]

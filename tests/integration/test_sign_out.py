@@ -233,7 +233,7 @@ def test_the_list_shows_the_living_sessions_last_seen_first(client: httpx.Client
     assert [entry["current"] for entry in listed] == [False, False, True]
     assert [entry["delivery"] for entry in listed] == ["json", "cookie", "split"]
     for entry in listed:
-        assert entry.keys() == {"id", "current", "createdAt", "seenAt", "expiresAt", "userAgent", "ip", "delivery"}
+        assert entry.keys() == {"id", "current", "createdAt", "seenAt", "expiresAt", "userAgent", "ip", "delivery", "bound"}
         assert entry["createdAt"] <= entry["seenAt"] < entry["expiresAt"]
 
 

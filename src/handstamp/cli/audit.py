@@ -38,7 +38,7 @@ def export(
 
     To go on later, pass the number of the last line with --after: no event is missed or repeated.
 
-    Example:  handstamp audit export --since 7d > events.jsonl
+    Example:  handstamp audit export --since 7d
     """
 
     async def write_all(deployment: Deployment, caller: Caller) -> None:
