@@ -165,7 +165,10 @@ def test_commits_meanwhile_neither_enter_a_backup_nor_start_it_again(
 
         def commit(done: int, _: int) -> None:
             steps.append(done)
-            busy.execute("INSERT INTO event (at_ms, kind, ip, detail) VALUES (?, 'during', '', '{}')", [done])
+            busy.execute(
+                "INSERT INTO event (at_ms, kind, ip, user_agent, actor, detail) VALUES (?, 'during', '', '', 'service', '{}')",
+                [done],
+            )
 
         backup.back_up(crashed / "handstamp.db", crashed / "moment.db", may_replace=False, report=commit)
         assert busy.execute("SELECT count(*) FROM event WHERE kind = 'during'").fetchone() == (len(steps),)
