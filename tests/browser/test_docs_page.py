@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pyotp
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, Request, Response, Route, expect
@@ -143,6 +144,29 @@ def use_own_account(check: Callable[..., Any], client: httpx.Client, address: st
     check("POST /login/code/confirm", 404, {"token": undo})
 
 
+def use_factors(check: Callable[..., Any]) -> None:
+    """Send every operation about second factors and bound sessions, with the access token of a fresh sign-in."""
+    rubbish = {"challenge": "rubbish", "passkey": {"id": "x"}}
+    assert check("GET /factors", 200)["hasPassword"] is True
+    begun = check("POST /totp", 200, {})
+    code = pyotp.TOTP(begun["secret"].replace(" ", "")).now()
+    assert len(check("POST /totp/confirm", 200, {"enrolment": begun["enrolment"], "code": code})["recoveryCodes"]) == 10
+    codes = check("POST /recovery-codes", 200)["recoveryCodes"]
+    assert check("POST /login/step-up", 200, {"recoveryCode": codes[0]})["acr"] == "mfa"
+    check("DELETE /totp", 204)
+    check("POST /login/second-factor", 422, {"challenge": "rubbish", "code": "123456"})
+    check("POST /login/passkey/options", 200, {})
+    check("POST /login/passkey", 422, rubbish)
+    assert check("GET /passkeys", 200)["passkeys"] == []
+    check("POST /passkeys/options", 200, {})
+    check("POST /passkeys", 422, {"passkeyChallenge": "rubbish", "passkey": {"id": "x"}})
+    check("PATCH /passkeys/{id}", 404, {"name": "Blue key"}, id="x")
+    check("DELETE /passkeys/{id}", 404, id="x")
+    check("GET /.well-known/webauthn", 200)
+    check("POST /device/start", 400)  # without a proof, which only a browser makes
+    assert check("POST /device/refresh", 200) == {"continue": False}  # this session is not bound
+
+
 def test_the_examples_sign_up_and_in_as_they_are(docs: Page) -> None:
     """The page makes a password for its examples, because the service refuses the one that the document prints."""
     assert send(docs, "POST /register").status == 201
@@ -202,6 +226,8 @@ def test_every_operation_can_be_sent(page: Page, server: Server, page_errors: li
         check("POST /login", 200, {"email": address, "password": PASSWORD})
         check("POST /logout-everywhere", 204)
         check("POST /login", 200, {"email": address, "password": PASSWORD})
+        use_factors(check)
+        check("GET /metrics", 404)
         use_own_account(check, elsewhere, address)
 
         document = elsewhere.get("/openapi.json").json()
