@@ -46,7 +46,7 @@ class Factors(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FactorPolicy(msgspec.Struct, frozen=True):
-    """Who must have a second factor: nobody, everybody, or those who have one of `roles`."""
+    """Who must have a second factor: no account, every account, or those who have one of `roles`."""
 
     is_required: bool = False
     roles: tuple[str, ...] = ()

@@ -83,7 +83,7 @@ class StateCollector(Collector):
         yield GaugeMetricFamily("handstamp_mail_oldest_seconds", "How long the oldest of these has waited.", waits_s)
         if self._sessions is not None:
             yield GaugeMetricFamily(
-                "handstamp_sessions", "Sessions that nobody has ended, counted every five minutes.", self._sessions
+                "handstamp_sessions", "Sessions that have not been ended, counted every five minutes.", self._sessions
             )
 
 

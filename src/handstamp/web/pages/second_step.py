@@ -33,7 +33,7 @@ from .writer import PageWriter
 PATH = "/sign-in/second-step"
 ENROL_PATH = "/sign-in/enrol"
 _RESTART = (InvalidChallenge, InvalidCredentials)
-"""Errors after which the sign-in begins anew."""
+"""Errors after which the sign-in begins again."""
 
 
 class SecondStepForm(ProofForm):
@@ -92,7 +92,7 @@ class EnrolPasskeyForm(PasskeyForm):
 
 @dataclass(frozen=True, slots=True)
 class SecondStepPages:
-    """The handlers of these pages. Where the sign-in must begin anew, they show the sign-in page, which says why."""
+    """The handlers of these pages. Where the sign-in must begin again, they show the sign-in page, which says why."""
 
     use: UseCases
     edge: Edge
@@ -239,7 +239,7 @@ class SecondStepPages:
         return Destination.parse({"return_to": return_to}, self.edge)
 
     async def _restart(self, call: Call, destination: Destination, error: HandstampError) -> Response:
-        """Return the sign-in page, which says why the sign-in begins anew and leads to where the visitor wanted to go."""
+        """Return the sign-in page, which says why the sign-in begins again and leads to where the visitor wanted to go."""
         response = await write_sign_in(self.use, self.writer, call, error, **destination.template_values())
         set_attempt(response, "", 0, call.cookies)
         return response
