@@ -1,7 +1,7 @@
 """The ceremonies of passkeys (Web Authentication Level 3). The only file that uses the library `webauthn`.
 
 The library takes a third of a second to import, so that is done at the first ceremony. It judges on a thread: strangers choose
-what it parses. What it sees is bounded first.
+what it parses. What it sees is bounded first: a thread that decodes CBOR lets no other one run.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import msgspec
 from ..domain.issuer import Issuer
 from ..domain.passkey import HANDLE_BYTES, Passkey
 from ..errors import InvalidPasskey
+from .cbor import require_plain, require_plain_authenticator_data
 from .strict import base64url_decode, base64url_encode
 
 T = TypeVar("T")
@@ -154,12 +155,16 @@ class Passkeys:
 
     def _read_creation(self, answer: str, challenge: str, *, may_be_silent: bool) -> NewPasskey:
         from webauthn import verify_registration_response  # noqa: PLC0415 - see the file
-        from webauthn.helpers import parse_attestation_object  # noqa: PLC0415
+        from webauthn.helpers import parse_cbor  # noqa: PLC0415
         from webauthn.helpers.cose import COSEAlgorithmIdentifier  # noqa: PLC0415
 
         parsed = _parse(answer)
         response = parsed["response"]
-        if str(parse_attestation_object(base64url_decode(response["attestationObject"])).fmt) not in _FORMATS:
+        attestation = base64url_decode(response["attestationObject"])
+        require_plain(attestation)
+        parts = parse_cbor(attestation)
+        require_plain_authenticator_data(parts["authData"])
+        if parts["fmt"] not in _FORMATS:
             raise InvalidPasskey("refused")
         made = verify_registration_response(
             credential=parsed,
@@ -188,6 +193,7 @@ class Passkeys:
         handle = parsed["response"].get("userHandle")
         if handle and handle != passkey.handle:
             raise InvalidPasskey("refused")
+        require_plain_authenticator_data(base64url_decode(parsed["response"]["authenticatorData"]))
         signed = verify_authentication_response(
             credential=parsed,
             expected_challenge=base64url_decode(challenge),
@@ -216,7 +222,10 @@ def name_model(aaguid: str) -> str:
 def find_id(answer: str) -> str:
     """Return the credential id of an answer, as the client says. Raises `InvalidPasskey` if it is none."""
     _require_bounded(answer)
-    parsed = json.loads(answer)
+    try:
+        parsed = json.loads(answer)
+    except (ValueError, RecursionError):  # forms bring it as it was typed
+        raise InvalidPasskey("refused") from None
     found = parsed.get("id") if isinstance(parsed, dict) else None
     if not isinstance(found, str) or _ID.fullmatch(found) is None:
         raise InvalidPasskey("refused")
