@@ -102,6 +102,25 @@ async def test_a_sign_in_with_a_proof_begins_a_bound_session(site: Site) -> None
     assert (await program.profile()).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/login/passkey/options", "/totp", "/passkeys/options"])
+async def test_every_operation_wants_a_proof_for_its_token(site: Site, path: str) -> None:
+    """Also one that signs in as well: a bound token is no bearer token beside a proof, and the proof must name the token."""
+    program = Program(site)
+    await program.sign_in()
+
+    async def send(scheme: str, *, access: str) -> httpx.Response:
+        headers = {"authorization": f"{scheme} {program.access}", "dpop": program.prove("POST", path, access=access)}
+        return await program.client.post(path, json={}, headers=headers)
+
+    expect_problem(await send("Bearer", access=""), 401, "invalid_token")
+    expect_problem(await send("DPoP", access=""), 401, "invalid_dpop_proof")
+    expect_problem(await send("DPoP", access="another token"), 401, "invalid_dpop_proof")
+    answer = await send("DPoP", access=program.access)
+    assert answer.status_code == 200, answer.text
+    if path == "/login/passkey/options":
+        assert answer.json()["publicKey"]["userVerification"] == "preferred", "it is for the session, not for any person"
+
+
 async def test_a_copy_of_the_tokens_is_worthless_without_the_key(site: Site) -> None:
     """It is refused as a bearer token, with another key's proof and without one, and neither renews nor ends the session."""
     program, thief = Program(site), Program(site)

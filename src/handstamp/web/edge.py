@@ -104,6 +104,7 @@ class Edge:
         path: str,
         write_error: ErrorWriter,
         signs_in: bool = False,
+        begins_session: bool = False,
         is_public: bool = False,
         own_pages_only: bool = False,
         budget: Budget | None = "requests",
@@ -115,6 +116,7 @@ class Edge:
             path: The path of the route, for the log. A request's own path may hold ids.
             write_error: Turns an error into the answer. An unexpected exception is logged and becomes a `HandstampError`.
             signs_in: True if the operation signs a browser in, so that the origin is checked even without a cookie.
+            begins_session: True if it answers the tokens of a new session, which is bound to a key that the request proves.
             is_public: True if neither the request nor the answer holds a secret. All others are refused over plain http.
             own_pages_only: True if pages of trusted origins may not use it.
             budget: What the requests are counted as, None if they are not counted for their network.
@@ -140,7 +142,7 @@ class Edge:
                         trusted=trusted,
                         signs_in=signs_in,
                     )
-                    if signs_in and self._binds_programs and "dpop" in call.headers:
+                    if begins_session and self._binds_programs and "dpop" in call.headers:
                         call.prove_key()
                 return await handler(call)
             except HandstampError as error:

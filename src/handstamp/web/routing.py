@@ -41,6 +41,7 @@ from .api import (
     sign_out,
     verify_email,
 )
+from .api.tokens import TokenAnswer
 from .body import read_form, read_json
 from .edge import Call, Edge, Handler
 from .oauth import introspect, metadata, revoke, token
@@ -88,6 +89,7 @@ def _route(operation: Operation, path: str, use: UseCases, edge: Edge) -> Route:
         path=path,
         write_error=operation.write_error,
         signs_in=operation.signs_in,
+        begins_session=operation.signs_in and operation.answer is TokenAnswer,
         is_public=operation.is_public,
         own_pages_only=operation.own_pages_only,
         budget=operation.budget,

@@ -23,7 +23,7 @@ from ...errors import (
 from ...service.accounts.passkeys import PasskeyList
 from ...service.parts.ceremonies import Ceremony
 from ...service.sessions.living import require_account
-from ...wire.bearer import bearer_token
+from ...wire.bearer import sent_token
 from ...wire.cross_site import is_from_browser
 from ..answers import write_json, write_public
 from ..body import require_body
@@ -127,7 +127,7 @@ async def passkey_login_options(use: UseCases, call: Call, body: PasskeyLoginOpt
     caller = call.caller_with_browser(body.ticket)
     if body.challenge is not None:
         ceremony = await use.passkey_sign_in.begin_factor(use.second_factor, body.challenge, caller)
-    elif bearer_token(call.headers.getlist("authorization")) is not None or call.carries_access_cookie:
+    elif sent_token(call.headers.getlist("authorization"))[0] is not None or call.carries_access_cookie:
         _, account = await use.require_session(call)
         ceremony = await use.passkey_sign_in.begin_in_session(require_account(account).id, caller)
     else:
