@@ -9,6 +9,7 @@ import os
 import re
 import selectors
 import shlex
+import sqlite3
 import subprocess
 import sys
 import time
@@ -47,6 +48,7 @@ COMMANDS = (
     "audit export",
     "sessions end",
     "keys list",
+    "keys timetable",
     "keys rotate",
     "backup",
     "restore",
@@ -509,6 +511,31 @@ def test_rotating_publishes_a_key_that_the_service_shows_after_a_restart(tmp_pat
         assert {key["kid"] for key in client.get("/.well-known/jwks.json").json()["keys"]} == {old["kid"], new["kid"]}
         assert profile(client, ada).status_code == 200
         assert refresh(client, ada).status_code == 200
+
+
+def test_the_timetable_says_what_is_late(tmp_path: Path) -> None:
+    """It shows what was and what will be. Without a service that keeps it, the exit status is 1; the next start mends that."""
+    with run_server(tmp_path) as server:
+        before = json.loads(output_of(run_command(tmp_path, "keys", "timetable", "--json")))
+        ((key,), late) = before["keys"], before["late"]
+        assert late == []
+        assert key["publishedMs"] == key["signsMs"] < before["nextPublishedMs"] < key["retiresMs"] < key["removedMs"]
+        _, *rows = output_of(run_command(tmp_path, "keys", "timetable")).splitlines()
+        assert [row.split("  ")[-1].strip() for row in rows] == [
+            "is published",
+            "signs",
+            "is published",
+            "retires: its successor signs",
+            "is removed",
+        ]
+        server.kill()
+        with contextlib.closing(sqlite3.connect(tmp_path / "handstamp.db")) as database, database:
+            database.execute("UPDATE signing_key SET active_from_ms = active_from_ms - 100 * 86400000")
+        ran = run_command(tmp_path, "keys", "timetable")
+        assert (ran.returncode, "should have been published 10 days ago" in ran.stderr) == (1, True), ran
+        server.start()
+        after = json.loads(output_of(run_command(tmp_path, "keys", "timetable", "--json")))
+        assert (after["late"], len(after["keys"])) == ([], 2)
 
 
 # --- tokens

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from handstamp.assemble.application import make_application
 from handstamp.assemble.deployment import Deployment
+from handstamp.domain.event import Event
+from handstamp.domain.keyring import PUBLISH_AHEAD_MS, ROTATE_AFTER_MS, SLACK_MS
+from handstamp.errors import InvalidCode
+from handstamp.metrics.meter import make_meter
 from handstamp.service.parts.caller import Caller
+from handstamp.service.parts.one_time import Shown
 from tests.builders import Clock
-from tests.deployment import ISSUER, deployed
+from tests.deployment import ISSUER, caller, deployed
 from tests.integration.helpers import client_of, expect_problem, refresh, run_server, sign_in_new_user
+from tests.promtool import find_promtool
 from tests.serving import free_port
 
 pytestmark = pytest.mark.anyio
-GUIDE = Path(__file__).parents[2] / "docs/how-to/operate.md"
+REFERENCE = Path(__file__).parents[2] / "docs/reference.md"
 
 
 class Metrics:
@@ -35,11 +45,6 @@ class Metrics:
             for sample in self.samples
             if sample.name == name and all(sample.labels.get(key) == value for key, value in labels.items())
         )
-
-    @property
-    def names(self) -> set[str]:
-        """Return the names of all samples of ours."""
-        return {re.sub("_(bucket|sum|count|created)$", "", each.name) for each in self.samples if "handstamp" in each.name}
 
 
 def read(url: str) -> Metrics:
@@ -77,8 +82,6 @@ def test_several_workers_are_one(tmp_path: Path) -> None:
         assert seen.value("handstamp_store_up") == 1
         assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 404
         expect_problem(client.get("/metrics"), 401, "invalid_client")
-        named = set(re.findall(r"`(handstamp_\w+)", GUIDE.read_text("utf-8")))
-        assert seen.names - named == set(), "docs/how-to/operate.md does not name them"
 
 
 async def test_with_a_credential(tmp_path: Path) -> None:
@@ -95,6 +98,93 @@ async def test_with_a_credential(tmp_path: Path) -> None:
             accept = {"accept": "application/openmetrics-text; version=1.0.0"}
             answer = await client.get("/metrics", auth=(name, secret), headers=accept)
             assert answer.text.endswith("# EOF\n")
+
+
+class Documented(NamedTuple):
+    """A row of the reference."""
+
+    name: str
+    type: str
+    labels: frozenset[str]
+
+
+def documented() -> set[Documented]:
+    """Return what the section "Metrics" of the reference lists."""
+    section = REFERENCE.read_text("utf-8").split("\n## Metrics\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:5]] for row in section.splitlines() if row.startswith("| `")]
+    return {
+        Documented(name.strip("`"), kind.strip("* "), frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels, _ in rows
+    }
+
+
+def registered(running: Deployment) -> set[Documented]:
+    """Return what there is to read, each with its type and its labels."""
+    exporter = running.measuring._exporter
+    assert exporter is not None
+    found = set()
+    for collector in list(exporter._registry._collector_to_names):
+        known = frozenset(getattr(collector, "_labelnames", ()))
+        for family in collector.collect():
+            suffix = "_total" if family.type == "counter" else "_info" if family.type == "info" else ""
+            labels = known or frozenset(label for sample in family.samples for label in sample.labels if label != "le")
+            found.add(Documented(family.name + suffix, family.type, labels))
+    return {each for each in found if each.name.startswith("handstamp_")}
+
+
+async def test_the_reference_lists_every_metric(tmp_path: Path) -> None:
+    """Names, types and labels are the same in the reference and in the registry."""
+    async with deployed(tmp_path, Clock(), metrics_address="credential") as running:
+        render = running.measuring.render
+        assert render is not None
+        await render("")
+        assert registered(running) == documented()
+
+
+async def test_prometheus_finds_nothing_to_improve(tmp_path: Path) -> None:
+    """Its own linter reads every metric: names end with base units, counters with `_total`, all have a help text."""
+    async with deployed(tmp_path, Clock(), metrics_address="credential") as running:
+        render = running.measuring.render
+        assert render is not None
+        await running.revocations.read_after("", wait_s=0, reader="orders", caller=caller(Clock()))
+        text, _ = await render("")
+    promtool = find_promtool()
+    ran = await asyncio.to_thread(subprocess.run, [promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+
+
+async def test_what_is_measured_on_the_way(tmp_path: Path) -> None:
+    """Readers of the feed, failed sign-ins without a password, and mails."""
+    clock = Clock()
+    async with deployed(tmp_path, clock, metrics_address="credential") as running:
+        render = running.measuring.render
+        assert render is not None
+        await running.revocations.read_after("", wait_s=0, reader="orders", caller=caller(clock))
+        with pytest.raises(InvalidCode):
+            await running.one_time.prove("sign_in", Shown(token="x" * 43), caller(clock))
+        with pytest.raises(InvalidCode):
+            await running.one_time.prove("reset_password", Shown(token="x" * 43), caller(clock))
+        running.audit.log(Event(at_ms=clock(), kind="sign_in_failed", detail={"factor": "totp"}))
+        running.audit.log(Event(at_ms=clock(), kind="mail_given_up"))
+        seen = Metrics((await render(""))[0].decode())
+        assert seen.value("handstamp_feed_read_timestamp_seconds", credential="orders") == clock() / 1000
+        assert seen.value("handstamp_sign_ins_total", outcome="failed", method="otp") == 2
+        assert seen.value("handstamp_mails_total", outcome="given_up") == 1
+        assert seen.value("handstamp_key_step_late_seconds") == 0
+        clock.advance(ms=ROTATE_AFTER_MS)
+        seen = Metrics((await render(""))[0].decode())
+        assert seen.value("handstamp_key_step_late_seconds", step="publish") == (PUBLISH_AHEAD_MS + SLACK_MS) / 1000
+        await running.keys.maintain(clock())
+        assert Metrics((await render(""))[0].decode()).value("handstamp_key_step_late_seconds") == 0
+
+
+def test_labels_are_bounded() -> None:
+    """Whatever becomes a label: a metric has at most a thousand of each, and the rest is one."""
+    meter = make_meter()
+    for number in range(3000):
+        meter.count_event(Event(at_ms=0, kind="signed_in", detail={"amr": f"word-{number}"}))
+    seen = Metrics(generate_latest(meter.registry).decode())
+    assert len([each for each in seen.samples if each.name == "handstamp_sign_ins_total"]) == 1001
+    assert seen.value("handstamp_sign_ins_total", outcome="other", method="other") == 2000
 
 
 async def test_a_store_that_does_not_answer_is_told(tmp_path: Path) -> None:

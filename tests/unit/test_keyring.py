@@ -12,8 +12,11 @@ from handstamp.domain.keyring import (
     ROTATE_AFTER_MS,
     KeyRecord,
     KeyState,
+    find_late_steps,
+    find_next_publication,
     find_signing_key,
     find_state,
+    make_timetable,
     needs_successor,
     select_compatible,
 )
@@ -183,3 +186,28 @@ def test_a_key_does_not_show_its_private_part() -> None:
     """Not even encrypted bytes appear in logs (R32)."""
     assert "private" not in repr(OLD)
     assert "old" in repr(OLD)
+
+
+def test_the_timetable_is_what_happens() -> None:
+    """At each time in it, the state of the key changes, and one step earlier it has not."""
+    records = [LAST, OLD, NEXT]
+    timetable = make_timetable(records, NOW_MS)
+    assert [times.kid for times in timetable] == ["old", "next", "last"]
+    for times, record in zip(timetable[:2], (OLD, NEXT), strict=True):
+        around = [(times.signs_ms, "published", "active"), (times.removed_ms, "retiring", "gone")]
+        for at_ms, before, after in around:
+            assert [state(record, records, at_ms - 1), state(record, records, at_ms)] == [before, after]
+    assert timetable[0].retires_ms == timetable[1].signs_ms
+    due_ms = find_next_publication(timetable)
+    assert not needs_successor(records, "ES256", due_ms - 1)
+    assert needs_successor(records, "ES256", due_ms)
+
+
+def test_late_steps() -> None:
+    """A step that was due is late by the time since then."""
+    assert find_late_steps([], NOW_MS) == {"publish": 0, "remove": 0}
+    due_ms = OLD.active_from_ms + ROTATE_AFTER_MS - PUBLISH_AHEAD_MS
+    assert find_late_steps(make_timetable([OLD], due_ms), due_ms) == {"publish": 0, "remove": 0}
+    assert find_late_steps(make_timetable([OLD], due_ms + 7), due_ms + 7) == {"publish": 7, "remove": 0}
+    gone_ms = TAKEN_OVER_MS + KEEP_MS + 9
+    assert find_late_steps(make_timetable([OLD, NEXT], gone_ms), gone_ms) == {"publish": 0, "remove": 9}

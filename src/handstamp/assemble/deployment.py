@@ -229,7 +229,7 @@ class Deployment(Parts):
     def _add_factors(self) -> None:
         """Add the use cases of second factors."""
         store, throttling, audit, policy = self.store, self.throttling, self.audit, self.settings.second_factor
-        ceremonies = PasskeyCeremonies(store=store, attempts=self.attempts, passkeys=self.passkeys)
+        ceremonies = PasskeyCeremonies(store=store, attempts=self.attempts, passkeys=self.passkeys, meter=audit.meter)
         provers = FactorProvers(
             totp=TotpProver(store=store, secrets=self.totp_secrets, throttling=throttling, audit=audit),
             recovery_code=RecoveryCodeProver(store=store, notices=self.notices, audit=audit),

@@ -64,8 +64,8 @@ class Measuring:
 
     @property
     def render(self) -> Render | None:
-        """What writes the metrics for holders of a service credential; None if they are off, or served elsewhere."""
-        return self._exporter.render if self._exporter is not None and self._address == "credential" else None
+        """What writes the metrics for holders of a service credential; None if they are off."""
+        return None if self._exporter is None else self._exporter.render
 
     def time_requests(self, app: ASGIApp) -> ASGIApp:
         """Return an application whose requests are timed, or the application itself."""

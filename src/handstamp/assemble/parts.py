@@ -121,7 +121,11 @@ class Parts:
         self.receipts = Receipts(pseudonyms, policy=self.policy)
         self.throttling = Throttling(pseudonyms, self.audit, people_per_network=settings.people_per_network)
         self.one_time = OneTimeGrants(
-            store=self.store, codes=OneTimeCodes(secret), throttling=self.throttling, issuer_url=settings.issuer
+            store=self.store,
+            codes=OneTimeCodes(secret),
+            throttling=self.throttling,
+            issuer_url=settings.issuer,
+            meter=meter,
         )
         self.grant_mail = GrantMail(grants=self.one_time, outbox=self.outbox, throttling=self.throttling, devices=self.devices)
         self.attempts = Attempts(store=self.store, sealed=SealedAttempts(secret))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from ..assemble.deployment import Deployment
-from ..domain.keyring import PUBLISH_AHEAD_MS
+from ..domain.keyring import LATE_AFTER_MS, PUBLISH_AHEAD_MS, KeyTimes, LateStep, find_late_steps, find_next_publication
 from ..service.parts.caller import Caller
-from ..words import format_time
-from .common import TAKES_ID, AsJson, Database, make_group, print_json, print_line
+from ..words import format_distance, format_time
+from .common import TAKES_ID, AsJson, Database, make_group, print_error, print_json, print_line
 from .operating import operate
 from .tables import print_table
 
 app: typer.Typer = make_group("List, rotate and retire the signing keys.")
+_LATE: dict[LateStep, str] = {
+    "publish": "The next key should have been published",
+    "remove": "A key that has retired should have been removed",
+}
 
 
 @app.command("list")
@@ -34,6 +39,60 @@ def list_keys(as_json: AsJson = False, database: Database = None) -> None:
         return
     rows = [(key.kid, key.algorithm, state, format_time(key.active_from_ms)) for key, state in found]
     print_table(("KEY", "ALGORITHM", "STATE", "ACTIVE FROM"), rows, empty="No keys yet: handstamp serve")
+
+
+@app.command()
+def timetable(as_json: AsJson = False, database: Database = None) -> None:
+    """Show when each key is published, signs, retires and is removed. The exit status is 1 if a step is late.
+
+    Example:  handstamp keys timetable
+    """
+    keys, now_ms = operate(_read_timetable, database)
+    late = [(step, ms) for step, ms in find_late_steps(keys, now_ms).items() if ms > LATE_AFTER_MS]
+    if as_json:
+        print_json(
+            {
+                "keys": [_describe(key) for key in keys],
+                "nextPublishedMs": find_next_publication(keys) if keys else None,
+                "late": [{"step": step, "lateMs": ms} for step, ms in late],
+            }
+        )
+    else:
+        rows = [(format_time(at_ms), format_distance(now_ms, at_ms), *what) for at_ms, *what in _list_steps(keys)]
+        print_table(("WHEN (UTC)", "", "KEY", ""), rows, empty="No keys yet: handstamp serve")
+    for step, ms in late:
+        print_error(
+            f"{_LATE[step]} {format_distance(0, -ms)}. 'handstamp serve' does it: is it running, and what does its log say?"
+        )
+    if late:
+        raise typer.Exit(1)
+
+
+async def _read_timetable(deployment: Deployment, caller: Caller) -> tuple[list[KeyTimes], int]:
+    return await deployment.keys.read_timetable(caller.now_ms), caller.now_ms
+
+
+def _describe(key: KeyTimes) -> dict[str, str | int]:
+    return {
+        "kid": key.kid,
+        "algorithm": key.algorithm,
+        "state": key.state,
+        "publishedMs": key.published_ms,
+        "signsMs": key.signs_ms,
+        "retiresMs": key.retires_ms,
+        "removedMs": key.removed_ms,
+    }
+
+
+def _list_steps(keys: Sequence[KeyTimes]) -> list[tuple[int, str, str]]:
+    """Return when which key takes which step, in the order of time. What has no successor yet is planned."""
+    steps = [(find_next_publication(keys), "the next key", "is published")] if keys else []
+    for key in keys:
+        steps.append((key.published_ms, key.kid, "is published"))
+        steps.append((key.signs_ms, key.kid, "signs"))
+        steps.append((key.retires_ms, key.kid, "retires: its successor signs"))
+        steps.append((key.removed_ms, key.kid, "is removed"))
+    return sorted(steps, key=lambda step: step[0])
 
 
 @app.command()

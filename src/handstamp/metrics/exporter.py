@@ -79,6 +79,7 @@ class Exporter:
             Load(
                 hashing_waiting=self._hashing.waiting,
                 feed_readers=self._revocations.readers,
+                feed_read_at_ms=self._revocations.read_at_ms,
                 changes_waiting=load.waiting,
                 connections_busy=load.busy,
                 connections_idle=load.idle,

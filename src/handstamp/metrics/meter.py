@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ..domain.event import Event
@@ -18,6 +20,11 @@ _REFRESHES = {
     "reuse_detected": "reuse",
 }
 """The events of refreshes, each with its outcome."""
+_METHODS = {"totp": "otp", "recovery_code": "otp"}
+"""The second factors that can be wrong, each with its `amr`. Without one, a password was wrong."""
+_MOST_CHILDREN = 1000
+"""How many values the labels of one metric have. Further ones are counted as `other`, whatever strangers send."""
+_M = TypeVar("_M", Counter, Histogram)
 
 
 class PrometheusMeter(Meter):
@@ -26,22 +33,20 @@ class PrometheusMeter(Meter):
     def __init__(self, registry: CollectorRegistry) -> None:
         """Create the metrics in a registry, in which their names must be new."""
         self.registry: CollectorRegistry = registry
-        events = Counter("handstamp_events", "Events of the audit log.", ["kind"], registry=registry)
-        refreshes = Counter("handstamp_refreshes", "Refreshes by outcome.", ["outcome"], registry=registry)
-        self._events = _Children(events)
-        self._refreshes = _Children(refreshes)
-        self._refused = Counter(
+
+        def count(name: str, text: str, *labels: str) -> _Children[Counter]:
+            return _Children(Counter(name, text, labels, registry=registry))
+
+        self._events = count("handstamp_events", "Events of the audit log.", "kind")
+        self._refreshes = count("handstamp_refreshes", "Refreshes by outcome.", "outcome")
+        self._refused = count(
             "handstamp_refreshes_refused",
             "Refreshes that were refused, by the reason why the session has ended, or for a proof (challenge).",
-            ["reason"],
-            registry=registry,
+            "reason",
         )
-        self._sign_ins = Counter(
-            "handstamp_sign_ins", "Sign-ins by outcome and method.", ["outcome", "method"], registry=registry
-        )
-        self._throttled = Counter(
-            "handstamp_throttled", "Attempts that were refused by a limit.", ["operation", "limit"], registry=registry
-        )
+        self._sign_ins = count("handstamp_sign_ins", "Sign-ins by outcome and method.", "outcome", "method")
+        self._throttled = count("handstamp_throttled", "Attempts that were refused by a limit.", "operation", "limit")
+        self._mails = count("handstamp_mails", "Mails that were sent, postponed or given up.", "outcome")
         self._hashing_refused = Counter(
             "handstamp_hashing_refused", "Passwords that were not hashed, because too many waited.", registry=registry
         )
@@ -51,19 +56,27 @@ class PrometheusMeter(Meter):
         self._commit_changes = Histogram(
             "handstamp_commit_changes", "Changes that share a commit.", buckets=_CHANGES, registry=registry
         )
-        self._requests = Histogram(
-            "handstamp_request_duration_seconds",
-            "The time from the head of a request to the end of its answer.",
-            ["route", "method", "status"],
-            buckets=_DURATIONS_S,
-            registry=registry,
+        self._requests = _Children(
+            Histogram(
+                "handstamp_request_duration_seconds",
+                "The time from the head of a request to the end of its answer.",
+                ["route", "method", "status"],
+                buckets=_DURATIONS_S,
+                registry=registry,
+            )
         )
-        self._request_children: dict[tuple[str, str, int], Histogram] = {}
         self._hashing_waiting = Gauge(
             "handstamp_hashing_waiting", "Passwords that wait to be hashed.", multiprocess_mode="livesum", registry=registry
         )
         self._feed_readers = Gauge(
             "handstamp_feed_readers", "Readers that wait for a revocation.", multiprocess_mode="livesum", registry=registry
+        )
+        self._feed_read_s = Gauge(
+            "handstamp_feed_read_timestamp_seconds",
+            "When a reader last had an answer of the revocation feed, by credential.",
+            ["credential"],
+            multiprocess_mode="livemax",
+            registry=registry,
         )
         self._changes_waiting = Gauge(
             "handstamp_changes_waiting", "Changes that wait for a commit.", multiprocess_mode="livesum", registry=registry
@@ -83,25 +96,36 @@ class PrometheusMeter(Meter):
         )
 
     def count_event(self, event: Event) -> None:
-        """Count an event, and the refresh or sign-in that it tells of."""
-        self._events.get(event.kind).inc()
-        outcome = _REFRESHES.get(event.kind)
+        """Count an event, and the refresh, the sign-in or the mail that it tells of."""
+        kind, detail = event.kind, event.detail
+        self._events.get((kind,)).inc()
+        outcome = _REFRESHES.get(kind)
         if outcome is not None:
-            self._refreshes.get(outcome).inc()
-        elif event.kind == "signed_in":
-            self._sign_ins.labels("succeeded", str(event.detail.get("amr") or "other")).inc()
-        elif event.kind == "sign_in_failed":
-            self._sign_ins.labels("failed", str(event.detail.get("method") or "pwd")).inc()
-        elif event.kind == "attempt_throttled":
-            self._throttled.labels(str(event.detail.get("operation")), str(event.detail.get("limit"))).inc()
+            self._refreshes.get((outcome,)).inc()
+        elif kind == "signed_in":
+            self._sign_ins.get(("succeeded", str(detail.get("amr") or "other"))).inc()
+        elif kind == "sign_in_failed":
+            self.count_failed_sign_in(_METHODS.get(str(detail.get("factor")), "pwd"))
+        elif kind == "attempt_throttled":
+            self._throttled.get((str(detail.get("operation")), str(detail.get("limit")))).inc()
+        elif kind == "mail_given_up":
+            self.count_mail("given_up")
+
+    def count_failed_sign_in(self, method: str) -> None:
+        """Count a sign-in that failed without an event."""
+        self._sign_ins.get(("failed", method)).inc()
 
     def count_refused_refresh(self, reason: str) -> None:
         """Count a refresh that was refused."""
-        self._refused.labels(reason).inc()
+        self._refused.get((reason,)).inc()
 
     def count_refused_hashing(self) -> None:
         """Count a password that was not hashed."""
         self._hashing_refused.inc()
+
+    def count_mail(self, outcome: str) -> None:
+        """Count a mail."""
+        self._mails.get((outcome,)).inc()
 
     def time_commit(self, changes: int, seconds: float) -> None:
         """Record a commit."""
@@ -110,16 +134,14 @@ class PrometheusMeter(Meter):
 
     def time_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Record a request that was answered. `route` is the path of its route, so that there are as many as routes."""
-        key = (route, method, status)
-        child = self._request_children.get(key)
-        if child is None:
-            child = self._request_children[key] = self._requests.labels(*map(str, key))
-        child.observe(seconds)
+        self._requests.get((route, method, status)).observe(seconds)
 
     def show_load(self, load: Load) -> None:
         """Set the gauges of this process."""
         self._hashing_waiting.set(load.hashing_waiting)
         self._feed_readers.set(load.feed_readers)
+        for credential, read_at_ms in load.feed_read_at_ms.items():
+            self._feed_read_s.labels(credential).set(read_at_ms / 1000)
         self._changes_waiting.set(load.changes_waiting)
         self._clock_offset_s.set(load.clock_offset_s)
         self._connections.labels("busy").set(load.connections_busy)
@@ -131,15 +153,21 @@ def make_meter() -> PrometheusMeter:
     return PrometheusMeter(CollectorRegistry())
 
 
-class _Children:
-    """The children of a metric with one label. Finding one in a dictionary costs a tenth of what `labels` does."""
+class _Children(Generic[_M]):
+    """The children of a metric with labels, at most `_MOST_CHILDREN`.
 
-    def __init__(self, metric: Counter) -> None:
-        self._metric = metric
-        self._found: dict[str, Counter] = {}
+    Finding one in a dictionary costs a tenth of what `labels` does.
+    """
 
-    def get(self, value: str) -> Counter:
-        child = self._found.get(value)
+    def __init__(self, metric: _M) -> None:
+        self._metric: _M = metric
+        self._found: dict[tuple[str | int, ...], _M] = {}
+
+    def get(self, values: tuple[str | int, ...]) -> _M:
+        child = self._found.get(values)
         if child is None:
-            child = self._found[value] = self._metric.labels(value)
+            is_new = len(self._found) < _MOST_CHILDREN
+            child = self._metric.labels(*(values if is_new else ["other"] * len(values)))
+            if is_new:
+                self._found[values] = child
         return child

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable
+from typing import get_args
 
 import msgspec
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from ..domain.keyring import KeyState
+from ..domain.keyring import KeyState, KeyTimes, find_late_steps
 from ..service.operating.keys import Keys
 from ..service.parts.common_clock import CommonClock
 from ..storage.store import Rows, Store
@@ -30,7 +30,7 @@ class State(msgspec.Struct, frozen=True):
     """What was read."""
 
     now_ms: int
-    keys: list[tuple[KeyState, int]]
+    keys: list[KeyTimes]
     revocations: int
     mails: int
     oldest_mail_ms: int | None
@@ -53,9 +53,9 @@ class StateCollector(Collector):
         """Read the state. If the store does not answer, there is none, and the metric `handstamp_store_up` is 0."""
         now_ms = self._clock.estimate()
         self._state = None
-        keys = await self._keys.list_states(now_ms)
+        keys = await self._keys.read_timetable(now_ms)
         revocations, (mails, oldest_ms) = await self._store.read(_count)
-        self._state = State(now_ms, [(state, record.active_from_ms) for record, state in keys], revocations, mails, oldest_ms)
+        self._state = State(now_ms, keys, revocations, mails, oldest_ms)
         if self._sessions is None or now_ms - self._sessions_at_ms >= SESSIONS_EVERY_MS:
             self._sessions, self._sessions_at_ms = await self._count_sessions(now_ms), now_ms
 
@@ -90,14 +90,19 @@ class StateCollector(Collector):
 def _tell_keys(state: State) -> Iterable[Metric]:
     count = GaugeMetricFamily("handstamp_keys", "Signing keys, by state.", labels=["state"])
     age = GaugeMetricFamily(
-        "handstamp_key_age_seconds", "How long the newest key of a state has been active; below 0 before.", labels=["state"]
+        "handstamp_key_age_seconds", "How long ago the newest key of a state began to sign; below 0 before.", labels=["state"]
     )
-    for name, number in sorted(Counter(name for name, _ in state.keys).items()):
-        count.add_metric([name], number)
-        newest_ms = max(active_from_ms for each, active_from_ms in state.keys if each == name)
-        age.add_metric([name], (state.now_ms - newest_ms) / 1000)
-    yield count
-    yield age
+    for name in get_args(KeyState):
+        signing_since = [times.signs_ms for times in state.keys if times.state == name]
+        count.add_metric([name], len(signing_since))
+        if signing_since:
+            age.add_metric([name], (state.now_ms - max(signing_since)) / 1000)
+    late = GaugeMetricFamily(
+        "handstamp_key_step_late_seconds", "By how much a step of the timetable of signing keys is late.", labels=["step"]
+    )
+    for step, late_ms in find_late_steps(state.keys, state.now_ms).items():
+        late.add_metric([step], late_ms / 1000)
+    yield from (count, age, late)
 
 
 async def _count(rows: Rows) -> tuple[int, tuple[int, int | None]]:

@@ -142,6 +142,7 @@ class Sender:
                 await line.send(mail, letter)
                 self._pause_s = 0.0
                 self._sent.add(mail.id)
+                self._audit.meter.count_mail("sent")
                 _log.info("mail_sent", mail=mail.id, mail_kind=mail.kind, tries=mail.tries)
         except (DeliveryFailed, ValueError, HandstampError):
             raise
@@ -161,6 +162,7 @@ class Sender:
             _log.warning(
                 "mail_postponed", mail=mail.id, mail_kind=mail.kind, tries=mail.tries, stage=failed.stage, why=failed.why
             )
+        self._audit.meter.count_mail("postponed")
         next_at_ms, error = self._clock() + wait_ms, f"{failed.stage}: {failed.why}"
         await self._store.transact(lambda rows: rows.mails.postpone(mail, next_at_ms=next_at_ms, error=error))
         return not failed.concerns_server

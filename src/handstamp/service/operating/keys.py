@@ -16,8 +16,10 @@ from ...domain.keyring import (
     SLACK_MS,
     KeyRecord,
     KeyState,
+    KeyTimes,
     find_signing_key,
     find_state,
+    make_timetable,
     needs_successor,
     select_compatible,
 )
@@ -63,10 +65,9 @@ class Keys:
         await self._store.read(lambda rows: rows.keys.list_all())
         self.signing_at(now_ms)
 
-    async def list_states(self, now_ms: int) -> list[tuple[KeyRecord, KeyState]]:
-        """Return the keys that may be in one set with ours, each with its state. Raises `Unavailable`."""
-        records = await self._ours()
-        return [(record, find_state(record, records, now_ms)) for record in records]
+    async def read_timetable(self, now_ms: int) -> list[KeyTimes]:
+        """Return the times of the keys that may be in one set with ours, in the order of signing. Raises `Unavailable`."""
+        return make_timetable(await self._ours(), now_ms)
 
     async def load(self, now_ms: int) -> None:
         """Read the keys from the store.

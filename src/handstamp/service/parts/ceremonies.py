@@ -15,6 +15,7 @@ from ...storage.store import Store, Transaction
 from .attempts import Attempts
 from .caller import Caller
 from .factor_proof import FactorProof
+from .meter import Meter
 from .one_time import keep_browser_secret
 
 VERIFIED, PRESENT = ("pop", "user", "mfa"), ("pop", "user")
@@ -33,7 +34,8 @@ class Ceremony(NamedTuple):
 class PasskeyCeremonies:
     """Begins the use of a passkey, and judges it."""
 
-    def __init__(self, *, store: Store, attempts: Attempts, passkeys: Passkeys) -> None:
+    def __init__(self, *, store: Store, attempts: Attempts, passkeys: Passkeys, meter: Meter) -> None:
+        self._meter = meter
         self._store = store
         self._attempts = attempts
         self._passkeys = passkeys
@@ -67,6 +69,13 @@ class PasskeyCeremonies:
             InvalidPasskey: If it is not accepted.
             Unavailable: If the store does not answer.
         """
+        try:
+            return await self._prove(answer, sealed, caller, account_id)
+        except InvalidPasskey:
+            self._meter.count_failed_sign_in("pop")
+            raise
+
+    async def _prove(self, answer: str, sealed: str, caller: Caller, account_id: str) -> tuple[str, FactorProof]:
         attempt = self._attempts.open(sealed, "passkey_sign_in", browser=caller.browser, caller=caller)
         if attempt.subject != account_id:
             raise InvalidChallenge("elsewhere")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from ...domain.event import Event
@@ -13,6 +15,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         hashing_waiting: Passwords that wait to be hashed.
         feed_readers: Readers that wait for a revocation.
+        feed_read_at_ms: When the readers with each credential last had an answer, in milliseconds since 1970, by its name.
         changes_waiting: Changes that wait for a commit.
         connections_busy: Connections to PostgreSQL that are in use.
         connections_idle: Connections to PostgreSQL that are not.
@@ -21,6 +24,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
     hashing_waiting: int
     feed_readers: int
+    feed_read_at_ms: Mapping[str, int]
     changes_waiting: int
     connections_busy: int
     connections_idle: int
@@ -33,11 +37,17 @@ class Meter:
     def count_event(self, event: Event) -> None:
         """An event has happened, as the audit log tells it."""
 
+    def count_failed_sign_in(self, method: str) -> None:
+        """A sign-in failed that has no event. `method` is its `amr` (RFC 8176)."""
+
     def count_refused_refresh(self, reason: str) -> None:
         """A refresh was refused because its session has ended, or because it needs a proof."""
 
     def count_refused_hashing(self) -> None:
         """A password was not hashed, because too many wait."""
+
+    def count_mail(self, outcome: str) -> None:
+        """A mail was `sent` or `postponed`. Mail that is given up has an event."""
 
     def time_commit(self, changes: int, seconds: float) -> None:
         """That many changes were committed together."""

@@ -20,6 +20,7 @@ from ...errors import InvalidCode, InvalidFields
 from ...storage.store import Rows, Store, Transaction
 from ...text import mark
 from .caller import Caller
+from .meter import NO_METER, Meter
 from .throttling import Throttling
 
 MAX_GRANTS = 5
@@ -90,8 +91,11 @@ def hash_of_browser(secret: str) -> bytes | None:
 class OneTimeGrants:
     """Issues, proves and consumes grants."""
 
-    def __init__(self, *, store: Store, codes: OneTimeCodes, throttling: Throttling, issuer_url: str) -> None:
-        """Create it. Links begin with `issuer_url`."""
+    def __init__(
+        self, *, store: Store, codes: OneTimeCodes, throttling: Throttling, issuer_url: str, meter: Meter = NO_METER
+    ) -> None:
+        """Create it. Links begin with `issuer_url`. `meter` counts what fails to sign in."""
+        self._meter = meter
         self._store = store
         self._codes = codes
         self._throttling = throttling
@@ -145,6 +149,14 @@ class OneTimeGrants:
             InvalidFields: If neither a token nor six digits were sent.
             Unavailable: If the store does not answer.
         """
+        try:
+            return await self._prove(purpose, shown, caller)
+        except InvalidCode:
+            if purpose == "sign_in":
+                self._meter.count_failed_sign_in("otp")
+            raise
+
+    async def _prove(self, purpose: Purpose, shown: Shown, caller: Caller) -> Proven:
         if shown.token:
             return await self._store.read(lambda rows: self._prove_link(rows, purpose, shown, caller))
         code = read_digits(shown.code)

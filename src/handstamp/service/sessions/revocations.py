@@ -58,6 +58,8 @@ class Revocations:
         self._last_seq = -1
         self._news = asyncio.Event()
         self._waiting: Counter[str] = Counter()
+        self.read_at_ms: dict[str, int] = {}
+        """When the readers with each credential last had an answer of this process, in milliseconds since 1970."""
 
     async def run(self) -> None:
         """Follow the changes of the store until cancelled: wake waiting readers, and reload the keys when one was voided."""
@@ -81,14 +83,19 @@ class Revocations:
         Args:
             cursor: The cursor of the last page, "" for a snapshot.
             wait_s: Seconds to wait for a new entry; at most `HEARTBEAT_S` are waited.
-            reader: The id of the credential.
+            reader: The name of the credential.
             caller: The time of the request.
 
         Raises:
             Unavailable: If the store does not answer.
         """
+        page = await self._wait_and_read(cursor, min(wait_s, HEARTBEAT_S), reader, caller)
+        self.read_at_ms[reader] = self._clock.estimate()
+        return page
+
+    async def _wait_and_read(self, cursor: str, wait_s: int, reader: str, caller: Caller) -> FeedPage:
         loop = asyncio.get_running_loop()
-        until = loop.time() + min(wait_s, HEARTBEAT_S)
+        until = loop.time() + wait_s
         while True:
             news = self._news  # taken before reading, so that a change in between is not missed
             page = await self._read_page(cursor, caller)

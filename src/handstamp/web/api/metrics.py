@@ -1,4 +1,4 @@
-"""`GET /metrics`: what Prometheus reads with a service credential, if the settings say so."""
+"""`GET /metrics`: what Prometheus reads with a service credential."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..operation import Operation, UseCases
 
 
 async def metrics(use: UseCases, call: Call, _: None) -> Response:
-    """Return all metrics. Raises `NotFound` if they are off or have an address of their own."""
+    """Return all metrics. Raises `NotFound` if they are off."""
     await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")), call.ending_caller)
     if use.render_metrics is None:
-        raise NotFound(mark("Metrics are turned off here, or served elsewhere."))
+        raise NotFound(mark("Metrics are turned off here."))
     body, media_type = await use.render_metrics(call.headers.get("accept", ""))
     return Response(body, headers={"content-type": media_type, "cache-control": "no-store"})
 

@@ -43,7 +43,7 @@ async def revoked(use: UseCases, call: Call, _: None) -> Response:
     after, wait = (call.request.query_params.get(name, "") for name in ("after", "wait"))
     if not (re.fullmatch("[0-9]?", wait, re.ASCII) and int(wait or 0) <= HEARTBEAT_S):
         raise InvalidFields([("wait", mark("must be whole seconds from 0 to %(limit)s", limit=HEARTBEAT_S))])
-    page = await use.revocations.read_after(after, wait_s=int(wait or 0), reader=credential.id, caller=caller)
+    page = await use.revocations.read_after(after, wait_s=int(wait or 0), reader=credential.name, caller=caller)
     return write_json(_answer(page, caller.now_ms))
 
 
