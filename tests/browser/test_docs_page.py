@@ -65,6 +65,7 @@ def section(docs: Page, operation: str) -> Locator:
 def show_tag_of(docs: Page, operation: str) -> None:
     """Collapse every tag but the one of an operation: each key and click renders all operations that are shown."""
     method, _, path = operation.partition(" ")
+    expect(docs.locator(".opblock").first).to_be_attached()  # after a reload, the page is made some time after its load event
     docs.evaluate(
         """([method, path]) => {
           const wanted = ui.specSelectors.specJson().getIn(["paths", path, method, "tags", 0]);
