@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +186,26 @@ async def test_a_websocket_is_closed(tmp_path: Path) -> None:
         scope = {"type": "websocket", "path": "/profile", "headers": [], "query_string": b"", "root_path": ""}
         await auth.asgi(scope, receive, send)  # type: ignore[arg-type]
     assert sent == ["websocket.close"]
+
+
+async def test_every_reference_of_the_api_document_leads_to_a_component_and_none_to_itself(tmp_path: Path) -> None:
+    """The documentation page replaces them with what they name."""
+    async with serve_traced(tmp_path) as (client, _):
+        api = (await client.get("/openapi.json")).json()
+
+    def follow(part: Any, above: tuple[str, ...] = ()) -> None:
+        if isinstance(part, list):
+            for each in part:
+                follow(each, above)
+        elif isinstance(part, dict):
+            if "$ref" in part:
+                where = part["$ref"]
+                assert where not in above
+                first, *names = where.split("/")
+                assert (first, names[0]) == ("#", "components")
+                follow(reduce(getitem, names, api), (*above, where))
+            for each in part.values():
+                follow(each, above)
+
+    follow(api)
+    assert "$ref" in repr(api)
