@@ -7,13 +7,16 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
 from flask import Flask, Response, g
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from handstamp import AccessClaims, Verifier
 from handstamp.verify import fastapi as for_fastapi
 from handstamp.verify import flask as for_flask
+from handstamp.verify.metrics import measure
 
 ISSUER = os.environ["AUTH_ISSUER"]
-verifier = Verifier(ISSUER, audience=ISSUER, credential=os.environ["AUTH_CREDENTIAL"], timeout_s=30)
+verifier = measure(Verifier(ISSUER, audience=ISSUER, credential=os.environ["AUTH_CREDENTIAL"], timeout_s=30))
 assert verifier.wait_until_ready(60), verifier.status()
 
 wsgi, require = Flask(__name__), for_flask.Require(verifier)
@@ -32,6 +35,14 @@ def name_worker(response: Response) -> Response:
 def feed() -> str:
     """Start to follow the feed."""
     return str(g.claims.sub)
+
+
+@wsgi.get("/metrics")
+def metrics() -> Response:
+    """Return the metrics of all workers."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), content_type="text/plain")
 
 
 @wsgi.get("/offline")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -15,8 +16,9 @@ import pytest
 
 from tests.commands import environment_with
 from tests.integration.helpers import sign_in_new_user
+from tests.integration.test_metrics import Metrics
 from tests.serving import Server, free_port
-from tests.verifying import SOON_S, credential_for
+from tests.verifying import SOON_S, credential_for, eventually
 
 ROOT = Path(__file__).parents[2]
 WORKERS = {
@@ -33,7 +35,12 @@ def preloading(server: Server, kind: str, folder: Path) -> Iterator[httpx.Client
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--preload", "--workers=2", f"--bind=127.0.0.1:{port}", f"-k{worker}"]
     credential = credential_for(server, f"{kind}-{port}")
-    environment = environment_with({}) | {"AUTH_ISSUER": server.url, "AUTH_CREDENTIAL": credential}
+    (counts := folder / "counts").mkdir()
+    environment = environment_with({}) | {
+        "AUTH_ISSUER": server.url,
+        "AUTH_CREDENTIAL": credential,
+        "PROMETHEUS_MULTIPROC_DIR": str(counts),
+    }
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [*command, *options, f"tests.adapters.preloaded:{application}"], cwd=ROOT, env=environment, stdout=log, stderr=log
@@ -81,4 +88,9 @@ def test_forked_workers_refuse_an_ended_session(kind: str, server: Server, clien
         assert ask_until(application, "/offline", ada.bearer, 401) == refused
         assert ask_until(application, "/live", ada.bearer, 401) == ask_until(application, "/feed", ada.bearer, 401) == refused
         assert ask_until(application, "/feed", bob.bearer, 200) == workers
+        if WORKERS[kind][0] == "wsgi":
+            seen = Metrics(application.get("/metrics").text)
+            count = partial(seen.value, "handstamp_verifier_verifications_total", verifier=server.url)
+            assert count(outcome="session_ended") >= 3 * len(workers), "one worker tells what all have counted"
+            assert eventually(lambda: Metrics(application.get("/metrics").text).value("handstamp_verifier_ready") == 1)
     assert "Traceback" not in (tmp_path / "log").read_text()

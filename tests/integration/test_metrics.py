@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import httpx
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from handstamp.assemble.application import make_application
@@ -108,21 +108,19 @@ class Documented(NamedTuple):
     labels: frozenset[str]
 
 
-def documented() -> set[Documented]:
-    """Return what the section "Metrics" of the reference lists."""
-    section = REFERENCE.read_text("utf-8").split("\n## Metrics\n")[1].split("\n## ")[0]
+def documented(title: str = "Metrics") -> set[Documented]:
+    """Return what a section of the reference lists."""
+    section = REFERENCE.read_text("utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in row.split("|")[1:5]] for row in section.splitlines() if row.startswith("| `")]
     return {
         Documented(name.strip("`"), kind.strip("* "), frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels, _ in rows
     }
 
 
-def registered(running: Deployment) -> set[Documented]:
-    """Return what there is to read, each with its type and its labels."""
-    exporter = running.measuring._exporter
-    assert exporter is not None
+def list_families(registry: CollectorRegistry) -> set[Documented]:
+    """Return our metrics that there are to read, each with its type and its labels."""
     found = set()
-    for collector in list(exporter._registry._collector_to_names):
+    for collector in list(registry._collector_to_names):
         known = frozenset(getattr(collector, "_labelnames", ()))
         for family in collector.collect():
             suffix = "_total" if family.type == "counter" else "_info" if family.type == "info" else ""
@@ -137,7 +135,9 @@ async def test_the_reference_lists_every_metric(tmp_path: Path) -> None:
         render = running.measuring.render
         assert render is not None
         await render("")
-        assert registered(running) == documented()
+        exporter = running.measuring._exporter
+        assert exporter is not None
+        assert list_families(exporter._registry) == documented()
 
 
 async def test_prometheus_finds_nothing_to_improve(tmp_path: Path) -> None:

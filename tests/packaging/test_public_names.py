@@ -20,7 +20,10 @@ MODULES = (
     "handstamp.client.httpx2",
     "handstamp.embedded",
     "handstamp.testing",
-    *(f"handstamp.verify.{name}" for name in ("asgi", "django", "drf", "fastapi", "flask", "mcp", "sockets", "spectacular")),
+    *(
+        f"handstamp.verify.{name}"
+        for name in ("asgi", "django", "drf", "fastapi", "flask", "mcp", "metrics", "sockets", "spectacular")
+    ),
 )
 NAMES = [(module, name) for module in MODULES for name in importlib.import_module(module).__all__]
 

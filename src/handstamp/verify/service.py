@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from urllib.parse import urlencode
 
 import msgspec
@@ -11,6 +13,7 @@ from ..errors import Unavailable
 from ..wire.basic import basic_authorization
 from .connections import Connections
 from .fetch import Document, fetch
+from .status import ServiceRequest
 
 MAX_WAIT_S = 5
 """Seconds for which the service may hold a request for the feed; it answers sooner if a session ends."""
@@ -46,6 +49,7 @@ class RemoteService:
             ConfigurationError: The credential is malformed, or the file holds no certificate.
         """
         self.wait_s = wait_s
+        self.time_request: Callable[[ServiceRequest], AbstractContextManager[object]] = nullcontext
         self._url, self._ca_file = url, ca_file
         self.forget_connections()
         self._authorization = None if credential is None else basic_authorization(credential)
@@ -57,29 +61,32 @@ class RemoteService:
 
     def fetch_keys(self) -> Document:
         """Return the JWKS of the issuer."""
-        return fetch(self._connections, "/.well-known/jwks.json", timeout_s=self._timeout_s, limit=MAX_JWKS_BYTES)
+        with self.time_request("jwks"):
+            return fetch(self._connections, "/.well-known/jwks.json", timeout_s=self._timeout_s, limit=MAX_JWKS_BYTES)
 
     def fetch_page(self, cursor: str) -> bytes:
         """Return the page of the revocation feed after `cursor`."""
         query = urlencode({"after": cursor, "wait": self.wait_s})
-        return fetch(
-            self._connections,
-            f"/revocations?{query}",
-            timeout_s=self.wait_s + self._timeout_s,
-            limit=_MAX_PAGE_BYTES,
-            authorization=self._authorization,
-        ).body
+        with self.time_request("revocations"):
+            return fetch(
+                self._connections,
+                f"/revocations?{query}",
+                timeout_s=self.wait_s + self._timeout_s,
+                limit=_MAX_PAGE_BYTES,
+                authorization=self._authorization,
+            ).body
 
     def introspect(self, token: str) -> Introspection:
         """Return whether an access token is valid at the service."""
-        answer = fetch(
-            self._connections,
-            "/introspect",
-            timeout_s=self._timeout_s,
-            limit=_MAX_INTROSPECTION_BYTES,
-            authorization=self._authorization,
-            form={"token": token},
-        )
+        with self.time_request("introspect"):
+            answer = fetch(
+                self._connections,
+                "/introspect",
+                timeout_s=self._timeout_s,
+                limit=_MAX_INTROSPECTION_BYTES,
+                authorization=self._authorization,
+                form={"token": token},
+            )
         try:
             return msgspec.json.decode(answer.body, type=Introspection)
         except (msgspec.MsgspecError, RecursionError):

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Literal, ParamSpec, Protocol, TypeVar
+
 import msgspec
+
+P = ParamSpec("P")
+T = TypeVar("T")
+ServiceRequest = Literal["jwks", "revocations", "introspect"]
+"""What a verifier asks the service for."""
 
 
 class VerifierStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,3 +31,16 @@ class VerifierStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The number of verified tokens in memory."""
     problem: str
     """Why the last request for the feed or the keys failed, empty if it did not. For logs only: it names addresses."""
+
+
+class VerifierMeter(Protocol):
+    """What a verifier reports to. It is called from any thread."""
+
+    def count_verifications(self, verify: Callable[P, T]) -> Callable[P, T]:
+        """Return a function that does as `verify`, and counts how each call ended."""
+
+    def count_signatures(self, verify: Callable[P, T]) -> Callable[P, T]:
+        """Return a function that does as `verify`, and counts the calls."""
+
+    def time_request(self, request: ServiceRequest) -> AbstractContextManager[object]:
+        """Return a block that measures a request to the service, and whether it fails."""

@@ -37,7 +37,7 @@ from .connections import MAX_IDLE
 from .jwks import GivenKeys, Keys, RemoteKeys, WouldWait
 from .revocations import Feed, FeedFollower, RevocationSet, session_key
 from .service import MAX_WAIT_S, Introspection, RemoteService
-from .status import VerifierStatus
+from .status import VerifierMeter, VerifierStatus
 
 Check = Literal["offline", "feed", "live"]
 """How a route learns that a session has ended, from the least to the most strict: not at all, from the feed, or from the service
@@ -178,16 +178,14 @@ class Verifier:
         """
         while True:
             try:
-                claims = self._verify(token, check, now_ms, may_wait=True)
-                return claims if proved == "any" else require_key(claims, proved)
+                return self._verify(token, check, now_ms, proved, may_wait=True)
             except WouldWait as missing:
                 self._keys.wait(missing.kid)
 
     async def verify_async(self, token: str, *, check: Check | None = None, proved: str | None = None) -> AccessClaims:
         """Do the same as `verify` without blocking the event loop (asyncio or trio): what has to wait runs in a thread."""
         try:
-            claims = self._verify(token, check, None, may_wait=False)
-            return claims if proved == "any" else require_key(claims, proved)
+            return self._verify(token, check, None, proved, may_wait=False)
         except WouldWait:
             pass  # so that an error of the thread is not shown as one that happened while this one was handled
         try:
@@ -252,6 +250,15 @@ class Verifier:
             problem=self._feed.problem or self._keys.problem,
         )
 
+    def measure(self, meter: VerifierMeter) -> None:
+        """Report to a meter from now on. `handstamp.verify.metrics` has one for Prometheus.
+
+        The methods that are measured are replaced in this object, so that a verifier without a meter spends no time on it.
+        """
+        self._verify = meter.count_verifications(self._verify)  # type: ignore[method-assign]
+        self._verify_signature = meter.count_signatures(self._verify_signature)  # type: ignore[method-assign]
+        self._service.time_request = meter.time_request
+
     def close(self) -> None:
         """Stop following the feed. A closed verifier still works: it asks the service about each token."""
         self._feed.stop()
@@ -266,7 +273,7 @@ class Verifier:
 
     # --- one verification
 
-    def _verify(self, token: str, check: Check | None, at_ms: int | None, *, may_wait: bool) -> AccessClaims:
+    def _verify(self, token: str, check: Check | None, at_ms: int | None, proved: str | None, *, may_wait: bool) -> AccessClaims:
         # Every request comes through here and should cost about a microsecond, so each clock is read once.
         now_ms, monotonic = self._clock() if at_ms is None else at_ms, monotonic_ms()
         check = self.check if check is None else require_possible(check, follows_feed=self.follows_feed)
@@ -283,11 +290,12 @@ class Verifier:
             if cached.session in window:
                 raise SessionEnded
         if windows is not self._revoked.windows:
-            # One was added after the look-up began, or dropped because time has leapt.
-            return self._verify(token, check, at_ms, may_wait=may_wait)
+            # One was added after the look-up began, or dropped because time has leapt. A meter counts this as one verification.
+            return Verifier._verify(self, token, check, at_ms, proved, may_wait=may_wait)
         if must_ask:
             self._require_active(token, cached.claims, may_wait=may_wait)
-        return cached.claims.copy()  # a caller that changes `extra` must not change the cache
+        claims = cached.claims.copy()  # a caller that changes `extra` must not change the cache
+        return claims if proved == "any" else require_key(claims, proved)
 
     def _verify_signature(self, token: str, keys: KeySet, now_ms: int) -> _CachedToken:
         """Verify the signature and the claims of a token and put it into the cache."""
