@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import base64
-import socket
-import socketserver
-import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.certificates import build_command
+from tests.certificates import create_certificate, serve_with
 from tests.commands import environment_with
 from tests.hostile import Hostile, hostile
+from tests.tunnels import Tunnels
 from tests.verifying import CREDENTIAL
 
 PROGRAM = """
@@ -33,61 +29,16 @@ except HandstampError as error:
 """
 
 
-class Tunnels(socketserver.ThreadingTCPServer):
-    """A proxy that connects every CONNECT request (RFC 9110 §9.3.6) to one port and records the requests."""
-
-    daemon_threads = True
-
-    def __init__(self, port: int) -> None:
-        """Listen on a port of this machine."""
-        super().__init__(("127.0.0.1", 0), Tunnel)
-        self.upstream = port
-        self.requests: list[str] = []
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        """The user, password, host and port of the proxy, as in a URL."""
-        return f"ada:p%40ss@127.0.0.1:{self.server_address[1]}"
-
-
-class Tunnel(socketserver.BaseRequestHandler):
-    """One connection to the proxy."""
-
-    server: Tunnels
-
-    def handle(self) -> None:
-        """Connect, then forward both directions until one side closes."""
-        self.server.requests.append(self.request.recv(65536).decode())
-        with socket.create_connection(("127.0.0.1", self.server.upstream)) as upstream:
-            self.request.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
-            back = threading.Thread(target=_pass_on, args=(upstream, self.request))
-            back.start()
-            _pass_on(self.request, upstream)
-            back.join()
-
-
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-
-
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a certificate for localhost, with its key in the same folder."""
-    folder = tmp_path_factory.mktemp("certificate")
-    subprocess.run(build_command(folder / "certificate.pem", folder / "key.pem"), check=True, capture_output=True)
-    return folder / "certificate.pem"
+    return create_certificate(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture
 def issuer(certificate: Path) -> Iterator[Hostile]:
     """Run a valid issuer over TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
-    with hostile(tls=context) as server:
+    with hostile(tls=serve_with(certificate)) as server:
         yield server
 
 

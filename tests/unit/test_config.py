@@ -401,6 +401,16 @@ def test_trusting_all_addresses_is_refused(configure: Configure, proxies: str) -
     assert sentence.startswith("HANDSTAMP_TRUSTED_PROXIES: ")
 
 
+def test_hosts_of_other_services_that_may_be_private(configure: Configure) -> None:
+    """They are written as URLs contain them; networks, ports and URLs are refused."""
+    assert configure(OUTBOUND_ALLOW="keycloak.internal 10.0.0.5, [fd00::1] localhost").outbound_allow == (
+        *("keycloak.internal", "10.0.0.5", "fd00::1", "localhost"),
+    )
+    for wrong in ("10.0.0.0/8", "https://keycloak.internal", "keycloak.internal:8443", "*.internal", "Keycloak.internal"):
+        (sentence,) = mistakes(configure, OUTBOUND_ALLOW=f"a.example {wrong}")
+        assert sentence.startswith("HANDSTAMP_OUTBOUND_ALLOW: entry 2: ")
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
     [

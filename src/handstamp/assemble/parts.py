@@ -19,6 +19,7 @@ from ..domain.issuer import Issuer
 from ..domain.limits import NetworkLimits
 from ..domain.policy import Policy
 from ..errors import ConfigurationError
+from ..outbound.client import Outbound
 from ..service.accounts.factor_changes import FactorChanges
 from ..service.accounts.new_password import PasswordRules
 from ..service.mailing.grant_mail import GrantMail
@@ -53,6 +54,7 @@ class Parts:
     audience: tuple[str, ...]
     policy: Policy
     measuring: Measuring
+    outbound: Outbound
     audit: Audit
     granting: Granting
     rules: PasswordRules
@@ -93,6 +95,7 @@ class Parts:
         self.policy = settings.policy
         self.measuring = Measuring(settings)
         meter = self.measuring.meter
+        self.outbound = Outbound(allow=settings.outbound_allow, ca_file=settings.outbound_ca_file)
         self.audit = Audit(meter)
         self.granting = Granting(claims)
         words = ("handstamp", self.issuer.host, settings.brand_name)

@@ -26,6 +26,7 @@ from .values import (
     parse_duration_or_off,
     parse_file,
     parse_files,
+    parse_hosts,
     parse_issuer,
     parse_link,
     parse_mailbox,
@@ -120,6 +121,10 @@ class Settings:
     """Addresses or networks of proxies whose `X-Forwarded-For` is trusted; `unix` for all peers on a Unix socket."""
     people_per_network: Annotated[int, number_between(1_000, 10_000_000)] = 10_000
     """How many people may share one address, as an office does. The limits for each network follow from it."""
+    outbound_allow: Annotated[tuple[str, ...], parse_hosts] = ()
+    """Hosts of other services that may have private addresses when Handstamp sends them requests. All others must be public."""
+    outbound_ca_file: Annotated[Path | None, parse_file] = None
+    """A PEM file with authorities that sign certificates of other services, besides those of the system."""
     metrics_address: Annotated[tuple[str, int] | Literal["credential"] | None, parse_metrics_address] = None
     """Where Prometheus reads `/metrics`: HOST:PORT, or "credential" for the service's own address, with a service credential."""
     smtp_url: Annotated[SmtpServer | Literal["inbox"] | None, parse_smtp_url] = dataclasses.field(default=None, repr=False)

@@ -38,7 +38,7 @@ _URL = re.compile(
     re.ASCII,
 )
 _SMTP = "smtp://user:password@mail.example.com:587, or smtps://… for TLS from the start; write %40 for an @ in the password"
-_SMTP_HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|[0-9a-f:.]+", re.ASCII)
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|[0-9a-f:.]+", re.ASCII)
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\\\[\]]{1,64}@[^\s@<>\"(),:;\\\[\]]{1,253}")
 _CONTACT = re.compile(r"[^\s<>\"]+")
 _LINK = re.compile(r"[A-Za-z0-9!#$%&()*+,./:;=?@\[\]_~-]{1,2048}", re.ASCII)
@@ -241,6 +241,15 @@ def parse_proxies(value: object) -> tuple[str, ...]:
     return entries
 
 
+def parse_hosts(value: object) -> tuple[str, ...]:
+    """Return names or addresses of hosts, as URLs contain them, without brackets."""
+    hosts = tuple(host.removeprefix("[").removesuffix("]") for host in parse_texts(value))
+    for number, host in enumerate(hosts, start=1):
+        if _HOST.fullmatch(host) is None:
+            raise ValueError(f"entry {number}: write the name or the address of a host in lower case, as keycloak.internal")
+    return hosts
+
+
 def parse_smtp_url(value: object) -> SmtpServer | Literal["inbox"] | None:
     """Return the mail server of a URL, "inbox" for the development inbox, None for an empty text."""
     url = parse_text(value)
@@ -255,7 +264,7 @@ def parse_smtp_url(value: object) -> SmtpServer | Literal["inbox"] | None:
         raise ValueError(f"write {_SMTP}") from None
     is_sound = url.isascii() and url.isprintable() and (user + password).isprintable() and " " not in url and port != 0
     has_both = bool(user) == bool(password) and (bool(user) or "@" not in parts.netloc)
-    if not (parts.scheme in ("smtp", "smtps") and _SMTP_HOST.fullmatch(host) and is_sound and has_both) or "#" in url:
+    if not (parts.scheme in ("smtp", "smtps") and _HOST.fullmatch(host) and is_sound and has_both) or "#" in url:
         raise ValueError(f"write {_SMTP}")
     if parts.path or options not in ({}, {"tls": ["required"]}, {"tls": ["off"]}) or (options and parts.scheme == "smtps"):
         raise ValueError("behind the port, only ?tls=required or ?tls=off may follow, and nothing with smtps://")

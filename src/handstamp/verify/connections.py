@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import base64
 import http.client
-import io
 import os
 import socket
 import ssl
 import weakref
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..clock import monotonic_ms
 from ..errors import ConfigurationError
+from ..wire.timed import TimedResponse, left_s, open_socket
 
 MAX_IDLE = 16
 """Connections to keep open. No verifier sends more requests at once."""
@@ -62,10 +62,10 @@ class Connections:
         is_open = connection is not None
         if connection is None:
             connection = _new_connection(self._address, self._ca_file)
-        connection.response_class = partial(_Response, deadline_ms)  # type: ignore[assignment]  # it is only called
+        connection.response_class = partial(TimedResponse, deadline_ms)  # type: ignore[assignment]  # it is only called
         connection._create_connection = partial(_open_socket, deadline_ms)  # type: ignore[attr-defined]  # noqa: SLF001 - meant for it
         if connection.sock is not None:
-            connection.sock.settimeout(_left_s(deadline_ms))
+            connection.sock.settimeout(left_s(deadline_ms))
         return connection, is_open
 
     def give_back(self, connection: http.client.HTTPConnection) -> None:
@@ -121,59 +121,8 @@ def _new_connection(address: SplitResult, ca_file: str | None) -> http.client.HT
 
 
 def _open_socket(deadline_ms: int, address: tuple[str, int], *_: object) -> socket.socket:
-    """Connect to a host before the deadline. Of its addresses, each gets an equal part of the time that is left."""
-    found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
-    problem: OSError = TimeoutError("timed out")
-    for tried, (family, kind, protocol, _name, place) in enumerate(found):
-        opened = socket.socket(family, kind, protocol)
-        try:
-            opened.settimeout(_left_s(deadline_ms) / (len(found) - tried))
-            opened.connect(place)
-            opened.settimeout(_left_s(deadline_ms))
-        except OSError as error:
-            opened.close()
-            problem = error
-        else:
-            return opened
-    raise problem
-
-
-def _left_s(deadline_ms: int) -> float:
-    """Return the seconds until a deadline. Raises `TimeoutError` after it."""
-    left_ms = deadline_ms - monotonic_ms()
-    if left_ms <= 0:
-        raise TimeoutError("timed out")
-    return left_ms / 1000
-
-
-class _Response(http.client.HTTPResponse):
-    """A response that must be complete before a deadline."""
-
-    def __init__(self, deadline_ms: int, connection: socket.socket, **options: Any) -> None:
-        super().__init__(_Reader(connection, deadline_ms), **options)  # type: ignore[arg-type]  # only makefile() is called
-
-
-class _Reader(io.RawIOBase):
-    """Reads from a socket until a deadline. A socket's own timeout starts again with every byte that arrives."""
-
-    def __init__(self, connection: socket.socket, deadline_ms: int) -> None:
-        self._connection = connection
-        self._file = connection.makefile("rb", buffering=0)  # keeps the socket open after `HTTPConnection` has closed it
-        self._deadline_ms = deadline_ms
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._connection.settimeout(_left_s(self._deadline_ms))
-        return self._file.readinto(buffer)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+    """Connect to a host before the deadline."""
+    return open_socket(socket.getaddrinfo(*address, type=socket.SOCK_STREAM), deadline_ms)
 
 
 def _require_certificates(ca_file: str) -> None:

@@ -1,0 +1,1 @@
+"""HTTP requests of the service to other servers. Nothing else in the service sends any."""
