@@ -95,6 +95,12 @@ class PrometheusMeter(Meter):
             registry=registry,
         )
 
+        # Prometheus sees no increase in a counter that begins above 0, and some of these are rare.
+        for outcome in _REFRESHES.values():
+            self._refreshes.get((outcome,))
+        for outcome in ("sent", "postponed", "given_up"):
+            self._mails.get((outcome,))
+
     def count_event(self, event: Event) -> None:
         """Count an event, and the refresh, the sign-in or the mail that it tells of."""
         kind, detail = event.kind, event.detail
