@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from .current_request import describe_request
+
 
 class LogLine:
     """An event with its fields. As text it is `event key='value' …`, in which control characters are escaped."""
@@ -22,7 +24,7 @@ class LogLine:
 
 
 class Logger:
-    """Logs events under one name of `logging`."""
+    """Logs events under one name of `logging`, with the ids of the request that is being answered."""
 
     def __init__(self, name: str) -> None:
         """Take the name, as `handstamp.web`."""
@@ -50,4 +52,4 @@ class Logger:
 
     def _write(self, level: int, event: str, fields: dict[str, Any], *, with_traceback: bool = False) -> None:
         if self._logger.isEnabledFor(level):
-            self._logger.log(level, LogLine(event, fields), exc_info=with_traceback, stacklevel=3)
+            self._logger.log(level, LogLine(event, {**describe_request(), **fields}), exc_info=with_traceback, stacklevel=3)

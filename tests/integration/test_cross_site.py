@@ -332,4 +332,4 @@ def test_a_trusted_origin_may_read_errors(client: httpx.Client, sent: Sent) -> N
     assert answer.status_code == 401
     assert answer.headers["access-control-allow-origin"] == APP
     exposed = {name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")}
-    assert {"retry-after", "www-authenticate"} <= exposed
+    assert {"retry-after", "www-authenticate", "x-request-id"} <= exposed

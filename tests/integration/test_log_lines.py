@@ -160,8 +160,9 @@ def test_every_refusal_leaves_one_line(server: Server, client: httpx.Client, nam
     assert answer.status_code == status, answer.text
     (line,) = [line for line in read_lines(server.log, after=before) if line["event"] == "request_refused"]
     assert (line["code"], line["path"], line["ip"], line["level"]) == (code, path, "127.0.0.1", "info")
+    assert line["request_id"] == answer.headers["x-request-id"]
     if answer.headers["content-type"] == "application/problem+json":
-        assert answer.json()["instance"] == f"urn:handstamp:request:{line['instance']}"
+        assert answer.json()["instance"] == f"urn:handstamp:request:{line['request_id']}"
         assert answer.status_code == line["status"]
     assert PASSWORD not in json.dumps(line)
 
@@ -191,3 +192,39 @@ def test_a_throttled_registration_and_feed_leave_a_line(server: Server, client: 
     lines = [line for line in read_lines(server.log, after=before) if line.get("code") == "too_many_attempts"]
     assert lines
     assert {(line["path"], line["ip"]) for line in lines} == {("/revocations", "203.0.113.200")}
+
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def test_all_lines_of_a_request_have_its_ids(server: Server, client: httpx.Client) -> None:
+    """The proxy's `X-Request-ID` and the client's `traceparent` are in the event, in the refusal and in the answer."""
+    before = len(server.log.read_text("utf-8", "replace"))
+    sign_in_new_user(client)
+    ids = {"x-request-id": "7f000001:8296_1", "traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"}
+    answer = client.post("/login", json={"email": new_email(), "password": PASSWORD}, headers=ids)
+    assert answer.headers.get_list("x-request-id") == ["7f000001:8296_1"]
+    lines = [line for line in read_lines(server.log, after=before) if line.get("request_id") == "7f000001:8296_1"]
+    assert [line["event"] for line in lines] == ["sign_in_failed", "request_refused"]
+    assert {line["trace_id"] for line in lines} == {TRACE_ID}
+    others = [line for line in read_lines(server.log, after=before) if line not in lines]
+    assert {"account_created", "signed_in"} <= {line["event"] for line in others}
+    assert all(len(line["request_id"]) == 22 and "trace_id" not in line for line in others)
+
+
+@pytest.mark.parametrize("sent", [["a", "b"], ["x" * 129], ["a b"], ["é"], ["a,b"], [""]])
+def test_a_request_id_that_is_not_plain_is_replaced(client: httpx.Client, sent: list[str]) -> None:
+    """Two ids, a long one, and one with other characters are no ids."""
+    headers = [(b"x-request-id", value.encode()) for value in sent]
+    (answered,) = client.get("/healthz", headers=[*client.headers.raw, *headers]).headers.get_list("x-request-id")
+    assert answered not in sent
+    assert len(answered) == 22
+
+
+def test_a_request_id_of_a_stranger_is_replaced(default_server: Server) -> None:
+    """Only a trusted proxy names requests."""
+    with default_server.client() as client:
+        ids = {client.get("/healthz", headers={"x-request-id": "mine"}).headers["x-request-id"] for _ in range(3)}
+    assert len(ids) == 3
+    assert "mine" not in ids
+    assert send_raw(default_server, b"rubbish\r\n\r\n").lower().count(b"\r\nx-request-id: ") == 1

@@ -6,14 +6,19 @@ import asyncio
 import io
 import json
 import logging
+import os
+import pty
+import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from handstamp.config.logs import JsonFormatter, TextFormatter, configure_logging
+from handstamp.current_request import CurrentRequest
 from handstamp.domain.event import Event
 from handstamp.logger import Logger
 from handstamp.service.parts import bounded_logger
@@ -74,6 +79,7 @@ def test_lines_have_no_control_characters(monkeypatch: pytest.MonkeyPatch) -> No
     """On a terminal, control characters of fields and of other libraries' messages are escaped."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
     configure_logging()
     Logger("handstamp.web").warning("request_failed", why=HOSTILE)
     logging.getLogger("other").error("what %s", HOSTILE)
@@ -188,3 +194,67 @@ async def test_a_flood_of_refusals_is_counted(capsys: pytest.CaptureFixture[str]
     assert [line for line in lines if line.get("code") == "invalid_client"], "another kind is not left out"
     assert lines[-1]["kind"] == "request_refused 401 invalid_token /refresh"
     assert lines[-1]["count"] == 1_000 - len(written)
+
+
+_LOG_ONE = (
+    "from handstamp.config.logs import *; from handstamp.logger import Logger; "
+    "configure_logging(log_format={!r}); Logger('handstamp.web').warning('request_failed', why='\\x1b[2J')"
+)
+
+
+@pytest.mark.parametrize(
+    ("log_format", "environment", "is_text", "has_colors"),
+    [
+        ("auto", {}, True, True),
+        ("auto", {"NO_COLOR": "1"}, True, False),
+        ("auto", {"NO_COLOR": ""}, True, True),
+        ("auto", {"TERM": "dumb"}, True, False),
+        ("json", {}, False, False),
+    ],
+)
+def test_a_terminal_shows_colors_unless_told_otherwise(
+    log_format: str, environment: dict[str, str], *, is_text: bool, has_colors: bool
+) -> None:
+    """On a real terminal lines are text with colours. A field cannot add its own."""
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-c", _LOG_ONE.format(log_format)]
+    inherited = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "TERM"}}
+    subprocess.run(command, stderr=end, env={**inherited, "TERM": "xterm", **environment}, check=True)
+    line = os.read(terminal, 4096)
+    os.close(end)
+    os.close(terminal)
+    assert (not line.startswith(b"{")) == is_text
+    assert (b"\x1b[33mwarning" in line) == has_colors
+    assert b"\x1b[2J" not in line
+
+
+@pytest.mark.parametrize("log_format", ["auto", "json", "text"])
+def test_a_file_has_no_colors(tmp_path: Path, log_format: str) -> None:
+    """Away from a terminal lines are JSON, unless the setting says text."""
+    with (tmp_path / "log").open("wb") as log:
+        subprocess.run([sys.executable, "-c", _LOG_ONE.format(log_format)], stderr=log, check=True)
+    line = (tmp_path / "log").read_text()
+    assert line.startswith("{") == (log_format != "text")
+    assert "\x1b" not in line
+
+
+@pytest.mark.parametrize(
+    ("sent", "trace_id"),
+    [
+        (["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"], "4bf92f3577b34da6a3ce929d0e0e4736"),
+        (["42-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"], "4bf92f3577b34da6a3ce929d0e0e4736"),
+        (["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"], ""),
+        (["ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"], ""),
+        (["00-00000000000000000000000000000000-00f067aa0ba902b7-01"], ""),
+        (["00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"], ""),
+        (["00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"], ""),
+        (["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"] * 2, ""),
+        (["01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-" + "x" * 600], ""),
+        (["\x1b[2J"], ""),
+        ([], ""),
+    ],
+)
+def test_a_trace_id_is_that_of_a_valid_traceparent(sent: list[str], trace_id: str) -> None:
+    """Anything else belongs to no trace (W3C Trace Context §3.2.2)."""
+    request = CurrentRequest("1", [(b"traceparent", value.encode()) for value in sent])
+    assert request.trace_id == trace_id

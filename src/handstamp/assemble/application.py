@@ -88,7 +88,9 @@ def make_application(deployment: Deployment) -> ASGIApp:
 def application() -> ASGIApp:
     """Return the application that the environment configures. Each worker process of `handstamp serve` runs it."""
     configure_logging()
-    made = make_application(Deployment(load()))
+    settings = load()
+    configure_logging(log_format=settings.log_format)
+    made = make_application(Deployment(settings))
     freeze_objects()
     return made
 

@@ -30,6 +30,7 @@ def backup(
     """
     configure_logging(logging.WARNING)
     settings = load(database=database)
+    configure_logging(logging.WARNING, settings.log_format)
     with Progress("copied") as progress:
         back_up(settings, file, may_replace=force, report=progress.report)
     print_line(f"Wrote {file}, {file.stat().st_size / 1e6:.1f} MB, and checked it. Keep the master secret apart from it.")

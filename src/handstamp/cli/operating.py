@@ -32,6 +32,7 @@ def operate(work: Callable[[Deployment, Caller], Awaitable[_T]], database: str |
     """
     configure_logging(logging.WARNING)
     settings = load(database=database)
+    configure_logging(logging.WARNING, settings.log_format)
     if not settings.issuer:
         settings = dataclasses.replace(settings, issuer=LOCAL_ISSUER)
     if settings.database_path is not None and not settings.database_path.exists():

@@ -29,6 +29,7 @@ def restore(
     """
     configure_logging(logging.WARNING)
     settings = load(database=database)
+    configure_logging(logging.WARNING, settings.log_format)
     with Progress("copied") as progress:
         kept = restore_database(settings, file, report=progress.report)
     print_line(f"Restored {settings.describe_database()}." + (f" The old database is {kept}." if kept else ""))

@@ -62,7 +62,7 @@ def serve(  # noqa: PLR0917 - they are options
     _raise_file_limit()
     with listen(settings.host, settings.port) as listening, sharing_metrics(settings):
         settings = _require_safe_issuer(settings, listening.getsockname()[1])
-        configure_logging()
+        configure_logging(log_format=settings.log_format)
         if tls_key is not None:
             require_unchangeable(tls_key, "private key")
             warn_if_readable(tls_key)

@@ -16,6 +16,7 @@ from ..domain.factor import OPTIONAL, FactorPolicy
 from ..domain.mail import MailKind
 from ..domain.policy import DeviceBinding, Policy
 from ..domain.smtp import Mailbox, SmtpServer
+from .logs import LogFormat
 from .values import (
     duration_between,
     number_between,
@@ -100,6 +101,8 @@ class Settings:
     """How long a client may take to send a request, and to begin one on a new connection."""
     keep_alive: Annotated[int, duration_between("1s", "1h")] = 75
     """How long an idle connection stays open. It must be longer than the proxy in front keeps its own."""
+    log_format: Annotated[LogFormat, one_of(*get_args(LogFormat))] = "auto"
+    """How log lines are written: "json", "text", or "auto" for text on a terminal and JSON otherwise."""
     registration: Annotated[Literal["open", "closed"], one_of("open", "closed")] = "open"
     """Whether visitors can create accounts."""
     sign_in_by_code: Annotated[bool, parse_switch] = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextvars import Context
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..domain.account import Account
@@ -104,7 +105,7 @@ class GroupCommit(Generic[Change]):
         result = asyncio.get_running_loop().create_future()
         self._waiting.append((change, result))
         if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
+            self._worker = asyncio.create_task(self._work(), context=Context())  # of no request: it works for many
         return await result
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from starlette.responses import Response
 
 from ..crypto.identifiers import new_id
+from ..current_request import CURRENT
 from ..errors import HandstampError, SecondFactorRequired, SessionEnded
 from ..languages.catalogue import ENGLISH, Catalogue
 from ..service.parts.bounded_logger import BoundedLogger
@@ -113,8 +114,9 @@ def language_headers(language: Catalogue) -> dict[str, str]:
 
 def log_refusal(error: HandstampError, scope: Mapping[str, Any]) -> str:
     """Log that a request is refused and why; return its id, which the client sees too."""
-    instance = new_id()
     status, _ = row_of(type(error))
+    request = CURRENT.get()
+    request_id = new_id() if request is None else request.id  # other applications may not be behind `ClientAddress`
     route, client = scope.get("route"), scope.get("client")
     write, event = (_log.warning, "request_failed") if status >= 500 else (_log.info, "request_refused")
     write(
@@ -125,6 +127,6 @@ def log_refusal(error: HandstampError, scope: Mapping[str, Any]) -> str:
         method=scope.get("method", ""),
         path=route.path if route else "",
         ip=client[0] if client else "",
-        instance=instance,
+        request_id=request_id,
     )
-    return instance
+    return request_id

@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..current_request import CURRENT
 from ..errors import CrossSite, InvalidRequest
 from ..wire.device import REFRESH_PATH, START_PATH
 from ..wire.headers import SECURITY_HEADERS
@@ -20,7 +21,7 @@ _METHODS = ("GET", "POST", "PATCH", "DELETE")
 
 
 class SecurityHeaders:
-    """Adds the security headers to every answer, unless it has its own (OWASP ASVS 3.4)."""
+    """Adds the security headers to every answer, unless it has its own (OWASP ASVS 3.4), and the id of the request."""
 
     def __init__(self, app: ASGIApp, *, is_https: bool, varies_by_origin: bool, hsts_includes_subdomains: bool = False) -> None:
         """Wrap an application.
@@ -54,6 +55,9 @@ class SecurityHeaders:
                 own = dict(message["headers"])  # names are in lower case (ASGI)
                 if not self._names.isdisjoint(own):
                     added = [each for each in added if each[0] not in own or _is_missing_in_vary(each, own)]
+                request = CURRENT.get()
+                if request is not None:
+                    added = [*added, (b"x-request-id", request.id.encode("ascii"))]
                 message["headers"] = [*message["headers"], *added]
             await send(message)
 
@@ -74,7 +78,7 @@ def with_cors(app: ASGIApp, trusted_origins: Collection[str]) -> ASGIApp:
         allow_credentials=True,
         allow_methods=_METHODS,
         allow_headers=["*"],
-        expose_headers=["Retry-After", "WWW-Authenticate", "DPoP-Nonce"],
+        expose_headers=["Retry-After", "WWW-Authenticate", "DPoP-Nonce", "X-Request-ID"],
         max_age=_PREFLIGHT_MAX_AGE_S,
     )
 

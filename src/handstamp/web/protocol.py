@@ -212,7 +212,7 @@ class Protocol(HttpToolsProtocol):
         self._expect_no_more()
         refusal = _Refusal(status, why)
         _log.info(
-            "request_unreadable", status=status, why=why, ip=self.client[0] if self.client else "", instance=refusal.instance
+            "request_unreadable", status=status, why=why, ip=self.client[0] if self.client else "", request_id=refusal.request_id
         )
         is_own = self._is_reading and self._has_cycle
         if is_own and self.pipeline:  # it waits behind earlier requests: refuse it in its turn
@@ -242,19 +242,22 @@ class _Refusal:
 
     def __init__(self, status: int, why: str) -> None:
         self.status = status
-        self.instance = new_id()
+        self.request_id = new_id()
         self._body = msgspec.json.encode(
             Problem(
                 type="urn:handstamp:problem:invalid_request",
                 title=HTTPStatus(status).phrase,
                 status=status,
                 detail=why,
-                instance=f"urn:handstamp:request:{self.instance}",
+                instance=f"urn:handstamp:request:{self.request_id}",
                 code="invalid_request",
             )
         )
         self._fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in _FIELDS.items()]
-        self._fields.append((b"content-length", str(len(self._body)).encode("ascii")))
+        self._fields += [
+            (b"content-length", str(len(self._body)).encode("ascii")),
+            (b"x-request-id", self.request_id.encode("ascii")),
+        ]
 
     def raw(self) -> bytes:
         line = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}".encode("ascii")

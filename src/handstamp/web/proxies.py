@@ -1,4 +1,4 @@
-"""The address of the client, as a trusted proxy reports it.
+"""The address of the client and the id of the request, as a trusted proxy reports them.
 
 Every limit per network, the list of a person's devices and the audit log depend on this address. So only the proxies that the
 operator names are believed, and only what is an IP address.
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..crypto.identifiers import new_id
+from ..current_request import CURRENT, CurrentRequest, find_request_id
 from ..logger import Logger
 
 PLAIN_HTTP = "handstamp.plain_http"
@@ -32,7 +34,7 @@ _log = Logger("handstamp.web")
 
 
 class ClientAddress:
-    """Gives the application behind it the address of the client instead of the proxy's."""
+    """Gives the application behind it the address of the client instead of the proxy's, and each request its id."""
 
     def __init__(self, app: ASGIApp, trusted_proxies: Sequence[str]) -> None:
         """Wrap an application; `trusted_proxies` are addresses, networks and "unix"."""
@@ -51,17 +53,29 @@ class ClientAddress:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "http":
-            if scope.get("client") is None and (scope.get("server") or ("", None))[1] is not None:
-                scope["client"] = _GONE
-            peer = (scope.get("client") or ("",))[0]
-            if not parse_address(peer):
-                scope["client"] = None  # some servers name the peer of a Unix socket, and TestClient is "testclient"
-            if self._is_trusted(peer):
-                self._believe(scope, peer)
-            else:
-                self._warn_of(scope, peer)
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        token = CURRENT.set(self._identify(scope))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            CURRENT.reset(token)
+
+    def _identify(self, scope: Scope) -> CurrentRequest:
+        """Put the client's address into a scope, and return the request with its id."""
+        request_id = ""
+        if scope.get("client") is None and (scope.get("server") or ("", None))[1] is not None:
+            scope["client"] = _GONE
+        peer = (scope.get("client") or ("",))[0]
+        if not parse_address(peer):
+            scope["client"] = None  # some servers name the peer of a Unix socket, and TestClient is "testclient"
+        if self._is_trusted(peer):
+            self._believe(scope, peer)
+            request_id = find_request_id(scope["headers"])
+        else:
+            self._warn_of(scope, peer)
+        return CurrentRequest(request_id or new_id(), scope["headers"])
 
     def _believe(self, scope: Scope, peer: str) -> None:
         forwarded, scheme = [], ""

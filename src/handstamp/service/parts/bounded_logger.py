@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from contextvars import Context
 from typing import Any
 
 from ...buckets import Buckets
@@ -35,7 +36,8 @@ class BoundedLogger(Logger):
             self._left_out[kind] += 1
         else:
             with suppress(RuntimeError):  # without an event loop the summary would not be written
-                asyncio.get_running_loop().call_later(_SUMMARY_AFTER_S, self._summarise, kind, level)
+                loop = asyncio.get_running_loop()
+                loop.call_later(_SUMMARY_AFTER_S, self._summarise, kind, level, context=Context())  # of no request
                 self._left_out[kind] = 1
 
     def _summarise(self, kind: str, level: int) -> None:
