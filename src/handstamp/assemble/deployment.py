@@ -28,6 +28,7 @@ from ..service.operating.credentials import Credentials
 from ..service.operating.history import Histories
 from ..service.operating.housekeeping import Housekeeping
 from ..service.operating.reseal_apps import ResealApps
+from ..service.operating.reseal_tokens import ResealTokens
 from ..service.parts.ceremonies import PasskeyCeremonies
 from ..service.parts.email_address import load_rules
 from ..service.parts.granting import Hook
@@ -86,6 +87,7 @@ class Deployment(Parts):
     credentials: Credentials
     histories: Histories
     reseal_apps: ResealApps
+    reseal_tokens: ResealTokens
     audit_trail: AuditTrail
     revocations: Revocations
     housekeeping: Housekeeping
@@ -279,6 +281,7 @@ class Deployment(Parts):
     def _add_operating(self) -> None:
         store, keys, clock = self.store, self.keys, self.clock
         self.reseal_apps = ResealApps(store=store, secrets=self.totp_secrets)
+        self.reseal_tokens = ResealTokens(store=store, seal=self.token_seal)
         self.histories = Histories(store=store)
         self.audit_trail = AuditTrail(store=store)
         self.credentials = Credentials(store=store, audit=self.audit)

@@ -12,6 +12,7 @@ from ..crypto.one_time import OneTimeCodes
 from ..crypto.passkeys import Passkeys
 from ..crypto.passwords import PasswordHasher
 from ..crypto.proofs import Challenges, DevicePasses, DpopNonces
+from ..crypto.provider_tokens import TokenSeal
 from ..crypto.recovery_codes import RecoveryCodes
 from ..crypto.seal import DeviceTags, Pseudonyms
 from ..crypto.totp import TotpSecrets
@@ -76,6 +77,7 @@ class Parts:
     grant_mail: GrantMail
     attempts: Attempts
     totp_secrets: TotpSecrets
+    token_seal: TokenSeal
     recovery_codes: RecoveryCodeSets
     factor_changes: FactorChanges
     passkeys: Passkeys
@@ -133,6 +135,7 @@ class Parts:
         self.grant_mail = GrantMail(grants=self.one_time, outbox=self.outbox, throttling=self.throttling, devices=self.devices)
         self.attempts = Attempts(store=self.store, sealed=SealedAttempts(secret))
         self.totp_secrets = TotpSecrets(secret)
+        self.token_seal = TokenSeal(secret)
         self.recovery_codes = RecoveryCodeSets(RecoveryCodes(secret), self.receipts)
         self.passkeys = Passkeys(self.issuer, settings.trusted_origins, service_name=settings.brand_name or self.issuer.host)
         self.factor_changes = FactorChanges(self.notices)

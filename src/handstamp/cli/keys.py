@@ -134,17 +134,20 @@ def retire(
 
 @app.command()
 def reseal(database: Database = None) -> None:
-    """Seal the signing keys and the secrets of authenticator apps with the current master secret.
+    """Seal the signing keys, the secrets of authenticator apps and the tokens of providers with the current master secret.
 
     Only those that a previous one sealed change. Afterwards it can be forgotten.
 
     Example:  handstamp keys reseal
     """
-    keys, apps = operate(_reseal, database)
+    keys, apps, tokens = operate(_reseal, database)
     print_line(f"Sealed {keys} keys again." if keys else "Every key is sealed with the current secret already.")
     if apps:
         print_line(f"Sealed the secrets of {apps} authenticator apps again.")
+    if tokens:
+        print_line(f"Sealed the tokens of {tokens} identities again.")
 
 
-async def _reseal(deployment: Deployment, caller: Caller) -> tuple[int, int]:
-    return await deployment.keys.reseal(caller.now_ms), await deployment.reseal_apps()
+async def _reseal(deployment: Deployment, caller: Caller) -> tuple[int, int, int]:
+    keys = await deployment.keys.reseal(caller.now_ms)
+    return keys, await deployment.reseal_apps(), await deployment.reseal_tokens()

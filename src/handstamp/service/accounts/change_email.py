@@ -140,9 +140,9 @@ class ChangeEmail:
     async def undo(self, shown: Shown, caller: Caller) -> None:
         """Give an account its old address back, for the owner of that mailbox, whatever was changed since.
 
-        A thief who changed the address knew the password and may know the new one. So all sessions end, and the password and the
-        second factors that were added since are removed. The links of later changes are void, and the old address gets a mail
-        with which the owner chooses a new password.
+        A thief who changed the address knew the password and may know the new one. So all sessions end, and the password, the
+        second factors that were added since and all identities at other providers are removed. The links of later changes are
+        void, and the old address gets a mail with which the owner chooses a new password.
 
         Raises:
             InvalidCode: If the link is wrong, used, expired or void.
@@ -161,6 +161,7 @@ class ChangeEmail:
             await rows.accounts.update(after)
             await rows.one_time.delete_later(grant)
             await forget_later_factors(rows, after.id, grant.created_at_ms)
+            await rows.identities.delete_of(after.id)
             for email in (before.email, after.email):
                 await self._throttling.forget(rows, email)
             sweep = Sweep(subject=after.id, why="password_changed", at_ms=caller.now_ms, epoch=after.epoch)

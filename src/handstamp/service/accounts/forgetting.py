@@ -41,6 +41,8 @@ class Forgetting:
         await rows.mails.delete_of(account.id)
         await rows.attempts.delete_of(account.id)
         await forget_factors(rows, account.id)
+        await rows.provider_sessions.delete_of(account.id)
+        await rows.identities.delete_of(account.id)
         await self._notices.tell(rows, account, AccountDeleted(), caller)
         sweep = Sweep(subject=account.id, why="admin", at_ms=caller.now_ms, epoch=account.epoch + 1, forgets=True)
         await self._sweeping.begin(rows, sweep)

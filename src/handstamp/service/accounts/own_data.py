@@ -103,6 +103,7 @@ class ExportData:
         return {
             "account": _once([] if account is None else [_describe_account(account)]),
             "secondFactors": self._list_factors(account),
+            "identities": self._list_identities(account),
             "sessions": self._list_sessions(session.subject),
             "events": self._list_events(session.subject),
             "failedSignIns": self._list_failures(account),
@@ -119,6 +120,14 @@ class ExportData:
             used = [{"factor": "recovery_code", **_leave_out(msgspec.structs.asdict(code), "hash")} for code in codes]
             keys = await self._store.read(lambda rows: rows.passkeys.list_of(account.id))
             yield app + used + [{"factor": "passkey", **_leave_out(msgspec.structs.asdict(key), "public_key")} for key in keys]
+
+    async def _list_identities(self, account: Account | None) -> Pages:
+        """Return whom the person is at other providers, and which sessions began there."""
+        if account is not None:
+            found = await self._store.read(lambda rows: rows.identities.list_of(account.id))
+            yield [msgspec.structs.asdict(each) for each in found]
+            begun = await self._read(lambda rows: rows.provider_sessions.list_of(account.id, limit=MOST))
+            yield [msgspec.structs.asdict(each) for each in begun]
 
     async def _list_sessions(self, subject: str) -> Pages:
         after = ("", "")

@@ -10,10 +10,12 @@ from .events import SqlEvents
 from .executor import Executor
 from .factors import SqlFactors
 from .failures import SqlFailures
+from .identities import SqlIdentities
 from .keys import SqlKeys
 from .mails import SqlMails
 from .one_time import SqlOneTime
 from .passkeys import SqlPasskeys
+from .provider_sessions import SqlProviderSessions
 from .receipts import SqlReceipts
 from .recovery_codes import SqlRecoveryCodes
 from .revocations import SqlRevocations
@@ -97,6 +99,16 @@ class SqlTransaction(Executor):
         return SqlRecoveryCodes(self)
 
     @property
+    def identities(self) -> SqlIdentities:
+        """Query and change identities at other providers."""
+        return SqlIdentities(self)
+
+    @property
+    def provider_sessions(self) -> SqlProviderSessions:
+        """Query and change which sessions began at another provider."""
+        return SqlProviderSessions(self)
+
+    @property
     def events(self) -> SqlEvents:
         """Query and extend the audit trail."""
         return SqlEvents(self)
@@ -119,5 +131,15 @@ class SqlTransaction(Executor):
     async def purge(self, *, now_ms: int, limit: int, audit_retention_ms: int = AUDIT_RETENTION_MS) -> int:
         """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""
         events = await self.events.purge(until_ms=now_ms - audit_retention_ms, limit=limit)
-        tables = (self.sessions, self.failures, self.receipts, self.one_time, self.attempts, self.revocations, self.mails)
+        tables = (
+            self.sessions,
+            self.failures,
+            self.receipts,
+            self.one_time,
+            self.attempts,
+            self.identities,
+            self.provider_sessions,
+            self.revocations,
+            self.mails,
+        )
         return events + sum([await table.purge(now_ms=now_ms, limit=limit) for table in tables])

@@ -23,10 +23,12 @@ from .credentials import CredentialQueries, CredentialTable
 from .events import EventQueries, EventTable
 from .factors import FactorQueries
 from .failures import FailureQueries, FailureTable
+from .identities import IdentityQueries, IdentityTable
 from .keys import KeyQueries, KeyTable
 from .mails import MailQueries, MailTable
 from .one_time import OneTimeQueries, OneTimeTable
 from .passkeys import PasskeyQueries, PasskeyTable
+from .provider_sessions import ProviderSessionQueries, ProviderSessionTable
 from .receipts import ReceiptQueries, ReceiptTable
 from .recovery_codes import RecoveryCodeQueries, RecoveryCodeTable
 from .revocations import RevocationQueries, RevocationTable
@@ -130,6 +132,14 @@ class Rows(Protocol):
         """Query recovery codes."""
 
     @property
+    def identities(self) -> IdentityQueries:
+        """Query identities at other providers."""
+
+    @property
+    def provider_sessions(self) -> ProviderSessionQueries:
+        """Query which sessions began at another provider."""
+
+    @property
     def events(self) -> EventQueries:
         """Query the audit trail."""
 
@@ -196,6 +206,14 @@ class Transaction(Rows, Protocol):
     @property
     def recovery_codes(self) -> RecoveryCodeTable:
         """Query and change recovery codes."""
+
+    @property
+    def identities(self) -> IdentityTable:
+        """Query and change identities at other providers."""
+
+    @property
+    def provider_sessions(self) -> ProviderSessionTable:
+        """Query and change which sessions began at another provider."""
 
     @property
     def events(self) -> EventTable:

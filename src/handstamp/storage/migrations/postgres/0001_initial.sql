@@ -160,6 +160,59 @@ CREATE TABLE recovery_code (
   PRIMARY KEY (account_id, hash)
 );
 
+-- Whom accounts are at other providers of identities. A person is issuer and subject there, never an address.
+CREATE TABLE identity (
+  id             text   NOT NULL PRIMARY KEY,
+  issuer         text   NOT NULL,
+  subject        text   NOT NULL,
+  account_id     text   NOT NULL,
+  provider       text   NOT NULL,
+  email          text   NOT NULL,
+  created_at_ms  bigint NOT NULL,
+  used_at_ms     bigint NOT NULL,
+  UNIQUE (issuer, subject)
+);
+
+CREATE INDEX identity_by_account ON identity (account_id);
+
+-- The tokens of providers, where the settings keep them. They are sealed with the master secret.
+CREATE TABLE provider_token (
+  issuer   text   NOT NULL,
+  subject  text   NOT NULL,
+  sealed   bytea  NOT NULL,
+  at_ms    bigint NOT NULL,
+  PRIMARY KEY (issuer, subject)
+);
+
+CREATE INDEX provider_token_by_age ON provider_token (at_ms);
+
+-- The sessions that began at a provider, and which session they are there, so that signing out there ends them.
+CREATE TABLE provider_session (
+  sid            text   NOT NULL PRIMARY KEY,
+  issuer         text   NOT NULL,
+  subject        text   NOT NULL,
+  at_provider    text   NOT NULL,
+  expires_at_ms  bigint NOT NULL
+);
+
+CREATE INDEX provider_session_by_subject ON provider_session (issuer, subject, sid);
+CREATE INDEX provider_session_by_name ON provider_session (issuer, at_provider, sid);
+CREATE INDEX provider_session_by_end ON provider_session (expires_at_ms);
+
+-- The logout tokens of providers that were accepted, until they expire, so that each has its effect once.
+CREATE TABLE provider_logout (
+  issuer         text   NOT NULL,
+  jti            text   NOT NULL,
+  subject        text   NOT NULL,
+  at_provider    text   NOT NULL,
+  at_ms          bigint NOT NULL,
+  expires_at_ms  bigint NOT NULL,
+  PRIMARY KEY (issuer, jti)
+);
+
+CREATE INDEX provider_logout_by_time ON provider_logout (issuer, at_ms);
+CREATE INDEX provider_logout_by_end ON provider_logout (expires_at_ms);
+
 -- Sign-ins between their steps, once something of them must not be repeated: codes that were looked at, and their success.
 CREATE TABLE attempt (
   id             text   NOT NULL PRIMARY KEY,

@@ -159,6 +159,59 @@ CREATE TABLE recovery_code (
   PRIMARY KEY (account_id, hash)
 ) STRICT, WITHOUT ROWID;
 
+-- Whom accounts are at other providers of identities. A person is issuer and subject there, never an address.
+CREATE TABLE identity (
+  id             TEXT    NOT NULL PRIMARY KEY,
+  issuer         TEXT    NOT NULL,
+  subject        TEXT    NOT NULL,
+  account_id     TEXT    NOT NULL,
+  provider       TEXT    NOT NULL,
+  email          TEXT    NOT NULL,
+  created_at_ms  INTEGER NOT NULL,
+  used_at_ms     INTEGER NOT NULL,
+  UNIQUE (issuer, subject)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX identity_by_account ON identity (account_id);
+
+-- The tokens of providers, where the settings keep them. They are sealed with the master secret.
+CREATE TABLE provider_token (
+  issuer   TEXT    NOT NULL,
+  subject  TEXT    NOT NULL,
+  sealed   BLOB    NOT NULL,
+  at_ms    INTEGER NOT NULL,
+  PRIMARY KEY (issuer, subject)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX provider_token_by_age ON provider_token (at_ms);
+
+-- The sessions that began at a provider, and which session they are there, so that signing out there ends them.
+CREATE TABLE provider_session (
+  sid            TEXT    NOT NULL PRIMARY KEY,
+  issuer         TEXT    NOT NULL,
+  subject        TEXT    NOT NULL,
+  at_provider    TEXT    NOT NULL,
+  expires_at_ms  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX provider_session_by_subject ON provider_session (issuer, subject, sid);
+CREATE INDEX provider_session_by_name ON provider_session (issuer, at_provider, sid);
+CREATE INDEX provider_session_by_end ON provider_session (expires_at_ms);
+
+-- The logout tokens of providers that were accepted, until they expire, so that each has its effect once.
+CREATE TABLE provider_logout (
+  issuer         TEXT    NOT NULL,
+  jti            TEXT    NOT NULL,
+  subject        TEXT    NOT NULL,
+  at_provider    TEXT    NOT NULL,
+  at_ms          INTEGER NOT NULL,
+  expires_at_ms  INTEGER NOT NULL,
+  PRIMARY KEY (issuer, jti)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX provider_logout_by_time ON provider_logout (issuer, at_ms);
+CREATE INDEX provider_logout_by_end ON provider_logout (expires_at_ms);
+
 -- Sign-ins between their steps, once something of them must not be repeated: codes that were looked at, and their success.
 CREATE TABLE attempt (
   id             TEXT    NOT NULL PRIMARY KEY,
