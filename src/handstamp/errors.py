@@ -26,6 +26,8 @@ HandstampError
 │   ├── EmailNotVerified      email_not_verified   the password is right, but the address must be verified first
 │   ├── DeletionBlocked       deletion_blocked     the old address of the account can still undo a change of the address
 │   └── CrossSite             cross_site
+├── ProviderRefused           provider_refused     another service, with which the person signs in, did not sign them in
+├── InvalidProviderAnswer     invalid_provider_answer   its answer is forged, stale, or belongs to another sign-in
 ├── InvalidChallenge          invalid_challenge    a sign-in in several steps has expired or was used
 ├── InvalidPasskey            invalid_passkey      a passkey is not accepted
 │   └── UnknownPasskey        unknown_passkey      the service has no such passkey
@@ -34,6 +36,7 @@ HandstampError
 ├── AccountExists             account_exists
 ├── TooManyAttempts           too_many_attempts    has `retry_after_s`
 ├── Unavailable               unavailable          has `retry_after_s`; a dependency failed, no session has ended
+│   └── ProviderUnavailable   provider_unavailable the service with which the person signs in does not answer as it should
 └── ConfigurationError        configuration_error  the process refuses to start
 ```
 
@@ -388,6 +391,43 @@ class InvalidChallenge(HandstampError):
         self.verdict = verdict
 
 
+class ProviderRefused(HandstampError):
+    """Another service, with which the person wanted to sign in, did not sign them in. Nothing has changed.
+
+    Attributes:
+        cause: "cancelled" if the person did not agree, "must_ask" if the service must ask the person and was told not to, else
+            "other".
+        why: What the service said, for the log alone.
+    """
+
+    code = "provider_refused"
+    _SENTENCES: ClassVar[dict[str, str]] = {
+        "cancelled": mark("The sign-in was cancelled at the other service. Try again, or sign in in another way."),
+        "must_ask": mark("The other service must ask you first. Begin the sign-in again."),
+        "other": mark("The other service did not sign you in. Try again, or sign in in another way."),
+    }
+
+    def __init__(self, cause: str = "other", *, why: str = "", detail: str = "") -> None:
+        """Create the error; in a client from what the service said."""
+        super().__init__(detail or self._SENTENCES[cause])
+        self.cause = cause
+        self.why = why
+
+
+class InvalidProviderAnswer(HandstampError):
+    """The answer of the service with which a person signs in is forged, stale, or belongs to another sign-in.
+
+    Nobody was signed in. `why` is for the log alone.
+    """
+
+    code = "invalid_provider_answer"
+
+    def __init__(self, why: str = "", *, detail: str = "") -> None:
+        """Create the error; in a client from what the service said."""
+        super().__init__(detail or mark("The answer of the other service is not accepted here. Begin the sign-in again."))
+        self.why = why
+
+
 class InvalidPasskey(HandstampError):
     """A passkey is not accepted. Nothing has changed.
 
@@ -514,12 +554,20 @@ class Unavailable(HandstampError):
     """A dependency of Handstamp does not answer. No session has ended and no access was granted. Try again later."""
 
     code = "unavailable"
+    _SENTENCE: ClassVar[str] = mark("The service cannot answer right now. No session has ended. Try again shortly.")
 
     def __init__(self, why: str, retry_after_s: int = 1) -> None:
         """Create the error; `why` is for logs only, because it may name files and servers."""
-        super().__init__(mark("The service cannot answer right now. No session has ended. Try again shortly."))
+        super().__init__(self._SENTENCE)
         self.why = why
         self.retry_after_s = retry_after_s
+
+
+class ProviderUnavailable(Unavailable):
+    """The service with which a person signs in does not answer as it should. Nobody was signed in, and no session has ended."""
+
+    code = "provider_unavailable"
+    _SENTENCE = mark("The other service cannot sign you in right now. Try again shortly, or sign in in another way.")
 
 
 class ConfigurationError(HandstampError):

@@ -61,6 +61,9 @@ CODES = frozenset(
         "account_exists",
         "too_many_attempts",
         "unavailable",
+        "provider_refused",
+        "invalid_provider_answer",
+        "provider_unavailable",
     }
 )
 """All error codes of the public contract."""

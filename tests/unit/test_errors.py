@@ -22,6 +22,7 @@ REFUSAL = refusal_of(ExpiredToken(), instance="1")
 ARGUMENTS: dict[str, Any] = {
     "description": "The token is over.",
     "error": "invalid_grant",
+    "cause": "cancelled",
     "acr": "mfa",
     "fields": [("email", "is empty")],
     "flaw": "refused",
