@@ -148,7 +148,7 @@ class Passkeys:
             needs_verification: Whether the authenticator must have verified the person, by a fingerprint or a PIN.
 
         Raises:
-            InvalidPasskey: If it is not accepted; with "counted_back" if the counter of the authenticator is not above the last.
+            InvalidPasskey: If it is not accepted. The caller compares the counter, in the transaction that stores it.
         """
         _require_bounded(answer)
         return await _judge(lambda: self._read_request(answer, challenge, passkey, needs_verification=needs_verification))
@@ -200,11 +200,9 @@ class Passkeys:
             expected_rp_id=self.rp_id,
             expected_origin=self._origins,
             credential_public_key=passkey.public_key,
-            credential_current_sign_count=0,  # compared below, so that it can be told apart
+            credential_current_sign_count=0,
             require_user_verification=needs_verification,
         )
-        if passkey.sign_count and signed.new_sign_count <= passkey.sign_count:
-            raise InvalidPasskey("counted_back")
         return Signed(signed.new_sign_count, signed.credential_backed_up, signed.user_verified)
 
 
