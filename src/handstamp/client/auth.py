@@ -28,7 +28,7 @@ from .challenge import RefusalReason, needs_body, refusal_reason
 from .endpoints import SIGN_IN_S, ServiceEndpoints
 from .flight import Flight, run, run_async, wait, wait_async
 from .freshness import Freshness
-from .origins import Origin, origin_of, parse_issuer, parse_origins
+from .origins import Origin, parse_issuer, parse_origins, url_origin
 from .proving import BindingKeys, Proofs
 from .renewal import Renewals
 from .second_step import ASKING_S, AskProof, Proof, StepUps, complete
@@ -115,7 +115,7 @@ class Auth(httpx.Auth):
         if not 0 <= grace_s <= 60:
             raise ValueError("grace_s must be between 0 and 60")
         self.issuer: str = parse_issuer(issuer)
-        self._origins = {origin_of(httpx.URL(self.issuer)), *parse_origins(origins)}
+        self._origins = {url_origin(httpx.URL(self.issuer)), *parse_origins(origins)}
         self._store = MemoryTokens() if store is None else store
         self._proofs = Proofs(clock, dpop)
         self._service = ServiceEndpoints(
@@ -269,7 +269,7 @@ class Auth(httpx.Auth):
             renewed: StoredTokens = yield self._renewals.join(tokens)
             if renewed.session_id != tokens.session_id:
                 return  # the application has signed in meanwhile: the request is not that person's
-            self._renewed_for[origin_of(response.request.url), reason] = renewed.access_token
+            self._renewed_for[url_origin(response.request.url), reason] = renewed.access_token
             if not self._is_in_memory(response.request):
                 return
             tokens = renewed
@@ -334,7 +334,7 @@ class Auth(httpx.Auth):
         reason = refusal_reason(response)
         if reason is None or (reason != "session_ended" and self._freshness.is_new(tokens)):
             return None
-        if self._renewed_for.get((origin_of(request.url), reason)) == tokens.access_token:
+        if self._renewed_for.get((url_origin(request.url), reason)) == tokens.access_token:
             return None  # this API refused the last token alike, for example because its clock is wrong
         return reason
 
@@ -351,7 +351,7 @@ class Auth(httpx.Auth):
         return self._renewals.patience_s if limit_s is None else min(limit_s, self._renewals.patience_s)
 
     def _is_for_us(self, url: httpx.URL) -> bool:
-        return origin_of(url) in self._origins
+        return url_origin(url) in self._origins
 
     def _sign_in(self, email: str, password: str) -> None:
         self._session.begin(lambda former: self._service.login(email, password, former=former))

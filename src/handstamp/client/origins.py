@@ -13,7 +13,7 @@ Origin = tuple[str, str, int | None]
 """Scheme, host and port (RFC 6454 §4), in lower case; the port is None if it is the scheme's default."""
 
 
-def origin_of(url: httpx.URL) -> Origin:
+def url_origin(url: httpx.URL) -> Origin:
     """Return the origin of a URL, which httpx has normalised."""
     return url.scheme, url.host, url.port
 
@@ -36,7 +36,7 @@ def parse_origins(origins: Collection[str]) -> set[Origin]:
     problems = [problem for origin, url in urls.items() if (problem := _problem(origin, url))]
     if problems:
         raise ConfigurationError(*problems)
-    return {origin_of(url) for url in urls.values() if url is not None}
+    return {url_origin(url) for url in urls.values() if url is not None}
 
 
 def _problem(origin: str, url: httpx.URL | None) -> str:

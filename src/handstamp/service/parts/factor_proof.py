@@ -29,7 +29,7 @@ class FactorProof(NamedTuple):
     acr: str = "mfa"
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class GivenFactor(msgspec.Struct, frozen=True, kw_only=True):
     """What a person answers when a second factor is asked for: one of these. All are "" where only a password was asked for.
 
     Attributes:
@@ -46,13 +46,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Return a text without the secrets."""
-        return "Answer(****)"
+        return "GivenFactor(****)"
 
 
 class PasskeyAnswers(Protocol):
     """Judges the answers of passkeys, as a second factor."""
 
-    async def prove_factor(self, account_id: str, answer: Answer, caller: Caller) -> FactorProof:
+    async def prove_factor(self, account_id: str, answer: GivenFactor, caller: Caller) -> FactorProof:
         """Return the proof of a passkey of an account.
 
         Raises:

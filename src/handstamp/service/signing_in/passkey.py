@@ -12,7 +12,7 @@ from ..mailing.notices import Notices
 from ..parts.caller import Caller
 from ..parts.ceremonies import Ceremony, PasskeyCeremonies
 from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
-from ..parts.factor_proof import Answer, FactorProof
+from ..parts.factor_proof import FactorProof, GivenFactor
 from ..parts.receipts import Repeatable
 from ..parts.tokens import TokenPair
 from ..sessions.begin import BeginSession
@@ -121,7 +121,7 @@ class PasskeyFactor:
     def __init__(self, ceremonies: PasskeyCeremonies) -> None:
         self._ceremonies = ceremonies
 
-    async def prove_factor(self, account_id: str, answer: Answer, caller: Caller) -> FactorProof:
+    async def prove_factor(self, account_id: str, answer: GivenFactor, caller: Caller) -> FactorProof:
         """Return the proof of a passkey of an account. Raises as `PasskeyCeremonies.prove`."""
         _, factor = await self._ceremonies.prove(answer.passkey, answer.challenge, caller, account_id=account_id)
         return factor

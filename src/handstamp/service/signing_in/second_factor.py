@@ -17,7 +17,7 @@ from ..mailing.notices import Notices
 from ..parts.attempts import Attempts
 from ..parts.caller import Caller
 from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
-from ..parts.factor_proof import Answer, FactorProof, PasskeyAnswers
+from ..parts.factor_proof import FactorProof, GivenFactor, PasskeyAnswers
 from ..parts.receipts import Repeatable
 from ..parts.tokens import TokenPair
 from ..sessions.begin import BeginSession
@@ -32,7 +32,7 @@ class FactorProvers(msgspec.Struct, frozen=True):
     recovery_code: RecoveryCodeProver
     passkey: PasskeyAnswers
 
-    async def prove(self, account_id: str, answer: Answer, caller: Caller, *, device: str) -> FactorProof:
+    async def prove(self, account_id: str, answer: GivenFactor, caller: Caller, *, device: str) -> FactorProof:
         """Return the proof of the one factor that was answered. Raises `InvalidFields` if it is not exactly one."""
         given = [name for name in ("code", "recovery_code", "passkey") if getattr(answer, name)]
         if len(given) != 1:
@@ -99,7 +99,7 @@ class SecondFactor:
     async def __call__(
         self,
         challenge: str,
-        answer: Answer,
+        answer: GivenFactor,
         caller: Caller,
         *,
         presented: Iterable[str] = (),
@@ -137,7 +137,7 @@ class SecondFactor:
     async def _complete(
         self,
         attempt: Attempt,
-        answer: Answer,
+        answer: GivenFactor,
         caller: Caller,
         *,
         presented: Iterable[str],
@@ -169,8 +169,8 @@ class SecondFactor:
             request=request,
         )
 
-    async def _prove(self, attempt: Attempt, answer: Answer, caller: Caller, device: str) -> FactorProof:
-        if answer == Answer():
+    async def _prove(self, attempt: Attempt, answer: GivenFactor, caller: Caller, device: str) -> FactorProof:
+        if answer == GivenFactor():
             row = await self._store.read(lambda rows: self._attempts.require_open(rows, attempt, caller))
             if row.enrolled not in ENROLLED_AMR:
                 raise InvalidFields([("code", mark("send one of code, recoveryCode and passkey"))])

@@ -14,7 +14,7 @@ from ...storage.store import Store, Transaction
 from ...text import mark
 from ..parts.audit import Audit
 from ..parts.caller import Caller
-from ..parts.factor_proof import Answer, FactorProof
+from ..parts.factor_proof import FactorProof, GivenFactor
 from ..parts.hashing import Hashing
 from ..parts.throttling import Throttling
 from ..sessions.living import require_account, require_living_account
@@ -32,7 +32,7 @@ class StepUp:
         self._audit = audit
 
     async def __call__(
-        self, session: Session, account: Account | None, caller: Caller, *, password: str = "", answer: Answer | None = None
+        self, session: Session, account: Account | None, caller: Caller, *, password: str = "", answer: GivenFactor | None = None
     ) -> Session:
         """Renew the proof of a session. Nothing else of it changes; the next refresh carries the new proof.
 

@@ -15,7 +15,7 @@ from ...errors import (
     InvalidCredentials,
     NotFound,
 )
-from ...service.parts.factor_proof import Answer
+from ...service.parts.factor_proof import GivenFactor
 from ..answers import write_json
 from ..body import require_body
 from ..edge import Call
@@ -40,9 +40,9 @@ class FactorAnswer(RequestShape, frozen=True, kw_only=True, rename="camel"):
     passkey_challenge: Challenge | None = None
     ticket: Ticket | None = None
 
-    def read(self) -> Answer:
+    def read(self) -> GivenFactor:
         """Return what was answered."""
-        return Answer(
+        return GivenFactor(
             code=self.code or "",
             recovery_code=self.recovery_code or "",
             passkey="" if self.passkey is None else msgspec.json.encode(self.passkey).decode(),
@@ -100,7 +100,7 @@ async def step_up(use: UseCases, call: Call, body: StepUpRequest | None) -> Resp
         account,
         call.caller_with_browser(body.ticket),
         password=body.password or "",
-        answer=None if answer == Answer() else answer,
+        answer=None if answer == GivenFactor() else answer,
     )
     return write_json(StepUpAnswer(acr=after.acr or "", amr=after.amr, auth_time=utc(after.authenticated_at_ms)))
 

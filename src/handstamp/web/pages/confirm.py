@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from ...domain.account import Account
 from ...errors import HandstampError, InsufficientAuthentication, InvalidCredentials, InvalidFields, InvalidRequest
-from ...service.parts.factor_proof import Answer
+from ...service.parts.factor_proof import GivenFactor
 from ...text import mark
 from ..body import parse_fields, put_fields, read_fields, read_form
 from ..edge import Call, Edge, Handler
@@ -86,7 +86,7 @@ class ConfirmPages:
                 account,
                 call.caller_with_browser(),
                 password=password,
-                answer=None if answer == Answer() else answer,
+                answer=None if answer == GivenFactor() else answer,
             )
         except InsufficientAuthentication:  # a password, and the account has a second factor by now
             return await self._ask(call, form)

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from ...errors import HandstampError
 from ...service.parts.ceremonies import Ceremony
-from ...service.parts.factor_proof import Answer
+from ...service.parts.factor_proof import GivenFactor
 from ..cookies import set_grant
 from ..edge import Call
 from .passkeys import options_of
@@ -34,9 +34,9 @@ class ProofForm(msgspec.Struct):
     password: str = ""
     idempotency_key: str = ""
 
-    def answer(self) -> Answer:
+    def answer(self) -> GivenFactor:
         """Return the second factor that was answered, the one that the page has asked for."""
-        return Answer(
+        return GivenFactor(
             code=self.code if self.way == "totp" else "",
             recovery_code=self.recovery_code if self.way == "recovery_code" else "",
             passkey=self.passkey if self.way == "passkey" else "",
