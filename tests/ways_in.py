@@ -224,6 +224,11 @@ ENROLLING = (by_new_app, by_new_passkey)
 AFTERWARDS: dict[Way, Way] = {by_new_app: by_app, by_new_passkey: by_passkey}
 
 
+def a_client(running: Deployment) -> httpx.AsyncClient:
+    """Return a client of a service in this process."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(make_application(running)), base_url=ISSUER)
+
+
 @asynccontextmanager
 async def a_person(folder: Path, server: str, **settings: Any) -> AsyncIterator[Person]:
     """Run two nodes on one store, with a person who is signed in nowhere and has no factor."""
@@ -231,12 +236,11 @@ async def a_person(folder: Path, server: str, **settings: Any) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         if server:
             settings["database"] = await stack.enter_async_context(fresh_database(server))
-        settings["secret"] = secrets.token_urlsafe(32)
+        shared = {"secret": secrets.token_urlsafe(32)} | settings
 
         async def start() -> Node:
-            running = await stack.enter_async_context(deployed(folder, clock, **settings))
-            transport = httpx.ASGITransport(make_application(running))
-            return Node(running, await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=ISSUER)))
+            running = await stack.enter_async_context(deployed(folder, clock, **shared))
+            return Node(running, await stack.enter_async_context(a_client(running)))
 
         ada = Person((await start(), await start()), clock)
         await ada.nodes[1].running.create_account(EMAIL, PASSWORD, caller(clock))

@@ -12,6 +12,7 @@ from webauthn.helpers import encode_cbor, parse_cbor
 
 from handstamp.crypto.cbor import MAX_DEPTH, MAX_ITEMS, require_plain, require_plain_authenticator_data
 from handstamp.crypto.passkeys import Passkeys, find_id
+from handstamp.crypto.seal import MasterSecret
 from handstamp.domain.issuer import Issuer
 from handstamp.domain.passkey import Passkey
 from handstamp.errors import InvalidPasskey
@@ -111,7 +112,10 @@ def test_other_authenticator_data(data: bytes) -> None:
 @pytest.mark.anyio
 async def test_shared_values_never_reach_the_library() -> None:
     """Neither as a creation, where it would hash them, nor as the extensions of a use, which it reads before the signature."""
-    passkeys, device = Passkeys(Issuer(ISSUER), [], service_name="Example"), Authenticator(ISSUER)
+    passkeys, device = (
+        Passkeys(Issuer(ISSUER), [], MasterSecret(b"a master secret for the tests of CBOR"), service_name="Example"),
+        Authenticator(ISSUER),
+    )
     made = device.make(CREATION)
     kept = await passkeys.read_creation(json.dumps(made), CREATION["challenge"])
     passkey = Passkey(

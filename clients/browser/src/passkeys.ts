@@ -91,14 +91,9 @@ async function run(requests: Requests, ...[kind, options, conditional, signal]: 
 /** Return the methods for passkeys. */
 export function passkeyMethods(requests: Requests): Pick<LateMethods, "passkeys" | "signInWithPasskey"> {
   const { transport, call, callTwice, callSignedIn, begin } = requests;
-  /** By what authenticators know the account. The service does not say it after the last passkey is gone. */
-  let userId = "";
-
   /** Tell the browser which passkeys the service accepts, so that it offers no others. */
   const tell = async (listed: Listed): Promise<void> => {
-    const { rpId, name, displayName, allAcceptedCredentialIds } = listed;
-    userId = listed.userId || userId;
-    if (!userId) return;
+    const { rpId, userId, name, displayName, allAcceptedCredentialIds } = listed;
     await browser()?.signalAllAcceptedCredentials?.({ rpId, userId, allAcceptedCredentialIds }).catch(() => {});
     await browser()?.signalCurrentUserDetails?.({ rpId, userId, name, displayName }).catch(() => {});
   };
@@ -137,10 +132,7 @@ export function passkeyMethods(requests: Requests): Pick<LateMethods, "passkeys"
         await list().catch(() => {}); // the change has been made, whether the list can be read or not
         return renamed;
       },
-      remove: async (id) => {
-        if (!userId) await list();
-        await tell(await callSignedIn<Listed>(`/passkeys/${id}`, "DELETE"));
-      },
+      remove: async (id) => tell(await callSignedIn<Listed>(`/passkeys/${id}`, "DELETE")),
     },
   };
 }

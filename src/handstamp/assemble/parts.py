@@ -137,7 +137,9 @@ class Parts:
         self.totp_secrets = TotpSecrets(secret)
         self.token_seal = TokenSeal(secret)
         self.recovery_codes = RecoveryCodeSets(RecoveryCodes(secret), self.receipts)
-        self.passkeys = Passkeys(self.issuer, settings.trusted_origins, service_name=settings.brand_name or self.issuer.host)
+        self.passkeys = Passkeys(
+            self.issuer, settings.trusted_origins, secret, service_name=settings.brand_name or self.issuer.host
+        )
         self.factor_changes = FactorChanges(self.notices)
         self.hashing = _make_hashing(settings, meter)
 

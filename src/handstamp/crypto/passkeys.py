@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hmac
 import json
 import re
 import secrets
@@ -18,9 +19,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from ..domain.issuer import Issuer
-from ..domain.passkey import HANDLE_BYTES, Passkey
+from ..domain.passkey import Passkey
 from ..errors import InvalidPasskey
 from .cbor import require_plain, require_plain_authenticator_data
+from .seal import MasterSecret
 from .strict import base64url_decode, base64url_encode
 
 T = TypeVar("T")
@@ -61,17 +63,19 @@ class Signed(msgspec.Struct, frozen=True):
 class Passkeys:
     """Writes the options of ceremonies, and judges their answers, for one service."""
 
-    def __init__(self, issuer: Issuer, origins: Sequence[str], *, service_name: str) -> None:
+    def __init__(self, issuer: Issuer, origins: Sequence[str], secret: MasterSecret, *, service_name: str) -> None:
         """Create it.
 
         Args:
             issuer: Its host is the id of the relying party. Passkeys are made for it, and are of no use on another one.
             origins: Other origins whose pages may run ceremonies (related origins, Web Authentication Level 3 §5.11).
+            secret: Makes user handles.
             service_name: What authenticators call the service.
         """
         self.rp_id: str = issuer.host
         self.related: tuple[str, ...] = tuple(origin for origin in origins if origin.startswith("https://"))
         self._origins = [issuer.origin, *origins]  # also http, which browsers allow on localhost alone
+        self._handles = secret.derive("passkey user handle v1")
         self._name = service_name
 
     @staticmethod
@@ -79,10 +83,13 @@ class Passkeys:
         """Return 256 random bits as URL-safe text."""
         return base64url_encode(secrets.token_bytes(CHALLENGE_BYTES))
 
-    @staticmethod
-    def generate_handle() -> str:
-        """Return a new user handle as URL-safe text."""
-        return base64url_encode(secrets.token_bytes(HANDLE_BYTES))
+    def make_handle(self, account_id: str) -> str:
+        """Return the user handle of an account as URL-safe text: 32 bytes that reveal nothing (WebAuthn Level 3 §14.6.1).
+
+        It is always the same, so that two passkeys that are made at once have one, and that browsers can be told that the last
+        passkey is gone. Another master secret makes another one, for accounts without a passkey.
+        """
+        return base64url_encode(hmac.digest(self._handles, account_id.encode(), "sha256"))
 
     def write_creation(self, challenge: str, handle: str, email: str, name: str, known: Sequence[Passkey]) -> dict[str, Any]:
         """Return the options for making a passkey, as `PublicKeyCredential.parseCreationOptionsFromJSON` takes them.

@@ -10,8 +10,6 @@ from ..text import mark
 MOST = 50
 """Passkeys of one account. Each is named to the browser in every ceremony of the account."""
 NAME_MAX_LENGTH = 64
-HANDLE_BYTES = 32
-"""Random bytes by which authenticators know an account. They never hold an address (Web Authentication Level 3 §14.6.1)."""
 
 
 class Passkey(msgspec.Struct, frozen=True, kw_only=True):

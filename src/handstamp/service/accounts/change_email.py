@@ -20,7 +20,7 @@ from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
 from ..parts.one_time import Issued, OneTimeGrants, Proven, Shown, keep_browser_secret
 from ..parts.throttling import Throttling
-from ..sessions.living import require_account, require_fresh, require_living_account, require_strong
+from ..sessions.living import require_account, require_fresh, require_living_session, require_strong
 from ..sessions.sweeping import Sweeping
 from .factor_changes import forget_later_factors
 from .reset_password import write_reset
@@ -79,7 +79,7 @@ class ChangeEmail:
             raise InvalidFields([("email", mark("is the address of this account already"))])
 
         async def send(rows: Transaction) -> Event:
-            current = await require_living_account(rows, session.id, caller)
+            _, current = await require_living_session(rows, session.id, caller)
             holder = await rows.accounts.get_by_email(email)
             return await self._mail.send(
                 rows,

@@ -22,7 +22,7 @@ from ..parts.receipts import Repeatable
 from ..parts.throttling import Throttling
 from ..parts.tokens import TokenIssuer, TokenPair
 from ..sessions.begin import BeginSession
-from ..sessions.living import require_account, require_living_account, require_strong
+from ..sessions.living import require_account, require_living_session, require_strong
 from ..sessions.sweeping import Sweeping
 from .new_password import PasswordRules
 
@@ -107,8 +107,8 @@ class ChangePassword:
 
         async def replace(rows: Transaction) -> None:
             await self._throttling.require_no_wait(rows, counters, caller.now_ms)
-            before = await require_living_account(rows, session.id, caller)
-            require_strong(session, await rows.factors.get(before.id))
+            living, before = await require_living_session(rows, session.id, caller)
+            require_strong(living, await rows.factors.get(before.id))
             after = msgspec.structs.replace(before, password_hash=new_hash, epoch=before.epoch + 1)
             await rows.accounts.update(after)
             sweep = Sweep(subject=after.id, why="password_changed", at_ms=caller.now_ms, epoch=after.epoch)

@@ -19,7 +19,7 @@ from ...storage.store import Transaction
 from ..mailing.notices import Notices
 from ..parts.attempts import Attempts
 from ..parts.caller import Caller
-from ..sessions.living import require_account, require_fresh, require_living_account, require_strong
+from ..sessions.living import require_account, require_fresh, require_living_session, require_strong
 
 ENROLLED_AMR: dict[FactorKind, tuple[str, ...]] = {"totp": ("otp",), "passkey": ("pop",)}
 """What adding a factor proves (RFC 8176)."""
@@ -54,9 +54,9 @@ def hold_session(session: Session, account: Account | None, caller: Caller) -> H
     require_fresh(session, caller.now_ms)
 
     async def require(rows: Transaction) -> tuple[Account, Factors]:
-        current = await require_living_account(rows, session.id, caller)
+        living, current = await require_living_session(rows, session.id, caller)
         factors = await rows.factors.get(current.id)
-        require_strong(session, factors)
+        require_strong(living, factors)  # another request may have added the first factor, which is a proof of this session
         return current, factors
 
     async def record_enrolment(rows: Transaction, factor: FactorKind) -> None:

@@ -19,7 +19,7 @@ from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
 from ..parts.throttling import Throttling
-from ..sessions.living import require_account, require_fresh, require_living_account, require_strong
+from ..sessions.living import require_account, require_fresh, require_living_session, require_strong
 from .forgetting import Forgetting
 
 PAGE_SIZE = 50
@@ -64,7 +64,7 @@ class ChangeProfile:
         event = caller.event("profile_changed", subject=session.subject, sid=session.id)
 
         async def change(rows: Transaction) -> tuple[Account, Event | None]:
-            before = await require_living_account(rows, session.id, caller)
+            _, before = await require_living_session(rows, session.id, caller)
             after = msgspec.structs.replace(before, **changes)
             if after == before:
                 return before, None
@@ -195,8 +195,8 @@ class DeleteAccount:
             raise InvalidFields([("email", mark("is not the address of this account"))])
 
         async def delete(rows: Transaction) -> Event:
-            current = await require_living_account(rows, session.id, caller)
-            require_strong(session, await rows.factors.get(current.id))
+            living, current = await require_living_session(rows, session.id, caller)
+            require_strong(living, await rows.factors.get(current.id))
             if await rows.one_time.has_undo(current.id, now_ms=caller.now_ms):
                 raise DeletionBlocked  # otherwise a thief would change the address and then make the undoing impossible
             return await self._forgetting.begin(rows, current, caller)

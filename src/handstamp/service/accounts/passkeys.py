@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ...crypto.passkeys import Passkeys, name_model
@@ -31,6 +33,7 @@ class PasskeyList(msgspec.Struct, frozen=True):
     passkeys: list[Passkey]
     account: Account
     rp_id: str
+    handle: str
 
 
 class OwnPasskeys:
@@ -58,7 +61,11 @@ class OwnPasskeys:
     async def list_of(self, account: Account) -> PasskeyList:
         """Return the passkeys of an account, oldest first. Raises `Unavailable`."""
         found = await self._store.read(lambda rows: rows.passkeys.list_of(account.id))
-        return PasskeyList(found, account, self._passkeys.rp_id)
+        return PasskeyList(found, account, self._passkeys.rp_id, self._find_handle(account, found))
+
+    def _find_handle(self, account: Account, known: Sequence[Passkey]) -> str:
+        """Return by what authenticators know the account."""
+        return known[0].handle if known else self._passkeys.make_handle(account.id)
 
     async def has_any(self, account_id: str) -> bool:
         """Return whether an account has a passkey. Raises `Unavailable`."""
@@ -77,7 +84,7 @@ class OwnPasskeys:
         if len(known) >= MOST:
             raise InvalidFields([("passkey", mark("there are %(most)s already: remove one first", most=MOST))])
         challenge, browser = self._passkeys.generate_challenge(), keep_browser_secret(caller.browser)
-        handle = known[0].handle if known else self._passkeys.generate_handle()
+        handle = self._find_handle(account, known)
         sealed = self._attempts.issue(
             "passkey_enrolment",
             browser=browser,

@@ -107,8 +107,8 @@ def require_account(account: Account | None) -> Account:
     return account
 
 
-async def require_living_account(rows: Transaction, sid: str, caller: Caller) -> Account:
-    """Return the account of a session as it is in this transaction.
+async def require_living_session(rows: Transaction, sid: str, caller: Caller) -> tuple[Session, Account]:
+    """Return a session and its account as they are in this transaction.
 
     Raises:
         SessionEnded: If the session has ended meanwhile. So whatever ends all sessions of the account stops this change, too.
@@ -119,7 +119,7 @@ async def require_living_account(rows: Transaction, sid: str, caller: Caller) ->
     ended = end_reason(session, account, caller.now_ms)
     if ended is not None:
         raise SessionEnded(ended)
-    return account
+    return session, account
 
 
 def _sort(sessions: list[Session]) -> list[Session]:

@@ -17,7 +17,7 @@ from ..parts.caller import Caller
 from ..parts.factor_proof import FactorProof, GivenFactor
 from ..parts.hashing import Hashing
 from ..parts.throttling import Throttling
-from ..sessions.living import require_account, require_living_account
+from ..sessions.living import require_account, require_living_session
 from .second_factor import FactorProvers
 
 
@@ -70,15 +70,13 @@ class StepUp:
         )
 
         async def renew(rows: Transaction) -> tuple[Session, Event]:
-            current = await require_living_account(rows, session.id, caller)
-            found = await rows.sessions.get(session.id)
-            assert found is not None  # noqa: S101 - for the type checker: it lives
+            before, current = await require_living_session(rows, session.id, caller)
             if answer is None:
                 _require_no_factor(await rows.factors.get(current.id))
             await factor.confirm(rows)
-            acr = factor.acr if answer is None or not is_as_strong(found[0].acr, factor.acr) else found[0].acr
-            amr = factor.amr if answer is None else tuple(dict.fromkeys((*found[0].amr, *factor.amr, "mfa")))
-            after = msgspec.structs.replace(found[0], authenticated_at_ms=caller.now_ms, acr=acr, amr=amr)
+            acr = factor.acr if answer is None or not is_as_strong(before.acr, factor.acr) else before.acr
+            amr = factor.amr if answer is None else tuple(dict.fromkeys((*before.amr, *factor.amr, "mfa")))
+            after = msgspec.structs.replace(before, authenticated_at_ms=caller.now_ms, acr=acr, amr=amr)
             await rows.sessions.update(after)
             event = caller.event("stepped_up", subject=current.id, sid=session.id, detail={"amr": " ".join(factor.amr)})
             await rows.events.insert(event)

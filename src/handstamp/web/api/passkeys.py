@@ -83,7 +83,7 @@ class PasskeysAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 
     passkeys: tuple[PasskeyEntry, ...]
     rp_id: str
-    user_id: Annotated[str, described("By what authenticators know the account; empty without a passkey")]
+    user_id: Annotated[str, described("By what authenticators know the account")]
     all_accepted_credential_ids: tuple[str, ...]
     name: str
     display_name: str
@@ -231,7 +231,7 @@ def _describe(found: PasskeyList) -> dict[str, Any]:
     return {
         "passkeys": tuple(_entry(each) for each in found.passkeys),
         "rp_id": found.rp_id,
-        "user_id": found.passkeys[0].handle if found.passkeys else "",
+        "user_id": found.handle,
         "all_accepted_credential_ids": tuple(each.id for each in found.passkeys),
         "name": found.account.email,
         "display_name": found.account.name or found.account.email,

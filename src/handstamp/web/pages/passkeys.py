@@ -83,21 +83,13 @@ def options_of(ceremony: Ceremony) -> dict[str, str]:
     return {"options": json.dumps(ceremony.options), "passkey_challenge": ceremony.challenge}
 
 
-async def write_signals(use: UseCases, account: Account, *, removed: str = "") -> str:
-    """Return what a page of a signed-in person tells the browser about the account's passkeys, as JSON; "" for nothing.
+async def write_signals(use: UseCases, account: Account) -> str:
+    """Return what a page of a signed-in person tells the browser about the account's passkeys, as JSON.
 
     The list is always the whole one: the browser forgets every passkey that is missing (Web Authentication Level 3 §5.1.10).
-
-    Args:
-        use: The use cases.
-        account: The account.
-        removed: The user handle of the passkey that was removed last, if there is none left.
     """
     found = await use.own_passkeys.list_of(account)
-    handle = found.passkeys[0].handle if found.passkeys else removed
-    if not handle:
-        return ""
-    whose = {"rpId": found.rp_id, "userId": handle}
+    whose = {"rpId": found.rp_id, "userId": found.handle}
     name = {"name": account.email, "displayName": account.name or account.email}
     accepted = {"allAcceptedCredentialIds": [each.id for each in found.passkeys]}
     return json.dumps(
