@@ -36,7 +36,8 @@ HandstampError
 ├── AccountExists             account_exists
 ├── TooManyAttempts           too_many_attempts    has `retry_after_s`
 ├── Unavailable               unavailable          has `retry_after_s`; a dependency failed, no session has ended
-│   └── ProviderUnavailable   provider_unavailable the service with which the person signs in does not answer as it should
+│   ├── ProviderUnavailable   provider_unavailable the service with which the person signs in does not answer as it should
+│   └── NotReady                                   has `parts`: which part of the service fails
 └── ConfigurationError        configuration_error  the process refuses to start
 ```
 
@@ -47,7 +48,7 @@ check that failed. It is for logs and for `handstamp token inspect`, and is neve
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from .text import mark, mark_plural
@@ -568,6 +569,15 @@ class ProviderUnavailable(Unavailable):
 
     code = "provider_unavailable"
     _SENTENCE = mark("The other service cannot sign you in right now. Try again shortly, or sign in in another way.")
+
+
+class NotReady(Unavailable):
+    """The process cannot answer requests. `parts` says for holders of a service credential which part fails, and why."""
+
+    def __init__(self, parts: Mapping[str, str]) -> None:
+        """Create the error; `parts` is the state of each part, by its name."""
+        super().__init__(", ".join(f"{name}: {state}" for name, state in parts.items() if state != "ok"))
+        self.parts = parts
 
 
 class ConfigurationError(HandstampError):

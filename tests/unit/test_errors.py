@@ -32,6 +32,7 @@ ARGUMENTS: dict[str, Any] = {
     "max_age_s": 300,
     "names_origin": False,
     "needed": "Send a token.",
+    "parts": {"store": "it does not answer", "keys": "ok"},
     "reason": "reuse",
     "refusal": REFUSAL,
     "retry_after_s": 7,

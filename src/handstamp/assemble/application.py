@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from functools import partial
 from importlib.metadata import version
 
 from starlette.types import ASGIApp
@@ -16,11 +17,17 @@ from ..web.app import asgi
 from ..web.edge import Edge
 from ..web.operation import UseCases
 from ..web.proxies import ClientAddress
+from ..web.stopping import running_until_drained
 from .deployment import Deployment
 
 
-def make_application(deployment: Deployment) -> ASGIApp:
-    """Return a deployment as an ASGI application, which runs it from its start-up to its shutdown."""
+def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
+    """Return a deployment as an ASGI application, which runs it from its start-up to its shutdown.
+
+    Args:
+        deployment: The deployment.
+        drain_s: For how many seconds a server goes on after SIGTERM (see `running_until_drained`).
+    """
     settings = deployment.settings
     rate = NetworkLimits(settings.people_per_network).requests
     edge = Edge(
@@ -72,6 +79,7 @@ def make_application(deployment: Deployment) -> ASGIApp:
         registration_open=settings.registration == "open",
         password_min_length=settings.password_min_length,
         brand=load_brand(settings),
+        readiness=deployment.readiness,
         render_metrics=deployment.measuring.render,
     )
     application = asgi(
@@ -79,7 +87,7 @@ def make_application(deployment: Deployment) -> ASGIApp:
         edge,
         version=version("handstamp"),
         hsts_includes_subdomains=settings.hsts_include_subdomains,
-        running=deployment.run,
+        running=partial(running_until_drained, deployment.run, drain_s) if drain_s else deployment.run,
     )
     application = deployment.measuring.time_requests(application)
     return ClientAddress(application, settings.trusted_proxies)
@@ -90,7 +98,7 @@ def application() -> ASGIApp:
     configure_logging()
     settings = load()
     configure_logging(log_format=settings.log_format)
-    made = make_application(Deployment(settings))
+    made = make_application(Deployment(settings), drain_s=settings.drain)
     freeze_objects()
     return made
 

@@ -27,6 +27,7 @@ from ..service.operating.audit_trail import AuditTrail
 from ..service.operating.credentials import Credentials
 from ..service.operating.history import Histories
 from ..service.operating.housekeeping import Housekeeping
+from ..service.operating.readiness import Readiness
 from ..service.operating.reseal_apps import ResealApps
 from ..service.operating.reseal_tokens import ResealTokens
 from ..service.parts.ceremonies import PasskeyCeremonies
@@ -90,6 +91,7 @@ class Deployment(Parts):
     reseal_tokens: ResealTokens
     audit_trail: AuditTrail
     revocations: Revocations
+    readiness: Readiness
     housekeeping: Housekeeping
     verifier: Verifier
 
@@ -286,6 +288,14 @@ class Deployment(Parts):
         self.audit_trail = AuditTrail(store=store)
         self.credentials = Credentials(store=store, audit=self.audit)
         self.revocations = Revocations(store=store, changes=self.changes, keys=keys, clock=clock)
+        self.readiness = Readiness(
+            store=store,
+            keys=keys,
+            clock=clock,
+            revocations=self.revocations,
+            hashing=self.hashing,
+            find_mail_problem=lambda: "" if self.mailing.sender is None else self.mailing.sender.problem,
+        )
         self.housekeeping = Housekeeping(
             store=store,
             keys=keys,

@@ -75,7 +75,7 @@ def serve(  # noqa: PLR0917 - they are options
         if has_workers:
             _pass_to_workers(settings)
         else:
-            application = make_application(deployment)
+            application = make_application(deployment, drain_s=settings.drain)
             freeze_objects()
         config = uvicorn_config(
             application,

@@ -99,6 +99,8 @@ class Settings:
     """How many devices one person can be signed in on. A further sign-in ends the session that was seen the longest ago."""
     request_timeout: Annotated[int, duration_between("1s", "5m")] = 30
     """How long a client may take to send a request, and to begin one on a new connection."""
+    drain: Annotated[int, duration_between("0s", "5m")] = 0
+    """For how long the service goes on after SIGTERM, while `/readyz` answers 503, before it accepts no more connections."""
     keep_alive: Annotated[int, duration_between("1s", "1h")] = 75
     """How long an idle connection stays open. It must be longer than the proxy in front keeps its own."""
     log_format: Annotated[LogFormat, one_of(*get_args(LogFormat))] = "auto"

@@ -43,6 +43,7 @@ from ..service.accounts.verify_email import VerifyAddress
 from ..service.mailing.queue import DevelopmentInbox
 from ..service.operating.credentials import Credentials
 from ..service.operating.keys import Keys
+from ..service.operating.readiness import Readiness
 from ..service.parts.devices import Devices
 from ..service.parts.one_time import OneTimeGrants
 from ..service.parts.tokens import TokenPair
@@ -113,6 +114,7 @@ class UseCases:
     registration_open: bool
     password_min_length: int
     brand: Brand
+    readiness: Readiness
     render_metrics: Callable[[str], Awaitable[tuple[bytes, str]]] | None
 
     def require_mail(self) -> None:

@@ -21,6 +21,7 @@ from ..service.parts.bounded_logger import BoundedLogger
 from ..wire.headers import SECURITY_HEADERS
 from ..wire.problems import MEDIA_TYPE, Problem
 from .body import MAX_ESCAPES
+from .stopping import STOPPING
 
 MAX_HEAD_BYTES = 64 * 1024
 """The most bytes of a request line with its fields, and of all that is between two pieces of a body (chunk heads, trailers)."""
@@ -160,6 +161,8 @@ class Protocol(HttpToolsProtocol):
             raise httptools.HttpParserError("too many requests ahead")
         self._has_cycle = True
         super().on_headers_complete()
+        if STOPPING.is_on:
+            self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
 
     def on_chunk_header(self) -> None:
         """Count a piece of a body in chunks (RFC 9112 §7.1)."""

@@ -34,6 +34,7 @@ from ..errors import (
     LastWay,
     MissingToken,
     NotFound,
+    NotReady,
     ProofRequired,
     ProviderRefused,
     ProviderUnavailable,
@@ -114,6 +115,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: Annotated[str, msgspec.Meta(description="For programs: switch on this")]
     reason: Annotated[EndReason | None, msgspec.Meta(description="Why the session has ended, with `session_ended`")] = None
     fields: Annotated[tuple[FieldProblem, ...], msgspec.Meta(description="Each field that is wrong, with 422")] = ()
+    parts: Annotated[dict[str, str], msgspec.Meta(description="Which part of the service fails, with /readyz")] = {}
 
 
 class Refusal(NamedTuple):
@@ -162,6 +164,7 @@ def problem_of(error: HandstampError, *, instance: str, translate: Translate = s
         fields=tuple(FieldProblem(name=name, problem=translate(problem)) for name, problem in error.fields)
         if isinstance(error, InvalidFields)
         else (),
+        parts=dict(error.parts) if isinstance(error, NotReady) else {},
     )
 
 

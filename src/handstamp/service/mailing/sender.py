@@ -71,6 +71,8 @@ class Sender:
         self._letters = letters
         self._audit = audit
         self._load = load
+        self.problem = ""
+        """Why the mail server took no mail at the last try of this process, "" if it did."""
         self._pause_s = 0.0
         self._is_paused = False
         self._is_stopping = False
@@ -140,6 +142,7 @@ class Sender:
             letter = self._letters.open(mail)
             if letter.to:
                 await line.send(mail, letter)
+                self.problem = ""
                 self._pause_s = 0.0
                 self._sent.add(mail.id)
                 self._audit.meter.count_mail("sent")
@@ -157,6 +160,7 @@ class Sender:
         if failed.concerns_server:
             self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
             wait_ms = int(self._pause_s * 1000)
+            self.problem = f"{failed.stage}: {failed.why}"
             _log.warning("mail_server_unavailable", stage=failed.stage, why=failed.why)
         else:
             _log.warning(

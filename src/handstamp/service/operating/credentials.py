@@ -11,7 +11,7 @@ from ...crypto.identifiers import hash_secret, new_id, new_secret, secret_matche
 from ...domain.credential import Credential
 from ...domain.event import Event
 from ...domain.limits import Rate
-from ...errors import ConfigurationError, InvalidClient, NotFound, TooManyAttempts
+from ...errors import ConfigurationError, InvalidClient, NotFound, TooManyAttempts, Unavailable
 from ...storage.store import Store, Transaction
 from ...text import mark
 from ..parts.audit import Audit
@@ -35,6 +35,8 @@ class Credentials:
         self._audit = audit
         self._uses = Buckets(burst=USES.burst, per_s=USES.per_s)
         self._wrong = NetworkBudget("wrong_credentials", WRONG)
+        self._used: dict[str, bytes] = {}
+        """The hashes of the credentials that were used in this process."""
 
     async def create(self, name: str, caller: Caller) -> tuple[Credential, str]:
         """Add a credential.
@@ -111,7 +113,25 @@ class Credentials:
         wait_s = self._uses.take(credential.id)
         if wait_s:
             raise TooManyAttempts(math.ceil(wait_s), limit="credential")
+        self._used[credential.id] = credential.secret_hash
         return credential
+
+    async def recognise(self, presented: tuple[str, str], caller: Caller) -> None:
+        """As `authenticate`. While the store does not answer, a credential is accepted that was used in this process before.
+
+        It is for those who ask what is wrong, and for nothing else: the credential may have been removed since.
+
+        Raises:
+            InvalidClient, TooManyAttempts: As `authenticate`.
+            Unavailable: If the store does not answer, and the credential was not used before.
+        """
+        try:
+            await self.authenticate(presented, caller)
+        except Unavailable:
+            credential_id, secret = presented
+            known = self._used.get(credential_id)
+            if not secret_matches(known or _DECOY, secret) or known is None:
+                raise
 
     async def _check(self, presented: tuple[str, str] | None) -> Credential:
         if presented is None:

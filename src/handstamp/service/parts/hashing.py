@@ -104,8 +104,13 @@ class Hashing:
         """How many passwords wait for a thread."""
         return max(0, self._inside - self._threads)
 
+    @property
+    def is_full(self) -> bool:
+        """True if no further password can wait."""
+        return self._inside >= self._room
+
     async def _run(self, work: Callable[[], T], ip: str, device: str) -> T:
-        if self._inside >= self._room:
+        if self.is_full:
             self._meter.count_refused_hashing()
             raise Unavailable("the queue for hashing passwords is full", retry_after_s=2)
         shares = {network_of(ip): self._room_of_network, site_of(ip): 2 * self._room_of_network}

@@ -58,6 +58,8 @@ class Revocations:
         self._last_seq = -1
         self._news = asyncio.Event()
         self._waiting: Counter[str] = Counter()
+        self.problem = ""
+        """Why this process cannot follow the changes of the store, "" if it can."""
         self.read_at_ms: dict[str, int] = {}
         """When the readers with each credential last had an answer of this process, in milliseconds since 1970."""
 
@@ -72,9 +74,12 @@ class Revocations:
                     last = await self._store.read(lambda rows: rows.revocations.get_last())
                     if last.seq != self._last_seq:
                         await self._notify(last.seq)
+                    self.problem = ""
                 except HandstampError as problem:
-                    _log.warning("following_failed", problem=getattr(problem, "why", str(problem)))
-                except Exception:  # noqa: BLE001 - an unexpected failure must not stop the loop
+                    self.problem = getattr(problem, "why", str(problem))
+                    _log.warning("following_failed", problem=self.problem)
+                except Exception as problem:  # noqa: BLE001 - an unexpected failure must not stop the loop
+                    self.problem = repr(problem)
                     _log.exception("following_failed")
 
     async def read_after(self, cursor: str, *, wait_s: int, reader: str, caller: Caller) -> FeedPage:

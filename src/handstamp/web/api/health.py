@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
 from starlette.responses import Response
 
+from ...errors import InvalidClient, TooManyAttempts
+from ...wire.basic import basic_credential
 from ..answers import write_json
 from ..edge import Call
 from ..operation import Operation, UseCases
-from .shapes import AnswerShape
+from ..stopping import STOPPING
+from .shapes import AnswerShape, described
 
 
-class HealthAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
+class HealthAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The state of the service, in one word."""
 
     status: str
+    parts: Annotated[dict[str, str], described("The state of each part: `ok`, or what is wrong")] = msgspec.field(
+        default_factory=dict
+    )
 
 
 async def healthz(_use: UseCases, _call: Call, _: None) -> Response:
@@ -22,9 +31,17 @@ async def healthz(_use: UseCases, _call: Call, _: None) -> Response:
 
 
 async def readyz(use: UseCases, call: Call, _: None) -> Response:
-    """Answer that requests can be served. Raises `Unavailable` if the store does not answer or no key is active."""
-    await use.keys.require_ready(call.now_ms)
-    return write_json(HealthAnswer(status="ready"))
+    """Answer that requests can be served, and to holders of a service credential also the state of each part.
+
+    Raises:
+        Unavailable: If the process is stopping, the clock is in doubt, the store does not answer or no key is active.
+    """
+    credential = basic_credential(call.headers.getlist("authorization"))
+    if credential is None:
+        await use.readiness.require(call.now_ms, is_stopping=STOPPING.is_on)
+        return write_json(HealthAnswer(status="ready"))
+    await use.credentials.recognise(credential, call.ending_caller)
+    return write_json(HealthAnswer(status="ready", parts=await use.readiness.look(is_stopping=STOPPING.is_on)))
 
 
 OPERATIONS = (
@@ -33,8 +50,9 @@ OPERATIONS = (
         method="GET",
         path="/readyz",
         run=readyz,
-        summary="Requests can be served: the store answers and a signing key is active",
+        summary="Requests can be served; with a service credential, the state of each part",
         answer=HealthAnswer,
+        errors=(InvalidClient, TooManyAttempts),
         budget=None,
     ),
 )

@@ -1,0 +1,158 @@
+"""Two nodes behind a real HAProxy are restarted one after the other under load. No request fails, although it never retries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from tests.commands import run_process
+from tests.serving import EMAIL, PASSWORD, QuickServer, Server, free_port
+from tests.verifying import eventually
+
+pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.xdist_group("proxy")]
+_MISSING = "HAProxy is not installed here (Debian: apt install haproxy)"
+CHAINS = 6
+DRAIN_S = 2
+"""Twenty times the interval of the health checks, so that a busy machine notices in time too."""
+CONFIGURATION = """
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  retries 0
+  option forwardfor
+frontend public
+  bind 127.0.0.1:{port}
+  default_backend nodes
+backend nodes
+  balance roundrobin
+  option httpchk GET /readyz
+  default-server check inter 100ms fall 1 rise 1
+  server one 127.0.0.1:{one}
+  server two 127.0.0.1:{two}
+"""
+
+
+class Deployment(NamedTuple):
+    """Two nodes on one database, of which the second has two workers, and the address of the proxy."""
+
+    nodes: list[Server]
+    url: str
+
+    def client(self) -> httpx.AsyncClient:
+        """Return an HTTP client for the proxy."""
+        return httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=60)
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    """Run HAProxy and two nodes."""
+    haproxy = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+    if haproxy is None:
+        assert "CI" not in os.environ, _MISSING
+        pytest.skip(_MISSING)
+    url = f"http://localhost:{(port := free_port())}"
+    settings = {
+        "ISSUER": url,
+        "TRUSTED_PROXIES": "127.0.0.1",
+        "DATABASE": f"sqlite:///{tmp_path}/handstamp.db",
+        "DRAIN": f"{DRAIN_S}s",
+    }
+    nodes: list[Server] = []
+    for number, options in enumerate(((), ("--workers", "2"))):
+        (home := tmp_path / f"node-{number}").mkdir()
+        nodes.append(QuickServer(home, *options, **settings).start())
+    configuration = tmp_path / "haproxy.cfg"
+    configuration.write_text(CONFIGURATION.format(port=port, one=nodes[0].port, two=nodes[1].port))
+    with (tmp_path / "haproxy.log").open("wb") as log:
+        proxy = subprocess.Popen([haproxy, "-db", "-f", configuration], stdout=log, stderr=log)
+    try:
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            assert eventually(lambda: _status(client) == 200), (tmp_path / "haproxy.log").read_text()
+        yield Deployment(nodes, url)
+    finally:
+        proxy.kill()
+        proxy.wait(30)
+        for node in nodes:
+            node.kill()
+
+
+def _status(client: httpx.Client) -> int:
+    """Return the status of `/readyz`, 0 if nothing listens."""
+    try:
+        return client.get("/readyz").status_code
+    except httpx.TransportError:
+        return 0
+
+
+def _drain(node: Server) -> list[int]:
+    """Stop a node; return the different statuses of its `/readyz` until then, in their order."""
+    seen: list[int] = []
+    assert node.process is not None
+    node.process.send_signal(signal.SIGTERM)
+    while node.process.poll() is None:
+        with node.client(timeout=60) as client:  # a connection each time: is there still a listener?
+            status = _status(client)
+        if not seen or seen[-1] != status:
+            seen.append(status)
+    return seen
+
+
+@asynccontextmanager
+async def load(deployment: Deployment, answers: list[int]) -> AsyncIterator[tuple[str, str]]:
+    """Renew sessions and wait at the feed until the block ends. Fails if any request does. Yield a credential."""
+    made = run_process(deployment.nodes[0].folder, "credentials", "create", "orders", "--json", **deployment.nodes[0].settings)
+    name, secret = json.loads(made.stdout)["credential"].split(":")
+    is_over = asyncio.Event()
+
+    async def renew(client: httpx.AsyncClient, tokens: dict[str, Any]) -> None:
+        while not is_over.is_set():
+            answer = await client.post("/refresh", json={"refreshToken": tokens["refreshToken"]})
+            assert answer.status_code == 200, answer.text
+            tokens = answer.json()
+            answers.append(answer.status_code)
+
+    async def follow(client: httpx.AsyncClient) -> None:
+        cursor = ""
+        while not is_over.is_set():
+            answer = await client.get("/revocations", params={"after": cursor, "wait": 1}, auth=(name, secret))
+            assert answer.status_code == 200, answer.text
+            cursor = answer.json()["cursor"]
+
+    async with deployment.client() as client, asyncio.TaskGroup() as tasks:
+        assert (await client.post("/register", json={"email": EMAIL, "password": PASSWORD})).status_code == 201
+        for _ in range(CHAINS):
+            answer = await client.post("/login", json={"email": EMAIL, "password": PASSWORD})
+            tasks.create_task(renew(client, answer.json()))
+            tasks.create_task(follow(client))
+        try:
+            yield name, secret
+        finally:
+            is_over.set()
+
+
+async def test_a_rolling_restart_costs_no_request(deployment: Deployment, count: Callable[[str], None]) -> None:
+    """`/readyz` turns 503 while the node still listens, and requests in progress are answered."""
+    answers: list[int] = []
+    async with load(deployment, answers):
+        for node in deployment.nodes:
+            before = len(answers)
+            seen = await asyncio.to_thread(_drain, node)
+            assert 503 in seen, seen
+            assert len(answers) > before
+            await asyncio.to_thread(node.start)
+            with httpx.Client(base_url=deployment.url, trust_env=False) as client:
+                assert _status(client) == 200
+    count(f"behind HAProxy: 2 restarts, {len(answers)} renewals, none failed")
