@@ -6,14 +6,17 @@ import base64
 import hashlib
 import json
 import secrets
+from collections.abc import Callable
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
-from fido2.cose import ES256
+from fido2 import cbor
+from fido2.cose import ES256, RS256, CoseKey, EdDSA
 from fido2.webauthn import (
     Aaguid,
-    AttestationObject,
     AttestedCredentialData,
     AuthenticatorData,
     CollectedClientData,
@@ -21,6 +24,12 @@ from fido2.webauthn import (
 
 ONE_PASSWORD = "bada5566-a7aa-401f-bd96-45619a55120d"
 _FLAG = AuthenticatorData.FLAG
+_KEYS: dict[type[CoseKey], Callable[[], Any]] = {
+    ES256: lambda: ec.generate_private_key(ec.SECP256R1()),
+    EdDSA: Ed25519PrivateKey.generate,
+    RS256: lambda: rsa.generate_private_key(65537, 2048),
+}
+_HOW: dict[type[CoseKey], tuple[Any, ...]] = {ES256: (ec.ECDSA(SHA256()),), EdDSA: (), RS256: (PKCS1v15(), SHA256())}
 
 
 def encode(data: bytes) -> str:
@@ -36,7 +45,9 @@ def decode(text: str) -> bytes:
 class Authenticator:
     """Holds one passkey, which it makes for one service."""
 
-    def __init__(self, origin: str, *, counts: bool = False, aaguid: str = ONE_PASSWORD) -> None:
+    def __init__(
+        self, origin: str, *, counts: bool = False, aaguid: str = ONE_PASSWORD, algorithm: type[CoseKey] = ES256
+    ) -> None:
         """Make ceremonies for a page of an origin. A hardware key counts; a synced passkey does not."""
         self.origin = origin
         self.counts = counts
@@ -44,10 +55,19 @@ class Authenticator:
         self.id = secrets.token_bytes(32)
         self.handle = ""
         self.count = 0
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key = _KEYS[algorithm]()
+        self.public_key: CoseKey = algorithm.from_cryptography_key(self._key.public_key())
 
-    def make(self, options: dict[str, Any], *, verified: bool = True, present: bool = True, **client: Any) -> dict[str, Any]:
-        """Return what a browser returns for creation options."""
+    def make(
+        self,
+        options: dict[str, Any],
+        *,
+        verified: bool = True,
+        present: bool = True,
+        attestation: dict[str, Any] | None = None,
+        **client: Any,
+    ) -> dict[str, Any]:
+        """Return what a browser returns for creation options. `attestation` replaces parts of the attestation object."""
         self.handle = options["user"]["id"]
         data = AuthenticatorData.create(
             self._hash(options["rp"]["id"]),
@@ -56,12 +76,13 @@ class Authenticator:
             AttestedCredentialData.create(
                 Aaguid.parse(self.aaguid),
                 self.id,
-                ES256.from_cryptography_key(self._key.public_key()),  # type: ignore[no-untyped-call]
+                self.public_key,
             ),
         )
+        parts = {"fmt": "none", "attStmt": {}, "authData": bytes(data)}
         response = {
             "clientDataJSON": encode(self._client_data("webauthn.create", options, client)),
-            "attestationObject": encode(bytes(AttestationObject.create("none", data, {}))),
+            "attestationObject": encode(cbor.encode(parts | (attestation or {}))),
             "transports": ["internal", "hybrid"],
         }
         return self._credential(response)
@@ -72,7 +93,7 @@ class Authenticator:
             self._hash(options["rpId"]), self._flags(verified=verified, present=present), self._next()
         )
         signed = self._client_data("webauthn.get", options, client)
-        signature = self._key.sign(bytes(data) + self._sha256(signed), ec.ECDSA(SHA256()))
+        signature = self._key.sign(bytes(data) + self._sha256(signed), *_HOW[type(self.public_key)])
         return self._credential(
             {
                 "clientDataJSON": encode(signed),

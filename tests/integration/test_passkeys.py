@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fido2.cose import ES256, RS256, CoseKey, EdDSA
 
 from handstamp.assemble.application import make_application
 from handstamp.domain.attempt import LIFETIME_MS
@@ -65,10 +66,11 @@ async def enrolled(ada: Person, **options: Any) -> Authenticator:
     return device
 
 
-async def test_a_passkey_signs_in_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", [ES256, EdDSA, RS256])
+async def test_a_passkey_signs_in_alone(tmp_path: Path, algorithm: type[CoseKey]) -> None:
     """No address, no password, no second step; its strength is that of a proof that cannot be phished."""
     async with a_person(tmp_path) as ada:
-        device = await enrolled(ada)
+        device = await enrolled(ada, algorithm=algorithm)
         begun = await begin(ada)
         assert (begun["publicKey"]["userVerification"], begun["publicKey"]["allowCredentials"]) == ("required", [])
         answer = await finish(ada, begun, device.use(begun["publicKey"]))
@@ -88,6 +90,7 @@ async def test_it_is_the_second_factor_of_a_password(tmp_path: Path) -> None:
         assert [each["id"] for each in begun["publicKey"]["allowCredentials"]] == [encode(device.id)]
         assert begun["publicKey"]["userVerification"] == "preferred"
         used = device.use(begun["publicKey"], verified=False)
+        used["response"]["userHandle"] = None  # a key that cannot keep it leaves it away
         answer = await ada.complete(first, passkey=used, passkeyChallenge=begun["challenge"])
         assert answer.status_code == 200, answer.text
         claims = read_claims(answer.json()["accessToken"])
@@ -197,6 +200,7 @@ async def test_forged_answers(tmp_path: Path) -> None:
             other.use(begun["publicKey"]),
             other_party,
             good | {"response": good["response"] | {"userHandle": encode(b"y" * 32)}},
+            good | {"response": good["response"] | {"userHandle": None}},
             good | {"response": good["response"] | {"signature": ""}},
             good | {"response": good["response"] | {"authenticatorData": encode(b"\x9f" * 4000)}},
             good | {"rawId": encode(b"z")},
@@ -232,13 +236,30 @@ async def test_forged_creations(tmp_path: Path) -> None:
 
 
 async def test_the_browser_may_make_one_without_a_gesture(tmp_path: Path) -> None:
-    """Right after a sign-in with a password, if the client says so (conditional create)."""
+    """Right after a sign-in with a password, if the client says so (conditional create). The session is no stronger then."""
     async with a_person(tmp_path) as ada:
-        token = (await ada.login())["accessToken"]
+        signed_in = await ada.login()
+        token = signed_in["accessToken"]
         begun = (await ada.post("/passkeys/options", token=token)).json()
         made = Authenticator(ISSUER).make(begun["publicKey"], present=False, verified=False)
         body = {"passkeyChallenge": begun["challenge"], "ticket": begun["ticket"], "passkey": made, "conditional": True}
         assert (await ada.post("/passkeys", body, token=token)).status_code == 201
+        refreshed = (await ada.post("/refresh", {"refreshToken": signed_in["refreshToken"]})).json()["accessToken"]
+        assert (read_claims(refreshed)["acr"], read_claims(refreshed)["amr"]) == ("pwd", ["pwd"])
+        refused = await ada.post("/recovery-codes", token=refreshed)  # it proves nothing of the person
+        expect_problem(refused, 401, "insufficient_user_authentication")
+
+
+async def test_a_sign_in_is_not_completed_without_a_gesture(tmp_path: Path) -> None:
+    """While it adds a factor, a passkey that says that it was made by itself is no second factor."""
+    async with a_person(tmp_path, second_factor="required") as ada:
+        first = await ada.login()
+        held = {"challenge": first["challenge"], "ticket": first["ticket"]}
+        begun = (await ada.post("/passkeys/options", held)).json()
+        made = Authenticator(ISSUER).make(begun["publicKey"], present=False, verified=False)
+        body = held | {"passkeyChallenge": begun["challenge"], "passkey": made, "conditional": True}
+        expect_problem(await ada.post("/passkeys", body), 422, "invalid_passkey")
+        expect_problem(await ada.complete(first), 422, "invalid_request")
 
 
 async def test_a_challenge_is_single_use_bound_and_short(tmp_path: Path) -> None:

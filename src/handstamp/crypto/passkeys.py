@@ -22,6 +22,7 @@ from ..domain.issuer import Issuer
 from ..domain.passkey import Passkey
 from ..errors import InvalidPasskey
 from .cbor import require_plain, require_plain_authenticator_data
+from .cose import require_known_key
 from .seal import MasterSecret
 from .strict import base64url_decode, base64url_encode
 
@@ -30,14 +31,14 @@ CHALLENGE_BYTES = 32
 TIMEOUT_MS = 300_000
 MAX_ANSWER = 16 * 1024
 """Characters of an answer as JSON. Those of real authenticators have one to three thousand."""
-MAX_ID = 1364
-"""Characters of a credential id: 1,023 bytes (Web Authentication Level 3 §4)."""
+MAX_ID_BYTES = 1023
+"""Bytes of a credential id (Web Authentication Level 3 §4)."""
 ALGORITHMS = (-8, -7, -257)
 """EdDSA, ES256 and RS256 (RFC 9053), the best first."""
 _FORMATS = frozenset({"none", "packed"})
-"""Attestation is not asked for. Others bring certificates of the client's choice, which would have to be parsed."""
+"""Attestation is not asked for. Others, and `packed` with x5c, bring certificates of the client's choice to be parsed."""
 _TRANSPORT = re.compile(r"[a-z-]{1,16}", re.ASCII)
-_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID}}}", re.ASCII)
+_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{-(-4 * MAX_ID_BYTES // 3)}}}", re.ASCII)
 
 
 class NewPasskey(msgspec.Struct, frozen=True):
@@ -162,7 +163,7 @@ class Passkeys:
 
     def _read_creation(self, answer: str, challenge: str, *, may_be_silent: bool) -> NewPasskey:
         from webauthn import verify_registration_response  # noqa: PLC0415 - see the file
-        from webauthn.helpers import parse_cbor  # noqa: PLC0415
+        from webauthn.helpers import parse_authenticator_data, parse_cbor  # noqa: PLC0415
         from webauthn.helpers.cose import COSEAlgorithmIdentifier  # noqa: PLC0415
 
         parsed = _parse(answer)
@@ -171,8 +172,12 @@ class Passkeys:
         require_plain(attestation)
         parts = parse_cbor(attestation)
         require_plain_authenticator_data(parts["authData"])
-        if parts["fmt"] not in _FORMATS:
-            raise InvalidPasskey("refused")
+        if parts["fmt"] not in _FORMATS or "x5c" in parts["attStmt"]:
+            raise InvalidPasskey("refused", why="an attestation that was not asked for")
+        attested = parse_authenticator_data(parts["authData"]).attested_credential_data
+        if attested is None or len(attested.credential_id) > MAX_ID_BYTES:
+            raise InvalidPasskey("refused", why="no credential, or a long id")
+        require_known_key(parse_cbor(attested.credential_public_key))
         made = verify_registration_response(
             credential=parsed,
             expected_challenge=base64url_decode(challenge),
@@ -198,8 +203,8 @@ class Passkeys:
 
         parsed = _parse(answer)
         handle = parsed["response"].get("userHandle")
-        if handle and handle != passkey.handle:
-            raise InvalidPasskey("refused")
+        if handle != passkey.handle and (handle or needs_verification):  # one that signs in alone names its account (§7.2)
+            raise InvalidPasskey("refused", why="another user handle")
         require_plain_authenticator_data(base64url_decode(parsed["response"]["authenticatorData"]))
         signed = verify_authentication_response(
             credential=parsed,

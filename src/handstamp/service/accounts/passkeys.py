@@ -114,7 +114,8 @@ class OwnPasskeys:
             answer: What the browser returned, as JSON.
             caller: The time of the request and where it came from, with the secret of the browser.
             name: What the person calls it; "" for the name of the model.
-            is_silent: Whether the browser made it without a gesture, after a sign-in (conditional create).
+            is_silent: Whether the browser made it without a gesture, after a sign-in (conditional create). That proves nothing,
+                so the session stays as strong as it was.
             request: What is repeatable, for the recovery codes.
 
         Returns:
@@ -131,7 +132,8 @@ class OwnPasskeys:
             raise InvalidPasskey("refused")
         challenge, _, handle = attempt.challenge.partition(" ")
         chosen = normalise_passkey_name(name) if name else ""
-        made = await self._passkeys.read_creation(answer, challenge, may_be_silent=is_silent)
+        may_be_silent = is_silent and holder.sid is not None  # in a sign-in it is the second factor, for which somebody is there
+        made = await self._passkeys.read_creation(answer, challenge, may_be_silent=may_be_silent)
         passkey = Passkey(
             id=made.id,
             account_id=holder.account.id,
@@ -156,7 +158,8 @@ class OwnPasskeys:
                 raise InvalidFields([("passkey", mark("there are %(most)s already: remove one first", most=MOST))])
             if not await rows.passkeys.insert(passkey):
                 raise InvalidPasskey("taken")
-            await holder.record_enrolment(rows, "passkey")
+            if not may_be_silent:
+                await holder.record_enrolment(rows, "passkey")
             needs_codes = not before.is_any or before.recovery_codes == 0
             codes = await self._codes.replace(rows, account.id, request, caller) if needs_codes else []
             return codes, [await self._changes.record(rows, account, "passkey", caller, sid=holder.sid)]
