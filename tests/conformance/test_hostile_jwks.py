@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from handstamp import InvalidToken, Verifier
 from handstamp.clock import monotonic_ms
 from handstamp.crypto import jws
-from handstamp.crypto.jwk import SigningKey
+from handstamp.crypto.jwk import KeySet, SigningKey
 from handstamp.verify import jwks as remote
 from handstamp.verify import service
 from handstamp.verify import verifier as verifier_module
@@ -473,12 +473,12 @@ def test_concurrent_voiding_and_fetching_lose_neither() -> None:
     try:
         for number in range(60):
             body = [before]
-            held = remote.RemoteKeys(lambda body=body: Document(body[0]), timeout_s=60)  # type: ignore[misc]
+            held = remote.RemoteKeys(lambda body=body: Document(body[0]), parse=remote.parse_keys, timeout_s=60)  # type: ignore[misc]
             held.wait("")
             body[0] = after
             begin = threading.Barrier(2)
 
-            def void(held: remote.RemoteKeys = held, number: int = number, begin: threading.Barrier = begin) -> None:
+            def void(held: remote.RemoteKeys[KeySet] = held, number: int = number, begin: threading.Barrier = begin) -> None:
                 begin.wait()
                 for key in keys[number % 10 : number % 10 + 30]:
                     held.void(key.kid)

@@ -108,6 +108,13 @@ def test_every_setting_is_in_the_reference() -> None:
     assert first_column("Settings") == [PREFIX + name.upper() for name in PARSERS]
 
 
+def test_every_key_of_a_provider_is_in_the_reference() -> None:
+    """The reference lists the keys of the tables of providers, and no others."""
+    from handstamp.config.provider_tables import KEYS
+
+    assert first_column("Providers") == list(KEYS)
+
+
 def test_every_error_code_is_in_the_reference_with_its_statuses() -> None:
     """The table has every error code with all its statuses, because programs depend on codes."""
     from handstamp.wire.problems import TABLE

@@ -19,7 +19,7 @@ from handstamp.testing.feed import LocalFeed
 from handstamp.verify import jwks
 from handstamp.verify.authenticator import Authenticator
 from handstamp.verify.fetch import Document
-from handstamp.verify.jwks import GivenKeys, RemoteKeys
+from handstamp.verify.jwks import GivenKeys, RemoteKeys, parse_keys
 from handstamp.verify.revocations import FeedFollower, RevocationSet
 from tests.builders import Clock
 from tests.conformance.builders import LEEWAY_S, LIFETIME_S, NOW_S, as_json
@@ -39,7 +39,7 @@ def published(*keys: SigningKey) -> Document:
 def fetching(fetch: Callable[[], Document], **options: Any) -> Verifier:
     """Return a verifier that fetches its keys by this function."""
     result = verifier(KeySet([KEY.public]), **options)
-    result._keys = RemoteKeys(fetch, timeout_s=60)
+    result._keys = RemoteKeys(fetch, parse=parse_keys, timeout_s=60)
     return result
 
 
@@ -77,7 +77,7 @@ def test_a_key_that_is_voided_at_the_end_of_a_fetch_is_asked_for_again(monkeypat
             voiding.join(0.3)  # it waits until the fetch is complete
         return 0.7
 
-    held = RemoteKeys(fetch, timeout_s=60)
+    held = RemoteKeys(fetch, parse=parse_keys, timeout_s=60)
     monkeypatch.setattr("handstamp.verify.jwks.random.uniform", end_of_fetch)
     held.wait("")
     voiding.join()
@@ -134,7 +134,7 @@ def test_threads_wait_for_a_hanging_fetch_once() -> None:
         assert may_end.wait(60)
         return published(KEY)
 
-    held = RemoteKeys(fetch, timeout_s=0.05)
+    held = RemoteKeys(fetch, parse=parse_keys, timeout_s=0.05)
     held.wait("")
     held._refresh_at_ms = held._expires_at_ms = 0
     fetcher = threading.Thread(target=held.wait, args=("",))

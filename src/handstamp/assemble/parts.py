@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..clock import Clock
 from ..config.private_files import require_database
+from ..config.providers import load_providers
 from ..config.secret_file import load_master_secret
 from ..config.settings import Settings
 from ..crypto.attempts import SealedAttempts
@@ -37,6 +40,7 @@ from ..service.parts.granting import Granting, Hook
 from ..service.parts.hashing import Hashing
 from ..service.parts.meter import Meter
 from ..service.parts.one_time import OneTimeGrants
+from ..service.parts.providers import Provider
 from ..service.parts.receipts import Receipts
 from ..service.parts.recovery_codes import RecoveryCodeSets
 from ..service.parts.throttling import Throttling
@@ -56,6 +60,7 @@ class Parts:
     policy: Policy
     measuring: Measuring
     outbound: Outbound
+    providers: Mapping[str, Provider]
     audit: Audit
     granting: Granting
     rules: PasswordRules
@@ -98,6 +103,7 @@ class Parts:
         self.measuring = Measuring(settings)
         meter = self.measuring.meter
         self.outbound = Outbound(allow=settings.outbound_allow, ca_file=settings.outbound_ca_file)
+        self.providers = _make_providers(settings, self.outbound)
         self.audit = Audit(meter)
         self.granting = Granting(claims)
         words = ("handstamp", self.issuer.host, settings.brand_name)
@@ -142,6 +148,14 @@ class Parts:
         )
         self.factor_changes = FactorChanges(self.notices)
         self.hashing = _make_hashing(settings, meter)
+
+
+def _make_providers(settings: Settings, outbound: Outbound) -> Mapping[str, Provider]:
+    if not settings.providers:
+        return {}
+    from ..relying_party.registry import make_providers  # noqa: PLC0415 - it imports an HTTP library, which few services need
+
+    return make_providers(load_providers(settings), outbound)
 
 
 def _make_hashing(settings: Settings, meter: Meter) -> Hashing:

@@ -101,8 +101,11 @@ def _read_file(problems: list[str]) -> dict[str, object]:
 
 
 def _holds_secret(values: Mapping[str, object]) -> bool:
-    """Return whether a file of settings holds a master secret or the password of a database or a mail server."""
+    """Return whether a file of settings holds a secret: of the service, of a client, or in a URL."""
     urls = [values.get(name) for name in _URLS]
+    providers = values.get("providers")
+    if isinstance(providers, dict) and any(isinstance(table, dict) and "client_secret" in table for table in providers.values()):
+        return True
     return any(name in values for name in _SECRETS) or any(isinstance(url, str) and _PASSWORD.search(url) for url in urls)
 
 

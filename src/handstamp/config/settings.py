@@ -15,8 +15,10 @@ from ..domain.event import AUDIT_RETENTION_MS
 from ..domain.factor import OPTIONAL, FactorPolicy
 from ..domain.mail import MailKind
 from ..domain.policy import DeviceBinding, Policy
+from ..domain.provider import ProviderSettings
 from ..domain.smtp import Mailbox, SmtpServer
 from .logs import LogFormat
+from .provider_tables import parse_providers
 from .values import (
     duration_between,
     number_between,
@@ -130,6 +132,8 @@ class Settings:
     """Hosts of other services that may have private addresses when Handstamp sends them requests. All others must be public."""
     outbound_ca_file: Annotated[Path | None, parse_file] = None
     """A PEM file with authorities that sign certificates of other services, besides those of the system."""
+    providers: Annotated[tuple[ProviderSettings, ...], parse_providers] = dataclasses.field(default=(), repr=False)
+    """Other services with which people sign in."""
     metrics_address: Annotated[tuple[str, int] | Literal["credential"] | None, parse_metrics_address] = None
     """Where Prometheus reads `/metrics`: HOST:PORT, or "credential" for the service's own address, with a service credential."""
     smtp_url: Annotated[SmtpServer | Literal["inbox"] | None, parse_smtp_url] = dataclasses.field(default=None, repr=False)

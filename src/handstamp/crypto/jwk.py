@@ -154,6 +154,31 @@ class SigningKey:
             raise ConfigurationError(f"The signing key {kid!r} is of a type that is not supported")
         return cls(private, algorithm=algorithm, kid=kid)
 
+    @classmethod
+    def from_pem(cls, text: str, *, kid: str | None = None) -> SigningKey:
+        """Return the key of a PEM file without a password: P-256 (ES256), Ed25519, or RSA from 3072 bits on (RS256).
+
+        Args:
+            text: What the file contains.
+            kid: The id of the key; its thumbprint by default.
+
+        Raises:
+            ConfigurationError: If it is no such key, or `kid` is malformed.
+        """
+        try:
+            private = serialization.load_pem_private_key(text.encode(), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise ConfigurationError("This is no private key in PEM form without a password.") from None
+        match private:
+            case ec.EllipticCurvePrivateKey():
+                return cls(private, algorithm="ES256", kid=kid)
+            case ed25519.Ed25519PrivateKey():
+                return cls(private, algorithm="Ed25519", kid=kid)
+            case rsa.RSAPrivateKey():
+                return cls(private, algorithm="RS256", kid=kid)
+            case _:
+                raise ConfigurationError("This private key is of a type that is not supported.")
+
 
 class KeySet:
     """The keys that may have signed a token, by `kid`. The set is checked when it is created."""

@@ -21,7 +21,8 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
         client_id: What it calls this service.
         client_secret: The secret of this service there, "" for none.
         client_secret_file: The file of that secret, "" for none.
-        private_key_file: A PEM file with the key that signs in its place (`private_key_jwt`, Apple), "" for none.
+        private_key: The key that signs in its place (`private_key_jwt`, Apple), as PEM; "" for none.
+        private_key_file: The file of that key, "" for none.
         key_id: What the provider calls that key.
         team_id: The team at Apple, "" elsewhere.
         scopes: What is asked for.
@@ -36,6 +37,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str
     client_secret: str = ""
     client_secret_file: str = ""
+    private_key: str = ""
     private_key_file: str = ""
     key_id: str = ""
     team_id: str = ""

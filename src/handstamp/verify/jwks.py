@@ -11,8 +11,8 @@ import logging
 import random
 import re
 import threading
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Collection
+from typing import Generic, Protocol, Self, TypeVar
 
 from ..clock import monotonic_ms
 from ..crypto.jwk import KeySet
@@ -128,22 +128,40 @@ class GivenKeys:
         """Do nothing: there is nothing to fetch."""
 
 
-class RemoteKeys:
+class PublishedKeys(Protocol):
+    """A key set that was published."""
+
+    def __len__(self) -> int:
+        """Return the number of keys."""
+
+    def find(self, kid: str) -> object | None:
+        """Return what has this id, None if nothing has."""
+
+    def without(self, kids: Collection[str]) -> Self:
+        """Return the set without the keys that have one of these ids."""
+
+
+_Set = TypeVar("_Set", bound=PublishedKeys)
+
+
+class RemoteKeys(Generic[_Set]):
     """The key set that an issuer publishes."""
 
-    def __init__(self, fetch: Callable[[], Document], *, timeout_s: float) -> None:
+    def __init__(self, fetch: Callable[[], Document], *, parse: Callable[[bytes], _Set], timeout_s: float) -> None:
         """Create it without a request.
 
         Args:
             fetch: Requests the JWKS.
+            parse: Returns the keys of a JWKS, or raises `ConfigurationError` if they are not acceptable.
             timeout_s: Seconds for which a verification waits for the request of another thread.
         """
         self._fetch = fetch
+        self._parse = parse
         self._timeout_s = timeout_s
         self._fetching, self._changing = ProcessLock(), ProcessLock()
-        self._keys: KeySet | None = None
+        self._keys: _Set | None = None
         """The published keys without voided ones."""
-        self._published: KeySet | None = None
+        self._published: _Set | None = None
         self._document: bytes | None = None
         self._voided: set[str] = set()
         self._fetched_at_ms = 0
@@ -172,7 +190,7 @@ class RemoteKeys:
         """Return the milliseconds since the set was fetched, None if there is none."""
         return None if self._keys is None else monotonic_ms() - self._fetched_at_ms
 
-    def current(self, monotonic: int) -> KeySet:
+    def current(self, monotonic: int) -> _Set:
         """Return the key set at `monotonic`, which is now in milliseconds. Raises as `Keys.current`."""
         if monotonic >= self._refresh_at_ms:
             # An expired set is used without waiting only while requests are known to fail.
@@ -185,7 +203,7 @@ class RemoteKeys:
             raise Unavailable(f"the issuer's keys could not be fetched: {self._problem or 'timed out'}")
         return keys
 
-    def require_unknown(self, kid: str, keys: KeySet) -> None:
+    def require_unknown(self, kid: str, keys: _Set) -> None:
         """Return if `kid` is in no newer set, as far as can be known. Raises as `Keys.require_unknown`."""
         if kid in self._voided:
             return
@@ -256,7 +274,7 @@ class RemoteKeys:
         try:
             document = self._fetch()
             if document.body != self._document:
-                published = _parse_keys(document.body)
+                published = self._parse(document.body)
                 with self._changing:
                     self._published, self._keys = published, published.without(self._voided)
                 self._document = document.body
@@ -278,8 +296,8 @@ class RemoteKeys:
                 self._refresh_at_ms = now_ms + int(max_age_ms * random.uniform(0.6, 0.8))  # noqa: S311 - it only spreads the load
 
 
-def _parse_keys(document: bytes) -> KeySet:
-    """Return the keys of a JWKS. Raises `ConfigurationError` if they are not acceptable."""
+def parse_keys(document: bytes) -> KeySet:
+    """Return the keys of a Handstamp service's JWKS. Raises `ConfigurationError` if they are not acceptable."""
     keys = KeySet.from_jwks(document)
     if keys.is_secret:
         raise ConfigurationError("they contain a secret, with which anybody could sign tokens")

@@ -34,7 +34,7 @@ from ..forking import reset_in_child
 from ..waiting import pause, wait_for
 from .cache import Cache
 from .connections import MAX_IDLE
-from .jwks import GivenKeys, Keys, RemoteKeys, WouldWait
+from .jwks import GivenKeys, Keys, RemoteKeys, WouldWait, parse_keys
 from .revocations import Feed, FeedFollower, RevocationSet, session_key
 from .service import MAX_WAIT_S, Introspection, RemoteService
 from .status import VerifierMeter, VerifierStatus
@@ -141,7 +141,9 @@ class Verifier:
             _require_private(url)
         wait_s = min(MAX_WAIT_S, int(max_staleness_s / 3))
         self._service = RemoteService(url, credential=credential, timeout_s=timeout_s, wait_s=wait_s, ca_file=ca_file)
-        self._keys: Keys = RemoteKeys(self._service.fetch_keys, timeout_s=timeout_s) if keys is None else GivenKeys(keys)
+        self._keys: Keys = (
+            RemoteKeys(self._service.fetch_keys, parse=parse_keys, timeout_s=timeout_s) if keys is None else GivenKeys(keys)
+        )
         self._cache: Cache[_CachedToken] = Cache(cache_size)
         self._revoked = RevocationSet()
         self._unreachable_until_ms = 0

@@ -52,4 +52,9 @@ def basic_authorization(credential: str) -> str:
     name, colon, secret = credential.partition(":")
     if not (name and colon and secret):
         raise ConfigurationError("credential must be 'ID:SECRET', as 'handstamp credentials create NAME' prints it.")
+    return basic_header(name, secret)
+
+
+def basic_header(name: str, secret: str) -> str:
+    """Return the `Authorization` header for an id and a secret. Both are form-encoded before they are joined."""
     return "Basic " + base64.b64encode(f"{quote(name, safe='')}:{quote(secret, safe='')}".encode()).decode("ascii")
