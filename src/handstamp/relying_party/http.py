@@ -18,7 +18,8 @@ DEADLINE_S = 10.0
 AGENT = "Handstamp"
 MAX_TOKENS_BYTES = 256 * 1024
 _ERROR = re.compile(r"[a-z_]{1,64}", re.ASCII)
-_WRONG_CODE = frozenset({"invalid_grant", "bad_verification_code"})
+_WRONG_GRANT = frozenset({"invalid_grant", "bad_verification_code", "bad_refresh_token"})
+"""By RFC 6749 §5.2, and by GitHub."""
 LeftS = Callable[[], float]
 """Returns the seconds that are left."""
 _T = TypeVar("_T")
@@ -85,13 +86,14 @@ def post_form(
         members = json_decode(response.body, dict[str, Any])
     except InvalidToken:
         members = {}
-    error = members.get("error", "")
-    error = error if isinstance(error, str) and _ERROR.fullmatch(error) else "no error code" if error or not members else ""
-    if response.status == 200 and not error:
+    if response.status == 200 and "error" not in members:
         require_json(response, url)
         return members
-    if error in _WRONG_CODE and response.status < 500:
-        raise InvalidProviderAnswer("the provider does not accept the code: it has expired, was used, or is not for this request")
+    error = str(members.get("error"))
+    if _ERROR.fullmatch(error) is None:
+        error = "no error code"
+    if error in _WRONG_GRANT and response.status < 500:
+        raise InvalidProviderAnswer("the provider does not accept the code: it has expired or was used")
     raise ProviderUnavailable(
         f"{url} answered {response.status} ({error}): check client_id, secret and redirect URI of the provider"
     )
