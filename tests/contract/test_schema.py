@@ -25,6 +25,7 @@ from handstamp.storage.sql import (
     passkeys,
     provider_sessions,
     receipts,
+    receivers,
     recovery_codes,
     revocations,
     sessions,
@@ -59,6 +60,7 @@ STRUCTS: dict[str, tuple[Columns[Any], set[str]]] = {
     "revocation": (revocations.COLUMNS, set()),
     "credential": (credentials.COLUMNS, set()),
     "mail": (mails.COLUMNS, set()),
+    "receiver": (receivers.COLUMNS, set()),
     "timekeeping": (timekeeping.COLUMNS, {"id"}),
 }
 """The columns of each table's struct, and the table's other columns."""

@@ -46,6 +46,7 @@ COMMANDS = (
     "sessions list",
     "why",
     "audit export",
+    "audit webhook",
     "sessions end",
     "keys list",
     "keys timetable",

@@ -26,6 +26,7 @@ from tests.deployment import ISSUER, caller, deployed
 from tests.integration.helpers import client_of, expect_problem, refresh, run_server, sign_in_new_user
 from tests.promtool import find_promtool
 from tests.serving import free_port
+from tests.webhooks import new_webhook_secret, write_secrets
 
 pytestmark = pytest.mark.anyio
 REFERENCE = Path(__file__).parents[2] / "docs/reference.md"
@@ -131,7 +132,11 @@ def list_families(registry: CollectorRegistry) -> set[Documented]:
 
 async def test_the_reference_lists_every_metric(tmp_path: Path) -> None:
     """Names, types and labels are the same in the reference and in the registry."""
-    async with deployed(tmp_path, Clock(), metrics_address="credential") as running:
+    webhook = {
+        "audit_webhook_urls": ["https://siem.example.com"],
+        "audit_webhook_secret_file": write_secrets(tmp_path / "webhook.secret", new_webhook_secret()),
+    }
+    async with deployed(tmp_path, Clock(), metrics_address="credential", **webhook) as running:
         render = running.measuring.render
         assert render is not None
         await render("")

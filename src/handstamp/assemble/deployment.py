@@ -51,6 +51,7 @@ from ..service.signing_in.second_factor import FactorProvers, SecondFactor
 from ..service.signing_in.step_up import StepUp
 from ..service.signing_in.totp import TotpProver
 from ..verify.verifier import Verifier
+from .auditing import Auditing
 from .parts import Parts
 
 
@@ -90,6 +91,7 @@ class Deployment(Parts):
     reseal_apps: ResealApps
     reseal_tokens: ResealTokens
     audit_trail: AuditTrail
+    auditing: Auditing
     revocations: Revocations
     readiness: Readiness
     housekeeping: Housekeeping
@@ -286,6 +288,15 @@ class Deployment(Parts):
         self.reseal_tokens = ResealTokens(store=store, seal=self.token_seal)
         self.histories = Histories(store=store)
         self.audit_trail = AuditTrail(store=store)
+        self.auditing = Auditing(
+            self.settings,
+            outbound=self.outbound,
+            store=store,
+            trail=self.audit_trail,
+            changes=self.changes,
+            clock=clock,
+            meter=self.audit.meter,
+        )
         self.credentials = Credentials(store=store, audit=self.audit)
         self.revocations = Revocations(store=store, changes=self.changes, keys=keys, clock=clock)
         self.readiness = Readiness(
@@ -330,7 +341,8 @@ class Deployment(Parts):
                 await self.housekeeping.prepare()
             await self.mailing.prepare()
             works = (self.clock.run(), self.housekeeping.run(), self.changes.run(), self.revocations.run(), load_rules())
-            tasks = [asyncio.create_task(work) for work in (*works, *self.mailing.works(), *self.measuring.works())]
+            further = (*self.mailing.works(), *self.auditing.works(), *self.measuring.works())
+            tasks = [asyncio.create_task(work) for work in (*works, *further)]
             try:
                 async with self.measuring.serving():
                     yield

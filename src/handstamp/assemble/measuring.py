@@ -54,7 +54,11 @@ class Measuring:
             self._exporter = Exporter(
                 self._prometheus,
                 StateCollector(
-                    store=deployment.store, keys=deployment.keys, clock=deployment.clock, version=version("handstamp")
+                    store=deployment.store,
+                    keys=deployment.keys,
+                    clock=deployment.clock,
+                    version=version("handstamp"),
+                    read_receivers=deployment.auditing.read_receivers,
                 ),
                 store=deployment.store,
                 hashing=deployment.hashing,

@@ -45,6 +45,7 @@ from .values import (
     parse_switch,
     parse_text,
     parse_texts,
+    parse_webhook_urls,
 )
 
 _DAY_S = 86_400
@@ -97,6 +98,10 @@ class Settings:
     """Whether new sessions are bound to their device. If "required", sessions end that are not bound within five minutes."""
     audit_retention: Annotated[int, duration_between("1d", "3650d")] = AUDIT_RETENTION_MS // 1000
     """How long the rows of the audit trail are kept."""
+    audit_webhook_urls: Annotated[tuple[str, ...], parse_webhook_urls] = dataclasses.field(default=(), repr=False)
+    """Where the audit trail is sent, as `https://siem.example.com/handstamp`; one or several. They may contain secrets."""
+    audit_webhook_secret_file: Annotated[Path | None, parse_file] = None
+    """The file of the secret that signs what is sent there, as `whsec_` and base64; while it is changed, the old one too."""
     sessions_per_account: Annotated[int, number_between(1, 10_000)] = 100
     """How many devices one person can be signed in on. A further sign-in ends the session that was seen the longest ago."""
     request_timeout: Annotated[int, duration_between("1s", "5m")] = 30

@@ -143,6 +143,15 @@ def parse_texts(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def parse_webhook_urls(value: object) -> tuple[str, ...]:
+    """Return the URLs of webhooks, each once. Whether they may be requested is decided by `handstamp.outbound`."""
+    urls = parse_texts(value)
+    for number, url in enumerate(urls, start=1):
+        if _LINK.fullmatch(url) is None or not url.startswith(("https://", "http://")):
+            raise ValueError(f"entry {number}: write it as https://siem.example.com/handstamp")
+    return tuple(dict.fromkeys(urls))
+
+
 def parse_file(value: object) -> Path:
     """Return the path of a file."""
     if isinstance(value, Path):

@@ -47,6 +47,9 @@ class PrometheusMeter(Meter):
         self._sign_ins = count("handstamp_sign_ins", "Sign-ins by outcome and method.", "outcome", "method")
         self._throttled = count("handstamp_throttled", "Attempts that were refused by a limit.", "operation", "limit")
         self._mails = count("handstamp_mails", "Mails that were sent, postponed or given up.", "outcome")
+        self._webhooks = count(
+            "handstamp_audit_webhooks", "Messages to receivers of the audit trail, accepted or failed.", "outcome"
+        )
         self._hashing_refused = Counter(
             "handstamp_hashing_refused", "Passwords that were not hashed, because too many waited.", registry=registry
         )
@@ -98,6 +101,8 @@ class PrometheusMeter(Meter):
         # Prometheus sees no increase in a counter that begins above 0, and some of these are rare.
         for outcome in _REFRESHES.values():
             self._refreshes.get((outcome,))
+        for outcome in ("accepted", "failed"):
+            self._webhooks.get((outcome,))
         for outcome in ("sent", "postponed", "given_up"):
             self._mails.get((outcome,))
 
@@ -132,6 +137,10 @@ class PrometheusMeter(Meter):
     def count_mail(self, outcome: str) -> None:
         """Count a mail."""
         self._mails.get((outcome,)).inc()
+
+    def count_webhook(self, outcome: str) -> None:
+        """Count a message to a receiver of the audit trail."""
+        self._webhooks.get((outcome,)).inc()
 
     def time_commit(self, changes: int, seconds: float) -> None:
         """Record a commit."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import get_args
 
 import msgspec
@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from ..domain.keyring import KeyState, KeyTimes, find_late_steps
+from ..service.operating.audit_receivers import ReceiverStatus
 from ..service.operating.keys import Keys
 from ..service.parts.common_clock import CommonClock
 from ..storage.store import Rows, Store
@@ -34,13 +35,23 @@ class State(msgspec.Struct, frozen=True):
     revocations: int
     mails: int
     oldest_mail_ms: int | None
+    receivers: Sequence[ReceiverStatus]
 
 
 class StateCollector(Collector):
     """Yields the metrics of the state that was read last."""
 
-    def __init__(self, *, store: Store, keys: Keys, clock: CommonClock, version: str) -> None:
-        """Create it. `version` is that of Handstamp."""
+    def __init__(
+        self,
+        *,
+        store: Store,
+        keys: Keys,
+        clock: CommonClock,
+        version: str,
+        read_receivers: Callable[[], Awaitable[list[ReceiverStatus]]],
+    ) -> None:
+        """Create it. `version` is that of Handstamp. `read_receivers` returns how far the receivers of the audit trail are."""
+        self._read_receivers = read_receivers
         self._store = store
         self._keys = keys
         self._clock = clock
@@ -55,7 +66,8 @@ class StateCollector(Collector):
         self._state = None
         keys = await self._keys.read_timetable(now_ms)
         revocations, (mails, oldest_ms) = await self._store.read(_count)
-        self._state = State(now_ms, keys, revocations, mails, oldest_ms)
+        receivers = [status for status in await self._read_receivers() if status.is_configured]
+        self._state = State(now_ms, keys, revocations, mails, oldest_ms, receivers)
         if self._sessions is None or now_ms - self._sessions_at_ms >= SESSIONS_EVERY_MS:
             self._sessions, self._sessions_at_ms = await self._count_sessions(now_ms), now_ms
 
@@ -81,6 +93,7 @@ class StateCollector(Collector):
         oldest_ms = self._state.oldest_mail_ms
         waits_s = 0.0 if oldest_ms is None else (self._state.now_ms - oldest_ms) / 1000
         yield GaugeMetricFamily("handstamp_mail_oldest_seconds", "How long the oldest of these has waited.", waits_s)
+        yield from _tell_receivers(self._state)
         if self._sessions is not None:
             yield GaugeMetricFamily(
                 "handstamp_sessions", "Sessions that have not been ended, counted every five minutes.", self._sessions
@@ -103,6 +116,22 @@ def _tell_keys(state: State) -> Iterable[Metric]:
     for step, late_ms in find_late_steps(state.keys, state.now_ms).items():
         late.add_metric([step], late_ms / 1000)
     yield from (count, age, late)
+
+
+def _tell_receivers(state: State) -> Iterable[Metric]:
+    waits = GaugeMetricFamily(
+        "handstamp_audit_webhook_oldest_seconds",
+        "How long ago the oldest event happened that a receiver has not accepted.",
+        labels=["receiver"],
+    )
+    lost = GaugeMetricFamily(
+        "handstamp_audit_webhook_lost_events", "Events that were deleted before a receiver accepted them.", labels=["receiver"]
+    )
+    for status in state.receivers:
+        since_ms = status.waiting_since_ms
+        waits.add_metric([status.receiver.name], 0.0 if since_ms is None else (state.now_ms - since_ms) / 1000)
+        lost.add_metric([status.receiver.name], status.receiver.lost)
+    yield from (waits, lost)
 
 
 async def _count(rows: Rows) -> tuple[int, tuple[int, int | None]]:

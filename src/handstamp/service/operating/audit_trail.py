@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections.abc import AsyncIterator
 
 from ...domain.event import Event
+from ...domain.history import tell_event
 from ...errors import Unavailable
 from ...storage.store import Store
 
 PAGE_SIZE = 500
 POLL_S = 0.05
 PATIENCE_S = 30.0
-"""How long to wait for the transactions that were writing when the export began. The store ends them sooner."""
+"""How long to wait for the transactions that were writing when a reader began. The store ends them sooner."""
 FOREVER_MS = 2**62
+Page = list[tuple[int, Event]]
+"""Events with their numbers, in the order of these."""
 
 
 class AuditTrail:
-    """The use case that exports the audit trail."""
+    """The use case that reads the audit trail: all at once, or what is new."""
 
     def __init__(self, *, store: Store) -> None:
         self._store = store
 
-    async def export(
-        self, *, after: int = 0, since_ms: int = 0, before_ms: int = FOREVER_MS
-    ) -> AsyncIterator[list[tuple[int, Event]]]:
+    async def export(self, *, after: int = 0, since_ms: int = 0, before_ms: int = FOREVER_MS) -> AsyncIterator[Page]:
         """Yield pages of events with their numbers, in the order of these, up to the last event of now.
 
-        An export that goes on after the last number of another one misses no event and repeats none, although transactions do
-        not commit in the order of the numbers: it waits until those that were writing have ended.
+        An export that goes on after the last number of another one misses no event and repeats none: see `find_end`.
 
         Args:
             after: The number of the last event that the caller has; 0 for all.
@@ -38,15 +39,34 @@ class AuditTrail:
         Raises:
             Unavailable: If the store does not answer, or if a transaction writes for too long.
         """
-        last = await self._store.read(lambda rows: rows.events.get_last_number())
-        await self._settle()
-        while page := await self._store.read(
-            lambda rows, after=after: rows.events.list_page(  # type: ignore[misc]
-                after=after, until=last, since_ms=since_ms, before_ms=before_ms, limit=PAGE_SIZE
-            )
-        ):
+        last = await self.find_end()
+        while page := await self.read_page(after, last, since_ms=since_ms, before_ms=before_ms):
             after = page[-1][0]
             yield page
+
+    async def find_end(self) -> int:
+        """Return the number of the last event, once no event with a lower number can appear any more.
+
+        Transactions do not commit in the order of the numbers, so this waits until those that were writing have ended.
+
+        Raises:
+            Unavailable: If the store does not answer, or if a transaction writes for too long.
+        """
+        last = await self.read_last_number()
+        await self._settle()
+        return last
+
+    async def read_last_number(self) -> int:
+        """Return the highest number of an event; 0 if there is none. Events with lower numbers may still be invisible."""
+        return await self._store.read(lambda rows: rows.events.get_last_number())
+
+    async def read_page(
+        self, after: int, until: int, *, since_ms: int = 0, before_ms: int = FOREVER_MS, limit: int = PAGE_SIZE
+    ) -> Page:
+        """Return up to `limit` events with numbers above `after` and at most `until`. Raises `Unavailable`."""
+        return await self._store.read(
+            lambda rows: rows.events.list_page(after=after, until=until, since_ms=since_ms, before_ms=before_ms, limit=limit)
+        )
 
     async def _settle(self) -> None:
         """Return when every transaction that may have taken a number before this call has ended."""
@@ -57,3 +77,25 @@ class AuditTrail:
                 return
             await asyncio.sleep(POLL_S)
         raise Unavailable("a transaction has been writing for too long")
+
+
+def describe_event(number: int, event: Event) -> dict[str, object]:
+    """Return an event as programs outside get it."""
+    return {
+        "number": number,
+        "time": format_event_time(event),
+        "kind": event.kind,
+        "subject": event.subject,
+        "session": event.sid,
+        "actor": event.actor,
+        "ip": event.ip,
+        "userAgent": event.user_agent,
+        "detail": event.detail,
+        "sentence": str(tell_event(event)),
+    }
+
+
+def format_event_time(event: Event) -> str:
+    """Return the time of an event, as 2026-01-31T12:00:00.000Z."""
+    at = datetime.datetime.fromtimestamp(event.at_ms / 1000, datetime.UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

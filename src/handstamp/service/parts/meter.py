@@ -49,6 +49,9 @@ class Meter:
     def count_mail(self, outcome: str) -> None:
         """A mail was `sent` or `postponed`. Mail that is given up has an event."""
 
+    def count_webhook(self, outcome: str) -> None:
+        """A message with events was `accepted` by a receiver of the audit trail, or sending it `failed`."""
+
     def time_commit(self, changes: int, seconds: float) -> None:
         """That many changes were committed together."""
 

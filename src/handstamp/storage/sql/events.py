@@ -60,6 +60,6 @@ class SqlEvents:
             values = [value for event in events for value in COLUMNS.encode(event)]
             await self._executor.run(f"INSERT INTO event ({COLUMNS.list}) VALUES {COLUMNS.marks_of(len(events))}", values)
 
-    async def purge(self, *, until_ms: int, limit: int) -> int:
-        """Delete up to `limit` events that are not later than `until_ms`. Return the number of deleted rows."""
-        return len(await self._executor.run(_PURGE, (until_ms, limit)))
+    async def purge(self, *, until_ms: int, limit: int) -> list[int]:
+        """Delete up to `limit` events that are not later than `until_ms`. Return their numbers."""
+        return [number for (number,) in await self._executor.run(_PURGE, (until_ms, limit))]

@@ -17,6 +17,7 @@ from .one_time import SqlOneTime
 from .passkeys import SqlPasskeys
 from .provider_sessions import SqlProviderSessions
 from .receipts import SqlReceipts
+from .receivers import SqlReceivers
 from .recovery_codes import SqlRecoveryCodes
 from .revocations import SqlRevocations
 from .sessions import SqlSessions
@@ -124,13 +125,19 @@ class SqlTransaction(Executor):
         return SqlSweeps(self)
 
     @property
+    def receivers(self) -> SqlReceivers:
+        """Query and change receivers of the audit trail."""
+        return SqlReceivers(self)
+
+    @property
     def mails(self) -> SqlMails:
         """Query and change mail that waits to be sent."""
         return SqlMails(self)
 
     async def purge(self, *, now_ms: int, limit: int, audit_retention_ms: int = AUDIT_RETENTION_MS) -> int:
         """Delete expired rows, at most `limit` from each table. Return the number of deleted rows."""
-        events = await self.events.purge(until_ms=now_ms - audit_retention_ms, limit=limit)
+        deleted = await self.events.purge(until_ms=now_ms - audit_retention_ms, limit=limit)
+        await self.receivers.count_lost(deleted)
         tables = (
             self.sessions,
             self.failures,
@@ -142,4 +149,4 @@ class SqlTransaction(Executor):
             self.revocations,
             self.mails,
         )
-        return events + sum([await table.purge(now_ms=now_ms, limit=limit) for table in tables])
+        return len(deleted) + sum([await table.purge(now_ms=now_ms, limit=limit) for table in tables])

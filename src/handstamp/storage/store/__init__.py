@@ -30,6 +30,7 @@ from .one_time import OneTimeQueries, OneTimeTable
 from .passkeys import PasskeyQueries, PasskeyTable
 from .provider_sessions import ProviderSessionQueries, ProviderSessionTable
 from .receipts import ReceiptQueries, ReceiptTable
+from .receivers import ReceiverQueries, ReceiverTable
 from .recovery_codes import RecoveryCodeQueries, RecoveryCodeTable
 from .revocations import RevocationQueries, RevocationTable
 from .sessions import SessionQueries, SessionTable
@@ -152,6 +153,10 @@ class Rows(Protocol):
         """Query unfinished sweeps."""
 
     @property
+    def receivers(self) -> ReceiverQueries:
+        """Query receivers of the audit trail."""
+
+    @property
     def mails(self) -> MailQueries:
         """Query mail that waits to be sent."""
 
@@ -226,6 +231,10 @@ class Transaction(Rows, Protocol):
     @property
     def sweeps(self) -> SweepTable:
         """Query and change unfinished sweeps."""
+
+    @property
+    def receivers(self) -> ReceiverTable:
+        """Query and change receivers of the audit trail."""
 
     @property
     def mails(self) -> MailTable:

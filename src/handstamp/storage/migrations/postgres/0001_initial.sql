@@ -283,6 +283,22 @@ CREATE TABLE mail (
 CREATE INDEX mail_by_time ON mail (next_at_ms);
 CREATE INDEX mail_by_age ON mail (created_at_ms);
 
+-- Receivers of the audit trail, by the SHA-256 of their URL.
+CREATE TABLE receiver (
+  id             text    NOT NULL PRIMARY KEY,
+  name           text    NOT NULL,
+  sent_to        bigint  NOT NULL,
+  sending_to     bigint  NOT NULL,
+  message        text    NOT NULL,
+  tries          bigint  NOT NULL CHECK (tries >= 0),
+  next_at_ms     bigint  NOT NULL,
+  sent_at_ms     bigint,
+  error          text    NOT NULL,
+  lost           bigint  NOT NULL CHECK (lost >= 0),
+  holder         text    NOT NULL,
+  held_until_ms  bigint  NOT NULL
+);
+
 -- One row: the last time at which a process has kept house, and the time up to which expired rows may have been deleted.
 CREATE TABLE timekeeping (
   id            bigint NOT NULL PRIMARY KEY CHECK (id = 1),

@@ -281,6 +281,22 @@ CREATE TABLE mail (
 CREATE INDEX mail_by_time ON mail (next_at_ms);
 CREATE INDEX mail_by_age ON mail (created_at_ms);
 
+-- Receivers of the audit trail, by the SHA-256 of their URL.
+CREATE TABLE receiver (
+  id             TEXT    NOT NULL PRIMARY KEY,
+  name           TEXT    NOT NULL,
+  sent_to        INTEGER NOT NULL,
+  sending_to     INTEGER NOT NULL,
+  message        TEXT    NOT NULL,
+  tries          INTEGER NOT NULL CHECK (tries >= 0),
+  next_at_ms     INTEGER NOT NULL,
+  sent_at_ms     INTEGER,
+  error          TEXT    NOT NULL,
+  lost           INTEGER NOT NULL CHECK (lost >= 0),
+  holder         TEXT    NOT NULL,
+  held_until_ms  INTEGER NOT NULL
+) STRICT;
+
 -- One row: the last time at which a process has kept house, and the time up to which expired rows may have been deleted.
 CREATE TABLE timekeeping (
   id            INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
