@@ -145,11 +145,13 @@ class Client:
         """Keep the connection."""
         self._connection = connection
 
-    def ask(self, method: str, path: str, *, body: object = None, token: str = "") -> tuple[int, bytes]:
-        """Send a request and return status and body."""
+    def ask(self, method: str, path: str, *, body: object = None, token: str = "", proof: str = "") -> tuple[int, bytes]:
+        """Send a request, with a DPoP proof if there is one, and return status and body."""
         headers = {"content-type": "application/json"} if body is not None else {}
         if token:
             headers["authorization"] = f"Bearer {token}"
+        if proof:
+            headers["dpop"] = proof
         self._connection.request(method, path, body=None if body is None else msgspec.json.encode(body), headers=headers)
         with self._connection.getresponse() as response:
             return response.status, response.read()
@@ -158,13 +160,13 @@ class Client:
         """Create the account."""
         self._expect(201, "POST", "/register", body={"email": _EMAIL, "password": _PASSWORD})
 
-    def sign_in(self) -> Mapping[str, Any]:
-        """Start a session and return its token answer."""
-        return self._expect(200, "POST", "/login", body={"email": _EMAIL, "password": _PASSWORD})
+    def sign_in(self, *, proof: str = "") -> Mapping[str, Any]:
+        """Start a session, bound if there is a proof, and return its token answer."""
+        return self._expect(200, "POST", "/login", body={"email": _EMAIL, "password": _PASSWORD}, proof=proof)
 
-    def refresh(self, refresh_token: str) -> Mapping[str, Any]:
+    def refresh(self, refresh_token: str, *, proof: str = "") -> Mapping[str, Any]:
         """Refresh and return the next token answer."""
-        return self._expect(200, "POST", "/refresh", body={"refreshToken": refresh_token})
+        return self._expect(200, "POST", "/refresh", body={"refreshToken": refresh_token}, proof=proof)
 
     def sign_out(self, access_token: str) -> int:
         """Sign out; return the time of the answer on the clock that all processes of the machine share."""
@@ -175,8 +177,8 @@ class Client:
                 raise RuntimeError(f"/logout answered {response.status}")
             return answered_at_ns
 
-    def _expect(self, status: int, method: str, path: str, *, body: object) -> Mapping[str, Any]:
-        answered, text = self.ask(method, path, body=body)
+    def _expect(self, status: int, method: str, path: str, *, body: object, proof: str = "") -> Mapping[str, Any]:
+        answered, text = self.ask(method, path, body=body, proof=proof)
         if answered != status:
             raise RuntimeError(f"{path} answered {answered}: {text.decode()}")
         answer: Mapping[str, Any] = msgspec.json.decode(text)

@@ -16,6 +16,7 @@ import typer
 
 from handstamp import Verifier
 
+from .bound import measure_bound
 from .libraries import (
     AUTHLIB,
     BARE,
@@ -57,6 +58,7 @@ def main(
     with temporary_folder() as folder, Service(folder) as service:
         progress(f"getting {tokens} tokens from a service")
         issuer, minted = _tokens_of(service, tokens)
+        bound = measure_bound(service, issuer.url, tokens // 4, _BATCH, passes)
         batches = [minted[start : start + _BATCH] for start in range(0, tokens - _BATCH + 1, _BATCH)]
         first, again = [], []
         for number in range(1, passes + 1):
@@ -76,8 +78,9 @@ def main(
                 ("µs", *COLUMNS, f"x {OFFLINE}"),
                 compare_to(join_times(again), OFFLINE),
             ),
+            *bound.tables(),
         ),
-        promises=_promises(join_times(first), join_times(again)),
+        promises=[*_promises(join_times(first), join_times(again)), *bound.promises()],
         packages=("pyjwt", "joserfc", "authlib", "msgspec"),
         as_json=as_json,
     )

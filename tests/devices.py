@@ -24,9 +24,10 @@ class Device:
         header: dict[str, Any] = {"typ": "dbsc+jwt", "alg": "ES256"} | ({"jwk": self.jwk} if registers else {})
         return self.sign(header, {"jti": challenge} | changes)
 
-    def sign(self, header: dict[str, Any], claims: dict[str, Any]) -> str:
+    def sign(self, header: dict[str, Any], claims: dict[str, Any] | bytes) -> str:
         """Return a JWS by the key."""
-        signing_input = f"{base64url_encode(msgspec.json.encode(header))}.{base64url_encode(msgspec.json.encode(claims))}"
+        payload = claims if isinstance(claims, bytes) else msgspec.json.encode(claims)
+        signing_input = f"{base64url_encode(msgspec.json.encode(header))}.{base64url_encode(payload)}"
         return f"{signing_input}.{base64url_encode(self.key.sign(signing_input.encode()))}"
 
 

@@ -69,6 +69,8 @@ class HandstampError(Exception):
     """
 
     code: ClassVar[str] = "internal_error"
+    is_dpop: bool = False
+    """True if the request had an access token with the scheme DPoP, so that the challenge has the same (RFC 9449 §7.1)."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how pickle and copy restore the error."""

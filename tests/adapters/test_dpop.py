@@ -71,6 +71,16 @@ def test_a_bound_token_needs_its_proof(framework: Any) -> None:
         assert problem(ask("/orders", prove(token=unbound, sent=unbound))) == (401, "invalid_token")
         assert problem(ask("/orders", prove(sent="rubbish"))) == (401, "invalid_token")
         assert ask("/orders", bearer(scope=SCOPES)).status_code == 200
+        for token, said in (
+            (
+                a_token(cnf=Confirmation(DEVICE.kid), iat=1000, exp=1900),
+                'error="invalid_token", error_description="expired_token"',
+            ),
+            (a_token(cnf=Confirmation(DEVICE.kid)), 'error="insufficient_scope"'),
+        ):
+            challenge = ask("/orders", prove(token=token, sent=token)).headers["www-authenticate"]
+            assert challenge.startswith(f"DPoP {said}"), challenge
+            assert 'algs="ES256"' in challenge
 
 
 def test_an_adapter_that_knows_no_url_says_so() -> None:

@@ -404,19 +404,26 @@ async def test_where_binding_is_required_other_sessions_end(tmp_path: Path) -> N
         expect_problem(answer, 403, "proof_required")
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-async def test_two_nodes_accept_a_proof_once(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
-    """Of requests with one proof, sent to both at once, one renews. The others get the next challenge, and then renew too."""
+@asynccontextmanager
+async def two_nodes(folder: Path, kind: str, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Site, Site]]:
+    """Run two services with one database and one secret."""
     async with AsyncExitStack() as stack:
         shared: dict[str, object] = {"secret": "0123456789abcdef" * 4}
         if kind == "postgresql":
             shared["database"] = await stack.enter_async_context(fresh_database(request.getfixturevalue("postgres_server")))
-        first = await stack.enter_async_context(site_in(tmp_path, now_ms=right_now(), **shared))
-        second = Deployment(settings_in(tmp_path, **shared), clock=first.clock)
+        first = await stack.enter_async_context(site_in(folder, now_ms=right_now(), **shared))
+        second = Deployment(settings_in(folder, **shared), clock=first.clock)
         await stack.enter_async_context(second.open())
+        yield first, Site(second, first.clock)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_two_nodes_accept_a_proof_once(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
+    """Of requests with one proof, sent to both at once, one renews. The others get the next challenge, and then renew too."""
+    async with two_nodes(tmp_path, kind, request) as (first, second):
         browser = await first.browser().bound("cookie")
         elsewhere = browser.copied()
-        elsewhere.client = Site(second, first.clock).browser().client
+        elsewhere.client = second.browser().client
         elsewhere.client.cookies.update(browser.client.cookies)
         proof = browser.device.prove(browser.challenge)
         answers = await asyncio.gather(*(each.renew(proof) for each in (browser, elsewhere) * 3))
@@ -424,10 +431,9 @@ async def test_two_nodes_accept_a_proof_once(tmp_path: Path, kind: str, request:
         assert {challenge_in(answer.headers["secure-session-challenge"]) for answer in answers} == {
             first.running.challenges.make(browser.sid, 1)
         }
-        for node in (first.running, second):
-            refreshed = await node.store.session(browser.sid)
-            assert refreshed is not None
-            assert (refreshed[0].generation, refreshed[0].bound_by, refreshed[0].revoked_why) == (1, "dbsc", None)
+        for node in (first, second):
+            row = await node.row(browser.sid)
+            assert (row.generation, row.bound_by, row.revoked_why) == (1, "dbsc", None)
 
 
 async def test_pages_without_the_cookie_load_themselves_again(site: Site) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,15 @@ from typing import Any
 import httpx
 import pytest
 
+from handstamp.crypto import used_proofs
 from handstamp.crypto.passwords import COSTS
 from handstamp.crypto.strict import base64url_encode
 from handstamp.errors import InvalidToken
 from handstamp.verify.verifier import Verifier
-from tests.deployment import ISSUER
+from tests.deployment import ISSUER, caller
 from tests.devices import Device
 from tests.integration.helpers import expect_problem, read_claims
-from tests.integration.test_device_bound import Site, site_in
+from tests.integration.test_device_bound import Site, site_in, two_nodes
 from tests.serving import EMAIL, PASSWORD
 
 pytestmark = pytest.mark.anyio
@@ -255,6 +258,125 @@ async def test_the_endpoints_of_oauth_know_proofs(site: Site) -> None:
     assert answer.json()["token_type"] == "DPoP"
     metadata = (await program.client.get("/.well-known/oauth-authorization-server")).json()
     assert metadata["dpop_signing_alg_values_supported"] == ["ES256"]
+    credential, secret = await site.running.credentials.create("api", caller(site.clock))
+    introspected = await program.client.post(
+        "/introspect", data={"token": answer.json()["access_token"]}, auth=(credential.id, secret)
+    )
+    told = introspected.json()
+    assert (told["active"], told["token_type"], told["cnf"]) == (True, "DPoP", {"jkt": program.device.key.kid})
+
+
+async def test_a_challenge_has_the_scheme_of_the_token(site: Site) -> None:
+    """Also for a token that has expired, or whose session has ended (RFC 9449 §7.1)."""
+    program = Program(site)
+    sid = (await program.sign_in()).json()["sessionId"]
+
+    async def challenge(code: str) -> str:
+        refused = await program.profile()
+        expect_problem(refused, 401, code)
+        return refused.headers["www-authenticate"]
+
+    site.clock.advance(seconds=1000)
+    assert await challenge("expired_token") == 'DPoP error="invalid_token", error_description="expired_token", algs="ES256"'
+    await program.refresh()
+    await site.running.sign_out.end_one(sid, caller(site.clock))
+    assert await challenge("session_ended") == 'DPoP error="invalid_token", error_description="session_ended", algs="ES256"'
+    as_bearer = await program.profile(scheme="Bearer", proof="")
+    assert as_bearer.headers["www-authenticate"] == 'Bearer error="invalid_token", error_description="invalid_token"'
+
+
+async def test_a_new_password_keeps_the_binding(site: Site) -> None:
+    """The session that replaces the one of the request has its key. Without a proof for it, no session begins."""
+    program = Program(site)
+    first = (await program.sign_in()).json()["sessionId"]
+    body = {"currentPassword": PASSWORD, "newPassword": "another good password"}
+    for scheme, proof in (
+        ("Bearer", ""),
+        ("DPoP", program.prove("POST", "/login")),
+        ("DPoP", program.prove("POST", "/password")),
+    ):
+        headers = {"authorization": f"{scheme} {program.access}"} | ({"dpop": proof} if proof else {})
+        assert (await program.client.post("/password", json=body, headers=headers)).status_code == 401
+    proof = program.prove("POST", "/password", access=program.access)
+    answer = await program.client.post("/password", json=body, headers={"authorization": f"DPoP {program.access}", "dpop": proof})
+    assert answer.json()["tokenType"] == "DPoP"
+    row = await site.row(answer.json()["sessionId"])
+    assert row.id != first
+    assert (row.bound_by, row.bound_key) == ("dpop", (await site.row(first)).bound_key)
+    program.access, program.refresh_token = answer.json()["accessToken"], answer.json()["refreshToken"]
+    assert (await program.profile()).status_code == 200
+    assert (await program.refresh()).status_code == 200
+
+
+async def test_events_tell_of_keys_and_wrong_proofs(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """A session that begins bound, each renewal, and each wrong proof; a request without any is no event."""
+    program, thief = Program(site), Program(site)
+    sid = (await program.sign_in()).json()["sessionId"]
+    assert await site.events(sid) == ["device_bound", "signed_in"]
+    caplog.set_level(logging.DEBUG, "handstamp.audit")
+    await program.refresh()
+    thief.refresh_token = program.refresh_token
+    await thief.refresh("")
+    await thief.refresh()
+    await thief.refresh("rubbish")
+    used = program.prove("POST", "/refresh")
+    await program.refresh(used)
+    await program.refresh(used)
+    lines: list[Any] = [record.msg for record in caplog.records if record.name == "handstamp.audit"]
+    logged = [(line.event, line.fields.get("why", "")) for line in lines if line.fields.get("sid") == sid]
+    assert logged == [
+        ("device_renewed", ""),
+        ("proof_failed", "the proof is of another key"),
+        ("proof_failed", "the proof is not three segments of base64url"),
+        ("device_renewed", ""),
+        ("proof_failed", "the proof was used before"),
+    ]
+
+
+async def test_people_see_which_programs_are_bound(site: Site) -> None:
+    """In `GET /sessions` and on the account page."""
+    program = Program(site)
+    await program.sign_in()
+    headers = {"authorization": f"DPoP {program.access}", "dpop": program.prove("GET", "/sessions", access=program.access)}
+    (listed,) = (await program.client.get("/sessions", headers=headers)).json()["sessions"]
+    assert listed["bound"] is True
+    browser = site.browser()
+    await browser.sign_in("split")
+    assert (await browser.client.get("/account")).text.count("bound to its device") == 1
+
+
+async def test_strangers_cannot_push_a_proof_out_of_memory(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proofs of keys that no session has are not remembered, however many are valid: at the sign-in and for another's token."""
+    monkeypatch.setattr(used_proofs, "MOST_REMEMBERED", 30)
+    program = Program(site)
+    await program.sign_in()
+    proof = program.prove("GET", "/profile", access=program.access)
+    assert (await program.profile(proof=proof)).status_code == 200
+    for _ in range(40):
+        stranger = Program(site)
+        stranger.access, stranger.refresh_token = program.access, program.refresh_token
+        assert (await stranger.sign_in(email="nobody@example.com")).status_code in (401, 429)  # the proof was read first
+        expect_problem(await stranger.profile(), 401, "invalid_token")
+        expect_problem(await stranger.refresh(), 400, "invalid_dpop_proof")
+    expect_problem(await program.profile(proof=proof), 401, "invalid_dpop_proof")
+    assert (await program.profile()).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_two_nodes_serve_one_program(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
+    """The nonce of one is valid on the other. A proof is accepted once for each node, and one token has one next token."""
+    async with two_nodes(tmp_path, kind, request) as (first, second):
+        program = Program(first)
+        await program.sign_in()
+        elsewhere = Program(second)
+        elsewhere.device, elsewhere.refresh_token = program.device, program.refresh_token
+        told = await program.refresh(program.prove("POST", "/refresh", iat=0))
+        proof = program.prove("POST", "/refresh", iat=0, nonce=told.headers["dpop-nonce"])
+        answers = await asyncio.gather(*(each.refresh(proof) for each in (program, elsewhere) * 3))
+        assert sorted(answer.status_code for answer in answers) == [200, 200, 400, 400, 400, 400]
+        assert program.refresh_token == elsewhere.refresh_token
+        assert (await elsewhere.profile()).status_code == 200
+        assert (await program.refresh()).status_code == 200
 
 
 async def test_where_binding_is_required_programs_sign_in_with_a_proof(tmp_path: Path) -> None:

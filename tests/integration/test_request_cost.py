@@ -18,7 +18,7 @@ import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 import msgspec
@@ -28,6 +28,7 @@ import uvicorn
 from handstamp.assemble.application import make_application
 from handstamp.assemble.deployment import Deployment
 from handstamp.config.loading import load
+from handstamp.crypto.identifiers import new_id
 from handstamp.crypto.passwords import COSTS
 from handstamp.service.parts.caller import Caller
 from handstamp.web.operation import Operation
@@ -302,31 +303,74 @@ def test_an_operation_costs_little_whatever_is_sent(service: Service, unit_us: f
 
 
 def test_a_proof_costs_little_whatever_it_says(service: Service, unit_us: float, kid: str) -> None:
-    """Proofs for a session that exists: hostile texts, keys that are none, and valid signatures over another challenge."""
+    """Proofs for a session that exists: hostile texts, keys that are none, and valid signatures over other claims."""
     origin: Fields = (("Origin", service.url), ("Sec-Fetch-Site", "same-origin"))
     body = json.dumps({"email": service.create_account(), "password": PASSWORD, "delivery": "split"}).encode()
     signed_in = service.ask("POST /login", (*origin, ("Content-Type", JSON)), body)
     cookie = re.search(rb"set-cookie: (handstamp-refresh-[^;]+)", signed_in.head)
     assert cookie is not None
     fields: Fields = (*origin, ("Cookie", cookie[1].decode()))
-    device = Device()
-    signed = device.prove("guess", registers=True)
-    head, _, rest = signed.partition(".")
-    proofs = {kind: text for kind, text in texts(kid).items() if text.isascii()} | {
-        "a signature": signed,
-        "another signature": f"{head}.{rest[:-4]}AAAA",
-        "a key off the curve": device.sign(
-            {"typ": "dbsc+jwt", "alg": "ES256", "jwk": device.jwk | {"x": "A" * 43}}, {"jti": "x"}
-        ),
-        "many members": device.sign(
-            {"typ": "dbsc+jwt", "alg": "ES256", "jwk": device.jwk} | {f"{n:x}": 0 for n in range(200)}, {}
-        ),
-        "deep claims": device.sign({"typ": "dbsc+jwt", "alg": "ES256", "jwk": device.jwk}, {"jti": "[" * 900}),
-    }
-    ordinary = Request("ordinary", "POST /device/start", (*fields, ("Secure-Session-Response", signed)))
+    ordinary = Request(
+        "ordinary", "POST /device/start", (*fields, ("Secure-Session-Response", Device().prove("x", registers=True)))
+    )
     for path in ("/device/start", "/device/refresh"):
-        hostile = (Request(kind, f"POST {path}", (*fields, ("Secure-Session-Response", text))) for kind, text in proofs.items())
+        proofs = proofs_of("dbsc+jwt", kid).items()
+        hostile = (Request(kind, f"POST {path}", (*fields, ("Secure-Session-Response", text))) for kind, text in proofs)
         expect_cheap(service, unit_us, ordinary, hostile)
+
+
+def test_a_programs_proof_costs_little_whatever_it_says(service: Service, unit_us: float, kid: str) -> None:
+    """At a sign-in, for a refresh token and beside an access token, each of a bound session. None of them has another's key."""
+    device, email = Device(), service.create_account()
+    now_s = int(time.time())
+
+    def prove(path: str, **changes: Any) -> str:
+        claims = {"jti": new_id(), "htm": "POST", "htu": f"{service.url}{path}", "iat": now_s} | changes
+        return device.sign({"typ": "dpop+jwt", "alg": "ES256", "jwk": device.jwk}, claims)
+
+    def body(**members: str) -> bytes:
+        return json.dumps(members).encode()
+
+    sign_in = body(email=email, password=PASSWORD)
+    answer = service.ask("POST /login", (("Content-Type", JSON), ("DPoP", prove("/login"))), sign_in)
+    tokens = json.loads(answer.body)
+    assert tokens["tokenType"] == "DPoP"
+    jsons = (("Content-Type", JSON),)
+    authorized = (*jsons, ("Authorization", f"DPoP {tokens['accessToken']}"))
+    for path, fields, content in (
+        ("/login", jsons, body(email="nobody", password="")),
+        ("/refresh", jsons, body(refreshToken=tokens["refreshToken"])),
+        ("/logout-everywhere", authorized, b"{}"),
+    ):
+        url = f"{service.url}{path}"
+        claims = {
+            "a future": prove(path, iat=now_s + 10**9),
+            "a long nonce": prove(path, nonce="A" * 1000),
+            "a long id": prove(path, jti="x" * 1200),
+            "an escaped URL": prove(path, htu=f"{url}?" + "%41" * 300),
+            "a URL of ports": prove(path, htu="https://" + ":" * 900),
+            "a URL of brackets": prove(path, htu="https://" + "[" * 900),
+            "a URL of hosts": prove(path, htu="https://" + "é." * 130),
+        }
+        proofs = {**proofs_of("dpop+jwt", kid), **claims}
+        ordinary = Request("ordinary", f"POST {path}", (*fields, ("DPoP", prove(path, htm="GET"))), content)
+        hostile = [Request(kind, f"POST {path}", (*fields, ("DPoP", text)), content) for kind, text in proofs.items()]
+        many = Request("many proofs", f"POST {path}", (*fields, *[("DPoP", prove(path))] * 15), content)
+        expect_cheap(service, unit_us, ordinary, [*hostile, many])
+
+
+def proofs_of(typ: str, kid: str) -> dict[str, str]:
+    """Return hostile proofs by name: any text, and signatures by a new key."""
+    device = Device()
+    header = {"typ": typ, "alg": "ES256", "jwk": device.jwk}
+    signed = device.sign(header, {"jti": "guess"})
+    return {kind: text for kind, text in texts(kid).items() if text.isascii()} | {
+        "a signature": signed,
+        "another signature": f"{signed[:-4]}AAAA",
+        "a key off the curve": device.sign(header | {"jwk": device.jwk | {"x": "A" * 43}}, {"jti": "x"}),
+        "many members": device.sign(header | {f"{n:x}": 0 for n in range(200)}, {}),
+        "deep claims": device.sign(header, {"jti": "[" * 900}),
+    }
 
 
 @pytest.mark.parametrize("path", PAGES)

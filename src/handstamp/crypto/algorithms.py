@@ -68,7 +68,11 @@ def _es256_verifies(public: ec.EllipticCurvePublicKey, data: bytes, signature: b
         return False
     r = int.from_bytes(signature[:ES256_HALF], "big")
     s = int.from_bytes(signature[ES256_HALF:], "big")
-    return _is_valid(lambda: public.verify(encode_dss_signature(r, s), data, _ECDSA))
+    try:
+        public.verify(encode_dss_signature(r, s), data, _ECDSA)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _is_valid(verify: Callable[[], None]) -> bool:

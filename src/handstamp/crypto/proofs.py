@@ -21,8 +21,8 @@ from .strict import base64url_decode, base64url_encode, json_decode
 
 MAX_PROOF_LENGTH = 2048
 """Longer proofs are refused without parsing. One with its key has about 400 characters."""
-KEPT_KEYS = 1024
-"""Keys of proofs that a process keeps, about 3 KB each."""
+KEPT_HEADERS = 1024
+"""Headers of proofs that a process keeps with their keys: 3 to 5 KB each."""
 _MAX_DIGITS = 15
 _NONCE_STEP_S = 60
 _ABSENT = msgspec.Raw()
@@ -107,31 +107,33 @@ def read_proof(proof: str, *, typ: str, shape: type[_T], key: ProofKey | None = 
     head, _, payload = signing_input.partition(".")
     if not (head and payload and signature and signing_input.isascii()) or "." in payload:
         raise InvalidToken("the proof is not three segments of base64url")
-    header = json_decode(base64url_decode(head), _Header)
-    if header.typ != typ:
-        raise InvalidToken("typ names another kind of proof")
-    if any(member is not _ABSENT for member in (header.crit, header.b64, header.enc, header.zip)):
-        raise InvalidToken("the proof asks for an extension that is not supported")
-    if (header.jwk is None) == (key is None):
+    named = _read_header(head, typ)
+    if (named is None) == (key is None):
         raise InvalidToken("the proof has no jwk, or one although its key is known")
-    if key is None:
-        assert header.jwk is not None  # noqa: S101 - for mypy; checked above
-        key = _read_key(header.jwk)
+    key = key or named
+    assert key is not None  # noqa: S101 - for mypy; checked above
     if not key.verifies(signing_input.encode("ascii"), base64url_decode(signature)):
         raise InvalidToken("the signature of the proof is invalid")
     return json_decode(base64url_decode(payload), shape), key
 
 
-def _read_key(jwk: _Jwk) -> ProofKey:
+@lru_cache(KEPT_HEADERS)
+def _read_header(head: str, typ: str) -> ProofKey | None:
+    """Return the key in the header of a proof, None if it has none.
+
+    A program sends the same header with each proof, and to check that its key is on the curve takes longer than half a signature.
+    """
+    header = json_decode(base64url_decode(head), _Header)
+    if header.typ != typ:
+        raise InvalidToken("typ names another kind of proof")
+    if any(member is not _ABSENT for member in (header.crit, header.b64, header.enc, header.zip)):
+        raise InvalidToken("the proof asks for an extension that is not supported")
+    jwk = header.jwk
+    if jwk is None:
+        return None
     if jwk.d is not _ABSENT or jwk.k is not _ABSENT:
         raise InvalidToken("the jwk of the proof has a private member")
-    return _make_key(jwk.x, jwk.y)
-
-
-@lru_cache(KEPT_KEYS)
-def _make_key(x: str, y: str) -> ProofKey:
-    """Return the key of a point. To check that it is on the curve takes longer than half a signature."""
-    return ProofKey({"crv": "P-256", "kty": "EC", "x": x, "y": y})
+    return ProofKey({"crv": "P-256", "kty": "EC", "x": jwk.x, "y": jwk.y})
 
 
 class _DbscClaims(msgspec.Struct, frozen=True):
@@ -171,10 +173,14 @@ class DpopNonces:
         """Return the nonce of a time, in seconds since 1970."""
         return _make_mac(self._keys[0], str(now_s // _NONCE_STEP_S))
 
-    def is_valid(self, nonce: str, now_s: int) -> bool:
-        """Return whether a nonce is at most two minutes old, or new by as much."""
-        step = now_s // _NONCE_STEP_S
-        return _is_any(nonce, (_make_mac(key, str(step + lag)) for key in self._keys for lag in (0, -1, -2, 1, 2)))
+    def find_time(self, nonce: str, now_s: int) -> int | None:
+        """Return when the minute of a nonce began, in seconds since 1970. None if it is more than two minutes off."""
+        now = now_s // _NONCE_STEP_S
+        steps = (now + lag for lag in (0, -1, -2, 1, 2))
+        return next((step * _NONCE_STEP_S for step in steps if _is_any(nonce, self._make_all(step))), None)
+
+    def _make_all(self, step: int) -> Iterable[str]:
+        return (_make_mac(key, str(step)) for key in self._keys)
 
 
 class Challenges:

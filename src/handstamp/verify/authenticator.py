@@ -14,17 +14,14 @@ from typing import Any, NamedTuple, Protocol
 from ..crypto.dpop import DpopProofs
 from ..crypto.identifiers import new_id
 from ..domain.assurance import is_as_strong
-from ..domain.claims import AccessClaims, require_key
+from ..domain.claims import AccessClaims
 from ..domain.duration import parse_duration
 from ..domain.issuer import Issuer, origin_of
 from ..errors import (
-    BoundTokenRefused,
     ConfigurationError,
     HandstampError,
     InsufficientAuthentication,
     InsufficientScope,
-    InvalidDpopProof,
-    InvalidToken,
     MissingToken,
 )
 from ..forking import ProcessLock
@@ -136,7 +133,7 @@ class Authenticator:
             ConfigurationError: An origin is not in the form that browsers send, or `resource` is no https URL without query.
         """
         self._resource = None if resource is None else Resource(resource)
-        self._proofs = None if resource is None else DpopProofs(origin_of(resource))
+        self._proofs = DpopProofs("" if resource is None else origin_of(resource))
         self._scopes: set[str] = set()
         self._make_verifier: Callable[[], AnyVerifier] | None = None
         self._making = ProcessLock()
@@ -226,12 +223,16 @@ class Authenticator:
         verifier = self.verifier
         sent = self._token(method, values)
         known = self._recall(memory, sent)
-        if known is None or not self._is_as_strict(known, needs):
-            claims = verifier.verify(sent.token, check=needs.check, proved=sent.proved)
-            if sent.is_dpop and known is None:
-                self._require_proof(claims, sent.token, method, path, values)
-            known = self._remember(memory, sent, needs, claims)
-        return self.require(known.claims, needs)
+        try:
+            if known is None or not self._is_as_strict(known, needs):
+                claims = verifier.verify(sent.token, check=needs.check, proved=sent.proved)
+                if sent.is_dpop and known is None:
+                    self._require_proof(claims, sent.token, method, path, values)
+                known = self._remember(memory, sent, needs, claims)
+            return self.require(known.claims, needs)
+        except HandstampError as error:
+            error.is_dpop = sent.is_dpop
+            raise
 
     async def authenticate_async(
         self,
@@ -246,27 +247,25 @@ class Authenticator:
         verifier = self.verifier
         sent = self._token(method, values)
         known = self._recall(memory, sent)
-        if known is None or not self._is_as_strict(known, needs):
-            claims = await verifier.verify_async(sent.token, check=needs.check, proved=sent.proved)
-            if sent.is_dpop and known is None:
-                self._require_proof(claims, sent.token, method, path, values)
-            known = self._remember(memory, sent, needs, claims)
-        return self.require(known.claims, needs)
+        try:
+            if known is None or not self._is_as_strict(known, needs):
+                claims = await verifier.verify_async(sent.token, check=needs.check, proved=sent.proved)
+                if sent.is_dpop and known is None:
+                    self._require_proof(claims, sent.token, method, path, values)
+                known = self._remember(memory, sent, needs, claims)
+            return self.require(known.claims, needs)
+        except HandstampError as error:
+            error.is_dpop = sent.is_dpop
+            raise
 
     def _require_proof(self, claims: AccessClaims, token: str, method: str, path: str, values: HeaderValues) -> None:
         """Read the proof that came with a valid token, once for a request (RFC 9449 §7)."""
-        if claims.cnf is None:
-            raise InvalidToken("a token that is bound to no key came with the scheme DPoP")
-        if self._proofs is None:
+        if self._resource is None and claims.cnf is not None:
             raise ConfigurationError(
                 "A token that is bound to a key came (DPoP). Give the public URL of this API, for example "
                 "resource='https://api.example.com': proofs are made for it, and no header of the request tells it reliably."
             )
-        try:
-            key = self._proofs.read(values("dpop"), method=method, path=path, now_ms=self.verifier.now_ms(), access_token=token)
-        except InvalidDpopProof as refused:
-            raise BoundTokenRefused(refused.why) from None
-        require_key(claims, key.thumbprint)
+        self._proofs.require(claims, token, values("dpop"), method=method, path=path, now_ms=self.verifier.now_ms())
 
     def require(self, claims: AccessClaims, needs: Needs) -> AccessClaims:
         """Return verified claims if they have what a route requires of a person.
@@ -275,15 +274,19 @@ class Authenticator:
             InsufficientScope: They lack a scope or the role.
             InsufficientAuthentication: The person proved too long ago, or not strongly enough, who they are (RFC 9470).
         """
+        refused: HandstampError
         if needs.scope and not set(needs.scope.split()) <= set(claims.scope.split()):
-            raise InsufficientScope(scope=needs.scope)
-        if needs.role and needs.role not in claims.roles:
-            raise InsufficientScope(role=needs.role)
-        is_strong = not needs.acr or is_as_strong(claims.acr, needs.acr)
-        is_recent = needs.fresh_s is None or self.verifier.is_recent(claims, max_age_s=needs.fresh_s)
-        if not (is_strong and is_recent):
-            raise InsufficientAuthentication(max_age_s=needs.fresh_s, acr=needs.acr)
-        return claims
+            refused = InsufficientScope(scope=needs.scope)
+        elif needs.role and needs.role not in claims.roles:
+            refused = InsufficientScope(role=needs.role)
+        elif (needs.acr and not is_as_strong(claims.acr, needs.acr)) or (
+            needs.fresh_s is not None and not self.verifier.is_recent(claims, max_age_s=needs.fresh_s)
+        ):
+            refused = InsufficientAuthentication(max_age_s=needs.fresh_s, acr=needs.acr)
+        else:
+            return claims
+        refused.is_dpop = claims.cnf is not None
+        raise refused
 
     def satisfies(self, memory: MutableMapping[str, Any], needs: Needs) -> bool:
         """Return whether this request's token was verified as strictly as a route needs, or was not verified at all.

@@ -14,20 +14,18 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..crypto.dpop import DpopProofs
-from ..crypto.proofs import ProofKey
+from ..crypto.dpop import DpopProofs, Proved
+from ..crypto.proofs import ProofKey, thumbprint_of
 from ..domain.binding import DeviceKey
+from ..domain.claims import AccessClaims
 from ..domain.issuer import Issuer
 from ..domain.limits import Rate
 from ..domain.session import Session
 from ..errors import (
-    BoundTokenNeedsNonce,
-    BoundTokenRefused,
     HandstampError,
     InvalidDpopProof,
     InvalidRequest,
     MissingToken,
-    UseDpopNonce,
 )
 from ..languages.catalogue import ENGLISH, Catalogue, open_catalogue
 from ..languages.choice import ENGLISH_TAG, accepted_language
@@ -38,7 +36,7 @@ from ..service.parts.devices import EarlierSignIns
 from ..service.parts.network_budget import NetworkBudget
 from ..service.sessions.refresh import Way
 from ..text import mark
-from ..wire.bearer import bearer_token
+from ..wire.bearer import sent_token
 from ..wire.cookies import only_value, parse_cookies
 from ..wire.cross_site import SAFE_METHODS, require_allowed_origin
 from .body import MAX_ESCAPES
@@ -143,9 +141,10 @@ class Edge:
                         signs_in=signs_in,
                     )
                     if begins_session and self._binds_programs and "dpop" in call.headers:
-                        call.prove_key()
+                        call.key = call.check_proof().key  # not remembered: its key is new, and no session is bound to it
                 return await handler(call)
             except HandstampError as error:
+                error.is_dpop = call.is_dpop
                 await call.load_language()
                 return write_error(error, call)
             except Exception:  # noqa: BLE001 - the client gets an answer without details; the log gets all of them
@@ -170,7 +169,10 @@ class Call:
         self.key: ProofKey | None = None
         """The key that the request has proved (DPoP). Set by the methods that read proofs."""
         self.refused_proof: InvalidDpopProof | None = None
+        self.is_dpop = False
+        """Whether the access token came with the scheme DPoP, so that `prove_token` must follow. Set by `access_token`."""
         self._dpop = dpop
+        self._is_proved = False
         self.identified_by: str | None = None
         """The name of the cookie whose token identified the session, if a cookie did. Set by the methods that read tokens."""
         self.language: Catalogue = ENGLISH
@@ -233,48 +235,49 @@ class Call:
         key = None if self.key is None else DeviceKey(self.key.jwk, "dpop")
         return Caller(now_ms=now_ms, ip=client[0] if client else "", user_agent=user_agent, key=key)
 
-    def prove_key(self, access_token: str = "") -> ProofKey:
-        """Read the proof of a program's key, once (RFC 9449 §4.3). Raises `InvalidDpopProof`."""
-        if self.key is None:
-            scope = self.request.scope
-            self.key = self._dpop.read(
-                self.headers.getlist("dpop"),
-                method=scope["method"],
-                path=scope["path"].removeprefix(scope.get("root_path", "")),
-                now_ms=self.now_ms,
-                access_token=access_token,
-            )
-        return self.key
+    def check_proof(self) -> Proved:
+        """Return the proof of a program's key, which may have been used before. Raises `InvalidDpopProof`."""
+        return self._dpop.check(self.headers.getlist("dpop"), method=self._method, path=self._path, now_ms=self.now_ms)
 
-    def proves_key_of(self, session: Session) -> bool:
-        """Return whether the request has a proof of the key of a bound session. `refused_proof` is what is wrong with it."""
-        if session.bound_by != "dpop" or "dpop" not in self.headers:
-            return False
-        try:
-            return self.prove_key().jwk == session.bound_key
-        except InvalidDpopProof as refused:
-            self.refused_proof = refused
-            return False
+    def find_fault(self, session: Session) -> str | None:
+        """Return what is wrong with the proof of a program's key for a bound session, as `Refresh` asks. Sets `refused_proof`."""
+        if session.bound_key is None or session.bound_by != "dpop" or "dpop" not in self.headers:
+            return ""
+        if not self._is_proved and self.refused_proof is None:  # once: the store may judge more than once
+            try:
+                self._dpop.use(self.check_proof(), thumbprint_of(session.bound_key), self.now_ms)
+                self._is_proved = True
+            except InvalidDpopProof as refused:
+                self.refused_proof = refused
+        return None if self.refused_proof is None else self.refused_proof.why
 
     def access_token(self) -> str:
         """Return the access token from `Authorization`, or else from its cookie. Raises `MissingToken` if there is none."""
-        authorization = self.headers.getlist("authorization")
-        token = bearer_token(authorization)
-        if token is None and authorization and authorization[0][:5].lower() == "dpop ":
-            token = authorization[0][5:].strip(" ")
-            try:
-                self.prove_key(token)
-            except UseDpopNonce as refused:
-                raise BoundTokenNeedsNonce(refused.why, refused.nonce) from None
-            except InvalidDpopProof as refused:
-                raise BoundTokenRefused(refused.why) from None
-            return token
+        token, self.is_dpop = sent_token(self.headers.getlist("authorization"))
         if token is None:
             token = self._cookie(self.cookies.access)
             self.identified_by = self.cookies.access
         if token is None:
             raise MissingToken
         return token
+
+    def prove_token(self, claims: AccessClaims, token: str) -> None:
+        """Read the proof of a valid token that came with the scheme DPoP, once. Raises as `DpopProofs.require`."""
+        if not self._is_proved:
+            self.key = self._dpop.require(
+                claims, token, self.headers.getlist("dpop"), method=self._method, path=self._path, now_ms=self.now_ms
+            )
+            self._is_proved = True
+
+    @property
+    def _method(self) -> str:
+        method: str = self.request.scope["method"]
+        return method
+
+    @property
+    def _path(self) -> str:
+        path: str = self.request.scope["path"]
+        return path.removeprefix(self.request.scope.get("root_path", ""))
 
     def refresh_token(self, in_body: str | None) -> tuple[str, Way]:
         """Return the refresh token and the way it came.

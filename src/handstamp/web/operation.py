@@ -141,7 +141,10 @@ class UseCases:
     def read_access(self, call: Call) -> AccessClaims:
         """Return the claims of a call's access token, with its proof if it is bound. Raises as `require_session` does."""
         token = call.access_token()
-        return self.verifier.verify(token, now_ms=call.now_ms, proved=None if call.key is None else call.key.thumbprint)
+        claims = self.verifier.verify(token, now_ms=call.now_ms, proved="any" if call.is_dpop else None)
+        if call.is_dpop:
+            call.prove_token(claims, token)
+        return claims
 
     async def require_session(self, call: Call) -> tuple[Session, Account | None]:
         """Return the session of a call's access token, and its account if the subject has one here.
@@ -155,7 +158,7 @@ class UseCases:
         """Return the pair that follows a refresh token, given what the request shows of the device. Raises as `Refresh` does."""
         try:
             return await self.refresh(
-                token, way=way, caller=call.caller, prove=call.proves_key_of, find_end=self.find_credential_end(call)
+                token, way=way, caller=call.caller, find_fault=call.find_fault, find_end=self.find_credential_end(call)
             )
         except InvalidDpopProof as missing:
             raise call.refused_proof or missing from None

@@ -134,6 +134,7 @@ def row_of(error: type[HandstampError]) -> tuple[int, str]:
     return next(TABLE[kind] for kind in error.__mro__ if kind in TABLE)
 
 
+_ALGORITHMS = f'algs="{" ".join(PROOF_ALGORITHMS)}"'
 Translate = Callable[[str], str]
 """Returns a marked text in the language of the person who reads it."""
 
@@ -186,20 +187,20 @@ def headers_of(error: HandstampError) -> dict[str, str]:
         case MissingToken() | InvalidCredentials():
             sent["www-authenticate"] = "Bearer"  # RFC 6750 §3.1: no error code where no token was sent
         case InvalidToken() | ExpiredToken() | SessionEnded():
-            sent["www-authenticate"] = f'Bearer error="invalid_token", error_description="{error.code}"'
+            sent["www-authenticate"] = _challenge(error, f'error="invalid_token", error_description="{error.code}"')
         case InvalidClient():
             sent["www-authenticate"] = 'Basic realm="handstamp", charset="UTF-8"'
         case InsufficientScope():
             wanted = f', scope="{error.scope}"' if error.scope else ""
-            sent["www-authenticate"] = f'Bearer error="insufficient_scope"{wanted}'
+            sent["www-authenticate"] = _challenge(error, f'error="insufficient_scope"{wanted}')
         case InsufficientAuthentication():
             wanted = "" if error.max_age_s is None else f', max_age="{error.max_age_s}"'
             wanted += f', acr_values="{error.acr}"' if error.acr else ""
-            sent["www-authenticate"] = f'Bearer error="{error.code}"{wanted}'  # RFC 9470 §3
+            sent["www-authenticate"] = _challenge(error, f'error="{error.code}"{wanted}')  # RFC 9470 §3
         case ProofRequired(sid=sid, challenge=challenge) if challenge:
             sent[CHALLENGE] = write_challenge(challenge, sid)
         case InvalidDpopProof() | BoundTokenRefused():
-            sent["www-authenticate"] = f'DPoP error="{error.code}", algs="{" ".join(PROOF_ALGORITHMS)}"'
+            sent["www-authenticate"] = f'DPoP error="{error.code}", {_ALGORITHMS}'
             if nonce := getattr(error, "nonce", ""):
                 sent["dpop-nonce"] = nonce
         case TooManyAttempts() | Unavailable():
@@ -207,3 +208,8 @@ def headers_of(error: HandstampError) -> dict[str, str]:
         case _:
             pass
     return sent
+
+
+def _challenge(error: HandstampError, parameters: str) -> str:
+    """Return a challenge with the scheme of the token that was refused (RFC 6750 §3, RFC 9449 §7.1)."""
+    return f"DPoP {parameters}, {_ALGORITHMS}" if error.is_dpop else f"Bearer {parameters}"

@@ -113,6 +113,7 @@ class BeginSession:
         recorded = event or caller.event(
             "signed_in", subject=proof.subject, sid=session.id, detail={"delivery": delivery, "amr": " ".join(proof.amr)}
         )
+        begun = [recorded, *_list_binding(session, caller)]
         replaced_sids = sorted({named.id for token in replaced if (named := self._tokens.find_session(token))})
 
         async def begin(rows: Transaction) -> tuple[TokenPair | Lacking, list[Event]]:
@@ -131,7 +132,8 @@ class BeginSession:
             for sid in replaced_sids:
                 await _end(rows, sid, caller)
             await rows.sessions.insert(session)
-            await rows.events.insert(recorded)
+            for each in begun:
+                await rows.events.insert(each)
             await self._receipts.save(rows, proof.subject, request, session.id, caller.now_ms)
             ended = await self._limit.enforce(rows, session, account, caller)
             grant = combine_grants(session, account, from_hook)
@@ -140,13 +142,16 @@ class BeginSession:
         # One at a time for each subject: on PostgreSQL, transactions that count the same sessions would conflict.
         async with self._turns.setdefault(proof.subject, asyncio.Lock()):
             pair, ended = await self._store.transact(begin)
-        for each in beside:
-            self._audit.log(each)
+        self._log(beside)
         if isinstance(pair, Lacking):
             raise self._gate.challenge(proof, pair, delivery=delivery, caller=caller)
-        self._audit.log(recorded if pair.outcome == "started" else request_repeated(proof.subject, pair.session_id, caller))
+        self._log(begun if pair.outcome == "started" else [request_repeated(proof.subject, pair.session_id, caller)])
         await self._limit.finish(ended, session, proof.account, caller)
         return pair
+
+    def _log(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._audit.log(event)
 
     def _bind_to_program(self, session: Session, caller: Caller) -> Session:
         """Return the session, bound to the key that the program has proved. Browsers bind theirs later."""
@@ -224,6 +229,13 @@ class BeginSession:
     def _mint_again(self, session: Session, account: Account | None, from_hook: Grant, caller: Caller) -> TokenPair:
         grant = combine_grants(session, account, from_hook)
         return self._tokens.mint(session, grant, caller.now_ms, outcome="repeated", invites=True)
+
+
+def _list_binding(session: Session, caller: Caller) -> list[Event]:
+    """Return the event of a session that begins bound to a program's key, if it does."""
+    if session.bound_by is None:
+        return []
+    return [caller.event("device_bound", subject=session.subject, sid=session.id, detail={"by": session.bound_by})]
 
 
 def _pending(account: Account | None) -> str:

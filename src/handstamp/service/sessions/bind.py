@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
 from ...crypto.proofs import Challenges, DevicePasses, ProofKey, read_dbsc_proof
@@ -10,7 +12,7 @@ from ...domain.binding import Bound, DeviceKey, Over, Refused, register
 from ...domain.event import Event
 from ...domain.policy import Policy
 from ...domain.session import Session, end_reason
-from ...errors import InvalidToken, ProofRequired, SessionEnded
+from ...errors import InvalidToken, SessionEnded
 from ...storage.store import Store, Update
 from ..parts.audit import Audit
 from ..parts.caller import Caller
@@ -120,21 +122,8 @@ class BindSession:
         """
         if shown.sid and shown.sid != self._tokens.read_refresh(shown.token).sid:
             return None
-
-        failed: list[Event] = []  # logged afterwards: the store may judge more than once
-
-        def prove(session: Session) -> bool:
-            why = self._find_fault(shown, session)
-            if why:
-                failed.append(caller.event("proof_failed", subject=session.subject, sid=session.id, detail={"why": why}))
-            return why is None
-
-        try:
-            return await self._refresh(shown.token, way="cookie", caller=caller, prove=prove)
-        except ProofRequired:
-            for event in failed[-1:]:
-                self._audit.log(event)
-            raise
+        find_fault = partial(self._find_fault, shown)
+        return await self._refresh(shown.token, way="cookie", caller=caller, find_fault=find_fault)
 
     def _find_fault(self, shown: BrowserProof, session: Session) -> str | None:
         """Return what is wrong with a proof, "" if there is none, and None if it has signed the challenge of this generation."""

@@ -11,7 +11,7 @@ from ...domain.event import Event, EventKind
 from ...domain.policy import Policy
 from ...domain.rotation import CatchUp, Challenge, Ended, Outcome, Recover, Repeat, Reuse, Rotate, decide
 from ...domain.session import Session, end_reason
-from ...errors import InvalidToken, SessionEnded
+from ...errors import HandstampError, InvalidToken, SessionEnded
 from ...storage.store import Store, Update
 from ..mailing.notices import Notices
 from ..parts.audit import Audit
@@ -21,8 +21,9 @@ from ..parts.tokens import PairOutcome, TokenIssuer, TokenPair
 
 Way = Literal["body", "cookie"]
 """How a refresh token was sent."""
-ProveKey = Callable[[Session], bool]
-"""Returns whether a request proves the key of a bound session, for the generation in its row. Called while the row is locked."""
+FindFault = Callable[[Session], str | None]
+"""Returns what is wrong with a request's proof of the key of a bound session, for the generation in its row. It is "" if the
+request has no proof, and None if its proof is right. Called while the row is locked."""
 
 FindEnd = Callable[[Session], int | None]
 """Returns when the credential that an earlier proof has made expires, in seconds since 1970, or None if the request has none."""
@@ -42,7 +43,7 @@ class Refresh:
         self._audit = audit
 
     async def __call__(
-        self, token: str, *, way: Way, caller: Caller, prove: ProveKey | None = None, find_end: FindEnd | None = None
+        self, token: str, *, way: Way, caller: Caller, find_fault: FindFault | None = None, find_end: FindEnd | None = None
     ) -> TokenPair:
         """Return the pair that follows a refresh token.
 
@@ -53,9 +54,9 @@ class Refresh:
             token: The refresh token.
             way: How it was sent. It must match the delivery of the session.
             caller: The time of the request and where it came from.
-            prove: Checks the proof in the request, if there is one. It is called only if the session is bound to a device.
+            find_fault: Checks the proof in the request. It is called only if the session is bound to a device.
             find_end: Finds the credential in the request that an earlier proof has made. It is called only if the session is
-                bound to a device and `prove` has not proved it. The access token expires with that credential.
+                bound to a device and there is no right proof. The access token expires with that credential.
 
         Raises:
             InvalidToken: If the token is invalid or was sent in the wrong way.
@@ -70,15 +71,18 @@ class Refresh:
 
         from_hook = await self._granting.ask(claims.sub)
 
+        fault: str | None = ""
+
         def judge(session: Session | None, account: Account | None) -> Update[tuple[Outcome, TokenPair | None, Event | None]]:
+            nonlocal fault
             if session is not None and (session.subject != claims.sub or (session.delivery == "json") != (way == "body")):
                 raise InvalidToken("presented in another way than the session's delivery, or for another subject")
-            is_proved, until_s = False, None
+            until_s = None
             if session is not None and session.bound_key is not None:
-                is_proved = prove is not None and prove(session)
-                until_s = None if is_proved or find_end is None else find_end(session)
+                fault = "" if find_fault is None else find_fault(session)
+                until_s = None if fault is None or find_end is None else find_end(session)
             outcome = decide(
-                session, account, claims, caller.now_ms, self._policy, is_proved=is_proved, was_proved=until_s is not None
+                session, account, claims, caller.now_ms, self._policy, is_proved=fault is None, was_proved=until_s is not None
             )
             pair: TokenPair | None = None
             if not isinstance(outcome, Reuse | Challenge | Ended):
@@ -95,14 +99,20 @@ class Refresh:
         if event is not None:
             self._audit.log(event)
         if isinstance(outcome, Challenge):
-            self._audit.meter.count_refused_refresh("challenge")
-            raise self._tokens.require_proof(outcome.session)
+            raise self._ask_for_proof(outcome.session, fault, caller)
         if isinstance(outcome, Ended):
             self._audit.meter.count_refused_refresh(outcome.reason)
             raise SessionEnded(outcome.reason)
         if pair is None:
             raise SessionEnded("reuse")
         return pair
+
+    def _ask_for_proof(self, session: Session, fault: str | None, caller: Caller) -> HandstampError:
+        """Return the error for a bound session whose key was not proved, and log a wrong proof."""
+        if fault:
+            self._audit.log(caller.event("proof_failed", subject=session.subject, sid=session.id, detail={"why": fault}))
+        self._audit.meter.count_refused_refresh("challenge")
+        return self._tokens.require_proof(session)
 
     async def _refuse_expired(self, claims: RefreshClaims, caller: Caller) -> SessionEnded:
         session, account = await self._store.session(claims.sid) or (None, None)
