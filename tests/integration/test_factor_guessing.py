@@ -79,13 +79,86 @@ async def test_an_operator_unlocks(tmp_path: Path) -> None:
         assert (await ada.complete(await ada.login(), code=ada.next_code())).status_code == 200
 
 
+async def count_mails(ada: Person) -> int:
+    """Return how many mails tell that somebody may know the password."""
+    mails = await ada.running.store.read(lambda rows: rows.mails.list_newest(limit=99))
+    return [mail.kind for mail in mails].count("second_factor_guessed")
+
+
+async def test_the_owner_is_told_of_a_right_password_with_wrong_codes(tmp_path: Path) -> None:
+    """By one mail, whatever is guessed, over any number of sign-ins. More wrong ones send no more, on that day."""
+    async with a_person(tmp_path, smtp_url="smtp://localhost:2525", mail_from="no-reply@example.com") as ada:
+        wrong = ["00000-00000-00000-00000-0000"] * 4
+        for code in wrong:
+            expect_problem(await ada.complete(await ada.login(), recoveryCode=code), 422, "invalid_code")
+        assert await count_mails(ada) == 0
+        assert await guess(ada) == 422
+        assert await count_mails(ada) == 1
+        for _ in range(12):
+            await ada.complete(await ada.login(), recoveryCode=wrong[0])
+        assert await count_mails(ada) == 1
+        ada.clock.advance(ms=2 * DAY_MS)
+        for _ in range(4):
+            await ada.complete(await ada.login(), recoveryCode=wrong[0])
+        assert (await ada.complete(await ada.login(), code=ada.next_code())).status_code == 200
+        expect_problem(await ada.complete(await ada.login(), code=ada.code()), 422, "invalid_code")  # used, and not wrong
+        for _ in range(4):
+            await ada.complete(await ada.login(), recoveryCode=wrong[0])
+        assert await count_mails(ada) == 1, "a success forgives, and a code that was used is no guess"
+        await ada.complete(await ada.login(), recoveryCode=wrong[0])
+        assert await count_mails(ada) == 2
+
+
+async def test_a_stranger_sends_no_mail(tmp_path: Path) -> None:
+    """Who does not know the password can guess at nothing: a wrong one has no second step."""
+    async with a_person(tmp_path, smtp_url="smtp://localhost:2525", mail_from="no-reply@example.com") as ada:
+        for _ in range(6):
+            await ada.post("/login", {"email": EMAIL, "password": "not the right sentence"})
+            await ada.post("/login/second-factor", {"challenge": "x" * 200, "code": "123456"})
+        assert await count_mails(ada) == 0
+
+
+async def test_an_operator_sees_the_guesses(tmp_path: Path) -> None:
+    """And whether they have locked unknown devices."""
+    async with a_person(tmp_path) as ada:
+        accounts = ada.running.accounts
+        assert (await accounts.list_factors(EMAIL, caller(ada.clock)))[3:] == (0, False)
+        await lock(ada)
+        assert (await accounts.list_factors(EMAIL, caller(ada.clock)))[3:] == (MAX_CONSECUTIVE, True)
+        await accounts.unlock(EMAIL, caller(ada.clock))
+        assert (await accounts.list_factors(EMAIL, caller(ada.clock)))[3:] == (0, False)
+
+
+async def test_a_reset_ends_the_sign_ins_that_have_begun(tmp_path: Path) -> None:
+    """A thief with the password, who waits before the second step, cannot go on, and cannot add a factor in it."""
+    async with a_person(tmp_path) as ada:
+        waiting, tried, complete = await ada.login(), await ada.login(), await ada.login()
+        await ada.complete(tried, recoveryCode="0" * 24)
+        code = ada.next_code()
+        assert (await ada.complete(complete, code=code)).status_code == 200
+        for _ in range(2):
+            account = await ada.running.accounts.reset_factors(EMAIL, caller(ada.clock))
+            for first in (waiting, tried, complete):
+                expect_problem(await ada.complete(first, code=code), 422, "invalid_challenge")
+                held = {"challenge": first["challenge"], "ticket": first["ticket"]}
+                expect_problem(await ada.post("/totp", held), 422, "invalid_challenge")
+            ada.clock.advance(seconds=1)
+            token = (await ada.login())["accessToken"]
+            await ada.enrol(token)
+            waiting = await ada.login()
+        assert (await ada.complete(waiting, code=ada.next_code())).status_code == 200, "later ones are not concerned"
+        ada.clock.advance(ms=DAY_MS)
+        await ada.running.accounts.delete(EMAIL, caller(ada.clock))
+        assert not await ada.running.store.read(lambda rows: rows.attempts.get_many([f"end of {account.id}"]))
+
+
 async def test_counts_are_exported_and_deleted_with_the_account(tmp_path: Path) -> None:
     """No count stays behind."""
     async with a_person(tmp_path) as ada:
         await guess(ada)
         account = await ada.running.accounts.get_by_email(EMAIL)
         throttling, store = ada.running.throttling, ada.running.store
-        assert len(await store.read(lambda rows: throttling.list_counts(rows, account, limit=9))) == 1
+        assert len(await store.read(lambda rows: throttling.list_counts(rows, account, limit=9))) == 2
         await ada.running.accounts.delete(EMAIL, caller(ada.clock))
         assert await store.read(lambda rows: throttling.list_counts(rows, account, limit=9)) == []
 

@@ -75,7 +75,7 @@ async def test_a_crash_gives_no_session_and_costs_no_factor(
             if store == "sqlite":  # what is refused does not depend on the store
                 await replay(ada)
             assert [session.id for session in await ada.expect_sound()] == [begun.id]
-            _, factors, _ = await ada.nodes[1].running.accounts.list_factors(EMAIL)
+            factors = (await ada.nodes[1].running.accounts.list_factors(EMAIL, caller(ada.clock))).factors
             assert (factors.has_totp, factors.passkeys) == (way != by_new_passkey, int(way != by_new_app))
             assert factors.recovery_codes == len(ada.codes)
             if store == "sqlite":

@@ -163,6 +163,7 @@ def test_second_factors_are_shown_and_reset(server: Server, client: httpx.Client
     added = client.post("/totp/confirm", json={"enrolment": begun["enrolment"], "code": code}, headers=headers)
     assert added.status_code == 200, added.text
     shown = json.loads(output_of(run_command(server.folder, "users", "factors", ada.email, "--json")))
+    assert (shown["wrongCodes"], shown["locked"]) == (0, False)
     assert (shown["hasTotp"], shown["recoveryCodes"], shown["passkeys"]) == (True, 10, [])
     assert client.post("/login", json={"email": ada.email, "password": PASSWORD}).json().keys() >= {"challenge"}
     assert "--yes" in refusal_of(run_command(server.folder, "users", "reset-factors", ada.email), status=2)

@@ -177,6 +177,7 @@ class Deployment(Parts):
         self.delete_account = DeleteAccount(store=store, forgetting=forgetting)
         self.accounts = AdministerAccounts(
             store=store,
+            attempts=self.attempts,
             hashing=hashing,
             throttling=throttling,
             rules=rules,
@@ -247,6 +248,7 @@ class Deployment(Parts):
             provers=provers,
             devices=self.devices,
             notices=self.notices,
+            throttling=throttling,
             begin_session=self.begin_session,
         )
         self.step_up = StepUp(store=store, provers=provers, hashing=self.hashing, throttling=throttling, audit=audit)

@@ -188,11 +188,13 @@ def delete(
 
 @app.command()
 def factors(email: Email, as_json: AsJson = False, database: Database = None) -> None:
-    """Show how a person signs in: password, authenticator app, passkeys and recovery codes.
+    """Show how a person signs in: password, authenticator app, passkeys and recovery codes, and whether guesses have locked it.
 
     Example:  handstamp users factors ada@example.com
     """
-    account, found, passkeys = operate(lambda deployment, _: deployment.accounts.list_factors(email), database)
+    account, found, passkeys, wrong_codes, is_locked = operate(
+        lambda deployment, caller: deployment.accounts.list_factors(email, caller), database
+    )
     if as_json:
         print_json(
             {
@@ -201,6 +203,8 @@ def factors(email: Email, as_json: AsJson = False, database: Database = None) ->
                 "hasTotp": found.has_totp,
                 "passkeys": [{"name": key.name, "usedAtMs": key.used_at_ms, "backedUp": key.is_backed_up} for key in passkeys],
                 "recoveryCodes": found.recovery_codes,
+                "wrongCodes": wrong_codes,
+                "locked": is_locked,
             }
         )
         return
@@ -211,6 +215,10 @@ def factors(email: Email, as_json: AsJson = False, database: Database = None) ->
         print_line(f"passkey             {key.name}, last used {format_time(key.used_at_ms)}")
     if not passkeys:
         print_line("passkeys            none")
+    if wrong_codes:
+        print_line(f"wrong codes         {wrong_codes} in a row, on devices that are not known")
+    if is_locked:
+        print_line(f"locked              codes of the app are refused there until: handstamp users unlock {account.email}")
 
 
 @app.command("reset-factors")
@@ -221,7 +229,8 @@ def reset_factors(
 ) -> None:
     """Remove all second factors and recovery codes of a person who has lost them. They are told by mail.
 
-    Make sure that it is the person who asks: with the password alone they sign in afterwards.
+    Sign-ins that have begun end, and sessions go on. Make sure that it is the person who asks: with the password alone they
+    sign in afterwards.
 
     Example:  handstamp users reset-factors ada@example.com --yes
     """

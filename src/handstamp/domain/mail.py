@@ -20,6 +20,7 @@ MailKind = Literal[
     "register_existing",
     "reset_password",
     "second_factor_changed",
+    "second_factor_guessed",
     "second_factors_reset",
     "session_reused",
     "sign_in_code",
@@ -58,6 +59,7 @@ MAIL_KINDS: dict[MailKind, MailRule] = {
     "register_existing": MailRule("a person wanted to create an account with an address that has one", LINK_WORTH_MS),
     "reset_password": MailRule("lets the owner of an account choose a new password", LINK_WORTH_MS),
     "second_factor_changed": MailRule("a second factor was added or removed", is_notice=True),
+    "second_factor_guessed": MailRule("the first step of a sign-in was right, and five second ones were wrong", is_notice=True),
     "second_factors_reset": MailRule("an operator removed all second factors", is_notice=True),
     "session_reused": MailRule("an old copy of a sign-in was used, and its session ended", is_notice=True),
     "sign_in_code": MailRule("signs the owner of an account in", LINK_WORTH_MS),
@@ -129,6 +131,10 @@ class SecondFactorChanged(Content, frozen=True, tag="second_factor_changed"):
     was_removed: bool = False
 
 
+class SecondFactorGuessed(Content, frozen=True, tag="second_factor_guessed"):
+    """A notice: the first step of a sign-in was right, and several second ones were wrong."""
+
+
 class SecondFactorsReset(Content, frozen=True, tag="second_factors_reset"):
     """A notice: an operator removed all second factors and recovery codes."""
 
@@ -156,6 +162,7 @@ Notice = (
     | PasswordChanged
     | RecoveryCodeUsed
     | SecondFactorChanged
+    | SecondFactorGuessed
     | SecondFactorsReset
     | SessionReused
 )

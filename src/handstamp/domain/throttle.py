@@ -68,6 +68,9 @@ FACTOR_ON_DEVICE = msgspec.structs.replace(DEVICE, name="factor_on_device")
 FACTOR_ON_DEVICES = msgspec.structs.replace(DEVICES, name="factor_on_devices")
 """The same, on all such devices."""
 
+SECOND_STEPS = Limit(name="second_steps", free=5, leak_ms=MINUTE_MS, longest_wait_ms=0, memory_ms=DAY_MS)
+"""Wrong second steps of one account. It refuses nothing: the fifth in a row is told by mail. A day later they are forgotten."""
+
 CODES = Limit(
     name="codes", free=MAX_CONSECUTIVE, leak_ms=HOUR_MS, longest_wait_ms=0, ceiling=MAX_CONSECUTIVE, memory_ms=30 * DAY_MS
 )

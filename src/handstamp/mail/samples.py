@@ -21,6 +21,7 @@ SAMPLES: dict[MailKind, AnyContent] = {
         mail.RecoveryCodeUsed(left=9),
         mail.ResetPassword(link=_NEVER, code=_CODE),
         mail.SecondFactorChanged(factor="totp"),
+        mail.SecondFactorGuessed(),
         mail.SecondFactorsReset(),
         mail.SessionReused(),
         mail.SignInCode(link=_NEVER, code=_CODE),

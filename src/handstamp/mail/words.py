@@ -148,6 +148,11 @@ def _draft_notice(content: mail.Notice, brand: str, home: str) -> _Draft:
         case mail.SecondFactorChanged():
             subject = mark("Your sign-in to %(brand)s has changed", brand=brand)
             draft = _Draft(subject, (_describe_change(content),), see_account, account, (_CHANGE,))
+        case mail.SecondFactorGuessed():
+            subject = mark("Another person may know your password for %(brand)s", brand=brand)
+            text = mark("The first step of a sign-in to your account was right. Then the second step was wrong five times.")
+            kept_out = mark("Nobody was signed in.")
+            draft = _Draft(subject, (text, kept_out), see_account, account, (mark("If that was you, do nothing."), _CHANGE))
         case mail.SecondFactorsReset():
             subject = mark("Your sign-in to %(brand)s has changed", brand=brand)
             text = mark("The people who run this service removed your authenticator app, passkeys and recovery codes.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,6 +18,7 @@ from ...domain.sweep import Sweep
 from ...errors import AccountExists, NotFound
 from ...storage.store import Rows, Store, Transaction
 from ..mailing.notices import Notices
+from ..parts.attempts import Attempts
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
@@ -28,6 +30,24 @@ from .forgetting import Forgetting
 from .new_password import PasswordRules
 
 
+class FactorsOf(NamedTuple):
+    """An account with its second factors, and what guesses at its authenticator app have done.
+
+    Attributes:
+        account: The account.
+        factors: A summary.
+        passkeys: Its passkeys, oldest first.
+        wrong_codes: How many codes of the app were wrong in a row, on unknown devices.
+        is_locked: Whether codes of the app are refused on unknown devices until it is unlocked.
+    """
+
+    account: Account
+    factors: Factors
+    passkeys: list[Passkey]
+    wrong_codes: int
+    is_locked: bool
+
+
 class AdministerAccounts:
     """The use cases of operators about existing accounts."""
 
@@ -37,6 +57,7 @@ class AdministerAccounts:
         store: Store,
         hashing: Hashing,
         throttling: Throttling,
+        attempts: Attempts,
         rules: PasswordRules,
         sweeping: Sweeping,
         forgetting: Forgetting,
@@ -46,6 +67,7 @@ class AdministerAccounts:
         self._store = store
         self._hashing = hashing
         self._throttling = throttling
+        self._attempts = attempts
         self._rules = rules
         self._sweeping = sweeping
         self._forgetting = forgetting
@@ -166,22 +188,24 @@ class AdministerAccounts:
         await self._forgetting.finish(event)
         return account
 
-    async def list_factors(self, email: str) -> tuple[Account, Factors, list[Passkey]]:
-        """Return an account with a summary of its second factors, and its passkeys.
+    async def list_factors(self, email: str, caller: Caller) -> FactorsOf:
+        """Return an account with its second factors.
 
         Raises:
             NotFound: If there is no account with this address.
         """
         email = await normalise_email(email)
 
-        async def read(rows: Rows) -> tuple[Account, Factors, list[Passkey]]:
+        async def read(rows: Rows) -> FactorsOf:
             account = await _require_account(rows, email)
-            return account, await rows.factors.get(account.id), await rows.passkeys.list_of(account.id)
+            wrong, is_locked = await self._throttling.find_factor_lock(rows, account.id, caller.now_ms)
+            factors, passkeys = await rows.factors.get(account.id), await rows.passkeys.list_of(account.id)
+            return FactorsOf(account, factors, passkeys, wrong, is_locked)
 
         return await self._store.read(read)
 
     async def reset_factors(self, email: str, caller: Caller) -> Account:
-        """Remove all second factors and recovery codes of an account, end sign-ins that wait for one, and tell by mail.
+        """Remove all second factors and recovery codes of an account, end sign-ins that have begun, and tell by mail.
 
         Its sessions go on. A passkey that was the only way to sign in leaves the reset of a password.
 
@@ -195,7 +219,7 @@ class AdministerAccounts:
             if not (await rows.factors.get(account.id)).is_any:
                 raise NotFound(f"{account.email} has no second factor.")
             await forget_factors(rows, account.id)
-            await rows.attempts.delete_of(account.id)
+            await self._attempts.end_all(rows, account.id, caller)
             await self._throttling.forget_factors(rows, account.id)
             event = caller.event("factors_reset", subject=account.id, detail={"because": "operator"})
             await rows.events.insert(event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ...crypto.attempts import SealedAttempts
 from ...crypto.identifiers import hash_secret, new_id
-from ...domain.attempt import LIFETIME_MS, Attempt, AttemptRow, Purpose, count_try, enrol, judge, row_of, use
+from ...domain.attempt import ENROLMENT_MS, LIFETIME_MS, Attempt, AttemptRow, Purpose, count_try, enrol, judge, row_of, use
 from ...domain.delivery import Delivery
 from ...errors import InvalidChallenge
 from ...storage.store import Rows, Store, Transaction
@@ -98,7 +98,7 @@ class Attempts:
 
     async def require_open(self, rows: Rows, attempt: Attempt, caller: Caller) -> AttemptRow:
         """Return the row of an attempt that may go on. Raises `InvalidChallenge`."""
-        row = await rows.attempts.get(attempt.id)
+        row = await self._find(rows, attempt)
         verdict = judge(attempt, row, purpose=attempt.purpose, browser_hash=attempt.browser_hash, now_ms=caller.now_ms)
         if verdict != "open":
             raise InvalidChallenge(verdict)
@@ -109,8 +109,31 @@ class Attempts:
         await rows.attempts.save(enrol(await self.require_open(rows, attempt, caller), factor))
 
     async def consume(self, rows: Transaction, attempt: Attempt, caller: Caller) -> None:
-        """Use an attempt up. Raises `InvalidChallenge` if it was used up meanwhile."""
-        row = await rows.attempts.get(attempt.id) or row_of(attempt)
+        """Use an attempt up. Raises `InvalidChallenge` if it was used up or ended meanwhile."""
+        row = await self._find(rows, attempt) or row_of(attempt)
         if row.used_at_ms is not None:
             raise InvalidChallenge("used")
         await rows.attempts.save(use(row, caller.now_ms))
+
+    async def end_all(self, rows: Transaction, account_id: str, caller: Caller) -> None:
+        """End every attempt of an account that has begun.
+
+        Most of them are with clients alone. So this stores a row in their place, for as long as any of them may live.
+        """
+        await rows.attempts.delete_of(account_id)
+        expires_at_ms = caller.now_ms + ENROLMENT_MS
+        row = AttemptRow(id=_name_end(account_id), account_id=account_id, expires_at_ms=expires_at_ms)
+        await rows.attempts.save(use(row, caller.now_ms))
+
+    async def _find(self, rows: Rows, attempt: Attempt) -> AttemptRow | None:
+        """Return the row of an attempt. Raises `InvalidChallenge` if all of its account have ended since it began."""
+        found = await rows.attempts.get_many((attempt.id, _name_end(attempt.subject)))
+        end = found.get(_name_end(attempt.subject))
+        if end is not None and end.used_at_ms is not None and attempt.created_at_ms <= end.used_at_ms:
+            raise InvalidChallenge("void")
+        return found.get(attempt.id)
+
+
+def _name_end(account_id: str) -> str:
+    """Return the id of the row that ends the attempts of an account."""
+    return f"end of {account_id}"

@@ -36,6 +36,7 @@ from ...domain.throttle import (
     NETWORK,
     NETWORKS_PER_SITE,
     PAIR,
+    SECOND_STEPS,
     SITE,
     UNKNOWN_ACCOUNT,
     Failures,
@@ -196,16 +197,34 @@ class Throttling:
         """
         account = self._pseudonyms.make("factors of", account_id)
         elsewhere = self._pseudonyms.make("factor", account_id, factor)
+        steps = self._pseudonyms.make("second steps", account_id)
         if not device:
-            return Counters((Counter(elsewhere, FACTOR, account),), reset=(elsewhere,), subject=account_id)
+            return Counters((Counter(elsewhere, FACTOR, account),), reset=(elsewhere, steps), subject=account_id)
         this = self._pseudonyms.make("factor on device", account_id, factor, device)
         all_together = self._pseudonyms.make("factor on devices", account_id, factor)
         return Counters(
             (Counter(this, FACTOR_ON_DEVICE, account), Counter(all_together, FACTOR_ON_DEVICES, account)),
-            reset=(this, all_together, elsewhere),
+            reset=(this, all_together, elsewhere, steps),
             device=this,
             subject=account_id,
         )
+
+    async def count_second_step(self, rows: Transaction, account_id: str, now_ms: int) -> bool:
+        """Count a wrong second step after a right first one. Return whether its person is to be told.
+
+        That is so at the fifth in a row, and again after a right code of the app, or after a day without a wrong one.
+        """
+        key = self._pseudonyms.make("second steps", account_id)
+        (before,) = await rows.failures.get_many([key])
+        counted = add_failure(before, SECOND_STEPS, now_ms)
+        await rows.failures.save_many([Count(key, counted, self._pseudonyms.make("factors of", account_id))])
+        return counted.consecutive == SECOND_STEPS.free
+
+    async def find_factor_lock(self, rows: Rows, account_id: str, now_ms: int) -> tuple[int, bool]:
+        """Return how many codes of the app were wrong in a row on unknown devices, and whether these are locked."""
+        (counter,) = self.of_factor(account_id, "totp").each
+        (failures,) = await rows.failures.get_many([counter.key])
+        return failures.consecutive, is_locked(failures, counter.limit, now_ms)
 
     async def forget_factors(self, rows: Transaction, account_id: str) -> int:
         """Reset every counter of the second factors of an account. Return how many there were."""

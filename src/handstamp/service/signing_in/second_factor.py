@@ -8,8 +8,9 @@ import msgspec
 
 from ...domain.attempt import Attempt
 from ...domain.factor import add_factor
+from ...domain.mail import SecondFactorGuessed
 from ...domain.proof import Proof
-from ...errors import InvalidChallenge, InvalidFields, SecondFactorRequired
+from ...errors import InvalidChallenge, InvalidCode, InvalidFields, InvalidPasskey, SecondFactorRequired
 from ...storage.store import Rows, Store, Transaction
 from ...text import mark
 from ..accounts.factor_changes import ENROLLED_AMR, Holder, hold_attempt
@@ -19,6 +20,7 @@ from ..parts.caller import Caller
 from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
 from ..parts.factor_proof import FactorProof, GivenFactor, PasskeyAnswers
 from ..parts.receipts import Repeatable
+from ..parts.throttling import Throttling
 from ..parts.tokens import TokenPair
 from ..sessions.begin import BeginSession
 from .recovery_code import RecoveryCodeProver
@@ -55,6 +57,7 @@ class SecondFactor:
         provers: FactorProvers,
         devices: Devices,
         notices: Notices,
+        throttling: Throttling,
         begin_session: BeginSession,
     ) -> None:
         self._store = store
@@ -62,6 +65,7 @@ class SecondFactor:
         self._provers = provers
         self._devices = devices
         self._notices = notices
+        self._throttling = throttling
         self._begin_session = begin_session
 
     def open(self, challenge: str, caller: Caller) -> Attempt:
@@ -181,7 +185,18 @@ class SecondFactor:
 
             return FactorProof(ENROLLED_AMR[row.enrolled], confirm, [], "phr" if row.enrolled == "passkey" else "mfa")
         await self._attempts.count(attempt, caller)
-        return await self._provers.prove(attempt.subject, answer, caller, device=device)
+        try:
+            return await self._provers.prove(attempt.subject, answer, caller, device=device)
+        except (InvalidCode, InvalidPasskey) as refused:
+            if not isinstance(refused, InvalidCode) or refused.verdict != "used_app_code":
+                await self._store.transact(lambda rows: self._count_wrong(rows, attempt.subject, caller))
+            raise
+
+    async def _count_wrong(self, rows: Transaction, account_id: str, caller: Caller) -> None:
+        """Tell the person of several wrong answers, once: whoever sends them knows the password (ASVS 5.0, 6.3.5)."""
+        account = await rows.accounts.get(account_id)
+        if account is not None and await self._throttling.count_second_step(rows, account_id, caller.now_ms):
+            await self._notices.tell(rows, account, SecondFactorGuessed(), caller)
 
 
 def _first(attempt: Attempt) -> Proof:

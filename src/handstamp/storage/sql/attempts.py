@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...domain.attempt import AttemptRow
 from .columns import Columns
 from .executor import Executor, purge_statement
 
 COLUMNS = Columns(AttemptRow)
-_SELECT = f"SELECT {COLUMNS.list} FROM attempt WHERE id = ?"
+_SELECT = f"SELECT {COLUMNS.list} FROM attempt"
 _UPSERT = (
     f"INSERT INTO attempt ({COLUMNS.list}) VALUES ({COLUMNS.marks}) "
     "ON CONFLICT (id) DO UPDATE SET tries = excluded.tries, enrolled = excluded.enrolled, used_at_ms = excluded.used_at_ms"
@@ -24,9 +26,10 @@ class SqlAttempts:
         """Run statements on `executor`."""
         self._executor = executor
 
-    async def get(self, attempt_id: str) -> AttemptRow | None:
-        rows = await self._executor.run(_SELECT, (attempt_id,))
-        return COLUMNS.decode(rows[0]) if rows else None
+    async def get_many(self, attempt_ids: Sequence[str]) -> dict[str, AttemptRow]:
+        marks = ", ".join("?" * len(attempt_ids))
+        found = [COLUMNS.decode(row) for row in await self._executor.run(f"{_SELECT} WHERE id IN ({marks})", tuple(attempt_ids))]
+        return {row.id: row for row in found}
 
     async def save(self, row: AttemptRow) -> None:
         await self._executor.run(_UPSERT, COLUMNS.encode(row))

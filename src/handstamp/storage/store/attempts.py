@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from ...domain.attempt import AttemptRow
@@ -10,8 +11,8 @@ from ...domain.attempt import AttemptRow
 class AttemptQueries(Protocol):
     """Reads attempts."""
 
-    async def get(self, attempt_id: str) -> AttemptRow | None:
-        """Return the row of an attempt, None if nothing of it is stored."""
+    async def get_many(self, attempt_ids: Sequence[str]) -> dict[str, AttemptRow]:
+        """Return the rows of attempts by their ids. Those of which nothing is stored are missing."""
 
 
 class AttemptTable(AttemptQueries, Protocol):
