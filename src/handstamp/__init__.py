@@ -40,7 +40,6 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .crypto.dpop import DpopKeys
     from .crypto.jwk import KeySet
     from .domain.claims import AccessClaims
     from .verify.status import VerifierStatus
@@ -52,7 +51,6 @@ __all__ = [
     "ConfigurationError",
     "CrossSite",
     "DeletionBlocked",
-    "DpopKeys",
     "EmailNotVerified",
     "ExpiredToken",
     "FactorRequired",
@@ -87,7 +85,6 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would take any misspelt name for one that __getattr__ returns
     _LAZY = {
         "AccessClaims": ".domain.claims",
-        "DpopKeys": ".crypto.dpop",
         "KeySet": ".crypto.jwk",
         "Verifier": ".verify.verifier",
         "VerifierStatus": ".verify.status",

@@ -29,7 +29,7 @@ from .endpoints import SIGN_IN_S, ServiceEndpoints
 from .flight import Flight, run, run_async, wait, wait_async
 from .freshness import Freshness
 from .origins import Origin, parse_issuer, parse_origins, url_origin
-from .proving import BindingKeys, Proofs
+from .proving import Proofs
 from .renewal import Renewals
 from .second_step import ASKING_S, AskProof, Proof, StepUps, complete
 from .session import StoredSession
@@ -82,7 +82,7 @@ class Auth(httpx.Auth):
         timeout_s: float = 4,
         grace_s: float = 10,
         on_step_up: AskProof | None = None,
-        dpop: BindingKeys | None = None,
+        dpop: bool = False,
         clock: Clock = now_ms,
     ) -> None:
         """Create it without a request.
@@ -102,8 +102,8 @@ class Auth(httpx.Auth):
                 long; 0 means never.
             on_step_up: Asks the person to prove again who they are, when an API wants it (RFC 9470). The request waits for it,
                 and is sent again with a token that carries the proof. Without it, the refusal is handed back.
-            dpop: `handstamp.DpopKeys()`, to bind each new session to a new key (RFC 9449), which is stored beside the tokens.
-                Copies of the tokens are worthless without it. An API must know its public URL: `resource=` of its adapter.
+            dpop: True to bind each new session to a new key (RFC 9449), which is stored beside the tokens. Copies of the tokens
+                are worthless without it. An API must know its public URL: `resource=` of its adapter.
             clock: Returns milliseconds since 1970.
 
         Raises:
@@ -117,7 +117,7 @@ class Auth(httpx.Auth):
         self.issuer: str = parse_issuer(issuer)
         self._origins = {url_origin(httpx.URL(self.issuer)), *parse_origins(origins)}
         self._store = MemoryTokens() if store is None else store
-        self._proofs = Proofs(clock, dpop)
+        self._proofs = Proofs(clock, binds=dpop)
         self._service = ServiceEndpoints(
             self.issuer,
             http=http or _client_for(self.issuer),

@@ -15,7 +15,7 @@ import msgspec
 from .answers import MAX_ANSWER_BYTES, PROBLEM
 
 RefusalReason = Literal["expired_token", "session_ended", "invalid_token"]
-_CHALLENGE = re.compile(r'(?:^|,\s*)bearer\s.*?\berror\s*=\s*"?invalid_token\b', re.IGNORECASE | re.ASCII)
+_CHALLENGE = re.compile(r'(?:^|,\s*)(?:bearer|dpop)\s.*?\berror\s*=\s*"?invalid_token\b', re.IGNORECASE | re.ASCII)
 _CODE = re.compile(r'\berror_description\s*=\s*"(expired_token|session_ended)"', re.ASCII)
 
 

@@ -4,45 +4,37 @@ from __future__ import annotations
 
 import re
 from email.utils import parsedate_to_datetime
-from typing import Protocol
 
 from ..clock import Clock
-from ..errors import ConfigurationError
 
 _REFUSED = re.compile(r'(?:^|,\s*)dpop\s.*?\berror\s*=\s*"?(?:invalid_dpop_proof|use_dpop_nonce)\b', re.IGNORECASE | re.ASCII)
 _WRONG_S = 60
 """By how many seconds a clock may be wrong before proofs are made by the servers' time. They accept five minutes."""
 
 
-class BindingKeys(Protocol):
-    """Makes keys and proofs. `handstamp.DpopKeys` is one, which needs the library `cryptography`; ordinary clients do not."""
-
-    def make_key(self) -> str:
-        """Return a new private key as text, which is stored beside the tokens."""
-
-    def prove(self, key: str, *, method: str, url: str, now_s: int, access_token: str = "", nonce: str = "") -> str:
-        """Return a new proof for one request (RFC 9449 §4.2)."""
-
-
 class Proofs:
     """Makes proofs, by a clock that follows the servers' once they have refused one."""
 
-    def __init__(self, clock: Clock, keys: BindingKeys | None) -> None:
-        """Create it. Without `keys`, new sessions are bound to none."""
-        self._keys = keys
+    def __init__(self, clock: Clock, *, binds: bool) -> None:
+        """Create it. `binds` is True to bind new sessions to new keys. A session that is bound stays so without it."""
+        self._binds = binds
         self._clock = clock
         self._offset_s = 0
 
     def make_key(self) -> str:
         """Return a new private key for a new session, "" if sessions are not to be bound."""
-        return "" if self._keys is None else self._keys.make_key()
+        if not self._binds:
+            return ""
+        from ..crypto.dpop import make_dpop_key  # noqa: PLC0415 - loads `cryptography`, which most clients do not need
+
+        return make_dpop_key()
 
     def make(self, key: str, *, method: str, url: str, access_token: str = "", nonce: str = "") -> str:
-        """Return the proof for one request. Raises `ConfigurationError` if there is nothing to make it with."""
-        if self._keys is None:
-            raise ConfigurationError("The stored session is bound to a key: give the client dpop=handstamp.DpopKeys().")
+        """Return the proof for one request, by the key of its session (RFC 9449 §4.2)."""
+        from ..crypto.dpop import load_dpop_key, make_dpop_proof  # noqa: PLC0415 - as above
+
         now_s = self._clock() // 1000 + self._offset_s
-        return self._keys.prove(key, method=method, url=url, now_s=now_s, access_token=access_token, nonce=nonce)
+        return make_dpop_proof(load_dpop_key(key), method=method, url=url, now_s=now_s, access_token=access_token, nonce=nonce)
 
     def learn(self, challenges: str, *, nonce: str, date: str) -> bool:
         """Return whether another proof may be accepted where one was refused: there is a nonce, or the clock was wrong.

@@ -37,21 +37,6 @@ class DpopProof(msgspec.Struct, frozen=True, omit_defaults=True):
     nonce: str = ""
 
 
-class DpopKeys:
-    """Makes the keys of sessions that are bound, and their proofs: `Auth(..., dpop=DpopKeys())`.
-
-    The private keys are P-256, and are stored beside the tokens.
-    """
-
-    def make_key(self) -> str:
-        """Return a new private key as text. Store it like a password."""
-        return base64url_encode(SigningKey.generate("ES256").to_bytes())
-
-    def prove(self, key: str, *, method: str, url: str, now_s: int, access_token: str = "", nonce: str = "") -> str:
-        """Return a new proof for one request, by a text of `make_key`; the other arguments are those of `make_dpop_proof`."""
-        return make_dpop_proof(_load_key(key), method=method, url=url, now_s=now_s, access_token=access_token, nonce=nonce)
-
-
 class Proved(NamedTuple):
     """A proof that is valid for a request. Whether it is new is not known yet."""
 
@@ -61,8 +46,14 @@ class Proved(NamedTuple):
     """When it was made, in seconds since 1970."""
 
 
+def make_dpop_key() -> str:
+    """Return a new private key (P-256) as text. Store it like a password."""
+    return base64url_encode(SigningKey.generate("ES256").to_bytes())
+
+
 @lru_cache(16)
-def _load_key(text: str) -> SigningKey:
+def load_dpop_key(text: str) -> SigningKey:
+    """Return the key whose text `make_dpop_key` has returned."""
     return SigningKey.from_bytes(base64url_decode(text), algorithm="ES256", kid="dpop")
 
 
