@@ -126,6 +126,9 @@ async def test_the_list_tells_what_signals_need(tmp_path: Path) -> None:
         first = (await add(ada, phone, token)).json()
         assert len(first["recoveryCodes"]) == 10
         ada.clock.advance(seconds=1)
+        unnamed = (await add(ada, Authenticator(ISSUER, aaguid="00000000-0000-0000-0000-000000000000"), token)).json()
+        assert unnamed["passkeys"][-1]["name"] == "Passkey"
+        await ada.client.delete(f"/passkeys/{unnamed['id']}", headers={"authorization": f"Bearer {token}"})
         second = (await add(ada, key, token, name=" My  key ")).json()
         assert second["recoveryCodes"] == []
         assert [each["name"] for each in second["passkeys"]] == ["1Password", "My key"]

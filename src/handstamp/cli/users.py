@@ -9,6 +9,7 @@ import typer
 
 from ..assemble.deployment import Deployment
 from ..domain.account import Account
+from ..domain.passkey import UNNAMED
 from ..errors import ConfigurationError
 from ..service.parts.caller import Caller
 from ..words import format_time
@@ -201,7 +202,9 @@ def factors(email: Email, as_json: AsJson = False, database: Database = None) ->
                 "email": account.email,
                 "hasPassword": account.password_hash != "",
                 "hasTotp": found.has_totp,
-                "passkeys": [{"name": key.name, "usedAtMs": key.used_at_ms, "backedUp": key.is_backed_up} for key in passkeys],
+                "passkeys": [
+                    {"name": key.name or UNNAMED, "usedAtMs": key.used_at_ms, "backedUp": key.is_backed_up} for key in passkeys
+                ],
                 "recoveryCodes": found.recovery_codes,
                 "wrongCodes": wrong_codes,
                 "locked": is_locked,
@@ -212,7 +215,7 @@ def factors(email: Email, as_json: AsJson = False, database: Database = None) ->
     print_line(f"authenticator app   {'yes' if found.has_totp else 'no'}")
     print_line(f"recovery codes      {found.recovery_codes} left")
     for key in passkeys:
-        print_line(f"passkey             {key.name}, last used {format_time(key.used_at_ms)}")
+        print_line(f"passkey             {key.name or UNNAMED}, last used {format_time(key.used_at_ms)}")
     if not passkeys:
         print_line("passkeys            none")
     if wrong_codes:

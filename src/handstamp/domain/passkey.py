@@ -10,6 +10,8 @@ from ..text import mark
 MOST = 50
 """Passkeys of one account. Each is named to the browser in every ceremony of the account."""
 NAME_MAX_LENGTH = 64
+UNNAMED = mark("Passkey")
+"""What one is called that has no name. Pages say it in the language of the visitor."""
 
 
 class Passkey(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +23,7 @@ class Passkey(msgspec.Struct, frozen=True, kw_only=True):
         handle: By what the authenticator knows the account, as URL-safe text; the same for all passkeys of an account.
         public_key: The public key (COSE, RFC 9052).
         sign_count: How often the authenticator has signed, as it said last. 0 if it does not count, as with synced passkeys.
-        name: What the person calls it.
+        name: What the person calls it, or its model; "" if neither is known.
         aaguid: The model of the authenticator, as a UUID.
         transports: How browsers reach it.
         is_backed_up: Whether it is synced to other devices.

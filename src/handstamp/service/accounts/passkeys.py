@@ -23,9 +23,6 @@ from ..parts.receipts import Repeatable
 from ..parts.recovery_codes import RecoveryCodeSets
 from .factor_changes import FactorChanges, Holder, forget_factors, require_removable
 
-UNNAMED = "Passkey"
-"""The name of one whose model is not known. The person can give it another."""
-
 
 class PasskeyList(msgspec.Struct, frozen=True):
     """The passkeys of an account, and what a browser needs to tell its authenticators about them (signal methods)."""
@@ -140,7 +137,7 @@ class OwnPasskeys:
             handle=handle,
             public_key=made.public_key,
             sign_count=made.sign_count,
-            name=chosen or name_model(made.aaguid) or UNNAMED,
+            name=chosen or name_model(made.aaguid),
             aaguid=made.aaguid,
             transports=made.transports,
             is_backed_up=made.is_backed_up,

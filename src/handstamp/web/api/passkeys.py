@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from starlette.responses import Response
 
-from ...domain.passkey import Passkey
+from ...domain.passkey import UNNAMED, Passkey
 from ...errors import (
     CrossSite,
     EmailNotVerified,
@@ -220,7 +220,7 @@ def _write_ceremony(ceremony: Ceremony, call: Call) -> Response:
 def _entry(passkey: Passkey) -> PasskeyEntry:
     return PasskeyEntry(
         id=passkey.id,
-        name=passkey.name,
+        name=passkey.name or UNNAMED,
         backed_up=passkey.is_backed_up,
         created_at=utc(passkey.created_at_ms),
         used_at=utc(passkey.used_at_ms),

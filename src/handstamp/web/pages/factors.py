@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from ...domain.account import Account
-from ...domain.passkey import Passkey
+from ...domain.passkey import UNNAMED, Passkey
 from ...errors import FactorRequired, HandstampError, InvalidChallenge, InvalidCredentials, InvalidFields, LastWay, SessionEnded
 from ...service.accounts.factor_changes import hold_session
 from ...service.parts.tokens import TokenPair
@@ -226,7 +226,7 @@ def _describe(passkey: Passkey, call: Call) -> dict[str, Any]:
     is_used = passkey.used_at_ms > passkey.created_at_ms
     return {
         "id": passkey.id,
-        "name": passkey.name,
+        "name": passkey.name or call.language.translate(UNNAMED),
         "is_backed_up": passkey.is_backed_up,
         "created": describe_time(passkey.created_at_ms, call),
         "used": describe_time(passkey.used_at_ms, call) if is_used else None,
