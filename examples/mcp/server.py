@@ -33,4 +33,4 @@ def whoami() -> str:
     return str(token and token.subject)
 
 
-app = GuardMcp(server.streamable_http_app(), verifier=verifier)
+app = GuardMcp(server.streamable_http_app(), verifier=verifier, resource=os.environ["RESOURCE"])

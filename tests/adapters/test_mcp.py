@@ -17,18 +17,24 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from handstamp import ConfigurationError, Unavailable, Verifier
+from handstamp.client import MemoryTokens
 from handstamp.client.httpx2 import Auth
+from handstamp.clock import now_ms
+from handstamp.crypto.dpop import make_dpop_proof
+from handstamp.crypto.jwk import SigningKey
 from handstamp.testing import LocalIssuer
 from handstamp.verify.mcp import GuardMcp, HandstampTokenVerifier
 from tests.adapters.examples import EXAMPLES, command
 from tests.adapters.local import AUDIENCE, ISSUER, KEYS, a_token, a_verifier, connect
 from tests.adapters.test_fastapi import Counting
+from tests.client.helpers import load_tokens
 from tests.commands import environment_with
-from tests.integration.helpers import sign_in_new_user
-from tests.serving import Server, free_port
+from tests.integration.helpers import read_claims, sign_in_new_user, sign_up
+from tests.serving import PASSWORD, Server, free_port
 from tests.verifying import SOON_S
 
 pytestmark = pytest.mark.anyio
+OTHER = SigningKey.generate("ES256")
 
 
 class Tools(NamedTuple):
@@ -79,6 +85,28 @@ def call(token: str = "") -> dict[str, Any]:
     }
     headers = {"accept": "application/json, text/event-stream"} | ({"authorization": f"Bearer {token}"} if token else {})
     return {"json": body, "headers": headers}
+
+
+async def test_an_agent_calls_a_tool_with_a_bound_session(tools: Tools, server: Server, client: httpx.Client) -> None:
+    """Each request has a proof (RFC 9449). The same token without one, or with another's, opens nothing."""
+    store = MemoryTokens()
+    auth = Auth(server.url, store, origins=[tools.url.removesuffix("/mcp")], dpop=True)
+    await asyncio.to_thread(auth.sign_in, await asyncio.to_thread(sign_up, client), PASSWORD)
+    async with (
+        httpx2.AsyncClient(auth=auth, trust_env=False, verify=False, timeout=60) as http,
+        Client(streamable_http_client(tools.url, http_client=http)) as agent,
+    ):
+        result = await agent.call_tool("whoami", {})
+    token = load_tokens(store).access_token
+    assert read_claims(token)["sub"] in str(result.content)
+    assert (await asyncio.to_thread(tools.client.post, tools.url, **call(token))).status_code == 401
+    for proof in ("rubbish", make_dpop_proof(OTHER, method="POST", url=tools.url, now_s=now_ms() // 1000, access_token=token)):
+        request = call()
+        request["headers"] |= {"authorization": f"DPoP {token}", "dpop": proof}
+        refused = await asyncio.to_thread(tools.client.post, tools.url, **request)
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"].startswith("DPoP error=")
+        assert "resource_metadata=" in refused.headers["www-authenticate"]
 
 
 async def test_an_agent_calls_a_tool_until_the_person_signs_out(tools: Tools, server: Server, client: httpx.Client) -> None:

@@ -12,11 +12,12 @@ server = MCPServer(
         validate_token_resource=False,  # the verifier checks the audience
     ),
 )
-app = GuardMcp(server.streamable_http_app(), verifier=verifier)
+app = GuardMcp(server.streamable_http_app(), verifier=verifier, resource="https://tools.example.com/mcp")
 ```
 
 The SDK refuses requests, names the resource metadata in each challenge and publishes that metadata (RFC 9728). `GuardMcp` adds
-what it cannot do: an outage is answered 503, and open streams end with the session of their token. In a tool,
+what it cannot do: an outage is answered 503, open streams end with the session of their token, and tokens that are bound to a
+key come with its proof (DPoP, RFC 9449). In a tool,
 `get_access_token()` of the SDK returns the token with its `subject`, `scopes` and `claims`.
 """
 
@@ -29,10 +30,10 @@ import msgspec
 from mcp.server.auth.provider import AccessToken, TokenVerifier
 
 from ..domain.claims import AccessClaims
-from ..errors import InvalidRequest, NotSignedIn, Unavailable
-from ..wire.bearer import bearer_token
-from .asgi import Application, Receive, Scope, Send, header_values, write_refusal
-from .authenticator import AnyVerifier, refuse
+from ..errors import HandstampError, InvalidRequest, NotSignedIn
+from ..wire.bearer import sent_token
+from .asgi import Application, Receive, Scope, Send, header_values, public_path, write_refusal
+from .authenticator import AnyVerifier, Authenticator, Needs
 from .sockets import EndWithSession
 from .verifier import Check, require_possible
 
@@ -94,20 +95,29 @@ class HandstampTokenVerifier(TokenVerifier):
 
 
 class GuardMcp:
-    """Answers 503 while tokens cannot be verified, and ends streams with their session. The application refuses all else."""
+    """Answers 503 while tokens cannot be verified, ends streams with their session, and reads the proofs of bound tokens.
 
-    def __init__(self, app: Application, *, verifier: AnyVerifier, check: Check | None = None) -> None:
+    The application refuses all else.
+    """
+
+    def __init__(
+        self, app: Application, *, verifier: AnyVerifier, check: Check | None = None, resource: str | None = None
+    ) -> None:
         """Wrap the SDK's application.
 
         Args:
             app: `server.streamable_http_app()`.
             verifier: The one of its `HandstampTokenVerifier`.
             check: That of its `HandstampTokenVerifier`.
+            resource: The public URL of the server, its `resource_server_url`. Proofs are made for it: without it, no token that
+                is bound to a key can be used here.
 
         Raises:
-            ConfigurationError: The verifier does not follow the feed, so it never learns that a session has ended.
+            ConfigurationError: The verifier does not follow the feed, so it never learns that a session has ended; or `resource`
+                is no https URL.
         """
         self._app = EndWithSession(app, verifier=verifier)
+        self._authenticator = Authenticator(verifier, resource=resource)
         self._verifier = verifier
         self._check = check
 
@@ -118,8 +128,8 @@ class GuardMcp:
             return
         try:
             verified = await self._verify(scope)
-        except Unavailable as error:
-            await write_refusal(refuse(error))(scope, receive, send)
+        except HandstampError as error:
+            await write_refusal(self._authenticator.refuse(error))(scope, receive, send)
             return
         if verified is None:
             await self._app(scope, receive, send)
@@ -134,14 +144,31 @@ class GuardMcp:
             _verified.reset(mark)
 
     async def _verify(self, scope: Scope) -> _Verified | None:
-        """Verify the token of a request. Return None if there is none or it is not valid: the application refuses that."""
+        """Verify the token of a request. Return None if there is none or it is not valid: the application refuses that.
+
+        The application knows bearer tokens alone. So a bound token is refused here, or handed on as one with its proof checked.
+        """
+        values = header_values(scope)
+        is_dpop = False
         try:
-            token = bearer_token(header_values(scope)("authorization"))
+            token, is_dpop = sent_token(values("authorization"))
             if token is None:
                 return None
-            return _Verified(self._verifier, token, self._check, await self._verifier.verify_async(token, check=self._check))
+            if not is_dpop:
+                return _Verified(self._verifier, token, self._check, await self._verifier.verify_async(token, check=self._check))
+            claims = await self._authenticator.authenticate_async(
+                scope["method"],
+                lambda name: () if name == "cookie" else values(name),
+                Needs(check=self._check),
+                path=public_path(scope),
+            )
         except (NotSignedIn, InvalidRequest):
+            if is_dpop:
+                raise
             return None
+        others = [(name, value) for name, value in scope["headers"] if name.lower() != b"authorization"]
+        scope["headers"] = [*others, (b"authorization", b"Bearer " + token.encode("latin-1"))]
+        return _Verified(self._verifier, token, self._check, claims)
 
 
 def _members_of(claims: AccessClaims) -> dict[str, Any]:
