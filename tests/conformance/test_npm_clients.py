@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from tests.integration.helpers import create_credential
+from tests.npm import PATIENCE_S, install_scripts
 from tests.serving import EMAIL, PASSWORD, Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("npm-clients")]
 SOURCE = Path(__file__).with_name("node")
 SESSIONS = 12
-PATIENCE_S = 120
 CHECKS = (
     "oauth4webapi discovers",
     "oauth4webapi renews",
@@ -39,45 +33,10 @@ CHECKS = (
 ALGORITHMS = ("ES256", "Ed25519", "RS256")
 
 
-def skip_or_fail(what: str) -> NoReturn:
-    """Skip the test because something is missing; in CI, fail."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
-
-
 @pytest.fixture(scope="module")
 def scripts() -> Path:
-    """Return a folder with the scripts and the packages of `package-lock.json`.
-
-    It is outside the repository and is reused by later runs.
-    """
-    if not (shutil.which("node") and shutil.which("npm")):
-        skip_or_fail("These tests need Node and npm: install them (Debian: apt install nodejs npm; macOS: brew install node).")
-    pinned = [SOURCE / name for name in ("package.json", "package-lock.json")]
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in pinned)).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"handstamp-npm-{os.getuid()}-{digest}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        skip_or_fail(f"{folder} belongs to another user.")
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        shutil.copytree(SOURCE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
-        if not (folder / "installed").exists():
-            install(folder)
-            (folder / "installed").touch()
-    return folder
-
-
-def install(folder: Path) -> None:
-    """Install exactly the packages of `package-lock.json`, without running their scripts."""
-    options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-    try:
-        ran = subprocess.run(["npm", "ci", *options], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-    except subprocess.TimeoutExpired:
-        skip_or_fail("npm could not fetch the packages in time.")
-    if ran.returncode != 0:
-        skip_or_fail(f"npm could not install the packages: {ran.stderr}")
+    """Return a folder with the scripts and their packages."""
+    return install_scripts(SOURCE)
 
 
 def node_major() -> int:
