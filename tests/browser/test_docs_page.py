@@ -259,6 +259,24 @@ def test_a_received_access_token_is_used_at_once(docs: Page, email: str) -> None
     assert "authorization" not in by_cookie.request.headers
 
 
+def test_the_page_signs_the_requests_of_a_bound_session(docs: Page, email: str) -> None:
+    """If a sign-in is to be signed, its session is bound to a key of the page, which proves it with each request (RFC 9449)."""
+    show_tag_of(docs, "POST /login")
+    part = section(docs, "POST /login")
+    part.locator(".opblock-summary-control").click()
+    part.locator('tr[data-param-name="DPoP"] select').select_option("sign")
+    part.locator(".opblock-summary-control").click()
+    tokens = sign_in(docs, email, delivery="json").json()
+    assert tokens["tokenType"] == "DPoP"
+    for operation in ("GET /profile", "GET /sessions"):
+        answer = send(docs, operation)
+        assert answer.status == 200, answer.text()
+        assert answer.request.headers["authorization"] == f"DPoP {tokens['accessToken']}"
+    assert send(docs, "POST /refresh", {"refreshToken": tokens["refreshToken"]}).json()["code"] == "invalid_dpop_proof"
+    sign_in(docs, email, delivery="split")
+    assert send(docs, "GET /profile").request.headers["authorization"].startswith("Bearer ")
+
+
 def test_an_optional_body_without_a_field_is_not_sent(docs: Page, email: str) -> None:
     """Without a field, the service uses the refresh cookie; with a field, it uses the body."""
     sign_in(docs, email)

@@ -8,11 +8,14 @@ from typing import Any
 
 import msgspec
 
+from ..crypto.proofs import MAX_PROOF_LENGTH
 from ..errors import HandstampError, InvalidFields, InvalidRequest, InvalidToken, TooManyAttempts, Unavailable
 from ..wire.problems import MEDIA_TYPE, Problem, row_of
+from .api.tokens import TokenAnswer
 from .body import FORM
 from .cookies import Cookies
 from .oauth.common import OAuthProblem
+from .oauth.token import OAuthTokenAnswer
 from .operation import Operation
 from .repeatable import HEADER, MAX_LENGTH, MIN_LENGTH
 from .routing import OPERATIONS
@@ -20,7 +23,7 @@ from .routing import OPERATIONS
 _JSON = "application/json"
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
 _HEADERS: dict[int, dict[str, Any]] = {
-    401: {"WWW-Authenticate": {"description": "RFC 6750 §3", "schema": {"type": "string"}}},
+    401: {"WWW-Authenticate": {"description": "RFC 6750 §3, RFC 9449 §7.1", "schema": {"type": "string"}}},
     405: {"Allow": {"schema": {"type": "string"}}},
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
@@ -29,10 +32,14 @@ _REPEATABLE = (
     "A random value for this request, such as a UUID. The same request, sent again within a minute with the same value, gets the "
     "same answer again (draft-ietf-httpapi-idempotency-key-header)"
 )
+_PROOF = (
+    "The proof of a key (RFC 9449). At a sign-in with `json` delivery it binds the session to the key, and every renewal of that "
+    "session needs a new one"
+)
 _CREDENTIALS: dict[str, tuple[str, list[dict[str, list[str]]]]] = {
     "access": (
-        "Needs the access token, as `Authorization: Bearer` or as its cookie.",
-        [{"accessToken": []}, {"accessCookie": []}],
+        "Needs the access token: as `Authorization: Bearer`, as `Authorization: DPoP` if it is bound to a key, or as its cookie.",
+        [{"accessToken": []}, {"accessCookie": []}, {"boundAccessToken": []}],
     ),
     "refresh": (
         "Needs the refresh token: as its cookie, which browsers send by themselves, or in the body; never both.",
@@ -41,7 +48,7 @@ _CREDENTIALS: dict[str, tuple[str, list[dict[str, list[str]]]]] = {
     "client": ("Needs the id and the secret of a service credential, by HTTP Basic.", [{"serviceCredential": []}]),
     "any": (
         "Takes every token of the session, as cookies, as `Authorization: Bearer` or in the body.",
-        [{"accessToken": []}, {"accessCookie": []}, {"refreshCookie": []}, {}],
+        [{"accessToken": []}, {"accessCookie": []}, {"boundAccessToken": []}, {"refreshCookie": []}, {}],
     ),
 }
 """What an operation says about its credential, and its security requirements, by `Operation.credential`."""
@@ -82,6 +89,11 @@ def document(*, issuer: str, version: str, cookies: Cookies, operations: Sequenc
                 "schemas": components,
                 "securitySchemes": {
                     "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                    "boundAccessToken": {
+                        "type": "http",
+                        "scheme": "DPoP",
+                        "description": "A token that is bound to a key, with a new proof in the header `DPoP` (RFC 9449 §7.1)",
+                    },
                     "accessCookie": {"type": "apiKey", "in": "cookie", "name": cookies.access},
                     "refreshCookie": {"type": "apiKey", "in": "cookie", "name": cookies.refresh},
                     "serviceCredential": {"type": "http", "scheme": "basic"},
@@ -124,10 +136,14 @@ def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _header_parameters(operation: Operation) -> list[dict[str, Any]]:
-    if not operation.is_repeatable:
-        return []
-    schema = {"type": "string", "minLength": MIN_LENGTH, "maxLength": MAX_LENGTH}
-    return [{"name": HEADER, "in": "header", "required": False, "schema": schema, "description": _REPEATABLE}]
+    fields = []
+    if operation.is_repeatable:
+        fields.append((HEADER, {"type": "string", "minLength": MIN_LENGTH, "maxLength": MAX_LENGTH}, _REPEATABLE))
+    if operation.answer in (TokenAnswer, OAuthTokenAnswer) and operation.credential != "access":
+        fields.append(("DPoP", {"type": "string", "maxLength": MAX_PROOF_LENGTH}, _PROOF))
+    return [
+        {"name": name, "in": "header", "required": False, "schema": schema, "description": text} for name, schema, text in fields
+    ]
 
 
 def _example(operation: Operation) -> dict[str, Any]:

@@ -16,19 +16,57 @@ function fillPasswords(operations) {
   }
 }
 
+/** Sessions that are bound to a key of this page (DPoP, RFC 9449): the key, the token of the latest, and what proofs are for. */
+const bound = { keys: null, token: null, issuer: "" };
+
+/** Let people choose that this page makes the proof of a request. */
+function offerProofs(operations) {
+  for (const parameter of operations.flatMap(({ parameters }) => parameters ?? []).filter(({ name }) => name === "DPoP")) {
+    parameter.schema = { type: "string", enum: ["sign"] };
+    parameter.description += ". Choose `sign` to use a key of this page, which then signs all requests of the session.";
+  }
+}
+
+const base64url = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes))).replace(/[+]/g, "-").replace(/[/]/g, "_").replace(/=+$/, "");
+const encode = (value) => new TextEncoder().encode(value);
+
+/** Return a proof for a request to this service, and for the token that it carries (RFC 9449 §4.2). */
+async function prove({ method, url }, token) {
+  bound.keys ??= await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign"]);
+  const { crv, kty, x, y } = await crypto.subtle.exportKey("jwk", bound.keys.publicKey);
+  const htu = `${bound.issuer}/${url.slice(base.href.length)}`.replace(/[?#].*/, "");
+  const claims = { jti: crypto.randomUUID(), htm: method, htu, iat: Math.floor(Date.now() / 1000) };
+  if (token) claims.ath = base64url(await crypto.subtle.digest("SHA-256", encode(token)));
+  const head = { alg: "ES256", typ: "dpop+jwt", jwk: { kty, crv, x, y } };
+  const text = [head, claims].map((part) => base64url(encode(JSON.stringify(part)))).join(".");
+  const signature = await crypto.subtle.sign({ name: "ECDSA", hash: "SHA-256" }, bound.keys.privateKey, encode(text));
+  return `${text}.${base64url(signature)}`;
+}
+
+/** Add the proof of a bound token, and the one that was asked for. */
+async function addProof(request) {
+  const { headers } = request;
+  const isBound = bound.token !== null && headers.Authorization === `Bearer ${bound.token}`;
+  if (isBound) headers.Authorization = `DPoP ${bound.token}`;
+  if (isBound || headers.DPoP) headers.DPoP = await prove(request, isBound ? bound.token : null);
+  return request;
+}
+
 /** Adapt the OpenAPI document to this page and return it. */
 function adapt(api) {
+  bound.issuer = api.servers[0].url;
   // Send requests to the page's own origin: its Content-Security-Policy allows no other, and the issuer may have another address.
   api.servers = [{ url: base.href.replace(/\/$/, "") }];
-  // Remove the cookies from the form: script cannot set HttpOnly cookies, and the browser sends them by itself.
+  // Remove from the form what cannot be filled in: HttpOnly cookies, which the browser sends, and bound tokens, which need a proof.
   const schemes = api.components.securitySchemes;
-  const isCookie = (name) => schemes[name]?.in === "cookie";
+  const isHidden = (name) => schemes[name]?.in === "cookie" || name === "boundAccessToken";
   const operations = Object.values(api.paths).flatMap(Object.values);
   fillPasswords(operations);
+  offerProofs(operations);
   for (const operation of operations) {
-    operation.security = operation.security?.filter((way) => Object.keys(way).length && !Object.keys(way).some(isCookie));
+    operation.security = operation.security?.filter((way) => Object.keys(way).length && !Object.keys(way).some(isHidden));
   }
-  for (const name of Object.keys(schemes).filter(isCookie)) delete schemes[name];
+  for (const name of Object.keys(schemes).filter(isHidden)) delete schemes[name];
   schemes.accessToken.description = "Filled in by every answer that brings one, and forgotten when you leave the page.";
   api.externalDocs = { url: new URL("openapi.json", base).href, description: "openapi.json" };
   return api;
@@ -37,7 +75,8 @@ function adapt(api) {
 /** Use the access token of a token answer from now on. If the answer has none, it is in a cookie: drop the old token. */
 function adoptToken(response) {
   if (response.ok && response.body?.tokenType) {
-    const { accessToken } = response.body;
+    const { accessToken, tokenType } = response.body;
+    bound.token = tokenType === "DPoP" ? accessToken : null;
     if (accessToken) window.ui.preauthorizeApiKey("accessToken", accessToken);
     else window.ui.authActions.logout(["accessToken"]);
   }
@@ -85,7 +124,7 @@ function show(api) {
     displayRequestDuration: true,
     defaultModelsExpandDepth: 0,
     validatorUrl: null, // the default sends this service's address to validator.swagger.io
-    requestInterceptor: dropEmptyBody,
+    requestInterceptor: (request) => addProof(dropEmptyBody(request)),
     responseInterceptor: adoptToken,
   });
 }
