@@ -181,6 +181,7 @@ def test_who_must_have_a_factor_creates_a_passkey(chromium: Browser, tmp_path_fa
             page.locator("form .primary").click()
             page.wait_for_url("**/account/sign-in")
             expect(page.locator(".devices li")).to_have_count(1)
+            expect(page.locator(".devices li")).to_contain_text("مفتاح مرور")
             expect_sound(page)
             page.locator("summary").click()
             expect_sound(page)

@@ -106,6 +106,10 @@ async def test_it_steps_up(tmp_path: Path) -> None:
         token = (await finish(ada, begun, device.use(begun["publicKey"]))).json()["accessToken"]
         ada.clock.advance(ms=FRESH_MS)
         expect_problem(await ada.post("/passkeys/options", token=token), 401, "insufficient_user_authentication")
+        renamed = await ada.client.patch(
+            f"/passkeys/{encode(device.id)}", json={"name": "Not mine"}, headers={"authorization": f"Bearer {token}"}
+        )
+        expect_problem(renamed, 401, "insufficient_user_authentication")
         begun = (await ada.post("/login/passkey/options", token=token)).json()
         assert [each["id"] for each in begun["publicKey"]["allowCredentials"]] == [encode(device.id)]
         body = {
@@ -287,6 +291,14 @@ async def test_a_challenge_is_single_use_bound_and_short(tmp_path: Path) -> None
         expect_problem(mixed, 422, "invalid_challenge")
         factor = await begin(ada, challenge=first["challenge"], ticket=first["ticket"])
         expect_problem(await finish(ada, factor, device.use(factor["publicKey"])), 422, "invalid_challenge")
+        step_up = (await ada.post("/login/passkey/options", {"ticket": first["ticket"]}, token=token)).json()
+        ada.client.headers["cookie"] = f"__Host-handstamp-grant={first['ticket']}"
+        second = await ada.login()
+        assert second["ticket"] == first["ticket"]
+        del ada.client.headers["cookie"]
+        for other in (step_up, await begin(ada, challenge=second["challenge"], ticket=first["ticket"])):
+            used = device.use(other["publicKey"])  # of the same account and browser, but of another session or sign-in
+            expect_problem(await ada.complete(first, passkey=used, passkeyChallenge=other["challenge"]), 422, "invalid_challenge")
         enrol = (await ada.post("/passkeys/options", token=token)).json()
         expect_problem(await finish(ada, enrol, device.use(factor["publicKey"])), 422, "invalid_challenge")
 

@@ -44,6 +44,16 @@ class Holder(NamedTuple):
     sid: str | None = None
 
 
+def name_session(session: Session) -> str:
+    """Return the name of a session, for what belongs to it alone."""
+    return f"session {session.id}"
+
+
+def name_attempt(attempt: Attempt) -> str:
+    """Return the name of a sign-in, for what belongs to it alone."""
+    return f"attempt {attempt.id}"
+
+
 def hold_session(session: Session, account: Account | None, caller: Caller) -> Holder:
     """Return the holder of a living session.
 
@@ -66,7 +76,7 @@ def hold_session(session: Session, account: Account | None, caller: Caller) -> H
             acr = "phr" if factor == "passkey" else "mfa"
             await rows.sessions.update(msgspec.structs.replace(found[0], acr=acr, amr=amr))
 
-    return Holder(f"session {session.id}", require_account(account), require, record_enrolment, session.id)
+    return Holder(name_session(session), require_account(account), require, record_enrolment, session.id)
 
 
 def hold_attempt(attempts: Attempts, attempt: Attempt, account: Account | None, caller: Caller) -> Holder:
@@ -91,7 +101,7 @@ def hold_attempt(attempts: Attempts, attempt: Attempt, account: Account | None, 
     async def record_enrolment(rows: Transaction, factor: FactorKind) -> None:
         await attempts.record_enrolment(rows, attempt, factor, caller)
 
-    return Holder(f"attempt {attempt.id}", account, require, record_enrolment)
+    return Holder(name_attempt(attempt), account, require, record_enrolment)
 
 
 def require_removable(policy: FactorPolicy, account: Account, after: Factors) -> None:

@@ -166,11 +166,18 @@ class OwnPasskeys:
             self._audit.log(event)
         return passkey, codes
 
-    async def rename(self, account: Account, passkey_id: str, name: str) -> Passkey:
-        """Give a passkey another name. Return it. Raises `NotFound`, `InvalidFields` and `Unavailable`."""
+    async def rename(self, holder: Holder, passkey_id: str, name: str) -> Passkey:
+        """Give a passkey another name. Return it. Who renames one could have its owner remove another.
+
+        Raises:
+            NotFound: If the account has no such passkey.
+            InvalidFields: If the name is malformed.
+            InsufficientAuthentication, SessionEnded, Unavailable: As `begin`.
+        """
         name = normalise_passkey_name(name)
 
         async def rename(rows: Transaction) -> Passkey:
+            account, _ = await holder.require(rows)
             passkey = await rows.passkeys.get(passkey_id)
             if passkey is None or passkey.account_id != account.id:
                 raise NotFound(_NONE)

@@ -45,16 +45,26 @@ class PasskeyCeremonies:
         """The host to which passkeys belong."""
         return self._passkeys.rp_id
 
-    async def begin(self, caller: Caller, *, account_id: str = "") -> Ceremony:
-        """Begin to use a passkey: any that the person chooses, or one of an account whose first factor was proved."""
+    async def begin(self, caller: Caller, *, account_id: str = "", within: str = "") -> Ceremony:
+        """Begin to use a passkey: any that the person chooses, or one of an account whose first factor was proved.
+
+        Args:
+            caller: The time of the request, with the secret of the browser.
+            account_id: The account whose first factor was proved; "" for any.
+            within: The sign-in or the session in which it takes place. It is accepted in that one alone.
+        """
         allowed: Sequence[Passkey] | None = None
         if account_id:
             allowed = await self._store.read(lambda rows: rows.passkeys.list_of(account_id))
         challenge, browser = self._passkeys.generate_challenge(), keep_browser_secret(caller.browser)
-        sealed = self._attempts.issue("passkey_sign_in", browser=browser, caller=caller, subject=account_id, challenge=challenge)
+        sealed = self._attempts.issue(
+            "passkey_sign_in", browser=browser, caller=caller, subject=account_id, challenge=challenge, sid=within
+        )
         return Ceremony(sealed, self._passkeys.write_request(challenge, allowed), browser)
 
-    async def prove(self, answer: str, sealed: str, caller: Caller, *, account_id: str = "") -> tuple[str, FactorProof]:
+    async def prove(
+        self, answer: str, sealed: str, caller: Caller, *, account_id: str = "", within: str = ""
+    ) -> tuple[str, FactorProof]:
         """Return whose passkey has signed, and the proof.
 
         Args:
@@ -62,22 +72,24 @@ class PasskeyCeremonies:
             sealed: The challenge of `begin`.
             caller: The time of the request and where it came from, with the secret of the browser.
             account_id: The account that it must be of; "" for any, whose authenticator must then have verified the person.
+            within: The sign-in or the session of `begin`.
 
         Raises:
-            InvalidChallenge: If the ceremony has expired, was used, began elsewhere or for another account.
+            InvalidChallenge: If the ceremony has expired, was used, began elsewhere, for another account or in another sign-in.
             UnknownPasskey: If there is no such passkey.
             InvalidPasskey: If it is not accepted.
             Unavailable: If the store does not answer.
         """
         try:
-            return await self._prove(answer, sealed, caller, account_id)
+            return await self._prove(answer, sealed, caller, (account_id, within))
         except InvalidPasskey:
             self._meter.count_failed_sign_in("pop")
             raise
 
-    async def _prove(self, answer: str, sealed: str, caller: Caller, account_id: str) -> tuple[str, FactorProof]:
+    async def _prove(self, answer: str, sealed: str, caller: Caller, whose: tuple[str, str]) -> tuple[str, FactorProof]:
+        account_id = whose[0]
         attempt = self._attempts.open(sealed, "passkey_sign_in", browser=caller.browser, caller=caller)
-        if attempt.subject != account_id:
+        if (attempt.subject, attempt.sid) != whose:
             raise InvalidChallenge("elsewhere")
         passkey_id = find_id(answer)
         passkey = await self._store.read(lambda rows: rows.passkeys.get(passkey_id))
@@ -93,7 +105,7 @@ class PasskeyCeremonies:
             if current is None:
                 raise UnknownPasskey
             if current.sign_count and signed.sign_count <= current.sign_count:
-                raise InvalidPasskey("counted_back")
+                raise InvalidPasskey("counted_back", why=f"a counter that went back, of the account {passkey.account_id}")
             await rows.passkeys.update(_use(current, signed.sign_count, signed.is_backed_up, caller.now_ms))
 
         return passkey.account_id, FactorProof(VERIFIED if signed.is_verified else PRESENT, confirm, [], "phr")

@@ -52,8 +52,8 @@ class GivenFactor(msgspec.Struct, frozen=True, kw_only=True):
 class PasskeyAnswers(Protocol):
     """Judges the answers of passkeys, as a second factor."""
 
-    async def prove_factor(self, account_id: str, answer: GivenFactor, caller: Caller) -> FactorProof:
-        """Return the proof of a passkey of an account.
+    async def prove_factor(self, account_id: str, answer: GivenFactor, caller: Caller, *, within: str) -> FactorProof:
+        """Return the proof of a passkey of an account, used within a sign-in or a session.
 
         Raises:
             InvalidPasskey: If it is not accepted.

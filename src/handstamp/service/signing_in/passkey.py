@@ -6,8 +6,10 @@ from collections.abc import Iterable
 
 from ...domain.delivery import Delivery
 from ...domain.proof import Proof
+from ...domain.session import Session
 from ...errors import EmailNotVerified, InvalidChallenge, InvalidCredentials
 from ...storage.store import Store, Transaction
+from ..accounts.factor_changes import name_attempt, name_session
 from ..mailing.notices import Notices
 from ..parts.caller import Caller
 from ..parts.ceremonies import Ceremony, PasskeyCeremonies
@@ -51,11 +53,12 @@ class PasskeySignIn:
 
     async def begin_factor(self, second_factor: SecondFactor, challenge: str, caller: Caller) -> Ceremony:
         """Begin with one of the account whose first factor was proved. Raises `InvalidChallenge` and `Unavailable`."""
-        return await self._ceremonies.begin(caller, account_id=second_factor.open(challenge, caller).subject)
+        attempt = second_factor.open(challenge, caller)
+        return await self._ceremonies.begin(caller, account_id=attempt.subject, within=name_attempt(attempt))
 
-    async def begin_in_session(self, account_id: str, caller: Caller) -> Ceremony:
+    async def begin_in_session(self, session: Session, caller: Caller) -> Ceremony:
         """Begin with one of the account of a session, to prove again. Raises `Unavailable`."""
-        return await self._ceremonies.begin(caller, account_id=account_id)
+        return await self._ceremonies.begin(caller, account_id=session.subject, within=name_session(session))
 
     async def __call__(
         self,
@@ -121,7 +124,7 @@ class PasskeyFactor:
     def __init__(self, ceremonies: PasskeyCeremonies) -> None:
         self._ceremonies = ceremonies
 
-    async def prove_factor(self, account_id: str, answer: GivenFactor, caller: Caller) -> FactorProof:
+    async def prove_factor(self, account_id: str, answer: GivenFactor, caller: Caller, *, within: str) -> FactorProof:
         """Return the proof of a passkey of an account. Raises as `PasskeyCeremonies.prove`."""
-        _, factor = await self._ceremonies.prove(answer.passkey, answer.challenge, caller, account_id=account_id)
+        _, factor = await self._ceremonies.prove(answer.passkey, answer.challenge, caller, account_id=account_id, within=within)
         return factor

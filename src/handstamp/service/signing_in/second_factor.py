@@ -13,7 +13,7 @@ from ...domain.proof import Proof
 from ...errors import InvalidChallenge, InvalidCode, InvalidFields, InvalidPasskey, SecondFactorRequired
 from ...storage.store import Rows, Store, Transaction
 from ...text import mark
-from ..accounts.factor_changes import ENROLLED_AMR, Holder, hold_attempt
+from ..accounts.factor_changes import ENROLLED_AMR, Holder, hold_attempt, name_attempt
 from ..mailing.notices import Notices
 from ..parts.attempts import Attempts
 from ..parts.caller import Caller
@@ -34,8 +34,12 @@ class FactorProvers(msgspec.Struct, frozen=True):
     recovery_code: RecoveryCodeProver
     passkey: PasskeyAnswers
 
-    async def prove(self, account_id: str, answer: GivenFactor, caller: Caller, *, device: str) -> FactorProof:
-        """Return the proof of the one factor that was answered. Raises `InvalidFields` if it is not exactly one."""
+    async def prove(self, account_id: str, answer: GivenFactor, caller: Caller, *, device: str, within: str) -> FactorProof:
+        """Return the proof of the one factor that was answered, within a sign-in or a session.
+
+        Raises:
+            InvalidFields: If it is not exactly one.
+        """
         given = [name for name in ("code", "recovery_code", "passkey") if getattr(answer, name)]
         if len(given) != 1:
             raise InvalidFields([("code", mark("send one of code, recoveryCode and passkey"))])
@@ -43,7 +47,7 @@ class FactorProvers(msgspec.Struct, frozen=True):
             return await self.totp.prove(account_id, answer.code, caller, device=device)
         if answer.recovery_code:
             return await self.recovery_code.prove(account_id, answer.recovery_code, caller)
-        return await self.passkey.prove_factor(account_id, answer, caller)
+        return await self.passkey.prove_factor(account_id, answer, caller, within=within)
 
 
 class SecondFactor:
@@ -180,13 +184,14 @@ class SecondFactor:
                 raise InvalidFields([("code", mark("send one of code, recoveryCode and passkey"))])
 
             async def confirm(rows: Transaction) -> None:
-                if not (await rows.factors.get(attempt.subject)).is_any:
+                left = await rows.factors.get(attempt.subject)
+                if not (left.has_totp if row.enrolled == "totp" else left.passkeys):
                     raise InvalidChallenge("void")  # it was removed meanwhile
 
             return FactorProof(ENROLLED_AMR[row.enrolled], confirm, [], "phr" if row.enrolled == "passkey" else "mfa")
         await self._attempts.count(attempt, caller)
         try:
-            return await self._provers.prove(attempt.subject, answer, caller, device=device)
+            return await self._provers.prove(attempt.subject, answer, caller, device=device, within=name_attempt(attempt))
         except (InvalidCode, InvalidPasskey) as refused:
             if not isinstance(refused, InvalidCode) or refused.verdict != "used_app_code":
                 await self._store.transact(lambda rows: self._count_wrong(rows, attempt.subject, caller))

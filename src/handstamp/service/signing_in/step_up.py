@@ -12,6 +12,7 @@ from ...domain.session import FRESH_MS, Session
 from ...errors import InsufficientAuthentication, InvalidCredentials, InvalidFields
 from ...storage.store import Store, Transaction
 from ...text import mark
+from ..accounts.factor_changes import name_session
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.factor_proof import FactorProof, GivenFactor
@@ -66,7 +67,7 @@ class StepUp:
         factor = (
             await self._prove_password(session, account, password, caller)
             if answer is None
-            else await self._provers.prove(account.id, answer, caller, device=session.id)
+            else await self._provers.prove(account.id, answer, caller, device=session.id, within=name_session(session))
         )
 
         async def renew(rows: Transaction) -> tuple[Session, Event]:

@@ -128,8 +128,9 @@ async def passkey_login_options(use: UseCases, call: Call, body: PasskeyLoginOpt
     if body.challenge is not None:
         ceremony = await use.passkey_sign_in.begin_factor(use.second_factor, body.challenge, caller)
     elif sent_token(call.headers.getlist("authorization"))[0] is not None or call.carries_access_cookie:
-        _, account = await use.require_session(call)
-        ceremony = await use.passkey_sign_in.begin_in_session(require_account(account).id, caller)
+        session, account = await use.require_session(call)
+        require_account(account)
+        ceremony = await use.passkey_sign_in.begin_in_session(session, caller)
     else:
         ceremony = await use.passkey_sign_in.begin(caller)
     return _write_ceremony(ceremony, call)
@@ -186,8 +187,8 @@ async def add_passkey(use: UseCases, call: Call, body: PasskeyRequest | None) ->
 async def rename_passkey(use: UseCases, call: Call, body: PasskeyNameRequest | None) -> Response:
     """Give a passkey another name."""
     body = require_body(body)
-    account = require_account((await use.require_session(call))[1])
-    return write_json(_entry(await use.own_passkeys.rename(account, call.request.path_params["id"], body.name)))
+    holder = await hold(use, call, None)
+    return write_json(_entry(await use.own_passkeys.rename(holder, call.request.path_params["id"], body.name)))
 
 
 async def remove_passkey(use: UseCases, call: Call, _: None) -> Response:
@@ -310,7 +311,7 @@ OPERATIONS = (
         summary="Give a passkey another name",
         body=PasskeyNameRequest,
         answer=PasskeyEntry,
-        errors=(*BODY_ERRORS, *ACCESS_ERRORS, CrossSite, NotFound),
+        errors=(*BODY_ERRORS, *_CHANGES),
         credential="access",
     ),
     Operation(

@@ -103,7 +103,7 @@ class ConfirmPages:
         return await handle(call)
 
     async def _ask(self, call: Call, form: ConfirmForm, error: HandstampError | None = None) -> Response:
-        _, account = await require_visitor(self.use, call)
+        session, account = await require_visitor(self.use, call)
         return_to = form.return_to if form.wanted else self._require_trusted(form.return_to)
         ways = await self._find_ways(account)
         if account is None or not ways:
@@ -114,7 +114,7 @@ class ConfirmPages:
             ways=ways,
             hidden={"return_to": return_to, "wanted": form.wanted, "carried": form.carried},
             leave="/account",
-            begin=functools.partial(self.use.passkey_sign_in.begin_in_session, account.id, call.caller_with_browser()),
+            begin=functools.partial(self.use.passkey_sign_in.begin_in_session, session, call.caller_with_browser()),
             email=account.email,
         )
         return await page.write(self.writer, call, form.other or form.way, error)

@@ -126,11 +126,12 @@ class FactorPages:
     async def submit_passkey_name(self, call: Call) -> Response:
         """Give a passkey another name, or show the page again with what is wrong."""
         form = await read_form(call.request, RenamePasskeyForm)
-        account = require_account((await require_visitor(self.use, call))[1])
+        session, account = await require_visitor(self.use, call)
+        holder = hold_session(session, account, call.caller)
         try:
-            await self.use.own_passkeys.rename(account, form.id, form.name)
+            await self.use.own_passkeys.rename(holder, form.id, form.name)
         except InvalidFields as error:
-            return await self._write(call, account, error, renaming=form.id)
+            return await self._write(call, holder.account, error, renaming=form.id)
         return self.writer.redirect("/account/sign-in?done=renamed")
 
     async def submit_passkey_removal(self, call: Call) -> Response:
