@@ -169,6 +169,15 @@ def test_a_token_without_kid_needs_a_set_of_one_key() -> None:
     assert not keys_of(public_jwk(first, kid="any")).without(["any"])
 
 
+def test_few_keys_with_one_id_are_tried() -> None:
+    """A key set cannot make a forged token cost sixty signature checks."""
+    others = [public_jwk(make_key("ES384"), kid="key-1")] * 4
+    token = foreign_token(CLAIMS, key=make_key("ES256"), algorithm="ES256")
+    right = public_jwk(make_key("ES256"), kid="key-1")
+    assert verify(token, keys_of(*others[:3], right)).claims == CLAIMS
+    assert "signature" in refusal(token, keys_of(*others, right))
+
+
 @pytest.mark.parametrize(
     "payload", [b"", b"[]", b"1", b"{", b'{"iss": 1, "iss": 2}', b'{"a": NaN}', b"\xff", b'{"a":' * 20 + b"1" + b"}" * 20]
 )

@@ -499,6 +499,14 @@ def test_a_provider_that_leads_requests_inside(upstream: Upstream) -> None:
                     Client(upstream, outbound=strict).sign_in()
                 assert "address" in refused.value.why
         assert inside.asked == []
-    for url in ("javascript:alert(1)", "http://evil.example/", "//evil.example", "https://evil.example/\nx", ""):
+    for url in (
+        "javascript:alert(1)",
+        "http://evil.example/",
+        "//evil.example",
+        "https://evil.example/\nx",
+        "https://evil.example/#x",
+        "https://evil.example/é",
+        "",
+    ):
         upstream.metadata = {"authorization_endpoint": url}
         assert "authorization_endpoint" in refusal(upstream, ProviderUnavailable)

@@ -23,6 +23,8 @@ from .strict import base64url_decode, base64url_encode, json_decode
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
 """RFC 7518 §3.3. Larger keys would take long."""
 MAX_KEYS = 64
+MAX_KEYS_OF_ID = 4
+"""How many keys with one id are tried. Trying many takes long, and everybody can send a forged token."""
 MAX_HEADER_LENGTH = 4096
 _MAX_KID_LENGTH = 256
 _HASHES: dict[str, hashes.HashAlgorithm] = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
@@ -64,7 +66,7 @@ class ForeignKeys:
         self._all = tuple(keys)
         self._by_kid: dict[str, tuple[ForeignKey, ...]] = {}
         for key in self._all:
-            self._by_kid[key.kid] = (*self._by_kid.get(key.kid, ()), key)
+            self._by_kid[key.kid] = (*self._by_kid.get(key.kid, ()), key)[:MAX_KEYS_OF_ID]
 
     def __len__(self) -> int:
         """Return the number of keys."""

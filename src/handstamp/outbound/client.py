@@ -185,6 +185,8 @@ class Outbound:
         slots.users -= 1
         if not slots.users and self._hosts.get(host) is slots:
             del self._hosts[host]
+        if not self._hosts:
+            self._all = asyncio.Semaphore(MAX_REQUESTS)  # it would stay with the event loop in which somebody had to wait
 
 
 class _Slots:

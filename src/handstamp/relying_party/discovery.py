@@ -5,6 +5,7 @@ At most one request runs at a time. If it fails, the last good answer stays, and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -23,6 +24,8 @@ MAX_AGE_MS = 24 * 3600 * 1000
 """The longest time for which an answer is used that could not be renewed."""
 RETRY_MS = 5_000
 MAX_METADATA_BYTES = 128 * 1024
+_URL = re.compile(r"[!\"$-~]{1,2048}", re.ASCII)
+"""Without a fragment (RFC 6749 §3.1)."""
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +128,7 @@ class Discovery:
             raise ProviderUnavailable(f"the metadata at {self.url} names another issuer: set the issuer exactly as it is there")
         if not metadata.algorithms:
             raise ProviderUnavailable("its ID tokens are signed with algorithms that are not accepted")
-        if not is_private(metadata.authorization_endpoint) or not metadata.authorization_endpoint.isprintable():
+        if not is_private(metadata.authorization_endpoint) or _URL.fullmatch(metadata.authorization_endpoint) is None:
             raise ProviderUnavailable("its authorization_endpoint is no https URL")
         for url in (metadata.token_endpoint, metadata.jwks_uri, metadata.userinfo_endpoint):
             try:

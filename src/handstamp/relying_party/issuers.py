@@ -17,7 +17,8 @@ class IssuerRule:
     """Tells the issuers of a provider from others."""
 
     def __init__(self, settings: ProviderSettings) -> None:
-        shared = _SHARED.fullmatch(settings.issuer) if settings.preset == "microsoft" else None
+        self._is_microsoft = settings.preset == "microsoft"
+        shared = _SHARED.fullmatch(settings.issuer) if self._is_microsoft else None
         self.published: str = settings.issuer if shared is None else f"{shared[1]}/{_TENANT}/v2.0"
         """The issuer as the provider's metadata names it."""
         self._takes_personal = shared is not None and shared[2] == "common"
@@ -41,6 +42,4 @@ class IssuerRule:
 
     def accepts_key(self, key_issuer: str, issuer: str, tenant: object) -> bool:
         """Return whether a key may have signed for an issuer. Microsoft says with each key for which tenant it is."""
-        if not key_issuer:
-            return True
-        return key_issuer == issuer or (self._is_shared and key_issuer.replace(_TENANT, str(tenant)) == issuer)
+        return not (self._is_microsoft and key_issuer) or key_issuer.replace(_TENANT, str(tenant)) == issuer
