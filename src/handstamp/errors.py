@@ -26,6 +26,8 @@ HandstampError
 │   ├── EmailNotVerified      email_not_verified   the password is right, but the address must be verified first
 │   ├── DeletionBlocked       deletion_blocked     the old address of the account can still undo a change of the address
 │   └── CrossSite             cross_site
+├── NotLinked                 not_linked           nobody here is known by this sign-in with another service
+├── IdentityTaken             identity_taken       that sign-in belongs to another account
 ├── ProviderRefused           provider_refused     another service, with which the person signs in, did not sign them in
 ├── InvalidProviderAnswer     invalid_provider_answer   its answer is forged, stale, or belongs to another sign-in
 ├── InvalidChallenge          invalid_challenge    a sign-in in several steps has expired or was used
@@ -392,6 +394,35 @@ class InvalidChallenge(HandstampError):
         """Create the error from a verdict of `handstamp.domain.attempt`, or "void"; in a client from what the service said."""
         super().__init__(detail or self._SENTENCES[verdict])
         self.verdict = verdict
+
+
+class NotLinked(HandstampError):
+    """Nobody here is known by this sign-in with another service, and no account may be opened by it. `why` is for the log alone.
+
+    The text is the same whether an account has the address or not.
+    """
+
+    code = "not_linked"
+
+    def __init__(self, why: str = "", *, detail: str = "") -> None:
+        """Create the error; in a client from what the service said."""
+        super().__init__(
+            detail
+            or mark(
+                "This sign-in belongs to no account here. Sign in in another way first. "
+                "Then add it in your account, under “How you sign in”."
+            )
+        )
+        self.why = why
+
+
+class IdentityTaken(HandstampError):
+    """The sign-in with another service that a person wants to add belongs to another account."""
+
+    code = "identity_taken"
+
+    def __init__(self) -> None:
+        super().__init__(mark("This sign-in belongs to another account here. Remove it there first."))
 
 
 class ProviderRefused(HandstampError):

@@ -164,6 +164,15 @@ def use_factors(check: Callable[..., Any]) -> None:
     check("PATCH /passkeys/{id}", 404, {"name": "Blue key"}, id="x")
     check("DELETE /passkeys/{id}", 404, id="x")
     check("GET /.well-known/webauthn", 200)
+    assert check("GET /providers", 200) == {"providers": []}
+    assert check("GET /identities", 200) == {"identities": []}
+    answered = {"challenge": "rubbish", "ticket": "rubbish", "answer": {"code": "x"}}
+    check("POST /login/with/{provider}", 404, {}, provider="google")
+    check("POST /login/with/{provider}/complete", 422, answered, provider="google")
+    check("POST /identities/with/{provider}", 404, {}, provider="google")
+    check("POST /identities/with/{provider}/complete", 422, answered, provider="google")
+    check("DELETE /identities/{id}", 404, id="x")
+    check("POST /backchannel-logout/{provider}", 404, {"logout_token": "rubbish"}, provider="google")
     check("POST /device/start", 400)  # without a proof, which only a browser makes
     assert check("POST /device/refresh", 200) == {"continue": False}  # this session is not bound
 

@@ -12,9 +12,9 @@ from handstamp.domain.identity import (
     Identity,
     LogoutRow,
     ProviderSession,
-    ProviderTokens,
     SealedTokens,
 )
+from handstamp.domain.provider import ProviderTokens
 from handstamp.service.operating.reseal_tokens import BATCH, ResealTokens
 from handstamp.storage.store import Rows, Store, Transaction
 from tests.builders import NOW_MS, a_session
@@ -115,7 +115,7 @@ async def test_tokens_of_sign_ins_that_never_end_are_deleted(store: Store) -> No
 async def test_tokens_are_sealed_again_with_the_current_secret(store: Store) -> None:
     """`keys reseal` finds them on every page, and one row's seal opens no other row."""
     old, new = MasterSecret(b"the old secret of a test: 0123456789abc"), MasterSecret(b"the new secret of a test: 0123456789abc")
-    plain = ProviderTokens(access_token="at", refresh_token="rt", scope="mail", expires_at_ms=NOW_MS)
+    plain = ProviderTokens(access_token="hush-hush", refresh_token="rt", scope="mail", expires_at_ms=NOW_MS)
     subjects = [f"{number:03}" for number in range(BATCH + 2)]
 
     async def fill(rows: Transaction) -> None:
@@ -132,7 +132,7 @@ async def test_tokens_are_sealed_again_with_the_current_secret(store: Store) -> 
     assert row is not None
     assert TokenSeal(new).open(row.sealed, GOOGLE, subjects[-1]) == plain
     assert not TokenSeal(new).is_current(row.sealed, GOOGLE, subjects[0])
-    assert "at" not in repr(plain)
+    assert "hush-hush" not in repr(plain)
 
 
 async def test_a_logout_token_finds_the_sessions_that_it_names(store: Store) -> None:

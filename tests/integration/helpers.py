@@ -61,6 +61,8 @@ CODES = frozenset(
         "account_exists",
         "too_many_attempts",
         "unavailable",
+        "not_linked",
+        "identity_taken",
         "provider_refused",
         "invalid_provider_answer",
         "provider_unavailable",

@@ -59,6 +59,14 @@ ENDPOINTS = {
     ("DELETE", "/passkeys/{id}"),
     ("GET", "/.well-known/webauthn"),
     ("GET", "/metrics"),
+    ("GET", "/providers"),
+    ("POST", "/login/with/{provider}"),
+    ("POST", "/login/with/{provider}/complete"),
+    ("GET", "/identities"),
+    ("POST", "/identities/with/{provider}"),
+    ("POST", "/identities/with/{provider}/complete"),
+    ("DELETE", "/identities/{id}"),
+    ("POST", "/backchannel-logout/{provider}"),
     ("POST", "/totp"),
     ("POST", "/totp/confirm"),
     ("DELETE", "/totp"),
@@ -84,7 +92,7 @@ ENDPOINTS = {
     ("POST", "/introspect"),
     ("GET", "/revocations"),
 }
-OAUTH_PATHS = {"/token", "/revoke", "/introspect"}
+OAUTH_PATHS = {"/token", "/revoke", "/introspect", "/backchannel-logout/{provider}"}
 STRICT = "default-src 'none'; frame-ancestors 'none'"
 
 
@@ -310,7 +318,7 @@ def test_other_methods_are_405_and_allow_names_the_right_ones(client: httpx.Clie
     methods = {each for each, at in ENDPOINTS if at == path}
     allowed = methods | ({"HEAD"} if "GET" in methods else set())
     for other in sorted({"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "OPTIONS"} - allowed):
-        answer = client.request(other, path.replace("{id}", "x"))
+        answer = client.request(other, path.format(id="x", provider="x"))
         assert answer.status_code == 405, (other, answer.text)
         assert set(re.split(r",\s*", answer.headers["allow"])) == allowed
         expect_problem(answer, 405, "invalid_request")

@@ -68,6 +68,10 @@ FIELDS: dict[str, dict[str, Any]] = {
     "/passkeys/options": {"challenge": "rubbish"},
     "/passkeys": {"passkeyChallenge": "rubbish", "passkey": {"id": "x"}},
     "/passkeys/{id}": {"name": "Blue key"},
+    "/login/with/{provider}": {"returnTo": "/account"},
+    "/login/with/{provider}/complete": {"challenge": "rubbish", "ticket": "rubbish", "answer": {"code": "rubbish"}},
+    "/identities/with/{provider}": {"returnTo": "/account"},
+    "/identities/with/{provider}/complete": {"challenge": "rubbish", "ticket": "rubbish", "answer": {"code": "rubbish"}},
     "/refresh": {"refreshToken": "rubbish"},
     "/logout": {"refreshToken": "rubbish", "accessToken": "rubbish"},
     "/password": {"currentPassword": PASSWORD, "newPassword": "another kelp lantern rivet of the tests"},
@@ -80,6 +84,8 @@ NOTHING: dict[str, tuple[bytes, ...]] = {
     "/login/passkey/options": (),
     "/totp": (),
     "/passkeys/options": (),
+    "/login/with/{provider}": (),
+    "/identities/with/{provider}": (),
 }
 """The bodies without a member that an endpoint refuses, if not all: some need none, and `/profile` may change nothing."""
 
@@ -219,7 +225,9 @@ def named(answer: httpx.Response) -> list[str]:
 def send(client: httpx.Client, operation: Operation, ada: SignedIn, content: Any, media_type: str = JSON) -> httpx.Response:
     """Call an operation with this body, with an access token if the operation needs one."""
     headers = {"content-type": media_type} | (ada.bearer if operation.credential == "access" else {})
-    return client.request(operation.method, operation.path.replace("{id}", "nobodys"), content=content, headers=headers)
+    return client.request(
+        operation.method, operation.path.format(id="nobodys", provider="nobodys"), content=content, headers=headers
+    )
 
 
 # --- the parser, by way of one endpoint that reads two fields
@@ -306,7 +314,7 @@ def test_every_field_of_every_endpoint_is_checked(client: httpx.Client, ada: Sig
 @pytest.mark.parametrize("operation", WITHOUT_BODY, ids=name_of)
 def test_an_endpoint_that_reads_no_body_ignores_it(client: httpx.Client, operation: Operation) -> None:
     """An endpoint that takes no body answers as if there were none, however large or broken it is."""
-    path = operation.path.replace("{id}", "nobodys")
+    path = operation.path.format(id="nobodys", provider="nobodys")
     for body in (b"{", b"[" * 100_000, in_chunks(b"\xff" * MB)):
         answer = client.request(operation.method, path, content=body, headers={"content-type": JSON})
         if operation.credential is None or operation.own_pages_only:  # a browser is told that there is no session
@@ -396,7 +404,7 @@ def test_forged_access_tokens_are_refused(client: httpx.Client, ada: SignedIn) -
 @pytest.mark.parametrize("operation", WITH_ACCESS, ids=name_of)
 def test_every_endpoint_checks_its_access_token(client: httpx.Client, ada: SignedIn, operation: Operation) -> None:
     """No endpoint accepts another person's claims, a missing signature, or a refresh token (R22, T19)."""
-    path, body = operation.path.replace("{id}", ada.sid), FIELDS.get(operation.path)
+    path, body = operation.path.format(id=ada.sid, provider="nobodys"), FIELDS.get(operation.path)
     if operation.path in {"/email/verify", "/totp", "/passkeys/options"}:  # there a body is instead of an access token
         body = None
     forged = forgeries(ada.access)

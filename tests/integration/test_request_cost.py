@@ -282,7 +282,7 @@ def test_an_operation_costs_little_whatever_is_sent(service: Service, unit_us: f
     shape = operation.body or operation.form
     media_type = JSON if operation.body is not None else FORM
     fields = credential_of(operation, values)
-    line = f"{operation.method} {operation.path.replace('{id}', 'A' * 22)}"
+    line = f"{operation.method} {operation.path.format(id='A' * 22, provider='google')}"
     body = b"" if shape is None else encode(shape, values)
     if shape is not None:
         fields = (*fields, ("Content-Type", media_type))

@@ -66,7 +66,7 @@ async def serve_at(folder: Path, *, issuer: str) -> AsyncIterator[tuple[httpx.As
 
 async def send_bare(client: httpx.AsyncClient, operation: Operation) -> httpx.Response:
     """Send a request without a token, a body or a credential."""
-    return await client.request(operation.method, operation.path.format(id="some-session"))
+    return await client.request(operation.method, operation.path.format(id="some-session", provider="some-provider"))
 
 
 @pytest.mark.parametrize("mounted_at", ["", "/auth"])
@@ -138,7 +138,9 @@ async def test_a_proxy_may_remove_the_issuers_path_or_keep_it(tmp_path: Path, pr
     """Every operation and page is served at both addresses. Links and redirects are those of the issuer in both cases."""
     async with serve_at(tmp_path, issuer="http://localhost/auth") as (client, tracer):
         for operation in OPERATIONS:
-            answer = await client.request(operation.method, prefix + operation.path.format(id="some-session"))
+            answer = await client.request(
+                operation.method, prefix + operation.path.format(id="some-session", provider="some-provider")
+            )
             assert answer.status_code not in (404, 405), operation.path
         for method, path in PAGES:
             assert (await client.request(method, prefix + path)).status_code not in (404, 405)

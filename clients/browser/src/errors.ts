@@ -1,7 +1,7 @@
 /** Why a session has ended. */
 export type EndReason =
   | "logout" | "logout_everywhere" | "reuse" | "idle" | "expired" | "password_changed" | "disabled" | "admin"
-  | "session_limit" | "unbound";
+  | "session_limit" | "unbound" | "provider_logout";
 
 interface Problem {
   code?: string;

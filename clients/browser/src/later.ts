@@ -15,6 +15,7 @@ type Words<Text extends string> = Text extends `${infer First} ${infer Rest}` ? 
 const MAILED =
   "register confirmRegistration requestVerification verifyEmail requestCode signInWithCode requestPasswordReset resetPassword requestEmailChange changeEmail undoEmailChange";
 const OWN = "changePassword changeName signOutEverywhere exportData deleteAccount webSocket";
+const PROVIDERS = "signInWith identities addIdentity removeIdentity";
 const FACTORS = "secondFactor factors createTotp confirmTotp removeTotp createRecoveryCodes signInWithPasskey stepUp";
 
 /** Return the methods that are loaded when one of them is first used. */
@@ -30,7 +31,7 @@ export function lateMethods(requests: Requests): LateMethods {
     return Object.fromEntries(names.split(" ").map((name) => [name, stub(name)])) as Pick<All, Words<Names> & keyof All>;
   };
   const passkeys = later("list add rename remove", (all) => all.passkeys);
-  return { ...later(`${MAILED} ${OWN} ${FACTORS}`, (all) => all), passkeys };
+  return { ...later(`${MAILED} ${OWN} ${PROVIDERS} ${FACTORS}`, (all) => all), passkeys };
 }
 
 /** Return a transport for sessions that are bound to a key. It works from the first moment on, and loads what it needs. */

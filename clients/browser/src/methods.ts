@@ -2,6 +2,7 @@ import type { EndReason, HandstampError } from "./errors.js";
 import { factorMethods } from "./factors.js";
 import { mailMethods } from "./mails.js";
 import { passkeyMethods } from "./passkeys.js";
+import { providerMethods } from "./providers.js";
 import { StepUps } from "./stepup.js";
 import type { Transport } from "./transport.js";
 import type { Client, LateMethods, Options, SignIn } from "./types.js";
@@ -62,6 +63,7 @@ export const lateMethods = (requests: Requests): LateMethods => ({
   ...mailMethods(requests),
   ...factorMethods(requests),
   ...passkeyMethods(requests),
+  ...providerMethods(requests),
   stepUp: (proof) => stepUpsOf(requests).stepUp(proof),
   webSocket: async (url, protocols = []) => {
     if (requests.transport.fetch) throw new TypeError("A WebSocket cannot prove the key of a session that is bound with DPoP.");

@@ -213,8 +213,35 @@ export interface FactorMethods {
   readonly createRecoveryCodes: () => Promise<readonly string[]>;
 }
 
+/** A service with which the person signs in. */
+export interface Identity {
+  readonly id: string;
+  /** Its name in the settings of the service. */
+  readonly provider: string;
+  /** What people call it. */
+  readonly label: string;
+  /** The person's address there; empty if it tells none. */
+  readonly email: string;
+  readonly createdAt: string;
+  readonly usedAt: string;
+}
+
+/** Methods for signing in with other services, such as Google. They are named in the settings of the service. */
+export interface ProviderMethods {
+  /**
+   * Leave this page to sign in with another service. The browser comes back to `returnTo`, by default this page, signed in; if
+   * that failed, the sign-in page says why. `loginHint` is the address that the person may have there. `again`: the person must
+   * prove there again who they are.
+   */
+  readonly signInWith: (provider: string, options?: { returnTo?: string; loginHint?: string; again?: boolean }) => Promise<never>;
+  readonly identities: () => Promise<readonly Identity[]>;
+  /** Leave this page to add another service to the account. The person must have signed in a short while ago. */
+  readonly addIdentity: (provider: string, options?: { returnTo?: string }) => Promise<never>;
+  readonly removeIdentity: (id: string) => Promise<void>;
+}
+
 /** Methods that are loaded when one of them is first used. */
-export interface LateMethods extends MailMethods, FactorMethods {
+export interface LateMethods extends MailMethods, FactorMethods, ProviderMethods {
   /**
    * Sign in with a passkey. With `conditional` the browser offers passkeys in a field with `autocomplete="username webauthn"`, until
    * the person picks one or another ceremony begins.

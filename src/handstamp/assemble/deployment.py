@@ -14,10 +14,12 @@ from ..service.accounts.authenticator_app import AuthenticatorApp
 from ..service.accounts.change_email import ChangeEmail
 from ..service.accounts.change_password import ChangePassword
 from ..service.accounts.forgetting import Forgetting
+from ..service.accounts.identities import OwnIdentities
 from ..service.accounts.import_accounts import ImportAccounts
 from ..service.accounts.list_factors import ListFactors
 from ..service.accounts.own_data import ChangeProfile, DeleteAccount, ExportData
 from ..service.accounts.passkeys import OwnPasskeys
+from ..service.accounts.provider_tokens import KeptTokens
 from ..service.accounts.recovery_codes import ReplaceRecoveryCodes
 from ..service.accounts.register import CreateAccount, Register
 from ..service.accounts.reset_password import PasswordReset
@@ -38,6 +40,7 @@ from ..service.sessions.bind import BindSession
 from ..service.sessions.gate import FactorGate
 from ..service.sessions.limit import SessionLimit
 from ..service.sessions.living import LivingSessions
+from ..service.sessions.provider_logout import ProviderLogouts
 from ..service.sessions.recognise import Recognise
 from ..service.sessions.refresh import Refresh
 from ..service.sessions.revocations import Revocations
@@ -46,6 +49,7 @@ from ..service.sessions.sweeping import Sweeping
 from ..service.signing_in.code import CodeSignIn
 from ..service.signing_in.passkey import PasskeyFactor, PasskeySignIn
 from ..service.signing_in.password import PasswordSignIn
+from ..service.signing_in.provider import ProviderSignIn
 from ..service.signing_in.recovery_code import RecoveryCodeProver
 from ..service.signing_in.second_factor import FactorProvers, SecondFactor
 from ..service.signing_in.step_up import StepUp
@@ -73,6 +77,10 @@ class Deployment(Parts):
     list_factors: ListFactors
     passkey_sign_in: PasskeySignIn
     own_passkeys: OwnPasskeys
+    provider_sign_in: ProviderSignIn
+    own_identities: OwnIdentities
+    provider_logouts: ProviderLogouts
+    kept_tokens: KeptTokens
     create_account: CreateAccount
     register: Register
     change_password: ChangePassword
@@ -114,6 +122,7 @@ class Deployment(Parts):
         self._add_accounts()
         self._add_mailed()
         self._add_factors()
+        self._add_providers()
         self._add_operating()
         self.measuring.attach(self)
 
@@ -127,6 +136,7 @@ class Deployment(Parts):
             receipts=self.receipts,
             limit=limit,
             gate=FactorGate(attempts=self.attempts, policy=self.settings.second_factor),
+            links=self.provider_links,
             policy=policy,
             audit=audit,
         )
@@ -278,11 +288,32 @@ class Deployment(Parts):
             codes=self.recovery_codes,
             changes=self.factor_changes,
             policy=policy,
+            providers=self.providers.keys(),
             audit=audit,
         )
         self.replace_recovery_codes = ReplaceRecoveryCodes(
             store=store, codes=self.recovery_codes, changes=self.factor_changes, audit=audit
         )
+
+    def _add_providers(self) -> None:
+        """Add the use cases of signing in with other services."""
+        store, trips, links = self.store, self.provider_trips, self.provider_links
+        self.provider_sign_in = ProviderSignIn(
+            store=store,
+            trips=trips,
+            links=links,
+            attempts=self.attempts,
+            throttling=self.throttling,
+            devices=self.devices,
+            notices=self.notices,
+            sweeping=self.sweeping,
+            begin_session=self.begin_session,
+            registration_open=self.settings.registration == "open",
+            requires_verified=self.settings.require_verified_email,
+        )
+        self.own_identities = OwnIdentities(store=store, trips=trips, links=links, attempts=self.attempts, audit=self.audit)
+        self.kept_tokens = KeptTokens(store=store, trips=trips, seal=self.token_seal)
+        self.provider_logouts = ProviderLogouts(store=store, trips=trips, audit=self.audit)
 
     def _add_operating(self) -> None:
         store, keys, clock = self.store, self.keys, self.clock

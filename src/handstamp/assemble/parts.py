@@ -40,6 +40,8 @@ from ..service.parts.granting import Granting, Hook
 from ..service.parts.hashing import Hashing
 from ..service.parts.meter import Meter
 from ..service.parts.one_time import OneTimeGrants
+from ..service.parts.provider_links import ProviderLinks
+from ..service.parts.provider_trips import ProviderTrips
 from ..service.parts.providers import Provider
 from ..service.parts.receipts import Receipts
 from ..service.parts.recovery_codes import RecoveryCodeSets
@@ -83,6 +85,8 @@ class Parts:
     attempts: Attempts
     totp_secrets: TotpSecrets
     token_seal: TokenSeal
+    provider_links: ProviderLinks
+    provider_trips: ProviderTrips
     recovery_codes: RecoveryCodeSets
     factor_changes: FactorChanges
     passkeys: Passkeys
@@ -140,8 +144,17 @@ class Parts:
         )
         self.grant_mail = GrantMail(grants=self.one_time, outbox=self.outbox, throttling=self.throttling, devices=self.devices)
         self.attempts = Attempts(store=self.store, sealed=SealedAttempts(secret))
-        self.totp_secrets = TotpSecrets(secret)
         self.token_seal = TokenSeal(secret)
+        self.provider_links = ProviderLinks(providers=self.providers, seal=self.token_seal, notices=self.notices)
+        self.provider_trips = ProviderTrips(
+            store=self.store,
+            providers=self.providers,
+            attempts=self.attempts,
+            throttling=self.throttling,
+            meter=meter,
+            issuer_url=settings.issuer,
+        )
+        self.totp_secrets = TotpSecrets(secret)
         self.recovery_codes = RecoveryCodeSets(RecoveryCodes(secret), self.receipts)
         self.passkeys = Passkeys(
             self.issuer, settings.trusted_origins, secret, service_name=settings.brand_name or self.issuer.host

@@ -189,11 +189,11 @@ def delete(
 
 @app.command()
 def factors(email: Email, as_json: AsJson = False, database: Database = None) -> None:
-    """Show how a person signs in: password, authenticator app, passkeys and recovery codes, and whether guesses have locked it.
+    """Show how a person signs in: password, factors, codes and other services, and whether guesses have locked it.
 
     Example:  handstamp users factors ada@example.com
     """
-    account, found, passkeys, wrong_codes, is_locked = operate(
+    account, found, passkeys, identities, wrong_codes, is_locked = operate(
         lambda deployment, caller: deployment.accounts.list_factors(email, caller), database
     )
     if as_json:
@@ -208,6 +208,11 @@ def factors(email: Email, as_json: AsJson = False, database: Database = None) ->
                 "recoveryCodes": found.recovery_codes,
                 "wrongCodes": wrong_codes,
                 "locked": is_locked,
+                "identities": [
+                    {"provider": one.provider, "issuer": one.issuer, "subject": one.subject, "email": one.email}
+                    | {"createdAtMs": one.created_at_ms, "usedAtMs": one.used_at_ms}
+                    for one in identities
+                ],
             }
         )
         return
@@ -222,6 +227,8 @@ def factors(email: Email, as_json: AsJson = False, database: Database = None) ->
         print_line(f"wrong codes         {wrong_codes} in a row, on devices that are not known")
     if is_locked:
         print_line(f"locked              codes of the app are refused there until: handstamp users unlock {account.email}")
+    for one in identities:
+        print_line(f"other service       {one.provider}: {one.email or one.subject}, last used {format_time(one.used_at_ms)}")
 
 
 @app.command("reset-factors")

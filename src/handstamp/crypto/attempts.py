@@ -9,8 +9,8 @@ from ..errors import ConfigurationError, InvalidToken
 from .seal import MasterSecret
 from .strict import base64url_decode, base64url_encode
 
-MAX_LENGTH = 1024
-"""Characters of a sealed attempt. Ours have some 300."""
+MAX_LENGTH = 4096
+"""Characters of a sealed attempt, and of a cookie. Ours have some 300, and 3,700 with the longest address to return to."""
 
 
 class SealedAttempts:

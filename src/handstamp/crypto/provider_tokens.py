@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..domain.identity import ProviderTokens
+from ..domain.provider import ProviderTokens
 from .seal import MasterSecret
 
 

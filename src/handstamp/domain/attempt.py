@@ -11,13 +11,25 @@ from typing import Literal
 import msgspec
 
 from .delivery import Delivery
+from .identity import Through
 from .policy import MINUTE_MS
+from .provider import ProviderRequest
 
-Purpose = Literal["second_factor", "step_up", "passkey_sign_in", "passkey_enrolment"]
+Purpose = Literal[
+    "second_factor",
+    "step_up",
+    "passkey_sign_in",
+    "passkey_enrolment",
+    "provider_sign_in",
+    "provider_link",
+    "provider_relay",
+]
 Verdict = Literal["open", "expired", "elsewhere", "used", "exhausted"]
 LIFETIME_MS = 5 * MINUTE_MS
 ENROLMENT_MS = 15 * MINUTE_MS
 """The life of a sign-in in which the person must add a factor: a QR code is to be scanned, or a passkey to be made."""
+AWAY_MS = 30 * MINUTE_MS
+"""The life of a sign-in for which the person is at a provider, where they may have to find a password or a second factor."""
 MAX_TRIES = 5
 """How many codes are looked at in one attempt. More end the attempt, not the account."""
 
@@ -38,6 +50,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         delivery: How the tokens of the session will travel.
         challenge: What an authenticator signs, "" if none does.
         sid: The session in which it takes place, "" if in none.
+        through: The provider that has proved the person, None without one.
+        asked: What a provider was asked, None if none was.
+        return_to: Where the visitor goes afterwards, "" for the account's page.
     """
 
     id: str
@@ -52,6 +67,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     delivery: Delivery = "json"
     challenge: str = ""
     sid: str = ""
+    through: Through | None = None
+    asked: ProviderRequest | None = None
+    return_to: str = ""
 
     def __repr__(self) -> str:
         """Return a text without the challenge and the hash."""

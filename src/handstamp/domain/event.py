@@ -27,6 +27,7 @@ EventKind = Literal[
     "account_enabled",
     "account_locked",
     "account_renamed",
+    "account_taken_over",
     "account_unlocked",
     "attempt_throttled",
     "caught_up",
@@ -40,6 +41,8 @@ EventKind = Literal[
     "factor_added",
     "factor_removed",
     "factors_reset",
+    "identity_linked",
+    "identity_unlinked",
     "key_added",
     "key_removed",
     "key_resealed",
@@ -117,6 +120,14 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
         description="an operator gave an account another address",
         sentence=mark("An operator gave the account another address."),
     ),
+    "account_taken_over": EventRule(
+        description="`provider` proved the owner of an address that was not verified; what had opened the account is gone",
+        level="warning",
+        sentence=mark(
+            "The owner of the address was proved by %(label)s, from %(place)s. "
+            "Nobody had proved it before, so all sessions ended, and the password and all other ways to sign in were removed."
+        ),
+    ),
     "account_unlocked": EventRule(
         description="an operator unlocked an account; its failed attempts were forgotten",
         sentence=mark("The failed attempts on the account were forgotten."),
@@ -176,6 +187,14 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
         description="all second factors and recovery codes of an account were removed; `because` says why",
         sentence=mark("All second factors and recovery codes were removed from %(place)s."),
         by_operator=mark("An operator removed all second factors and recovery codes."),
+    ),
+    "identity_linked": EventRule(
+        description="a sign-in with another service was added to an account; `provider` says which",
+        sentence=mark("Signing in with %(label)s was added from %(place)s."),
+    ),
+    "identity_unlinked": EventRule(
+        description="a sign-in with another service was removed from an account; `provider` says which",
+        sentence=mark("Signing in with %(label)s was removed from %(place)s."),
     ),
     "key_added": EventRule(
         description="a signing key was published",

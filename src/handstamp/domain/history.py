@@ -57,6 +57,8 @@ def tell_event(event: Event) -> str:
     rule = EVENT_KINDS[event.kind]
     if event.kind == "session_ended":
         return HOW_SESSIONS_END.get(cast("EndReason", event.detail.get("why")), rule.sentence)
+    if event.kind == "signed_in" and "label" in event.detail:
+        return mark(_SIGNED_IN_WITH, provider=event.detail["label"], place=describe_place(event.ip, event.user_agent))
     template = rule.by_operator if event.actor == "operator" and rule.by_operator else rule.sentence
     details = {**event.detail, "place": describe_place(event.ip, event.user_agent)}
     values = {name: details.get(name, "?") for name in _PLACEHOLDER.findall(template)}  # older events have fewer details
@@ -73,6 +75,7 @@ def describe_place(ip: str, user_agent: str) -> str:
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 _UNKNOWN_PLACE = mark("an unknown place")
+_SIGNED_IN_WITH = mark("Signed in with %(provider)s from %(place)s.")
 _BEGINS = {"signed_in", "password_changed"}
 _ENDS = {"session_ended", "reuse_detected"}
 

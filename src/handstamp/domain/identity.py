@@ -10,80 +10,13 @@ UNCLAIMED_MS = 60 * 60 * 1000
 """How long tokens are kept of a sign-in that does not become complete."""
 
 
-class ProviderTokens(msgspec.Struct, frozen=True, kw_only=True):
-    """The tokens of a provider, for its own APIs.
-
-    Attributes:
-        access_token: What the application sends there.
-        refresh_token: What gets the next one; "" if there is none.
-        scope: What it allows, separated by spaces.
-        expires_at_ms: When the access token expires, in milliseconds since 1970; None if the provider does not say so.
-    """
-
-    access_token: str
-    refresh_token: str = ""
-    scope: str = ""
-    expires_at_ms: int | None = None
-
-    def __repr__(self) -> str:
-        """Return a text without the tokens."""
-        return "ProviderTokens(****)"
-
-
-class ProviderIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """A person, as a provider has proved them. Everything in it was verified.
-
-    Attributes:
-        provider: The name of the provider in the settings.
-        issuer: Its issuer, as in the ID token.
-        subject: The person there. It never changes, and with the issuer it names one person.
-        email: Their address; "" if the provider tells none. It can change, and can be given to another person.
-        email_verified: Whether the provider has proved that the address is theirs, and may be believed.
-        name: What they are called; "" if unknown.
-        amr: The methods that the provider has used (RFC 8176), if it is trusted to say so.
-        auth_time: When the person signed in there, in seconds since 1970; None if unknown.
-        session_id: The session there (`sid`), which a back-channel logout names; "" if unknown.
-        tokens: The tokens for its APIs, None if they are not kept.
-    """
-
-    provider: str
-    issuer: str
-    subject: str
-    email: str = ""
-    email_verified: bool = False
-    name: str = ""
-    amr: tuple[str, ...] = ()
-    auth_time: int | None = None
-    session_id: str = ""
-    tokens: ProviderTokens | None = None
-
-    def __repr__(self) -> str:
-        """Return a text without what names the person."""
-        return f"ProviderIdentity({self.provider!r})"
-
-
-class ProviderLogout(msgspec.Struct, frozen=True, kw_only=True):
-    """A verified logout token (OpenID Connect Back-Channel Logout §2.4). `subject` or `session_id` may be "", not both.
-
-    Times are seconds since 1970.
-    """
-
-    provider: str
-    issuer: str
-    jti: str
-    issued_at: int
-    expires_at: int
-    subject: str = ""
-    session_id: str = ""
-
-
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """The row that links a person at a provider to an account. Times are milliseconds since 1970.
 
     Attributes:
         id: Random. By it the person removes the link.
-        issuer: See `ProviderIdentity`. Issuer and subject are unique together.
-        subject: See there.
+        issuer: The issuer of the provider. Issuer and subject are unique together.
+        subject: Its id of the person.
         account_id: The account.
         provider: The name of the provider in the settings.
         email: Their address there, as of the last sign-in. It only helps to tell two identities apart.
@@ -156,3 +89,27 @@ class SealedTokens(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Return a text without what names the person."""
         return "SealedTokens(****)"
+
+
+class Through(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """The provider through which a person signs in, for when the session begins. It travels with a sign-in of two steps, sealed.
+
+    Attributes:
+        provider: The name of the provider in the settings.
+        issuer: See `Identity`.
+        subject: See there.
+        email: See there.
+        at_provider: The session there, "" if the provider has named none.
+        since_ms: When the person came back from there. A logout token that has arrived since ends the sign-in.
+    """
+
+    provider: str
+    issuer: str
+    subject: str
+    email: str
+    at_provider: str
+    since_ms: int
+
+    def __repr__(self) -> str:
+        """Return a text without what names the person."""
+        return f"Through({self.provider!r})"

@@ -13,6 +13,7 @@ MailKind = Literal[
     "account_deleted",
     "address_changed",
     "change_email",
+    "identity_changed",
     "new_device",
     "password_changed",
     "recovery_code_used",
@@ -52,6 +53,7 @@ MAIL_KINDS: dict[MailKind, MailRule] = {
         "the account has another address; to the old one, with a link that undoes it, and to the new one"
     ),
     "change_email": MailRule("proves a new address before the account gets it", LINK_WORTH_MS),
+    "identity_changed": MailRule("a sign-in with another service was added or removed", is_notice=True),
     "new_device": MailRule("a sign-in on a device that was not known", is_notice=True),
     "password_changed": MailRule("the password was changed or reset", is_notice=True),
     "recovery_code_used": MailRule("a recovery code was used to sign in", is_notice=True),
@@ -135,6 +137,13 @@ class SecondFactorGuessed(Content, frozen=True, tag="second_factor_guessed"):
     """A notice: the first step of a sign-in was right, and several second ones were wrong."""
 
 
+class IdentityChanged(Content, frozen=True, tag="identity_changed"):
+    """A notice. `label` is what people call the service with which one can sign in, or can no more."""
+
+    label: str
+    was_removed: bool = False
+
+
 class SecondFactorsReset(Content, frozen=True, tag="second_factors_reset"):
     """A notice: an operator removed all second factors and recovery codes."""
 
@@ -158,6 +167,7 @@ Request = ConfirmNewAddress | ConfirmSignUp | ResetPassword | SignInCode | SignU
 Notice = (
     AccountDeleted
     | AddressChanged
+    | IdentityChanged
     | NewDevice
     | PasswordChanged
     | RecoveryCodeUsed

@@ -6,6 +6,7 @@ import msgspec
 
 from .account import Account
 from .grant import NOTHING, Grant
+from .identity import Through
 
 FIRST_PARTY = "handstamp"
 """The `client_id` of sessions that begin at our own endpoints (RFC 9068 §2.2 requires one)."""
@@ -23,6 +24,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         authenticated_at_ms: When the person proved who they are, in milliseconds since 1970.
         client_id: The OAuth client that the tokens are issued to.
         grant: What the session's tokens contain besides the roles of the account.
+        through: The provider that has proved the person, None without one. It is linked to the account when the session begins.
     """
 
     subject: str
@@ -32,3 +34,4 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     acr: str | None = None
     client_id: str = FIRST_PARTY
     grant: Grant = NOTHING
+    through: Through | None = None

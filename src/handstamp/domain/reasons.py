@@ -6,7 +6,9 @@ from typing import Literal, cast
 
 from ..text import mark
 
-RevokedWhy = Literal["logout", "logout_everywhere", "reuse", "password_changed", "disabled", "admin", "session_limit"]
+RevokedWhy = Literal[
+    "logout", "logout_everywhere", "reuse", "password_changed", "disabled", "admin", "session_limit", "provider_logout"
+]
 """The reasons that are written into a session's row when it is revoked."""
 
 EndReason = Literal[RevokedWhy, "idle", "expired", "unbound"]
@@ -28,6 +30,7 @@ END_REASONS: dict[EndReason, str] = {
     "session_limit": mark(
         "You were signed out here because you are signed in on too many devices, and this one was not used lately."
     ),
+    "provider_logout": mark("You were signed out because you signed out of the service with which you had signed in here."),
 }
 
 HOW_SESSIONS_END: dict[EndReason, str] = {
@@ -41,6 +44,7 @@ HOW_SESSIONS_END: dict[EndReason, str] = {
     "disabled": mark("The session ended, because the account was disabled or deleted."),
     "admin": mark("The session ended, because an operator ended it."),
     "session_limit": mark("The session ended, because the person began too many others, and it was not used lately."),
+    "provider_logout": mark("The session ended, because the person signed out of the service through which it began."),
 }
 """The reasons in the history of a session, which the person and operators read."""
 

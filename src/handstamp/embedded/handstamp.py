@@ -28,6 +28,7 @@ from ..config.loading import load
 from ..domain.delivery import DELIVERIES, Delivery
 from ..domain.grant import parse_grant, parse_subject
 from ..domain.proof import Proof
+from ..domain.provider import ProviderTokens
 from ..domain.session import Session
 from ..errors import HandstampError, InvalidFields, InvalidToken
 from ..service.parts.caller import Caller
@@ -176,6 +177,15 @@ class Handstamp:
     def answer(self, result: TokenPair | HandstampError) -> Response:
         """Return the HTTP answer: tokens, where the session's delivery puts them, or the problem of an error (RFC 9457)."""
         return write_problem(result) if isinstance(result, HandstampError) else write_pair(result, self.cookies)
+
+    async def provider_tokens(self, subject: str, provider: str) -> ProviderTokens:
+        """Return the tokens of a person at a provider whose settings have `keep_tokens`, valid for a minute at least.
+
+        `subject` is the id of the account. Raises `NotFound` if none are kept, `ProviderRefused` if the person must sign in there
+        again, and `Unavailable`.
+        """
+        service = self._running()
+        return await service.kept_tokens(subject, provider, Caller(now_ms=service.clock()))
 
     @asynccontextmanager
     async def lifespan(self, _: object) -> AsyncIterator[None]:

@@ -16,6 +16,7 @@ SAMPLES: dict[MailKind, AnyContent] = {
         mail.AddressChanged(old="ada@example.com", new="ada@example.net", undo_link=_NEVER),
         mail.ConfirmNewAddress(link=_NEVER, code=_CODE),
         mail.ConfirmSignUp(link=_NEVER, code=_CODE),
+        mail.IdentityChanged(label="Google"),
         mail.NewDevice(),
         mail.PasswordChanged(),
         mail.RecoveryCodeUsed(left=9),

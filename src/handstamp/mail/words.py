@@ -145,7 +145,7 @@ def _draft_notice(content: mail.Notice, brand: str, home: str) -> _Draft:
             text = mark("It was changed with a link that came by mail.") if was_reset else mark("It was changed.")
             advice = mark("If that was not you, choose a new password there at once.")
             draft = _Draft(subject, (text, mark("Every other device is signed out.")), mark("Sign in"), sign_in, (advice,))
-        case mail.SecondFactorChanged():
+        case mail.SecondFactorChanged() | mail.IdentityChanged():
             subject = mark("Your sign-in to %(brand)s has changed", brand=brand)
             draft = _Draft(subject, (_describe_change(content),), see_account, account, (_CHANGE,))
         case mail.SecondFactorGuessed():
@@ -177,18 +177,19 @@ def _draft_notice(content: mail.Notice, brand: str, home: str) -> _Draft:
     return draft
 
 
-def _describe_change(content: mail.SecondFactorChanged) -> str:
-    match content.factor, content.was_removed:
-        case "totp", False:
-            return mark("An authenticator app was added to your ways to sign in.")
-        case "totp", True:
-            return mark("The authenticator app was removed from your ways to sign in.")
-        case "passkey", False:
-            return mark("A passkey was added to your ways to sign in.")
-        case "passkey", True:
-            return mark("A passkey was removed from your ways to sign in.")
-        case _:
-            return mark("You have new recovery codes. The ones before do not work any more.")
+def _describe_change(content: mail.SecondFactorChanged | mail.IdentityChanged) -> str:
+    if isinstance(content, mail.IdentityChanged):
+        added = mark("%(service)s was added to your ways to sign in.", service=content.label)
+        removed = mark("%(service)s was removed from your ways to sign in.", service=content.label)
+        return removed if content.was_removed else added
+    changes = {
+        ("totp", False): mark("An authenticator app was added to your ways to sign in."),
+        ("totp", True): mark("The authenticator app was removed from your ways to sign in."),
+        ("passkey", False): mark("A passkey was added to your ways to sign in."),
+        ("passkey", True): mark("A passkey was removed from your ways to sign in."),
+    }
+    new_codes = mark("You have new recovery codes. The ones before do not work any more.")
+    return changes.get((content.factor, content.was_removed), new_codes)
 
 
 def _facts(letter: Letter, language: Catalogue) -> tuple[tuple[str, str], ...]:

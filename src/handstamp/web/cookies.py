@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from starlette.responses import Response
 
 from ..domain.delivery import DELIVERIES, Delivery
 from ..domain.issuer import Issuer
 from ..domain.policy import HOUR_MS
+from ..service.parts.provider_trips import Away
 from ..service.parts.tokens import TokenPair
 from ..wire.cookies import cookie_name
 from ..wire.device import CHALLENGE, REGISTRATION, START_PATH, write_challenge, write_registration
@@ -15,6 +18,10 @@ DEVICE_MAX_AGE_S = 400 * 24 * 60 * 60
 """The longest that browsers keep a cookie (RFC 6265bis §5.5)."""
 GRANT_MAX_AGE_S = HOUR_MS // 1000
 """As long as the links of mails."""
+TRIP_LENGTH = 8
+"""Characters of the `state` in the name of a cookie."""
+MAX_TRIPS = 3
+"""Sign-ins at providers that one browser may have begun. Each has a cookie of up to four kilobytes."""
 LATER_MAX_AGE_S = 30 * 24 * 60 * 60
 DECLINED_MAX_AGE_S = DEVICE_MAX_AGE_S
 _LANGUAGE_MAX_AGE_S = 24 * 60 * 60
@@ -43,13 +50,19 @@ class Cookies:
         """The name of the cookie of the language that an application has asked for."""
         self.bound: str = cookie_name("bound", issuer)
         """The name of the short-lived cookie of a session that is bound to its device."""
+        self.trip: str = cookie_name("trip", issuer)
+        """What the names of the cookies of sign-ins begin with for which the browser is at a provider. See `trip_of`."""
         self._start_path = f"{issuer.path}{START_PATH}"
+
+    def trip_of(self, state: str) -> str:
+        """Return the name of the cookie of one sign-in at a provider: two tabs can have one each."""
+        return f"{self.trip}-{state[:TRIP_LENGTH]}"
 
     def header(self, name: str, value: str, max_age_s: int) -> str:
         """Return a `Set-Cookie` value (RFC 6265 §4.1).
 
         Args:
-            name: `access`, `refresh`, `device`, `grant`, `attempt`, `offer`, `language` or `bound` of this object.
+            name: `access`, `refresh`, `device`, `grant`, `attempt`, `offer`, `language` or `bound`; or that of `trip_of`.
             value: The value, or empty to delete the cookie.
             max_age_s: Seconds that the browser keeps the cookie. 0 deletes it; the other attributes must then be the same.
         """
@@ -102,6 +115,22 @@ def set_grant(response: Response, browser: str, cookies: Cookies) -> None:
 def set_attempt(response: Response, challenge: str, max_age_s: int, cookies: Cookies) -> None:
     """Set the challenge of a sign-in that waits for its second step; delete it for an empty one."""
     _set(response, cookies.header(cookies.attempt, challenge, max_age_s if challenge else 0))
+
+
+def set_trip(response: Response, away: Away, trips: Collection[str], cookies: Cookies) -> None:
+    """Keep a sign-in for which the browser goes to a provider, and the secret of the browser.
+
+    `trips` are the names of the cookies of others, oldest first. The oldest are deleted if there are many.
+    """
+    for name in list(trips)[: max(0, len(trips) + 1 - MAX_TRIPS)]:
+        _set(response, cookies.header(name, "", 0))
+    _set(response, cookies.header(cookies.trip_of(away.state), away.sealed, away.expires_in_s))
+    set_grant(response, away.browser, cookies)
+
+
+def clear_trip(response: Response, state: str, cookies: Cookies) -> None:
+    """Delete the cookie of a sign-in that is complete."""
+    _set(response, cookies.header(cookies.trip_of(state), "", 0))
 
 
 def set_offer(response: Response, max_age_s: int, cookies: Cookies) -> None:

@@ -339,6 +339,15 @@ class Call:
         """The challenge of a sign-in that waits for its second step; "" if there is none, or more than one."""
         return self._lone_cookie(self.cookies.attempt)
 
+    def trip_cookie(self, state: str) -> str:
+        """What was kept of the sign-in at a provider that has this `state`; "" if there is none."""
+        return self._lone_cookie(self.cookies.trip_of(state))
+
+    @property
+    def trip_cookies(self) -> list[str]:
+        """The names of the cookies of sign-ins at providers, oldest first."""
+        return [name for name in self._all_cookies() if name.startswith(f"{self.cookies.trip}-")]
+
     @property
     def offer_cookie(self) -> str:
         """Not empty if a person has declined to create a passkey in this browser."""

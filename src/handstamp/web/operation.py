@@ -32,9 +32,11 @@ from ..errors import (
 from ..service.accounts.authenticator_app import AuthenticatorApp
 from ..service.accounts.change_email import ChangeEmail
 from ..service.accounts.change_password import ChangePassword
+from ..service.accounts.identities import OwnIdentities
 from ..service.accounts.list_factors import ListFactors
 from ..service.accounts.own_data import ChangeProfile, DeleteAccount, ExportData
 from ..service.accounts.passkeys import OwnPasskeys
+from ..service.accounts.provider_tokens import KeptTokens
 from ..service.accounts.recovery_codes import ReplaceRecoveryCodes
 from ..service.accounts.register import Register
 from ..service.accounts.reset_password import PasswordReset
@@ -49,6 +51,7 @@ from ..service.parts.one_time import OneTimeGrants
 from ..service.parts.tokens import TokenPair
 from ..service.sessions.bind import BindSession
 from ..service.sessions.living import LivingSessions
+from ..service.sessions.provider_logout import ProviderLogouts
 from ..service.sessions.recognise import Recognise
 from ..service.sessions.refresh import FindEnd, Refresh, Way
 from ..service.sessions.revocations import Revocations
@@ -56,6 +59,7 @@ from ..service.sessions.sign_out import SignOut
 from ..service.signing_in.code import CodeSignIn
 from ..service.signing_in.passkey import PasskeySignIn
 from ..service.signing_in.password import PasswordSignIn
+from ..service.signing_in.provider import ProviderSignIn
 from ..service.signing_in.second_factor import SecondFactor
 from ..service.signing_in.step_up import StepUp
 from ..text import mark
@@ -80,6 +84,10 @@ class UseCases:
     list_factors: ListFactors
     passkey_sign_in: PasskeySignIn
     own_passkeys: OwnPasskeys
+    provider_sign_in: ProviderSignIn
+    own_identities: OwnIdentities
+    provider_logouts: ProviderLogouts
+    kept_tokens: KeptTokens
     related_origins: tuple[str, ...]
     authenticator_app: AuthenticatorApp
     replace_recovery_codes: ReplaceRecoveryCodes
@@ -102,6 +110,7 @@ class UseCases:
     verifier: Verifier
     issuer: Issuer
     trusted_hosts: tuple[str, ...]
+    trusted_origins: frozenset[str]
     inbox: DevelopmentInbox | None
     one_time: OneTimeGrants
     sign_up: SignUp

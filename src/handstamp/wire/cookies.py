@@ -14,9 +14,9 @@ MAX_COOKIES = 200
 
 
 def cookie_name(
-    kind: Literal["access", "refresh", "device", "grant", "attempt", "offer", "language", "bound"], issuer: Issuer
+    kind: Literal["access", "refresh", "device", "grant", "attempt", "offer", "language", "bound", "trip"], issuer: Issuer
 ) -> str:
-    """Return the name of one of an issuer's cookies. The last six carry no token.
+    """Return the name of one of an issuer's cookies. The last seven carry no token.
 
     With https it has the prefix `__Host-`, which keeps sibling subdomains from setting the cookie (ASVS 3.3). With http, which is
     allowed on loopback alone, browsers refuse the prefix and send a cookie to every port of a host (RFC 6265 §8.5). The name

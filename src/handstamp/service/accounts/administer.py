@@ -11,6 +11,7 @@ from ...domain.account import Account
 from ...domain.event import Event, EventKind
 from ...domain.factor import Factors
 from ...domain.grant import parse_grant
+from ...domain.identity import Identity
 from ...domain.mail import AddressChanged, PasswordChanged, SecondFactorsReset
 from ...domain.passkey import Passkey
 from ...domain.reasons import RevokedWhy
@@ -31,12 +32,13 @@ from .new_password import PasswordRules
 
 
 class FactorsOf(NamedTuple):
-    """An account with its second factors, and what guesses at its authenticator app have done.
+    """An account with its second factors and identities, and what guesses at its authenticator app have done.
 
     Attributes:
         account: The account.
         factors: A summary.
         passkeys: Its passkeys, oldest first.
+        identities: Whom the person is at other providers, oldest first.
         wrong_codes: How many codes of the app were wrong in a row, on unknown devices.
         is_locked: Whether codes of the app are refused on unknown devices until it is unlocked.
     """
@@ -44,6 +46,7 @@ class FactorsOf(NamedTuple):
     account: Account
     factors: Factors
     passkeys: list[Passkey]
+    identities: list[Identity]
     wrong_codes: int
     is_locked: bool
 
@@ -189,7 +192,7 @@ class AdministerAccounts:
         return account
 
     async def list_factors(self, email: str, caller: Caller) -> FactorsOf:
-        """Return an account with its second factors.
+        """Return an account with its second factors, and its identities at other providers.
 
         Raises:
             NotFound: If there is no account with this address.
@@ -200,7 +203,8 @@ class AdministerAccounts:
             account = await _require_account(rows, email)
             wrong, is_locked = await self._throttling.find_factor_lock(rows, account.id, caller.now_ms)
             factors, passkeys = await rows.factors.get(account.id), await rows.passkeys.list_of(account.id)
-            return FactorsOf(account, factors, passkeys, wrong, is_locked)
+            identities = await rows.identities.list_of(account.id)
+            return FactorsOf(account, factors, passkeys, identities, wrong, is_locked)
 
         return await self._store.read(read)
 

@@ -22,7 +22,7 @@ from ..parts.receipts import Repeatable
 from ..parts.throttling import Throttling
 from ..parts.tokens import TokenIssuer, TokenPair
 from ..sessions.begin import BeginSession
-from ..sessions.living import require_account, require_living_session, require_strong
+from ..sessions.living import require_account, require_fresh, require_living_session, require_strong
 from ..sessions.sweeping import Sweeping
 from .new_password import PasswordRules
 
@@ -66,7 +66,7 @@ class ChangePassword:
         Args:
             session: The session of the person who asks.
             account: Its account, read together with it, or None if it has none.
-            current: The current password as it was typed.
+            current: The current password as it was typed; "" if the account has none, whose person has just proved who they are.
             new: The new password as it was typed.
             caller: The time of the request and where it came from.
             request: What is repeatable, or None.
@@ -79,7 +79,8 @@ class ChangePassword:
             InvalidFields: If one of the passwords is invalid, or if the client has used the key of `request` for another one.
             InvalidCredentials: If the current password is wrong.
             TooManyAttempts: If too many attempts have failed.
-            InsufficientAuthentication: If the account has a second factor, and the session was not proved with one.
+            InsufficientAuthentication: If the account has a second factor, and the session was not proved with one; or if it has
+                no password, and the person signed in too long ago.
             SessionEnded: If the session has ended, possibly while the passwords were hashed.
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
         """
@@ -88,7 +89,9 @@ class ChangePassword:
         if repeated is not None:  # the client has the cookies of the new session already, but not the answer
             return repeated
         current = normalise_password(current)
-        if not is_hashable_password(current):
+        if account.password_hash == "" and current == "":
+            require_fresh(session, caller.now_ms)
+        elif not is_hashable_password(current):
             raise InvalidFields([("currentPassword", mark("is empty or contains characters that passwords cannot have"))])
         new = self._rules.normalise(new, account.email, field="newPassword")
         require_strong(session, await self._store.read(lambda rows: rows.factors.get(account.id)))
@@ -100,7 +103,7 @@ class ChangePassword:
     ) -> TokenPair:
         counters = self._throttling.of_device(account.email, caller.ip, session.id, subject=account.id)
         await self._store.read(lambda rows: self._throttling.require_no_wait(rows, counters, caller.now_ms))
-        if not await self._hashing.matches(account.password_hash, current, ip=caller.ip, device=counters.device):
+        if current and not await self._hashing.matches(account.password_hash, current, ip=caller.ip, device=counters.device):
             await self._throttling.count_guess(self._store, counters, caller, sid=session.id)
             raise InvalidCredentials
         new_hash = await self._hashing.hash(new, ip=caller.ip, device=counters.device)
@@ -109,6 +112,8 @@ class ChangePassword:
             await self._throttling.require_no_wait(rows, counters, caller.now_ms)
             living, before = await require_living_session(rows, session.id, caller)
             require_strong(living, await rows.factors.get(before.id))
+            if not current and before.password_hash:
+                raise InvalidCredentials  # it was set meanwhile
             after = msgspec.structs.replace(before, password_hash=new_hash, epoch=before.epoch + 1)
             await rows.accounts.update(after)
             sweep = Sweep(subject=after.id, why="password_changed", at_ms=caller.now_ms, epoch=after.epoch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple
 
 import msgspec
@@ -12,9 +12,10 @@ from ...domain.assurance import is_as_strong
 from ...domain.attempt import Attempt
 from ...domain.event import Event, EventKind
 from ...domain.factor import FactorKind, FactorPolicy, Factors
+from ...domain.identity import Identity
 from ...domain.mail import SecondFactorChanged
 from ...domain.session import Session
-from ...errors import FactorRequired, InvalidChallenge
+from ...errors import FactorRequired, InvalidChallenge, LastWay
 from ...storage.store import Transaction
 from ..mailing.notices import Notices
 from ..parts.attempts import Attempts
@@ -108,6 +109,19 @@ def require_removable(policy: FactorPolicy, account: Account, after: Factors) ->
     """Raise `FactorRequired` if the policy wants a second factor and `after` has none left."""
     if policy.requires(account.roles) and not after.is_any:
         raise FactorRequired
+
+
+def require_way_left(account: Account, *, passkeys: int, identities: Collection[Identity], providers: Collection[str]) -> None:
+    """Raise `LastWay` if the person could not sign in any more.
+
+    Args:
+        account: The account.
+        passkeys: How many passkeys are left.
+        identities: The identities that are left.
+        providers: The names of the providers of this service. Those that it has no more sign nobody in.
+    """
+    if not (account.password_hash or passkeys or any(each.provider in providers for each in identities)):
+        raise LastWay
 
 
 class FactorChanges:

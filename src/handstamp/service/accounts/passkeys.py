@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -11,7 +11,7 @@ from ...domain.account import Account
 from ...domain.event import Event
 from ...domain.factor import FactorPolicy
 from ...domain.passkey import MOST, Passkey, normalise_passkey_name
-from ...errors import InvalidFields, InvalidPasskey, LastWay, NotFound
+from ...errors import InvalidFields, InvalidPasskey, NotFound
 from ...storage.store import Store, Transaction
 from ...text import mark
 from ..parts.attempts import Attempts
@@ -21,7 +21,7 @@ from ..parts.ceremonies import Ceremony
 from ..parts.one_time import keep_browser_secret
 from ..parts.receipts import Repeatable
 from ..parts.recovery_codes import RecoveryCodeSets
-from .factor_changes import FactorChanges, Holder, forget_factors, require_removable
+from .factor_changes import FactorChanges, Holder, forget_factors, require_removable, require_way_left
 
 
 class PasskeyList(msgspec.Struct, frozen=True):
@@ -45,14 +45,17 @@ class OwnPasskeys:
         codes: RecoveryCodeSets,
         changes: FactorChanges,
         policy: FactorPolicy,
+        providers: Collection[str],
         audit: Audit,
     ) -> None:
+        """Create it. `providers` are the names of the providers with which people can sign in."""
         self._store = store
         self._attempts = attempts
         self._passkeys = passkeys
         self._codes = codes
         self._changes = changes
         self._policy = policy
+        self._providers = providers
         self._audit = audit
 
     async def list_of(self, account: Account) -> PasskeyList:
@@ -202,8 +205,8 @@ class OwnPasskeys:
             if not await rows.passkeys.delete(account.id, passkey_id):
                 raise NotFound(_NONE)
             after = msgspec.structs.replace(before, passkeys=before.passkeys - 1)
-            if not after.passkeys and not account.password_hash:
-                raise LastWay
+            identities = await rows.identities.list_of(account.id)
+            require_way_left(account, passkeys=after.passkeys, identities=identities, providers=self._providers)
             require_removable(self._policy, account, after)
             if not after.is_any:
                 await forget_factors(rows, account.id)

@@ -6,10 +6,14 @@ A use case *issues* an attempt, whose text the client sends back. It *opens* it,
 
 from __future__ import annotations
 
+import msgspec
+
 from ...crypto.attempts import SealedAttempts
 from ...crypto.identifiers import hash_secret, new_id
 from ...domain.attempt import ENROLMENT_MS, LIFETIME_MS, Attempt, AttemptRow, Purpose, count_try, enrol, judge, row_of, use
 from ...domain.delivery import Delivery
+from ...domain.identity import Through
+from ...domain.provider import ProviderRequest
 from ...errors import InvalidChallenge
 from ...storage.store import Rows, Store, Transaction
 from .caller import Caller
@@ -37,6 +41,9 @@ class Attempts:
         delivery: Delivery = "json",
         challenge: str = "",
         sid: str = "",
+        through: Through | None = None,
+        asked: ProviderRequest | None = None,
+        return_to: str = "",
     ) -> str:
         """Return a new attempt as text. It is as secret as a token.
 
@@ -52,6 +59,9 @@ class Attempts:
             delivery: How the tokens will travel.
             challenge: What an authenticator signs.
             sid: The session in which it takes place.
+            through: The provider that has proved the person.
+            asked: What a provider was asked.
+            return_to: Where the visitor goes afterwards.
         """
         attempt = Attempt(
             id=new_id(),
@@ -66,6 +76,9 @@ class Attempts:
             delivery=delivery,
             challenge=challenge,
             sid=sid,
+            through=through,
+            asked=asked,
+            return_to=return_to,
         )
         return self._sealed.seal(attempt)
 
@@ -108,12 +121,15 @@ class Attempts:
         """Record that a factor was added in an attempt, which is a proof of it. Raises `InvalidChallenge`."""
         await rows.attempts.save(enrol(await self.require_open(rows, attempt, caller), factor))
 
-    async def consume(self, rows: Transaction, attempt: Attempt, caller: Caller) -> None:
-        """Use an attempt up. Raises `InvalidChallenge` if it was used up or ended meanwhile."""
+    async def consume(self, rows: Transaction, attempt: Attempt, caller: Caller, *, subject: str = "") -> None:
+        """Use an attempt up. `subject` is the account that it has led to, if it named none.
+
+        Raises `InvalidChallenge` if it was used up or ended meanwhile.
+        """
         row = await self._find(rows, attempt) or row_of(attempt)
         if row.used_at_ms is not None:
             raise InvalidChallenge("used")
-        await rows.attempts.save(use(row, caller.now_ms))
+        await rows.attempts.save(msgspec.structs.replace(use(row, caller.now_ms), account_id=subject or row.account_id))
 
     async def end_all(self, rows: Transaction, account_id: str, caller: Caller) -> None:
         """End every attempt of an account that has begun.

@@ -23,6 +23,7 @@ from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.granting import Granting, combine_grants
+from ..parts.provider_links import ProviderLinks
 from ..parts.receipts import Receipts, Repeatable, request_repeated
 from ..parts.tokens import TokenIssuer, TokenPair
 from .gate import FactorGate
@@ -45,6 +46,7 @@ class BeginSession:
         receipts: Receipts,
         limit: SessionLimit,
         gate: FactorGate,
+        links: ProviderLinks,
         policy: Policy,
         audit: Audit,
     ) -> None:
@@ -54,6 +56,7 @@ class BeginSession:
         self._receipts = receipts
         self._limit = limit
         self._gate = gate
+        self._links = links
         self._policy = policy
         self._audit = audit
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -110,11 +113,11 @@ class BeginSession:
             policy=self._policy,
         )
         session = self._bind_to_program(session, caller)
-        recorded = event or caller.event(
-            "signed_in", subject=proof.subject, sid=session.id, detail={"delivery": delivery, "amr": " ".join(proof.amr)}
-        )
+        recorded = event or self._describe(proof, session, caller)
         begun = [recorded, *_list_binding(session, caller)]
         replaced_sids = sorted({named.id for token in replaced if (named := self._tokens.find_session(token))})
+
+        linked: list[Event] = []
 
         async def begin(rows: Transaction) -> tuple[TokenPair | Lacking, list[Event]]:
             repeated = await self._find_begun(rows, proof.subject, request, caller)
@@ -134,6 +137,8 @@ class BeginSession:
             await rows.sessions.insert(session)
             for each in begun:
                 await rows.events.insert(each)
+            if proof.through is not None and account is not None:
+                linked[:] = await self._links.begin(rows, proof.through, session, account, caller)
             await self._receipts.save(rows, proof.subject, request, session.id, caller.now_ms)
             ended = await self._limit.enforce(rows, session, account, caller)
             grant = combine_grants(session, account, from_hook)
@@ -142,7 +147,7 @@ class BeginSession:
         # One at a time for each subject: on PostgreSQL, transactions that count the same sessions would conflict.
         async with self._turns.setdefault(proof.subject, asyncio.Lock()):
             pair, ended = await self._store.transact(begin)
-        self._log(beside)
+        self._log((*beside, *linked))
         if isinstance(pair, Lacking):
             raise self._gate.challenge(proof, pair, delivery=delivery, caller=caller)
         self._log(begun if pair.outcome == "started" else [request_repeated(proof.subject, pair.session_id, caller)])
@@ -152,6 +157,13 @@ class BeginSession:
     def _log(self, events: Iterable[Event]) -> None:
         for event in events:
             self._audit.log(event)
+
+    def _describe(self, proof: Proof, session: Session, caller: Caller) -> Event:
+        detail: dict[str, str | int | None] = {"delivery": session.delivery, "amr": " ".join(proof.amr)}
+        if proof.through is not None:
+            name = proof.through.provider
+            detail |= {"provider": name, "label": self._links.label_of(name)}
+        return caller.event("signed_in", subject=proof.subject, sid=session.id, detail=detail)
 
     def _bind_to_program(self, session: Session, caller: Caller) -> Session:
         """Return the session, bound to the key that the program has proved. Browsers bind theirs later."""

@@ -41,6 +41,7 @@ class FactorGate:
             amr=proof.amr,
             acr=proof.acr,
             delivery=delivery,
+            through=proof.through,
         )
         return SecondFactorRequired(
             challenge,

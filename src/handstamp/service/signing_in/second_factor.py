@@ -206,4 +206,10 @@ class SecondFactor:
 
 def _first(attempt: Attempt) -> Proof:
     """Return what the first step has proved. Its account is read later."""
-    return Proof(subject=attempt.subject, amr=attempt.amr, acr=attempt.acr, authenticated_at_ms=attempt.created_at_ms)
+    return Proof(
+        subject=attempt.subject,
+        amr=attempt.amr,
+        acr=attempt.acr,
+        authenticated_at_ms=attempt.created_at_ms,
+        through=attempt.through,
+    )

@@ -14,10 +14,10 @@ from .tokens import TokenAnswer, write_pair
 
 
 class PasswordRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
-    """Change the password."""
+    """Change the password. An account that has none gets its first one without `currentPassword`, after a fresh sign-in."""
 
-    current_password: Password
     new_password: NewPassword
+    current_password: Password = ""
 
 
 async def change_password(use: UseCases, call: Call, body: PasswordRequest | None) -> Response:

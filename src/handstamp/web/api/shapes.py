@@ -47,7 +47,7 @@ Name = Annotated[
     ),
 ]
 Token = Annotated[str, described("A token, as the service issued it", max_length=MAX_TOKEN_LENGTH)]
-Challenge = Annotated[str, described("The `challenge` that an answer had", max_length=1024)]
+Challenge = Annotated[str, described("The `challenge` that an answer had", max_length=4096)]
 Ticket = Annotated[
     str, described("The `ticket` that an answer had, for clients without cookies: codes and challenges need it", max_length=64)
 ]

@@ -49,10 +49,11 @@ class OAuthProblem(msgspec.Struct, frozen=True, kw_only=True):
 class RefusedGrant(InvalidRequest):
     """A request for which RFC 6749 §5.2 has an error code of its own."""
 
-    def __init__(self, error: str, description: str) -> None:
-        """Take that code, and a sentence for the developer of the client."""
+    def __init__(self, error: str, description: str, *, why: str = "") -> None:
+        """Take that code, and a sentence for the developer of the client. `why` is for the log alone."""
         super().__init__(description)
         self.error = error
+        self.why = why
 
 
 def service_credential(call: Call, form: Form) -> tuple[str, str] | None:

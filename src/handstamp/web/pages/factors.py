@@ -9,6 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from ...domain.account import Account
+from ...domain.identity import Identity
 from ...domain.passkey import UNNAMED, Passkey
 from ...errors import FactorRequired, HandstampError, InvalidChallenge, InvalidCredentials, InvalidFields, LastWay, SessionEnded
 from ...service.accounts.factor_changes import hold_session
@@ -33,6 +34,8 @@ _DONE = {
     "renamed": mark("Your passkey has its new name."),
     "passkey_removed": mark("Your passkey is removed."),
     "totp": mark("Your authenticator app is set up."),
+    "linked": mark("You can sign in with it from now on."),
+    "unlinked": mark("It no longer signs you in."),
     "totp_removed": mark("Your authenticator app is removed."),
 }
 """What the page says after a redirect to it, by the `done` of the query."""
@@ -77,7 +80,7 @@ class FactorPages:
         if arrives_from_elsewhere(call):
             return self.writer.load_again(call)
         _, account = await require_visitor(self.use, call)
-        return await self._write(call, require_account(account))
+        return await self.write(call, require_account(account))
 
     async def submit_password(self, call: Call) -> Response:
         """Change the password, which replaces this session and ends all others; or show the form again with what is wrong."""
@@ -96,9 +99,9 @@ class FactorPages:
             )
         except InvalidCredentials:
             wrong = InvalidFields([("currentPassword", mark("That is not your current password."))])
-            return await self._write(call, require_account(account), wrong)
+            return await self.write(call, require_account(account), wrong)
         except CORRECTABLE as error:
-            return await self._write(call, require_account(account), error)
+            return await self.write(call, require_account(account), error)
         return self._redirect_changed(pair, call)
 
     async def show_new_passkey(self, call: Call) -> Response:
@@ -110,7 +113,7 @@ class FactorPages:
         try:
             return await self._passkey_page().write(call, holder)
         except InvalidFields as error:  # there are as many as there may be
-            return await self._write(call, account, error)
+            return await self.write(call, account, error)
 
     async def submit_passkey(self, call: Call) -> Response:
         """Add the passkey and show the recovery codes that came with it; or show the page again with what is wrong."""
@@ -131,7 +134,7 @@ class FactorPages:
         try:
             await self.use.own_passkeys.rename(holder, form.id, form.name)
         except InvalidFields as error:
-            return await self._write(call, holder.account, error, renaming=form.id)
+            return await self.write(call, holder.account, error, renaming=form.id)
         return self.writer.redirect("/account/sign-in?done=renamed")
 
     async def submit_passkey_removal(self, call: Call) -> Response:
@@ -142,7 +145,7 @@ class FactorPages:
         try:
             await self.use.own_passkeys.remove(holder, form.id, call.caller)
         except (FactorRequired, LastWay) as error:
-            return await self._write(call, holder.account, error)
+            return await self.write(call, holder.account, error)
         return self.writer.redirect("/account/sign-in?done=passkey_removed")
 
     async def show_totp(self, call: Call) -> Response:
@@ -168,7 +171,7 @@ class FactorPages:
         try:
             await self.use.authenticator_app.remove(hold_session(session, account, call.caller), call.caller)
         except FactorRequired as error:
-            return await self._write(call, require_account(account), error)
+            return await self.write(call, require_account(account), error)
         return self.writer.redirect("/account/sign-in?done=totp_removed")
 
     async def submit_recovery_codes(self, call: Call) -> Response:
@@ -179,6 +182,15 @@ class FactorPages:
         holder = hold_session(session, account, call.caller)
         codes = await self.use.replace_recovery_codes(holder, call.caller, request=request)
         return write_recovery_codes(self.writer, call, codes, action="/account/sign-in", hidden={})
+
+    def _describe_identity(self, identity: Identity, call: Call) -> dict[str, Any]:
+        return {
+            "id": identity.id,
+            "label": self.use.provider_sign_in.label_of(identity.provider),
+            "email": identity.email,
+            "created": describe_time(identity.created_at_ms, call),
+            "used": describe_time(identity.used_at_ms, call),
+        }
 
     def _passkey_page(self) -> NewPasskeyPage:
         page = "/account/sign-in"
@@ -196,7 +208,7 @@ class FactorPages:
         self.use.remember_device(response, call, pair)
         return response
 
-    async def _write(
+    async def write(
         self,
         call: Call,
         account: Account,
@@ -204,11 +216,13 @@ class FactorPages:
         *,
         renaming: str = "",
     ) -> Response:
+        """Return the page of an account, which says what was wrong or what was done. `renaming` is the id of a passkey."""
         found, passkeys = await self.use.list_factors(account), (await self.use.own_passkeys.list_of(account)).passkeys
         values: dict[str, Any] = {
             "visitor": account.email,
             "has_password": found.has_password,
             "totp": None if found.totp is None else {"created": describe_time(found.totp.created_at_ms, call)},
+            "identities": [self._describe_identity(each, call) for each in await self.use.own_identities.list_of(account)],
             "passkeys": [_describe(each, call) for each in passkeys],
             "renaming": renaming,
             "has_codes": found.factors.is_any,

@@ -18,6 +18,7 @@ from .languages import in_language
 from .mailed import CODE_PAGES, Look, MailedPages, Run
 from .own_data import OwnDataPages
 from .passkey_offer import PasskeyOfferPages
+from .providers import CALLBACK, ProviderPages
 from .reset_password import ResetPages
 from .second_step import SecondStepPages
 from .sign_in import SignInPages
@@ -35,11 +36,13 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         sign_in_by_code=use.sign_in_by_code,
         password_min_length=use.password_min_length,
         brand=use.brand,
+        providers=use.provider_sign_in.trips.settings,
     )
     sign_in, account, own_data = SignInPages(use, edge, writer), AccountPages(use, writer), OwnDataPages(use, writer)
     by_code, verify = SignInCodePages(use, edge, writer), VerifyPages(use, writer)
     offer = PasskeyOfferPages(use, edge, writer)
     factors, second = FactorPages(use, writer), SecondStepPages(use, edge, writer)
+    providers = ProviderPages(use, edge, writer, factors)
     reset, change = ResetPages(use, writer), ChangeEmailPages(use, writer)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/", sign_in.show_start),
@@ -55,6 +58,11 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("POST", "/sign-in/enrol/passkey", second.submit_enrol_passkey),
         ("GET", "/sign-in/enrol/totp", second.show_enrol_totp),
         ("POST", "/sign-in/enrol/totp", second.submit_enrol_totp),
+        ("GET", "/sign-in/with/{provider}", providers.leave),
+        ("GET", CALLBACK, providers.come_back),
+        ("POST", CALLBACK, providers.come_back_by_form),
+        ("POST", "/account/identities", providers.submit_identity),
+        ("POST", "/account/identities/remove", providers.submit_identity_removal),
         ("GET", "/sign-in/mail", by_code.show_sign_in_mail),
         ("POST", "/sign-in/mail", by_code.submit_sign_in_mail),
         ("POST", "/account/verify", verify.submit_verify_mail),
@@ -113,7 +121,13 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     return [
         Route(
             path,
-            edge.endpoint(in_language(handle), path=path, write_error=writer.write_error, signs_in=True, budget=_budget_of(path)),
+            edge.endpoint(
+                in_language(handle),
+                path=path,
+                write_error=writer.write_error,
+                signs_in=path != CALLBACK,  # Apple's page sends the answer as a form; it signs nobody in by itself
+                budget=_budget_of(path),
+            ),
             methods=[method],
             name=handle.__name__,
         )

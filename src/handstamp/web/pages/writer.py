@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ...crypto.identifiers import new_id
 from ...domain.brand import ACCENT, Brand
+from ...domain.provider import ProviderSettings
 from ...errors import (
     HandstampError,
     InsufficientAuthentication,
@@ -29,7 +31,7 @@ from ..cookies import clear_cookies
 from ..edge import Call, Edge
 from .forms import FieldErrors, describe_error
 
-_SECOND_REQUEST = "here"
+SECOND_REQUEST = "here"
 """In the query of a page that has loaded itself again."""
 
 
@@ -40,7 +42,14 @@ class PageWriter:
     """Renders templates with the headers that pages need. Its `write_error` is the edge's `ErrorWriter` for pages."""
 
     def __init__(
-        self, edge: Edge, *, registration_open: bool, sign_in_by_code: bool, password_min_length: int, brand: Brand
+        self,
+        edge: Edge,
+        *,
+        registration_open: bool,
+        sign_in_by_code: bool,
+        password_min_length: int,
+        brand: Brand,
+        providers: Sequence[ProviderSettings] = (),
     ) -> None:
         """Write the pages of a service.
 
@@ -50,6 +59,7 @@ class PageWriter:
             sign_in_by_code: True to offer visitors to sign in by mail.
             password_min_length: In characters, for the help beside fields for new passwords.
             brand: The look of the deployment.
+            providers: The other services with which people can sign in.
         """
         self.service_name: str = brand.name or edge.issuer.host
         """What people call this service."""
@@ -74,6 +84,7 @@ class PageWriter:
             "sign_in_by_code": sign_in_by_code,
             "password_min_length": password_min_length,
             "brand": brand,
+            "providers": [{"name": each.name, "label": each.label} for each in providers],
             "accent": ACCENT,
         }
 
@@ -94,8 +105,8 @@ class PageWriter:
     def load_again(self, call: Call) -> Response:
         """Return a page that loads the requested page again at once, from this site, so that the browser sends its cookies."""
         path = call.request.scope["path"].removeprefix(call.request.scope.get("root_path", ""))
-        query = urlencode({**call.request.query_params, _SECOND_REQUEST: ""})
-        return self.write_page("arriving.html", call, here=f"{path}?{query}")
+        query = urlencode({**call.request.query_params, SECOND_REQUEST: ""})
+        return self.write_page("arriving.html", call, there=f"{self._base}{path}?{query}")
 
     def _ask_for_cookie(self, call: Call) -> Response:
         """Return the answer to a visitor whose session is bound to a device, without the cookie that shows it.
@@ -105,7 +116,7 @@ class PageWriter:
         """
         if SKIPPED in call.headers:  # the browser could not reach us, or we had answered 503
             return self.write_error(Unavailable("the browser could not renew its cookie"), call)
-        if call.request.method == "GET" and _SECOND_REQUEST not in call.request.query_params:
+        if call.request.method == "GET" and SECOND_REQUEST not in call.request.query_params:
             return self.load_again(call)
         return self.redirect("/sign-in")
 
