@@ -136,7 +136,7 @@ def test_the_default_of_metadata_that_say_nothing(upstream: Upstream) -> None:
         {"aud": {CLIENT_ID: 1}}, {"aud": f"{CLIENT_ID} other"}, {"nonce": "other"}, {"nonce": ABSENT},
         {"nonce": ""}, {"nonce": None},
         {"exp": ABSENT}, {"exp": "9999999999"}, {"exp": True}, {"exp": -1}, {"exp": 1e300}, {"exp": None},
-        {"iat": ABSENT}, {"iat": "x"},
+        {"iat": ABSENT}, {"iat": "x"}, {"iat": True},
         {"at_hash": "x"}, {"at_hash": half_hash("RS256", "other")}, {"at_hash": None}, {"sub": ABSENT}, {"sub": ""}, {"sub": 7},
         {"sub": "x" * 256}, {"sub": "a\x00b"}, {"sub": "a\nb"}, {"sub": ["ada-1"]}, {"sub": None},
         {"nbf": 9_999_999_999}, {"nbf": "x"},
@@ -174,6 +174,34 @@ def test_the_age_of_the_sign_in_at_the_provider(age_s: int, max_age_s: int, is_v
         assert "older" in refusal(upstream, max_age_s=max_age_s)
     upstream.claims = {"auth_time": ABSENT}
     assert "auth_time" in refusal(upstream, max_age_s=max_age_s)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": [CLIENT_ID]},
+        {"azp": CLIENT_ID},
+        {"at_hash": ABSENT},
+        {"nbf": 1_700_000_000},
+        {"auth_time": ABSENT},
+        {"sub": "é/ü 1"},
+    ],
+    ids=str,
+)
+def test_what_an_id_token_may_say_or_leave_out(claims: dict[str, Any], upstream: Upstream) -> None:
+    """An audience alone in a list, no hash of the access token, and no time of the sign-in if none was asked for."""
+    upstream.claims = claims
+    assert upstream.client().sign_in().email == "ada@example.com"
+
+
+def test_an_empty_nonce_is_none(upstream: Upstream) -> None:
+    """A request without a nonce, as GitHub's, is none of an OpenID provider."""
+    client = upstream.client()
+    request = copy(client.begin().request, nonce="")
+    for nonce in ("", ABSENT):
+        upstream.claims = {"nonce": nonce}
+        with pytest.raises(InvalidProviderAnswer):
+            client.finish(request, {"code": CODE, "state": request.state})
 
 
 def test_several_audiences_need_azp(upstream: Upstream) -> None:
@@ -352,7 +380,7 @@ def test_a_token_endpoint_that_fails(script: Any, kind: type[HandstampError], up
 def test_a_provider_that_is_slow(path: str, script: Any, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time is bounded for all requests of a sign-in together."""
     monkeypatch.setattr("handstamp.relying_party.http.DEADLINE_S", 0.5)
-    monkeypatch.setattr("handstamp.relying_party.openid._REQUEST_S", 0.3)
+    monkeypatch.setattr("handstamp.relying_party.keys.REQUEST_S", 0.3)
     upstream.answers[path] = drip(answer(b" " * 1000), 0.05) if script == "drip" else script
     assert "time" in refusal(upstream, ProviderUnavailable)
 
@@ -364,8 +392,10 @@ def test_userinfo_is_asked_only_for_what_is_missing(upstream: Upstream) -> None:
     assert (identity.email, identity.email_verified, identity.name) == ("ada@example.com", True, "Ada Lovelace")
     (asked,) = [asked for asked in upstream.asked if asked.path == USERINFO]
     assert asked.headers["authorization"] == f"Bearer {ACCESS_TOKEN}"
+    upstream.person |= {"sid": "other", "auth_time": 1, "amr": ["mfa"], "iss": "https://evil.example"}
+    assert upstream.client().sign_in() == identity
     upstream.client(scopes=("openid",)).sign_in()
-    assert upstream.count(USERINFO) == 1
+    assert upstream.count(USERINFO) == 2
     upstream.metadata = {"userinfo_endpoint": ABSENT}
     assert upstream.client().sign_in().email == ""
 

@@ -17,7 +17,7 @@ from ..domain.issuer import is_private
 from ..errors import InvalidToken, ProviderUnavailable, Unavailable
 from ..forking import ProcessLock
 from ..outbound.client import Outbound
-from .http import fetch_json
+from .http import REQUEST_S, fetch_json
 
 FRESH_MS = 3600 * 1000
 MAX_AGE_MS = 24 * 3600 * 1000
@@ -97,7 +97,7 @@ class Discovery:
                 return self._metadata
             raise ProviderUnavailable("another request for its metadata takes too long")
         try:
-            return self.current() or self._load(left_s())
+            return self.current() or self._load(min(left_s(), REQUEST_S))
         finally:
             self._loading.release()
 

@@ -15,6 +15,8 @@ from ..outbound.response import Response
 
 DEADLINE_S = 10.0
 """Seconds for all requests of one call."""
+REQUEST_S = 5.0
+"""Seconds for a request whose result others wait for."""
 AGENT = "Handstamp"
 MAX_TOKENS_BYTES = 256 * 1024
 _ERROR = re.compile(r"[a-z_]{1,64}", re.ASCII)

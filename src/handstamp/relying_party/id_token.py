@@ -98,7 +98,7 @@ def read_email(claims: _Claims) -> str:
 
 def says_true(value: object) -> bool:
     """Return whether a claim is true. Apple and Microsoft write some as text or as a number."""
-    return value is True or value in ("true", "1") or (value == 1 and isinstance(value, int))
+    return value in ("true", "1") or (isinstance(value, int) and value == 1)
 
 
 def read_name(value: object) -> str:

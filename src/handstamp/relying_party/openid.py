@@ -7,17 +7,13 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from ..clock import monotonic_ms
-from ..crypto.foreign_tokens import ForeignKeys, ForeignToken, verify_foreign
 from ..crypto.identifiers import hash_secret, new_id, new_secret
-from ..crypto.jws import UnknownKey
 from ..crypto.strict import base64url_encode, json_decode
 from ..domain.provider import ProviderIdentity, ProviderLogout, ProviderRequest, ProviderSettings, ProviderTokens
-from ..errors import InvalidProviderAnswer, InvalidToken, ProviderRefused, ProviderUnavailable, Unavailable
+from ..errors import InvalidProviderAnswer, InvalidToken, ProviderRefused, ProviderUnavailable
 from ..outbound.client import Outbound
 from ..service.parts.providers import Begun, Prompt
-from ..verify.fetch import Document
-from ..verify.jwks import RemoteKeys, WouldWait
+from ..verify.jwks import WouldWait
 from .answers import read_code
 from .client_auth import ClientAuth
 from .discovery import Discovery, Metadata
@@ -37,12 +33,13 @@ from .id_token import (
     says_true,
 )
 from .issuers import IssuerRule
+from .keys import ProviderKeys
 from .logout import MAX_LOGOUT_TOKEN_LENGTH, TYPES, read_logout_token
 from .tokens import read_tokens
 
-_REQUEST_S = 5.0
-MAX_JWKS_BYTES = 256 * 1024
 MAX_USERINFO_BYTES = 64 * 1024
+_OF_USERINFO = ("email", "email_verified", "name")
+"""What is taken from there. Everything else is in the ID token, or is not used."""
 
 
 class OpenIdProvider:
@@ -55,7 +52,7 @@ class OpenIdProvider:
         self._outbound = outbound
         self._issuers = IssuerRule(settings)
         self._discovery = Discovery(outbound, settings.issuer, published=self._issuers.published)
-        self._keys: tuple[str, RemoteKeys[ForeignKeys]] | None = None
+        self._keys = ProviderKeys(outbound)
 
     @property
     def settings(self) -> ProviderSettings:
@@ -140,9 +137,9 @@ class OpenIdProvider:
         """Return what a logout token says, as `Provider.read_logout` describes."""
         metadata = await self._describe_itself()
         try:  # without a thread, because everybody can send such tokens
-            verified = self._verify_known(token, metadata, TYPES, MAX_LOGOUT_TOKEN_LENGTH)
+            verified = self._keys.verify_known(token, metadata, typs=TYPES, max_length=MAX_LOGOUT_TOKEN_LENGTH)
         except WouldWait:
-            verify = partial(self._verify, token, metadata, TYPES, MAX_LOGOUT_TOKEN_LENGTH)
+            verify = partial(self._keys.verify, token, metadata, typs=TYPES, max_length=MAX_LOGOUT_TOKEN_LENGTH)
             verified = await run_in_thread(self._outbound, metadata.jwks_uri, lambda _: verify())
         return read_logout_token(
             verified,
@@ -175,13 +172,14 @@ class OpenIdProvider:
             raise InvalidProviderAnswer("there is no ID token")
         expected = Expected(self._issuers, self._settings.client_id, request.nonce, tokens.access_token, request.max_age_s)
         try:
-            verified = self._verify(id_token, metadata, ("", "jwt"), MAX_ID_TOKEN_LENGTH)
+            verified = self._keys.verify(id_token, metadata, typs=("", "jwt"), max_length=MAX_ID_TOKEN_LENGTH)
             check_id_token(verified, expected, now_s=now_ms // 1000)
         except InvalidToken as invalid:
             raise InvalidProviderAnswer(f"the ID token is not valid: {invalid.why}") from None
         claims = verified.claims
         if "email" in self._settings.scopes and "email" not in claims and metadata.userinfo_endpoint:
-            claims = {**self._ask_userinfo(metadata.userinfo_endpoint, tokens, read_subject(claims), left_s), **claims}
+            more = self._ask_userinfo(metadata.userinfo_endpoint, tokens, read_subject(claims), left_s)
+            claims = {**{name: more[name] for name in _OF_USERINFO if name in more}, **claims}
         return claims, tokens
 
     def _ask_tokens(self, metadata: Metadata, form: Mapping[str, str], now_ms: int, left_s: LeftS) -> Mapping[str, Any]:
@@ -222,45 +220,6 @@ class OpenIdProvider:
             session_id=read_text(claims, "sid", most=MAX_SUBJECT_LENGTH),
             tokens=tokens if self._settings.keeps_tokens else None,
         )
-
-    def _verify(self, token: str, metadata: Metadata, typs: tuple[str, ...], max_length: int) -> ForeignToken:
-        """Verify a token, and fetch keys for it if needed. Raises as `_verify_known`."""
-        for _ in range(3):
-            try:
-                return self._verify_known(token, metadata, typs, max_length)
-            except WouldWait as missing:
-                self._keys_of(metadata).wait(missing.kid)
-        raise ProviderUnavailable("the provider's keys change too often")
-
-    def _verify_known(self, token: str, metadata: Metadata, typs: tuple[str, ...], max_length: int) -> ForeignToken:
-        """Verify the signature of a token without a request.
-
-        Raises:
-            InvalidToken: If it is not valid.
-            WouldWait: If keys must be fetched first.
-            ProviderUnavailable: If they cannot be fetched.
-        """
-        remote = self._keys_of(metadata)
-        try:
-            keys = remote.current(monotonic_ms())
-            try:
-                return verify_foreign(token, keys, algorithms=metadata.algorithms, typs=typs, max_length=max_length)
-            except UnknownKey as unknown:
-                remote.require_unknown(unknown.kid, keys)
-                raise
-        except Unavailable as error:
-            raise ProviderUnavailable(error.why) from None
-
-    def _keys_of(self, metadata: Metadata) -> RemoteKeys[ForeignKeys]:
-        kept = self._keys
-        if kept is None or kept[0] != metadata.jwks_uri:
-            url = metadata.jwks_uri
-            kept = self._keys = url, RemoteKeys(partial(self._fetch_keys, url), parse=ForeignKeys.from_jwks, timeout_s=_REQUEST_S)
-        return kept[1]
-
-    def _fetch_keys(self, url: str) -> Document:
-        answer = fetch_json(self._outbound, url, deadline_s=_REQUEST_S, max_bytes=MAX_JWKS_BYTES)
-        return Document(answer.body, answer.headers.get("cache-control", ""))
 
 
 def challenge_of(verifier: str) -> str:
