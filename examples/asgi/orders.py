@@ -21,6 +21,7 @@ verifier = Verifier(issuer, audience=issuer, credential=os.environ["AUTH_CREDENT
 signed_in = [Middleware(HandstampMiddleware, verifier=verifier)]
 admins = [Middleware(HandstampMiddleware, verifier=verifier, role="admin")]
 writers = [Middleware(HandstampMiddleware, verifier=verifier, scope="orders:write", check="live")]
+recent = [Middleware(HandstampMiddleware, verifier=verifier, fresh="5m")]
 owners: dict[int, str] = {}
 numbers = count(1)
 
@@ -44,6 +45,10 @@ async def cancel_order(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def refund_order(request: Request) -> Response:
+    return JSONResponse({"refunded": request.path_params["number"]}, 202)
+
+
 async def reports(_: Request) -> Response:
     return JSONResponse({"orders": len(owners)})
 
@@ -54,6 +59,7 @@ app = Starlette(
         Route("/orders", list_orders, middleware=signed_in),
         Route("/orders", place_order, methods=["POST"], middleware=signed_in),
         Route("/orders/{number:int}", cancel_order, methods=["DELETE"], middleware=writers),
+        Route("/orders/{number:int}/refund", refund_order, methods=["POST"], middleware=recent),
         Route("/reports", reports, middleware=admins),
     ]
 )

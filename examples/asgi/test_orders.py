@@ -45,6 +45,15 @@ def test_reports_are_for_admins(client: Any, handstamp_issuer: LocalIssuer) -> N
     assert client.get("/reports", headers=handstamp_issuer.signed_in(roles=["clerk"]).headers).status_code == 403
 
 
+def test_a_refund_needs_a_recent_proof(client: Any, handstamp_issuer: LocalIssuer) -> None:
+    ada = handstamp_issuer.signed_in("ada")
+    assert client.post("/orders/1/refund", headers=ada.headers).status_code == 202
+    long_ago = handstamp_issuer.signed_in("ada", signed_in_ago_s=600)
+    answer = client.post("/orders/1/refund", headers=long_ago.headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "insufficient_user_authentication")
+    assert 'max_age="300"' in answer.headers["WWW-Authenticate"]
+
+
 def test_cancelling_needs_a_scope_and_the_service(client: Any, handstamp_issuer: LocalIssuer) -> None:
     clerk = handstamp_issuer.signed_in(scope="orders:read orders:write")
     assert client.delete("/orders/1", headers=clerk.headers).status_code == 204

@@ -55,6 +55,13 @@ def order(request: HttpRequest, number: int) -> HttpResponse:
     return HttpResponse(status=204)
 
 
+@require(fresh="5m")
+def refund(request: HttpRequest, number: int) -> HttpResponse:
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    return JsonResponse({"refunded": number}, status=202)
+
+
 @require(role="admin")
 def reports(_: HttpRequest) -> HttpResponse:
     return JsonResponse({"orders": len(owners)})
@@ -64,6 +71,7 @@ urlpatterns = [
     path("healthz", healthz),
     path("orders", orders),
     path("orders/<int:number>", order),
+    path("orders/<int:number>/refund", refund),
     path("reports", reports),
 ]
 wsgi = WSGIHandler()

@@ -74,6 +74,15 @@ class Order(APIView):
         return Response(status=204)
 
 
+class Refund(APIView):
+    """The refund of an order. It requires a proof of the last five minutes."""
+
+    permission_classes: ClassVar = [require(fresh="5m")]
+
+    def post(self, _: Request, number: int) -> Response:
+        return Response({"refunded": number}, status=202)
+
+
 class Reports(APIView):
     """The reports. They require a role."""
 
@@ -87,6 +96,7 @@ urlpatterns = [
     path("healthz", Health.as_view()),
     path("orders", Orders.as_view()),
     path("orders/<int:number>", Order.as_view()),
+    path("orders/<int:number>/refund", Refund.as_view()),
     path("reports", Reports.as_view()),
 ]
 wsgi = WSGIHandler()

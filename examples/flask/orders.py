@@ -46,6 +46,12 @@ def cancel_order(number: int) -> tuple[str, int]:
     return "", 204
 
 
+@app.post("/orders/<int:number>/refund")
+@require(fresh="5m")
+def refund_order(number: int) -> tuple[dict[str, int], int]:
+    return {"refunded": number}, 202
+
+
 @app.get("/reports")
 @require(role="admin")
 def reports() -> dict[str, int]:
