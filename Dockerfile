@@ -6,7 +6,7 @@ COPY pyproject.toml hatch_build.py uv.lock README.md LICENSE NOTICE ./
 COPY src ./src
 # Install the exact versions of uv.lock, and the package itself instead of a link to its source.
 RUN uv venv /opt/handstamp \
- && UV_PROJECT_ENVIRONMENT=/opt/handstamp uv sync --locked --no-dev --extra server --extra postgres --no-editable --compile-bytecode
+ && UV_PROJECT_ENVIRONMENT=/opt/handstamp uv sync --locked --no-dev --extra server --extra postgres --extra otel --no-editable --compile-bytecode
 
 FROM python:3.13.14-slim-trixie
 COPY --from=build /opt/handstamp /opt/handstamp

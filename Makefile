@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := server,postgres,client,fastapi,django,drf,flask,mcp
+EXTRAS := server,postgres,client,fastapi,django,drf,flask,mcp,otel
 FAST := -m "not slow and not browser" --ignore=tests/browser
 BENCH := bench/.venv/bin/python
 BENCH_READY := bench/.venv/.ready

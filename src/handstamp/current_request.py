@@ -18,13 +18,15 @@ class CurrentRequest:
 
     Attributes:
         id: In the answer's `X-Request-ID`, in problems and in all log lines of the request.
+        is_from_proxy: Whether it came through a trusted proxy.
     """
 
-    __slots__ = ("_headers", "_trace_id", "id")
+    __slots__ = ("_headers", "_trace_id", "id", "is_from_proxy")
 
-    def __init__(self, request_id: str, headers: Headers) -> None:
+    def __init__(self, request_id: str, headers: Headers, *, is_from_proxy: bool = False) -> None:
         """Take the id and the header fields."""
         self.id = request_id
+        self.is_from_proxy = is_from_proxy
         self._headers = headers
         self._trace_id: str | None = None
 

@@ -219,7 +219,7 @@ async def test_off_costs_nothing(tmp_path: Path) -> None:
             expect_problem(await client.get("/metrics", auth=credential), 404, "not_found")
         app = make_application(running)
         assert "TimedRequests" not in {type(layer).__name__ for layer in (app, getattr(app, "_app", None))}
-        assert running.store._group._measure is None  # type: ignore[attr-defined]
+        assert running.store._group._commit == running.store._commit_together  # type: ignore[attr-defined]
 
 
 async def make_credential(running: Deployment, clock: Clock) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from functools import partial
 from importlib.metadata import version
 
@@ -19,6 +20,7 @@ from ..web.operation import UseCases
 from ..web.proxies import ClientAddress
 from ..web.stopping import running_until_drained
 from .deployment import Deployment
+from .tracing import Tracing
 
 
 def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
@@ -94,7 +96,7 @@ def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
         hsts_includes_subdomains=settings.hsts_include_subdomains,
         running=partial(running_until_drained, deployment.run, drain_s) if drain_s else deployment.run,
     )
-    application = deployment.measuring.time_requests(application)
+    application = deployment.tracing.trace_requests(deployment.measuring.time_requests(application))
     return ClientAddress(application, settings.trusted_proxies)
 
 
@@ -103,7 +105,7 @@ def application() -> ASGIApp:
     configure_logging()
     settings = load()
     configure_logging(log_format=settings.log_format)
-    made = make_application(Deployment(settings), drain_s=settings.drain)
+    made = make_application(Deployment(settings, tracing=Tracing.from_environment(os.environ)), drain_s=settings.drain)
     freeze_objects()
     return made
 

@@ -57,6 +57,7 @@ from ..service.signing_in.totp import TotpProver
 from ..verify.verifier import Verifier
 from .auditing import Auditing
 from .parts import Parts
+from .tracing import NO_TRACING, Tracing
 
 
 class Deployment(Parts):
@@ -105,7 +106,9 @@ class Deployment(Parts):
     housekeeping: Housekeeping
     verifier: Verifier
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None, claims: Hook | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, clock: Clock | None = None, claims: Hook | None = None, tracing: Tracing = NO_TRACING
+    ) -> None:
         """Create the parts. Only the files of the master secrets are read, or the first is created; the store is not opened yet.
 
         Args:
@@ -113,11 +116,12 @@ class Deployment(Parts):
             clock: Returns the time in milliseconds since 1970, and is believed whatever it shows. None for this machine's clock,
                 which is not believed after a leap.
             claims: Called before each access token is minted; returns what the token contains beyond the session.
+            tracing: Makes spans.
 
         Raises:
             ConfigurationError: If the issuer is missing, the master secret cannot be had, or others can change the database.
         """
-        super().__init__(settings, clock=clock, claims=claims)
+        super().__init__(settings, clock=clock, claims=claims, tracing=tracing)
         self._add_sessions()
         self._add_accounts()
         self._add_mailed()
@@ -383,3 +387,4 @@ class Deployment(Parts):
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                await self.tracing.flush()

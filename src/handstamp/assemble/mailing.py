@@ -21,6 +21,7 @@ from ..service.mailing.sender import Sender, Tools
 from ..service.parts.audit import Audit
 from ..service.parts.changes import Changes
 from ..storage.store import Store
+from .tracing import NO_TRACING, Tracing
 
 if TYPE_CHECKING:
     from ..mail.composer import Composer
@@ -35,10 +36,18 @@ class Mailing:
     inbox: DevelopmentInbox | None
 
     def __init__(
-        self, settings: Settings, secret: MasterSecret, *, store: Store, changes: Changes, clock: Clock, audit: Audit
+        self,
+        settings: Settings,
+        secret: MasterSecret,
+        *,
+        store: Store,
+        changes: Changes,
+        clock: Clock,
+        audit: Audit,
+        tracing: Tracing,
     ) -> None:
         """Create the parts. Raises `ConfigurationError` if the settings contradict each other."""
-        self.tools: MailTools = MailTools(settings)
+        self.tools: MailTools = MailTools(settings, tracing)
         letters = Letters(secret)
         way = self.tools.way
         self.outbox = outbox = Outbox(
@@ -65,13 +74,14 @@ class Mailing:
 class MailTools:
     """Loads what makes and sends messages. Its libraries take tens of milliseconds to import, so that is done when it is used."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tracing: Tracing = NO_TRACING) -> None:
         """Raises `ConfigurationError` if the settings contradict each other."""
         self.server = server = load_mail_server(settings)
         self.issuer: Issuer = Issuer(settings.issuer)
         self.confirms_sign_up: bool = server is not None
         self.has_templates: bool = settings.mail_templates is not None
         self._settings = settings
+        self._tracing = tracing
         self._composer: Composer | None = None
         self._tools: Tools | None = None
         may_show = self.issuer.is_loopback and is_loopback(settings.host) and not settings.trusted_proxies
@@ -126,7 +136,8 @@ class MailTools:
     def _make_tools(self, composer: Composer) -> Tools:
         from ..mail.smtp import SmtpTransport  # noqa: PLC0415 - see the class
 
-        return Tools(composer, SmtpTransport(self.require_server(), name=self.issuer.host))
+        transport = SmtpTransport(self.require_server(), name=self.issuer.host)
+        return Tools(composer, self._tracing.trace_transport(transport))
 
     def require_server(self) -> SmtpServer:
         """Return the mail server. Raises `ConfigurationError` if none is set."""

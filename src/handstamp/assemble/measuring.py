@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from ..clock import monotonic_s
 from ..config.settings import Settings
 from ..service.parts.meter import NO_METER, Meter
+from ..storage.batching import Commit
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -70,6 +72,19 @@ class Measuring:
     def render(self) -> Render | None:
         """What writes the metrics for holders of a service credential; None if they are off."""
         return None if self._exporter is None else self._exporter.render
+
+    def time_commits(self, commit: Commit) -> Commit:
+        """Return a commit that is timed, or the commit itself."""
+        if not self.is_on:
+            return commit
+
+        async def commit_and_measure(changes: Sequence[Any]) -> list[Any]:
+            began = monotonic_s()
+            outcomes = await commit(changes)
+            self.meter.time_commit(len(changes), monotonic_s() - began)
+            return outcomes
+
+        return commit_and_measure
 
     def time_requests(self, app: ASGIApp) -> ASGIApp:
         """Return an application whose requests are timed, or the application itself."""

@@ -51,6 +51,7 @@ from ..storage.store import Store
 from .mailing import Mailing
 from .measuring import Measuring
 from .stores import make_store
+from .tracing import Tracing
 
 
 class Parts:
@@ -60,6 +61,7 @@ class Parts:
     issuer: Issuer
     audience: tuple[str, ...]
     policy: Policy
+    tracing: Tracing
     measuring: Measuring
     outbound: Outbound
     providers: Mapping[str, Provider]
@@ -92,7 +94,7 @@ class Parts:
     passkeys: Passkeys
     hashing: Hashing
 
-    def __init__(self, settings: Settings, *, clock: Clock | None, claims: Hook | None) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock | None, claims: Hook | None, tracing: Tracing) -> None:
         """Create the parts. `Deployment.__init__` describes the arguments and the errors."""
         if not settings.issuer:
             raise ConfigurationError("HANDSTAMP_ISSUER is not set: write the public URL of the service.")
@@ -104,18 +106,23 @@ class Parts:
         self.issuer = Issuer(settings.issuer)
         self.audience = settings.audience or (settings.issuer,)
         self.policy = settings.policy
+        self.tracing = tracing
         self.measuring = Measuring(settings)
         meter = self.measuring.meter
-        self.outbound = Outbound(allow=settings.outbound_allow, ca_file=settings.outbound_ca_file)
+        self.outbound = tracing.trace_outbound()(allow=settings.outbound_allow, ca_file=settings.outbound_ca_file)
         self.providers = _make_providers(settings, self.outbound)
         self.audit = Audit(meter)
         self.granting = Granting(claims)
         words = ("handstamp", self.issuer.host, settings.brand_name)
         self.rules = PasswordRules(min_length=settings.password_min_length, service_words=words)
-        self.store = make_store(settings, measure=meter.time_commit if self.measuring.is_on else None)
+        self.store = tracing.trace_store(
+            make_store(settings, around=lambda commit: tracing.trace_commits(self.measuring.time_commits(commit)))
+        )
         self.clock = CommonClock(self.store, clock)
         self.changes = Changes(self.store)
-        self.mailing = Mailing(settings, secret, store=self.store, changes=self.changes, clock=self.clock, audit=self.audit)
+        self.mailing = Mailing(
+            settings, secret, store=self.store, changes=self.changes, clock=self.clock, audit=self.audit, tracing=tracing
+        )
         self.outbox = self.mailing.outbox
         self.notices = Notices(self.outbox)
         self.keys = Keys(store=self.store, secret=secret, algorithm=settings.algorithm, audit=self.audit)
@@ -160,7 +167,7 @@ class Parts:
             self.issuer, settings.trusted_origins, secret, service_name=settings.brand_name or self.issuer.host
         )
         self.factor_changes = FactorChanges(self.notices)
-        self.hashing = _make_hashing(settings, meter)
+        self.hashing = _make_hashing(settings, meter, tracing)
 
 
 def _make_providers(settings: Settings, outbound: Outbound) -> Mapping[str, Provider]:
@@ -171,7 +178,7 @@ def _make_providers(settings: Settings, outbound: Outbound) -> Mapping[str, Prov
     return make_providers(load_providers(settings), outbound)
 
 
-def _make_hashing(settings: Settings, meter: Meter) -> Hashing:
+def _make_hashing(settings: Settings, meter: Meter, tracing: Tracing) -> Hashing:
     hasher = PasswordHasher(settings.password_cost)
     threads = count_hashing_threads(hasher.memory_bytes, workers=settings.workers, wanted=settings.hashing_threads)
-    return Hashing(hasher, NetworkLimits(settings.people_per_network).hashing, threads=threads, meter=meter)
+    return tracing.trace_hashing()(hasher, NetworkLimits(settings.people_per_network).hashing, threads=threads, meter=meter)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from types import ModuleType
 
 from ..config.private_files import require_database
 from ..config.secret_file import load_master_secret
 from ..config.settings import Settings
 from ..errors import ConfigurationError
+from ..storage.batching import Around
 from ..storage.sqlite.store import SqliteStore
 from ..storage.store import Store
 
 
-def make_store(settings: Settings, *, measure: Callable[[int, float], None] | None = None) -> Store:
+def make_store(settings: Settings, *, around: Around | None = None) -> Store:
     """Return the store that the settings name. It is not opened yet. Raises `ConfigurationError`.
 
-    `measure` is called after each commit of changes that were made together, with their number and the seconds it took.
+    `around` wraps the commit of changes that were made together, to observe it.
     """
     if settings.database_path is not None:
-        return SqliteStore(settings.database_path, measure=measure)
+        return SqliteStore(settings.database_path, around=around)
     store: Store = _import_postgres("store").PostgresStore(
-        settings.database, connections=settings.database_connections, measure=measure
+        settings.database, connections=settings.database_connections, around=around
     )
     return store
 

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from ..assemble.application import freeze_objects, make_application
 from ..assemble.deployment import Deployment
 from ..assemble.measuring import FOLDER_VARIABLE, forget_worker
+from ..assemble.tracing import Tracing
 from ..config.brand import load_brand
 from ..config.loading import load
 from ..config.logs import configure_logging
@@ -66,7 +67,7 @@ def serve(  # noqa: PLR0917 - they are options
         if tls_key is not None:
             require_unchangeable(tls_key, "private key")
             warn_if_readable(tls_key)
-        deployment = Deployment(settings)
+        deployment = Deployment(settings, tracing=Tracing.from_environment(os.environ))
         asyncio.run(_prepare(deployment))
         _print_greeting(settings, listening.getsockname()[1], shows_mail=deployment.mailing.inbox is not None)
         hold_hangup()

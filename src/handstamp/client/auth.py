@@ -35,6 +35,9 @@ from .second_step import ASKING_S, AskProof, Proof, StepUps, complete
 from .session import StoredSession
 from .tokens import MemoryTokens, StoredTokens, TokenStore
 
+_TRACE = ("traceparent", "tracestate")
+"""The header fields of a trace (W3C Trace Context). A renewal belongs to the trace of the request that needs it."""
+
 
 class _Asking(NamedTuple):
     """A person is asked, who takes longer than a service."""
@@ -254,19 +257,20 @@ class Auth(httpx.Auth):
         if not self._is_for_us(request.url):
             yield request
             return
+        trace = {name: request.headers[name] for name in _TRACE if name in request.headers}
         tokens = self._renewals.current()
         stage = self._freshness.stage(tokens)
         if stage == "due":
             with suppress(Unavailable):  # the service did not answer a moment ago, and the token is still valid
-                self._renewals.join(tokens)
+                self._renewals.join(tokens, trace)
         elif stage == "over":
-            tokens = yield self._renewals.join(tokens)
+            tokens = yield self._renewals.join(tokens, trace)
         response = yield from self._send(request, tokens)
         while self._lost_token(response):  # httpx limits the number of redirects
             response = yield from self._send(response.request, tokens)
         reason = self._reason_to_renew(response, tokens)
         if reason is not None:
-            renewed: StoredTokens = yield self._renewals.join(tokens)
+            renewed: StoredTokens = yield self._renewals.join(tokens, trace)
             if renewed.session_id != tokens.session_id:
                 return  # the application has signed in meanwhile: the request is not that person's
             self._renewed_for[url_origin(response.request.url), reason] = renewed.access_token

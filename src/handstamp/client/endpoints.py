@@ -125,8 +125,12 @@ class ServiceEndpoints:
         headers = {"idempotency-key": str(uuid.uuid4())}
         return self._until_answered(lambda: ask(headers), _LOGIN_RETRY_MS if self._retry_ms else 0)
 
-    def refresh(self, tokens: StoredTokens) -> StoredTokens:
+    def refresh(self, tokens: StoredTokens, trace: Mapping[str, str] = {}) -> StoredTokens:
         """Return the next tokens. Repeats the request until an answer arrives or the grace period is nearly over.
+
+        Args:
+            tokens: The current ones.
+            trace: The header fields of the trace to which the request belongs (W3C Trace Context).
 
         Raises:
             SessionEnded: The session has ended.
@@ -136,7 +140,7 @@ class ServiceEndpoints:
 
         def ask() -> StoredTokens:
             obtained_at_ms = self._clock()  # before the request, so that the token looks older than it is, never younger
-            answer = self.call("POST", "/refresh", {"refreshToken": tokens.refresh_token}, key=tokens.key)
+            answer = self.call("POST", "/refresh", {"refreshToken": tokens.refresh_token}, key=tokens.key, headers=trace)
             return self._tokens(answer, obtained_at_ms, tokens.key)
 
         try:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 
 from ..clock import monotonic_ms
@@ -74,8 +75,8 @@ class Renewals:
             )
         return tokens
 
-    def join(self, failed: StoredTokens) -> Flight[StoredTokens]:
-        """Return the running renewal of `failed`, or start one.
+    def join(self, failed: StoredTokens, trace: Mapping[str, str] = {}) -> Flight[StoredTokens]:
+        """Return the running renewal of `failed`, or start one, in the trace that these header fields name.
 
         Its result is newer tokens, from the service or from the store, if another process has saved some. Raises `Unavailable` at
         once if the service did not answer a moment ago.
@@ -87,16 +88,16 @@ class Renewals:
             flight = self._flights.get(failed.access_token)
             if flight is None or flight.is_done:
                 self._flights = {token: other for token, other in self._flights.items() if not other.is_done}
-                flight = self._flights[failed.access_token] = Flight(lambda: self._renew(failed))
+                flight = self._flights[failed.access_token] = Flight(lambda: self._renew(failed, trace))
             return flight
 
-    def _renew(self, failed: StoredTokens) -> StoredTokens:
+    def _renew(self, failed: StoredTokens, trace: Mapping[str, str]) -> StoredTokens:
         try:
             with self._store.locked(self.lock_patience_s):
                 tokens = self._save_late(self.current())
                 if tokens.access_token != failed.access_token and self._freshness.stage(tokens) != "over":
                     return tokens  # another thread or process has renewed them
-                return self._ask(tokens)
+                return self._ask(tokens, trace)
         except Unavailable as problem:
             _log.warning("the tokens could not be renewed, and are kept: %s", problem.why)
             self._silence = problem.why
@@ -106,9 +107,9 @@ class Renewals:
             _log.info("the tokens could not be renewed: %s", error.code)
             raise
 
-    def _ask(self, tokens: StoredTokens) -> StoredTokens:
+    def _ask(self, tokens: StoredTokens, trace: Mapping[str, str]) -> StoredTokens:
         try:
-            new = self._service.refresh(tokens)
+            new = self._service.refresh(tokens, trace)
         except SessionEnded as ended:
             self._ended = ended
             with suppress(Unavailable):  # a file that cannot be deleted: its refresh token gets the same answer again

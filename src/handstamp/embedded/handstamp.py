@@ -16,13 +16,14 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..assemble.application import make_application
 from ..assemble.deployment import Deployment
+from ..assemble.tracing import Tracing
 from ..clock import Clock
 from ..config.loading import load
 from ..domain.delivery import DELIVERIES, Delivery
@@ -40,6 +41,9 @@ from ..web.cookies import Cookies
 from ..web.edge import sanitise_text
 from .server_check import warn_about_server
 from .verifier import LocalVerifier
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 _METHOD = re.compile(r"[\x21-\x7e]{1,64}")
 
@@ -143,16 +147,24 @@ def _require_sound(delivery: object, ip: object, user_agent: object = "", amr: o
 class Handstamp:
     """One deployment inside an application."""
 
-    def __init__(self, *, claims: Hook | None = None, clock: Clock | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        claims: Hook | None = None,
+        clock: Clock | None = None,
+        tracer_provider: TracerProvider | None = None,
+        **settings: Any,
+    ) -> None:
         """Create it from settings, named as in the reference in lower case. Other settings come from the environment.
 
         `claims` is asked at each mint what a subject's tokens say beyond the session: it takes the subject and returns
         `{"scope": …, "roles": …, "claims": …}`, and may be a coroutine function. If it fails nothing is issued. Log lines go to
         the application's `logging`, under `handstamp`.
         `clock` is for tests: it returns milliseconds since 1970.
+        `tracer_provider` is that of the application's OpenTelemetry, to make spans with (`handstamp[otel]`).
         Raises `ConfigurationError` with every mistake.
         """
-        self._deployment = Deployment(load(**settings), clock=clock, claims=claims)
+        self._deployment = Deployment(load(**settings), clock=clock, claims=claims, tracing=Tracing(tracer_provider))
         self._application = make_application(self._deployment)
         self.cookies: Cookies = Cookies(self._deployment.issuer)
         """The names of the two cookies that carry tokens: `access` and `refresh`."""

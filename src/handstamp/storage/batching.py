@@ -21,6 +21,9 @@ from ..errors import Unavailable
 from .store import Decide
 
 Change = TypeVar("Change")
+Commit = Callable[[Sequence[Any]], Awaitable[list[Any]]]
+Around = Callable[[Commit], Commit]
+"""Wraps a commit, to measure it or to trace it."""
 MAX_BATCH = 32
 MAX_WAITING = 10_000
 
@@ -80,17 +83,14 @@ class Decisions:
 class GroupCommit(Generic[Change]):
     """Collects changes and commits them in batches, one batch at a time."""
 
-    def __init__(
-        self, commit: Callable[[Sequence[Change]], Awaitable[list[Any]]], *, measure: Callable[[int, float], None] | None = None
-    ) -> None:
+    def __init__(self, commit: Callable[[Sequence[Change]], Awaitable[list[Any]]], *, around: Around | None = None) -> None:
         """Create it.
 
         Args:
             commit: Commits a batch, and returns one result for each change after the commit, or raises for the batch.
-            measure: Called after each commit with the number of changes and the seconds that it took. None to measure nothing.
+            around: Returns a commit that is observed. None to observe nothing.
         """
-        self._commit = commit
-        self._measure = measure
+        self._commit = commit if around is None else around(commit)
         self._waiting: deque[tuple[Change, asyncio.Future[Any]]] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
@@ -133,7 +133,7 @@ class GroupCommit(Generic[Change]):
         if not batch:
             return
         try:
-            outcomes = await self._commit_measured([change for change, _ in batch])
+            outcomes = await self._commit([change for change, _ in batch])
         except Exception as problem:  # noqa: BLE001 - it is raised in every caller of the batch
             if isinstance(problem, Unavailable):  # the changes behind it would wait for the same failure
                 batch, self._waiting = [*batch, *self._waiting], deque()
@@ -145,14 +145,6 @@ class GroupCommit(Generic[Change]):
                 result.set_exception(outcome.cause)
             else:
                 result.set_result(outcome)
-
-    async def _commit_measured(self, changes: Sequence[Change]) -> list[Any]:
-        if self._measure is None:
-            return await self._commit(changes)
-        began = asyncio.get_running_loop().time()
-        outcomes = await self._commit(changes)
-        self._measure(len(changes), asyncio.get_running_loop().time() - began)
-        return outcomes
 
     @property
     def waiting(self) -> int:

@@ -37,6 +37,7 @@ def fetch(
     limit: int,
     authorization: str | None = None,
     form: Mapping[str, str] | None = None,
+    more_headers: Mapping[str, str] = {},
 ) -> Document:
     """Send a GET request, or a POST request with a form, and return the answer.
 
@@ -48,13 +49,14 @@ def fetch(
         timeout_s: Seconds until the whole answer must have arrived.
         limit: The largest body to accept, in bytes.
         authorization: The value of the `Authorization` header.
+        more_headers: Further header fields.
         form: Fields to send as `application/x-www-form-urlencoded`.
 
     Raises:
         Unavailable: if the service cannot be reached in time, or answers with another status or with a larger body.
     """
     deadline_ms = monotonic_ms() + int(timeout_s * 1000)
-    headers = {"accept": "application/json", "user-agent": "handstamp-verifier"}
+    headers = {"accept": "application/json", "user-agent": "handstamp-verifier", **more_headers}
     if authorization is not None:
         headers["authorization"] = authorization
     body = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from urllib.parse import urlencode
@@ -86,8 +87,21 @@ class RemoteService:
                 limit=_MAX_INTROSPECTION_BYTES,
                 authorization=self._authorization,
                 form={"token": token},
+                more_headers=_describe_trace(),
             )
         try:
             return msgspec.json.decode(answer.body, type=Introspection)
         except (msgspec.MsgspecError, RecursionError):
             raise Unavailable("the service's answer to /introspect is malformed") from None
+
+
+def _describe_trace() -> dict[str, str]:
+    """Return the `traceparent` of the current span, if the application uses OpenTelemetry (W3C Trace Context §3.2).
+
+    It is not imported here: without it in the process there is no span.
+    """
+    trace = sys.modules.get("opentelemetry.trace")
+    context = None if trace is None else trace.get_current_span().get_span_context()
+    if context is None or not context.is_valid:
+        return {}
+    return {"traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"}

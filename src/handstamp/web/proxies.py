@@ -70,12 +70,13 @@ class ClientAddress:
         peer = (scope.get("client") or ("",))[0]
         if not parse_address(peer):
             scope["client"] = None  # some servers name the peer of a Unix socket, and TestClient is "testclient"
-        if self._is_trusted(peer):
+        is_from_proxy = self._is_trusted(peer)
+        if is_from_proxy:
             self._believe(scope, peer)
             request_id = find_request_id(scope["headers"])
         else:
             self._warn_of(scope, peer)
-        return CurrentRequest(request_id or new_id(), scope["headers"])
+        return CurrentRequest(request_id or new_id(), scope["headers"], is_from_proxy=is_from_proxy)
 
     def _believe(self, scope: Scope, peer: str) -> None:
         forwarded, scheme = [], ""

@@ -22,7 +22,7 @@ from ...clock import monotonic_ms
 from ...domain.account import Account
 from ...domain.session import Session
 from ...errors import Unavailable
-from ..batching import Decisions, GroupCommit, SessionChange
+from ..batching import Around, Decisions, GroupCommit, SessionChange
 from ..sql import accounts, events, sessions
 from ..store import Decide, Rows, StoreLoad, StoreTime, Transaction
 from .failures import FAILURES, refuse_to_start_if_it_fails, unavailable_if_it_fails
@@ -54,17 +54,17 @@ _UPDATE_SESSIONS = (
 class PostgresStore:
     """Implements `handstamp.storage.store.Store`."""
 
-    def __init__(self, url: str, *, connections: int = 10, measure: Callable[[int, float], None] | None = None) -> None:
+    def __init__(self, url: str, *, connections: int = 10, around: Around | None = None) -> None:
         """Connect to `postgresql://user:password@host/name` with at most `connections` connections, and one more that listens.
 
-        `measure` is as for `GroupCommit`.
+        `around` is as for `GroupCommit`.
         """
-        self._measure = measure
+        self._around = around
         self._url = url
         self._target = Target({}, is_pooled=False)
         self._connections = connections
         self._pool: Any = None
-        self._group: GroupCommit[SessionChange] = GroupCommit(self._commit_together, measure=self._measure)
+        self._group: GroupCommit[SessionChange] = GroupCommit(self._commit_together, around=self._around)
 
     def __repr__(self) -> str:
         """Show the class only: the URL holds a password."""
@@ -72,7 +72,7 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Connect. Raises `ConfigurationError` if that fails or if the schema is not up to date."""
-        self._group = GroupCommit(self._commit_together, measure=self._measure)
+        self._group = GroupCommit(self._commit_together, around=self._around)
         with refuse_to_start_if_it_fails():
             self._target = target_of(self._url, patience_s=PATIENCE_S)
             # No idle connection is kept in reserve: asyncpg would log a traceback whenever it could not replace one.

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from ...domain.account import Account
 from ...domain.session import Session
 from ...errors import ConfigurationError, Unavailable
-from ..batching import Decisions, Failed, GroupCommit, SessionChange
+from ..batching import Around, Decisions, Failed, GroupCommit, SessionChange
 from ..store import Decide, Rows, StoreLoad, Transaction
 from .connection import FileConnection, SharedReader, run_patiently, unavailable
 from .schema import migrate
@@ -40,9 +40,9 @@ _Change = SessionChange | Callable[[SqliteTransaction], Any]
 class SqliteStore:
     """Implements `handstamp.storage.store.Store` on one file."""
 
-    def __init__(self, path: Path, *, measure: Callable[[int, float], None] | None = None) -> None:
-        """Use the file at `path`. `open` creates it, with mode 0600, if it does not exist. `measure`: as for `GroupCommit`."""
-        self._measure = measure
+    def __init__(self, path: Path, *, around: Around | None = None) -> None:
+        """Use the file at `path`. `open` creates it, with mode 0600, if it does not exist. `around`: as for `GroupCommit`."""
+        self._around = around
         self.path = path
         self._reader = SharedReader(path)
         self._writer = FileConnection(path)
@@ -66,7 +66,7 @@ class SqliteStore:
 
     def _start(self) -> None:
         """Create what `close` ends. An application may be started again, in another event loop."""
-        self._group: GroupCommit[_Change] = GroupCommit(self._commit_together, measure=self._measure)
+        self._group: GroupCommit[_Change] = GroupCommit(self._commit_together, around=self._around)
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="handstamp-commit")
 
     async def close(self) -> None:

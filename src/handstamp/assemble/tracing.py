@@ -1,0 +1,121 @@
+"""Switch traces on. The libraries take tens of milliseconds to import, so that is done only if they are asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigurationError
+from ..outbound.client import Outbound
+from ..service.mailing.delivery import Transport
+from ..service.parts.hashing import Hashing
+from ..storage.batching import Commit
+from ..storage.store import Store
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
+    from opentelemetry.trace import TracerProvider
+    from starlette.types import ASGIApp
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_FLUSH_MS = 3_000
+"""How long a stop waits for the last spans."""
+
+
+class Tracing:
+    """The traces of a deployment, or nothing if they are off: then every part is returned as it is."""
+
+    def __init__(self, provider: TracerProvider | None = None) -> None:
+        """Make spans with a provider of OpenTelemetry; None to make none."""
+        self._provider = provider
+        self._own: SdkTracerProvider | None = None
+        self.is_on: bool = provider is not None
+        if provider is not None:
+            self._tracer = provider.get_tracer("handstamp", version("handstamp"))
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Tracing:
+        """Return the traces that the variables `OTEL_*` ask for.
+
+        They are on if an exporter or an endpoint is set, unless `OTEL_SDK_DISABLED` is true.
+
+        Raises:
+            ConfigurationError: If the libraries are not installed, or cannot do what the variables say.
+        """
+        is_disabled = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+        exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip()
+        is_wanted = bool(exporter) or any(environment.get(name, "").strip() for name in _ENDPOINTS)
+        if is_disabled or exporter == "none" or not is_wanted:
+            return cls()
+        try:
+            from ..tracing.setup import make_provider  # noqa: PLC0415 - see the module
+        except ImportError:
+            raise ConfigurationError(
+                "The environment asks for traces (OTEL_*), which need libraries: pip install 'handstamp[otel]'. "
+                "Set OTEL_SDK_DISABLED=true to do without."
+            ) from None
+        own = make_provider(environment, version=version("handstamp"))
+        made = cls(own)
+        made._own = own
+        return made
+
+    def trace_commits(self, commit: Commit) -> Commit:
+        """Return a commit with a span."""
+        if not self.is_on:
+            return commit
+        from ..tracing.store import trace_commits  # noqa: PLC0415
+
+        return trace_commits(commit, self._tracer)
+
+    def trace_store(self, store: Store) -> Store:
+        """Return a store whose calls have spans."""
+        if not self.is_on:
+            return store
+        from ..tracing.store import TracedStore  # noqa: PLC0415
+
+        return TracedStore(store, self._tracer)
+
+    def trace_hashing(self) -> Callable[..., Hashing]:
+        """Return what makes the part that hashes."""
+        if not self.is_on:
+            return Hashing
+        from ..tracing.parts import TracedHashing  # noqa: PLC0415
+
+        return partial(TracedHashing, tracer=self._tracer)
+
+    def trace_outbound(self) -> Callable[..., Outbound]:
+        """Return what makes the part that sends requests."""
+        if not self.is_on:
+            return Outbound
+        from ..tracing.parts import TracedOutbound  # noqa: PLC0415
+
+        return partial(TracedOutbound, tracer=self._tracer)
+
+    def trace_transport(self, transport: Transport) -> Transport:
+        """Return a transport whose messages have spans."""
+        if not self.is_on:
+            return transport
+        from ..tracing.parts import TracedTransport  # noqa: PLC0415
+
+        return TracedTransport(transport, self._tracer)
+
+    def trace_requests(self, app: ASGIApp) -> ASGIApp:
+        """Return an application whose requests have spans."""
+        if not self.is_on:
+            return app
+        from ..tracing.requests import TracedRequests  # noqa: PLC0415
+
+        return TracedRequests(app, self._tracer, getattr(self._provider, "sampler", None))
+
+    async def flush(self) -> None:
+        """Export what was not exported yet, for at most three seconds. A provider of the application is left alone."""
+        if self._own is not None:
+            with suppress(Exception):  # a collector that is away must not disturb a stop
+                await asyncio.to_thread(self._own.force_flush, _FLUSH_MS)
+
+
+NO_TRACING = Tracing()

@@ -1,0 +1,103 @@
+"""Spans for the store: one for each call in the request's trace, and one for each commit that several changes share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, Link, Span, Tracer
+
+from ..domain.account import Account
+from ..domain.session import Session
+from ..storage.store import Decide, Rows, Store, StoreLoad, StoreTime, Transaction, Update
+from .spans import in_inner_span, in_span
+
+T = TypeVar("T")
+_Commit = Callable[[Sequence[Any]], Awaitable[list[Any]]]
+
+
+class TracedStore:
+    """Implements `handstamp.storage.store.Store` by another store.
+
+    There are spans for requests that are recorded alone: not for other requests, and not for work in the background.
+    """
+
+    def __init__(self, store: Store, tracer: Tracer) -> None:
+        """Wrap a store."""
+        self._store = store
+        self._tracer = tracer
+
+    async def open(self) -> None:
+        """Open the store."""
+        await self._store.open()
+
+    async def close(self) -> None:
+        """Close the store."""
+        await self._store.close()
+
+    async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
+        """Read in a span."""
+        with in_inner_span(self._tracer, "store read"):
+            return await self._store.read(work)
+
+    async def session(self, sid: str) -> tuple[Session, Account | None] | None:
+        """Read a session in a span."""
+        with in_inner_span(self._tracer, "store read"):
+            return await self._store.session(sid)
+
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Wait for a transaction in a span."""
+        with in_inner_span(self._tracer, "store transact"):
+            return await self._store.transact(work)
+
+    async def update_session(self, sid: str, decide: Decide[T]) -> T:
+        """Wait for a decision in a span, which is linked with that of the commit."""
+        with in_inner_span(self._tracer, "store update session") as span:
+            return await self._store.update_session(sid, _Linked(decide, span))
+
+    def load(self) -> StoreLoad:
+        """Return how busy the store is."""
+        return self._store.load()
+
+    async def time(self) -> StoreTime | None:
+        """Return the time of the store."""
+        return await self._store.time()
+
+    def changes(self) -> AsyncIterator[None]:
+        """Yield after commits."""
+        return self._store.changes()
+
+
+class _Linked(Generic[T]):
+    """A decision that knows the span in which a request waits for it."""
+
+    __slots__ = ("_decide", "span")
+
+    def __init__(self, decide: Decide[T], span: Span) -> None:
+        self._decide = decide
+        self.span = span
+
+    def __call__(self, session: Session | None, account: Account | None) -> Update[T]:
+        return self._decide(session, account)
+
+
+def trace_commits(commit: _Commit, tracer: Tracer) -> _Commit:
+    """Return a commit of changes that runs in a span of its own trace, if a request that waits for it is recorded.
+
+    Requests share it, so it is linked with all of them.
+    """
+
+    async def commit_in_span(changes: Sequence[Any]) -> list[Any]:
+        spans = [getattr(getattr(change, "decide", None), "span", INVALID_SPAN) for change in changes]
+        waiting = [span for span in spans if span.is_recording()]
+        if not waiting:
+            return await commit(changes)
+        links = [Link(span.get_span_context()) for span in waiting]
+        attributes = {"handstamp.changes": len(changes)}
+        with in_span(tracer, "store batch", attributes=attributes, context=Context(), links=links) as batch:
+            for span in waiting:
+                span.add_link(batch.get_span_context())
+            return await commit(changes)
+
+    return commit_in_span
