@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +16,8 @@ import pytest
 from handstamp.domain.attempt import AWAY_MS
 from handstamp.domain.event import Event
 from handstamp.domain.history import tell_event
+from handstamp.domain.provider import ProviderIdentity, ProviderRequest
+from handstamp.errors import InvalidProviderAnswer
 from handstamp.storage.store import Transaction
 from tests.builders import SECOND_MS
 from tests.deployment import caller
@@ -447,3 +451,46 @@ async def test_an_unproved_account_asks_for_its_address(tmp_path: Path) -> None:
         assert answer.headers["location"].startswith("/verify/code")
         assert (await visitor.sign_in(**ADA)).headers["location"] == "/account"
         assert (await visitor.account()).email_verified
+
+
+class Slow(FakeProvider):
+    """A provider that answers when it is told to, and accepts no code."""
+
+    def __init__(self) -> None:
+        """Create it."""
+        super().__init__()
+        self.codes_inside: list[str] = []
+        self.full = asyncio.Event()
+        self.released = asyncio.Event()
+
+    async def finish(self, request: ProviderRequest, answer: Mapping[str, str], *, now_ms: int) -> ProviderIdentity:  # noqa: ARG002 - the Protocol's
+        """Wait, then refuse."""
+        self.codes_inside.append(answer["code"])
+        if len(self.codes_inside) == 3 + 3 + 5:
+            self.full.set()
+        await self.released.wait()
+        raise InvalidProviderAnswer("code")
+
+
+async def test_a_flood_of_forged_answers_waits_for_itself(tmp_path: Path) -> None:
+    """A provider gets few requests at once. One network has three of them, and all others go past those that wait."""
+    provider = Slow()
+    async with visiting(tmp_path, provider=provider) as visitor:
+        trips = visitor.running.provider_trips
+
+        async def come_back(ip: str, number: int = 0) -> None:
+            here = caller(visitor.clock, ip)
+            away = await trips.begin("google", "provider_sign_in", here)
+            here = msgspec.structs.replace(here, browser=away.browser)
+            await trips.finish(trips.open(away.sealed, "google", here), {"code": f"{ip} {number}"}, here)
+
+        flood = [asyncio.create_task(come_back("192.0.2.1", number)) for number in range(30)]
+        flood += [asyncio.create_task(come_back(f"2001:db8:0:{number}::1")) for number in range(30)]
+        others = [asyncio.create_task(come_back(f"198.51.100.{number}")) for number in range(1, 6)]
+        async with asyncio.timeout(30):
+            await provider.full.wait()
+        networks = Counter(code.partition(":")[0].partition(" ")[0] for code in provider.codes_inside)
+        assert (networks["192.0.2.1"], networks["2001"]) == (3, 3)
+        provider.released.set()
+        ends = await asyncio.gather(*flood, *others, return_exceptions=True)
+        assert {type(end) for end in ends} == {InvalidProviderAnswer}

@@ -60,6 +60,7 @@ def refusal(upstream: Upstream, token: str, **options: Any) -> str:
         ({"sid": ABSENT}, "ada-1", ""),
         ({"sub": ABSENT}, "", "session-1"),
         ({"aud": ["x", CLIENT_ID]}, "ada-1", "session-1"),
+        ({"nbf": 1_700_000_000}, "ada-1", "session-1"),
     ],
 )
 def test_a_logout_names_a_person_or_a_session(

@@ -204,6 +204,15 @@ def test_an_empty_nonce_is_none(upstream: Upstream) -> None:
             client.finish(request, {"code": CODE, "state": request.state})
 
 
+def test_an_empty_state_is_none(upstream: Upstream) -> None:
+    """A request without a state has no answer."""
+    client = upstream.client()
+    request = copy(client.begin().request, state="")
+    for fields in ({"code": CODE, "state": ""}, {"code": CODE}):
+        with pytest.raises(InvalidProviderAnswer):
+            client.finish(request, fields)
+
+
 def test_several_audiences_need_azp(upstream: Upstream) -> None:
     """OpenID Connect Core §2: it must be this client."""
     upstream.claims = {"aud": ["project", CLIENT_ID], "azp": CLIENT_ID}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
@@ -12,6 +12,7 @@ from ...crypto.identifiers import new_secret
 from ...domain.attempt import AWAY_MS, Attempt, AttemptRow, Purpose
 from ...domain.delivery import Delivery
 from ...domain.identity import Through
+from ...domain.network import network_of, site_of
 from ...domain.provider import ProviderIdentity, ProviderSettings
 from ...domain.session import FRESH_MS
 from ...errors import InvalidChallenge, InvalidProviderAnswer, NotFound, ProviderRefused
@@ -26,6 +27,8 @@ from .throttling import Throttling
 
 AMR = "fed"
 """The method of such a sign-in in `amr` and in the metrics. RFC 8176 has no word for a provider."""
+PLACES_PER_NETWORK = 3
+"""How many answers of one network are redeemed at once. A provider gets eight requests at once (`handstamp.outbound`)."""
 _STATE_LENGTH = 43
 
 
@@ -67,6 +70,7 @@ class ProviderTrips:
         self._meter = meter
         self._issuer_url = issuer_url
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @property
     def settings(self) -> list[ProviderSettings]:
@@ -205,15 +209,23 @@ class ProviderTrips:
         assert attempt.asked is not None  # noqa: S101 - for the type checker: see `open`
         provider = self.require(attempt.asked.provider)
         counters = self._throttling.of_network(caller.ip)
-        with self._throttling.logging("sign_in", caller):
-            await self._store.read(lambda rows: self._throttling.require_no_wait(rows, counters, caller.now_ms))
-        try:
-            return await provider.finish(attempt.asked, answer, now_ms=caller.now_ms)
-        except (InvalidProviderAnswer, ProviderRefused) as refused:
-            if not (isinstance(refused, ProviderRefused) and refused.cause == "cancelled"):
-                self._meter.count_failed_sign_in(AMR)
-                await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
-            raise
+        async with self._place_of(caller.ip):
+            with self._throttling.logging("sign_in", caller):
+                await self._store.read(lambda rows: self._throttling.require_no_wait(rows, counters, caller.now_ms))
+            try:
+                return await provider.finish(attempt.asked, answer, now_ms=caller.now_ms)
+            except (InvalidProviderAnswer, ProviderRefused) as refused:
+                if not (isinstance(refused, ProviderRefused) and refused.cause == "cancelled"):
+                    self._meter.count_failed_sign_in(AMR)
+                    await self._store.transact(lambda rows: self._throttling.count_failure(rows, counters, caller.now_ms))
+                raise
+
+    def _place_of(self, ip: str) -> AbstractAsyncContextManager[object]:
+        """Return what a network waits for, so that its forged answers wait for each other and not in front of others."""
+        network = site_of(ip) or network_of(ip)
+        if not network:
+            return nullcontext()
+        return self._places.setdefault(network, asyncio.Semaphore(PLACES_PER_NETWORK))
 
 
 def through_of(found: ProviderIdentity, caller: Caller) -> Through:
