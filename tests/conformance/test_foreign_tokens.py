@@ -172,10 +172,10 @@ def test_a_token_without_kid_needs_a_set_of_one_key() -> None:
 
 def test_few_keys_with_one_id_are_tried() -> None:
     """A key set cannot make a forged token cost sixty signature checks."""
-    others = [public_jwk(make_key("ES384"), kid="key-1")] * 4
+    others = [public_jwk(make_key("ES384"), kid="key-1")] * 2
     token = foreign_token(CLAIMS, key=make_key("ES256"), algorithm="ES256")
     right = public_jwk(make_key("ES256"), kid="key-1")
-    assert verify(token, keys_of(*others[:3], right)).claims == CLAIMS
+    assert verify(token, keys_of(*others[:1], right)).claims == CLAIMS
     assert "signature" in refusal(token, keys_of(*others, right))
 
 

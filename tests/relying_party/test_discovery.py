@@ -88,6 +88,9 @@ def test_while_one_asks_the_others_use_what_is_known(upstream: Upstream, monkeyp
     assert known.current() is None
     assert known._loading.acquire(0)
     assert known.load(lambda: 20) is metadata
+    clock.now_ms += 24 * 3600_000
+    with pytest.raises(ProviderUnavailable):
+        known.load(lambda: 0.01)
     known._loading.release()
     assert upstream.count(DISCOVERY) == 1
 

@@ -23,7 +23,7 @@ from .strict import base64url_decode, base64url_encode, json_decode
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
 """RFC 7518 §3.3. Larger keys would take long."""
 MAX_KEYS = 64
-MAX_KEYS_OF_ID = 4
+MAX_KEYS_OF_ID = 2
 """How many keys with one id are tried. Trying many takes long, and everybody can send a forged token."""
 MAX_HEADER_LENGTH = 4096
 _MAX_KID_LENGTH = 256

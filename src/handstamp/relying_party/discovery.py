@@ -79,9 +79,7 @@ class Discovery:
         """
         if monotonic_ms() >= self._due_at_ms:
             return None
-        if not self._is_usable():
-            raise ProviderUnavailable(self._problem, retry_after_s=RETRY_MS // 1000)
-        return self._metadata
+        return self._require_known()
 
     def load(self, left_s: Callable[[], float]) -> Metadata:
         """Return the metadata. Blocks for as long as a request takes.
@@ -92,17 +90,26 @@ class Discovery:
         Raises:
             ProviderUnavailable: If it cannot be fetched in time, or is not acceptable.
         """
-        if not self._loading.acquire(0 if self._is_usable() else left_s()):
-            if self._metadata is not None and self._is_usable():
-                return self._metadata
-            raise ProviderUnavailable("another request for its metadata takes too long")
+        known = self._known()
+        if not self._loading.acquire(0 if known else left_s()):
+            if known is None:
+                raise ProviderUnavailable("another request for its metadata takes too long")
+            return known
         try:
             return self.current() or self._load(min(left_s(), REQUEST_S))
         finally:
             self._loading.release()
 
-    def _is_usable(self) -> bool:
-        return self._metadata is not None and monotonic_ms() < self._loaded_at_ms + MAX_AGE_MS
+    def _known(self) -> Metadata | None:
+        """Return the last good answer, None if there is none of the last day."""
+        return self._metadata if monotonic_ms() < self._loaded_at_ms + MAX_AGE_MS else None
+
+    def _require_known(self) -> Metadata:
+        """Return the last good answer after a failure."""
+        known = self._known()
+        if known is None:
+            raise ProviderUnavailable(self._problem, retry_after_s=RETRY_MS // 1000)
+        return known
 
     def _load(self, deadline_s: float) -> Metadata:
         try:
@@ -111,9 +118,7 @@ class Discovery:
         except Unavailable as error:
             self._problem = error.why
             self._due_at_ms = monotonic_ms() + RETRY_MS
-            if self._metadata is not None and self._is_usable():
-                return self._metadata
-            raise ProviderUnavailable(self._problem, retry_after_s=RETRY_MS // 1000) from None
+            return self._require_known()
         self._loaded_at_ms = monotonic_ms()
         self._due_at_ms = self._loaded_at_ms + FRESH_MS
         return self._metadata

@@ -62,7 +62,7 @@ def fetch_json(
 def require_json(response: Response, url: str) -> None:
     """Raise `ProviderUnavailable` if an answer is not JSON by its media type."""
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+    if kind != "application/json" and not kind.endswith("+json"):
         raise ProviderUnavailable(f"{url} answered with another media type than JSON")
 
 
