@@ -2,6 +2,7 @@
 
 Each client has one session and sends each request to a random node. Its actions are random, with the weights in `_HABITS`:
 refresh once or twice at once, lose an answer and retry, sign out here or everywhere, change the password, have a token stolen.
+The sessions of every other person are bound to a key (DPoP), whose proof their thief does not have.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from handstamp.crypto.dpop import make_dpop_proof
+from handstamp.crypto.jwk import SigningKey
 from tests.history import Kind, Operation
 from tests.serving import PASSWORD
 
@@ -30,11 +33,13 @@ _HABITS = {"renew": 60, "use": 25, "twice": 10, "lose": 8, "sign out": 3, "theft
 
 
 class Tokens:
-    """The tokens of a device."""
+    """The tokens of a device, and its key if they are bound to one."""
 
-    def __init__(self, subject: str, answer: dict[str, Any]) -> None:
+    def __init__(self, subject: str, answer: dict[str, Any], key: SigningKey | None) -> None:
         """Read a token answer of the subject."""
         self.subject = subject
+        self.key = key
+        assert answer["tokenType"] == ("Bearer" if key is None else "DPoP")
         self.sid: str = answer["sessionId"]
         self.access: str = answer["accessToken"]
         self.refresh: str = answer["refreshToken"]
@@ -44,10 +49,11 @@ class Tokens:
 class Crowd:
     """People with several devices each, and the history of their requests."""
 
-    def __init__(self, urls: Sequence[str], *, seed: int, http: httpx.AsyncClient) -> None:
-        """Set the URLs of the nodes and the seed of the random choices."""
+    def __init__(self, urls: Sequence[str], *, issuer: str, seed: int, http: httpx.AsyncClient) -> None:
+        """Set the URLs of the nodes, the URL for which proofs are made, and the seed of the random choices."""
         self.history: list[Operation] = []
         self._urls = urls
+        self._issuer = issuer
         self._random = random.Random(seed)
         self._http = http
         self._is_over = False
@@ -59,7 +65,7 @@ class Crowd:
                 email = f"person-{number}-{self._random.getrandbits(32):x}@example.com"
                 await self._register(email)
                 for _ in range(devices):
-                    tasks.create_task(self._live(email))
+                    tasks.create_task(self._live(email, is_bound=number % 2 == 1))
             result = await meanwhile
             self._is_over = True
         return result
@@ -69,9 +75,9 @@ class Crowd:
         counted = Counter(f"{operation.kind} {operation.answer}" for operation in self.history)
         return ", ".join(f"{count:,} {what}" for what, count in sorted(counted.items()))
 
-    async def _live(self, email: str) -> None:
+    async def _live(self, email: str, *, is_bound: bool) -> None:
         while not self._is_over:
-            tokens = await self._sign_in(email)
+            tokens = await self._sign_in(email, SigningKey.generate("ES256") if is_bound else None)
             while tokens is not None and not self._is_over:
                 tokens = await self._do_something(tokens)
 
@@ -103,7 +109,7 @@ class Crowd:
                 copy, new = tokens, await self._renew(tokens)
                 if new is not None:
                     new = await self._renew(new)
-                await self._refresh(copy)
+                await (self._refresh(copy) if copy.key is None else self._steal(copy))
             case _:
                 new = await self._renew(tokens)
         return new
@@ -118,12 +124,12 @@ class Crowd:
             await asyncio.sleep(_PAUSE_S)
         raise AssertionError(f"no node has answered for {PATIENCE_S:g} s")
 
-    async def _sign_in(self, email: str) -> Tokens | None:
+    async def _sign_in(self, email: str, key: SigningKey | None) -> Tokens | None:
         while not self._is_over:
             began = time.monotonic()
-            answer = await self._ask("POST", "/login", {"email": email, "password": PASSWORD})
+            answer = await self._ask("POST", "/login", {"email": email, "password": PASSWORD}, key=key)
             if answer is not None and answer.status_code == 200:
-                tokens = Tokens(email, answer.json())
+                tokens = Tokens(email, answer.json(), key)
                 self._record("start", tokens, began, "ok", "")
                 return tokens
             await asyncio.sleep(_PAUSE_S)
@@ -141,9 +147,9 @@ class Crowd:
 
     async def _refresh(self, tokens: Tokens, patience_s: float = ANSWER_S) -> tuple[Operation, Tokens | None]:
         began = time.monotonic()
-        answer = await self._ask("POST", "/refresh", {"refreshToken": tokens.refresh}, patience_s=patience_s)
+        answer = await self._ask("POST", "/refresh", {"refreshToken": tokens.refresh}, key=tokens.key, patience_s=patience_s)
         said, reason = _classify(answer)
-        new = Tokens(tokens.subject, answer.json()) if answer is not None and said == "ok" else None
+        new = Tokens(tokens.subject, answer.json(), tokens.key) if answer is not None and said == "ok" else None
         operation = Operation(
             kind="refresh",
             subject=tokens.subject,
@@ -159,10 +165,21 @@ class Crowd:
         self.history.append(operation)
         return operation, new
 
+    async def _steal(self, tokens: Tokens) -> None:
+        """Use copies of bound tokens without their key: they open nothing, and end nothing that the history would show."""
+        body = {"refreshToken": tokens.refresh}
+        for answer in (
+            await self._ask("POST", "/refresh", body),
+            await self._ask("POST", "/refresh", body, key=SigningKey.generate("ES256")),
+            await self._ask("GET", "/profile", access_token=tokens.access),
+            await self._ask("GET", "/profile", access_token=tokens.access, key=SigningKey.generate("ES256")),
+        ):
+            assert answer is None or answer.status_code in (400, 401, 503), answer.text
+
     async def _use(self, tokens: Tokens) -> bool:
         """Use the access token; return False if the session has ended."""
         began = time.monotonic()
-        answer = await self._ask("GET", "/profile", access_token=tokens.access)
+        answer = await self._ask("GET", "/profile", access_token=tokens.access, key=tokens.key)
         said, reason = _classify(answer)
         self._record("use", tokens, began, said, reason)
         return bool(said != "ended")
@@ -172,7 +189,7 @@ class Crowd:
         give_up_at = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_at:
             began = time.monotonic()
-            answer = await self._ask("POST", path, access_token=tokens.access)
+            answer = await self._ask("POST", path, access_token=tokens.access, key=tokens.key)
             said, why = _classify(answer)
             self._record(kind, tokens, began, said, reason if said in ("ok", "unknown") else why)
             if said != "unknown":
@@ -186,11 +203,11 @@ class Crowd:
         while time.monotonic() < give_up_at:
             began = time.monotonic()
             body = {"currentPassword": PASSWORD, "newPassword": PASSWORD}
-            answer = await self._ask("POST", "/password", body, access_token=tokens.access)
+            answer = await self._ask("POST", "/password", body, access_token=tokens.access, key=tokens.key)
             said, why = _classify(answer)
             self._record("sweep", tokens, began, said, "password_changed" if said in ("ok", "unknown") else why)
             if answer is not None and said == "ok":
-                new = Tokens(tokens.subject, answer.json())
+                new = Tokens(tokens.subject, answer.json(), tokens.key)
                 self._record("start", new, began, "ok", "")
                 return new
             if said != "unknown":
@@ -215,10 +232,20 @@ class Crowd:
         )
 
     async def _ask(
-        self, method: str, path: str, body: dict[str, str] | None = None, *, access_token: str = "", patience_s: float = ANSWER_S
+        self,
+        method: str,
+        path: str,
+        body: dict[str, str] | None = None,
+        *,
+        access_token: str = "",
+        key: SigningKey | None = None,
+        patience_s: float = ANSWER_S,
     ) -> httpx.Response | None:
-        """Send a request to a random node; return None if no answer came."""
-        headers = {"authorization": f"Bearer {access_token}"} if access_token else {}
+        """Send a request to a random node, with a proof of `key`; return None if no answer came."""
+        headers = {"authorization": f"{'Bearer' if key is None else 'DPoP'} {access_token}"} if access_token else {}
+        if key is not None:
+            now_s = int(time.time())
+            headers["dpop"] = make_dpop_proof(key, method=method, url=self._issuer + path, now_s=now_s, access_token=access_token)
         url = self._random.choice(self._urls) + path
         try:
             async with asyncio.timeout(patience_s):

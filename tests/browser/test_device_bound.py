@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,7 @@ def test_the_browser_renews_what_a_copy_cannot(
 
 
 def test_outages_and_limits_end_nothing(visitor: Visitor, server: SecureServer) -> None:
-    """Offline and a killed service: the browser keeps its session and goes on with the next request."""
+    """Offline, a killed service and a storm of 503: the browser keeps its session and goes on with the next request."""
     delivery = "cookie"
     sid = visitor.sign_in(delivery)
     visitor.expire(delivery)
@@ -229,6 +230,15 @@ def test_outages_and_limits_end_nothing(visitor: Visitor, server: SecureServer) 
     server.start()
     assert visitor.fetch("POST", "/refresh")["body"]["sessionId"] == sid
     assert NAMES[delivery] in visitor.cookie_names
+
+    visitor.expire(delivery)
+    with closing(sqlite3.connect(server.folder / "handstamp.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(2):
+            assert visitor.fetch("POST", "/refresh")["body"]["code"] == "unavailable"
+        other.execute("ROLLBACK")
+    assert visitor.fetch("POST", "/refresh")["body"]["sessionId"] == sid
+    assert visitor.renewals == 1
 
 
 def test_pages_bind_renew_and_sign_out(visitor: Visitor, server: SecureServer) -> None:

@@ -47,7 +47,8 @@ def own_postgres() -> Iterator[PostgresServer]:
 async def crowd_over(nodes: list[Server], seed: int) -> AsyncIterator[Crowd]:
     """Give a crowd of clients for these nodes."""
     async with httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=200)) as http:
-        yield Crowd([f"http://localhost:{node.port}" for node in nodes], seed=seed, http=http)
+        urls = [f"http://localhost:{node.port}" for node in nodes]
+        yield Crowd(urls, issuer=nodes[0].settings["ISSUER"], seed=seed, http=http)
 
 
 async def check(nodes: list[Server], trouble: Trouble, where: str, count: Callable[[str], None]) -> None:

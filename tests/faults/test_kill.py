@@ -8,12 +8,17 @@ import random
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import AsyncExitStack, closing, suppress
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.serving import EMAIL, Server
+from tests.certificates import create_certificate
+from tests.devices import challenge_in
+from tests.integration.test_device_bound import Browser
+from tests.serving import EMAIL, QuickServer, Server
 from tests.verifying import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
@@ -102,6 +107,76 @@ async def test_nothing_is_lost_when_the_process_is_killed(serve: Callable[..., S
         reuse = database.execute("SELECT count(*) FROM event WHERE kind IN ('reuse_detected', 'caught_up')").fetchone()
     assert reuse == (0,), "an honest retry was taken for theft, or a commit was forgotten"
     count(f"{KILLS} kills, {renewals} renewals, {len(ended)} signed out, account {EMAIL}: nothing lost")
+
+
+class SecureServer(QuickServer):
+    """A server over https, as browsers want it for bound sessions."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make a certificate."""
+        certificate = create_certificate(folder)
+        super().__init__(folder, "--tls-cert", str(certificate), "--tls-key", str(certificate.with_name("key.pem")))
+        self.url = self.settings["ISSUER"] = f"https://localhost:{self.port}"
+
+    def client(self, **options: Any) -> httpx.Client:
+        """Return a client that accepts the certificate."""
+        return super().client(**{"verify": False} | options)
+
+
+async def renew_bound(browser: Browser) -> None:
+    """Renew as a browser does: if the proof is refused, sign the challenge in the answer and ask once more."""
+    answer = await browser.renew()
+    if answer.status_code == 403:
+        browser.challenge = challenge_in(answer.headers["secure-session-challenge"])
+        answer = await browser.renew()
+    assert answer.status_code == 200, answer.text
+
+
+async def test_bound_browsers_survive_kills_and_a_storm_of_503(tmp_path: Path, count: Callable[[str], None]) -> None:
+    """A kill or an outage at any moment of a renewal ends no session, unbinds none and costs at most one more challenge.
+
+    Programs with bound sessions are in the crowd of `test_history.py`.
+    """
+    server = SecureServer(tmp_path)
+    dice, renewals = random.Random(20261128), 0
+
+    async def renew_until_cut_off(browser: Browser) -> None:
+        nonlocal renewals
+        with suppress(httpx.TransportError):
+            while True:
+                await renew_bound(browser)
+                renewals += 1
+
+    async with AsyncExitStack() as stack:
+        stack.callback(server.stop)
+        server.start()
+        assert server.register().status_code == 201
+        browsers = []
+        for number in range(6):
+            headers = {"origin": server.url, "sec-fetch-site": "same-origin"}
+            http = httpx.AsyncClient(base_url=server.url, trust_env=False, verify=False, timeout=30, headers=headers)
+            browser = Browser(None, await stack.enter_async_context(http))
+            browsers.append(await browser.bound("cookie" if number % 2 else "split"))
+        for _ in range(4):
+            work = [asyncio.create_task(renew_until_cut_off(browser)) for browser in browsers]
+            await asyncio.sleep(dice.uniform(0.02, 0.25))
+            server.kill()
+            await asyncio.gather(*work)
+            server.start()
+            await asyncio.gather(*map(renew_bound, browsers))
+        with closing(sqlite3.connect(server.folder / "handstamp.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for answer in await asyncio.gather(*(browser.renew() for browser in browsers * 2)):
+                assert (answer.status_code, answer.headers.get_list("set-cookie")) == (503, []), answer.text
+            other.execute("ROLLBACK")
+        await asyncio.gather(*map(renew_bound, browsers))
+    sids = ", ".join(f"'{browser.sid}'" for browser in browsers)
+    assert (
+        _find(server, f"SELECT count(*) FROM session WHERE id IN ({sids}) AND bound_by = 'dbsc' AND revoked_at_ms IS NULL") == 6
+    )
+    assert _find(server, "SELECT count(*) FROM event WHERE kind IN ('reuse_detected', 'caught_up', 'session_ended')") == 0
+    assert renewals > 6, "there was no load"
+    count(f"4 kills, {renewals} renewals, 6 browsers: nothing lost")
 
 
 async def test_an_acknowledged_sign_out_survives_a_kill_in_the_same_instant(serve: Callable[..., Server]) -> None:

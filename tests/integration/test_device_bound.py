@@ -58,8 +58,8 @@ class Site:
 class Browser:
     """A cookie jar and a key. The jar can be copied, the key cannot."""
 
-    def __init__(self, site: Site, client: httpx.AsyncClient) -> None:
-        """Begin without a session."""
+    def __init__(self, site: Site | None, client: httpx.AsyncClient) -> None:
+        """Begin without a session. Only copies need the site."""
         self.site, self.client, self.device = site, client, Device()
         self.sid = self.challenge = self.invitation = ""
 
@@ -98,6 +98,7 @@ class Browser:
 
     def copied(self) -> Browser:
         """Return the browser of a thief, who has a copy of everything but the key."""
+        assert self.site is not None
         thief = self.site.browser()
         thief.client.cookies.update(self.client.cookies)
         thief.sid, thief.challenge, thief.invitation = self.sid, self.challenge, self.invitation
