@@ -371,6 +371,8 @@ def test_a_refusal_of_the_provider(error: str, kind: type[HandstampError], cause
         (answer(b"{"), ProviderUnavailable),
         (answer({"access_token": ACCESS_TOKEN, "token_type": "DPoP"}), ProviderUnavailable),
         (answer({"access_token": "a b", "token_type": "Bearer"}), ProviderUnavailable),
+        (answer({"access_token": "x" * 40_000, "token_type": "Bearer"}), ProviderUnavailable),
+        (answer({"access_token": ACCESS_TOKEN, "token_type": 5}), ProviderUnavailable),
         (answer({"access_token": ACCESS_TOKEN, "token_type": "Bearer"}), InvalidProviderAnswer),
         (answer({"access_token": ACCESS_TOKEN, "token_type": "Bearer", "id_token": {}}), InvalidProviderAnswer),
         (answer({"access_token": ACCESS_TOKEN, "token_type": "Bearer", "id_token": "x" * 40_000}), InvalidProviderAnswer),
@@ -489,6 +491,10 @@ def test_tokens_are_kept_only_if_asked_for_and_can_be_renewed(upstream: Upstream
     upstream.answers[TOKEN] = answer({"error": "invalid_grant"}, 400)
     with pytest.raises(ProviderRefused):
         asyncio.run(client.provider.renew(tokens, now_ms=0))
+    before = upstream.count(TOKEN)
+    with pytest.raises(ProviderRefused):
+        asyncio.run(client.provider.renew(copy(tokens, refresh_token=""), now_ms=0))
+    assert upstream.count(TOKEN) == before
     upstream.answers[TOKEN] = html(502)
     with pytest.raises(ProviderUnavailable):
         asyncio.run(client.provider.renew(tokens, now_ms=0))

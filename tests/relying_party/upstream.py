@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -23,7 +22,7 @@ CLIENT_ID, CLIENT_SECRET = "our:client", "s3cret of ours/+"
 REDIRECT_URI = "https://auth.example.com/sign-in/with/upstream/answer"
 CODE, ACCESS_TOKEN, REFRESH_TOKEN = "code-1", "upstream-access-token", "upstream-refresh-token"
 DISCOVERY, JWKS, TOKEN, USERINFO = "/.well-known/openid-configuration", "/keys", "/token", "/userinfo"
-Change = Mapping[str, Any]
+_T = TypeVar("_T", bound=msgspec.Struct)
 
 
 class Upstream(Hostile):
@@ -147,11 +146,6 @@ def query_of(begun: Begun) -> dict[str, str]:
     return dict(pairs)
 
 
-def copy(request: ProviderRequest, **changes: Any) -> ProviderRequest:
-    """Return a request with changes."""
-    return msgspec.structs.replace(request, **changes)
-
-
-def as_text(value: Any) -> str:
-    """Return JSON."""
-    return json.dumps(value)
+def copy(value: _T, **changes: Any) -> _T:
+    """Return a request or tokens with changes."""
+    return msgspec.structs.replace(value, **changes)
