@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,3 +87,24 @@ def test_a_token_answer_of_any_content(members: dict[str, Any]) -> None:
             assert "\n" not in token
         assert tokens.access_token
         assert tokens.expires_at_ms is None or tokens.expires_at_ms >= NOW_S * 1000
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "seconds"),
+    [
+        (60, 60),
+        (60.9, 60),
+        ("60", 60),
+        (0, 0),
+        (-5, None),
+        (1e300, None),
+        (True, None),
+        ("1e9", None),
+        ("9" * 400, None),
+        (None, None),
+    ],
+)
+def test_the_life_of_an_access_token(expires_in: Any, seconds: int | None) -> None:
+    """A number of seconds, also as text; anything else says nothing."""
+    tokens = read_tokens({"access_token": "a", "token_type": "Bearer", "expires_in": expires_in}, now_ms=0)
+    assert tokens.expires_at_ms == (None if seconds is None else seconds * 1000)
