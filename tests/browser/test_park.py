@@ -240,24 +240,23 @@ def test_signing_out_takes_effect_at_once(signed_in: Page, page_errors: list[str
     assert page_errors == []
 
 
-def test_a_thief_with_every_cookie_gets_nothing_from_a_bound_card(signed_in: Page, page_errors: list[str]) -> None:
-    """Both tries of the thief are refused without any effect, while the visitor renews and rides."""
+def test_a_thief_with_every_token_gets_nothing_from_a_bound_card(signed_in: Page, page_errors: list[str]) -> None:
+    """Each try of the thief is refused without any effect, while the visitor renews and rides with proofs (RFC 9449)."""
     press(signed_in, BIND)
-    expect(outcome(signed_in)).to_contain_text("The thief had every cookie and got nowhere")
+    expect(outcome(signed_in)).to_contain_text("The thief had every token and got nowhere")
+    tries = ["POST /refresh 400", "POST /refresh 400", "GET /profile 401"]
     assert conversation(signed_in)[1:] == [
         "POST /login 200",
-        "POST /device/start 200",
-        "POST /park/copy 200",
-        "POST /device/refresh 403",
-        "POST /device/refresh 200",
+        *tries,
         "POST /refresh 200",
-        "POST /device/refresh 403",
+        *tries,
         "GET /profile 200",
         "POST /login 200",
     ]
-    assert "handstamp-bound-" in full_text(signed_in, 2)
-    assert '"code": "proof_required"' in full_text(signed_in, 2)
-    assert "secure-session-response: eyJ" in full_text(signed_in, 4)
+    assert '"tokenType": "DPoP"' in full_text(signed_in, 9)
+    assert '"code": "invalid_dpop_proof"' in full_text(signed_in, 3)
+    assert "authorization: DPoP eyJ" in full_text(signed_in, 1)
+    assert "dpop: eyJ" in full_text(signed_in, 1)
     press(signed_in, RENEW)
     expect_card(signed_in, 1)
     assert page_errors == []

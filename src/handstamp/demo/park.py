@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import html
-import re
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Any
@@ -26,7 +25,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..clock import Clock
-from ..crypto.proofs import Challenges
 from ..domain.issuer import Issuer, is_loopback
 from ..domain.reasons import sentence_of
 from ..domain.session import end_reason
@@ -36,7 +34,6 @@ from ..storage.store import Store
 from ..web.answers import write_problem
 from ..web.cookies import Cookies
 from ..web.headers import SecurityHeaders
-from ..wire.cookies import parse_cookies
 from .cards import Cards, header_values
 from .thief import renew_with
 
@@ -48,7 +45,6 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_PASS = re.compile(r"[\w.-]{1,80}", re.ASCII)
 _Handle = Callable[[Request], Awaitable[Response]]
 
 
@@ -60,7 +56,6 @@ class Park:
         service: ASGIApp,
         *,
         tokens: TokenIssuer,
-        challenges: Challenges,
         store: Store,
         clock: Clock,
         issuer: Issuer,
@@ -70,8 +65,6 @@ class Park:
         """Keep the service and its parts, the address on which it listens, and the e-mail address and password of its account."""
         self._service = service
         self._cards = Cards(tokens, cookie=Cookies(issuer).refresh)
-        self._challenges = challenges
-        self._bound_cookie = Cookies(issuer).bound
         self._store = store
         self._clock = clock
         self._issuer = issuer
@@ -79,7 +72,7 @@ class Park:
         self._pages = SecurityHeaders(Starlette(routes=self._routes(person)), is_https=False, varies_by_origin=False)
 
     def _routes(self, person: tuple[str, str]) -> list[Route]:
-        modules = ("park", "story", "visitor", "conversation", "wire", "device")
+        modules = ("park", "story", "visitor", "conversation", "wire", "key")
         return [
             Route("/", _redirect_to_park, methods=["GET"]),
             _file_route("/park", "park.html", "text/html", person),
@@ -87,7 +80,6 @@ class Park:
             *(_file_route(f"/park/{name}.js", f"{name}.js", "text/javascript") for name in modules),
             Route("/park/visit", _require_own_page(self._visit), methods=["GET"]),
             Route("/park/copy", _require_own_page(self._copy), methods=["POST"]),
-            Route("/park/invitation", _require_own_page(self._invite), methods=["POST"]),
             Route("/park/thief", _require_own_page(self._thief), methods=["POST"]),
         ]
 
@@ -144,29 +136,18 @@ class Park:
         )
 
     async def _copy(self, request: Request) -> Response:
-        """Return the card itself, and the pass if it is bound. It stands for malware on the visitor's machine."""
-        passes = parse_cookies(request.headers.getlist("cookie")).get(self._bound_cookie, set())
-        return _json({"refreshToken": self._cards.from_request(request.headers), "pass": next(iter(passes), "")})
-
-    async def _invite(self, request: Request) -> Response:
-        """Return what binds the card's session to a key. Over https, the answer to the sign-in tells it to the browser."""
-        card = self._cards.read(self._cards.from_request(request.headers))
-        if card is None:
-            return write_problem(InvalidRequest("There is no card of this park."))
-        return _json({"challenge": self._challenges.make(card.sid, "start")})
+        """Return the card itself. It stands for malware on the visitor's machine."""
+        return _json({"refreshToken": self._cards.from_request(request.headers)})
 
     async def _thief(self, request: Request) -> Response:
         """Renew with a copied card from another client, and return the service's answer."""
         try:
-            sent = msgspec.json.decode(await request.body(), type=dict[str, str])
-            copied, copied_pass = sent["refreshToken"], sent.get("pass", "")
+            copied = msgspec.json.decode(await request.body(), type=dict[str, str])["refreshToken"]
         except (msgspec.DecodeError, KeyError):
             return write_problem(InvalidRequest("Send the copied card as 'refreshToken'."))
         if self._cards.read(copied) is None:  # so only a valid token gets into the thief's Cookie header
             return write_problem(InvalidRequest("That is no card of this park."))
-        bound = f"{self._bound_cookie}={copied_pass}" if _PASS.fullmatch(copied_pass) else ""
-        stolen = await asyncio.to_thread(renew_with, copied, self._cards, bound=bound, issuer=self._issuer, address=self._address)
-        return _json(stolen)
+        return _json(await asyncio.to_thread(renew_with, copied, self._cards, issuer=self._issuer, address=self._address))
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

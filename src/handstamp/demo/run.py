@@ -54,7 +54,6 @@ def _open_park(deployment: Deployment, address: tuple[str, int]) -> Park:
     return Park(
         make_application(deployment),
         tokens=deployment.tokens,
-        challenges=deployment.challenges,
         store=deployment.store,
         clock=deployment.clock,
         issuer=deployment.issuer,

@@ -6,17 +6,14 @@ import http.client
 from typing import Any
 
 from ..domain.issuer import Issuer
-from ..wire.device import CHALLENGE, REFRESH_PATH
 from .cards import Cards, shorten_tokens
 
 _TIMEOUT_S = 10.0
-_SHOWN = ("content-type", "www-authenticate", "cache-control", "set-cookie", CHALLENGE)
+_SHOWN = ("content-type", "www-authenticate", "cache-control", "set-cookie")
 
 
-def renew_with(card: str, cards: Cards, *, bound: str, issuer: Issuer, address: tuple[str, int]) -> dict[str, Any]:
+def renew_with(card: str, cards: Cards, *, issuer: Issuer, address: tuple[str, int]) -> dict[str, Any]:
     """Refresh with a copied card at `address`; return the request and the answer as text, with tokens shortened.
-
-    `bound` is the copied cookie of a session that is bound to its device, which is renewed elsewhere; "" if there is none.
 
     Script in a browser could not send this cookie. A program can send any header, including the service's own origin.
     """
@@ -24,11 +21,11 @@ def renew_with(card: str, cards: Cards, *, bound: str, issuer: Issuer, address: 
         "host": issuer.origin.partition("://")[2],
         "origin": issuer.origin,
         "user-agent": "thief/1.0",
-        "cookie": f"{cards.cookie}={card}" + (f"; {bound}" if bound else ""),
+        "cookie": f"{cards.cookie}={card}",
     }
     connection = http.client.HTTPConnection(*address, timeout=_TIMEOUT_S)
     try:
-        connection.request("POST", REFRESH_PATH if bound else "/refresh", headers=headers)
+        connection.request("POST", "/refresh", headers=headers)
         answer = connection.getresponse()
         received = [(name.lower(), value) for name, value in answer.getheaders()]
         body = answer.read().decode()

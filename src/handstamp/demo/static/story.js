@@ -1,9 +1,9 @@
 // The story: what each button does. Nothing is simulated: each button sends real requests and shows the real answers.
 
 import { show } from "./conversation.js";
-import { makeKey } from "./device.js";
+import { makeKey } from "./key.js";
 import * as visitor from "./visitor.js";
-import { askPark, exchange, renewAsThief } from "./wire.js";
+import { exchange, renewAsThief } from "./wire.js";
 
 const MIN_LEFT_S = 5; // the old wristband must be refused for the sign-out, not because it has expired
 const LEEWAY_S = 5; // the clock difference that verifiers allow
@@ -138,51 +138,58 @@ async function stealCard(say) {
     : "The thief got a wristband: the copy was not old enough.";
 }
 
-const PROOF = "with the cookies, and a proof by the key";
+const PROOF = "with a proof by the key";
+const STOLEN = "with every token, without the key";
 
-/** Let the browser's part renew a bound session: a proof moves the card on, and then the page gets a wristband. */
-async function renewBound(sign, challenge) {
-  const renewed = await send({ method: "POST", path: "/device/refresh", proof: await sign(challenge) }, PROOF, (result) =>
-    result.status === 200 ? `The proof fits: card ${result.given} in place of card ${result.sent}, and a new challenge.` : words(result));
-  await renew({ meaning: (result) => (result.status === 200 ? "A wristband, as long as the proof is fresh." : words(result)) });
-  return renewed;
+/** Use copies of both tokens in each way that is open to a thief. Return whether each was refused. */
+async function tryAsThief({ accessToken, refreshToken }) {
+  const sign = await makeKey();
+  const refusals = [];
+  for (const request of [
+    { method: "POST", path: "/refresh", json: { refreshToken } },
+    { method: "POST", path: "/refresh", json: { refreshToken }, proof: await sign("POST", "/refresh") },
+    { method: "GET", path: "/profile", token: accessToken },
+  ]) {
+    const result = await exchange({ ...request, alone: true });
+    const isRefused = ["invalid_dpop_proof", "invalid_token"].includes(result.body?.code);
+    const meaning = request.token ? "Refused: this wristband needs a proof at each ride." : "Refused, and nothing was written: the session goes on.";
+    show({ who: "the thief", ...result }, request.proof ? "with every token, and a key of the thief's own" : STOLEN,
+      isRefused ? meaning : `The service says ${result.status}.`);
+    refusals.push(isRefused);
+  }
+  return refusals.every(Boolean);
 }
 
 async function stealBoundCard(say) {
   const [email, password] = ["email", "password"].map((id) => document.getElementById(id).value);
-  const problem = await signIn(email, password);
-  if (problem) return problem;
-  say("You have signed in again, because a card is bound at the sign-in. No browser does that over http, so this page signs in its place …");
+  say("You sign in again, because a card is bound at the sign-in. Browsers bind cookies by themselves (DBSC), but only over https. This demonstration is http, so the page makes a key and signs its requests (DPoP) …");
   await pause(BEAT_MS);
   const sign = await makeKey();
-  const { challenge } = await askPark("POST", "/park/invitation");
-  const bound = await send({ method: "POST", path: "/device/start", proof: await sign(challenge, { registers: true }) }, PROOF, (result) =>
-    result.status === 200 ? "The session's record has the public key. The private key stays in the browser, and no script can read it." : words(result));
+  const bound = await send({ method: "POST", path: "/login", json: { email, password, delivery: "json" }, proof: await sign("POST", "/login") }, PROOF,
+    (result) => (result.status === 200 ? "Both tokens are bound to the key. The private key stays in the browser, and no script can read it." : words(result)));
   if (bound.status !== 200) return words(bound);
-  const copied = await exchange({ method: "POST", path: "/park/copy" });
-  show({ who: "the thief", ...copied }, "this demonstration's own way", "Copied every cookie. The key cannot be copied.");
-  const { refreshToken, pass } = copied.body;
-  const tryAsThief = async () => {
-    const result = await renewAsThief(refreshToken, pass);
-    show({ who: "the thief", ...result }, "with every cookie, without the key", result.status === 403
-      ? "Refused: the answer is something to sign. Nothing was written, and the session goes on." : `The service says ${result.status}.`);
-    return result.status === 403;
-  };
-  say("A thief has copied every cookie, and uses them at once …");
+  visitor.forget();
+  visitor.take(bound.body);
+  await visitor.look();
+  say("A thief has copied every token, and uses the copies at once …");
   await pause(BEAT_MS);
-  const early = await tryAsThief();
+  const early = await tryAsThief(bound.body);
   say("You renew: your browser has the key …");
   await pause(BEAT_MS);
-  const renewed = await renewBound(sign, bound.challenge);
-  say("The thief tries the copy again, which is an old one now …");
+  const { refreshToken } = bound.body;
+  const renewed = await send({ method: "POST", path: "/refresh", json: { refreshToken }, proof: await sign("POST", "/refresh") }, PROOF,
+    (result) => (result.status === 200 ? `The proof fits: card ${result.given} in place of card ${result.sent}.` : words(result)));
+  if (renewed.status === 200) visitor.take(renewed.body);
+  say("The thief tries the copies again, which are old now …");
   await pause(BEAT_MS);
-  const late = await tryAsThief();
-  const { status } = await ride();
+  const late = await tryAsThief(bound.body);
+  const token = visitor.token();
+  const { status } = await send({ method: "GET", path: "/profile", token, proof: await sign("GET", "/profile", token) }, PROOF, describeRide);
   await visitor.look();
   const isSafe = early && late && renewed.status === 200 && status === 200;
   await signIn(email, password); // without binding: the other steps show how a card works that is not bound
   return isSafe
-    ? "The thief had every cookie and got nowhere: no wristband, and no way to sign you out with the old copy. You stayed. (You are signed in anew, without binding, for the other steps.)"
+    ? "The thief had every token and got nowhere: no wristband, no ride, and no way to sign you out with the old copy. You stayed. (You are signed in anew, without binding, for the other steps.)"
     : "That went another way than it should: look at the conversation.";
 }
 
@@ -207,7 +214,7 @@ export const STEPS = [
   { name: "Lose an answer", what: "The service renews, the connection breaks before the answer arrives, and the page tries again.", run: loseAnswer, alive: true },
   { name: "Steal the card", what: "A thief copies it, you renew twice, then the thief uses the old copy.", run: stealCard, alive: true },
   { name: "Sign out, then try the old wristband", what: "POST\u00a0/logout, then a ride with a wristband that has not expired.", run: signOut, alive: true },
-  { name: "Bind the card, then steal everything", what: "You sign in, the card is bound to a key of this browser, and a thief copies every cookie (DBSC).", run: stealBoundCard, always: true },
+  { name: "Bind the card, then steal everything", what: "You sign in, both tokens are bound to a key of this browser (DPoP), and a thief copies them.", run: stealBoundCard, always: true },
 ];
 
 /** Renew if the page was loaded during an active session: its memory is empty then. Return a sentence, or an empty string. */

@@ -2,18 +2,20 @@
 // that script cannot see: the demonstration, which sees the cookie and the service's store, reports its state.
 
 import { el } from "./conversation.js";
-import { askPark } from "./wire.js";
+import { askPark, claimsOf, generationOf } from "./wire.js";
 
 const SHORT_S = 10;
 const HOLES_A_ROW = 12;
 const MEANINGS = {
   iss: "issuer", aud: "who may accept it", sub: "account id", client_id: "client", iat: "issued at", exp: "valid until",
   jti: "token id", sid: "the session", auth_time: "when you signed in", acr: "how strongly", amr: "by what", scope: "permissions", roles: "your roles",
+  cnf: "the key that it is bound to",
 };
 const $ = (id) => document.getElementById(id);
 
 const SIGNED_OUT = { session: null, card: null, generation: null, over: null, words: "", email: "" };
 let wristband = null; // { token, expiresIn, gotAt }
+let card = null; // of a session that is bound to a key: it comes in the body, and is kept beside the wristband
 let visit = SIGNED_OUT;
 
 export const token = () => wristband?.token;
@@ -22,9 +24,10 @@ export const hasVisited = () => visit.session !== null;
 export const isIn = () => visit.session !== null && visit.over === null;
 export const secondsLeft = () => (wristband ? Math.max(0, wristband.expiresIn - (performance.now() - wristband.gotAt) / 1000) : 0);
 
-/** Keep the access token of a token answer as the wristband. */
-export function take({ accessToken, expiresIn, sessionId }) {
+/** Keep the access token of a token answer as the wristband, and the card if it came along. */
+export function take({ accessToken, expiresIn, sessionId, refreshToken = null }) {
   wristband = { token: accessToken, expiresIn, gotAt: performance.now() };
+  card = refreshToken;
   if (visit.session !== sessionId) visit = { ...visit, session: sessionId, over: null };
   showClaims();
 }
@@ -33,12 +36,13 @@ export function take({ accessToken, expiresIn, sessionId }) {
 export async function look() {
   visit = await askPark("GET", `/park/visit${visit.session ? `?session=${visit.session}` : ""}`);
   if (visit.session === null) wristband = null; // it is of an earlier demonstration
+  if (card && !visit.over) visit.card = generationOf(card);
   render();
 }
 
 /** Drop the state of an ended session, before the next sign-in. */
 export function forget() {
-  wristband = null;
+  wristband = card = null;
   visit = SIGNED_OUT;
   $("attempts").replaceChildren();
 }
@@ -90,13 +94,12 @@ export function renderBand() {
 }
 
 function showClaims() {
-  const payload = wristband.token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-  const claims = Object.entries(JSON.parse(atob(payload)));
+  const claims = Object.entries(claimsOf(wristband.token));
   const time = (value) => `${new Date(value * 1000).toLocaleTimeString([], { hour12: false })} (${value})`;
   const isTime = (name) => ["iat", "exp", "auth_time"].includes(name);
   $("claims").replaceChildren(el("dl", {}, ...claims.map(([name, value]) => el("div", {},
     el("dt", {}, el("code", { textContent: name }), ` ${MEANINGS[name] ?? ""}`),
-    el("dd", { textContent: isTime(name) ? time(value) : String(value) })))));
+    el("dd", { textContent: isTime(name) ? time(value) : name === "cnf" ? value.jkt : String(value) })))));
 }
 
 /** Look for the card in every place that script can read, and show what was found. */

@@ -1,6 +1,6 @@
 // Sends requests with fetch and records both sides as text, with tokens shortened.
 
-const SHOWN = ["content-type", "www-authenticate", "cache-control", "retry-after", "secure-session-challenge"];
+const SHOWN = ["content-type", "www-authenticate", "cache-control", "retry-after"];
 const BY_BROWSER = "   (added by the browser; script cannot see it)";
 
 /** Thrown if the service did not answer. */
@@ -16,6 +16,12 @@ function parse(text) {
     return undefined;
   }
 }
+
+/** Return the claims of a token. */
+export const claimsOf = (token) => JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
+
+/** Return the generation of a card, undefined if there is none. */
+export const generationOf = (card) => (card ? claimsOf(card).gen : undefined);
 
 const format = (text) => shorten(parse(text) === undefined ? text : JSON.stringify(parse(text), null, 2));
 const hidePassword = (name, value) => (/password/i.test(name) ? "••••••••" : value);
@@ -38,36 +44,35 @@ function answerText(response, text, setCookie) {
  *
  * - `status` (0 if the answer was lost) and `body`,
  * - `sent` and `given`: the card's generation in the request and in the answer; `card`: the new card, shortened,
- * - `challenge`: what a bound session has to sign next,
  * - `request` and `answer`: both sides as text.
  *
- * `proof` is that of a bound session's key. `answer: "late"` asks the demonstration to delay the answer; `"lost"`, to hold it until `hangUp` aborts. Throws `Away`.
+ * `proof` is that of the key of a bound session. `alone` sends no cookies. `answer: "late"` asks the demonstration to delay the answer; `"lost"`, to hold it until `hangUp` aborts. Throws `Away`.
  */
-export async function exchange({ method, path, token, json, proof, answer, hangUp }) {
+export async function exchange({ method, path, token, json, proof, alone, answer, hangUp }) {
   const headers = {};
-  if (token) headers.authorization = `Bearer ${token}`;
+  if (token) headers.authorization = `${proof ? "DPoP" : "Bearer"} ${token}`;
   if (json) headers["content-type"] = "application/json";
-  if (proof) headers["secure-session-response"] = proof;
+  if (proof) headers.dpop = proof;
   if (answer) headers["park-answer"] = answer;
   const request = { method, path, headers, json };
   let response, text;
   try {
-    response = await fetch(path, { method, headers, body: json && JSON.stringify(json), signal: hangUp, cache: "no-store" });
+    response = await fetch(path, { method, headers, body: json && JSON.stringify(json), signal: hangUp, cache: "no-store", credentials: alone ? "omit" : "same-origin" });
     text = await response.text();
   } catch {
     if (!hangUp?.aborted) throw new Away();
     return { method, path, status: 0, request: requestText(request), answer: "No answer: the connection was closed." };
   }
   const overheard = parse(response.headers.get("park-overheard")) ?? { setCookie: [] };
+  const body = parse(text);
   return {
     method,
     path,
     status: response.status,
-    body: parse(text),
-    sent: overheard.sent,
-    given: overheard.given,
+    body,
+    sent: overheard.sent ?? generationOf(json?.refreshToken),
+    given: overheard.given ?? generationOf(body?.refreshToken),
     card: overheard.setCookie[0]?.split(";")[0],
-    challenge: response.headers.get("secure-session-challenge")?.split('"')[1],
     request: requestText(request, overheard.cookie),
     answer: answerText(response, text, overheard.setCookie),
   };
@@ -84,13 +89,10 @@ export async function askPark(method, path, json) {
   }
 }
 
-/**
- * Let the thief's own client refresh with a copied card, and with the pass of a bound session if that was copied too; return its
- * result, as `exchange` does. Throws `Away`.
- */
-export async function renewAsThief(refreshToken, pass = "") {
-  const path = pass ? "/device/refresh" : "/refresh";
-  const result = await askPark("POST", "/park/thief", { refreshToken, pass });
+/** Let the thief's own client refresh with a copied card; return its result, as `exchange` does. Throws `Away`. */
+export async function renewAsThief(refreshToken) {
+  const path = "/refresh";
+  const result = await askPark("POST", "/park/thief", { refreshToken });
   const overheard = parse(result.overheard);
   return {
     method: "POST",
