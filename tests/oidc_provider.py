@@ -18,6 +18,7 @@ import httpx
 from tests.npm import PATIENCE_S, install_scripts
 
 SOURCE = Path(__file__).parent / "relying_party/node"
+_OPTIONS: dict[str, Any] = {"timeout": PATIENCE_S, "trust_env": False, "verify": False}  # loading certificates is slow
 _ACTION = re.compile(r'action="([^"]+)"')
 _HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
 
@@ -65,7 +66,7 @@ class OidcProvider:
 
     def spoil(self, **how: Any) -> None:
         """Spoil all answers from now on, as `node/provider.mjs` describes; without arguments, none."""
-        httpx.post(f"{self.url}/spoil", json=how).raise_for_status()
+        httpx.post(f"{self.url}/spoil", json=how, **_OPTIONS).raise_for_status()
 
 
 class Visitor:
@@ -73,7 +74,7 @@ class Visitor:
 
     def __enter__(self) -> Self:
         """Start without cookies."""
-        self._client = httpx.Client(timeout=PATIENCE_S)
+        self._client = httpx.Client(**_OPTIONS)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

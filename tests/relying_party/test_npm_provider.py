@@ -185,7 +185,7 @@ def test_a_spoiled_id_token_signs_nobody_in(how: dict[str, Any], upstream: OidcP
         {"userinfo": "unsigned"},
         *({"route": route, "status": 500} for route in ("discovery", "jwks", "token", "userinfo")),
         *({"route": route, "huge": 1_000_000} for route in ("discovery", "jwks", "token", "userinfo")),
-        *({"route": route, "silent": True} for route in ("discovery", "jwks", "token", "userinfo")),
+        {"route": "token", "silent": True},
     ],
     ids=str,
 )
@@ -193,7 +193,6 @@ def test_a_failing_provider_signs_nobody_in(how: dict[str, Any], upstream: OidcP
     """It is an outage, and bounded in time and size."""
     if "silent" in how:
         monkeypatch.setattr("handstamp.relying_party.http.DEADLINE_S", 1)
-        monkeypatch.setattr("handstamp.relying_party.keys.REQUEST_S", 0.5)
     upstream.spoil(**how)
     with pytest.raises(ProviderUnavailable):
         sign_in(client_of(upstream))

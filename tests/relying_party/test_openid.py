@@ -390,8 +390,8 @@ def test_a_token_endpoint_that_fails(script: Any, kind: type[HandstampError], up
 @pytest.mark.parametrize("script", [[STALL], [head(content_length="9"), STALL], "drip"], ids=["silent", "headers", "drip"])
 def test_a_provider_that_is_slow(path: str, script: Any, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time is bounded for all requests of a sign-in together."""
-    monkeypatch.setattr("handstamp.relying_party.http.DEADLINE_S", 0.5)
-    monkeypatch.setattr("handstamp.relying_party.keys.REQUEST_S", 0.3)
+    monkeypatch.setattr("handstamp.relying_party.http.DEADLINE_S", 0.25)
+    monkeypatch.setattr("handstamp.relying_party.keys.REQUEST_S", 0.15)
     upstream.answers[path] = drip(answer(b" " * 1000), 0.05) if script == "drip" else script
     assert "time" in refusal(upstream, ProviderUnavailable)
 
