@@ -302,6 +302,19 @@ def test_a_key_cannot_push_the_proofs_of_another_out() -> None:
     assert len(memory) <= 2 * used_proofs.MOST_OF_A_KEY
 
 
+def test_keys_that_fill_the_memory_refuse_nobody_else() -> None:
+    """Twelve sessions send a thousand proofs a second together. Whoever comes now and then is accepted, and once."""
+    memory = UsedProofs(kept_s=600)
+    for number in range(150_000):
+        now_s = NOW + number // 1000
+        assert is_new(memory, f"eve-{number % 12}", number, now_s)
+        if number % 500 == 0:
+            for key in ("ada", f"person-{number}"):
+                assert is_new(memory, key, number, now_s)
+                assert not is_new(memory, key, number, now_s)
+    assert len(memory) <= 0.8 * used_proofs.MOST_REMEMBERED
+
+
 def test_the_memory_is_bounded_and_forgets_nothing_that_it_accepts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """With more keys than it has room for, what is older than the last forgotten proof is refused."""
     monkeypatch.setattr(used_proofs, "MOST_REMEMBERED", 1000)

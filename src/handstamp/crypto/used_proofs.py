@@ -9,6 +9,10 @@ MOST_REMEMBERED = 100_000
 """Proofs that one process remembers."""
 MOST_OF_A_KEY = 10_000
 """Proofs of one key that it remembers, so that no key pushes those of others out. A process checks fewer in a second."""
+_LEAST = 32
+_SHARES = 16
+"""Each half of a key's share is at most this part of the memory that is free, and at least `_LEAST` proofs. So keys that fill the
+memory get smaller shares, and others find room."""
 _KEY_COSTS = 8
 """A key takes as much memory as this many proofs."""
 
@@ -68,7 +72,7 @@ class UsedProofs:
             if used is None:
                 used = self._by_key[key] = _Used(self._too_old_s, now_s)
                 self._size += len(used)
-            elif len(used.newer) >= MOST_OF_A_KEY // 2 or now_s - used.rotated_s >= self._kept_s:
+            elif len(used.newer) >= self._half_a_share or now_s - used.rotated_s >= self._kept_s:
                 self._size -= len(used.older)
                 used.forget_older(now_s)
             self._by_key.move_to_end(key)
@@ -81,6 +85,10 @@ class UsedProofs:
             while self._size > MOST_REMEMBERED:
                 self._forget_idle_key()
             return True
+
+    @property
+    def _half_a_share(self) -> int:
+        return min(MOST_OF_A_KEY // 2, max(_LEAST, (MOST_REMEMBERED - self._size) // _SHARES))
 
     def _forget_idle_key(self) -> None:
         """Forget the key that was idle the longest. Proofs of keys that are not known must be younger than its last one."""
