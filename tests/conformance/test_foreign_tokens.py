@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from handstamp.crypto.foreign_tokens import FOREIGN_ALGORITHMS, ForeignKeys, ForeignToken, half_hash, verify_foreign
 from handstamp.crypto.jws import UnknownKey
 from handstamp.errors import ConfigurationError, InvalidToken
-from tests.conformance.builders import b64, compact, vectors
+from tests.conformance.builders import b64, compact, unb64, vectors
 from tests.foreign import ALGORITHMS, foreign_token, make_key, make_rsa, public_jwk
 
 CLAIMS = {"iss": "https://id.example", "sub": "ada"}
@@ -52,6 +52,17 @@ def test_every_algorithm_verifies_with_its_own_kind_of_key_alone(algorithm: str)
     assert refusal(token, keys_of(public_jwk(key, kid="key-1")), algorithms={"X"} | FOREIGN_ALGORITHMS - {algorithm})
     for another in {"RS256", "PS512", "ES256", "ES384", "ES512"} - {algorithm}:
         assert refusal(token, keys_of(public_jwk(make_key(another), kid="key-1", alg=another))) == "the signature is invalid"
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "ES512"])
+def test_a_signature_has_one_spelling(algorithm: str) -> None:
+    """RFC 7518 §3.4: both halves have the length of the curve. With zeros before one of them it is another text."""
+    key = make_key(algorithm)
+    signing_input, _, signature = foreign_token(CLAIMS, key=key, algorithm=algorithm).rpartition(".")
+    halves = unb64(signature)
+    half = len(halves) // 2
+    for changed in (halves[:half] + b"\0" + halves[half:], b"\0" + halves, halves + b"\0", halves[:-1]):
+        assert refusal(f"{signing_input}.{b64(changed)}", keys_of(public_jwk(key, kid="key-1"))) == "the signature is invalid"
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "HS256", "HS384", "HS512", "RS1", "", "ES256K", "RSA-OAEP"])
@@ -113,6 +124,8 @@ def test_a_key_in_the_header_is_not_used() -> None:
         lambda: public_jwk(make_key("ES256"), kid="curve", alg="ES384"),
         lambda: public_jwk(make_key("ES256"), kid="point", y=b64(b"\1" * 32)),
         lambda: public_jwk(make_key("ES384"), kid="short", x=b64(b"\1" * 47)),
+        lambda: public_jwk(make_key("ES256"), kid="padded", x=b64(b"\0" + unb64(public_jwk(make_key("ES256"))["x"]))),
+        lambda: public_jwk(make_key("ES256"), kid="padded", y=b64(b"\0" + unb64(public_jwk(make_key("ES256"))["y"]))),
         lambda: public_jwk(make_key("EdDSA"), kid="448", crv="Ed448"),
         lambda: {"kty": "oct", "kid": "secret", "k": b64(b"s" * 64)},
         lambda: {"kty": "RSA", "kid": "none"},

@@ -38,7 +38,7 @@ class IssuerRule:
         if not self._is_shared:
             return issuer == self.published
         before, after = self.published.split(_TENANT)
-        return issuer.startswith(before) and issuer.endswith(after) and self.accepts(issuer, issuer[len(before) : -len(after)])
+        return self.accepts(issuer, issuer[len(before) : -len(after)])
 
     def accepts_key(self, key_issuer: str, issuer: str, tenant: object) -> bool:
         """Return whether a key may have signed for an issuer. Microsoft says with each key for which tenant it is."""
