@@ -219,6 +219,7 @@ def test_every_operation_can_be_sent(page: Page, server: Server, page_errors: li
         use_credential(page, match[1], match[2])
         other = tokens_of(elsewhere)
         assert check("POST /introspect", 200, token=other["accessToken"])["active"] is True
+        check("POST /identities/token", 404, {"provider": "google", "accessToken": other["accessToken"]})
         feed = check("GET /revocations", 200, wait="0")
         assert len(feed["entries"]) >= 2
         assert check("GET /revocations", 200, after=feed["cursor"], wait="0")["entries"] == []
@@ -227,10 +228,8 @@ def test_every_operation_can_be_sent(page: Page, server: Server, page_errors: li
         ]
         check("POST /revoke", 200, token=other["refreshToken"])
 
-        check("GET /.well-known/jwks.json", 200)
-        check("GET /.well-known/oauth-authorization-server", 200)
-        check("GET /healthz", 200)
-        check("GET /readyz", 200)
+        for path in ("/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/healthz", "/readyz"):
+            check(f"GET {path}", 200)
         check("POST /logout", 204)
         check("GET /profile", 401)
         check("POST /login", 200, {"email": address, "password": PASSWORD})

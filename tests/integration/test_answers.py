@@ -66,6 +66,7 @@ ENDPOINTS = {
     ("POST", "/identities/with/{provider}"),
     ("POST", "/identities/with/{provider}/complete"),
     ("DELETE", "/identities/{id}"),
+    ("POST", "/identities/token"),
     ("POST", "/backchannel-logout/{provider}"),
     ("POST", "/totp"),
     ("POST", "/totp/confirm"),

@@ -72,6 +72,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "/login/with/{provider}/complete": {"challenge": "rubbish", "ticket": "rubbish", "answer": {"code": "rubbish"}},
     "/identities/with/{provider}": {"returnTo": "/account"},
     "/identities/with/{provider}/complete": {"challenge": "rubbish", "ticket": "rubbish", "answer": {"code": "rubbish"}},
+    "/identities/token": {"provider": "google", "accessToken": "rubbish"},
     "/refresh": {"refreshToken": "rubbish"},
     "/logout": {"refreshToken": "rubbish", "accessToken": "rubbish"},
     "/password": {"currentPassword": PASSWORD, "newPassword": "another kelp lantern rivet of the tests"},

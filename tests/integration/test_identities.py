@@ -11,10 +11,14 @@ from typing import Any
 import httpx
 import pyotp
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
+from handstamp.assemble.application import make_application
 from handstamp.domain.attempt import AWAY_MS
 from handstamp.domain.provider import ProviderLogout, ProviderTokens
 from handstamp.domain.session import FRESH_MS
+from handstamp.embedded import Handstamp
 from handstamp.errors import NotFound, ProviderRefused
 from handstamp.service.parts.caller import Caller
 from tests.builders import Clock
@@ -31,6 +35,7 @@ from tests.providers import (
     create_account,
     fields_of,
     open_browser,
+    state_of,
     visiting,
 )
 
@@ -452,3 +457,44 @@ async def test_two_nodes_share_a_sign_in(tmp_path: Path, store: str, request: py
         now = Caller(now_ms=here.running.clock())  # PostgreSQL keeps its own time
         found, _ = await here.running.sessions.list_all((await here.account()).id, now)
         assert len(found) == 1
+
+
+async def test_a_server_of_the_application_gets_the_token(tmp_path: Path) -> None:
+    """With its credential and the person's access token; with one of them alone, nobody does."""
+    async with visiting(tmp_path) as visitor:
+        program = Program(visitor)
+        found = await program.sign_in(**ADA, tokens=ProviderTokens(access_token="at-0", scope="calendar"))
+        credential, secret = await visitor.running.credentials.create("orders", caller(visitor.clock))
+        ours, body = (credential.id, secret), {"provider": "google", "accessToken": found["accessToken"]}
+        answer = await program.client.post("/identities/token", json=body, auth=ours)
+        assert answer.json() == {"accessToken": "at-0", "scope": "calendar"}
+        assert answer.headers["cache-control"] == "no-store"
+        expect_problem(await program.client.post("/identities/token", json=body, headers=program.token), 401, "invalid_client")
+        forged = body | {"accessToken": found["refreshToken"]}
+        expect_problem(await program.client.post("/identities/token", json=forged, auth=ours), 401, "invalid_token")
+        unknown = body | {"provider": "github"}
+        expect_problem(await program.client.post("/identities/token", json=unknown, auth=ours), 404, "not_found")
+        await visitor.running.sign_out.end_all((await visitor.account()).id, caller(visitor.clock))
+        expect_ended(await program.client.post("/identities/token", json=body, auth=ours), "logout_everywhere")
+
+
+async def test_it_works_inside_an_application(tmp_path: Path) -> None:
+    """Under the path at which the application has mounted it, and with its own way to the tokens."""
+    clock, provider = Clock(), FakeProvider()
+    auth = Handstamp(clock=clock, database=f"sqlite:///{tmp_path}/app.db", issuer="http://localhost:9000/auth")
+    add_provider(auth._deployment, provider)
+    auth._application = make_application(auth._deployment)
+    transport = httpx.ASGITransport(Starlette(routes=[Mount("/auth", auth.asgi)]))
+    async with auth, httpx.AsyncClient(transport=transport, base_url="http://localhost:9000", headers=HERE) as client:
+        page = (await client.get("/auth/sign-in")).text
+        assert 'href="/auth/sign-in/with/google?' in page
+        state = state_of((await client.get("/auth/sign-in/with/google?return_to=/orders")).headers["location"])
+        assert provider.began[-1]["request"].redirect_uri == "http://localhost:9000/auth/sign-in/with/google/callback"
+        query = {"state": state, "code": provider.sign_in(**ADA, tokens=ProviderTokens(access_token="at-0"))}
+        first = await client.get("/auth/sign-in/with/google/callback", params=query)
+        assert "0;url=/auth/sign-in/with/google/callback?" in first.text
+        answer = await client.get("/auth/sign-in/with/google/callback", params=query | {"here": ""})
+        assert answer.headers["location"] == "/orders"
+        tokens = (await client.post("/auth/refresh")).json()
+        subject = read_claims(tokens["accessToken"])["sub"]
+        assert (await auth.provider_tokens(subject, "google")).access_token == "at-0"

@@ -1,4 +1,4 @@
-"""`/login/with/{provider}`, `/identities`: people sign in with other services, and say which."""
+"""`/login/with/{provider}`: people sign in with other services, and are signed out by them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,26 @@ from ...domain.delivery import Delivery
 from ...errors import (
     CrossSite,
     EmailNotVerified,
-    IdentityTaken,
-    InsufficientAuthentication,
     InvalidChallenge,
     InvalidCredentials,
     InvalidFields,
     InvalidProviderAnswer,
     InvalidToken,
-    LastWay,
     NotFound,
     NotLinked,
     ProviderRefused,
     ProviderUnavailable,
 )
-from ...service.accounts.factor_changes import hold_session
 from ...service.parts.provider_trips import Away
-from ...service.sessions.living import require_account
 from ...text import mark
-from ...wire.cross_site import is_from_browser
-from ..answers import write_json, write_nothing, write_public
+from ..answers import write_json, write_public
 from ..body import require_body
 from ..cookies import set_trip
 from ..edge import Call
 from ..oauth.common import Form, RefusedGrant, write_oauth_error
-from ..operation import ACCESS_ERRORS, BODY_ERRORS, Operation, UseCases
+from ..operation import BODY_ERRORS, Operation, UseCases
 from ..pages.destination import may_return_to
-from .shapes import AnswerShape, Challenge, How, RequestShape, Ticket, Time, Token, described, utc
+from .shapes import AnswerShape, Challenge, How, RequestShape, Ticket, Token, described
 from .tokens import TokenAnswer, choose_delivery, write_signed_in
 
 MAX_AGE_S = 300
@@ -72,12 +66,6 @@ class LeaveRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
     login_hint: Annotated[str, described("The address that the person may have there", max_length=254)] = ""
 
 
-class LinkRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
-    """Begin to add another service to the account. `returnTo` is that of `/login/with/{provider}`."""
-
-    return_to: ReturnTo = ""
-
-
 class LeaveAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     """Where the browser goes. `challenge` and `ticket` are for programs, which complete the sign-in with them."""
 
@@ -103,23 +91,6 @@ class CompleteRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
     refresh_token: Token | None = None
 
 
-class IdentityEntry(AnswerShape, frozen=True, kw_only=True, rename="camel"):
-    """A service with which the person signs in."""
-
-    id: str
-    provider: Annotated[str, described("Its name in the settings")]
-    label: Annotated[str, described("What people call it")]
-    email: Annotated[str, described("The person's address there; empty if it tells none")]
-    created_at: Time
-    used_at: Time
-
-
-class IdentitiesAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
-    """The services with which the person signs in, oldest first."""
-
-    identities: tuple[IdentityEntry, ...]
-
-
 class LogoutForm(Form, frozen=True, kw_only=True):
     """The logout token of a provider (OpenID Connect Back-Channel Logout 1.0 §2.5)."""
 
@@ -140,12 +111,12 @@ async def login_with(use: UseCases, call: Call, body: LeaveRequest | None) -> Re
         call.request.path_params["provider"],
         call.caller_with_browser(),
         delivery=delivery,
-        return_to=_require_return(use, body.return_to, delivery),
+        return_to=require_return(use, body.return_to, delivery),
         login_hint=body.login_hint,
         again=body.again,
         relays=delivery == "json",
     )
-    return _write_away(away, call, delivery)
+    return write_away(away, call, delivery)
 
 
 async def complete_login_with(use: UseCases, call: Call, body: CompleteRequest | None) -> Response:
@@ -164,58 +135,6 @@ async def complete_login_with(use: UseCases, call: Call, body: CompleteRequest |
     return write_signed_in(use, call, pair, presented)
 
 
-async def identities(use: UseCases, call: Call, _: None) -> Response:
-    """Return the identities of the person."""
-    account = require_account((await use.require_session(call))[1])
-    label_of = use.provider_sign_in.label_of
-    found = tuple(
-        IdentityEntry(
-            id=each.id,
-            provider=each.provider,
-            label=label_of(each.provider),
-            email=each.email,
-            created_at=utc(each.created_at_ms),
-            used_at=utc(each.used_at_ms),
-        )
-        for each in await use.own_identities.list_of(account)
-    )
-    return write_json(IdentitiesAnswer(identities=found))
-
-
-async def link_identity(use: UseCases, call: Call, body: LinkRequest | None) -> Response:
-    """Begin to add one. Nothing is stored."""
-    session, account = await use.require_session(call)
-    delivery: Delivery = "split" if is_from_browser(call.headers.getlist) else "json"
-    away = await use.own_identities.begin(
-        hold_session(session, account, call.caller),
-        call.request.path_params["provider"],
-        call.caller_with_browser(),
-        return_to=_require_return(use, "" if body is None else body.return_to, delivery),
-        relays=delivery == "json",
-    )
-    return _write_away(away, call, delivery)
-
-
-async def complete_link(use: UseCases, call: Call, body: CompleteRequest | None) -> Response:
-    """Add the person who has come back to the account of the session."""
-    session, _ = await use.require_session(call)
-    body, name = require_body(body), call.request.path_params["provider"]
-    caller = call.caller_with_browser(body.ticket)
-    attempt = use.provider_sign_in.trips.open(body.challenge, name, caller, "provider_link")
-    if attempt.sid != session.id:
-        raise InvalidChallenge("elsewhere")
-    await use.own_identities.finish(attempt, body.answer, caller)
-    return await identities(use, call, None)
-
-
-async def unlink_identity(use: UseCases, call: Call, _: None) -> Response:
-    """Remove one."""
-    session, account = await use.require_session(call)
-    holder = hold_session(session, account, call.caller)
-    await use.own_identities.remove(holder, call.request.path_params["id"], call.caller)
-    return write_nothing()
-
-
 async def backchannel_logout(use: UseCases, call: Call, form: LogoutForm) -> Response:
     """End the sessions that began through the session that has ended there."""
     name = call.request.path_params["provider"]
@@ -226,7 +145,7 @@ async def backchannel_logout(use: UseCases, call: Call, form: LogoutForm) -> Res
     return Response(status_code=200, headers={"cache-control": "no-store"})
 
 
-def _require_return(use: UseCases, return_to: str, delivery: Delivery) -> str:
+def require_return(use: UseCases, return_to: str, delivery: Delivery) -> str:
     """Return the address to return to. Raises `InvalidFields` if it is not trusted, or if a program has given none."""
     is_own_program = delivery == "json" and _is_own_machine(return_to)
     if not is_own_program and return_to and not may_return_to(return_to, own=use.issuer.origin, trusted=use.trusted_origins):
@@ -241,7 +160,8 @@ def _is_own_machine(url: str) -> bool:
     return re.fullmatch(r"http://(127\.0\.0\.1|\[::1\]):[0-9]{1,5}/[!-\[\]-~]{0,1024}", url, re.ASCII) is not None
 
 
-def _write_away(away: Away, call: Call, delivery: Delivery) -> Response:
+def write_away(away: Away, call: Call, delivery: Delivery) -> Response:
+    """Return the answer that begins: a browser keeps the secrets as cookies, a program gets them."""
     is_program = delivery == "json"
     answer: dict[str, Any] = {"challenge": away.sealed, "ticket": away.browser} if is_program else {}
     response = write_json(LeaveAnswer(url=away.url, expires_in=away.expires_in_s, **answer))
@@ -250,7 +170,7 @@ def _write_away(away: Away, call: Call, delivery: Delivery) -> Response:
     return response
 
 
-_FINISHING = (InvalidChallenge, InvalidProviderAnswer, ProviderRefused, ProviderUnavailable, CrossSite, NotFound)
+FINISHING = (InvalidChallenge, InvalidProviderAnswer, ProviderRefused, ProviderUnavailable, CrossSite, NotFound)
 
 OPERATIONS = (
     Operation(
@@ -279,47 +199,8 @@ OPERATIONS = (
         summary="Complete a sign-in with another service",
         body=CompleteRequest,
         answer=TokenAnswer,
-        errors=(*BODY_ERRORS, *_FINISHING, NotLinked, InvalidCredentials, EmailNotVerified),
+        errors=(*BODY_ERRORS, *FINISHING, NotLinked, InvalidCredentials, EmailNotVerified),
         signs_in=True,
-    ),
-    Operation(
-        method="GET",
-        path="/identities",
-        run=identities,
-        summary="The other services with which the person signs in",
-        answer=IdentitiesAnswer,
-        errors=(*ACCESS_ERRORS, NotFound),
-        credential="access",
-    ),
-    Operation(
-        method="POST",
-        path="/identities/with/{provider}",
-        run=link_identity,
-        summary="Begin to add another service",
-        body=LinkRequest,
-        body_required=False,
-        answer=LeaveAnswer,
-        errors=(*BODY_ERRORS, *ACCESS_ERRORS, InsufficientAuthentication, ProviderUnavailable, CrossSite, NotFound),
-        credential="access",
-    ),
-    Operation(
-        method="POST",
-        path="/identities/with/{provider}/complete",
-        run=complete_link,
-        summary="Add another service",
-        body=CompleteRequest,
-        answer=IdentitiesAnswer,
-        errors=(*BODY_ERRORS, *ACCESS_ERRORS, *_FINISHING, InsufficientAuthentication, IdentityTaken),
-        credential="access",
-    ),
-    Operation(
-        method="DELETE",
-        path="/identities/{id}",
-        run=unlink_identity,
-        summary="Remove another service",
-        status=204,
-        errors=(*ACCESS_ERRORS, InsufficientAuthentication, LastWay, CrossSite, NotFound),
-        credential="access",
     ),
     Operation(
         method="POST",
