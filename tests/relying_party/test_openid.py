@@ -116,6 +116,12 @@ def test_the_secret_goes_into_the_form_where_the_provider_wants_it(upstream: Ups
     upstream.client().sign_in()
     assert upstream.redeemed[0]["client_secret"] == CLIENT_SECRET
     assert all("authorization" not in asked.headers for asked in upstream.asked)
+    upstream.metadata = {}
+    upstream.client(client_secret_in="form").sign_in()
+    assert upstream.redeemed[1]["client_secret"] == CLIENT_SECRET
+    upstream.metadata = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
+    upstream.client(client_secret_in="header").sign_in()
+    assert "client_secret" not in upstream.redeemed[2]
     upstream.metadata = {"token_endpoint_auth_methods_supported": ["tls_client_auth"]}
     assert "private_key_file" in refusal(upstream, ProviderUnavailable)
 

@@ -149,6 +149,7 @@ def test_presets_bring_the_issuer(table: dict[str, Any], issuer: str) -> None:
         (BASIC | {"issuer": "https://login.example.com/ x"}, "issuer: write an https URL"),
         (BASIC | {"issuer": "https://"}, "issuer: write an https URL"),
         (BASIC | {"issuer": 5}, "issuer: must be text"),
+        (BASIC | {"issuer": "https://a.example", "client_secret_in": "body"}, "client_secret_in: must be 'header' or 'form'"),
         (BASIC | {"preset": "gogle"}, "preset: must be one of google"),
         (BASIC | {"preset": "microsoft", "tenant": "contoso.com"}, "tenant: write the id of your tenant"),
         (BASIC | {"preset": "microsoft", "issuer": "https://login.microsoftonline.com/x/v2.0"}, "leave out issuer"),

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from ..domain.issuer import is_private
 from ..domain.presets import PERSONAL_TENANT, PRESETS, SHARED_TENANTS, ProviderPreset
 from ..domain.provider import Preset, ProviderSettings
-from .values import parse_name, parse_switch, parse_text, parse_texts
+from .values import one_of, parse_name, parse_switch, parse_text, parse_texts
 
 MAX_PROVIDERS = 32
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
@@ -200,6 +200,7 @@ KEYS: dict[str, Callable[[object], Any]] = {
     "client_id": _parse_id,
     "client_secret": _parse_secret,
     "client_secret_file": _parse_path,
+    "client_secret_in": one_of("header", "form"),
     "private_key_file": _parse_path,
     "key_id": _parse_id,
     "team_id": _parse_id,

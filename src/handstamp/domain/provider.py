@@ -8,6 +8,8 @@ import msgspec
 
 Preset = Literal["", "google", "microsoft", "apple", "github"]
 """What is known of a provider without asking it; "" for any OpenID provider."""
+SecretPlace = Literal["", "header", "form"]
+"""Where a client secret is sent; "" for where the provider says."""
 
 
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +23,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
         client_id: What it calls this service.
         client_secret: The secret of this service there, "" for none.
         client_secret_file: The file of that secret, "" for none.
+        client_secret_in: Where it is sent: some providers accept one place for each client, and do not say which.
         private_key: The key that signs in its place (`private_key_jwt`, Apple), as PEM; "" for none.
         private_key_file: The file of that key, "" for none.
         key_id: What the provider calls that key.
@@ -37,6 +40,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str
     client_secret: str = ""
     client_secret_file: str = ""
+    client_secret_in: SecretPlace = ""
     private_key: str = ""
     private_key_file: str = ""
     key_id: str = ""

@@ -7,12 +7,14 @@ from typing import NamedTuple, Protocol
 from ..crypto.identifiers import new_id
 from ..crypto.jwk import SigningKey
 from ..crypto.jws import sign
+from ..domain.provider import SecretPlace
 from ..errors import ProviderUnavailable
 from ..wire.basic import basic_header
 from .discovery import Metadata
 
 ASSERTION_S = 300
 """Seconds for which a signed proof is valid. It is sent at once."""
+_METHODS: dict[SecretPlace, tuple[str, ...]] = {"": (), "header": ("client_secret_basic",), "form": ("client_secret_post",)}
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -37,15 +39,17 @@ class ClientAuth(Protocol):
 class SecretAuth:
     """A secret: in the header by default, in the form for providers that want it there."""
 
-    def __init__(self, client_id: str, secret: str) -> None:
+    def __init__(self, client_id: str, secret: str, *, place: SecretPlace = "") -> None:
         self._client_id = client_id
         self._secret = secret
+        self._methods = _METHODS[place]
 
     def credentials(self, metadata: Metadata, now_s: int) -> Credentials:  # noqa: ARG002 - the signature of `ClientAuth`
         """Return the secret."""
-        if "client_secret_basic" in metadata.authentication:
+        methods = self._methods or metadata.authentication
+        if "client_secret_basic" in methods:
             return Credentials({"Authorization": basic_header(self._client_id, self._secret)}, {})
-        if "client_secret_post" in metadata.authentication:
+        if "client_secret_post" in methods:
             return Credentials({}, {"client_id": self._client_id, "client_secret": self._secret})
         raise ProviderUnavailable("the provider accepts no client secret: set private_key_file")
 

@@ -35,7 +35,7 @@ def _make_provider(settings: ProviderSettings, outbound: Outbound) -> Provider:
 
 def _make_auth(settings: ProviderSettings) -> ClientAuth:
     if not settings.private_key:
-        return SecretAuth(settings.client_id, settings.client_secret)
+        return SecretAuth(settings.client_id, settings.client_secret, place=settings.client_secret_in)
     key = SigningKey.from_pem(settings.private_key, kid=settings.key_id or None)
     if settings.preset != "apple":
         return KeyAuth(settings.client_id, key)
