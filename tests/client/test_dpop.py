@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from email.utils import formatdate
@@ -18,6 +19,7 @@ from handstamp.clock import now_ms
 from handstamp.verify.flask import Require
 from tests.client.applications import async_client_with, client_with
 from tests.client.helpers import load_tokens
+from tests.commands import run_process
 from tests.integration.helpers import expect_problem, sign_up
 from tests.serving import PASSWORD, Server
 
@@ -90,6 +92,15 @@ def test_an_api_gets_proofs_too(server: Server, client: httpx.Client, store: Tok
         assert api.get("/old").text == "ok"
         state["wrong_s"] = 4000
         assert api.get("/new").text == "ok"
+
+
+def test_operators_see_what_is_bound(server: Server, client: httpx.Client, store: TokenStore) -> None:
+    """`handstamp sessions list` says how, and `handstamp why` when."""
+    email = sign_up(client)
+    Auth(server.url, store, dpop=True).sign_in(email, PASSWORD)
+    (listed,) = json.loads(run_process(server.folder, "sessions", "list", email, "--json").stdout)
+    assert (listed["id"], listed["boundBy"]) == (load_tokens(store).session_id, "dpop")
+    assert "was bound to its device" in run_process(server.folder, "why", email).stdout
 
 
 def test_a_bound_session_stays_bound(server: Server, client: httpx.Client, store: TokenStore) -> None:
