@@ -113,6 +113,7 @@ bench: $(BENCH_READY)
 	$(BENCH) -m bench.memory
 	$(BENCH) -m bench.sign_out
 	$(BENCH) -m bench.outage
+	$(BENCH) -m bench.watched
 	$(MAKE) compare
 	$(BENCH) -m bench.under_load --plots docs/images
 

@@ -164,23 +164,28 @@ def run_town(count: int, *, workers: int = 1, is_pinned: bool = True) -> Iterato
 async def _move_in(service: Service, count: int) -> list[Person]:
     database = f"sqlite:///{service.database}"
     running = Deployment(without_environment(database=database, issuer=service.url, access_lifetime=3600))
-    password_hash, people = PasswordHasher("owasp").hash(PASSWORD), []
     async with running.open():
         await running.keys.maintain(now_ms())
-        for first in range(0, count, _CHUNK):
-            now = now_ms()
-            made = [_account(number, password_hash, now) for number in range(first, min(count, first + _CHUNK))]
-            sessions = [_session(account, now) for account in made]
+        return await settle(running, count)
 
-            async def insert(rows: Transaction, made: Sequence[Account] = made, sessions: Sequence[Session] = sessions) -> None:
-                for account, session in zip(made, sessions, strict=True):
-                    await rows.accounts.insert(account)
-                    await rows.sessions.insert(session)
 
-            await running.store.transact(insert)
+async def settle(running: Deployment, count: int) -> list[Person]:
+    """Insert `count` people with a session each into a deployment that is open."""
+    password_hash, people = PasswordHasher("owasp").hash(PASSWORD), []
+    for first in range(0, count, _CHUNK):
+        now = now_ms()
+        made = [_account(number, password_hash, now) for number in range(first, min(count, first + _CHUNK))]
+        sessions = [_session(account, now) for account in made]
+
+        async def insert(rows: Transaction, made: Sequence[Account] = made, sessions: Sequence[Session] = sessions) -> None:
             for account, session in zip(made, sessions, strict=True):
-                pair = running.tokens.mint(session, NOTHING, now)
-                people.append(Person(account.email, pair.access_token, pair.refresh_token))
+                await rows.accounts.insert(account)
+                await rows.sessions.insert(session)
+
+        await running.store.transact(insert)
+        for account, session in zip(made, sessions, strict=True):
+            pair = running.tokens.mint(session, NOTHING, now)
+            people.append(Person(account.email, pair.access_token, pair.refresh_token))
     return people
 
 

@@ -156,6 +156,20 @@ CASES: dict[str, Case] = {
         ],
         "60 mails were given up in an hour, more than a tenth of those that were sent.",
     ),
+    "HandstampAuditBehind": case(
+        [(at("handstamp_audit_webhook_oldest_seconds", 'receiver="siem"'), "1800x90")],
+        [(at("handstamp_audit_webhook_oldest_seconds", 'receiver="siem"'), "20x90")],
+        "The receiver siem of the audit trail is behind by 30m 0s.",
+        **ON_NODE,
+        receiver="siem",
+    ),
+    "HandstampAuditLost": case(
+        [(at("handstamp_audit_webhook_lost_events", 'receiver="siem"'), "0x30 7x60")],
+        [(at("handstamp_audit_webhook_lost_events", 'receiver="siem"'), "0x90")],
+        "The receiver siem of the audit trail has missed 7 events for good.",
+        **ON_NODE,
+        receiver="siem",
+    ),
     "HandstampFeedReaderSilent": case(
         [(at("handstamp_feed_read_timestamp_seconds", 'credential="orders"'), "3000x90")],
         [(at("handstamp_feed_read_timestamp_seconds", 'credential="orders"'), "0+60x90")],

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from handstamp.assemble.application import make_application
@@ -18,7 +18,7 @@ from handstamp.assemble.deployment import Deployment
 from handstamp.domain.event import Event
 from handstamp.domain.keyring import PUBLISH_AHEAD_MS, ROTATE_AFTER_MS, SLACK_MS
 from handstamp.errors import InvalidCode
-from handstamp.metrics.meter import make_meter
+from handstamp.metrics.meter import _DURATIONS_S, make_meter
 from handstamp.service.parts.caller import Caller
 from handstamp.service.parts.one_time import Shown
 from tests.builders import Clock
@@ -26,6 +26,7 @@ from tests.deployment import ISSUER, caller, deployed
 from tests.integration.helpers import client_of, expect_problem, refresh, run_server, sign_in_new_user
 from tests.promtool import find_promtool
 from tests.serving import free_port
+from tests.verifying import eventually
 from tests.webhooks import new_webhook_secret, write_secrets
 
 pytestmark = pytest.mark.anyio
@@ -70,8 +71,11 @@ def test_several_workers_are_one(tmp_path: Path) -> None:
         for number in range(20):
             with client_of(server) as other:  # of its own connection, which may be with the other worker
                 other.get(f"/nothing/{number}", headers={"x": "y"})
-        seen = read(f"http://127.0.0.1:{port}/metrics")
-        assert seen.value("handstamp_refreshes_total", outcome="rotated") == 5
+        url = f"http://127.0.0.1:{port}/metrics"
+        requests = "handstamp_request_duration_seconds_count"
+        assert eventually(lambda: read(url).value(requests, route="other", status="404") == 20), "each tells the others soon"
+        assert eventually(lambda: read(url).value("handstamp_refreshes_total", outcome="rotated") == 5)
+        seen = read(url)
         assert seen.value("handstamp_sign_ins_total", outcome="succeeded") == 1
         assert seen.value("handstamp_sign_ins_total", outcome="failed") == 1
         assert seen.value("handstamp_events_total", kind="account_created") == 1
@@ -187,9 +191,28 @@ def test_labels_are_bounded() -> None:
     meter = make_meter()
     for number in range(3000):
         meter.count_event(Event(at_ms=0, kind="signed_in", detail={"amr": f"word-{number}"}))
+        meter.time_request(f"/{number}", "GET", 200, 0.5)
+    meter.publish()
     seen = Metrics(generate_latest(meter.registry).decode())
     assert len([each for each in seen.samples if each.name == "handstamp_sign_ins_total"]) == 1001
     assert seen.value("handstamp_sign_ins_total", outcome="other", method="other") == 2000
+    assert seen.value("handstamp_request_duration_seconds_count", route="other", status="other") == 2000
+
+
+def test_observations_are_added_to_the_right_buckets() -> None:
+    """As the library itself would: a value on a bound is below it, and the sum and the count are right."""
+    meter = make_meter()
+    values = [0.0, 0.001, 0.0011, 0.25, 3.0, 10.0, 10.5, 400.0]
+    reference = Histogram("x", "The library's.", buckets=_DURATIONS_S, registry=(registry := CollectorRegistry()))
+    for half in (values[:4], values[4:]):
+        for value in half:
+            meter.time_request("/refresh", "POST", 200, value)
+            reference.observe(value)
+        meter.publish()
+    expected, seen = Metrics(generate_latest(registry).decode()), Metrics(generate_latest(meter.registry).decode())
+    for bound in {sample.labels["le"] for sample in expected.samples if sample.name == "x_bucket"}:
+        assert seen.value("handstamp_request_duration_seconds_bucket", le=bound) == expected.value("x_bucket", le=bound)
+    assert seen.value("handstamp_request_duration_seconds_sum") == pytest.approx(sum(values))
 
 
 async def test_a_store_that_does_not_answer_is_told(tmp_path: Path) -> None:

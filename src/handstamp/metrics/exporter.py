@@ -68,12 +68,16 @@ class Exporter:
             return await asyncio.to_thread(encode, self._registry), media_type
 
     async def run(self) -> None:
-        """Tell the other processes what this one alone knows, until cancelled."""
-        while True:
+        """Tell the other processes what this one alone knows, until cancelled, and then once more."""
+        try:
+            while True:
+                self._publish()
+                await asyncio.sleep(PUBLISH_EVERY_S)
+        finally:
             self._publish()
-            await asyncio.sleep(PUBLISH_EVERY_S)
 
     def _publish(self) -> None:
+        self._meter.publish()
         load = self._store.load()
         self._meter.show_load(
             Load(
