@@ -54,6 +54,11 @@ def caller(clock: Clock, ip: str = "192.0.2.1") -> Caller:
     return Caller(now_ms=clock(), ip=ip, user_agent="test")
 
 
+def operator(clock: Clock) -> Caller:
+    """Return the caller of a command."""
+    return Caller(now_ms=clock(), user_agent="handstamp command line", actor="operator")
+
+
 async def start_session(
     running: Deployment,
     clock: Clock,

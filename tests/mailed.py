@@ -58,7 +58,7 @@ class Mailed:
 
     async def create_account(self, email: str, **fields: Any) -> str:
         """Create an account whose address is not verified, as an operator does. Return its id."""
-        account = await self.deployment.create_account(email, PASSWORD, Caller(now_ms=self.clock()), **fields)
+        account = await self.deployment.create_account(email, PASSWORD, Caller(now_ms=self.clock(), actor="operator"), **fields)
         return account.id
 
 

@@ -16,9 +16,11 @@ from handstamp.domain.identity import (
 )
 from handstamp.domain.provider import ProviderTokens
 from handstamp.service.operating.reseal_tokens import BATCH, ResealTokens
+from handstamp.service.parts.audit import Audit
 from handstamp.storage.store import Rows, Store, Transaction
-from tests.builders import NOW_MS, a_session
+from tests.builders import NOW_MS, Clock, a_session
 from tests.contract.test_store import Opened, another
+from tests.deployment import operator
 
 __all__ = ["another"]
 pytestmark = pytest.mark.anyio
@@ -125,9 +127,9 @@ async def test_tokens_are_sealed_again_with_the_current_secret(store: Store) -> 
 
     await store.transact(fill)
     both = TokenSeal(new.beside([old]))
-    reseal = ResealTokens(store=store, seal=both)
-    assert await reseal() == len(subjects)
-    assert await reseal() == 0
+    reseal, who = ResealTokens(store=store, seal=both, audit=Audit()), operator(Clock())
+    assert await reseal(who) == len(subjects)
+    assert await reseal(who) == 0
     row = await store.read(lambda rows: rows.identities.get_tokens(GOOGLE, subjects[-1]))
     assert row is not None
     assert TokenSeal(new).open(row.sealed, GOOGLE, subjects[-1]) == plain

@@ -23,7 +23,7 @@ from handstamp.service.parts.throttling import Counter, Counters
 from handstamp.service.parts.tokens import TokenPair
 from handstamp.storage.store.failures import Count
 from tests.builders import Clock
-from tests.deployment import caller, deployed
+from tests.deployment import caller, deployed, operator
 from tests.postgres import fresh_database
 
 pytestmark = pytest.mark.anyio
@@ -286,7 +286,7 @@ async def test_a_device_is_known_after_the_secret_was_changed(tmp_path: Path) ->
         renewed = running.devices.remember(cookie, account.id)
         assert renewed.split(".")[:2] == cookie.split(".")[:2]
         assert len(renewed.split(".")) == 3, "the old tag is replaced"
-        await running.keys.reseal(clock())
+        await running.keys.reseal(operator(clock))
     async with deployed(tmp_path, clock, secret=new) as running:
         assert running.devices.find(account.id, EarlierSignIns(cookie=cookie)) is None
         assert running.devices.find(account.id, EarlierSignIns(cookie=renewed)) is not None

@@ -19,9 +19,10 @@ from handstamp.crypto.jwk import KeySet
 from handstamp.domain.grant import NOTHING
 from handstamp.domain.keyring import JWKS_MAX_AGE_S, PUBLISH_AHEAD_MS, ROTATE_AFTER_MS, SLACK_MS, KeyRecord
 from handstamp.errors import ConfigurationError, HandstampError, InvalidToken, NotFound
+from handstamp.service.parts.caller import Caller
 from handstamp.verify.verifier import Verifier
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS, Clock, a_session
-from tests.deployment import ISSUER, caller, deployed, settings_in, start_session
+from tests.deployment import ISSUER, caller, deployed, operator, settings_in, start_session
 
 EMAIL, PASSWORD = "ada@example.com", "kelp lantern rivet 41 of the tests"
 HOUSEKEEPING_MS = 30 * SECOND_MS
@@ -165,7 +166,7 @@ async def test_manual_rotation_publishes_ahead(tmp_path: Path) -> None:
     async with deployed(tmp_path, clock) as running:
         (first,) = published_kids(running)
         clock.advance(seconds=60)
-        second = await running.keys.rotate(clock())
+        second = await running.keys.rotate(operator(clock))
         assert published_kids(running) == {first, second.kid}
         assert second.active_from_ms == clock() + PUBLISH_AHEAD_MS
         assert kid_of(mint_token(running, clock)) == first
@@ -181,7 +182,7 @@ async def test_immediate_rotation_invalidates_no_token(tmp_path: Path) -> None:
         alive: list[tuple[int, str]] = []
         for minute in range(90):
             if minute < 5:
-                await running.keys.rotate(clock())
+                await running.keys.rotate(operator(clock))
             await running.housekeeping.run_once()
             assert (await key_states(running, clock)).count("active") == 1
             alive = [(end_ms, token) for end_ms, token in alive if clock() < end_ms]
@@ -226,7 +227,7 @@ async def test_keys_of_another_process_are_loaded_in_time(tmp_path: Path) -> Non
     """A key that one process publishes is loaded by the next housekeeping of the other, long before it signs."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
-        record = await one.keys.rotate(clock())
+        record = await one.keys.rotate(operator(clock))
         clock.advance(ms=2 * HOUSEKEEPING_MS)
         await other.housekeeping.run_once()
         assert record.kid in published_kids(other)
@@ -251,15 +252,15 @@ async def test_retiring_the_active_key_publishes_its_successor(tmp_path: Path) -
     async with deployed(tmp_path, clock) as running:
         first, before = await require_only_kid(running, clock), mint_token(running, clock)
         clock.advance(seconds=60)
-        assert await running.keys.retire(first, clock()) == "active"
+        assert await running.keys.retire(first, operator(clock)) == "active"
         assert await key_states(running, clock) == ["active", "published"]
         assert kid_of(mint_token(running, clock)) == first
-        assert await running.keys.retire(first, clock()) == "active"
+        assert await running.keys.retire(first, operator(clock)) == "active"
         assert await key_states(running, clock) == ["active", "published"], "asking twice makes no second successor"
         clock.advance(ms=PUBLISH_AHEAD_MS)
         assert kid_of(mint_token(running, clock)) != first
         running.verifier.verify(before)
-        assert await running.keys.retire(first, clock()) == "retiring"
+        assert await running.keys.retire(first, operator(clock)) == "retiring"
         assert await key_states(running, clock) == ["retiring", "active"]
         clock.advance(ms=KEPT_MS)
         await running.housekeeping.run_once()
@@ -271,8 +272,8 @@ async def test_retiring_a_key_that_has_not_signed_removes_it(tmp_path: Path) -> 
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         first = await require_only_kid(running, clock)
-        second = await running.keys.rotate(clock())
-        assert await running.keys.retire(second.kid, clock()) == "published"
+        second = await running.keys.rotate(operator(clock))
+        assert await running.keys.retire(second.kid, operator(clock)) == "published"
         assert published_kids(running) == {first}
         clock.advance(ms=PUBLISH_AHEAD_MS)
         assert kid_of(mint_token(running, clock)) == first
@@ -285,7 +286,7 @@ async def test_retiring_an_unknown_key_changes_nothing(tmp_path: Path) -> None:
         first = await require_only_kid(running, clock)
         for act in (running.keys.retire, running.keys.void):
             with pytest.raises(NotFound, match="handstamp keys list"):
-                await act("nosuchkey", clock())
+                await act("nosuchkey", operator(clock))
         assert await require_only_kid(running, clock) == first
         assert await voided_kids(running) == []
 
@@ -308,7 +309,7 @@ async def test_voiding_the_active_key_leaves_one_that_signs(tmp_path: Path) -> N
     async with deployed(tmp_path, clock) as running:
         leaked, before = await require_only_kid(running, clock), mint_token(running, clock)
         running.verifier.verify(before)
-        await running.keys.void(leaked, clock())
+        await running.keys.void(leaked, operator(clock))
         with pytest.raises(InvalidToken):
             running.verifier.verify(before)
         fresh = await require_only_kid(running, clock)
@@ -319,7 +320,7 @@ async def test_voiding_the_active_key_leaves_one_that_signs(tmp_path: Path) -> N
         assert (entry.kind, entry.name) == ("kid", leaked)
         assert entry.exp_s * 1000 >= clock() + HOUR_MS + MINUTE_MS
         with pytest.raises(NotFound):
-            await running.keys.void(leaked, clock())
+            await running.keys.void(leaked, operator(clock))
 
 
 @pytest.mark.parametrize("which", ["retiring", "active", "published"])
@@ -327,12 +328,12 @@ async def test_voiding_one_of_three_keys_leaves_the_others(tmp_path: Path, which
     """Voiding any of three keys removes only that key. One of the two others, which verifiers already know, signs."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        await running.keys.rotate(clock())
+        await running.keys.rotate(operator(clock))
         clock.advance(ms=PUBLISH_AHEAD_MS)
-        await running.keys.rotate(clock())
+        await running.keys.rotate(operator(clock))
         named: dict[str, str] = {state: record.kid for record, state in await running.keys.list_all(clock())}
         assert named.keys() == {"retiring", "active", "published"}
-        await running.keys.void(named[which], clock())
+        await running.keys.void(named[which], operator(clock))
         others = {kid for state, kid in named.items() if state != which}
         assert published_kids(running) == others
         assert await voided_kids(running) == [named[which]]
@@ -350,8 +351,8 @@ async def test_voiding_does_not_activate_a_waiting_successor_early(tmp_path: Pat
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         leaked = await require_only_kid(running, clock)
-        successor = await running.keys.rotate(clock())
-        await running.keys.void(leaked, clock())
+        successor = await running.keys.rotate(operator(clock))
+        await running.keys.void(leaked, operator(clock))
         assert await key_states(running, clock) == ["active", "published"]
         assert kid_of(mint_token(running, clock)) not in (leaked, successor.kid)
         clock.advance(ms=PUBLISH_AHEAD_MS)
@@ -363,11 +364,11 @@ async def test_voiding_does_not_restore_a_removed_key(tmp_path: Path) -> None:
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
         old = await require_only_kid(running, clock)
-        await running.keys.rotate(clock())
+        await running.keys.rotate(operator(clock))
         clock.advance(ms=PUBLISH_AHEAD_MS + KEPT_MS)
         assert await key_states(running, clock) == ["gone", "active"]
         leaked = kid_of(mint_token(running, clock))
-        await running.keys.void(leaked, clock())
+        await running.keys.void(leaked, operator(clock))
         assert kid_of(mint_token(running, clock)) not in (old, leaked)
         await running.housekeeping.run_once()
         running.verifier.verify(mint_token(running, clock))
@@ -379,7 +380,7 @@ async def test_voiding_a_key_ends_no_session(tmp_path: Path) -> None:
     async with deployed(tmp_path, clock) as running:
         session, pair = await start_session(running, clock)
         leaked = kid_of(pair.access_token)
-        await running.keys.void(leaked, clock())
+        await running.keys.void(leaked, operator(clock))
         renewed = await running.refresh(pair.refresh_token, way="body", caller=caller(clock))
         assert (renewed.session_id, kid_of(renewed.access_token) != leaked) == (session.id, True)
         assert running.verifier.verify(renewed.access_token).sid == session.id
@@ -390,7 +391,7 @@ async def test_a_voided_key_stays_void_after_a_restart(tmp_path: Path) -> None:
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
         leaked, before = await require_only_kid(one, clock), mint_token(one, clock)
-        await one.keys.void(leaked, clock())
+        await one.keys.void(leaked, operator(clock))
         await other.housekeeping.run_once()
         for running in (one, other):
             assert leaked not in published_kids(running)
@@ -409,7 +410,7 @@ async def test_a_process_that_missed_the_notification_learns_of_a_void_key(tmp_p
         leaked, before = await require_only_kid(one, clock), mint_token(one, clock)
         following = [asyncio.create_task(work.run()) for work in (other.changes, other.revocations)]
         other.verifier.verify(before)
-        await one.keys.void(leaked, clock())
+        await one.keys.void(leaked, operator(clock))
         async with asyncio.timeout(20):
             while leaked in published_kids(other):  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
@@ -424,15 +425,15 @@ async def test_concurrent_housekeeping_does_not_restore_a_void_key(tmp_path: Pat
     """A key voided while another process runs housekeeping is not restored from that process's earlier read (R31)."""
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
-        await one.keys.rotate(clock())
+        await one.keys.rotate(operator(clock))
         clock.advance(ms=PUBLISH_AHEAD_MS + KEPT_MS)
         leaked = kid_of(mint_token(one, clock))
         tidy_up = one.keys._delete
 
-        async def void_meanwhile(gone: Sequence[KeyRecord], now_ms: int) -> None:
-            await other.keys.void(leaked, now_ms)
-            await one.keys.load(now_ms)
-            await tidy_up(gone, now_ms)
+        async def void_meanwhile(gone: Sequence[KeyRecord], who: Caller) -> None:
+            await other.keys.void(leaked, operator(clock))
+            await one.keys.load(who.now_ms)
+            await tidy_up(gone, who)
 
         monkeypatch.setattr(one.keys, "_delete", void_meanwhile)
         await one.keys.maintain(clock())
@@ -445,7 +446,9 @@ async def test_two_operators_may_void_one_key(tmp_path: Path) -> None:
     clock = Clock()
     async with deployed(tmp_path, clock) as one, deployed(tmp_path, clock) as other:
         leaked = await require_only_kid(one, clock)
-        outcomes = await asyncio.gather(*(running.keys.void(leaked, clock()) for running in (one, other)), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(running.keys.void(leaked, operator(clock)) for running in (one, other)), return_exceptions=True
+        )
         assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "NotFound"]
         assert await key_states(one, clock) == ["active"]
         assert await voided_kids(one) == [leaked]
@@ -525,7 +528,7 @@ async def test_a_shorter_access_lifetime_removes_no_key_in_use(tmp_path: Path) -
     """
     clock = Clock()
     async with deployed(tmp_path, clock, access_lifetime="1h") as running:
-        record = await running.keys.rotate(clock())
+        record = await running.keys.rotate(operator(clock))
         clock.now_ms = record.active_from_ms - SECOND_MS
         token = mint_token(running, clock)
         clock.advance(ms=50 * MINUTE_MS)
@@ -591,7 +594,7 @@ async def test_no_private_key_is_readable_in_the_database(tmp_path: Path, algori
     async with deployed(tmp_path, clock, algorithm=algorithm) as running:
         await running.create_account(EMAIL, PASSWORD, caller(clock))
         pair = await running.sign_in(EMAIL, PASSWORD, delivery="json", caller=caller(clock))
-        await running.keys.rotate(clock())
+        await running.keys.rotate(operator(clock))
         secret = load_master_secret(running.settings)
         records = [record for record, _ in await running.keys.list_all(clock())]
         private = [secret.open(record.sealed, context=record.kid) for record in records]
@@ -611,7 +614,7 @@ async def test_a_key_row_from_another_row_is_refused(tmp_path: Path) -> None:
     """A sealed key copied into another row cannot be opened. Write access to the database alone cannot swap or plant keys."""
     clock = Clock()
     async with deployed(tmp_path, clock) as running:
-        await running.keys.rotate(clock())
+        await running.keys.rotate(operator(clock))
     with contextlib.closing(sqlite3.connect(tmp_path / "handstamp.db")) as connection, connection:
         (one, other) = connection.execute("SELECT kid, sealed FROM signing_key ORDER BY active_from_ms").fetchall()
         connection.execute("UPDATE signing_key SET sealed = ? WHERE kid = ?", (one[1], other[0]))

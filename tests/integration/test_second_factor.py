@@ -18,7 +18,7 @@ from handstamp.assemble.deployment import Deployment
 from handstamp.domain.attempt import LIFETIME_MS, MAX_TRIES
 from handstamp.domain.session import FRESH_MS
 from tests.builders import NOW_MS, SECOND_MS, Clock
-from tests.deployment import ISSUER, caller, deployed
+from tests.deployment import ISSUER, caller, deployed, operator
 from tests.integration.helpers import expect_problem, read_claims
 
 pytestmark = pytest.mark.anyio
@@ -425,9 +425,11 @@ async def test_apps_survive_another_master_secret(tmp_path: Path) -> None:
             assert answer.status_code == 200, answer.text
             recovered = await person.complete(await person.login(), recoveryCode=codes.pop())
             assert recovered.status_code == 200, recovered.text
-            await running.keys.reseal(clock())
-            await running.reseal_apps()
-            assert await running.reseal_apps() == 0
+            await running.keys.reseal(operator(clock))
+            await running.reseal_apps(operator(clock))
+            assert await running.reseal_apps(operator(clock)) == 0
+            left = {(event.kind, event.actor) async for page in running.audit_trail.export() for _, event in page}
+            assert {("key_resealed", "operator"), ("secrets_resealed", "operator")} <= left
 
     await sign_in(secret=new, previous_secrets=old)
     await sign_in(secret=new)

@@ -61,7 +61,7 @@ def test_the_audit_trail_is_exported(server: Server, client: httpx.Client) -> No
     numbers = [line["number"] for line in lines]
     assert numbers == sorted(set(numbers))
     (theft,) = [line for line in lines if line["session"] == ada.sid and line["kind"] == "reuse_detected"]
-    assert (theft["actor"], theft["ip"], theft["userAgent"]) == ("person", "127.0.0.1", THIEF["User-Agent"])
+    assert (theft["actor"], theft["ip"], theft["userAgent"]) == ("visitor", "127.0.0.1", THIEF["User-Agent"])
     assert theft["sentence"].startswith("An old copy of the refresh token was used")
     assert theft["time"].endswith("Z")
     last = f"--after={numbers[-1]}"

@@ -111,3 +111,6 @@ def test_the_queue_shows_what_waits(tmp_path: Path, server: MailServer) -> None:
     assert cut.stderr == ""
     output_of(run_command(tmp_path, "mail", "queue", f"--drop={ada['id']}", **settings))
     assert output_of(run_command(tmp_path, "mail", "queue", **settings)) == "No mail waits.\n"
+    events = [json.loads(line) for line in output_of(run_command(tmp_path, "audit", "export", **settings)).splitlines()]
+    left = [(event["kind"], event["actor"]) for event in events if event["kind"].startswith("mail")]
+    assert left == [("mails_retried", "operator"), ("mail_dropped", "operator"), ("mail_dropped", "operator")]

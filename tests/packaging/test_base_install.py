@@ -148,7 +148,9 @@ def test_every_kind_of_event_is_in_the_reference() -> None:
     from handstamp.domain.event import EVENT_KINDS, EventKind
 
     assert set(get_args(EventKind)) == EVENT_KINDS.keys()
-    assert table("Events") == [[f"`{kind}`", rule.level, rule.description] for kind, rule in EVENT_KINDS.items()]
+    assert table("Events") == [
+        [f"`{kind}`", rule.level, ", ".join(rule.actors), rule.description] for kind, rule in EVENT_KINDS.items()
+    ]
 
 
 def test_every_delivery_is_in_the_reference() -> None:

@@ -187,7 +187,7 @@ class Deployment(Parts):
         )
         forgetting = Forgetting(throttling=throttling, sweeping=self.sweeping, notices=self.notices, audit=self.audit)
         self.change_profile = ChangeProfile(store=store, audit=self.audit)
-        self.export_data = ExportData(store=store, throttling=throttling)
+        self.export_data = ExportData(store=store, throttling=throttling, audit=self.audit)
         self.delete_account = DeleteAccount(store=store, forgetting=forgetting)
         self.accounts = AdministerAccounts(
             store=store,
@@ -321,8 +321,8 @@ class Deployment(Parts):
 
     def _add_operating(self) -> None:
         store, keys, clock = self.store, self.keys, self.clock
-        self.reseal_apps = ResealApps(store=store, secrets=self.totp_secrets)
-        self.reseal_tokens = ResealTokens(store=store, seal=self.token_seal)
+        self.reseal_apps = ResealApps(store=store, secrets=self.totp_secrets, audit=self.audit)
+        self.reseal_tokens = ResealTokens(store=store, seal=self.token_seal, audit=self.audit)
         self.histories = Histories(store=store)
         self.audit_trail = AuditTrail(store=store)
         self.auditing = Auditing(

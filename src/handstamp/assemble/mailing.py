@@ -53,7 +53,7 @@ class Mailing:
         self.outbox = outbox = Outbox(
             letters, way=way, confirms_sign_up=self.tools.confirms_sign_up, notices=settings.mail_notices
         )
-        self.queue = MailQueue(store=store, letters=letters)
+        self.queue = MailQueue(store=store, letters=letters, audit=audit)
         self.inbox = DevelopmentInbox(store=store, letters=letters, load=self.tools.load_composer) if way == "inbox" else None
         self.sender = (
             Sender(store=store, changes=changes, clock=clock, outbox=outbox, letters=letters, audit=audit, load=self.tools.load)

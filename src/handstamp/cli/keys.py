@@ -101,7 +101,7 @@ def rotate(database: Database = None) -> None:
 
     Example:  handstamp keys rotate
     """
-    record = operate(lambda deployment, caller: deployment.keys.rotate(caller.now_ms), database)
+    record = operate(lambda deployment, caller: deployment.keys.rotate(caller), database)
     minutes = PUBLISH_AHEAD_MS // 60_000
     print_line(
         f"Published {record.kid}. It signs from {format_time(record.active_from_ms)}, in {minutes} minutes. No session ends."
@@ -119,11 +119,11 @@ def retire(
     Example:  handstamp keys retire 3Jq7cVYpMv1cX8oD7lq2mTtH4bq9m0oQkYw0S1r2e5E --now
     """
     if now:
-        operate(lambda deployment, caller: deployment.keys.void(kid, caller.now_ms), database)
+        operate(lambda deployment, caller: deployment.keys.void(kid, caller), database)
         print_line(f"Voided {kid}, here and at every verifier that follows the feed.")
         print_line("Clients refresh their access tokens automatically. No session ends.")
         return
-    match operate(lambda deployment, caller: deployment.keys.retire(kid, caller.now_ms), database):
+    match operate(lambda deployment, caller: deployment.keys.retire(kid, caller), database):
         case "published":
             print_line(f"Removed {kid}, which had signed nothing yet.")
         case "active":
@@ -149,5 +149,5 @@ def reseal(database: Database = None) -> None:
 
 
 async def _reseal(deployment: Deployment, caller: Caller) -> tuple[int, int, int]:
-    keys = await deployment.keys.reseal(caller.now_ms)
-    return keys, await deployment.reseal_apps(), await deployment.reseal_tokens()
+    keys = await deployment.keys.reseal(caller)
+    return keys, await deployment.reseal_apps(caller), await deployment.reseal_tokens(caller)

@@ -90,10 +90,10 @@ def show_queue(
     async def work(deployment: Deployment, caller: Caller) -> tuple[int, list[WaitingMail], bool]:
         queue = deployment.mailing.queue
         if drop is not None:
-            await queue.drop(drop)
+            await queue.drop(drop, caller)
             print_line(f"Deleted {drop}.")
         if retry:
-            count = await queue.retry(caller.now_ms)
+            count = await queue.retry(caller)
             print_line(f"Mails that are tried again now: {count}.")
         return caller.now_ms, *(await queue.list_newest(limit=limit))
 

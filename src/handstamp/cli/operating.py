@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import os
+import pwd
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from ..assemble.deployment import Deployment
@@ -47,7 +50,15 @@ def operate(work: Callable[[Deployment, Caller], Awaitable[_T]], database: str |
         deployment = Deployment(settings)
         async with deployment.open():
             return await work(
-                deployment, Caller(now_ms=deployment.clock.estimate(), user_agent="handstamp command line", actor="operator")
+                deployment, Caller(now_ms=deployment.clock.estimate(), user_agent=_describe_operator(), actor="operator")
             )
 
     return asyncio.run(open_and_work())
+
+
+def _describe_operator() -> str:
+    """Return the user of this machine who has typed the command, for the audit trail."""
+    with suppress(KeyError):  # a container may run as a number without a name
+        name, before = pwd.getpwuid(os.getuid()).pw_name, os.environ.get("SUDO_USER", "")
+        return f"handstamp command line, user {name}" + (f" (sudo by {before})" if before.isidentifier() else "")
+    return f"handstamp command line, user {os.getuid()}"

@@ -37,7 +37,8 @@ def export_accounts(
         raise ConfigurationError("Password hashes are written to a file that only you can read: name one.")
     with _create(file) if file else nullcontext(sys.stdout.buffer) as target:
 
-        async def write_all(deployment: Deployment, _: Caller) -> int:
+        async def write_all(deployment: Deployment, caller: Caller) -> int:
+            await deployment.accounts.begin_export(caller)
             encode, count, after = msgspec.json.Encoder().encode, 0, ""
             while page := await deployment.accounts.list_page(after=after):
                 target.writelines(encode(record_of(account, with_hash=with_hashes)) + b"\n" for account in page)

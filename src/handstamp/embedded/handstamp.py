@@ -87,7 +87,7 @@ class Sessions:
         service = self._service()
         grant = parse_grant(scope=scope, roles=roles, claims=claims)
         _require_sound(delivery, ip, user_agent, amr, acr)
-        caller = Caller(now_ms=service.clock(), ip=sanitise_text(ip), user_agent=sanitise_text(user_agent))
+        caller = Caller(now_ms=service.clock(), ip=sanitise_text(ip), user_agent=sanitise_text(user_agent), actor="application")
         proof = Proof(subject=parse_subject(subject), amr=tuple(amr), acr=acr, authenticated_at_ms=caller.now_ms, grant=grant)
         return await service.begin_session(proof, delivery=delivery, caller=caller, invites=bind)
 

@@ -77,6 +77,12 @@ class AdministerAccounts:
         self._notices = notices
         self._audit = audit
 
+    async def begin_export(self, caller: Caller) -> None:
+        """Record that all accounts are exported. `list_page` returns them. Raises `Unavailable`."""
+        event = caller.event("data_exported")
+        await self._store.transact(lambda rows: rows.events.insert(event))
+        self._audit.log(event)
+
     async def list_page(self, *, after: str = "", limit: int = 1000) -> list[Account]:
         """Return up to `limit` accounts whose address sorts after `after`, in the order of their addresses."""
         return await self._store.read(lambda rows: rows.accounts.list_page(after=after, limit=limit))

@@ -87,9 +87,10 @@ def _require_language(tag: str) -> str:
 class ExportData:
     """The use case behind `GET /me/export`: all that is stored about a person, but for secrets."""
 
-    def __init__(self, *, store: Store, throttling: Throttling) -> None:
+    def __init__(self, *, store: Store, throttling: Throttling, audit: Audit) -> None:
         self._store = store
         self._throttling = throttling
+        self._audit = audit
 
     async def __call__(self, session: Session, account: Account | None, caller: Caller) -> Mapping[str, Pages]:
         """Return the sections of an export with their rows. Reading one raises `Unavailable` if the store does not answer.
@@ -100,6 +101,9 @@ class ExportData:
         """
         require_fresh(session, caller.now_ms)
         require_strong(session, await self._store.read(lambda rows: rows.factors.get(session.subject)))
+        event = caller.event("data_exported", subject=session.subject, sid=session.id)
+        await self._store.transact(lambda rows: rows.events.insert(event))
+        self._audit.log(event)
         return {
             "account": _once([] if account is None else [_describe_account(account)]),
             "secondFactors": self._list_factors(account),

@@ -169,7 +169,7 @@ class OwnPasskeys:
             self._audit.log(event)
         return passkey, codes
 
-    async def rename(self, holder: Holder, passkey_id: str, name: str) -> Passkey:
+    async def rename(self, holder: Holder, passkey_id: str, name: str, caller: Caller) -> Passkey:
         """Give a passkey another name. Return it. Who renames one could have its owner remove another.
 
         Raises:
@@ -179,16 +179,20 @@ class OwnPasskeys:
         """
         name = normalise_passkey_name(name)
 
-        async def rename(rows: Transaction) -> Passkey:
+        async def rename(rows: Transaction) -> tuple[Passkey, Event]:
             account, _ = await holder.require(rows)
             passkey = await rows.passkeys.get(passkey_id)
             if passkey is None or passkey.account_id != account.id:
                 raise NotFound(_NONE)
             renamed = msgspec.structs.replace(passkey, name=name)
             await rows.passkeys.update(renamed)
-            return renamed
+            event = caller.event("factor_renamed", subject=account.id, sid=holder.sid, detail={"factor": "passkey"})
+            await rows.events.insert(event)
+            return renamed, event
 
-        return await self._store.transact(rename)
+        renamed, event = await self._store.transact(rename)
+        self._audit.log(event)
+        return renamed
 
     async def remove(self, holder: Holder, passkey_id: str, caller: Caller) -> None:
         """Remove a passkey of an account, and tell by mail. With the last factor its recovery codes go.

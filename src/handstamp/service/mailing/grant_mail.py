@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ...domain.account import Account
-from ...domain.event import Event
+from ...domain.event import Actor, Event
 from ...domain.mail import AnyContent
 from ...domain.one_time import Purpose
 from ...errors import TooManyAttempts
@@ -18,6 +18,9 @@ from .outbox import Outbox
 
 Write = Callable[[Issued], AnyContent]
 """Returns the content of the mail with this link and code."""
+
+_FOR_VISITORS: frozenset[Purpose] = frozenset({"register", "sign_in", "reset_password"})
+"""What a person asks for who is not signed in."""
 
 
 class GrantMail:
@@ -120,6 +123,7 @@ class GrantMail:
         )
         to = email if is_sent else None
         await self._outbox.add(rows, write(issued), to=to, language=language, caller=caller, account=subject)
-        event = caller.event("mail_requested", subject=subject, detail={"purpose": purpose})
+        actor: Actor | None = "visitor" if purpose in _FOR_VISITORS else None
+        event = caller.event("mail_requested", subject=subject, actor=actor, detail={"purpose": purpose})
         await rows.events.insert(event)
         return event

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from ...domain.event import Event
 from ...domain.mail import Letter, Mail
 from ...errors import NotFound
-from ...storage.store import Store
+from ...storage.store import Store, Transaction
+from ..parts.audit import Audit
+from ..parts.caller import Caller
 from .delivery import Composer, DeliveryFailed, Message
 from .outbox import Letters
 
@@ -28,26 +31,39 @@ class WaitingMail(NamedTuple):
 class MailQueue:
     """The use cases behind `handstamp mail queue`."""
 
-    def __init__(self, *, store: Store, letters: Letters) -> None:
+    def __init__(self, *, store: Store, letters: Letters, audit: Audit) -> None:
         self._store = store
         self._letters = letters
+        self._audit = audit
 
     async def list_newest(self, *, limit: int) -> tuple[list[WaitingMail], bool]:
         """Return up to `limit` mails that wait, newest first, and whether there are more. Raises `Unavailable`."""
         found = await self._store.read(lambda rows: rows.mails.list_newest(limit=limit + 1))
         return [WaitingMail(mail, self._address_of(mail)) for mail in found[:limit]], len(found) > limit
 
-    async def retry(self, now_ms: int) -> int:
+    async def retry(self, caller: Caller) -> int:
         """Make all mail due that failed before. Return how many there are. Raises `Unavailable`."""
         total = 0
-        while count := await self._store.transact(lambda rows: rows.mails.retry(now_ms=now_ms, limit=BATCH)):
+        while count := await self._store.transact(lambda rows: rows.mails.retry(now_ms=caller.now_ms, limit=BATCH)):
             total += count
+        if total:
+            event = caller.event("mails_retried", detail={"count": total})
+            await self._store.transact(lambda rows: rows.events.insert(event))
+            self._audit.log(event)
         return total
 
-    async def drop(self, mail_id: str) -> None:
+    async def drop(self, mail_id: str, caller: Caller) -> None:
         """Delete a mail. Raises `NotFound` if there is none with that id, and `Unavailable`."""
-        if not await self._store.transact(lambda rows: rows.mails.delete(mail_id)):
-            raise NotFound(f"No mail {mail_id} waits.")
+
+        async def drop(rows: Transaction) -> Event:
+            mail = await rows.mails.get(mail_id)
+            if mail is None or not await rows.mails.delete(mail_id):
+                raise NotFound(f"No mail {mail_id} waits.")
+            event = caller.event("mail_dropped", subject=mail.account, detail={"mail": mail.id, "mail_kind": mail.kind})
+            await rows.events.insert(event)
+            return event
+
+        self._audit.log(await self._store.transact(drop))
 
     def _address_of(self, mail: Mail) -> str | None:
         try:

@@ -27,6 +27,7 @@ from ...domain.revocation import Revocation, forgotten_at_s
 from ...errors import NotFound, Unavailable
 from ...storage.store import Store, Transaction
 from ..parts.audit import Audit
+from ..parts.caller import Caller
 
 
 class Keys:
@@ -83,32 +84,33 @@ class Keys:
         Raises:
             ConfigurationError: If the master secret does not decrypt the keys.
         """
+        service = Caller(now_ms=now_ms, actor="service")
         await self.load(now_ms)  # first: with a wrong master secret no key may be added
         if find_signing_key(await self._ours(), now_ms) is None:
             await self._add(
-                now_ms,
+                service,
                 active_from_ms=now_ms - SLACK_MS,
                 unless=lambda found: find_signing_key(found, now_ms) is not None,
             )
         elif needs_successor(await self._ours(), self._algorithm, now_ms):
             await self._add(
-                now_ms,
+                service,
                 active_from_ms=now_ms + PUBLISH_AHEAD_MS,
                 unless=lambda found: not needs_successor(found, self._algorithm, now_ms),
             )
         records = await self._ours()
         gone = [record for record in records if find_state(record, records, now_ms) == "gone"]
         if gone:
-            await self._delete(gone, now_ms)
+            await self._delete(gone, service)
         await self.load(now_ms)  # read again: a key that was voided meanwhile must not come back
 
-    async def rotate(self, now_ms: int) -> KeyRecord:
+    async def rotate(self, caller: Caller) -> KeyRecord:
         """Publish a new key. It signs after `PUBLISH_AHEAD_MS`, when every verifier has had time to fetch it."""
-        record = await self._add(now_ms, active_from_ms=now_ms + PUBLISH_AHEAD_MS)
-        await self.load(now_ms)
+        record = await self._add(caller, active_from_ms=caller.now_ms + PUBLISH_AHEAD_MS)
+        await self.load(caller.now_ms)
         return record
 
-    async def retire(self, kid: str, now_ms: int) -> KeyState:
+    async def retire(self, kid: str, caller: Caller) -> KeyState:
         """Stop a key from signing as soon as a successor has been published for long enough.
 
         A key that has not signed yet is deleted.
@@ -119,17 +121,17 @@ class Keys:
         Raises:
             NotFound: If there is no such key.
         """
-        records = await self._ours()
+        now_ms, records = caller.now_ms, await self._ours()
         record = _find_key(kid, records)
         state = find_state(record, records, now_ms)
         if state == "published":
-            await self._delete([record], now_ms)
+            await self._delete([record], caller)
         elif state == "active" and all(other.active_from_ms <= now_ms for other in records):
-            await self._add(now_ms, active_from_ms=now_ms + PUBLISH_AHEAD_MS)
+            await self._add(caller, active_from_ms=now_ms + PUBLISH_AHEAD_MS)
         await self.load(now_ms)
         return state
 
-    async def void(self, kid: str, now_ms: int) -> None:
+    async def void(self, kid: str, caller: Caller) -> None:
         """Revoke every access token that a leaked key has signed, here and at every verifier. Another key signs from now on.
 
         No user is signed out, because refresh tokens are signed with another key.
@@ -137,6 +139,7 @@ class Keys:
         Raises:
             NotFound: If there is no such key.
         """
+        now_ms = caller.now_ms
         _find_key(kid, await self._ours())
         spare = await self._make(now_ms, active_from_ms=now_ms - SLACK_MS)
 
@@ -144,12 +147,12 @@ class Keys:
             records = select_compatible(await rows.keys.list_all(), self._algorithm)
             _find_key(kid, records)  # another operator may have removed it meanwhile
             rest = [other for other in records if other.kid != kid and find_state(other, records, now_ms) != "gone"]
-            events = [Event(at_ms=now_ms, kind="key_voided", detail={"kid": kid})]
+            events = [caller.event("key_voided", detail={"kid": kid})]
             await rows.keys.delete(kid)
             await rows.revocations.insert(Revocation("kid", kid, forgotten_at_s(now_ms)))
             if find_signing_key(rest, now_ms) is None:
                 await rows.keys.insert(spare)
-                events.append(_make_added_event(spare, now_ms))
+                events.append(_make_added_event(spare, caller))
             for event in events:
                 await rows.events.insert(event)
             return events
@@ -158,7 +161,7 @@ class Keys:
             self._audit.log(event)
         await self.load(now_ms)
 
-    async def reseal(self, now_ms: int) -> int:
+    async def reseal(self, caller: Caller) -> int:
         """Seal every key with the current master secret that a previous one sealed. Return how many there were.
 
         Raises:
@@ -174,7 +177,7 @@ class Keys:
                 private = self._secret.open(record.sealed, context=record.kid)
                 await rows.keys.delete(record.kid)
                 await rows.keys.insert(msgspec.structs.replace(record, sealed=self._secret.seal(private, context=record.kid)))
-                events.append(Event(at_ms=now_ms, kind="key_resealed", detail={"kid": record.kid}))
+                events.append(caller.event("key_resealed", detail={"kid": record.kid}))
                 await rows.events.insert(events[-1])
             return events
 
@@ -193,10 +196,10 @@ class Keys:
         return select_compatible(await self._store.read(lambda rows: rows.keys.list_all()), self._algorithm)
 
     async def _add(
-        self, now_ms: int, *, active_from_ms: int, unless: Callable[[Sequence[KeyRecord]], bool] = lambda _: False
+        self, caller: Caller, *, active_from_ms: int, unless: Callable[[Sequence[KeyRecord]], bool] = lambda _: False
     ) -> KeyRecord:
-        record = await self._make(now_ms, active_from_ms=active_from_ms)
-        event = _make_added_event(record, now_ms)
+        record = await self._make(caller.now_ms, active_from_ms=active_from_ms)
+        event = _make_added_event(record, caller)
 
         async def add(rows: Transaction) -> bool:
             if unless(select_compatible(await rows.keys.list_all(), self._algorithm)):
@@ -219,8 +222,8 @@ class Keys:
             active_from_ms=active_from_ms,
         )
 
-    async def _delete(self, gone: Sequence[KeyRecord], now_ms: int) -> None:
-        events = [Event(at_ms=now_ms, kind="key_removed", detail={"kid": record.kid}) for record in gone]
+    async def _delete(self, gone: Sequence[KeyRecord], caller: Caller) -> None:
+        events = [caller.event("key_removed", detail={"kid": record.kid}) for record in gone]
 
         async def delete(rows: Transaction) -> None:
             for record, event in zip(gone, events, strict=True):
@@ -246,8 +249,8 @@ class Keys:
         return SigningKey.from_bytes(private, algorithm=msgspec.convert(record.algorithm, Algorithm), kid=record.kid)
 
 
-def _make_added_event(record: KeyRecord, now_ms: int) -> Event:
-    return Event(at_ms=now_ms, kind="key_added", detail={"kid": record.kid, "algorithm": record.algorithm})
+def _make_added_event(record: KeyRecord, caller: Caller) -> Event:
+    return caller.event("key_added", detail={"kid": record.kid, "algorithm": record.algorithm})
 
 
 def _find_key(kid: str, records: Sequence[KeyRecord]) -> KeyRecord:

@@ -6,6 +6,8 @@ import msgspec
 
 from ...crypto.totp import TotpSecrets
 from ...storage.store import Store, Transaction
+from ..parts.audit import Audit
+from ..parts.caller import Caller
 
 BATCH = 100
 """Apps of one transaction."""
@@ -14,11 +16,12 @@ BATCH = 100
 class ResealApps:
     """The use case behind `handstamp keys reseal`, beside that of the signing keys."""
 
-    def __init__(self, *, store: Store, secrets: TotpSecrets) -> None:
+    def __init__(self, *, store: Store, secrets: TotpSecrets, audit: Audit) -> None:
         self._store = store
+        self._audit = audit
         self._secrets = secrets
 
-    async def __call__(self) -> int:
+    async def __call__(self, caller: Caller) -> int:
         """Seal every secret again that a previous master secret sealed. Return how many there were.
 
         Raises:
@@ -30,8 +33,13 @@ class ResealApps:
             count, last = await self._store.transact(lambda rows, after=after: self._seal_page(rows, after))  # type: ignore[misc]
             total += count
             if last is None:
-                return total
+                break
             after = last
+        if total:
+            event = caller.event("secrets_resealed", detail={"what": "apps", "count": total})
+            await self._store.transact(lambda rows: rows.events.insert(event))
+            self._audit.log(event)
+        return total
 
     async def _seal_page(self, rows: Transaction, after: str) -> tuple[int, str | None]:
         page, count = await rows.totp.list_page(after=after, limit=BATCH), 0

@@ -6,6 +6,8 @@ import msgspec
 
 from ...crypto.provider_tokens import TokenSeal
 from ...storage.store import Store, Transaction
+from ..parts.audit import Audit
+from ..parts.caller import Caller
 
 BATCH = 100
 """Tokens of one transaction."""
@@ -14,11 +16,12 @@ BATCH = 100
 class ResealTokens:
     """The use case behind `handstamp keys reseal`, beside that of the signing keys."""
 
-    def __init__(self, *, store: Store, seal: TokenSeal) -> None:
+    def __init__(self, *, store: Store, seal: TokenSeal, audit: Audit) -> None:
         self._store = store
+        self._audit = audit
         self._seal = seal
 
-    async def __call__(self) -> int:
+    async def __call__(self, caller: Caller) -> int:
         """Seal all tokens again that a previous master secret sealed. Return how many there were.
 
         Raises:
@@ -30,8 +33,13 @@ class ResealTokens:
             count, last = await self._store.transact(lambda rows, after=after: self._seal_page(rows, after))  # type: ignore[misc]
             total += count
             if last is None:
-                return total
+                break
             after = last
+        if total:
+            event = caller.event("secrets_resealed", detail={"what": "tokens", "count": total})
+            await self._store.transact(lambda rows: rows.events.insert(event))
+            self._audit.log(event)
+        return total
 
     async def _seal_page(self, rows: Transaction, after: tuple[str, str]) -> tuple[int, tuple[str, str] | None]:
         page, count = await rows.identities.list_tokens(after=after, limit=BATCH), 0

@@ -59,6 +59,6 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
             detail=dict(detail or {}),
         )
 
-    def session_ended(self, session: Session, why: EndReason) -> Event:
-        """Return the event of one session's end."""
-        return self.event("session_ended", subject=session.subject, sid=session.id, detail={"why": why})
+    def session_ended(self, session: Session, why: EndReason, *, actor: Actor | None = None) -> Event:
+        """Return the event of one session's end. `actor` is as for `event`."""
+        return self.event("session_ended", subject=session.subject, sid=session.id, actor=actor, detail={"why": why})

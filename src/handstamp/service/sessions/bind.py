@@ -94,7 +94,9 @@ class BindSession:
             if isinstance(outcome, Over):
                 raise SessionEnded(outcome.reason)
             if isinstance(outcome, Refused):
-                refused = caller.event("proof_failed", subject=claims.sub, sid=claims.sid, detail={"why": outcome.why})
+                refused = caller.event(
+                    "proof_failed", subject=claims.sub, sid=claims.sid, actor="visitor", detail={"why": outcome.why}
+                )
                 return Update((None, refused))
             grant = combine_grants(outcome.session, account, from_hook)
             pair = self._tokens.mint(outcome.session, grant, caller.now_ms, outcome="repeated")

@@ -76,7 +76,7 @@ class ProviderLogouts:
             if session.created_at_ms > logout.issued_at_ms + LEEWAY_MS:
                 continue  # it began after the person had signed out there
             await rows.sessions.update(revoke(session, "provider_logout", caller.now_ms))
-            events.append(caller.session_ended(session, "provider_logout"))
+            events.append(caller.session_ended(session, "provider_logout", actor="provider"))
             await rows.events.insert(events[-1])
         return events, page[-1].sid if len(page) == BATCH else None
 

@@ -7,7 +7,7 @@ from typing import Literal, assert_never
 
 from ...domain.account import Account
 from ...domain.claims import RefreshClaims
-from ...domain.event import Event, EventKind
+from ...domain.event import Actor, Event, EventKind
 from ...domain.policy import Policy
 from ...domain.rotation import CatchUp, Challenge, Ended, Outcome, Recover, Repeat, Reuse, Rotate, decide
 from ...domain.session import Session, end_reason
@@ -110,7 +110,9 @@ class Refresh:
     def _ask_for_proof(self, session: Session, fault: str | None, caller: Caller) -> HandstampError:
         """Return the error for a bound session whose key was not proved, and log a wrong proof."""
         if fault:
-            self._audit.log(caller.event("proof_failed", subject=session.subject, sid=session.id, detail={"why": fault}))
+            self._audit.log(
+                caller.event("proof_failed", subject=session.subject, sid=session.id, actor="visitor", detail={"why": fault})
+            )
         self._audit.meter.count_refused_refresh("challenge")
         return self._tokens.require_proof(session)
 
@@ -148,4 +150,5 @@ def _make_event(outcome: Outcome, claims: RefreshClaims, caller: Caller) -> Even
     detail = {"presented": claims.gen, "generation": outcome.session.generation}
     is_renewal = isinstance(outcome, Rotate) and outcome.session.bound_key is not None
     kind = "device_renewed" if is_renewal else _EVENT_KINDS[type(outcome)]
-    return caller.event(kind, subject=claims.sub, sid=claims.sid, detail=detail)
+    actor: Actor = "visitor" if kind == "reuse_detected" else caller.actor  # it may be the thief
+    return caller.event(kind, subject=claims.sub, sid=claims.sid, actor=actor, detail=detail)

@@ -188,7 +188,7 @@ async def rename_passkey(use: UseCases, call: Call, body: PasskeyNameRequest | N
     """Give a passkey another name."""
     body = require_body(body)
     holder = await hold(use, call, None)
-    return write_json(_entry(await use.own_passkeys.rename(holder, call.request.path_params["id"], body.name)))
+    return write_json(_entry(await use.own_passkeys.rename(holder, call.request.path_params["id"], body.name, call.caller)))
 
 
 async def remove_passkey(use: UseCases, call: Call, _: None) -> Response:

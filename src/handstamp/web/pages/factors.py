@@ -132,7 +132,7 @@ class FactorPages:
         session, account = await require_visitor(self.use, call)
         holder = hold_session(session, account, call.caller)
         try:
-            await self.use.own_passkeys.rename(holder, form.id, form.name)
+            await self.use.own_passkeys.rename(holder, form.id, form.name, call.caller)
         except InvalidFields as error:
             return await self.write(call, holder.account, error, renaming=form.id)
         return self.writer.redirect("/account/sign-in?done=renamed")
