@@ -150,6 +150,20 @@ def test_a_name_with_an_address_that_is_not_public_is_refused(
     assert names == ["rebind.example"]
 
 
+def test_a_name_with_public_addresses_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only up to the connection, because no test goes to the internet."""
+    resolve_to(monkeypatch, ["8.8.8.8", "2620:fe::fe"])
+    tried: list[str] = []
+
+    def stop(found: list[Any], _: int) -> socket.socket:
+        tried.extend(place[0] for *_, place in found)
+        raise OSError(None, "the test ends here")
+
+    monkeypatch.setattr("handstamp.outbound.exchange.open_socket", stop)
+    assert refusal("https://id.example/", outbound=Outbound()) == "id.example did not answer: the test ends here"
+    assert tried == ["8.8.8.8", "2620:fe::fe"]
+
+
 def test_the_connection_goes_to_the_address_that_was_checked(server: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name is resolved once for a request, so a second answer (DNS rebinding) is never asked for."""
     names = resolve_to(monkeypatch, ["127.0.0.1"])  # a second look-up would raise StopIteration
