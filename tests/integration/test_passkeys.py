@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from fido2.cose import ES256, RS256, CoseKey, EdDSA
 
@@ -385,3 +386,20 @@ async def test_the_policy_is_kept_with_a_passkey(tmp_path: Path) -> None:
         assert read_claims(token)["acr"] == "phr"
         refused = await ada.client.delete(f"/passkeys/{encode(device.id)}", headers={"authorization": f"Bearer {token}"})
         expect_problem(refused, 409, "factor_required")
+
+
+async def test_the_last_way_to_sign_in_stays(tmp_path: Path) -> None:
+    """Of an account without a password one passkey can be removed, and the last one cannot. Nothing of it changes."""
+    async with a_person(tmp_path) as ada:
+        token = (await ada.login())["accessToken"]
+        first, second = Authenticator(ISSUER), Authenticator(ISSUER)
+        for device in (first, second):
+            assert (await add(ada, device, token)).status_code == 201
+        account = await ada.running.accounts.get_by_email(EMAIL)
+        passwordless = msgspec.structs.replace(account, password_hash="")
+        await ada.running.store.transact(lambda rows: rows.accounts.update(passwordless))
+        headers = {"authorization": f"Bearer {token}"}
+        assert (await ada.client.delete(f"/passkeys/{encode(first.id)}", headers=headers)).status_code == 200
+        expect_problem(await ada.client.delete(f"/passkeys/{encode(second.id)}", headers=headers), 409, "last_way")
+        begun = await begin(ada)
+        assert (await finish(ada, begun, second.use(begun["publicKey"]))).status_code == 200

@@ -1,4 +1,8 @@
-"""No order of steps, replays and races gives a session without all factors: every sequence of the pieces, and random ones."""
+"""What decides whether a sign-in is complete, for every input.
+
+Orders of steps on the real service are in `tests/integration/test_sign_in_orders.py`, crashes in `test_sign_in_crashes.py` there,
+races in `test_every_way_in.py` and `test_passkey_races.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handstamp.domain.attempt import MAX_TRIES, Attempt, AttemptRow, count_try, enrol, judge, row_of, use
+from handstamp.domain.attempt import Attempt, judge
 from handstamp.domain.factor import FactorPolicy, Factors, Lacking, add_factor, find_lacking
 from handstamp.domain.proof import Proof
 from tests.builders import MINUTE_MS, NOW_MS, an_account
 
-BROWSER, OTHER = b"browser", b"other"
+BROWSER = b"browser"
 METHODS: tuple[tuple[str, str | None], ...] = (("pwd", "pwd"), ("otp", None), ("pop", "phr"))
 POLICIES = (FactorPolicy(), FactorPolicy(is_required=True), FactorPolicy(roles=("admin",)))
 
@@ -64,59 +68,6 @@ def test_a_factor_completes_a_proof() -> None:
     proof = add_factor(a_proof("otp", None), ("otp",), acr="mfa", now_ms=NOW_MS + 1)
     assert (proof.amr, proof.acr, proof.authenticated_at_ms) == (("otp", "mfa"), "mfa", NOW_MS + 1)
     assert find_lacking(proof, Factors(has_totp=True), FactorPolicy(is_required=True), ()) is None
-
-
-STEPS = ("right", "wrong", "right elsewhere", "right, another purpose", "enrol", "empty")
-
-
-def run(steps: tuple[str, ...], *, factors: Factors, now_ms: int = NOW_MS) -> list[str]:
-    """Return what gave a session, for requests one after the other. It follows `service/signing_in/second_factor.py`."""
-    attempt, row = an_attempt(), None
-    sessions: list[str] = []
-    for step in steps:
-        browser = OTHER if step == "right elsewhere" else BROWSER
-        purpose = "step_up" if step == "right, another purpose" else "second_factor"
-        if judge(attempt, row, purpose=purpose, browser_hash=browser, now_ms=now_ms) != "open":  # type: ignore[arg-type]
-            continue
-        current: AttemptRow = row or row_of(attempt)
-        if step == "enrol":
-            if not factors.is_any or current.enrolled:
-                row, factors = enrol(current, "totp"), Factors(has_totp=True)
-        elif step == "empty":
-            if current.enrolled:
-                row = use(current, now_ms)
-                sessions.append(step)
-        else:
-            row = count_try(current)
-            if step.startswith("right") and factors.is_any:
-                row = use(row, now_ms)
-                sessions.append(step)
-    return sessions
-
-
-def test_every_sequence_of_steps() -> None:
-    """All 1,554 sequences of up to four requests, with and without a factor: at most one session, and never without proof."""
-    for has_totp in (True, False):
-        for length in range(1, 5):
-            for steps in itertools.product(STEPS, repeat=length):
-                sessions = run(steps, factors=Factors(has_totp=has_totp))
-                assert len(sessions) <= 1
-                assert set(sessions) <= {"right", "empty"}
-                if "empty" in sessions:
-                    assert not has_totp
-                    assert "enrol" in steps
-                if sessions == ["right"] and not has_totp:
-                    assert "enrol" in steps[: steps.index("right")] or "enrol" in steps
-
-
-@given(st.lists(st.sampled_from(STEPS), max_size=20))
-def test_no_more_than_five_codes_are_looked_at(steps: list[str]) -> None:
-    """After as many wrong ones even the right one gets nothing."""
-    wrong = 0
-    for number, step in enumerate(steps):
-        wrong += step == "wrong"
-        if wrong >= MAX_TRIES and run(tuple(steps[: number + 1]), factors=Factors(has_totp=True)) == []:
-            assert run((*steps[: number + 1], "right"), factors=Factors(has_totp=True)) == []
 
 
 @given(st.integers(-10 * MINUTE_MS, 10 * MINUTE_MS))
