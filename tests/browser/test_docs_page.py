@@ -93,7 +93,7 @@ def send(docs: Page, operation: str, body: object = None, **fields: str) -> Resp
     for name, value in fields.items():
         part.locator(f'tr:is([data-param-name="{name}"], [data-property-name="{name}"]) input[type="text"]').fill(value)
     method, _, path = operation.partition(" ")
-    address = re.compile(re.escape(path).replace(r"\{id\}", "[^/?]+") + r"(\?.*)?$")
+    address = re.compile(re.sub(r"\\\{\w+\\\}", "[^/?]+", re.escape(path)) + r"(\?.*)?$")
     with docs.expect_response(lambda response: response.request.method == method and bool(address.search(response.url))) as sent:
         part.get_by_role("button", name="Execute").click()
     expect(part.locator(".live-responses-table .response-col_status").last).to_contain_text(str(sent.value.status))

@@ -205,7 +205,8 @@ async def test_a_disabled_account_stays_closed(tmp_path: Path) -> None:
         await visitor.running.accounts.disable(EMAIL, caller(visitor.clock))
         for subject in ("ada-1", "ada-2"):
             answer = await visitor.sign_in(**ADA | {"subject": subject})
-            assert answer.status_code == 401
+            assert answer.status_code == 403
+            assert "This sign-in belongs to no account here." in answer.text
         assert await visitor.whoami() == ""
 
 
@@ -386,6 +387,60 @@ async def test_the_session_that_was_in_the_browser_ends(tmp_path: Path) -> None:
         await visitor.sign_in(subject="bob", email="bob@example.com", email_verified=True)
         assert await visitor.whoami() == "bob@example.com"
         assert await sessions_of(visitor, first.id) == 0
+
+
+async def test_a_page_of_a_stranger_signs_nobody_in(tmp_path: Path) -> None:
+    """The attack: a page leads its visitors to the provider, which asks nothing, and they are in another account than before."""
+    async with visiting(tmp_path, trusted_origins=("https://app.example.com",)) as visitor:
+        for referer in ("https://evil.example/", "https://app.example.com.evil.example/", "", "http://[", "null"):
+            headers = FROM_THERE | {"referer": referer}
+            answer = await visitor.client.get("/sign-in/with/google?return_to=/account/data", headers=headers)
+            assert answer.headers["location"] == "/sign-in?return_to=%2Faccount%2Fdata", referer
+            assert "set-cookie" not in answer.headers
+        for headers in (FROM_THERE | {"referer": "https://app.example.com/"}, {"sec-fetch-site": "none"}):
+            answer = await visitor.client.get("/sign-in/with/google", headers=headers)
+            assert answer.headers["location"].startswith("https://google.example/")
+
+
+async def test_a_link_that_was_removed_meanwhile_stays_removed(tmp_path: Path) -> None:
+    """The attack: a sign-in waits for its second step while the person removes the provider with which it began."""
+    async with visiting(tmp_path, second_factor="required") as visitor:
+        await visitor.sign_in(**ADA)
+        challenge = await enrol(visitor)
+        assert (await visitor.send("/sign-in/second-step", challenge=challenge, way="totp")).status_code == 303
+        account = await visitor.account()
+        assert len(await visitor.identities()) == 1
+        async with open_browser(visitor.running) as client:
+            other = Visitor(visitor.running, visitor.clock, client, visitor.provider)
+            await other.sign_in(**ADA)
+            page = await other.page("/sign-in/second-step")
+            await visitor.running.store.transact(lambda rows: rows.identities.delete_of(account.id))
+            code = pyotp.TOTP(SECRETS[-1]).at(visitor.clock() // SECOND_MS + 30)
+            visitor.clock.advance(seconds=30)
+            form = {"challenge": value_in(page, "challenge"), "way": "totp", "code": code}
+            answer = await other.send("/sign-in/second-step", **form)
+            assert answer.status_code == 422, answer.status_code
+            assert await other.whoami() == ""
+        assert await visitor.identities() == []
+
+
+SECRETS: list[str] = []
+"""Of the apps that were added."""
+
+
+async def enrol(visitor: Visitor) -> str:
+    """Add the app that the sign-in wants. Return the challenge with which it goes on."""
+    page = await visitor.page("/sign-in/enrol/totp")
+    SECRETS.append(page.split('class="key"', 1)[1].split(">", 1)[1].split("<", 1)[0].replace(" ", "").strip())
+    form = {name: value_in(page, name) for name in ("enrolment", "challenge")}
+    code = pyotp.TOTP(SECRETS[-1]).at(visitor.clock() // SECOND_MS)
+    assert (await visitor.send("/sign-in/enrol/totp", **form, code=code)).status_code == 200
+    return form["challenge"]
+
+
+def value_in(page: str, name: str) -> str:
+    """Return the value of a hidden field."""
+    return page.split(f'name="{name}" value="', 1)[1].split('"', 1)[0]
 
 
 async def test_where_to_go_is_checked_as_everywhere(tmp_path: Path) -> None:

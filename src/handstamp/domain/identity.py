@@ -100,6 +100,7 @@ class Through(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         subject: See there.
         email: See there.
         at_provider: The session there, "" if the provider has named none.
+        may_link: Whether the person there may be linked to the account. If not, they must still be linked to it.
         since_ms: When the person came back from there. A logout token that has arrived since ends the sign-in.
     """
 
@@ -108,6 +109,7 @@ class Through(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     subject: str
     email: str
     at_provider: str
+    may_link: bool
     since_ms: int
 
     def __repr__(self) -> str:

@@ -92,7 +92,7 @@ class OwnIdentities:
                     raise InvalidChallenge("void")
                 require_strong(session, await rows.factors.get(account.id))
                 await self._attempts.consume(rows, attempt, caller)
-                events = await self._links.link(rows, through_of(found, caller), account, caller, sid=attempt.sid)
+                events = await self._links.link(rows, through_of(found, caller, may_link=True), account, caller, sid=attempt.sid)
                 await self._links.keep_tokens(rows, found, caller)
                 return events
 

@@ -14,7 +14,7 @@ from ...domain.identity import MOST, Identity, ProviderSession, SealedTokens, Th
 from ...domain.mail import IdentityChanged
 from ...domain.provider import ProviderIdentity
 from ...domain.session import Session
-from ...errors import IdentityTaken, InvalidFields, ProviderRefused
+from ...errors import IdentityTaken, InvalidChallenge, InvalidFields, ProviderRefused
 from ...storage.store import Transaction
 from ...text import mark
 from ..mailing.notices import Notices
@@ -61,6 +61,7 @@ class ProviderLinks:
 
         Raises:
             IdentityTaken: If the person there is linked to another account.
+            InvalidChallenge: If the link was removed meanwhile, and may not be written again.
             InvalidFields: If the account has as many identities as it may.
         """
         known = await rows.identities.get(through.issuer, through.subject)
@@ -71,9 +72,11 @@ class ProviderLinks:
                 msgspec.structs.replace(known, provider=through.provider, email=through.email, used_at_ms=caller.now_ms)
             )
             return []
+        if not through.may_link:
+            raise InvalidChallenge("void")
         if len(await rows.identities.list_of(account.id)) >= MOST:
             raise InvalidFields([("provider", mark("there are %(most)s already: remove one first", most=MOST))])
-        await rows.identities.insert(
+        is_added = await rows.identities.insert(
             Identity(
                 id=new_id(),
                 issuer=through.issuer,
@@ -85,6 +88,8 @@ class ProviderLinks:
                 used_at_ms=caller.now_ms,
             )
         )
+        if not is_added:
+            raise IdentityTaken
         is_new = account.created_at_ms >= through.since_ms
         return [await self._record(rows, "identity_linked", through.provider, account, caller, sid=sid, tells=not is_new)]
 

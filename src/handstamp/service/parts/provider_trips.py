@@ -228,14 +228,15 @@ class ProviderTrips:
         return self._places.setdefault(network, asyncio.Semaphore(PLACES_PER_NETWORK))
 
 
-def through_of(found: ProviderIdentity, caller: Caller) -> Through:
-    """Return what is needed to link a person who has just come back when a session begins."""
+def through_of(found: ProviderIdentity, caller: Caller, *, may_link: bool) -> Through:
+    """Return what is needed when a session begins of a person who has just come back."""
     return Through(
         provider=found.provider,
         issuer=found.issuer,
         subject=found.subject,
         email=found.email,
         at_provider=found.session_id,
+        may_link=may_link,
         since_ms=caller.now_ms,
     )
 

@@ -19,7 +19,6 @@ from ...domain.sweep import Sweep
 from ...errors import (
     EmailNotVerified,
     InvalidChallenge,
-    InvalidCredentials,
     InvalidFields,
     InvalidProviderAnswer,
     NotLinked,
@@ -130,9 +129,9 @@ class ProviderSignIn:
 
         Raises:
             InvalidChallenge: If the sign-in was used, and its session has ended.
-            NotLinked: If no account may be opened by this.
+            NotLinked: If no account may be opened by this, or if the account is disabled.
             SecondFactorRequired: If the sign-in needs another step.
-            InvalidCredentials: If the account is disabled, or has changed meanwhile.
+            InvalidCredentials: If the account has changed meanwhile.
             EmailNotVerified: If the address must be verified first.
             As `ProviderTrips.finish` and `BeginSession`.
         """
@@ -188,7 +187,7 @@ class ProviderSignIn:
 
         try:
             return await self._begin_session(
-                _prove(account, found, caller),
+                _prove(account, found, caller, may_link=not isinstance(decision, SignIn)),
                 delivery=attempt.delivery,
                 caller=caller,
                 confirm=confirm,
@@ -217,8 +216,6 @@ class ProviderSignIn:
     def _account_after(self, decision: Decision, found: ProviderIdentity, caller: Caller, language: str) -> Account:
         """Return the account of a decision as the session will find it. Raises if there is none."""
         match decision:
-            case Refuse(why="disabled"):
-                raise InvalidCredentials
             case Refuse(why=why):
                 raise NotLinked(why)
             case Create():
@@ -274,7 +271,7 @@ class ProviderSignIn:
         await self._sweeping.begin(rows, sweep)
 
 
-def _prove(account: Account, found: ProviderIdentity, caller: Caller) -> Proof:
+def _prove(account: Account, found: ProviderIdentity, caller: Caller, *, may_link: bool) -> Proof:
     """Return the proof of one factor. What else the provider says that it has asked for is not believed here."""
     since_ms = caller.now_ms if found.auth_time_s is None else min(caller.now_ms, found.auth_time_s * 1000)
     return Proof(
@@ -283,7 +280,7 @@ def _prove(account: Account, found: ProviderIdentity, caller: Caller) -> Proof:
         amr=(AMR,),
         acr="pwd",
         authenticated_at_ms=since_ms,
-        through=through_of(found, caller),
+        through=through_of(found, caller, may_link=may_link),
     )
 
 

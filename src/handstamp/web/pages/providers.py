@@ -14,10 +14,12 @@ import msgspec
 from starlette.responses import Response
 
 from ...domain.attempt import Attempt
+from ...domain.issuer import origin_of
 from ...errors import (
     EmailNotVerified,
     HandstampError,
     IdentityTaken,
+    InsufficientAuthentication,
     InvalidChallenge,
     InvalidProviderAnswer,
     InvalidRequest,
@@ -31,6 +33,7 @@ from ...errors import (
 from ...service.accounts.factor_changes import hold_session
 from ...service.parts.one_time import keep_browser_secret
 from ...service.parts.provider_trips import Away
+from ...service.sessions.living import require_account
 from ...text import mark
 from ..body import read_fields, read_form
 from ..cookies import clear_trip, set_trip
@@ -49,7 +52,16 @@ from .writer import SECOND_REQUEST, PageWriter
 CALLBACK = "/sign-in/with/{provider}/callback"
 ANSWER = ("code", "state", "iss", "error", "error_description", "user")
 """The fields with which browsers come back (RFC 6749 §4.1.2, RFC 9207 §2; `user` is Apple's)."""
-REFUSED = (InvalidChallenge, InvalidProviderAnswer, ProviderRefused, ProviderUnavailable, NotLinked, IdentityTaken, *CORRECTABLE)
+REFUSED = (
+    InvalidChallenge,
+    InvalidProviderAnswer,
+    ProviderRefused,
+    ProviderUnavailable,
+    NotLinked,
+    IdentityTaken,
+    InsufficientAuthentication,
+    *CORRECTABLE,
+)
 """Errors after which the visitor chooses another way, or begins again."""
 _STATE = re.compile(r"[A-Za-z0-9_-]{43,4096}", re.ASCII)
 _NO_COOKIE = mark(
@@ -82,6 +94,8 @@ class ProviderPages:
     async def leave(self, call: Call) -> Response:
         """Send the browser to the provider, or show the sign-in page with what is wrong."""
         destination = Destination.parse(call.request.query_params, self.edge)
+        if self._comes_from_a_stranger(call):
+            return self.writer.redirect(f"/sign-in{destination.query}")
         try:
             away = await self.use.provider_sign_in.begin(
                 call.request.path_params["provider"],
@@ -145,6 +159,18 @@ class ProviderPages:
             return await self.factors.write(call, holder.account, error)
         return self.writer.redirect("/account/sign-in?done=unlinked")
 
+    def _comes_from_a_stranger(self, call: Call) -> bool:
+        """Return whether a page that is not trusted has led the visitor here, who may not know. They press the button themselves.
+
+        Where a provider asks nothing, that page could otherwise sign them in to another account, or give them a new one.
+        """
+        if call.headers.get("sec-fetch-site") != "cross-site":
+            return False
+        try:
+            return origin_of(call.headers.get("referer", "")) not in self.edge.trusted_origins
+        except ValueError:
+            return True
+
     def _load_from_here(self, call: Call, answer: dict[str, str]) -> Response:
         path = CALLBACK.format(provider=call.request.path_params["provider"])
         here = f"{self.edge.issuer.path}{path}?{urlencode({**answer, SECOND_REQUEST: ''})}"
@@ -203,8 +229,8 @@ class ProviderPages:
 
     async def _refuse(self, call: Call, attempt: Attempt | None, error: HandstampError) -> Response:
         if attempt is not None and attempt.purpose == "provider_link":
-            session, account = await require_visitor(self.use, call)
-            return await self.factors.write(call, hold_session(session, account, call.caller).account, error)
+            _, account = await require_visitor(self.use, call)
+            return await self.factors.write(call, require_account(account), error)
         values = {} if attempt is None else self._destination(attempt).template_values()
         return await write_sign_in(self.use, self.writer, call, error, **values)
 
