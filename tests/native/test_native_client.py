@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -252,3 +253,13 @@ def test_a_renewal_in_the_background_stores_the_token(device: Device) -> None:
     device.run("(Date.now = ((now) => () => now() + 86_400_000)(Date.now), auth.profile())")
     assert eventually(lambda: device.stored["token"] != first)
     assert device.run("auth.profile()")["email"] == device.email
+
+
+def test_a_trace_goes_on_in_the_service(device: Device, server: Server) -> None:
+    """The `traceparent` of a request arrives as it was given, and the log has its trace id."""
+    device.sign_in()
+    trace_id = secrets.token_hex(16)
+    headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    assert device.run(f"auth.fetch('{server.url}/nothing', {{ headers: {headers} }}).then(({{ status }}) => status)") == 404
+    (line,) = [json.loads(line) for line in server.log.read_text().splitlines() if trace_id in line]
+    assert (line["event"], line["trace_id"]) == ("request_refused", trace_id)
