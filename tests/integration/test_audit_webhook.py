@@ -313,6 +313,15 @@ def test_pauses_are_bounded_however_many_tries_there_were() -> None:
     assert pause_ms(1, wished_s=10**9) == HOUR_MS
 
 
+def test_times_of_a_clock_that_was_wrong_hold_up_nothing() -> None:
+    """A lease or a pause that ends in a year was written by a clock that has been set back since."""
+    receiver = Receiver(id="id", name="name").claimed("one", 365 * DAY_MS)
+    assert receiver.waits_ms("other", 365 * DAY_MS) == LEASE_MS
+    assert receiver.waits_ms("one", 365 * DAY_MS) == receiver.waits_ms("other", 0) == 0
+    paused = receiver.refused("it answered 500", 365 * DAY_MS)
+    assert (paused.waits_ms("one", 365 * DAY_MS - 5), paused.waits_ms("one", 0)) == (5, 0)
+
+
 async def test_events_are_given_up_when_the_retention_deletes_them(
     nodes: list[Deployment], clock: Clock, receiver: webhooks.Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,6 +12,8 @@ _FIRST_PAUSE_MS = 5 * SECOND_MS
 _LONGEST_PAUSE_MS = 10 * MINUTE_MS
 _MOST_DOUBLINGS = 7
 _LONGEST_WISH_S = 3600
+_LONGEST_WAIT_MS = 2 * _LONGEST_WISH_S * SECOND_MS
+"""A pause with what is added to it by chance is shorter."""
 
 
 class Receiver(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,9 +54,13 @@ class Receiver(msgspec.Struct, frozen=True, kw_only=True):
         return self.sending_to > self.sent_to
 
     def waits_ms(self, holder: str, now_ms: int) -> int:
-        """Return how long a process must wait before it may send: for another one's lease, or after a failure. 0 if it may."""
+        """Return how long a process must wait before it may send: for another one's lease, or after a failure. 0 if it may.
+
+        A time that is further away than any that is written here was written by a wrong clock, and is ignored.
+        """
         lease_ms = 0 if self.holder == holder else self.held_until_ms - now_ms
-        return max(0, lease_ms, self.next_at_ms - now_ms)
+        pause_ms = self.next_at_ms - now_ms
+        return max(0, lease_ms if lease_ms <= LEASE_MS else 0, pause_ms if pause_ms <= _LONGEST_WAIT_MS else 0)
 
     def claimed(self, holder: str, now_ms: int) -> Receiver:
         """Return it held by a process."""
