@@ -29,6 +29,7 @@ from handstamp.assemble.deployment import Deployment
 from handstamp.assemble.tracing import NO_TRACING, Tracing
 from handstamp.config.loading import without_environment
 from handstamp.config.logs import configure_logging
+from handstamp.tracing.requests import DecidedIds
 from handstamp.web.protocol import Protocol
 from handstamp.web.server import uvicorn_config
 
@@ -128,7 +129,7 @@ async def _run(stack: AsyncExitStack, database: Path, name: str) -> Sequence[_Cl
 
 
 def _trace() -> Tracing:
-    provider = TracerProvider(sampler=ParentBasedTraceIdRatio(_RECORDED))
+    provider = TracerProvider(sampler=ParentBasedTraceIdRatio(_RECORDED), id_generator=DecidedIds())
     provider.add_span_processor(BatchSpanProcessor(InMemorySpanExporter()))
     return Tracing(provider)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import Decision, ParentBasedTraceIdRatio
 
 from handstamp.assemble.application import make_application
 from handstamp.assemble.deployment import Deployment
@@ -25,6 +27,7 @@ from handstamp.embedded import Handstamp
 from handstamp.errors import ConfigurationError, Unavailable
 from handstamp.service.parts.hashing import Hashing
 from handstamp.storage.sqlite.store import SqliteStore
+from handstamp.tracing.requests import DecidedIds
 from handstamp.web.proxies import ClientAddress
 from tests.commands import environment_without_coverage
 from tests.deployment import ISSUER, settings_in
@@ -211,6 +214,23 @@ async def test_a_stranger_does_not_decide_what_is_recorded(
         await client.get("/healthz", headers={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-{flags}"})
     found = [span.context.trace_id for span in exporter.get_finished_spans() if span.name == "GET /healthz"]
     assert found == ([int(TRACE_ID, 16)] if is_recorded else [])
+
+
+async def test_a_request_is_sampled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many requests so many are recorded as the sampler says, each with the trace id on which it has decided."""
+    monkeypatch.setattr("random.getrandbits", random.Random(1).getrandbits)
+    sampler, exporter = ParentBasedTraceIdRatio(0.25), InMemorySpanExporter()
+    provider = TracerProvider(sampler=sampler, id_generator=DecidedIds())
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    async with traced(tmp_path, provider) as (_, client):
+        for _ in range(200):
+            await client.get("/healthz")
+            await client.get("/healthz", headers={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"})
+    found = [span.context.trace_id for span in exporter.get_finished_spans() if span.name == "GET /healthz"]
+    own = [trace_id for trace_id in found if trace_id != int(TRACE_ID, 16)]
+    assert 25 <= len(own) <= 75
+    assert 25 <= len(found) - len(own) <= 75
+    assert all(sampler.should_sample(None, trace_id, "x").decision is Decision.RECORD_AND_SAMPLE for trace_id in own)
 
 
 async def test_a_collector_that_is_away_disturbs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

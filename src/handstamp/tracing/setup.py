@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
 
 from ..errors import ConfigurationError
+from .requests import DecidedIds
 
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
@@ -26,7 +27,7 @@ def make_provider(environment: Mapping[str, str], *, version: str) -> TracerProv
     resource = Resource.create({"service.version": version})
     if str(resource.attributes.get("service.name", "unknown_service")).startswith("unknown_service"):
         resource = resource.merge(Resource({"service.name": "handstamp"}))
-    provider = TracerProvider(resource=resource)
+    provider = TracerProvider(resource=resource, id_generator=DecidedIds())
     provider.add_span_processor(_make_processor(environment))
     return provider
 
