@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -122,10 +123,14 @@ def _describe(operation: Operation) -> dict[str, Any]:
     return description
 
 
+_PATH_PARAMETERS = {"id": "The id in the list", "provider": "The name of the provider in the settings of the service"}
+
+
 def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
-    if "{id}" not in operation.path:
-        return []
-    return [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}, "description": "A session's id"}]
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": _PATH_PARAMETERS[name]}
+        for name in re.findall(r"\{(\w+)\}", operation.path)
+    ]
 
 
 def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
