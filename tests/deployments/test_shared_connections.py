@@ -74,7 +74,7 @@ _COMMANDS = {
 
 
 @contextmanager
-def run_proxy(name: str, backend: int, folder: Path, text: str = "", **more: object) -> Iterator[int]:
+def run_proxy(name: str, backend: int, folder: Path, text: str = "", *, scheme: str = "http", **more: object) -> Iterator[int]:
     """Run a proxy in front of a port; give its own port. Skip the test if it is not installed, except in CI.
 
     Args:
@@ -82,6 +82,7 @@ def run_proxy(name: str, backend: int, folder: Path, text: str = "", **more: obj
         backend: The port of the service.
         folder: Where its files are.
         text: Its configuration, as a format. The default makes all clients share one connection to the service.
+        scheme: "https" if the proxy ends TLS.
         more: Values for the format.
     """
     program = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
@@ -100,16 +101,16 @@ def run_proxy(name: str, backend: int, folder: Path, text: str = "", **more: obj
         home = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
         process = subprocess.Popen([program, *arguments, str(configuration)], stdout=output, stderr=output, cwd=folder, env=home)
     try:
-        assert eventually(lambda: _is_alive(port)), log.read_text()
+        assert eventually(lambda: _is_alive(scheme, port)), log.read_text()
         yield port
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _is_alive(port: int) -> bool:
+def _is_alive(scheme: str, port: int) -> bool:
     try:
-        return httpx.get(f"http://localhost:{port}/healthz", trust_env=False).status_code == 200
+        return httpx.get(f"{scheme}://localhost:{port}/healthz", trust_env=False, verify=False).status_code == 200
     except httpx.TransportError:
         return False
 

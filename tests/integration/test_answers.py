@@ -68,6 +68,7 @@ ENDPOINTS = {
     ("DELETE", "/identities/{id}"),
     ("POST", "/identities/token"),
     ("POST", "/backchannel-logout/{provider}"),
+    ("GET", "/diagnostics"),
     ("POST", "/totp"),
     ("POST", "/totp/confirm"),
     ("DELETE", "/totp"),

@@ -28,6 +28,7 @@ from tests.serving import PASSWORD, Server
 
 COMMANDS = (
     "demo",
+    "doctor",
     "serve",
     "users create",
     "users list",

@@ -73,6 +73,7 @@ def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
         verifier=deployment.verifier,
         issuer=deployment.issuer,
         trusted_origins=edge.trusted_origins,
+        keep_alive_s=settings.keep_alive,
         trusted_hosts=find_hosts(settings.trusted_origins),
         inbox=deployment.mailing.inbox,
         one_time=deployment.one_time,

@@ -25,6 +25,19 @@ from .tracing import NO_TRACING, Tracing
 
 if TYPE_CHECKING:
     from ..mail.composer import Composer
+    from ..service.mailing.delivery import Stage
+
+REMEDIES: dict[Stage, str] = {
+    "dns": "Check the host in HANDSTAMP_SMTP_URL.",
+    "connect": "Check host and port in HANDSTAMP_SMTP_URL, and that no firewall is in between.",
+    "tls": "Use smtps:// for a port that speaks TLS from the start, as 465 does, and smtp:// for one with STARTTLS. The "
+    "certificate must be for that host, and from an authority that this machine trusts; SSL_CERT_FILE can name others.",
+    "auth": "Check user and password in HANDSTAMP_SMTP_URL. A special character in them is written as %40 for @, %2F for /.",
+    "sender": "Check HANDSTAMP_MAIL_FROM: the server must allow it, and may need user and password in HANDSTAMP_SMTP_URL.",
+    "recipient": "Check the address. If the server relays nothing, it needs user and password in HANDSTAMP_SMTP_URL.",
+    "content": "The server took both addresses and refused the message. Its answer says why.",
+}
+"""What to do after a failure, by how far the try came."""
 
 
 class Mailing:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sqlite3
+from contextlib import closing
 from types import ModuleType
 
 from ..config.private_files import require_database
@@ -10,6 +12,8 @@ from ..config.secret_file import load_master_secret
 from ..config.settings import Settings
 from ..errors import ConfigurationError
 from ..storage.batching import Around
+from ..storage.migrations import find_pending, load_migrations
+from ..storage.sqlite.schema import connect, load_applied
 from ..storage.sqlite.store import SqliteStore
 from ..storage.store import Store
 
@@ -25,6 +29,21 @@ def make_store(settings: Settings, *, around: Around | None = None) -> Store:
         settings.database, connections=settings.database_connections, around=around
     )
     return store
+
+
+def is_behind(settings: Settings) -> bool:
+    """Return whether a SQLite file has an older schema. Opening it would bring it up to date; a PostgreSQL database refuses.
+
+    Raises:
+        ConfigurationError: If the file cannot be read or is another program's.
+    """
+    if settings.database_path is None:
+        return False
+    try:
+        with closing(connect(settings.database_path)) as connection:
+            return bool(find_pending(load_migrations("sqlite"), load_applied(connection)))
+    except (OSError, sqlite3.Error) as problem:
+        raise ConfigurationError(f"The database {settings.database_path} cannot be read: {problem}") from None
 
 
 async def migrate(settings: Settings) -> list[str]:

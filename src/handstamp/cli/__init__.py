@@ -24,6 +24,7 @@ COMMANDS = {
     "audit": "Export the audit trail, and see how far its receivers are.",
     "credentials": "Create, list and remove the credentials of services that verify tokens.",
     "mail": "Try the mail server, and see the mail that waits.",
+    "doctor": "Find what is wrong with the deployment, and say which setting mends it.",
     "keys": "List, rotate and retire the signing keys.",
     "token": "Inspect tokens.",
 }

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..assemble.deployment import Deployment
-from ..assemble.mailing import MailTools
+from ..assemble.mailing import REMEDIES, MailTools
 from ..clock import now_ms
 from ..config.loading import load
 from ..config.settings import Settings
@@ -25,17 +25,6 @@ from .operating import LOCAL_ISSUER, operate
 from .tables import print_table
 
 PAGE_SIZE = 200
-_REMEDIES = {
-    "dns": "Check the host in HANDSTAMP_SMTP_URL.",
-    "connect": "Check host and port in HANDSTAMP_SMTP_URL, and that no firewall is in between.",
-    "tls": "Use smtps:// for a port that speaks TLS from the start, as 465 does, and smtp:// for one with STARTTLS. The "
-    "certificate must be for that host, and from an authority that this machine trusts; SSL_CERT_FILE can name others.",
-    "auth": "Check user and password in HANDSTAMP_SMTP_URL. A special character in them is written as %40 for @, %2F for /.",
-    "sender": "Check HANDSTAMP_MAIL_FROM: the server must allow it, and may need user and password in HANDSTAMP_SMTP_URL.",
-    "recipient": "Check the address. If the server relays nothing, it needs user and password in HANDSTAMP_SMTP_URL.",
-    "content": "The server took both addresses and refused the message. Its answer says why.",
-}
-"""What to do after a failure, by how far the try came."""
 
 app: typer.Typer = make_group("Try the mail server, and see the mail that waits.")
 
@@ -70,7 +59,7 @@ async def _send_test(settings: Settings, address: str) -> None:
         finally:
             await connection.close()
     except DeliveryFailed as failed:
-        raise HandstampError(f"{server.describe()} {how}, step {failed.stage}: {failed.why}. {_REMEDIES[failed.stage]}") from None
+        raise HandstampError(f"{server.describe()} {how}, step {failed.stage}: {failed.why}. {REMEDIES[failed.stage]}") from None
     print_line(f"The server accepted a mail from {message.sender} for {message.to}. Look for it there, also among the junk.")
 
 

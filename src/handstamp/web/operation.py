@@ -111,6 +111,7 @@ class UseCases:
     issuer: Issuer
     trusted_hosts: tuple[str, ...]
     trusted_origins: frozenset[str]
+    keep_alive_s: int
     inbox: DevelopmentInbox | None
     one_time: OneTimeGrants
     sign_up: SignUp

@@ -21,6 +21,7 @@ from ..service.parts.bounded_logger import BoundedLogger
 from ..wire.headers import SECURITY_HEADERS
 from ..wire.problems import MEDIA_TYPE, Problem
 from .body import MAX_ESCAPES
+from .idle import IDLE_CLOSINGS
 from .stopping import STOPPING
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -64,6 +65,12 @@ class Protocol(HttpToolsProtocol):
         """End."""
         self._expect_no_more()
         super().connection_lost(exc)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been idle for too long."""
+        if not self.transport.is_closing() and self.client:
+            IDLE_CLOSINGS.count(self.client[0])
+        super().timeout_keep_alive_handler()
 
     def data_received(self, data: bytes) -> None:
         """Read on, or refuse what cannot be a request."""

@@ -18,6 +18,8 @@ from ..logger import Logger
 
 PLAIN_HTTP = "handstamp.plain_http"
 """The key of the scope that is True if a trusted proxy says that the client sent the request without TLS."""
+PEER = "handstamp.peer"
+"""The key of the scope under which a trusted peer's address and the scheme of its connection are, before they are replaced."""
 UNIX = "unix"
 """The entry of the trusted proxies that stands for every peer without an address, as on a Unix socket."""
 _MAX_LENGTH = 64
@@ -79,6 +81,7 @@ class ClientAddress:
         return CurrentRequest(request_id or new_id(), scope["headers"], is_from_proxy=is_from_proxy)
 
     def _believe(self, scope: Scope, peer: str) -> None:
+        scope[PEER] = peer, scope["scheme"]
         forwarded, scheme = [], ""
         for name, value in scope["headers"]:
             if name == b"x-forwarded-for":

@@ -23,6 +23,7 @@ from .api import (
     accounts,
     change_email,
     device,
+    diagnostics,
     factors,
     health,
     identities,
@@ -75,6 +76,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *introspect.OPERATIONS,
     *revocations.OPERATIONS,
     *metrics.OPERATIONS,
+    *diagnostics.OPERATIONS,
     *health.OPERATIONS,
 )
 
