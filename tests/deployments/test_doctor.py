@@ -331,21 +331,32 @@ def test_the_page_lists_each_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"request": {}}', b'{"now": NaN, "cursor": "c"}', b'{"trustedOrigins": [1]}', b"[" * 100_000, b"\xff"]
+    "body",
+    [b'{"request": {}}', b'{"now": NaN, "cursor": "c"}', b'{"trustedOrigins": [1]}', b"[" * 100_000, b"\xff"],
+    ids=["no members", "no number", "no text", "deep", "no JSON"],
 )
 def test_a_hostile_server(body: bytes) -> None:
     """Whatever a server answers, the doctor reports, and its sentences cannot control a terminal."""
+    served: list[asyncio.StreamReader] = []
 
-    async def visit() -> Report:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(reader)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
             while head := await reader.readuntil(b"\r\n\r\n"):
                 alive = b'{"status": "alive"}' if b" /healthz" in head else body
                 writer.write(b"HTTP/1.1 200 OK\r\ndate: \x1b[31m\r\ncontent-length: %d\r\n\r\n%b" % (len(alive), alive))
+        writer.close()
+        served.remove(reader)
 
+    async def visit() -> Report:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        async with server, Visitor(parse_target(f"http://127.0.0.1:{port}")) as visitor:
-            return await examine(visitor, credential="a:b", origins=(APPLICATION,))
+        async with server:
+            async with Visitor(parse_target(f"http://127.0.0.1:{port}")) as visitor:
+                report = await examine(visitor, credential="a:b", origins=(APPLICATION,))
+            while served:  # noqa: ASYNC110 - no event to wait for
+                await asyncio.sleep(0.01)
+            return report
 
     report = asyncio.run(visit())
     assert "wrong_issuer" in {finding.id for finding in report.findings}
