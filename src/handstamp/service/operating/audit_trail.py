@@ -40,7 +40,7 @@ class AuditTrail:
             Unavailable: If the store does not answer, or if a transaction writes for too long.
         """
         last = await self.find_end()
-        while page := await self.read_page(after, last, since_ms=since_ms, before_ms=before_ms):
+        while page := await self.read_page(after, last, since_ms=since_ms, before_ms=before_ms, limit=PAGE_SIZE):
             after = page[-1][0]
             yield page
 
@@ -60,9 +60,7 @@ class AuditTrail:
         """Return the highest number of an event; 0 if there is none. Events with lower numbers may still be invisible."""
         return await self._store.read(lambda rows: rows.events.get_last_number())
 
-    async def read_page(
-        self, after: int, until: int, *, since_ms: int = 0, before_ms: int = FOREVER_MS, limit: int = PAGE_SIZE
-    ) -> Page:
+    async def read_page(self, after: int, until: int, *, limit: int, since_ms: int = 0, before_ms: int = FOREVER_MS) -> Page:
         """Return up to `limit` events with numbers above `after` and at most `until`. Raises `Unavailable`."""
         return await self._store.read(
             lambda rows: rows.events.list_page(after=after, until=until, since_ms=since_ms, before_ms=before_ms, limit=limit)
