@@ -172,7 +172,7 @@ def use_factors(check: Callable[..., Any]) -> None:
     check("POST /identities/with/{provider}", 404, {}, provider="google")
     check("POST /identities/with/{provider}/complete", 422, answered, provider="google")
     check("DELETE /identities/{id}", 404, id="x")
-    check("POST /backchannel-logout/{provider}", 404, {"logout_token": "rubbish"}, provider="google")
+    check("POST /backchannel-logout/{provider}", 404, provider="google", logout_token="rubbish")
     check("POST /device/start", 400)  # without a proof, which only a browser makes
     assert check("POST /device/refresh", 200) == {"continue": False}  # this session is not bound
 
