@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Link, Span, Tracer
+from opentelemetry.trace import INVALID_SPAN, Link, Span, Tracer, get_current_span
 
 from ..domain.account import Account
 from ..domain.session import Session
 from ..storage.store import Decide, Rows, Store, StoreLoad, StoreTime, Transaction, Update
-from .spans import in_inner_span, in_span
+from .spans import in_span
 
 T = TypeVar("T")
 _Commit = Callable[[Sequence[Any]], Awaitable[list[Any]]]
@@ -36,25 +36,35 @@ class TracedStore:
         """Close the store."""
         await self._store.close()
 
-    async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
+    def read(self, work: Callable[[Rows], Awaitable[T]]) -> Coroutine[Any, Any, T]:
         """Read in a span."""
-        with in_inner_span(self._tracer, "store read"):
-            return await self._store.read(work)
+        return self._trace("store read", self._store.read(work))
 
-    async def session(self, sid: str) -> tuple[Session, Account | None] | None:
+    def session(self, sid: str) -> Coroutine[Any, Any, tuple[Session, Account | None] | None]:
         """Read a session in a span."""
-        with in_inner_span(self._tracer, "store read"):
-            return await self._store.session(sid)
+        return self._trace("store read", self._store.session(sid))
 
-    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> Coroutine[Any, Any, T]:
         """Wait for a transaction in a span."""
-        with in_inner_span(self._tracer, "store transact"):
-            return await self._store.transact(work)
+        return self._trace("store transact", self._store.transact(work))
 
-    async def update_session(self, sid: str, decide: Decide[T]) -> T:
+    def update_session(self, sid: str, decide: Decide[T]) -> Coroutine[Any, Any, T]:
         """Wait for a decision in a span, which is linked with that of the commit."""
-        with in_inner_span(self._tracer, "store update session") as span:
+        if not get_current_span().is_recording():
+            return self._store.update_session(sid, decide)
+        return self._update_in_span(sid, decide)
+
+    async def _update_in_span(self, sid: str, decide: Decide[T]) -> T:
+        with in_span(self._tracer, "store update session") as span:
             return await self._store.update_session(sid, _Linked(decide, span))
+
+    def _trace(self, name: str, call: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """Return a call that runs in a span, or the call itself if the request is not recorded."""
+        return self._run_in_span(name, call) if get_current_span().is_recording() else call
+
+    async def _run_in_span(self, name: str, call: Coroutine[Any, Any, T]) -> T:
+        with in_span(self._tracer, name):
+            return await call
 
     def load(self) -> StoreLoad:
         """Return how busy the store is."""
