@@ -18,6 +18,8 @@ HandstampError
 │   └── InvalidClient         invalid_client       the credential of a service is missing or wrong
 ├── NotAllowed                                     the caller is known but may not do this
 │   ├── InsufficientScope     insufficient_scope
+│   ├── CredentialLacksScope                       as InsufficientScope, for the credential of a service
+│   ├── AdministratorProtected administrator_protected  this caller may not change this administrator
 │   ├── InsufficientAuthentication                 insufficient_user_authentication: prove again who you are (RFC 9470)
 │   ├── ProofRequired         proof_required       the session is bound to a device, and the request does not come from there
 │   ├── SecondFactorRequired  second_factor_required   the sign-in needs another step: `challenge`, `methods`
@@ -234,6 +236,31 @@ class InsufficientScope(NotAllowed):
         )
         self.scope = scope
         self.role = role
+
+
+class CredentialLacksScope(NotAllowed):
+    """The credential of a service is right, and may not be used for this."""
+
+    code = "insufficient_scope"
+
+    def __init__(self, scope: str = "") -> None:
+        """Create the error for a missing scope."""
+        super().__init__(mark("This needs a service credential with the scope '%(scope)s'.", scope=scope))
+        self.scope = scope
+
+
+class AdministratorProtected(NotAllowed):
+    """The account is an administrator, or would become one, and this caller may not change it so. Nothing has changed."""
+
+    code = "administrator_protected"
+
+    def __init__(self, *, is_own: bool = False) -> None:
+        """Create the error. `is_own` is True if the account is the caller's own."""
+        super().__init__(
+            mark("You administer this service, and this is your own account. Ask another administrator, or use the command line.")
+            if is_own
+            else mark("A service credential cannot make or change administrators. Sign in as one, or use the command line.")
+        )
 
 
 class InsufficientAuthentication(NotAllowed):

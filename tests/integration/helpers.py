@@ -55,6 +55,7 @@ CODES = frozenset(
         "invalid_dpop_proof",
         "use_dpop_nonce",
         "insufficient_scope",
+        "administrator_protected",
         "cross_site",
         "deletion_blocked",
         "not_found",

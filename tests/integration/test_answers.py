@@ -35,6 +35,15 @@ from tests.serving import PASSWORD, Server
 
 pytestmark = pytest.mark.xdist_group("answers")
 ENDPOINTS = {
+    ("GET", "/admin/accounts"),
+    ("POST", "/admin/accounts"),
+    ("GET", "/admin/accounts/{id}"),
+    ("PATCH", "/admin/accounts/{id}"),
+    ("DELETE", "/admin/accounts/{id}"),
+    *(
+        ("POST", f"/admin/accounts/{{id}}/{word}")
+        for word in ("email", "password", "grant", "revoke", "disable", "enable", "unlock", "reset-factors")
+    ),
     ("POST", "/register"),
     ("POST", "/register/confirm"),
     ("POST", "/login"),

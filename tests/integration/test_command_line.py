@@ -222,7 +222,7 @@ def test_wrong_usage_exits_with_two(arguments: tuple[str, ...], server: Server) 
         (("users", "rename", "nobody@example.com", "ada@example.com"), "nobody@example.com"),
         (("users", "delete", "nobody@example.com", "--yes"), "nobody@example.com"),
         (("sessions", "end", "--all", "nobody@example.com"), "nobody@example.com"),
-        (("users", "disable", "no address"), "email"),
+        (("users", "disable", "no address"), "no account with this id"),
         (("sessions", "list", "nobody@example.com"), "nobody@example.com"),
         (("sessions", "end", "nosuchsession"), "handstamp sessions list"),
         (("keys", "retire", "nosuchkey"), "handstamp keys list"),

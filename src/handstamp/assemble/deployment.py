@@ -25,6 +25,7 @@ from ..service.accounts.register import CreateAccount, Register
 from ..service.accounts.reset_password import PasswordReset
 from ..service.accounts.sign_up import SignUp
 from ..service.accounts.verify_email import VerifyAddress
+from ..service.operating.administration import Administration
 from ..service.operating.audit_trail import AuditTrail
 from ..service.operating.credentials import Credentials
 from ..service.operating.history import Histories
@@ -96,6 +97,7 @@ class Deployment(Parts):
     accounts: AdministerAccounts
     import_accounts: ImportAccounts
     credentials: Credentials
+    administration: Administration
     histories: Histories
     reseal_apps: ResealApps
     reseal_tokens: ResealTokens
@@ -192,12 +194,14 @@ class Deployment(Parts):
         self.accounts = AdministerAccounts(
             store=store,
             attempts=self.attempts,
+            create_account=self.create_account,
             hashing=hashing,
             throttling=throttling,
             rules=rules,
             sweeping=self.sweeping,
             forgetting=forgetting,
             notices=self.notices,
+            administrators=self.administrators,
             audit=self.audit,
         )
         self.import_accounts = ImportAccounts(store=store, hashing=hashing, audit=self.audit)
@@ -335,6 +339,7 @@ class Deployment(Parts):
             meter=self.audit.meter,
         )
         self.credentials = Credentials(store=store, audit=self.audit)
+        self.administration = Administration(credentials=self.credentials, administrators=self.administrators)
         self.revocations = Revocations(store=store, changes=self.changes, keys=keys, clock=clock)
         self.readiness = Readiness(
             store=store,

@@ -29,6 +29,7 @@ from ..service.accounts.new_password import PasswordRules
 from ..service.mailing.grant_mail import GrantMail
 from ..service.mailing.notices import Notices
 from ..service.mailing.outbox import Outbox
+from ..service.operating.administration import Administrators
 from ..service.operating.keys import Keys
 from ..service.parts.attempts import Attempts
 from ..service.parts.audit import Audit
@@ -93,6 +94,7 @@ class Parts:
     factor_changes: FactorChanges
     passkeys: Passkeys
     hashing: Hashing
+    administrators: Administrators
 
     def __init__(self, settings: Settings, *, clock: Clock | None, claims: Hook | None, tracing: Tracing) -> None:
         """Create the parts. `Deployment.__init__` describes the arguments and the errors."""
@@ -168,6 +170,7 @@ class Parts:
         )
         self.factor_changes = FactorChanges(self.notices)
         self.hashing = _make_hashing(settings, meter, tracing)
+        self.administrators = Administrators(settings.admin_role)
 
 
 def _make_providers(settings: Settings, outbound: Outbound) -> Mapping[str, Provider]:

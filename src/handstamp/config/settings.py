@@ -38,6 +38,7 @@ from .values import (
     parse_notices,
     parse_origins,
     parse_proxies,
+    parse_role,
     parse_second_factor,
     parse_secret,
     parse_secrets,
@@ -120,6 +121,8 @@ class Settings:
     """Whether an account signs in only once its address is verified."""
     second_factor: Annotated[FactorPolicy, parse_second_factor] = OPTIONAL
     """Who must have a second factor: `optional`, `required`, or `required_for:ROLE`, with several roles separated by commas."""
+    admin_role: Annotated[str, parse_role] = "admin"
+    """The role of accounts that may administer this service over the network. "" if none may."""
     password_min_length: Annotated[int, number_between(8, 64)] = 15
     """In characters. 15 is NIST's minimum (SP 800-63B-4 §3.1.1.2)."""
     password_cost: Annotated[Cost, one_of(*get_args(Cost))] = "owasp"  # noqa: S105 - the name of a cost

@@ -114,6 +114,15 @@ def parse_second_factor(value: object) -> FactorPolicy:
         raise ValueError("names something that is no role: 1 to 64 letters, digits and . _ : - each") from None
 
 
+def parse_role(value: object) -> str:
+    """Return a role, or "" for off."""
+    text = str(value).strip()
+    try:
+        return "" if text == "off" else parse_grant(roles=[text]).roles[0]
+    except InvalidFields:
+        raise ValueError("must be a role, or off") from None
+
+
 def parse_metrics_address(value: object) -> tuple[str, int] | Literal["credential"] | None:
     """Return host and port, "credential", or None for an empty text."""
     text = str(value).strip()

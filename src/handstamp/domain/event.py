@@ -284,9 +284,10 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
         sentence=mark("An operator had mail that had failed tried again. Mails: %(count)s."),
     ),
     "profile_changed": EventRule(
-        description="a person changed the name or the language of the account",
+        description="the name or the language of an account was changed",
         actors=("person", "operator"),
         sentence=mark("The name or the language was changed from %(place)s."),
+        by_operator=mark("An operator changed the name or the language."),
     ),
     "proof_failed": EventRule(
         description="a wrong proof came for a session that is, or should become, bound to its device; `why` says what is wrong",
@@ -395,6 +396,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of the audit trail. It never holds a password, a token, a cookie, or an address that a stranger typed.
 
     `at_ms` is milliseconds since 1970, UTC. `sid` is the session; `ip` and `user_agent` are those of the client, "" without one.
+    `operator` is the operator that acted over the network, as `account:ID` or `credential:ID`.
     """
 
     at_ms: int
@@ -404,4 +406,5 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     ip: str = ""
     user_agent: str = ""
     actor: Actor = "service"
+    operator: str | None = None
     detail: dict[str, str | int | None] = {}

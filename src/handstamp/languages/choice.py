@@ -6,6 +6,9 @@ import functools
 import re
 from collections.abc import Iterable
 
+from ..errors import InvalidFields
+from ..text import mark
+
 LANGUAGES = {"en": "English", "de": "Deutsch", "fr": "Français", "es": "Español", "ar": "العربية"}
 """By its tag (RFC 5646), the name that each language has for itself. The first is for everybody who asks for none of them."""
 ENGLISH_TAG = "en"
@@ -38,6 +41,13 @@ def first_available(tags: Iterable[str]) -> str | None:
     """
     primary = (tag.partition("-")[0].lower() for tag in tags)
     return next((tag for tag in primary if tag in LANGUAGES), None)
+
+
+def require_language(tag: str) -> str:
+    """Return the tag of a language, or "" for none. Raises `InvalidFields` if there is no catalogue for it."""
+    if tag and tag not in LANGUAGES:
+        raise InvalidFields([("language", mark("must be one of %(tags)s, or empty", tags=", ".join(LANGUAGES)))])
+    return tag
 
 
 def requested_language(ui_locales: str) -> str | None:

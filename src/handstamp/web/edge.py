@@ -116,7 +116,7 @@ class Edge:
             signs_in: True if the operation signs a browser in, so that the origin is checked even without a cookie.
             begins_session: True if it answers the tokens of a new session, which is bound to a key that the request proves.
             is_public: True if neither the request nor the answer holds a secret. All others are refused over plain http.
-            own_pages_only: True if pages of trusted origins may not use it.
+            own_pages_only: True if pages of trusted origins may not use it, not even to read with the cookies of the service.
             budget: What the requests are counted as, None if they are not counted for their network.
         """
         own, trusted = self.issuer.origin, frozenset[str]() if own_pages_only else self.trusted_origins
@@ -132,7 +132,7 @@ class Edge:
                 if needs_tls and request.scope.get(PLAIN_HTTP):
                     raise InvalidRequest(_NEEDS_TLS)  # noqa: TRY301 - answered below
                 _require_short_query(request.scope["query_string"])
-                if request.method not in SAFE_METHODS:
+                if own_pages_only or request.method not in SAFE_METHODS:
                     require_allowed_origin(
                         call.headers.getlist,
                         carries_cookie=call.carries_cookie,
@@ -173,6 +173,7 @@ class Call:
         """Whether the access token came with the scheme DPoP, so that `prove_token` must follow. Set by `access_token`."""
         self._dpop = dpop
         self._is_proved = False
+        self._operator: Caller | None = None
         self.identified_by: str | None = None
         """The name of the cookie whose token identified the session, if a cookie did. Set by the methods that read tokens."""
         self.language: Catalogue = ENGLISH
@@ -219,6 +220,17 @@ class Call:
     def caller(self) -> Caller:
         """Who sends the request, and when. Raises `Unavailable` as `now_ms` does."""
         return self._caller_at(self.now_ms)
+
+    @property
+    def operator(self) -> Caller:
+        """The operator who sends the request. Raises `LookupError` unless `admit` was called: nothing else makes an operator."""
+        if self._operator is None:
+            raise LookupError("this request was not admitted as an operator's")
+        return self._operator
+
+    def admit(self, operator: Caller) -> None:
+        """Keep the operator as whom the request is admitted."""
+        self._operator = operator
 
     def caller_with_browser(self, ticket: str | None = None) -> Caller:
         """As `caller`, with the secret of the browser, or the ticket that a client without cookies has sent instead."""

@@ -47,6 +47,10 @@ _CREDENTIALS: dict[str, tuple[str, list[dict[str, list[str]]]]] = {
         [{"refreshCookie": []}, {}],
     ),
     "client": ("Needs the id and the secret of a service credential, by HTTP Basic.", [{"serviceCredential": []}]),
+    "operator": (
+        "Needs a service credential with the scope `admin`, or the access token of an administrator with a fresh second factor.",
+        [{"serviceCredential": []}, {"accessToken": []}, {"accessCookie": []}],
+    ),
     "any": (
         "Takes every token of the session, as cookies, as `Authorization: Bearer` or in the body.",
         [{"accessToken": []}, {"accessCookie": []}, {"boundAccessToken": []}, {"refreshCookie": []}, {}],
@@ -58,6 +62,7 @@ _TAGS = {
     for tag, paths in {
         "Sign in and out": ("register", "login", "refresh", "logout", "logout-everywhere", "sessions", "device"),
         "Account": ("profile", "me", "password", "email"),
+        "Administration": ("admin",),
         "Second factors": ("factors", "totp", "recovery-codes", "passkeys"),
     }.items()
     for first in paths

@@ -16,8 +16,13 @@ from ..domain.delivery import DELIVERIES
 from ..domain.issuer import Issuer
 from ..domain.session import Session
 from ..errors import (
+    CredentialLacksScope,
+    CrossSite,
     ExpiredToken,
     HandstampError,
+    InsufficientAuthentication,
+    InsufficientScope,
+    InvalidClient,
     InvalidDpopProof,
     InvalidFields,
     InvalidRequest,
@@ -29,6 +34,7 @@ from ..errors import (
     SessionEnded,
     UnsupportedMediaType,
 )
+from ..service.accounts.administer import AdministerAccounts
 from ..service.accounts.authenticator_app import AuthenticatorApp
 from ..service.accounts.change_email import ChangeEmail
 from ..service.accounts.change_password import ChangePassword
@@ -43,6 +49,7 @@ from ..service.accounts.reset_password import PasswordReset
 from ..service.accounts.sign_up import SignUp
 from ..service.accounts.verify_email import VerifyAddress
 from ..service.mailing.queue import DevelopmentInbox
+from ..service.operating.administration import Administration
 from ..service.operating.credentials import Credentials
 from ..service.operating.keys import Keys
 from ..service.operating.readiness import Readiness
@@ -64,6 +71,7 @@ from ..service.signing_in.second_factor import SecondFactor
 from ..service.signing_in.step_up import StepUp
 from ..text import mark
 from ..verify.verifier import Verifier
+from ..wire.basic import basic_credential
 from .answers import write_error
 from .cookies import set_device
 from .edge import Budget, Call, ErrorWriter
@@ -72,6 +80,15 @@ BODY_ERRORS: tuple[type[HandstampError], ...] = (InvalidRequest, InvalidFields, 
 """What an operation with a body can answer."""
 ACCESS_ERRORS: tuple[type[HandstampError], ...] = (InvalidRequest, MissingToken, InvalidToken, ExpiredToken, SessionEnded)
 """What an operation that needs an access token can answer."""
+OPERATOR_ERRORS: tuple[type[HandstampError], ...] = (
+    *ACCESS_ERRORS,
+    InvalidClient,
+    CredentialLacksScope,
+    InsufficientScope,
+    InsufficientAuthentication,
+    CrossSite,
+)
+"""What an operation for operators can answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +121,8 @@ class UseCases:
     change_email: ChangeEmail
     export_data: ExportData
     delete_account: DeleteAccount
+    administration: Administration
+    accounts: AdministerAccounts
     credentials: Credentials
     revocations: Revocations
     keys: Keys
@@ -164,6 +183,21 @@ class UseCases:
         """
         return await self.sessions.require_living(self.read_access(call).sid, call.now_ms)
 
+    async def admit_operator(self, call: Call) -> None:
+        """Admit the sender of a call as an operator: a service credential, or else a person by their access token.
+
+        Raises:
+            InvalidClient, CredentialLacksScope: The credential is wrong, or does not have the scope `admin`.
+            MissingToken, InvalidToken, ExpiredToken, SessionEnded: As `require_session` does.
+            InsufficientScope, InsufficientAuthentication: The person is no administrator, or has not just proved two factors.
+            TooManyAttempts: If the operator does too much.
+        """
+        presented = basic_credential(call.headers.getlist("authorization"))
+        if presented is not None:
+            call.admit(await self.administration.admit_credential(presented, call.caller))
+        else:
+            call.admit(self.administration.admit_account(*await self.require_session(call), call.caller))
+
     async def renew(self, call: Call, token: str, way: Way) -> TokenPair:
         """Return the pair that follows a refresh token, given what the request shows of the device. Raises as `Refresh` does."""
         try:
@@ -220,14 +254,20 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """What it answers with 202 instead, where a mail must be answered first."""
     errors: tuple[type[HandstampError], ...] = ()
     write_error: ErrorWriter = write_error
-    credential: Literal["access", "refresh", "any", "client"] | None = None
+    credential: Literal["access", "refresh", "any", "client", "operator"] | None = None
+    """What it needs. "operator": it runs for operators only, and these are all under /admin."""
     signs_in: bool = False
     is_repeatable: bool = False
     """Whether it takes an `Idempotency-Key`. Operations that change something without one are idempotent by nature."""
     own_pages_only: bool = False
-    """Whether pages of trusted origins may not use it: their requests are refused, and their scripts cannot read the answer."""
+    """Whether pages of trusted origins may not use it, not even to read with the cookies of the service."""
     budget: Budget | None = "requests"
     """What its requests are counted as, for the limits of their network."""
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` if it is under /admin and not for operators only, or the other way round."""
+        if self.path.startswith("/admin") != (self.credential == "operator"):
+            raise ValueError(f"{self.path} is for operators only, or is not, by its path")
 
     @property
     def is_public(self) -> bool:

@@ -18,6 +18,7 @@ from ..languages.catalogue import open_catalogue
 from ..languages.choice import accepted_language
 from ..text import mark
 from ..wire.problems import MethodNotAllowed
+from .admin import accounts as admin_accounts
 from .answers import write_problem
 from .api import (
     accounts,
@@ -78,6 +79,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *metrics.OPERATIONS,
     *diagnostics.OPERATIONS,
     *health.OPERATIONS,
+    *admin_accounts.OPERATIONS,
 )
 
 
@@ -104,7 +106,19 @@ def _route(operation: Operation, path: str, use: UseCases, edge: Edge) -> Route:
 
 
 def _handler(operation: Operation, use: UseCases) -> Handler:
-    """Return what decodes the body of an operation and runs it."""
+    """Return what decodes the body of an operation and runs it. If it is for operators only, that is checked before all else."""
+    handle = _reader(operation, use)
+    if operation.credential != "operator":
+        return handle
+
+    async def admit_and_handle(call: Call) -> Response:
+        await use.admit_operator(call)
+        return await handle(call)
+
+    return admit_and_handle
+
+
+def _reader(operation: Operation, use: UseCases) -> Handler:
     run, body, form = operation.run, operation.body, operation.form
     if body is not None and operation.runs_without_body:
 

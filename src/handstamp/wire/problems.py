@@ -11,8 +11,10 @@ from ..domain.binding import PROOF_ALGORITHMS
 from ..domain.reasons import EndReason, sentence_of
 from ..errors import (
     AccountExists,
+    AdministratorProtected,
     BoundTokenNeedsNonce,
     BoundTokenRefused,
+    CredentialLacksScope,
     CrossSite,
     DeletionBlocked,
     EmailNotVerified,
@@ -72,6 +74,8 @@ TABLE: dict[type[HandstampError], tuple[int, str]] = {
     InvalidCredentials: (401, mark("Not signed in")),
     InvalidClient: (401, mark("The service is not authenticated")),
     InsufficientScope: (403, mark("Not allowed")),
+    CredentialLacksScope: (403, mark("Not allowed")),
+    AdministratorProtected: (403, mark("Not allowed")),
     InsufficientAuthentication: (401, mark("Prove again who you are")),
     InvalidDpopProof: (400, mark("The proof of the key is not valid")),
     UseDpopNonce: (400, mark("The proof of the key is not valid")),

@@ -12,7 +12,7 @@ from ...domain.event import Event
 from ...domain.network import network_of
 from ...domain.session import Session
 from ...errors import DeletionBlocked, InvalidFields
-from ...languages.choice import LANGUAGES
+from ...languages.choice import require_language
 from ...storage.store import Rows, Store, Transaction
 from ...text import mark
 from ..parts.audit import Audit
@@ -60,7 +60,7 @@ class ChangeProfile:
         require_account(account)
         changes = {} if name is None else {"name": normalise_name(name)}
         if language is not None:
-            changes["language"] = _require_language(language)
+            changes["language"] = require_language(language)
         event = caller.event("profile_changed", subject=session.subject, sid=session.id)
 
         async def change(rows: Transaction) -> tuple[Account, Event | None]:
@@ -76,12 +76,6 @@ class ChangeProfile:
         if recorded is not None:
             self._audit.log(recorded)
         return changed
-
-
-def _require_language(tag: str) -> str:
-    if tag and tag not in LANGUAGES:
-        raise InvalidFields([("language", mark("must be one of %(tags)s, or empty", tags=", ".join(LANGUAGES)))])
-    return tag
 
 
 class ExportData:

@@ -10,6 +10,7 @@ from ...errors import AccountExists
 from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
+from ..parts.email_address import normalise_email
 from ..parts.hashing import Hashing
 from ..parts.receipts import Receipts, Repeatable, request_repeated
 from ..parts.throttling import Counters, Throttling
@@ -30,7 +31,7 @@ class CreateAccount:
     async def __call__(
         self,
         email: str,
-        password: str,
+        password: str | None,
         caller: Caller,
         *,
         name: str = "",
@@ -44,7 +45,7 @@ class CreateAccount:
 
         Args:
             email: The address as it was typed.
-            password: The password as it was typed.
+            password: The password as it was typed. None for none: the person chooses one by mail.
             caller: The time of the request and where it came from.
             name: What the person wants to be called, as it was typed; "" if unknown.
             language: The tag of the person's language; "" if unknown.
@@ -60,7 +61,10 @@ class CreateAccount:
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
             TooManyAttempts: If the client's network has too many passwords hashed.
         """
-        email, password = await self._rules.normalise_with_email(email, password, must_be_public=must_be_public)
+        if password is None:
+            email = await normalise_email(email, must_be_public=must_be_public)
+        else:
+            email, password = await self._rules.normalise_with_email(email, password, must_be_public=must_be_public)
         name, roles = normalise_name(name), parse_grant(roles=roles).roles
         created_before = await self._store.read(lambda rows: self._find_created(rows, email, request, caller))
         if created_before is not None:
@@ -69,7 +73,7 @@ class CreateAccount:
         account = Account(
             id=new_id(),
             email=email,
-            password_hash=await self._hashing.hash(password, ip=caller.ip),
+            password_hash="" if password is None else await self._hashing.hash(password, ip=caller.ip),
             name=name,
             language=language,
             roles=roles,

@@ -86,6 +86,7 @@ def describe_event(number: int, event: Event) -> dict[str, object]:
         "subject": event.subject,
         "session": event.sid,
         "actor": event.actor,
+        "operator": event.operator,
         "ip": event.ip,
         "userAgent": event.user_agent,
         "detail": event.detail,

@@ -8,10 +8,10 @@ from typing import Literal
 
 from ...buckets import Buckets
 from ...crypto.identifiers import hash_secret, new_id, new_secret, secret_matches
-from ...domain.credential import Credential
+from ...domain.credential import Credential, CredentialScope
 from ...domain.event import Event
 from ...domain.limits import Rate
-from ...errors import ConfigurationError, InvalidClient, NotFound, TooManyAttempts, Unavailable
+from ...errors import ConfigurationError, CredentialLacksScope, InvalidClient, NotFound, TooManyAttempts, Unavailable
 from ...storage.store import Store, Transaction
 from ...text import mark
 from ..parts.audit import Audit
@@ -36,14 +36,17 @@ class Credentials:
         self._uses = Buckets(burst=USES.burst, per_s=USES.per_s)
         self._wrong = NetworkBudget("wrong_credentials", WRONG)
         self._used: dict[str, bytes] = {}
-        """The hashes of the credentials that were used in this process."""
+        """The hashes of the credentials that were used to read in this process."""
 
-    async def create(self, name: str, caller: Caller) -> tuple[Credential, str]:
+    async def create(
+        self, name: str, caller: Caller, *, scopes: tuple[CredentialScope, ...] = ("read",)
+    ) -> tuple[Credential, str]:
         """Add a credential.
 
         Args:
             name: 1 to 64 characters of A-Z a-z 0-9 . _ - of which the first is a letter or a digit.
             caller: The time of the request.
+            scopes: What it may be used for.
 
         Returns:
             The credential and its secret. The secret is not stored and cannot be shown again.
@@ -56,7 +59,9 @@ class Credentials:
                 "The name is invalid: use 1 to 64 characters of A-Z a-z 0-9 . _ - and begin with a letter or a digit."
             )
         secret = new_secret()
-        credential = Credential(id=new_id(), name=name, secret_hash=hash_secret(secret), created_at_ms=caller.now_ms)
+        credential = Credential(
+            id=new_id(), name=name, secret_hash=hash_secret(secret), created_at_ms=caller.now_ms, scopes=scopes
+        )
         event = _make_event("credential_added", credential, caller)
 
         async def add(rows: Transaction) -> bool:
@@ -98,11 +103,12 @@ class Credentials:
         self._audit.log(removed[1])
         return removed[0]
 
-    async def authenticate(self, presented: tuple[str, str] | None, caller: Caller) -> Credential:
-        """Return the credential of an (id, secret) pair (RFC 6749 §2.3).
+    async def authenticate(self, presented: tuple[str, str] | None, caller: Caller, *, scope: CredentialScope) -> Credential:
+        """Return the credential of an (id, secret) pair (RFC 6749 §2.3), if it has a scope.
 
         Raises:
             InvalidClient: If there is no pair, or if the id or the secret is wrong.
+            CredentialLacksScope: If it is right and may not be used for this.
             TooManyAttempts: If the credential is used too often, or if too many of the caller's network were wrong.
         """
         try:
@@ -113,20 +119,23 @@ class Credentials:
         wait_s = self._uses.take(credential.id)
         if wait_s:
             raise TooManyAttempts(math.ceil(wait_s), limit="credential")
-        self._used[credential.id] = credential.secret_hash
+        if scope not in credential.scopes:
+            raise CredentialLacksScope(scope)
+        if scope == "read":
+            self._used[credential.id] = credential.secret_hash
         return credential
 
     async def recognise(self, presented: tuple[str, str], caller: Caller) -> None:
-        """As `authenticate`. While the store does not answer, a credential is accepted that was used in this process before.
+        """As `authenticate` for reading. While the store does not answer, a credential that was used before is accepted.
 
         It is for those who ask what is wrong, and for nothing else: the credential may have been removed since.
 
         Raises:
-            InvalidClient, TooManyAttempts: As `authenticate`.
+            InvalidClient, CredentialLacksScope, TooManyAttempts: As `authenticate`.
             Unavailable: If the store does not answer, and the credential was not used before.
         """
         try:
-            await self.authenticate(presented, caller)
+            await self.authenticate(presented, caller, scope="read")
         except Unavailable:
             credential_id, secret = presented
             known = self._used.get(credential_id)
@@ -144,4 +153,6 @@ class Credentials:
 
 
 def _make_event(kind: Literal["credential_added", "credential_removed"], credential: Credential, caller: Caller) -> Event:
-    return caller.event(kind, detail={"credential": credential.id, "name": credential.name})
+    return caller.event(
+        kind, detail={"credential": credential.id, "name": credential.name, "scopes": " ".join(credential.scopes)}
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -15,6 +16,17 @@ MAX_USER_AGENT = 200
 """Characters of a `User-Agent` that an event keeps."""
 
 
+class Operator(NamedTuple):
+    """Who administers over the network: a person's account, or a service credential."""
+
+    kind: Literal["account", "credential"]
+    id: str
+
+    def __str__(self) -> str:
+        """Return the name in the audit trail."""
+        return f"{self.kind}:{self.id}"
+
+
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """One request as the use cases see it.
 
@@ -23,6 +35,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         ip: The address of the client, "" if unknown.
         user_agent: The `User-Agent` header, "" if there was none.
         actor: Who acts.
+        operator: The operator, if one acts over the network. None for an operator at the command line.
         key: The key that the request has proved, to which a session that begins is bound; None if there is none.
         browser: The secret of the browser, to which codes and challenges are bound; "" if it has none, or is not asked for it.
     """
@@ -31,6 +44,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     ip: str = ""
     user_agent: str = ""
     actor: Actor = "person"
+    operator: Operator | None = None
     browser: str = ""
     key: DeviceKey | None = None
 
@@ -56,6 +70,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
             ip=self.ip,
             user_agent=self.user_agent[:MAX_USER_AGENT],
             actor=actor or self.actor,
+            operator=None if self.operator is None else str(self.operator),
             detail=dict(detail or {}),
         )
 

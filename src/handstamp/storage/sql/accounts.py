@@ -9,6 +9,8 @@ from .columns import Columns
 from .executor import Executor
 
 COLUMNS = Columns(Account)
+LAST_CHARACTER = chr(0x10FFFF)
+"""Sorts after every other character."""
 SELECT = f"SELECT {COLUMNS.list} FROM account"
 _INSERT = f"INSERT INTO account ({COLUMNS.list}) VALUES ({COLUMNS.marks}) ON CONFLICT (email) DO NOTHING RETURNING id"
 _CHANGING = COLUMNS.names[1:]
@@ -37,8 +39,11 @@ class SqlAccounts:
         sql = f"{SELECT} WHERE email IN ({', '.join('?' * len(emails))}) OR id IN ({', '.join('?' * len(ids))})"
         return [COLUMNS.decode(row) for row in await self._executor.run(sql, (*emails, *ids))] if emails and ids else []
 
-    async def list_page(self, *, after: str, limit: int) -> list[Account]:
-        rows = await self._executor.run(f"{SELECT} WHERE email > ? ORDER BY email LIMIT ?", (after, limit))
+    async def list_page(self, *, prefix: str = "", after: str, limit: int) -> list[Account]:
+        sql, values = f"{SELECT} WHERE email > ?", tuple[str, ...]((after,))
+        if prefix:
+            sql, values = f"{sql} AND email >= ? AND email < ?", (after, prefix, f"{prefix}{LAST_CHARACTER}")
+        rows = await self._executor.run(f"{sql} ORDER BY email LIMIT ?", (*values, limit))
         return [COLUMNS.decode(row) for row in rows]
 
     async def insert(self, account: Account) -> bool:

@@ -20,8 +20,11 @@ class AccountQueries(Protocol):
     async def list_of(self, *, emails: Sequence[str], ids: Sequence[str]) -> list[Account]:
         """Return the accounts that have one of up to 1000 normalised addresses or one of up to 1000 ids, in any order."""
 
-    async def list_page(self, *, after: str, limit: int) -> list[Account]:
-        """Return up to `limit` accounts whose address sorts after `after`, in the order of their addresses."""
+    async def list_page(self, *, prefix: str = "", after: str, limit: int) -> list[Account]:
+        """Return up to `limit` accounts whose address begins with `prefix` and sorts after `after`, in the order of addresses.
+
+        Addresses are in the order of their code points.
+        """
 
 
 class AccountTable(AccountQueries, Protocol):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from starlette.responses import Response
 
 from ...crypto.identifiers import new_id
-from ...errors import InvalidClient, TooManyAttempts
+from ...errors import CredentialLacksScope, InvalidClient, TooManyAttempts
 from ...wire.basic import basic_credential
 from ..answers import write_json
 from ..edge import Call
@@ -52,7 +52,7 @@ class DiagnosticsAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 async def diagnostics(use: UseCases, call: Call, _: None) -> Response:
     """Return what arrived of the request. `padding` adds so many bytes of header fields to the answer, at most 8 KiB."""
     caller = call.ending_caller
-    await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")), caller)
+    await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")), caller, scope="read")
     answer = DiagnosticsAnswer(
         id=new_id(),
         now_ms=caller.now_ms,
@@ -99,7 +99,7 @@ OPERATIONS = (
         summary="What arrived of the request: shows what proxies have made of it",
         query={"padding": f"How many bytes of header fields the answer gets in addition, at most {MAX_PADDING_BYTES}"},
         answer=DiagnosticsAnswer,
-        errors=(InvalidClient, TooManyAttempts),
+        errors=(InvalidClient, CredentialLacksScope, TooManyAttempts),
         credential="client",
     ),
 )

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from ...domain.delivery import Delivery
 from ...errors import (
+    CredentialLacksScope,
     CrossSite,
     IdentityTaken,
     InsufficientAuthentication,
@@ -130,7 +131,7 @@ async def provider_token(use: UseCases, call: Call, body: ProviderTokenRequest |
 
     Neither is enough alone: a credential that leaks opens no person's account elsewhere, nor does a page that was taken over.
     """
-    await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")), call.caller)
+    await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")), call.caller, scope="read")
     body = require_body(body)
     claims = use.verifier.verify(body.access_token, now_ms=call.now_ms, proved="any")
     _, account = await use.sessions.require_living(claims.sid, call.now_ms)
@@ -191,7 +192,15 @@ OPERATIONS = (
         summary="The person's token for the API of another service",
         body=ProviderTokenRequest,
         answer=ProviderTokenAnswer,
-        errors=(*BODY_ERRORS, *ACCESS_ERRORS, InvalidClient, ProviderRefused, ProviderUnavailable, NotFound),
+        errors=(
+            *BODY_ERRORS,
+            *ACCESS_ERRORS,
+            CredentialLacksScope,
+            InvalidClient,
+            ProviderRefused,
+            ProviderUnavailable,
+            NotFound,
+        ),
         credential="client",
         budget=None,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from ...errors import InvalidClient, NotFound, TooManyAttempts
+from ...errors import CredentialLacksScope, InvalidClient, NotFound, TooManyAttempts
 from ...text import mark
 from ...wire.basic import basic_credential
 from ..edge import Call
@@ -13,7 +13,8 @@ from ..operation import Operation, UseCases
 
 async def metrics(use: UseCases, call: Call, _: None) -> Response:
     """Return all metrics. Raises `NotFound` if they are off."""
-    await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")), call.ending_caller)
+    presented = basic_credential(call.headers.getlist("authorization"))
+    await use.credentials.authenticate(presented, call.ending_caller, scope="read")
     if use.render_metrics is None:
         raise NotFound(mark("Metrics are turned off here."))
     body, media_type = await use.render_metrics(call.headers.get("accept", ""))
@@ -26,7 +27,7 @@ OPERATIONS = (
         path="/metrics",
         run=metrics,
         summary="Metrics for Prometheus",
-        errors=(NotFound, InvalidClient, TooManyAttempts),
+        errors=(NotFound, InvalidClient, CredentialLacksScope, TooManyAttempts),
         credential="client",
     ),
 )

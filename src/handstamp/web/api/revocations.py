@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from starlette.responses import Response
 
-from ...errors import InvalidClient, InvalidFields, TooManyAttempts
+from ...errors import CredentialLacksScope, InvalidClient, InvalidFields, TooManyAttempts
 from ...service.sessions.revocations import HEARTBEAT_S, FeedPage
 from ...text import mark
 from ...wire.basic import basic_credential
@@ -39,7 +39,8 @@ class RevocationsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 async def revoked(use: UseCases, call: Call, _: None) -> Response:
     """Return what was revoked since the cursor `after`; wait up to `wait` seconds for the next revocation."""
     caller = call.ending_caller
-    credential = await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")), caller)
+    presented = basic_credential(call.headers.getlist("authorization"))
+    credential = await use.credentials.authenticate(presented, caller, scope="read")
     after, wait = (call.request.query_params.get(name, "") for name in ("after", "wait"))
     if not (re.fullmatch("[0-9]?", wait, re.ASCII) and int(wait or 0) <= HEARTBEAT_S):
         raise InvalidFields([("wait", mark("must be whole seconds from 0 to %(limit)s", limit=HEARTBEAT_S))])
@@ -68,7 +69,7 @@ OPERATIONS = (
             "wait": "How many seconds to wait for the next revocation, 0 to 5",
         },
         answer=RevocationsAnswer,
-        errors=(InvalidFields, InvalidClient, TooManyAttempts),
+        errors=(InvalidFields, InvalidClient, CredentialLacksScope, TooManyAttempts),
         credential="client",
         budget=None,
     ),

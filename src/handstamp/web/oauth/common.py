@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from ...domain.proof import FIRST_PARTY
 from ...errors import (
+    CredentialLacksScope,
     CrossSite,
     ExpiredToken,
     HandstampError,
@@ -79,7 +80,7 @@ async def require_first_party(use: UseCases, call: Call, form: Form) -> None:
     """
     credential = service_credential(call, form)
     if credential is not None:
-        await use.credentials.authenticate(credential, call.ending_caller)
+        await use.credentials.authenticate(credential, call.ending_caller, scope="read")
         raise RefusedGrant("unauthorized_client", "A service credential is for introspection and the revocation feed alone.")
     if form.client_id not in ("", FIRST_PARTY):
         raise InvalidClient(f"The client of these tokens is {FIRST_PARTY}: send that as client_id, or none.")
@@ -106,6 +107,8 @@ def write_oauth_error(error: HandstampError, call: Call) -> Response:
             name = "invalid_request"
         case CrossSite():
             name = "access_denied"
+        case CredentialLacksScope():
+            name = error.code
         case TooManyAttempts() | Unavailable():
             name = "temporarily_unavailable"
         case _:

@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from ...domain.claims import Confirmation
-from ...errors import CrossSite, InvalidClient, NotSignedIn, TooManyAttempts
+from ...errors import CredentialLacksScope, CrossSite, InvalidClient, NotSignedIn, TooManyAttempts
 from ..answers import write_json
 from ..api.shapes import Token, described
 from ..edge import Call
@@ -46,7 +46,7 @@ class IntrospectAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 async def introspect(use: UseCases, call: Call, form: IntrospectForm) -> Response:
     """Return the claims of a valid access token, and nothing about any other (RFC 7662 §2.2)."""
-    await use.credentials.authenticate(service_credential(call, form), call.caller)
+    await use.credentials.authenticate(service_credential(call, form), call.caller, scope="read")
     try:
         claims = use.verifier.verify(form.token, now_ms=call.now_ms, proved="any")
         await use.sessions.require_living(claims.sid, call.now_ms)
@@ -81,7 +81,7 @@ OPERATIONS = (
         summary="Whether an access token is valid, for other services (RFC 7662)",
         form=IntrospectForm,
         answer=IntrospectAnswer,
-        errors=(*BODY_ERRORS, InvalidClient, CrossSite, TooManyAttempts),
+        errors=(*BODY_ERRORS, InvalidClient, CredentialLacksScope, CrossSite, TooManyAttempts),
         write_error=write_oauth_error,
         credential="client",
         budget=None,

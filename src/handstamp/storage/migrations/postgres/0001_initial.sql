@@ -1,11 +1,11 @@
--- Names that end in _ms are milliseconds since 1970, UTC; those that end in _s are seconds. roles, amr, granted, detail and details
+-- Names that end in _ms are milliseconds since 1970, UTC; those that end in _s are seconds. roles, scopes, amr, granted, detail and details
 -- are JSON, and no query reads inside them. No table holds a token, or the hash of a token of a session. Closed sets of words (reasons, kinds,
 -- deliveries, algorithms) are defined in the code and not checked here, so that a new word needs no new table.
 
 -- password_hash is '' if the person has no password; name and language are '' if they are unknown.
 CREATE TABLE account (
   id              text    NOT NULL PRIMARY KEY,
-  email           text    NOT NULL UNIQUE,
+  email           text    COLLATE "C" NOT NULL UNIQUE,
   email_verified  boolean NOT NULL,
   name            text    NOT NULL,
   language        text    NOT NULL,
@@ -236,6 +236,7 @@ CREATE TABLE event (
   ip          text   NOT NULL,
   user_agent  text   NOT NULL,
   actor       text   NOT NULL,
+  operator    text,
   detail      text   NOT NULL
 );
 
@@ -264,7 +265,8 @@ CREATE TABLE credential (
   id             text   NOT NULL PRIMARY KEY,
   name           text   NOT NULL UNIQUE,
   secret_hash    bytea  NOT NULL,
-  created_at_ms  bigint NOT NULL
+  created_at_ms  bigint NOT NULL,
+  scopes         text   NOT NULL
 );
 
 -- Mail that waits to be sent. A row is deleted once its mail is sent or given up. Address and content are sealed with the master

@@ -1,4 +1,4 @@
--- Names that end in _ms are milliseconds since 1970, UTC; those that end in _s are seconds. roles, amr, granted, detail and details
+-- Names that end in _ms are milliseconds since 1970, UTC; those that end in _s are seconds. roles, scopes, amr, granted, detail and details
 -- are JSON, and no query reads inside them. No table holds a token, or the hash of a token of a session. Closed sets of words (reasons, kinds,
 -- deliveries, algorithms) are defined in the code and not checked here, so that a new word needs no new table.
 
@@ -235,6 +235,7 @@ CREATE TABLE event (
   ip          TEXT    NOT NULL,
   user_agent  TEXT    NOT NULL,
   actor       TEXT    NOT NULL,
+  operator    TEXT,
   detail      TEXT    NOT NULL
 ) STRICT;
 
@@ -262,7 +263,8 @@ CREATE TABLE credential (
   id             TEXT    NOT NULL PRIMARY KEY,
   name           TEXT    NOT NULL UNIQUE,
   secret_hash    BLOB    NOT NULL,
-  created_at_ms  INTEGER NOT NULL
+  created_at_ms  INTEGER NOT NULL,
+  scopes         TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Mail that waits to be sent. A row is deleted once its mail is sent or given up. Address and content are sealed with the master
