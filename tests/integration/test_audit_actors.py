@@ -324,17 +324,6 @@ COMMAND_EVENTS: dict[str, tuple[list[str], Did]] = {
 }
 """Arguments of each command that changes something, in the order in which they are run, and what it leaves."""
 COMMANDS_ELSEWHERE = {
-    "admin_create_account": "tests/integration/test_admin_access.py",
-    "admin_change_account": "tests/integration/test_admin_access.py",
-    "admin_delete_account": "tests/integration/test_admin_access.py",
-    "admin_rename_account": "tests/integration/test_admin_access.py",
-    "admin_set_password": "tests/integration/test_admin_access.py",
-    "admin_grant_role": "tests/integration/test_admin_access.py",
-    "admin_revoke_role": "tests/integration/test_admin_access.py",
-    "admin_disable_account": "tests/integration/test_admin_access.py",
-    "admin_enable_account": "tests/integration/test_admin_access.py",
-    "admin_unlock_account": "tests/integration/test_admin_access.py",
-    "admin_reset_factors": "tests/integration/test_admin_access.py",
     "users reset-factors": "tests/integration/test_audit_actors.py",
     "sessions end": "tests/integration/test_command_line.py",
     "keys reseal": "tests/integration/test_second_factor.py",
@@ -347,7 +336,7 @@ SILENT_COMMANDS = {
 }
 READING = {
     *("demo", "serve", "users list", "users factors", "sessions list", "why", "audit export", "audit webhook", "keys list"),
-    *("keys timetable", "credentials list", "token inspect", "mail test"),
+    *("keys timetable", "credentials list", "token inspect", "mail test", "doctor"),
 }
 
 
