@@ -25,8 +25,8 @@ class CurrentRequest:
 
     def __init__(self, request_id: str, headers: Headers, *, is_from_proxy: bool = False) -> None:
         """Take the id and the header fields."""
-        self.id = request_id
-        self.is_from_proxy = is_from_proxy
+        self.id: str = request_id
+        self.is_from_proxy: bool = is_from_proxy
         self._headers = headers
         self._trace_id: str | None = None
 

@@ -169,7 +169,7 @@ class Call:
         self.key: ProofKey | None = None
         """The key that the request has proved (DPoP). Set by the methods that read proofs."""
         self.refused_proof: InvalidDpopProof | None = None
-        self.is_dpop = False
+        self.is_dpop: bool = False
         """Whether the access token came with the scheme DPoP, so that `prove_token` must follow. Set by `access_token`."""
         self._dpop = dpop
         self._is_proved = False

@@ -71,7 +71,7 @@ class Sender:
         self._letters = letters
         self._audit = audit
         self._load = load
-        self.problem = ""
+        self.problem: str = ""
         """Why the mail server took no mail at the last try of this process, "" if it did."""
         self._pause_s = 0.0
         self._is_paused = False

@@ -58,7 +58,7 @@ class Revocations:
         self._last_seq = -1
         self._news = asyncio.Event()
         self._waiting: Counter[str] = Counter()
-        self.problem = ""
+        self.problem: str = ""
         """Why this process cannot follow the changes of the store, "" if it can."""
         self.read_at_ms: dict[str, int] = {}
         """When the readers with each credential last had an answer of this process, in milliseconds since 1970."""
