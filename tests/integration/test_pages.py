@@ -182,6 +182,27 @@ def test_one_device_is_signed_out(browser: Browser, email: str) -> None:
     assert sid not in page
 
 
+def test_a_person_reads_what_has_happened(browser: Browser, email: str) -> None:
+    """Newest first, in their language, with the device; never about somebody else."""
+    other = Browser(browser.client)
+    sign_in(other, email)
+    refresh = other.cookies[other.refresh]
+    renewed = browser.client.post("/refresh", headers={"cookie": f"{other.refresh}={refresh}", "origin": APP})
+    assert renewed.status_code == 200
+    other.cookies[other.refresh] = SimpleCookie(renewed.headers["set-cookie"])[other.refresh].value
+    other.post("/account/sign-out")
+    page = browser.get("/account/history", site="same-origin")
+    assert page.status_code == 200
+    sentences = re.findall(r"<li>\s*<div>\s*<p>(.*?)</p>", page.text)
+    assert sentences[0] == "The session ended, because the person signed out.", sentences
+    assert sentences[-1].startswith("The account was created")
+    assert [text for text in sentences if text.startswith("Signed in")]
+    assert [text for text in sentences if text.startswith("Renewed once")]
+    assert page.text.count("this device") >= 1
+    assert email not in browser.client.get("/account/history").text
+    assert 'href="/account/history"' in browser.get("/account", site="same-origin").text
+
+
 def test_a_new_password_signs_the_others_out(browser: Browser, email: str) -> None:
     """A password change ends the person's other sessions and keeps this browser signed in."""
     other = Browser(browser.client)

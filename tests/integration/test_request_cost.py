@@ -57,6 +57,7 @@ PAGES = (
     "/signed-out",
     "/account",
     "/account/data",
+    "/account/history",
     "/account/export",
     "/account/email",
     "/forgot",

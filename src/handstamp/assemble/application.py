@@ -64,6 +64,7 @@ def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
         change_password=deployment.change_password,
         change_profile=deployment.change_profile,
         reset_password=deployment.reset_password,
+        histories=deployment.histories,
         change_email=deployment.change_email,
         export_data=deployment.export_data,
         delete_account=deployment.delete_account,

@@ -51,6 +51,7 @@ from ..service.accounts.verify_email import VerifyAddress
 from ..service.mailing.queue import DevelopmentInbox
 from ..service.operating.administration import Administration
 from ..service.operating.credentials import Credentials
+from ..service.operating.history import Histories
 from ..service.operating.keys import Keys
 from ..service.operating.readiness import Readiness
 from ..service.parts.devices import Devices
@@ -117,6 +118,7 @@ class UseCases:
     register: Register
     change_password: ChangePassword
     change_profile: ChangeProfile
+    histories: Histories
     reset_password: PasswordReset
     change_email: ChangeEmail
     export_data: ExportData

@@ -19,6 +19,10 @@ MOST_SESSIONS = 50
 """The sessions of these events that are told of, latest first."""
 
 
+OWN_EVENTS, OWN_SESSIONS = 60, 12
+"""The same for a person's own page, which must cost little whoever loads it."""
+
+
 class History(msgspec.Struct, frozen=True):
     """The history of one session, or of all sessions of a person.
 
@@ -64,7 +68,9 @@ class Histories:
 
     async def of_subject(self, subject: str, account: Account | None, caller: Caller) -> History:
         """Return the history of a person, for themselves. Raises `Unavailable`."""
-        return await self._store.read(lambda rows: _read_of_subject(rows, subject, account, caller))
+        return await self._store.read(
+            lambda rows: _read_of_subject(rows, subject, account, caller, events=OWN_EVENTS, sessions=OWN_SESSIONS)
+        )
 
 
 async def _read_of_email(rows: Rows, email: str, caller: Caller) -> History:
@@ -86,12 +92,14 @@ async def _read(rows: Rows, about: str, caller: Caller) -> History:
     return _make(session.subject, account, [session], events, caller, is_cut=len(events) == MOST_EVENTS)
 
 
-async def _read_of_subject(rows: Rows, subject: str, account: Account | None, caller: Caller) -> History:
-    events = await rows.events.list_about(subject, limit=MOST_EVENTS)
-    sids = dict.fromkeys(event.sid for event in reversed(events) if event.sid is not None)
-    sessions = [found[0] for sid in list(sids)[:MOST_SESSIONS] if (found := await rows.sessions.get(sid)) is not None]
-    is_cut = len(sids) > MOST_SESSIONS or len(events) == MOST_EVENTS
-    return _make(subject, account, sessions, events, caller, is_cut=is_cut)
+async def _read_of_subject(
+    rows: Rows, subject: str, account: Account | None, caller: Caller, *, events: int = MOST_EVENTS, sessions: int = MOST_SESSIONS
+) -> History:
+    found = await rows.events.list_about(subject, limit=events)
+    sids = dict.fromkeys(event.sid for event in reversed(found) if event.sid is not None)
+    told = [row[0] for sid in list(sids)[:sessions] if (row := await rows.sessions.get(sid)) is not None]
+    is_cut = len(sids) > sessions or len(found) == events
+    return _make(subject, account, told, found, caller, is_cut=is_cut)
 
 
 def _make(

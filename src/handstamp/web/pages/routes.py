@@ -14,6 +14,7 @@ from .change_email import ChangeEmailPages
 from .confirm import ConfirmPages
 from .development_mail import DevelopmentMailPages
 from .factors import FactorPages
+from .history import HistoryPages
 from .languages import in_language
 from .mailed import CODE_PAGES, Look, MailedPages, Run
 from .own_data import OwnDataPages
@@ -75,6 +76,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("POST", "/passkey-offer/decline", offer.submit_decline),
         ("GET", "/signed-out", sign_in.show_signed_out),
         ("GET", "/account", account.show_account),
+        ("GET", "/account/history", HistoryPages(use, writer).show_history),
         ("POST", "/account/end-session", account.submit_end_session),
         ("POST", "/account/profile", account.submit_profile),
         ("GET", "/account/sign-in", factors.show_factors),
