@@ -201,6 +201,7 @@ async def test_every_body_is_read_strictly(service: Service) -> None:
     auth = await service.credential("admin")
     bodies = [(method, f"/admin/accounts/nobodys{path}", body) for method, path, body in CHANGES if body]
     bodies.append(("POST", "/admin/accounts", {"email": "grace@example.com"}))
+    bodies.append(("POST", "/admin/credentials", {"name": "orders"}))
     assert len(bodies) == len([each for each in OPERATORS if each.body])
     for method, path, body in bodies:
         for wrong in (body | {name: 1} for name in body):

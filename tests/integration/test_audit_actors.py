@@ -73,6 +73,13 @@ NO_EVENTS = {
     "provider_token": "nothing is changed",
 }
 ELSEWHERE = {
+    "admin_sign_out": "tests/integration/test_admin_service.py",
+    "admin_end_session": "tests/integration/test_admin_service.py",
+    "admin_create_credential": "tests/integration/test_admin_service.py",
+    "admin_remove_credential": "tests/integration/test_admin_service.py",
+    "admin_rotate_keys": "tests/integration/test_admin_service.py",
+    "admin_retire_key": "tests/integration/test_admin_service.py",
+    "admin_void_key": "tests/integration/test_admin_service.py",
     "admin_create_account": "tests/integration/test_admin_access.py",
     "admin_change_account": "tests/integration/test_admin_access.py",
     "admin_delete_account": "tests/integration/test_admin_access.py",

@@ -50,6 +50,7 @@ from ..service.accounts.sign_up import SignUp
 from ..service.accounts.verify_email import VerifyAddress
 from ..service.mailing.queue import DevelopmentInbox
 from ..service.operating.administration import Administration
+from ..service.operating.audit_trail import AuditTrail
 from ..service.operating.credentials import Credentials
 from ..service.operating.history import Histories
 from ..service.operating.keys import Keys
@@ -125,6 +126,7 @@ class UseCases:
     delete_account: DeleteAccount
     administration: Administration
     accounts: AdministerAccounts
+    audit_trail: AuditTrail
     credentials: Credentials
     revocations: Revocations
     keys: Keys

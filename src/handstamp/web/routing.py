@@ -19,6 +19,8 @@ from ..languages.choice import accepted_language
 from ..text import mark
 from ..wire.problems import MethodNotAllowed
 from .admin import accounts as admin_accounts
+from .admin import service as admin_service
+from .admin import sessions as admin_sessions
 from .answers import write_problem
 from .api import (
     accounts,
@@ -80,6 +82,8 @@ OPERATIONS: tuple[Operation, ...] = (
     *diagnostics.OPERATIONS,
     *health.OPERATIONS,
     *admin_accounts.OPERATIONS,
+    *admin_sessions.OPERATIONS,
+    *admin_service.OPERATIONS,
 )
 
 

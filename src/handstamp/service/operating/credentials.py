@@ -11,7 +11,15 @@ from ...crypto.identifiers import hash_secret, new_id, new_secret, secret_matche
 from ...domain.credential import Credential, CredentialScope
 from ...domain.event import Event
 from ...domain.limits import Rate
-from ...errors import ConfigurationError, CredentialLacksScope, InvalidClient, NotFound, TooManyAttempts, Unavailable
+from ...errors import (
+    AdministratorProtected,
+    ConfigurationError,
+    CredentialLacksScope,
+    InvalidClient,
+    NotFound,
+    TooManyAttempts,
+    Unavailable,
+)
 from ...storage.store import Store, Transaction
 from ...text import mark
 from ..parts.audit import Audit
@@ -53,7 +61,9 @@ class Credentials:
 
         Raises:
             ConfigurationError: If the name is invalid or taken.
+            AdministratorProtected: If a service credential asks for one that administers.
         """
+        _require_may_give(scopes, caller)
         if _NAME.fullmatch(name) is None:
             raise ConfigurationError(
                 "The name is invalid: use 1 to 64 characters of A-Z a-z 0-9 . _ - and begin with a letter or a digit."
@@ -86,11 +96,13 @@ class Credentials:
 
         Raises:
             NotFound: If there is none with this name or id.
+            AdministratorProtected: If a service credential asks to remove one that administers.
         """
 
         async def remove(rows: Transaction) -> tuple[Credential, Event] | None:
             for credential in await rows.credentials.list_all():
                 if name_or_id in (credential.name, credential.id):
+                    _require_may_give(credential.scopes, caller)
                     event = _make_event("credential_removed", credential, caller)
                     await rows.credentials.delete(credential.id)
                     await rows.events.insert(event)
@@ -156,3 +168,9 @@ def _make_event(kind: Literal["credential_added", "credential_removed"], credent
     return caller.event(
         kind, detail={"credential": credential.id, "name": credential.name, "scopes": " ".join(credential.scopes)}
     )
+
+
+def _require_may_give(scopes: tuple[CredentialScope, ...], caller: Caller) -> None:
+    """Raise `AdministratorProtected` if one credential would make or remove another one that administers."""
+    if caller.operator is not None and caller.operator.kind == "credential" and "admin" in scopes:
+        raise AdministratorProtected

@@ -1,0 +1,185 @@
+"""Operators see and end sessions, read what happened, and look after service credentials and keys."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from handstamp.web.routing import OPERATIONS
+from tests.administering import Service, serving
+from tests.integration.helpers import expect_problem
+from tests.integration.test_command_line import COMMANDS
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    """Run the service."""
+    async with serving(tmp_path) as running:
+        yield running
+
+
+OPERATION_OF = {
+    "users create": "POST /admin/accounts",
+    "users list": "GET /admin/accounts",
+    "users disable": "POST /admin/accounts/{id}/disable",
+    "users enable": "POST /admin/accounts/{id}/enable",
+    "users unlock": "POST /admin/accounts/{id}/unlock",
+    "users set-password": "POST /admin/accounts/{id}/password",
+    "users grant": "POST /admin/accounts/{id}/grant",
+    "users revoke": "POST /admin/accounts/{id}/revoke",
+    "users rename": "POST /admin/accounts/{id}/email",
+    "users delete": "DELETE /admin/accounts/{id}",
+    "users factors": "GET /admin/accounts/{id}",
+    "users reset-factors": "POST /admin/accounts/{id}/reset-factors",
+    "sessions list": "GET /admin/sessions",
+    "sessions end": "DELETE /admin/sessions/{id}",
+    "why": "GET /admin/accounts/{id}/history",
+    "audit export": "GET /admin/events",
+    "keys list": "GET /admin/keys",
+    "keys timetable": "GET /admin/keys",
+    "keys rotate": "POST /admin/keys",
+    "keys retire": "POST /admin/keys/{id}/retire",
+    "credentials create": "POST /admin/credentials",
+    "credentials list": "GET /admin/credentials",
+    "credentials remove": "DELETE /admin/credentials/{id}",
+}
+NEEDS_THE_MACHINE = {
+    *("demo", "serve", "backup", "restore", "migrate", "doctor", "token inspect", "keys reseal"),
+    *("users import", "users export", "audit webhook", "mail queue", "mail test"),
+}
+
+
+def test_every_command_has_its_operation_or_needs_the_machine() -> None:
+    """A new command must say which operation does the same."""
+    assert sorted([*OPERATION_OF, *NEEDS_THE_MACHINE]) == sorted(COMMANDS)
+    declared = {f"{operation.method} {operation.path}" for operation in OPERATIONS}
+    assert set(OPERATION_OF.values()) <= declared
+
+
+async def read_all(service: Service, auth: httpx.BasicAuth, path: str, name: str, **query: str) -> list[Any]:
+    """Return the entries of all pages of a list, two a page."""
+    found: list[Any] = []
+    after = ""
+    for _ in range(50):
+        answer = await service.client.get(path, params={**query, "limit": "2", "after": after}, auth=auth)
+        page = answer.raise_for_status().json()
+        found += page[name]
+        after = page["next"]
+        if after is None or not page[name]:
+            return found
+    raise AssertionError("the list does not end")
+
+
+async def test_lists_have_pages_without_gaps_or_repeats(service: Service) -> None:
+    """Of accounts, sessions and events; a search begins at the index."""
+    auth = await service.credential("admin")
+    people = [await service.account(f"{name}@example.com") for name in ("eve", "ada", "adam", "bob", "adele")]
+    sessions = [(await service.sign_in(person)).session_id for person in people for _ in range(2)]
+    listed = await read_all(service, auth, "/admin/accounts", "accounts")
+    assert [each["email"] for each in listed] == sorted(person.email for person in people)
+    found = await read_all(service, auth, "/admin/accounts", "accounts", email="ADA")
+    assert [each["email"] for each in found] == ["ada@example.com", "adam@example.com"]
+    assert sorted(each["id"] for each in await read_all(service, auth, "/admin/sessions", "sessions")) == sorted(sessions)
+    mine = await read_all(service, auth, "/admin/sessions", "sessions", subject=people[1].id)
+    assert sorted(each["id"] for each in mine) == sorted(sessions[2:4])
+    numbers = [each["number"] for each in await read_all(service, auth, "/admin/events", "events")]
+    assert len(numbers) == len(await service.events()) == len(set(numbers))
+    assert numbers == sorted(numbers)
+
+
+@pytest.mark.parametrize("path", ["/admin/accounts", "/admin/sessions", "/admin/events"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("after", "rubbish"), ("after", "W10"), ("limit", "0"), ("limit", "201"), ("limit", "x")]
+)
+async def test_a_place_that_no_answer_had_is_refused(service: Service, path: str, name: str, value: str) -> None:
+    """The field is named."""
+    answer = await service.client.get(path, params={name: value}, auth=await service.credential("admin"))
+    assert [each["name"] for each in expect_problem(answer, 422, "invalid_request")["fields"]] == [name]
+
+
+async def test_a_reader_of_events_goes_on_where_it_was(service: Service) -> None:
+    """From the newest events on, and later with what has been added."""
+    auth = await service.credential("admin")
+    await service.account("ada@example.com")
+    page = (await service.client.get("/admin/events?last=true&limit=1", auth=auth)).json()
+    assert [each["kind"] for each in page["events"]] == ["account_created"]
+    query = {"after": page["next"]}
+    assert (await service.client.get("/admin/events", params=query, auth=auth)).json() == {"events": [], "next": page["next"]}
+    await service.account("bob@example.com")
+    later = (await service.client.get("/admin/events", params=query, auth=auth)).json()
+    assert [each["kind"] for each in later["events"]] == ["account_created"]
+
+
+async def test_sessions_end_and_tell_why(service: Service) -> None:
+    """One session, then all of a person; the history says so in the language of the request."""
+    _, headers = await service.administrator()
+    ada = await service.account("ada@example.com")
+    first, second = [(await service.sign_in(ada)).session_id for _ in range(2)]
+    service.clock.advance(seconds=1)
+    assert (await service.client.delete(f"/admin/sessions/{first}", headers=headers)).status_code == 204
+    expect_problem(await service.client.delete(f"/admin/sessions/{first}", headers=headers), 404, "not_found")
+    told = (await service.client.get(f"/admin/sessions/{first}/history", headers=headers)).json()
+    assert (told["subject"], told["livingSessions"]) == (ada.id, [])
+    assert told["entries"][-1]["sentence"] == "The session ended, because an operator ended it."
+    german = await service.client.get(f"/admin/accounts/{ada.id}/history", headers={**headers, "accept-language": "de"})
+    assert second in german.json()["livingSessions"]
+    assert "operator" not in str(german.json()["entries"])
+    ended = await service.client.post(f"/admin/accounts/{ada.id}/sign-out", headers=headers)
+    assert (ended.status_code, ended.json()) == (200, {"ended": 1})
+    for path in ("/admin/accounts/nobodys/history", "/admin/sessions/nobodys/history", "/admin/accounts/ada@example.com/history"):
+        expect_problem(await service.client.get(path, headers=headers), 404, "not_found")
+    expect_problem(await service.client.post("/admin/accounts/nobodys/sign-out", headers=headers), 404, "not_found")
+    by_operator = [each.kind for each in await service.events() if each.operator]
+    assert by_operator == ["session_ended", "logged_out_everywhere"]
+
+
+async def test_credentials_are_made_once_and_give_no_more_power(service: Service) -> None:
+    """One that administers is made and removed by people only. A name that is taken or wrong is named."""
+    auth = await service.credential("admin")
+    _, headers = await service.administrator()
+    made = await service.client.post("/admin/credentials", json={"name": "orders"}, auth=auth)
+    assert (made.status_code, made.json()["scopes"]) == (201, ["read"])
+    pair = httpx.BasicAuth(made.json()["id"], made.json()["secret"])
+    assert (await service.client.get("/revocations?wait=0", auth=pair)).status_code == 200
+    for name in ("orders", "no name"):
+        answer = await service.client.post("/admin/credentials", json={"name": name}, auth=auth)
+        assert [each["name"] for each in expect_problem(answer, 422, "invalid_request")["fields"]] == ["name"]
+    more = {"name": "more", "scopes": ["read", "admin"]}
+    refused = await service.client.post("/admin/credentials", json=more, auth=auth)
+    expect_problem(refused, 403, "administrator_protected")
+    assert (await service.client.post("/admin/credentials", json=more, headers=headers)).status_code == 201
+    listed = (await service.client.get("/admin/credentials", auth=auth)).json()["credentials"]
+    assert {"orders", "more"} < {each["name"] for each in listed}
+    assert made.json()["secret"] not in str(listed)
+    other = next(each["id"] for each in listed if each["name"] == "more")
+    expect_problem(await service.client.delete(f"/admin/credentials/{other}", auth=auth), 403, "administrator_protected")
+    assert (await service.client.delete(f"/admin/credentials/{other}", headers=headers)).status_code == 204
+    assert (await service.client.delete(f"/admin/credentials/{made.json()['id']}", auth=auth)).status_code == 204
+    expect_problem(await service.client.get("/revocations?wait=0", auth=pair), 401, "invalid_client")
+    expect_problem(await service.client.delete("/admin/credentials/nobodys", auth=auth), 404, "not_found")
+
+
+async def test_keys_are_rotated_retired_and_voided(service: Service) -> None:
+    """Each is recorded with who did it, and the tokens of a voided key are refused."""
+    auth = await service.credential("admin")
+    ada = await service.account("ada@example.com")
+    token = (await service.sign_in(ada)).access_token
+    (first,) = (await service.client.get("/admin/keys", auth=auth)).json()["keys"]
+    assert first["state"] == "active"
+    assert (await service.client.post("/admin/keys", auth=auth)).status_code == 204
+    keys = (await service.client.get("/admin/keys", auth=auth)).json()["keys"]
+    assert sorted(key["state"] for key in keys) == ["active", "published"]
+    new = next(key["kid"] for key in keys if key["state"] == "published")
+    assert (await service.client.post(f"/admin/keys/{new}/retire", auth=auth)).status_code == 204
+    assert (await service.client.post(f"/admin/keys/{first['kid']}/void", auth=auth)).status_code == 204
+    expect_problem(await service.client.get("/profile", headers={"authorization": f"Bearer {token}"}), 401, "invalid_token")
+    for word in ("retire", "void"):
+        expect_problem(await service.client.post(f"/admin/keys/nobodys/{word}", auth=auth), 404, "not_found")
+    by_operator = [each.kind for each in await service.events() if (each.operator or "").startswith("credential:")]
+    assert by_operator == ["key_added", "key_removed", "key_voided", "key_added"]
