@@ -127,9 +127,13 @@ async def test_sessions_end_and_tell_why(service: Service) -> None:
     told = (await service.client.get(f"/admin/sessions/{first}/history", headers=headers)).json()
     assert (told["subject"], told["livingSessions"]) == (ada.id, [])
     assert told["entries"][-1]["sentence"] == "The session ended, because an operator ended it."
-    german = await service.client.get(f"/admin/accounts/{ada.id}/history", headers={**headers, "accept-language": "de"})
-    assert second in german.json()["livingSessions"]
-    assert "operator" not in str(german.json()["entries"])
+    german = {**headers, "accept-language": "de"}
+    translated = (await service.client.get(f"/admin/accounts/{ada.id}/history", headers=german)).json()
+    assert translated["subject"] == ada.id
+    assert [each["session"] for each in translated["entries"]][-1] == first
+    assert "Sitzung" in translated["entries"][-1]["sentence"]
+    living = (await service.client.get("/admin/sessions", params={"subject": ada.id}, headers=headers)).json()["sessions"]
+    assert [each["id"] for each in living] == [second]
     ended = await service.client.post(f"/admin/accounts/{ada.id}/sign-out", headers=headers)
     assert (ended.status_code, ended.json()) == (200, {"ended": 1})
     for path in ("/admin/accounts/nobodys/history", "/admin/sessions/nobodys/history", "/admin/accounts/ada@example.com/history"):
