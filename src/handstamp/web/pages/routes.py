@@ -10,6 +10,7 @@ from ...domain.one_time import PURPOSES, Purpose
 from ..edge import Budget, Edge, Handler
 from ..operation import UseCases
 from .account import AccountPages
+from .administration import AdministrationPages
 from .change_email import ChangeEmailPages
 from .confirm import ConfirmPages
 from .development_mail import DevelopmentMailPages
@@ -28,6 +29,9 @@ from .sign_up import SignUpPages
 from .verify import VerifyPages
 from .writer import PageWriter
 
+_ADMINISTRATION = ("/admin", "/admin/person")
+"""Pages that the scripts of trusted origins cannot read."""
+
 
 def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     """Return the routes of all pages."""
@@ -44,6 +48,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     offer = PasskeyOfferPages(use, edge, writer)
     factors, second = FactorPages(use, writer), SecondStepPages(use, edge, writer)
     providers = ProviderPages(use, edge, writer, factors)
+    administration = AdministrationPages(use, writer)
     reset, change = ResetPages(use, writer), ChangeEmailPages(use, writer)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/", sign_in.show_start),
@@ -77,6 +82,8 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("GET", "/signed-out", sign_in.show_signed_out),
         ("GET", "/account", account.show_account),
         ("GET", "/account/history", HistoryPages(use, writer).show_history),
+        ("GET", "/admin", administration.show_people),
+        ("GET", "/admin/person", administration.show_person),
         ("POST", "/account/end-session", account.submit_end_session),
         ("POST", "/account/profile", account.submit_profile),
         ("GET", "/account/sign-in", factors.show_factors),
@@ -127,7 +134,9 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
                 in_language(handle),
                 path=path,
                 write_error=writer.write_error,
-                signs_in=path != CALLBACK,  # Apple's page sends the answer as a form; it signs nobody in by itself
+                # Apple's page sends the answer as a form; it signs nobody in by itself. Nor do the pages of administrators.
+                signs_in=path not in (CALLBACK, *_ADMINISTRATION),
+                own_pages_only=path in _ADMINISTRATION,
                 budget=_budget_of(path),
             ),
             methods=[method],
