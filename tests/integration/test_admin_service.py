@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,26 @@ async def test_a_place_that_no_answer_had_is_refused(service: Service, path: str
     """The field is named."""
     answer = await service.client.get(path, params={name: value}, auth=await service.credential("admin"))
     assert [each["name"] for each in expect_problem(answer, 422, "invalid_request")["fields"]] == [name]
+
+
+@pytest.mark.parametrize(
+    ("path", "place"), [("accounts", ["\0"]), ("sessions", [2**70, "x"]), ("sessions", [-1, "x"]), ("events", [2**64])]
+)
+async def test_a_forged_place_is_refused(service: Service, path: str, place: list[Any]) -> None:
+    """It would be none that the database could look for."""
+    forged = base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+    answer = await service.client.get(f"/admin/{path}", params={"after": forged}, auth=await service.credential("admin"))
+    expect_problem(answer, 422, "invalid_request")
+
+
+async def test_text_that_no_database_holds_finds_nothing(service: Service) -> None:
+    """PostgreSQL refuses a NUL in a text."""
+    auth = await service.credential("admin")
+    assert (await service.client.get("/admin/accounts?email=a%00b", auth=auth)).json()["accounts"] == []
+    assert (await service.client.get("/admin/sessions?subject=a%00b", auth=auth)).json()["sessions"] == []
+    for path in ("/admin/accounts/a%00b", "/admin/accounts/a%00b/history", "/admin/sessions/a%00b/history"):
+        expect_problem(await service.client.get(path, auth=auth), 404, "not_found")
+    expect_problem(await service.client.delete("/admin/sessions/a%00b", auth=auth), 404, "not_found")
 
 
 async def test_a_reader_of_events_goes_on_where_it_was(service: Service) -> None:

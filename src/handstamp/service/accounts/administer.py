@@ -131,6 +131,8 @@ class AdministerAccounts:
     async def list_page(self, *, prefix: str = "", after: str = "", limit: int = 1000) -> list[Account]:
         """Return up to `limit` accounts whose address begins with `prefix` and sorts after `after`, in the order of addresses."""
         prefix = unicodedata.normalize("NFC", prefix[:EMAIL_MAX_LENGTH].strip().lower())
+        if not prefix.isprintable():
+            return []
         return await self._store.read(lambda rows: rows.accounts.list_page(prefix=prefix, after=after, limit=limit))
 
     async def find_locked(self, accounts: Sequence[Account], caller: Caller) -> set[str]:

@@ -15,7 +15,7 @@ from ..body import require_body
 from ..edge import Call
 from ..operation import Operation, UseCases
 from ..repeatable import read_repeatable
-from .shapes import AFTER, Next, declare, read_account_id, read_cursor, read_limit, write_cursor
+from .shapes import AFTER, Next, Word, declare, read_cursor, read_id, read_limit, write_cursor
 
 Role = Annotated[str, described("A role of the account, which its access tokens contain", max_length=256, examples=["editor"])]
 
@@ -106,7 +106,7 @@ class AdminRoleRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
 
 async def admin_list_accounts(use: UseCases, call: Call, _: None) -> Response:
     """List the accounts, or those whose address begins with `email`."""
-    limit, place = read_limit(call), read_cursor(call, tuple[str])
+    limit, place = read_limit(call), read_cursor(call, tuple[Word])
     prefix = call.request.query_params.get("email", "")
     found = await use.accounts.list_page(prefix=prefix, after=place[0] if place else "", limit=limit)
     locked = await use.accounts.find_locked(found, call.operator)
@@ -134,68 +134,68 @@ async def admin_create_account(use: UseCases, call: Call, body: AdminCreateReque
 
 async def admin_get_account(use: UseCases, call: Call, _: None) -> Response:
     """Return an account."""
-    found = await use.accounts.list_factors(read_account_id(call), call.operator)
+    found = await use.accounts.list_factors(read_id(call), call.operator)
     return write_json(_answer(found, await use.accounts.find_locked([found.account], call.operator)))
 
 
 async def admin_change_account(use: UseCases, call: Call, body: AdminProfileRequest | None) -> Response:
     """Change the name or the language of an account."""
     body = require_body(body)
-    await use.accounts.change_profile(read_account_id(call), call.operator, name=body.name, language=body.language)
+    await use.accounts.change_profile(read_id(call), call.operator, name=body.name, language=body.language)
     return write_nothing()
 
 
 async def admin_delete_account(use: UseCases, call: Call, _: None) -> Response:
     """Delete an account and its sessions for good."""
-    await use.accounts.delete(read_account_id(call), call.operator)
+    await use.accounts.delete(read_id(call), call.operator)
     return write_nothing()
 
 
 async def admin_rename_account(use: UseCases, call: Call, body: AdminEmailRequest | None) -> Response:
     """Give an account another address, which counts as not verified, and unlock it."""
-    await use.accounts.rename(read_account_id(call), require_body(body).email, call.operator)
+    await use.accounts.rename(read_id(call), require_body(body).email, call.operator)
     return write_nothing()
 
 
 async def admin_set_password(use: UseCases, call: Call, body: AdminPasswordRequest | None) -> Response:
     """Set the password of an account, unlock it, and end all its sessions."""
-    await use.accounts.set_password(read_account_id(call), require_body(body).password, call.operator)
+    await use.accounts.set_password(read_id(call), require_body(body).password, call.operator)
     return write_nothing()
 
 
 async def admin_grant_role(use: UseCases, call: Call, body: AdminRoleRequest | None) -> Response:
     """Give an account a role. Its access tokens contain it from their next refresh on."""
-    await use.accounts.grant_role(read_account_id(call), require_body(body).role, call.operator)
+    await use.accounts.grant_role(read_id(call), require_body(body).role, call.operator)
     return write_nothing()
 
 
 async def admin_revoke_role(use: UseCases, call: Call, body: AdminRoleRequest | None) -> Response:
     """Take a role from an account."""
-    await use.accounts.revoke_role(read_account_id(call), require_body(body).role, call.operator)
+    await use.accounts.revoke_role(read_id(call), require_body(body).role, call.operator)
     return write_nothing()
 
 
 async def admin_disable_account(use: UseCases, call: Call, _: None) -> Response:
     """Disable an account, and end all its sessions at once."""
-    await use.accounts.disable(read_account_id(call), call.operator)
+    await use.accounts.disable(read_id(call), call.operator)
     return write_nothing()
 
 
 async def admin_enable_account(use: UseCases, call: Call, _: None) -> Response:
     """Enable an account again, and unlock it."""
-    await use.accounts.enable(read_account_id(call), call.operator)
+    await use.accounts.enable(read_id(call), call.operator)
     return write_nothing()
 
 
 async def admin_unlock_account(use: UseCases, call: Call, _: None) -> Response:
     """Forget the failed attempts on an account."""
-    await use.accounts.unlock(read_account_id(call), call.operator)
+    await use.accounts.unlock(read_id(call), call.operator)
     return write_nothing()
 
 
 async def admin_reset_factors(use: UseCases, call: Call, _: None) -> Response:
     """Remove all second factors and recovery codes of an account. Its person is told by mail."""
-    await use.accounts.reset_factors(read_account_id(call), call.operator)
+    await use.accounts.reset_factors(read_id(call), call.operator)
     return write_nothing()
 
 

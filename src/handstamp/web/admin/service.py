@@ -16,7 +16,7 @@ from ..api.shapes import AnswerShape, RequestShape, Time, described, utc
 from ..body import require_body
 from ..edge import Call
 from ..operation import UseCases
-from .shapes import AFTER, declare, read_cursor, read_limit, write_cursor
+from .shapes import AFTER, Place, declare, read_cursor, read_limit, write_cursor
 
 
 class AdminEventsAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -74,7 +74,7 @@ class AdminKeysAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 
 async def admin_list_events(use: UseCases, call: Call, _: None) -> Response:
     """Read the audit trail. A reader that goes on after `next` misses no event and repeats none."""
-    limit, place = read_limit(call), read_cursor(call, tuple[int])
+    limit, place = read_limit(call), read_cursor(call, tuple[Place])
     end = await use.audit_trail.find_end()
     after = place[0] if place else end - limit if call.request.query_params.get("last") == "true" else 0
     page = await use.audit_trail.read_page(after, end, limit=limit)

@@ -9,12 +9,11 @@ from starlette.responses import Response
 from ...domain.session import Session
 from ...errors import InvalidFields, NotFound
 from ...service.operating.history import History
-from ...text import mark
 from ..answers import write_json, write_nothing
 from ..api.shapes import AnswerShape, How, Time, described, utc
 from ..edge import Call
 from ..operation import UseCases
-from .shapes import AFTER, Next, declare, read_account_id, read_cursor, read_limit, write_cursor
+from .shapes import AFTER, Next, Place, Word, declare, read_cursor, read_id, read_limit, write_cursor
 
 
 class AdminSession(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -64,7 +63,9 @@ class AdminHistoryAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel")
 async def admin_list_sessions(use: UseCases, call: Call, _: None) -> Response:
     """List the active sessions of everybody, or of one subject."""
     subject = call.request.query_params.get("subject", "")[:256] or None
-    before = read_cursor(call, tuple[int, str])
+    if subject is not None and not subject.isprintable():
+        return write_json(AdminSessionsAnswer(sessions=(), next=None))
+    before = read_cursor(call, tuple[Place, Word])
     page = await use.sessions.list_page(subject, call.operator, before=before, limit=read_limit(call))
     following = None if page.following is None else write_cursor(*page.following)
     return write_json(AdminSessionsAnswer(sessions=tuple(_describe(each) for each in page.sessions), next=following))
@@ -72,30 +73,28 @@ async def admin_list_sessions(use: UseCases, call: Call, _: None) -> Response:
 
 async def admin_end_session(use: UseCases, call: Call, _: None) -> Response:
     """End an active session."""
-    await use.sign_out.end_by_operator(call.request.path_params["id"], call.operator)
+    await use.sign_out.end_by_operator(read_id(call), call.operator)
     return write_nothing()
 
 
 async def admin_sign_out(use: UseCases, call: Call, _: None) -> Response:
     """End all sessions of an account, at once and everywhere. It takes power from nobody but a thief, so anybody's may end."""
-    account = await use.accounts.get(read_account_id(call))
+    account = await use.accounts.get(read_id(call))
     ended = await use.sign_out.end_all(account.id, call.operator, why="admin")
     return write_json(AdminEndedAnswer(ended=ended))
 
 
 async def admin_tell_session(use: UseCases, call: Call, _: None) -> Response:
     """Tell what has happened to a session."""
-    return await _tell(use, call, call.request.path_params["id"])
+    return await _tell(use, call, read_id(call))
 
 
 async def admin_tell_account(use: UseCases, call: Call, _: None) -> Response:
     """Tell what has happened to all sessions of an account."""
-    return await _tell(use, call, read_account_id(call))
+    return await _tell(use, call, read_id(call))
 
 
 async def _tell(use: UseCases, call: Call, about: str) -> Response:
-    if "@" in about:
-        raise NotFound(mark("There is no account with this id."))
     history = await use.histories.of(about, call.operator)
     await call.load_language()
     return write_json(_describe_history(history, call))

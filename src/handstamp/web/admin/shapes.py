@@ -22,6 +22,10 @@ AFTER = {
     "limit": f"Entries of a page, 1 to {MOST}; {PAGE_SIZE} by default",
 }
 """The fields of the query of a list."""
+Place = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+"""A number in a cursor. A larger one would be none of the database."""
+Word = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f]*$")]
+"""A text in a cursor."""
 Next = Annotated[str | None, described("If the list goes on: send it as `after` to get the next page")]
 _T = TypeVar("_T")
 
@@ -32,10 +36,10 @@ def declare(**fields: Any) -> Operation:
     return Operation(credential="operator", own_pages_only=True, errors=tuple(dict.fromkeys(errors)), **fields)
 
 
-def read_account_id(call: Call) -> str:
+def read_id(call: Call) -> str:
     """Return the id of the path. Raises `NotFound` for an address: paths are written into logs."""
     account_id: str = call.request.path_params["id"]
-    if "@" in account_id:
+    if "@" in account_id or not account_id.isprintable():
         raise NotFound(mark("There is no account with this id."))
     return account_id
 

@@ -49,7 +49,7 @@ class AdministrationPages:
         account_id = call.request.query_params.get("id", "")
         if not account_id:  # a proof leads back to the page without its query
             return self.writer.redirect("/admin")
-        if "@" in account_id:
+        if "@" in account_id or not account_id.isprintable():
             raise NotFound(mark("There is no account with this id."))
         found = await self.use.accounts.list_factors(account_id, operator)
         locked = await self.use.accounts.find_locked([found.account], operator)
