@@ -400,6 +400,19 @@ async def test_tokens_are_kept_and_renewed(tmp_path: Path) -> None:
             await get(account.id, "google", caller(visitor.clock))
 
 
+async def test_a_sign_in_without_a_refresh_token_keeps_the_one_before(tmp_path: Path) -> None:
+    """Google gives one at the first consent alone."""
+    async with visiting(tmp_path) as visitor:
+        expires_at_ms = visitor.clock() + 120_000
+        await visitor.sign_in(**ADA, tokens=ProviderTokens(access_token="a", refresh_token="rt-0", expires_at_ms=expires_at_ms))
+        await visitor.sign_in(**ADA, tokens=ProviderTokens(access_token="b", expires_at_ms=expires_at_ms))
+        account, get = await visitor.account(), visitor.running.kept_tokens
+        assert (await get(account.id, "google", caller(visitor.clock))).access_token == "b"
+        visitor.clock.advance(seconds=120)
+        assert (await get(account.id, "google", caller(visitor.clock))).access_token == "at-1"
+        assert [each.refresh_token for each in visitor.provider.renewed] == ["rt-0"]
+
+
 async def test_all_of_it_is_exported_and_deleted(tmp_path: Path) -> None:
     """Without the tokens."""
     async with visiting(tmp_path) as visitor:

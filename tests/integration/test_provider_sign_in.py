@@ -13,15 +13,19 @@ import msgspec
 import pyotp
 import pytest
 
+from handstamp.config.secret_file import load_master_secret
 from handstamp.domain.attempt import AWAY_MS
 from handstamp.domain.event import Event
 from handstamp.domain.history import tell_event
+from handstamp.domain.mail import ResetPassword
 from handstamp.domain.provider import ProviderIdentity, ProviderRequest
 from handstamp.errors import InvalidProviderAnswer
+from handstamp.service.mailing.outbox import Letters
 from handstamp.storage.store import Transaction
 from tests.builders import SECOND_MS
 from tests.deployment import caller
 from tests.integration.helpers import read_claims
+from tests.mailed import token_in
 from tests.providers import FROM_THERE, HERE, FakeProvider, Visitor, create_account, fields_of, open_browser, visiting
 
 pytestmark = pytest.mark.anyio
@@ -135,6 +139,31 @@ async def link(visitor: Visitor, token: dict[str, str], **person: object) -> Non
     body = {"challenge": begun["challenge"], "ticket": begun["ticket"], "answer": fields_of(relayed.headers["location"])}
     done = await visitor.client.post("/identities/with/google/complete", json=body, headers=token)
     assert done.status_code == 200, done.text
+
+
+async def test_who_resets_the_password_of_an_unproved_account_has_it_alone(tmp_path: Path) -> None:
+    """The attack: Eve registers Ada's address, and adds her own provider and app. Ada proves it by resetting the password."""
+    async with visiting(tmp_path, **MAIL) as visitor:
+        planted = await create_account(visitor, password=PASSWORD, is_verified=False)
+        signed_in = await visitor.client.post("/login", json={"email": EMAIL, "password": PASSWORD})
+        eve = {"authorization": f"Bearer {signed_in.json()['accessToken']}"}
+        await link(visitor, eve, subject="eve-9", email="eve@example.com")
+        begun = (await visitor.client.post("/totp", json={}, headers=eve)).json()
+        code = pyotp.TOTP(begun["secret"].replace(" ", "")).at(visitor.clock() // 1000)
+        proof = {"enrolment": begun["enrolment"], "code": code}
+        assert (await visitor.client.post("/totp/confirm", json=proof, headers=eve)).status_code == 200
+        assert (await visitor.client.post("/password/reset", json={"email": EMAIL})).status_code == 202
+        mails = await visitor.running.store.read(lambda rows: rows.mails.list_of(planted.id, limit=9))
+        letters = map(Letters(load_master_secret(visitor.running.settings)).open, mails)
+        content: Any = next(letter.content for letter in letters if isinstance(letter.content, ResetPassword))
+        body = {"newPassword": "a sentence of Ada's own, hers alone", "token": token_in(content.link)}
+        assert (await visitor.client.post("/password/reset/confirm", json=body)).status_code == 204
+        visitor.client.cookies.clear()
+        ada = await visitor.client.post("/login", json={"email": EMAIL, "password": body["newPassword"]})
+        assert "accessToken" in ada.json(), "a planted app would ask her for its code"
+        await visitor.sign_in(subject="eve-9", email="eve@example.com", email_verified=True)
+        assert await visitor.whoami() == "eve@example.com"
+        assert await visitor.identities() == []
 
 
 async def test_an_address_that_the_provider_has_not_proved_opens_nothing(tmp_path: Path) -> None:
@@ -400,6 +429,18 @@ async def test_a_page_of_a_stranger_signs_nobody_in(tmp_path: Path) -> None:
         for headers in (FROM_THERE | {"referer": "https://app.example.com/"}, {"sec-fetch-site": "none"}):
             answer = await visitor.client.get("/sign-in/with/google", headers=headers)
             assert answer.headers["location"].startswith("https://google.example/")
+
+
+async def test_a_callback_leads_to_no_other_page(tmp_path: Path) -> None:
+    """The attack: the address of another page in place of the provider's name, so that the service itself leads there."""
+    async with visiting(tmp_path) as visitor:
+        path = "/sign-in/with/google%3Freturn_to=%252Faccount%252Fdata&x=/callback"
+        fields = {"state": "x" * 43, "code": "c"}
+        answers = (
+            await visitor.client.get(path, params=fields, headers=FROM_THERE),
+            await visitor.client.post(path, data=fields, headers=FROM_THERE),
+        )
+        assert [each.status_code for each in answers] == [404, 404]
 
 
 async def test_a_link_that_was_removed_meanwhile_stays_removed(tmp_path: Path) -> None:

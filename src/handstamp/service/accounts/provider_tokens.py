@@ -19,7 +19,7 @@ _NONE = mark("No tokens of this provider are kept for this person.")
 
 
 class KeptTokens:
-    """The use case behind `POST /provider-token`, for the servers of the application."""
+    """The use case behind `POST /identities/token`, for the servers of the application."""
 
     def __init__(self, *, store: Store, trips: ProviderTrips, seal: TokenSeal) -> None:
         self._store = store

@@ -19,6 +19,7 @@ from ..parts.hashing import Hashing
 from ..parts.one_time import Issued, OneTimeGrants, Proven, Shown
 from ..parts.throttling import Throttling
 from ..sessions.sweeping import Sweeping
+from .factor_changes import forget_factors
 from .new_password import PasswordRules
 
 
@@ -108,6 +109,10 @@ class PasswordReset:
             assert before is not None  # noqa: S101 - for the type checker: a grant without an account is void
             after = msgspec.structs.replace(before, password_hash=new_hash, epoch=before.epoch + 1, email_verified=True)
             await rows.accounts.update(after)
+            if not before.email_verified:  # whoever had created the account may be another person, with keys of their own
+                await rows.identities.delete_of(after.id)
+                await forget_factors(rows, after.id)
+                await self._throttling.forget_factors(rows, after.id)
             sweep = Sweep(subject=after.id, why="password_changed", at_ms=caller.now_ms, epoch=after.epoch)
             events = [_event("password_reset", after, caller, sessions=await self._sweeping.begin(rows, sweep))]
             if await self._throttling.forget(rows, after.email):

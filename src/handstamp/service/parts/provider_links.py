@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -14,7 +15,7 @@ from ...domain.identity import MOST, Identity, ProviderSession, SealedTokens, Th
 from ...domain.mail import IdentityChanged
 from ...domain.provider import ProviderIdentity
 from ...domain.session import Session
-from ...errors import IdentityTaken, InvalidChallenge, InvalidFields, ProviderRefused
+from ...errors import ConfigurationError, IdentityTaken, InvalidChallenge, InvalidFields, ProviderRefused
 from ...storage.store import Transaction
 from ...text import mark
 from ..mailing.notices import Notices
@@ -99,9 +100,15 @@ class ProviderLinks:
         return await self._record(rows, "identity_unlinked", identity.provider, account, caller, sid=sid)
 
     async def keep_tokens(self, rows: Transaction, found: ProviderIdentity, caller: Caller) -> None:
-        """Seal the tokens of a person, if the provider's are kept."""
-        if found.tokens is not None:
-            sealed = self._seal.seal(found.tokens, found.issuer, found.subject)
+        """Seal the tokens of a person, if the provider's are kept. Google gives a refresh token at the first consent alone."""
+        tokens = found.tokens
+        if tokens is not None:
+            kept = None if tokens.refresh_token else await rows.identities.get_tokens(found.issuer, found.subject)
+            if kept is not None:
+                with suppress(ConfigurationError):  # sealed with a master secret that is gone
+                    before = self._seal.open(kept.sealed, found.issuer, found.subject)
+                    tokens = msgspec.structs.replace(tokens, refresh_token=before.refresh_token)
+            sealed = self._seal.seal(tokens, found.issuer, found.subject)
             await rows.identities.save_tokens(
                 SealedTokens(issuer=found.issuer, subject=found.subject, sealed=sealed, at_ms=caller.now_ms)
             )

@@ -80,7 +80,7 @@ class LeaveAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 
 
 class CompleteRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
-    """Complete what `POST /login/with/{provider}` or `POST /identities/{provider}` has begun.
+    """Complete what `POST /login/with/{provider}` or `POST /identities/with/{provider}` has begun.
 
     `answer` has the fields of the query with which the browser came to `returnTo`: `state`, and `code` or `error`.
     """

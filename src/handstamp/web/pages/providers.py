@@ -172,7 +172,9 @@ class ProviderPages:
             return True
 
     def _load_from_here(self, call: Call, answer: dict[str, str]) -> Response:
-        path = CALLBACK.format(provider=call.request.path_params["provider"])
+        name = call.request.path_params["provider"]
+        self.use.provider_sign_in.trips.require(name)  # another name could contain the address of another page
+        path = CALLBACK.format(provider=name)
         here = f"{self.edge.issuer.path}{path}?{urlencode({**answer, SECOND_REQUEST: ''})}"
         return self.writer.write_page("arriving.html", call, there=here)
 
