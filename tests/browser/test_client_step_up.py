@@ -220,4 +220,4 @@ def test_the_page_of_the_service_asks(tab: Page, shop: Shop) -> None:
     order(tab, "two cups")
     assert tab.evaluate("outcome") == ["two cups"]
     session = tab.evaluate("client.profile().then(({ session }) => session)")
-    assert session["authenticatedAt"] > session["createdAt"]
+    assert session["authenticatedAt"] >= session["createdAt"], "in whole seconds, and a fast machine needs less"

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,8 @@ CHAINS = 6
 DRAIN_S = 2
 """Twenty times the interval of the health checks, so that a busy machine notices in time too."""
 CONFIGURATION = """
+global
+  stats socket {socket}
 defaults
   mode http
   timeout connect 5s
@@ -50,6 +53,17 @@ class Deployment(NamedTuple):
 
     nodes: list[Server]
     url: str
+    socket: Path
+    """Where the proxy tells how it judges the nodes."""
+
+    def are_up(self) -> bool:
+        """Return whether the proxy sends requests to both nodes."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.socket))
+            connection.sendall(b"show stat\n")
+            with connection.makefile("r") as answer:
+                servers = [line.split(",") for line in answer if line.startswith(("nodes,one,", "nodes,two,"))]
+        return [server[17] for server in servers] == ["UP", "UP"]
 
     def client(self) -> httpx.AsyncClient:
         """Return an HTTP client for the proxy."""
@@ -75,13 +89,13 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
         (home := tmp_path / f"node-{number}").mkdir()
         nodes.append(QuickServer(home, *options, **settings).start())
     configuration = tmp_path / "haproxy.cfg"
-    configuration.write_text(CONFIGURATION.format(port=port, one=nodes[0].port, two=nodes[1].port))
+    configuration.write_text(CONFIGURATION.format(port=port, one=nodes[0].port, two=nodes[1].port, socket=tmp_path / "s"))
     with (tmp_path / "haproxy.log").open("wb") as log:
         proxy = subprocess.Popen([haproxy, "-db", "-f", configuration], stdout=log, stderr=log)
     try:
         with httpx.Client(base_url=url, trust_env=False) as client:
             assert eventually(lambda: _status(client) == 200), (tmp_path / "haproxy.log").read_text()
-        yield Deployment(nodes, url)
+        yield Deployment(nodes, url, tmp_path / "s")
     finally:
         proxy.kill()
         proxy.wait(30)
@@ -153,6 +167,5 @@ async def test_a_rolling_restart_costs_no_request(deployment: Deployment, count:
             assert 503 in seen, seen
             assert len(answers) > before
             await asyncio.to_thread(node.start)
-            with httpx.Client(base_url=deployment.url, trust_env=False) as client:
-                assert _status(client) == 200
+            assert await asyncio.to_thread(eventually, deployment.are_up), "the proxy has seen the node start"
     count(f"behind HAProxy: 2 restarts, {len(answers)} renewals, none failed")

@@ -32,7 +32,7 @@ def new_name() -> str:
 def create_credential(server: Server, name: str = "") -> Credential:
     """Create a credential with the command, as a script does."""
     made = json.loads(output_of(run_command(server.folder, "credentials", "create", name or new_name(), "--json")))
-    assert made.keys() == {"id", "name", "secret", "credential"}
+    assert made.keys() == {"id", "name", "scopes", "secret", "credential"}
     assert made["credential"] == f"{made['id']}:{made['secret']}"
     return Credential(made["id"], made["name"], made["secret"])
 
@@ -73,14 +73,14 @@ def test_listing_credentials(server: Server) -> None:
     names = [new_name() for _ in range(2)]
     made = {name: create_credential(server, name) for name in reversed(names)}
     header, *rows = output_of(run_command(server.folder, "credentials", "list")).splitlines()
-    assert header.split() == ["NAME", "ID", "CREATED"]
+    assert header.split() == ["NAME", "ID", "SCOPES", "CREATED"]
     listed = [row.split()[:2] for row in rows]
     assert listed == sorted(listed)
     assert [[name, made[name].id] for name in names] == [entry for entry in listed if entry[0] in names]
     text = output_of(run_command(server.folder, "credentials", "list", "--json"))
     found = {entry["name"]: entry for entry in json.loads(text)}
     for name in names:
-        assert found[name].keys() == {"id", "name", "createdAtMs"}
+        assert found[name].keys() == {"id", "name", "scopes", "createdAtMs"}
         assert found[name]["id"] == made[name].id
         assert abs(found[name]["createdAtMs"] - time.time() * 1000) < 120_000
         assert made[name].secret not in text
@@ -162,7 +162,8 @@ def test_the_audit_trail_names_the_credential(server: Server) -> None:
     credential = create_credential(server)
     output_of(run_command(server.folder, "credentials", "remove", credential.name))
     found = [detail for kind, detail in list_credential_events(server) if credential.id in detail]
-    assert found == [json.dumps({"credential": credential.id, "name": credential.name}, separators=(",", ":"))] * 2
+    named = {"credential": credential.id, "name": credential.name}
+    assert [json.loads(detail) for detail in found] == [named | {"scopes": "read"}] * 2
     kinds = [kind for kind, detail in list_credential_events(server) if credential.id in detail]
     assert kinds == ["credential_added", "credential_removed"]
 

@@ -347,7 +347,8 @@ def test_the_current_password_must_be_right(client: httpx.Client, delivery: str)
 @pytest.mark.parametrize(
     ("fields", "wrong"),
     [
-        ({}, {"currentPassword", "newPassword"}),
+        ({}, {"newPassword"}),
+        ({"newPassword": NEW_PASSWORD}, {"currentPassword"}),
         ({"currentPassword": PASSWORD}, {"newPassword"}),
         ({"currentPassword": PASSWORD, "newPassword": "brief"}, {"newPassword"}),
         ({"currentPassword": PASSWORD, "newPassword": "passwordpassword"}, {"newPassword"}),
