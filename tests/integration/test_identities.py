@@ -21,8 +21,10 @@ from handstamp.domain.session import FRESH_MS
 from handstamp.embedded import Handstamp
 from handstamp.errors import NotFound, ProviderRefused
 from handstamp.service.parts.caller import Caller
+from tests.authenticator import Authenticator
 from tests.builders import Clock
-from tests.deployment import caller, deployed
+from tests.deployment import ISSUER, caller, deployed
+from tests.devices import Device
 from tests.integration.helpers import expect_ended, expect_problem, read_claims
 from tests.integration.test_provider_sign_in import ADA, EMAIL, PASSWORD, events_of, sessions_of
 from tests.postgres import fresh_database
@@ -270,6 +272,37 @@ async def test_the_last_way_stays(tmp_path: Path) -> None:
         visitor.clock.advance(seconds=1)
         assert (await visitor.send("/account/identities/remove", id=identity.id)).status_code == 303
         assert (await Program(visitor).client.post("/login", json={"email": EMAIL, "password": PASSWORD})).status_code == 200
+
+
+async def test_a_passkey_is_another_way(tmp_path: Path) -> None:
+    """A person whose only way in is a provider adds a passkey. Then the provider can go, and the passkey signs in alone."""
+    async with visiting(tmp_path) as visitor:
+        program = Program(visitor)
+        await program.sign_in(**ADA)
+        (identity,) = await visitor.identities()
+        begun = (await program.client.post("/passkeys/options", json={}, headers=program.token)).json()
+        device = Authenticator(ISSUER)
+        made = {"passkeyChallenge": begun["challenge"], "ticket": begun.get("ticket"), "passkey": device.make(begun["publicKey"])}
+        assert (await program.client.post("/passkeys", json=made, headers=program.token)).status_code == 201
+        removed = await program.client.delete(f"/identities/{identity.id}", headers=program.token)
+        assert removed.status_code == 204, removed.text
+        begun = (await program.client.post("/login/passkey/options", json={})).json()
+        proof = {"challenge": begun["challenge"], "ticket": begun.get("ticket"), "passkey": device.use(begun["publicKey"])}
+        signed_in = await program.client.post("/login/passkey", json=proof)
+        assert read_claims(signed_in.json()["accessToken"])["amr"] != ["fed"]
+
+
+async def test_a_program_binds_the_session_to_its_key(tmp_path: Path) -> None:
+    """The proof comes with the request that completes the sign-in, as with every other way (RFC 9449 §5)."""
+    async with visiting(tmp_path) as visitor:
+        program, device = Program(visitor), Device()
+        body = await program.go(await program.begin(), **ADA)
+        path = "/login/with/google/complete"
+        claims = {"jti": "jti-1", "htm": "POST", "htu": f"{ISSUER}{path}", "iat": visitor.clock() // 1000}
+        proof = device.sign({"typ": "dpop+jwt", "alg": "ES256", "jwk": device.jwk}, claims)
+        answer = await program.client.post(path, json=body, headers={"dpop": proof})
+        assert answer.json()["tokenType"] == "DPoP", answer.text
+        assert read_claims(answer.json()["accessToken"])["cnf"] == {"jkt": device.key.kid}
 
 
 async def test_a_provider_that_is_gone_is_no_way(tmp_path: Path) -> None:

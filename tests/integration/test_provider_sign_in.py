@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,11 +22,14 @@ from handstamp.domain.mail import ResetPassword
 from handstamp.domain.provider import ProviderIdentity, ProviderRequest
 from handstamp.errors import InvalidProviderAnswer
 from handstamp.service.mailing.outbox import Letters
+from handstamp.service.parts.caller import Caller
 from handstamp.storage.store import Transaction
+from tests.authenticator import Authenticator
 from tests.builders import SECOND_MS
-from tests.deployment import caller
+from tests.deployment import ISSUER, caller
 from tests.integration.helpers import read_claims
 from tests.mailed import token_in
+from tests.postgres import fresh_database
 from tests.providers import FROM_THERE, HERE, FakeProvider, Visitor, create_account, fields_of, open_browser, visiting
 
 pytestmark = pytest.mark.anyio
@@ -43,7 +47,7 @@ async def events_of(visitor: Visitor, subject: str) -> list[Event]:
 
 async def sessions_of(visitor: Visitor, subject: str) -> int:
     """Return how many sessions of an account live."""
-    return len((await visitor.running.sessions.list_all(subject, caller(visitor.clock)))[0])
+    return len((await visitor.running.sessions.list_all(subject, Caller(now_ms=visitor.running.clock())))[0])
 
 
 async def test_the_whole_way(tmp_path: Path) -> None:
@@ -92,18 +96,35 @@ async def test_the_session_is_like_any_other(tmp_path: Path) -> None:
         assert visitor.provider.began[-1]["max_age_s"] == 600
 
 
-async def test_an_account_that_somebody_registered_before_is_taken_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+async def test_an_account_that_somebody_registered_before_is_taken_over(
+    tmp_path: Path, store: str, request: pytest.FixtureRequest
+) -> None:
     """The attack: Eve registers Ada's address before Ada comes, with a password, an app, a passkey, a provider and a session."""
-    async with visiting(tmp_path) as visitor:
+    async with AsyncExitStack() as stack:
+        settings: dict[str, Any] = {}
+        if store == "postgres":
+            database = await stack.enter_async_context(fresh_database(request.getfixturevalue("postgres_server")))
+            settings = {"database": database, "secret": "0123456789abcdef" * 4}
+        visitor = await stack.enter_async_context(visiting(tmp_path, **settings))
+        await visitor.running.keys.maintain(visitor.running.clock())  # PostgreSQL keeps its own time
         planted = await create_account(visitor, password=PASSWORD, is_verified=False)
         signed_in = await visitor.client.post("/login", json={"email": EMAIL, "password": PASSWORD})
+        assert signed_in.status_code == 200, signed_in.text
         eves_token = {"authorization": f"Bearer {signed_in.json()['accessToken']}"}
         begun = (await visitor.client.post("/totp", json={}, headers=eves_token)).json()
-        code = pyotp.TOTP(begun["secret"].replace(" ", "")).at(visitor.clock() // SECOND_MS)
+        code = pyotp.TOTP(begun["secret"].replace(" ", "")).at(visitor.running.clock() // SECOND_MS)
         added = await visitor.client.post(
             "/totp/confirm", json={"enrolment": begun["enrolment"], "code": code}, headers=eves_token
         )
         assert added.status_code == 200
+        asked = (await visitor.client.post("/passkeys/options", json={}, headers=eves_token)).json()
+        made = {
+            "passkeyChallenge": asked["challenge"],
+            "ticket": asked.get("ticket"),
+            "passkey": Authenticator(ISSUER).make(asked["publicKey"]),
+        }
+        assert (await visitor.client.post("/passkeys", json=made, headers=eves_token)).status_code == 201
         await link(visitor, eves_token, subject="eve-9", email="eve@example.com")
 
         async with open_browser(visitor.running) as client:
