@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Request
+from playwright.sync_api import BrowserContext, Page, Route
 
 from tests.browser.test_client import expect_state, wait_until
 from tests.serving import PASSWORD, QuickServer, Server, free_port
@@ -97,12 +97,13 @@ def proofs(page: Page, shop: Shop) -> list[Any]:
     """Return the list of the proofs that pages have sent. With the right one, the API takes tokens that are newer."""
     sent: list[Any] = []
 
-    def note(request: Request) -> None:
-        if request.url.endswith("/login/step-up") and request.method == "POST":
-            sent.append(request.post_data_json)
+    def note(route: Route) -> None:
+        if route.request.method == "POST":
+            sent.append(route.request.post_data_json)
             shop.is_strict = sent[-1] != {"password": PASSWORD}
+        route.continue_()  # only now: an event of the request could come after the order that follows its answer
 
-    page.context.on("request", note)
+    page.context.route("**/login/step-up", note)
     return sent
 
 

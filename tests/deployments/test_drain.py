@@ -34,6 +34,7 @@ defaults
   timeout connect 5s
   timeout client 60s
   timeout server 60s
+  timeout check 10s
   retries 0
   option forwardfor
 frontend public
