@@ -121,3 +121,9 @@ def test_the_changelog_has_a_heading_for_the_version() -> None:
         assert f"\n[{name}]: https://" in text
     kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
     assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= kinds
+
+
+def test_every_guide_is_found_from_the_readme() -> None:
+    """The README links to each page of docs/how-to. The one for maintainers is in CONTRIBUTING.md."""
+    linked = "".join((ROOT / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+    assert [page.name for page in (ROOT / "docs/how-to").glob("*.md") if f"(docs/how-to/{page.name})" not in linked] == []
