@@ -50,7 +50,7 @@ CURRENT: ContextVar[CurrentRequest | None] = ContextVar("handstamp_request", def
 
 
 def describe_request() -> dict[str, str]:
-    """Return what log lines say of the current request: `request_id`, and `trace_id` if it belongs to a trace."""
+    """Return the fields of the current request for log lines: `request_id`, and `trace_id` if it belongs to a trace."""
     request = CURRENT.get()
     if request is None:
         return {}

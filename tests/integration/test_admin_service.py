@@ -189,6 +189,8 @@ async def test_credentials_are_made_once_and_give_no_more_power(service: Service
     assert (await service.client.delete(f"/admin/credentials/{made.json()['id']}", auth=auth)).status_code == 204
     expect_problem(await service.client.get("/revocations?wait=0", auth=pair), 401, "invalid_client")
     expect_problem(await service.client.delete("/admin/credentials/nobodys", auth=auth), 404, "not_found")
+    by_operator = [each.kind for each in await service.events() if each.operator]
+    assert by_operator == ["credential_added", "credential_added", "credential_removed", "credential_removed"]
 
 
 async def test_keys_are_rotated_retired_and_voided(service: Service) -> None:

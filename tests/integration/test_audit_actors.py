@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -72,32 +73,40 @@ NO_EVENTS = {
     "introspect": "nothing is changed",
     "provider_token": "nothing is changed",
 }
-ELSEWHERE = {
-    "admin_sign_out": "tests/integration/test_admin_service.py",
-    "admin_end_session": "tests/integration/test_admin_service.py",
-    "admin_create_credential": "tests/integration/test_admin_service.py",
-    "admin_remove_credential": "tests/integration/test_admin_service.py",
-    "admin_rotate_keys": "tests/integration/test_admin_service.py",
-    "admin_retire_key": "tests/integration/test_admin_service.py",
-    "admin_void_key": "tests/integration/test_admin_service.py",
-    "admin_create_account": "tests/integration/test_admin_access.py",
-    "admin_change_account": "tests/integration/test_admin_access.py",
-    "admin_delete_account": "tests/integration/test_admin_access.py",
-    "admin_rename_account": "tests/integration/test_admin_access.py",
-    "admin_set_password": "tests/integration/test_admin_access.py",
-    "admin_grant_role": "tests/integration/test_admin_access.py",
-    "admin_revoke_role": "tests/integration/test_admin_access.py",
-    "admin_disable_account": "tests/integration/test_admin_access.py",
-    "admin_enable_account": "tests/integration/test_admin_access.py",
-    "admin_unlock_account": "tests/integration/test_admin_access.py",
-    "admin_reset_factors": "tests/integration/test_admin_access.py",
-    "complete_login_with": "tests/integration/test_provider_sign_in.py",
-    "complete_link": "tests/integration/test_provider_sign_in.py",
-    "backchannel_logout": "tests/integration/test_provider_sign_in.py",
-    "start_device_session": "tests/integration/test_device_bound.py",
-    "refresh_device_session": "tests/integration/test_device_bound.py",
+EACH_ACTION = "tests/integration/test_admin_access.py::test_each_action_is_recorded_with_who_did_it"
+SESSIONS_END = "tests/integration/test_admin_service.py::test_sessions_end_and_tell_why"
+CREDENTIALS = "tests/integration/test_admin_service.py::test_credentials_are_made_once_and_give_no_more_power"
+KEYS = "tests/integration/test_admin_service.py::test_keys_are_rotated_retired_and_voided"
+BINDS = "tests/integration/test_device_bound.py::test_a_browser_binds_its_session_and_renews_it"
+ELSEWHERE: dict[str, tuple[str, str]] = {
+    "admin_sign_out": ("logged_out_everywhere", SESSIONS_END),
+    "admin_end_session": ("session_ended", SESSIONS_END),
+    "admin_create_credential": ("credential_added", CREDENTIALS),
+    "admin_remove_credential": ("credential_removed", CREDENTIALS),
+    "admin_rotate_keys": ("key_added", KEYS),
+    "admin_retire_key": ("key_removed", KEYS),
+    "admin_void_key": ("key_voided", KEYS),
+    "admin_create_account": ("account_created", EACH_ACTION),
+    "admin_change_account": ("profile_changed", EACH_ACTION),
+    "admin_delete_account": ("account_deleted", EACH_ACTION),
+    "admin_rename_account": ("account_renamed", EACH_ACTION),
+    "admin_set_password": ("password_changed", EACH_ACTION),
+    "admin_grant_role": ("role_granted", EACH_ACTION),
+    "admin_revoke_role": ("role_revoked", EACH_ACTION),
+    "admin_disable_account": ("account_disabled", EACH_ACTION),
+    "admin_enable_account": ("account_enabled", EACH_ACTION),
+    "admin_unlock_account": ("account_unlocked", EACH_ACTION),
+    "admin_reset_factors": ("factors_reset", "tests/integration/test_admin_access.py::test_lost_factors_are_reset"),
+    "complete_login_with": ("signed_in", "tests/integration/test_provider_sign_in.py::test_the_whole_way"),
+    "complete_link": ("identity_linked", "tests/integration/test_identities.py::test_a_person_adds_a_provider_and_removes_it"),
+    "backchannel_logout": (
+        "session_ended",
+        "tests/integration/test_identities.py::test_signing_out_there_ends_the_sessions_that_began_there",
+    ),
+    "start_device_session": ("device_bound", BINDS),
+    "refresh_device_session": ("device_renewed", BINDS),
 }
-"""Operations that need another party, with the tests of what they leave."""
+"""Operations that need another party: each with an event that it leaves, and the test that expects this event."""
 
 
 @pytest.fixture
@@ -330,11 +339,14 @@ COMMAND_EVENTS: dict[str, tuple[list[str], Did]] = {
     "credentials remove": (["orders"], {("credential_removed", "operator")}),
 }
 """Arguments of each command that changes something, in the order in which they are run, and what it leaves."""
-COMMANDS_ELSEWHERE = {
-    "users reset-factors": "tests/integration/test_audit_actors.py",
-    "sessions end": "tests/integration/test_command_line.py",
-    "keys reseal": "tests/integration/test_second_factor.py",
-    "mail queue": "tests/mail/test_commands.py",
+COMMANDS_ELSEWHERE: dict[str, tuple[str, str]] = {
+    "users reset-factors": ("factors_reset", "tests/integration/test_user_commands.py::test_second_factors_are_shown_and_reset"),
+    "sessions end": (
+        "session_ended",
+        "tests/integration/test_command_line.py::test_ending_a_session_takes_effect_at_the_next_request",
+    ),
+    "keys reseal": ("key_resealed", "tests/integration/test_second_factor.py::test_apps_survive_another_master_secret"),
+    "mail queue": ("mail_dropped", "tests/mail/test_commands.py::test_the_queue_shows_what_waits"),
 }
 SILENT_COMMANDS = {
     "restore": "the whole database is replaced, with its audit trail; the log says it at the next start",
@@ -375,41 +387,71 @@ def test_every_command_leaves_its_events(tmp_path: Path) -> None:
         last = events[-1]["number"]
 
 
+HERE = "tests/integration/test_audit_actors.py::test_every_operation_leaves_its_events"
 BY_THEMSELVES: dict[str, tuple[str, str]] = {
-    "account_locked": ("visitor", "tests/integration/test_guessing.py"),
-    "account_taken_over": ("person", "tests/integration/test_provider_sign_in.py"),
-    "attempt_throttled": ("visitor", "tests/integration/test_guessing.py"),
-    "caught_up": ("person", "tests/integration/test_refresh.py"),
-    "device_bound": ("person", "tests/integration/test_device_bound.py"),
-    "device_renewed": ("person", "tests/integration/test_dpop.py"),
-    "factors_reset": ("operator", "tests/integration/test_audit_actors.py"),
-    "identity_linked": ("person", "tests/integration/test_provider_sign_in.py"),
-    "key_removed": ("operator", "tests/integration/test_audit_actors.py"),
-    "key_resealed": ("operator", "tests/integration/test_second_factor.py"),
-    "mail_dropped": ("operator", "tests/integration/test_audit_actors.py"),
-    "mail_given_up": ("service", "tests/mail/test_sending.py"),
-    "mails_retried": ("operator", "tests/mail/test_commands.py"),
-    "proof_failed": ("visitor", "tests/integration/test_dpop.py"),
-    "recovered": ("person", "tests/integration/test_refresh.py"),
-    "recovery_code_used": ("person", "tests/integration/test_audit_actors.py"),
-    "repeated": ("person", "tests/integration/test_audit_actors.py"),
-    "request_repeated": ("person", "tests/integration/test_audit_actors.py"),
-    "reuse_detected": ("visitor", "tests/integration/test_audit_actors.py"),
-    "secrets_resealed": ("operator", "tests/integration/test_second_factor.py"),
-    "sessions_swept": ("service", "tests/integration/test_many_sessions.py"),
-    "sign_in_failed": ("visitor", "tests/integration/test_audit_actors.py"),
+    "account_locked": (
+        "visitor",
+        "tests/integration/test_guessing.py::test_the_hundredth_failure_in_a_row_locks_unknown_devices_until_an_operator_unlocks",
+    ),
+    "account_taken_over": (
+        "person",
+        "tests/integration/test_provider_sign_in.py::test_an_account_that_somebody_registered_before_is_taken_over",
+    ),
+    "attempt_throttled": ("visitor", "tests/integration/test_guessing.py::test_every_throttled_attempt_leaves_one_line"),
+    "caught_up": ("person", "tests/integration/test_refresh.py::test_a_restored_database_ends_no_session"),
+    "device_bound": ("person", BINDS),
+    "device_renewed": ("person", "tests/integration/test_dpop.py::test_events_tell_of_keys_and_wrong_proofs"),
+    "factors_reset": ("operator", HERE),
+    "identity_linked": ("person", "tests/integration/test_provider_sign_in.py::test_the_whole_way"),
+    "key_removed": ("operator", HERE),
+    "key_resealed": ("operator", "tests/integration/test_second_factor.py::test_apps_survive_another_master_secret"),
+    "mail_dropped": ("operator", HERE),
+    "mail_given_up": ("service", "tests/mail/test_sending.py::test_a_final_refusal_is_given_up"),
+    "mails_retried": ("operator", "tests/mail/test_commands.py::test_the_queue_shows_what_waits"),
+    "proof_failed": ("visitor", "tests/integration/test_dpop.py::test_events_tell_of_keys_and_wrong_proofs"),
+    "recovered": ("person", "tests/integration/test_refresh.py::test_one_late_retry_is_answered_and_remembered"),
+    "recovery_code_used": ("person", HERE),
+    "repeated": ("person", HERE),
+    "request_repeated": ("person", HERE),
+    "reuse_detected": ("visitor", HERE),
+    "secrets_resealed": ("operator", "tests/integration/test_second_factor.py::test_apps_survive_another_master_secret"),
+    "sessions_swept": ("service", "tests/integration/test_many_sessions.py::test_many_sessions_end_in_batches_within_one_call"),
+    "sign_in_failed": ("visitor", HERE),
 }
-"""Kinds that no operation and no command above leaves when it succeeds, with who does them, and a test of each."""
+"""Kinds that no operation and no command above leaves when it succeeds, with the actor and the test of each."""
 
 
 def test_every_kind_of_event_has_an_origin() -> None:
-    """Whatever the audit trail can say is left by an operation, by a command, or where another test looks."""
+    """Each kind is left by an operation, by a command, or by the case of a test that is named here."""
     left = {pair for pairs in OPERATION_EVENTS.values() for pair in pairs}
     left |= {pair for _, pairs in COMMAND_EVENTS.values() for pair in pairs}
     left |= {(kind, actor) for kind, (actor, _) in BY_THEMSELVES.items()}
     assert {kind for kind, _ in left} == EVENT_KINDS.keys()
     assert all(actor in EVENT_KINDS[kind].actors for kind, actor in left)  # type: ignore[index]
-    for kind, (_, file) in BY_THEMSELVES.items():
-        assert kind in (ROOT / file).read_text("utf-8"), (kind, file)
-    for file in {*ELSEWHERE.values(), *COMMANDS_ELSEWHERE.values()}:
-        assert (ROOT / file).exists(), file
+
+
+def test_every_named_test_expects_its_event() -> None:
+    """Each test that is named here exists and names the kind, itself or in what it uses of its file."""
+    named = {*ELSEWHERE.values(), *COMMANDS_ELSEWHERE.values(), *((kind, test) for kind, (_, test) in BY_THEMSELVES.items())}
+    assert {(kind, test) for kind, test in named if kind not in texts_of(test)} == set()
+
+
+def texts_of(test: str) -> set[str]:
+    """Return all strings in a test, and in the functions and constants of its file that it uses; none if it does not exist."""
+    file, _, name = test.partition("::")
+    assert name.startswith("test_"), test
+    parts: dict[str, ast.AST] = {}
+    for node in ast.parse((ROOT / file).read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            parts[node.name] = node
+        elif isinstance(node, ast.Assign):
+            parts |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
+    texts: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for part in ast.walk(parts.pop(waiting.pop(), ast.Pass())):
+            if isinstance(part, ast.Name):
+                waiting.append(part.id)
+            elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+                texts.add(part.value)
+    return texts

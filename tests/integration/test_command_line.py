@@ -445,6 +445,10 @@ def test_ending_a_session_takes_effect_at_the_next_request(server: Server, clien
     expect_ended(refresh(client, ada), "admin")
     assert profile(client, other).status_code == 200
     assert "handstamp sessions list" in refusal_of(run_command(server.folder, "sessions", "end", ada.sid), 1)
+    events = [json.loads(line) for line in output_of(run_command(server.folder, "audit", "export", "--since", "1h")).splitlines()]
+    assert [(event["kind"], event["actor"]) for event in events if event["session"] == ada.sid][1:] == [
+        ("session_ended", "operator")
+    ]
 
 
 def test_listing_sessions(server: Server, client: httpx.Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -132,7 +133,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 @DELIVERIES
-async def test_a_browser_binds_its_session_and_renews_it(site: Site, delivery: str) -> None:
+async def test_a_browser_binds_its_session_and_renews_it(site: Site, delivery: str, caplog: pytest.LogCaptureFixture) -> None:
     """The sign-in invites it, the key is stored, the cookie ends with the token, and each renewal is one step of the chain."""
     browser = site.browser()
     signed_in = await browser.sign_in(delivery)
@@ -157,6 +158,8 @@ async def test_a_browser_binds_its_session_and_renews_it(site: Site, delivery: s
     asked = await browser.renew(proof="none")
     expect_problem(asked, 403, "proof_required")
     assert not set_cookies(asked)
+    caplog.clear()
+    caplog.set_level(logging.DEBUG, "handstamp.audit")
     for generation in (1, 2):
         browser.challenge = challenge_in(asked.headers["secure-session-challenge"])
         assert asked.headers["secure-session-challenge"].endswith(f';id="{browser.sid}"')
@@ -164,6 +167,8 @@ async def test_a_browser_binds_its_session_and_renews_it(site: Site, delivery: s
         assert asked.status_code == 200
         assert set(set_cookies(asked)) == {name, REFRESH}
         assert (await site.row(browser.sid)).generation == generation
+    lines: list[Any] = [record.msg for record in caplog.records if record.name == "handstamp.audit"]
+    assert [line.event for line in lines if line.fields.get("sid") == browser.sid] == ["device_renewed", "device_renewed"]
 
 
 async def test_values_may_come_in_quotes(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""The receivers of the audit trail: which there are, and what sends to them."""
+"""Create the receivers of the audit trail from the settings, and send to them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ..service.parts.meter import Meter
 from ..storage.store import Store
 
 DEADLINE_S = 20.0
-"""How long one request may take. It is shorter than the time for which a process holds a receiver."""
+"""How long one request may take. It is shorter than the lease of a receiver (`LEASE_MS`)."""
 MOST_BYTES = 64 * 1024
-"""Of an answer. Nothing in it is used."""
+"""The largest answer to accept. Its body is not used."""
 
 
 class Auditing:

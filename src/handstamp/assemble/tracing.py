@@ -1,4 +1,4 @@
-"""Switch traces on. The libraries take tens of milliseconds to import, so that is done only if they are asked for."""
+"""Switch traces on. `handstamp.tracing` imports OpenTelemetry, which takes tens of milliseconds: only where traces are on."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Tracing:
         """Return a commit with a span."""
         if not self.is_on:
             return commit
-        from ..tracing.store import trace_commits  # noqa: PLC0415
+        from ..tracing.store import trace_commits  # noqa: PLC0415 - see the module
 
         return trace_commits(commit, self._tracer)
 
@@ -75,23 +75,23 @@ class Tracing:
         """Return a store whose calls have spans."""
         if not self.is_on:
             return store
-        from ..tracing.store import TracedStore  # noqa: PLC0415
+        from ..tracing.store import TracedStore  # noqa: PLC0415 - see the module
 
         return TracedStore(store, self._tracer)
 
     def trace_hashing(self) -> Callable[..., Hashing]:
-        """Return what makes the part that hashes."""
+        """Return the function that creates the part that hashes."""
         if not self.is_on:
             return Hashing
-        from ..tracing.parts import TracedHashing  # noqa: PLC0415
+        from ..tracing.parts import TracedHashing  # noqa: PLC0415 - see the module
 
         return partial(TracedHashing, tracer=self._tracer)
 
     def trace_outbound(self) -> Callable[..., Outbound]:
-        """Return what makes the part that sends requests."""
+        """Return the function that creates the part that sends requests."""
         if not self.is_on:
             return Outbound
-        from ..tracing.parts import TracedOutbound  # noqa: PLC0415
+        from ..tracing.parts import TracedOutbound  # noqa: PLC0415 - see the module
 
         return partial(TracedOutbound, tracer=self._tracer)
 
@@ -99,7 +99,7 @@ class Tracing:
         """Return a transport whose messages have spans."""
         if not self.is_on:
             return transport
-        from ..tracing.parts import TracedTransport  # noqa: PLC0415
+        from ..tracing.parts import TracedTransport  # noqa: PLC0415 - see the module
 
         return TracedTransport(transport, self._tracer)
 
@@ -107,14 +107,14 @@ class Tracing:
         """Return an application whose requests have spans."""
         if not self.is_on:
             return app
-        from ..tracing.requests import TracedRequests  # noqa: PLC0415
+        from ..tracing.requests import TracedRequests  # noqa: PLC0415 - see the module
 
         return TracedRequests(app, self._tracer, getattr(self._provider, "sampler", None))
 
     async def flush(self) -> None:
-        """Export what was not exported yet, for at most three seconds. A provider of the application is left alone."""
+        """Export the spans that wait, for at most three seconds. The provider of an application is not flushed."""
         if self._own is not None:
-            with suppress(Exception):  # a collector that is away must not disturb a stop
+            with suppress(Exception):  # a collector that does not answer must not disturb a stop
                 await asyncio.to_thread(self._own.force_flush, _FLUSH_MS)
 
 

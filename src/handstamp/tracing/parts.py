@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 
 class TracedHashing(Hashing):
-    """Hashes in spans, which contain the wait for a thread."""
+    """Hashes in spans, which include the wait for a thread."""
 
     def __init__(self, *arguments: Any, tracer: Tracer, **options: Any) -> None:
         """Create it as a `Hashing`."""
@@ -71,30 +71,20 @@ class _TracedConnection:
                 raise
 
     async def close(self) -> None:
-        """Say goodbye."""
+        """Close the connection."""
         await self._connection.close()
 
 
 class TracedOutbound(Outbound):
-    """Sends requests in spans. They name the host alone: a path or a query may be a secret. Other servers learn of no trace."""
+    """Sends requests in spans, without `traceparent`. A span names only the host: a path or a query may be a secret."""
 
     def __init__(self, *, tracer: Tracer, **options: Any) -> None:
         """Create it as an `Outbound`."""
         super().__init__(**options)
         self._tracer = tracer
 
-    async def exchange(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None = None,
-        *,
-        deadline_s: float,
-        max_bytes: int,
-        read: Callable[[Response], _T],
-    ) -> _T:
-        """Do as `Outbound.exchange`."""
+    async def exchange(self, method: str, url: str, *arguments: Any, read: Callable[[Response], _T], **options: Any) -> _T:
+        """Do as `Outbound.exchange`, in a span."""
         attributes = {"http.request.method": method, "server.address": urlsplit(url).hostname or ""}
         with in_span(self._tracer, method, kind=SpanKind.CLIENT, attributes=attributes) as span:
 
@@ -102,6 +92,4 @@ class TracedOutbound(Outbound):
                 span.set_attribute("http.response.status_code", response.status)
                 return read(response)
 
-            return await super().exchange(
-                method, url, headers, body, deadline_s=deadline_s, max_bytes=max_bytes, read=read_and_look
-            )
+            return await super().exchange(method, url, *arguments, read=read_and_look, **options)

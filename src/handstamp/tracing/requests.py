@@ -37,7 +37,7 @@ class TracedRequests:
         """Wrap an application whose router stores the route as `scope["route"]`.
 
         Args:
-            app: What answers.
+            app: The application.
             tracer: Makes the spans.
             sampler: Decides which traces of strangers are recorded. None to let their `traceparent` decide.
         """
@@ -89,10 +89,10 @@ class TracedRequests:
                     span.set_attribute("http.route", route.path)
 
     def _find_parent(self, scope: Scope, request: CurrentRequest | None) -> Context | None:
-        """Return the context of the caller's span; None for that of the application around us, if it has one.
+        """Return the context of the caller's span; None if the application that embeds us has started a span.
 
-        Whether a stranger's trace is recorded is decided here and not by the stranger. Most are not, and then the libraries are
-        left alone: what they do for a span that is not recorded costs ten times as much.
+        The sampler decides whether a request is recorded, not its `traceparent`, unless a trusted proxy sends it. If a request is
+        not recorded, OpenTelemetry is not called: a span that is not recorded costs ten times as much as this layer.
         """
         if get_current_span().get_span_context().is_valid:
             return None
@@ -115,7 +115,7 @@ class TracedRequests:
 
 
 class DecidedIds(RandomIdGenerator):
-    """Makes the ids of traces. If the sampler has decided about one already, the next trace gets that."""
+    """Makes the ids of traces. The next trace gets the id that the sampler has already decided on, if there is one."""
 
     decided: int | None = None
 

@@ -1,4 +1,4 @@
-"""Set up OpenTelemetry as its environment variables say (OpenTelemetry specification, environment variables of SDKs)."""
+"""Set up OpenTelemetry from its environment variables (OpenTelemetry specification, environment variables of SDKs)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 
 
 def make_provider(environment: Mapping[str, str], *, version: str) -> TracerProvider:
-    """Return what makes spans and exports them.
+    """Return a provider that makes spans and exports them.
 
     The libraries read `OTEL_EXPORTER_OTLP_*`, `OTEL_BSP_*`, `OTEL_TRACES_SAMPLER`, `OTEL_SERVICE_NAME` and
-    `OTEL_RESOURCE_ATTRIBUTES` themselves. The service is called `handstamp` if nothing else is said.
+    `OTEL_RESOURCE_ATTRIBUTES` themselves. The default name of the service is `handstamp`.
 
     Raises:
-        ConfigurationError: If they ask for an exporter or a protocol that is not there.
+        ConfigurationError: If they name an exporter or a protocol that is not supported.
     """
     resource = Resource.create({"service.version": version})
     if str(resource.attributes.get("service.name", "unknown_service")).startswith("unknown_service"):

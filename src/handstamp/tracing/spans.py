@@ -20,15 +20,15 @@ def in_span(
     context: Context | None = None,
     links: Sequence[Link] = (),
 ) -> Iterator[Span]:
-    """Run a block in a span, which becomes the current one. If the block raises, the span tells the class of the error alone.
+    """Run a block in a span, which becomes the current one. If the block raises, the span names only the class of the error.
 
     Args:
         tracer: Makes the span.
-        name: One of a few: what varies is an attribute.
+        name: A constant. Values that vary belong in `attributes`.
         kind: Which side of a request it is.
-        attributes: What is known at the beginning.
-        context: Where the parent is, None for the current one.
-        links: Other spans that it has to do with.
+        attributes: Those that are known when the span starts.
+        context: The context of the parent, None for the current one.
+        links: Other spans that it is related to.
     """
     with tracer.start_as_current_span(
         name,

@@ -10,17 +10,17 @@ from opentelemetry.trace import INVALID_SPAN, Link, Span, Tracer, get_current_sp
 
 from ..domain.account import Account
 from ..domain.session import Session
+from ..storage.batching import Commit
 from ..storage.store import Decide, Rows, Store, StoreLoad, StoreTime, Transaction, Update
 from .spans import in_span
 
 T = TypeVar("T")
-_Commit = Callable[[Sequence[Any]], Awaitable[list[Any]]]
 
 
 class TracedStore:
     """Implements `handstamp.storage.store.Store` by another store.
 
-    There are spans for requests that are recorded alone: not for other requests, and not for work in the background.
+    Only requests that are recorded have spans. Other requests and work in the background have none.
     """
 
     def __init__(self, store: Store, tracer: Tracer) -> None:
@@ -92,7 +92,7 @@ class _Linked(Generic[T]):
         return self._decide(session, account)
 
 
-def trace_commits(commit: _Commit, tracer: Tracer) -> _Commit:
+def trace_commits(commit: Commit, tracer: Tracer) -> Commit:
     """Return a commit of changes that runs in a span of its own trace, if a request that waits for it is recorded.
 
     Requests share it, so it is linked with all of them.

@@ -8,6 +8,7 @@ import msgspec
 
 from ...domain.receiver import Receiver
 from ...storage.store import Rows, Store
+from .audit_trail import FOREVER_MS
 from .audit_webhook import Target
 
 
@@ -39,5 +40,5 @@ async def read_receivers(store: Store, targets: Sequence[Target]) -> list[Receiv
 
 
 async def _find_waiting(rows: Rows, receiver: Receiver, last: int) -> int | None:
-    page = await rows.events.list_page(after=receiver.sent_to, until=last, since_ms=0, before_ms=2**62, limit=1)
+    page = await rows.events.list_page(after=receiver.sent_to, until=last, since_ms=0, before_ms=FOREVER_MS, limit=1)
     return page[0][1].at_ms if page else None
