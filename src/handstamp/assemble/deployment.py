@@ -41,6 +41,7 @@ from ..service.sessions.bind import BindSession
 from ..service.sessions.gate import FactorGate
 from ..service.sessions.limit import SessionLimit
 from ..service.sessions.living import LivingSessions
+from ..service.sessions.prove_again import ProveAgain
 from ..service.sessions.provider_logout import ProviderLogouts
 from ..service.sessions.recognise import Recognise
 from ..service.sessions.refresh import Refresh
@@ -71,6 +72,7 @@ class Deployment(Parts):
     sign_out: SignOut
     sessions: LivingSessions
     recognise: Recognise
+    prove_again: ProveAgain
     sign_in: PasswordSignIn
     second_factor: SecondFactor
     step_up: StepUp
@@ -163,6 +165,7 @@ class Deployment(Parts):
         self.sign_out = SignOut(store=store, tokens=tokens, sweeping=self.sweeping, audit=audit)
         self.sessions = LivingSessions(store=store)
         self.recognise = Recognise(store=store, tokens=tokens, policy=policy)
+        self.prove_again = ProveAgain(store=store, audit=audit)
 
     def _add_accounts(self) -> None:
         store, hashing, throttling, rules = self.store, self.hashing, self.throttling, self.rules

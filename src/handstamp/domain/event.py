@@ -386,7 +386,7 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     ),
     "stepped_up": EventRule(
         description="a person proved again who they are, in the same session; `amr` says how",
-        actors=("person",),
+        actors=("person", "application"),
         sentence=mark("The person proved again who they are, from %(place)s."),
     ),
 }

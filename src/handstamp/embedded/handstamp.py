@@ -105,14 +105,36 @@ class Sessions:
         caller = Caller(now_ms=service.clock(), ip=sanitise_text(ip))
         return await service.refresh(refresh_token, way="body" if delivery == "json" else "cookie", caller=caller)
 
+    async def step_up(
+        self, session_id: str, *, subject: str, amr: Sequence[str], acr: str | None, ip: str = "", user_agent: str = ""
+    ) -> None:
+        """Record that the person of a session has just proved again who they are (RFC 9470). The next refresh carries it.
+
+        Only the time, `amr` and `acr` of the proof change, to what was proved now, also if it is weaker than before.
+
+        Args:
+            session_id: The session that asked for the proof: `claims.sid`.
+            subject: The person whose proof the application has checked. So the proof of one person never counts for another.
+            amr: How they proved it (RFC 8176), as in `start`.
+            acr: How strongly: "pwd", "mfa", "phr" or a class of your own, None for none.
+            ip: Their address, shown in the history of the session; "" if it is not known.
+            user_agent: Their browser, shown there.
+
+        Raises:
+            SessionEnded: If the session has ended or does not exist.
+            InvalidFields: If a value is not allowed, if `subject` is not the person of the session, or if they have an account of
+                Handstamp: then they prove it at `/login/step-up`.
+            Unavailable: If the store does not answer.
+        """
+        service = self._service()
+        _require_sound("json", ip, user_agent, amr, acr)
+        caller = Caller(now_ms=service.clock(), ip=sanitise_text(ip), user_agent=sanitise_text(user_agent), actor="application")
+        await service.prove_again(_parse_session_id(session_id), parse_subject(subject), caller, amr=amr, acr=acr)
+
     async def end(self, session_id: str) -> bool:
         """End a session; return whether it was active. Its tokens are refused at once. Raises `InvalidFields`, `Unavailable`."""
         service = self._service()
-        if not isinstance(session_id, str):
-            raise InvalidFields([("session_id", "must be a text")])
-        if not session_id.isascii():
-            return False  # no session has such an id
-        return await service.sign_out.end_one(session_id, _application(service))
+        return await service.sign_out.end_one(_parse_session_id(session_id), _application(service))
 
     async def end_all(self, subject: str) -> int:
         """End every session of a subject; return how many were active. Raises `InvalidFields` and `Unavailable`."""
@@ -124,6 +146,13 @@ class Sessions:
         service = self._service()
         found, _ = await service.sessions.list_all(parse_subject(subject), Caller(now_ms=service.clock()))
         return found
+
+
+def _parse_session_id(session_id: object) -> str:
+    """Return the id of a session, "" for what no session is named. Raises `InvalidFields` if it is no text."""
+    if not isinstance(session_id, str):
+        raise InvalidFields([("session_id", "must be a text")])
+    return session_id if session_id.isascii() else ""
 
 
 def _application(service: Deployment) -> Caller:
