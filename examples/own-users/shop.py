@@ -97,6 +97,30 @@ async def orders(claims: Annotated[AccessClaims, Depends(require(scope="orders:r
     return {"of": claims.sub, "branch": claims.extra["branch"]}
 
 
+# --- a fresh proof (RFC 9470): the shop asks, since it knows the passwords
+
+
+class Confirmation(BaseModel):
+    """The password, typed once more."""
+
+    password: str
+
+
+@shop.post("/confirm")
+async def confirm(sent: Confirmation, claims: Annotated[AccessClaims, Depends(require())]) -> None:
+    user = next(user for user in users.values() if str(user.number) == claims.sub)
+    try:
+        await asyncio.to_thread(hasher.verify, user.password_hash, sent.password)
+    except VerifyMismatchError:
+        raise HTTPException(401, "That is not your password.") from None
+    await auth.sessions.step_up(claims.sid, subject=claims.sub, amr=["pwd"], acr="pwd")
+
+
+@shop.post("/orders/{number}/refund", dependencies=[Depends(require(fresh="5m"))])
+async def refund_order(number: int) -> dict[str, int]:
+    return {"refunded": number}
+
+
 # --- open connections end with the session
 
 

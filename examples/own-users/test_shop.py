@@ -28,5 +28,13 @@ def test_dismissing_a_clerk_ends_the_session(client: TestClient) -> None:
     assert client.get("/orders", headers=headers).json()["code"] == "session_ended"
 
 
+def test_a_refund_needs_a_fresh_proof(client: TestClient) -> None:
+    tokens = client.post("/login", json=ADA).json()
+    headers = {"Authorization": f"Bearer {tokens['accessToken']}"}
+    assert client.post("/orders/1/refund", headers=headers).json() == {"refunded": 1}
+    assert client.post("/confirm", json={"password": "wrong"}, headers=headers).status_code == 401
+    assert client.post("/confirm", json={"password": PASSWORD}, headers=headers).status_code == 200
+
+
 def test_a_wrong_password_is_refused(client: TestClient) -> None:
     assert client.post("/login", json=ADA | {"password": "wrong"}).status_code == 401

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from tests.adapters.examples import Applications, new_admin
-from tests.integration.helpers import Mint, SignedIn, expect_problem, sign_in, sign_in_new_user
-from tests.serving import Server, cookie_name
+from tests.integration.helpers import Mint, SignedIn, change_session, expect_problem, refresh, sign_in, sign_in_new_user
+from tests.serving import PASSWORD, Server, cookie_name
 
 pytestmark = pytest.mark.xdist_group("adapters")
 FEED_PATIENCE_S = 5.0
@@ -222,6 +222,27 @@ def test_after_sign_out_the_token_is_refused(application: httpx.Client, client: 
         assert time.monotonic() < deadline, "the feed has not reported a sign-out"
         time.sleep(0.02)
     assert "reason" not in expect_problem(answer, 401, "session_ended")
+
+
+# --- a fresh proof
+
+
+def test_a_refund_needs_a_fresh_proof(applications: Applications, client: httpx.Client, server: Server) -> None:
+    """Every framework refuses an old proof in the same words. After a step-up, the next token of the same session is accepted."""
+    begun = sign_in_new_user(client)
+    change_session(server, begun.sid, authenticated_at_ms=int(time.time() - 600) * 1000)
+    old = begun.after(refresh(client, begun))
+    refused = {name: it.post("/orders/1/refund", headers=old.bearer) for name, it in applications.items()}
+    assert [refusal(answer) for answer in refused.values()] == [refusal(refused["fastapi"])] * len(applications)
+    expect_problem(refused["fastapi"], 401, "insufficient_user_authentication")
+    assert challenge(refused["fastapi"]) == 'Bearer error="insufficient_user_authentication", max_age="300"'
+    assert client.post("/login/step-up", json={"password": PASSWORD}, headers=old.bearer).status_code == 200
+    fresh = old.after(refresh(client, old))
+    assert fresh.sid == begun.sid
+    for name, application in applications.items():
+        assert application.post("/orders/1/refund", headers=old.bearer).status_code == 401, name
+        answer = application.post("/orders/1/refund", headers=fresh.bearer)
+        assert (answer.status_code, answer.json()) == (202, {"refunded": 1}), name
 
 
 # --- all alike

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,15 @@ def test_mounted_endpoints_know_their_path(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the shop."""
+    return tmp_path_factory.mktemp("shop")
+
+
+@pytest.fixture(scope="module")
+def shop(folder: Path) -> Iterator[httpx.Client]:
     """Run the shop example."""
-    with example(tmp_path_factory.mktemp("shop"), "own-users", "shop", "SHOP_ISSUER") as client:
+    with example(folder, "own-users", "shop", "SHOP_ISSUER") as client:
         yield client
 
 
@@ -119,6 +126,22 @@ def test_own_users_sign_in_renew_and_sign_out(shop: httpx.Client) -> None:
     for old in (tokens, renewed):
         assert shop.get("/orders", headers=bearer(old)).json()["code"] == "session_ended"
     assert shop.post("/auth/register", json={"email": EMAIL, "password": PASSWORD}).status_code == 404
+
+
+def test_the_shop_asks_for_a_fresh_proof(shop: httpx.Client, folder: Path) -> None:
+    """A refund is refused in a session of long ago. When the shop has asked, the next token is accepted."""
+    tokens = sign_in(shop)
+    with closing(sqlite3.connect(folder / "shop.db", timeout=60)) as database, database:
+        database.execute("UPDATE session SET authenticated_at_ms = authenticated_at_ms - 600000")
+    old = shop.post("/auth/refresh", json={"refreshToken": tokens["refreshToken"]}).json()
+    refused = shop.post("/orders/1/refund", headers=bearer(old))
+    assert (refused.status_code, refused.json()["code"]) == (401, "insufficient_user_authentication")
+    assert refused.headers["www-authenticate"] == 'Bearer error="insufficient_user_authentication", max_age="300"'
+    assert shop.post("/confirm", json={"password": "a wrong one"}, headers=bearer(old)).status_code == 401
+    assert shop.post("/confirm", json={"password": PASSWORD}, headers=bearer(old)).status_code == 200
+    fresh = shop.post("/auth/refresh", json={"refreshToken": old["refreshToken"]}).json()
+    assert shop.post("/orders/1/refund", headers=bearer(old)).status_code == 401
+    assert shop.post("/orders/1/refund", headers=bearer(fresh)).json() == {"refunded": 1}
 
 
 def test_the_shop_ends_all_sessions_of_a_user(shop: httpx.Client) -> None:
