@@ -123,6 +123,21 @@ async def test_it_steps_up(tmp_path: Path) -> None:
         assert (await ada.post("/passkeys/options", token=token)).status_code == 200
 
 
+async def test_a_code_makes_no_passkey_fresh(tmp_path: Path) -> None:
+    """A step-up by what can be phished is `mfa`, also in a session that began with a passkey."""
+    async with a_person(tmp_path) as ada:
+        device = await enrolled(ada)
+        begun = await begin(ada)
+        tokens = (await finish(ada, begun, device.use(begun["publicKey"]))).json()
+        await ada.enrol(tokens["accessToken"])
+        ada.clock.advance(ms=FRESH_MS)
+        answer = await ada.post("/login/step-up", {"code": ada.next_code()}, token=tokens["accessToken"])
+        assert (answer.status_code, answer.json()["acr"]) == (200, "mfa"), answer.text
+        after = read_claims((await ada.post("/refresh", {"refreshToken": tokens["refreshToken"]})).json()["accessToken"])
+        assert (after["acr"], after["auth_time"]) == ("mfa", ada.clock() // 1000)
+        assert (await ada.post("/passkeys/options", token=tokens["accessToken"])).status_code == 200
+
+
 async def test_the_list_tells_what_signals_need(tmp_path: Path) -> None:
     """Named by model, renamed, removed; each answer has the true full list."""
     async with a_person(tmp_path) as ada:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from ...domain.account import Account, is_hashable_password, normalise_password
-from ...domain.assurance import is_as_strong
 from ...domain.event import Event
 from ...domain.factor import Factors
 from ...domain.session import FRESH_MS, Session
@@ -75,9 +74,10 @@ class StepUp:
             if answer is None:
                 _require_no_factor(await rows.factors.get(current.id))
             await factor.confirm(rows)
-            acr = factor.acr if answer is None or not is_as_strong(before.acr, factor.acr) else before.acr
             amr = factor.amr if answer is None else tuple(dict.fromkeys((*before.amr, *factor.amr, "mfa")))
-            after = msgspec.structs.replace(before, authenticated_at_ms=caller.now_ms, acr=acr, amr=amr)
+            # The class is that of the new proof, also where the one before was stronger: `auth_time` is of the same proof, and a
+            # code that was phished makes no passkey fresh.
+            after = msgspec.structs.replace(before, authenticated_at_ms=caller.now_ms, acr=factor.acr, amr=amr)
             await rows.sessions.update(after)
             event = caller.event("stepped_up", subject=current.id, sid=session.id, detail={"amr": " ".join(factor.amr)})
             await rows.events.insert(event)
