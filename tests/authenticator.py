@@ -1,4 +1,4 @@
-"""An authenticator in software. Its ceremonies are made by `fido2`, not by the library that judges them."""
+"""An authenticator in software, which tests can make lie. Its data is written by `fido2`, not by the library that judges it."""
 
 from __future__ import annotations
 
