@@ -7,6 +7,7 @@ from typing import Any
 from handstamp.domain.account import Account
 from handstamp.domain.claims import RefreshClaims
 from handstamp.domain.mail import Mail
+from handstamp.domain.passkey import Passkey
 from handstamp.domain.policy import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Policy
 from handstamp.domain.proof import Proof
 from handstamp.domain.session import Session, refresh_expires_at_s, start
@@ -20,6 +21,7 @@ __all__ = [
     "SECOND_MS",
     "Clock",
     "a_mail",
+    "a_passkey",
     "a_session",
     "a_sweep",
     "an_account",
@@ -103,4 +105,21 @@ def claims_of(session: Session, *, generation: int | None = None) -> RefreshClai
         gen=session.generation if generation is None else generation,
         iat=session.rotated_at_ms // 1000,
         exp=refresh_expires_at_s(session),
+    )
+
+
+def a_passkey(name: str, account_id: str, created_at_ms: int) -> Passkey:
+    """Return the row of a passkey that is synced. No authenticator has it."""
+    return Passkey(
+        id=name,
+        account_id=account_id,
+        handle="handle",
+        public_key=b"key",
+        sign_count=0,
+        name="",
+        aaguid="00000000-0000-0000-0000-000000000000",
+        transports=("internal", "hybrid"),
+        is_backed_up=True,
+        created_at_ms=created_at_ms,
+        used_at_ms=created_at_ms,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from handstamp.crypto.recovery_codes import hash_code
@@ -21,7 +22,7 @@ from handstamp.service.parts.throttling import Throttling
 from handstamp.service.signing_in.recovery_code import RecoveryCodeProver
 from handstamp.service.signing_in.totp import TotpProver
 from handstamp.storage.store import Store, Transaction
-from tests.builders import NOW_MS, an_account
+from tests.builders import NOW_MS, a_passkey, an_account
 from tests.contract.test_store import Opened, another
 
 __all__ = ["another"]
@@ -58,6 +59,34 @@ async def test_the_summary_counts_what_an_account_has(another: Opened) -> None:
     await store.transact(remove)
     assert await store.read(lambda rows: rows.factors.get("ada-id")) == Factors()
     assert await store.read(lambda rows: rows.factors.get("eve-id")) == Factors(recovery_codes=10)
+
+
+async def test_passkeys(another: Opened) -> None:
+    """A credential id is stored once, for one account. What names another account changes nothing."""
+    store = await another()
+    of_ada = [a_passkey("a", "ada-id", NOW_MS + 1), a_passkey("b", "ada-id", NOW_MS)]
+    of_eve = a_passkey("e", "eve-id", NOW_MS)
+
+    async def add(rows: Transaction) -> list[bool]:
+        taken = msgspec.structs.replace(of_eve, id="a")
+        return [await rows.passkeys.insert(each) for each in (*of_ada, of_eve, taken)]
+
+    assert await store.transact(add) == [True, True, True, False]
+    assert await store.read(lambda rows: rows.passkeys.get("a")) == of_ada[0]
+    assert await store.read(lambda rows: rows.passkeys.list_of("ada-id")) == of_ada[::-1]
+    assert (await store.read(lambda rows: rows.factors.get("ada-id"))).passkeys == 2
+    used = msgspec.structs.replace(of_ada[0], name="My key", sign_count=2**32 - 1, is_backed_up=False, used_at_ms=NOW_MS + 9)
+    await store.transact(lambda rows: rows.passkeys.update(used))
+    assert await store.read(lambda rows: rows.passkeys.get("a")) == used
+
+    async def remove(rows: Transaction) -> list[bool]:
+        removed = [await rows.passkeys.delete(account, "a") for account in ("eve-id", "ada-id", "ada-id")]
+        await rows.passkeys.delete_of("ada-id")
+        return removed
+
+    assert await store.transact(remove) == [False, True, False]
+    assert await store.read(lambda rows: rows.passkeys.list_of("ada-id")) == []
+    assert await store.read(lambda rows: rows.passkeys.list_of("eve-id")) == [of_eve]
 
 
 async def test_apps_are_listed_in_pages(another: Opened) -> None:

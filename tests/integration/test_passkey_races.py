@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import httpx
 import pytest
 
 from handstamp.assemble.backups import back_up, restore
+from handstamp.domain.passkey import MOST, Passkey
 from handstamp.storage.postgres.store import PostgresStore
 from handstamp.storage.sqlite.store import SqliteStore
+from handstamp.storage.store import Transaction
 from tests.authenticator import Authenticator, encode
+from tests.builders import a_passkey
 from tests.deployment import ISSUER, deployed
 from tests.ways_in import Node, Person, a_client, a_person, add_passkey, by_passkey
 
@@ -93,22 +97,48 @@ async def test_two_copies_of_a_key_that_counts_are_not_both_accepted(ada: Person
     assert (await by_passkey(ada)).status_code == 200
 
 
+async def make(ada: Person, device: Authenticator, token: str) -> dict[str, Any]:
+    """Return what adds the passkey of a device."""
+    begun = await ada.right("/passkeys/options", {}, token=token)
+    return {"passkey": device.make(begun["publicKey"]), "passkeyChallenge": begun["challenge"], "ticket": begun["ticket"]}
+
+
 async def test_two_first_passkeys_at_once_have_one_handle(ada: Person) -> None:
     """And bring ten recovery codes once."""
     token = (await ada.login())["accessToken"]
     devices = [Authenticator(ISSUER) for _ in range(2)]
-    bodies = []
-    for device in devices:
-        begun = await ada.right("/passkeys/options", {}, token=token)
-        made = {"passkey": device.make(begun["publicKey"]), "passkeyChallenge": begun["challenge"], "ticket": begun["ticket"]}
-        bodies.append(made)
-    answers = await at_once(ada, "/passkeys", *bodies, token=token)
+    answers = await at_once(ada, "/passkeys", *[await make(ada, device, token) for device in devices], token=token)
     assert [answer.status_code for answer in answers] == [201, 201]
     assert sorted(len(answer.json()["recoveryCodes"]) for answer in answers) == [0, 10]
     assert devices[0].handle == devices[1].handle
     for device in devices:
         answer = await ada.send("/login/passkey", sign(device, await begin(ada)))
         assert answer.status_code == 200, answer.text
+
+
+async def test_the_limit_holds_for_passkeys_that_are_made_at_once(ada: Person) -> None:
+    """Six begin while there is room for two. Two are added, at whichever node; the others leave nothing, and no other begins."""
+    token = (await ada.login())["accessToken"]
+    await add_passkey(ada, {}, token=token)
+    bodies = [await make(ada, Authenticator(ISSUER), token) for _ in range(6)]
+    store = ada.nodes[0].running.store
+    for number in range(MOST - 3):
+        held = a_passkey(f"held-{number}", ada.account_id, ada.clock())
+        assert await store.transact(partial(insert, held))
+    answers = await at_once(ada, "/passkeys", *bodies, token=token)
+    assert sorted(answer.status_code for answer in answers) == [201] * 2 + [422] * 4
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 422} == {"invalid_request"}
+    kept = {each.id for each in await store.read(lambda rows: rows.passkeys.list_of(ada.account_id))}
+    made = {body["passkey"]["id"]: answer.status_code for body, answer in zip(bodies, answers, strict=True)}
+    assert len(kept) == MOST
+    assert {name for name in made if name in kept} == {name for name, status in made.items() if status == 201}
+    (refused,) = await at_once(ada, "/passkeys/options", {}, token=token)
+    assert refused.json()["code"] == "invalid_request"
+
+
+async def insert(passkey: Passkey, rows: Transaction) -> bool:
+    """Add a passkey."""
+    return await rows.passkeys.insert(passkey)
 
 
 async def test_a_restored_backup_has_the_passkeys_of_its_time(tmp_path: Path) -> None:

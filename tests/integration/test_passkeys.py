@@ -14,7 +14,6 @@ from fido2.cose import ES256, RS256, CoseKey, EdDSA
 
 from handstamp.assemble.application import make_application
 from handstamp.domain.attempt import LIFETIME_MS
-from handstamp.domain.passkey import MOST
 from handstamp.domain.session import FRESH_MS
 from tests.authenticator import Authenticator, encode
 from tests.builders import Clock
@@ -356,15 +355,6 @@ async def test_related_origins(tmp_path: Path) -> None:
         device.origin = RELATED
         begun = await begin(ada)
         assert (await finish(ada, begun, device.use(begun["publicKey"]))).status_code == 200
-
-
-async def test_there_are_at_most_so_many(tmp_path: Path) -> None:
-    """256 do not fit into an account."""
-    async with a_person(tmp_path) as ada:
-        token = (await ada.login())["accessToken"]
-        for _ in range(MOST):
-            assert (await add(ada, Authenticator(ISSUER), token)).status_code == 201
-        expect_problem(await ada.post("/passkeys/options", token=token), 422, "invalid_request")
 
 
 @pytest.mark.parametrize("between", ["disable", "delete", "remove"])
