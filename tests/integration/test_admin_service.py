@@ -41,6 +41,7 @@ OPERATION_OF = {
     "users reset-factors": "POST /admin/accounts/{id}/reset-factors",
     "sessions list": "GET /admin/sessions",
     "sessions end": "DELETE /admin/sessions/{id}",
+    "statistics": "GET /admin/statistics",
     "why": "GET /admin/accounts/{id}/history",
     "audit export": "GET /admin/events",
     "keys list": "GET /admin/keys",

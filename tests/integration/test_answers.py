@@ -42,6 +42,7 @@ ENDPOINTS = {
     ("DELETE", "/admin/sessions/{id}"),
     ("GET", "/admin/sessions/{id}/history"),
     ("GET", "/admin/events"),
+    ("GET", "/admin/statistics"),
     ("GET", "/admin/credentials"),
     ("POST", "/admin/credentials"),
     ("DELETE", "/admin/credentials/{id}"),

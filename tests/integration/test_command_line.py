@@ -46,6 +46,7 @@ COMMANDS = (
     "users export",
     "sessions list",
     "why",
+    "statistics",
     "audit export",
     "audit webhook",
     "sessions end",

@@ -70,6 +70,7 @@ def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
         delete_account=deployment.delete_account,
         administration=deployment.administration,
         accounts=deployment.accounts,
+        statistics=deployment.statistics,
         audit_trail=deployment.audit_trail,
         credentials=deployment.credentials,
         revocations=deployment.revocations,

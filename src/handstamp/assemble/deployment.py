@@ -33,6 +33,7 @@ from ..service.operating.housekeeping import Housekeeping
 from ..service.operating.readiness import Readiness
 from ..service.operating.reseal_apps import ResealApps
 from ..service.operating.reseal_tokens import ResealTokens
+from ..service.operating.statistics import Statistics
 from ..service.parts.ceremonies import PasskeyCeremonies
 from ..service.parts.email_address import load_rules
 from ..service.parts.granting import Hook
@@ -103,6 +104,7 @@ class Deployment(Parts):
     histories: Histories
     reseal_apps: ResealApps
     reseal_tokens: ResealTokens
+    statistics: Statistics
     audit_trail: AuditTrail
     auditing: Auditing
     revocations: Revocations
@@ -331,6 +333,7 @@ class Deployment(Parts):
         self.reseal_apps = ResealApps(store=store, secrets=self.totp_secrets, audit=self.audit)
         self.reseal_tokens = ResealTokens(store=store, seal=self.token_seal, audit=self.audit)
         self.histories = Histories(store=store)
+        self.statistics = Statistics(store=store, keys=keys)
         self.audit_trail = AuditTrail(store=store)
         self.auditing = Auditing(
             self.settings,

@@ -21,6 +21,7 @@ COMMANDS = {
     "users": "Create, list, change, unlock, delete, import and export accounts; set passwords and roles.",
     "sessions": "List sessions and end them.",
     "why": "Tell in sentences what has happened to a session, or to a person: why was I signed out?",
+    "statistics": "Count accounts, sessions, sign-ins, mail, keys and revocations.",
     "audit": "Export the audit trail, and see how far its receivers are.",
     "credentials": "Create, list and remove the credentials of services that verify tokens.",
     "mail": "Try the mail server, and see the mail that waits.",

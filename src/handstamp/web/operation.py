@@ -55,6 +55,7 @@ from ..service.operating.credentials import Credentials
 from ..service.operating.history import Histories
 from ..service.operating.keys import Keys
 from ..service.operating.readiness import Readiness
+from ..service.operating.statistics import Statistics
 from ..service.parts.devices import Devices
 from ..service.parts.one_time import OneTimeGrants
 from ..service.parts.tokens import TokenPair
@@ -126,6 +127,7 @@ class UseCases:
     delete_account: DeleteAccount
     administration: Administration
     accounts: AdministerAccounts
+    statistics: Statistics
     audit_trail: AuditTrail
     credentials: Credentials
     revocations: Revocations

@@ -21,6 +21,7 @@ from ..wire.problems import MethodNotAllowed
 from .admin import accounts as admin_accounts
 from .admin import service as admin_service
 from .admin import sessions as admin_sessions
+from .admin import statistics as admin_statistics
 from .answers import write_problem
 from .api import (
     accounts,
@@ -84,6 +85,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *admin_accounts.OPERATIONS,
     *admin_sessions.OPERATIONS,
     *admin_service.OPERATIONS,
+    *admin_statistics.OPERATIONS,
 )
 
 

@@ -21,6 +21,7 @@ from .receivers import SqlReceivers
 from .recovery_codes import SqlRecoveryCodes
 from .revocations import SqlRevocations
 from .sessions import SqlSessions
+from .statistics import SqlStatistics
 from .sweeps import SqlSweeps
 from .timekeeping import SqlTimekeeping
 from .totp import SqlTotp
@@ -113,6 +114,11 @@ class SqlTransaction(Executor):
     def events(self) -> SqlEvents:
         """Query and extend the audit trail."""
         return SqlEvents(self)
+
+    @property
+    def statistics(self) -> SqlStatistics:
+        """Count all rows of a table."""
+        return SqlStatistics(self)
 
     @property
     def timekeeping(self) -> SqlTimekeeping:

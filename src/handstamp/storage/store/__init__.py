@@ -34,6 +34,7 @@ from .receivers import ReceiverQueries, ReceiverTable
 from .recovery_codes import RecoveryCodeQueries, RecoveryCodeTable
 from .revocations import RevocationQueries, RevocationTable
 from .sessions import SessionQueries, SessionTable
+from .statistics import StatisticQueries
 from .sweeps import SweepQueries, SweepTable
 from .timekeeping import TimekeepingQueries, TimekeepingTable
 from .totp import TotpQueries, TotpTable
@@ -143,6 +144,10 @@ class Rows(Protocol):
     @property
     def events(self) -> EventQueries:
         """Query the audit trail."""
+
+    @property
+    def statistics(self) -> StatisticQueries:
+        """Count all rows of a table."""
 
     @property
     def timekeeping(self) -> TimekeepingQueries:
