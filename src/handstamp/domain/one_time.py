@@ -20,6 +20,10 @@ Verdict = Literal["accepted", "wrong", "used", "expired", "exhausted", "void"]
 MAX_LOOKS = 5
 """How many codes are looked at for one grant, right or wrong. After that its link alone is accepted."""
 CODE_LIFETIME_MS = 10 * MINUTE_MS
+UNDO_MS = 7 * DAY_MS
+"""How long a link is accepted that undoes what a thief did."""
+UNDO_REACH_MS = UNDO_MS
+"""How long before its mail that link reaches back. A second factor that is older had been told for as long as a link is valid."""
 
 
 class PurposeRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +49,7 @@ PURPOSES: dict[Purpose, PurposeRule] = {
     "sign_in": PurposeRule(page="/sign-in/confirm"),
     "reset_password": PurposeRule(page="/reset"),
     "change_email": PurposeRule(page="/change-email"),
-    "undo_change": PurposeRule(page="/undo-change", lifetime_ms=7 * DAY_MS, has_code=False, survives_changes=True),
+    "undo_change": PurposeRule(page="/undo-change", lifetime_ms=UNDO_MS, has_code=False, survives_changes=True),
 }
 
 

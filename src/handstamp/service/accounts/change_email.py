@@ -7,7 +7,7 @@ import msgspec
 from ...domain.account import Account
 from ...domain.event import Event, EventKind
 from ...domain.mail import AddressChanged, AnyContent, ConfirmNewAddress, SignUpExists
-from ...domain.one_time import Purpose
+from ...domain.one_time import UNDO_REACH_MS, Purpose
 from ...domain.session import Session
 from ...domain.sweep import Sweep
 from ...errors import AccountExists, InvalidFields
@@ -140,9 +140,10 @@ class ChangeEmail:
     async def undo(self, shown: Shown, caller: Caller) -> None:
         """Give an account its old address back, for the owner of that mailbox, whatever was changed since.
 
-        A thief who changed the address knew the password and may know the new one. So all sessions end, and the password, the
-        second factors that were added since and all identities at other providers are removed. The links of later changes are
-        void, and the old address gets a mail with which the owner chooses a new password.
+        A thief who changed the address knew the password and may know the new one. So all sessions end, and the password, all
+        identities at other providers, and the second factors that were added in the week before the change or since are removed.
+        Older factors stay: the mailbox alone replaces none. The links of later changes are void, and the old address gets a mail
+        with which the owner chooses a new password.
 
         Raises:
             InvalidCode: If the link is wrong, used, expired or void.
@@ -160,7 +161,7 @@ class ChangeEmail:
             await _require_free(rows, after)
             await rows.accounts.update(after)
             await rows.one_time.delete_later(grant)
-            await forget_later_factors(rows, after.id, grant.created_at_ms)
+            await forget_later_factors(rows, after.id, grant.created_at_ms - UNDO_REACH_MS)
             await rows.identities.delete_of(after.id)
             for email in (before.email, after.email):
                 await self._throttling.forget(rows, email)

@@ -161,14 +161,18 @@ class FactorChanges:
 
 
 async def forget_later_factors(rows: Transaction, account_id: str, since_ms: int) -> None:
-    """Remove the second factors and recovery codes of an account that were made since a time (milliseconds since 1970)."""
+    """Remove the second factors and recovery codes of an account that were made since a time (milliseconds since 1970).
+
+    Without a factor that is left, all recovery codes go.
+    """
     totp = await rows.totp.get(account_id)
     if totp is not None and totp.created_at_ms >= since_ms:
         await rows.totp.delete(account_id)
     for passkey in await rows.passkeys.list_of(account_id):
         if passkey.created_at_ms >= since_ms:
             await rows.passkeys.delete(account_id, passkey.id)
-    if any(code.created_at_ms >= since_ms for code in await rows.recovery_codes.list_of(account_id)):
+    has_later_codes = any(code.created_at_ms >= since_ms for code in await rows.recovery_codes.list_of(account_id))
+    if has_later_codes or not (await rows.factors.get(account_id)).is_any:
         await rows.recovery_codes.replace(account_id, [])
 
 
