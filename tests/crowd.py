@@ -14,6 +14,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import httpx
@@ -49,18 +50,20 @@ class Tokens:
 class Crowd:
     """People with several devices each, and the history of their requests."""
 
-    def __init__(self, urls: Sequence[str], *, issuer: str, seed: int, http: httpx.AsyncClient) -> None:
+    def __init__(self, urls: Sequence[str], *, issuer: str, seed: int) -> None:
         """Set the URLs of the nodes, the URL for which proofs are made, and the seed of the random choices."""
         self.history: list[Operation] = []
         self._urls = urls
         self._issuer = issuer
         self._random = random.Random(seed)
-        self._http = http
+        self._clients: list[httpx.AsyncClient] = []
         self._is_over = False
 
     async def run(self, meanwhile: Awaitable[T], *, people: int = 6, devices: int = 3) -> T:
         """Run all devices until `meanwhile` is done, then wait for outstanding answers. Return the result of `meanwhile`."""
-        async with asyncio.TaskGroup() as tasks:
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            # Of several, since a client looks at all its connections at each request.
+            self._clients = [await stack.enter_async_context(_new_client()) for _ in range(people)]
             for number in range(people):
                 email = f"person-{number}-{self._random.getrandbits(32):x}@example.com"
                 await self._register(email)
@@ -249,9 +252,13 @@ class Crowd:
         url = self._random.choice(self._urls) + path
         try:
             async with asyncio.timeout(patience_s):
-                return await self._http.request(method, url, json=body, headers=headers)
+                return await self._random.choice(self._clients).request(method, url, json=body, headers=headers)
         except (httpx.HTTPError, TimeoutError):
             return None
+
+
+def _new_client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(trust_env=False, verify=False, limits=httpx.Limits(max_connections=200))
 
 
 def _classify(answer: httpx.Response | None) -> tuple[Any, str]:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.verifying import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.xdist_group("proxy")]
 _MISSING = "HAProxy is not installed here (Debian: apt install haproxy)"
-CHAINS = 6
+CHAINS, PAUSE_S = 6, 0.03
 DRAIN_S = 2
 """Twenty times the interval of the health checks, so that a busy machine notices in time too."""
 CONFIGURATION = """
@@ -122,6 +123,7 @@ def _drain(node: Server) -> list[int]:
             status = _status(client)
         if not seen or seen[-1] != status:
             seen.append(status)
+        time.sleep(PAUSE_S)
     return seen
 
 
@@ -138,6 +140,7 @@ async def load(deployment: Deployment, answers: list[int]) -> AsyncIterator[tupl
             assert answer.status_code == 200, answer.text
             tokens = answer.json()
             answers.append(answer.status_code)
+            await asyncio.sleep(PAUSE_S)
 
     async def follow(client: httpx.AsyncClient) -> None:
         cursor = ""

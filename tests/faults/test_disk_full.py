@@ -122,7 +122,7 @@ async def test_a_full_disk_is_503_until_there_is_room(server_on_disk: tuple[Serv
     trials = 0
     async with patient_client() as http:
         nodes = Nodes(http, [server.url])
-        crowd = Crowd([server.url], issuer=server.url, seed=seed, http=http)
+        crowd = Crowd([server.url], issuer=server.url, seed=seed)
         staying = await nodes.sign_in()
         living = asyncio.create_task(crowd.run(asyncio.sleep(SECONDS)))
         while not living.done():

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.crowd import Crowd
@@ -43,19 +41,11 @@ def own_postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@asynccontextmanager
-async def crowd_over(nodes: list[Server], seed: int) -> AsyncIterator[Crowd]:
-    """Give a crowd of clients for these nodes."""
-    async with httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=200)) as http:
-        urls = [f"http://localhost:{node.port}" for node in nodes]
-        yield Crowd(urls, issuer=nodes[0].settings["ISSUER"], seed=seed, http=http)
-
-
 async def check(nodes: list[Server], trouble: Trouble, where: str, count: Callable[[str], None]) -> None:
     """Run a crowd during a fault, and check its history."""
     seed = random.SystemRandom().getrandbits(32)
-    async with crowd_over(nodes, seed) as crowd:
-        what = await crowd.run(trouble(nodes, random.Random(seed)))
+    crowd = Crowd([f"http://localhost:{node.port}" for node in nodes], issuer=nodes[0].settings["ISSUER"], seed=seed)
+    what = await crowd.run(trouble(nodes, random.Random(seed)))
     count(f"{what}, {len(nodes)} nodes on {where}, seed {seed}: {crowd.counts()}")
     assert violations(crowd.history, grace_s=GRACE_S) == [], f"seed {seed}"
     for node in nodes:
@@ -112,7 +102,7 @@ async def test_postgresql_may_be_stopped_and_killed(
         end = asyncio.get_running_loop().time() + SECONDS
         ends = [0, 0]
         while sum(ends) < POSTGRES_ENDS or asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(chance.uniform(0.3, 1.5))
+            await asyncio.sleep(chance.uniform(0.2, 0.8))
             is_killed = sum(ends) % 2
             ends[is_killed] += 1
             await asyncio.to_thread(own_postgres.kill if is_killed else own_postgres.stop)

@@ -26,7 +26,7 @@ MAX_AGE_S = 1
 YOUNG_S = 3.0
 """How long a token is verified again and again. A key stays published for longer after its last token."""
 ROTATIONS = 4
-CHAINS, POLLERS = 4, 4
+CHAINS, POLLERS, PAUSE_S = 4, 4, 0.1
 TIMES = f"""
 import handstamp.domain.keyring as keyring
 keyring.JWKS_MAX_AGE_S = {MAX_AGE_S}
@@ -103,6 +103,7 @@ async def test_rotations_under_load_refuse_no_token(
                     profile = await client.get("/profile", headers={"authorization": f"Bearer {each}"})
                     assert profile.status_code == 200, profile.text
                     verified += len(pollers) + 2
+                await asyncio.sleep(PAUSE_S)
 
     async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as client, asyncio.TaskGroup() as chains:
         for _ in range(CHAINS):
