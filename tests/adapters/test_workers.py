@@ -75,6 +75,7 @@ def ask_until(client: httpx.Client, path: str, headers: dict[str, str], expected
     return last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WORKERS)
 def test_forked_workers_refuse_an_ended_session(kind: str, server: Server, client: httpx.Client, tmp_path: Path) -> None:
     """Each worker follows the feed by itself, asks the service over connections of its own, and knows each session apart."""

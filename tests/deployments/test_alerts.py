@@ -220,6 +220,7 @@ def test_the_rules_are_valid() -> None:
     promtool("check", "rules", "--lint-fatal", ALERTS)
 
 
+@pytest.mark.slow
 def test_each_alert_is_raised_and_only_then(tmp_path: Path) -> None:
     """After an hour of its series each alert fires with its sentence; of the quiet series it does not."""
     assert list(CASES) == [rule["alert"] for rule in RULES]

@@ -166,6 +166,7 @@ def test_an_unconfirmed_socket_is_closed_after_max_staleness(service: Server, ve
     service.start()
 
 
+@pytest.mark.slow
 def test_a_socket_outlives_a_short_outage(service: Server, verifier: Verifier) -> None:
     """A socket stays open during an outage that is shorter than its limit, and works afterwards."""
     with serve_with_verifier(verifier, timeout_s=60) as address, socket_at(address, tokens := service.login()) as socket:

@@ -105,6 +105,7 @@ def test_after_a_leap_requests_are_answered_503_and_nobody_is_signed_out(tmp_pat
         server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leap_s", [40 * DAY_S, -3600])
 def test_a_start_with_a_wrong_clock_signs_nobody_out(tmp_path: Path, leap_s: int) -> None:
     """The machine was off, and its clock is wrong until NTP corrects it."""

@@ -33,6 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, postgres_server: str) -> It
         runner.run(opened.__aexit__(None, None, None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_json, in_url, in_header", TEXTS.values(), ids=TEXTS)  # noqa: PT006 - as the others
 def test_no_text_of_a_stranger_reaches_the_database_as_an_error(
     server: Server, count: Callable[[str], None], in_json: str, in_url: str, in_header: bytes

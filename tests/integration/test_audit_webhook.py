@@ -357,6 +357,7 @@ async def test_a_receiver_that_does_not_answer_delays_no_other(tmp_path: Path, c
         assert len(names) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 async def test_a_killed_node_loses_no_event(
     request: pytest.FixtureRequest, tmp_path: Path, receiver: webhooks.Receiver, database: str

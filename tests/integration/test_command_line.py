@@ -767,6 +767,7 @@ def test_a_closed_pipe_causes_no_traceback(server: Server) -> None:
         assert b"Traceback" not in process.stderr.read()
 
 
+@pytest.mark.slow
 def test_concurrent_commands_do_not_interfere(tmp_path: Path) -> None:
     """Four commands that run at the same time on one database all succeed, without a running service."""
     output_of(run_command(tmp_path, "migrate"))

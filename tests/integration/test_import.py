@@ -274,6 +274,7 @@ def import_twice_at_once(folder: Path, **settings: str) -> None:
     assert len(run_process(folder, "users", "export", **settings).stdout.splitlines()) == 1500
 
 
+@pytest.mark.slow
 def test_two_imports_at_once_add_each_account_once(tmp_path: Path) -> None:
     """Whoever is first adds an account; the other finds it."""
     import_twice_at_once(tmp_path)

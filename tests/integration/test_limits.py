@@ -66,6 +66,7 @@ def expect_limit(answer: httpx.Response) -> None:
     assert "set-cookie" not in answer.headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/login", "/register"])
 def test_one_address_that_floods_leaves_the_hashing_queue_to_others(come_from: ComeFrom, server: Server, path: str) -> None:
     """Forty requests at a time from one address, none of them with a wrong password, keep nobody else from signing in (R73)."""

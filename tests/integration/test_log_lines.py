@@ -84,6 +84,7 @@ def test_every_line_is_json_whatever_is_sent(server: Server, client: httpx.Clien
     assert events <= {"request_unreadable", "request_refused", "lines_left_out", "untrusted_proxy"}, events
 
 
+@pytest.mark.slow
 def test_every_line_is_json_with_tls_and_workers(tmp_path: Path) -> None:
     """What cannot be a TLS handshake leaves no plain line either, in any of several processes."""
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"

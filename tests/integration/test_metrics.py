@@ -57,6 +57,7 @@ def read(url: str) -> Metrics:
     return Metrics(answer.text)
 
 
+@pytest.mark.slow
 def test_several_workers_are_one(tmp_path: Path) -> None:
     """Whoever answers tells what all have done, and nothing that strangers send becomes a label."""
     port = free_port()

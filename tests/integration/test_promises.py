@@ -44,6 +44,7 @@ async def test_the_service_purges_expired_rows(tmp_path: Path) -> None:
         assert await running.housekeeping.run_once() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_flood_of_sign_ins_does_not_stop_other_requests(serve: Callable[..., Server]) -> None:
     """Sign-ins beyond the queue get 503 with Retry-After, and refreshes are answered meanwhile (R73)."""

@@ -243,6 +243,7 @@ def test_strict_mode_treats_a_token_ahead_of_the_database_as_reuse(strict: Serve
 # --- a restored database
 
 
+@pytest.mark.slow
 def test_a_restored_database_ends_no_session(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A token newer than the restored row is accepted: the generation catches up and an event is recorded."""
     folder = tmp_path_factory.mktemp("restored")

@@ -411,6 +411,7 @@ def test_a_reader_with_news_does_not_wait(client: httpx.Client, credential: Cred
     assert all(before_heartbeat(partial(attempt, after)) for after in (cursor, "", "unknown"))
 
 
+@pytest.mark.slow
 def test_an_end_in_one_process_wakes_readers_in_another(tmp_path: Path) -> None:
     """With two workers, a sign-out at one worker wakes the readers at both (R87)."""
     with run_server(tmp_path, "--workers", "2") as server, server.client() as client:
@@ -427,6 +428,7 @@ def test_an_end_in_one_process_wakes_readers_in_another(tmp_path: Path) -> None:
         assert before_heartbeat(attempt)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stop_lets_waiting_readers_finish(tmp_path: Path, workers: int) -> None:
     """After SIGTERM the service answers all waiting readers and then exits."""
@@ -470,6 +472,7 @@ def test_an_acknowledged_end_is_in_the_feed_after_a_kill(serve: Callable[..., Se
         assert (page["snapshot"], sids(page)) == (False, [ada.sid])
 
 
+@pytest.mark.slow
 def test_a_restored_backup_is_noticed(serve: Callable[..., Server]) -> None:
     """A cursor issued after the backup gets a snapshot once the backup is restored.
 

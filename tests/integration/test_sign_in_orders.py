@@ -88,7 +88,8 @@ async def end(ada: Person, step: str, held: dict[str, str], used: list[dict[str,
             await add_passkey(ada, {}, token=token)
 
 
-@pytest.mark.parametrize("store", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
 async def test_every_order_of_three_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, request: pytest.FixtureRequest, count: Callable[[str], None]
 ) -> None:

@@ -125,6 +125,7 @@ def test_concurrent_starts_agree(tmp_path: Path) -> None:
             server.kill()
 
 
+@pytest.mark.slow
 def test_several_workers_serve_one_deployment(tmp_path: Path) -> None:
     """The processes of `--workers 2` share the secret, the key and the sessions. All of them stop with the first."""
     with run_server(tmp_path, "--workers", "2") as server, server.client() as client:

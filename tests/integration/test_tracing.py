@@ -87,6 +87,7 @@ async def sign_up(client: httpx.AsyncClient) -> dict[str, str]:
     return dict(answer.json())
 
 
+@pytest.mark.slow
 def test_a_real_service_exports_to_a_real_collector(
     tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +259,7 @@ async def test_an_application_traces_what_it_embeds(tmp_path: Path) -> None:
 # --- the clients
 
 
+@pytest.mark.slow
 def test_clients_pass_a_trace_on(tmp_path: Path, collector: Collector) -> None:
     """A renewal is in the trace of the request that needs it, and an introspection in that of the application's span."""
     with run_server(tmp_path) as server:

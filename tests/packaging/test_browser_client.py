@@ -113,7 +113,13 @@ def test_typescript_finds_the_types(application: Path, resolution: str) -> None:
     for name in names:
         (application / name).write_text(USER + COMPONENTS)
     # The declarations of React, Vue and the browser are the same for all: one run checks them.
-    options = ["--noEmit", "--strict", "--skipDefaultLibCheck" if resolution == "bundler" else "--skipLibCheck", "--target", "es2022"]
+    options = [
+        "--noEmit",
+        "--strict",
+        "--skipDefaultLibCheck" if resolution == "bundler" else "--skipLibCheck",
+        "--target",
+        "es2022",
+    ]
     options += ["--module", module, "--moduleResolution", resolution]
     npm(application.parent, "exec", "--", "tsc", *options, *(f"application/{name}" for name in names))
 

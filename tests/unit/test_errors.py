@@ -107,6 +107,7 @@ def _refuse(reason: str) -> None:
     raise SessionEnded(reason)
 
 
+@pytest.mark.slow
 def test_an_error_leaves_a_worker_process() -> None:
     """A pool of processes hands the error to its caller. One that cannot be pickled would leave the caller waiting for ever."""
     with multiprocessing.get_context("spawn").Pool(1) as pool, pytest.raises(SessionEnded) as ended:

@@ -323,6 +323,7 @@ print([job.value for job in jobs])
 """
 
 
+@pytest.mark.slow
 def test_greenlets_wait_for_one_fetch() -> None:
     """The verifier was made before gevent replaced the locks. One of before would block the greenlet that holds it, too."""
     command = [sys.executable, "-W", "ignore", "-c", GREENLETS]
