@@ -29,6 +29,7 @@ import handstamp.verify.spectacular  # noqa: F401 - as a project's urls.py does
 from handstamp import ConfigurationError
 from handstamp.verify.django import require as handstamp_require
 from handstamp.verify.drf import HandstampAuthentication, Principal, Refused, require
+from handstamp.wire.bearer import BOUND_TOKEN
 from tests.adapters.django_project import HANDSTAMP, OURS, serve_introspection, site
 from tests.adapters.local import COOKIE, a_token, a_verifier, bearer
 from tests.serving import free_port
@@ -316,13 +317,21 @@ def test_the_service_is_asked_once_a_request() -> None:
                 assert asked == ["/introspect"]
 
 
-def test_the_document_says_how_to_authenticate(capfd: pytest.CaptureFixture[str]) -> None:
-    """drf-spectacular knows the authentication class, and that header or cookie is enough."""
-    with site({"orders": whose(require())}, middleware=(), ALLOWED_HOSTS=["*"]):
+@pytest.mark.parametrize("resource", [None, "https://api.example.com"])
+def test_the_document_says_how_to_authenticate(capfd: pytest.CaptureFixture[str], resource: str | None) -> None:
+    """drf-spectacular knows the authentication class, and that header or cookie is enough.
+
+    An API that knows its own URL takes tokens that are bound to a key, too.
+    """
+    settings = {**HANDSTAMP, **({} if resource is None else {"RESOURCE": resource})}
+    with site({"orders": whose(require())}, middleware=(), ALLOWED_HOSTS=["*"], HANDSTAMP=settings):
         document = SchemaGenerator().get_schema(request=None, public=True)
-    assert document["components"]["securitySchemes"] == {
+    schemes = {
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "The access token"},
         "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
     }
-    assert document["paths"]["/orders"]["get"]["security"] == [{"bearer": []}, {"cookie": []}]
+    if resource is not None:
+        schemes["dpop"] = {"type": "http", "scheme": "DPoP", "description": BOUND_TOKEN}
+    assert document["components"]["securitySchemes"] == schemes
+    assert document["paths"]["/orders"]["get"]["security"] == [{name: []} for name in schemes]
     assert "could not resolve authenticator" not in capfd.readouterr().err

@@ -16,6 +16,7 @@ from handstamp import AccessClaims, ConfigurationError, Unavailable, Verifier
 from handstamp.verify.asgi import HandstampMiddleware
 from handstamp.verify.fastapi import Refused, Require
 from handstamp.verify.verifier import Check
+from handstamp.wire.bearer import BOUND_TOKEN
 from tests.adapters.local import APP_ORIGIN, COOKIE, ISSUER, a_token, a_verifier, bearer, connect
 from tests.integration.helpers import expect_problem
 
@@ -69,6 +70,16 @@ async def test_openapi_lists_both_schemes_without_scopes(require: Require) -> No
     operation = document["paths"]["/orders"]["get"]
     assert operation["security"] == [{"bearer": []}, {"cookie": []}]
     assert "parameters" not in operation
+
+
+@pytest.mark.anyio
+async def test_openapi_lists_bound_tokens_where_they_are_accepted() -> None:
+    """An API that knows its own URL takes `Authorization: DPoP` too. The name is that of the IANA registry."""
+    bound = Require(a_verifier(), resource="https://api.example.com")
+    document = (await ask(an_application(bound(scope="orders:read")), "GET", "/openapi.json")).json()
+    assert document["components"]["securitySchemes"]["dpop"] == {"type": "http", "scheme": "DPoP", "description": BOUND_TOKEN}
+    scopes = ["orders:read"]
+    assert document["paths"]["/orders"]["get"]["security"] == [{"bearer": scopes}, {"cookie": scopes}, {"dpop": scopes}]
 
 
 @pytest.mark.anyio

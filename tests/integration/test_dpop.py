@@ -266,6 +266,17 @@ async def test_the_endpoints_of_oauth_know_proofs(site: Site) -> None:
     assert (told["active"], told["token_type"], told["cnf"]) == (True, "DPoP", {"jkt": program.device.key.kid})
 
 
+async def test_the_openapi_document_lists_the_scheme_wherever_an_access_token_is_accepted(site: Site) -> None:
+    """Also for operators."""
+    document = (await site.browser().client.get("/openapi.json")).json()
+    scheme = document["components"]["securitySchemes"]["boundAccessToken"]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "DPoP")
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    taking = [operation for operation in operations if {"accessToken": []} in operation.get("security", ())]
+    assert "admin_list_accounts" in {operation["operationId"] for operation in taking}
+    assert [operation["operationId"] for operation in taking if {"boundAccessToken": []} not in operation["security"]] == []
+
+
 async def test_a_challenge_has_the_scheme_of_the_token(site: Site) -> None:
     """Also for a token that has expired, or whose session has ended (RFC 9449 §7.1)."""
     program = Program(site)

@@ -159,6 +159,11 @@ class Authenticator:
         _ = self.verifier
         return self._cookie
 
+    @property
+    def accepts_bound_tokens(self) -> bool:
+        """Whether tokens that are bound to a key can be used here: the URL of this API is configured."""
+        return self._resource is not None
+
     def declare(self, scope: str, role: str, check: Check | None, fresh: str | int | None = None, acr: str = "") -> Needs:
         """Return the requirements of a route.
 

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 from fastapi import Depends, HTTPException, Request, Response, Security, WebSocket, WebSocketException
 from fastapi.exception_handlers import http_exception_handler
-from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
+from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBase, HTTPBearer
 from fastapi.openapi.models import SecurityBase as SecurityModel
 from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
@@ -29,6 +29,7 @@ from fastapi.security.base import SecurityBase
 
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError, reduce_error
+from ..wire.bearer import BOUND_TOKEN
 from ..wire.problems import Refusal
 from .asgi import POLICY_VIOLATION, can_answer, header_values, public_path, selecting_protocol
 from .authenticator import AnyVerifier, Authenticator, Needs
@@ -62,6 +63,7 @@ class Require:
         """
         authenticator = self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins, resource=resource)
         in_cookie = Security(_CookieScheme(authenticator))
+        bound = Depends(_pass) if resource is None else Security(_BoundScheme())
 
         class Claims(SecurityBase):
             scheme_name = "bearer"
@@ -72,6 +74,7 @@ class Require:
                 connection: HTTPConnection,
                 scopes: SecurityScopes = SecurityScopes(),  # noqa: B008 - FastAPI gives those of the dependency that asks
                 _cookie: None = in_cookie,
+                _bound: None = bound,
             ) -> AccessClaims:
                 check = connection.scope.setdefault("state", {}).pop(_DECLARED, None)
                 return await _authenticate(authenticator, connection, Needs(check=check), needed=scopes.scope_str)
@@ -170,6 +173,20 @@ class _CookieScheme(SecurityBase):
 
     async def __call__(self) -> None:
         pass
+
+
+class _BoundScheme(SecurityBase):
+    """Adds to the OpenAPI document that the token may be bound to a key. `Require.claims` reads it and its proof."""
+
+    scheme_name = "dpop"
+    model = HTTPBase(scheme="DPoP", description=BOUND_TOKEN)
+
+    async def __call__(self) -> None:
+        pass
+
+
+async def _pass() -> None:
+    pass
 
 
 async def _authenticate(

@@ -11,6 +11,7 @@ import msgspec
 
 from ..crypto.proofs import MAX_PROOF_LENGTH
 from ..errors import HandstampError, InvalidFields, InvalidRequest, InvalidToken, TooManyAttempts, Unavailable
+from ..wire.bearer import BOUND_TOKEN
 from ..wire.problems import MEDIA_TYPE, Problem, row_of
 from .api.tokens import TokenAnswer
 from .body import FORM
@@ -37,10 +38,11 @@ _PROOF = (
     "The proof of a key (RFC 9449). At a sign-in with `json` delivery it binds the session to the key, and every renewal of that "
     "session needs a new one"
 )
+_ACCESS: list[dict[str, list[str]]] = [{"accessToken": []}, {"accessCookie": []}, {"boundAccessToken": []}]
 _CREDENTIALS: dict[str, tuple[str, list[dict[str, list[str]]]]] = {
     "access": (
         "Needs the access token: as `Authorization: Bearer`, as `Authorization: DPoP` if it is bound to a key, or as its cookie.",
-        [{"accessToken": []}, {"accessCookie": []}, {"boundAccessToken": []}],
+        _ACCESS,
     ),
     "refresh": (
         "Needs the refresh token: as its cookie, which browsers send by themselves, or in the body; never both.",
@@ -49,11 +51,11 @@ _CREDENTIALS: dict[str, tuple[str, list[dict[str, list[str]]]]] = {
     "client": ("Needs the id and the secret of a service credential, by HTTP Basic.", [{"serviceCredential": []}]),
     "operator": (
         "Needs a service credential with the scope `admin`, or the access token of an administrator with a fresh second factor.",
-        [{"serviceCredential": []}, {"accessToken": []}, {"accessCookie": []}],
+        [{"serviceCredential": []}, *_ACCESS],
     ),
     "any": (
-        "Takes every token of the session, as cookies, as `Authorization: Bearer` or in the body.",
-        [{"accessToken": []}, {"accessCookie": []}, {"boundAccessToken": []}, {"refreshCookie": []}, {}],
+        "Takes every token of the session, as cookies, as `Authorization` of any scheme or in the body.",
+        [*_ACCESS, {"refreshCookie": []}, {}],
     ),
 }
 """What an operation says about its credential, and its security requirements, by `Operation.credential`."""
@@ -95,11 +97,7 @@ def document(*, issuer: str, version: str, cookies: Cookies, operations: Sequenc
                 "schemas": components,
                 "securitySchemes": {
                     "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-                    "boundAccessToken": {
-                        "type": "http",
-                        "scheme": "DPoP",
-                        "description": "A token that is bound to a key, with a new proof in the header `DPoP` (RFC 9449 §7.1)",
-                    },
+                    "boundAccessToken": {"type": "http", "scheme": "DPoP", "description": BOUND_TOKEN},
                     "accessCookie": {"type": "apiKey", "in": "cookie", "name": cookies.access},
                     "refreshCookie": {"type": "apiKey", "in": "cookie", "name": cookies.refresh},
                     "serviceCredential": {"type": "http", "scheme": "basic"},

@@ -22,6 +22,10 @@ def bearer_token(authorization: Sequence[str]) -> str | None:
     return None if is_dpop else token
 
 
+BOUND_TOKEN = "A token that is bound to a key, with a new proof in the header `DPoP` (RFC 9449 §7.1)"  # noqa: S105 - no secret
+"""What OpenAPI documents say about the scheme `DPoP`."""
+
+
 def sent_token(authorization: Sequence[str]) -> tuple[str | None, bool]:
     """Return the token of the `Authorization` header, and whether its scheme is DPoP, so that a proof must come along.
 
