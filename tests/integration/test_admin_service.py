@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from handstamp.domain.totp import Totp
 from handstamp.web.routing import OPERATIONS
-from tests.administering import Service, serving
+from tests.administering import Service, bearer, serving
 from tests.integration.helpers import expect_problem
 from tests.integration.test_command_line import COMMANDS
 
@@ -164,6 +165,30 @@ async def test_sessions_end_and_tell_why(service: Service) -> None:
     expect_problem(await service.client.post("/admin/accounts/nobodys/sign-out", headers=headers), 404, "not_found")
     by_operator = [each.kind for each in await service.events() if each.operator]
     assert by_operator == ["session_ended", "logged_out_everywhere"]
+
+
+async def test_all_about_one_person_is_exported(service: Service) -> None:
+    """It is what the person gets, without secrets. The person reads that an operator made a copy, and which one is recorded."""
+    admin, headers = await service.administrator()
+    ada = await service.account("ada@example.com")
+    await service.account("bob@example.com")
+    pair = await service.sign_in(ada)
+    app = Totp(account_id=ada.id, sealed=b"a sealed secret", created_at_ms=0, last_step=0, used_at_ms=0)
+    await service.running.store.transact(lambda rows: rows.totp.save(app))
+    answer = await service.client.get(f"/admin/accounts/{ada.id}/export", headers=headers)
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    own = (await service.client.get("/me/export", headers=bearer(pair))).json()
+    told = answer.json()
+    assert [event["operator"] for event in own["events"] if event["kind"] == "data_exported"] == [f"account:{admin.id}", None]
+    assert {name: rows for name, rows in own.items() if name != "events"} == {
+        name: rows for name, rows in told.items() if name != "events"
+    }
+    assert told["events"] == own["events"][:-1]
+    assert "sealed" not in answer.text
+    assert "bob" not in answer.text
+    history = (await service.client.get(f"/admin/accounts/{ada.id}/history", headers=headers)).json()
+    assert "An operator made a copy of all data of the account." in [each["sentence"] for each in history["entries"]]
+    expect_problem(await service.client.get("/admin/accounts/nobodys/export", headers=headers), 404, "not_found")
 
 
 async def test_credentials_are_made_once_and_give_no_more_power(service: Service) -> None:

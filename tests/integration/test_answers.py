@@ -52,6 +52,7 @@ ENDPOINTS = {
     ("POST", "/admin/keys/{id}/void"),
     ("POST", "/admin/accounts"),
     ("GET", "/admin/accounts/{id}"),
+    ("GET", "/admin/accounts/{id}/export"),
     ("PATCH", "/admin/accounts/{id}"),
     ("DELETE", "/admin/accounts/{id}"),
     *(

@@ -331,7 +331,7 @@ COMMAND_EVENTS: dict[str, tuple[list[str], Did]] = {
     "users revoke": (["ada@example.com", "editor"], {("role_revoked", "operator")}),
     "users rename": (["ada@example.com", "bob@example.com"], {("account_renamed", "operator")}),
     "users import": (["accounts.jsonl"], {("account_created", "operator")}),
-    "users export": (["exported.jsonl"], {("data_exported", "operator")}),
+    "users export": (["exported.jsonl"], {("accounts_exported", "operator")}),
     "users delete": (["bob@example.com", "--yes"], {("account_deleted", "operator")}),
     "keys rotate": ([], {("key_added", "operator")}),
     "keys retire": (["{kid}", "--now"], {("key_voided", "operator"), ("key_added", "operator")}),
@@ -355,7 +355,7 @@ SILENT_COMMANDS = {
 }
 READING = {
     *("demo", "serve", "users list", "users factors", "sessions list", "why", "audit export", "audit webhook", "keys list"),
-    *("keys timetable", "credentials list", "token inspect", "mail test", "doctor"),
+    *("keys timetable", "credentials list", "token inspect", "mail test", "doctor", "statistics"),
 }
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import sqlite3
+import stat
 import subprocess
 import time
 from collections.abc import Iterable
@@ -310,6 +311,24 @@ def test_an_export_is_imported_elsewhere_as_it_was(tmp_path: Path) -> None:
     assert "cannot be created" in refusal_of(run_command(here, "users", "export", str(file)), 2)
     assert run_command(there, "users", "import", "accounts.jsonl").returncode == 0
     assert accounts_in(there) == accounts_in(here)
+
+
+def test_all_data_of_one_person_is_exported(tmp_path: Path) -> None:
+    """As one JSON object, without the hash of the password, to a new file or to standard output."""
+    assert run_command(tmp_path, "users", "create", "ada@example.com", "--password-stdin", stdin=PASSWORD).returncode == 0
+    printed = json.loads(output_of(run_command(tmp_path, "users", "export", "--account", "ADA@example.com")))
+    assert printed["account"][0]["email"] == "ada@example.com"
+    assert [event["kind"] for event in printed["events"]] == ["account_created", "data_exported"]
+    file = tmp_path / "ada.json"
+    output_of(run_command(tmp_path, "users", "export", "--account", "ada@example.com", str(file)))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "argon2" not in file.read_text()
+    assert json.loads(file.read_bytes())["account"] == printed["account"]
+    nobody = run_command(tmp_path, "users", "export", "--account", "bob@example.com", str(tmp_path / "bob.json"))
+    assert "bob@example.com" in refusal_of(nobody, 1)
+    assert not (tmp_path / "bob.json").exists()
+    hashes = ("--account", "ada@example.com", "--with-password-hashes", "x.json")
+    assert "no hash" in refusal_of(run_command(tmp_path, "users", "export", *hashes), 2)
 
 
 def test_an_export_that_fails_leaves_no_file(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from handstamp.domain.session import FRESH_MS, Session, revoke
 from handstamp.errors import InvalidCredentials, TooManyAttempts, Unavailable
 from handstamp.service.accounts.own_data import PAGE_SIZE
 from handstamp.storage.store import Rows, Transaction
+from handstamp.web.api.own_data import ExportAnswer
 from tests.builders import NOW_MS, Clock, a_session
 from tests.deployment import ISSUER, caller, deployed
 from tests.integration.helpers import expect_ended, expect_problem
@@ -114,6 +115,7 @@ async def test_an_export_has_every_column_but_secrets(tmp_path: Path) -> None:
         assert answer.headers["content-disposition"] == 'attachment; filename="my-data.json"'
         data = answer.json()
         assert data["id"] == account.id
+        assert data.keys() == {field.encode_name for field in msgspec.structs.fields(ExportAnswer)}
         assert data["account"][0].keys() == columns_of(Account) - {"passwordHash"} | {"hasPassword"}
         assert (data["account"][0]["email"], data["account"][0]["name"]) == (EMAIL, "Ada Lovelace")
         assert data["sessions"][0].keys() == columns_of(Session)

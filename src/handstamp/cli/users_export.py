@@ -1,4 +1,4 @@
-"""`handstamp users export`: write the accounts as JSON lines."""
+"""`handstamp users export`: write the accounts as JSON lines, or all data of one person."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..assemble.deployment import Deployment
 from ..domain.account_record import record_of
 from ..errors import ConfigurationError
 from ..service.parts.caller import Caller
+from ..transfer.own_data import write_own_data
 from .common import Database, print_line
 from .operating import operate
 
@@ -27,6 +28,10 @@ def export_accounts(
     with_hashes: Annotated[
         bool, typer.Option("--with-password-hashes", help="Write the password hashes too. Needs FILE.")
     ] = False,
+    account: Annotated[
+        str | None,
+        typer.Option(metavar="EMAIL", help="Write all that is stored about this person instead, as one JSON object."),
+    ] = None,
     database: Database = None,
 ) -> None:
     """Write all accounts as JSON lines, which `handstamp users import` reads. FILE is new, and only you can read it.
@@ -35,7 +40,16 @@ def export_accounts(
     """
     if with_hashes and file is None:
         raise ConfigurationError("Password hashes are written to a file that only you can read: name one.")
+    if with_hashes and account is not None:
+        raise ConfigurationError("--with-password-hashes is for all accounts. What is written about one person has no hash.")
     with _create(file) if file else nullcontext(sys.stdout.buffer) as target:
+
+        async def write_one(deployment: Deployment, caller: Caller) -> None:
+            found = await deployment.accounts.get_by_email(account or "")
+            sections = await deployment.export_data.of(found, caller)
+            async for piece in write_own_data(found.id, sections, caller.now_ms):
+                target.write(piece)
+            target.write(b"\n")
 
         async def write_all(deployment: Deployment, caller: Caller) -> int:
             await deployment.accounts.begin_export(caller)
@@ -45,9 +59,13 @@ def export_accounts(
                 count, after = count + len(page), page[-1].email
             return count
 
-        count = operate(write_all, database)
+        if account is not None:
+            operate(write_one, database)
+            wrote = "all data of one person"
+        else:
+            wrote = f"{operate(write_all, database):,} accounts"
     if file is not None:
-        print_line(f"Wrote {count:,} accounts to {file}.{' Delete it when it is imported.' if with_hashes else ''}")
+        print_line(f"Wrote {wrote} to {file}.{' Delete it when it is imported.' if with_hashes else ''}")
 
 
 @contextmanager

@@ -29,6 +29,7 @@ EventKind = Literal[
     "account_renamed",
     "account_taken_over",
     "account_unlocked",
+    "accounts_exported",
     "attempt_throttled",
     "caught_up",
     "credential_added",
@@ -148,6 +149,11 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
         sentence=mark("The failed attempts on the account were forgotten."),
         by_operator=mark("An operator unlocked the account, and the failed attempts were forgotten."),
     ),
+    "accounts_exported": EventRule(
+        description="an operator got a list of all accounts",
+        actors=("operator",),
+        sentence=mark("An operator exported all accounts."),
+    ),
     "attempt_throttled": EventRule(
         description="an attempt was refused because too many had failed; `limit` says which were counted",
         actors=("visitor",),
@@ -171,10 +177,10 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
         sentence=mark("An operator removed the service credential %(name)s."),
     ),
     "data_exported": EventRule(
-        description="a copy of all data of a person was made, or by an operator a list of all accounts",
+        description="a copy of all data of a person was made",
         actors=("person", "operator"),
         sentence=mark("A copy of all data of the account was made from %(place)s."),
-        by_operator=mark("An operator exported all accounts."),
+        by_operator=mark("An operator made a copy of all data of the account."),
     ),
     "device_bound": EventRule(
         description="a session was bound to its device, which proves its key at each renewal; `by` says how",

@@ -92,7 +92,7 @@ class AdministerAccounts:
 
     async def begin_export(self, caller: Caller) -> None:
         """Record that all accounts are exported. `list_page` returns them. Raises `Unavailable`."""
-        event = caller.event("data_exported")
+        event = caller.event("accounts_exported")
         await self._store.transact(lambda rows: rows.events.insert(event))
         self._audit.log(event)
 

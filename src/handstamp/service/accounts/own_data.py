@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from ...errors import DeletionBlocked, InvalidFields
 from ...languages.choice import require_language
 from ...storage.store import Rows, Store, Transaction
 from ...text import mark
+from ...transfer.own_data import Pages, Row
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
@@ -27,9 +28,6 @@ PAGE_SIZE = 50
 MOST = 4 * PAGE_SIZE
 """Rows of kinds of which an account has a few: counts, mails that wait, and links. Other limits keep them far below this."""
 _HASHES = ("link_hash", "code_hash", "browser_hash", "details")
-Row = dict[str, Any]
-Pages = AsyncIterator[list[Row]]
-"""The rows of one section of an export, some at a time."""
 
 
 class ChangeProfile:
@@ -79,7 +77,7 @@ class ChangeProfile:
 
 
 class ExportData:
-    """The use case behind `GET /me/export`: all that is stored about a person, but for secrets."""
+    """The use cases that return all that is stored about a person, but for secrets, to the person or to an operator."""
 
     def __init__(self, *, store: Store, throttling: Throttling, audit: Audit) -> None:
         self._store = store
@@ -95,15 +93,25 @@ class ExportData:
         """
         require_fresh(session, caller.now_ms)
         require_strong(session, await self._store.read(lambda rows: rows.factors.get(session.subject)))
-        event = caller.event("data_exported", subject=session.subject, sid=session.id)
+        await self._record(caller.event("data_exported", subject=session.subject, sid=session.id))
+        return self._list_sections(session.subject, account)
+
+    async def of(self, account: Account, caller: Caller) -> Mapping[str, Pages]:
+        """Return the same about an account, for an operator. Raises `Unavailable` if the store does not answer."""
+        await self._record(caller.event("data_exported", subject=account.id))
+        return self._list_sections(account.id, account)
+
+    async def _record(self, event: Event) -> None:
         await self._store.transact(lambda rows: rows.events.insert(event))
         self._audit.log(event)
+
+    def _list_sections(self, subject: str, account: Account | None) -> Mapping[str, Pages]:
         return {
             "account": _once([] if account is None else [_describe_account(account)]),
             "secondFactors": self._list_factors(account),
             "identities": self._list_identities(account),
-            "sessions": self._list_sessions(session.subject),
-            "events": self._list_events(session.subject),
+            "sessions": self._list_sessions(subject),
+            "events": self._list_events(subject),
             "failedSignIns": self._list_failures(account),
             "mails": self._list_mails(account),
             "links": self._list_links(account),

@@ -10,6 +10,7 @@ from ...domain.account import Account
 from ...errors import AccountExists, AdministratorProtected, InvalidFields, NotFound
 from ...service.accounts.administer import FactorsOf
 from ..answers import write_json, write_nothing
+from ..api.own_data import ExportAnswer, write_export
 from ..api.shapes import AnswerShape, Email, Language, Name, NewPassword, RequestShape, Time, described, utc
 from ..body import require_body
 from ..edge import Call
@@ -138,6 +139,12 @@ async def admin_get_account(use: UseCases, call: Call, _: None) -> Response:
     return write_json(_answer(found, await use.accounts.find_locked([found.account], call.operator)))
 
 
+async def admin_export_account(use: UseCases, call: Call, _: None) -> Response:
+    """Return all that is stored about the person of an account, but for secrets, as a file. It is recorded."""
+    account = await use.accounts.get(read_id(call))
+    return write_export(account.id, await use.export_data.of(account, call.operator), call)
+
+
 async def admin_change_account(use: UseCases, call: Call, body: AdminProfileRequest | None) -> Response:
     """Change the name or the language of an account."""
     body = require_body(body)
@@ -262,6 +269,14 @@ OPERATIONS: tuple[Operation, ...] = (
         run=admin_get_account,
         summary="An account, with how its person signs in",
         answer=AdminAccountAnswer,
+        errors=(NotFound,),
+    ),
+    declare(
+        method="GET",
+        path="/admin/accounts/{id}/export",
+        run=admin_export_account,
+        summary="All that is stored about a person, as a file",
+        answer=ExportAnswer,
         errors=(NotFound,),
     ),
     declare(

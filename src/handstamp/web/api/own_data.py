@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-import msgspec
 from starlette.responses import Response, StreamingResponse
 
 from ...errors import CrossSite, DeletionBlocked, InsufficientAuthentication, NotFound
-from ...service.accounts.own_data import Pages, Row
+from ...transfer.own_data import Pages, write_own_data
 from ..answers import write_nothing
 from ..body import require_body
 from ..cookies import clear_cookies
 from ..edge import Call
 from ..operation import ACCESS_ERRORS, BODY_ERRORS, Operation, UseCases
-from .shapes import AnswerShape, Email, RequestShape, Time, described, utc
+from .shapes import AnswerShape, Email, RequestShape, Time, described
 
 _HEADERS = {"cache-control": "no-store", "content-disposition": 'attachment; filename="my-data.json"'}
-_encode = msgspec.json.Encoder().encode
 _Rows = Annotated[tuple[dict[str, Any], ...], described("Each with all that is stored, in the words of the reference")]
 
 
@@ -29,6 +26,8 @@ class ExportAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     id: str
     exported_at: Time
     account: _Rows
+    second_factors: _Rows
+    identities: _Rows
     sessions: _Rows
     events: _Rows
     failed_sign_ins: _Rows
@@ -50,35 +49,7 @@ async def export_data(use: UseCases, call: Call, _: None) -> Response:
 
 def write_export(subject: str, sections: Mapping[str, Pages], call: Call) -> Response:
     """Return an export that is sent as it is read. If the store fails meanwhile, the connection is closed before the end."""
-    return StreamingResponse(_stream(subject, sections, call.now_ms), headers=_HEADERS, media_type="application/json")
-
-
-async def _stream(subject: str, sections: Mapping[str, Pages], now_ms: int) -> AsyncIterator[bytes]:
-    text = b'{"id":' + _encode(subject) + b',"exportedAt":' + _encode(utc(now_ms))
-    for name, pages in sections.items():
-        text += b',"' + name.encode() + b'":['
-        separator = b""
-        async for rows in pages:
-            for row in rows:
-                text += separator + _encode(_describe(row))
-                separator = b","
-            yield text
-            text = b""
-            await asyncio.sleep(0)  # a store in a file does not wait, and other requests must have their turn
-        text += b"]"
-    yield text + b"}"
-
-
-def _describe(row: Row) -> dict[str, Any]:
-    """Return a row in the words of JSON: names in camel case, and times as in all other answers (RFC 3339)."""
-    return dict(_describe_field(name, value) for name, value in row.items())
-
-
-def _describe_field(name: str, value: Any) -> tuple[str, Any]:
-    if name.endswith("_at_ms"):
-        name, value = name.removesuffix("_ms"), None if value is None else utc(value)
-    first, *others = name.split("_")
-    return "".join((first, *map(str.capitalize, others))), value
+    return StreamingResponse(write_own_data(subject, sections, call.now_ms), headers=_HEADERS, media_type="application/json")
 
 
 async def delete_account(use: UseCases, call: Call, body: DeleteRequest | None) -> Response:
