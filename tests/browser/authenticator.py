@@ -20,14 +20,25 @@ for (const name of ["signalAllAcceptedCredentials", "signalCurrentUserDetails", 
 class Authenticator:
     """An authenticator that is part of the device, or a key with `is_platform=False`. It answers by itself, as if touched."""
 
-    def __init__(self, page: Page, *, verifies: bool = True, is_platform: bool = True, is_backed_up: bool = True) -> None:
+    def __init__(
+        self,
+        page: Page,
+        *,
+        verifies: bool = True,
+        keeps: bool = True,
+        is_platform: bool = True,
+        is_backed_up: bool = True,
+        answers: bool = True,
+    ) -> None:
         """Add it to the browser of a page.
 
         Args:
             page: The page that can use it.
             verifies: True to verify the user (by finger, face or PIN), False if only touches are noticed.
+            keeps: True to keep passkeys, False for a key that only knows those that a service names.
             is_platform: True for one in the device, False for a security key.
             is_backed_up: True for passkeys that are synchronised with other devices.
+            answers: False if nobody touches it.
         """
         self._session = page.context.new_cdp_session(page)
         self._session.send("WebAuthn.enable")
@@ -38,10 +49,10 @@ class Authenticator:
                     "protocol": "ctap2",
                     "ctap2Version": "ctap2_1",
                     "transport": "internal" if is_platform else "usb",
-                    "hasResidentKey": verifies,
+                    "hasResidentKey": keeps,
                     "hasUserVerification": verifies,
                     "isUserVerified": verifies,
-                    "automaticPresenceSimulation": True,
+                    "automaticPresenceSimulation": answers,
                     "defaultBackupEligibility": is_backed_up,
                     "defaultBackupState": is_backed_up,
                 }
@@ -63,6 +74,10 @@ class Authenticator:
                 "WebAuthn.addCredential",
                 {"authenticatorId": other.id, "credential": moved | {"isResidentCredential": False}},
             )
+        self.remove()
+
+    def remove(self) -> None:
+        """Take it away from the browser."""
         self._session.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": self.id})
 
     def forget(self) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.browser.authenticator import Authenticator
 from tests.browser.conftest import open_page
 from tests.browser.test_client import expect_state, profile, sign_in, state, wait_until
 from tests.browser.test_client_conditions import Api
@@ -52,34 +53,10 @@ def email(server: Server) -> str:
     return email
 
 
-class Device:
-    """A device with a fingerprint reader, which answers by itself."""
-
-    def __init__(self, page: Page, *, answers: bool = True) -> None:
-        """Add it to the browser of a page. With `answers=False` nobody touches it."""
-        self._devtools = page.context.new_cdp_session(page)
-        self._devtools.send("WebAuthn.enable")
-        options = {
-            "protocol": "ctap2",
-            "transport": "internal",
-            "hasResidentKey": True,
-            "hasUserVerification": True,
-            "isUserVerified": True,
-            "automaticPresenceSimulation": answers,
-        }
-        self._id = self._devtools.send("WebAuthn.addVirtualAuthenticator", {"options": options})["authenticatorId"]
-
-    @property
-    def credentials(self) -> list[Any]:
-        """The passkeys that it keeps."""
-        found = self._devtools.send("WebAuthn.getCredentials", {"authenticatorId": self._id})
-        return list(found["credentials"])
-
-
 @pytest.fixture
-def device(page: Page) -> Device:
+def device(page: Page) -> Authenticator:
     """Return the device of the browser."""
-    return Device(page)
+    return Authenticator(page)
 
 
 def open_app(page: Page, app: str, email: str) -> None:
@@ -90,7 +67,7 @@ def open_app(page: Page, app: str, email: str) -> None:
 
 
 @pytest.mark.parametrize("script", ["", OLD_BROWSER], ids=["own", "missing"])
-def test_a_passkey_signs_in(page: Page, app: str, email: str, device: Device, script: str) -> None:
+def test_a_passkey_signs_in(page: Page, app: str, email: str, device: Authenticator, script: str) -> None:
     """The browser's own conversions are used, or ours where they are missing or throw. Removed, it is offered no more."""
     if script:
         page.add_init_script(script)
@@ -110,10 +87,10 @@ def test_a_passkey_signs_in(page: Page, app: str, email: str, device: Device, sc
     assert device.credentials == [], "the browser was told that it is not accepted any more"
 
 
-def test_a_passkey_as_second_factor(page: Page, app: str, email: str, device: Device, chromium: Browser) -> None:
+def test_a_passkey_as_second_factor(page: Page, app: str, email: str, device: Authenticator, chromium: Browser) -> None:
     """After the password, and to prove it again in a session of before the passkey."""
     with open_page(chromium) as elsewhere:
-        Device(elsewhere)
+        Authenticator(elsewhere)
         open_app(elsewhere, app, email)
         open_app(page, app, email)
         codes = call(page, "client.passkeys.add()")["recoveryCodes"]
@@ -127,7 +104,64 @@ def test_a_passkey_as_second_factor(page: Page, app: str, email: str, device: De
     assert profile(page) == email
 
 
-def test_passkeys_in_a_field(page: Page, app: str, email: str, device: Device) -> None:
+def test_every_kind_of_authenticator(page: Page, app: str, email: str) -> None:
+    """One that does not verify the person is a second factor alone, and one that keeps nothing makes no passkey.
+
+    Chromium makes no passkey on a USB key without verification, because it would be kept there without a PIN.
+    """
+    open_app(page, app, email)
+    for verifies, keeps, is_platform, is_backed_up in itertools.product((True, False), repeat=4):
+        kind = {"verifies": verifies, "keeps": keeps, "is_platform": is_platform, "is_backed_up": is_backed_up}
+        authenticator = Authenticator(page, **kind)
+        made = call(page, "client.passkeys.add()")
+        if not keeps or not (verifies or is_platform):
+            assert made == "passkey_cancelled", kind
+            authenticator.remove()
+            continue
+        assert made["backedUp"] is is_backed_up, kind
+        expect_second_factor(page, email)
+        page.evaluate("client.signOut()")
+        alone = call(page, "client.signInWithPasskey()")
+        assert verifies is (alone != "passkey_cancelled"), kind
+        if not is_platform:
+            held = Authenticator(page, keeps=False, is_platform=False)
+            authenticator.move_to(held)
+            authenticator = held
+            page.evaluate("client.signOut()")
+            assert call(page, "client.signInWithPasskey()") == "passkey_cancelled", kind
+        expect_second_factor(page, email)
+        assert call(page, "client.passkeys.remove(value)", made["id"]) == "done"
+        authenticator.remove()
+
+
+def expect_second_factor(page: Page, email: str) -> None:
+    """Sign in with the password and the passkey."""
+    begin(page, email)
+    assert call(page, "client.secondFactor(first, { passkey: true })")["status"] == "signed-in"
+
+
+def test_a_touch_alone_signs_nobody_in(page: Page, app: str, email: str) -> None:
+    """A page that names the passkey and leaves the verification away gets an answer, and the service refuses it."""
+    open_app(page, app, email)
+    authenticator = Authenticator(page, verifies=False)
+    name = call(page, "client.passkeys.add()")["id"]
+    page.evaluate("client.signOut()")
+    page.evaluate(
+        """(name) => {
+             const id = Uint8Array.from(atob(name.replaceAll("-", "+").replaceAll("_", "/")), (each) => each.charCodeAt(0));
+             const weak = { allowCredentials: [{ type: "public-key", id }], userVerification: "discouraged" };
+             const get = navigator.credentials.get.bind(navigator.credentials);
+             navigator.credentials.get = ({ publicKey, ...rest }) => get({ ...rest, publicKey: { ...publicKey, ...weak } });
+           }""",
+        name,
+    )
+    assert call(page, "client.signInWithPasskey()") == "invalid_passkey"
+    assert state(page)["status"] == "signed-out"
+    assert len(authenticator.credentials) == 1, "it is refused, but not unknown"
+    expect_second_factor(page, email)
+
+
+def test_passkeys_in_a_field(page: Page, app: str, email: str, device: Authenticator) -> None:
     """The offer signs in when the person takes it, as the virtual device does at once."""
     page.add_init_script(NOTE_CEREMONIES)
     open_app(page, app, email)
@@ -149,7 +183,7 @@ def test_passkeys_in_a_field(page: Page, app: str, email: str, device: Device) -
 def test_an_offer_that_nobody_takes(page: Page, app: str, end: str, ceremonies: list[str]) -> None:
     """The page ends it, or a button: a browser runs one ceremony at a time."""
     page.add_init_script(NOTE_CEREMONIES)
-    Device(page, answers=False)
+    Authenticator(page, answers=False)
     page.goto(app)
     expect_state(page, "signed-out")
     page.evaluate(
@@ -164,7 +198,9 @@ def test_an_offer_that_nobody_takes(page: Page, app: str, end: str, ceremonies: 
     assert state(page)["status"] == "signed-out"
 
 
-def test_a_passkey_that_the_service_does_not_know(page: Page, app: str, email: str, device: Device, server: Server) -> None:
+def test_a_passkey_that_the_service_does_not_know(
+    page: Page, app: str, email: str, device: Authenticator, server: Server
+) -> None:
     """The account was deleted. The browser is told, and forgets the passkey."""
     open_app(page, app, email)
     call(page, "client.passkeys.add()")
@@ -183,7 +219,7 @@ def test_a_page_without_passkeys(page: Page, app: str) -> None:
     assert call(page, "client.signInWithPasskey()") == "passkey_unsupported"
 
 
-def test_a_passkey_without_a_question(page: Page, app: str, email: str, device: Device) -> None:
+def test_a_passkey_without_a_question(page: Page, app: str, email: str, device: Authenticator) -> None:
     """Browsers make one after a sign-in with a saved password. Until then the offer waits, and gives way to the button."""
     open_app(page, app, email)
     page.evaluate(

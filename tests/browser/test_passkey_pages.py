@@ -101,7 +101,7 @@ def test_a_passkey_is_a_second_factor_and_a_fresh_proof(chromium: Browser, serve
         create_passkey(page, server)
         expect(page.locator("main")).to_contain_text("On that device alone.")
         sign_out(page, server)
-        touched = Authenticator(page, verifies=False, is_platform=False, is_backed_up=False)
+        touched = Authenticator(page, verifies=False, keeps=False, is_platform=False, is_backed_up=False)
         authenticator.move_to(touched)
         sign_in(page, server, email, "?return_to=/account/data")
         expect(page.get_by_role("heading", name="One more step")).to_be_visible()
@@ -118,21 +118,33 @@ def test_a_passkey_is_a_second_factor_and_a_fresh_proof(chromium: Browser, serve
 
 
 def test_the_browser_is_told_of_each_change(chromium: Browser, server: Server, email: str) -> None:
-    """After each change the list is the whole one, so that the authenticator forgets what was removed."""
-    with a_page(chromium) as page:
+    """After each change the list is the whole one, so that the authenticator forgets what was removed.
+
+    The list is used by keyboard, on a phone.
+    """
+    with a_page(chromium, viewport={"width": 390, "height": 700}) as page:
         signals = record_signals(page)
         authenticator = Authenticator(page)
         sign_in(page, server, email)
         create_passkey(page, server)
         expect(page.get_by_role("listitem")).to_have_count(1)
-        page.get_by_text("Rename").click()
-        page.get_by_label("Name", exact=True).fill("  ")
-        page.get_by_role("button", name="Save").click()
-        expect(page.get_by_label("Name", exact=True)).to_have_accessible_description(re.compile("must be one line"))
-        page.get_by_label("Name", exact=True).fill("The blue key")
-        page.get_by_role("button", name="Save").click()
+        tab_to(page, page.locator("summary"))
+        page.keyboard.press("Enter")
+        name = page.get_by_label("Name", exact=True)
+        tab_to(page, name)
+        page.keyboard.press("ControlOrMeta+A")
+        page.keyboard.type("  ")
+        page.keyboard.press("Enter")
+        expect(name).to_have_accessible_description(re.compile("must be one line"))
+        expect_sound(page)
+        tab_to(page, name)
+        page.keyboard.press("ControlOrMeta+A")
+        page.keyboard.type("The blue key")
+        page.keyboard.press("Enter")
         expect(page.get_by_role("listitem")).to_contain_text("The blue key")
-        page.get_by_role("button", name="Remove the passkey The blue key").click()
+        expect_sound(page)
+        tab_to(page, page.get_by_role("button", name="Remove the passkey The blue key"))
+        page.keyboard.press("Enter")
         expect(page.get_by_role("status")).to_have_text("Your passkey is removed.")
         while len(authenticator.credentials) > 0:
             page.wait_for_timeout(20)
