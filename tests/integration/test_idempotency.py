@@ -18,9 +18,8 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from handstamp.domain.receipt import LIFETIME_MS
+from handstamp.domain.receipt import LIFETIME_MS, Repeatable
 from handstamp.errors import AccountExists, InvalidFields, Unavailable
-from handstamp.service.parts.receipts import Repeatable
 from tests.builders import Clock
 from tests.cutting import CuttingProxy
 from tests.deployment import caller, deployed

@@ -164,7 +164,7 @@ class Deployment(Parts):
             audit=audit,
         )
         self.sweeping = Sweeping(store=store, clock=self.clock, audit=audit)
-        self.sign_out = SignOut(store=store, tokens=tokens, sweeping=self.sweeping, audit=audit)
+        self.sign_out = SignOut(store=store, tokens=tokens, sweeping=self.sweeping, receipts=self.receipts, audit=audit)
         self.sessions = LivingSessions(store=store)
         self.recognise = Recognise(store=store, tokens=tokens, policy=policy)
         self.prove_again = ProveAgain(store=store, audit=audit)
@@ -207,6 +207,7 @@ class Deployment(Parts):
             forgetting=forgetting,
             notices=self.notices,
             administrators=self.administrators,
+            receipts=self.receipts,
             audit=self.audit,
         )
         self.import_accounts = ImportAccounts(store=store, hashing=hashing, audit=self.audit)
@@ -344,7 +345,7 @@ class Deployment(Parts):
             clock=clock,
             meter=self.audit.meter,
         )
-        self.credentials = Credentials(store=store, audit=self.audit)
+        self.credentials = Credentials(store=store, secrets=self.credential_secrets, receipts=self.receipts, audit=self.audit)
         self.administration = Administration(credentials=self.credentials, administrators=self.administrators)
         self.revocations = Revocations(store=store, changes=self.changes, keys=keys, clock=clock)
         self.readiness = Readiness(

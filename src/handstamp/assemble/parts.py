@@ -10,6 +10,7 @@ from ..config.providers import load_providers
 from ..config.secret_file import load_master_secret
 from ..config.settings import Settings
 from ..crypto.attempts import SealedAttempts
+from ..crypto.credential_secrets import CredentialSecrets
 from ..crypto.dpop import DpopProofs
 from ..crypto.one_time import OneTimeCodes
 from ..crypto.passkeys import Passkeys
@@ -87,6 +88,7 @@ class Parts:
     grant_mail: GrantMail
     attempts: Attempts
     totp_secrets: TotpSecrets
+    credential_secrets: CredentialSecrets
     token_seal: TokenSeal
     provider_links: ProviderLinks
     provider_trips: ProviderTrips
@@ -127,7 +129,8 @@ class Parts:
         )
         self.outbox = self.mailing.outbox
         self.notices = Notices(self.outbox)
-        self.keys = Keys(store=self.store, secret=secret, algorithm=settings.algorithm, audit=self.audit)
+        self.receipts = Receipts(pseudonyms, policy=self.policy)
+        self.keys = Keys(store=self.store, secret=secret, algorithm=settings.algorithm, receipts=self.receipts, audit=self.audit)
         self.challenges = Challenges(secret)
         self.passes = DevicePasses(secret)
         self.dpop = DpopProofs(self.issuer.origin, prefix=self.issuer.path, nonces=DpopNonces(secret))
@@ -142,7 +145,6 @@ class Parts:
             passes=self.passes,
         )
         self.devices = Devices(DeviceTags(secret), self.tokens)
-        self.receipts = Receipts(pseudonyms, policy=self.policy)
         self.throttling = Throttling(pseudonyms, self.audit, people_per_network=settings.people_per_network)
         self.one_time = OneTimeGrants(
             store=self.store,
@@ -164,6 +166,7 @@ class Parts:
             issuer_url=settings.issuer,
         )
         self.totp_secrets = TotpSecrets(secret)
+        self.credential_secrets = CredentialSecrets(secret)
         self.recovery_codes = RecoveryCodeSets(RecoveryCodes(secret), self.receipts)
         self.passkeys = Passkeys(
             self.issuer, settings.trusted_origins, secret, service_name=settings.brand_name or self.issuer.host

@@ -342,9 +342,10 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
         sentence=mark("A renewal was repeated from %(place)s."),
     ),
     "request_repeated": EventRule(
-        description="a sign-in, registration or password change was sent again and got the same answer",
-        actors=("person",),
+        description="a request was sent again and got the same answer, without a second effect",
+        actors=("person", "operator"),
         sentence=mark("A request was sent again from %(place)s, and got the same answer."),
+        by_operator=mark("An operator sent a request again, and it had no second effect."),
     ),
     "reuse_detected": EventRule(
         description="an old refresh token was used; the session ended",

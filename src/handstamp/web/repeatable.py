@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
+from ..domain.receipt import Repeatable
 from ..errors import InvalidRequest
-from ..service.parts.receipts import Repeatable
 from ..text import mark
 from .edge import Call
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 
+import msgspec
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -53,6 +54,7 @@ from .body import read_form, read_json
 from .edge import Call, Edge, Handler
 from .oauth import introspect, metadata, revoke, token
 from .operation import Operation, UseCases
+from .repeatable import read_repeatable
 
 OPERATIONS: tuple[Operation, ...] = (
     *accounts.OPERATIONS,
@@ -113,15 +115,18 @@ def _route(operation: Operation, path: str, use: UseCases, edge: Edge) -> Route:
 
 def _handler(operation: Operation, use: UseCases) -> Handler:
     """Return what decodes the body of an operation and runs it. If it is for operators only, that is checked before all else."""
-    handle = _reader(operation, use)
     if operation.credential != "operator":
-        return handle
+        return _reader(operation, use)
 
-    async def admit_and_handle(call: Call) -> Response:
+    async def admit_and_run(call: Call) -> Response:
         await use.admit_operator(call)
-        return await handle(call)
+        body = None if operation.body is None else await read_json(call.request, operation.body)
+        if operation.is_repeatable:
+            name, content = f"{operation.method} {call.request.scope['path']}", msgspec.json.encode(body).decode()
+            call.admit(msgspec.structs.replace(call.operator, request=read_repeatable(call, name, content)))
+        return await operation.run(use, call, body)
 
-    return admit_and_handle
+    return admit_and_run
 
 
 def _reader(operation: Operation, use: UseCases) -> Handler:

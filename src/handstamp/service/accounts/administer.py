@@ -31,7 +31,7 @@ from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
 from ..parts.hashing import Hashing
-from ..parts.receipts import Repeatable
+from ..parts.receipts import Receipts, request_repeated
 from ..parts.throttling import Throttling
 from ..sessions.sweeping import Sweeping
 from .factor_changes import forget_factors
@@ -76,6 +76,7 @@ class AdministerAccounts:
         forgetting: Forgetting,
         notices: Notices,
         administrators: Administrators,
+        receipts: Receipts,
         audit: Audit,
     ) -> None:
         self._store = store
@@ -88,6 +89,7 @@ class AdministerAccounts:
         self._forgetting = forgetting
         self._notices = notices
         self._administrators = administrators
+        self._receipts = receipts
         self._audit = audit
 
     async def begin_export(self, caller: Caller) -> None:
@@ -105,9 +107,8 @@ class AdministerAccounts:
         name: str = "",
         language: str = "",
         roles: tuple[str, ...] = (),
-        request: Repeatable | None = None,
     ) -> Account:
-        """Create an account, as `CreateAccount` does.
+        """Create an account, as `CreateAccount` does, or return the one that the same request has created before.
 
         Raises:
             AdministratorProtected: If a service credential gives it the role of administrators.
@@ -125,7 +126,7 @@ class AdministerAccounts:
             language=require_language(language),
             roles=roles,
             confirm=confirm,
-            request=request,
+            request=caller.request,
         )
 
     async def list_page(self, *, prefix: str = "", after: str = "", limit: int = 1000) -> list[Account]:
@@ -278,6 +279,8 @@ class AdministerAccounts:
         async def reset(rows: Transaction) -> tuple[Account, Event]:
             account = await _require_account(rows, who)
             await self._administrators.require_may_change(rows, account, caller)
+            if await self._receipts.find_of(rows, caller) is not None:
+                return account, request_repeated(account.id, None, caller)
             if not (await rows.factors.get(account.id)).is_any:
                 raise NotFound(f"{account.email} has no second factor.")
             await forget_factors(rows, account.id)
@@ -286,6 +289,7 @@ class AdministerAccounts:
             event = caller.event("factors_reset", subject=account.id, detail={"because": "operator"})
             await rows.events.insert(event)
             await self._notices.tell(rows, account, SecondFactorsReset(), caller)
+            await self._receipts.save_of(rows, caller, account.id)
             return account, event
 
         account, event = await self._store.transact(reset)
@@ -347,6 +351,8 @@ class AdministerAccounts:
         async def write(rows: Transaction) -> tuple[Account, list[Event]]:
             account = await _require_account(rows, who)
             await self._administrators.require_may_change(rows, account, caller, roles=roles)
+            if await self._receipts.find_of(rows, caller) is not None:
+                return account, [request_repeated(account.id, None, caller)]
             fields = change(account)
             if not fields and not unlocks:
                 return account, []
@@ -359,15 +365,13 @@ class AdministerAccounts:
                 sweep = Sweep(subject=account.id, why=ends, at_ms=caller.now_ms, epoch=after.epoch)
                 facts["sessions"] = await self._sweeping.begin(rows, sweep)
             events = [caller.event(kind, subject=account.id, detail=facts)]
-            # Failures are counted by address, and would wait for the next account that has this one.
-            forgotten = await self._throttling.forget(rows, account.email) if unlocks or needs_address is not None else 0
-            if unlocks:
-                forgotten += await self._throttling.forget_factors(rows, account.id)
+            forgotten = await self._forget_failures(rows, account, unlocks=unlocks, is_renamed=needs_address is not None)
             if forgotten and kind != "account_unlocked":
                 events.append(caller.event("account_unlocked", subject=account.id))
             for event in events:
                 await rows.events.insert(event)
             await self._tell(rows, account, after, caller)
+            await self._receipts.save_of(rows, caller, account.id)
             return after, events
 
         account, events = await self._store.transact(write)
@@ -376,6 +380,11 @@ class AdministerAccounts:
         if ends is not None:
             await self._sweeping.finish(account.id)
         return account
+
+    async def _forget_failures(self, rows: Transaction, account: Account, *, unlocks: bool, is_renamed: bool) -> int:
+        """Reset counters of an account. Those of an old address would wait for the next account that has it."""
+        forgotten = await self._throttling.forget(rows, account.email) if unlocks or is_renamed else 0
+        return forgotten + (await self._throttling.forget_factors(rows, account.id) if unlocks else 0)
 
     async def _tell(self, rows: Transaction, before: Account, after: Account, caller: Caller) -> None:
         """Tell the person of another password or another address. Links that were sent to an old address are void."""

@@ -9,13 +9,13 @@ from ...domain.account import Account
 from ...domain.event import Event
 from ...domain.factor import FactorPolicy
 from ...domain.policy import MINUTE_MS
+from ...domain.receipt import Repeatable
 from ...domain.totp import Totp
 from ...errors import InvalidCode
 from ...storage.store import Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.one_time import read_digits
-from ..parts.receipts import Repeatable
 from ..parts.recovery_codes import RecoveryCodeSets
 from ..parts.throttling import Throttling
 from .factor_changes import FactorChanges, Holder, forget_factors, require_removable

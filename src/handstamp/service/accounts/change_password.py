@@ -10,6 +10,7 @@ from ...domain.account import Account, is_hashable_password, normalise_password
 from ...domain.assurance import is_as_strong
 from ...domain.mail import PasswordChanged
 from ...domain.proof import Proof
+from ...domain.receipt import Repeatable
 from ...domain.session import Session
 from ...domain.sweep import Sweep
 from ...errors import InvalidCredentials, InvalidFields, Unavailable
@@ -18,7 +19,6 @@ from ...text import mark
 from ..mailing.notices import Notices
 from ..parts.caller import Caller
 from ..parts.hashing import Hashing
-from ..parts.receipts import Repeatable
 from ..parts.throttling import Throttling
 from ..parts.tokens import TokenIssuer, TokenPair
 from ..sessions.begin import BeginSession

@@ -11,6 +11,7 @@ from ...domain.account import Account
 from ...domain.event import Event
 from ...domain.factor import FactorPolicy
 from ...domain.passkey import MOST, Passkey, normalise_passkey_name
+from ...domain.receipt import Repeatable
 from ...errors import InvalidFields, InvalidPasskey, NotFound
 from ...storage.store import Store, Transaction
 from ...text import mark
@@ -19,7 +20,6 @@ from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.ceremonies import Ceremony
 from ..parts.one_time import keep_browser_secret
-from ..parts.receipts import Repeatable
 from ..parts.recovery_codes import RecoveryCodeSets
 from .factor_changes import FactorChanges, Holder, forget_factors, require_removable, require_way_left
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ...domain.event import Event
+from ...domain.receipt import Repeatable
 from ...errors import NotFound
 from ...storage.store import Store, Transaction
 from ...text import mark
 from ..parts.audit import Audit
 from ..parts.caller import Caller
-from ..parts.receipts import Repeatable
 from ..parts.recovery_codes import RecoveryCodeSets
 from .factor_changes import FactorChanges, Holder
 

@@ -6,13 +6,14 @@ from ...crypto.identifiers import new_id
 from ...domain.account import Account, normalise_name
 from ...domain.event import Event
 from ...domain.grant import parse_grant
+from ...domain.receipt import Repeatable
 from ...errors import AccountExists
 from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
 from ..parts.hashing import Hashing
-from ..parts.receipts import Receipts, Repeatable, request_repeated
+from ..parts.receipts import Receipts, request_repeated
 from ..parts.throttling import Counters, Throttling
 from ..sessions.begin import Confirm
 from .new_password import PasswordRules

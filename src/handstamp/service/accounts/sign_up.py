@@ -15,6 +15,7 @@ from ...domain.event import Event
 from ...domain.mail import AnyContent, ConfirmSignUp, SignUpExists
 from ...domain.one_time import OneTime
 from ...domain.proof import Proof
+from ...domain.receipt import Repeatable
 from ...errors import InvalidCode, InvalidFields
 from ...storage.store import Store, Transaction
 from ...text import mark
@@ -23,7 +24,6 @@ from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.hashing import Hashing
 from ..parts.one_time import Issued, OneTimeGrants, Proven, Shown
-from ..parts.receipts import Repeatable
 from ..parts.throttling import Throttling
 from ..parts.tokens import TokenPair
 from ..sessions.begin import BeginSession

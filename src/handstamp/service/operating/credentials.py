@@ -7,6 +7,7 @@ import re
 from typing import Literal
 
 from ...buckets import Buckets
+from ...crypto.credential_secrets import CredentialSecrets
 from ...crypto.identifiers import hash_secret, new_id, new_secret, secret_matches
 from ...domain.credential import Credential, CredentialScope
 from ...domain.event import Event
@@ -20,11 +21,12 @@ from ...errors import (
     TooManyAttempts,
     Unavailable,
 )
-from ...storage.store import Store, Transaction
+from ...storage.store import Rows, Store, Transaction
 from ...text import mark
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.network_budget import NetworkBudget
+from ..parts.receipts import Receipts, request_repeated
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 USES = Rate(burst=4_000, per_s=2_000)
@@ -38,8 +40,10 @@ _DECOY = hash_secret("")
 class Credentials:
     """The use cases of service credentials."""
 
-    def __init__(self, *, store: Store, audit: Audit) -> None:
+    def __init__(self, *, store: Store, secrets: CredentialSecrets, receipts: Receipts, audit: Audit) -> None:
         self._store = store
+        self._secrets = secrets
+        self._receipts = receipts
         self._audit = audit
         self._uses = Buckets(burst=USES.burst, per_s=USES.per_s)
         self._wrong = NetworkBudget("wrong_credentials", WRONG)
@@ -49,7 +53,7 @@ class Credentials:
     async def create(
         self, name: str, caller: Caller, *, scopes: tuple[CredentialScope, ...] = ("read",)
     ) -> tuple[Credential, str]:
-        """Add a credential.
+        """Add a credential, or return the one that the same request has added before.
 
         Args:
             name: 1 to 64 characters of A-Z a-z 0-9 . _ - of which the first is a letter or a digit.
@@ -62,30 +66,47 @@ class Credentials:
         Raises:
             ConfigurationError: If the name is invalid or taken.
             AdministratorProtected: If a service credential asks for one that administers.
+            InvalidFields: If the client has used the idempotency key of `caller` for another request.
         """
         _require_may_give(scopes, caller)
         if _NAME.fullmatch(name) is None:
             raise ConfigurationError(
                 "The name is invalid: use 1 to 64 characters of A-Z a-z 0-9 . _ - and begin with a letter or a digit."
             )
-        secret = new_secret()
+        credential_id, key = new_id(), new_secret() if caller.request is None else caller.request.key
+        secret = self._secrets.make(credential_id, key)
         credential = Credential(
-            id=new_id(), name=name, secret_hash=hash_secret(secret), created_at_ms=caller.now_ms, scopes=scopes
+            id=credential_id, name=name, secret_hash=hash_secret(secret), created_at_ms=caller.now_ms, scopes=scopes
         )
         event = _make_event("credential_added", credential, caller)
 
-        async def add(rows: Transaction) -> bool:
-            added = await rows.credentials.insert(credential)
-            if added:
-                await rows.events.insert(event)
-            return added
+        async def add(rows: Transaction) -> tuple[Credential, str, Event] | None:
+            before = await self._find_added(rows, caller)
+            if before is not None:
+                return *before, request_repeated(None, None, caller)
+            if not await rows.credentials.insert(credential):
+                return None
+            await rows.events.insert(event)
+            await self._receipts.save_of(rows, caller, credential.id)
+            return credential, secret, event
 
-        if not await self._store.transact(add):
+        added = await self._store.transact(add)
+        if added is None:
             raise ConfigurationError(
                 f"The name {name} is taken. Remove the old credential first: handstamp credentials remove {name}"
             )
-        self._audit.log(event)
-        return credential, secret
+        self._audit.log(added[2])
+        return added[0], added[1]
+
+    async def _find_added(self, rows: Rows, caller: Caller) -> tuple[Credential, str] | None:
+        """Return the credential that the same request has added before, with its secret, if it is still there."""
+        credential_id = await self._receipts.find_of(rows, caller)
+        credential = None if credential_id is None else await rows.credentials.get(credential_id)
+        if credential is not None and caller.request is not None:
+            for secret in self._secrets.make_again(credential.id, caller.request.key):
+                if secret_matches(credential.secret_hash, secret):
+                    return credential, secret
+        return None
 
     async def list_all(self) -> list[Credential]:
         """Return all credentials in the order of their names."""

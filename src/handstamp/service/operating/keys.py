@@ -28,14 +28,16 @@ from ...errors import NotFound, Unavailable
 from ...storage.store import Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
+from ..parts.receipts import Receipts, request_repeated
 
 
 class Keys:
     """The keys that sign and verify access tokens, as `load` or `maintain` last read them."""
 
-    def __init__(self, *, store: Store, secret: MasterSecret, algorithm: Algorithm, audit: Audit) -> None:
+    def __init__(self, *, store: Store, secret: MasterSecret, algorithm: Algorithm, receipts: Receipts, audit: Audit) -> None:
         """Create it. `secret` encrypts the keys; `algorithm` is that of new keys."""
         self._store = store
+        self._receipts = receipts
         self._secret = secret
         self._algorithm = algorithm
         self._audit = audit
@@ -105,7 +107,10 @@ class Keys:
         await self.load(now_ms)  # read again: a key that was voided meanwhile must not come back
 
     async def rotate(self, caller: Caller) -> KeyRecord:
-        """Publish a new key. It signs after `PUBLISH_AHEAD_MS`, when every verifier has had time to fetch it."""
+        """Publish a new key. It signs after `PUBLISH_AHEAD_MS`, when every verifier has had time to fetch it.
+
+        The same request again returns the key that it has published.
+        """
         record = await self._add(caller, active_from_ms=caller.now_ms + PUBLISH_AHEAD_MS)
         await self.load(caller.now_ms)
         return record
@@ -116,18 +121,33 @@ class Keys:
         A key that has not signed yet is deleted.
 
         Returns:
-            The state of the key before.
+            The state of the key before; "gone" if the same request was carried out before.
 
         Raises:
             NotFound: If there is no such key.
         """
-        now_ms, records = caller.now_ms, await self._ours()
-        record = _find_key(kid, records)
-        state = find_state(record, records, now_ms)
-        if state == "published":
-            await self._delete([record], caller)
-        elif state == "active" and all(other.active_from_ms <= now_ms for other in records):
-            await self._add(caller, active_from_ms=now_ms + PUBLISH_AHEAD_MS)
+        now_ms = caller.now_ms
+        successor = await self._make(now_ms, active_from_ms=now_ms + PUBLISH_AHEAD_MS)
+
+        async def retire(rows: Transaction) -> tuple[KeyState, list[Event]]:
+            if await self._receipts.find_of(rows, caller) is not None:
+                return "gone", [request_repeated(None, None, caller)]
+            records = select_compatible(await rows.keys.list_all(), self._algorithm)
+            state, events = find_state(_find_key(kid, records), records, now_ms), []
+            if state == "published":
+                await rows.keys.delete(kid)
+                events.append(caller.event("key_removed", detail={"kid": kid}))
+            elif state == "active" and all(other.active_from_ms <= now_ms for other in records):
+                await rows.keys.insert(successor)
+                events.append(_make_added_event(successor, caller))
+            for event in events:
+                await rows.events.insert(event)
+            await self._receipts.save_of(rows, caller, kid)
+            return state, events
+
+        state, events = await self._store.transact(retire)
+        for event in events:
+            self._audit.log(event)
         await self.load(now_ms)
         return state
 
@@ -140,12 +160,13 @@ class Keys:
             NotFound: If there is no such key.
         """
         now_ms = caller.now_ms
-        _find_key(kid, await self._ours())
         spare = await self._make(now_ms, active_from_ms=now_ms - SLACK_MS)
 
         async def replace(rows: Transaction) -> list[Event]:
+            if await self._receipts.find_of(rows, caller) is not None:
+                return [request_repeated(None, None, caller)]
             records = select_compatible(await rows.keys.list_all(), self._algorithm)
-            _find_key(kid, records)  # another operator may have removed it meanwhile
+            _find_key(kid, records)
             rest = [other for other in records if other.kid != kid and find_state(other, records, now_ms) != "gone"]
             events = [caller.event("key_voided", detail={"kid": kid})]
             await rows.keys.delete(kid)
@@ -155,6 +176,7 @@ class Keys:
                 events.append(_make_added_event(spare, caller))
             for event in events:
                 await rows.events.insert(event)
+            await self._receipts.save_of(rows, caller, kid)
             return events
 
         for event in await self._store.transact(replace):
@@ -198,18 +220,25 @@ class Keys:
     async def _add(
         self, caller: Caller, *, active_from_ms: int, unless: Callable[[Sequence[KeyRecord]], bool] = lambda _: False
     ) -> KeyRecord:
-        record = await self._make(caller.now_ms, active_from_ms=active_from_ms)
-        event = _make_added_event(record, caller)
+        new = await self._make(caller.now_ms, active_from_ms=active_from_ms)
+        event = _make_added_event(new, caller)
 
-        async def add(rows: Transaction) -> bool:
-            if unless(select_compatible(await rows.keys.list_all(), self._algorithm)):
-                return False  # another process has added a key meanwhile
-            await rows.keys.insert(record)
+        async def add(rows: Transaction) -> tuple[KeyRecord, Event | None]:
+            records = select_compatible(await rows.keys.list_all(), self._algorithm)
+            added_before = await self._receipts.find_of(rows, caller)
+            if added_before is not None:
+                known = (record for record in records if record.kid == added_before)
+                return next(known, new), request_repeated(None, None, caller)
+            if unless(records):
+                return new, None  # another process has added a key meanwhile
+            await rows.keys.insert(new)
             await rows.events.insert(event)
-            return True
+            await self._receipts.save_of(rows, caller, new.kid)
+            return new, event
 
-        if await self._store.transact(add):
-            self._audit.log(event)
+        record, recorded = await self._store.transact(add)
+        if recorded is not None:
+            self._audit.log(recorded)
         return record
 
     async def _make(self, now_ms: int, *, active_from_ms: int) -> KeyRecord:

@@ -10,6 +10,7 @@ import msgspec
 from ...domain.binding import DeviceKey
 from ...domain.event import Actor, Event, EventKind
 from ...domain.reasons import EndReason
+from ...domain.receipt import Repeatable
 from ...domain.session import Session
 
 MAX_USER_AGENT = 200
@@ -37,6 +38,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         actor: Who acts.
         operator: The operator, if one acts over the network. None for an operator at the command line.
         key: The key that the request has proved, to which a session that begins is bound; None if there is none.
+        request: The request of an operator that may be sent again, None if it has no idempotency key.
         browser: The secret of the browser, to which codes and challenges are bound; "" if it has none, or is not asked for it.
     """
 
@@ -47,6 +49,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     operator: Operator | None = None
     browser: str = ""
     key: DeviceKey | None = None
+    request: Repeatable | None = None
 
     def __repr__(self) -> str:
         """Return a text without the secret."""

@@ -5,34 +5,14 @@ See docs/decisions/0025-idempotency.md.
 
 from __future__ import annotations
 
-import msgspec
-
 from ...crypto.seal import Pseudonyms
 from ...domain.event import Event
 from ...domain.policy import Policy
-from ...domain.receipt import LIFETIME_MS, Receipt
+from ...domain.receipt import LIFETIME_MS, Receipt, Repeatable
 from ...errors import InvalidFields
 from ...storage.store import Rows, Transaction
 from ...text import mark
 from .caller import Caller
-
-
-class Repeatable(msgspec.Struct, frozen=True):
-    """A request that its client may send again.
-
-    Attributes:
-        operation: What is asked for, such as "login".
-        key: The idempotency key that the client has chosen. It is as good as random, and kept by the client alone.
-        content: All that the answer depends on, such as address and password.
-    """
-
-    operation: str
-    key: str
-    content: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        """Return a text without the key and the content."""
-        return f"Repeatable({self.operation!r})"
 
 
 class Receipts:
@@ -72,6 +52,14 @@ class Receipts:
             name, fingerprint = self._name(about, request), self._fingerprint(request)
             await rows.receipts.save(Receipt(key=name, request=fingerprint, result=result, at_ms=now_ms))
 
+    async def find_of(self, rows: Rows, caller: Caller) -> str | None:
+        """As `find`, for the request of an operator, which `caller` has."""
+        return await self.find(rows, str(caller.operator), caller.request, caller.now_ms)
+
+    async def save_of(self, rows: Transaction, caller: Caller, result: str) -> None:
+        """As `save`, for the request of an operator, which `caller` has."""
+        await self.save(rows, str(caller.operator), caller.request, result, caller.now_ms)
+
     def _name(self, about: str, request: Repeatable) -> str:
         return self._pseudonyms.make("receipt", request.operation, about, request.key)
 
@@ -80,6 +68,6 @@ class Receipts:
         return self._pseudonyms.make("request", request.key, *request.content)
 
 
-def request_repeated(subject: str, sid: str | None, caller: Caller) -> Event:
+def request_repeated(subject: str | None, sid: str | None, caller: Caller) -> Event:
     """Return the event of a request that got the same answer again. It goes to the log alone: nothing was written."""
     return caller.event("request_repeated", subject=subject, sid=sid)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from ...crypto.identifiers import new_id, new_secret
 from ...crypto.recovery_codes import RecoveryCodes, hash_code, normalise_code
+from ...domain.receipt import Repeatable
 from ...domain.recovery_code import RecoveryCode
 from ...storage.store import Rows, Transaction
 from .caller import Caller
-from .receipts import Receipts, Repeatable
+from .receipts import Receipts
 
 
 class RecoveryCodeSets:

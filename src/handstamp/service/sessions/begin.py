@@ -17,6 +17,7 @@ from ...domain.factor import Lacking
 from ...domain.grant import Grant
 from ...domain.policy import Policy
 from ...domain.proof import Proof
+from ...domain.receipt import Repeatable
 from ...domain.session import Session, end_reason, revoke, start
 from ...errors import BindingRequired, InvalidCode, InvalidCredentials
 from ...storage.store import Rows, Store, Transaction
@@ -24,7 +25,7 @@ from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.granting import Granting, combine_grants
 from ..parts.provider_links import ProviderLinks
-from ..parts.receipts import Receipts, Repeatable, request_repeated
+from ..parts.receipts import Receipts, request_repeated
 from ..parts.tokens import TokenIssuer, TokenPair
 from .gate import FactorGate
 from .limit import SessionLimit

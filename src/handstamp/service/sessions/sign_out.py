@@ -16,6 +16,7 @@ from ...storage.store import Store, Transaction, Update
 from ...text import mark
 from ..parts.audit import Audit
 from ..parts.caller import Caller
+from ..parts.receipts import Receipts, request_repeated
 from ..parts.tokens import TokenIssuer
 from .sweeping import Sweeping
 
@@ -23,8 +24,9 @@ from .sweeping import Sweeping
 class SignOut:
     """The use cases that end sessions. When they return, the end is durable and no token of the session is valid."""
 
-    def __init__(self, *, store: Store, tokens: TokenIssuer, sweeping: Sweeping, audit: Audit) -> None:
+    def __init__(self, *, store: Store, tokens: TokenIssuer, sweeping: Sweeping, receipts: Receipts, audit: Audit) -> None:
         self._store = store
+        self._receipts = receipts
         self._tokens = tokens
         self._sweeping = sweeping
         self._audit = audit
@@ -62,7 +64,7 @@ class SignOut:
         """End every session of a subject, and make any sign-in already in progress fail.
 
         Returns:
-            The number of sessions that were alive.
+            The number of sessions that were alive; for an operator's request that is sent again, when it was sent first.
 
         Raises:
             Unavailable: If the store does not answer. The service may have ended the sessions then; verifiers elsewhere learn
@@ -70,6 +72,9 @@ class SignOut:
         """
 
         async def end_sessions(rows: Transaction) -> tuple[Event, int]:
+            ended_before = await self._receipts.find_of(rows, caller)
+            if ended_before is not None:
+                return request_repeated(subject, None, caller), int(ended_before)
             account = await rows.accounts.get(subject)
             epoch = None if account is None else account.epoch + 1
             if account is not None:
@@ -78,11 +83,15 @@ class SignOut:
             count = await self._sweeping.begin(rows, sweep)
             event = caller.event("logged_out_everywhere", subject=subject, detail={"why": why, "sessions": count})
             await rows.events.insert(event)
+            await self._receipts.save_of(rows, caller, str(count))
             return event, count
 
         event, count = await self._store.transact(end_sessions)
         self._audit.log(event)
-        return count + await self._sweeping.finish(subject)
+        others = await self._sweeping.finish(subject)
+        if others and caller.request is not None:
+            await self._store.transact(lambda rows: self._receipts.save_of(rows, caller, str(count + others)))
+        return count + others
 
     async def _end(self, sid: str, why: RevokedWhy, caller: Caller, *, of: str | None = None) -> bool:
         """End a living session; with `of`, only if it belongs to that subject. Return True if it was ended."""

@@ -9,6 +9,7 @@ from ...domain.delivery import Delivery
 from ...domain.event import Event
 from ...domain.mail import AnyContent, SignInCode
 from ...domain.proof import Proof
+from ...domain.receipt import Repeatable
 from ...errors import InvalidCode
 from ...storage.store import Store, Transaction
 from ..mailing.grant_mail import GrantMail
@@ -17,7 +18,6 @@ from ..parts.caller import Caller
 from ..parts.devices import NO_EARLIER, EarlierSignIns
 from ..parts.email_address import normalise_email
 from ..parts.one_time import Issued, OneTimeGrants, Proven, Shown
-from ..parts.receipts import Repeatable
 from ..parts.throttling import Throttling
 from ..parts.tokens import TokenPair
 from ..parts.verified import mark_verified

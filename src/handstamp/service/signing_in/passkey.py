@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ...domain.delivery import Delivery
 from ...domain.proof import Proof
+from ...domain.receipt import Repeatable
 from ...domain.session import Session
 from ...errors import EmailNotVerified, InvalidChallenge, InvalidCredentials
 from ...storage.store import Store, Transaction
@@ -15,7 +16,6 @@ from ..parts.caller import Caller
 from ..parts.ceremonies import Ceremony, PasskeyCeremonies
 from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
 from ..parts.factor_proof import FactorProof, GivenFactor
-from ..parts.receipts import Repeatable
 from ..parts.tokens import TokenPair
 from ..sessions.begin import BeginSession
 from .second_factor import SecondFactor

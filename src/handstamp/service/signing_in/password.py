@@ -10,6 +10,7 @@ from ...domain.account import Account, is_hashable_password, normalise_password
 from ...domain.delivery import Delivery
 from ...domain.network import network_of
 from ...domain.proof import Proof
+from ...domain.receipt import Repeatable
 from ...errors import EmailNotVerified, InvalidCredentials, InvalidFields, TooManyAttempts, Unavailable
 from ...storage.store import Rows, Store, Transaction
 from ...text import mark
@@ -18,7 +19,6 @@ from ..parts.caller import Caller
 from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
 from ..parts.email_address import normalise_email
 from ..parts.hashing import Hashing
-from ..parts.receipts import Repeatable
 from ..parts.throttling import Counters, Throttling
 from ..parts.tokens import TokenPair
 from ..sessions.begin import BeginSession, Confirm

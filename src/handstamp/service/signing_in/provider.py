@@ -15,6 +15,7 @@ from ...domain.event import Event
 from ...domain.linking import Create, Decision, Link, Refuse, SignIn, TakeOver, decide
 from ...domain.proof import Proof
 from ...domain.provider import ProviderIdentity
+from ...domain.receipt import Repeatable
 from ...domain.sweep import Sweep
 from ...errors import (
     EmailNotVerified,
@@ -34,7 +35,6 @@ from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
 from ..parts.email_address import normalise_email
 from ..parts.provider_links import ProviderLinks
 from ..parts.provider_trips import AMR, Away, ProviderTrips, through_of
-from ..parts.receipts import Repeatable
 from ..parts.throttling import Throttling
 from ..parts.tokens import TokenPair
 from ..parts.verified import mark_verified

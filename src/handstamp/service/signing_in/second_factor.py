@@ -10,6 +10,7 @@ from ...domain.attempt import Attempt
 from ...domain.factor import add_factor
 from ...domain.mail import SecondFactorGuessed
 from ...domain.proof import Proof
+from ...domain.receipt import Repeatable
 from ...errors import InvalidChallenge, InvalidCode, InvalidFields, InvalidPasskey, SecondFactorRequired
 from ...storage.store import Rows, Store, Transaction
 from ...text import mark
@@ -19,7 +20,6 @@ from ..parts.attempts import Attempts
 from ..parts.caller import Caller
 from ..parts.devices import NO_EARLIER, Devices, EarlierSignIns
 from ..parts.factor_proof import FactorProof, GivenFactor, PasskeyAnswers
-from ..parts.receipts import Repeatable
 from ..parts.throttling import Throttling
 from ..parts.tokens import TokenPair
 from ..sessions.begin import BeginSession

@@ -15,7 +15,6 @@ from ..api.shapes import AnswerShape, Email, Language, Name, NewPassword, Reques
 from ..body import require_body
 from ..edge import Call
 from ..operation import Operation, UseCases
-from ..repeatable import read_repeatable
 from .shapes import AFTER, Next, Word, declare, read_cursor, read_id, read_limit, write_cursor
 
 Role = Annotated[str, described("A role of the account, which its access tokens contain", max_length=256, examples=["editor"])]
@@ -120,7 +119,6 @@ async def admin_list_accounts(use: UseCases, call: Call, _: None) -> Response:
 async def admin_create_account(use: UseCases, call: Call, body: AdminCreateRequest | None) -> Response:
     """Create an account."""
     body = require_body(body)
-    content = (body.email, body.password or "", body.name, body.language, *body.roles)
     account = await use.accounts.create(
         body.email,
         body.password,
@@ -128,7 +126,6 @@ async def admin_create_account(use: UseCases, call: Call, body: AdminCreateReque
         name=body.name,
         language=body.language,
         roles=body.roles,
-        request=read_repeatable(call, f"admin/accounts {call.operator.operator}", *content),
     )
     return write_json(AdminAccount(**_describe(account, set())), status=201)
 
@@ -261,7 +258,6 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=AdminAccount,
         status=201,
         errors=(AdministratorProtected, AccountExists),
-        is_repeatable=True,
     ),
     declare(
         method="GET",

@@ -31,9 +31,24 @@ _T = TypeVar("_T")
 
 
 def declare(**fields: Any) -> Operation:
-    """Return an operation for operators only. Pages of trusted origins may not use it with cookies."""
-    errors = (*OPERATOR_ERRORS, *(BODY_ERRORS if fields.get("body") else ()), *fields.pop("errors", ()))
-    return Operation(credential="operator", own_pages_only=True, errors=tuple(dict.fromkeys(errors)), **fields)
+    """Return an operation for operators only. Pages of trusted origins may not use it with cookies.
+
+    Each POST takes an `Idempotency-Key`: `Call.operator` has it, and the use case keeps the receipt.
+    """
+    is_repeatable = fields["method"] == "POST"
+    errors = (
+        *OPERATOR_ERRORS,
+        *(BODY_ERRORS if fields.get("body") else ()),
+        *((InvalidFields,) if is_repeatable else ()),
+        *fields.pop("errors", ()),
+    )
+    return Operation(
+        credential="operator",
+        own_pages_only=True,
+        is_repeatable=is_repeatable,
+        errors=tuple(dict.fromkeys(errors)),
+        **fields,
+    )
 
 
 def read_id(call: Call) -> str:
