@@ -153,18 +153,52 @@ def test_without_cookies_the_page_says_so(chromium: Browser, server: Server) -> 
 def test_a_page_of_an_application_signs_in_with_the_client(chromium: Browser, server: Server) -> None:
     """`signInWith` leaves the page and comes back to it, signed in; then the client lists what was linked."""
     with open_page(chromium) as page:
-        page.goto(f"{server.url}/docs")  # a page that may send requests
-        start = (
-            "import('/handstamp.js').then(({ createClient }) => { globalThis.auth = createClient({ url: location.origin }); })"
-        )
-        page.evaluate(start)
+        open_application(page, server)
         page.evaluate("void auth.signInWith('work', { returnTo: '/docs?back' })")
         sign_in_there(page, "tim")
-        expect(page).to_have_url(f"{server.url}/docs?back")
-        page.evaluate(start)
-        page.evaluate("new Promise((done) => auth.state.status === 'unknown' ? auth.onChange(done) : done())")
-        assert page.evaluate("auth.state.status") == "signed-in"
+        expect_back(page, server)
         found = page.evaluate("auth.identities()")
         assert [(each["provider"], each["label"], each["email"]) for each in found] == [("work", "Work", "tim@example.com")]
         refused = page.evaluate("id => auth.removeIdentity(id).catch(({ code }) => code)", found[0]["id"])
         assert refused == "last_way"
+
+
+def test_a_page_of_an_application_adds_it_with_the_client(chromium: Browser, server: Server) -> None:
+    """`addIdentity` leaves the page and comes back to it, in the same session. From then on it signs in to this account."""
+    server.register("donald@example.com")
+    with open_page(chromium) as page:
+        open_application(page, server)
+        session = page.evaluate("password => auth.signIn('donald@example.com', password)", PASSWORD)["sessionId"]
+        refused = page.evaluate("auth.addIdentity('nobody').catch(({ code }) => code)")
+        assert refused == "not_found"
+        page.evaluate("void auth.addIdentity('work', { returnTo: '/docs?back' })")
+        sign_in_there(page, "knuth")
+        expect_back(page, server)
+        assert page.evaluate("auth.state.sessionId") == session
+        (added,) = page.evaluate("auth.identities()")
+        assert (added["provider"], added["email"]) == ("work", "knuth@example.com")
+
+        page.evaluate("auth.signOut()")
+        page.evaluate("void auth.signInWith('work', { returnTo: '/docs?back' })")  # the provider remembers the person
+        expect_back(page, server)
+        assert page.evaluate("auth.fetch('/profile').then((answer) => answer.json())")["email"] == "donald@example.com"
+        page.evaluate("id => auth.removeIdentity(id)", added["id"])
+        assert page.evaluate("auth.identities()") == []
+
+
+def open_application(page: Page, server: Server, path: str = "/docs") -> None:
+    """Open a page that may send requests, and create a client there, which has asked for the state."""
+    page.goto(server.url + path)
+    page.evaluate(
+        """import("/handstamp.js").then(({ createClient }) => {
+             globalThis.auth = createClient({ url: location.origin });
+             return new Promise((done) => auth.state.status === "unknown" ? auth.onChange(done) : done());
+           })"""
+    )
+
+
+def expect_back(page: Page, server: Server) -> None:
+    """Expect to be back at the application, signed in."""
+    expect(page).to_have_url(f"{server.url}/docs?back")
+    open_application(page, server, "/docs?back")
+    assert page.evaluate("auth.state.status") == "signed-in"

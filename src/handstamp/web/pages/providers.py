@@ -227,6 +227,9 @@ class ProviderPages:
 
     async def _link(self, call: Call, attempt: Attempt, answer: dict[str, str]) -> Response:
         await self.use.own_identities.finish(attempt, answer, call.caller_with_browser())
+        destination = self._destination(attempt)
+        if destination.return_to:
+            return self.writer.redirect_to_url(destination.return_to)
         return self.writer.redirect("/account/sign-in?done=linked")
 
     async def _refuse(self, call: Call, attempt: Attempt | None, error: HandstampError) -> Response:
