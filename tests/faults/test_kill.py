@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, closing, suppress
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
 
 from tests.certificates import create_certificate
 from tests.devices import challenge_in
+from tests.hostile import Asked, Script, answer
 from tests.integration.test_device_bound import Browser
+from tests.relying_party.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
 from tests.serving import EMAIL, QuickServer, Server
 from tests.verifying import eventually
 
@@ -225,6 +229,80 @@ def test_a_sign_out_everywhere_that_was_killed_half_way_is_finished(
     assert not _find(server, "SELECT 1 FROM session WHERE revoked_at_ms IS NULL")
     assert _find(server, "SELECT count(*) FROM revocation WHERE exp_s > 0") == _MANY + 1
     count(f"killed when {left} of {_MANY + 1} sessions were left")
+
+
+class OnceOnly(Upstream):
+    """A provider that redeems each code once. A test can act before it answers."""
+
+    def __init__(self) -> None:
+        """Listen on a loopback port."""
+        super().__init__()
+        self.act: Callable[[], object] = lambda: None
+        self.codes: set[str] = set()
+
+    def _redeem(self, asked: Asked) -> Script:
+        code = asked.form["code"]
+        if code in self.codes:
+            return answer({"error": "invalid_grant"}, 400)
+        self.codes.add(code)
+        self.act()
+        return super()._redeem(asked)
+
+
+def come_back(server: Server, upstream: OnceOnly, code: str) -> dict[str, Any]:
+    """Let a program begin a sign-in with the provider, and its person come back. Return what completes it."""
+    with server.client() as client:
+        begun = client.post("/login/with/work", json={"returnTo": "http://127.0.0.1:7777/back"}).json()
+        asked = dict(parse_qsl(urlsplit(begun["url"]).query))
+        upstream.nonce = asked["nonce"]
+        query = {"state": asked["state"], "code": code}
+        back = client.get("/sign-in/with/work/callback", params=query, headers={"sec-fetch-site": "cross-site"})
+        assert back.status_code == 303, back.text
+    fields = dict(parse_qsl(urlsplit(back.headers["location"]).query))
+    return {"challenge": begun["challenge"], "ticket": begun["ticket"], "answer": fields}
+
+
+def complete(server: Server, body: dict[str, Any]) -> httpx.Response | None:
+    """Complete a sign-in. Return None if the service is killed meanwhile."""
+    with server.client() as client, suppress(httpx.TransportError):
+        return client.post("/login/with/work/complete", json=body)
+    return None
+
+
+def test_a_sign_in_with_a_provider_is_whole_or_did_not_happen(tmp_path: Path) -> None:
+    """Killed after the provider has redeemed the code, it leaves nothing. Killed after the commit, it can be asked for again."""
+    with OnceOnly() as upstream, ExitStack() as stack:
+        table = {"label": "Work", "issuer": upstream.url, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        server = QuickServer(tmp_path, PROVIDERS=json.dumps({"work": table}), OUTBOUND_ALLOW="127.0.0.1")
+        stack.callback(server.stop)
+        server.start()
+        body = come_back(server, upstream, "code-1")
+        upstream.act = server.kill
+        assert complete(server, body) is None
+        upstream.act = lambda: None
+        assert (_count_rows(server), upstream.codes) == ([0, 0, 0, 0], {"code-1"})
+        server.start()
+        refused = complete(server, body)
+        assert refused is not None
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_provider_answer"), refused.text
+
+        body = come_back(server, upstream, "code-2")
+        with ThreadPoolExecutor() as threads:
+            completing = threads.submit(complete, server, body)
+            assert eventually(lambda: bool(_find(server, "SELECT count(*) FROM session")))
+            server.kill()
+            completing.result()
+        server.start()
+        again = complete(server, body)
+        assert again is not None
+        assert again.status_code == 200, again.text
+        assert _find(server, f"SELECT id = '{again.json()['sessionId']}' FROM session") == 1
+        assert _count_rows(server) == [1, 1, 1, 1]
+
+
+def _count_rows(server: Server) -> list[int]:
+    """Return how many rows there are of what a first sign-in with a provider makes."""
+    return [_find(server, f"SELECT count(*) FROM {name}") for name in ("account", "identity", "session", "provider_session")]
 
 
 def _columns_and_row(database: sqlite3.Connection, sid: str) -> tuple[list[str], tuple[object, ...]]:
