@@ -307,6 +307,48 @@ def test_a_request_with_an_expired_token_is_renewed_and_repeated(tab: Page, serv
     assert len(set(asked)) == 2
 
 
+TRACE = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "own=1"}
+
+
+def fetch_traced(tab: Page, server: Server) -> list[dict[str, str]]:
+    """Send a request with a trace and an expired token from another origin; return the trace of each renewal that it causes."""
+    asked = []
+
+    def refuse_once(route: Route) -> None:
+        asked.append(route.request.headers)
+        if len(asked) == 1:
+            problem = {"code": "expired_token", "status": 401}
+            route.fulfill(status=401, json=problem, headers={"access-control-allow-origin": "*"})
+        else:
+            route.continue_()
+
+    renewals: list[dict[str, str]] = []
+    tab.route(f"{server.url}/profile", refuse_once)
+    tab.on("request", lambda request: renewals.append(request.headers) if request.url == f"{server.url}/refresh" else None)
+    pass_time(tab, 11)
+    status = "([url, headers]) => client.fetch(url, { headers }).then(({ status }) => status)"
+    assert tab.evaluate(status, [f"{server.url}/profile", TRACE]) == 200
+    assert [{name: each.get(name) for name in TRACE} for each in asked] == [TRACE, TRACE]
+    return [{name: each[name] for name in TRACE if name in each} for each in renewals]
+
+
+def test_a_renewal_is_in_the_trace_of_the_request_that_needs_it(tab: Page, server: Server) -> None:
+    """The service's CORS allows the header fields. A renewal that no request causes has none."""
+    assert fetch_traced(tab, server) == [TRACE]
+    pass_time(tab, 24 * 3600)
+    with tab.expect_request(f"{server.url}/refresh") as renewal:
+        tab.evaluate("dispatchEvent(new Event('focus'))")
+    assert TRACE.keys().isdisjoint(renewal.value.headers)
+
+
+def test_a_proxy_that_refuses_traces_costs_one_try(tab: Page, server: Server) -> None:
+    """The next try of the renewal has no trace, so that nobody is offline because of it."""
+    tab.route(
+        f"{server.url}/refresh", lambda route: route.abort() if "traceparent" in route.request.headers else route.continue_()
+    )
+    assert fetch_traced(tab, server) == [TRACE, {}]
+
+
 def test_a_late_answer_for_an_earlier_session_is_ignored(tab: Page, server: Server, email: str) -> None:
     """A request of an old session is answered after a new sign-in: its `session_ended` does not end the new session."""
     held: list[Route] = []

@@ -263,3 +263,14 @@ def test_a_trace_goes_on_in_the_service(device: Device, server: Server) -> None:
     assert device.run(f"auth.fetch('{server.url}/nothing', {{ headers: {headers} }}).then(({{ status }}) => status)") == 404
     (line,) = [json.loads(line) for line in server.log.read_text().splitlines() if trace_id in line]
     assert (line["event"], line["trace_id"]) == ("request_refused", trace_id)
+    device.run(
+        """(Date.now = ((now) => () => now() + 86_400_000)(Date.now),
+            globalThis.renewals = [],
+            globalThis.fetch = ((fetch) => (input, init) => {
+                if (String(input).endsWith("/refresh")) renewals.push(init.headers.traceparent);
+                return fetch(input, init);
+            })(fetch),
+            0)""".replace("\n", "")
+    )
+    device.run(f"auth.fetch('{server.url}/nothing', {{ headers: {headers} }}).then(({{ status }}) => status)")
+    assert eventually(lambda: device.run("renewals") == list(headers.values()))

@@ -35,6 +35,8 @@ const SAFE_METHODS = ["GET", "HEAD"];
 /** What helps against a refusal: a newer token, or a proof by the person. */
 const EXPIRED = "expired_token";
 const WEAK = "insufficient_user_authentication";
+/** The header fields of a trace (W3C Trace Context). A renewal is in the trace of the request that needs it. */
+const TRACE = /^trace(parent|state)$/;
 
 export interface Session extends LateMethods {}
 
@@ -67,7 +69,7 @@ export class Session implements Client {
     this.#tabs = new Tabs(this.#url, this.#transport.isShared ? (message) => this.#hear(message) : undefined);
     this.#requests = this.#shareWith(onStepUp);
     Object.assign(this, lateMethods(this.#requests));
-    if (typeof Symbol.dispose === "symbol") Object.defineProperty(this, Symbol.dispose, { value: this.close });
+    if (Symbol.dispose) Object.defineProperty(this, Symbol.dispose, { value: this.close });
     if (!this.#transport.isUsable) return;
     // Timers may be late after sleep, in a hidden tab, or when the network is back.
     const options = { signal: this.#closing.signal };
@@ -84,8 +86,8 @@ export class Session implements Client {
   #start(): void {
     const loading = this.#transport.load();
     const begin = (): void => {
-      if (this.#transport.isSigningOut) this.#finishSignOut().catch(() => {});
-      else if (loading) this.#renew().catch(() => {}); // one that began meanwhile has waited for it, too
+      if (this.#transport.isSigningOut) settled(this.#finishSignOut());
+      else if (loading) settled(this.#renew()); // one that began meanwhile has waited for it, too
       else this.#askAgain();
     };
     if (loading) loading.then(begin);
@@ -210,9 +212,10 @@ export class Session implements Client {
     const request = new Request(input, init);
     const { origin } = new URL(request.url);
     this.#requireKnown(origin);
+    const trace = Object.fromEntries([...request.headers].filter(([name]) => TRACE.test(name)));
     const tried: string[] = [];
     for (;;) {
-      const token = await unlessAborted(request.signal, this.#token());
+      const token = await unlessAborted(request.signal, this.#token(trace));
       const session = this.#sessionId;
       const copy = request.clone();
       copy.headers.set("Authorization", `Bearer ${token}`);
@@ -223,7 +226,7 @@ export class Session implements Client {
       const isRepeatable = !response.redirected || SAFE_METHODS.includes(request.method);
       if (!remedy || !isRepeatable || tried.includes(remedy)) return response;
       tried.push(remedy);
-      if (remedy === EXPIRED && this.#access?.token === token) await unlessAborted(request.signal, this.#renew());
+      if (remedy === EXPIRED && this.#access?.token === token) await unlessAborted(request.signal, this.#renew(trace));
       const stepUp = remedy === WEAK && load("methods").then(({ askAgain }) => askAgain(this.#requests, response, token, request.signal));
       if (stepUp && !(await unlessAborted(request.signal, stepUp))) return response;
     }
@@ -253,15 +256,15 @@ export class Session implements Client {
     return this.#state.status === "signed-in" ? this.#state.sessionId : "";
   }
 
-  /** Return the access token. Renew first if there is none, and in the background if it is due. */
-  async #token(): Promise<string> {
+  /** Return the access token. Renew first if there is none, and in the background if it is due, in the trace of the request. */
+  async #token(trace?: Record<string, string>): Promise<string> {
     for (;;) {
       if (this.#isClosed) throw closed();
       if (this.#state.status === "signed-out") throw this.#signedOut();
       if (this.#access) break;
-      await this.#renew(); // then check again: a sign-in or sign-out may have happened meanwhile
+      await this.#renew(trace); // then check again: a sign-in or sign-out may have happened meanwhile
     }
-    this.#wake();
+    this.#wake(trace);
     return this.#access.token;
   }
 
@@ -271,14 +274,14 @@ export class Session implements Client {
   }
 
   /** Do what is due: renew the token, or tell the service of a sign-out. */
-  #wake(): void {
+  #wake(trace?: Record<string, string>): void {
     if (this.#isClosed) return;
     if (this.#state.status === "signed-out") {
-      if (this.#transport.isSigningOut) this.#finishSignOut().catch(() => {});
+      if (this.#transport.isSigningOut) settled(this.#finishSignOut());
       return;
     }
     const waitMs = this.#dueInMs();
-    if (waitMs <= 0) this.#renew().catch(() => {});
+    if (waitMs <= 0) settled(this.#renew(trace));
     else if (!this.#timer) this.#wakeIn(waitMs); // a timer may fire a moment too early
   }
 
@@ -287,7 +290,7 @@ export class Session implements Client {
   }
 
   async #renewIfDue(): Promise<void> {
-    if (this.#access && this.#dueInMs() <= 0) await this.#renew().catch(() => {});
+    if (this.#access && this.#dueInMs() <= 0) await settled(this.#renew());
   }
 
   #wakeIn(delayMs: number): void {
@@ -312,19 +315,24 @@ export class Session implements Client {
   }
 
   /** Renew the token. Concurrent callers share one request. */
-  #renew(): Promise<void> {
+  #renew(trace?: Record<string, string>): Promise<void> {
     if (this.#isClosed) return Promise.reject(closed());
-    this.#renewing ??= this.#tryToRenew().finally(() => {
+    this.#renewing ??= this.#tryToRenew(trace).finally(() => {
       this.#renewing = undefined;
     });
     return this.#renewing;
   }
 
-  async #tryToRenew(): Promise<void> {
+  async #tryToRenew(trace?: Record<string, string>): Promise<void> {
     const epoch = this.#epoch;
     let answer: TokenAnswer;
+    const ask = (): Promise<TokenAnswer> => {
+      const headers = trace;
+      trace = undefined; // if a proxy refuses these fields, that costs one try
+      return this.#call("/refresh", undefined, headers);
+    };
     try {
-      answer = await insist(() => this.#call<TokenAnswer>("/refresh"), () => {
+      answer = await insist(ask, () => {
         if (epoch === this.#epoch) this.#becomeOffline();
       });
     } catch (error) {
@@ -338,7 +346,7 @@ export class Session implements Client {
       this.#failures += 1;
       if (error instanceof OfflineError) {
         this.#wakeIn(pauseMs(this.#failures + TRIES));
-        if (this.#failures === 1) this.#explain().catch(() => {});
+        if (this.#failures === 1) settled(this.#explain());
       } else {
         this.#wakeIn(LONGEST_PAUSE_MS);
         this.#becomeOffline(`${this.#url}/refresh: ${String(error)}`);
@@ -388,7 +396,7 @@ export class Session implements Client {
     if (message.type === "signed-out" && isOwn) this.#end(message.reason);
     const isAnother = !isOwn && (message.type === "signed-in" || this.#state.status === "unknown");
     if (!isAnother && !(isOwn && message.type === "stepped-up")) return;
-    this.#renewAnew().catch(() => {});
+    settled(this.#renewAnew());
     if (isAnother) this.#become({ status: "unknown", online: true });
     else this.#requests.onOtherStepUp?.();
   }

@@ -81,11 +81,11 @@ export async function takeOver(transport: Transport & { isSigningOut: boolean },
     return post<T>(url + path, body, own, credentials, (target, init) => sendProved(pair, new Request(target, init), accessToken));
   };
 
-  const refresh = async (): Promise<Answer> => {
+  const refresh = async (headers?: Record<string, string>): Promise<Answer> => {
     const { current } = await read();
     if (!current) throw new HandstampError("missing_token", 401, "No user is signed in.");
     latest = current.token;
-    const answer = await postProved<Answer>(current.keys, "/refresh", { refreshToken: current.token });
+    const answer = await postProved<Answer>(current.keys, "/refresh", { refreshToken: current.token }, headers);
     const token = answer.refreshToken ?? current.token;
     await change((kept) => (kept.current?.token === current.token ? { ...kept, current: { keys: current.keys, token } } : kept));
     return take(answer, current.keys, token);
@@ -126,7 +126,7 @@ export async function takeOver(transport: Transport & { isSigningOut: boolean },
     },
     async send<T>(path: string, body?: object, headers?: Record<string, string>): Promise<T> {
       if (path === "/logout") return (await signOut()) as T;
-      if (path === "/refresh") return (await refresh()) as T;
+      if (path === "/refresh") return (await refresh(headers)) as T;
       const isOwn = headers?.Authorization !== undefined;
       const pair = (isOwn && keys) || (await (newKeys ??= makeKeys()));
       const answer = await postProved<T & Answer>(pair, path, body, headers);

@@ -103,7 +103,7 @@ class StoredTransport implements Transport {
   async send<T>(path: string, body?: object, headers?: Record<string, string>): Promise<T> {
     await this.#read();
     if (path === "/logout") return (await this.#signOut()) as T;
-    if (path === "/refresh") return this.#refresh<T>();
+    if (path === "/refresh") return this.#refresh<T>(headers);
     const answer = await post<T & { refreshToken?: string }>(this.#url + path, body, headers);
     if (answer?.refreshToken) {
       this.#endLater();
@@ -116,10 +116,10 @@ class StoredTransport implements Transport {
     return Promise.resolve(this.#problem);
   }
 
-  async #refresh<T>(): Promise<T> {
+  async #refresh<T>(headers?: Record<string, string>): Promise<T> {
     const sent = this.#token;
     if (sent === undefined) throw new HandstampError("missing_token", 401, "No user is signed in.");
-    const answer = await this.#post<T & { refreshToken: string }>("/refresh", sent);
+    const answer = await this.#post<T & { refreshToken: string }>("/refresh", sent, headers);
     if (this.#token === sent) await this.#take(answer.refreshToken); // otherwise the person has signed out meanwhile
     return answer;
   }
@@ -193,8 +193,8 @@ class StoredTransport implements Transport {
   }
 
   /** Send a token in the body. Cookies, as of a web view in the same application, would make it ambiguous. */
-  #post<T>(path: string, refreshToken: string): Promise<T> {
-    return post<T>(this.#url + path, { refreshToken }, {}, "omit");
+  #post<T>(path: string, refreshToken: string, headers?: Record<string, string>): Promise<T> {
+    return post<T>(this.#url + path, { refreshToken }, headers, "omit");
   }
 }
 

@@ -22,7 +22,8 @@ export async function post<T>(
       cache: "no-store",
       keepalive: url.endsWith("/logout"), // the request continues if the page is closed
       signal: abortAfter(REQUEST_PATIENCE_MS),
-      ...(body === undefined ? {} : { headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body) }),
+      headers: body ? { "Content-Type": "application/json", ...headers } : headers,
+      body: body ? JSON.stringify(body) : null,
     });
     if (response.ok) return response.status === 204 ? (undefined as T) : await response.json();
   } catch (error) {
