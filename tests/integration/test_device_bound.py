@@ -301,6 +301,27 @@ async def test_a_key_is_registered_in_time_once_and_by_the_browser_that_signed_i
     assert (await late.client.post("/refresh")).status_code == 200
 
 
+@DELIVERIES
+async def test_a_copied_registration_is_worth_no_more_than_its_first_answer(site: Site, delivery: str) -> None:
+    """Its proof has no time in it. A lost answer is repeated with what is left of it, and after the first renewal not at all."""
+    browser = await site.browser().bound(delivery)
+    registration = {"secure-session-response": browser.device.prove(browser.invitation, registers=True)}
+    thief = browser.copied().client
+    site.clock.advance(seconds=600)
+    again = await thief.post("/device/start", headers=registration)
+    name = ACCESS if delivery == "cookie" else PASS
+    assert set_cookies(again)[name].attributes["max-age"] == str(ACCESS_LIFETIME_S - 600)
+
+    await browser.renew()
+    before = await site.row(browser.sid)
+    for left_s in (0, 300):
+        site.clock.advance(seconds=left_s)
+        refused = await thief.post("/device/start", headers=registration)
+        assert (refused.json(), dict(set_cookies(refused))) == ({"continue": False}, {})
+    assert await site.row(browser.sid) == before
+    assert (await browser.renew()).status_code == 200
+
+
 async def test_a_session_that_has_ended_ends_in_the_browser_too(site: Site) -> None:
     """401 only for that, with the cookies deleted."""
     browser = await site.browser().bound("split")

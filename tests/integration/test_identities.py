@@ -24,7 +24,7 @@ from handstamp.service.parts.caller import Caller
 from tests.authenticator import Authenticator
 from tests.builders import Clock
 from tests.deployment import ISSUER, caller, deployed
-from tests.devices import Device
+from tests.devices import Device, challenge_in
 from tests.integration.helpers import expect_ended, expect_problem, read_claims
 from tests.integration.test_provider_sign_in import ADA, EMAIL, PASSWORD, events_of, sessions_of
 from tests.postgres import fresh_database
@@ -213,6 +213,28 @@ async def test_a_link_needs_the_session_in_which_it_began(tmp_path: Path) -> Non
         answer = await program.client.post("/identities/with/google/complete", json=body, headers=program.token)
         expect_ended(answer, "logout_everywhere")
         assert [each.subject for each in await visitor.identities()] == ["ada-1"]
+
+
+async def test_a_page_adds_only_what_the_session_of_the_browser_has_begun(tmp_path: Path) -> None:
+    """Without the session's cookies nothing is added, nor when its access ends that a key must renew (W3C DBSC)."""
+    async with visiting(tmp_path) as visitor:
+        await create_account(visitor, password=PASSWORD, is_verified=True)
+        device = Device()
+        for is_bound in (False, True):
+            answer = await visitor.send("/sign-in", email=EMAIL, password=PASSWORD)
+            invitation = challenge_in(answer.headers["secure-session-registration"])
+            if is_bound:
+                proof = {"secure-session-response": device.prove(invitation, registers=True)}
+                assert (await visitor.client.post("/device/start", headers=HERE | proof)).json()["session_identifier"]
+            assert (await visitor.send("/account/identities", provider="google")).status_code == 200
+            state = visitor.provider.began[-1]["request"].state
+            if is_bound:
+                visitor.clock.advance(seconds=900)
+            else:
+                visitor.client.cookies.delete("__Host-handstamp-refresh")
+            answer = await visitor.come_back(state, code=visitor.provider.sign_in(subject="thief-1"))
+            assert answer.headers["location"].startswith("/sign-in"), answer.text
+            assert await visitor.identities() == []
 
 
 async def test_an_old_proof_adds_and_removes_nothing(tmp_path: Path) -> None:

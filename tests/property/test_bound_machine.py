@@ -54,9 +54,8 @@ class LifeOfABoundSession(RuleBasedStateMachine):
         self.owner, self.thief = Device(), Device()
         self.running = self.open()
         self.session, pair = self.run(start_session(self.running, self.clock, delivery=delivery))
-        proof = self.owner.prove(self.running.challenges.make(self.session.id, "start"), registers=True)
-        shown = BrowserProof(pair.refresh_token, proof, f"{ISSUER}/device/start")
-        bound = self.run(self.running.bind.start(shown, caller(self.clock)))
+        self.registration = self.owner.prove(self.running.challenges.make(self.session.id, "start"), registers=True)
+        bound = self.register(pair.refresh_token)
         assert bound is not None
         self.jar = self.keep(bound)
         self.copies: list[Jar] = []
@@ -84,6 +83,11 @@ class LifeOfABoundSession(RuleBasedStateMachine):
         """Return what a browser keeps of an answer."""
         self.proved_at_ms = self.clock()
         return Jar(pair.refresh_token, pair.access_token, pair.binding.device_pass, pair.binding.challenge, proof)
+
+    def register(self, token: str) -> TokenPair | None:
+        """Send the registration with a refresh token."""
+        shown = BrowserProof(token, self.registration, f"{ISSUER}/device/start")
+        return self.run(self.running.bind.start(shown, caller(self.clock)))
 
     def renew(self, jar: Jar, proof: str) -> TokenPair:
         """Ask for a renewal."""
@@ -125,13 +129,23 @@ class LifeOfABoundSession(RuleBasedStateMachine):
 
     @precondition(lambda self: self.copies)
     @rule(data=st.data())
+    def thief_registers_again(self, data: st.DataObject) -> None:
+        """The thief sends the registration once more, with its proof. It is worth no more than its first answer."""
+        copy, before = data.draw(st.sampled_from(self.copies)), self.row()
+        pair = self.register(copy.refresh)
+        if pair is not None:
+            assert self.clock() + pair.expires_in_s * 1000 <= self.stolen_until_ms + SECOND_MS
+        assert self.row() == before
+
+    @precondition(lambda self: self.copies)
+    @rule(data=st.data())
     def thief_refreshes_as_a_script(self, data: st.DataObject) -> None:
         """The thief uses what was copied as a script would. It is worth nothing after the life of the last copied token."""
         copy, before = data.draw(st.sampled_from(self.copies)), self.row()
 
         def find_end(session: Session) -> int | None:
             if session.delivery == "split":
-                return self.running.bind.find_pass_end(copy.device_pass, session, self.clock())
+                return self.running.passes.find_end(copy.device_pass, session.id, self.clock() // 1000)
             try:
                 claims = self.running.verifier.verify(copy.access)
             except (ExpiredToken, InvalidToken):

@@ -56,6 +56,7 @@ def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
         replace_recovery_codes=deployment.replace_recovery_codes,
         refresh=deployment.refresh,
         bind=deployment.bind,
+        passes=deployment.passes,
         sign_out=deployment.sign_out,
         devices=deployment.devices,
         sessions=deployment.sessions,

@@ -157,7 +157,6 @@ class Deployment(Parts):
             store=store,
             tokens=tokens,
             challenges=self.challenges,
-            passes=self.passes,
             granting=self.granting,
             refresh=self.refresh,
             policy=policy,

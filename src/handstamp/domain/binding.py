@@ -11,8 +11,9 @@ from typing import Literal
 import msgspec
 
 from .account import Account
-from .policy import BINDING_MS
+from .policy import BINDING_MS, Policy
 from .reasons import EndReason
+from .rotation import Ended, Repeat
 from .session import BoundBy, Session, end_reason
 
 PROOF_ALGORITHMS = ("ES256",)
@@ -37,49 +38,45 @@ class Bound(msgspec.Struct, frozen=True):
     session: Session
 
 
-class Unchanged(msgspec.Struct, frozen=True):
-    """The session has this key already: the answer got lost, or the browser asks twice. Write nothing, answer the same."""
-
-    session: Session
-
-
 class Refused(msgspec.Struct, frozen=True):
-    """The session cannot get this key. Write nothing, and the session goes on as it is. `why` is for logs."""
+    """The session does not get this key. Write nothing, and the session goes on as it is. `why` is for logs."""
 
-    session: Session
-    why: Literal["another_key", "too_late", "off"]
-
-
-class Over(msgspec.Struct, frozen=True):
-    """The session has ended or does not exist."""
-
-    reason: EndReason
+    why: Literal["another_key", "used", "off", "too_late"]
 
 
-Registration = Bound | Unchanged | Refused | Over
-
-
-def register(session: Session | None, account: Account | None, key: DeviceKey, now_ms: int) -> Registration:
+def register(
+    session: Session | None, account: Account | None, key: DeviceKey, now_ms: int, policy: Policy
+) -> Bound | Repeat | Refused | Ended:
     """Decide whether a session gets a key. The caller holds the lock on the row and has checked the proof.
+
+    The same request may come again if its answer got lost. But its proof has no time in it. So it counts only until the first
+    renewal, and as long as the access token of the first answer: then a copy of the request is worth no more than that token.
 
     Args:
         session: The row, or None if there is none.
         account: The account of the session, or None if it has none.
         key: The key, which has signed the challenge of this session's start.
         now_ms: Milliseconds since 1970.
+        policy: Whether sessions are bound, and the life of access tokens.
     """
     reason: EndReason | None = "expired" if session is None else end_reason(session, account, now_ms)
     if session is None or reason is not None:
-        return Over(reason or "expired")
-    if session.bound_key is not None:
-        return (
-            Unchanged(session) if (session.bound_key, session.bound_by) == (key.jwk, key.by) else Refused(session, "another_key")
-        )
-    if now_ms - session.created_at_ms >= BINDING_MS:
-        return Refused(session, "too_late")
-    return Bound(bind(session, key, now_ms))
+        return Ended(reason or "expired")
+    if session.bound_at_ms is not None:
+        if (session.bound_key, session.bound_by) != (key.jwk, key.by):
+            return Refused("another_key")
+        is_first = session.rotated_at_ms <= session.bound_at_ms and now_ms < first_access_end_ms(session, policy)
+        return Repeat(session) if is_first else Refused("used")
+    if policy.device_binding == "off":
+        return Refused("off")
+    return Refused("too_late") if now_ms - session.created_at_ms >= BINDING_MS else Bound(bind(session, key, now_ms))
 
 
 def bind(session: Session, key: DeviceKey, now_ms: int) -> Session:
     """Return the session as bound to a key, for good."""
     return msgspec.structs.replace(session, bound_key=key.jwk, bound_by=key.by, bound_at_ms=now_ms)
+
+
+def first_access_end_ms(session: Session, policy: Policy) -> int:
+    """Return when the access token expires that a bound session got as it was bound, in milliseconds since 1970."""
+    return (session.bound_at_ms or 0) + policy.access_lifetime_ms

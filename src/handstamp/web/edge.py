@@ -172,7 +172,7 @@ class Call:
         self.is_dpop: bool = False
         """Whether the access token came with the scheme DPoP, so that `prove_token` must follow. Set by `access_token`."""
         self._dpop = dpop
-        self._is_proved = False
+        self._proved = ""  # the thumbprint of the key whose proof was accepted
         self._operator: Caller | None = None
         self.identified_by: str | None = None
         """The name of the cookie whose token identified the session, if a cookie did. Set by the methods that read tokens."""
@@ -255,10 +255,11 @@ class Call:
         """Return what is wrong with the proof of a program's key for a bound session, as `Refresh` asks. Sets `refused_proof`."""
         if session.bound_key is None or session.bound_by != "dpop" or "dpop" not in self.headers:
             return ""
-        if not self._is_proved and self.refused_proof is None:  # once: the store may judge more than once
+        thumbprint = thumbprint_of(session.bound_key)
+        if self._proved != thumbprint and self.refused_proof is None:  # once: the store may judge more than once
             try:
-                self._dpop.use(self.check_proof(), thumbprint_of(session.bound_key), self.now_ms)
-                self._is_proved = True
+                self._dpop.use(self.check_proof(), thumbprint, self.now_ms)
+                self._proved = thumbprint
             except InvalidDpopProof as refused:
                 self.refused_proof = refused
         return None if self.refused_proof is None else self.refused_proof.why
@@ -275,11 +276,11 @@ class Call:
 
     def prove_token(self, claims: AccessClaims, token: str) -> None:
         """Read the proof of a valid token that came with the scheme DPoP, once. Raises as `DpopProofs.require`."""
-        if not self._is_proved:
+        if claims.cnf is None or self._proved != claims.cnf.jkt:
             self.key = self._dpop.require(
                 claims, token, self.headers.getlist("dpop"), method=self._method, path=self._path, now_ms=self.now_ms
             )
-            self._is_proved = True
+            self._proved = self.key.thumbprint
 
     @property
     def _method(self) -> str:

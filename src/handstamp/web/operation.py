@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 from starlette.responses import Response
 
+from ..crypto.proofs import DevicePasses
 from ..domain.account import Account
 from ..domain.brand import Brand
 from ..domain.claims import AccessClaims
@@ -113,6 +114,7 @@ class UseCases:
     replace_recovery_codes: ReplaceRecoveryCodes
     refresh: Refresh
     bind: BindSession
+    passes: DevicePasses
     sign_out: SignOut
     devices: Devices
     sessions: LivingSessions
@@ -220,7 +222,7 @@ class UseCases:
             if session.bound_by != "dbsc":
                 return None
             if not DELIVERIES[session.delivery].access_is_cookie:
-                return self.bind.find_pass_end(call.bound_cookie, session, call.now_ms)
+                return self.passes.find_end(call.bound_cookie, session.id, call.now_ms // 1000)
             try:
                 claims = self.verifier.verify(call.access_cookie, now_ms=call.now_ms)
             except NotSignedIn:

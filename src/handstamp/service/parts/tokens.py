@@ -138,6 +138,7 @@ class TokenIssuer:
         *,
         outcome: PairOutcome = "started",
         until_s: int | None = None,
+        gives_pass: bool = True,
         invites: bool = False,
     ) -> TokenPair:
         """Return the session's current refresh token, with the same bytes each time, and a new access token.
@@ -151,6 +152,7 @@ class TokenIssuer:
             now_ms: Milliseconds since 1970.
             outcome: Why the pair is made.
             until_s: When the access token must have expired, in seconds since 1970; None if the lifetimes alone decide.
+            gives_pass: False if the request has proved no key: then the browser keeps the pass that it has.
             invites: True to invite the browser to bind the session, if it can be bound and is not.
 
         Raises:
@@ -163,7 +165,7 @@ class TokenIssuer:
             access_exp = min(access_exp, until_s)
         binding = UNBOUND
         if session.bound_by is not None:
-            binding = self._describe_binding(session, access_exp if until_s is None else None)
+            binding = self._describe_binding(session, access_exp if gives_pass else None)
         elif invites and self._invites_browsers and DELIVERIES[session.delivery].refresh_is_cookie:
             binding = Binding(registration=self._challenges.make(session.id, "start"))
         access = AccessClaims(

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import msgspec
 
-from ...crypto.proofs import Challenges, DevicePasses, ProofKey, read_dbsc_proof
+from ...crypto.proofs import Challenges, ProofKey, read_dbsc_proof
 from ...domain.account import Account
-from ...domain.binding import Bound, DeviceKey, Over, Refused, register
+from ...domain.binding import Bound, DeviceKey, Refused, first_access_end_ms, register
 from ...domain.event import Event
 from ...domain.policy import Policy
-from ...domain.session import Session, end_reason
+from ...domain.rotation import Ended
+from ...domain.session import Session
 from ...errors import InvalidToken, SessionEnded
 from ...storage.store import Store, Update
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.granting import Granting, combine_grants
 from ..parts.tokens import TokenIssuer, TokenPair
-from .refresh import Refresh
+from .refresh import Refresh, require_way
 
 
 class BrowserProof(msgspec.Struct, frozen=True):
@@ -50,7 +49,6 @@ class BindSession:
         store: Store,
         tokens: TokenIssuer,
         challenges: Challenges,
-        passes: DevicePasses,
         granting: Granting,
         refresh: Refresh,
         policy: Policy,
@@ -59,7 +57,6 @@ class BindSession:
         self._store = store
         self._tokens = tokens
         self._challenges = challenges
-        self._passes = passes
         self._granting = granting
         self._refresh = refresh
         self._policy = policy
@@ -72,7 +69,7 @@ class BindSession:
 
         Returns:
             The session's current refresh token and an access token that its cookie does not outlive. None if the session stays as
-            it is: it is bound to another key, it is too late, or binding is off.
+            it is (`domain.binding.Refused`).
 
         Raises:
             InvalidToken: If the token or the proof is invalid, or if the session does not use cookies.
@@ -83,23 +80,21 @@ class BindSession:
         proved = read_dbsc_proof(
             shown.proof, url=shown.url, is_challenge=lambda jti: self._challenges.is_valid(jti, claims.sid, "start")
         )
-        if self._policy.device_binding == "off":
-            return None
         key, from_hook = DeviceKey(proved.jwk, "dbsc"), await self._granting.ask(claims.sub)
 
         def judge(session: Session | None, account: Account | None) -> Update[tuple[TokenPair | None, Event | None]]:
-            if session is not None and (session.subject != claims.sub or session.delivery == "json"):
-                raise InvalidToken("presented in another way than the session's delivery, or for another subject")
-            outcome = register(session, account, key, caller.now_ms)
-            if isinstance(outcome, Over):
+            require_way(session, claims, "cookie")
+            outcome = register(session, account, key, caller.now_ms, self._policy)
+            if isinstance(outcome, Ended):
                 raise SessionEnded(outcome.reason)
             if isinstance(outcome, Refused):
-                refused = caller.event(
-                    "proof_failed", subject=claims.sub, sid=claims.sid, actor="visitor", detail={"why": outcome.why}
+                detail = {"why": outcome.why}
+                return Update(
+                    (None, caller.event("proof_failed", subject=claims.sub, sid=claims.sid, actor="visitor", detail=detail))
                 )
-                return Update((None, refused))
+            until_s = first_access_end_ms(outcome.session, self._policy) // 1000
             grant = combine_grants(outcome.session, account, from_hook)
-            pair = self._tokens.mint(outcome.session, grant, caller.now_ms, outcome="repeated")
+            pair = self._tokens.mint(outcome.session, grant, caller.now_ms, outcome="repeated", until_s=until_s)
             if not isinstance(outcome, Bound):
                 return Update((pair, None))
             event = caller.event("device_bound", subject=claims.sub, sid=claims.sid, detail={"by": "dbsc"})
@@ -124,29 +119,19 @@ class BindSession:
         """
         if shown.sid and shown.sid != self._tokens.read_refresh(shown.token).sid:
             return None
-        find_fault = partial(self._find_fault, shown)
+
+        def find_fault(session: Session) -> str | None:
+            if session.bound_key is None or session.bound_by != "dbsc" or not shown.proof:
+                return ""
+            try:
+                read_dbsc_proof(
+                    shown.proof,
+                    url=shown.url,
+                    is_challenge=lambda jti: self._challenges.is_valid(jti, session.id, session.generation),
+                    key=ProofKey.from_jwk(session.bound_key),
+                )
+            except InvalidToken as refused:
+                return refused.why
+            return None
+
         return await self._refresh(shown.token, way="cookie", caller=caller, find_fault=find_fault)
-
-    def _find_fault(self, shown: BrowserProof, session: Session) -> str | None:
-        """Return what is wrong with a proof, "" if there is none, and None if it has signed the challenge of this generation."""
-        if session.bound_key is None or session.bound_by != "dbsc" or not shown.proof:
-            return ""
-        try:
-            read_dbsc_proof(
-                shown.proof,
-                url=shown.url,
-                is_challenge=lambda jti: self._challenges.is_valid(jti, session.id, session.generation),
-                key=ProofKey.from_jwk(session.bound_key),
-            )
-        except InvalidToken as refused:
-            return refused.why
-        return None
-
-    async def is_active(self, sid: str, caller: Caller) -> bool:
-        """Return whether a session has not ended. Raises `Unavailable` if the store does not answer."""
-        session, account = (await self._store.session(sid) if sid else None) or (None, None)
-        return session is not None and end_reason(session, account, caller.now_ms) is None
-
-    def find_pass_end(self, device_pass: str, session: Session, now_ms: int) -> int | None:
-        """Return until when a pass of a bound session is valid, in seconds since 1970; None if it is not."""
-        return self._passes.find_end(device_pass, session.id, now_ms // 1000)

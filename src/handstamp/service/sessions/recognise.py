@@ -10,7 +10,7 @@ from ...errors import InvalidToken, SessionEnded
 from ...storage.store import Store
 from ..parts.caller import Caller
 from ..parts.tokens import TokenIssuer
-from .refresh import FindEnd
+from .refresh import FindEnd, require_way
 
 
 class Recognise:
@@ -40,8 +40,7 @@ class Recognise:
         """
         claims = self._tokens.read_refresh(token)
         session, account = await self._store.session(claims.sid) or (None, None)
-        if session is not None and (session.subject != claims.sub or session.delivery == "json"):
-            raise InvalidToken("presented in another way than the session's delivery, or for another subject")
+        require_way(session, claims, "cookie")
         was_proved = session is not None and session.bound_key is not None and find_end(session) is not None
         outcome = decide(session, account, claims, caller.now_ms, self._policy, was_proved=was_proved)
         if session is None or isinstance(outcome, Ended):

@@ -75,8 +75,7 @@ class Refresh:
 
         def judge(session: Session | None, account: Account | None) -> Update[tuple[Outcome, TokenPair | None, Event | None]]:
             nonlocal fault
-            if session is not None and (session.subject != claims.sub or (session.delivery == "json") != (way == "body")):
-                raise InvalidToken("presented in another way than the session's delivery, or for another subject")
+            require_way(session, claims, way)
             until_s = None
             if session is not None and session.bound_key is not None:
                 fault = "" if find_fault is None else find_fault(session)
@@ -88,7 +87,12 @@ class Refresh:
             if not isinstance(outcome, Reuse | Challenge | Ended):
                 grant = combine_grants(outcome.session, account, from_hook)
                 pair = self._tokens.mint(
-                    outcome.session, grant, caller.now_ms, outcome=_PAIR_OUTCOMES[type(outcome)], until_s=until_s
+                    outcome.session,
+                    grant,
+                    caller.now_ms,
+                    outcome=_PAIR_OUTCOMES[type(outcome)],
+                    until_s=until_s,
+                    gives_pass=until_s is None,
                 )
             event = _make_event(outcome, claims, caller)
             recorded = (event,) if event is not None and isinstance(outcome, Recover | Reuse | CatchUp) else ()
@@ -122,6 +126,12 @@ class Refresh:
             return SessionEnded("expired")
         reason = end_reason(session, account, caller.now_ms)
         return SessionEnded(reason or "idle", session_lives=reason is None)
+
+
+def require_way(session: Session | None, claims: RefreshClaims, way: Way) -> None:
+    """Raise `InvalidToken` if a refresh token came in another way than the delivery of its session, or for another subject."""
+    if session is not None and (session.subject != claims.sub or (session.delivery == "json") != (way == "body")):
+        raise InvalidToken("presented in another way than the session's delivery, or for another subject")
 
 
 _PAIR_OUTCOMES: dict[type, PairOutcome] = {Rotate: "rotated", Repeat: "repeated", Recover: "recovered", CatchUp: "caught_up"}

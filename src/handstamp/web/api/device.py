@@ -6,11 +6,11 @@ session for good, so they mean that the session has ended, and a limit or a fail
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 from starlette.responses import Response
 
-from ...domain.issuer import Issuer
 from ...errors import (
     CrossSite,
     HandstampError,
@@ -55,12 +55,11 @@ class DeviceSession(AnswerShape, frozen=True, kw_only=True, omit_defaults=True, 
 
 async def start_device_session(use: UseCases, call: Call, _: None) -> Response:
     """Bind the session of the cookies to the key in the proof."""
-    shown = _read(use.issuer, call, START_PATH)
+    shown = _read(use, call, START_PATH)
     try:
-        pair = None if shown is None else await use.bind.start(shown, call.caller)
+        return _write(use, call, None if shown is None else await use.bind.start(shown, call.caller))
     except InvalidToken as refused:
         raise InvalidRequest(mark("This is no proof that binds the session of the cookies.")) from refused
-    return _write(use, call, pair)
 
 
 async def refresh_device_session(use: UseCases, call: Call, _: None) -> Response:
@@ -69,14 +68,15 @@ async def refresh_device_session(use: UseCases, call: Call, _: None) -> Response
     Raises:
         Unavailable: The session is active, but the browser has sent none of its cookies: a link of another site led here.
     """
-    shown = _read(use.issuer, call, REFRESH_PATH)
-    if shown is None and await use.bind.is_active(_read_sid(call), call.caller):
-        raise Unavailable("a bound session was to be renewed without its refresh cookie")
-    try:
-        pair = None if shown is None else await use.bind.renew(shown, call.caller)
-    except InvalidToken:
-        pair = None
-    return _write(use, call, pair)
+    shown = _read(use, call, REFRESH_PATH)
+    if shown is not None:
+        with suppress(InvalidToken):
+            return _write(use, call, await use.bind.renew(shown, call.caller))
+    else:
+        with suppress(SessionEnded):
+            await use.sessions.require_living(_read_sid(call), call.now_ms)
+            raise Unavailable("a bound session was to be renewed without its refresh cookie")
+    return _write(use, call, None)
 
 
 def write_device_error(error: HandstampError, call: Call) -> Response:
@@ -86,13 +86,12 @@ def write_device_error(error: HandstampError, call: Call) -> Response:
     return write_error(error, call)
 
 
-def _read(issuer: Issuer, call: Call, path: str) -> BrowserProof | None:
+def _read(use: UseCases, call: Call, path: str) -> BrowserProof | None:
     """Return what the browser has sent, or None without a refresh cookie: there is nothing to renew."""
     if not call.carries_refresh_cookie:
         return None
     token, _ = call.refresh_token(None)
-    proof = read_value(call.headers.getlist(RESPONSE))
-    return BrowserProof(token, proof, f"{issuer.url}{path}", _read_sid(call))
+    return BrowserProof(token, read_value(call.headers.getlist(RESPONSE)), f"{use.issuer.url}{path}", _read_sid(call))
 
 
 def _read_sid(call: Call) -> str:
@@ -103,15 +102,15 @@ def _write(use: UseCases, call: Call, pair: TokenPair | None) -> Response:
     if pair is None or pair.binding.by != "dbsc":  # the latter after a restored backup, from before the session was bound
         response = write_json(DeviceSession(session_identifier=_read_sid(call), goes_on=False))
     else:
-        response = write_json(
-            DeviceSession(
-                session_identifier=pair.session_id,
-                refresh_url=f"{use.issuer.path}{REFRESH_PATH}",
-                scope=DeviceScope(scope_specification=({"type": "exclude", "domain": "*", "path": f"{use.issuer.path}/assets"},)),
-                credentials=(call.cookies.describe_bound(pair.delivery),),
-                allowed_refresh_initiators=use.trusted_hosts,
-            )
+        scope = DeviceScope(scope_specification=({"type": "exclude", "domain": "*", "path": f"{use.issuer.path}/assets"},))
+        answer = DeviceSession(
+            session_identifier=pair.session_id,
+            refresh_url=f"{use.issuer.path}{REFRESH_PATH}",
+            scope=scope,
+            credentials=(call.cookies.describe_bound(pair.delivery),),
+            allowed_refresh_initiators=use.trusted_hosts,
         )
+        response = write_json(answer)
     if pair is not None:
         set_pair(response, pair, call.cookies)
     return response

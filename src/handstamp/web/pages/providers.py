@@ -226,6 +226,9 @@ class ProviderPages:
         return self.writer.redirect("/account")
 
     async def _link(self, call: Call, attempt: Attempt, answer: dict[str, str]) -> Response:
+        session, _ = await require_visitor(self.use, call)
+        if session.id != attempt.sid:
+            raise InvalidChallenge("elsewhere")
         await self.use.own_identities.finish(attempt, answer, call.caller_with_browser())
         destination = self._destination(attempt)
         if destination.return_to:
