@@ -305,11 +305,26 @@ async def test_a_password_alone_adds_no_second_app(tmp_path: Path) -> None:
 
 
 async def test_a_policy_for_roles(tmp_path: Path) -> None:
-    """Only accounts with the role need a factor."""
+    """Only accounts with the role need a factor. A session from before gets the role when it is proved with one."""
     async with a_person(tmp_path, enrolled=False, second_factor="required_for:admin") as ada:
-        assert "accessToken" in await ada.login()
-        await ada.running.accounts.grant_role(EMAIL, "admin", caller(ada.clock))
+        begun = await ada.login()
+        for role in ("admin", "clerk"):
+            await ada.running.accounts.grant_role(EMAIL, role, caller(ada.clock))
         assert "enrol" in await ada.login()
+        weak = (await ada.post("/refresh", {"refreshToken": begun["refreshToken"]})).json()
+        assert (await roles_of(ada, weak), read_claims(weak["accessToken"])["roles"]) == (["clerk"], ["clerk"])
+        await ada.enrol(weak["accessToken"])
+        strong = (await ada.post("/refresh", {"refreshToken": weak["refreshToken"]})).json()
+        both = ["admin", "clerk"]
+        assert (await roles_of(ada, strong), read_claims(strong["accessToken"])["roles"]) == (both, both)
+        assert strong["sessionId"] == begun["sessionId"]
+
+
+async def roles_of(ada: Person, tokens: dict[str, Any]) -> list[str]:
+    """Return the roles that the profile shows."""
+    answer = await ada.client.get("/profile", headers={"authorization": f"Bearer {tokens['accessToken']}"})
+    found: list[str] = answer.json()["roles"]
+    return found
 
 
 async def test_stepping_up(tmp_path: Path) -> None:

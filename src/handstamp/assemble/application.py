@@ -61,6 +61,7 @@ def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
         devices=deployment.devices,
         sessions=deployment.sessions,
         recognise=deployment.recognise,
+        granting=deployment.granting,
         register=deployment.register,
         change_password=deployment.change_password,
         change_profile=deployment.change_profile,

@@ -116,7 +116,7 @@ class Parts:
         self.outbound = tracing.trace_outbound()(allow=settings.outbound_allow, ca_file=settings.outbound_ca_file)
         self.providers = _make_providers(settings, self.outbound)
         self.audit = Audit(meter)
-        self.granting = Granting(claims)
+        self.granting = Granting(claims, policy=settings.second_factor)
         words = ("handstamp", self.issuer.host, settings.brand_name)
         self.rules = PasswordRules(min_length=settings.password_min_length, service_words=words)
         self.store = tracing.trace_store(

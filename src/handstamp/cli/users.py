@@ -140,6 +140,8 @@ def set_password(email: Email, password_stdin: FromStdin = False, database: Data
 def grant(email: Email, role: Role, database: Database = None) -> None:
     """Give an account a role. Its access tokens contain it from the next refresh on.
 
+    If HANDSTAMP_SECOND_FACTOR requires a second factor for the role, only those of sessions that were proved with one.
+
     Example:  handstamp users grant ada@example.com admin
     """
     account = operate(lambda deployment, caller: deployment.accounts.grant_role(email, role, caller), database)

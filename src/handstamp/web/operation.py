@@ -58,6 +58,7 @@ from ..service.operating.keys import Keys
 from ..service.operating.readiness import Readiness
 from ..service.operating.statistics import Statistics
 from ..service.parts.devices import Devices
+from ..service.parts.granting import Granting
 from ..service.parts.one_time import OneTimeGrants
 from ..service.parts.tokens import TokenPair
 from ..service.sessions.bind import BindSession
@@ -119,6 +120,7 @@ class UseCases:
     devices: Devices
     sessions: LivingSessions
     recognise: Recognise
+    granting: Granting
     register: Register
     change_password: ChangePassword
     change_profile: ChangeProfile

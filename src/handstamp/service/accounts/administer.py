@@ -187,7 +187,8 @@ class AdministerAccounts:
     async def grant_role(self, who: str, role: str, caller: Caller) -> Account:
         """Give an account a role, if it does not have it. Return the account.
 
-        The access tokens of its sessions contain the role from their next refresh on.
+        The access tokens of its sessions contain the role from their next refresh on. If the role needs a second factor, only
+        those of sessions that were proved with one.
 
         Raises:
             NotFound: If there is no such account.

@@ -17,6 +17,8 @@ from contextvars import ContextVar, copy_context
 from typing import Any
 
 from ...domain.account import Account
+from ...domain.assurance import is_as_strong
+from ...domain.factor import OPTIONAL, FactorPolicy
 from ...domain.grant import NOTHING, Grant, parse_grant
 from ...domain.session import Session
 from ...errors import ConfigurationError, InvalidFields, Unavailable
@@ -30,10 +32,14 @@ _is_asking: ContextVar[bool] = ContextVar("handstamp_is_asking", default=False)
 
 
 class Granting:
-    """Calls the application's hook with a time limit."""
+    """Decides what the tokens of a session grant. Calls the application's hook with a time limit."""
 
-    def __init__(self, hook: Hook | None = None) -> None:
-        """Create it. A hook that is a coroutine function runs on the event loop, a plain function on a thread.
+    def __init__(self, hook: Hook | None = None, *, policy: FactorPolicy = OPTIONAL) -> None:
+        """Create it.
+
+        Args:
+            hook: The application's. If it is a coroutine function it runs on the event loop, a plain function on a thread.
+            policy: Which roles need a second factor.
 
         Raises:
             ConfigurationError: If `hook` cannot be called.
@@ -41,8 +47,20 @@ class Granting:
         if hook is not None and not callable(hook):
             raise ConfigurationError("claims must be a function with one parameter, the subject.")
         self._hook = hook
+        self._guarded = policy.roles
         self._is_async = inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(getattr(hook, "__call__", None))  # noqa: B004
         self._threads = _Threads()
+
+    def combine(self, session: Session, account: Account | None, from_hook: Grant) -> Grant:
+        """Return the grant for a session's tokens. Values from the hook override values given at session start.
+
+        A role of the account that needs a second factor is left out while the session was not proved with one: the account may
+        have got the role after the session began.
+        """
+        roles = account.roles if account is not None else ()
+        if roles and self._guarded and not is_as_strong(session.acr, "mfa"):
+            roles = tuple(role for role in roles if role not in self._guarded)
+        return (Grant(roles=roles) if roles else NOTHING) + session.granted + from_hook
 
     async def ask(self, subject: str) -> Grant:
         """Return what the application grants a subject now.
@@ -123,9 +141,3 @@ class _Threads:
                     future.set_result(call())
                 except BaseException as problem:  # noqa: BLE001 - SystemExit must not end the thread
                     future.set_exception(_Failed(_describe_error(problem)))
-
-
-def combine_grants(session: Session, account: Account | None, from_hook: Grant) -> Grant:
-    """Return the grant for a session's tokens. Values from the hook override values given at session start."""
-    roles = Grant(roles=account.roles) if account is not None else NOTHING
-    return roles + session.granted + from_hook

@@ -23,7 +23,7 @@ from ...errors import BindingRequired, InvalidCode, InvalidCredentials
 from ...storage.store import Rows, Store, Transaction
 from ..parts.audit import Audit
 from ..parts.caller import Caller
-from ..parts.granting import Granting, combine_grants
+from ..parts.granting import Granting
 from ..parts.provider_links import ProviderLinks
 from ..parts.receipts import Receipts, request_repeated
 from ..parts.tokens import TokenIssuer, TokenPair
@@ -142,7 +142,7 @@ class BeginSession:
                 linked[:] = await self._links.begin(rows, proof.through, session, account, caller)
             await self._receipts.save(rows, proof.subject, request, session.id, caller.now_ms)
             ended = await self._limit.enforce(rows, session, account, caller)
-            grant = combine_grants(session, account, from_hook)
+            grant = self._granting.combine(session, account, from_hook)
             return self._tokens.mint(session, grant, caller.now_ms, invites=invites), ended
 
         # One at a time for each subject: on PostgreSQL, transactions that count the same sessions would conflict.
@@ -240,7 +240,7 @@ class BeginSession:
         return session, account
 
     def _mint_again(self, session: Session, account: Account | None, from_hook: Grant, caller: Caller) -> TokenPair:
-        grant = combine_grants(session, account, from_hook)
+        grant = self._granting.combine(session, account, from_hook)
         return self._tokens.mint(session, grant, caller.now_ms, outcome="repeated", invites=True)
 
 

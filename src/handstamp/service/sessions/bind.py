@@ -15,7 +15,7 @@ from ...errors import InvalidToken, SessionEnded
 from ...storage.store import Store, Update
 from ..parts.audit import Audit
 from ..parts.caller import Caller
-from ..parts.granting import Granting, combine_grants
+from ..parts.granting import Granting
 from ..parts.tokens import TokenIssuer, TokenPair
 from .refresh import Refresh, require_way
 
@@ -93,7 +93,7 @@ class BindSession:
                     (None, caller.event("proof_failed", subject=claims.sub, sid=claims.sid, actor="visitor", detail=detail))
                 )
             until_s = first_access_end_ms(outcome.session, self._policy) // 1000
-            grant = combine_grants(outcome.session, account, from_hook)
+            grant = self._granting.combine(outcome.session, account, from_hook)
             pair = self._tokens.mint(outcome.session, grant, caller.now_ms, outcome="repeated", until_s=until_s)
             if not isinstance(outcome, Bound):
                 return Update((pair, None))

@@ -16,7 +16,7 @@ from ...storage.store import Store, Update
 from ..mailing.notices import Notices
 from ..parts.audit import Audit
 from ..parts.caller import Caller
-from ..parts.granting import Granting, combine_grants
+from ..parts.granting import Granting
 from ..parts.tokens import PairOutcome, TokenIssuer, TokenPair
 
 Way = Literal["body", "cookie"]
@@ -85,7 +85,7 @@ class Refresh:
             )
             pair: TokenPair | None = None
             if not isinstance(outcome, Reuse | Challenge | Ended):
-                grant = combine_grants(outcome.session, account, from_hook)
+                grant = self._granting.combine(outcome.session, account, from_hook)
                 pair = self._tokens.mint(
                     outcome.session,
                     grant,

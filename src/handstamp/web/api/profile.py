@@ -8,7 +8,6 @@ from ...domain.account import Account
 from ...domain.grant import NOTHING
 from ...domain.session import Session
 from ...errors import CrossSite, NotFound
-from ...service.parts.granting import combine_grants
 from ..answers import write_json
 from ..body import require_body
 from ..edge import Call
@@ -43,7 +42,7 @@ class ProfileAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 
 async def profile(use: UseCases, call: Call, _: None) -> Response:
     """Return who is signed in, and by which session."""
-    return write_json(_profile(*await use.require_session(call)))
+    return write_json(_profile(use, *await use.require_session(call)))
 
 
 class ProfileRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
@@ -58,17 +57,17 @@ async def change_profile(use: UseCases, call: Call, body: ProfileRequest | None)
     body = require_body(body)
     session, account = await use.require_session(call)
     changed = await use.change_profile(session, account, call.caller, name=body.name, language=body.language)
-    return write_json(_profile(session, changed))
+    return write_json(_profile(use, session, changed))
 
 
-def _profile(session: Session, account: Account | None) -> ProfileAnswer:
+def _profile(use: UseCases, session: Session, account: Account | None) -> ProfileAnswer:
     return ProfileAnswer(
         id=session.subject,
         email=account.email if account else None,
         email_verified=account.email_verified if account else False,
         name=account.name if account else "",
         language=account.language if account else "",
-        roles=combine_grants(session, account, NOTHING).roles,
+        roles=use.granting.combine(session, account, NOTHING).roles,
         created_at=utc(account.created_at_ms) if account else None,
         session=ThisSession(
             id=session.id,
