@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from playwright.sync_api import BrowserContext, BrowserType, Page, sync_playwright
 
+from handstamp.crypto.strict import base64url_decode
 from tests.browser.conftest import ARGUMENTS, PATIENCE_MS, chromium_path
 from tests.certificates import build_command
 from tests.serving import EMAIL, PASSWORD, QuickServer
@@ -100,6 +102,17 @@ class Visitor:
         self.context.clear_cookies(name=NAMES[delivery])
         self.events.clear()
 
+    def wait_for_proofs(self, count: int, *, of_registration: bool = False) -> list[dict[str, str]]:
+        """Return the header fields with the proofs that the browser has sent, oldest first, from the log of its network."""
+        log, found = Path(f"{self._profile}.log"), list[str]()
+        for _ in range(PATIENCE_MS // 20):
+            sent = dict.fromkeys(re.findall(r"secure-session-response: ([\w-]+\.[\w-]+\.[\w-]+)", log.read_text(), re.IGNORECASE))
+            found = [proof for proof in sent if (b"jwk" in base64url_decode(proof.partition(".")[0])) == of_registration]
+            if len(found) >= count:
+                return [{"secure-session-response": proof} for proof in found]
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"only {len(found)} proofs")
+
     @property
     def cookie_names(self) -> set[str]:
         """The names of the cookies that the browser has."""
@@ -143,6 +156,8 @@ def visiting(kind: BrowserType, server: SecureServer, profile: Path) -> Iterator
         f"--enable-features={FEATURES}",
         "--host-resolver-rules=MAP *.test 127.0.0.1",
         f"--ignore-certificate-errors-spki-list={server.fingerprint}",
+        f"--log-net-log={profile}.log",
+        "--net-log-capture-mode=Everything",
     ]
     visitor = Visitor(kind, server, profile, arguments)
     try:
@@ -239,6 +254,62 @@ def test_outages_and_limits_end_nothing(visitor: Visitor, server: SecureServer) 
         other.execute("ROLLBACK")
     assert visitor.fetch("POST", "/refresh")["body"]["sessionId"] == sid
     assert visitor.renewals == 1
+
+
+def test_a_copied_proof_is_worth_nothing(visitor: Visitor, server: SecureServer) -> None:
+    """Proofs of Chromium are sent once more, and elsewhere: for another session, generation, method and URL."""
+    visitor.sign_in("cookie")
+    sid = visitor.sign_in("cookie")
+    visitor.expire("cookie")
+    assert visitor.fetch("POST", "/refresh")["body"]["sessionId"] == sid
+    other, own = visitor.wait_for_proofs(2, of_registration=True)
+    used = visitor.wait_for_proofs(1)[-1]
+    visitor.expire("cookie")
+    cookies = {cookie["name"]: cookie["value"] for cookie in visitor.context.cookies(server.url)}
+    database = sqlite3.connect(server.folder / "handstamp.db", isolation_level=None)
+    headers = {"origin": server.url, "sec-fetch-site": "same-origin"}
+    with closing(database), server.client(headers=headers, cookies=cookies) as thief:
+        database.execute("BEGIN IMMEDIATE")
+        assert visitor.fetch("POST", "/refresh")["body"]["code"] == "unavailable"
+        database.execute("ROLLBACK")
+        unused = visitor.wait_for_proofs(2)[-1]  # it has reached the service, which could not use it
+        row = "SELECT generation, bound_key, revoked_at_ms FROM session WHERE id = ?"
+        before = database.execute(row, (sid,)).fetchone()
+        for method, path, proof, status, code in (
+            ("POST", "/device/start", other, 400, "invalid_request"),
+            ("POST", "/device/start", own, 200, None),
+            ("POST", "/device/start", unused, 400, "invalid_request"),
+            ("POST", "/device/refresh", own, 403, "proof_required"),
+            ("POST", "/device/refresh", used, 403, "proof_required"),
+            ("GET", "/device/refresh", unused, 405, "invalid_request"),
+            ("POST", "/refresh", unused, 403, "proof_required"),
+        ):
+            answer = thief.request(method, path, headers=proof)
+            assert (answer.status_code, answer.json().get("code")) == (status, code), (method, path, answer.text)
+            assert "set-cookie" not in answer.headers
+        assert database.execute(row, (sid,)).fetchone() == before
+
+        assert visitor.fetch("POST", "/refresh")["body"]["sessionId"] == sid
+        after = database.execute(row, (sid,)).fetchone()
+        assert after == (before[0] + 1, *before[1:])
+        assert thief.post("/device/refresh", headers=unused).json()["code"] == "proof_required"
+        assert database.execute(row, (sid,)).fetchone() == after
+
+
+def test_a_key_that_comes_late_is_refused(visitor: Visitor, server: SecureServer) -> None:
+    """Five minutes after the sign-in, Chromium binds nothing. The session goes on without."""
+    with closing(sqlite3.connect(server.folder / "handstamp.db", isolation_level=None)) as other:
+        other.execute(
+            "CREATE TRIGGER older AFTER INSERT ON session BEGIN "
+            "UPDATE session SET created_at_ms = created_at_ms - 300000 WHERE id = new.id; END"
+        )
+        try:
+            sid = visitor.page.evaluate(SIGN_IN, [EMAIL, PASSWORD, "cookie"])["sessionId"]
+            visitor.wait_for(lambda event: "creationEventDetails" in event and not event["succeeded"])
+        finally:
+            other.execute("DROP TRIGGER older")
+        assert other.execute("SELECT bound_key FROM session WHERE id = ?", (sid,)).fetchone() == (None,)
+    assert visitor.fetch("POST", "/refresh")["body"]["sessionId"] == sid
 
 
 def test_pages_bind_renew_and_sign_out(visitor: Visitor, server: SecureServer) -> None:
