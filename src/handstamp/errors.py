@@ -20,6 +20,8 @@ HandstampError
 │   ├── InsufficientScope     insufficient_scope
 │   ├── CredentialLacksScope                       as InsufficientScope, for the credential of a service
 │   ├── AdministratorProtected administrator_protected  this caller may not change this administrator
+│   ├── Impersonated          impersonated         an operator acts in the place of the person, who alone may do this
+│   ├── PersonRequired        person_required      a service credential may not do this, because nobody is accountable for it
 │   ├── InsufficientAuthentication                 insufficient_user_authentication: prove again who you are (RFC 9470)
 │   ├── ProofRequired         proof_required       the session is bound to a device, and the request does not come from there
 │   ├── SecondFactorRequired  second_factor_required   the sign-in needs another step: `challenge`, `methods`
@@ -253,14 +255,42 @@ class AdministratorProtected(NotAllowed):
     """The account is an administrator, or would become one, and this caller may not change it so. Nothing has changed."""
 
     code = "administrator_protected"
+    _SENTENCES: ClassVar[dict[str, str]] = {
+        "looked_at": mark("This account administers the service. Nobody looks at it as its person."),
+        "own": mark(
+            "You administer this service, and this is your own account. Ask another administrator, or use the command line."
+        ),
+        "by_credential": mark(
+            "A service credential cannot make or change administrators. Sign in as one, or use the command line."
+        ),
+    }
 
-    def __init__(self, *, is_own: bool = False) -> None:
-        """Create the error. `is_own` is True if the account is the caller's own."""
-        super().__init__(
-            mark("You administer this service, and this is your own account. Ask another administrator, or use the command line.")
-            if is_own
-            else mark("A service credential cannot make or change administrators. Sign in as one, or use the command line.")
-        )
+    def __init__(self, *, is_own: bool = False, is_looked_at: bool = False) -> None:
+        """Create the error.
+
+        Args:
+            is_own: True if the account is the caller's own.
+            is_looked_at: True if the caller wanted to look at it as its person.
+        """
+        super().__init__(self._SENTENCES["looked_at" if is_looked_at else "own" if is_own else "by_credential"])
+
+
+class PersonRequired(NotAllowed):
+    """An operator that is a service credential may not do this: a person must be accountable for it. Nothing has changed."""
+
+    code = "person_required"
+
+    def __init__(self) -> None:
+        super().__init__(mark("A person must be accountable for this. Sign in with an account that administers."))
+
+
+class Impersonated(NotAllowed):
+    """An operator acts in the place of the person, and this is for the person alone, or changes something."""
+
+    code = "impersonated"
+
+    def __init__(self) -> None:
+        super().__init__(mark("You look at this account for support. Only its owner may do this."))
 
 
 class InsufficientAuthentication(NotAllowed):

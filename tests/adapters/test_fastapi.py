@@ -239,16 +239,20 @@ class Counting:
         """Return the time."""
         return self._verifier.now_ms()
 
-    def verify(self, token: str, *, check: Check | None = None, proved: str | None = None) -> AccessClaims:
+    def verify(
+        self, token: str, *, check: Check | None = None, proved: str | None = None, impersonation: bool = False
+    ) -> AccessClaims:
         """Verify a token offline, unless this policy is refused."""
         self.asked.append(check)
         if check in self.refuses:
             raise Unavailable("the test says so")
-        return self._verifier.verify(token, proved=proved)
+        return self._verifier.verify(token, proved=proved, impersonation=impersonation)
 
-    async def verify_async(self, token: str, *, check: Check | None = None, proved: str | None = None) -> AccessClaims:
+    async def verify_async(
+        self, token: str, *, check: Check | None = None, proved: str | None = None, impersonation: bool = False
+    ) -> AccessClaims:
         """Do the same."""
-        return self.verify(token, check=check, proved=proved)
+        return self.verify(token, check=check, proved=proved, impersonation=impersonation)
 
     def is_recent(self, claims: AccessClaims, *, max_age_s: int) -> bool:
         """Return whether the user signed in recently."""

@@ -365,7 +365,7 @@ def test_keys_are_refreshed_in_the_background(issuer: Hostile, monkeypatch: pyte
 
     def is_renewed() -> bool:
         try:
-            verifier._verify(token, None, None, None, may_wait=False)
+            verifier._verify(token, None, None, None, impersonation=False, may_wait=False)
         except WouldWait:
             pytest.fail("a verification had to wait for keys that were still good")
         return issuer.count(JWKS) >= 3

@@ -42,7 +42,7 @@ COMMON_TYPES = {"bigint": "INTEGER", "boolean": "INTEGER", "text": "TEXT", "byte
 """The SQLite type for each PostgreSQL type."""
 STRUCTS: dict[str, tuple[Columns[Any], set[str]]] = {
     "account": (accounts.COLUMNS, set()),
-    "session": (sessions.COLUMNS, {"network"}),
+    "session": (sessions.COLUMNS, {"network", "impersonator_id", "impersonator_sid"}),
     "signing_key": (keys.COLUMNS, set()),
     "failure": (failures.COLUMNS, {"key", "account"}),
     "receipt": (receipts.COLUMNS, set()),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from handstamp.domain.account import Account
 from handstamp.domain.credential import Credential
 from handstamp.domain.event import Event
+from handstamp.domain.impersonation import Impersonator
 from handstamp.domain.keyring import KeyRecord
 from handstamp.domain.mail import KEPT_MS, Mail
 from handstamp.domain.network import network_of
@@ -722,6 +724,54 @@ async def test_ending_all_sessions_of_a_subject_adds_a_revocation_for_each_live_
     names = await revoked_names(store)
     assert names[0] == "ada-7"
     assert sorted(names) == sorted(f"ada-{number}" for number in range(50))
+
+
+def impersonated(sid: str, *, within: str, by: str = "ada-id", **fields: Any) -> Session:
+    """Return a session of Bob in which an operator acts, that began in one of theirs."""
+    return a_session(id=sid, subject="bob-id", impersonator=Impersonator(account_id=by, sid=within), **fields)
+
+
+@each_end
+async def test_what_an_operator_began_in_a_session_ends_with_it(store: Store, end: End) -> None:
+    """In the same transaction: rows, revocations and events. The person's own sessions and those of other operators go on."""
+    await add(store, a_session(id="of-ada"), a_session(id="of-bob", subject="bob-id"), impersonated("ends", within="of-ada"))
+    await add(
+        store, impersonated("other", within="of-eve", by="eve-id"), impersonated("past", within="of-ada", expires_at_ms=NOW_MS)
+    )
+    assert (await session_in(store, "ends")).impersonator == Impersonator(account_id="ada-id", sid="of-ada")
+    await end(store, "of-ada")
+    assert sorted(await revoked_names(store)) == ["ends", "of-ada"]
+    ended = await session_in(store, "ends")
+    assert (ended.revoked_why, ended.revoked_at_ms) == ("impersonation_ended", ENDED_MS)
+    assert [(await session_in(store, sid)).revoked_why for sid in ("other", "past", "of-bob")] == [None] * 3
+    (event,) = await store.read(lambda rows: rows.events.list_about("ends", limit=9))
+    assert (event.kind, event.operator, event.subject) == ("session_ended", "account:ada-id", "bob-id")
+
+
+async def test_impersonated_sessions_end_by_operator_by_session_and_by_person(store: Store) -> None:
+    """Only those end that are asked for, and each once. The refresh that shares a transaction brings none back."""
+    await add(store, *(impersonated(sid, within=sid[:1]) for sid in ("a1", "a2", "b1")), a_session(id="own", subject="bob-id"))
+
+    async def ended(**which: str) -> list[str]:
+        found = await store.transact(lambda rows: rows.sessions.end_impersonations(now_ms=ENDED_MS, **which))
+        return sorted(event.sid or "" for event in found)
+
+    assert await ended(by="eve-id") == await ended(by="ada-id", within="c") == await ended(of="ada-id") == []
+    assert await ended(by="ada-id", within="a") == ["a1", "a2"]
+    assert await ended(of="bob-id") == ["b1"]
+    assert await ended(by="ada-id") == []
+    await add(store, a_session(id="c"), impersonated("c1", within="c"))
+    await asyncio.gather(end_by_decision(store, "c"), store.update_session("c1", advance))
+    assert (await session_in(store, "c1")).revoked_why == "impersonation_ended"
+    assert sorted(await revoked_names(store)) == ["a1", "a2", "b1", "c", "c1"]
+
+
+async def test_the_place_of_an_operator_is_none_of_the_person(store: Store) -> None:
+    """Otherwise a sign-in with a stolen password from there would look like that of a known device."""
+    await add(store, impersonated("looks", within="of-ada"))
+    network = network_of("192.0.2.1")
+    assert not await store.read(lambda rows: rows.sessions.has_any_from("bob-id", network))
+    assert not await store.read(lambda rows: rows.sessions.has_any_like("bob-id", network, "test"))
 
 
 @each_end

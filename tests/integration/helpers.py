@@ -56,6 +56,8 @@ CODES = frozenset(
         "use_dpop_nonce",
         "insufficient_scope",
         "administrator_protected",
+        "person_required",
+        "impersonated",
         "cross_site",
         "deletion_blocked",
         "not_found",

@@ -196,12 +196,17 @@ CHANGES: list[tuple[str, str, dict[str, object] | None]] = [
 ]
 
 
+LOOKS = ("/impersonate", "/impersonation-link")
+"""They change nothing of the account: see test_impersonation.py."""
+
+
 async def test_every_body_is_read_strictly(service: Service) -> None:
     """Wrong and unknown fields are named, and what cannot be read is refused, once the sender is admitted."""
     auth = await service.credential("admin")
     bodies = [(method, f"/admin/accounts/nobodys{path}", body) for method, path, body in CHANGES if body]
     bodies.append(("POST", "/admin/accounts", {"email": "grace@example.com"}))
     bodies.append(("POST", "/admin/credentials", {"name": "orders"}))
+    bodies += [("POST", f"/admin/accounts/nobodys{path}", {"reason": "Ticket 4711"}) for path in LOOKS]
     assert len(bodies) == len([each for each in OPERATORS if each.body])
     for method, path, body in bodies:
         for wrong in (body | {name: 1} for name in body):
@@ -220,11 +225,9 @@ def test_every_change_of_an_account_is_in_the_list() -> None:
     """So that the tests below try all of them."""
     declared = {(each.method, each.path) for each in OPERATORS if each.path.startswith("/admin/accounts/{id}")}
     read_only = {("GET", path) for _, path in declared}
-    assert (
-        declared - read_only
-        == {(method, f"/admin/accounts/{{id}}{path}") for method, path, _ in CHANGES}
-        | {("POST", "/admin/accounts/{id}/sign-out")} & declared
-    )
+    assert declared - read_only == {(method, f"/admin/accounts/{{id}}{path}") for method, path, _ in CHANGES} | {
+        ("POST", f"/admin/accounts/{{id}}{path}") for path in ("/sign-out", *LOOKS)
+    }
 
 
 EVENTS = {

@@ -38,6 +38,8 @@ ENDPOINTS = {
     ("GET", "/admin/accounts"),
     ("GET", "/admin/accounts/{id}/history"),
     ("POST", "/admin/accounts/{id}/sign-out"),
+    ("POST", "/admin/accounts/{id}/impersonate"),
+    ("POST", "/admin/accounts/{id}/impersonation-link"),
     ("GET", "/admin/sessions"),
     ("DELETE", "/admin/sessions/{id}"),
     ("GET", "/admin/sessions/{id}/history"),

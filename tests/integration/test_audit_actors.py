@@ -78,6 +78,7 @@ SESSIONS_END = "tests/integration/test_admin_service.py::test_sessions_end_and_t
 CREDENTIALS = "tests/integration/test_admin_service.py::test_credentials_are_made_once_and_give_no_more_power"
 KEYS = "tests/integration/test_admin_service.py::test_keys_are_rotated_retired_and_voided"
 BINDS = "tests/integration/test_device_bound.py::test_a_browser_binds_its_session_and_renews_it"
+LOOKS = "tests/integration/test_impersonation.py::test_the_person_is_told_and_nothing_counts_as_their_sign_in"
 ELSEWHERE: dict[str, tuple[str, str]] = {
     "admin_sign_out": ("logged_out_everywhere", SESSIONS_END),
     "admin_end_session": ("session_ended", SESSIONS_END),
@@ -97,6 +98,11 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "admin_enable_account": ("account_enabled", EACH_ACTION),
     "admin_unlock_account": ("account_unlocked", EACH_ACTION),
     "admin_reset_factors": ("factors_reset", "tests/integration/test_admin_access.py::test_lost_factors_are_reset"),
+    "admin_impersonate": ("impersonation_begun", LOOKS),
+    "admin_make_impersonation_link": (
+        "impersonation_begun",
+        "tests/integration/test_impersonation.py::test_a_link_begins_a_look_once_in_a_browser_without_a_session",
+    ),
     "complete_login_with": ("signed_in", "tests/integration/test_provider_sign_in.py::test_the_whole_way"),
     "complete_link": ("identity_linked", "tests/integration/test_identities.py::test_a_person_adds_a_provider_and_removes_it"),
     "backchannel_logout": (
@@ -403,6 +409,7 @@ BY_THEMSELVES: dict[str, tuple[str, str]] = {
     "device_renewed": ("person", "tests/integration/test_dpop.py::test_events_tell_of_keys_and_wrong_proofs"),
     "factors_reset": ("operator", HERE),
     "identity_linked": ("person", "tests/integration/test_provider_sign_in.py::test_the_whole_way"),
+    "impersonation_begun": ("operator", LOOKS),
     "key_removed": ("operator", HERE),
     "key_resealed": ("operator", "tests/integration/test_second_factor.py::test_apps_survive_another_master_secret"),
     "mail_dropped": ("operator", HERE),

@@ -10,6 +10,7 @@ import pytest
 from handstamp.crypto.one_time import OneTimeCodes
 from handstamp.crypto.seal import MasterSecret
 from handstamp.domain.account import Account
+from handstamp.domain.impersonation import LINK_MS
 from handstamp.domain.one_time import CODE_LIFETIME_MS, MAX_LOOKS, PURPOSES, OneTime, Purpose, Shown, decide, issue, use
 from handstamp.domain.timekeeping import INTERRUPTION_MS, Timekeeping, may_be_restored
 from tests.builders import DAY_MS, HOUR_MS, NOW_MS, SECOND_MS, an_account
@@ -40,7 +41,7 @@ def account_for(purpose: Purpose) -> Account | None:
     return None if purpose == "register" else ADA
 
 
-@pytest.mark.parametrize("purpose", PURPOSES)
+@pytest.mark.parametrize("purpose", [purpose for purpose in PURPOSES if purpose != "impersonate"])
 @pytest.mark.parametrize("shown", ["link", "code"])
 def test_a_link_and_a_code_are_accepted_once(purpose: Purpose, shown: Shown) -> None:
     """Accepted at once, also by a node whose clock is 20 s behind; afterwards they are used."""
@@ -53,7 +54,15 @@ def test_a_link_and_a_code_are_accepted_once(purpose: Purpose, shown: Shown) -> 
         }
 
 
-@pytest.mark.parametrize("purpose", PURPOSES)
+def test_the_link_of_an_operator_is_short_lived_and_has_no_code() -> None:
+    """It is in no mail: the operator opens it at once."""
+    grant, rule = a_grant("impersonate"), PURPOSES["impersonate"]
+    assert (rule.has_code, rule.survives_changes) == (False, False)
+    ends = [decide(grant, ADA, "link", NOW_MS + at_ms).verdict for at_ms in (LINK_MS - 1, LINK_MS)]
+    assert ends == ["accepted", "expired"]
+
+
+@pytest.mark.parametrize("purpose", [purpose for purpose in PURPOSES if purpose != "impersonate"])
 def test_a_code_expires_before_its_link(purpose: Purpose) -> None:
     """The code after ten minutes, the link after the lifetime of its purpose: an hour, or seven days to undo a change."""
     grant, lifetime_ms = a_grant(purpose), PURPOSES[purpose].lifetime_ms

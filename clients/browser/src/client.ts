@@ -4,12 +4,13 @@ import { lateMethods, load } from "./later.js";
 import { insist, LONGEST_PAUSE_MS, pauseMs, TRIES, unlessAborted, unref } from "./requests.js";
 import { type Message, Tabs } from "./tabs.js";
 import type { Transport } from "./transport.js";
-import type { LateMethods, Client, Factor, Options, Profile, SignIn, State } from "./types.js";
+import type { Actor, LateMethods, Client, Factor, Options, Profile, SignIn, State } from "./types.js";
 
 interface TokenAnswer {
   accessToken: string;
   expiresIn: number;
   sessionId: string;
+  actor?: Actor;
 }
 
 /** The answer to a sign-in that needs another step. */
@@ -362,13 +363,13 @@ export class Session implements Client {
     if (problem && epoch === this.#epoch && this.#failures > 0) this.#becomeOffline(problem);
   }
 
-  #take({ accessToken, expiresIn, sessionId }: TokenAnswer): void {
+  #take({ accessToken, expiresIn, sessionId, actor }: TokenAnswer): void {
     this.#failures = 0;
     // Spread the renewals of tabs and devices, and renew early enough that no request in progress is refused.
     const renewAtMs = 1000 * expiresIn * (0.7 + 0.15 * Math.random());
     this.#access = { token: accessToken, ageMs: stopwatch(), renewAtMs };
     this.#wakeIn(renewAtMs);
-    this.#become({ status: "signed-in", online: true, sessionId });
+    this.#become({ status: "signed-in", online: true, sessionId, ...(actor ? { actor } : {}) });
   }
 
   #end(reason?: EndReason): void {

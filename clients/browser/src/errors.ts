@@ -1,7 +1,7 @@
 /** Why a session has ended. */
 export type EndReason =
   | "logout" | "logout_everywhere" | "reuse" | "idle" | "expired" | "password_changed" | "disabled" | "admin"
-  | "session_limit" | "unbound" | "provider_logout";
+  | "session_limit" | "unbound" | "provider_logout" | "impersonation_ended";
 
 interface Problem {
   code?: string;

@@ -1,12 +1,31 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import type { EndReason } from "./errors.js";
 
+/** An operator of the service who looks at the account in the place of its person, for support. */
+export interface Actor {
+  /** The operator's account. */
+  readonly id: string;
+  /** Why, as the person reads it. */
+  readonly reason: string;
+  /** Whether applications may accept changes. */
+  readonly write: boolean;
+}
+
 /** The sign-in state of this browser. */
 export type State =
   /** The service has not answered yet. `online: false`: it could not be reached. `problem` is for developers to mend. */
   | { readonly status: "unknown"; readonly online: boolean; readonly problem?: string }
-  /** Signed in. `online: false`: the client cannot renew the token at the moment; the session is still active. */
-  | { readonly status: "signed-in"; readonly online: boolean; readonly problem?: string; readonly sessionId: string }
+  /**
+   * Signed in. `online: false`: the client cannot renew the token at the moment; the session is still active. `actor` is set if
+   * an operator looks at the account: show a banner.
+   */
+  | {
+      readonly status: "signed-in";
+      readonly online: boolean;
+      readonly problem?: string;
+      readonly sessionId: string;
+      readonly actor?: Actor;
+    }
   /** Signed out. `reason` is set if a session was ended. */
   | { readonly status: "signed-out"; readonly reason?: EndReason };
 
@@ -78,7 +97,7 @@ export interface Profile {
   language: string;
   roles: string[];
   createdAt: string | null;
-  session: { id: string; createdAt: string; authenticatedAt: string; expiresAt: string };
+  session: { id: string; createdAt: string; authenticatedAt: string; expiresAt: string; actor: Actor | null };
 }
 
 /** A mail is on its way, if there is one to send: the answer is the same whether the address has an account or not. */

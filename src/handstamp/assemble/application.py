@@ -73,6 +73,7 @@ def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
         administration=deployment.administration,
         accounts=deployment.accounts,
         statistics=deployment.statistics,
+        impersonate=deployment.impersonate,
         audit_trail=deployment.audit_trail,
         credentials=deployment.credentials,
         revocations=deployment.revocations,

@@ -40,6 +40,7 @@ from ..service.parts.granting import Hook
 from ..service.sessions.begin import BeginSession
 from ..service.sessions.bind import BindSession
 from ..service.sessions.gate import FactorGate
+from ..service.sessions.impersonate import Impersonate
 from ..service.sessions.limit import SessionLimit
 from ..service.sessions.living import LivingSessions
 from ..service.sessions.prove_again import ProveAgain
@@ -98,6 +99,7 @@ class Deployment(Parts):
     code_sign_in: CodeSignIn
     verify_address: VerifyAddress
     accounts: AdministerAccounts
+    impersonate: Impersonate
     import_accounts: ImportAccounts
     credentials: Credentials
     administration: Administration
@@ -208,6 +210,14 @@ class Deployment(Parts):
             administrators=self.administrators,
             receipts=self.receipts,
             audit=self.audit,
+        )
+        self.impersonate = Impersonate(
+            store=store,
+            begin_session=self.begin_session,
+            grants=self.one_time,
+            notices=self.notices,
+            administrators=self.administrators,
+            policy=self.settings.impersonation,
         )
         self.import_accounts = ImportAccounts(store=store, hashing=hashing, audit=self.audit)
 

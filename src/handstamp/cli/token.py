@@ -86,7 +86,7 @@ async def _find_problem(  # noqa: PLR0911 - one sentence each
                 return f"it is generation {refresh.gen} of a session that is at generation {session.generation}"
             return None
         if typ == ACCESS_TYPE:
-            access = deployment.verifier.verify(token, now_ms=caller.now_ms)
+            access = deployment.verifier.verify(token, now_ms=caller.now_ms, impersonation=True)
             await deployment.sessions.require_living(access.sid, caller.now_ms)
             return None
     except InvalidToken as problem:

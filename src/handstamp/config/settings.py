@@ -13,6 +13,7 @@ from ..crypto.passwords import Cost
 from ..crypto.seal import MasterSecret
 from ..domain.event import AUDIT_RETENTION_MS
 from ..domain.factor import OPTIONAL, FactorPolicy
+from ..domain.impersonation import ImpersonationPolicy
 from ..domain.mail import MailKind
 from ..domain.policy import DeviceBinding, Policy
 from ..domain.provider import ProviderSettings
@@ -123,6 +124,8 @@ class Settings:
     """Who must have a second factor: `optional`, `required`, or `required_for:ROLE`, with several roles separated by commas."""
     admin_role: Annotated[str, parse_role] = "admin"
     """The role of accounts that may administer this service over the network. "" if none may."""
+    impersonation: Annotated[ImpersonationPolicy, one_of(*get_args(ImpersonationPolicy))] = "off"
+    """Whether administrators may look at accounts as their persons: "off", "read", or "write" to change something, too."""
     password_min_length: Annotated[int, number_between(8, 64)] = 15
     """In characters. 15 is NIST's minimum (SP 800-63B-4 §3.1.1.2)."""
     password_cost: Annotated[Cost, one_of(*get_args(Cost))] = "owasp"  # noqa: S105 - the name of a cost

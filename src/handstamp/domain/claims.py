@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -23,6 +23,8 @@ REFRESH_TYPE = "rt+jwt"
 NumericDate = Annotated[int, msgspec.Meta(gt=0, lt=2**53)]
 """Seconds since 1970 as a JSON integer (RFC 7519 §2). Strings, booleans and fractions are refused."""
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+READ, WRITE = "read", "write"
+"""The scopes of an operator who acts in the place of a person (`handstamp.domain.impersonation`)."""
 _NO_CLAIM = "(rest)"
 """Placeholder member name for `extra`. It never appears in a token: the application's claims are members of their own."""
 
@@ -33,6 +35,13 @@ class Confirmation(msgspec.Struct, frozen=True):
     jkt: Annotated[str, msgspec.Meta(min_length=43, max_length=43)]
 
 
+class ActorClaim(msgspec.Struct, frozen=True):
+    """Who acts in the place of the subject (RFC 8693 §4.1): an operator's account, and their session in which that began."""
+
+    sub: Text
+    sid: Text
+
+
 class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The claims of an access token: all of RFC 9068 §2.2, and `sid`, the id of the session.
 
@@ -41,6 +50,7 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         auth_time: When the person signed in, in seconds since 1970. Refreshes do not change it.
         acr: How strongly, see `handstamp.domain.assurance`; None if the sign-in named no class (RFC 9068 §2.2.1).
         amr: By which methods (RFC 8176).
+        actor: The operator who acts in the place of the person, None in tokens of the person. Its name in the token is `act`.
         cnf: The key to which the token is bound (DPoP), None if it is a bearer token.
         scope: A space-separated list, "" if there is none.
         extra: The application's own claims.
@@ -59,9 +69,15 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     acr: Text | None = None
     amr: tuple[str, ...] = ()
     cnf: Confirmation | None = None
+    actor: ActorClaim | None = msgspec.field(default=None, name="act")
     scope: str = ""
     roles: tuple[str, ...] = ()
     extra: dict[str, Any] = msgspec.field(default_factory=dict, name=_NO_CLAIM)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether an operator acts in the place of the person and may only read."""
+        return self.actor is not None and WRITE not in self.scope.split()
 
     def to_members(self) -> dict[str, Any]:
         """Return the members of the token's JSON object: our claims and those of the application."""
@@ -95,6 +111,8 @@ class RefreshClaims(msgspec.Struct, frozen=True, kw_only=True):
     gen: Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
     iat: NumericDate
     exp: NumericDate
+    impersonated: Literal[True] | msgspec.UnsetType = msgspec.UNSET
+    """Whether an operator acts in the session: then its tokens do not show that the person has signed in on this device."""
 
 
 def require_access_ignoring_time(claims: AccessClaims, *, issuer: str, audience: Collection[str]) -> None:

@@ -46,6 +46,7 @@ EventKind = Literal[
     "factors_reset",
     "identity_linked",
     "identity_unlinked",
+    "impersonation_begun",
     "key_added",
     "key_removed",
     "key_resealed",
@@ -162,7 +163,7 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     ),
     "caught_up": EventRule(
         description="a refresh token was ahead of the database, which had lost a commit",
-        actors=("person",),
+        actors=("person", "operator"),
         level="warning",
         sentence=mark("A refresh token from %(place)s was ahead of the database, which had lost a commit. The session went on."),
     ),
@@ -184,12 +185,12 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     ),
     "device_bound": EventRule(
         description="a session was bound to its device, which proves its key at each renewal; `by` says how",
-        actors=("person",),
+        actors=("person", "operator"),
         sentence=mark("The sign-in from %(place)s was bound to its device."),
     ),
     "device_renewed": EventRule(
         description="a device proved its key, and its session got the next pair of tokens",
-        actors=("person",),
+        actors=("person", "operator"),
         level="debug",
         sentence=mark("The device at %(place)s proved that it is the one that signed in."),
     ),
@@ -241,6 +242,12 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
         description="a sign-in with another service was removed from an account; `provider` says which",
         actors=("person",),
         sentence=mark("Signing in with %(label)s was removed from %(place)s."),
+    ),
+    "impersonation_begun": EventRule(
+        description="an operator began to look at an account as its person; `access` says what they may do, `reason` why",
+        actors=("operator",),
+        level="warning",
+        sentence=mark("Support began to look at the account as the person: “%(reason)s”."),
     ),
     "key_added": EventRule(
         description="a signing key was published",
@@ -314,7 +321,7 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     ),
     "recovered": EventRule(
         description="the previous refresh token was used late and accepted once",
-        actors=("person",),
+        actors=("person", "operator"),
         sentence=mark(
             "The previous refresh token came late from %(place)s, and was accepted once. This happens when an answer gets lost."
         ),
@@ -332,13 +339,13 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     ),
     "refreshed": EventRule(
         description="a session got its next pair of tokens",
-        actors=("person",),
+        actors=("person", "operator"),
         level="debug",
         sentence=mark("The session was renewed from %(place)s."),
     ),
     "repeated": EventRule(
         description="a refresh was repeated within the grace period",
-        actors=("person",),
+        actors=("person", "operator"),
         sentence=mark("A renewal was repeated from %(place)s."),
     ),
     "request_repeated": EventRule(
@@ -373,7 +380,7 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     ),
     "session_ended": EventRule(
         description="one session ended; `why` is the reason",
-        actors=("person", "operator", "application", "provider"),
+        actors=("person", "operator", "application", "provider", "service"),
         sentence=mark("The session ended."),
     ),
     "sessions_swept": EventRule(

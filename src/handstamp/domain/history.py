@@ -60,9 +60,16 @@ def tell_event(event: Event) -> str:
     if event.kind == "signed_in" and "label" in event.detail:
         return mark(_SIGNED_IN_WITH, provider=event.detail["label"], place=describe_place(event.ip, event.user_agent))
     template = rule.by_operator if event.actor == "operator" and rule.by_operator else rule.sentence
-    details = {**event.detail, "place": describe_place(event.ip, event.user_agent)}
+    details = {**event.detail, "place": _describe_origin(event)}
     values = {name: details.get(name, "?") for name in _PLACEHOLDER.findall(template)}  # older events have fewer details
     return Text(template % values, template, "", values)
+
+
+def _describe_origin(event: Event) -> str:
+    """Return where an event came from. The places of operators are not shown: people read this."""
+    if event.actor == "operator":
+        return Text(_SUPPORT, _SUPPORT, "", {})
+    return describe_place(event.ip, event.user_agent)
 
 
 def describe_place(ip: str, user_agent: str) -> str:
@@ -75,12 +82,15 @@ def describe_place(ip: str, user_agent: str) -> str:
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 _UNKNOWN_PLACE = mark("an unknown place")
+_SUPPORT = mark("support")
 _SIGNED_IN_WITH = mark("Signed in with %(provider)s from %(place)s.")
-_BEGINS = {"signed_in", "password_changed"}
+_BEGINS = {"signed_in", "password_changed", "impersonation_begun"}
 _ENDS = {"session_ended", "reuse_detected"}
 
 
 def _tell_beginning(session: Session) -> str:
+    if session.impersonator is not None:
+        return mark("Support began to look at the account as the person.")
     return mark("Signed in from %(place)s.", place=describe_place(session.ip, session.user_agent))
 
 

@@ -25,6 +25,7 @@ MailKind = Literal[
     "second_factors_reset",
     "session_reused",
     "sign_in_code",
+    "support_looks",
     "verify_email",
 ]
 
@@ -65,6 +66,7 @@ MAIL_KINDS: dict[MailKind, MailRule] = {
     "second_factors_reset": MailRule("an operator removed all second factors", is_notice=True),
     "session_reused": MailRule("an old copy of a sign-in was used, and its session ended", is_notice=True),
     "sign_in_code": MailRule("signs the owner of an account in", LINK_WORTH_MS),
+    "support_looks": MailRule("an operator looks at the account as its person"),
     "verify_email": MailRule("proves the address of an account", LINK_WORTH_MS),
 }
 
@@ -158,6 +160,18 @@ class RecoveryCodeUsed(Content, frozen=True, tag="recovery_code_used"):
     left: int
 
 
+class SupportLooks(Content, frozen=True, tag="support_looks"):
+    """To the person of an account at which an operator looks. It cannot be turned off.
+
+    `by` is the name of the operator, "" if their account has none; `reason` is why. `may_change` is True if they may do more than
+    read.
+    """
+
+    by: str
+    reason: str
+    may_change: bool = False
+
+
 class AccountDeleted(Content, frozen=True, tag="account_deleted"):
     """A notice."""
 
@@ -177,7 +191,7 @@ Notice = (
     | SessionReused
 )
 """Mail about what has happened to an account."""
-AnyContent = Request | Notice
+AnyContent = Request | Notice | SupportLooks
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):

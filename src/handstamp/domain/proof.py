@@ -7,6 +7,7 @@ import msgspec
 from .account import Account
 from .grant import NOTHING, Grant
 from .identity import Through
+from .impersonation import Impersonator
 
 FIRST_PARTY = "handstamp"
 """The `client_id` of sessions that begin at our own endpoints (RFC 9068 §2.2 requires one)."""
@@ -25,6 +26,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         client_id: The OAuth client that the tokens are issued to.
         grant: What the session's tokens contain besides the roles of the account.
         through: The provider that has proved the person, None without one. It is linked to the account when the session begins.
+        impersonator: The operator who will act in the session in the place of its person, None in those of the person.
+        ends_by_ms: When the session ends at the latest, in milliseconds since 1970; None if the policy alone decides.
     """
 
     subject: str
@@ -35,3 +38,5 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str = FIRST_PARTY
     grant: Grant = NOTHING
     through: Through | None = None
+    impersonator: Impersonator | None = None
+    ends_by_ms: int | None = None

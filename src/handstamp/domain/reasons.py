@@ -7,7 +7,15 @@ from typing import Literal, cast
 from ..text import mark
 
 RevokedWhy = Literal[
-    "logout", "logout_everywhere", "reuse", "password_changed", "disabled", "admin", "session_limit", "provider_logout"
+    "logout",
+    "logout_everywhere",
+    "reuse",
+    "password_changed",
+    "disabled",
+    "admin",
+    "session_limit",
+    "provider_logout",
+    "impersonation_ended",
 ]
 """The reasons that are written into a session's row when it is revoked."""
 
@@ -31,6 +39,7 @@ END_REASONS: dict[EndReason, str] = {
         "You were signed out here because you are signed in on too many devices, and this one was not used lately."
     ),
     "provider_logout": mark("You were signed out because you signed out of the service with which you had signed in here."),
+    "impersonation_ended": mark("You stopped looking at this account for support, or may not look at it any more."),
 }
 
 HOW_SESSIONS_END: dict[EndReason, str] = {
@@ -45,6 +54,7 @@ HOW_SESSIONS_END: dict[EndReason, str] = {
     "admin": mark("The session ended, because an operator ended it."),
     "session_limit": mark("The session ended, because the person began too many others, and it was not used lately."),
     "provider_logout": mark("The session ended, because the person signed out of the service through which it began."),
+    "impersonation_ended": mark("The session ended, because support stopped looking at the account."),
 }
 """The reasons in the history of a session, which the person and operators read."""
 

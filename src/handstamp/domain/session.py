@@ -9,6 +9,8 @@ import msgspec
 from .account import Account
 from .delivery import Delivery
 from .grant import Grant
+from .impersonation import Impersonator
+from .network import network_of
 from .policy import BINDING_MS, MINUTE_MS, Policy
 from .proof import FIRST_PARTY, Proof
 from .reasons import EndReason, RevokedWhy
@@ -31,6 +33,7 @@ class Session(msgspec.Struct, frozen=True):
       They are set at `bound_at_ms`, together, and never changed.
     - `bind_by_ms`: when the session ends if it is not bound by then. None if it need not be bound.
     - `device`: a name of the device for people; "" if it has none.
+    - `impersonator`: the operator who acts in it in the place of its person; None in sessions of the person.
     - `granted`: what the application granted to the session's tokens at the start.
     """
 
@@ -58,6 +61,7 @@ class Session(msgspec.Struct, frozen=True):
     bound_at_ms: int | None = None
     bind_by_ms: int | None = None
     device: str = ""
+    impersonator: Impersonator | None = None
     granted: Grant = msgspec.field(default_factory=Grant)
 
 
@@ -65,20 +69,21 @@ FRESH_MS = 10 * MINUTE_MS
 """How long after signing in a person may export and delete the account and change its address (RFC 9470)."""
 FIXED_AT_START = frozenset(
     {"id", "subject", "epoch", "client_id", "expires_at_ms", "idle_lifetime_ms", "delivery", "bind_by_ms"}
-    | {"user_agent", "ip", "created_at_ms", "granted"}
+    | {"user_agent", "ip", "created_at_ms", "impersonator", "granted"}
 )
 """The fields that never change. An update writes all others."""
 
 
 def start(sid: str, proof: Proof, *, delivery: Delivery, user_agent: str, ip: str, now_ms: int, policy: Policy) -> Session:
     """Return the row of a session that starts now, with generation 0. Its `expires_at_ms` is final."""
+    expires_at_ms = now_ms + policy.session_lifetime_ms
     return Session(
         id=sid,
         subject=proof.subject,
         epoch=None if proof.account is None else proof.account.epoch,
         client_id=proof.client_id,
         rotated_at_ms=now_ms,
-        expires_at_ms=now_ms + policy.session_lifetime_ms,
+        expires_at_ms=expires_at_ms if proof.ends_by_ms is None else min(expires_at_ms, proof.ends_by_ms),
         idle_lifetime_ms=policy.idle_lifetime_ms,
         delivery=delivery,
         authenticated_at_ms=proof.authenticated_at_ms,
@@ -89,6 +94,7 @@ def start(sid: str, proof: Proof, *, delivery: Delivery, user_agent: str, ip: st
         created_at_ms=now_ms,
         seen_at_ms=now_ms,
         bind_by_ms=now_ms + BINDING_MS if policy.device_binding == "required" else None,
+        impersonator=proof.impersonator,
         granted=proof.grant,
     )
 
@@ -121,6 +127,11 @@ def end_reason(session: Session, account: Account | None, now_ms: int) -> EndRea
         if account.epoch != session.epoch:
             return "logout_everywhere"
     return None
+
+
+def home_network_of(session: Session) -> str:
+    """Return the network in which the person began a session. "" for one that an operator began: it is none of the person's."""
+    return network_of(session.ip) if session.impersonator is None else ""
 
 
 def is_fresh(session: Session, now_ms: int) -> bool:

@@ -33,6 +33,7 @@ class LocalVerifier:
         *,
         check: Check | None = None,  # noqa: ARG002
         proved: str | None = None,  # noqa: ARG002
+        impersonation: bool = False,  # noqa: ARG002
     ) -> AccessClaims:
         """Raise `ConfigurationError`: the store can only be read in a coroutine."""
         raise ConfigurationError("Inside the application, verify in a coroutine: await verify_async(token).")
@@ -43,10 +44,12 @@ class LocalVerifier:
         *,
         check: Check | None = None,  # noqa: ARG002 - as `Verifier`
         proved: str | None = None,
+        impersonation: bool = False,
     ) -> AccessClaims:
         """Return the claims of a valid token whose session is active. Every `check` is as strict as `live` here.
 
         Raises:
+            Impersonated: If an operator acts in the place of the person, and `impersonation` is False.
             InvalidToken: If the token is not valid.
             ExpiredToken: If it has expired.
             SessionEnded: If its session has ended, with the reason.
@@ -54,7 +57,7 @@ class LocalVerifier:
         """
         self._ensure_running()
         now_ms = self._clock()
-        claims = self._verifier.verify(token, now_ms=now_ms, proved=proved)
+        claims = self._verifier.verify(token, now_ms=now_ms, proved=proved, impersonation=impersonation)
         await self._sessions.require_living(claims.sid, now_ms)
         return claims
 

@@ -64,7 +64,7 @@ def write(letter: Letter, *, brand: str, home: str, support: str, language: Cata
         language: The language of the words.
     """
     content, say = letter.content, language.translate
-    draft = _draft_request(content, brand, home) if isinstance(content, mail.Request) else _draft_notice(content, brand, home)
+    draft = _draft(content, brand, home)
     link_help = mark("If the button does nothing, copy this address into your browser:")
     code_help = mark("Or type this code where you asked for it. It is valid for ten minutes:")
     return Words(
@@ -84,6 +84,14 @@ def write(letter: Letter, *, brand: str, home: str, support: str, language: Cata
 _ONCE = mark("The link works once, for one hour.")
 _UNASKED = mark("If that was not you, do nothing.")
 _CHANGE = mark("If that was not you, change your password. That signs every device out.")
+
+
+def _draft(content: mail.AnyContent, brand: str, home: str) -> _Draft:
+    if isinstance(content, mail.Request):
+        return _draft_request(content, brand, home)
+    if isinstance(content, mail.SupportLooks):
+        return _draft_support(content, brand, home)
+    return _draft_notice(content, brand, home)
 
 
 def _draft_request(content: mail.Request, brand: str, home: str) -> _Draft:
@@ -175,6 +183,25 @@ def _draft_notice(content: mail.Notice, brand: str, home: str) -> _Draft:
         case _:
             assert_never(content)
     return draft
+
+
+def _draft_support(content: mail.SupportLooks, brand: str, home: str) -> _Draft:
+    """Return mail to the person of an account at which an operator looks."""
+    subject = mark("Support looks at your account at %(brand)s", brand=brand)
+    who = (
+        mark("%(name)s looks at your account as you see it, for support.", name=content.by)
+        if content.by
+        else mark("The people who run this service look at your account as you see it, for support.")
+    )
+    limits = (
+        mark("They can also change something in applications, for at most 30 minutes.")
+        if content.may_change
+        else mark("They can only read, for at most 30 minutes.")
+    )
+    why = mark("The reason given: “%(reason)s”", reason=content.reason)
+    secrets = mark("They see neither your password nor what else you sign in with.")
+    advice = mark("If you did not ask for help, end that session in your account, and tell the people who run this service.")
+    return _Draft(subject, (who, why, limits, secrets), mark("See your devices"), f"{home}/account", (advice,))
 
 
 def _describe_change(content: mail.SecondFactorChanged | mail.IdentityChanged) -> str:

@@ -11,7 +11,7 @@ from ..crypto import jws
 from ..crypto.dpop import make_dpop_proof
 from ..crypto.identifiers import new_id
 from ..crypto.jwk import KeySet, SigningKey
-from ..domain.claims import ACCESS_TYPE, AccessClaims, Confirmation
+from ..domain.claims import ACCESS_TYPE, AccessClaims, ActorClaim, Confirmation
 from ..domain.grant import parse_grant, parse_subject
 from ..domain.issuer import Issuer
 from ..domain.policy import MAX_LEEWAY_S
@@ -133,6 +133,7 @@ class LocalIssuer:
         signed_in_ago_s: int | None = None,
         acr: str | None = None,
         bound: bool = False,
+        operator: str = "",
     ) -> SignedIn:
         """Sign a user in.
 
@@ -146,6 +147,8 @@ class LocalIssuer:
             age_s: Seconds since the token was issued.
             signed_in_ago_s: Seconds since the user proved who they are, by default as `age_s`.
             acr: How strongly: "pwd", "mfa", "phr", or a value of the application's own.
+            operator: The account of an operator who acts in the place of the user, for support. The service gives such tokens the
+                scope `read`, or `read write`: give the same.
             bound: True to bind the token to a new key, whose proof must come with each request: see `SignedIn.headers_for`.
 
         Raises:
@@ -168,6 +171,7 @@ class LocalIssuer:
             auth_time=now_s if signed_in_ago_s is None else self.clock() // 1000 - signed_in_ago_s,
             acr=acr,
             cnf=None if key is None else Confirmation(key.kid),
+            actor=ActorClaim(sub=operator, sid=new_id()) if operator else None,
             scope=grant.scope,
             roles=grant.roles,
             extra=dict(grant.claims),

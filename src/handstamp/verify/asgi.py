@@ -24,7 +24,7 @@ import msgspec
 from ..errors import ConfigurationError, HandstampError
 from ..wire import HeaderValues
 from ..wire.problems import Refusal
-from .authenticator import AnyVerifier, Authenticator
+from .authenticator import AnyVerifier, Authenticator, Impersonation
 from .resource import Resource
 from .verifier import Check
 
@@ -70,6 +70,7 @@ class HandstampMiddleware:
         check: Check | None = None,
         fresh: str | int | None = None,
         acr: str = "",
+        impersonation: Impersonation = "safe",
         public: Collection[str] = ("/healthz",),
         on_refusal: Callable[[Refusal], Application] = write_refusal,
         resource: str | None = None,
@@ -85,6 +86,8 @@ class HandstampMiddleware:
             check: How to learn that a session has ended, by default the verifier's `check`.
             fresh: The longest time since the person proved who they are, as "5m" or in seconds. Later, they are asked again.
             acr: How strongly they must have proved it: "mfa" for a second factor, "phr" for a passkey.
+            impersonation: When it serves an operator who acts in the place of the person, for support: "safe" for reading alone
+                unless the token has the scope `write`, "write" only with that scope, "always" or "never".
             public: Paths that need no token. They are compared exactly, decoded, without the prefix under which `app` is mounted.
             on_refusal: Returns the ASGI application that answers a refused request, for example a Starlette `Response`. The
                 headers of the refusal are added to those that it does not send itself.
@@ -93,7 +96,7 @@ class HandstampMiddleware:
                 to the middleware around the whole application, too.
 
         Raises:
-            ConfigurationError: `public`, `trusted_origins`, `resource`, `fresh` or `acr` is malformed, or `check` needs a
+            ConfigurationError: An argument is malformed, or `check` needs a
                 credential that the verifier does not have.
         """
         if not all(path.startswith("/") for path in public):  # also refuses a string, which is a collection of characters
@@ -101,7 +104,7 @@ class HandstampMiddleware:
         self._app = app
         self._authenticator = Authenticator(verifier, trusted_origins=trusted_origins, resource=resource)
         self._metadata_path = None if resource is None else Resource(resource).path
-        self._needs = self._authenticator.declare(scope, role, check, fresh, acr)
+        self._needs = self._authenticator.declare(scope, role, check, fresh, acr, impersonation=impersonation)
         self._public = frozenset(public)
         self._on_refusal = on_refusal
 
@@ -112,9 +115,10 @@ class HandstampMiddleware:
             return
         if scope["type"] != "lifespan" and _path(scope) not in self._public:
             state = scope.setdefault("state", {})
+            needs = self._needs.for_socket() if scope["type"] == "websocket" else self._needs
             try:
                 state["claims"] = await self._authenticator.authenticate_async(
-                    scope.get("method", "GET"), header_values(scope), self._needs, path=public_path(scope), memory=state
+                    scope.get("method", "GET"), header_values(scope), needs, path=public_path(scope), memory=state
                 )
             except HandstampError as error:
                 await self._refuse(self._authenticator.refuse(error, self._needs), scope, receive, send)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Collection, MutableMapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from ..crypto.dpop import DpopProofs
 from ..crypto.identifiers import new_id
@@ -20,6 +20,7 @@ from ..domain.issuer import Issuer, origin_of
 from ..errors import (
     ConfigurationError,
     HandstampError,
+    Impersonated,
     InsufficientAuthentication,
     InsufficientScope,
     MissingToken,
@@ -33,6 +34,15 @@ from ..wire.problems import Refusal, refusal_of
 from .resource import Resource
 from .verifier import Check, is_stricter, require_possible
 
+Impersonation = Literal["safe", "write", "always", "never"]
+"""When a route serves an operator who acts in the place of a person, for support.
+
+- `safe`: for GET, HEAD and OPTIONS, and for all methods if the token has the scope `write`.
+- `write`: only if the token has that scope, as for a GET that changes something.
+- `always`: for all methods, as for a POST that only reads.
+- `never`.
+"""
+_IMPERSONATIONS = get_args(Impersonation)
 _ACR = re.compile(r"[!#-\[\]-~]{1,255}", re.ASCII)
 """A value that can be written into a challenge between quotes (RFC 9470 §3)."""
 _log = logging.getLogger("handstamp.verify")
@@ -57,10 +67,14 @@ class AnyVerifier(Protocol):
     def max_staleness_s(self) -> float:
         """Seconds that may pass until `confirm` tells it."""
 
-    def verify(self, token: str, *, check: Check | None = None, proved: str | None = None) -> AccessClaims:
+    def verify(
+        self, token: str, *, check: Check | None = None, proved: str | None = None, impersonation: bool = False
+    ) -> AccessClaims:
         """Return the claims of a valid token."""
 
-    async def verify_async(self, token: str, *, check: Check | None = None, proved: str | None = None) -> AccessClaims:
+    async def verify_async(
+        self, token: str, *, check: Check | None = None, proved: str | None = None, impersonation: bool = False
+    ) -> AccessClaims:
         """Do the same without blocking the event loop."""
 
     def now_ms(self) -> int:
@@ -85,6 +99,11 @@ class Needs(NamedTuple):
     """How many seconds ago the person may have proved who they are, None for as long as the session lives."""
     acr: str = ""
     """How strongly they must have proved it: `pwd`, `mfa`, `phr` or a value of the application's own, "" for anyhow."""
+    impersonation: Impersonation = "safe"
+
+    def for_socket(self) -> Needs:
+        """Return what a WebSocket requires here: its messages may change something, so it is no safe method."""
+        return self._replace(impersonation="write") if self.impersonation == "safe" else self
 
 
 class _Sent(NamedTuple):
@@ -164,14 +183,24 @@ class Authenticator:
         """Whether tokens that are bound to a key can be used here: the URL of this API is configured."""
         return self._resource is not None
 
-    def declare(self, scope: str, role: str, check: Check | None, fresh: str | int | None = None, acr: str = "") -> Needs:
+    def declare(
+        self,
+        scope: str,
+        role: str,
+        check: Check | None,
+        fresh: str | int | None = None,
+        acr: str = "",
+        *,
+        impersonation: Impersonation = "safe",
+    ) -> Needs:
         """Return the requirements of a route.
 
         Raises:
-            ConfigurationError: `fresh` is no duration, `acr` is no single word, or `check` is unknown or needs a credential that
-                the verifier does not have. If the verifier does not exist yet, its function raises the last one later.
+            ConfigurationError: `fresh` is no duration, `acr` is no single word, `impersonation` is unknown, or `check` is unknown
+                or needs a credential that the verifier does not have. If the verifier does not exist yet, its function raises
+                the last one later.
         """
-        needs = make_needs(scope, role, check, fresh, acr)
+        needs = make_needs(scope, role, check, fresh, acr, impersonation=impersonation)
         self._scopes.update(scope.split())
         if check is not None:
             self._declared.add(check)
@@ -220,7 +249,7 @@ class Authenticator:
             InvalidRequest: There are two tokens of one kind.
             MissingToken: There is none.
             CrossSite: The access cookie came with an unsafe request of another origin's page.
-            InsufficientScope, InsufficientAuthentication: As `require`.
+            InsufficientScope, InsufficientAuthentication, Impersonated: As `require`.
             BoundTokenRefused: The token is bound to a key, and its proof is not valid for this request.
             InvalidToken, ExpiredToken, SessionEnded, Unavailable, ConfigurationError: As `Verifier.verify`, and if the token is
                 bound to a key and `resource` is not configured.
@@ -230,11 +259,11 @@ class Authenticator:
         known = self._recall(memory, sent)
         try:
             if known is None or not self._is_as_strict(known, needs):
-                claims = verifier.verify(sent.token, check=needs.check, proved=sent.proved)
+                claims = verifier.verify(sent.token, check=needs.check, proved=sent.proved, impersonation=True)
                 if sent.is_dpop and known is None:
                     self._require_proof(claims, sent.token, method, path, values)
                 known = self._remember(memory, sent, needs, claims)
-            return self.require(known.claims, needs)
+            return self.require(known.claims, needs, method)
         except HandstampError as error:
             error.is_dpop = sent.is_dpop
             raise
@@ -254,11 +283,11 @@ class Authenticator:
         known = self._recall(memory, sent)
         try:
             if known is None or not self._is_as_strict(known, needs):
-                claims = await verifier.verify_async(sent.token, check=needs.check, proved=sent.proved)
+                claims = await verifier.verify_async(sent.token, check=needs.check, proved=sent.proved, impersonation=True)
                 if sent.is_dpop and known is None:
                     self._require_proof(claims, sent.token, method, path, values)
                 known = self._remember(memory, sent, needs, claims)
-            return self.require(known.claims, needs)
+            return self.require(known.claims, needs, method)
         except HandstampError as error:
             error.is_dpop = sent.is_dpop
             raise
@@ -272,15 +301,18 @@ class Authenticator:
             )
         self._proofs.require(claims, token, values("dpop"), method=method, path=path, now_ms=self.verifier.now_ms())
 
-    def require(self, claims: AccessClaims, needs: Needs) -> AccessClaims:
-        """Return verified claims if they have what a route requires of a person.
+    def require(self, claims: AccessClaims, needs: Needs, method: str) -> AccessClaims:
+        """Return verified claims if they have what a route requires of a person for a method.
 
         Raises:
+            Impersonated: An operator acts in the place of the person, and the route does not serve them, or asks for a proof.
             InsufficientScope: They lack a scope or the role.
             InsufficientAuthentication: The person proved too long ago, or not strongly enough, who they are (RFC 9470).
         """
         refused: HandstampError
-        if needs.scope and not set(needs.scope.split()) <= set(claims.scope.split()):
+        if claims.actor is not None and not _serves_operator(claims, needs, method):
+            refused = Impersonated()
+        elif needs.scope and not set(needs.scope.split()) <= set(claims.scope.split()):
             refused = InsufficientScope(scope=needs.scope)
         elif needs.role and needs.role not in claims.roles:
             refused = InsufficientScope(role=needs.role)
@@ -353,7 +385,13 @@ def refuse(error: HandstampError) -> Refusal:
 
 
 def make_needs(
-    scope: str = "", role: str = "", check: Check | None = None, fresh: str | int | None = None, acr: str = ""
+    scope: str = "",
+    role: str = "",
+    check: Check | None = None,
+    fresh: str | int | None = None,
+    acr: str = "",
+    *,
+    impersonation: Impersonation = "safe",
 ) -> Needs:
     """Return the requirements of a route as they are written in its declaration.
 
@@ -363,17 +401,28 @@ def make_needs(
         check: How to learn that the session has ended.
         fresh: The longest time since the person proved who they are, as "5m" or in seconds.
         acr: How strongly they must have proved it.
+        impersonation: When it serves an operator who acts in the place of the person.
 
     Raises:
-        ConfigurationError: `fresh` is no duration, or `acr` is no single word.
+        ConfigurationError: `fresh` is no duration, `acr` is no single word, or `impersonation` is unknown.
     """
+    if impersonation not in _IMPERSONATIONS:
+        raise ConfigurationError(f"impersonation must be one of {', '.join(_IMPERSONATIONS)}, not {impersonation!r}.")
     if acr and not _ACR.fullmatch(acr):
         raise ConfigurationError(f"acr names one class, such as 'mfa'; not {acr!r}.")
     try:
         fresh_s = None if fresh is None else parse_duration(fresh)
     except ValueError:
         raise ConfigurationError(f"fresh is a duration, as '5m', '1h' or a number of seconds; not {fresh!r}.") from None
-    return Needs(scope, role, check, fresh_s, acr)
+    return Needs(scope, role, check, fresh_s, acr, impersonation)
+
+
+def _serves_operator(claims: AccessClaims, needs: Needs, method: str) -> bool:
+    """Return whether a route serves an operator who acts in the place of a person. One who must prove who they are cannot."""
+    if needs.fresh_s is not None or needs.acr or needs.impersonation == "never":
+        return False
+    is_reading = needs.impersonation == "safe" and method in SAFE_METHODS
+    return is_reading or needs.impersonation == "always" or not claims.is_read_only
 
 
 def _require_origins(origins: Collection[str]) -> Collection[str]:

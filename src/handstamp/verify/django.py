@@ -35,7 +35,7 @@ from ..errors import ConfigurationError, HandstampError
 from ..forking import ProcessLock
 from ..wire import HeaderValues
 from ..wire.problems import Refusal
-from .authenticator import Authenticator, Needs, make_needs
+from .authenticator import Authenticator, Impersonation, Needs, make_needs
 from .verifier import Check, Verifier
 
 __all__ = ["HandstampMiddleware", "authenticator", "public", "require", "resource_metadata"]
@@ -85,7 +85,13 @@ class HandstampMiddleware:
 
 
 def require(
-    *, scope: str = "", role: str = "", check: Check | None = None, fresh: str | int | None = None, acr: str = ""
+    *,
+    scope: str = "",
+    role: str = "",
+    check: Check | None = None,
+    fresh: str | int | None = None,
+    acr: str = "",
+    impersonation: Impersonation = "safe",
 ) -> Callable[[View], View]:
     """Return a decorator. The view runs with `request.claims`; every other request gets an answer that says why.
 
@@ -95,11 +101,13 @@ def require(
         check: How to learn that a session has ended, by default as in the settings.
         fresh: The longest time since the person proved who they are, as "5m" or in seconds. Later, they are asked again.
         acr: How strongly they must have proved it: "mfa" for a second factor, "phr" for a passkey.
+        impersonation: When it serves an operator who acts in the place of the person, for support: "safe" for reading alone
+            unless the token has the scope `write`, "write" only with that scope, "always" or "never".
 
     Raises:
-        ConfigurationError: `fresh` or `acr` is malformed, or `check` needs a credential and the settings have none.
+        ConfigurationError: An argument is malformed, or `check` needs a credential and the settings have none.
     """
-    needs = declare(scope, role, check, fresh, acr)
+    needs = declare(scope, role, check, fresh, acr, impersonation=impersonation)
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -140,11 +148,13 @@ def authenticator() -> Authenticator:
         return _create_authenticator()
 
 
-def declare(scope: str, role: str, check: Check | None, fresh: str | int | None, acr: str) -> Needs:
+def declare(
+    scope: str, role: str, check: Check | None, fresh: str | int | None, acr: str, *, impersonation: Impersonation
+) -> Needs:
     """Return the requirements of a view. Only a `check` needs the settings. Raises `ConfigurationError`, see `require`."""
     _scopes.update(scope.split())
-    needs = make_needs(scope, role, check, fresh, acr)
-    return needs if check is None else authenticator().declare(scope, role, check, fresh, acr)
+    needs = make_needs(scope, role, check, fresh, acr, impersonation=impersonation)
+    return needs if check is None else authenticator().declare(scope, role, check, fresh, acr, impersonation=impersonation)
 
 
 def header_values(request: HttpRequest) -> HeaderValues:

@@ -34,7 +34,7 @@ from rest_framework.request import Request
 from ..domain.claims import AccessClaims
 from ..errors import HandstampError, MissingToken, reduce_error
 from ..wire.problems import MEDIA_TYPE, Refusal
-from .authenticator import Needs
+from .authenticator import Impersonation, Needs
 from .django import authenticator, declare, header_values
 from .verifier import Check
 
@@ -102,7 +102,7 @@ class HandstampAuthentication(BaseAuthentication):
             claims = authenticator().authenticate(
                 request.method,
                 header_values(request),
-                Needs(check=needed.check),
+                Needs(check=needed.check, impersonation=needed.impersonation),
                 path=request.path,
                 memory=_memory(request),
             )
@@ -134,7 +134,7 @@ class HandstampPermission(BasePermission):
             if not isinstance(request.auth, AccessClaims):
                 raise MissingToken
             if self.needs.check in (None, _needed_by(view).check):
-                authenticator().require(request.auth, self.needs)
+                authenticator().require(request.auth, self.needs, request.method)
             else:
                 authenticator().authenticate(
                     request.method, header_values(request), self.needs, path=request.path, memory=_memory(request)
@@ -164,7 +164,13 @@ class Refused(APIException):
 
 
 def require(
-    *, scope: str = "", role: str = "", check: Check | None = None, fresh: str | int | None = None, acr: str = ""
+    *,
+    scope: str = "",
+    role: str = "",
+    check: Check | None = None,
+    fresh: str | int | None = None,
+    acr: str = "",
+    impersonation: Impersonation = "safe",
 ) -> type[HandstampPermission]:
     """Return a permission class. The view runs with `request.auth`; every other request gets an answer that says why.
 
@@ -174,11 +180,17 @@ def require(
         check: How to learn that a session has ended, by default as in the settings.
         fresh: The longest time since the person proved who they are, as "5m" or in seconds. Later, they are asked again.
         acr: How strongly they must have proved it: "mfa" for a second factor, "phr" for a passkey.
+        impersonation: When it serves an operator who acts in the place of the person, for support: "safe" for reading alone
+            unless the token has the scope `write`, "write" only with that scope, "always" or "never".
 
     Raises:
-        ConfigurationError: `fresh` or `acr` is malformed, or `check` needs a credential and the settings have none.
+        ConfigurationError: An argument is malformed, or `check` needs a credential and the settings have none.
     """
-    return type("HandstampPermission", (HandstampPermission,), {"needs": declare(scope, role, check, fresh, acr)})
+    return type(
+        "HandstampPermission",
+        (HandstampPermission,),
+        {"needs": declare(scope, role, check, fresh, acr, impersonation=impersonation)},
+    )
 
 
 class _ProblemRenderer(JSONRenderer):
@@ -233,4 +245,7 @@ def _needed_by(view: Any) -> Needs:
     listed = (permission for permission in getattr(view, "permission_classes", ()) if isinstance(permission, type))
     declared = [permission.needs for permission in listed if issubclass(permission, HandstampPermission)]
     scopes = dict.fromkeys(scope for needs in declared for scope in needs.scope.split())
-    return Needs(" ".join(scopes), check=next((needs.check for needs in declared if needs.check), None))
+    first = next((needs.check for needs in declared if needs.check), None)
+    # A permission that declares when it serves operators decides that itself, afterwards.
+    impersonation: Impersonation = "always" if declared else "safe"
+    return Needs(" ".join(scopes), check=first, impersonation=impersonation)

@@ -32,12 +32,12 @@ from ..errors import HandstampError, reduce_error
 from ..wire.bearer import BOUND_TOKEN
 from ..wire.problems import Refusal
 from .asgi import POLICY_VIOLATION, can_answer, header_values, public_path, selecting_protocol
-from .authenticator import AnyVerifier, Authenticator, Needs
+from .authenticator import AnyVerifier, Authenticator, Impersonation, Needs
 from .verifier import Check
 
 __all__ = ["Refused", "Require"]
 
-_DECLARED = "handstamp.check"
+_DECLARED = "handstamp.declared"
 
 
 class Require:
@@ -76,8 +76,8 @@ class Require:
                 _cookie: None = in_cookie,
                 _bound: None = bound,
             ) -> AccessClaims:
-                check = connection.scope.setdefault("state", {}).pop(_DECLARED, None)
-                return await _authenticate(authenticator, connection, Needs(check=check), needed=scopes.scope_str)
+                declared = connection.scope.setdefault("state", {}).pop(_DECLARED, Needs())
+                return await _authenticate(authenticator, connection, declared, needed=scopes.scope_str)
 
         self.claims: Callable[..., Awaitable[AccessClaims]] = Claims()
         """The dependency from which all others of this `Require` get the claims. Tests replace it in `dependency_overrides`."""
@@ -98,6 +98,7 @@ class Require:
         check: Check | None = None,
         fresh: str | int | None = None,
         acr: str = "",
+        impersonation: Impersonation = "safe",
     ) -> Callable[..., Awaitable[AccessClaims]]:
         """Return a dependency whose value is the claims. It refuses every other request with an answer that says why.
 
@@ -107,11 +108,13 @@ class Require:
             check: How to learn that a session has ended, by default the verifier's `check`.
             fresh: The longest time since the person proved who they are, as "5m" or in seconds. Later, they are asked again.
             acr: How strongly they must have proved it: "mfa" for a second factor, "phr" for a passkey.
+            impersonation: When it serves an operator who acts in the place of the person, for support: "safe" for reading alone
+                unless the token has the scope `write`, "write" only with that scope, "always" or "never".
 
         Raises:
-            ConfigurationError: `fresh` or `acr` is malformed, or `check` needs a credential that the verifier does not have.
+            ConfigurationError: An argument is malformed, or `check` needs a credential that the verifier does not have.
         """
-        needs = self._authenticator.declare(scope, role, check, fresh, acr)
+        needs = self._authenticator.declare(scope, role, check, fresh, acr, impersonation=impersonation)
         authenticator, claims_of = self._authenticator, Security(self.claims, scopes=scope.split())
 
         async def require(connection: HTTPConnection, claims: AccessClaims = claims_of) -> AccessClaims:
@@ -119,11 +122,12 @@ class Require:
                 return await _authenticate(authenticator, connection, needs)  # FastAPI cached a result of a weaker check
             return _require(authenticator, connection, claims, needs)
 
-        if check is None:
+        if check is None and impersonation == "safe":
             return require
+        first = Needs(check=check, impersonation=impersonation)
 
         async def declare(connection: HTTPConnection) -> None:
-            connection.scope.setdefault("state", {})[_DECLARED] = check
+            connection.scope.setdefault("state", {})[_DECLARED] = first
 
         declared = Depends(declare)
 
@@ -195,6 +199,8 @@ async def _authenticate(
     """Return the claims of a connection. A challenge names the scopes in `needed`, which another dependency requires."""
     scope = connection.scope
     state = scope.setdefault("state", {})
+    if isinstance(connection, WebSocket):
+        needs = needs.for_socket()
     try:
         claims = await authenticator.authenticate_async(
             scope.get("method", "GET"), header_values(scope), needs, path=public_path(scope), memory=state
@@ -208,8 +214,10 @@ async def _authenticate(
 
 
 def _require(authenticator: Authenticator, connection: HTTPConnection, claims: AccessClaims, needs: Needs) -> AccessClaims:
+    if isinstance(connection, WebSocket):
+        needs = needs.for_socket()
     try:
-        return authenticator.require(claims, needs)
+        return authenticator.require(claims, needs, connection.scope.get("method", "GET"))
     except HandstampError as error:
         raise _exception_for(authenticator.refuse(error, needs), connection) from error
 

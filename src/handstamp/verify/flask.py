@@ -29,7 +29,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, ServiceUna
 
 from ..errors import ConfigurationError, HandstampError, reduce_error
 from ..wire.problems import Refusal
-from .authenticator import Authenticator, Needs, make_needs
+from .authenticator import Authenticator, Impersonation, Needs, make_needs
 from .verifier import Check, Verifier
 
 __all__ = ["Refused", "Require"]
@@ -140,6 +140,7 @@ class Require:
         check: Check | None = None,
         fresh: str | int | None = None,
         acr: str = "",
+        impersonation: Impersonation = "safe",
     ) -> Callable[[View], View]:
         """Return a decorator. The view runs with `flask.g.claims`; every other request gets an answer that says why.
 
@@ -149,12 +150,14 @@ class Require:
             check: How to learn that a session has ended, by default the verifier's `check`.
             fresh: The longest time since the person proved who they are, as "5m" or in seconds. Later, they are asked again.
             acr: How strongly they must have proved it: "mfa" for a second factor, "phr" for a passkey.
+            impersonation: When it serves an operator who acts in the place of the person, for support: "safe" for reading alone
+                unless the token has the scope `write`, "write" only with that scope, "always" or "never".
 
         Raises:
-            ConfigurationError: `fresh` or `acr` is malformed, or `check` needs a credential that the verifier does not have.
+            ConfigurationError: An argument is malformed, or `check` needs a credential that the verifier does not have.
                 Without a verifier, `init_app` raises the latter.
         """
-        needs = make_needs(scope, role, check, fresh, acr)
+        needs = make_needs(scope, role, check, fresh, acr, impersonation=impersonation)
         self._declared.append(needs)
         if self._authenticator is not None:
             self._authenticator.declare(scope, role, check)

@@ -30,7 +30,7 @@ import msgspec
 from mcp.server.auth.provider import AccessToken, TokenVerifier
 
 from ..domain.claims import AccessClaims
-from ..errors import HandstampError, InvalidRequest, NotSignedIn
+from ..errors import HandstampError, Impersonated, InvalidRequest, NotSignedIn
 from ..wire.bearer import sent_token
 from .asgi import Application, Receive, Scope, Send, header_values, public_path, write_refusal
 from .authenticator import AnyVerifier, Authenticator, Needs
@@ -81,7 +81,7 @@ class HandstampTokenVerifier(TokenVerifier):
         else:
             try:
                 claims = await self._verifier.verify_async(token, check=self._check)
-            except NotSignedIn:
+            except (NotSignedIn, Impersonated):  # the SDK knows no operators who act in the place of a person
                 return None
         return AccessToken(
             token=token,

@@ -29,7 +29,7 @@ from ..domain.assurance import is_recent
 from ..domain.claims import ACCESS_TYPE, AccessClaims, require_access, require_key
 from ..domain.issuer import is_private
 from ..domain.policy import MAX_LEEWAY_S
-from ..errors import ConfigurationError, ExpiredToken, InvalidToken, SessionEnded, Unavailable
+from ..errors import ConfigurationError, ExpiredToken, Impersonated, InvalidToken, SessionEnded, Unavailable
 from ..forking import reset_in_child
 from ..waiting import pause, wait_for
 from .cache import Cache
@@ -156,7 +156,13 @@ class Verifier:
         return f"Verifier({self.issuer!r}, audience={self.audience!r}, check={self.check!r})"
 
     def verify(
-        self, token: str, *, check: Check | None = None, now_ms: int | None = None, proved: str | None = None
+        self,
+        token: str,
+        *,
+        check: Check | None = None,
+        now_ms: int | None = None,
+        proved: str | None = None,
+        impersonation: bool = False,
     ) -> AccessClaims:
         """Return the claims of a valid token.
 
@@ -170,8 +176,11 @@ class Verifier:
             proved: The thumbprint of the key of which the request had a proof (RFC 9449). A token that is bound to a key is valid
                 with that one alone, never as a bearer token, and another token never with one. "any" skips this check, for
                 those who ask about a token that they have not been sent.
+            impersonation: True to accept tokens with which an operator acts in the place of a person. Say so only if you look at
+                `claims.actor`: the operator may change nothing if `claims.is_read_only`. The adapters do.
 
         Raises:
+            Impersonated: An operator acts in the place of the person, and `impersonation` is False.
             InvalidToken: The token is malformed, forged, bound to another key, or for another issuer or audience.
             ExpiredToken: The token was valid and has expired.
             SessionEnded: The session of the token has ended.
@@ -180,18 +189,20 @@ class Verifier:
         """
         while True:
             try:
-                return self._verify(token, check, now_ms, proved, may_wait=True)
+                return self._verify(token, check, now_ms, proved, impersonation=impersonation, may_wait=True)
             except WouldWait as missing:
                 self._keys.wait(missing.kid)
 
-    async def verify_async(self, token: str, *, check: Check | None = None, proved: str | None = None) -> AccessClaims:
+    async def verify_async(
+        self, token: str, *, check: Check | None = None, proved: str | None = None, impersonation: bool = False
+    ) -> AccessClaims:
         """Do the same as `verify` without blocking the event loop (asyncio or trio): what has to wait runs in a thread."""
         try:
-            return self._verify(token, check, None, proved, may_wait=False)
+            return self._verify(token, check, None, proved, impersonation=impersonation, may_wait=False)
         except WouldWait:
             pass  # so that an error of the thread is not shown as one that happened while this one was handled
         try:
-            waiting = self._threads.submit(self.verify, token, check=check, proved=proved)
+            waiting = self._threads.submit(self.verify, token, check=check, proved=proved, impersonation=impersonation)
         except RuntimeError as problem:  # at exit, or at the system's limit
             raise Unavailable(f"no thread can be started: {problem}") from None
         return await wait_for(waiting)
@@ -275,7 +286,9 @@ class Verifier:
 
     # --- one verification
 
-    def _verify(self, token: str, check: Check | None, at_ms: int | None, proved: str | None, *, may_wait: bool) -> AccessClaims:
+    def _verify(
+        self, token: str, check: Check | None, at_ms: int | None, proved: str | None, *, impersonation: bool, may_wait: bool
+    ) -> AccessClaims:
         # Every request comes through here and should cost about a microsecond, so each clock is read once.
         now_ms, monotonic = self._clock() if at_ms is None else at_ms, monotonic_ms()
         check = self.check if check is None else require_possible(check, follows_feed=self.follows_feed)
@@ -288,19 +301,21 @@ class Verifier:
         cached = self._cache.get(token)
         if cached is None or cached.keys is not keys or not cached.from_ms <= now_ms < cached.until_ms:
             cached = self._verify_signature(token, keys, now_ms)
+            if cached.claims.actor is not None and not impersonation:
+                raise Impersonated
         for window in windows:
             if cached.session in window:
                 raise SessionEnded
         if windows is not self._revoked.windows:
             # One was added after the look-up began, or dropped because time has leapt. A meter counts this as one verification.
-            return Verifier._verify(self, token, check, at_ms, proved, may_wait=may_wait)
+            return Verifier._verify(self, token, check, at_ms, proved, impersonation=impersonation, may_wait=may_wait)
         if must_ask:
             self._require_active(token, cached.claims, may_wait=may_wait)
         claims = cached.claims.copy()  # a caller that changes `extra` must not change the cache
         return claims if proved == "any" else require_key(claims, proved)
 
     def _verify_signature(self, token: str, keys: KeySet, now_ms: int) -> _CachedToken:
-        """Verify the signature and the claims of a token and put it into the cache."""
+        """Verify the signature and the claims of a token, and put it into the cache if the person uses it."""
         try:
             claims = jws.verify(token, keys, typ=ACCESS_TYPE, shape=AccessClaims)
         except jws.UnknownKey as unknown:
@@ -310,7 +325,8 @@ class Verifier:
         from_s = claims.iat if claims.nbf is msgspec.UNSET else max(claims.iat, claims.nbf)
         from_ms, until_ms = (from_s - self._leeway_s) * 1000, (claims.exp + self._leeway_s) * 1000
         verified = _CachedToken(claims, keys, from_ms, until_ms, session_key(claims.sid))
-        self._cache.put(token, verified)
+        if claims.actor is None:  # the others are rare, and so a cached token needs no look at it
+            self._cache.put(token, verified)
         return verified
 
     def _is_fresh(self, now_ms: int, monotonic: int) -> bool:

@@ -174,6 +174,8 @@ class Call:
         self._dpop = dpop
         self._proved = ""  # the thumbprint of the key whose proof was accepted
         self._operator: Caller | None = None
+        self.impersonated: Session | None = None
+        """The session of the visitor of a page, if an operator acts in it in the place of its person."""
         self.identified_by: str | None = None
         """The name of the cookie whose token identified the session, if a cookie did. Set by the methods that read tokens."""
         self.language: Catalogue = ENGLISH

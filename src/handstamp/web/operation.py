@@ -21,6 +21,7 @@ from ..errors import (
     CrossSite,
     ExpiredToken,
     HandstampError,
+    Impersonated,
     InsufficientAuthentication,
     InsufficientScope,
     InvalidClient,
@@ -62,6 +63,7 @@ from ..service.parts.granting import Granting
 from ..service.parts.one_time import OneTimeGrants
 from ..service.parts.tokens import TokenPair
 from ..service.sessions.bind import BindSession
+from ..service.sessions.impersonate import Impersonate
 from ..service.sessions.living import LivingSessions
 from ..service.sessions.provider_logout import ProviderLogouts
 from ..service.sessions.recognise import Recognise
@@ -83,8 +85,10 @@ from .edge import Budget, Call, ErrorWriter
 
 BODY_ERRORS: tuple[type[HandstampError], ...] = (InvalidRequest, InvalidFields, RequestTooLarge, UnsupportedMediaType)
 """What an operation with a body can answer."""
-ACCESS_ERRORS: tuple[type[HandstampError], ...] = (InvalidRequest, MissingToken, InvalidToken, ExpiredToken, SessionEnded)
-"""What an operation that needs an access token can answer."""
+READ_ERRORS: tuple[type[HandstampError], ...] = (InvalidRequest, MissingToken, InvalidToken, ExpiredToken, SessionEnded)
+"""What an operation that needs an access token can answer, if it serves operators who act in the place of a person, too."""
+ACCESS_ERRORS: tuple[type[HandstampError], ...] = (*READ_ERRORS, Impersonated)
+"""What an operation that needs an access token of the person can answer."""
 OPERATOR_ERRORS: tuple[type[HandstampError], ...] = (
     *ACCESS_ERRORS,
     InvalidClient,
@@ -132,6 +136,7 @@ class UseCases:
     administration: Administration
     accounts: AdministerAccounts
     statistics: Statistics
+    impersonate: Impersonate
     audit_trail: AuditTrail
     credentials: Credentials
     revocations: Revocations
@@ -177,21 +182,27 @@ class UseCases:
         if not self.sign_in_by_code:
             raise NotFound(mark("Signing in by mail is turned off here."))
 
-    def read_access(self, call: Call) -> AccessClaims:
-        """Return the claims of a call's access token, with its proof if it is bound. Raises as `require_session` does."""
-        token = call.access_token()
-        claims = self.verifier.verify(token, now_ms=call.now_ms, proved="any" if call.is_dpop else None)
+    def read_access(self, call: Call, *, impersonation: bool = False) -> AccessClaims:
+        """Return the claims of a call's access token, with its proof if it is bound. Arguments and errors: `require_session`."""
+        token, proved = call.access_token(), "any" if call.is_dpop else None
+        claims = self.verifier.verify(token, now_ms=call.now_ms, proved=proved, impersonation=impersonation)
         if call.is_dpop:
             call.prove_token(claims, token)
         return claims
 
-    async def require_session(self, call: Call) -> tuple[Session, Account | None]:
+    async def require_session(self, call: Call, *, impersonation: bool = False) -> tuple[Session, Account | None]:
         """Return the session of a call's access token, and its account if the subject has one here.
 
+        Args:
+            call: The request.
+            impersonation: True to serve an operator who acts in the place of the person. Nothing that changes something may, and
+                nothing about what the person signs in with.
+
         Raises:
+            Impersonated: An operator acts in the place of the person.
             MissingToken, InvalidToken, ExpiredToken, SessionEnded: as their names say.
         """
-        return await self.sessions.require_living(self.read_access(call).sid, call.now_ms)
+        return await self.sessions.require_living(self.read_access(call, impersonation=impersonation).sid, call.now_ms)
 
     async def admit_operator(self, call: Call) -> None:
         """Admit the sender of a call as an operator: a service credential, or else a person by their access token.
@@ -226,7 +237,7 @@ class UseCases:
             if not DELIVERIES[session.delivery].access_is_cookie:
                 return self.passes.find_end(call.bound_cookie, session.id, call.now_ms // 1000)
             try:
-                claims = self.verifier.verify(call.access_cookie, now_ms=call.now_ms)
+                claims = self.verifier.verify(call.access_cookie, now_ms=call.now_ms, impersonation=True)
             except NotSignedIn:
                 return None
             is_valid = claims.sid == session.id and call.now_ms < claims.exp * 1000  # without the verifier's leeway

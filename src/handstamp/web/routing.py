@@ -20,6 +20,7 @@ from ..languages.choice import accepted_language
 from ..text import mark
 from ..wire.problems import MethodNotAllowed
 from .admin import accounts as admin_accounts
+from .admin import impersonation as admin_impersonation
 from .admin import service as admin_service
 from .admin import sessions as admin_sessions
 from .admin import statistics as admin_statistics
@@ -85,6 +86,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *diagnostics.OPERATIONS,
     *health.OPERATIONS,
     *admin_accounts.OPERATIONS,
+    *admin_impersonation.OPERATIONS,
     *admin_sessions.OPERATIONS,
     *admin_service.OPERATIONS,
     *admin_statistics.OPERATIONS,

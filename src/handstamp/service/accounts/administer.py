@@ -361,6 +361,7 @@ class AdministerAccounts:
                 raise AccountExists
             after = msgspec.structs.replace(account, epoch=account.epoch + (ends is not None), **fields)
             await rows.accounts.update(after)
+            ended = await self._administrators.end_impersonations(rows, account, after, caller)
             facts = dict(detail or {})
             if ends is not None:
                 sweep = Sweep(subject=account.id, why=ends, at_ms=caller.now_ms, epoch=after.epoch)
@@ -373,7 +374,7 @@ class AdministerAccounts:
                 await rows.events.insert(event)
             await self._tell(rows, account, after, caller)
             await self._receipts.save_of(rows, caller, account.id)
-            return after, events
+            return after, [*events, *ended]
 
         account, events = await self._store.transact(write)
         for event in events:

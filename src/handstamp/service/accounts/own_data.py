@@ -9,8 +9,7 @@ import msgspec
 
 from ...domain.account import Account, normalise_name
 from ...domain.event import Event
-from ...domain.network import network_of
-from ...domain.session import Session
+from ...domain.session import Session, home_network_of
 from ...errors import DeletionBlocked, InvalidFields
 from ...languages.choice import require_language
 from ...storage.store import Rows, Store, Transaction
@@ -140,7 +139,7 @@ class ExportData:
         while found := await self._read(
             lambda rows, after=after: rows.sessions.list_all_of(subject, after=after, limit=PAGE_SIZE)  # type: ignore[misc]
         ):
-            after = (network_of(found[-1].ip), found[-1].id)
+            after = (home_network_of(found[-1]), found[-1].id)
             yield [msgspec.structs.asdict(each) for each in found]
 
     async def _list_events(self, subject: str) -> Pages:

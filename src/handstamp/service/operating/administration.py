@@ -10,9 +10,10 @@ import msgspec
 from ...buckets import Buckets
 from ...domain.account import Account
 from ...domain.assurance import is_as_strong
+from ...domain.event import Event
 from ...domain.limits import Rate
 from ...domain.session import FRESH_MS, Session, is_fresh
-from ...errors import AdministratorProtected, InsufficientAuthentication, InsufficientScope, TooManyAttempts
+from ...errors import AdministratorProtected, Impersonated, InsufficientAuthentication, InsufficientScope, TooManyAttempts
 from ...storage.store import Transaction
 from ..parts.caller import Caller, Operator
 from .credentials import Credentials
@@ -69,6 +70,18 @@ class Administrators:
         elif not self.includes(await rows.accounts.get(operator.id)):
             raise InsufficientScope(role=self.role)
 
+    async def end_impersonations(self, rows: Transaction, before: Account, after: Account, caller: Caller) -> list[Event]:
+        """End what a change of an account's roles makes impossible. Return the events, which are recorded.
+
+        Who administers no more acts in the place of nobody, and nobody acts in the place of one who administers.
+        """
+        ended: list[Event] = []
+        if self.includes(before) and not self.includes(after):
+            ended += await rows.sessions.end_impersonations(now_ms=caller.now_ms, by=after.id)
+        if self.is_among(after.roles):
+            ended += await rows.sessions.end_impersonations(now_ms=caller.now_ms, of=after.id)
+        return ended
+
 
 class Administration:
     """Admits operators that come over the network."""
@@ -92,16 +105,19 @@ class Administration:
         """Return the caller as an operator, if the account of a living session administers and has just proved two factors.
 
         Raises:
+            Impersonated: If an operator acts in the session in the place of its person.
             InsufficientScope: If the account does not have the role. Its tokens are not looked at: they may be older.
             InsufficientAuthentication: If the proof is too old, or was not made with a second factor (RFC 9470).
             TooManyAttempts: If the account does too much.
         """
         role = self._administrators.role
+        if session.impersonator is not None:
+            raise Impersonated
         if account is None or not self._administrators.includes(account):
             raise InsufficientScope(scope="" if role else "admin", role=role)
         if not (is_as_strong(session.acr, "mfa") and is_fresh(session, caller.now_ms)):
             raise InsufficientAuthentication(max_age_s=FRESH_MS // 1000, acr="mfa")
-        return self._admit(Operator("account", account.id), caller)
+        return self._admit(Operator("account", account.id), msgspec.structs.replace(caller, operator_sid=session.id))
 
     def _admit(self, operator: Operator, caller: Caller) -> Caller:
         wait_s = self._uses.take(str(operator))

@@ -9,7 +9,7 @@ import msgspec
 
 from ...domain.binding import DeviceKey
 from ...domain.event import Actor, Event, EventKind
-from ...domain.reasons import EndReason
+from ...domain.reasons import EndReason, RevokedWhy
 from ...domain.receipt import Repeatable
 from ...domain.session import Session
 
@@ -36,6 +36,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         ip: The address of the client, "" if unknown.
         user_agent: The `User-Agent` header, "" if there was none.
         actor: Who acts.
+        operator_sid: The session of the operator, "" for a credential and at the command line.
         operator: The operator, if one acts over the network. None for an operator at the command line.
         key: The key that the request has proved, to which a session that begins is bound; None if there is none.
         request: The request of an operator that may be sent again, None if it has no idempotency key.
@@ -47,6 +48,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: str = ""
     actor: Actor = "person"
     operator: Operator | None = None
+    operator_sid: str = ""
     browser: str = ""
     key: DeviceKey | None = None
     request: Repeatable | None = None
@@ -54,6 +56,13 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Return a text without the secret."""
         return f"Caller(now_ms={self.now_ms}, ip={self.ip!r}, actor={self.actor!r})"
+
+    def acting_in(self, session: Session) -> Caller:
+        """Return who acts with the tokens of a session: the operator who began it in the place of the person, or this caller."""
+        by = session.impersonator
+        if by is None:
+            return self
+        return msgspec.structs.replace(self, actor="operator", operator=Operator("account", by.account_id))
 
     def event(
         self,
@@ -76,6 +85,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
             operator=None if self.operator is None else str(self.operator),
             detail=dict(detail or {}),
         )
+
+    def session_left(self, session: Session) -> tuple[RevokedWhy, Event]:
+        """Return why a session ends that is left with its own tokens, and the event."""
+        why: RevokedWhy = "logout" if session.impersonator is None else "impersonation_ended"
+        return why, self.acting_in(session).session_ended(session, why)
 
     def session_ended(self, session: Session, why: EndReason, *, actor: Actor | None = None) -> Event:
         """Return the event of one session's end. `actor` is as for `event`."""

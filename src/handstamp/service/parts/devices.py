@@ -50,7 +50,7 @@ class Devices:
             return device
         for token in shown.tokens[:MAX_TOKENS]:
             session = self._tokens.find_session(token)
-            if session is not None and session.subject == account:
+            if session is not None and session.subject == account and not session.is_impersonated:
                 return session.id
         return None
 

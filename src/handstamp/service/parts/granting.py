@@ -20,6 +20,7 @@ from ...domain.account import Account
 from ...domain.assurance import is_as_strong
 from ...domain.factor import OPTIONAL, FactorPolicy
 from ...domain.grant import NOTHING, Grant, parse_grant
+from ...domain.impersonation import narrow
 from ...domain.session import Session
 from ...errors import ConfigurationError, InvalidFields, Unavailable
 
@@ -55,12 +56,13 @@ class Granting:
         """Return the grant for a session's tokens. Values from the hook override values given at session start.
 
         A role of the account that needs a second factor is left out while the session was not proved with one: the account may
-        have got the role after the session began.
+        have got the role after the session began. What an operator gets who acts in the place of the person is narrowed.
         """
         roles = account.roles if account is not None else ()
         if roles and self._guarded and not is_as_strong(session.acr, "mfa"):
             roles = tuple(role for role in roles if role not in self._guarded)
-        return (Grant(roles=roles) if roles else NOTHING) + session.granted + from_hook
+        grant = (Grant(roles=roles) if roles else NOTHING) + session.granted + from_hook
+        return grant if session.impersonator is None else narrow(grant, session.impersonator)
 
     async def ask(self, subject: str) -> Grant:
         """Return what the application grants a subject now.

@@ -14,6 +14,7 @@ from ...domain.claims import (
     ACCESS_TYPE,
     REFRESH_TYPE,
     AccessClaims,
+    ActorClaim,
     Confirmation,
     RefreshClaims,
     require_access_ignoring_time,
@@ -21,6 +22,7 @@ from ...domain.claims import (
 )
 from ...domain.delivery import DELIVERIES, Delivery
 from ...domain.grant import Grant
+from ...domain.impersonation import Impersonator
 from ...domain.policy import Policy
 from ...domain.session import BoundBy, Session, refresh_expires_at_s
 from ...errors import InvalidDpopProof, InvalidToken, ProofRequired, Unavailable
@@ -64,6 +66,7 @@ class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
         outcome: Why the pair was made: a new session, the next pair, the same refresh token again (at once or late), or a
             generation that the database had lost.
         binding: What a browser is told about the binding to its device.
+        impersonator: The operator who acts in the session in the place of its person, None in those of the person.
     """
 
     access_token: str
@@ -75,6 +78,7 @@ class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
     delivery: Delivery
     outcome: PairOutcome = "started"
     binding: Binding = UNBOUND
+    impersonator: Impersonator | None = None
 
     @property
     def token_type(self) -> str:
@@ -87,10 +91,11 @@ class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionName(NamedTuple):
-    """The id and the subject of a session, as one of its tokens names them."""
+    """The id and the subject of a session, as one of its tokens names them, and whether an operator acts in it."""
 
     id: str
     subject: str
+    is_impersonated: bool = False
 
 
 class TokenIssuer:
@@ -158,7 +163,7 @@ class TokenIssuer:
         Raises:
             Unavailable: If no signing key is active, or if the access token is too long for a cookie.
         """
-        now_s = now_ms // 1000
+        now_s, by = now_ms // 1000, session.impersonator
         refresh_exp = refresh_expires_at_s(session)
         access_exp = min(now_s + self._policy.access_lifetime_ms // 1000, refresh_exp)
         if until_s is not None:
@@ -181,6 +186,7 @@ class TokenIssuer:
             acr=session.acr,
             amr=session.amr,
             cnf=Confirmation(thumbprint_of(session.bound_key)) if session.bound_by == "dpop" and session.bound_key else None,
+            actor=None if by is None else ActorClaim(sub=by.account_id, sid=by.sid),
             scope=grant.scope,
             roles=grant.roles,
             extra=grant.claims,
@@ -193,6 +199,7 @@ class TokenIssuer:
             gen=session.generation,
             iat=session.rotated_at_ms // 1000,
             exp=refresh_exp,
+            impersonated=msgspec.UNSET if by is None else True,
         )
         access_token = jws.sign(access.to_members() if access.extra else access, self._keys.signing_at(now_ms), typ=ACCESS_TYPE)
         if len(access_token) > MAX_ACCESS_TOKEN_LENGTH:
@@ -207,6 +214,7 @@ class TokenIssuer:
             delivery=session.delivery,
             outcome=outcome,
             binding=binding,
+            impersonator=by,
         )
 
     def _describe_binding(self, session: Session, pass_until_s: int | None) -> Binding:
@@ -241,7 +249,7 @@ class TokenIssuer:
         """
         try:
             refresh = self.read_refresh(token)
-            return SessionName(refresh.sid, refresh.sub)
+            return SessionName(refresh.sid, refresh.sub, refresh.impersonated is True)
         except InvalidToken:
             pass
         try:
@@ -249,4 +257,4 @@ class TokenIssuer:
             require_access_ignoring_time(claims, issuer=self._issuer, audience=self._audience)
         except InvalidToken:
             return None
-        return SessionName(claims.sid, claims.sub)
+        return SessionName(claims.sid, claims.sub, claims.actor is not None)

@@ -11,6 +11,7 @@ import msgspec
 from ...crypto.identifiers import new_id
 from ...domain.account import Account
 from ...domain.binding import bind
+from ...domain.claims import READ, WRITE
 from ...domain.delivery import Delivery
 from ...domain.event import Event
 from ...domain.factor import Lacking
@@ -127,7 +128,7 @@ class BeginSession:
             if confirm is not None:
                 await confirm(rows)
             account = await _require_unchanged(rows, proof)
-            lacking = await self._gate.find_lacking(rows, proof, account)
+            lacking = await self.find_lacking(rows, proof, account)
             if lacking is not None:
                 await self._receipts.save(rows, proof.subject, request, _pending(proof.account), caller.now_ms)
                 return lacking, []
@@ -141,7 +142,7 @@ class BeginSession:
             if proof.through is not None and account is not None:
                 linked[:] = await self._links.begin(rows, proof.through, session, account, caller)
             await self._receipts.save(rows, proof.subject, request, session.id, caller.now_ms)
-            ended = await self._limit.enforce(rows, session, account, caller)
+            ended = [] if proof.impersonator else await self._limit.enforce(rows, session, account, caller)
             grant = self._granting.combine(session, account, from_hook)
             return self._tokens.mint(session, grant, caller.now_ms, invites=invites), ended
 
@@ -160,6 +161,10 @@ class BeginSession:
             self._audit.log(event)
 
     def _describe(self, proof: Proof, session: Session, caller: Caller) -> Event:
+        by = proof.impersonator
+        if by is not None:
+            told = {"access": WRITE if by.writes else READ, "reason": by.reason}
+            return caller.acting_in(session).event("impersonation_begun", subject=proof.subject, sid=session.id, detail=told)
         detail: dict[str, str | int | None] = {"delivery": session.delivery, "amr": " ".join(proof.amr)}
         if proof.through is not None:
             name = proof.through.provider
@@ -177,7 +182,9 @@ class BeginSession:
         return session
 
     async def find_lacking(self, rows: Rows, proof: Proof, account: Account | None) -> Lacking | None:
-        """Return what a proof lacks to begin a session, None if it is complete."""
+        """Return what a proof lacks to begin a session, None if it is complete. An operator proves for themselves alone."""
+        if proof.impersonator is not None:
+            return None
         return await self._gate.find_lacking(rows, proof, account)
 
     async def repeat(self, subject: str, request: Repeatable | None, caller: Caller) -> TokenPair | None:
@@ -248,7 +255,9 @@ def _list_binding(session: Session, caller: Caller) -> list[Event]:
     """Return the event of a session that begins bound to a program's key, if it does."""
     if session.bound_by is None:
         return []
-    return [caller.event("device_bound", subject=session.subject, sid=session.id, detail={"by": session.bound_by})]
+    return [
+        caller.acting_in(session).event("device_bound", subject=session.subject, sid=session.id, detail={"by": session.bound_by})
+    ]
 
 
 def _pending(account: Account | None) -> str:
@@ -268,5 +277,6 @@ async def _require_unchanged(rows: Rows, proof: Proof) -> Account | None:
 async def _end(rows: Transaction, sid: str, caller: Caller) -> None:
     session, account = await rows.sessions.get(sid) or (None, None)
     if session is not None and end_reason(session, account, caller.now_ms) is None:
-        await rows.sessions.update(revoke(session, "logout", caller.now_ms))
-        await rows.events.insert(caller.session_ended(session, "logout"))
+        why, event = caller.session_left(session)
+        await rows.sessions.update(revoke(session, why, caller.now_ms))
+        await rows.events.insert(event)

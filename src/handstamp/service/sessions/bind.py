@@ -97,7 +97,9 @@ class BindSession:
             pair = self._tokens.mint(outcome.session, grant, caller.now_ms, outcome="repeated", until_s=until_s)
             if not isinstance(outcome, Bound):
                 return Update((pair, None))
-            event = caller.event("device_bound", subject=claims.sub, sid=claims.sid, detail={"by": "dbsc"})
+            event = caller.acting_in(outcome.session).event(
+                "device_bound", subject=claims.sub, sid=claims.sid, detail={"by": "dbsc"}
+            )
             return Update((pair, event), outcome.session, (event,))
 
         pair, event = await self._store.update_session(claims.sid, judge)

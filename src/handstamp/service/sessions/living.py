@@ -8,7 +8,7 @@ from ...domain.account import Account
 from ...domain.assurance import is_as_strong
 from ...domain.factor import Factors
 from ...domain.session import FRESH_MS, Session, end_reason, is_fresh
-from ...errors import InsufficientAuthentication, NotFound, SessionEnded
+from ...errors import Impersonated, InsufficientAuthentication, NotFound, SessionEnded
 from ...storage.store import Rows, Store, Transaction
 from ...storage.store.sessions import Place
 from ...text import mark
@@ -111,6 +111,7 @@ async def require_living_session(rows: Transaction, sid: str, caller: Caller) ->
     """Return a session and its account as they are in this transaction.
 
     Raises:
+        Impersonated: If an operator acts in it in the place of the person.
         SessionEnded: If the session has ended meanwhile. So whatever ends all sessions of the account stops this change, too.
     """
     session, account = await rows.sessions.get(sid) or (None, None)
@@ -119,6 +120,8 @@ async def require_living_session(rows: Transaction, sid: str, caller: Caller) ->
     ended = end_reason(session, account, caller.now_ms)
     if ended is not None:
         raise SessionEnded(ended)
+    if session.impersonator is not None:
+        raise Impersonated
     return session, account
 
 

@@ -96,7 +96,8 @@ class Refresh:
                 )
             event = _make_event(outcome, claims, caller)
             recorded = (event,) if event is not None and isinstance(outcome, Recover | Reuse | CatchUp) else ()
-            mails = self._notices.tell_of_reuse(account, caller) if isinstance(outcome, Reuse) else ()
+            is_of_person = isinstance(outcome, Reuse) and outcome.session.impersonator is None
+            mails = self._notices.tell_of_reuse(account, caller) if is_of_person else ()
             return Update((outcome, pair, event), _find_row_to_write(outcome), recorded, mails)
 
         outcome, pair, event = await self._store.update_session(claims.sid, judge)
@@ -157,6 +158,7 @@ def _find_row_to_write(outcome: Outcome) -> Session | None:
 def _make_event(outcome: Outcome, claims: RefreshClaims, caller: Caller) -> Event | None:
     if isinstance(outcome, Challenge | Ended):
         return None  # an end has been recorded already, and a browser's first request has no proof
+    caller = caller.acting_in(outcome.session)
     detail = {"presented": claims.gen, "generation": outcome.session.generation}
     is_renewal = isinstance(outcome, Rotate) and outcome.session.bound_key is not None
     kind = "device_renewed" if is_renewal else _EVENT_KINDS[type(outcome)]

@@ -34,7 +34,7 @@ class SignOut:
     async def end_by_tokens(self, presented: Iterable[str], caller: Caller) -> None:
         """End the sessions of these tokens: valid, expired or already rotated. Unknown ones are ignored (RFC 7009 §2.2)."""
         for sid in sorted({named.id for token in presented if (named := self._tokens.find_session(token))}):
-            await self._end(sid, "logout", caller)
+            await self._end(sid, None, caller)
 
     async def end_own(self, subject: str, sid: str, caller: Caller) -> None:
         """End a session of `subject`, unless it has ended already.
@@ -93,16 +93,19 @@ class SignOut:
             await self._store.transact(lambda rows: self._receipts.save_of(rows, caller, str(count + others)))
         return count + others
 
-    async def _end(self, sid: str, why: RevokedWhy, caller: Caller, *, of: str | None = None) -> bool:
-        """End a living session; with `of`, only if it belongs to that subject. Return True if it was ended."""
+    async def _end(self, sid: str, why: RevokedWhy | None, caller: Caller, *, of: str | None = None) -> bool:
+        """End a living session; with `of`, only if it belongs to that subject. Return True if it was ended.
+
+        `why` is None if it is left with its own tokens.
+        """
 
         def end(session: Session | None, account: Account | None) -> Update[Event | None]:
             if session is None or end_reason(session, account, caller.now_ms) is not None:
                 return Update(None)
             if of is not None and session.subject != of:
                 return Update(None)
-            event = caller.session_ended(session, why)
-            return Update(event, revoke(session, why, caller.now_ms), (event,))
+            reason, event = caller.session_left(session) if why is None else (why, caller.session_ended(session, why))
+            return Update(event, revoke(session, reason, caller.now_ms), (event,))
 
         event = await self._store.update_session(sid, end)
         if event is not None:

@@ -41,6 +41,7 @@ _CLASHES = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 _LOCK_SESSIONS = f"{sessions.SELECT} WHERE id = ANY($1::text[]) ORDER BY id FOR UPDATE"
 _TIME = "SELECT (1000 * extract(epoch FROM clock_timestamp()))::bigint"
+_IMPERSONATING = "SELECT DISTINCT impersonator_sid FROM session WHERE impersonator_id = ANY($1::text[]) AND revoked_at_ms IS NULL"
 _ACCOUNTS = f"{accounts.SELECT} WHERE id = ANY($1::text[])"
 COLUMN_TYPES = {"integer": "bigint", "boolean": "boolean", "text": "text", "json": "text", "blob": "bytea"}
 _WRITTEN = (*sessions.CHANGING, "id")
@@ -227,6 +228,16 @@ async def _write(connection: Any, decided: Decisions) -> None:
     for mail in decided.mails:
         await PostgresTransaction(connection).mails.insert(mail)
     await add_revocations(connection, list(map(sessions.revocation_of, decided.revoked)))
+    await _end_begun_in(connection, decided.revoked)
+
+
+async def _end_begun_in(connection: Any, revoked: Sequence[Session]) -> None:
+    """End the sessions that operators began in these. One query finds that there are none, as nearly always."""
+    found = await connection.fetch(_IMPERSONATING, [session.subject for session in revoked]) if revoked else ()
+    begun_in = {sid for (sid,) in found}
+    for session in revoked:
+        if session.id in begun_in:
+            await PostgresTransaction(connection).sessions.end_begun_in(session)
 
 
 async def _skip_reset(connection: Any) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...domain.account import Account
-from ...domain.network import network_of
+from ...domain.event import Event
+from ...domain.impersonation import describe_end
 from ...domain.policy import HOUR_MS
 from ...domain.revocation import forgotten_at_s
-from ...domain.session import FIXED_AT_START, Session
+from ...domain.session import FIXED_AT_START, Session, home_network_of
 from ...domain.sweep import Sweep
 from ..store.sessions import COMPARED, Counted, Place
-from . import accounts
+from . import accounts, events
 from .columns import Columns
 from .executor import Executor, purge_statement
 
@@ -26,7 +27,7 @@ SELECT_WITH_ACCOUNT = (
     f"SELECT {', '.join(f's.{name}' for name in COLUMNS.names)}, {', '.join(f'a.{name}' for name in accounts.COLUMNS.names)} "
     "FROM session s LEFT JOIN account a ON a.id = s.subject WHERE s.id = ?"
 )
-_INSERT = f"INSERT INTO session (network, {COLUMNS.list}) VALUES (?, {COLUMNS.marks})"
+_INSERT = f"INSERT INTO session (network, impersonator_id, impersonator_sid, {COLUMNS.list}) VALUES (?, ?, ?, {COLUMNS.marks})"
 UPDATE = f"UPDATE session SET {', '.join(f'{name} = ?' for name in CHANGING)} WHERE id = ?"
 encode_update: Callable[[Session], list[Any]] = COLUMNS.encoder((*CHANGING, "id"))
 """Returns the parameters of `UPDATE` for a session."""
@@ -58,6 +59,13 @@ _FORGET_BATCH = (
     "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE subject = ? LIMIT ?) "
     "RETURNING id, expires_at_ms, revoked_at_ms"
 )
+_END_IMPERSONATIONS = (
+    "UPDATE session SET revoked_at_ms = ?, revoked_why = 'impersonation_ended' WHERE impersonator_id IS NOT NULL AND {which} "
+    "AND revoked_at_ms IS NULL AND expires_at_ms > ? RETURNING id, subject, impersonator_id"
+)
+_END_ALL_BY = _END_IMPERSONATIONS.format(which="impersonator_id = ?")
+_END_ALL_WITHIN = _END_IMPERSONATIONS.format(which="impersonator_id = ? AND impersonator_sid = ?")
+_END_ALL_OF = _END_IMPERSONATIONS.format(which="subject = ?")
 _PURGE = purge_statement("session", "id", "expires_at_ms")
 _WIDTH = len(COLUMNS.names)
 
@@ -125,7 +133,9 @@ class SqlSessions:
         return network != "" and bool(await self._executor.run(_HAS_ANY_FROM, (subject, network)))
 
     async def insert(self, session: Session) -> None:
-        await self._executor.run(_INSERT, (network_of(session.ip), *COLUMNS.encode(session)))
+        by = session.impersonator
+        indexed = (None, None) if by is None else (by.account_id, by.sid)
+        await self._executor.run(_INSERT, (home_network_of(session), *indexed, *COLUMNS.encode(session)))
 
     async def update(self, session: Session) -> None:
         if session.revoked_at_ms is None:
@@ -133,6 +143,7 @@ class SqlSessions:
             return
         await self._executor.run(UPDATE, encode_update(session))
         await self._executor.add_revocations([revocation_of(session)])
+        await self.end_begun_in(session)
 
     async def end_batch(self, sweep: Sweep, *, now_ms: int, limit: int) -> int:
         if sweep.forgets:
@@ -142,7 +153,26 @@ class SqlSessions:
         exp_s = forgotten_at_s(now_ms)
         lived = [sid for sid, expires_at_ms, revoked_before_ms in ended if expires_at_ms > now_ms and revoked_before_ms is None]
         await self._executor.add_revocations([("sid", sid, exp_s) for sid in lived])
+        await self.end_impersonations(now_ms=now_ms, by=sweep.subject)
         return len(ended)
+
+    async def end_begun_in(self, session: Session) -> None:
+        """End the sessions that an operator began in one that is revoked."""
+        if session.revoked_at_ms is not None:
+            await self.end_impersonations(now_ms=session.revoked_at_ms, by=session.subject, within=session.id)
+
+    async def end_impersonations(self, *, now_ms: int, by: str = "", within: str = "", of: str = "") -> list[Event]:
+        if of:
+            ended = await self._executor.run(_END_ALL_OF, (now_ms, of, now_ms))
+        elif within:
+            ended = await self._executor.run(_END_ALL_WITHIN, (now_ms, by, within, now_ms))
+        else:
+            ended = await self._executor.run(_END_ALL_BY, (now_ms, by, now_ms))
+        found = [describe_end(sid, subject=subject, account_id=by_whom, at_ms=now_ms) for sid, subject, by_whom in ended]
+        for event in found:
+            await self._executor.run(events.INSERT, events.COLUMNS.encode(event))
+        await self._executor.add_revocations([("sid", sid, forgotten_at_s(now_ms)) for sid, _, _ in ended])
+        return found
 
     async def purge(self, *, now_ms: int, limit: int) -> int:
         """Delete up to `limit` sessions that expired `AFTERLIFE_MS` ago. Return the number of deleted rows."""

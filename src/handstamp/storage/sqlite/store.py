@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +24,7 @@ from ..store import Decide, Rows, StoreLoad, Transaction
 from .connection import FileConnection, SharedReader, run_patiently, unavailable
 from .schema import migrate
 from .stale_log import require_own_log
-from .transaction import SqliteTransaction
+from .transaction import SqliteTransaction, finish
 
 T = TypeVar("T")
 _START_PATIENCE_S = 10.0
@@ -78,7 +78,7 @@ class SqliteStore:
 
     async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
         """Run `work` on the last committed rows. It waits for no writer, in this process or another."""
-        return await run_patiently(lambda: _finish(work(self._reader.begin())))
+        return await run_patiently(lambda: finish(work(self._reader.begin())))
 
     async def session(self, sid: str) -> tuple[Session, Account | None] | None:
         """Return a session and its account. Every request with an access token calls this, so it avoids a coroutine."""
@@ -93,7 +93,7 @@ class SqliteStore:
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in a savepoint of the next group. Return its result when that group is on the disk."""
-        result: T = await self._group.submit(lambda rows: _finish(work(rows)))
+        result: T = await self._group.submit(lambda rows: finish(work(rows)))
         return result
 
     async def update_session(self, sid: str, decide: Decide[T]) -> T:
@@ -160,16 +160,3 @@ def _in_savepoint(connection: sqlite3.Connection, rows: SqliteTransaction, work:
         outcome = Failed(unavailable(problem) if type(problem) in _FAILURES else problem)
     connection.execute("RELEASE work")
     return outcome
-
-
-def _finish(work: Awaitable[T]) -> T:
-    """Run a coroutine to its end. It may await rows only, and rows of SQLite never wait."""
-    if not isinstance(work, Coroutine):
-        raise TypeError("work must be an 'async def' function")
-    try:
-        work.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    work.close()
-    raise RuntimeError("Inside a transaction, await its rows and nothing else: the write lock is held.")

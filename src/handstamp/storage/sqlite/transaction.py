@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from ...domain.account import Account
 from ...domain.session import Session
 from ..batching import Decisions
 from ..sql import events, mails, revocations, sessions
 from ..sql.transaction import SqlTransaction
+
+T = TypeVar("T")
+
+
+def finish(work: Awaitable[T]) -> T:
+    """Run a coroutine to its end. It may await rows only, and rows of SQLite never wait."""
+    if not isinstance(work, Coroutine):
+        raise TypeError("work must be an 'async def' function")
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    work.close()
+    raise RuntimeError("Inside a transaction, await its rows and nothing else: the write lock is held.")
 
 
 class SqliteTransaction(SqlTransaction):
@@ -44,6 +59,8 @@ class SqliteTransaction(SqlTransaction):
         self._execute_many(sessions.UPDATE_UNREVOKED, map(sessions.encode_update_unrevoked, decided.unrevoked))
         self._execute_many(sessions.UPDATE, map(sessions.encode_update, decided.revoked))
         self._execute_many(revocations.INSERT, map(sessions.revocation_of, decided.revoked))
+        for session in decided.revoked:
+            finish(self.sessions.end_begun_in(session))
         self._execute_many(events.INSERT, map(events.COLUMNS.encode, decided.events))
         if decided.mails:
             self._execute_many(mails.INSERT, map(mails.COLUMNS.encode, decided.mails))

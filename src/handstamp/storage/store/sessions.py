@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ...domain.account import Account
+from ...domain.event import Event
 from ...domain.session import Session
 from ...domain.sweep import Sweep
 
@@ -70,10 +71,22 @@ class SessionTable(SessionQueries, Protocol):
         """Add a session."""
 
     async def update(self, session: Session) -> None:
-        """Write an existing session. If it is revoked, add its revocation."""
+        """Write an existing session. If it is revoked, add its revocation, and end those that an operator began in it."""
+
+    async def end_impersonations(self, *, now_ms: int, by: str = "", within: str = "", of: str = "") -> list[Event]:
+        """End living sessions in which an operator acts, with a revocation and an event for each. Return the events.
+
+        Args:
+            now_ms: Milliseconds since 1970.
+            by: The operator's account.
+            within: With `by`, only those that began in this session of the operator.
+            of: Instead of `by`, the person in whose place an operator acts.
+        """
 
     async def end_batch(self, sweep: Sweep, *, now_ms: int, limit: int) -> int:
         """End up to `limit` sessions of a sweep, with a revocation for each that lived. Return the number of sessions.
+
+        All sessions end as well in which the subject acts in the place of others.
 
         If it is below `limit`, none is left. A session that was revoked before keeps its time and reason.
         """

@@ -10,7 +10,7 @@ from ...domain.session import Session
 from ...errors import InvalidFields, NotFound
 from ...service.operating.history import History
 from ..answers import write_json, write_nothing
-from ..api.shapes import AnswerShape, How, Time, described, utc
+from ..api.shapes import Acting, AnswerShape, How, Time, describe_actor, described, utc
 from ..edge import Call
 from ..operation import UseCases
 from .shapes import AFTER, Next, Place, Word, declare, read_cursor, read_id, read_limit, write_cursor
@@ -28,6 +28,7 @@ class AdminSession(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     ip: str
     delivery: How
     bound: Annotated[bool, described("Whether it is bound to its device")]
+    actor: Acting
 
 
 class AdminSessionsAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -123,6 +124,7 @@ def _describe(session: Session) -> AdminSession:
         ip=session.ip,
         delivery=session.delivery,
         bound=session.bound_key is not None,
+        actor=describe_actor(session.impersonator),
     )
 
 

@@ -35,7 +35,7 @@ def declare(**fields: Any) -> Operation:
 
     Each POST takes an `Idempotency-Key`: `Call.operator` has it, and the use case keeps the receipt.
     """
-    is_repeatable = fields["method"] == "POST"
+    is_repeatable = fields.pop("is_repeatable", fields["method"] == "POST")
     errors = (
         *OPERATOR_ERRORS,
         *(BODY_ERRORS if fields.get("body") else ()),

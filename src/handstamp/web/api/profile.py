@@ -11,8 +11,8 @@ from ...errors import CrossSite, NotFound
 from ..answers import write_json
 from ..body import require_body
 from ..edge import Call
-from ..operation import ACCESS_ERRORS, BODY_ERRORS, Operation, UseCases
-from .shapes import AnswerShape, Language, Name, RequestShape, Time, utc
+from ..operation import ACCESS_ERRORS, BODY_ERRORS, READ_ERRORS, Operation, UseCases
+from .shapes import Acting, AnswerShape, Language, Name, RequestShape, Time, describe_actor, utc
 
 
 class ThisSession(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -22,6 +22,7 @@ class ThisSession(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     created_at: Time
     authenticated_at: Time
     expires_at: Time
+    actor: Acting
 
 
 class ProfileAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -42,7 +43,7 @@ class ProfileAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 
 async def profile(use: UseCases, call: Call, _: None) -> Response:
     """Return who is signed in, and by which session."""
-    return write_json(_profile(use, *await use.require_session(call)))
+    return write_json(_profile(use, *await use.require_session(call, impersonation=True)))
 
 
 class ProfileRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
@@ -74,6 +75,7 @@ def _profile(use: UseCases, session: Session, account: Account | None) -> Profil
             created_at=utc(session.created_at_ms),
             authenticated_at=utc(session.authenticated_at_ms),
             expires_at=utc(session.expires_at_ms),
+            actor=describe_actor(session.impersonator),
         ),
     )
 
@@ -85,7 +87,7 @@ OPERATIONS = (
         run=profile,
         summary="Who is signed in",
         answer=ProfileAnswer,
-        errors=ACCESS_ERRORS,
+        errors=READ_ERRORS,
         credential="access",
         budget=None,
     ),

@@ -14,8 +14,8 @@ from ...text import mark
 from ..answers import write_json, write_nothing
 from ..cookies import clear_cookies, clear_ended
 from ..edge import Call
-from ..operation import ACCESS_ERRORS, Operation, UseCases
-from .shapes import AnswerShape, How, Time, described, utc
+from ..operation import ACCESS_ERRORS, READ_ERRORS, Operation, UseCases
+from .shapes import Acting, AnswerShape, How, Time, describe_actor, described, utc
 
 
 class SessionEntry(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -30,6 +30,7 @@ class SessionEntry(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     ip: str
     delivery: How
     bound: Annotated[bool, described("Whether it is bound to its device, so that copies of its tokens renew nothing")]
+    actor: Acting
 
 
 class SessionsAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -41,7 +42,7 @@ class SessionsAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 
 async def list_sessions(use: UseCases, call: Call, _: None) -> Response:
     """List this person's active sessions."""
-    session, _account = await use.require_session(call)
+    session, _account = await use.require_session(call, impersonation=True)
     before = _parse_place(call.request.query_params.get("after", ""))
     page = await use.sessions.list_page(session.subject, call.caller, before=before)
     return write_json(
@@ -74,16 +75,18 @@ def _parse_place(text: str) -> Place | None:
 
 
 def _entry(session: Session, *, current: str) -> SessionEntry:
+    is_own = session.impersonator is None  # the place of an operator is not shown to the person
     return SessionEntry(
         id=session.id,
         current=session.id == current,
         created_at=utc(session.created_at_ms),
         seen_at=utc(session.seen_at_ms),
         expires_at=utc(session.expires_at_ms),
-        user_agent=session.user_agent,
-        ip=session.ip,
+        user_agent=session.user_agent if is_own else "",
+        ip=session.ip if is_own else "",
         delivery=session.delivery,
         bound=session.bound_key is not None,
+        actor=describe_actor(session.impersonator),
     )
 
 
@@ -95,7 +98,7 @@ OPERATIONS = (
         summary="This person's active sessions, last seen first",
         query={"after": "The `next` of the page before; without it, the first page is returned"},
         answer=SessionsAnswer,
-        errors=(*ACCESS_ERRORS, InvalidFields),
+        errors=(*READ_ERRORS, InvalidFields),
         credential="access",
         budget=None,
     ),

@@ -11,6 +11,7 @@ import msgspec
 from ...crypto.jws import MAX_TOKEN_LENGTH
 from ...domain.account import EMAIL_MAX_LENGTH, NAME_MAX_LENGTH, NAME_MAX_TYPED, PASSWORD_MAX_BYTES
 from ...domain.delivery import DELIVERIES, Delivery
+from ...domain.impersonation import Impersonator
 from ...languages.choice import LANGUAGES
 
 
@@ -69,6 +70,24 @@ class RequestShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
 
 class AnswerShape(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The body of an answer."""
+
+
+class ActorShape(AnswerShape, frozen=True, kw_only=True, rename="camel"):
+    """An operator who acts in the place of the person, for support (RFC 8693)."""
+
+    id: Annotated[str, described("The operator's account")]
+    reason: str
+    write: Annotated[bool, described("Whether applications may accept changes. This service accepts none")]
+
+
+def describe_actor(by: Impersonator | None) -> ActorShape | None:
+    """Return who acts in a session in the place of its person, None if nobody does."""
+    return None if by is None else ActorShape(id=by.account_id, reason=by.reason, write=by.writes)
+
+
+Acting = Annotated[
+    ActorShape | None, described("The operator who acts in it in the place of the person; null in the person's own")
+]
 
 
 @functools.lru_cache(maxsize=4096)

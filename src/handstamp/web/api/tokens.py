@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Annotated
 
 import msgspec
 from starlette.responses import Response
@@ -16,7 +17,7 @@ from ..answers import write_json
 from ..cookies import Cookies, clear_cookies, set_pair
 from ..edge import Call
 from ..operation import UseCases
-from .shapes import AnswerShape, Seconds, SessionId
+from .shapes import ActorShape, AnswerShape, Seconds, SessionId, describe_actor, described
 
 NO_BROWSER = mark(
     "needs a browser: this request has neither Origin nor Sec-Fetch-Site, and later ones with cookies need one of them. "
@@ -33,6 +34,9 @@ class TokenAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     refresh_token: str | msgspec.UnsetType = msgspec.UNSET
     refresh_expires_in: Seconds
     session_id: SessionId
+    actor: Annotated[ActorShape | msgspec.UnsetType, described("Only if an operator acts in the place of the person")] = (
+        msgspec.UNSET
+    )
 
     def __repr__(self) -> str:
         """Show the session, not its tokens."""
@@ -49,6 +53,7 @@ def write_pair(pair: TokenPair, cookies: Cookies) -> Response:
         refresh_token=msgspec.UNSET if rule.refresh_is_cookie else pair.refresh_token,
         refresh_expires_in=pair.refresh_expires_in_s,
         session_id=pair.session_id,
+        actor=describe_actor(pair.impersonator) or msgspec.UNSET,
     )
     response = write_json(answer)
     set_pair(response, pair, cookies)

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from starlette.responses import Response
 
-from ...domain.claims import Confirmation
+from ...domain.claims import ActorClaim, Confirmation
 from ...errors import CredentialLacksScope, CrossSite, InvalidClient, NotSignedIn, TooManyAttempts
 from ..answers import write_json
 from ..api.shapes import Token, described
@@ -24,7 +24,7 @@ class IntrospectForm(Form, frozen=True, kw_only=True):
 
 
 class IntrospectAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whether an access token is valid, and its claims if it is (RFC 7662 §2.2, RFC 9470 §6.2)."""
+    """Whether an access token is valid, and its claims if it is (RFC 7662 §2.2, RFC 8693 §4.1, RFC 9470 §6.2)."""
 
     active: bool
     iss: str = ""
@@ -40,6 +40,7 @@ class IntrospectAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     acr: str | None = None
     amr: tuple[str, ...] = ()
     cnf: Confirmation | None = None
+    act: ActorClaim | None = None
     scope: str = ""
     roles: tuple[str, ...] = ()
 
@@ -48,7 +49,7 @@ async def introspect(use: UseCases, call: Call, form: IntrospectForm) -> Respons
     """Return the claims of a valid access token, and nothing about any other (RFC 7662 §2.2)."""
     await use.credentials.authenticate(service_credential(call, form), call.caller, scope="read")
     try:
-        claims = use.verifier.verify(form.token, now_ms=call.now_ms, proved="any")
+        claims = use.verifier.verify(form.token, now_ms=call.now_ms, proved="any", impersonation=True)
         await use.sessions.require_living(claims.sid, call.now_ms)
     except NotSignedIn:
         return write_json(IntrospectAnswer(active=False))
@@ -60,6 +61,7 @@ async def introspect(use: UseCases, call: Call, form: IntrospectForm) -> Respons
         client_id=claims.client_id,
         token_type="Bearer" if claims.cnf is None else "DPoP",
         cnf=claims.cnf,
+        act=claims.actor,
         iat=claims.iat,
         exp=claims.exp,
         jti=claims.jti,

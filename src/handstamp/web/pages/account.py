@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from ...devices import describe_device
 from ...domain.account import Account
 from ...domain.session import Session
 from ...errors import HandstampError, SessionEnded
@@ -24,7 +23,7 @@ from .forms import CORRECTABLE
 from .passkeys import write_signals
 from .times import describe_time
 from .verify import VERIFIED
-from .visitor import arrives_from_elsewhere, name_of, require_visitor
+from .visitor import arrives_from_elsewhere, name_of, name_session, require_visitor
 from .writer import PageWriter
 
 MAX_DEVICES = 12
@@ -62,7 +61,7 @@ class AccountPages:
         """Return the page."""
         if arrives_from_elsewhere(call):
             return self.writer.load_again(call)
-        session, account = await require_visitor(self.use, call)
+        session, account = await require_visitor(self.use, call, impersonation=True)
         done = _DONE.get(call.request.query_params.get("done", ""))
         notice = call.language.translate(done) if done else ""
         has_changed = call.request.query_params.get("done", "") in ("profile", "address")
@@ -113,7 +112,7 @@ class AccountPages:
         values |= {
             "visitor": name_of(session, account),
             "since": call.language.write_date(account.created_at_ms) if account else "",
-            "has_account": account is not None,
+            "has_account": account is not None and session.impersonator is None,
             "languages": LANGUAGES,
             "mail_is_on": self.use.mail_is_on,
             "is_verified": account is not None and account.email_verified,
@@ -128,10 +127,11 @@ class AccountPages:
 def _describe(session: Session, *, this: str, call: Call) -> dict[str, Any]:
     return {
         "id": session.id,
-        "name": call.language.translate(describe_device(session.user_agent)),
+        "name": name_session(session, call),
         "is_this": session.id == this,
         "is_bound": session.bound_key is not None,
-        "ip": session.ip,
+        "ip": session.ip if session.impersonator is None else "",
+        "reason": "" if session.impersonator is None else session.impersonator.reason,
         "seen": describe_time(session.seen_at_ms, call),
         "created": describe_time(session.created_at_ms, call),
     }

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from ...devices import describe_device
 from ...domain.account import Account
 from ...errors import InsufficientAuthentication, NotFound
 from ...service.parts.caller import Caller
@@ -15,7 +14,7 @@ from ..edge import Call
 from ..operation import UseCases
 from .history import MAX_ENTRIES
 from .times import describe_time
-from .visitor import arrives_from_elsewhere, require_visitor
+from .visitor import arrives_from_elsewhere, name_session, require_visitor
 from .writer import PageWriter
 
 MAX_PEOPLE = 20
@@ -32,7 +31,7 @@ class AdministrationPages:
 
     async def show_people(self, call: Call) -> Response:
         """Return the page with the accounts whose address begins with the `email` of the query."""
-        operator = await self._admit(call)
+        operator = await self.admit(call)
         if isinstance(operator, Response):
             return operator
         email = call.request.query_params.get("email", "")
@@ -43,7 +42,7 @@ class AdministrationPages:
 
     async def show_person(self, call: Call) -> Response:
         """Return the page of the account with the `id` of the query: how the person signs in, where, and what has happened."""
-        operator = await self._admit(call)
+        operator = await self.admit(call)
         if isinstance(operator, Response):
             return operator
         account_id = call.request.query_params.get("id", "")
@@ -60,6 +59,7 @@ class AdministrationPages:
             "person.html",
             call,
             person=_describe(found.account, locked),
+            may_look=self.use.impersonate.is_on,
             since=call.language.write_date(found.account.created_at_ms),
             has_password=found.account.password_hash != "",
             has_totp=found.factors.has_totp,
@@ -68,7 +68,7 @@ class AdministrationPages:
             identities=[each.provider for each in found.identities],
             sessions=[
                 {
-                    "name": translate(describe_device(each.user_agent)),
+                    "name": name_session(each, call),
                     "ip": each.ip,
                     "seen": describe_time(each.seen_at_ms, call),
                     "created": describe_time(each.created_at_ms, call),
@@ -81,7 +81,7 @@ class AdministrationPages:
             ],
         )
 
-    async def _admit(self, call: Call) -> Caller | Response:
+    async def admit(self, call: Call) -> Caller | Response:
         """Return the administrator who visits, or the page that leads on. A proof of a second factor needs one to be there."""
         if arrives_from_elsewhere(call):
             return self.writer.load_again(call)

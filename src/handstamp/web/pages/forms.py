@@ -29,6 +29,7 @@ _LABELS = {
     "currentPassword": mark("The current password"),
     "newPassword": mark("The new password"),
     "recoveryCode": mark("The recovery code"),
+    "reason": mark("The reason"),
 }
 _FIELDS = {"currentPassword": "current_password", "newPassword": "new_password", "recoveryCode": "recovery_code"}
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from ...devices import describe_device
 from ..edge import Call
 from ..operation import UseCases
 from .times import describe_time
-from .visitor import arrives_from_elsewhere, require_visitor
+from .visitor import arrives_from_elsewhere, name_session, require_visitor
 from .writer import PageWriter
 
 MAX_ENTRIES = 40
@@ -28,10 +27,10 @@ class HistoryPages:
         """Return the page."""
         if arrives_from_elsewhere(call):
             return self.writer.load_again(call)
-        session, account = await require_visitor(self.use, call)
+        session, account = await require_visitor(self.use, call, impersonation=True)
         history = await self.use.histories.of_subject(session.subject, account, call.caller)
         translate = call.language.translate
-        devices = {each.id: translate(describe_device(each.user_agent)) for each in history.sessions}
+        devices = {each.id: name_session(each, call) for each in history.sessions}
         entries = [
             {
                 "time": describe_time(entry.at_ms, call),

@@ -40,6 +40,7 @@ _ASKING: dict[Purpose, str] = {
     "reset_password": "/forgot",
     "change_email": "/account/email",
     "undo_change": "/forgot",
+    "impersonate": "/admin",
 }
 """Where another mail can be asked for."""
 

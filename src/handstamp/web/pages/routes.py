@@ -26,10 +26,11 @@ from .second_step import SecondStepPages
 from .sign_in import SignInPages
 from .sign_in_code import SignInCodePages
 from .sign_up import SignUpPages
+from .support import SupportPages
 from .verify import VerifyPages
 from .writer import PageWriter
 
-_ADMINISTRATION = ("/admin", "/admin/person")
+_ADMINISTRATION = ("/admin", "/admin/person", "/admin/look")
 """Pages that the scripts of trusted origins cannot read."""
 
 
@@ -49,6 +50,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     factors, second = FactorPages(use, writer), SecondStepPages(use, edge, writer)
     providers = ProviderPages(use, edge, writer, factors)
     administration = AdministrationPages(use, writer)
+    support = SupportPages(use, writer, administration)
     reset, change = ResetPages(use, writer), ChangeEmailPages(use, writer)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/", sign_in.show_start),
@@ -84,6 +86,8 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("GET", "/account/history", HistoryPages(use, writer).show_history),
         ("GET", "/admin", administration.show_people),
         ("GET", "/admin/person", administration.show_person),
+        ("GET", "/admin/look", support.show_look),
+        ("POST", "/admin/look", support.submit_look),
         ("POST", "/account/end-session", account.submit_end_session),
         ("POST", "/account/profile", account.submit_profile),
         ("GET", "/account/sign-in", factors.show_factors),
@@ -108,6 +112,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("verify_email", use.require_mail, use.verify_address.look, verify.verify),
         ("reset_password", use.require_mail, use.reset_password.look, reset.reset),
         ("change_email", use.require_mail, use.change_email.look, change.confirm),
+        ("impersonate", use.impersonate.require_on, use.impersonate.look, support.begin),
         ("undo_change", use.require_mail, use.change_email.look_at_undo, change.undo),
     ]
     for purpose, require, look, run in mailed:

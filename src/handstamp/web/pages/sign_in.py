@@ -74,7 +74,7 @@ class SignInPages:
             return self.writer.load_again(call)
         done = _DONE.get(call.request.query_params.get("done", ""), "")
         try:
-            session, account = await require_visitor(self.use, call)
+            session, account = await require_visitor(self.use, call, impersonation=True)
         except (MissingToken, InvalidToken, ProofRequired):
             notice = call.language.translate(done) if done else ""
             return await write_sign_in(self.use, self.writer, call, notice=notice, notice_kind="good", **destination)

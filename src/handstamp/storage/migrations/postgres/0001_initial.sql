@@ -18,6 +18,7 @@ CREATE TABLE account (
 
 -- One row a session, written in place at each refresh. The row is all that is known of the session. network is that of ip. No index covers what a
 -- refresh changes, and each page keeps room for new versions of its rows, so that a refresh touches no index (heap-only tuples).
+-- impersonator_id and impersonator_sid repeat what is in impersonator, for the index. All are NULL unless an operator acts in it.
 CREATE TABLE session (
   id                   text   NOT NULL PRIMARY KEY,
   subject              text   NOT NULL,
@@ -39,6 +40,9 @@ CREATE TABLE session (
   bound_at_ms          bigint,
   bind_by_ms           bigint,
   device               text   NOT NULL,
+  impersonator         text,
+  impersonator_id      text,
+  impersonator_sid     text,
   user_agent           text   NOT NULL,
   ip                   text   NOT NULL,
   network              text   NOT NULL,
@@ -53,6 +57,7 @@ CREATE TABLE session (
 CREATE INDEX session_by_subject ON session (subject, network);
 CREATE INDEX session_by_end ON session (expires_at_ms);
 CREATE INDEX session_unrevoked ON session (subject, expires_at_ms, id, revoked_at_ms) WHERE revoked_at_ms IS NULL;
+CREATE INDEX session_by_impersonator ON session (impersonator_id, impersonator_sid) WHERE impersonator_id IS NOT NULL;
 
 -- Sign-outs everywhere that did not fit into one transaction. A row is deleted when all sessions of its sweep have ended.
 CREATE TABLE sweep (

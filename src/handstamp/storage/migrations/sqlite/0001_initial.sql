@@ -17,6 +17,7 @@ CREATE TABLE account (
 ) STRICT, WITHOUT ROWID;
 
 -- One row a session, written in place at each refresh. The row is all that is known of the session. network is that of ip.
+-- impersonator_id and impersonator_sid repeat what is in impersonator, for the index. All are NULL unless an operator acts in it.
 CREATE TABLE session (
   id                   TEXT    NOT NULL PRIMARY KEY,
   subject              TEXT    NOT NULL,
@@ -38,6 +39,9 @@ CREATE TABLE session (
   bound_at_ms          INTEGER,
   bind_by_ms           INTEGER,
   device               TEXT    NOT NULL,
+  impersonator         TEXT,
+  impersonator_id      TEXT,
+  impersonator_sid     TEXT,
   user_agent           TEXT    NOT NULL,
   ip                   TEXT    NOT NULL,
   network              TEXT    NOT NULL,
@@ -52,6 +56,7 @@ CREATE TABLE session (
 CREATE INDEX session_by_subject ON session (subject, network);
 CREATE INDEX session_by_end ON session (expires_at_ms);
 CREATE INDEX session_unrevoked ON session (subject, expires_at_ms, id, revoked_at_ms) WHERE revoked_at_ms IS NULL;
+CREATE INDEX session_by_impersonator ON session (impersonator_id, impersonator_sid) WHERE impersonator_id IS NOT NULL;
 
 -- Sign-outs everywhere that did not fit into one transaction. A row is deleted when all sessions of its sweep have ended.
 CREATE TABLE sweep (
