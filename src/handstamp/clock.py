@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 Clock = Callable[[], int]
 """Returns milliseconds since 1970."""
@@ -18,11 +19,9 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _read_steady_ns() -> int:
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
-_steady_ns = _read_steady_ns if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns
+_steady_ns: Callable[[], int] = (
+    partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns
+)
 """On Linux the monotonic clock stands still while the machine is suspended. CLOCK_BOOTTIME does not."""
 
 

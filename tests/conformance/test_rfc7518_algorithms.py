@@ -61,6 +61,19 @@ def test_es256_signatures_interoperate_with_cryptography(signing_keys: dict[Algo
     assert key.public.verifies(DATA, r.to_bytes(32) + s.to_bytes(32))
 
 
+def test_es256_signature_is_valid_whatever_its_numbers_begin_with(signing_keys: dict[Algorithm, SigningKey]) -> None:
+    """RFC 7518 §3.4: R and S always have 32 bytes; their DER has more or fewer, by the first bits (X.690 §8.3)."""
+    key = signing_keys["ES256"]
+    left = {"00", "01", "10", "11", "R begins with 0", "S begins with 0"}
+    while left:
+        signature = key.sign(DATA)
+        r, s = signature[0], signature[32]
+        seen = {f"{r >> 7}{s >> 7}"} | ({"R begins with 0"} if not r else set()) | ({"S begins with 0"} if not s else set())
+        if left & seen:
+            assert key.public.verifies(DATA, signature), seen
+            left -= seen
+
+
 def test_ed25519_signature_is_that_of_cryptography(signing_keys: dict[Algorithm, SigningKey]) -> None:
     """RFC 9864 §2.2, RFC 8032: Ed25519 is deterministic, and the signature is the same byte for byte."""
     key = signing_keys["Ed25519"]

@@ -183,7 +183,7 @@ class SigningKey:
 class KeySet:
     """The keys that may have signed a token, by `kid`. The set is checked when it is created."""
 
-    __slots__ = ("_by_kid",)
+    __slots__ = ("_by_kid", "find")
 
     def __init__(self, keys: Iterable[VerifyingKey]) -> None:
         """Check the keys.
@@ -197,6 +197,8 @@ class KeySet:
             raise ConfigurationError("Two keys of the set have the same 'kid': give each its own")
         if len({key.is_secret for key in keys}) > 1:
             raise ConfigurationError("A key set contains either secrets or public keys, never both")
+        self.find: Callable[[str], VerifyingKey | None] = self._by_kid.get
+        """Return the key with this id, or None. A `kid` is looked up here and used for nothing else (RFC 8725 §3.10)."""
 
     def __len__(self) -> int:
         """Return the number of keys."""
@@ -209,10 +211,6 @@ class KeySet:
     def __hash__(self) -> int:
         """Return a hash of the ids."""
         return hash(frozenset(self._by_kid))
-
-    def find(self, kid: str) -> VerifyingKey | None:
-        """Return the key with this id, or None. A `kid` is looked up here and used for nothing else (RFC 8725 §3.10)."""
-        return self._by_kid.get(kid)
 
     def without(self, kids: Collection[str]) -> KeySet:
         """Return the set without the keys that have one of these ids."""

@@ -7,8 +7,10 @@ spelling, and every member has one value.
 from __future__ import annotations
 
 import binascii
+import functools
 import json
 import re
+from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -19,9 +21,13 @@ MAX_DEPTH = 16
 """How deep the objects and arrays of a token may nest. The claims object itself is level 1."""
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/***")
 """Translates base64url to standard base64; "+", "/" and "=" become "*", which binascii rejects."""
+_PADDING = {0: b"", 2: b"==", 3: b"="}
+"""What standard base64 adds, by the number of characters beyond the last group of four."""
 _LAST_CHARACTERS = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
 """The valid last characters of a text with two or three characters beyond the last group of four: their unused bits are 0."""
 _encode = msgspec.json.Encoder().encode
+_make_decoder: Callable[[Any], msgspec.json.Decoder[Any]] = functools.lru_cache(64)(msgspec.json.Decoder)
+"""Returns the decoder of a shape, which is made once."""
 _T = TypeVar("_T")
 
 
@@ -37,14 +43,14 @@ def base64url_decode(text: str) -> bytes:
         InvalidToken: If `text` is empty, has padding, white space or other characters, or if its unused last bits are not 0.
     """
     left = len(text) % 4
+    if left == 1:
+        raise InvalidToken("a segment has an impossible length")
     try:
-        if not text:
-            raise InvalidToken("a segment is empty or not base64url")
-        if left == 1:
-            raise InvalidToken("a segment has an impossible length")
-        data = binascii.a2b_base64(text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-left % 4), strict_mode=True)
+        data = binascii.a2b_base64(text.encode("ascii").translate(_TO_STANDARD) + _PADDING[left], strict_mode=True)
     except (UnicodeEncodeError, binascii.Error):
         raise InvalidToken("a segment is empty or not base64url") from None
+    if not data:
+        raise InvalidToken("a segment is empty or not base64url")
     if left and text[-1] not in _LAST_CHARACTERS[left]:
         raise InvalidToken("a segment has non-zero bits after its last byte")
     return data
@@ -63,7 +69,7 @@ def json_decode(data: bytes, shape: type[_T]) -> _T:
             of the wrong type, or has two members of one name. (RFC 7519 §4 lets a parser take the last; we refuse.)
     """
     try:
-        value = msgspec.json.decode(data, type=shape)
+        value: _T = _make_decoder(shape).decode(data)
         # Fast path: the bytes equal our own encoding, so no member is duplicate; and the number of brackets bounds the depth.
         if _encode(value) == data and data.count(b"{") + data.count(b"[") <= MAX_DEPTH:
             return value

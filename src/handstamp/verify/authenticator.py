@@ -256,14 +256,16 @@ class Authenticator:
         """
         verifier = self.verifier
         sent = self._token(method, values)
-        known = self._recall(memory, sent)
+        known = None if memory is None else self._recall(memory, sent)
         try:
-            if known is None or not self._is_as_strict(known, needs):
-                claims = verifier.verify(sent.token, check=needs.check, proved=sent.proved, impersonation=True)
-                if sent.is_dpop and known is None:
-                    self._require_proof(claims, sent.token, method, path, values)
-                known = self._remember(memory, sent, needs, claims)
-            return self.require(known.claims, needs, method)
+            if known is not None and self._is_as_strict(known, needs):
+                return self.require(known.claims, needs, method)
+            claims = verifier.verify(sent.token, check=needs.check, proved=sent.proved, impersonation=True)
+            if sent.is_dpop and known is None:
+                self._require_proof(claims, sent.token, method, path, values)
+            if memory is not None:
+                memory[self._memory_key] = _Verified(sent, needs.check or verifier.check, claims)
+            return self.require(claims, needs, method)
         except HandstampError as error:
             error.is_dpop = sent.is_dpop
             raise
@@ -280,14 +282,16 @@ class Authenticator:
         """Do the same as `authenticate` without blocking the event loop."""
         verifier = self.verifier
         sent = self._token(method, values)
-        known = self._recall(memory, sent)
+        known = None if memory is None else self._recall(memory, sent)
         try:
-            if known is None or not self._is_as_strict(known, needs):
-                claims = await verifier.verify_async(sent.token, check=needs.check, proved=sent.proved, impersonation=True)
-                if sent.is_dpop and known is None:
-                    self._require_proof(claims, sent.token, method, path, values)
-                known = self._remember(memory, sent, needs, claims)
-            return self.require(known.claims, needs, method)
+            if known is not None and self._is_as_strict(known, needs):
+                return self.require(known.claims, needs, method)
+            claims = await verifier.verify_async(sent.token, check=needs.check, proved=sent.proved, impersonation=True)
+            if sent.is_dpop and known is None:
+                self._require_proof(claims, sent.token, method, path, values)
+            if memory is not None:
+                memory[self._memory_key] = _Verified(sent, needs.check or verifier.check, claims)
+            return self.require(claims, needs, method)
         except HandstampError as error:
             error.is_dpop = sent.is_dpop
             raise
@@ -299,7 +303,7 @@ class Authenticator:
                 "A token that is bound to a key came (DPoP). Give the public URL of this API, for example "
                 "resource='https://api.example.com': proofs are made for it, and no header of the request tells it reliably."
             )
-        self._proofs.require(claims, token, values("dpop"), method=method, path=path, now_ms=self.verifier.now_ms())
+        self._proofs.require(claims, token, values("dpop"), method=method, path=path, now_ms=self._verifier.now_ms())
 
     def require(self, claims: AccessClaims, needs: Needs, method: str) -> AccessClaims:
         """Return verified claims if they have what a route requires of a person for a method.
@@ -343,22 +347,17 @@ class Authenticator:
         self._cookie = cookie_name("access", issuer)
         self._make_verifier = None
 
-    def _recall(self, memory: MutableMapping[str, Any] | None, sent: _Sent) -> _Verified | None:
-        known: _Verified | None = None if memory is None else memory.get(self._memory_key)
+    def _recall(self, memory: MutableMapping[str, Any], sent: _Sent) -> _Verified | None:
+        known: _Verified | None = memory.get(self._memory_key)
         return None if known is None or known.sent != sent else known
-
-    def _remember(self, memory: MutableMapping[str, Any] | None, sent: _Sent, needs: Needs, claims: AccessClaims) -> _Verified:
-        verified = _Verified(sent, needs.check or self._verifier.check, claims)
-        if memory is not None:
-            memory[self._memory_key] = verified
-        return verified
 
     def _is_as_strict(self, known: _Verified, needs: Needs) -> bool:
         return not is_stricter(needs.check or self._verifier.check, known.check)
 
     def _token(self, method: str, values: HeaderValues) -> _Sent:
         """Return the access token of the `Authorization` header, or else of the access cookie."""
-        cookies = parse_cookies(values("cookie")).get(self._cookie)
+        sent_cookies = values("cookie")
+        cookies = parse_cookies(sent_cookies).get(self._cookie) if sent_cookies else None
         if cookies is not None and method not in SAFE_METHODS:
             require_allowed_origin(values, carries_cookie=True, own=self._own_origin, trusted=self._trusted)
         token, is_dpop = sent_token(values("authorization"))

@@ -134,7 +134,7 @@ class PublishedKeys(Protocol):
     def __len__(self) -> int:
         """Return the number of keys."""
 
-    def find(self, kid: str) -> object | None:
+    def find(self, kid: str, /) -> object | None:
         """Return what has this id, None if nothing has."""
 
     def without(self, kids: Collection[str]) -> Self:
@@ -199,7 +199,7 @@ class RemoteKeys(Generic[_Set]):
             else:
                 raise WouldWait
         keys = self._keys
-        if keys is None or not self._is_usable(monotonic):
+        if keys is None or monotonic >= self._fetched_at_ms + MAX_AGE_MS:
             raise Unavailable(f"the issuer's keys could not be fetched: {self._problem or 'timed out'}")
         return keys
 

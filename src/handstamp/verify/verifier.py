@@ -72,7 +72,7 @@ def is_stricter(check: Check, than: Check) -> bool:
     return _CHECKS.index(check) > _CHECKS.index(than)
 
 
-class _CachedToken(msgspec.Struct, frozen=True):
+class _CachedToken(msgspec.Struct, frozen=True, gc=False):
     """A verified token: its claims, the key set that verified it, and when it is valid."""
 
     claims: AccessClaims
