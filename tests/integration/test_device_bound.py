@@ -406,11 +406,9 @@ async def test_a_link_of_another_site_ends_nothing(site: Site) -> None:
 
 
 async def test_no_browser_is_invited_where_it_could_bind_nothing(tmp_path: Path) -> None:
-    """Not where binding is off, not for `json`, and not over http."""
-    for name in ("off", "http", "json"):
+    """Not for `json`, and not over http. Nor where binding is off, see `test_dpop.py`."""
+    for name in ("http", "json"):
         (tmp_path / name).mkdir()
-    async with site_in(tmp_path / "off", device_binding="off") as site:
-        assert "secure-session-registration" not in (await site.browser().sign_in("cookie")).headers
     async with site_in(tmp_path / "http", issuer="http://localhost:8000") as site:
         browser = site.browser()
         browser.client.headers["origin"] = "http://localhost:8000"
@@ -419,23 +417,13 @@ async def test_no_browser_is_invited_where_it_could_bind_nothing(tmp_path: Path)
         assert "secure-session-registration" not in (await site.browser().sign_in("json")).headers
 
 
-async def test_where_binding_is_required_other_sessions_end(tmp_path: Path) -> None:
-    """After five minutes, with their tokens. A bound one goes on. A program that cannot bind its session gets none."""
-    async with site_in(tmp_path, device_binding="required") as site:
-        browser, plain = await site.browser().bound("split"), site.browser()
-        assert (await plain.sign_in("split")).json()["expiresIn"] == 300
-        site.clock.advance(seconds=300)
-        expect_ended(await plain.client.post("/refresh"), "unbound")
-        assert (await browser.renew()).status_code == 200
-        answer = await site.browser().client.post("/login", json={"email": EMAIL, "password": PASSWORD, "delivery": "json"})
-        expect_problem(answer, 403, "proof_required")
-
-
 @asynccontextmanager
-async def two_nodes(folder: Path, kind: str, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Site, Site]]:
+async def two_nodes(
+    folder: Path, kind: str, request: pytest.FixtureRequest, **settings: object
+) -> AsyncIterator[tuple[Site, Site]]:
     """Run two services with one database and one secret."""
     async with AsyncExitStack() as stack:
-        shared: dict[str, object] = {"secret": "0123456789abcdef" * 4}
+        shared: dict[str, object] = {"secret": "0123456789abcdef" * 4, **settings}
         if kind == "postgresql":
             shared["database"] = await stack.enter_async_context(fresh_database(request.getfixturevalue("postgres_server")))
         first = await stack.enter_async_context(site_in(folder, now_ms=right_now(), **shared))

@@ -20,8 +20,9 @@ from handstamp.errors import InvalidToken
 from handstamp.verify.verifier import Verifier
 from tests.deployment import ISSUER, caller
 from tests.devices import Device
-from tests.integration.helpers import expect_problem, read_claims
-from tests.integration.test_device_bound import Site, site_in, two_nodes
+from tests.integration.helpers import expect_ended, expect_problem, read_claims
+from tests.integration.test_device_bound import ACCESS_LIFETIME_S, Site, site_in, two_nodes
+from tests.postgres import execute
 from tests.serving import EMAIL, PASSWORD
 
 pytestmark = pytest.mark.anyio
@@ -390,13 +391,34 @@ async def test_two_nodes_serve_one_program(tmp_path: Path, kind: str, request: p
         assert (await program.refresh()).status_code == 200
 
 
-async def test_where_binding_is_required_programs_sign_in_with_a_proof(tmp_path: Path) -> None:
-    """And where it is off, a proof changes nothing."""
-    async with site_in(tmp_path, device_binding="required") as site:
-        program = Program(site)
-        assert (await program.sign_in()).json()["tokenType"] == "DPoP"
-        site.clock.advance(seconds=600)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("binding", ["off", "preferred", "required"])
+async def test_what_the_setting_does(tmp_path: Path, binding: str, kind: str, request: pytest.FixtureRequest) -> None:
+    """`off` binds nothing, `preferred` what can be bound, and `required` ends what is not bound in time, and its tokens."""
+    async with two_nodes(tmp_path, kind, request, device_binding=binding) as (site, _):
+        program, browser, plain = Program(site), site.browser(), site.browser()
+        assert (await program.sign_in()).json()["tokenType"] == ("Bearer" if binding == "off" else "DPoP")
+        refused = await program.client.post("/login", json={"email": EMAIL, "password": PASSWORD})
+        if binding == "required":
+            expect_problem(refused, 403, "proof_required")
+        else:
+            assert refused.json()["tokenType"] == "Bearer"
+        assert ("secure-session-registration" in (await browser.sign_in("split")).headers) == (binding != "off")
+        if binding != "off":
+            await browser.bound("split")
+        first = (await plain.sign_in("split")).json()
+        assert first["expiresIn"] == (300 if binding == "required" else ACCESS_LIFETIME_S)
+
+        if kind == "sqlite":
+            site.clock.advance(seconds=300)
+        else:  # whose own clock all nodes follow
+            database = str(site.running.settings.database)
+            await execute(database, f"UPDATE session SET bind_by_ms = created_at_ms WHERE id = '{plain.sid}' AND bind_by_ms > 0")
+        later = await plain.client.post("/refresh")
+        if binding == "required":
+            expect_ended(later, "unbound")
+        else:
+            assert later.status_code == 200
+        assert (await (browser.client.post("/refresh") if binding == "off" else browser.renew())).status_code == 200
         assert (await program.refresh()).status_code == 200
-    (tmp_path / "off").mkdir()
-    async with site_in(tmp_path / "off", device_binding="off") as site:
-        assert (await Program(site).sign_in()).json()["tokenType"] == "Bearer"
+        assert (await site.row(browser.sid)).bound_by == (None if binding == "off" else "dbsc")
