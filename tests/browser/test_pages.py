@@ -138,10 +138,17 @@ def test_signing_in_by_keyboard(page: Page, server: Server, email: str) -> None:
 
 
 def test_a_password_can_be_seen_while_it_is_typed(page: Page, server: Server) -> None:
-    """A button shows the password and hides it again."""
+    """A button shows the password and hides it again. It is pasted as it is, and password managers know what it is."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{server.url}/create-account")
+    expect(page.get_by_label("Password", exact=True)).to_have_attribute("autocomplete", "new-password")
     page.goto(f"{server.url}/sign-in")
     field, button = page.get_by_label("Password", exact=True), page.get_by_role("button", name="Show")
     expect(field).to_have_attribute("type", "password")
+    expect(field).to_have_attribute("autocomplete", "current-password")
+    page.evaluate("text => navigator.clipboard.writeText(text)", PASSWORD)
+    field.press("ControlOrMeta+V")
+    expect(field).to_have_value(PASSWORD)
     button.click()
     expect(field).to_have_attribute("type", "text")
     expect(field).to_be_focused()

@@ -5,21 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from handstamp.assemble.deployment import Deployment
 from handstamp.domain.account import Account
-from handstamp.domain.mail import AccountDeleted, AddressChanged, AnyContent, NewDevice, PasswordChanged, SessionReused
+from handstamp.domain.mail import AccountDeleted, AddressChanged, AnyContent, NewDevice, PasswordChanged, SessionReused, kind_of
 from handstamp.errors import InvalidCredentials, SessionEnded
 from handstamp.service.mailing.notices import SIGN_UP_MS
 from handstamp.service.parts.caller import Caller
 from handstamp.service.parts.devices import EarlierSignIns
 from handstamp.service.parts.tokens import TokenPair
 from handstamp.storage.sqlite.store import SqliteStore
+from tests.authenticator import Authenticator, encode
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, Clock
-from tests.deployment import deployed
+from tests.deployment import ISSUER, deployed
+from tests.integration.test_passkeys import add
+from tests.integration.test_second_factor import a_person
 
 pytestmark = pytest.mark.anyio
 EMAIL, PASSWORD = "ada@example.com", "kelp lantern rivet 41 of the tests"
@@ -147,6 +151,40 @@ async def test_an_operators_changes_are_told(tmp_path: Path) -> None:
         assert await ada.take_mail() == []
         await ada.running.accounts.delete("ada@example.org", ada.caller())
         assert await ada.take_mail() == [("ada@example.org", AccountDeleted())]
+
+
+async def test_each_change_of_factors_is_told(tmp_path: Path) -> None:
+    """What is added, replaced, used up or removed, by the person and by an operator. What is refused is not."""
+    async with a_person(tmp_path, enrolled=False, **MAIL) as person:
+        told = partial(tell_factors, Ada(person.running, person.clock))
+        token = (await person.login())["accessToken"]
+        headers = {"authorization": f"Bearer {token}"}
+        await told()
+        await person.enrol(token)
+        assert await told() == [("second_factor_changed", "totp", False)]
+        key = Authenticator(ISSUER)
+        assert (await add(person, key, token)).status_code == 201
+        assert await told() == [("second_factor_changed", "passkey", False)]
+        assert (await add(person, key, token)).status_code == 422
+        codes = (await person.post("/recovery-codes", token=token)).json()["recoveryCodes"]
+        assert await told() == [("second_factor_changed", "recovery_codes", False)]
+        assert (await person.complete(await person.login(), recoveryCode=codes[0])).status_code == 200
+        assert ("recovery_code_used", None, None) in await told()
+        for path, factor in ((f"/passkeys/{encode(key.id)}", "passkey"), ("/totp", "totp")):
+            assert (await person.client.delete(path, headers=headers)).is_success
+            assert await told() == [("second_factor_changed", factor, True)]
+            await person.client.delete(path, headers=headers)
+            assert await told() == [], "it was gone"
+        await person.enrol(token)
+        await told()
+        await person.running.accounts.reset_factors(EMAIL, Caller(now_ms=person.clock(), actor="operator"))
+        assert await told() == [("second_factors_reset", None, None)]
+
+
+async def tell_factors(ada: Ada) -> list[tuple[str, str | None, bool | None]]:
+    """Return the kinds of the mails that wait, with the factor and whether it was removed, and remove them."""
+    found = [content for to, content in await ada.take_mail() if to == EMAIL]
+    return [(kind_of(each), getattr(each, "factor", None), getattr(each, "was_removed", None)) for each in found]
 
 
 async def test_a_deletion_withdraws_mail_that_waits(tmp_path: Path) -> None:

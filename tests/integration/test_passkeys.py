@@ -15,7 +15,7 @@ from fido2.cose import ES256, RS256, CoseKey, EdDSA
 from handstamp.assemble.application import make_application
 from handstamp.domain.attempt import LIFETIME_MS
 from handstamp.domain.session import FRESH_MS
-from tests.authenticator import Authenticator, encode
+from tests.authenticator import Authenticator, decode, encode
 from tests.builders import Clock
 from tests.deployment import ISSUER, caller, deployed
 from tests.integration.helpers import expect_problem, read_claims
@@ -285,10 +285,12 @@ async def test_a_sign_in_is_not_completed_without_a_gesture(tmp_path: Path) -> N
 
 
 async def test_a_challenge_is_single_use_bound_and_short(tmp_path: Path) -> None:
-    """Of one purpose, one browser, one account, and five minutes."""
+    """Of 256 random bits, one purpose, one browser, one account, and five minutes."""
     async with a_person(tmp_path) as ada:
         device = await enrolled(ada)
         begun, other = await begin(ada), await begin(ada)
+        challenges = {decode(each["publicKey"]["challenge"]) for each in (begun, other)}
+        assert [len(each) for each in challenges] == [32, 32]
         used = device.use(begun["publicKey"])
         expect_problem(await finish(ada, begun | {"ticket": other["ticket"]}, used), 422, "invalid_challenge")
         expect_problem(await finish(ada, other, used), 422, "invalid_passkey")

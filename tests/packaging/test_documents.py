@@ -76,10 +76,16 @@ def test_every_link_has_a_target() -> None:
 
 
 def test_every_test_that_a_document_names_is_there() -> None:
-    """The table of ASVS says which tests show what."""
-    named = set(re.findall(r"`(tests/[\w/]+\.py)`", text_of(ROOT / "docs/explanation/asvs.md")))
-    assert len(named) > 10
-    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+    """The table of ASVS says which tests show what: by their names, so that a test that moves takes its row along."""
+    named = set(re.findall(r"`(tests/[^`]+)`", text_of(ROOT / "docs/explanation/asvs.md")))
+    assert len(named) > 70
+    assert [name for name in sorted(named) if not has_test(*name.partition("::")[::2])] == []
+
+
+def has_test(file: str, name: str) -> bool:
+    """Return whether a file has a test of this name: a function, or the class of a state machine."""
+    path = ROOT / file
+    return path.is_file() and re.search(rf"^(async )?def {name}\(|^{name} = ", path.read_text("utf-8"), re.MULTILINE) is not None
 
 
 def test_spelling() -> None:
