@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,9 +14,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from handstamp import SessionEnded, Verifier
 from tests.browser.conftest import open_page
 from tests.commands import run_process
 from tests.serving import EMAIL, PASSWORD, QuickServer, Server
+from tests.verifying import eventually
 
 pytestmark = pytest.mark.xdist_group("browser")
 WIDTH = 390
@@ -23,8 +26,8 @@ WIDTH = 390
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run a service in which everybody must have a second factor."""
-    running = QuickServer(tmp_path_factory.mktemp("factors"), SECOND_FACTOR="required")
+    """Run a service in which everybody must have a second factor, and support may look at accounts."""
+    running = QuickServer(tmp_path_factory.mktemp("factors"), SECOND_FACTOR="required", IMPERSONATION="read")
     yield running.start()
     running.stop()
 
@@ -109,8 +112,12 @@ def test_a_person_adds_an_app_and_uses_it_by_keyboard(chromium: Browser, server:
 
 
 def test_an_administrator_looks_a_person_up_by_keyboard(chromium: Browser, server: Server) -> None:
-    """The page asks for the second factor when its proof is old, then finds the person. Axe looks, in Arabic, on a phone."""
-    server.register("root@example.com")
+    """The page asks for the second factor when its proof is old, then finds the person. Axe looks, in Arabic, on a phone.
+
+    The administrator then looks at another account in a private window. That ends everywhere when the administrator signs out.
+    """
+    for email in ("root@example.com", "ada@example.com"):
+        server.register(email)
     assert run_process(server.folder, "users", "grant", "root@example.com", "admin").returncode == 0
     errors: list[str] = []
     look: dict[str, Any] = {"locale": "ar-EG", "color_scheme": "dark", "viewport": {"width": WIDTH, "height": 700}}
@@ -133,8 +140,55 @@ def test_an_administrator_looks_a_person_up_by_keyboard(chromium: Browser, serve
         page.locator("a[href*='/admin/person']").press("Enter")
         expect(page.locator("h1")).to_have_text("root@example.com")
         expect(page.locator("#history-title")).to_be_visible()
+        expect(page.locator("a[href*='/admin/look']")).to_be_hidden()
         expect_sound(page)
+        page.goto(f"{server.url}/admin?email=ada@")
+        page.locator("a[href*='/admin/person']").press("Enter")
+        page.locator("a[href*='/admin/look']").press("Enter")
+        expect(page.locator("#reason")).to_be_focused()
+        expect_sound(page)
+        page.keyboard.press("Enter")
+        expect(page.locator(".error")).to_be_visible()
+        page.keyboard.type("Ticket 4711")
+        page.keyboard.press("Enter")
+        link = page.locator("code.link").inner_text()
+        expect_sound(page)
+        with open_page(chromium, errors, **look) as private:
+            _look_until_signed_out(private, link, server, sign_out_of=page)
     assert errors == []
+
+
+def _look_until_signed_out(private: Page, link: str, server: Server, *, sign_out_of: Page) -> None:
+    """Look at an account; a verifier elsewhere, which follows the feed, accepts the token until the administrator signs out."""
+    private.goto(link)
+    expect_sound(private)
+    private.locator("form .primary").press("Enter")
+    expect(private.locator("section.support")).to_be_visible()
+    expect(private.locator("section.support")).to_contain_text("Ticket 4711")
+    expect_sound(private)
+    private.goto(f"{server.url}/account/data")
+    expect(private.locator("section.support")).to_be_visible()
+    answer = private.context.request.post(f"{server.url}/refresh", headers={"origin": server.url}).json()
+    assert (answer["actor"]["reason"], answer["actor"]["write"]) == ("Ticket 4711", False)
+    made = run_process(server.folder, "credentials", "create", "support", "--json")
+    credential: str = json.loads(made.stdout)["credential"]
+
+    def is_over() -> bool:
+        try:
+            claims = verifier.verify(answer["accessToken"], impersonation=True)
+        except SessionEnded:
+            return True
+        assert claims.actor is not None
+        return False
+
+    with Verifier(server.url, audience=server.url, credential=credential, timeout_s=10) as verifier:
+        assert not is_over()
+        sign_out_of.goto(f"{server.url}/account")
+        sign_out_of.locator("header.account button").press("Enter")
+        sign_out_of.wait_for_url("**/signed-out*")
+        assert eventually(is_over)
+    private.goto(f"{server.url}/account")
+    private.wait_for_url("**/sign-in")
 
 
 def test_second_factors_need_no_script(chromium: Browser, server: Server) -> None:

@@ -472,7 +472,19 @@ def test_listing_sessions(server: Server, client: httpx.Client) -> None:
     assert [session["id"] for session in mine] == [ada.sid, second.sid]
     assert [(session["generation"], session["delivery"]) for session in mine] == [(1, "json"), (0, "split")]
     assert mine[0].keys() == {
-        *("id", "subject", "delivery", "boundBy", "generation", "createdAtMs", "seenAtMs", "expiresAtMs", "ip", "userAgent"),
+        *(
+            "id",
+            "subject",
+            "delivery",
+            "boundBy",
+            "generation",
+            "createdAtMs",
+            "seenAtMs",
+            "expiresAtMs",
+            "ip",
+            "userAgent",
+            "actor",
+        ),
     }
     listed = run_command(server.folder, "sessions", "list", "--json").stdout  # the newest; other tests have sessions, too
     assert {ada.sid, other.sid} <= {session["id"] for session in json.loads(listed)}

@@ -51,6 +51,7 @@ def list_sessions(
                     "expiresAtMs": session.expires_at_ms,
                     "ip": session.ip,
                     "userAgent": session.user_agent,
+                    "actor": None if session.impersonator is None else session.impersonator.account_id,
                 }
                 for session in found
             ]
@@ -66,7 +67,7 @@ def list_sessions(
             format_distance(now_ms, session.seen_at_ms),
             format_distance(now_ms, session.expires_at_ms),
             session.ip,
-            session.user_agent[:40],
+            session.user_agent[:40] if session.impersonator is None else f"support: {session.impersonator.account_id}",
         )
         for session in found
     ]

@@ -27,7 +27,7 @@ SAMPLES: dict[MailKind, AnyContent] = {
         mail.SessionReused(),
         mail.SignInCode(link=_NEVER, code=_CODE),
         mail.SignUpExists(),
-        mail.SupportLooks(by="Grace Hopper", reason="Ticket 4711: the invoice is missing"),
+        mail.SupportLooks(by="", reason="4711"),
         mail.VerifyEmail(link=_NEVER, code=_CODE),
     )
 }

@@ -68,6 +68,10 @@ class Impersonate:
         """Whether they may also change something in applications."""
         return self._policy == "write"
 
+    def may_look_at(self, account: Account) -> bool:
+        """Return whether an operator may look at this account."""
+        return self.is_on and account.disabled_at_ms is None and not self._administrators.is_among(account.roles)
+
     def require_on(self) -> None:
         """Raise `NotFound` if operators may not look at accounts as their persons."""
         if not self.is_on:

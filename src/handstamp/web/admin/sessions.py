@@ -124,7 +124,7 @@ def _describe(session: Session) -> AdminSession:
         ip=session.ip,
         delivery=session.delivery,
         bound=session.bound_key is not None,
-        actor=describe_actor(session.impersonator),
+        actor=None if session.impersonator is None else describe_actor(session.impersonator),
     )
 
 

@@ -75,7 +75,7 @@ def _profile(use: UseCases, session: Session, account: Account | None) -> Profil
             created_at=utc(session.created_at_ms),
             authenticated_at=utc(session.authenticated_at_ms),
             expires_at=utc(session.expires_at_ms),
-            actor=describe_actor(session.impersonator),
+            actor=None if session.impersonator is None else describe_actor(session.impersonator),
         ),
     )
 

@@ -86,7 +86,7 @@ def _entry(session: Session, *, current: str) -> SessionEntry:
         ip=session.ip if is_own else "",
         delivery=session.delivery,
         bound=session.bound_key is not None,
-        actor=describe_actor(session.impersonator),
+        actor=None if session.impersonator is None else describe_actor(session.impersonator),
     )
 
 

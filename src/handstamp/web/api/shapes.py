@@ -80,9 +80,9 @@ class ActorShape(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     write: Annotated[bool, described("Whether applications may accept changes. This service accepts none")]
 
 
-def describe_actor(by: Impersonator | None) -> ActorShape | None:
-    """Return who acts in a session in the place of its person, None if nobody does."""
-    return None if by is None else ActorShape(id=by.account_id, reason=by.reason, write=by.writes)
+def describe_actor(by: Impersonator) -> ActorShape:
+    """Return who acts in a session in the place of its person."""
+    return ActorShape(id=by.account_id, reason=by.reason, write=by.writes)
 
 
 Acting = Annotated[

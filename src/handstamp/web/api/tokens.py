@@ -53,7 +53,7 @@ def write_pair(pair: TokenPair, cookies: Cookies) -> Response:
         refresh_token=msgspec.UNSET if rule.refresh_is_cookie else pair.refresh_token,
         refresh_expires_in=pair.refresh_expires_in_s,
         session_id=pair.session_id,
-        actor=describe_actor(pair.impersonator) or msgspec.UNSET,
+        actor=msgspec.UNSET if pair.impersonator is None else describe_actor(pair.impersonator),
     )
     response = write_json(answer)
     set_pair(response, pair, cookies)

@@ -59,7 +59,7 @@ class AdministrationPages:
             "person.html",
             call,
             person=_describe(found.account, locked),
-            may_look=self.use.impersonate.is_on,
+            may_look=self.use.impersonate.may_look_at(found.account),
             since=call.language.write_date(found.account.created_at_ms),
             has_password=found.account.password_hash != "",
             has_totp=found.factors.has_totp,
