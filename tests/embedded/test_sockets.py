@@ -16,7 +16,7 @@ from fastapi import FastAPI, WebSocket
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from handstamp import ConfigurationError, Verifier
+from handstamp import AccessClaims, ConfigurationError, SessionEnded, Verifier
 from handstamp.testing import LocalIssuer
 from handstamp.verify import sockets
 from handstamp.verify.asgi import HandstampMiddleware
@@ -26,6 +26,16 @@ from tests.verifying import SOON_S, credential_for, eventually, verifier_of
 
 pytestmark = pytest.mark.xdist_group("sockets")
 EVERY_S = 0.05
+CLAIMS: dict[str, Any] = {
+    "iss": "https://auth.example.com",
+    "aud": "api",
+    "sub": "ada",
+    "client_id": "a",
+    "iat": 0,
+    "jti": "j",
+    "sid": "s",
+    "auth_time": 0,
+}
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -257,10 +267,9 @@ class Waking:
         self.now_ms += 3600_000
 
 
-def test_a_socket_is_closed_if_the_end_of_its_session_may_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The feed reports an end for an hour. After a longer pause, a feed that is up to date says nothing about old ends."""
-    waking, sent = Waking(), []
-    monkeypatch.setattr(sockets, "monotonic_ms", lambda: waking.now_ms)
+def open_socket(verifier: Any, claims: Any, **options: Any) -> list[tuple[int | None, str | None]]:
+    """Open a socket without a network, and return code and reason of each message until it is closed."""
+    sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -269,9 +278,44 @@ def test_a_socket_is_closed_if_the_end_of_its_session_may_be_forgotten(monkeypat
         await asyncio.sleep(0 if not sent else 3600)
         return {"type": "websocket.connect"}
 
-    app = EndWithSession(until_gone, verifier=waking, interval_s=0.001)  # type: ignore[arg-type]  # it only confirms
-    asyncio.run(app({"type": "websocket", "state": {"claims": "those of a session"}}, receive, send))
-    assert [message.get("code") for message in sent] == [None, 1013]
+    app = EndWithSession(until_gone, verifier=verifier, interval_s=0.001, **options)
+    asyncio.run(app({"type": "websocket", "state": {"claims": claims}}, receive, send))
+    return [(message.get("code"), message.get("reason")) for message in sent]
+
+
+def test_a_socket_is_closed_if_the_end_of_its_session_may_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The feed reports an end for an hour. After a longer pause, a feed that is up to date says nothing about old ends."""
+    waking = Waking()
+    monkeypatch.setattr(sockets, "monotonic_ms", lambda: waking.now_ms)
+    assert open_socket(waking, "those of a session") == [(None, None), (1013, "unavailable")]
+
+
+class Ticking:
+    """A verifier for which a second passes at each look. The session ends at the tenth."""
+
+    issuer, check, follows_feed, max_staleness_s = "https://auth.example.com", "feed", True, 30.0
+
+    def __init__(self) -> None:
+        """Start to count the time."""
+        self.looks = 0
+
+    def now_ms(self) -> int:
+        """Return the time."""
+        return self.looks * 1000
+
+    async def confirm(self, _: object) -> None:
+        """Confirm, nine times."""
+        self.looks += 1
+        if self.looks == 10:
+            raise SessionEnded
+
+
+@pytest.mark.parametrize(("outlives_token", "reason", "looks"), [(True, "session_ended", 10), (False, "expired_token", 3)])
+def test_a_socket_ends_with_its_token_if_the_application_says_so(outlives_token: bool, reason: str, looks: int) -> None:
+    """Otherwise a copied token of a session that is bound to its browser opens one that lasts as long as the session."""
+    ticking, claims = Ticking(), AccessClaims(**CLAIMS, exp=3)
+    assert open_socket(ticking, claims, outlives_token=outlives_token) == [(None, None), (4401, reason)]
+    assert ticking.looks == looks
 
 
 @pytest.mark.parametrize("timeout_s", [3571, 10**6])

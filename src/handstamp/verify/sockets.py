@@ -19,7 +19,7 @@ from typing import Any
 from ..clock import monotonic_ms
 from ..domain.claims import AccessClaims
 from ..domain.policy import MAX_ACCESS_LIFETIME_MS
-from ..errors import ConfigurationError, HandstampError, SessionEnded, Unavailable
+from ..errors import ConfigurationError, ExpiredToken, HandstampError, SessionEnded, Unavailable
 from .asgi import Application, Message, Receive, Scope, Send
 from .authenticator import AnyVerifier
 
@@ -37,7 +37,7 @@ _LAST_EVENT = b'event: session_ended\ndata: {"code": "session_ended"}\n\n'
 class EndWithSession:
     """Stops the application and closes the connection when the session of its claims has ended.
 
-    - A WebSocket is closed with code 4401 (RFC 6455 §7.4).
+    - A WebSocket is closed with code 4401 (RFC 6455 §7.4) and the reason `session_ended`, or `expired_token`.
     - An event stream ends after a last event `session_ended`.
     - Any other answer ends where it is.
 
@@ -45,7 +45,15 @@ class EndWithSession:
     Answers that are sent in one piece are not watched.
     """
 
-    def __init__(self, app: Application, *, verifier: AnyVerifier, interval_s: float = 0.5, timeout_s: float = 30) -> None:
+    def __init__(
+        self,
+        app: Application,
+        *,
+        verifier: AnyVerifier,
+        interval_s: float = 0.5,
+        timeout_s: float = 30,
+        outlives_token: bool = True,
+    ) -> None:
         """Wrap an application.
 
         Args:
@@ -54,6 +62,9 @@ class EndWithSession:
             interval_s: Seconds between two looks at the session.
             timeout_s: Seconds without confirmation after which a connection is closed. With the verifier's `max_staleness_s`, at
                 most an hour: the feed does not report an end for longer.
+            outlives_token: False to close connections when their access token expires, too; the client connects again with its
+                next token. Otherwise a copied token of a session that is bound to its browser opens a connection that lasts as
+                long as the session.
 
         Raises:
             ConfigurationError: The verifier does not follow the feed, so it never learns that a session has ended. Or `timeout_s`
@@ -68,6 +79,7 @@ class EndWithSession:
         self._verifier = verifier
         self._interval_s = interval_s
         self._timeout_s = timeout_s
+        self._outlives_token = outlives_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection. Raises `ConfigurationError` under another event loop than asyncio's."""
@@ -104,6 +116,8 @@ class EndWithSession:
             now_ms = monotonic_ms()
             if now_ms - confirmed_at_ms > self._max_gap_ms:  # the machine was suspended: an end may be forgotten again
                 return Unavailable("the session was not confirmed for too long")
+            if claims is not None and not self._outlives_token and self._verifier.now_ms() >= claims.exp * 1000:
+                return ExpiredToken()
             try:
                 if claims is not None:
                     await self._verifier.confirm(claims)
@@ -164,10 +178,9 @@ class _WatchedConnection:
         if self.end_reason is None or not self._is_open:
             return
         self._is_open = False
-        has_ended = isinstance(self.end_reason, SessionEnded)
         if self._is_websocket:
-            code, reason = (SESSION_ENDED, "session_ended") if has_ended else (TRY_AGAIN_LATER, "unavailable")
-            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+            code = TRY_AGAIN_LATER if isinstance(self.end_reason, Unavailable) else SESSION_ENDED
+            await self._send({"type": "websocket.close", "code": code, "reason": self.end_reason.code})
         else:
-            last = _LAST_EVENT if has_ended and self._is_event_stream else b""
+            last = _LAST_EVENT if isinstance(self.end_reason, SessionEnded) and self._is_event_stream else b""
             await self._send({"type": "http.response.body", "body": last, "more_body": False})
