@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import ANY
 from uuid import uuid4
 
+import pyotp
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
@@ -270,6 +271,19 @@ def test_another_address_and_back(tab: Page, mail: MailServer, mailbox: Mailbox)
     assert run(tab, "undoEmailChange", mailbox.token()) == "done"
     expect_state(tab, "signed-out")
     assert run(tab, "signIn", target.address, PASSWORD) == "invalid_credentials"
+
+
+def test_a_first_factor_of_a_thief_is_undone(tab: Page, mailbox: Mailbox) -> None:
+    """The mail about it has a link that ends all sessions, and leads to a new password, which is enough to sign in again."""
+    sign_up(tab, mailbox)
+    begun = run(tab, "createTotp")
+    assert isinstance(begun, dict)
+    code = pyotp.TOTP(begun["secret"].replace(" ", "")).now()
+    assert run(tab, "confirmTotp", begun, code) != "done"
+    assert run(tab, "undoFactor", mailbox.token()) == "done"
+    expect_state(tab, "signed-out")
+    assert run(tab, "resetPassword", {"token": mailbox.token()}, NEW_PASSWORD) == "done"
+    assert run(tab, "signIn", mailbox.address, NEW_PASSWORD) == SIGNED_IN
 
 
 def test_a_name_the_own_data_and_the_end_of_an_account(tab: Page, app: str, mailbox: Mailbox) -> None:

@@ -155,6 +155,7 @@ def use_factors(check: Callable[..., Any]) -> None:
     codes = check("POST /recovery-codes", 200)["recoveryCodes"]
     assert check("POST /login/step-up", 200, {"recoveryCode": codes[0]})["acr"] == "mfa"
     check("DELETE /totp", 204)
+    check("POST /factors/undo", 422, {"token": "rubbish"})
     check("POST /login/second-factor", 422, {"challenge": "rubbish", "code": "123456"})
     check("POST /login/passkey/options", 200, {})
     check("POST /login/passkey", 422, rubbish)

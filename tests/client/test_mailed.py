@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import msgspec
+import pyotp
 import pytest
 
 from handstamp import (
@@ -126,6 +128,20 @@ def test_an_address_is_changed_and_changed_back(do: Do, mailing: Server, auth: A
     do(auth.accounts, "confirm_email_change", code=mail_to(mailing, other)["code"], sent=sent)
     assert do(auth.accounts, "export")["account"][0]["email"] == other
     do(auth.accounts, "undo_email_change", mail_to(mailing, email)["token"])
+    with pytest.raises((SessionEnded, MissingToken)):
+        auth.accounts.export()
+    auth.accounts.confirm_password_reset(OTHER_PASSWORD, token=mail_to(mailing, email)["token"])
+    auth.sign_in(email, OTHER_PASSWORD)
+
+
+def test_a_first_factor_is_undone(do: Do, mailing: Server, auth: Auth) -> None:
+    """By the link of its mail. The next one chooses a new password, which is then enough to sign in."""
+    email = sign_up(mailing, auth)
+    with httpx.Client(base_url=mailing.url, auth=auth) as client:
+        begun = client.post("/totp", json={}).json()
+        code = pyotp.TOTP(begun["secret"].replace(" ", "")).now()
+        assert client.post("/totp/confirm", json={"enrolment": begun["enrolment"], "code": code}).status_code == 200
+    do(auth.accounts, "undo_factor", mail_to(mailing, email)["token"])
     with pytest.raises((SessionEnded, MissingToken)):
         auth.accounts.export()
     auth.accounts.confirm_password_reset(OTHER_PASSWORD, token=mail_to(mailing, email)["token"])

@@ -18,7 +18,7 @@ from handstamp.domain.impersonation import Impersonator
 from handstamp.domain.keyring import KeyRecord
 from handstamp.domain.mail import KEPT_MS, Mail
 from handstamp.domain.network import network_of
-from handstamp.domain.one_time import OneTime
+from handstamp.domain.one_time import OneTime, Purpose
 from handstamp.domain.receipt import LIFETIME_MS, Receipt
 from handstamp.domain.revocation import Revocation, forgotten_at_s
 from handstamp.domain.session import Session, revoke
@@ -462,18 +462,19 @@ async def test_a_session_like_another_is_found(store: Store) -> None:
 
 
 async def test_grants_of_an_account_are_listed_and_later_ones_removed(store: Store) -> None:
-    """`delete_later` takes those of the same purpose that were issued afterwards, and leaves the earlier ones."""
-    first, second, third = (
-        a_grant(
-            id=f"undo-{number}", purpose="undo_change", account_id="ada", created_at_ms=NOW_MS + number, expires_at_ms=NOW_MS + 9
-        )
-        for number in range(3)
+    """`delete_later_undos` takes those that undo something and were issued afterwards, and leaves the earlier ones."""
+    purposes: tuple[Purpose, ...] = ("undo_factor", "undo_change", "undo_change", "undo_factor")
+    first, second, third, fourth = (
+        a_grant(id=f"undo-{number}", purpose=purpose, account_id="ada", created_at_ms=NOW_MS + number, expires_at_ms=NOW_MS + 9)
+        for number, purpose in enumerate(purposes)
     )
+    bobs = a_grant(id="bobs", purpose="undo_factor", account_id="bob", created_at_ms=NOW_MS + 4, expires_at_ms=NOW_MS + 9)
     other = a_grant(id="reset", purpose="reset_password", account_id="ada", created_at_ms=NOW_MS + 5)
-    await add_grants(store, first, second, third, other)
-    assert await store.read(lambda rows: rows.one_time.list_of("ada", limit=9)) == [first, second, third, other]
-    await store.transact(lambda rows: rows.one_time.delete_later(second))
+    await add_grants(store, first, second, third, fourth, bobs, other)
+    assert await store.read(lambda rows: rows.one_time.list_of("ada", limit=9)) == [first, second, third, fourth, other]
+    await store.transact(lambda rows: rows.one_time.delete_later_undos(second))
     assert await store.read(lambda rows: rows.one_time.list_of("ada", limit=9)) == [first, second, other]
+    assert await store.read(lambda rows: rows.one_time.list_of("bob", limit=9)) == [bobs]
 
     async def look(rows: Rows) -> list[bool]:
         return [

@@ -73,6 +73,7 @@ ENDPOINTS = {
     ("POST", "/email/change"),
     ("POST", "/email/change/confirm"),
     ("POST", "/email/change/undo"),
+    ("POST", "/factors/undo"),
     ("POST", "/login/second-factor"),
     ("POST", "/login/step-up"),
     ("GET", "/factors"),

@@ -60,6 +60,7 @@ OPERATION_EVENTS: dict[str, Did] = {
     "email_change": {("mail_requested", "person")},
     "email_change_confirm": {("email_changed", "person")},
     "email_change_undo": {("email_change_undone", "person")},
+    "undo_factor": {("factor_undone", "person")},
     "export_data": {("data_exported", "person")},
     "delete_account": {("account_deleted", "person")},
 }
@@ -318,6 +319,15 @@ async def change_all(person: Person) -> None:
     await person.do("reset_password", {"email": ADA})
     body = {"token": await person.token(), "newPassword": PASSWORD}
     await person.do("reset_password_confirm", body)
+    await person.sign_in()
+    app = App(person.service)
+    begun = await person.do("begin_totp", {})
+    app.secret = begun["secret"].replace(" ", "")
+    await person.do("confirm_totp", {"enrolment": begun["enrolment"], "code": app.code()})
+    undo = (await person.service.content()).undo_link
+    person.tokens = {}
+    await person.do("undo_factor", {"token": token_in(undo)})
+    await person.do("reset_password_confirm", {"token": await person.token(), "newPassword": PASSWORD})
     await person.sign_in()
     await person.do("delete_account", {"email": ADA})
     person.tokens = {}

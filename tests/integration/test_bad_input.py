@@ -58,6 +58,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "/email/change": {"email": "grace@example.com"},
     "/email/change/confirm": {"token": "rubbish"},
     "/email/change/undo": {"token": "rubbish"},
+    "/factors/undo": {"token": "rubbish"},
     "/profile": {"name": "Grace"},
     "/me/delete": {"email": "grace@example.com"},
     "/login/second-factor": {"challenge": "rubbish", "code": "123456"},

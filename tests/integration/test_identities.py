@@ -15,11 +15,14 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from handstamp.assemble.application import make_application
+from handstamp.config.secret_file import load_master_secret
 from handstamp.domain.attempt import AWAY_MS
+from handstamp.domain.mail import IdentityChanged
 from handstamp.domain.provider import ProviderLogout, ProviderTokens
 from handstamp.domain.session import FRESH_MS
 from handstamp.embedded import Handstamp
 from handstamp.errors import NotFound, ProviderRefused
+from handstamp.service.mailing.outbox import Letters
 from handstamp.service.parts.caller import Caller
 from tests.authenticator import Authenticator
 from tests.builders import Clock
@@ -176,6 +179,38 @@ async def test_a_person_adds_a_provider_and_removes_it(tmp_path: Path) -> None:
         assert kinds == ["identity_linked", "identity_unlinked"]
         mails = await visitor.running.store.read(lambda rows: rows.mails.list_of(account.id, limit=9))
         assert [mail.kind for mail in mails] == ["identity_changed"] * 2
+
+
+@pytest.mark.parametrize("has_factor", [False, True])
+async def test_a_provider_that_a_thief_added_is_undone(tmp_path: Path, has_factor: bool) -> None:
+    """By the link of its mail, if the password alone was enough to add it. With a second factor there is no link."""
+    mail: dict[str, Any] = {"smtp_url": "smtp://mail.example.com:25", "mail_from": "Handstamp <no-reply@example.com>"}
+    async with visiting(tmp_path, **mail) as visitor:
+        account = await create_account(visitor, password=PASSWORD, is_verified=True)
+        await sign_in_by_page(visitor)
+        if has_factor:
+            token = (await visitor.client.post("/refresh", headers=HERE)).json()["accessToken"]
+            own = {"authorization": f"Bearer {token}"}
+            begun = (await visitor.client.post("/totp", json={}, headers=HERE | own)).json()
+            code = pyotp.TOTP(begun["secret"].replace(" ", "")).at(visitor.clock() // 1000)
+            body = {"enrolment": begun["enrolment"], "code": code}
+            assert (await visitor.client.post("/totp/confirm", json=body, headers=HERE | own)).status_code == 200
+        visitor.clock.advance(seconds=1)
+        await add_by_page(visitor, subject="thief", email="eve@example.net", email_verified=True)
+        mails = await visitor.running.store.read(lambda rows: rows.mails.list_of(account.id, limit=9))
+        letters = map(Letters(load_master_secret(visitor.running.settings)).open, mails)
+        (link,) = [letter.content.undo_link for letter in letters if isinstance(letter.content, IdentityChanged)]
+        assert (link == "") is has_factor
+        if has_factor:
+            return
+        answer = await visitor.client.post("/factors/undo", json={"token": link.partition("token=")[2]}, headers=HERE)
+        assert answer.status_code == 204, answer.text
+        assert await visitor.identities() == []
+        assert await sessions_of(visitor, account.id) == 0
+        async with open_browser(visitor.running) as client:
+            thief = Visitor(visitor.running, visitor.clock, client, visitor.provider)
+            await thief.sign_in(subject="thief", email="eve@example.net", email_verified=True)
+            assert await thief.whoami() == "eve@example.net", "an account of their own, and not Ada's"
 
 
 async def test_another_browser_does_not_add_its_person(tmp_path: Path) -> None:

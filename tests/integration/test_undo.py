@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,15 +11,20 @@ from typing import Any
 from unittest.mock import patch
 
 import httpx
+import msgspec
 import pyotp
 import pytest
 
 from handstamp.domain.identity import Identity
+from handstamp.domain.mail import ResetPassword, SecondFactorChanged
 from handstamp.domain.policy import DAY_MS
 from handstamp.storage.postgres.store import PostgresStore
 from tests.authenticator import Authenticator
 from tests.builders import SECOND_MS
-from tests.integration.test_change_email import EVE, Person, a_person
+from tests.deployment import caller
+from tests.integration.helpers import expect_problem
+from tests.integration.test_change_email import EVE, EVE_TOO, Person, a_person
+from tests.integration.test_second_factor import a_person as an_owner
 from tests.mailed import ORIGIN, PASSWORD, Mailed, mailed, token_in
 from tests.postgres import fresh_database
 
@@ -125,18 +131,21 @@ async def ways_of(service: Mailed) -> set[str]:
     return await service.deployment.store.read(read)
 
 
-async def undo_by(service: Mailed, link: str) -> httpx.AsyncClient:
+async def undo_by(service: Mailed, link: str, path: str = "/email/change/undo") -> httpx.AsyncClient:
     """Use the link of a mail, in a client of its reader, which is returned."""
     service.clock.advance(ms=1)  # so that mails have an order
     client = await service.program()
-    answer = await client.post("/email/change/undo", json={"token": token_in(link)})
+    answer = await client.post(path, json={"token": token_in(link)})
     assert answer.status_code == 204, answer.text
     return client
 
 
 async def choose_password(service: Mailed, client: httpx.AsyncClient, email: str = ADA) -> httpx.Response:
     """Choose a new password with the newest mail of an address, and sign in with it."""
-    reset = token_in((await service.content(email)).link)
+    resets = [
+        each.content.link for each in await service.letters() if each.to == email and isinstance(each.content, ResetPassword)
+    ]
+    reset = token_in(resets[-1])
     answer = await client.post("/password/reset/confirm", json={"token": reset, "newPassword": NEW})
     assert answer.status_code == 204, answer.text
     return await client.post("/login", json={"email": email, "password": NEW})
@@ -207,3 +216,171 @@ async def test_recovery_codes_that_a_thief_made_anew_go(tmp_path: Path) -> None:
         undo = await owner.person.change(EVE)
         await undo_by(service, undo)
         assert await ways_of(service) == {"totp"}
+
+
+async def undo_links(service: Mailed, to: str = ADA) -> list[str]:
+    """Return the links of the mails about new ways to sign in, in the order in which they were written."""
+    told = [letter.content for letter in await service.letters() if letter.to == to]
+    return [content.undo_link for content in told if isinstance(content, SecondFactorChanged) and content.undo_link]
+
+
+async def sessions_of(service: Mailed) -> int:
+    """Return how many sessions live."""
+    found, _ = await service.deployment.sessions.list_all(None, caller(service.clock))
+    return len(found)
+
+
+@pytest.mark.parametrize(("store", "first"), [("sqlite", "totp"), ("sqlite", "passkey"), ("postgres", "passkey")])
+async def test_a_thief_with_the_password_does_not_keep_the_account(
+    tmp_path: Path, store: str, first: str, request: pytest.FixtureRequest
+) -> None:
+    """A new password does not help against a factor of the thief. The link of its mail removes all that the thief has added."""
+    async with a_service(tmp_path, store, request) as service:
+        thief = Keys(await a_person(service, ip="198.51.100.7"))
+        await thief.add(first)
+        (undo,) = await undo_links(service)
+        for kind in {"totp", "passkey", "recovery_codes", "identity"} - {first}:
+            await thief.add(kind)
+        assert len(await undo_links(service)) == 1, "later factors needed the first one"
+        await thief.person.post("/password", currentPassword=PASSWORD, newPassword=NEW + "!")
+        service.clock.advance(ms=6 * DAY_MS)
+
+        owner = await undo_by(service, undo, "/factors/undo")
+        assert await ways_of(service) == set()
+        assert await sessions_of(service) == 0
+        assert (await thief.sign_in_by_passkey()).status_code == 422
+        for password in (PASSWORD, NEW + "!"):
+            assert (await owner.post("/login", json={"email": ADA, "password": password})).status_code == 401
+        assert "accessToken" in (await choose_password(service, owner)).json()
+        expect_problem(await owner.post("/factors/undo", json={"token": token_in(undo)}), 422, "invalid_code")
+        history = await service.deployment.histories.of(ADA, caller(service.clock))
+        assert "a new way to sign in was not theirs" in " ".join(entry.sentence for entry in history.entries)
+
+
+async def test_the_link_brings_the_address_back(tmp_path: Path) -> None:
+    """The mail for a new password goes to the mailbox of the link, and no link of the thief's later mailboxes counts."""
+    async with mailed(tmp_path) as service:
+        thief = Keys(await a_person(service, ip="198.51.100.7"))
+        await thief.add("totp")
+        (undo,) = await undo_links(service)
+        await thief.person.change(EVE)
+        await thief.right("/login/step-up", {"code": thief.code()})
+        assert (await thief.person.client.delete("/totp")).status_code == 204
+        await thief.add("passkey")
+        (of_thief,) = await undo_links(service, EVE)
+        back = await thief.person.change(EVE_TOO)
+
+        owner = await undo_by(service, undo, "/factors/undo")
+        assert (await account_of(service)).email == ADA
+        assert (await ways_of(service), await sessions_of(service)) == (set(), 0)
+        for path, link in (("/factors/undo", of_thief), ("/email/change/undo", back)):
+            expect_problem(await owner.post(path, json={"token": token_in(link)}), 422, "invalid_code")
+        resets = [letter.to for letter in await service.letters() if isinstance(letter.content, ResetPassword)]
+        assert resets == [ADA]
+        assert "accessToken" in (await choose_password(service, owner)).json()
+
+
+async def test_the_mailbox_alone_drops_no_older_factor(tmp_path: Path) -> None:
+    """Only the first factor of an account is told with a link, for seven days. Then a mailbox is not enough any more."""
+    async with mailed(tmp_path) as service:
+        owner = Keys(await a_person(service))
+        await owner.add("totp")
+        (undo,) = await undo_links(service)
+        await owner.return_after(7)
+        for kind in ("totp", "passkey", "recovery_codes"):
+            service.clock.advance(seconds=30)
+            await owner.add(kind)
+        assert await undo_links(service) == [undo]
+        thief = await service.program("198.51.100.7")
+        expect_problem(await thief.post("/factors/undo", json={"token": token_in(undo)}), 422, "invalid_code")
+        expect_problem(await thief.post("/email/change/undo", json={"token": token_in(undo)}), 422, "invalid_code")
+        assert await ways_of(service) == {"password", "totp", "passkey", "recovery_codes"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_verified", "kinds"),
+    [
+        ({"mail_notices": "none"}, True, ["second_factor_changed"]),
+        ({}, False, ["second_factor_changed", "second_factor_changed"]),
+    ],
+)
+async def test_which_mails_are_sent(tmp_path: Path, settings: dict[str, Any], is_verified: bool, kinds: list[str]) -> None:
+    """The one with a link always, others as the settings say. An address that nobody has proved gets no link."""
+    async with mailed(tmp_path) as first:
+        await a_person(first, verified=is_verified)
+        before = {mail.id for mail in await first.deployment.store.read(lambda rows: rows.mails.list_newest(limit=99))}
+    async with mailed(tmp_path, **settings) as service:
+        keys = Keys(await a_person(service))
+        await keys.add("totp")
+        await keys.add("passkey")
+        mails = await service.deployment.store.read(lambda rows: rows.mails.list_newest(limit=99))
+        assert [mail.kind for mail in mails if mail.id not in before] == kinds
+        account = await account_of(service)
+        grants = await service.deployment.store.read(lambda rows: rows.one_time.list_of(account.id, limit=9))
+        assert [grant.purpose for grant in grants].count("undo_factor") == is_verified
+
+
+async def test_without_mail_there_is_no_link(tmp_path: Path) -> None:
+    """No row is written that no mail could ever tell of."""
+    async with an_owner(tmp_path, enrolled=False) as ada:
+        store, before = ada.running.store, await ada.running.accounts.get_by_email(ADA)
+        await store.transact(lambda rows: rows.accounts.update(msgspec.structs.replace(before, email_verified=True)))
+        await ada.enrol((await ada.login())["accessToken"])
+        assert await store.read(lambda rows: rows.one_time.list_of(before.id, limit=9)) == []
+        expect_problem(await ada.post("/factors/undo", {"token": "A" * 43}), 404, "not_found")
+
+
+async def test_the_page_undoes_without_script(tmp_path: Path) -> None:
+    """It says what will happen, and its button does it, once, in any browser; another site's page cannot press it."""
+    async with mailed(tmp_path) as service:
+        thief = Keys(await a_person(service, ip="198.51.100.7"))
+        await thief.add("passkey")
+        (undo,) = await undo_links(service)
+        owner = await service.browser()
+        page = await owner.get(undo.removeprefix(ORIGIN))
+        assert page.status_code == 200
+        for wanted in (ADA, "That was not me: undo it", "the password is removed", "passkeys and recovery codes"):
+            assert wanted in page.text
+        form = {"token": token_in(undo)}
+        foreign = await owner.post(
+            "/undo-factor", data=form, headers={"sec-fetch-site": "cross-site", "origin": "https://eve.example"}
+        )
+        assert foreign.status_code == 403
+        assert "passkey" in await ways_of(service), "nothing was used up so far"
+        done = await owner.post("/undo-factor", data=form)
+        assert "It is undone" in done.text
+        assert await ways_of(service) == set()
+        assert (await owner.post("/undo-factor", data=form)).status_code == 422
+        assert (await owner.get(undo.removeprefix(ORIGIN))).status_code == 422
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+async def test_whatever_the_thief_does_at_the_same_moment(tmp_path: Path, store: str, request: pytest.FixtureRequest) -> None:
+    """On two nodes: more factors, a sign-in, a new password and the link itself, twice. Nothing of the thief is left."""
+    async with AsyncExitStack() as stack:
+        database = f"sqlite:///{tmp_path}/handstamp.db"
+        if store == "postgres":
+            database = await stack.enter_async_context(fresh_database(request.getfixturevalue("postgres_server")))
+        settings: dict[str, Any] = {"database": database, "secret": secrets.token_urlsafe(32), "has_real_clock": True}
+        nodes = [await stack.enter_async_context(mailed(tmp_path, **settings)) for _ in range(2)]
+        thief = Keys(await a_person(nodes[0], ip="198.51.100.7"))
+        await thief.add("passkey")
+        (undo,) = await undo_links(nodes[0])
+        more = []
+        for _ in range(4):
+            device, begun = Authenticator(ORIGIN), await thief.right("/passkeys/options", {})
+            proof = {"passkeyChallenge": begun["challenge"], "ticket": begun.get("ticket")}
+            more.append(proof | {"passkey": device.make(begun["publicKey"])})
+        owners = [await node.program() for node in nodes]
+        owner, client = owners[1], thief.person.client
+        answers = await asyncio.gather(
+            *(each.post("/factors/undo", json={"token": token_in(undo)}) for each in owners),
+            *(client.post("/passkeys", json=body) for body in more),
+            thief.sign_in_by_passkey(),
+            client.post("/password", json={"currentPassword": PASSWORD, "newPassword": NEW + "!"}),
+        )
+        assert sorted(answer.status_code for answer in answers[:2]) == [204, 422]
+        assert await ways_of(nodes[1]) == set()
+        assert await sessions_of(nodes[1]) == 0
+        assert "accessToken" in (await choose_password(nodes[1], owner)).json()
+        assert (await client.post("/passkeys/options", json={})).status_code == 401

@@ -21,7 +21,7 @@ from handstamp.domain.mail import (
     kind_of,
     pause_ms,
 )
-from handstamp.domain.one_time import CODE_LIFETIME_MS, PURPOSES
+from handstamp.domain.one_time import CODE_LIFETIME_MS, PURPOSES, Purpose
 from tests.builders import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, a_mail
 
 RESET = ResetPassword(link="https://auth.example.com/reset?token=hush-hush", code="314159")
@@ -36,11 +36,12 @@ def test_every_kind_has_a_content_and_a_rule() -> None:
 
 def test_mail_is_worth_sending_as_long_as_its_link_is_valid() -> None:
     """The words of the mails say the same: one hour for links, ten minutes for codes, seven days to undo a change."""
+    undoing: tuple[Purpose, ...] = ("undo_change", "undo_factor")
     in_no_mail = "impersonate"
-    links = {rule.lifetime_ms for purpose, rule in PURPOSES.items() if purpose not in ("undo_change", in_no_mail)}
+    links = {rule.lifetime_ms for purpose, rule in PURPOSES.items() if purpose not in (*undoing, in_no_mail)}
     assert links == {LINK_WORTH_MS} == {HOUR_MS}
     assert CODE_LIFETIME_MS == 10 * MINUTE_MS
-    assert PURPOSES["undo_change"].lifetime_ms == 7 * DAY_MS
+    assert {PURPOSES[purpose].lifetime_ms for purpose in undoing} == {7 * DAY_MS}
 
 
 def test_links_and_codes_are_not_printed() -> None:

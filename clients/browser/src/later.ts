@@ -13,7 +13,7 @@ const MODULES = {
 type Words<Text extends string> = Text extends `${infer First} ${infer Rest}` ? First | Words<Rest> : Text;
 
 const MAILED =
-  "register confirmRegistration requestVerification verifyEmail requestCode signInWithCode requestPasswordReset resetPassword requestEmailChange changeEmail undoEmailChange";
+  "register confirmRegistration requestVerification verifyEmail requestCode signInWithCode requestPasswordReset resetPassword requestEmailChange changeEmail undoEmailChange undoFactor";
 const OWN = "changePassword changeName signOutEverywhere exportData deleteAccount webSocket";
 const PROVIDERS = "signInWith identities addIdentity removeIdentity";
 const FACTORS = "secondFactor factors createTotp confirmTotp removeTotp createRecoveryCodes signInWithPasskey stepUp";

@@ -61,6 +61,10 @@ export function mailMethods(requests: Requests): MailMethods {
       await call("/email/change/undo", { token });
       check();
     },
+    undoFactor: async (token) => {
+      await call("/factors/undo", { token });
+      check();
+    },
     exportData: () => callSignedIn("/me/export", "GET", undefined, {}, "blob"),
     signOutEverywhere: async () => {
       await callSignedIn("/logout-everywhere", "POST");

@@ -153,6 +153,11 @@ export interface MailMethods {
   readonly changeEmail: (proof: Proof) => Promise<Address>;
   /** Undo a change, with the token of the link that was sent to the former address. Every session of the account ends. */
   readonly undoEmailChange: (token: string) => Promise<void>;
+  /**
+   * Remove a first way to sign in that the person has not added, with the token of the link in the mail that told of it. Every
+   * session of the account ends.
+   */
+  readonly undoFactor: (token: string) => Promise<void>;
   /** End every session of the account. Rejects, and changes nothing, if the service cannot be reached. */
   readonly signOutEverywhere: () => Promise<void>;
   /** Return all that is stored about the person, as JSON. Needs a fresh sign-in. */

@@ -68,6 +68,7 @@ def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
         reset_password=deployment.reset_password,
         histories=deployment.histories,
         change_email=deployment.change_email,
+        undo=deployment.undo,
         export_data=deployment.export_data,
         delete_account=deployment.delete_account,
         administration=deployment.administration,

@@ -24,6 +24,7 @@ from ..service.accounts.recovery_codes import ReplaceRecoveryCodes
 from ..service.accounts.register import CreateAccount, Register
 from ..service.accounts.reset_password import PasswordReset
 from ..service.accounts.sign_up import SignUp
+from ..service.accounts.undo import Undo
 from ..service.accounts.verify_email import VerifyAddress
 from ..service.operating.administration import Administration
 from ..service.operating.audit_trail import AuditTrail
@@ -93,6 +94,7 @@ class Deployment(Parts):
     change_profile: ChangeProfile
     reset_password: PasswordReset
     change_email: ChangeEmail
+    undo: Undo
     export_data: ExportData
     delete_account: DeleteAccount
     sign_up: SignUp
@@ -260,6 +262,14 @@ class Deployment(Parts):
             store=store,
             grants=grants,
             mail=mail,
+            notices=self.notices,
+            undo_links=self.undo_links,
+            throttling=throttling,
+            audit=audit,
+        )
+        self.undo = Undo(
+            store=store,
+            grants=grants,
             notices=self.notices,
             throttling=throttling,
             sweeping=self.sweeping,

@@ -30,6 +30,7 @@ from ..service.accounts.new_password import PasswordRules
 from ..service.mailing.grant_mail import GrantMail
 from ..service.mailing.notices import Notices
 from ..service.mailing.outbox import Outbox
+from ..service.mailing.undo_links import UndoLinks
 from ..service.operating.administration import Administrators
 from ..service.operating.keys import Keys
 from ..service.parts.attempts import Attempts
@@ -86,6 +87,7 @@ class Parts:
     throttling: Throttling
     one_time: OneTimeGrants
     grant_mail: GrantMail
+    undo_links: UndoLinks
     attempts: Attempts
     totp_secrets: TotpSecrets
     credential_secrets: CredentialSecrets
@@ -156,7 +158,10 @@ class Parts:
         self.grant_mail = GrantMail(grants=self.one_time, outbox=self.outbox, throttling=self.throttling, devices=self.devices)
         self.attempts = Attempts(store=self.store, sealed=SealedAttempts(secret))
         self.token_seal = TokenSeal(secret)
-        self.provider_links = ProviderLinks(providers=self.providers, seal=self.token_seal, notices=self.notices)
+        self.undo_links = UndoLinks(grants=self.one_time, outbox=self.outbox)
+        self.provider_links = ProviderLinks(
+            providers=self.providers, seal=self.token_seal, notices=self.notices, undo_links=self.undo_links
+        )
         self.provider_trips = ProviderTrips(
             store=self.store,
             providers=self.providers,
@@ -171,7 +176,7 @@ class Parts:
         self.passkeys = Passkeys(
             self.issuer, settings.trusted_origins, secret, service_name=settings.brand_name or self.issuer.host
         )
-        self.factor_changes = FactorChanges(self.notices)
+        self.factor_changes = FactorChanges(self.notices, self.undo_links)
         self.hashing = _make_hashing(settings, meter, tracing)
         self.administrators = Administrators(settings.admin_role)
 

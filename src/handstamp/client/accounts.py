@@ -195,6 +195,17 @@ class Accounts:
         """Do the same without blocking the event loop."""
         await self._run_async(lambda: self._post("/email/change/undo", {"token": token}))
 
+    def undo_factor(self, token: str) -> None:
+        """Remove a first way to sign in that the person has not added, with the link of the mail that told of it.
+
+        Every session ends, and the address gets a mail with which to choose a new password.
+        """
+        self._run(lambda: self._post("/factors/undo", {"token": token}))
+
+    async def undo_factor_async(self, token: str) -> None:
+        """Do the same without blocking the event loop."""
+        await self._run_async(lambda: self._post("/factors/undo", {"token": token}))
+
     # --- own data
 
     def export(self) -> dict[str, Any]:

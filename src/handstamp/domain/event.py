@@ -43,6 +43,7 @@ EventKind = Literal[
     "factor_added",
     "factor_removed",
     "factor_renamed",
+    "factor_undone",
     "factors_reset",
     "identity_linked",
     "identity_unlinked",
@@ -195,11 +196,13 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
         sentence=mark("The device at %(place)s proved that it is the one that signed in."),
     ),
     "email_change_undone": EventRule(
-        description="the owner of an account's old address has taken it back; all sessions ended, and the password was removed",
+        description="the owner of an account's old address has taken it back; all sessions ended, and the password, "
+        "other services and recent second factors were removed",
         actors=("person",),
         level="warning",
         sentence=mark(
-            "The owner of the old address took it back from %(place)s. All sessions ended, and the password was removed."
+            "The owner of the old address took it back from %(place)s. All sessions ended, and the password, the sign-ins with "
+            "other services and the new second factors were removed."
         ),
     ),
     "email_changed": EventRule(
@@ -226,6 +229,16 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
         description="a person gave a passkey another name",
         actors=("person",),
         sentence=mark("A passkey got another name from %(place)s."),
+    ),
+    "factor_undone": EventRule(
+        description="a person used the link of a mail about a way to sign in that they had not added; all sessions ended, "
+        "and the password, other services and recent second factors were removed",
+        actors=("person",),
+        level="warning",
+        sentence=mark(
+            "With a link that came by mail, the person said from %(place)s that a new way to sign in was not theirs. "
+            "All sessions ended, and the password, the sign-ins with other services and the new second factors were removed."
+        ),
     ),
     "factors_reset": EventRule(
         description="all second factors and recovery codes of an account were removed; `because` says why",

@@ -129,10 +129,11 @@ class PasswordChanged(Content, frozen=True, tag="password_changed"):
 
 
 class SecondFactorChanged(Content, frozen=True, tag="second_factor_changed"):
-    """A notice. `factor` is what was added or removed."""
+    """A notice. `factor` is what was added or removed; `undo_link` is for the first one of an account, else ""."""
 
     factor: FactorKind
     was_removed: bool = False
+    undo_link: str = ""
 
 
 class SecondFactorGuessed(Content, frozen=True, tag="second_factor_guessed"):
@@ -140,10 +141,14 @@ class SecondFactorGuessed(Content, frozen=True, tag="second_factor_guessed"):
 
 
 class IdentityChanged(Content, frozen=True, tag="identity_changed"):
-    """A notice. `label` is what people call the service with which one can sign in, or can no more."""
+    """A notice. `label` is what people call the service with which one can sign in, or can no more.
+
+    `undo_link` is for one that was added to an account without a second factor, else "".
+    """
 
     label: str
     was_removed: bool = False
+    undo_link: str = ""
 
 
 class SecondFactorsReset(Content, frozen=True, tag="second_factors_reset"):
@@ -246,6 +251,11 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
 def kind_of(content: Content) -> MailKind:
     """Return the kind of a mail with this content."""
     return cast("MailKind", content.__struct_config__.tag)  # a test compares the tags with the kinds
+
+
+def undoes(content: Content) -> bool:
+    """Return whether a mail has a link that undoes what it tells of. It is sent although notices of its kind are turned off."""
+    return getattr(content, "undo_link", "") != ""
 
 
 def is_worth_sending(mail: Mail, now_ms: int) -> bool:

@@ -14,7 +14,9 @@ from .account import Account
 from .impersonation import LINK_MS
 from .policy import DAY_MS, HOUR_MS, MINUTE_MS
 
-Purpose = Literal["register", "verify_email", "sign_in", "reset_password", "change_email", "undo_change", "impersonate"]
+Purpose = Literal[
+    "register", "verify_email", "sign_in", "reset_password", "change_email", "undo_change", "undo_factor", "impersonate"
+]
 Shown = Literal["link", "code", "wrong_code"]
 """What a request shows: the link's token, the right code, or another code."""
 Verdict = Literal["accepted", "wrong", "used", "expired", "exhausted", "void"]
@@ -51,6 +53,7 @@ PURPOSES: dict[Purpose, PurposeRule] = {
     "reset_password": PurposeRule(page="/reset"),
     "change_email": PurposeRule(page="/change-email"),
     "undo_change": PurposeRule(page="/undo-change", lifetime_ms=UNDO_MS, has_code=False, survives_changes=True),
+    "undo_factor": PurposeRule(page="/undo-factor", lifetime_ms=UNDO_MS, has_code=False, survives_changes=True),
     "impersonate": PurposeRule(page="/look", lifetime_ms=LINK_MS, has_code=False),
 }
 

@@ -21,7 +21,7 @@ SAMPLES: dict[MailKind, AnyContent] = {
         mail.PasswordChanged(),
         mail.RecoveryCodeUsed(left=9),
         mail.ResetPassword(link=_NEVER, code=_CODE),
-        mail.SecondFactorChanged(factor="totp"),
+        mail.SecondFactorChanged(factor="totp", undo_link=_NEVER),
         mail.SecondFactorGuessed(),
         mail.SecondFactorsReset(),
         mail.SessionReused(),

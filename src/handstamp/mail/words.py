@@ -84,6 +84,7 @@ def write(letter: Letter, *, brand: str, home: str, support: str, language: Cata
 _ONCE = mark("The link works once, for one hour.")
 _UNASKED = mark("If that was not you, do nothing.")
 _CHANGE = mark("If that was not you, change your password. That signs every device out.")
+_NEW_CODES = mark("Then make new recovery codes.")
 
 
 def _draft(content: mail.AnyContent, brand: str, home: str) -> _Draft:
@@ -155,7 +156,7 @@ def _draft_notice(content: mail.Notice, brand: str, home: str) -> _Draft:
             draft = _Draft(subject, (text, mark("Every other device is signed out.")), mark("Sign in"), sign_in, (advice,))
         case mail.SecondFactorChanged() | mail.IdentityChanged():
             subject = mark("Your sign-in to %(brand)s has changed", brand=brand)
-            draft = _Draft(subject, (_describe_change(content),), see_account, account, (_CHANGE,))
+            draft = _Draft(subject, (_describe_change(content),), *_advise_on_change(content, home))
         case mail.SecondFactorGuessed():
             subject = mark("Another person may know your password for %(brand)s", brand=brand)
             text = mark("The first step of a sign-in to your account was right. Then the second step was wrong five times.")
@@ -176,7 +177,7 @@ def _draft_notice(content: mail.Notice, brand: str, home: str) -> _Draft:
         case mail.RecoveryCodeUsed(left=left):
             subject = mark("A recovery code was used for %(brand)s", brand=brand)
             text = mark("Your account was signed in with a recovery code. Codes that are left: %(left)s.", left=left)
-            draft = _Draft(subject, (text,), see_account, account, (_CHANGE,))
+            draft = _Draft(subject, (text,), see_account, account, (_CHANGE, _NEW_CODES))
         case mail.AccountDeleted():
             subject = mark("Your account at %(brand)s is deleted", brand=brand)
             draft = _Draft(subject, (mark("Your account and its sessions are deleted for good."),), "", "", ())
@@ -217,6 +218,22 @@ def _describe_change(content: mail.SecondFactorChanged | mail.IdentityChanged) -
     }
     new_codes = mark("You have new recovery codes. The ones before do not work any more.")
     return changes.get((content.factor, content.was_removed), new_codes)
+
+
+def _advise_on_change(content: mail.SecondFactorChanged | mail.IdentityChanged, home: str) -> tuple[str, str, tuple[str, ...]]:
+    """Return the button, its link, and what a person does who has not changed this."""
+    if content.undo_link:
+        undo = mark(
+            "If you did this, do nothing. If not, undo it within seven days: "
+            "that removes it, signs every device out, and lets you choose a new password."
+        )
+        return mark("That was not me"), content.undo_link, (undo,)
+    if content.was_removed:
+        return mark("See your account"), f"{home}/account", (_CHANGE,)
+    if isinstance(content, mail.SecondFactorChanged) and content.factor == "recovery_codes":
+        return mark("See your account"), f"{home}/account", (_CHANGE, _NEW_CODES)
+    reset = mark("If you did this, do nothing. If not, choose a new password here: that signs every device out.")
+    return mark("Choose a new password"), f"{home}/forgot", (reset, mark("Then sign in, and remove what you did not add."))
 
 
 def _facts(letter: Letter, language: Catalogue) -> tuple[tuple[str, str], ...]:

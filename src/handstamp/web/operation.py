@@ -49,6 +49,7 @@ from ..service.accounts.recovery_codes import ReplaceRecoveryCodes
 from ..service.accounts.register import Register
 from ..service.accounts.reset_password import PasswordReset
 from ..service.accounts.sign_up import SignUp
+from ..service.accounts.undo import Undo
 from ..service.accounts.verify_email import VerifyAddress
 from ..service.mailing.queue import DevelopmentInbox
 from ..service.operating.administration import Administration
@@ -131,6 +132,7 @@ class UseCases:
     histories: Histories
     reset_password: PasswordReset
     change_email: ChangeEmail
+    undo: Undo
     export_data: ExportData
     delete_account: DeleteAccount
     administration: Administration

@@ -1,4 +1,4 @@
-"""Change the address of an account, and undo a change that its owner did not make."""
+"""Change the address of an account."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ import msgspec
 from ...domain.account import Account
 from ...domain.event import Event, EventKind
 from ...domain.mail import AddressChanged, AnyContent, ConfirmNewAddress, SignUpExists
-from ...domain.one_time import UNDO_REACH_MS, Purpose
 from ...domain.session import Session
-from ...domain.sweep import Sweep
 from ...errors import AccountExists, InvalidFields
 from ...storage.store import Rows, Store, Transaction
 from ...text import mark
 from ..mailing.grant_mail import GrantMail
 from ..mailing.notices import Notices
+from ..mailing.undo_links import UndoLinks
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 from ..parts.email_address import normalise_email
-from ..parts.one_time import Issued, OneTimeGrants, Proven, Shown, keep_browser_secret
+from ..parts.one_time import Issued, OneTimeGrants, Proven, Shown
 from ..parts.throttling import Throttling
 from ..sessions.living import require_account, require_fresh, require_living_session, require_strong
-from ..sessions.sweeping import Sweeping
-from .factor_changes import forget_later_factors
-from .reset_password import write_reset
 
 
 class ChangeEmail:
@@ -36,16 +32,16 @@ class ChangeEmail:
         grants: OneTimeGrants,
         mail: GrantMail,
         notices: Notices,
+        undo_links: UndoLinks,
         throttling: Throttling,
-        sweeping: Sweeping,
         audit: Audit,
     ) -> None:
         self._store = store
         self._grants = grants
         self._mail = mail
         self._notices = notices
+        self._undo_links = undo_links
         self._throttling = throttling
-        self._sweeping = sweeping
         self._audit = audit
 
     async def ask(self, session: Session, account: Account | None, email: str, caller: Caller, *, browser: str) -> str:
@@ -102,10 +98,6 @@ class ChangeEmail:
         """Return the grant of a link or a code, which stays unused. Raises as `OneTimeGrants.prove`."""
         return await self._grants.prove("change_email", shown, caller)
 
-    async def look_at_undo(self, shown: Shown, caller: Caller) -> Proven:
-        """Return the grant of the link that undoes a change, which stays unused. Raises as `OneTimeGrants.prove`."""
-        return await self._grants.prove("undo_change", shown, caller)
-
     async def confirm(self, shown: Shown, caller: Caller) -> Account:
         """Give an account its new address, which counts as verified. Return the account; its sessions go on.
 
@@ -127,7 +119,7 @@ class ChangeEmail:
             await self._throttling.forget(rows, before.email)  # it would count against the next account with this address
             event = _event("email_changed", after, caller)
             await rows.events.insert(event)
-            undo_link = (await self._issue(rows, "undo_change", before, caller)).link if before.email_verified else ""
+            undo_link = await self._undo_links.issue(rows, "undo_change", before, caller)
             told = AddressChanged(old=before.email, new=after.email)
             await self._notices.tell(rows, before, msgspec.structs.replace(told, undo_link=undo_link), caller)
             await self._notices.tell(rows, after, told, caller)
@@ -136,52 +128,6 @@ class ChangeEmail:
         changed, event = await self._store.transact(change)
         self._audit.log(event)
         return changed
-
-    async def undo(self, shown: Shown, caller: Caller) -> None:
-        """Give an account its old address back, for the owner of that mailbox, whatever was changed since.
-
-        A thief who changed the address knew the password and may know the new one. So all sessions end, and the password, all
-        identities at other providers, and the second factors that were added in the week before the change or since are removed.
-        Older factors stay: the mailbox alone replaces none. The links of later changes are void, and the old address gets a mail
-        with which the owner chooses a new password.
-
-        Raises:
-            InvalidCode: If the link is wrong, used, expired or void.
-            AccountExists: If another account has the old address by now.
-            Unavailable: If the store does not answer.
-        """
-        grant = (await self.look_at_undo(shown, caller)).grant
-
-        async def undo(rows: Transaction) -> Event:
-            before = await self._grants.consume(rows, grant, grant.account_id or "", caller)
-            assert before is not None  # noqa: S101 - for the type checker: a grant without an account is void
-            after = msgspec.structs.replace(
-                before, email=grant.email, email_verified=True, password_hash="", epoch=before.epoch + 1
-            )
-            await _require_free(rows, after)
-            await rows.accounts.update(after)
-            await rows.one_time.delete_later(grant)
-            await forget_later_factors(rows, after.id, grant.created_at_ms - UNDO_REACH_MS)
-            await rows.identities.delete_of(after.id)
-            for email in (before.email, after.email):
-                await self._throttling.forget(rows, email)
-            sweep = Sweep(subject=after.id, why="password_changed", at_ms=caller.now_ms, epoch=after.epoch)
-            event = _event("email_change_undone", after, caller, sessions=await self._sweeping.begin(rows, sweep))
-            await rows.events.insert(event)
-            issued = await self._issue(rows, "reset_password", after, caller)
-            await self._notices.tell(rows, after, write_reset(issued), caller)
-            await self._notices.tell(rows, before, AddressChanged(old=before.email, new=after.email), caller)
-            return event
-
-        self._audit.log(await self._store.transact(undo))
-        await self._sweeping.finish(grant.account_id or "")
-
-    async def _issue(self, rows: Transaction, purpose: Purpose, account: Account, caller: Caller) -> Issued:
-        """Issue a grant whose mail no person has asked for: it has a link, and no browser has its code."""
-        browser = keep_browser_secret()
-        return await self._grants.issue(
-            rows, purpose, email=account.email, account=account, browser=browser, caller=caller, with_code=False
-        )
 
 
 def _write_confirmation(issued: Issued) -> AnyContent:

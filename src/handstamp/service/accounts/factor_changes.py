@@ -18,6 +18,7 @@ from ...domain.session import Session
 from ...errors import FactorRequired, InvalidChallenge, LastWay
 from ...storage.store import Transaction
 from ..mailing.notices import Notices
+from ..mailing.undo_links import UndoLinks
 from ..parts.attempts import Attempts
 from ..parts.caller import Caller
 from ..sessions.living import require_account, require_fresh, require_living_session, require_strong
@@ -127,8 +128,9 @@ def require_way_left(account: Account, *, passkeys: int, identities: Collection[
 class FactorChanges:
     """Records a change in its transaction: an event and a notice by mail."""
 
-    def __init__(self, notices: Notices) -> None:
+    def __init__(self, notices: Notices, undo_links: UndoLinks) -> None:
         self._notices = notices
+        self._undo_links = undo_links
 
     async def record(
         self,
@@ -139,8 +141,11 @@ class FactorChanges:
         *,
         sid: str | None,
         was_removed: bool = False,
+        is_first: bool = False,
     ) -> Event:
         """Add the event and the mail of a change. Return the event, to be logged after the commit.
+
+        The mail about the first factor has a link that undoes it: the password was enough to add it. Later ones needed a factor.
 
         Args:
             rows: The transaction.
@@ -149,6 +154,7 @@ class FactorChanges:
             caller: When and from where it was changed.
             sid: The session in which it was changed, None if in none.
             was_removed: Whether it is gone.
+            is_first: Whether the account had no second factor before.
         """
         if factor == "recovery_codes":
             event = caller.event("recovery_codes_made", subject=account.id, sid=sid)
@@ -156,7 +162,9 @@ class FactorChanges:
             kind: EventKind = "factor_removed" if was_removed else "factor_added"
             event = caller.event(kind, subject=account.id, sid=sid, detail={"factor": factor})
         await rows.events.insert(event)
-        await self._notices.tell(rows, account, SecondFactorChanged(factor=factor, was_removed=was_removed), caller)
+        undo_link = await self._undo_links.issue(rows, "undo_factor", account, caller) if is_first else ""
+        content = SecondFactorChanged(factor=factor, was_removed=was_removed, undo_link=undo_link)
+        await self._notices.tell(rows, account, content, caller)
         return event
 
 

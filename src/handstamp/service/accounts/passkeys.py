@@ -162,7 +162,8 @@ class OwnPasskeys:
                 await holder.record_enrolment(rows, "passkey")
             needs_codes = not before.is_any or before.recovery_codes == 0
             codes = await self._codes.replace(rows, account.id, request, caller) if needs_codes else []
-            return codes, [await self._changes.record(rows, account, "passkey", caller, sid=holder.sid)]
+            is_first = not before.is_any
+            return codes, [await self._changes.record(rows, account, "passkey", caller, sid=holder.sid, is_first=is_first)]
 
         codes, events = await self._store.transact(add)
         for event in events:

@@ -9,7 +9,7 @@ import msgspec
 from ...clock import monotonic_s
 from ...crypto.identifiers import new_id
 from ...crypto.seal import MasterSecret
-from ...domain.mail import MAIL_KINDS, AnyContent, Letter, Mail, MailKind, kind_of
+from ...domain.mail import MAIL_KINDS, AnyContent, Letter, Mail, MailKind, kind_of, undoes
 from ...errors import ConfigurationError
 from ...storage.store import Transaction
 from ..parts.caller import Caller
@@ -59,7 +59,8 @@ class Outbox:
             letters: Seals what waits.
             way: What becomes of mail.
             confirms_sign_up: Whether signing up waits for the mailbox to be proven.
-            notices: The kinds of notices that are sent. Mail that a person has asked for is sent in any case.
+            notices: The kinds of notices that are sent. Mail that a person has asked for, and mail with a link that undoes what
+                it tells of, is sent in any case.
         """
         self.is_on: bool = way != "off"
         self.confirms_sign_up: bool = confirms_sign_up
@@ -105,7 +106,7 @@ class Outbox:
         The arguments are those of `add`. The caller writes the row in its transaction.
         """
         kind = kind_of(content)
-        if not self.sends(kind):
+        if not (self.sends(kind) or (self.is_on and undoes(content))):
             return None
         letter = Letter(
             to=to or "", language=language, at_ms=caller.now_ms, ip=caller.ip, user_agent=caller.user_agent, content=content

@@ -19,6 +19,7 @@ from ...errors import ConfigurationError, IdentityTaken, InvalidChallenge, Inval
 from ...storage.store import Transaction
 from ...text import mark
 from ..mailing.notices import Notices
+from ..mailing.undo_links import UndoLinks
 from .caller import Caller
 from .providers import Provider
 
@@ -26,10 +27,11 @@ from .providers import Provider
 class ProviderLinks:
     """Writes the rows of identities, with an event and a mail for each change."""
 
-    def __init__(self, *, providers: Mapping[str, Provider], seal: TokenSeal, notices: Notices) -> None:
+    def __init__(self, *, providers: Mapping[str, Provider], seal: TokenSeal, notices: Notices, undo_links: UndoLinks) -> None:
         self._providers = providers
         self._seal = seal
         self._notices = notices
+        self._undo_links = undo_links
 
     async def begin(self, rows: Transaction, through: Through, session: Session, account: Account, caller: Caller) -> list[Event]:
         """Record that a session begins through a provider, and link the person there to its account.
@@ -125,6 +127,9 @@ class ProviderLinks:
         event = caller.event(kind, subject=account.id, sid=sid, detail={"provider": name, "label": label})
         await rows.events.insert(event)
         if tells:
-            removed = kind == "identity_unlinked"
-            await self._notices.tell(rows, account, IdentityChanged(label=label, was_removed=removed), caller)
+            removed, undo_link = kind == "identity_unlinked", ""
+            if not removed and not (await rows.factors.get(account.id)).is_any:  # with a factor, adding it needed that
+                undo_link = await self._undo_links.issue(rows, "undo_factor", account, caller)
+            content = IdentityChanged(label=label, was_removed=removed, undo_link=undo_link)
+            await self._notices.tell(rows, account, content, caller)
         return event

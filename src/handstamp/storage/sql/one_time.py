@@ -15,6 +15,9 @@ _INSERT = f"INSERT INTO one_time ({COLUMNS.list}) VALUES ({COLUMNS.marks})"
 _CHANGING = ("looks", "used_at_ms", "account_id", "details")
 _UPDATE = f"UPDATE one_time SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE id = ?"
 _encode_update = COLUMNS.encoder((*_CHANGING, "id"))
+_DELETE_UNDOS = (
+    "DELETE FROM one_time WHERE account_id = ? AND purpose IN ('undo_change', 'undo_factor') AND created_at_ms >= ? AND id <> ?"
+)
 _UNFIT = tuple(purpose for purpose, rule in PURPOSES.items() if not rule.survives_changes)
 _DELETE_UNFIT = f"DELETE FROM one_time WHERE purpose IN ({', '.join('?' * len(_UNFIT))}) RETURNING id"
 _PURGE = purge_statement("one_time", "id", "expires_at_ms")
@@ -58,9 +61,8 @@ class SqlOneTime:
         sql = "DELETE FROM one_time WHERE email = ? AND purpose = ? AND id <> ?"
         await self._executor.run(sql, (grant.email, grant.purpose, grant.id))
 
-    async def delete_later(self, grant: OneTime) -> None:
-        sql = "DELETE FROM one_time WHERE account_id = ? AND purpose = ? AND created_at_ms >= ? AND id <> ?"
-        await self._executor.run(sql, (grant.account_id, grant.purpose, grant.created_at_ms, grant.id))
+    async def delete_later_undos(self, grant: OneTime) -> None:
+        await self._executor.run(_DELETE_UNDOS, (grant.account_id, grant.created_at_ms, grant.id))
 
     async def delete_of(self, account_id: str) -> None:
         await self._executor.run("DELETE FROM one_time WHERE account_id = ?", (account_id,))

@@ -38,8 +38,8 @@ class OneTimeTable(OneTimeQueries, Protocol):
     async def delete_others(self, grant: OneTime) -> None:
         """Remove all other grants of the same purpose and address."""
 
-    async def delete_later(self, grant: OneTime) -> None:
-        """Remove the grants of the same account and purpose that were issued after this one."""
+    async def delete_later_undos(self, grant: OneTime) -> None:
+        """Remove the `undo_change` and `undo_factor` grants of the same account that were issued after this one."""
 
     async def delete_of(self, account_id: str) -> None:
         """Remove the grants of an account."""

@@ -52,7 +52,7 @@ async def email_change_confirm(use: UseCases, call: Call, body: ChangeEmailConfi
 async def email_change_undo(use: UseCases, call: Call, body: UndoRequest | None) -> Response:
     """Give the account its old address back. All sessions end, and that address gets a mail for a new password."""
     use.require_mail()
-    await use.change_email.undo(Shown(token=require_body(body).token), call.caller)
+    await use.undo("undo_change", Shown(token=require_body(body).token), call.caller)
     return write_nothing()
 
 

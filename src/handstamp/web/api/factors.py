@@ -7,6 +7,7 @@ from typing import Annotated
 from starlette.responses import Response
 
 from ...errors import (
+    AccountExists,
     CrossSite,
     FactorRequired,
     InsufficientAuthentication,
@@ -15,6 +16,7 @@ from ...errors import (
     NotFound,
 )
 from ...service.accounts.factor_changes import Holder, hold_session
+from ...service.parts.one_time import Shown
 from ..answers import write_json, write_nothing
 from ..body import require_body
 from ..edge import Call
@@ -67,6 +69,12 @@ class TotpConfirmRequest(EnrolRequest, frozen=True, kw_only=True, rename="camel"
 
     enrolment: Annotated[str, described("What `POST /totp` has answered", max_length=512)]
     code: Code
+
+
+class UndoFactorRequest(RequestShape, frozen=True, kw_only=True, rename="camel"):
+    """Undo what the person has not added, with the link of the mail that told of it."""
+
+    token: Annotated[str, described("The `token` of the link's query", max_length=64)]
 
 
 class CodesAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -144,6 +152,14 @@ async def hold(use: UseCases, call: Call, body: EnrolRequest | None) -> Holder:
 
 _CHANGES = (*ACCESS_ERRORS, InsufficientAuthentication, InvalidChallenge, CrossSite, NotFound)
 
+
+async def undo_factor(use: UseCases, call: Call, body: UndoFactorRequest | None) -> Response:
+    """Remove what the person has not added, and all that came with it. The address gets a mail for a new password."""
+    use.require_mail()
+    await use.undo("undo_factor", Shown(token=require_body(body).token), call.caller)
+    return write_nothing()
+
+
 OPERATIONS = (
     Operation(
         method="GET",
@@ -153,6 +169,16 @@ OPERATIONS = (
         answer=FactorsAnswer,
         errors=(*ACCESS_ERRORS, NotFound),
         credential="access",
+    ),
+    Operation(
+        method="POST",
+        path="/factors/undo",
+        run=undo_factor,
+        summary="Remove a first way to sign in that the person has not added; every session ends",
+        body=UndoFactorRequest,
+        status=204,
+        errors=(*BODY_ERRORS, InvalidCode, AccountExists, CrossSite, NotFound),
+        signs_in=True,
     ),
     Operation(
         method="POST",

@@ -1,4 +1,4 @@
-"""The pages on which people give their account another address, and undo a change that they did not make."""
+"""The pages on which people give their account another address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..edge import Call
 from ..operation import UseCases
 from .destination import Destination
 from .forms import CORRECTABLE
-from .mailed import MailedForm, redirect_done, redirect_to_code
+from .mailed import MailedForm, redirect_done, redirect_to_code, write_taken
 from .visitor import arrives_from_elsewhere, require_confirmed, require_visitor
 from .writer import PageWriter
 
@@ -62,31 +62,5 @@ class ChangeEmailPages:
         try:
             await self.use.change_email.confirm(form.shown(call), call.caller)
         except AccountExists:
-            return self._write_taken(call)
+            return write_taken(self.writer, call)
         return redirect_done(self.writer, call, "address")
-
-    async def undo(self, call: Call, form: MailedForm, _: Destination) -> Response:
-        """Give the account its old address back."""
-        try:
-            await self.use.change_email.undo(form.shown(call), call.caller)
-        except AccountExists:
-            return self._write_taken(call)
-        return self.writer.write_page(
-            "message.html",
-            call,
-            title=call.language.translate(mark("Your address is back")),
-            text=call.language.translate(
-                mark("Every device is signed out, and the password is removed. Choose a new one with the mail that we have sent.")
-            ),
-        )
-
-    def _write_taken(self, call: Call) -> Response:
-        return self.writer.write_page(
-            "message.html",
-            call,
-            status=409,
-            title=call.language.translate(mark("This address has an account")),
-            text=call.language.translate(
-                mark("Another account has this address now. Sign in to that one, or ask the people who run this service.")
-            ),
-        )

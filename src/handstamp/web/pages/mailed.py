@@ -14,6 +14,7 @@ from ...domain.one_time import PURPOSES, OneTime, Purpose
 from ...errors import HandstampError, InvalidCode
 from ...service.parts.caller import Caller
 from ...service.parts.one_time import Proven, Shown
+from ...text import mark
 from ...wire.problems import detail_of
 from ..answers import log_refusal
 from ..body import read_form
@@ -40,6 +41,7 @@ _ASKING: dict[Purpose, str] = {
     "reset_password": "/forgot",
     "change_email": "/account/email",
     "undo_change": "/forgot",
+    "undo_factor": "/forgot",
     "impersonate": "/admin",
 }
 """Where another mail can be asked for."""
@@ -159,3 +161,13 @@ def redirect_done(writer: PageWriter, call: Call, done: str) -> Response:
     """Return a redirect to a page that says what was done: the account's, or without a session the one for signing in."""
     page = "/account" if call.carries_refresh_cookie else "/sign-in"
     return writer.redirect(f"{page}?done={done}")
+
+
+def write_taken(writer: PageWriter, call: Call) -> Response:
+    """Return the page which says that another account has the address of a link by now."""
+    say = call.language.translate
+    title, text = (
+        mark("This address has an account"),
+        mark("Another account has this address now. Sign in to that one, or ask the people who run this service."),
+    )
+    return writer.write_page("message.html", call, status=409, title=say(title), text=say(text))

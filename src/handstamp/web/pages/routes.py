@@ -27,6 +27,7 @@ from .sign_in import SignInPages
 from .sign_in_code import SignInCodePages
 from .sign_up import SignUpPages
 from .support import SupportPages
+from .undo import UndoPages
 from .verify import VerifyPages
 from .writer import PageWriter
 
@@ -106,6 +107,7 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("GET", "/account/export", own_data.export),
         ("POST", "/account/delete", own_data.submit_delete),
     ]
+    undo_change, undo_factor = UndoPages(use, writer, "undo_change"), UndoPages(use, writer, "undo_factor")
     mailed: list[tuple[Purpose, Callable[[], None], Look, Run]] = [
         ("register", use.require_sign_up, use.sign_up.look, SignUpPages(use, writer).create),
         ("sign_in", use.require_sign_in_by_code, use.code_sign_in.look, by_code.sign_in),
@@ -113,7 +115,8 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("reset_password", use.require_mail, use.reset_password.look, reset.reset),
         ("change_email", use.require_mail, use.change_email.look, change.confirm),
         ("impersonate", use.impersonate.require_on, use.impersonate.look, support.begin),
-        ("undo_change", use.require_mail, use.change_email.look_at_undo, change.undo),
+        ("undo_change", use.require_mail, undo_change.look, undo_change.run),
+        ("undo_factor", use.require_mail, undo_factor.look, undo_factor.run),
     ]
     for purpose, require, look, run in mailed:
         pages, link = MailedPages(use, edge, writer, purpose, require, look, run), PURPOSES[purpose].page
