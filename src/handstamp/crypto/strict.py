@@ -19,6 +19,7 @@ from ..errors import InvalidToken
 
 MAX_DEPTH = 16
 """How deep the objects and arrays of a token may nest. The claims object itself is level 1."""
+_FROM_STANDARD = bytes.maketrans(b"+/", b"-_")
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/***")
 """Translates base64url to standard base64; "+", "/" and "=" become "*", which binascii rejects."""
 _PADDING = {0: b"", 2: b"==", 3: b"="}
@@ -31,9 +32,9 @@ _make_decoder: Callable[[Any], msgspec.json.Decoder[Any]] = functools.lru_cache(
 _T = TypeVar("_T")
 
 
-def base64url_encode(data: bytes) -> str:
+def base64url_encode(data: bytes | bytearray) -> str:
     """Return `data` in base64url without padding (RFC 7515 §2)."""
-    return binascii.b2a_base64(data, newline=False).decode("ascii").rstrip("=").replace("+", "-").replace("/", "_")
+    return binascii.b2a_base64(data, newline=False).translate(_FROM_STANDARD, b"=").decode("ascii")
 
 
 def base64url_decode(text: str) -> bytes:
