@@ -23,7 +23,7 @@ class CurrentRequest:
 
     __slots__ = ("_headers", "_trace_id", "id", "is_from_proxy")
 
-    def __init__(self, request_id: str, headers: Headers, *, is_from_proxy: bool = False) -> None:
+    def __init__(self, request_id: str, headers: Headers, is_from_proxy: bool = False) -> None:
         """Take the id and the header fields."""
         self.id: str = request_id
         self.is_from_proxy: bool = is_from_proxy

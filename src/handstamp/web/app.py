@@ -17,7 +17,7 @@ from .headers import SecurityHeaders, with_cors
 from .operation import UseCases
 from .pages.documentation import documentation_routes
 from .pages.routes import page_routes
-from .routing import Routes, answer_not_found, operation_routes
+from .routing import Routes, operation_routes
 from .static_files import static_routes
 
 
@@ -31,8 +31,8 @@ def asgi(
 ) -> ASGIApp:
     """Return the application.
 
-    It is a bare router instead of a `Starlette`, whose layers for exceptions have nothing to do here: the edge turns every
-    exception into an answer. See docs/decisions/0018-routing.md.
+    It is no `Starlette`, whose layers for exceptions have nothing to do here: the edge turns every exception into an answer. See
+    docs/decisions/0018-routing.md.
 
     Args:
         use: The use cases behind the operations and the pages.
@@ -55,8 +55,7 @@ def asgi(
         *static_routes(),
         *brand_routes(use.brand),
     ]
-    routes = Routes(table, issuer_path=edge.issuer.path)
-    app: ASGIApp = Router([routes], redirect_slashes=False, default=answer_not_found, lifespan=lifespan).app
+    app: ASGIApp = Routes(table, Router(lifespan=lifespan), issuer_path=edge.issuer.path)
     if edge.trusted_origins:
         app = with_cors(app, edge.trusted_origins)
     return SecurityHeaders(

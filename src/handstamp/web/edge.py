@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Literal, get_args
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -41,6 +40,7 @@ from ..wire.cookies import only_value, parse_cookies
 from ..wire.cross_site import SAFE_METHODS, require_allowed_origin
 from .body import MAX_ESCAPES
 from .cookies import Cookies
+from .fields import HeaderFields
 from .proxies import PLAIN_HTTP
 
 MAX_TOKENS = 8
@@ -124,15 +124,16 @@ class Edge:
         counted = None if budget is None else self._budgets[budget]
 
         async def endpoint(request: Request) -> Response:
-            call = Call(request, clock=self._clock, cookies=self.cookies, dpop=self._dpop)
+            call, scope = Call(request, self._clock, self.cookies, self._dpop), request.scope
             try:
-                client = request.scope.get("client")
+                client = scope.get("client")
                 if counted is not None and client is not None:
                     counted.take(client[0])
-                if needs_tls and request.scope.get(PLAIN_HTTP):
+                if needs_tls and scope.get(PLAIN_HTTP):
                     raise InvalidRequest(_NEEDS_TLS)  # noqa: TRY301 - answered below
-                _require_short_query(request.scope["query_string"])
-                if own_pages_only or request.method not in SAFE_METHODS:
+                if scope["query_string"]:
+                    _require_short_query(scope["query_string"])
+                if own_pages_only or scope["method"] not in SAFE_METHODS:
                     require_allowed_origin(
                         call.headers.getlist,
                         carries_cookie=call.carries_cookie,
@@ -161,29 +162,31 @@ class Call:
     got into a page cannot turn an HttpOnly cookie into something to carry away (T7).
     """
 
-    def __init__(self, request: Request, *, clock: CommonClock, cookies: Cookies, dpop: DpopProofs) -> None:
-        """Wrap a Starlette request. Headers are parsed when they are needed."""
+    # What most requests never set is kept in the class: setting it for each request takes as long as routing it.
+    key: ProofKey | None = None
+    """The key that the request has proved (DPoP). Set by the methods that read proofs."""
+    refused_proof: InvalidDpopProof | None = None
+    is_dpop: bool = False
+    """Whether the access token came with the scheme DPoP, so that `prove_token` must follow. Set by `access_token`."""
+    impersonated: Session | None = None
+    """The session of the visitor of a page, if an operator acts in it in the place of its person."""
+    identified_by: str | None = None
+    """The name of the cookie whose token identified the session, if a cookie did. Set by the methods that read tokens."""
+    language: Catalogue = ENGLISH
+    """The language of the answer. English until it is chosen: pages do so first, the API when it answers with a problem."""
+    _proved = ""  # the thumbprint of the key whose proof was accepted
+    _operator: Caller | None = None
+    _has_language = False
+    _now_ms: int | None = None
+    _cookie_values: dict[str, set[str]] | None = None
+
+    def __init__(self, request: Request, clock: CommonClock, cookies: Cookies, dpop: DpopProofs) -> None:
+        """Wrap a Starlette request."""
         self.request = request
-        self.headers: Headers = request.headers
+        self.headers: HeaderFields = HeaderFields(request.scope["headers"])
         self.cookies = cookies
-        self.key: ProofKey | None = None
-        """The key that the request has proved (DPoP). Set by the methods that read proofs."""
-        self.refused_proof: InvalidDpopProof | None = None
-        self.is_dpop: bool = False
-        """Whether the access token came with the scheme DPoP, so that `prove_token` must follow. Set by `access_token`."""
         self._dpop = dpop
-        self._proved = ""  # the thumbprint of the key whose proof was accepted
-        self._operator: Caller | None = None
-        self.impersonated: Session | None = None
-        """The session of the visitor of a page, if an operator acts in it in the place of its person."""
-        self.identified_by: str | None = None
-        """The name of the cookie whose token identified the session, if a cookie did. Set by the methods that read tokens."""
-        self.language: Catalogue = ENGLISH
-        """The language of the answer. English until it is chosen: pages do so first, the API when it answers with a problem."""
-        self._has_language = False
         self._clock = clock
-        self._now_ms: int | None = None
-        self._cookie_values: dict[str, set[str]] | None = None
 
     @property
     def now_ms(self) -> int:
@@ -397,7 +400,8 @@ class Call:
 
     def _all_cookies(self) -> dict[str, set[str]]:
         if self._cookie_values is None:  # lazily: most requests bring their token in a header
-            self._cookie_values = parse_cookies(self.headers.getlist("cookie"))
+            sent = self.headers.getlist("cookie")
+            self._cookie_values = parse_cookies(sent) if sent else {}
         return self._cookie_values
 
 

@@ -192,7 +192,7 @@ class UseCases:
             call.prove_token(claims, token)
         return claims
 
-    async def require_session(self, call: Call, *, impersonation: bool = False) -> tuple[Session, Account | None]:
+    def require_session(self, call: Call, *, impersonation: bool = False) -> Awaitable[tuple[Session, Account | None]]:
         """Return the session of a call's access token, and its account if the subject has one here.
 
         Args:
@@ -204,7 +204,7 @@ class UseCases:
             Impersonated: An operator acts in the place of the person.
             MissingToken, InvalidToken, ExpiredToken, SessionEnded: as their names say.
         """
-        return await self.sessions.require_living(self.read_access(call, impersonation=impersonation).sid, call.now_ms)
+        return self.sessions.require_living(self.read_access(call, impersonation=impersonation).sid, call.now_ms)
 
     async def admit_operator(self, call: Call) -> None:
         """Admit the sender of a call as an operator: a service credential, or else a person by their access token.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..crypto.identifiers import new_id
-from ..current_request import CURRENT, CurrentRequest, find_request_id
+from ..current_request import CURRENT, CurrentRequest, Headers, find_request_id
 from ..logger import Logger
 
 PLAIN_HTTP = "handstamp.plain_http"
@@ -42,16 +42,16 @@ class ClientAddress:
         """Wrap an application; `trusted_proxies` are addresses, networks and "unix"."""
         self._app = app
         networks = [ipaddress.ip_network(network) for network in trusted_proxies if network != UNIX]
-        self._trusts_unknown = UNIX in trusted_proxies
         self._warned: set[str] = set()
         self._requests = 0
 
         @functools.lru_cache(maxsize=4096)
-        def is_trusted(address: str) -> bool:
-            parsed = parse_address(address)
-            return any(ipaddress.ip_address(parsed) in network for network in networks) if parsed else self._trusts_unknown
+        def judge(peer: str) -> tuple[str, bool]:
+            address = parse_address(peer)
+            is_trusted = any(ipaddress.ip_address(address) in each for each in networks) if address else UNIX in trusted_proxies
+            return address, is_trusted
 
-        self._is_trusted = is_trusted
+        self._judge = judge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -66,19 +66,24 @@ class ClientAddress:
 
     def _identify(self, scope: Scope) -> CurrentRequest:
         """Put the client's address into a scope, and return the request with its id."""
-        request_id = ""
-        if scope.get("client") is None and (scope.get("server") or ("", None))[1] is not None:
-            scope["client"] = _GONE
-        peer = (scope.get("client") or ("",))[0]
-        if not parse_address(peer):
+        client = scope.get("client")
+        if client is None and (scope.get("server") or ("", None))[1] is not None:
+            client = scope["client"] = _GONE
+        peer = client[0] if client else ""
+        address, is_from_proxy = self._judge(peer)
+        if not address:
             scope["client"] = None  # some servers name the peer of a Unix socket, and TestClient is "testclient"
-        is_from_proxy = self._is_trusted(peer)
+        request_id = ""
         if is_from_proxy:
             self._believe(scope, peer)
             request_id = find_request_id(scope["headers"])
+        elif address:
+            self._requests += 1
+            if self._requests <= _ALL_OF or not self._requests % _ONE_IN:
+                self._look_for_proxy(scope["headers"], peer)
         else:
-            self._warn_of(scope, peer)
-        return CurrentRequest(request_id or new_id(), scope["headers"], is_from_proxy=is_from_proxy)
+            self._warn_once("client_address_unknown", peer, f"set {_SETTING}={UNIX} if the peer is a proxy on a Unix socket")
+        return CurrentRequest(request_id or new_id(), scope["headers"], is_from_proxy)
 
     def _believe(self, scope: Scope, peer: str) -> None:
         scope[PEER] = peer, scope["scheme"]
@@ -109,21 +114,16 @@ class ClientAddress:
         for _ in range(MAX_HOPS):
             forwarded, comma, entry = forwarded.rpartition(",")
             address = parse_address(entry.strip())
-            if not address or not comma or not self._is_trusted(address):
+            if not address or not comma or not self._judge(address)[1]:
                 return address
         return ""
 
-    def _warn_of(self, scope: Scope, peer: str) -> None:
-        if not parse_address(peer):
-            self._warn_once("client_address_unknown", peer, f"set {_SETTING}={UNIX} if the peer is a proxy on a Unix socket")
-        elif "untrusted_proxy" not in self._warned:
-            self._requests += 1
-            if self._requests > _ALL_OF and self._requests % _ONE_IN:
-                return
-            for name, value in scope["headers"]:
-                # A server around an application that embeds us may have read the header: then the peer is in it.
-                if name == b"x-forwarded-for" and peer.encode() not in value:
-                    self._warn_once("untrusted_proxy", peer, f"set {_SETTING}={peer} if that is your proxy")
+    def _look_for_proxy(self, headers: Headers, peer: str) -> None:
+        """Warn if an untrusted peer seems to be a proxy."""
+        for name, value in headers:
+            # A server around an application that embeds us may have read the header: then the peer is in it.
+            if name == b"x-forwarded-for" and peer.encode() not in value:
+                self._warn_once("untrusted_proxy", peer, f"set {_SETTING}={peer} if that is your proxy")
 
     def _warn_once(self, event: str, peer: str, remedy: str) -> None:
         """Log an event once in this process. A peer on the internet is counted apart: any stranger can be one."""

@@ -10,9 +10,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route
-from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocketClose
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import HandstampError, InvalidRequest, NotFound
 from ..languages.catalogue import open_catalogue
@@ -161,17 +160,18 @@ def _reader(operation: Operation, use: UseCases) -> Handler:
     return lambda call: run(use, call, None)
 
 
-class Routes(BaseRoute):
-    """All routes of the application as one: exact paths are found in a dictionary, the few with parameters one by one.
+class Routes:
+    """All routes of the application: exact paths are found in a dictionary, the few with parameters one by one.
 
     `scope["route"]` is then the route that serves the request, for middleware that measures or traces.
     """
 
-    def __init__(self, routes: Iterable[Route], *, issuer_path: str = "") -> None:
+    def __init__(self, routes: Iterable[Route], others: ASGIApp, *, issuer_path: str = "") -> None:
         """Serve these routes.
 
         Args:
             routes: Their endpoints take a request and return the answer; they may raise `HTTPException`.
+            others: The application for everything that is not a request.
             issuer_path: The path of the issuer. A proxy may remove it from each request or leave it there, and both are served.
                 If one of the routes begins with the same segment, requests with and without it could be confused: then it must
                 be removed.
@@ -179,51 +179,50 @@ class Routes(BaseRoute):
         by_path: dict[str, dict[str, Route]] = defaultdict(dict)
         for route in routes:
             by_path[route.path] |= dict.fromkeys(route.methods or (), route)
+        self._others = others
         is_unique = _first_segment(issuer_path) not in {_first_segment(path) for path in by_path}
         self._kept = issuer_path if is_unique else ""
         self._allowed = {path: ", ".join(sorted(by_method)) for path, by_method in by_path.items()}
         self._exact = {path: by_method for path, by_method in by_path.items() if "{" not in path}
         self._patterns = [by_method for path, by_method in by_path.items() if "{" in path]
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return the route of the path. One that does not allow the method matches too, and answers 405."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
         if scope["type"] != "http":
-            return Match.NONE, {}
-        root, method = scope.get("root_path", ""), scope["method"]
-        path, found = scope["path"].removeprefix(root), {}
-        if self._kept and not root and f"{path}/".startswith(f"{self._kept}/"):
-            path, found = path.removeprefix(self._kept) or "/", {"root_path": self._kept}
-        by_method = self._exact.get(path)
-        if by_method is not None:
-            return Match.FULL, {**found, "route": by_method.get(method) or _any_of(by_method)}
-        for by_method in self._patterns:
-            route = by_method.get(method) or _any_of(by_method)
-            match, child_scope = route.matches({**scope, **found})
-            if match is not Match.NONE:
-                return Match.FULL, {**found, **child_scope, "route": route}
-        return Match.NONE, {}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request that matched."""
-        route: Route = scope["route"]
-        run: Callable[[Request], Awaitable[Response]] = route.endpoint
-        try:
-            if scope["method"] in (route.methods or ()):
+            await self._others(scope, receive, send)
+            return
+        by_method = self._find(scope)
+        if by_method is None:
+            response = await _write_routing_problem(404, "", scope)
+        else:
+            route = by_method.get(scope["method"])
+            scope["route"] = route or _any_of(by_method)
+            try:
+                if route is None:
+                    raise HTTPException(405)  # noqa: TRY301 - as files do
+                run: Callable[[Request], Awaitable[Response]] = route.endpoint
                 response = await run(Request(scope, receive, send))
-            else:
-                response = await _write_routing_problem(405, self._allowed[route.path], scope)
-        except HTTPException as error:
-            response = await _write_routing_problem(error.status_code, self._allowed[route.path], scope)
+            except HTTPException as error:
+                response = await _write_routing_problem(error.status_code, self._allowed[scope["route"].path], scope)
         await response(scope, receive, send)
 
-
-async def answer_not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request for a path that has no route, as an ASGI application."""
-    if scope["type"] == "websocket":
-        await WebSocketClose()(scope, receive, send)
-    else:
-        response = await _write_routing_problem(404, "", scope)
-        await response(scope, receive, send)
+    def _find(self, scope: Scope) -> dict[str, Route] | None:
+        """Return the routes of a path by method, and put into the scope what the path says."""
+        path: str = scope["path"]
+        if root := scope.get("root_path"):
+            path = path.removeprefix(root)
+        elif self._kept and f"{path}/".startswith(f"{self._kept}/"):
+            path = path.removeprefix(self._kept) or "/"
+            scope["root_path"] = self._kept
+        if by_method := self._exact.get(path):
+            return by_method
+        for by_method in self._patterns:
+            route = by_method.get(scope["method"]) or _any_of(by_method)
+            match, child_scope = route.matches(scope)
+            if match is not Match.NONE:
+                scope.update(child_scope)
+                return by_method
+        return None
 
 
 def _first_segment(path: str) -> str:
