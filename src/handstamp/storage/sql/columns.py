@@ -60,12 +60,13 @@ class Columns(Generic[S]):
         self.list: str = ", ".join(self.names)
         self.marks: str = ", ".join("?" * len(self.names))
         self.encode: Callable[[S], list[Any]] = self.encoder(self.names)
-        self._decoders = [
+        decoders = [
             (index, decode)
             for index, (column, field) in enumerate(zip(self.columns, fields, strict=True))
             if (decode := _decoder_of(column, field.type)) is not None
         ]
-        self._build = _constructor_of(struct, self.names)
+        self.decode: Callable[[Sequence[Any]], S] = _make_decode(struct, self.names, decoders)
+        """Returns the struct of a row that has these columns in this order."""
 
     def encoder(self, names: Sequence[str]) -> Callable[[S], list[Any]]:
         """Return a function that returns a struct's values of these columns, as a statement takes them."""
@@ -84,14 +85,6 @@ class Columns(Generic[S]):
     def marks_of(self, rows: int) -> str:
         """Return the marks of so many rows, for a statement that inserts them all."""
         return ", ".join([f"({self.marks})"] * rows)
-
-    def decode(self, row: Sequence[Any]) -> S:
-        """Return the struct of a row that has these columns in this order."""
-        values = list(row)
-        for index, decode in self._decoders:
-            if values[index] is not None:
-                values[index] = decode(values[index])
-        return self._build(values)
 
 
 def _column_of(name: str, kind: Type) -> Column:
@@ -123,9 +116,19 @@ def _decoder_of(column: Column, kind: Any) -> Callable[[Any], Any] | None:
     return bool if column.kind == "boolean" else None
 
 
-def _constructor_of(struct: type[S], names: Sequence[str]) -> Callable[[Sequence[Any]], S]:
-    """Return a function from a struct's values to the struct. Positional arguments are faster, if the struct takes them."""
+def _make_decode(
+    struct: type[S], names: Sequence[str], decoders: Sequence[tuple[int, Callable[[Any], Any]]]
+) -> Callable[[Sequence[Any]], S]:
+    """Return a function from a row to its struct. Positional arguments are faster, if the struct takes them."""
     parameters = inspect.signature(struct).parameters
-    if tuple(parameters) == tuple(names) and all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters.values()):
-        return lambda values: struct(*values)
-    return lambda values: struct(**dict(zip(names, values, strict=True)))
+    is_positional = tuple(parameters) == tuple(names) and all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters.values())
+
+    def decode(row: Sequence[Any]) -> S:
+        values = list(row)
+        for index, convert in decoders:
+            value = values[index]
+            if value is not None:
+                values[index] = convert(value)
+        return struct(*values) if is_positional else struct(**dict(zip(names, values, strict=True)))
+
+    return decode

@@ -82,14 +82,10 @@ class SqliteStore:
 
     async def session(self, sid: str) -> tuple[Session, Account | None] | None:
         """Return a session and its account. Every request with an access token calls this, so it avoids a coroutine."""
-
-        def look() -> tuple[Session, Account | None] | None:
-            return self._reader.begin().get_session(sid)
-
         try:
-            return look()
+            return self._reader.begin().get_session(sid)
         except sqlite3.DatabaseError:  # try again with patience, and translate the error
-            return await run_patiently(look)
+            return await run_patiently(lambda: self._reader.begin().get_session(sid))
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in a savepoint of the next group. Return its result when that group is on the disk."""
