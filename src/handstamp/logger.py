@@ -30,6 +30,10 @@ class Logger:
         """Take the name, as `handstamp.web`."""
         self._logger = logging.getLogger(name)
 
+    def is_enabled(self, level: int) -> bool:
+        """Return whether lines of a level of `logging` are written."""
+        return self._logger.isEnabledFor(level)
+
     def log(self, level: int, event: str, /, **fields: Any) -> None:
         """Log an event at a level of `logging`, if that is enabled."""
         self._write(level, event, fields)

@@ -192,7 +192,7 @@ def test_labels_are_bounded() -> None:
     meter = make_meter()
     for number in range(3000):
         meter.count_event(Event(at_ms=0, kind="signed_in", detail={"amr": f"word-{number}"}))
-        meter.time_request(f"/{number}", "GET", 200, 0.5)
+        meter.request_timer(f"/{number}", "GET", 200)(0.5)
     meter.publish()
     seen = Metrics(generate_latest(meter.registry).decode())
     assert len([each for each in seen.samples if each.name == "handstamp_sign_ins_total"]) == 1001
@@ -207,7 +207,7 @@ def test_observations_are_added_to_the_right_buckets() -> None:
     reference = Histogram("x", "The library's.", buckets=_DURATIONS_S, registry=(registry := CollectorRegistry()))
     for half in (values[:4], values[4:]):
         for value in half:
-            meter.time_request("/refresh", "POST", 200, value)
+            meter.request_timer("/refresh", "POST", 200)(value)
             reference.observe(value)
         meter.publish()
     expected, seen = Metrics(generate_latest(registry).decode()), Metrics(generate_latest(meter.registry).decode())

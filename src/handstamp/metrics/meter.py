@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from ..domain.event import Event
+from ..domain.event import Event, EventKind
 from ..service.parts.meter import Load, Meter
 
 _DURATIONS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -119,9 +119,13 @@ class PrometheusMeter(Meter):
 
     def count_event(self, event: Event) -> None:
         """Count an event, and the refresh, the sign-in or the mail that it tells of."""
-        self._kinds[event.kind] += 1
+        self.count_kind(event.kind)
         if event.kind in _OTHERS:
             self._count_other(event)
+
+    def count_kind(self, kind: EventKind) -> None:
+        """Count an event of a kind that is counted as nothing else."""
+        self._kinds[kind] += 1
 
     def _count_other(self, event: Event) -> None:
         detail = event.detail
@@ -160,12 +164,12 @@ class PrometheusMeter(Meter):
         self._commits.add(seconds)
         self._commit_sizes.add(changes)
 
-    def time_request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Record a request that was answered. `route` is the path of its route, so that there are as many as routes."""
+    def request_timer(self, route: str, method: str, status: int) -> Callable[[float], None]:
+        """Return what records a request that was answered. `route` is the path of its route: there are as many as routes."""
         tally = self._timed.get((route, method, status))
         if tally is None:
             tally = self._timed[route, method, status] = _Tally(_DURATIONS_S)
-        tally.add(seconds)
+        return tally.add
 
     def publish(self) -> None:
         """Add to the metrics what was counted since the last call."""

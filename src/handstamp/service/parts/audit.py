@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
-from ...domain.event import EVENT_KINDS, Event
+from ...domain.event import EVENT_KINDS, Event, EventKind
 from ...logger import Logger
 from .bounded_logger import BoundedLogger
 from .meter import NO_METER, Meter
@@ -12,6 +13,7 @@ from .meter import NO_METER, Meter
 _BOUNDED = {"attempt_throttled"}
 """Kinds that cost a stranger nothing. All others cost a hash or need a token."""
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
+_LEVEL_OF = {kind: _LEVELS[rule.level] for kind, rule in EVENT_KINDS.items()}
 
 
 class Audit:
@@ -26,10 +28,9 @@ class Audit:
     def log(self, event: Event) -> None:
         """Write one line with the level of the event's kind."""
         self.meter.count_event(event)
-        level = _LEVELS[EVENT_KINDS[event.kind].level]
         log = self._bounded_log if event.kind in _BOUNDED else self._log
         log.log(
-            level,
+            _LEVEL_OF[event.kind],
             event.kind,
             at_ms=event.at_ms,
             subject=event.subject,
@@ -39,3 +40,10 @@ class Audit:
             actor=event.actor,
             **event.detail,
         )
+
+    def log_routine(self, kind: EventKind, make: Callable[[], Event]) -> None:
+        """Do the same for an event that happens all day. It is made only if its level is logged."""
+        if self._log.is_enabled(_LEVEL_OF[kind]):
+            self.log(make())
+        else:
+            self.meter.count_kind(kind)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from ...domain.event import Event
+from ...domain.event import Event, EventKind
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +37,9 @@ class Meter:
     def count_event(self, event: Event) -> None:
         """An event has happened, as the audit log tells it."""
 
+    def count_kind(self, kind: EventKind) -> None:
+        """A routine event of this kind has happened, which tells nothing else."""
+
     def count_failed_sign_in(self, method: str) -> None:
         """A sign-in failed that has no event. `method` is its `amr` (RFC 8176)."""
 
@@ -55,8 +58,9 @@ class Meter:
     def time_commit(self, changes: int, seconds: float) -> None:
         """That many changes were committed together."""
 
-    def time_request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """A request was answered."""
+    def request_timer(self, route: str, method: str, status: int) -> Callable[[float], None]:  # noqa: ARG002 - measures nothing
+        """Return what takes the seconds in which requests of a route, with a method, were answered with a status."""
+        return lambda _: None
 
     def show_load(self, load: Load) -> None:
         """This is how busy the process is now."""

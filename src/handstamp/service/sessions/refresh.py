@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, assert_never
 
 from ...domain.account import Account
@@ -84,7 +85,7 @@ class Refresh:
                 session, account, claims, caller.now_ms, self._policy, is_proved=fault is None, was_proved=until_s is not None
             )
             pair: TokenPair | None = None
-            if not isinstance(outcome, Reuse | Challenge | Ended):
+            if not isinstance(outcome, _WITHOUT_PAIR):
                 grant = self._granting.combine(outcome.session, account, from_hook)
                 pair = self._tokens.mint(
                     outcome.session,
@@ -94,23 +95,27 @@ class Refresh:
                     until_s=until_s,
                     gives_pass=until_s is None,
                 )
-            event = _make_event(outcome, claims, caller)
-            recorded = (event,) if event is not None and isinstance(outcome, Recover | Reuse | CatchUp) else ()
+            event = _make_event(outcome, claims, caller) if isinstance(outcome, _RECORDED) else None
             is_of_person = isinstance(outcome, Reuse) and outcome.session.impersonator is None
             mails = self._notices.tell_of_reuse(account, caller) if is_of_person else ()
-            return Update((outcome, pair, event), _find_row_to_write(outcome), recorded, mails)
+            return Update((outcome, pair, event), _find_row_to_write(outcome), () if event is None else (event,), mails)
 
         outcome, pair, event = await self._store.update_session(claims.sid, judge)
+        if isinstance(outcome, _ROUTINE):
+            self._audit.log_routine(_find_kind(outcome), partial(_make_event, outcome, claims, caller))
         if event is not None:
             self._audit.log(event)
+        if pair is None:
+            raise self._refuse(outcome, fault, caller)
+        return pair
+
+    def _refuse(self, outcome: Outcome, fault: str | None, caller: Caller) -> HandstampError:
         if isinstance(outcome, Challenge):
-            raise self._ask_for_proof(outcome.session, fault, caller)
+            return self._ask_for_proof(outcome.session, fault, caller)
         if isinstance(outcome, Ended):
             self._audit.meter.count_refused_refresh(outcome.reason)
-            raise SessionEnded(outcome.reason)
-        if pair is None:
-            raise SessionEnded("reuse")
-        return pair
+            return SessionEnded(outcome.reason)
+        return SessionEnded("reuse")
 
     def _ask_for_proof(self, session: Session, fault: str | None, caller: Caller) -> HandstampError:
         """Return the error for a bound session whose key was not proved, and log a wrong proof."""
@@ -145,6 +150,13 @@ _EVENT_KINDS: dict[type, EventKind] = {
 }
 
 
+_WITHOUT_PAIR = (Reuse, Challenge, Ended)
+_RECORDED = (Recover, Reuse, CatchUp)
+"""Outcomes whose events are kept in the audit trail."""
+_ROUTINE = (Rotate, Repeat)
+"""Outcomes whose events are only logged. Of the others, an end has been recorded, and a browser's first request has no proof."""
+
+
 def _find_row_to_write(outcome: Outcome) -> Session | None:
     match outcome:
         case Rotate(session) | Recover(session) | Reuse(session) | CatchUp(session):
@@ -155,12 +167,14 @@ def _find_row_to_write(outcome: Outcome) -> Session | None:
             assert_never(outcome)
 
 
-def _make_event(outcome: Outcome, claims: RefreshClaims, caller: Caller) -> Event | None:
-    if isinstance(outcome, Challenge | Ended):
-        return None  # an end has been recorded already, and a browser's first request has no proof
+def _find_kind(outcome: Rotate | Repeat | Recover | Reuse | CatchUp) -> EventKind:
+    is_renewal = isinstance(outcome, Rotate) and outcome.session.bound_key is not None
+    return "device_renewed" if is_renewal else _EVENT_KINDS[type(outcome)]
+
+
+def _make_event(outcome: Rotate | Repeat | Recover | Reuse | CatchUp, claims: RefreshClaims, caller: Caller) -> Event:
     caller = caller.acting_in(outcome.session)
     detail = {"presented": claims.gen, "generation": outcome.session.generation}
-    is_renewal = isinstance(outcome, Rotate) and outcome.session.bound_key is not None
-    kind = "device_renewed" if is_renewal else _EVENT_KINDS[type(outcome)]
+    kind = _find_kind(outcome)
     actor: Actor = "visitor" if kind == "reuse_detected" else caller.actor  # it may be the thief
     return caller.event(kind, subject=claims.sub, sid=claims.sid, actor=actor, detail=detail)
