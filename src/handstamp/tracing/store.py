@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from typing import Any, Generic, TypeVar
 
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Link, Span, Tracer, get_current_span
+from opentelemetry.trace import INVALID_SPAN, Link, Span, Tracer
 
 from ..domain.account import Account
 from ..domain.session import Session
 from ..storage.batching import Commit
 from ..storage.store import Decide, Rows, Store, StoreLoad, StoreTime, Transaction, Update
-from .spans import in_span
+from .spans import in_span, is_recorded
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class TracedStore:
 
     def update_session(self, sid: str, decide: Decide[T]) -> Coroutine[Any, Any, T]:
         """Wait for a decision in a span, which is linked with that of the commit."""
-        if not get_current_span().is_recording():
+        if not is_recorded():
             return self._store.update_session(sid, decide)
         return self._update_in_span(sid, decide)
 
@@ -60,7 +60,7 @@ class TracedStore:
 
     def _trace(self, name: str, call: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """Return a call that runs in a span, or the call itself if the request is not recorded."""
-        return self._run_in_span(name, call) if get_current_span().is_recording() else call
+        return self._run_in_span(name, call) if is_recorded() else call
 
     async def _run_in_span(self, name: str, call: Coroutine[Any, Any, T]) -> T:
         with in_span(self._tracer, name):
