@@ -133,3 +133,11 @@ def test_every_guide_is_found_from_the_readme() -> None:
     """The README links to each page of docs/how-to. The one for maintainers is in CONTRIBUTING.md."""
     linked = "".join((ROOT / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md"))
     assert [page.name for page in (ROOT / "docs/how-to").glob("*.md") if f"(docs/how-to/{page.name})" not in linked] == []
+
+
+def test_device_bound_sessions_are_audited_in_one_sitting() -> None:
+    """The files that the page lists first have some 300 lines together (docs/decisions/0040-device-bound-sessions.md)."""
+    _, _, audit = (ROOT / "docs/explanation/device-bound.md").read_text("utf-8").partition("## To audit it")
+    files = re.findall(r"\]\(\.\./\.\./(src/\S+\.py)\)", audit)[:4]
+    assert files[-1] == "src/handstamp/domain/binding.py"
+    assert sum(bool(line.strip()) for file in files for line in (ROOT / file).read_text("utf-8").splitlines()) <= 320
