@@ -4,7 +4,7 @@ pip install 'handstamp[server,fastapi]'
 export STAFF_ISSUER=https://login.example.com/realms/main STAFF_CLIENT_SECRET=…
 uvicorn staff:app --port 9000
 
-At the provider, register the redirect URI http://localhost:9000/auth/sign-in/with/work/callback.
+At the provider, register the redirect URI http://localhost:9000/auth/sign-in/with/company/callback.
 """
 
 import os
@@ -17,7 +17,7 @@ from handstamp import AccessClaims
 from handstamp.embedded import Handstamp
 from handstamp.verify.fastapi import Require
 
-WORK = {
+COMPANY = {
     "label": "Example Staff",
     "issuer": os.environ.get("STAFF_ISSUER", "https://login.example.com/realms/main"),
     "client_id": "staff-page",
@@ -25,7 +25,7 @@ WORK = {
     "keep_tokens": True,  # for /calendar; without it, the tokens of the provider are dropped
 }
 auth = Handstamp(
-    database="sqlite:///staff.db", issuer="http://localhost:9000/auth", providers={"work": WORK}, registration="open"
+    database="sqlite:///staff.db", issuer="http://localhost:9000/auth", providers={"company": COMPANY}, registration="open"
 )
 app = FastAPI(title="Staff", lifespan=auth.lifespan)
 app.mount("/auth", auth.asgi)
@@ -35,7 +35,7 @@ Person = Annotated[AccessClaims, Depends(require())]
 
 @app.get("/")
 async def start() -> HTMLResponse:
-    return HTMLResponse('<a href="/auth/sign-in/with/work?return_to=/me&amp;delivery=cookie">Sign in</a>')
+    return HTMLResponse('<a href="/auth/sign-in/with/company?return_to=/me&amp;delivery=cookie">Sign in</a>')
 
 
 @app.get("/me")
@@ -45,5 +45,5 @@ async def me(person: Person) -> dict[str, str]:
 
 @app.get("/calendar")
 async def calendar(person: Person) -> dict[str, str]:
-    tokens = await auth.provider_tokens(person.sub, "work")  # renewed if they are about to expire
+    tokens = await auth.provider_tokens(person.sub, "company")  # renewed if they are about to expire
     return {"Authorization": f"Bearer {tokens.access_token[:4]}…"}  # send it to the provider's API instead

@@ -20,8 +20,8 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClie
 
 
 def test_the_page_leads_to_the_provider(client: TestClient) -> None:
-    assert "/auth/sign-in/with/work" in client.get("/").text
-    assert client.get("/auth/providers").json() == {"providers": [{"name": "work", "label": "Example Staff"}]}
+    assert "/auth/sign-in/with/company" in client.get("/").text
+    assert client.get("/auth/providers").json() == {"providers": [{"name": "company", "label": "Example Staff"}]}
     assert "Sign in with Example Staff" in client.get("/auth/sign-in").text
 
 

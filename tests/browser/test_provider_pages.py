@@ -22,25 +22,25 @@ WIDTH = 390
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a service, and a provider with which people sign in there."""
     service = QuickServer(tmp_path_factory.mktemp("providers"), OUTBOUND_ALLOW="127.0.0.1")
-    callback = f"{service.url}/sign-in/with/work/callback"
+    callback = f"{service.url}/sign-in/with/company/callback"
     client = {
         "client_id": "ours",
         "client_secret": "a secret of the client",
         "redirect_uris": [callback],
         "grant_types": ["authorization_code"],
-        "backchannel_logout_uri": f"http://127.0.0.1:{service.port}/backchannel-logout/work",
+        "backchannel_logout_uri": f"http://127.0.0.1:{service.port}/backchannel-logout/company",
         "backchannel_logout_session_required": True,
     }
     with OidcProvider([client]) as provider:
-        table = {"label": "Work", "issuer": provider.url, "client_id": "ours", "client_secret": "a secret of the client"}
-        service.settings |= {"PROVIDERS": json.dumps({"work": table})}
+        table = {"label": "Company", "issuer": provider.url, "client_id": "ours", "client_secret": "a secret of the client"}
+        service.settings |= {"PROVIDERS": json.dumps({"company": table})}
         yield service.start()
         service.stop()
 
 
 def provider_of(server: Server) -> str:
     """Return the URL of the provider."""
-    url: str = json.loads(server.settings["PROVIDERS"])["work"]["issuer"]
+    url: str = json.loads(server.settings["PROVIDERS"])["company"]["issuer"]
     return url
 
 
@@ -54,7 +54,7 @@ def expect_sound(page: Page) -> None:
 def go_there(page: Page, server: Server, query: str = "") -> None:
     """Press the button of the sign-in page by keyboard, and wait for the provider's page."""
     page.goto(f"{server.url}/sign-in{query}")
-    button = page.get_by_role("link", name="Sign in with Work")
+    button = page.get_by_role("link", name="Sign in with Company")
     button.focus()
     button.press("Enter")
     expect(page.locator('input[name="login"]')).to_be_visible()
@@ -82,14 +82,14 @@ def test_the_whole_way(chromium: Browser, server: Server, page_errors: list[str]
         assert cookie_name("refresh", server.url) in names
         assert not [name for name in names if "trip" in name]
 
-        page.get_by_role("button", name="Remove the sign-in with Work").click()
+        page.get_by_role("button", name="Remove the sign-in with Company").click()
         expect(page.get_by_text("This is your only way to sign in.")).to_be_visible()
 
         page.goto(f"{server.url}/account")
         page.get_by_role("button", name="Sign out of this device").click()
         expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
         page.goto(f"{server.url}/sign-in")
-        page.get_by_role("link", name="Sign in with Work").click()
+        page.get_by_role("link", name="Sign in with Company").click()
         expect(page).to_have_url(f"{server.url}/account")
         expect(page.get_by_text("grace@example.com").first).to_be_visible()
         page.go_back()  # ends where the sign-in had led, or at the page before it
@@ -107,11 +107,11 @@ def test_it_is_added_to_an_account(chromium: Browser, server: Server) -> None:
         page.locator("#email").fill("ada@example.com")
         page.locator("#password").fill(PASSWORD)
         page.locator("#password").press("Enter")
-        page.get_by_role("button", name="Add Work").click()
+        page.get_by_role("button", name="Add Company").click()
         sign_in_there(page, "someone-else")
         expect(page.get_by_text("You can sign in with it from now on.")).to_be_visible()
         expect(page.get_by_text("someone-else@example.com")).to_be_visible()
-        page.get_by_role("button", name="Remove the sign-in with Work").click()
+        page.get_by_role("button", name="Remove the sign-in with Company").click()
         expect(page.get_by_text("It no longer signs you in.")).to_be_visible()
 
 
@@ -147,18 +147,18 @@ def test_without_cookies_the_page_says_so(chromium: Browser, server: Server) -> 
         page.context.clear_cookies(name=re.compile("handstamp-trip"))
         sign_in_there(page, "alan")
         expect(page.get_by_text("Your browser has not kept the cookie")).to_be_visible()
-        expect(page.get_by_role("link", name="Sign in with Work")).to_be_visible()
+        expect(page.get_by_role("link", name="Sign in with Company")).to_be_visible()
 
 
 def test_a_page_of_an_application_signs_in_with_the_client(chromium: Browser, server: Server) -> None:
     """`signInWith` leaves the page and comes back to it, signed in; then the client lists what was linked."""
     with open_page(chromium) as page:
         open_application(page, server)
-        page.evaluate("void auth.signInWith('work', { returnTo: '/docs?back' })")
+        page.evaluate("void auth.signInWith('company', { returnTo: '/docs?back' })")
         sign_in_there(page, "tim")
         expect_back(page, server)
         found = page.evaluate("auth.identities()")
-        assert [(each["provider"], each["label"], each["email"]) for each in found] == [("work", "Work", "tim@example.com")]
+        assert [(each["provider"], each["label"], each["email"]) for each in found] == [("company", "Company", "tim@example.com")]
         refused = page.evaluate("id => auth.removeIdentity(id).catch(({ code }) => code)", found[0]["id"])
         assert refused == "last_way"
 
@@ -171,15 +171,15 @@ def test_a_page_of_an_application_adds_it_with_the_client(chromium: Browser, ser
         session = page.evaluate("password => auth.signIn('donald@example.com', password)", PASSWORD)["sessionId"]
         refused = page.evaluate("auth.addIdentity('nobody').catch(({ code }) => code)")
         assert refused == "not_found"
-        page.evaluate("void auth.addIdentity('work', { returnTo: '/docs?back' })")
+        page.evaluate("void auth.addIdentity('company', { returnTo: '/docs?back' })")
         sign_in_there(page, "knuth")
         expect_back(page, server)
         assert page.evaluate("auth.state.sessionId") == session
         (added,) = page.evaluate("auth.identities()")
-        assert (added["provider"], added["email"]) == ("work", "knuth@example.com")
+        assert (added["provider"], added["email"]) == ("company", "knuth@example.com")
 
         page.evaluate("auth.signOut()")
-        page.evaluate("void auth.signInWith('work', { returnTo: '/docs?back' })")  # the provider remembers the person
+        page.evaluate("void auth.signInWith('company', { returnTo: '/docs?back' })")  # the provider remembers the person
         expect_back(page, server)
         assert page.evaluate("auth.fetch('/profile').then((answer) => answer.json())")["email"] == "donald@example.com"
         page.evaluate("id => auth.removeIdentity(id)", added["id"])

@@ -252,11 +252,11 @@ class OnceOnly(Upstream):
 def come_back(server: Server, upstream: OnceOnly, code: str) -> dict[str, Any]:
     """Let a program begin a sign-in with the provider, and its person come back. Return what completes it."""
     with server.client() as client:
-        begun = client.post("/login/with/work", json={"returnTo": "http://127.0.0.1:7777/back"}).json()
+        begun = client.post("/login/with/company", json={"returnTo": "http://127.0.0.1:7777/back"}).json()
         asked = dict(parse_qsl(urlsplit(begun["url"]).query))
         upstream.nonce = asked["nonce"]
         query = {"state": asked["state"], "code": code}
-        back = client.get("/sign-in/with/work/callback", params=query, headers={"sec-fetch-site": "cross-site"})
+        back = client.get("/sign-in/with/company/callback", params=query, headers={"sec-fetch-site": "cross-site"})
         assert back.status_code == 303, back.text
     fields = dict(parse_qsl(urlsplit(back.headers["location"]).query))
     return {"challenge": begun["challenge"], "ticket": begun["ticket"], "answer": fields}
@@ -265,7 +265,7 @@ def come_back(server: Server, upstream: OnceOnly, code: str) -> dict[str, Any]:
 def complete(server: Server, body: dict[str, Any]) -> httpx.Response | None:
     """Complete a sign-in. Return None if the service is killed meanwhile."""
     with server.client() as client, suppress(httpx.TransportError):
-        return client.post("/login/with/work/complete", json=body)
+        return client.post("/login/with/company/complete", json=body)
     return None
 
 
@@ -273,7 +273,7 @@ def test_a_sign_in_with_a_provider_is_whole_or_did_not_happen(tmp_path: Path) ->
     """Killed after the provider has redeemed the code, it leaves nothing. Killed after the commit, it can be asked for again."""
     with OnceOnly() as upstream, ExitStack() as stack:
         table = {"label": "Work", "issuer": upstream.url, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
-        server = QuickServer(tmp_path, PROVIDERS=json.dumps({"work": table}), OUTBOUND_ALLOW="127.0.0.1")
+        server = QuickServer(tmp_path, PROVIDERS=json.dumps({"company": table}), OUTBOUND_ALLOW="127.0.0.1")
         stack.callback(server.stop)
         server.start()
         body = come_back(server, upstream, "code-1")

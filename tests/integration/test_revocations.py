@@ -641,6 +641,22 @@ async def test_one_credential_takes_no_place_from_the_readers_of_others(
     assert [line for line in caplog.messages if line.startswith("feed_crowded credential='orders'")]
 
 
+@pytest.mark.anyio
+async def test_an_unexpected_failure_is_shown_by_its_type_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`/readyz` shows it to holders of credentials, and the message of an unknown error may contain anything."""
+
+    async def fail(_seq: int) -> None:
+        raise RuntimeError("postgresql://handstamp:secret@db/")
+
+    async with deployed(tmp_path, Clock()) as service:
+        monkeypatch.setattr(service.revocations, "_notify", fail)
+        following = asyncio.create_task(service.revocations.run())
+        while not service.revocations.problem:  # noqa: ASYNC110 - nothing tells when the failure was met
+            await asyncio.sleep(0)
+        following.cancel()
+        assert service.revocations.problem == "RuntimeError"
+
+
 def test_no_service_secret_is_logged(server: Server, client: httpx.Client, credential: Credential) -> None:
     """Neither valid nor wrong credentials are logged (R83)."""
     current_cursor(client, credential)

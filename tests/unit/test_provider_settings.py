@@ -61,20 +61,20 @@ def test_tables_of_the_file_and_json_of_the_environment(configure: Configure) ->
         [providers.google]
         client_id = "1.apps.googleusercontent.com"
         client_secret = "{SECRET}"
-        [providers.work]
+        [providers.company]
         issuer = "https://login.example.com/realms/main"
         client_id = "handstamp"
-        client_secret_file = "work.secret"
+        client_secret_file = "company.secret"
         label = "Example Staff"
         scopes = ["openid", "email"]
         keep_tokens = true
     """
     tables = {
         "google": {"client_id": "1.apps.googleusercontent.com", "client_secret": SECRET},
-        "work": {
+        "company": {
             "issuer": "https://login.example.com/realms/main",
             "client_id": "handstamp",
-            "client_secret_file": "work.secret",
+            "client_secret_file": "company.secret",
             "label": "Example Staff",
             "scopes": "openid email",
             "keep_tokens": "yes",
@@ -82,9 +82,9 @@ def test_tables_of_the_file_and_json_of_the_environment(configure: Configure) ->
     }
     settings = configure(toml)
     assert settings.providers == configure(PROVIDERS=json.dumps(tables)).providers
-    google, work = settings.providers
+    google, own = settings.providers
     assert (google.preset, google.label, google.issuer) == ("google", "Google", "https://accounts.google.com")
-    assert (work.preset, work.label, work.scopes, work.keeps_tokens) == ("", "Example Staff", ("openid", "email"), True)
+    assert (own.preset, own.label, own.scopes, own.keeps_tokens) == ("", "Example Staff", ("openid", "email"), True)
     assert SECRET not in repr(settings) + repr(google)
     assert configure(PROVIDERS="").providers == configure().providers == ()
 

@@ -84,7 +84,7 @@ RULES: dict[str, Rule] = {
     ),
     # --- cookies and header fields
     "cookies_removed": Rule(
-        "error", "The sign-in page arrives without its cookie.", "Let the proxy pass Set-Cookie on: nobody can sign in without."
+        "error", "The sign-in page sends no cookie, so nobody can sign in.", "Let the proxy pass the header Set-Cookie on."
     ),
     "cookie_prefix": Rule(
         "error",

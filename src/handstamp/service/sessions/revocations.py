@@ -79,7 +79,7 @@ class Revocations:
                     self.problem = getattr(problem, "why", str(problem))
                     _log.warning("following_failed", problem=self.problem)
                 except Exception as problem:  # noqa: BLE001 - an unexpected failure must not stop the loop
-                    self.problem = repr(problem)
+                    self.problem = type(problem).__name__  # /readyz shows it; the message may say more than it should
                     _log.exception("following_failed")
 
     async def read_after(self, cursor: str, *, wait_s: int, reader: str, caller: Caller) -> FeedPage:
