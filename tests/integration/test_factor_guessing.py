@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from handstamp.config.secret_file import load_master_secret
+from handstamp.domain.mail import SecondFactorGuessed
 from handstamp.domain.policy import DAY_MS
 from handstamp.domain.throttle import FACTOR, MAX_CONSECUTIVE, Failures
+from handstamp.service.mailing.outbox import Letters
 from handstamp.storage.store.failures import Count
 from tests.deployment import caller
 from tests.integration.helpers import expect_problem
@@ -107,6 +111,31 @@ async def test_the_owner_is_told_of_a_right_password_with_wrong_codes(tmp_path: 
         assert await count_mails(ada) == 1, "a success forgives, and a code that was used is no guess"
         await ada.complete(await ada.login(), recoveryCode=wrong[0])
         assert await count_mails(ada) == 2
+
+
+async def test_the_owner_is_told_of_wrong_codes_in_a_session(tmp_path: Path) -> None:
+    """By the same one mail a day: who has a copy of the session guesses at the factor that it asks for. A right code forgives."""
+    async with a_person(tmp_path, smtp_url="smtp://localhost:2525", mail_from="no-reply@example.com") as ada:
+        token = (await ada.complete(await ada.login(), code=ada.next_code())).json()["accessToken"]
+
+        async def step_up(times: int, answer: dict[str, Any], code: str) -> None:
+            for _ in range(times):
+                expect_problem(await ada.post("/login/step-up", answer, token=token), 422, code)
+
+        wrong = {"recoveryCode": "00000-00000-00000-00000-0000"}
+        await step_up(4, wrong, "invalid_code")
+        await step_up(1, {"code": ada.code()}, "invalid_code")  # used, and not wrong
+        assert await count_mails(ada) == 0
+        assert (await ada.post("/login/step-up", {"code": ada.next_code()}, token=token)).status_code == 200
+        await step_up(4, wrong, "invalid_code")
+        assert await count_mails(ada) == 0, "a success forgives"
+        await step_up(1, wrong, "invalid_code")
+        mails = await ada.running.store.read(lambda rows: rows.mails.list_newest(limit=99))
+        opened = map(Letters(load_master_secret(ada.running.settings)).open, mails)
+        assert SecondFactorGuessed(in_session=True) in [letter.content for letter in opened]
+        await step_up(5, wrong, "invalid_code")
+        await ada.complete(await ada.login(), recoveryCode=wrong["recoveryCode"])
+        assert await count_mails(ada) == 1
 
 
 async def test_a_stranger_sends_no_mail(tmp_path: Path) -> None:

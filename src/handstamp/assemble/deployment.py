@@ -284,6 +284,9 @@ class Deployment(Parts):
             totp=TotpProver(store=store, secrets=self.totp_secrets, throttling=throttling, audit=audit),
             recovery_code=RecoveryCodeProver(store=store, notices=self.notices, audit=audit),
             passkey=PasskeyFactor(ceremonies),
+            store=store,
+            throttling=throttling,
+            notices=self.notices,
         )
         self.second_factor = SecondFactor(
             store=store,
@@ -291,7 +294,6 @@ class Deployment(Parts):
             provers=provers,
             devices=self.devices,
             notices=self.notices,
-            throttling=throttling,
             begin_session=self.begin_session,
         )
         self.step_up = StepUp(store=store, provers=provers, hashing=self.hashing, throttling=throttling, audit=audit)

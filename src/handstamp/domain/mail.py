@@ -62,7 +62,7 @@ MAIL_KINDS: dict[MailKind, MailRule] = {
     "register_existing": MailRule("a person wanted to create an account with an address that has one", LINK_WORTH_MS),
     "reset_password": MailRule("lets the owner of an account choose a new password", LINK_WORTH_MS),
     "second_factor_changed": MailRule("a second factor was added or removed", is_notice=True),
-    "second_factor_guessed": MailRule("the first step of a sign-in was right, and five second ones were wrong", is_notice=True),
+    "second_factor_guessed": MailRule("five second factors were wrong, in a sign-in or in a session", is_notice=True),
     "second_factors_reset": MailRule("an operator removed all second factors", is_notice=True),
     "session_reused": MailRule("an old copy of a sign-in was used, and its session ended", is_notice=True),
     "sign_in_code": MailRule("signs the owner of an account in", LINK_WORTH_MS),
@@ -137,7 +137,9 @@ class SecondFactorChanged(Content, frozen=True, tag="second_factor_changed"):
 
 
 class SecondFactorGuessed(Content, frozen=True, tag="second_factor_guessed"):
-    """A notice: the first step of a sign-in was right, and several second ones were wrong."""
+    """A notice: several second factors were wrong, after a right first step of a sign-in or in a session."""
+
+    in_session: bool = False
 
 
 class IdentityChanged(Content, frozen=True, tag="identity_changed"):

@@ -158,10 +158,7 @@ def _draft_notice(content: mail.Notice, brand: str, home: str) -> _Draft:
             subject = mark("Your sign-in to %(brand)s has changed", brand=brand)
             draft = _Draft(subject, (_describe_change(content),), *_advise_on_change(content, home))
         case mail.SecondFactorGuessed():
-            subject = mark("Another person may know your password for %(brand)s", brand=brand)
-            text = mark("The first step of a sign-in to your account was right. Then the second step was wrong five times.")
-            kept_out = mark("Nobody was signed in.")
-            draft = _Draft(subject, (text, kept_out), see_account, account, (mark("If that was you, do nothing."), _CHANGE))
+            draft = _draft_guesses(content, brand, account)
         case mail.SecondFactorsReset():
             subject = mark("Your sign-in to %(brand)s has changed", brand=brand)
             text = mark("The people who run this service removed your authenticator app, passkeys and recovery codes.")
@@ -203,6 +200,24 @@ def _draft_support(content: mail.SupportLooks, brand: str, home: str) -> _Draft:
     secrets = mark("They see neither your password nor what else you sign in with.")
     advice = mark("If you did not ask for help, end that session in your account, and tell the people who run this service.")
     return _Draft(subject, (who, why, limits, secrets), mark("See your devices"), f"{home}/account", (advice,))
+
+
+def _draft_guesses(content: mail.SecondFactorGuessed, brand: str, account: str) -> _Draft:
+    if content.in_session:
+        subject = mark("Another person may use your sign-in to %(brand)s", brand=brand)
+        text = (
+            mark(
+                "On a device that is signed in to your account, a code or a passkey was asked for again. It was wrong five times."
+            ),
+            mark("What needed it was not done."),
+        )
+    else:
+        subject = mark("Another person may know your password for %(brand)s", brand=brand)
+        text = (
+            mark("The first step of a sign-in to your account was right. Then the second step was wrong five times."),
+            mark("Nobody was signed in."),
+        )
+    return _Draft(subject, text, mark("See your account"), account, (mark("If that was you, do nothing."), _CHANGE))
 
 
 def _describe_change(content: mail.SecondFactorChanged | mail.IdentityChanged) -> str:

@@ -28,18 +28,47 @@ from .totp import TotpProver
 
 
 class FactorProvers(msgspec.Struct, frozen=True):
-    """What judges each kind of second factor."""
+    """What judges each kind of second factor, and counts wrong answers."""
 
     totp: TotpProver
     recovery_code: RecoveryCodeProver
     passkey: PasskeyAnswers
+    store: Store
+    throttling: Throttling
+    notices: Notices
 
-    async def prove(self, account_id: str, answer: GivenFactor, caller: Caller, *, device: str, within: str) -> FactorProof:
-        """Return the proof of the one factor that was answered, within a sign-in or a session.
+    async def prove(
+        self, account_id: str, answer: GivenFactor, caller: Caller, *, device: str, within: str, in_session: bool
+    ) -> FactorProof:
+        """Return the proof of the one factor that was answered, within a sign-in or a session. Count a wrong answer.
+
+        Args:
+            account_id: The account.
+            answer: What was answered.
+            caller: The time of the request and where it came from, with the secret of the browser.
+            device: The name of the known device, "" for an unknown one.
+            within: The name of the sign-in or of the session.
+            in_session: Whether it is a session.
 
         Raises:
             InvalidFields: If it is not exactly one.
+            InvalidCode: If the code is wrong or was used.
+            InvalidPasskey: If the passkey is not accepted.
         """
+        try:
+            return await self._prove(account_id, answer, caller, device=device, within=within)
+        except (InvalidCode, InvalidPasskey) as refused:
+            if not isinstance(refused, InvalidCode) or refused.verdict != "used_app_code":
+                await self.store.transact(lambda rows: self._count_wrong(rows, account_id, caller, in_session=in_session))
+            raise
+
+    async def _count_wrong(self, rows: Transaction, account_id: str, caller: Caller, *, in_session: bool) -> None:
+        """Tell the person of several wrong answers, once: whoever sends them has their password or session (ASVS 5.0, 6.3.5)."""
+        account = await rows.accounts.get(account_id)
+        if account is not None and await self.throttling.count_second_step(rows, account_id, caller.now_ms):
+            await self.notices.tell(rows, account, SecondFactorGuessed(in_session=in_session), caller)
+
+    async def _prove(self, account_id: str, answer: GivenFactor, caller: Caller, *, device: str, within: str) -> FactorProof:
         given = [name for name in ("code", "recovery_code", "passkey") if getattr(answer, name)]
         if len(given) != 1:
             raise InvalidFields([("code", mark("send one of code, recoveryCode and passkey"))])
@@ -61,7 +90,6 @@ class SecondFactor:
         provers: FactorProvers,
         devices: Devices,
         notices: Notices,
-        throttling: Throttling,
         begin_session: BeginSession,
     ) -> None:
         self._store = store
@@ -69,7 +97,6 @@ class SecondFactor:
         self._provers = provers
         self._devices = devices
         self._notices = notices
-        self._throttling = throttling
         self._begin_session = begin_session
 
     def open(self, challenge: str, caller: Caller) -> Attempt:
@@ -190,18 +217,8 @@ class SecondFactor:
 
             return FactorProof(ENROLLED_AMR[row.enrolled], confirm, [], "phr" if row.enrolled == "passkey" else "mfa")
         await self._attempts.count(attempt, caller)
-        try:
-            return await self._provers.prove(attempt.subject, answer, caller, device=device, within=name_attempt(attempt))
-        except (InvalidCode, InvalidPasskey) as refused:
-            if not isinstance(refused, InvalidCode) or refused.verdict != "used_app_code":
-                await self._store.transact(lambda rows: self._count_wrong(rows, attempt.subject, caller))
-            raise
-
-    async def _count_wrong(self, rows: Transaction, account_id: str, caller: Caller) -> None:
-        """Tell the person of several wrong answers, once: whoever sends them knows the password (ASVS 5.0, 6.3.5)."""
-        account = await rows.accounts.get(account_id)
-        if account is not None and await self._throttling.count_second_step(rows, account_id, caller.now_ms):
-            await self._notices.tell(rows, account, SecondFactorGuessed(), caller)
+        within = name_attempt(attempt)
+        return await self._provers.prove(attempt.subject, answer, caller, device=device, within=within, in_session=False)
 
 
 def _first(attempt: Attempt) -> Proof:

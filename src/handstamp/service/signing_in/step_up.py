@@ -66,7 +66,9 @@ class StepUp:
         factor = (
             await self._prove_password(session, account, password, caller)
             if answer is None
-            else await self._provers.prove(account.id, answer, caller, device=session.id, within=name_session(session))
+            else await self._provers.prove(
+                account.id, answer, caller, device=session.id, within=name_session(session), in_session=True
+            )
         )
 
         async def renew(rows: Transaction) -> tuple[Session, Event]:
