@@ -15,7 +15,7 @@ from handstamp.domain.identity import (
     SealedTokens,
 )
 from handstamp.domain.provider import ProviderTokens
-from handstamp.service.operating.reseal_tokens import BATCH, ResealTokens
+from handstamp.service.operating.reseal import BATCH, ResealTokens
 from handstamp.service.parts.audit import Audit
 from handstamp.storage.store import Rows, Store, Transaction
 from tests.builders import NOW_MS, Clock, a_session

@@ -32,8 +32,7 @@ from ..service.operating.credentials import Credentials
 from ..service.operating.history import Histories
 from ..service.operating.housekeeping import Housekeeping
 from ..service.operating.readiness import Readiness
-from ..service.operating.reseal_apps import ResealApps
-from ..service.operating.reseal_tokens import ResealTokens
+from ..service.operating.reseal import ResealApps, ResealTokens
 from ..service.operating.statistics import Statistics
 from ..service.parts.ceremonies import PasskeyCeremonies
 from ..service.parts.email_address import load_rules
