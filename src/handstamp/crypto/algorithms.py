@@ -60,7 +60,7 @@ def make_verifier(key: PublicKey | bytes, algorithm: Algorithm, kid: str) -> Cal
         case ec.EllipticCurvePublicKey() as public, "ES256" if isinstance(public.curve, ec.SECP256R1):
             return functools.partial(_es256_verifies, public)
         case ed25519.Ed25519PublicKey() as ed, "Ed25519":
-            return lambda data, signature: _is_valid(lambda: ed.verify(signature, data))
+            return lambda data, signature: is_valid(lambda: ed.verify(signature, data))
         case rsa.RSAPublicKey() as rs256, "RS256":
             exponent = rs256.public_numbers().e
             if rs256.key_size < MIN_RSA_BITS or exponent < 65537 or exponent % 2 == 0:
@@ -68,7 +68,7 @@ def make_verifier(key: PublicKey | bytes, algorithm: Algorithm, kid: str) -> Cal
                     f"The RSA key {kid!r} is too weak: it needs at least {MIN_RSA_BITS} bits and an odd e ≥ 65537"
                 )
             scheme, digest = padding.PKCS1v15(), hashes.SHA256()
-            return lambda data, signature: _is_valid(lambda: rs256.verify(signature, data, scheme, digest))
+            return lambda data, signature: is_valid(lambda: rs256.verify(signature, data, scheme, digest))
         case _:
             raise ConfigurationError(f"The key {kid!r} is not of the type that {algorithm} needs")
 
@@ -88,7 +88,8 @@ def _es256_verifies(public: ec.EllipticCurvePublicKey, data: bytes, signature: b
     return True
 
 
-def _is_valid(verify: Callable[[], None]) -> bool:
+def is_valid(verify: Callable[[], None]) -> bool:
+    """Return False if a call of `cryptography` raises that a signature is invalid."""
     try:
         verify()
     except InvalidSignature:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from ..errors import ConfigurationError, InvalidToken
+from .algorithms import is_valid
+from .jwk import PRIVATE_MEMBERS
 from .jws import UnknownKey
 from .strict import base64url_decode, base64url_encode, json_decode
 
@@ -37,7 +39,6 @@ _RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _EDDSA = frozenset({"EdDSA", "Ed25519"})
 FOREIGN_ALGORITHMS = _RSA | _EDDSA | {algorithm for _, _, algorithm in _CURVES.values()}
 """All signature algorithms that are accepted: RFC 7518 §3.3 to §3.5, RFC 8037."""
-_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
 _ABSENT = msgspec.Raw()
 
 
@@ -190,7 +191,7 @@ def _read_key(jwk: Mapping[str, Any]) -> ForeignKey | None:
         or "verify" not in operations
     ):
         return None
-    if len(kid) > _MAX_KID_LENGTH or _PRIVATE_MEMBERS & jwk.keys():
+    if len(kid) > _MAX_KID_LENGTH or PRIVATE_MEMBERS & jwk.keys():
         return None
     try:
         verifies, fitting = _read_members(jwk)
@@ -225,7 +226,7 @@ def _read_members(jwk: Mapping[str, Any]) -> tuple[Callable[[str, bytes, bytes],
             )
         case "OKP", "Ed25519":
             edwards = ed25519.Ed25519PublicKey.from_public_bytes(base64url_decode(jwk["x"]))
-            return lambda _, data, signature: _is_valid(lambda: edwards.verify(signature, data)), _EDDSA
+            return lambda _, data, signature: is_valid(lambda: edwards.verify(signature, data)), _EDDSA
         case _:
             raise ValueError("a type that is not supported")
 
@@ -233,19 +234,11 @@ def _read_members(jwk: Mapping[str, Any]) -> tuple[Callable[[str, bytes, bytes],
 def _rsa_verifies(public: rsa.RSAPublicKey, algorithm: str, data: bytes, signature: bytes) -> bool:
     digest = _HASHES[algorithm[2:]]
     scheme = padding.PKCS1v15() if algorithm.startswith("RS") else padding.PSS(padding.MGF1(digest), digest.digest_size)
-    return _is_valid(lambda: public.verify(signature, data, scheme, digest))
+    return is_valid(lambda: public.verify(signature, data, scheme, digest))
 
 
 def _ec_verifies(public: ec.EllipticCurvePublicKey, half: int, algorithm: str, data: bytes, signature: bytes) -> bool:
     if len(signature) != 2 * half:
         return False
     r, s = int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big")
-    return _is_valid(lambda: public.verify(encode_dss_signature(r, s), data, ec.ECDSA(_HASHES[algorithm[2:]])))
-
-
-def _is_valid(verify: Callable[[], None]) -> bool:
-    try:
-        verify()
-    except InvalidSignature:
-        return False
-    return True
+    return is_valid(lambda: public.verify(encode_dss_signature(r, s), data, ec.ECDSA(_HASHES[algorithm[2:]])))

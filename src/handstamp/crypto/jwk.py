@@ -22,7 +22,8 @@ from .algorithms import ES256_HALF, MIN_RSA_BITS, MIN_SECRET_BYTES, Algorithm, P
 from .strict import base64url_decode, base64url_encode, json_decode
 
 KID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
+"""The members of a JWK that only a private key has (RFC 7518 §6.2.2, §6.3.2)."""
 
 
 class VerifyingKey:
@@ -80,7 +81,7 @@ class VerifyingKey:
         operations = jwk.get("key_ops", ["verify"])
         if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
             raise ConfigurationError(f"{name} is not for verifying, by its 'use' or 'key_ops'")
-        if jwk.get("kty") != "oct" and _PRIVATE_MEMBERS & jwk.keys():
+        if jwk.get("kty") != "oct" and PRIVATE_MEMBERS & jwk.keys():
             raise ConfigurationError(f"{name} contains its private part: publish only the public members")
         try:
             key, algorithm = _key_from_members(jwk)
