@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import httpx
 import pytest
 
 from handstamp.assemble.application import make_application
 from handstamp.assemble.deployment import Deployment
+from handstamp.clock import now_ms
+from handstamp.crypto.identifiers import new_id
 from handstamp.domain.keyring import ROTATE_AFTER_MS
+from handstamp.domain.policy import MINUTE_MS
+from handstamp.service.operating.readiness import STUCK_MS
+from handstamp.service.parts.common_clock import CommonClock
+from handstamp.service.parts.hashing import Hashing
 from handstamp.web.stopping import STOPPING
 from tests.builders import Clock
 from tests.deployment import ISSUER, caller, deployed
 from tests.integration.helpers import expect_problem
+from tests.postgres import fresh_database
 
 pytestmark = pytest.mark.anyio
-PARTS = {"process", "clock", "store", "keys", "timetable", "feed", "mail", "hashing"}
+SECRET = "one secret of the tests, 0123456789"
+PARTS = {"process", "clock", "store", "keys", "timetable", "feed", "receivers", "mail", "hashing"}
 
 
 class Asked:
@@ -47,8 +58,10 @@ class Asked:
 async def asking(folder: Path, **settings: object) -> AsyncIterator[Asked]:
     """Open a deployment with a credential."""
     clock = Clock()
+    if "database" in settings:
+        clock.now_ms = now_ms()  # a database has a clock of its own
     async with deployed(folder, clock, **settings) as running:
-        made, secret = await running.credentials.create("monitor", caller(clock))
+        made, secret = await running.credentials.create(f"monitor-{new_id()}", caller(clock))
         transport = httpx.ASGITransport(make_application(running))
         async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as client:
             yield Asked(running, client, clock, (made.id, secret))
@@ -76,6 +89,48 @@ async def test_the_store_is_away(tmp_path: Path) -> None:
             assert "parts" not in problem
         (tmp_path / "handstamp.db").rmdir()
         (tmp_path / "gone").rename(tmp_path / "handstamp.db")
+
+
+async def test_postgresql_is_away(tmp_path: Path, postgres_server: str) -> None:
+    """The same as with a file: what fails is named to who has been here before."""
+    async with fresh_database(postgres_server) as url, asking(tmp_path, database=url, secret=SECRET) as asked:
+        assert await asked.look() == (200, {})
+        name = urlsplit(url).path.strip("/")
+        server = await asyncpg.connect(urlunsplit(urlsplit(url)._replace(path="/postgres")))
+        try:
+            await server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            await server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+            status, parts = await asked.look()
+            assert (status, set(parts)) == (503, {"store"})
+        finally:
+            await server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            await server.close()
+        assert await asked.look() == (200, {})
+
+
+async def test_a_receiver_that_takes_nothing_fails_alone(tmp_path: Path) -> None:
+    """Of the audit trail. After a quarter of an hour it is named; one that is not configured any more is not."""
+    (tmp_path / "webhook").write_text("whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode())
+    (tmp_path / "webhook").chmod(0o600)
+    urls, secret = ("https://siem.example.com/hook",), str(tmp_path / "webhook")
+    async with asking(tmp_path, audit_webhook_urls=urls, audit_webhook_secret_file=secret) as asked:
+        assert await asked.look() == (200, {})
+        asked.clock.advance(ms=STUCK_MS + MINUTE_MS)
+        assert await asked.look() == (200, {"receivers": "siem.example.com has not accepted an event of 16 minutes ago"})
+    async with asking(tmp_path) as asked:
+        asked.clock.advance(ms=STUCK_MS + MINUTE_MS)
+        assert await asked.look() == (200, {})
+
+
+async def test_a_clock_that_leaps_and_a_full_queue_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one makes the process useless, the other fails alone."""
+    async with asking(tmp_path) as asked:
+        monkeypatch.setattr(Hashing, "is_full", True)
+        assert await asked.look() == (200, {"hashing": "its queue is full"})
+        monkeypatch.setattr(CommonClock, "is_in_doubt", True)
+        told = await asked.client.get("/readyz", auth=asked.credential)
+        parts = told.json()["parts"]
+        assert (told.status_code, parts["clock"]) == (503, "it has leapt, and is not believed yet")
 
 
 async def test_no_key_signs(tmp_path: Path) -> None:

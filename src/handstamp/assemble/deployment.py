@@ -375,6 +375,7 @@ class Deployment(Parts):
             revocations=self.revocations,
             hashing=self.hashing,
             find_mail_problem=lambda: "" if self.mailing.sender is None else self.mailing.sender.problem,
+            read_receivers=self.auditing.read_receivers,
         )
         self.housekeeping = Housekeeping(
             store=store,
