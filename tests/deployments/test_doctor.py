@@ -53,6 +53,7 @@ class Case(NamedTuple):
     proxy: str = "nginx"
 
 
+CACHED = "proxy_cache store; proxy_ignore_headers Cache-Control Set-Cookie Vary;"
 CASES = {
     "nothing is wrong": Case(set()),
     "an application may call": Case(set(), origins=(APPLICATION,)),
@@ -70,8 +71,14 @@ CASES = {
     # --- keys, feed, caches
     "hidden keys": Case({"keys_unreachable"}, outside="location = /.well-known/jwks.json { return 403; }"),
     "keys for a day": Case({"keys_cached"}, outside="location = /.well-known/jwks.json { expires 1d; FORWARD }"),
-    "a cache": Case(
-        {"answers_cached"}, "proxy_cache store; proxy_cache_valid 200 1m; proxy_ignore_headers Cache-Control Set-Cookie Vary;"
+    "a cache": Case({"answers_cached"}, f"proxy_cache_valid 200 1m; {CACHED}"),
+    "keys from an old cache": Case({"keys_stale"}, outside="location = /.well-known/jwks.json { add_header Age 4000; FORWARD }"),
+    "a cache of renewals": Case(
+        {"renewals_cached"},
+        outside=f"location = /refresh {{ proxy_cache_methods GET HEAD POST; proxy_cache_valid any 1m; {CACHED} FORWARD }}",
+    ),
+    "a cache of the feed": Case(
+        {"feed_cached"}, outside=f"location = /revocations {{ proxy_cache_valid 200 1m; {CACHED} FORWARD }}"
     ),
     "a hidden feed": Case({"feed_blocked"}, outside="location = /revocations { return 403; }"),
     "an impatient proxy": Case({"feed_cut"}, "proxy_read_timeout 4s;"),
@@ -122,6 +129,7 @@ CASES = {
     "an upgrade for everything": Case({"connection_upgrade"}, 'proxy_set_header Connection "upgrade";'),
     "another protocol": Case({"upgrade_passed"}, 'if ($http_upgrade = "websocket") { proxy_pass http://127.0.0.1:SWITCHES; }'),
     "a short patience": Case({"keep_alive"}, "proxy_pass http://closing;", service="closes early"),
+    "a short patience of one process": Case({"keep_alive"}, "proxy_pass http://one_of_two;", service="closes early"),
     # --- other proxies
     "Caddy, nothing is wrong": Case(set(), proxy="caddy"),
     "Caddy, impatient": Case({"feed_cut"}, "transport http {\nresponse_header_timeout 4s\n}", proxy="caddy"),
@@ -156,6 +164,7 @@ http {{
   client_body_temp_path {folder}; proxy_temp_path {folder};
   fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
   upstream closing {{ server 127.0.0.1:{closing}; keepalive 4; }}
+  upstream one_of_two {{ server 127.0.0.1:{closing} max_fails=0; server 127.0.0.1:{other}; keepalive 8; }}
   server {{ listen 127.0.0.1:{port} ssl; location / {{ return 200; }} }}
   {servers}
 }}
@@ -197,7 +206,10 @@ SERVICES = {
 @pytest.fixture(scope="module")
 def ports() -> dict[str, int]:
     """Return a port of each case's proxy."""
-    return {name: free_port() for name in CASES}
+    free: set[int] = set()
+    while len(free) < len(CASES):  # the system may give a port twice
+        free.add(free_port())
+    return dict(zip(CASES, free, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -220,12 +232,15 @@ def reports(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> 
             backends[name] = server.port
             made = run_process(home, "credentials", "create", "doctor", **server.settings)
             credentials[name] = re.findall(r"\S+:\S{20,}", made.stdout)[0]
-        values = {"certificate": certificate, "key": key, "both": both, "closing": backends["closes early"]}
+        other = QuickServer(folder / "closes-early", **{**SERVICES["closes early"], "KEEP_ALIVE": "5m"}).start()
+        stack.callback(other.kill)
+        values = {"certificate": certificate, "key": key, "both": both, "closing": backends["closes early"], "other": other.port}
         backends["switches"] = stack.enter_context(_run_switch())
         for proxy, text, write in (("nginx", NGINX, _nginx), ("caddy", CADDY, _caddy), ("haproxy", HAPROXY, _haproxy)):
             servers = "\n".join(write(case, ports[name], backends, values) for name, case in CASES.items() if case.proxy == proxy)
             stack.enter_context(run_proxy(proxy, backends["usual"], folder, text, scheme="https", servers=servers, **values))
-        asyncio.run(_idle(ports["a short patience"], trust, credentials["closes early"]))
+        for name in ("a short patience", "a short patience of one process"):
+            asyncio.run(_idle(ports[name], trust, credentials["closes early"]))
         yield asyncio.run(_visit_all(ports, trust, credentials))
 
 

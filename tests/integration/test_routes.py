@@ -12,12 +12,18 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handstamp.embedded import Handstamp
-from handstamp.web.operation import Operation
+from handstamp.web import app
+from handstamp.web.edge import Edge
+from handstamp.web.operation import Operation, UseCases
+from handstamp.web.pages.routes import page_routes
 from handstamp.web.routing import OPERATIONS
+from tests.administering import serving
+from tests.deployment import ISSUER
+from tests.serving import cookie_name
 
 pytestmark = pytest.mark.anyio
 Seen = list[tuple[str, str | None, str | None]]
@@ -211,3 +217,33 @@ async def test_every_reference_of_the_api_document_leads_to_a_component_and_none
 
     follow(api)
     assert "$ref" in repr(api)
+
+
+REPEATED = "chosen-by-another-site"
+
+
+async def test_no_page_repeats_what_a_request_says_beside_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a proxy may compress pages: nobody finds a secret by the length of an answer to what they chose (BREACH)."""
+    found: list[Route] = []
+
+    def keep(use: UseCases, edge: Edge) -> list[Route]:
+        found.extend(page_routes(use, edge))
+        return found
+
+    monkeypatch.setattr(app, "page_routes", keep)
+    async with serving(tmp_path) as service:
+        person = await service.account("ada@example.com", "admin")
+        pair = await service.sign_in(person, delivery="cookie")
+        tokens = {"access": pair.access_token, "refresh": pair.refresh_token}
+        cookie = "; ".join(f"{cookie_name(kind, ISSUER)}={token}" for kind, token in tokens.items())
+        query = dict.fromkeys(("return_to", "email", "error", "code", "state", "token", "lang", "id", "name"), f"/{REPEATED}")
+        repeating = set()
+        for path in [route.path for route in found if "GET" in (route.methods or ()) and "{" not in route.path]:
+            for headers in ({}, {"cookie": cookie, "sec-fetch-site": "same-origin"}):
+                answer = await service.client.get(path, params=query, headers=headers)
+                service.client.cookies.clear()
+                if REPEATED in answer.text:
+                    repeating.add(path)
+                    secrets = [value.partition("=")[2].partition(";")[0] for value in answer.headers.get_list("set-cookie")]
+                    assert not [secret for secret in (*tokens.values(), *secrets) if secret and secret in answer.text], path
+        assert {"/sign-in", "/admin"} <= repeating

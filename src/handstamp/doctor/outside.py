@@ -6,6 +6,7 @@ also reads the feed, and `GET /diagnostics`, which answers what proxies have mad
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import math
 import re
@@ -30,6 +31,16 @@ SPOOFED = "203.0.113.7"
 """An address for documentation (RFC 5737), which no client has."""
 STRANGER = "https://handstamp-doctor.invalid"
 """An origin that nobody can have (RFC 6761)."""
+_NEVER_CACHED = (
+    ("GET", "/healthz", "answers_cached"),
+    ("GET", "/sign-in", "answers_cached"),
+    ("GET", "/profile", "answers_cached"),
+    ("POST", "/refresh", "renewals_cached"),
+    ("GET", "/revocations?wait=0", "feed_cached"),
+)
+"""Requests whose answers no cache may keep, also those that refuse a stranger."""
+_ASKS = 8
+"""How many requests at once look for the processes of a service. A proxy needs a connection for each."""
 _PROTECTION = ("content-security-policy", "x-content-type-options", "referrer-policy", "cross-origin-resource-policy")
 _NO_MIRROR = "needs a service credential: handstamp credentials create doctor"
 
@@ -87,7 +98,8 @@ async def examine(
         findings += await _feed_as_stranger(visit)
     else:
         found, not_seen = await _told(visit, mirror.request)
-        findings += [*found, *await _feed(visit), *await _large_answer(visit), *await _keep_alive(visit)]
+        from_cache = any(finding.id == "feed_cached" for finding in findings)
+        findings += [*found, *([] if from_cache else await _feed(visit)), *await _large_answer(visit), *await _keep_alive(visit)]
         unseen += not_seen
     trusted = () if mirror is None else mirror.trusted_origins
     findings += await _origins(visit, tuple(dict.fromkeys((*origins, *trusted))))
@@ -151,6 +163,9 @@ async def _keys(visit: Visit) -> list[Finding]:
     url = f"{visit.target.url}/.well-known/jwks.json"
     if answer.status != 200 or not answer.json().get("keys"):
         return [_found("keys_unreachable", url=url, answer=answer.describe())]
+    age = re.fullmatch(r"\d{1,9}", answer.value("age"))
+    if age is not None and int(age[0]) > JWKS_MAX_AGE_S:
+        return [_found("keys_stale", url=url, seconds=int(age[0]), wanted=JWKS_MAX_AGE_S)]
     ages = [int(age) for age in re.findall(r"(?:max-age|s-maxage)=(\d{1,9})", answer.value("cache-control"))]
     if max(ages, default=0) > JWKS_MAX_AGE_S:
         return [_found("keys_cached", url=url, seconds=max(ages), wanted=JWKS_MAX_AGE_S)]
@@ -158,11 +173,16 @@ async def _keys(visit: Visit) -> list[Finding]:
 
 
 async def _caches(visit: Visit) -> list[Finding]:
-    """Each answer of the service has a request id of its own."""
-    for path in ("/healthz", "/sign-in"):
-        first, second = await visit.get(path), await visit.get(path)
-        if (first.value("x-request-id") and first.value("x-request-id") == second.value("x-request-id")) or second.value("age"):
-            return [_found("answers_cached", path=path)]
+    """Each answer of the service has a request id of its own. A cache may answer with that of another visitor."""
+    for method, path, rule in _NEVER_CACHED:
+        needs_credential = rule == "feed_cached"
+        if needs_credential and not visit.authorization:
+            continue  # wrong credentials of a network are limited
+        headers = (("Authorization", visit.authorization),) if needs_credential else ()
+        answers = [await visit.visitor.fetch(method, visit.target.path + path, headers) for _ in range(3)]
+        ids = [answer.value("x-request-id") for answer in answers if answer.value("x-request-id")]
+        if len(set(ids)) < len(ids) or answers[-1].value("age"):
+            return [_found(rule, path=path)]
     return []
 
 
@@ -273,6 +293,7 @@ class _Arrived(msgspec.Struct, rename="camel"):
 
 
 class _Mirror(msgspec.Struct, rename="camel"):
+    process: str
     request: _Arrived
     keep_alive: int
     trusted_origins: Annotated[tuple[str, ...], msgspec.Meta(max_length=50)]
@@ -303,14 +324,15 @@ async def _told(visit: Visit, arrived: _Arrived) -> tuple[list[Finding], list[Un
 
 
 async def _keep_alive(visit: Visit) -> list[Finding]:
-    """Look at idle connections last: the requests before have made some."""
-    mirror = await _mirror(visit)
-    if mirror is None or not mirror.request.idle_closings:
-        return []
-    arrived = mirror.request
-    if arrived.x_forwarded_for is None and not arrived.is_peer_trusted:
-        return []  # there is no proxy
-    return [_found("keep_alive", count=arrived.idle_closings, peer=arrived.peer, seconds=mirror.keep_alive)]
+    """Look at idle connections last: the requests before have made some. Each process of the service counts its own."""
+    answers = await asyncio.gather(*(_mirror(visit) for _ in range(_ASKS)))
+    by_process = {mirror.process: mirror for mirror in answers if mirror is not None}
+    count = sum(mirror.request.idle_closings for mirror in by_process.values())
+    for mirror in by_process.values():
+        arrived = mirror.request
+        if arrived.idle_closings and (arrived.x_forwarded_for is not None or arrived.is_peer_trusted):
+            return [_found("keep_alive", count=count, peer=arrived.peer, seconds=mirror.keep_alive)]
+    return []
 
 
 async def _address(visit: Visit, arrived: _Arrived) -> tuple[list[Finding], list[Unseen]]:

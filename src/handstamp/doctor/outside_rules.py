@@ -62,10 +62,25 @@ RULES: dict[str, Rule] = {
         "{url} may be kept for {seconds} s, where the service says {wanted} s: verifiers get new keys too late.",
         "Remove the proxy's own caching and Cache-Control (nginx: expires, proxy_cache) for this path.",
     ),
+    "keys_stale": Rule(
+        "error",
+        "{url} was in a cache for {seconds} s, where the service says {wanted} s: verifiers get new keys too late.",
+        "Let the cache follow Cache-Control, or turn it off for this path.",
+    ),
     "answers_cached": Rule(
         "error",
         "A cache has answered {path}: people can get each other's answers.",
         "Turn the cache of the proxy or of the CDN off for all paths of the service.",
+    ),
+    "renewals_cached": Rule(
+        "error",
+        "A cache has answered POST {path}: one person can get the tokens of another, and a client gets old ones.",
+        "Turn the cache off for all paths of the service, and cache no POST (nginx: proxy_cache, proxy_cache_methods).",
+    ),
+    "feed_cached": Rule(
+        "error",
+        "A cache has answered {path}: verifiers do not learn who has signed out, and strangers can read it.",
+        "Turn the cache of the proxy or of the CDN off for /revocations.",
     ),
     "feed_blocked": Rule(
         "error",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Any
 
@@ -19,6 +20,8 @@ from .shapes import AnswerShape, described
 
 MAX_PADDING_BYTES = 8 * 1024
 _LONGEST = 256
+_STARTED = new_id()
+"""With the process id, a name of this process on whatever machine. A process that was forked off has the same id here."""
 
 
 class ArrivedRequest(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -41,6 +44,7 @@ class ArrivedRequest(AnswerShape, frozen=True, kw_only=True, rename="camel"):
 class DiagnosticsAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     """What arrived of the request, and what the service would do with others."""
 
+    process: Annotated[str, described("The process that answers: a new name each time it starts")]
     id: Annotated[str, described("A new one in each answer: two equal ones come from a cache")]
     now_ms: Annotated[int, described("The service's time, milliseconds since 1970")]
     issuer: str
@@ -54,6 +58,7 @@ async def diagnostics(use: UseCases, call: Call, _: None) -> Response:
     caller = call.ending_caller
     await use.credentials.authenticate(basic_credential(call.headers.getlist("authorization")), caller, scope="read")
     answer = DiagnosticsAnswer(
+        process=f"{_STARTED}.{os.getpid()}",
         id=new_id(),
         now_ms=caller.now_ms,
         issuer=use.issuer.url,
