@@ -17,6 +17,7 @@ from handstamp.domain.receipt import LIFETIME_MS
 from handstamp.domain.totp import Totp
 from handstamp.web.routing import OPERATIONS
 from tests.administering import Service, serving
+from tests.builders import a_mail
 from tests.integration.helpers import expect_problem
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +33,7 @@ BODIES: dict[str, dict[str, Any] | None] = {
     "/admin/accounts/{id}/reset-factors": None,
     "/admin/accounts/{id}/sign-out": None,
     "/admin/credentials": {"name": "orders", "scopes": ["read"]},
+    "/admin/mails/retry": None,
     "/admin/keys": None,
     "/admin/keys/{id}/retire": None,
     "/admin/keys/{id}/void": None,
@@ -66,6 +68,10 @@ async def prepare(service: Service, path: str) -> str:
             else (await running.keys.list_all(service.clock()))[0][0]
         )
         return path.replace("{id}", key.kid)
+    if "mails" in path:
+        waiting = a_mail(next_at_ms=service.clock() + 86_400_000, error="refused", created_at_ms=service.clock())
+        await running.store.transact(lambda rows: rows.mails.insert(waiting))
+        return path
     ada = await service.account("ada@example.com", "writer")
     for _ in range(2):
         await service.sign_in(ada)
@@ -84,6 +90,7 @@ async def snapshot(service: Service) -> list[Any]:
         [await running.accounts.list_factors(each.id, service.caller) for each in accounts],
         await running.store.read(lambda rows: rows.sessions.list_page(None, now_ms=now_ms, limit=100)),
         await running.credentials.list_all(),
+        (await running.mailing.queue.list_newest(limit=10))[0],
         await running.keys.list_all(now_ms),
         await service.events(),
     ]

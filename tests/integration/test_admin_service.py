@@ -11,9 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
+from handstamp.config.secret_file import load_master_secret
+from handstamp.domain.mail import MAIL_KINDS, PasswordChanged
 from handstamp.domain.totp import Totp
+from handstamp.service.mailing.notices import Notices
+from handstamp.service.mailing.outbox import Letters, Outbox
+from handstamp.service.operating.audit_webhook import Target
 from handstamp.web.routing import OPERATIONS
 from tests.administering import Service, bearer, serving
+from tests.builders import a_mail
 from tests.integration.helpers import expect_problem
 from tests.integration.test_command_line import COMMANDS
 
@@ -52,18 +58,38 @@ OPERATION_OF = {
     "credentials create": "POST /admin/credentials",
     "credentials list": "GET /admin/credentials",
     "credentials remove": "DELETE /admin/credentials/{id}",
+    "users export": "GET /admin/accounts/{id}/export",
+    "mail queue": "GET /admin/mails",
+    "audit webhook": "GET /admin/receivers",
 }
 NEEDS_THE_MACHINE = {
-    *("demo", "serve", "backup", "restore", "migrate", "doctor", "token inspect", "keys reseal"),
-    *("users import", "users export", "audit webhook", "mail queue", "mail test"),
+    "demo": "it is no deployment",
+    "serve": "it is the service",
+    "backup": "it writes a file of the machine",
+    "restore": "nothing may have the database open",
+    "migrate": "the service needs the tables",
+    "doctor": "it looks at files and settings, or from outside",
+    "token inspect": "it reads a token; POST /introspect answers whether one is valid",
+    "keys reseal": "it belongs to the change of the master secret, which is a file",
+    "users import": "it reads a file with the password hashes of another system; POST /admin/accounts adds one account",
+    "mail test": "it shows what the mail server says to the settings of the machine",
 }
+FURTHER = {
+    "users export": {"GET /admin/accounts"},
+    "mail queue": {"POST /admin/mails/retry", "DELETE /admin/mails/{id}"},
+    "keys retire": {"POST /admin/keys/{id}/void"},
+    "sessions end": {"POST /admin/accounts/{id}/sign-out"},
+    "why": {"GET /admin/sessions/{id}/history"},
+}
+"""Operations that do what an option or another argument of a command does."""
+NO_COMMAND = {"PATCH /admin/accounts/{id}": "the name and the language, which people change themselves"}
 
 
 def test_every_command_has_its_operation_or_needs_the_machine() -> None:
-    """A new command must say which operation does the same."""
+    """A new command must say which operation does the same, and a new operation which command."""
     assert sorted([*OPERATION_OF, *NEEDS_THE_MACHINE]) == sorted(COMMANDS)
-    declared = {f"{operation.method} {operation.path}" for operation in OPERATIONS}
-    assert set(OPERATION_OF.values()) <= declared
+    declared = {f"{operation.method} {operation.path}" for operation in OPERATIONS if operation.credential == "operator"}
+    assert declared == {*OPERATION_OF.values(), *NO_COMMAND}.union(*FURTHER.values())
 
 
 async def read_all(service: Service, auth: httpx.BasicAuth, path: str, name: str, **query: str) -> list[Any]:
@@ -189,6 +215,46 @@ async def test_all_about_one_person_is_exported(service: Service) -> None:
     history = (await service.client.get(f"/admin/accounts/{ada.id}/history", headers=headers)).json()
     assert "An operator made a copy of all data of the account." in [each["sentence"] for each in history["entries"]]
     expect_problem(await service.client.get("/admin/accounts/nobodys/export", headers=headers), 404, "not_found")
+
+
+async def test_mail_that_waits_is_seen_retried_and_dropped(service: Service) -> None:
+    """Not that to an administrator by a credential: a thief of one must not hide what it does."""
+    auth = await service.credential("admin")
+    admin, headers = await service.administrator()
+    ada = await service.account("ada@example.com")
+    letters = Letters(load_master_secret(service.running.settings))
+    outbox = Outbox(letters, way="smtp", confirms_sign_up=True, notices=frozenset(MAIL_KINDS))
+    for account in (ada, admin):
+        await service.running.store.transact(
+            lambda rows, account=account: Notices(outbox).tell(rows, account, PasswordChanged(), service.caller)  # type: ignore[misc]
+        )
+    mails = (await service.client.get("/admin/mails", auth=auth)).json()
+    assert {each["to"]: each["kind"] for each in mails["mails"]} == dict.fromkeys((ada.email, admin.email), "password_changed")
+    assert not mails["more"]
+    assert (await service.client.get("/admin/mails?limit=1", auth=auth)).json()["more"]
+    failed = a_mail(account=None, created_at_ms=service.clock(), next_at_ms=service.clock() + 60_000, error="refused")
+    await service.running.store.transact(lambda rows: rows.mails.insert(failed))
+    assert (await service.client.post("/admin/mails/retry", auth=auth)).json() == {"retried": 1}
+    ids = {each["to"]: each["id"] for each in mails["mails"]}
+    refused = await service.client.delete(f"/admin/mails/{ids[admin.email]}", auth=auth)
+    expect_problem(refused, 403, "administrator_protected")
+    expect_problem(
+        await service.client.delete(f"/admin/mails/{ids[admin.email]}", headers=headers), 403, "administrator_protected"
+    )
+    assert (await service.client.delete(f"/admin/mails/{ids[ada.email]}", auth=auth)).status_code == 204
+    expect_problem(await service.client.delete(f"/admin/mails/{ids[ada.email]}", auth=auth), 404, "not_found")
+    assert [each.kind for each in await service.events() if each.operator] == ["mails_retried", "mail_dropped"]
+
+
+async def test_receivers_of_the_audit_trail_are_shown(service: Service) -> None:
+    """How far each is, and since when events wait for it."""
+    auth = await service.credential("admin")
+    assert (await service.client.get("/admin/receivers", auth=auth)).json() == {"receivers": []}
+    target = Target("an id", "siem.example.com", "https://siem.example.com/hook")
+    service.running.auditing.targets = (target,)
+    (shown,) = (await service.client.get("/admin/receivers", auth=auth)).json()["receivers"]
+    assert (shown["name"], shown["configured"], shown["sentTo"], shown["lost"]) == ("siem.example.com", True, 0, 0)
+    assert shown["waitingSince"] is not None
 
 
 async def test_credentials_are_made_once_and_give_no_more_power(service: Service) -> None:

@@ -78,6 +78,7 @@ EACH_ACTION = "tests/integration/test_admin_access.py::test_each_action_is_recor
 SESSIONS_END = "tests/integration/test_admin_service.py::test_sessions_end_and_tell_why"
 CREDENTIALS = "tests/integration/test_admin_service.py::test_credentials_are_made_once_and_give_no_more_power"
 KEYS = "tests/integration/test_admin_service.py::test_keys_are_rotated_retired_and_voided"
+MAILS = "tests/integration/test_admin_service.py::test_mail_that_waits_is_seen_retried_and_dropped"
 BINDS = "tests/integration/test_device_bound.py::test_a_browser_binds_its_session_and_renews_it"
 LOOKS = "tests/integration/test_impersonation.py::test_the_person_is_told_and_nothing_counts_as_their_sign_in"
 ELSEWHERE: dict[str, tuple[str, str]] = {
@@ -88,6 +89,8 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "admin_rotate_keys": ("key_added", KEYS),
     "admin_retire_key": ("key_removed", KEYS),
     "admin_void_key": ("key_voided", KEYS),
+    "admin_drop_mail": ("mail_dropped", MAILS),
+    "admin_retry_mails": ("mails_retried", MAILS),
     "admin_create_account": ("account_created", EACH_ACTION),
     "admin_change_account": ("profile_changed", EACH_ACTION),
     "admin_delete_account": ("account_deleted", EACH_ACTION),

@@ -18,8 +18,10 @@ from ..errors import ConfigurationError
 from ..service.mailing.outbox import Letters, Outbox, Way
 from ..service.mailing.queue import DevelopmentInbox, MailQueue
 from ..service.mailing.sender import Sender, Tools
+from ..service.operating.administration import Administrators
 from ..service.parts.audit import Audit
 from ..service.parts.changes import Changes
+from ..service.parts.receipts import Receipts
 from ..storage.store import Store
 from .tracing import NO_TRACING, Tracing
 
@@ -57,6 +59,8 @@ class Mailing:
         changes: Changes,
         clock: Clock,
         audit: Audit,
+        receipts: Receipts,
+        administrators: Administrators,
         tracing: Tracing,
     ) -> None:
         """Create the parts. Raises `ConfigurationError` if the settings contradict each other."""
@@ -66,7 +70,7 @@ class Mailing:
         self.outbox = outbox = Outbox(
             letters, way=way, confirms_sign_up=self.tools.confirms_sign_up, notices=settings.mail_notices
         )
-        self.queue = MailQueue(store=store, letters=letters, audit=audit)
+        self.queue = MailQueue(store=store, letters=letters, receipts=receipts, administrators=administrators, audit=audit)
         self.inbox = DevelopmentInbox(store=store, letters=letters, load=self.tools.load_composer) if way == "inbox" else None
         self.sender = (
             Sender(store=store, changes=changes, clock=clock, outbox=outbox, letters=letters, audit=audit, load=self.tools.load)

@@ -126,12 +126,21 @@ class Parts:
         )
         self.clock = CommonClock(self.store, clock)
         self.changes = Changes(self.store)
+        self.receipts = Receipts(pseudonyms, policy=self.policy)
+        self.administrators = Administrators(settings.admin_role)
         self.mailing = Mailing(
-            settings, secret, store=self.store, changes=self.changes, clock=self.clock, audit=self.audit, tracing=tracing
+            settings,
+            secret,
+            store=self.store,
+            changes=self.changes,
+            clock=self.clock,
+            audit=self.audit,
+            receipts=self.receipts,
+            administrators=self.administrators,
+            tracing=tracing,
         )
         self.outbox = self.mailing.outbox
         self.notices = Notices(self.outbox)
-        self.receipts = Receipts(pseudonyms, policy=self.policy)
         self.keys = Keys(store=self.store, secret=secret, algorithm=settings.algorithm, receipts=self.receipts, audit=self.audit)
         self.challenges = Challenges(secret)
         self.passes = DevicePasses(secret)
@@ -178,7 +187,6 @@ class Parts:
         )
         self.factor_changes = FactorChanges(self.notices, self.undo_links)
         self.hashing = _make_hashing(settings, meter, tracing)
-        self.administrators = Administrators(settings.admin_role)
 
 
 def _make_providers(settings: Settings, outbound: Outbound) -> Mapping[str, Provider]:

@@ -51,8 +51,9 @@ from ..service.accounts.reset_password import PasswordReset
 from ..service.accounts.sign_up import SignUp
 from ..service.accounts.undo import Undo
 from ..service.accounts.verify_email import VerifyAddress
-from ..service.mailing.queue import DevelopmentInbox
+from ..service.mailing.queue import DevelopmentInbox, MailQueue
 from ..service.operating.administration import Administration
+from ..service.operating.audit_receivers import ReceiverStatus
 from ..service.operating.audit_trail import AuditTrail
 from ..service.operating.credentials import Credentials
 from ..service.operating.history import Histories
@@ -140,6 +141,8 @@ class UseCases:
     statistics: Statistics
     impersonate: Impersonate
     audit_trail: AuditTrail
+    read_receivers: Callable[[], Awaitable[list[ReceiverStatus]]]
+    mail_queue: MailQueue
     credentials: Credentials
     revocations: Revocations
     keys: Keys

@@ -19,6 +19,7 @@ from ..languages.choice import accepted_language
 from ..text import mark
 from ..wire.problems import MethodNotAllowed
 from .admin import accounts as admin_accounts
+from .admin import delivery as admin_delivery
 from .admin import impersonation as admin_impersonation
 from .admin import service as admin_service
 from .admin import sessions as admin_sessions
@@ -89,6 +90,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *admin_sessions.OPERATIONS,
     *admin_service.OPERATIONS,
     *admin_statistics.OPERATIONS,
+    *admin_delivery.OPERATIONS,
 )
 
 

@@ -10,8 +10,10 @@ from ...domain.event import Event
 from ...domain.mail import Letter, Mail
 from ...errors import NotFound
 from ...storage.store import Store, Transaction
+from ..operating.administration import Administrators
 from ..parts.audit import Audit
 from ..parts.caller import Caller
+from ..parts.receipts import Receipts, request_repeated
 from .delivery import Composer, DeliveryFailed, Message
 from .outbox import Letters
 
@@ -29,11 +31,15 @@ class WaitingMail(NamedTuple):
 
 
 class MailQueue:
-    """The use cases behind `handstamp mail queue`."""
+    """The use cases behind `handstamp mail queue` and `/admin/mails`."""
 
-    def __init__(self, *, store: Store, letters: Letters, audit: Audit) -> None:
+    def __init__(
+        self, *, store: Store, letters: Letters, receipts: Receipts, administrators: Administrators, audit: Audit
+    ) -> None:
         self._store = store
         self._letters = letters
+        self._receipts = receipts
+        self._administrators = administrators
         self._audit = audit
 
     async def list_newest(self, *, limit: int) -> tuple[list[WaitingMail], bool]:
@@ -42,23 +48,44 @@ class MailQueue:
         return [WaitingMail(mail, self._address_of(mail)) for mail in found[:limit]], len(found) > limit
 
     async def retry(self, caller: Caller) -> int:
-        """Make all mail due that failed before. Return how many there are. Raises `Unavailable`."""
+        """Make all mail due that failed before. Return how many there are. Raises `Unavailable`.
+
+        An operator's request that is sent again returns what it returned first.
+        """
+        before = await self._store.read(lambda rows: self._receipts.find_of(rows, caller))
+        if before is not None:
+            self._audit.log(request_repeated(None, None, caller))
+            return int(before)
         total = 0
         while count := await self._store.transact(lambda rows: rows.mails.retry(now_ms=caller.now_ms, limit=BATCH)):
             total += count
         if total:
             event = caller.event("mails_retried", detail={"count": total})
-            await self._store.transact(lambda rows: rows.events.insert(event))
+
+            async def record(rows: Transaction) -> None:
+                await rows.events.insert(event)
+                await self._receipts.save_of(rows, caller, str(total))
+
+            await self._store.transact(record)
             self._audit.log(event)
         return total
 
     async def drop(self, mail_id: str, caller: Caller) -> None:
-        """Delete a mail. Raises `NotFound` if there is none with that id, and `Unavailable`."""
+        """Delete a mail.
+
+        Raises:
+            NotFound: If there is none with that id.
+            AdministratorProtected: If it is about an account that the caller may not change.
+            Unavailable: If the store does not answer.
+        """
 
         async def drop(rows: Transaction) -> Event:
             mail = await rows.mails.get(mail_id)
             if mail is None or not await rows.mails.delete(mail_id):
                 raise NotFound(f"No mail {mail_id} waits.")
+            account = None if mail.account is None else await rows.accounts.get(mail.account)
+            if account is not None:
+                await self._administrators.require_may_change(rows, account, caller)
             event = caller.event("mail_dropped", subject=mail.account, detail={"mail": mail.id, "mail_kind": mail.kind})
             await rows.events.insert(event)
             return event
