@@ -82,7 +82,11 @@ FURTHER = {
     "why": {"GET /admin/sessions/{id}/history"},
 }
 """Operations that do what an option or another argument of a command does."""
-NO_COMMAND = {"PATCH /admin/accounts/{id}": "the name and the language, which people change themselves"}
+NO_COMMAND = {
+    "PATCH /admin/accounts/{id}": "the name and the language, which people change themselves",
+    "POST /admin/accounts/{id}/impersonate": "a shell has no browser to act in",
+    "POST /admin/accounts/{id}/impersonation-link": "a shell has no browser to act in",
+}
 
 
 def test_every_command_has_its_operation_or_needs_the_machine() -> None:

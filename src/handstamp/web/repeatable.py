@@ -13,6 +13,7 @@ from ..text import mark
 from .edge import Call
 
 HEADER = "Idempotency-Key"
+_FIELD = HEADER.lower()
 MIN_LENGTH, MAX_LENGTH = 16, 128
 _KEY = re.compile(rf"[!#-\[\]-~]{{{MIN_LENGTH},{MAX_LENGTH}}}")
 
@@ -28,7 +29,7 @@ def read_repeatable(call: Call, operation: str, *content: str) -> Repeatable | N
     Raises:
         InvalidRequest: The header comes twice, or its value is not a key.
     """
-    values = call.headers.getlist(HEADER)
+    values = call.headers.getlist(_FIELD)
     if not values:
         return None
     if len(values) > 1:
