@@ -379,6 +379,34 @@ async def test_sessions_that_can_be_missed_are_found(store: Store) -> None:
     assert await store.read(lambda rows: rows.sessions.count_unrevoked("nobody", now_ms=now_ms, limit=9)) == 0
 
 
+async def test_events_are_read_backwards(store: Store) -> None:
+    """All, or those of one subject, below a number; and the number of the last one before a time is found."""
+    events = [
+        Event(at_ms=NOW_MS + at_ms, kind="signed_in", subject=subject)
+        for at_ms, subject in ((0, "ada"), (10, "bob"), (30, "ada"), (20, None), (40, "ada"))
+    ]
+    await store.transact(lambda rows: rows.events.insert_many(events))
+    page = await store.read(lambda rows: rows.events.list_back(before=2**62, subject=None, limit=4))
+    assert [event for _, event in page] == events[:0:-1]
+    last = page[-1][0]
+    rest = await store.read(lambda rows: rows.events.list_back(before=last, subject=None, limit=4))
+    assert [event for _, event in rest] == events[:1]
+    own = await store.read(lambda rows: rows.events.list_back(before=page[0][0], subject="ada", limit=4))
+    assert [event for _, event in own] == [events[2], events[0]]
+    for at_ms, place in ((0, 0), (1, rest[0][0]), (21, page[1][0]), (2**40, page[0][0])):
+        found = await store.read(lambda rows, at_ms=at_ms: rows.events.find_place(NOW_MS + at_ms))  # type: ignore[misc]
+        assert found == place, at_ms
+
+
+async def test_accounts_are_listed_by_address_or_id_alone(store: Store) -> None:
+    """None of one kind does not mean none at all."""
+    ada, bob = an_account(id="id-ada", email="ada@example.com"), an_account(id="id-bob", email="bob@example.com")
+    await add(store, ada, bob)
+    assert await store.read(lambda rows: rows.accounts.list_of(emails=(), ids=("id-ada", "nobody"))) == [ada]
+    assert await store.read(lambda rows: rows.accounts.list_of(emails=("bob@example.com",), ids=())) == [bob]
+    assert await store.read(lambda rows: rows.accounts.list_of(emails=(), ids=())) == []
+
+
 async def test_an_address_has_one_account(store: Store) -> None:
     """The second insert returns False and changes nothing, also if both run at once."""
 

@@ -1,4 +1,4 @@
-"""The pages of administrators: who sees them, and what they show. They only read."""
+"""The pages of administrators: who sees them, and what they show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from tests.deployment import ISSUER
 from tests.serving import cookie_name
 
 pytestmark = pytest.mark.anyio
-PAGES = ("/admin", "/admin/person?id=nobodys")
+PAGES = (
+    "/admin",
+    "/admin/person?id=nobodys",
+    "/admin/new-person",
+    "/admin/why?id=nobodys",
+    "/admin/recent",
+    "/admin/service",
+)
 
 
 @pytest.fixture

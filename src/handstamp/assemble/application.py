@@ -99,6 +99,7 @@ def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
         password_min_length=settings.password_min_length,
         brand=load_brand(settings),
         readiness=deployment.readiness,
+        look_at_health=deployment.look_at_health,
         render_metrics=deployment.measuring.render,
     )
     application = asgi(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 from ..clock import Clock
 from ..config.private_files import warn_if_readable
@@ -29,6 +30,7 @@ from ..service.accounts.verify_email import VerifyAddress
 from ..service.operating.administration import Administration
 from ..service.operating.audit_trail import AuditTrail
 from ..service.operating.credentials import Credentials
+from ..service.operating.health import LookAtHealth
 from ..service.operating.history import Histories
 from ..service.operating.housekeeping import Housekeeping
 from ..service.operating.readiness import Readiness
@@ -112,6 +114,7 @@ class Deployment(Parts):
     auditing: Auditing
     revocations: Revocations
     readiness: Readiness
+    look_at_health: LookAtHealth
     housekeeping: Housekeeping
     verifier: Verifier
 
@@ -255,6 +258,7 @@ class Deployment(Parts):
             throttling=throttling,
             rules=self.rules,
             sweeping=self.sweeping,
+            receipts=self.receipts,
             audit=audit,
         )
         self.change_email = ChangeEmail(
@@ -376,6 +380,13 @@ class Deployment(Parts):
             hashing=self.hashing,
             find_mail_problem=lambda: "" if self.mailing.sender is None else self.mailing.sender.problem,
             read_receivers=self.auditing.read_receivers,
+        )
+        self.look_at_health = LookAtHealth(
+            store=store,
+            readiness=self.readiness,
+            clock=clock,
+            read_receivers=self.auditing.read_receivers,
+            version=version("handstamp"),
         )
         self.housekeeping = Housekeeping(
             store=store,

@@ -301,8 +301,9 @@ EVENT_KINDS: dict[EventKind, EventRule] = {
     ),
     "mail_requested": EventRule(
         description="a mail with a link or a code was asked for; `purpose` says what it allows",
-        actors=("person", "visitor"),
+        actors=("person", "visitor", "operator"),
         sentence=mark("A mail with a link or a code was asked for from %(place)s."),
+        by_operator=mark("An operator had a mail sent with which the person chooses a new password."),
     ),
     "mails_retried": EventRule(
         description="an operator had mail that had failed tried again now; `count` says how many",

@@ -56,6 +56,7 @@ from ..service.operating.administration import Administration
 from ..service.operating.audit_receivers import ReceiverStatus
 from ..service.operating.audit_trail import AuditTrail
 from ..service.operating.credentials import Credentials
+from ..service.operating.health import LookAtHealth
 from ..service.operating.history import Histories
 from ..service.operating.keys import Keys
 from ..service.operating.readiness import Readiness
@@ -164,6 +165,7 @@ class UseCases:
     password_min_length: int
     brand: Brand
     readiness: Readiness
+    look_at_health: LookAtHealth
     render_metrics: Callable[[str], Awaitable[tuple[bytes, str]]] | None
 
     def require_mail(self) -> None:

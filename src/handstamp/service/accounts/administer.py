@@ -151,6 +151,11 @@ class AdministerAccounts:
         who = await _normalise(who)
         return await self._store.read(lambda rows: _require_account(rows, who))
 
+    async def name_all(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return the addresses of those of up to 1000 ids that are accounts, by id."""
+        found = await self._store.read(lambda rows: rows.accounts.list_of(emails=(), ids=ids))
+        return {account.id: account.email for account in found}
+
     async def get_by_email(self, email: str) -> Account:
         """Return the account with an address. Raises as `get`, and `InvalidFields` if it is no address."""
         return await self.get(await normalise_email(email))

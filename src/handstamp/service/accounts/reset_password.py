@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from ...crypto.identifiers import new_secret
 from ...domain.account import Account
 from ...domain.event import Event, EventKind
 from ...domain.mail import AnyContent, PasswordChanged, ResetPassword
 from ...domain.sweep import Sweep
+from ...errors import NotFound
 from ...storage.store import Store, Transaction
+from ...text import mark
 from ..mailing.grant_mail import GrantMail
 from ..mailing.notices import Notices
 from ..parts.audit import Audit
@@ -17,6 +20,7 @@ from ..parts.devices import NO_EARLIER, EarlierSignIns
 from ..parts.email_address import normalise_email
 from ..parts.hashing import Hashing
 from ..parts.one_time import Issued, OneTimeGrants, Proven, Shown
+from ..parts.receipts import Receipts, request_repeated
 from ..parts.throttling import Throttling
 from ..sessions.sweeping import Sweeping
 from .factor_changes import forget_factors
@@ -37,9 +41,11 @@ class PasswordReset:
         throttling: Throttling,
         rules: PasswordRules,
         sweeping: Sweeping,
+        receipts: Receipts,
         audit: Audit,
     ) -> None:
         self._store = store
+        self._receipts = receipts
         self._grants = grants
         self._mail = mail
         self._notices = notices
@@ -77,6 +83,49 @@ class PasswordReset:
             event = await self._store.transact(send)
         self._audit.log(event)
         return email
+
+    async def send(self, account_id: str, caller: Caller) -> bool:
+        """Send a link to the person of an account, as an operator. Until the link is used, nothing changes.
+
+        Returns:
+            False if none was sent: the account is disabled, or its mailbox has got so many that it has a valid link. True for
+            the same request again.
+
+        Raises:
+            NotFound: If there is no such account.
+            TooManyAttempts: If the network has asked for too many mails.
+            Unavailable: If the store does not answer.
+        """
+
+        async def send(rows: Transaction) -> Event | None:
+            if await self._receipts.find_of(rows, caller) is not None:
+                return request_repeated(account_id, None, caller)
+            account = await rows.accounts.get(account_id)
+            if account is None:
+                raise NotFound(mark("There is no account with this id."))
+            if account.disabled_at_ms is not None:
+                return None
+            event = await self._mail.send(
+                rows,
+                "reset_password",
+                write_reset,
+                email=account.email,
+                account=account,
+                browser=new_secret(),  # of nobody: the person opens the link
+                caller=caller,
+                language=account.language,
+                with_code=False,
+            )
+            if event.kind == "mail_requested":
+                await self._receipts.save_of(rows, caller, account_id)
+            return event
+
+        with self._throttling.logging("mail", caller):
+            event = await self._store.transact(send)
+        if event is None:
+            return False
+        self._audit.log(event)
+        return event.kind != "attempt_throttled"
 
     async def look(self, shown: Shown, caller: Caller) -> Proven:
         """Return the grant of a link or a code, which stays unused. Raises as `OneTimeGrants.prove`."""

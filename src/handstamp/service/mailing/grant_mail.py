@@ -81,6 +81,7 @@ class GrantMail:
         is_sent: bool = True,
         language: str = "",
         device: str = "",
+        with_code: bool = True,
         details: Mapping[str, str] | None = None,
     ) -> Event:
         """Add a grant and its mail to a transaction. Return the event, for the log after the commit.
@@ -99,6 +100,7 @@ class GrantMail:
             is_sent: False to do all the work and send nothing.
             language: The language of the person, "" if unknown.
             device: The name of the known device that asks, "" for an unknown one. It has a limit of its own.
+            with_code: False to leave the code out although the purpose has one.
             details: What the purpose needs later.
 
         Raises:
@@ -118,12 +120,12 @@ class GrantMail:
             account=account,
             browser=browser,
             caller=caller,
-            with_code=await self._throttling.may_have_code(rows, email, caller.now_ms),
+            with_code=with_code and await self._throttling.may_have_code(rows, email, caller.now_ms),
             details=details,
         )
         to = email if is_sent else None
         await self._outbox.add(rows, write(issued), to=to, language=language, caller=caller, account=subject)
-        actor: Actor | None = "visitor" if purpose in _FOR_VISITORS else None
+        actor: Actor | None = "visitor" if purpose in _FOR_VISITORS and caller.actor == "person" else None
         event = caller.event("mail_requested", subject=subject, actor=actor, detail={"purpose": purpose})
         await rows.events.insert(event)
         return event

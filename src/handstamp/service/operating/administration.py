@@ -119,6 +119,10 @@ class Administration:
             raise InsufficientAuthentication(max_age_s=FRESH_MS // 1000, acr="mfa")
         return self._admit(Operator("account", account.id), msgspec.structs.replace(caller, operator_sid=session.id))
 
+    def may_administer(self, account: Account | None) -> bool:
+        """Return whether an account administers, once it has proved two factors."""
+        return self._administrators.includes(account)
+
     def _admit(self, operator: Operator, caller: Caller) -> Caller:
         wait_s = self._uses.take(str(operator))
         if wait_s:

@@ -6,7 +6,7 @@ import asyncio
 import datetime
 from collections.abc import AsyncIterator
 
-from ...domain.event import Event
+from ...domain.event import Event, EventKind
 from ...domain.history import tell_event
 from ...errors import Unavailable
 from ...storage.store import Store
@@ -16,6 +16,10 @@ POLL_S = 0.05
 PATIENCE_S = 30.0
 """How long to wait for the transactions that were writing when a reader began. The store ends them sooner."""
 FOREVER_MS = 2**62
+PIECE, MOST_LOOKED_AT = 200, 5_000
+"""Events that are read at once, and that one search looks at. SQLite reads on the event loop, a millisecond for a piece."""
+SLACK, SLACK_MS = 200, 60_000
+"""By how much the order of the numbers may differ from that of the times."""
 Page = list[tuple[int, Event]]
 """Events with their numbers, in the order of these."""
 
@@ -65,6 +69,53 @@ class AuditTrail:
         return await self._store.read(
             lambda rows: rows.events.list_page(after=after, until=until, since_ms=since_ms, before_ms=before_ms, limit=limit)
         )
+
+    async def look_back(
+        self,
+        *,
+        before: int | None = None,
+        kind: EventKind | None = None,
+        subject: str | None = None,
+        since_ms: int = 0,
+        until_ms: int = FOREVER_MS,
+        limit: int,
+    ) -> tuple[Page, int | None]:
+        """Return up to `limit` events that fit, newest first, and the `before` with which the search goes on.
+
+        It looks at `MOST_LOOKED_AT` events at most. So it may find fewer than there are, and still go on.
+
+        Args:
+            before: The number below which their numbers are; None to begin with the last.
+            kind: Their kind, None for all.
+            subject: Whom they are about, None for all.
+            since_ms: The first time, in milliseconds since 1970.
+            until_ms: The time before which they are.
+            limit: How many to find.
+
+        Raises:
+            Unavailable: If the store does not answer.
+        """
+        if before is None:
+            before = FOREVER_MS
+            if until_ms < FOREVER_MS:
+                before = SLACK + await self._store.read(lambda rows: rows.events.find_place(until_ms))
+        found: Page = []
+        for _ in range(MOST_LOOKED_AT // PIECE):
+            piece = await self._store.read(
+                lambda rows, before=before: rows.events.list_back(before=before, subject=subject, limit=PIECE)  # type: ignore[misc]
+            )
+            for number, event in piece:
+                before = number
+                if event.at_ms < since_ms - SLACK_MS:
+                    return found, None
+                if since_ms <= event.at_ms < until_ms and kind in (None, event.kind):
+                    found.append((number, event))
+                    if len(found) == limit:
+                        return found, before
+            if len(piece) < PIECE:
+                return found, None
+            await asyncio.sleep(0)
+        return found, before
 
     async def _settle(self) -> None:
         """Return when every transaction that may have taken a number before this call has ended."""

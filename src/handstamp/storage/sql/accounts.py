@@ -36,8 +36,9 @@ class SqlAccounts:
         return COLUMNS.decode(rows[0]) if rows else None
 
     async def list_of(self, *, emails: Sequence[str], ids: Sequence[str]) -> list[Account]:
+        emails, ids = emails or ("",), ids or ("",)  # PostgreSQL has no empty lists, and no account an empty address or id
         sql = f"{SELECT} WHERE email IN ({', '.join('?' * len(emails))}) OR id IN ({', '.join('?' * len(ids))})"
-        return [COLUMNS.decode(row) for row in await self._executor.run(sql, (*emails, *ids))] if emails and ids else []
+        return [COLUMNS.decode(row) for row in await self._executor.run(sql, (*emails, *ids))]
 
     async def list_page(self, *, prefix: str = "", after: str, limit: int) -> list[Account]:
         sql, values = f"{SELECT} WHERE email > ?", tuple[str, ...]((after,))

@@ -13,6 +13,9 @@ INSERT = f"INSERT INTO event ({COLUMNS.list}) VALUES ({COLUMNS.marks})"
 _SELECT_ABOUT = f"SELECT {COLUMNS.list} FROM event WHERE subject = ? OR sid = ? ORDER BY id DESC LIMIT ?"
 _SELECT_ALL_OF = f"SELECT id, {COLUMNS.list} FROM event WHERE subject = ? AND id > ? ORDER BY id LIMIT ?"
 _SELECT_PAGE = f"SELECT id, {COLUMNS.list} FROM event WHERE id > ? AND id <= ? AND at_ms >= ? AND at_ms < ? ORDER BY id LIMIT ?"
+_SELECT_BACK = f"SELECT id, {COLUMNS.list} FROM event WHERE id < ? ORDER BY id DESC LIMIT ?"
+_SELECT_BACK_OF = f"SELECT id, {COLUMNS.list} FROM event WHERE subject = ? AND id < ? ORDER BY id DESC LIMIT ?"
+_SELECT_PLACE = "SELECT id FROM event WHERE at_ms < ? ORDER BY at_ms DESC LIMIT 1"
 _SELECT_LAST = "SELECT coalesce(max(id), 0) FROM event"
 _PURGE = purge_statement("event", "id", "at_ms")
 
@@ -42,6 +45,17 @@ class SqlEvents:
     async def list_page(self, *, after: int, until: int, since_ms: int, before_ms: int, limit: int) -> list[tuple[int, Event]]:
         rows = await self._executor.run(_SELECT_PAGE, (after, until, since_ms, before_ms, limit))
         return [(row[0], COLUMNS.decode(row[1:])) for row in rows]
+
+    async def list_back(self, *, before: int, subject: str | None, limit: int) -> list[tuple[int, Event]]:
+        if subject is None:
+            rows = await self._executor.run(_SELECT_BACK, (before, limit))
+        else:
+            rows = await self._executor.run(_SELECT_BACK_OF, (subject, before, limit))
+        return [(row[0], COLUMNS.decode(row[1:])) for row in rows]
+
+    async def find_place(self, at_ms: int) -> int:
+        rows = await self._executor.run(_SELECT_PLACE, (at_ms,))
+        return int(rows[0][0]) if rows else 0
 
     async def get_last_number(self) -> int:
         return int((await self._executor.run(_SELECT_LAST))[0][0])

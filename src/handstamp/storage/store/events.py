@@ -26,6 +26,15 @@ class EventQueries(Protocol):
         Their numbers are above `after` and at most `until`, their times at least `since_ms` and below `before_ms`.
         """
 
+    async def list_back(self, *, before: int, subject: str | None, limit: int) -> list[tuple[int, Event]]:
+        """Return up to `limit` events with numbers below `before`, newest first: all, or those of a subject."""
+
+    async def find_place(self, at_ms: int) -> int:
+        """Return the number of the last event before a time, in milliseconds since 1970; 0 if there is none.
+
+        Numbers grow with time, but not exactly: an event has the time of its request, and its number from its transaction.
+        """
+
     async def get_last_number(self) -> int:
         """Return the number of the last event; 0 if there is none.
 

@@ -18,6 +18,8 @@ from ..edge import Call
 from ..operation import UseCases
 from .shapes import AFTER, Place, declare, read_cursor, read_limit, write_cursor
 
+WRONG_NAME = mark("is taken, or is not 1 to 64 characters of A-Z a-z 0-9 . _ - that begin with a letter or a digit")
+
 
 class AdminEventsAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     """Some events of the audit trail, as `handstamp audit export` writes them, in the order of their numbers."""
@@ -96,8 +98,7 @@ async def admin_create_credential(use: UseCases, call: Call, body: AdminCredenti
             body.name, call.operator, scopes=tuple[CredentialScope, ...](dict.fromkeys(body.scopes))
         )
     except ConfigurationError:
-        wrong = mark("is taken, or is not 1 to 64 characters of A-Z a-z 0-9 . _ - that begin with a letter or a digit")
-        raise InvalidFields([("name", wrong)]) from None
+        raise InvalidFields([("name", WRONG_NAME)]) from None
     fields = {name: getattr(_describe(made), name) for name in AdminCredential.__struct_fields__}
     return write_json(AdminNewCredential(secret=secret, **fields), status=201)
 

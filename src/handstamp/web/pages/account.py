@@ -113,6 +113,7 @@ class AccountPages:
             "visitor": name_of(session, account),
             "since": call.language.write_date(account.created_at_ms) if account else "",
             "has_account": account is not None and session.impersonator is None,
+            "administers": session.impersonator is None and self.use.administration.may_administer(account),
             "languages": LANGUAGES,
             "mail_is_on": self.use.mail_is_on,
             "is_verified": account is not None and account.email_verified,

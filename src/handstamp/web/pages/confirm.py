@@ -59,9 +59,9 @@ class ConfirmPages:
                 return await handle(call)
             except InsufficientAuthentication:
                 fields = await read_fields(call.request)
-                if not _SECRETS.isdisjoint(fields):
-                    return await self._ask(call, ConfirmForm(return_to=f"{self.edge.issuer.path}/account/sign-in"))
                 wanted = call.request.scope["route"].path
+                if not _SECRETS.isdisjoint(fields):
+                    return await self._ask(call, ConfirmForm(return_to=self.edge.issuer.path + _page_of(wanted, fields)))
                 return await self._ask(call, ConfirmForm(wanted=wanted, carried=urlencode(fields)))
 
         return handle_or_ask
@@ -130,3 +130,10 @@ class ConfirmPages:
     def _require_trusted(self, return_to: str) -> str:
         """Return the address of a page of this service or of a trusted origin. Raises `InvalidRequest` for any other text."""
         return Destination.parse({"return_to": return_to}, self.edge).return_to or f"{self.edge.issuer.path}/account"
+
+
+def _page_of(form: str, fields: Mapping[str, str]) -> str:
+    """Return the path of the page that a form is on."""
+    if not form.startswith("/admin/"):
+        return "/account/sign-in"
+    return f"{form}?{urlencode({'id': fields['id']})}" if "id" in fields else form

@@ -30,6 +30,7 @@ _LABELS = {
     "newPassword": mark("The new password"),
     "recoveryCode": mark("The recovery code"),
     "reason": mark("The reason"),
+    "role": mark("The role"),
 }
 _FIELDS = {"currentPassword": "current_password", "newPassword": "new_password", "recoveryCode": "recovery_code"}
 

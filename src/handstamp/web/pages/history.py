@@ -8,12 +8,9 @@ from starlette.responses import Response
 
 from ..edge import Call
 from ..operation import UseCases
-from .times import describe_time
-from .visitor import arrives_from_elsewhere, name_session, require_visitor
+from .entries import MAX_ENTRIES, describe_entries
+from .visitor import arrives_from_elsewhere, require_visitor
 from .writer import PageWriter
-
-MAX_ENTRIES = 40
-"""Shown on the page, newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +26,6 @@ class HistoryPages:
             return self.writer.load_again(call)
         session, account = await require_visitor(self.use, call, impersonation=True)
         history = await self.use.histories.of_subject(session.subject, account, call.caller)
-        translate = call.language.translate
-        devices = {each.id: name_session(each, call) for each in history.sessions}
-        entries = [
-            {
-                "time": describe_time(entry.at_ms, call),
-                "sentence": translate(entry.sentence),
-                "device": devices.get(entry.sid or "", ""),
-                "is_this": entry.sid == session.id,
-            }
-            for entry in history.entries[: -MAX_ENTRIES - 1 : -1]
-        ]
+        entries = [{**entry, "is_this": entry["session"] == session.id} for entry in describe_entries(history, call)]
         is_cut = history.is_cut or len(history.entries) > MAX_ENTRIES
         return self.writer.write_page("history.html", call, entries=entries, is_cut=is_cut)

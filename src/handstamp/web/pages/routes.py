@@ -11,6 +11,7 @@ from ..edge import Budget, Edge, Handler
 from ..operation import UseCases
 from .account import AccountPages
 from .administration import AdministrationPages
+from .admitting import for_administrators
 from .change_email import ChangeEmailPages
 from .confirm import ConfirmPages
 from .development_mail import DevelopmentMailPages
@@ -18,21 +19,26 @@ from .factors import FactorPages
 from .history import HistoryPages
 from .languages import in_language
 from .mailed import CODE_PAGES, Look, MailedPages, Run
+from .new_person import NewPersonPages
 from .own_data import OwnDataPages
 from .passkey_offer import PasskeyOfferPages
+from .person import PersonPages
 from .providers import CALLBACK, ProviderPages
+from .recent import RecentPages
 from .reset_password import ResetPages
 from .second_step import SecondStepPages
+from .service import ServicePages
 from .sign_in import SignInPages
 from .sign_in_code import SignInCodePages
 from .sign_up import SignUpPages
 from .support import SupportPages
 from .undo import UndoPages
 from .verify import VerifyPages
+from .why import WhyPages
 from .writer import PageWriter
 
-_ADMINISTRATION = ("/admin", "/admin/person", "/admin/look")
-"""Pages that the scripts of trusted origins cannot read."""
+_ADMINISTRATION = "/admin"
+"""What the paths of administrators begin with. Scripts of trusted origins cannot read these pages."""
 
 
 def page_routes(use: UseCases, edge: Edge) -> list[Route]:
@@ -50,8 +56,8 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
     offer = PasskeyOfferPages(use, edge, writer)
     factors, second = FactorPages(use, writer), SecondStepPages(use, edge, writer)
     providers = ProviderPages(use, edge, writer, factors)
-    administration = AdministrationPages(use, writer)
-    support = SupportPages(use, writer, administration)
+    person, new_person, service = PersonPages(use, writer), NewPersonPages(use, writer), ServicePages(use, writer)
+    support = SupportPages(use, writer)
     reset, change = ResetPages(use, writer), ChangeEmailPages(use, writer)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/", sign_in.show_start),
@@ -85,10 +91,17 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         ("GET", "/signed-out", sign_in.show_signed_out),
         ("GET", "/account", account.show_account),
         ("GET", "/account/history", HistoryPages(use, writer).show_history),
-        ("GET", "/admin", administration.show_people),
-        ("GET", "/admin/person", administration.show_person),
+        ("GET", "/admin", AdministrationPages(use, writer).show_people),
+        ("GET", "/admin/person", person.show_person),
+        ("POST", "/admin/person", person.submit_person),
         ("GET", "/admin/look", support.show_look),
         ("POST", "/admin/look", support.submit_look),
+        ("GET", "/admin/new-person", new_person.show_new_person),
+        ("POST", "/admin/new-person", new_person.submit_new_person),
+        ("GET", "/admin/why", WhyPages(use, writer).show_why),
+        ("GET", "/admin/recent", RecentPages(use, writer).show_recent),
+        ("GET", "/admin/service", service.show_service),
+        ("POST", "/admin/service", service.submit_service),
         ("POST", "/account/end-session", account.submit_end_session),
         ("POST", "/account/profile", account.submit_profile),
         ("GET", "/account/sign-in", factors.show_factors),
@@ -123,7 +136,13 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
         table += [("GET", link, pages.show_link), ("POST", link, pages.submit)]
         if PURPOSES[purpose].has_code:
             table += [("GET", CODE_PAGES[purpose], pages.show_code), ("POST", CODE_PAGES[purpose], pages.submit)]
-    forms = {path: handle for method, path, handle in table if method == "POST" and path.startswith("/account/")}
+    table = [
+        (method, path, for_administrators(handle, use, writer) if path.startswith(_ADMINISTRATION) else handle)
+        for method, path, handle in table
+    ]
+    forms = {
+        path: handle for method, path, handle in table if method == "POST" and path.startswith(("/account/", _ADMINISTRATION))
+    }
     confirm = ConfirmPages(use, edge, writer, forms)
     table = [(method, path, handle) for method, path, handle in table if handle not in forms.values()]
     table += [("POST", path, confirm.guard(handle)) for path, handle in forms.items()]
@@ -143,8 +162,9 @@ def page_routes(use: UseCases, edge: Edge) -> list[Route]:
                 path=path,
                 write_error=writer.write_error,
                 # Apple's page sends the answer as a form; it signs nobody in by itself. Nor do the pages of administrators.
-                signs_in=path not in (CALLBACK, *_ADMINISTRATION),
-                own_pages_only=path in _ADMINISTRATION,
+                signs_in=path != CALLBACK and not path.startswith(_ADMINISTRATION),
+                # The form of /confirm may carry one of administrators.
+                own_pages_only=path.startswith(_ADMINISTRATION) or (method, path) == ("POST", "/confirm"),
                 budget=_budget_of(path),
             ),
             methods=[method],

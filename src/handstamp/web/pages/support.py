@@ -14,7 +14,7 @@ from ..body import read_form
 from ..cookies import set_pair
 from ..edge import Call
 from ..operation import UseCases
-from .administration import AdministrationPages
+from .admitting import require_id
 from .destination import Destination
 from .mailed import MailedForm
 from .writer import PageWriter
@@ -34,30 +34,23 @@ class SupportPages:
 
     use: UseCases
     writer: PageWriter
-    administration: AdministrationPages
 
     async def show_look(self, call: Call) -> Response:
         """Return the form that asks for the reason. The account is the `id` of the query."""
         self.use.impersonate.require_on()
-        operator = await self.administration.admit(call)
-        if isinstance(operator, Response):
-            return operator
         account_id = call.request.query_params.get("id", "")
-        if not account_id:  # a proof leads back to the page without its query
-            return self.writer.redirect("/admin")
-        account = await self.use.accounts.get(account_id)
+        account = await self.use.accounts.get(require_id(account_id))
         return self.writer.write_page("look.html", call, account_id=account.id, email=account.email, **self._values())
 
     async def submit_look(self, call: Call) -> Response:
         """Make a link, and show it once."""
         self.use.impersonate.require_on()
         form = await read_form(call.request, LookForm)
-        operator = await self.administration.admit(call)
-        if isinstance(operator, Response):
-            return operator
         writes = form.write == "on"
         try:
-            link = await self.use.impersonate.make_link(form.id, operator, reason=form.reason, writes=writes, destination={})
+            link = await self.use.impersonate.make_link(
+                require_id(form.id), call.operator, reason=form.reason, writes=writes, destination={}
+            )
         except InvalidFields as error:
             account = await self.use.accounts.get(form.id)
             values = self._values() | {"account_id": account.id, "email": account.email, "reason": form.reason, "write": writes}

@@ -142,7 +142,10 @@ class PageWriter:
         if isinstance(error, ProofRequired):
             return self._ask_for_cookie(call)
         if isinstance(error, InsufficientAuthentication):
+            query = {name: value for name, value in call.request.query_params.items() if name != SECOND_REQUEST}
             return_to = self._base + call.request.scope["route"].path
+            if query and call.request.method == "GET":
+                return_to += f"?{urlencode(query)}"
             return self.redirect(f"{CONFIRM_PAGE}?{urlencode({'return_to': return_to})}")
         status, title = row_of(type(error))
         translate = call.language.translate
