@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from handstamp.assemble.application import make_application
@@ -17,6 +19,8 @@ from handstamp.assemble.deployment import Deployment
 from handstamp.clock import now_ms as right_now
 from handstamp.crypto.passwords import COSTS
 from handstamp.domain.session import Session
+from handstamp.storage.store import Rows
+from handstamp.web.edge import Edge
 from tests.builders import NOW_MS, Clock
 from tests.deployment import ISSUER, caller, settings_in
 from tests.devices import Device, challenge_in
@@ -29,6 +33,16 @@ OWN_PAGE = {"origin": ISSUER, "sec-fetch-site": "same-origin"}
 ACCESS, REFRESH, PASS = "__Host-handstamp-access", "__Host-handstamp-refresh", "__Host-handstamp-bound"
 ACCESS_LIFETIME_S, LEEWAY_S = 900, 5
 DELIVERIES = pytest.mark.parametrize("delivery", ["cookie", "split"])
+
+
+def _recording(endpoint: Any, paths: set[str]) -> Any:
+    """Return `Edge.endpoint`, with the paths for which it is called added to `paths`."""
+
+    def record(self: Edge, handler: Any, *, path: str, **options: Any) -> Any:
+        paths.add(path)
+        return endpoint(self, handler, path=path, **options)
+
+    return record
 
 
 class Site:
@@ -49,6 +63,18 @@ class Site:
         found = await self.running.store.session(sid)
         assert found is not None
         return found[0]
+
+    async def snapshot(self, sid: str) -> list[Any]:
+        """Return the session, its account with factors and identities, and how many sessions the person has."""
+
+        async def read(rows: Rows) -> list[Any]:
+            session, account = await rows.sessions.get(sid) or (None, None)
+            assert session is not None
+            assert account is not None
+            page = await rows.sessions.list_page(account.id, before=None, now_ms=self.clock(), limit=100)
+            return [session, account, await rows.factors.get(account.id), await rows.identities.list_of(account.id), len(page)]
+
+        return await self.running.store.read(read)
 
     async def events(self, sid: str) -> list[str]:
         """Return the kinds of a session's events, oldest first."""
@@ -114,8 +140,7 @@ async def site_in(folder: Path, *, now_ms: int = NOW_MS, **settings: object) -> 
     async with running.open():
         await running.keys.maintain(clock())
         site = Site(running, clock)
-        created = await site.browser().client.post("/register", json={"email": EMAIL, "password": PASSWORD})
-        assert created.status_code == 201, created.text
+        await running.create_account(EMAIL, PASSWORD, caller(clock))
         yield site
 
 
@@ -465,3 +490,57 @@ async def test_pages_without_the_cookie_load_themselves_again(site: Site) -> Non
     assert not set_cookies(skipped)
     assert (await browser.renew()).status_code == 200
     assert "Where you are signed in" in (await browser.client.get("/account")).text
+
+
+ENDING = ("/logout", "/revoke", "/account/sign-out")
+"""What takes any token of a session: signing out needs no signature."""
+OWNER = "Ada the owner"
+"""What every answer to the person shows, and no answer to others."""
+
+
+@pytest.mark.parametrize("kind", ["cookie", "split", "json"])
+async def test_no_endpoint_serves_a_copy_after_the_access_token(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every path of API and pages is asked with all cookies and tokens of a bound session, and nothing changes (R46)."""
+    paths: set[str] = set()
+    monkeypatch.setattr(Edge, "endpoint", _recording(Edge.endpoint, paths))
+    mail: dict[str, Any] = {
+        "smtp_url": "smtp://mail.example.com:25",
+        "mail_from": "Handstamp <no-reply@example.com>",
+        "sign_in_by_code": "on",
+    }
+    async with site_in(tmp_path, **mail, impersonation="write") as site:
+        browser = await site.browser().bound(kind) if kind != "json" else site.browser()
+        if kind == "json":
+            signed = {"htm": "POST", "htu": f"{ISSUER}/login", "iat": site.clock() // 1000, "jti": "j"}
+            proof = browser.device.sign({"typ": "dpop+jwt", "alg": "ES256", "jwk": browser.device.jwk}, signed)
+            browser.client.headers["dpop"] = proof
+            answer = await browser.sign_in("json")
+        else:
+            answer = await browser.client.post("/refresh")
+        tokens, account = answer.json(), (await site.snapshot(browser.sid))[1]
+        await site.running.store.transact(lambda rows: rows.accounts.update(msgspec.structs.replace(account, name=OWNER)))
+        thief = site.browser().client
+        thief.cookies.update(browser.client.cookies)
+        headers = {"authorization": f"DPoP {tokens['accessToken']}"} if "accessToken" in tokens else {}
+
+        async def ask(method: str, path: str, **content: Any) -> bool:
+            answer = await thief.request(method, re.sub(r"{\w+}", browser.sid, path), headers=headers, **content)
+            kept = {name for name, cookie in set_cookies(answer).items() if cookie.attributes["max-age"] != "0"}
+            return bool(kept & {ACCESS, REFRESH, PASS}) or OWNER in answer.text or '"accessToken":' in answer.text
+
+        if kind != "json":
+            headers["authorization"] = f"Bearer {tokens.get('accessToken', thief.cookies.get(ACCESS))}"
+            assert [path for path in ("/account", "/profile", "/nowhere") if await ask("GET", path)] == ["/account", "/profile"]
+        site.clock.advance(seconds=ACCESS_LIFETIME_S + LEEWAY_S)
+        before = await site.snapshot(browser.sid)
+        document = (await thief.get("/openapi.json")).json()["paths"]
+        for path in sorted(paths - set(ENDING)):
+            assert not await ask("GET", path), path
+            assert not await ask("POST", path, data={"refresh_token": tokens.get("refreshToken", "")}), path
+            for method, operation in document.get(path, {}).items():
+                (sent,) = operation.get("requestBody", {"content": {"": {}}})["content"].values()
+                body = sent.get("example", {}) | ({"refreshToken": tokens.get("refreshToken")} if path == "/refresh" else {})
+                assert not await ask(method, path, json=body), (method, path)
+        assert await site.snapshot(browser.sid) == before
