@@ -163,6 +163,22 @@ def test_one_question_for_all_requests_that_wait(tab: Page, shop: Shop, proofs: 
     assert tab.evaluate("asked.length") == 2
 
 
+def test_an_application_that_asks_its_own_users(tab: Page, shop: Shop, proofs: list[Any]) -> None:
+    """Its server has recorded the proof (`sessions.step_up`). The client renews, and sends no proof itself."""
+    order(tab, "a kettle", "two cups")
+    expect_question(tab)
+    shop.is_strict = False
+    tab.evaluate("answer({ recorded: true })")
+    assert tab.evaluate("outcome") == ["a kettle", "two cups"]
+    assert proofs == []
+    assert len(shop.weak) == 1
+    shop.is_strict = True
+    order(tab, "honey")
+    expect_question(tab, 2)
+    tab.evaluate("answer({ recorded: true })")
+    assert tab.evaluate("outcome") == [401], "if it was not recorded, the application gets the refusal"
+
+
 def test_a_person_who_does_not_want_to(tab: Page, shop: Shop) -> None:
     """The application gets the refusals, and the next request asks again."""
     order(tab, "a kettle", "two cups")

@@ -24,7 +24,7 @@ from handstamp.errors import (
 from handstamp.verify.fastapi import Require
 from handstamp.verify.verifier import Verifier
 from tests.client.applications import async_client_with, client_with
-from tests.integration.helpers import sign_up
+from tests.integration.helpers import change_session, sign_up
 from tests.serving import PASSWORD, Server
 
 pytestmark = pytest.mark.anyio
@@ -116,6 +116,27 @@ async def test_an_api_that_wants_a_second_factor_gets_it(server: Server, client:
             answers = await asyncio.gather(*(application.get("/payments") for _ in range(5)))
     assert [answer.json() for answer in answers] == ["mfa"] * 5
     assert [(needed.acr, needed.max_age_s) for needed in asked] == [("mfa", None)]
+
+
+async def test_an_application_that_asks_its_own_users(server: Server, client: httpx.Client) -> None:
+    """Its server has recorded the proof (`sessions.step_up`). The client renews, and sends no proof itself."""
+    sids: list[str] = []
+
+    def ask(_: InsufficientAuthentication) -> Proof:
+        change_session(server, sids[0], acr="mfa")
+        return Proof(recorded=True)
+
+    auth = Auth(server.url, origins=["https://api.example.com"], on_step_up=ask)
+    auth.sign_in(sign_up(client), PASSWORD)
+    with client_with(auth) as application:
+        sids.append(application.get("/profile").json()["session"]["id"])
+    async with (
+        an_api(server, acr="mfa") as transport,
+        httpx.AsyncClient(auth=auth, transport=transport, base_url="https://api.example.com") as shop,
+    ):
+        assert (await shop.get("/payments")).json() == "mfa"
+    with pytest.raises(ConfigurationError, match="one of"):
+        Proof(recorded=True).body()
 
 
 async def test_a_person_who_gives_no_proof_keeps_the_session(server: Server, client: httpx.Client) -> None:

@@ -5,7 +5,7 @@ import type { Transport } from "./transport.js";
 const PENDING = "1";
 const DONE = "0";
 const NO_BROWSER =
-  "There is no browser here to keep the session's cookie. A server that renders pages for many visitors must not sign in for them. " +
+  "There is no browser here to keep the session's cookie. A server that renders pages must not sign in for its visitors. " +
   "A native application uses @handstamp/browser/native.";
 
 /**

@@ -67,5 +67,5 @@ export function dpopTransport(url: string): Transport {
 /** Load a module. A browser that failed tries again with the next call. Throws `OfflineError`. */
 export const load = <Name extends keyof typeof MODULES>(name: Name): ReturnType<(typeof MODULES)[Name]> =>
   MODULES[name]().catch((error) => {
-    throw new OfflineError("A part of this client cannot be loaded. If the service was updated, load the page again.", { cause: error });
+    throw new OfflineError("A part of this client cannot be loaded. Load the page again.", { cause: error });
   }) as ReturnType<(typeof MODULES)[Name]>;

@@ -32,7 +32,7 @@ export class StepUps {
     const { authorization, call, renew, tellStepUp } = this.#requests;
     const headers = await authorization();
     // Not by `fetch`, which would ask for a proof in turn.
-    await prove(this.#requests, proof, {}, (body) => call("/login/step-up", body, headers), headers);
+    if (!("recorded" in proof)) await prove(this.#requests, proof, {}, (body) => call("/login/step-up", body, headers), headers);
     this.#formerToken = headers.Authorization;
     await renew();
     tellStepUp();

@@ -43,7 +43,8 @@ export interface Options {
 
 /** What shows that it is the person: a second factor. With `passkey` the browser asks for one. */
 export type FactorProof = { code: string } | { recoveryCode: string } | { passkey: true };
-export type StepUpProof = FactorProof | { password: string };
+/** With `recorded`, the application has asked its own user, and its server has told Handstamp (`sessions.step_up`). */
+export type StepUpProof = FactorProof | { password: string } | { recorded: true };
 
 /** What an API asks for (RFC 9470). */
 export interface StepUp {

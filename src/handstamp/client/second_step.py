@@ -26,11 +26,14 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         password: Their password; accepted if the account has no second factor.
         code: Six digits of their authenticator app.
         recovery_code: One of their recovery codes.
+        recorded: True if an application has asked its own user, and its server has recorded the proof (`sessions.step_up`). The
+            client then only renews the tokens.
     """
 
     password: str = ""
     code: str = ""
     recovery_code: str = ""
+    recorded: bool = False
 
     def __repr__(self) -> str:
         return "Proof(****)"
@@ -39,8 +42,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         """Return it as the service takes it. Raises `ConfigurationError` unless there is exactly one."""
         values = zip(PROOFS, (self.password, self.code, self.recovery_code), strict=True)
         given = {name: value for name, value in values if value}
-        if len(given) != 1:
-            raise ConfigurationError("A proof is one of password, code and recovery_code.")
+        if len(given) != 1 or self.recorded:
+            raise ConfigurationError("A proof is one of password, code and recovery_code, or recorded for a session.")
         return given
 
 
@@ -80,8 +83,9 @@ class StepUps:
             return flight
 
     def prove(self, proof: Proof) -> None:
-        """Send a proof, and renew the tokens so that they carry it."""
-        self._session.call("POST", "/login/step-up", proof.body())
+        """Send a proof, unless the application has recorded it, and renew the tokens so that they carry it."""
+        if proof != Proof(recorded=True):
+            self._session.call("POST", "/login/step-up", proof.body())
         self._renewals.join(self._renewals.current()).wait(self._renewals.patience_s)
 
     def _prove(self, tokens: StoredTokens, needed: InsufficientAuthentication, ask: AskProof) -> StoredTokens | None:
