@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,9 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
 
 
 @pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
+def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> list[Event]:
     """Collect all events. Each must come from a client that its kind allows, and from a place if a client did it."""
+    caplog.set_level(logging.DEBUG, "handstamp.audit")  # routine events are made only if they are logged
     events: list[Event] = []
     log = Audit.log
 
