@@ -11,6 +11,7 @@ from ...domain.event import Event
 from ...domain.session import Session, end_reason
 from ...errors import InvalidFields, SessionEnded
 from ...storage.store import Store, Update
+from ...text import mark
 from ..parts.audit import Audit
 from ..parts.caller import Caller
 
@@ -45,9 +46,9 @@ class ProveAgain:
             if ended is not None:
                 return Update(SessionEnded(ended))
             if session.subject != subject:
-                return Update(InvalidFields([("subject", "is not the person of this session")]))
+                return Update(InvalidFields([("subject", mark("is not the person of this session"))]))
             if account is not None:
-                return Update(InvalidFields([("subject", "has an account, and proves it at /login/step-up")]))
+                return Update(InvalidFields([("subject", mark("has an account, and proves it at /login/step-up"))]))
             after = msgspec.structs.replace(session, authenticated_at_ms=caller.now_ms, amr=tuple(amr), acr=acr)
             event = caller.event("stepped_up", subject=subject, sid=sid, detail={"amr": " ".join(amr)})
             return Update(event, after, (event,))
