@@ -23,7 +23,7 @@ from handstamp.domain.session import start
 from handstamp.service.parts.caller import Caller
 from handstamp.service.parts.tokens import TokenPair
 from handstamp.storage.store import Transaction
-from tests.builders import Clock
+from tests.builders import NOW_MS, Clock
 from tests.deployment import ISSUER, caller, deployed
 
 PASSWORD = "kelp lantern rivet 41 of the tests"
@@ -90,9 +90,9 @@ def bearer(pair: TokenPair) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(folder: Path, **settings: object) -> AsyncIterator[Service]:
-    """Run the service."""
-    clock = Clock()
+async def serving(folder: Path, *, now_ms: int = NOW_MS, **settings: object) -> AsyncIterator[Service]:
+    """Run the service, from a time on. With PostgreSQL that must be the time of the server."""
+    clock = Clock(now_ms)
     async with (
         deployed(folder, clock, **settings) as running,
         httpx.AsyncClient(transport=httpx.ASGITransport(make_application(running)), base_url=ISSUER) as client,

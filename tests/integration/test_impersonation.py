@@ -11,16 +11,19 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import msgspec
 import pytest
 
+from handstamp.clock import now_ms
 from handstamp.config.secret_file import load_master_secret
 from handstamp.domain.account import Account
 from handstamp.domain.history import tell_event
 from handstamp.domain.impersonation import LIFETIME_MS, LINK_MS
 from handstamp.domain.mail import SupportLooks
 from handstamp.errors import HandstampError, Impersonated
+from handstamp.service.mailing.notices import Notices
 from handstamp.service.mailing.outbox import Letters
 from handstamp.service.parts.devices import EarlierSignIns
 from handstamp.web.operation import Operation
@@ -37,7 +40,7 @@ pytestmark = pytest.mark.anyio
 REASON = "Ticket 4711: the invoice is missing"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"
 REFRESH = cookie_name("refresh", ISSUER)
-MAIL = {"smtp_url": "smtp://127.0.0.1:1", "mail_from": "no-reply@example.com"}
+MAIL: dict[str, Any] = {"smtp_url": "smtp://127.0.0.1:1", "mail_from": "no-reply@example.com"}
 
 
 @pytest.fixture
@@ -265,7 +268,7 @@ async def _steal(scene: Scene) -> None:
 async def _end_as_person(scene: Scene) -> None:
     own = bearer(await scene.service.sign_in(scene.ada))
     listed = (await scene.service.client.get("/sessions", headers=own)).json()["sessions"]
-    (theirs,) = [each for each in listed if each["actor"]]
+    (theirs,) = [each for each in listed if "actor" in each]
     assert (theirs["actor"]["reason"], theirs["ip"], theirs["userAgent"]) == (REASON, "", "")
     assert (await scene.service.client.delete(f"/sessions/{theirs['id']}", headers=own)).status_code == 204
 
@@ -355,11 +358,11 @@ async def test_whoever_stops_the_operator_at_the_same_time_wins(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     """A look that begins while the operator signs out, loses the role or is disabled is refused, or is over."""
-    settings: dict[str, str] = {}
+    settings: dict[str, Any] = {}
     async with AsyncExitStack() as stack:
         if kind == "postgres":
             url = await stack.enter_async_context(fresh_database(request.getfixturevalue("postgres_server")))
-            settings = {"database": url, "secret": secrets.token_urlsafe(32)}
+            settings = {"database": url, "secret": secrets.token_urlsafe(32), "now_ms": now_ms()}
         await _race(await stack.enter_async_context(serving(tmp_path, impersonation="read", **settings)))
 
 
@@ -382,7 +385,42 @@ async def _race(service: Service) -> None:
             scene.look = begun.json()
             await scene.expect_over("impersonation_ended")
         else:
-            assert begun.status_code in (401, 403), begun.text
+            assert begun.json()["code"] in ("session_ended", "insufficient_scope", "administrator_protected"), begun.text
+
+
+async def test_a_sign_out_between_the_steps_of_a_look_wins(
+    tmp_path: Path, postgres_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL runs both at once. The look has read the operator's session, which then ends; it must not outlive that."""
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(fresh_database(postgres_server))
+        settings: dict[str, Any] = {"database": url, "secret": secrets.token_urlsafe(32), "now_ms": now_ms()}
+        service = await stack.enter_async_context(serving(tmp_path, impersonation="read", **settings))
+        watching = await asyncpg.connect(url)
+        stack.push_async_callback(watching.close)
+        scene = Scene(service, await service.account("ada@example.com"), *await _administrator(service))
+        tell, signing_out = Notices.tell, list[asyncio.Task[bool]]()
+
+        async def sign_out_first(notices: Notices, *args: Any) -> None:
+            if not signing_out:
+                end = service.running.sign_out.end_one(scene.own.session_id, service.caller)
+                signing_out.append(asyncio.create_task(end))
+                while not (signing_out[0].done() or await watching.fetchval(_IS_WAITING)):  # noqa: ASYNC110 - of the server
+                    await asyncio.sleep(0.01)
+            await tell(notices, *args)
+
+        monkeypatch.setattr(Notices, "tell", sign_out_first)
+        begun = await scene.ask()
+        assert signing_out, begun.text
+        assert await signing_out[0]
+        if begun.status_code == 200:
+            scene.look = begun.json()
+            await scene.expect_over("impersonation_ended")
+        else:
+            expect_ended(begun, "logout")
+
+
+_IS_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 # --- what the person learns

@@ -98,7 +98,7 @@ export interface Profile {
   language: string;
   roles: string[];
   createdAt: string | null;
-  session: { id: string; createdAt: string; authenticatedAt: string; expiresAt: string; actor: Actor | null };
+  session: { id: string; createdAt: string; authenticatedAt: string; expiresAt: string; actor?: Actor };
 }
 
 /** A mail is on its way, if there is one to send: the answer is the same whether the address has an account or not. */

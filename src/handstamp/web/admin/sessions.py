@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from starlette.responses import Response
 
 from ...domain.session import Session
@@ -28,7 +29,7 @@ class AdminSession(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     ip: str
     delivery: How
     bound: Annotated[bool, described("Whether it is bound to its device")]
-    actor: Acting
+    actor: Acting = msgspec.UNSET
 
 
 class AdminSessionsAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -124,7 +125,7 @@ def _describe(session: Session) -> AdminSession:
         ip=session.ip,
         delivery=session.delivery,
         bound=session.bound_key is not None,
-        actor=None if session.impersonator is None else describe_actor(session.impersonator),
+        actor=msgspec.UNSET if session.impersonator is None else describe_actor(session.impersonator),
     )
 
 

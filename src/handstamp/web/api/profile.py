@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from starlette.responses import Response
 
 from ...domain.account import Account
@@ -22,7 +23,7 @@ class ThisSession(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     created_at: Time
     authenticated_at: Time
     expires_at: Time
-    actor: Acting
+    actor: Acting = msgspec.UNSET
 
 
 class ProfileAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -75,7 +76,7 @@ def _profile(use: UseCases, session: Session, account: Account | None) -> Profil
             created_at=utc(session.created_at_ms),
             authenticated_at=utc(session.authenticated_at_ms),
             expires_at=utc(session.expires_at_ms),
-            actor=None if session.impersonator is None else describe_actor(session.impersonator),
+            actor=msgspec.UNSET if session.impersonator is None else describe_actor(session.impersonator),
         ),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
+import msgspec
 from starlette.responses import Response
 
 from ...domain.session import Session
@@ -30,7 +31,7 @@ class SessionEntry(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     ip: str
     delivery: How
     bound: Annotated[bool, described("Whether it is bound to its device, so that copies of its tokens renew nothing")]
-    actor: Acting
+    actor: Acting = msgspec.UNSET
 
 
 class SessionsAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -86,7 +87,7 @@ def _entry(session: Session, *, current: str) -> SessionEntry:
         ip=session.ip if is_own else "",
         delivery=session.delivery,
         bound=session.bound_key is not None,
-        actor=None if session.impersonator is None else describe_actor(session.impersonator),
+        actor=msgspec.UNSET if session.impersonator is None else describe_actor(session.impersonator),
     )
 
 

@@ -85,9 +85,7 @@ def describe_actor(by: Impersonator) -> ActorShape:
     return ActorShape(id=by.account_id, reason=by.reason, write=by.writes)
 
 
-Acting = Annotated[
-    ActorShape | None, described("The operator who acts in it in the place of the person; null in the person's own")
-]
+Acting = Annotated[ActorShape | msgspec.UnsetType, described("Only if an operator acts in the place of the person")]
 
 
 @functools.lru_cache(maxsize=4096)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated
 
 import msgspec
 from starlette.responses import Response
@@ -17,7 +16,7 @@ from ..answers import write_json
 from ..cookies import Cookies, clear_cookies, set_pair
 from ..edge import Call
 from ..operation import UseCases
-from .shapes import ActorShape, AnswerShape, Seconds, SessionId, describe_actor, described
+from .shapes import Acting, AnswerShape, Seconds, SessionId, describe_actor
 
 NO_BROWSER = mark(
     "needs a browser: this request has neither Origin nor Sec-Fetch-Site, and later ones with cookies need one of them. "
@@ -34,9 +33,7 @@ class TokenAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
     refresh_token: str | msgspec.UnsetType = msgspec.UNSET
     refresh_expires_in: Seconds
     session_id: SessionId
-    actor: Annotated[ActorShape | msgspec.UnsetType, described("Only if an operator acts in the place of the person")] = (
-        msgspec.UNSET
-    )
+    actor: Acting = msgspec.UNSET
 
     def __repr__(self) -> str:
         """Show the session, not its tokens."""
