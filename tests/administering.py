@@ -90,9 +90,9 @@ def bearer(pair: TokenPair) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(folder: Path, *, now_ms: int = NOW_MS, **settings: object) -> AsyncIterator[Service]:
-    """Run the service, from a time on. With PostgreSQL that must be the time of the server."""
-    clock = Clock(now_ms)
+async def serving(folder: Path, **settings: Any) -> AsyncIterator[Service]:
+    """Run the service. With PostgreSQL, `now_ms` must be the time of the server."""
+    clock = Clock(settings.pop("now_ms", NOW_MS))
     async with (
         deployed(folder, clock, **settings) as running,
         httpx.AsyncClient(transport=httpx.ASGITransport(make_application(running)), base_url=ISSUER) as client,
