@@ -34,7 +34,7 @@ _FOR_OPERATORS = {
     ),
     *("domain/grant.py", "web/headers.py"),
 }
-_FOR_OPERATORS |= {"service/mailing/queue.py", "web/pages/development_mail.py"}
+_FOR_OPERATORS |= {"service/mailing/queue.py", "service/sessions/prove_again.py", "web/pages/development_mail.py"}
 """Files whose errors are shown by commands, or to developers: in an embedding application, and about preflights."""
 _IN_ENGLISH = {"docs.html", "development_inbox.html", "development_mail.html"}
 """Pages for developers."""
