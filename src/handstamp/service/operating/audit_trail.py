@@ -16,8 +16,8 @@ POLL_S = 0.05
 PATIENCE_S = 30.0
 """How long to wait for the transactions that were writing when a reader began. The store ends them sooner."""
 FOREVER_MS = 2**62
-PIECE, MOST_LOOKED_AT = 200, 5_000
-"""Events that are read at once, and that one search looks at. SQLite reads on the event loop, a millisecond for a piece."""
+PIECE, MOST_LOOKED_AT = 50, 5_000
+"""Events that are read at once, and that one search looks at. SQLite reads on the event loop, half a millisecond for a piece."""
 SLACK, SLACK_MS = 200, 60_000
 """By how much the order of the numbers may differ from that of the times."""
 Page = list[tuple[int, Event]]

@@ -10,7 +10,11 @@ from .executor import Executor, purge_statement
 
 COLUMNS = Columns(Event)
 INSERT = f"INSERT INTO event ({COLUMNS.list}) VALUES ({COLUMNS.marks})"
-_SELECT_ABOUT = f"SELECT {COLUMNS.list} FROM event WHERE subject = ? OR sid = ? ORDER BY id DESC LIMIT ?"
+# With OR, all rows about a person would be read and sorted. Each of these stops after `limit` entries of its index.
+_SELECT_ABOUT = f"""SELECT {COLUMNS.list} FROM event WHERE id IN (
+  SELECT id FROM (SELECT id FROM event WHERE subject = ? ORDER BY id DESC LIMIT ?) AS by_subject
+  UNION SELECT id FROM (SELECT id FROM event WHERE sid = ? ORDER BY id DESC LIMIT ?) AS by_session
+) ORDER BY id DESC LIMIT ?"""
 _SELECT_ALL_OF = f"SELECT id, {COLUMNS.list} FROM event WHERE subject = ? AND id > ? ORDER BY id LIMIT ?"
 _SELECT_PAGE = f"SELECT id, {COLUMNS.list} FROM event WHERE id > ? AND id <= ? AND at_ms >= ? AND at_ms < ? ORDER BY id LIMIT ?"
 _SELECT_BACK = f"SELECT id, {COLUMNS.list} FROM event WHERE id < ? ORDER BY id DESC LIMIT ?"
@@ -30,7 +34,7 @@ class SqlEvents:
         self._executor = executor
 
     async def list_about(self, about: str, *, limit: int) -> list[Event]:
-        rows = await self._executor.run(_SELECT_ABOUT, (about, about, limit))
+        rows = await self._executor.run(_SELECT_ABOUT, (about, limit, about, limit, limit))
         return [COLUMNS.decode(row) for row in reversed(rows)]
 
     async def list_deleted(self, account_ids: Sequence[str]) -> set[str]:
