@@ -134,7 +134,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Keep the request target, or a piece of it."""
-        super().on_url(url)
+        self.url += url
         if len(self.url) > MAX_TARGET_BYTES:
             self._refuse(414, f"The path with its query has more than {MAX_TARGET_BYTES} bytes.")
             raise httptools.HttpParserError("the target is too long")

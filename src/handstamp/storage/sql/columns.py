@@ -60,12 +60,13 @@ class Columns(Generic[S]):
         self.list: str = ", ".join(self.names)
         self.marks: str = ", ".join("?" * len(self.names))
         self.encode: Callable[[S], list[Any]] = self.encoder(self.names)
-        decoders = [
+        self.decoders: list[tuple[int, Callable[[Any], Any]]] = [
             (index, decode)
             for index, (column, field) in enumerate(zip(self.columns, fields, strict=True))
             if (decode := _decoder_of(column, field.type)) is not None
         ]
-        self.decode: Callable[[Sequence[Any]], S] = _make_decode(struct, self.names, decoders)
+        """Converts values that are not NULL, by the index of their column."""
+        self.decode: Callable[[Sequence[Any]], S] = _make_decode(struct, self.names, self.decoders)
         """Returns the struct of a row that has these columns in this order."""
 
     def encoder(self, names: Sequence[str]) -> Callable[[S], list[Any]]:

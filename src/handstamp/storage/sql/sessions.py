@@ -68,13 +68,20 @@ _END_ALL_WITHIN = _END_IMPERSONATIONS.format(which="impersonator_id = ? AND impe
 _END_ALL_OF = _END_IMPERSONATIONS.format(which="subject = ?")
 _PURGE = purge_statement("session", "id", "expires_at_ms")
 _WIDTH = len(COLUMNS.names)
+_DECODERS = [*COLUMNS.decoders, *((_WIDTH + index, convert) for index, convert in accounts.COLUMNS.decoders)]
+"""What converts the values of a row of `SELECT_WITH_ACCOUNT`. Every request with an access token reads one."""
 
 
 def decode_with_account(row: Sequence[Any]) -> tuple[Session, Account | None]:
     """Return the session and the account of a row of `SELECT_WITH_ACCOUNT`."""
-    session = COLUMNS.decode(row[:_WIDTH])
-    has_account = session.epoch is not None and row[_WIDTH] is not None
-    return session, accounts.COLUMNS.decode(row[_WIDTH:]) if has_account else None
+    values = list(row)
+    for index, convert in _DECODERS:
+        value = values[index]
+        if value is not None:
+            values[index] = convert(value)
+    session = Session(*values[:_WIDTH])
+    has_account = session.epoch is not None and values[_WIDTH] is not None
+    return session, Account(*values[_WIDTH:]) if has_account else None
 
 
 def encode_batch(sweep: Sweep, now_ms: int, limit: int) -> tuple[Any, ...]:
