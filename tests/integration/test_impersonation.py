@@ -444,11 +444,12 @@ async def test_the_person_is_told_and_nothing_counts_as_their_sign_in(service: S
         assert devices.find(scene.ada.id, EarlierSignIns(tokens=(token,))) is None
     own = await service.sign_in(scene.ada)
     assert devices.find(scene.ada.id, EarlierSignIns(tokens=(own.refresh_token,))) == own.session_id
+    exported = (await service.client.get("/me/export", headers=bearer(own))).raise_for_status().json()
+    (looked,) = [each for each in exported["sessions"] if each["impersonator"]]
+    assert (looked["impersonator"], looked["ip"], looked["userAgent"]) == (scene.grace.id, "", "")
     await service.client.post("/logout", headers=scene.headers)
     history = await service.running.histories.of(scene.ada.id, service.caller)
-    assert [str(entry.sentence) for entry in history.entries][
-        -1
-    ] == "The session ended, because support stopped looking at the account."
+    assert "The session ended, because support stopped looking at the account." in {entry.sentence for entry in history.entries}
     (ended,) = [event for event in await service.events() if event.kind == "session_ended"]
     assert (ended.actor, ended.operator) == ("operator", f"account:{scene.grace.id}")
 
