@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +51,14 @@ def test_registering_does_nothing_where_processes_cannot_fork(monkeypatch: pytes
     """Windows has no `os.register_at_fork`."""
     monkeypatch.delattr(os, "register_at_fork", raising=False)
     forking.call_in_child(lambda: None)
+
+
+def test_every_lock_of_threads_is_free_in_a_child_process() -> None:
+    """A plain lock that a thread of the parent holds would stay locked in the child for ever."""
+    source = Path(forking.__file__).parent
+    assert [str(file) for file in source.rglob("*.py") if re.search(r"threading\.R?Lock\(", file.read_text("utf-8"))] == [
+        forking.__file__
+    ]
 
 
 def test_a_lock_excludes_threads_and_times_out() -> None:

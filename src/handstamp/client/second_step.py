@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import msgspec
 
 from ..errors import ConfigurationError, InsufficientAuthentication, SecondFactorRequired
+from ..forking import ProcessLock
 from .endpoints import ServiceEndpoints
 from .flight import Flight
 from .renewal import Renewals
@@ -65,7 +65,7 @@ class StepUps:
         self._session = session
         self._renewals = renewals
         self._ask = ask
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._flights: dict[str, Flight[StoredTokens | None]] = {}
 
     def join(self, tokens: StoredTokens, needed: InsufficientAuthentication) -> Flight[StoredTokens | None] | None:

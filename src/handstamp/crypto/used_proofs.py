@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
+
+from ..forking import ProcessLock
 
 MOST_REMEMBERED = 100_000
 """Proofs that one process remembers."""
@@ -51,7 +52,7 @@ class UsedProofs:
         self._by_key: OrderedDict[str, _Used] = OrderedDict()
         self._size = 0
         self._too_old_s = 0.0
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def __len__(self) -> int:
         """Return the memory in use, counted in proofs."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import datetime
 import importlib
-import threading
 from typing import Literal
 
+from ..forking import ProcessLock
 from ..text import Text, mark
 from ..words import format_distance, format_time
 from .choice import ENGLISH_TAG
@@ -71,7 +71,7 @@ class Catalogue:
 
 ENGLISH = Catalogue()
 _opened: dict[str, Catalogue] = {ENGLISH_TAG: ENGLISH}
-_lock = threading.Lock()
+_lock = ProcessLock()
 """Requests that need a new language at the same time wait for one thread that reads it."""
 
 
