@@ -22,6 +22,9 @@ class AnswerCycle(RequestResponseCycle):
         """Whether the body of the request has arrived to its end."""
         return not self.more_body
 
+    chunked_encoding: bool | None
+    expected_content_length: int
+
     async def send(self, message: Any) -> None:
         """Send a message (ASGI)."""
         if self.response_started or message["type"] != "http.response.start" or not self._write_head(message):
