@@ -10,8 +10,10 @@ import httpx
 import pyotp
 import pytest
 from fastapi import Depends, FastAPI
+from fido2.webauthn import PublicKeyCredentialCreationOptions, PublicKeyCredentialRequestOptions
 
 from handstamp.client import Auth, Proof
+from handstamp.client.second_step import UsePasskey
 from handstamp.domain.claims import AccessClaims
 from handstamp.errors import (
     ConfigurationError,
@@ -19,12 +21,14 @@ from handstamp.errors import (
     InvalidChallenge,
     InvalidCode,
     InvalidCredentials,
+    InvalidPasskey,
     SecondFactorRequired,
 )
 from handstamp.verify.fastapi import Require
 from handstamp.verify.verifier import Verifier
 from tests.client.applications import async_client_with, client_with
 from tests.integration.helpers import change_session, sign_up
+from tests.security_key import SecurityKey
 from tests.serving import PASSWORD, Server
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +46,20 @@ def enrol(server: Server, email: str) -> pyotp.TOTP:
         app.recovery_codes = answer.json()["recoveryCodes"]  # type: ignore[attr-defined]
     auth.sign_out()
     return app
+
+
+def enrol_key(server: Server, email: str) -> UsePasskey:
+    """Add a passkey to an account, and return what uses it: `fido2`'s client, with a security key in software."""
+    browser = SecurityKey(verifies=True).client(server.url)
+    auth = Auth(server.url)
+    auth.sign_in(email, PASSWORD)
+    with client_with(auth) as application:
+        begun = application.post("/passkeys/options", json={}).json()
+        made = browser.make_credential(PublicKeyCredentialCreationOptions.from_dict(begun["publicKey"]))
+        body = {"passkeyChallenge": begun["challenge"], "ticket": begun["ticket"], "passkey": dict(made)}
+        assert application.post("/passkeys", json=body).status_code == 201
+    auth.sign_out()
+    return lambda options: dict(browser.get_assertion(PublicKeyCredentialRequestOptions.from_dict(options)).get_response(0))
 
 
 def recovery_code(app: pyotp.TOTP) -> str:
@@ -62,6 +80,39 @@ async def an_api(server: Server, **needs: str) -> AsyncIterator[httpx.ASGITransp
         return str(claims.acr)
 
     yield httpx.ASGITransport(app)
+
+
+@pytest.mark.parametrize("dpop", [False, True])
+async def test_a_passkey(server: Server, client: httpx.Client, dpop: bool) -> None:
+    """It signs in alone, is a second factor, and proves again, all by an authenticator of the program."""
+    email = sign_up(client)
+    use = await asyncio.to_thread(enrol_key, server, email)
+    auth = Auth(server.url, dpop=dpop)
+    await auth.sign_in_with_passkey_async(use)
+    async with async_client_with(auth) as application:
+        assert (await application.get("/profile")).json()["email"] == email
+    auth.sign_out()
+    with pytest.raises(SecondFactorRequired) as needed:
+        auth.sign_in(email, PASSWORD)
+    with pytest.raises(InvalidPasskey):
+        auth.complete_sign_in(needed.value, passkey=lambda options: use(options | {"challenge": "A" * 43}))
+    auth.complete_sign_in(needed.value, passkey=use)
+    with client_with(auth) as application:
+        sid = application.get("/profile").json()["session"]["id"]
+    change_session(server, sid, authenticated_at_ms=1)
+    await auth.step_up_async(Proof(passkey=use))
+    with client_with(auth) as application:
+        assert application.post("/passkeys/options", json={}).status_code == 200
+    auth.sign_out()
+    auth.sign_in_with_passkey(use)
+    with pytest.raises(RuntimeError, match="no finger"):
+        auth.step_up(Proof(passkey=_refuse))
+    with pytest.raises(ConfigurationError):
+        auth.step_up(Proof(passkey=use, code="123456"))
+
+
+def _refuse(_: object) -> dict[str, object]:
+    raise RuntimeError("no finger")
 
 
 def test_a_sign_in_with_two_steps(server: Server, client: httpx.Client) -> None:
@@ -136,7 +187,7 @@ async def test_an_application_that_asks_its_own_users(server: Server, client: ht
     ):
         assert (await shop.get("/payments")).json() == "mfa"
     with pytest.raises(ConfigurationError, match="one of"):
-        Proof(recorded=True).body()
+        Proof(recorded=True).body(lambda: pytest.fail("it has no passkey"))
 
 
 async def test_a_person_who_gives_no_proof_keeps_the_session(server: Server, client: httpx.Client) -> None:

@@ -31,7 +31,7 @@ from .freshness import Freshness
 from .origins import Origin, parse_issuer, parse_origins, url_origin
 from .proving import Proofs
 from .renewal import Renewals
-from .second_step import ASKING_S, AskProof, Proof, StepUps, complete
+from .second_step import ASKING_S, AskProof, Proof, StepUps, UsePasskey, complete, sign_in_with_passkey
 from .session import StoredSession
 from .tokens import MemoryTokens, StoredTokens, TokenStore
 
@@ -166,25 +166,51 @@ class Auth(httpx.Auth):
         """Do the same without blocking the event loop. If the task is cancelled, the sign-in may still complete."""
         await run_async(lambda: self._sign_in(email, password), self._sign_in_patience_s)
 
-    def complete_sign_in(self, needed: SecondFactorRequired, *, code: str = "", recovery_code: str = "") -> None:
+    def sign_in_with_passkey(self, use: UsePasskey) -> None:
+        """Sign in with a passkey alone, and replace the tokens in the store. No address and no password is needed.
+
+        Args:
+            use: Has an authenticator use the passkey, for example by `fido2`. It has five minutes.
+
+        Raises:
+            InvalidPasskey: The service does not accept the answer, or the challenge has expired.
+            UnknownPasskey: The passkey was removed from the account.
+            TooManyAttempts: Wait `retry_after_s` seconds.
+            Unavailable: The service does not answer.
+        """
+        run(lambda: sign_in_with_passkey(self._service, self._session, use), ASKING_S + self._sign_in_patience_s)
+
+    async def sign_in_with_passkey_async(self, use: UsePasskey) -> None:
+        """Do the same without blocking the event loop."""
+        await run_async(lambda: sign_in_with_passkey(self._service, self._session, use), ASKING_S + self._sign_in_patience_s)
+
+    def complete_sign_in(
+        self, needed: SecondFactorRequired, *, code: str = "", recovery_code: str = "", passkey: UsePasskey | None = None
+    ) -> None:
         """Complete a sign-in with a second factor, and replace the tokens in the store.
 
         Args:
             needed: What `sign_in` has raised. It says which `methods` the person has.
             code: Six digits of the authenticator app.
             recovery_code: A recovery code instead.
+            passkey: A function that has an authenticator use a passkey instead. It has five minutes.
 
         Raises:
             InvalidCode: The code is not accepted. Try again with the next one.
+            InvalidPasskey: The passkey is not accepted.
             InvalidChallenge: The sign-in took too long, or too many codes were wrong: sign in again.
             TooManyAttempts: Wait `retry_after_s` seconds.
             Unavailable: The service does not answer.
         """
-        run(lambda: self._complete(needed, code, recovery_code), self._sign_in_patience_s)
+        proof = Proof(code=code, recovery_code=recovery_code, passkey=passkey)
+        run(lambda: complete(self._service, self._session, needed, proof), self._patience_for(proof))
 
-    async def complete_sign_in_async(self, needed: SecondFactorRequired, *, code: str = "", recovery_code: str = "") -> None:
+    async def complete_sign_in_async(
+        self, needed: SecondFactorRequired, *, code: str = "", recovery_code: str = "", passkey: UsePasskey | None = None
+    ) -> None:
         """Do the same without blocking the event loop."""
-        await run_async(lambda: self._complete(needed, code, recovery_code), self._sign_in_patience_s)
+        proof = Proof(code=code, recovery_code=recovery_code, passkey=passkey)
+        await run_async(lambda: complete(self._service, self._session, needed, proof), self._patience_for(proof))
 
     def step_up(self, proof: Proof) -> None:
         """Prove again who the person is, in the same session (RFC 9470). The tokens in the store carry it afterwards.
@@ -196,11 +222,11 @@ class Auth(httpx.Auth):
             TooManyAttempts: Wait `retry_after_s` seconds.
             Unavailable: The service does not answer.
         """
-        run(lambda: self._step_ups.prove(proof), self._sign_in_patience_s)
+        run(lambda: self._step_ups.prove(proof), self._patience_for(proof))
 
     async def step_up_async(self, proof: Proof) -> None:
         """Do the same without blocking the event loop."""
-        await run_async(lambda: self._step_ups.prove(proof), self._sign_in_patience_s)
+        await run_async(lambda: self._step_ups.prove(proof), self._patience_for(proof))
 
     def sign_out(self) -> None:
         """End the session with `POST /logout`, then delete the tokens. Does nothing if no session is stored.
@@ -360,8 +386,9 @@ class Auth(httpx.Auth):
     def _sign_in(self, email: str, password: str) -> None:
         self._session.begin(lambda former: self._service.login(email, password, former=former))
 
-    def _complete(self, needed: SecondFactorRequired, code: str, recovery_code: str) -> None:
-        complete(self._service, self._session, needed, Proof(code=code, recovery_code=recovery_code))
+    def _patience_for(self, proof: Proof) -> float:
+        """Return for how many seconds a proof may take: with a passkey, a person has to touch something."""
+        return self._sign_in_patience_s + (0 if proof.passkey is None else ASKING_S)
 
     def _given(self, answer: Mapping[str, object]) -> StoredTokens:
         if answer.get("tokenType") == "DPoP":

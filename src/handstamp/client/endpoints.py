@@ -93,7 +93,7 @@ class ServiceEndpoints:
         body = {"email": email, "password": password}
         return self.sign_in("/login", body if former is None else body | {"refreshToken": former.refresh_token})
 
-    def second_factor(self, body: Mapping[str, str], *, former: StoredTokens | None) -> StoredTokens:
+    def second_factor(self, body: Mapping[str, object], *, former: StoredTokens | None) -> StoredTokens:
         """Complete a sign-in and return the new session's tokens."""
         known = {} if former is None else {"refreshToken": former.refresh_token}
         key = self._proofs.make_key()
@@ -105,7 +105,7 @@ class ServiceEndpoints:
 
         return self.once(ask)
 
-    def sign_in(self, path: str, body: Mapping[str, str]) -> StoredTokens:
+    def sign_in(self, path: str, body: Mapping[str, object]) -> StoredTokens:
         """Send a request that signs in, and return the new session's tokens.
 
         Repeats the request, with the same idempotency key, until an answer arrives: the service begins one session. If it
@@ -213,7 +213,7 @@ class ServiceEndpoints:
         self,
         method: str,
         path: str,
-        body: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
         *,
         token: str = "",
         key: str = "",
@@ -266,7 +266,7 @@ class ServiceEndpoints:
             raise AnswerLost(f"{url} did not answer within {timeout_s:g} seconds") from None
         return require_success(answer, expected)
 
-    def _send(self, method: str, url: str, body: Mapping[str, str] | None, headers: Mapping[str, str], limit: int) -> Answer:
+    def _send(self, method: str, url: str, body: Mapping[str, object] | None, headers: Mapping[str, str], limit: int) -> Answer:
         answers: list[Answer] = []
 
         def read(response: httpx.Response) -> None:

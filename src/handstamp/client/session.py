@@ -59,7 +59,7 @@ class StoredSession:
         self,
         method: str,
         path: str,
-        body: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
         *,
         limit: int = MAX_ANSWER_BYTES,
         expected: Collection[int] = SUCCESS,
