@@ -91,7 +91,7 @@ class PageWriter:
 
     def write_page(self, template: str, call: Call, *, status: int = 200, **values: Any) -> Response:
         """Return a page in the language of the call. `values` are for the template, in addition to the defaults."""
-        made = {"idempotency_key": new_id(), "language": call.language, "support": describe_support(call)}
+        made = {"idempotency_key": new_id(), "language": call.language, "looking": describe_support(call)}
         text = _TEMPLATES.get_template(template).render(self._defaults | made | values)
         return Response(text, status, self._headers | language_headers(call.language), "text/html")
 
