@@ -44,13 +44,15 @@ def require_database(path: Path) -> None:
     """
     try:
         path = path.resolve()
+        if path.is_symlink():
+            raise ConfigurationError(f"The database {path} cannot be used: its symbolic links lead in a circle.")
         folder = path.parent
         if folder.is_dir() and _can_others_write(found := folder.stat()) and not found.st_mode & stat.S_ISVTX:
             raise ConfigurationError(f"Others on this machine can replace the files in {folder}: chmod go-w {folder}")
         for file in (path, *(path.with_name(path.name + log) for log in _LOGS)):
             if file.exists():
                 require_unchangeable(file, "database file")
-    except (OSError, RuntimeError) as problem:  # RuntimeError: a circle of symbolic links
+    except (OSError, RuntimeError) as problem:  # RuntimeError: a circle of links, before Python 3.13
         raise ConfigurationError(f"The database {path} cannot be used: {problem}") from None
 
 
