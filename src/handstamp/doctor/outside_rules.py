@@ -99,7 +99,7 @@ RULES: dict[str, Rule] = {
     ),
     # --- cookies and header fields
     "cookies_removed": Rule(
-        "error", "The sign-in page sends no cookie, so nobody can sign in.", "Let the proxy pass the header Set-Cookie on."
+        "error", "The sign-in page sends no cookie, so people cannot sign in.", "Let the proxy pass the header Set-Cookie on."
     ),
     "cookie_prefix": Rule(
         "error",
@@ -108,17 +108,17 @@ RULES: dict[str, Rule] = {
     ),
     "cookie_domain": Rule(
         "error",
-        "The cookie {name} has Domain={value}: browsers drop it, so nobody can sign in.",
+        "The cookie {name} has Domain={value}: browsers drop it, so people cannot sign in.",
         "Remove what adds the domain (nginx: proxy_cookie_domain; HAProxy: http-response replace-header Set-Cookie).",
     ),
     "cookie_path": Rule(
         "error",
-        "The cookie {name} has Path={value} instead of /: browsers drop it, so nobody can sign in.",
+        "The cookie {name} has Path={value} instead of /: browsers drop it, so people cannot sign in.",
         "Remove what changes the path (nginx: proxy_cookie_path).",
     ),
     "cookie_insecure": Rule(
         "error",
-        "The cookie {name} is not Secure: browsers drop it, so nobody can sign in.",
+        "The cookie {name} is not Secure: browsers drop it, so people cannot sign in.",
         "Remove what changes cookies (nginx: proxy_cookie_flags).",
     ),
     "cookie_readable": Rule(
