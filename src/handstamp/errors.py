@@ -389,6 +389,15 @@ class BindingRequired(ProofRequired):
     _SENTENCE = mark("Every sign-in is bound to its device here, and this one cannot be: its tokens do not travel as cookies.")
 
 
+class NewProofRequired(ProofRequired):
+    """An operator's session is bound to a device, whose key must be proved once more for what the operator asks for."""
+
+    _SENTENCE = mark(
+        "Your sign-in is bound to its device, and this needs a new proof of that. Do it on the pages of administrators, in the "
+        "browser in which you signed in."
+    )
+
+
 class EmailNotVerified(NotAllowed):
     """The password is right, but this service signs people in only once their address is verified. `subject` is the account."""
 

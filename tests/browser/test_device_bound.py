@@ -170,6 +170,7 @@ def visiting(kind: BrowserType, server: SecureServer, profile: Path) -> Iterator
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureServer]:
     """Run the service with one account."""
     started = SecureServer(tmp_path_factory.mktemp("bound"))
+    started.settings["IMPERSONATION"] = "read"
     try:
         started.start()
         assert started.register().status_code == 201
@@ -340,6 +341,24 @@ def test_pages_bind_renew_and_sign_out(visitor: Visitor, server: SecureServer) -
     page.wait_for_url("**/signed-out")
     visitor.wait_for(lambda event: "terminationEventDetails" in event)
     assert not visitor.cookie_names & {*NAMES.values(), "__Host-handstamp-refresh"}
+
+
+def test_an_administrators_form_waits_for_a_new_proof(visitor: Visitor, server: SecureServer) -> None:
+    """Before a look at an account begins, the browser proves its key, and sends the form again by itself."""
+    server.register("bob@example.com")
+    sid = visitor.sign_in("split")
+    with closing(sqlite3.connect(server.folder / "handstamp.db", timeout=60)) as database, database:
+        (person,) = database.execute("SELECT id FROM account WHERE email = 'bob@example.com'").fetchone()
+        database.execute("UPDATE account SET roles = '[\"admin\"]' WHERE email = ?", (EMAIL,))
+        database.execute("UPDATE session SET acr = 'mfa' WHERE id = ?", (sid,))
+    page, before = visitor.page, visitor.renewals
+    page.goto(f"{server.url}/admin/look?id={person}")
+    page.get_by_label("The reason").fill("Ticket 4711")
+    page.get_by_role("button", name="Make a link").click()
+    page.get_by_text("/look?token=").wait_for()
+    assert page.url.startswith(f"{server.url}/admin/look?proof=")
+    assert visitor.renewals == before + 1
+    assert NAMES["split"] in visitor.cookie_names
 
 
 def test_signing_out_by_script_ends_the_session_of_the_browser_too(visitor: Visitor) -> None:

@@ -158,6 +158,11 @@ def clear_cookies(response: Response, cookies: Cookies, *, bound: str, but_for: 
     return response
 
 
+def expire_bound(response: Response, delivery: Delivery, cookies: Cookies) -> None:
+    """Delete the cookie that the browser renews for a session that is bound to its device. The session goes on."""
+    _set(response, cookies.header(cookies.describe_bound(delivery)["name"], "", 0))
+
+
 def clear_ended(response: Response, cookies: Cookies, name: str | None, *, bound: str) -> Response:
     """Delete the cookies of a session that has ended for good, given the name of the cookie that identified it.
 

@@ -168,6 +168,8 @@ class Call:
     refused_proof: InvalidDpopProof | None = None
     is_dpop: bool = False
     """Whether the access token came with the scheme DPoP, so that `prove_token` must follow. Set by `access_token`."""
+    has_proved_factor: bool = False
+    """Whether the person has proved a factor in this very request."""
     impersonated: Session | None = None
     """The session of the visitor of a page, if an operator acts in it in the place of its person."""
     identified_by: str | None = None

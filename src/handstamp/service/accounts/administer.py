@@ -61,7 +61,7 @@ class FactorsOf(NamedTuple):
 
 
 class AdministerAccounts:
-    """The use cases of operators about existing accounts."""
+    """The use cases of operators about existing accounts. Those that give somebody a way in raise as `Caller.require_proof`."""
 
     def __init__(
         self,
@@ -114,6 +114,7 @@ class AdministerAccounts:
             AdministratorProtected: If a service credential gives it the role of administrators.
             InvalidFields, AccountExists, Unavailable: As `CreateAccount`.
         """
+        caller.require_proof()
 
         async def confirm(rows: Transaction) -> None:
             await self._administrators.require_may_give(rows, roles, caller)
@@ -168,6 +169,7 @@ class AdministerAccounts:
             InvalidFields: If the address is malformed, or if the password cannot be chosen.
             Unavailable: If the store does not answer, or if too many passwords wait to be hashed.
         """
+        caller.require_proof()
         account = await self.get(who)
         new_hash = await self._hashing.hash(self._rules.normalise(password, account.email), ip=caller.ip)
         fields: dict[str, object] = {"password_hash": new_hash}
@@ -187,6 +189,7 @@ class AdministerAccounts:
         Raises:
             NotFound: If there is no such account.
         """
+        caller.require_proof()
         await self._change(who, "account_enabled", caller, lambda _: {"disabled_at_ms": None}, unlocks=True)
 
     async def grant_role(self, who: str, role: str, caller: Caller) -> Account:
@@ -199,6 +202,7 @@ class AdministerAccounts:
             NotFound: If there is no such account.
             InvalidFields: If the role is not a role.
         """
+        caller.require_proof()
         (role,) = parse_grant(roles=[role]).roles
 
         def add(account: Account) -> dict[str, object]:
@@ -231,6 +235,7 @@ class AdministerAccounts:
             AccountExists: If the new address is taken.
             InvalidFields: If an address is malformed.
         """
+        caller.require_proof()
         new_email = await normalise_email(new_email)
 
         def rename(account: Account) -> dict[str, object]:
@@ -280,6 +285,7 @@ class AdministerAccounts:
         Raises:
             NotFound: If there is no such account, or if it has no second factor.
         """
+        caller.require_proof()
         who = await _normalise(who)
 
         async def reset(rows: Transaction) -> tuple[Account, Event]:

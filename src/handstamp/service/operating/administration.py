@@ -117,7 +117,9 @@ class Administration:
             raise InsufficientScope(scope="" if role else "admin", role=role)
         if not (is_as_strong(session.acr, "mfa") and is_fresh(session, caller.now_ms)):
             raise InsufficientAuthentication(max_age_s=FRESH_MS // 1000, acr="mfa")
-        return self._admit(Operator("account", account.id), msgspec.structs.replace(caller, operator_sid=session.id))
+        has_proved = session.bound_key is None or (caller.key is not None and caller.key.jwk == session.bound_key)
+        admitted = msgspec.structs.replace(caller, operator_sid=session.id, lacks_proof=not has_proved)
+        return self._admit(Operator("account", account.id), admitted)
 
     def may_administer(self, account: Account | None) -> bool:
         """Return whether an account administers, once it has proved two factors."""

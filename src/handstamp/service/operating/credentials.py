@@ -66,9 +66,11 @@ class Credentials:
         Raises:
             ConfigurationError: If the name is invalid or taken.
             AdministratorProtected: If a service credential asks for one that administers.
+            NewProofRequired: As `Caller.require_proof`.
             InvalidFields: If the client has used the idempotency key of `caller` for another request.
         """
         _require_may_give(scopes, caller)
+        caller.require_proof()
         if _NAME.fullmatch(name) is None:
             raise ConfigurationError(
                 "The name is invalid: use 1 to 64 characters of A-Z a-z 0-9 . _ - and begin with a letter or a digit."

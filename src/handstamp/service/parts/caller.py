@@ -12,6 +12,7 @@ from ...domain.event import Actor, Event, EventKind
 from ...domain.reasons import EndReason, RevokedWhy
 from ...domain.receipt import Repeatable
 from ...domain.session import Session
+from ...errors import NewProofRequired
 
 MAX_USER_AGENT = 200
 """Characters of a `User-Agent` that an event keeps."""
@@ -39,6 +40,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         operator_sid: The session of the operator, "" for a credential and at the command line.
         operator: The operator, if one acts over the network. None for an operator at the command line.
         key: The key that the request has proved, to which a session that begins is bound; None if there is none.
+        lacks_proof: True for an operator whose session is bound to a device, if this request has not proved the device's key.
         request: The request of an operator that may be sent again, None if it has no idempotency key.
         browser: The secret of the browser, to which codes and challenges are bound; "" if it has none, or is not asked for it.
     """
@@ -51,11 +53,20 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     operator_sid: str = ""
     browser: str = ""
     key: DeviceKey | None = None
+    lacks_proof: bool = False
     request: Repeatable | None = None
 
     def __repr__(self) -> str:
         """Return a text without the secret."""
         return f"Caller(now_ms={self.now_ms}, ip={self.ip!r}, actor={self.actor!r})"
+
+    def require_proof(self) -> None:
+        """Raise `NewProofRequired` if the operator's session is bound to a device whose key this request has not proved.
+
+        Whatever gives somebody a way in asks here: a copy of an administrator's tokens must not outlive itself.
+        """
+        if self.lacks_proof:
+            raise NewProofRequired
 
     def acting_in(self, session: Session) -> Caller:
         """Return who acts with the tokens of a session: the operator who began it in the place of the person, or this caller."""

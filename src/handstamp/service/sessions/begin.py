@@ -173,9 +173,10 @@ class BeginSession:
 
     def _bind_to_program(self, session: Session, caller: Caller) -> Session:
         """Return the session, bound to the key that the program has proved. Browsers bind theirs later."""
-        if session.delivery != "json" or self._policy.device_binding == "off":
+        is_off = self._policy.device_binding == "off" and session.impersonator is None
+        if session.delivery != "json" or is_off:
             return session
-        if caller.key is not None:
+        if caller.key is not None:  # for an operator, the key of their own session
             return bind(session, caller.key, caller.now_ms)
         if self._policy.device_binding == "required":
             raise BindingRequired

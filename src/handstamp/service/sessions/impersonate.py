@@ -94,6 +94,7 @@ class Impersonate:
             NotFound: If there is no such account, if it is disabled, or if this is turned off.
             PersonRequired: If the operator is a service credential.
             AdministratorProtected: If the account administers.
+            NewProofRequired: As `Caller.require_proof`.
             InsufficientScope, SessionEnded: If the operator is no administrator any more, or has signed out.
             InvalidFields: If the reason is none, or if changes are not allowed here.
             Unavailable: If the store, the signing key or the claims hook fails.
@@ -153,6 +154,7 @@ class Impersonate:
         self.require_on()
         if caller.operator is None or caller.operator.kind != "account":
             raise PersonRequired
+        caller.require_proof()
         if writes and not self.may_write:
             raise InvalidFields([("write", mark("is not allowed here: support only reads"))])
         return Impersonator(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from starlette.responses import Response
 
 from ...domain.account import Account
-from ...errors import AccountExists, AdministratorProtected, InvalidFields, NotFound
+from ...errors import AccountExists, AdministratorProtected, InvalidFields, NewProofRequired, NotFound
 from ...service.accounts.administer import FactorsOf
 from ..answers import write_json, write_nothing
 from ..api.own_data import ExportAnswer, write_export
@@ -238,6 +238,7 @@ def _answer(found: FactorsOf, locked: set[str]) -> AdminAccountAnswer:
 
 
 _CHANGES = (AdministratorProtected, NotFound)
+_WAYS_IN = (*_CHANGES, NewProofRequired)
 
 OPERATIONS: tuple[Operation, ...] = (
     declare(
@@ -257,7 +258,7 @@ OPERATIONS: tuple[Operation, ...] = (
         body=AdminCreateRequest,
         answer=AdminAccount,
         status=201,
-        errors=(AdministratorProtected, AccountExists),
+        errors=(AdministratorProtected, NewProofRequired, AccountExists),
     ),
     declare(
         method="GET",
@@ -299,7 +300,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Give an account another address",
         body=AdminEmailRequest,
         status=204,
-        errors=(*_CHANGES, AccountExists),
+        errors=(*_WAYS_IN, AccountExists),
     ),
     declare(
         method="POST",
@@ -308,7 +309,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Set the password of an account",
         body=AdminPasswordRequest,
         status=204,
-        errors=_CHANGES,
+        errors=_WAYS_IN,
     ),
     declare(
         method="POST",
@@ -317,7 +318,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Give an account a role",
         body=AdminRoleRequest,
         status=204,
-        errors=_CHANGES,
+        errors=_WAYS_IN,
     ),
     declare(
         method="POST",
@@ -329,12 +330,12 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=_CHANGES,
     ),
     *(
-        declare(method="POST", path=f"/admin/accounts/{{id}}/{word}", run=run, summary=summary, status=204, errors=_CHANGES)
-        for word, run, summary in (
-            ("disable", admin_disable_account, "Disable an account, and sign it out everywhere"),
-            ("enable", admin_enable_account, "Enable an account again"),
-            ("unlock", admin_unlock_account, "Forget the failed attempts on an account"),
-            ("reset-factors", admin_reset_factors, "Remove all second factors of an account"),
+        declare(method="POST", path=f"/admin/accounts/{{id}}/{word}", run=run, summary=summary, status=204, errors=errors)
+        for word, run, summary, errors in (
+            ("disable", admin_disable_account, "Disable an account, and sign it out everywhere", _CHANGES),
+            ("enable", admin_enable_account, "Enable an account again", _WAYS_IN),
+            ("unlock", admin_unlock_account, "Forget the failed attempts on an account", _CHANGES),
+            ("reset-factors", admin_reset_factors, "Remove all second factors of an account", _WAYS_IN),
         )
     ),
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from starlette.responses import Response
 
 from ...domain.impersonation import LIFETIME_MS, LINK_MS, REASON_MAX_LENGTH
-from ...errors import AdministratorProtected, InvalidFields, NotFound, PersonRequired
+from ...errors import AdministratorProtected, InvalidFields, NewProofRequired, NotFound, PersonRequired
 from ...text import mark
 from ..answers import write_json
 from ..api.shapes import AnswerShape, RequestShape, Seconds, described
@@ -76,7 +76,7 @@ async def admin_make_impersonation_link(use: UseCases, call: Call, body: AdminIm
     return write_json(AdminImpersonationLinkAnswer(link=link, expires_in=LINK_MS // 1000), status=201)
 
 
-_ERRORS = (AdministratorProtected, NotFound, PersonRequired)
+_ERRORS = (AdministratorProtected, NewProofRequired, NotFound, PersonRequired)
 
 OPERATIONS = (
     declare(

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from ...domain.credential import Credential, CredentialScope
 from ...domain.keyring import KeyState
-from ...errors import AdministratorProtected, ConfigurationError, InvalidFields, NotFound
+from ...errors import AdministratorProtected, ConfigurationError, InvalidFields, NewProofRequired, NotFound
 from ...service.operating.audit_trail import describe_event
 from ...text import mark
 from ..answers import write_json, write_nothing
@@ -176,7 +176,7 @@ OPERATIONS = (
         body=AdminCredentialRequest,
         answer=AdminNewCredential,
         status=201,
-        errors=(AdministratorProtected,),
+        errors=(AdministratorProtected, NewProofRequired),
     ),
     declare(
         method="DELETE",

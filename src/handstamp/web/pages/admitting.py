@@ -7,14 +7,15 @@ import functools
 import msgspec
 from starlette.responses import Response
 
-from ...errors import InsufficientAuthentication, NotFound
+from ...domain.session import Session
+from ...errors import InsufficientAuthentication, NewProofRequired, NotFound
 from ...text import mark
 from ..body import read_fields
 from ..edge import Call, Handler
 from ..operation import UseCases
 from ..repeatable import repeatable_form
 from .visitor import arrives_from_elsewhere, require_visitor
-from .writer import PageWriter
+from .writer import MARK, PageWriter
 
 MAX_ID = 256
 """Characters of an id of an account, a session or a subject."""
@@ -24,7 +25,8 @@ def for_administrators(handle: Handler, use: UseCases, writer: PageWriter) -> Ha
     """Return a handler that runs for administrators only, who have just proved a second factor. `Call.operator` is who visits.
 
     It raises as `Administration.admit_account` does.
-    Without a second factor, the visitor is led to where one is added. A form has one effect, however often it is sent.
+    Without a second factor, the visitor is led to where one is added. A form has one effect, however often it is sent. If it asks
+    for what needs a new proof of the session's key, the browser gives that proof and sends the form again by itself.
     """
 
     @functools.wraps(handle)
@@ -39,11 +41,24 @@ def for_administrators(handle: Handler, use: UseCases, writer: PageWriter) -> Ha
                 return writer.redirect("/account/sign-in")
             raise
         if call.request.method == "POST":
-            fields = await read_fields(call.request)
-            content = (text for pair in sorted(fields.items()) for text in pair)
-            request = repeatable_form(fields.get("idempotency_key", ""), handle.__name__, *content)
-            call.admit(msgspec.structs.replace(call.operator, request=request))
+            return await _handle_form(call, session)
         return await handle(call)
+
+    async def _handle_form(call: Call, session: Session) -> Response:
+        fields = await read_fields(call.request)
+        content = [text for pair in sorted(fields.items()) for text in pair]
+        request = repeatable_form(fields.get("idempotency_key", ""), handle.__name__, *content)
+        form, mark = msgspec.json.encode([handle.__name__, *content]).decode(), call.request.query_params.get(MARK, "")
+        token, _ = call.refresh_token(None)
+        has_proved = call.has_proved_factor or (mark != "" and use.recognise.has_proved_since(session, token, mark, form))
+        lacks_proof = call.operator.lacks_proof and not has_proved
+        call.admit(msgspec.structs.replace(call.operator, request=request, lacks_proof=lacks_proof))
+        try:
+            return await handle(call)
+        except NewProofRequired:
+            if mark or session.bound_by != "dbsc":  # the browser was asked already, and did not prove the key
+                raise
+            return writer.send_again(call, use.recognise.mark_form(session, token, form), session.delivery)
 
     return admit_and_handle
 

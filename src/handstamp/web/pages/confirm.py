@@ -94,6 +94,7 @@ class ConfirmPages:
             return await self._ask(call, form, InvalidFields([("password", mark("That is not your password."))]))
         except CORRECTABLE as error:
             return await self._ask(call, form, error)
+        call.has_proved_factor = True
         if not form.wanted:
             return self.writer.redirect_to_url(self._require_trusted(form.return_to))
         handle = self.forms.get(form.wanted)

@@ -11,12 +11,14 @@ from starlette.responses import RedirectResponse, Response
 
 from ...crypto.identifiers import new_id
 from ...domain.brand import ACCENT, Brand
+from ...domain.delivery import Delivery
 from ...domain.provider import ProviderSettings
 from ...errors import (
     HandstampError,
     InsufficientAuthentication,
     InvalidToken,
     MissingToken,
+    NewProofRequired,
     ProofRequired,
     SessionEnded,
     TooManyAttempts,
@@ -27,15 +29,15 @@ from ...wire.device import SKIPPED
 from ...wire.headers import FORGET_COPIES, OPENED_ALONE
 from ...wire.problems import detail_of, headers_of, row_of
 from ..answers import language_headers, log_refusal
-from ..cookies import clear_cookies
+from ..cookies import clear_cookies, expire_bound
 from ..edge import Call, Edge
 from .forms import FieldErrors, describe_error
 from .visitor import describe_support
 
 SECOND_REQUEST = "here"
 """In the query of a page that has loaded itself again."""
-
-
+MARK = "proof"
+"""In the query of a form that the browser sends again once it has proved the key of its session."""
 CONFIRM_PAGE = "/confirm"
 
 
@@ -109,6 +111,16 @@ class PageWriter:
         query = urlencode({**call.request.query_params, SECOND_REQUEST: ""})
         return self.write_page("arriving.html", call, there=f"{self._base}{path}?{query}")
 
+    def send_again(self, call: Call, mark: str, delivery: Delivery) -> Response:
+        """Return what has the browser prove the key of its session, and send the form of this call again with a mark.
+
+        Without the cookie of a bound session, it does so before its next request (W3C DBSC §8.5). 307 keeps the form.
+        """
+        response = RedirectResponse(f"{self._base}{call.request.scope['route'].path}?{urlencode({MARK: mark})}", 307)
+        response.headers["cache-control"] = "no-store"
+        expire_bound(response, delivery, call.cookies)
+        return response
+
     def _ask_for_cookie(self, call: Call) -> Response:
         """Return the answer to a visitor whose session is bound to a device, without the cookie that shows it.
 
@@ -139,7 +151,7 @@ class PageWriter:
         instance = log_refusal(error, call.request.scope)
         if isinstance(error, MissingToken | InvalidToken | SessionEnded):
             return self.redirect("/sign-in")
-        if isinstance(error, ProofRequired):
+        if isinstance(error, ProofRequired) and not isinstance(error, NewProofRequired):
             return self._ask_for_cookie(call)
         if isinstance(error, InsufficientAuthentication):
             query = {name: value for name, value in call.request.query_params.items() if name != SECOND_REQUEST}
