@@ -28,7 +28,7 @@ T = TypeVar("T")
 PATIENCE_S = 60.0
 """A test fails after this time without an answer from any node."""
 ANSWER_S = 10.0
-_PAUSE_S = 0.05
+_PAUSE_S = 0.1
 _HABITS = {"renew": 60, "use": 25, "twice": 10, "lose": 8, "sign out": 3, "theft": 2, "sweep": 1, "change password": 1}
 """The actions of a device, with their weights."""
 

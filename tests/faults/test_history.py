@@ -12,7 +12,7 @@ import pytest
 
 from tests.crowd import Crowd
 from tests.cutting import CuttingProxy
-from tests.history import violations
+from tests.history import Operation, violations
 from tests.nodes import kill_nodes, nodes_in
 from tests.postgres import PostgresServer, fresh_database, own_server
 from tests.serving import Server
@@ -26,11 +26,13 @@ pytestmark = [
         "ignore:Exception ignored in. <(socket|function _SelectorTransport):pytest.PytestUnraisableExceptionWarning"
     ),
 ]
-SECONDS = float(os.environ.get("HANDSTAMP_TEST_SOAK_SECONDS", "4"))
+SECONDS = float(os.environ.get("HANDSTAMP_TEST_SOAK_SECONDS", "2"))
 """Minimum duration of each test, in seconds."""
 GRACE_S = 10.0
-NODE_KILLS, POSTGRES_ENDS, CUTS = 50, 20, 50
-"""Minimum number of faults in each test."""
+RENEWALS = 100
+"""How many refreshes must succeed in each test: it goes on until they have, however slow the machine is."""
+NODE_KILLS, POSTGRES_ENDS, CUTS = 20, 8, 24
+"""Minimum number of faults in each test: each meets some of eighteen busy devices in the middle of a change."""
 Trouble = Callable[[list[Server], random.Random], Awaitable[str]]
 
 
@@ -42,16 +44,27 @@ def own_postgres() -> Iterator[PostgresServer]:
 
 
 async def check(nodes: list[Server], trouble: Trouble, where: str, count: Callable[[str], None]) -> None:
-    """Run a crowd during a fault, and check its history."""
+    """Run a crowd during a fault and until it has done enough, and check its history."""
     seed = random.SystemRandom().getrandbits(32)
     crowd = Crowd([f"http://localhost:{node.port}" for node in nodes], issuer=nodes[0].settings["ISSUER"], seed=seed)
-    what = await crowd.run(trouble(nodes, random.Random(seed)))
+
+    async def go_on() -> str:
+        what = await trouble(nodes, random.Random(seed))
+        while not is_enough(crowd.history):  # noqa: ASYNC110 - no event to wait for
+            await asyncio.sleep(0.05)
+        return what
+
+    what = await crowd.run(go_on())
     count(f"{what}, {len(nodes)} nodes on {where}, seed {seed}: {crowd.counts()}")
     assert violations(crowd.history, grace_s=GRACE_S) == [], f"seed {seed}"
     for node in nodes:
         assert "Traceback" not in node.log.read_text(), "an outage is no surprise, and a line of the log says what it was"
-    assert sum(operation.kind == "refresh" and operation.answer == "ok" for operation in crowd.history) > 30
-    assert any(operation.reason == "logout" for operation in crowd.history)
+
+
+def is_enough(history: list[Operation]) -> bool:
+    """Return True if refreshes have succeeded often enough, and a device has signed out."""
+    renewals = sum(operation.kind == "refresh" and operation.answer == "ok" for operation in history)
+    return renewals >= RENEWALS and any(operation.reason == "logout" for operation in history)
 
 
 async def quiet(_: list[Server], __: random.Random) -> str:
@@ -122,7 +135,7 @@ async def test_connections_may_be_cut_in_the_middle_of_a_commit(
 
         async def cutting(_: list[Server], __: random.Random) -> str:
             end = asyncio.get_running_loop().time() + SECONDS
-            proxy.chance = 0.1
+            proxy.chance = 0.2
             while min(proxy.cuts.values()) < CUTS / 2 or asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - no event to wait for
                 await asyncio.sleep(0.05)
             proxy.chance = 0.0
