@@ -63,7 +63,7 @@ class Visitor:
         told.send("Network.enable")
         told.on("Network.deviceBoundSessionEventOccurred", self._note)
         told.send("Network.enableDeviceBoundSessions", {"enable": True})
-        self.page.goto(f"{self.server.url}/docs")
+        self.page.goto(f"{self.server.url}/healthz")
 
     def _note(self, event: dict[str, Any]) -> None:
         self.events.append(event)
@@ -214,7 +214,7 @@ def test_the_browser_renews_what_a_copy_cannot(
     visitor.page.goto(f"{server.url}/account")
     assert visitor.page.url == f"{server.url}/account"
     assert visitor.renewals == 1
-    visitor.page.goto(f"{server.url}/docs")
+    visitor.page.goto(f"{server.url}/healthz")
 
     with visiting(kind, server, tmp_path / "thief") as thief:
         thief.context.add_cookies(stolen)
@@ -331,7 +331,7 @@ def test_pages_bind_renew_and_sign_out(visitor: Visitor, server: SecureServer) -
     assert visitor.renewals == 1
 
     visitor.expire("split")
-    page.goto(f"https://elsewhere.test:{server.port}/docs")
+    page.goto(f"https://elsewhere.test:{server.port}/healthz")
     page.evaluate("(url) => { location.href = url; }", f"{server.url}/account")
     page.wait_for_url("**/account?here=")
     assert "bound to its device" in page.content()
@@ -374,7 +374,7 @@ def test_signing_out_by_script_ends_the_session_of_the_browser_too(visitor: Visi
 def test_pages_of_a_trusted_origin_stay_signed_in(visitor: Visitor, server: SecureServer) -> None:
     """A script of an application on a sibling host renews with the cookies, which makes the browser renew its own."""
     sid = visitor.sign_in("split")
-    visitor.page.goto(f"{server.application}/docs")
+    visitor.page.goto(f"{server.application}/healthz")
     for _ in range(2):
         visitor.expire("split")
         answer = visitor.page.evaluate(
