@@ -49,6 +49,7 @@ OTHERS = {
     "admin_retry_mails",
     "admin_revoke_role",
     "admin_rotate_keys",
+    "admin_send_reset_mail",
     "admin_unlock_account",
     "admin_void_key",
 }

@@ -16,6 +16,7 @@ from handstamp.domain.totp import Totp
 from handstamp.web.pages.person import ACTIONS
 from tests.administering import PASSWORD, Service, serving
 from tests.builders import SECOND_MS
+from tests.integration.helpers import expect_problem
 from tests.integration.test_admin_pages import visit
 from tests.integration.test_factor_pages import visiting
 
@@ -296,11 +297,31 @@ async def test_a_person_chooses_a_password_with_the_mail_that_an_administrator_s
     assert (await send(service, root, id=account.id, action="password", new_password=PASSWORD)).status_code == 400
 
 
+async def test_a_reset_mail_is_sent_over_the_api(service: Service) -> None:
+    """By the same rules as on the page. It is recorded with who asked for it, and a disabled account gets none."""
+    account, auth = await service.account("ada@example.com"), await service.credential("admin")
+    path = f"/admin/accounts/{account.id}/reset-mail"
+    for sent in (True, True, True, True, True, False):
+        assert (await service.client.post(path, auth=auth)).json() == {"sent": sent}
+    mails = await service.running.store.read(lambda rows: rows.mails.list_of(account.id, limit=9))
+    assert [each.kind for each in mails] == ["reset_password"] * 5
+    asked = [each for each in await service.events() if each.kind == "mail_requested"]
+    assert {(each.actor, each.operator, each.detail["purpose"]) for each in asked} == {
+        ("operator", f"credential:{(await service.running.credentials.list_all())[0].id}", "reset_password")
+    }
+    gone = await service.account("gone@example.com")
+    await service.running.accounts.disable(gone.id, service.caller)
+    assert (await service.client.post(f"/admin/accounts/{gone.id}/reset-mail", auth=auth)).json() == {"sent": False}
+    expect_problem(await service.client.post("/admin/accounts/nobodys/reset-mail", auth=auth), 404, "not_found")
+
+
 async def test_without_mail_an_administrator_sets_a_password(tmp_path: Path) -> None:
     """There is no other way then. The typed password is on no page, and the proof that it waits for leads back to the form."""
     async with serving(tmp_path) as service:
         root = await visit(service, "root@example.com", "admin")
         account, _ = await a_person(service)
+        refused = await service.client.post(f"/admin/accounts/{account.id}/reset-mail", auth=await service.credential("admin"))
+        assert expect_problem(refused, 404, "not_found")["detail"] == "This service sends no mail."
         short = await send(service, root, id=account.id, action="password", new_password="short")
         assert (short.status_code, "new_password-error" in short.text, 'value="short"' in short.text) == (422, True, False)
         done = await send(service, root, id=account.id, action="password", new_password=PASSWORD)

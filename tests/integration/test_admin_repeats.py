@@ -31,6 +31,7 @@ BODIES: dict[str, dict[str, Any] | None] = {
     "/admin/accounts/{id}/enable": None,
     "/admin/accounts/{id}/unlock": None,
     "/admin/accounts/{id}/reset-factors": None,
+    "/admin/accounts/{id}/reset-mail": None,
     "/admin/accounts/{id}/sign-out": None,
     "/admin/credentials": {"name": "orders", "scopes": ["read"]},
     "/admin/mails/retry": None,
@@ -47,7 +48,7 @@ LOOK, LOOK_BY_LINK = "/admin/accounts/{id}/impersonate", "/admin/accounts/{id}/i
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
     """Run the service."""
-    async with serving(tmp_path) as running:
+    async with serving(tmp_path, smtp_url="smtp://127.0.0.1:1", mail_from="no-reply@example.com") as running:
         yield running
 
 

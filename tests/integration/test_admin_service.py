@@ -45,6 +45,7 @@ OPERATION_OF = {
     "users rename": "POST /admin/accounts/{id}/email",
     "users delete": "DELETE /admin/accounts/{id}",
     "users factors": "GET /admin/accounts/{id}",
+    "users reset-mail": "POST /admin/accounts/{id}/reset-mail",
     "users reset-factors": "POST /admin/accounts/{id}/reset-factors",
     "sessions list": "GET /admin/sessions",
     "sessions end": "DELETE /admin/sessions/{id}",

@@ -63,7 +63,7 @@ ENDPOINTS = {
     ("DELETE", "/admin/accounts/{id}"),
     *(
         ("POST", f"/admin/accounts/{{id}}/{word}")
-        for word in ("email", "password", "grant", "revoke", "disable", "enable", "unlock", "reset-factors")
+        for word in ("email", "password", "grant", "revoke", "disable", "enable", "unlock", "reset-factors", "reset-mail")
     ),
     ("POST", "/register"),
     ("POST", "/register/confirm"),

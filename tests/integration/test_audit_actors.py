@@ -102,6 +102,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "admin_disable_account": ("account_disabled", EACH_ACTION),
     "admin_enable_account": ("account_enabled", EACH_ACTION),
     "admin_unlock_account": ("account_unlocked", EACH_ACTION),
+    "admin_send_reset_mail": ("mail_requested", "tests/integration/test_admin_forms.py::test_a_reset_mail_is_sent_over_the_api"),
     "admin_reset_factors": ("factors_reset", "tests/integration/test_admin_access.py::test_lost_factors_are_reset"),
     "admin_impersonate": ("impersonation_begun", LOOKS),
     "admin_make_impersonation_link": (
@@ -361,6 +362,7 @@ COMMAND_EVENTS: dict[str, tuple[list[str], Did]] = {
 }
 """Arguments of each command that changes something, in the order in which they are run, and what it leaves."""
 COMMANDS_ELSEWHERE: dict[str, tuple[str, str]] = {
+    "users reset-mail": ("mail_requested", "tests/mail/test_commands.py::test_a_person_is_sent_the_mail_for_a_new_password"),
     "users reset-factors": ("factors_reset", "tests/integration/test_user_commands.py::test_second_factors_are_shown_and_reset"),
     "sessions end": (
         "session_ended",

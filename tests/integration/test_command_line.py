@@ -41,6 +41,7 @@ COMMANDS = (
     "users rename",
     "users delete",
     "users factors",
+    "users reset-mail",
     "users reset-factors",
     "users import",
     "users export",

@@ -11,7 +11,7 @@ import pytest
 from handstamp.clock import now_ms
 from tests.builders import Clock
 from tests.commands import output_of, refusal_of, run_command
-from tests.deployment import deployed
+from tests.deployment import caller, deployed
 from tests.mail.helpers import ADA, SENDER, add_mail, sender_of, settings_for
 from tests.mail_server import MailServer
 from tests.serving import free_port
@@ -76,6 +76,25 @@ def test_a_test_needs_a_server_and_an_address(tmp_path: Path, server: MailServer
     del settings["MAIL_FROM"]
     assert "HANDSTAMP_MAIL_FROM" in refusal_of(run_command(tmp_path, "mail", "test", ADA, **settings), 2)
     assert "@" in refusal_of(run_command(tmp_path, "mail", "test", "nobody", **settings_of(server)), 1)
+
+
+def test_a_person_is_sent_the_mail_for_a_new_password(tmp_path: Path, server: MailServer) -> None:
+    """It waits for the service, as recorded of the operator. Where no mail can have a right link, the command says why."""
+    settings = settings_of(server)
+
+    async def fill() -> None:
+        async with deployed(tmp_path, Clock(now_ms()), **settings_for(server, issuer=ISSUER, secret=SECRET)) as running:
+            await running.create_account(ADA, None, caller(Clock(now_ms())))
+
+    asyncio.run(fill())
+    assert f"A mail to {ADA} is on its way" in output_of(run_command(tmp_path, "users", "reset-mail", ADA, **settings))
+    (mail,) = json.loads(output_of(run_command(tmp_path, "mail", "queue", "--json", **settings)))
+    assert (mail["kind"], mail["to"]) == ("reset_password", ADA)
+    events = [json.loads(line) for line in output_of(run_command(tmp_path, "audit", "export", **settings)).splitlines()]
+    assert [each["actor"] for each in events if each["kind"] == "mail_requested"] == ["operator"]
+    del settings["ISSUER"]
+    assert "HANDSTAMP_ISSUER" in refusal_of(run_command(tmp_path, "users", "reset-mail", ADA, **settings), 2)
+    assert "HANDSTAMP_SMTP_URL" in refusal_of(run_command(tmp_path, "users", "reset-mail", ADA, SECRET=SECRET, ISSUER=ISSUER), 2)
 
 
 def test_the_queue_shows_what_waits(tmp_path: Path, server: MailServer) -> None:

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from ..assemble.deployment import Deployment
+from ..config.loading import load
 from ..domain.account import Account
 from ..domain.passkey import UNNAMED
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, HandstampError
 from ..service.parts.caller import Caller
 from ..words import format_time
 from .common import AsJson, Database, make_group, print_json, print_line, sanitise_text
@@ -134,6 +135,28 @@ def set_password(email: Email, password_stdin: FromStdin = False, database: Data
     password = _read_password(password_stdin)
     operate(lambda deployment, caller: deployment.accounts.set_password(email, password, caller), database)
     print_line(f"The password of {email} is set. All their sessions have ended.")
+
+
+@app.command("reset-mail")
+def send_reset_mail(email: Email, database: Database = None) -> None:
+    """Send a person the mail with which they choose a new password. Until they use its link, nothing changes.
+
+    Example:  handstamp users reset-mail ada@example.com
+    """
+
+    async def send(deployment: Deployment, caller: Caller) -> bool:
+        if not deployment.outbox.is_on:
+            raise ConfigurationError("This service sends no mail: set HANDSTAMP_SMTP_URL, or use 'handstamp users set-password'.")
+        account = await deployment.accounts.get_by_email(email)
+        return await deployment.reset_password.send(account.id, caller)
+
+    if not load(database=database).issuer:
+        raise ConfigurationError("Set HANDSTAMP_ISSUER as the service has it: the link in the mail begins with it.")
+    if not operate(send, database):
+        raise HandstampError(
+            f"No mail was sent to {email}: the account is disabled, or has got several in the last hour, of which the last works."
+        )
+    print_line(f"A mail to {email} is on its way, as soon as the service runs. Its link works once, for one hour.")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from ..answers import write_json, write_nothing
 from ..api.shapes import AnswerShape, Time, described, utc
 from ..edge import Call
 from ..operation import UseCases
-from .shapes import AFTER, declare, read_limit
+from .shapes import AFTER, declare, read_id, read_limit
 
 
 class AdminMail(AnswerShape, frozen=True, kw_only=True, rename="camel"):
@@ -60,6 +60,24 @@ class AdminReceiversAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel
     """The receivers of the audit trail."""
 
     receivers: tuple[AdminReceiver, ...]
+
+
+class AdminResetMailAnswer(AnswerShape, frozen=True, kw_only=True, rename="camel"):
+    """A mail with which a person chooses a new password."""
+
+    sent: Annotated[
+        bool,
+        described(
+            "False if no mail was sent: the account is disabled, or its mailbox has got so many in the last hour that it has a "
+            "link which works"
+        ),
+    ]
+
+
+async def admin_send_reset_mail(use: UseCases, call: Call, _: None) -> Response:
+    """Send the person of an account the mail with which they choose a new password. Until they use it, nothing changes."""
+    use.require_mail()
+    return write_json(AdminResetMailAnswer(sent=await use.reset_password.send(read_id(call), call.operator)))
 
 
 async def admin_list_mails(use: UseCases, call: Call, _: None) -> Response:
@@ -113,6 +131,14 @@ def _describe_receiver(status: ReceiverStatus) -> AdminReceiver:
 
 
 OPERATIONS = (
+    declare(
+        method="POST",
+        path="/admin/accounts/{id}/reset-mail",
+        run=admin_send_reset_mail,
+        summary="Send a person the mail to choose a new password",
+        answer=AdminResetMailAnswer,
+        errors=(NotFound,),
+    ),
     declare(
         method="GET",
         path="/admin/mails",
