@@ -26,6 +26,7 @@ MAIL = {"smtp_url": "smtp://127.0.0.1:1", "mail_from": "no-reply@example.com"}
 """No mail leaves the outbox in these tests."""
 FORMS = {
     "/admin/person": {"action": "enable"},
+    "/admin/person?": {"action": "export"},
     "/admin/new-person": {"email": "eve@example.com"},
     "/admin/service": {"action": "create", "name": "orders"},
 }
@@ -123,6 +124,35 @@ async def test_the_forms_change_what_they_name(service: Service) -> None:
     assert (await service.running.sessions.list_all(account.id, service.caller))[0] == []
 
 
+async def test_all_data_of_a_person_is_downloaded(service: Service) -> None:
+    """The same file as the API's, with the same event, for administrators with a recent factor alone. The page's CSP stays."""
+    root = await visit(service, "root@example.com", "admin")
+    root_id = (await service.running.accounts.get("root@example.com")).id
+    account, _ = await a_person(service)
+    answer = await send(service, root, id=account.id, action="export", idempotency_key="a-key-of-the-page-of-a-person")
+    headers = {name: answer.headers[name] for name in ("content-disposition", "content-type", "cache-control")}
+    assert headers == {
+        "content-disposition": 'attachment; filename="person.json"',
+        "content-type": "application/json",
+        "cache-control": "no-store",
+    }
+    by_api = await service.client.get(f"/admin/accounts/{account.id}/export", auth=await service.credential("admin"))
+    assert by_api.headers["content-disposition"] == headers["content-disposition"]
+    told, again = answer.json(), by_api.json()
+    assert {name: rows for name, rows in told.items() if name != "events"} == {
+        name: rows for name, rows in again.items() if name != "events"
+    }
+    (event,) = [each for each in told["events"] if each["kind"] == "data_exported"]
+    assert (event["actor"], event["operator"]) == ("operator", f"account:{root_id}")
+    assert (await send(service, root, id="nobodys", action="export")).status_code == 404
+    service.clock.advance(seconds=FRESH_MS // SECOND_MS)
+    asked = await send(service, root, id=account.id, action="export")
+    assert "Confirm that it is you" in asked.text
+    page = await service.client.get(f"/admin/person?id={account.id}", headers=await visit(service, "eve@example.com", "admin"))
+    assert "default-src 'none'; script-src 'self'" in page.headers["content-security-policy"]
+    assert "<script" not in page.text.partition("<body")[2]
+
+
 async def test_the_page_has_a_form_for_each_action_that_makes_sense(service: Service) -> None:
     """And none that does not: an account that is disabled is enabled."""
     root = await visit(service, "root@example.com", "admin")
@@ -132,9 +162,9 @@ async def test_the_page_has_a_form_for_each_action_that_makes_sense(service: Ser
         page = await service.client.get(f"/admin/person?id={account.id}", headers=root)
         return set(re.findall(r'name="action" value="(\w+)"', page.text))
 
-    assert await offered() == set(ACTIONS) - {"enable", "unlock", "password"}
+    assert await offered() == {"export", *ACTIONS} - {"enable", "unlock", "password"}
     await service.running.accounts.disable(account.id, service.caller)
-    assert await offered() == set(ACTIONS) - {"disable", "unlock", "password", "reset", "end_session", "sign_out"}
+    assert await offered() == {"export", *ACTIONS} - {"disable", "unlock", "password", "reset", "end_session", "sign_out"}
 
 
 async def test_an_administrator_does_not_change_the_own_account_here(service: Service) -> None:
@@ -142,7 +172,7 @@ async def test_an_administrator_does_not_change_the_own_account_here(service: Se
     root = await visit(service, "root@example.com", "admin")
     account = await service.running.accounts.get("root@example.com")
     page = await service.client.get(f"/admin/person?id={account.id}", headers=root)
-    assert set(re.findall(r'name="action" value="(\w+)"', page.text)) == {"end_session", "sign_out"}
+    assert set(re.findall(r'name="action" value="(\w+)"', page.text)) == {"end_session", "sign_out", "export"}
     assert "This is your own account." in page.text
     for action in ("disable", "revoke", "delete", "reset_factors", "rename", "grant"):
         answer = await send(service, root, **fields_of(action, account, ""))

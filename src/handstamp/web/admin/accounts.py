@@ -139,7 +139,7 @@ async def admin_get_account(use: UseCases, call: Call, _: None) -> Response:
 async def admin_export_account(use: UseCases, call: Call, _: None) -> Response:
     """Return all that is stored about the person of an account, but for secrets, as a file. It is recorded."""
     account = await use.accounts.get(read_id(call))
-    return write_export(account.id, await use.export_data.of(account, call.operator), call)
+    return write_export(account.id, await use.export_data.of(account, call.operator), call, name="person.json")
 
 
 async def admin_change_account(use: UseCases, call: Call, body: AdminProfileRequest | None) -> Response:

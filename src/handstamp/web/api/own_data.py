@@ -16,7 +16,6 @@ from ..edge import Call
 from ..operation import ACCESS_ERRORS, BODY_ERRORS, Operation, UseCases
 from .shapes import AnswerShape, Email, RequestShape, Time, described
 
-_HEADERS = {"cache-control": "no-store", "content-disposition": 'attachment; filename="my-data.json"'}
 _Rows = Annotated[tuple[dict[str, Any], ...], described("Each with all that is stored, in the words of the reference")]
 
 
@@ -47,9 +46,13 @@ async def export_data(use: UseCases, call: Call, _: None) -> Response:
     return write_export(session.subject, await use.export_data(session, account, call.caller), call)
 
 
-def write_export(subject: str, sections: Mapping[str, Pages], call: Call) -> Response:
-    """Return an export that is sent as it is read. If the store fails meanwhile, the connection is closed before the end."""
-    return StreamingResponse(write_own_data(subject, sections, call.now_ms), headers=_HEADERS, media_type="application/json")
+def write_export(subject: str, sections: Mapping[str, Pages], call: Call, *, name: str = "my-data.json") -> Response:
+    """Return an export that is sent as it is read, as a file with this name.
+
+    If the store fails meanwhile, the connection is closed before the end.
+    """
+    headers = {"cache-control": "no-store", "content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(write_own_data(subject, sections, call.now_ms), headers=headers, media_type="application/json")
 
 
 async def delete_account(use: UseCases, call: Call, body: DeleteRequest | None) -> Response:

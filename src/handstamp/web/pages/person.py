@@ -16,6 +16,7 @@ from ...languages.choice import LANGUAGES
 from ...service.accounts.administer import FactorsOf
 from ...service.parts.caller import Caller, Operator
 from ...text import mark
+from ..api.own_data import write_export
 from ..body import read_form
 from ..edge import Call
 from ..operation import UseCases
@@ -34,7 +35,7 @@ MAX_ROLE = 256
 
 
 class PersonForm(msgspec.Struct):
-    """Each form of the page. `action` is one of `ACTIONS`; `sure` is set by the page that asks whether the visitor is sure."""
+    """Each form of the page. `action` is "export" or one of `ACTIONS`; `sure` is set by the page that asks for confirmation."""
 
     id: str = ""
     action: str = ""
@@ -166,8 +167,14 @@ class PersonPages:
         )
 
     async def submit_person(self, call: Call) -> Response:
-        """Do what the form asks for, after a question if it cannot be undone; or show the page again with what is wrong."""
+        """Do what the form asks for, after a question if it cannot be undone; or show the page again with what is wrong.
+
+        The form `export` is answered with a file, by POST because that is recorded.
+        """
         form = await read_form(call.request, PersonForm)
+        if form.action == "export":
+            account = await self.use.accounts.get(require_id(form.id))
+            return write_export(account.id, await self.use.export_data.of(account, call.operator), call, name="person.json")
         action = ACTIONS.get(form.action)
         if action is None:
             raise InvalidRequest(mark("This form asks for something that does not exist."))
