@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import html
+import json
 import re
+import secrets
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
+from handstamp.clock import now_ms
 from handstamp.domain.event import EVENT_KINDS
 from handstamp.service.operating import audit_trail
+from handstamp.storage.sql import events
+from handstamp.storage.sql.events import SqlEvents
 from handstamp.web.pages.recent import _KINDS, PAGE_SIZE
 from tests.administering import Service, serving
 from tests.integration.test_admin_forms import follow, send
 from tests.integration.test_admin_pages import visit
+from tests.postgres import fresh_database
 
 pytestmark = pytest.mark.anyio
 PAGE = "/admin/service"
@@ -104,6 +115,118 @@ async def test_a_search_looks_at_few_events_at_a_time(service: Service, monkeypa
     assert (count(page), "Not all events were looked at" in page) == (0, True)
     (older,) = re.findall(r'href="/admin/recent\?([^"]*before=[^"]*)"', page)
     assert count(await show(service, root, **dict(httpx.QueryParams(older)))) == 1
+
+
+MANY = 100_000
+HOSTILE: dict[str, dict[str, Any]] = {
+    "no match": {"kind": "key_voided"},
+    "only the oldest": {"kind": "account_unlocked"},
+    "nobody": {"subject": "nobodys"},
+    "of the crowd, no match": {"subject": "crowd", "kind": "key_voided"},
+    "before all": {"until_ms": 1},
+    "after all": {"since_ms": 2**45},
+    "in the middle": {"until_ms": MANY // 2, "kind": "key_voided"},
+    "all": {},
+}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_no_step_of_a_search_is_long(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a trail of 100,000 events, with filters that fit nothing: the database and the event loop handle one piece at a time."""
+    async with AsyncExitStack() as stack:
+        settings: dict[str, Any] = {}
+        if kind == "postgres":
+            url = await stack.enter_async_context(fresh_database(request.getfixturevalue("postgres_server")))
+            settings = {"database": url, "secret": secrets.token_urlsafe(32), "now_ms": now_ms()}
+        service = await stack.enter_async_context(serving(tmp_path, **settings))
+        steps = await _fill(service, kind)
+        reads, turns, list_back = list[tuple[int, int, int]](), [0], SqlEvents.list_back
+
+        async def record(rows: SqlEvents, **asked: Any) -> Any:
+            before = steps[0]
+            found = await list_back(rows, **asked)
+            reads.append((len(found), turns[0], steps[0] - before))
+            return found
+
+        async def turn() -> None:
+            while True:
+                turns[0] += 1
+                await asyncio.sleep(0)
+
+        monkeypatch.setattr(SqlEvents, "list_back", record)
+        turning = asyncio.create_task(turn())
+        for name, query in HOSTILE.items():
+            reads.clear()
+            found, _ = await service.running.audit_trail.look_back(**query, limit=30)
+            assert len(found) == (30 if name == "all" else 0), name
+            assert max(count for count, _, _ in reads) <= audit_trail.PIECE <= 25, name
+            assert sum(count for count, _, _ in reads) <= audit_trail.MOST_LOOKED_AT, name
+            assert len({turn for _, turn, _ in reads}) == len(reads), "other requests run between the reads"
+            assert max(taken for _, _, taken in reads) <= 50 * audit_trail.PIECE, name
+        turning.cancel()
+
+
+async def test_a_page_of_the_api_is_read_in_pieces(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its events are all there, in their order, and the loop turns in between."""
+    asked, list_page = list[int](), SqlEvents.list_page
+
+    async def record(rows: SqlEvents, *, limit: int, **others: Any) -> Any:
+        asked.append(limit)
+        return await list_page(rows, limit=limit, **others)
+
+    monkeypatch.setattr(SqlEvents, "list_page", record)
+    auth = await service.credential("admin")
+    for number in range(60):
+        await service.account(f"p{number}@example.com")
+    page = (await service.client.get("/admin/events?limit=60", auth=auth)).json()["events"]
+    assert asked == [25, 25, 10]
+    numbers = [event["number"] for event in page]
+    assert (len(numbers), numbers) == (60, sorted(numbers))
+    rest = (await service.client.get("/admin/events?limit=200", auth=auth)).json()["events"]
+    assert rest[:60] == page
+
+
+async def _fill(service: Service, kind: str) -> list[int]:
+    """Write many events. Return a counter of the instructions of SQLite's machine; of PostgreSQL, expect short plans."""
+    numbers = f"WITH RECURSIVE many(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < {MANY}) "
+    columns = "at_ms, kind, subject, sid, ip, user_agent, actor, operator, detail"
+    who, agent = "CASE n % 2 WHEN 0 THEN 'crowd' ELSE 'p' || n END", "x" * 200
+    kind_of = "CASE n WHEN 1 THEN 'account_unlocked' ELSE 'signed_in' END"
+    rows = f"SELECT n, {kind_of}, {who}, 's' || n, '', '{agent}', 'person', NULL, '{{}}' FROM many"
+    into = f"INSERT INTO event ({columns}) "
+    fill = numbers + into + rows if kind == "sqlite" else into + numbers + rows
+    steps = [0]
+    if kind == "sqlite":
+        path = service.running.settings.database_path
+        assert path is not None
+        with closing(sqlite3.connect(path)) as file, file:
+            file.execute(fill)
+        await asyncio.sleep(0)  # so that the reader's transaction of this turn ends
+
+        def count() -> int:
+            steps[0] += 50
+            return 0
+
+        service.running.store._reader.get().set_progress_handler(count, 50)  # type: ignore[attr-defined]
+        return steps
+    connection = await asyncpg.connect(service.running.settings.database)
+    try:
+        await connection.execute(fill)
+        await connection.execute("ANALYZE event")
+        for sql, values in (
+            (events._SELECT_BACK, (2**62, audit_trail.PIECE)),
+            (events._SELECT_BACK_OF, ("'nobodys'", 2**62, audit_trail.PIECE)),
+            (events._SELECT_BACK_OF, ("'crowd'", 2**62, audit_trail.PIECE)),
+            (events._SELECT_PLACE, (1,)),
+        ):
+            statement = sql.replace("?", "%s") % values
+            (plan,) = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"))
+            assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] <= 4 * audit_trail.PIECE, plan
+    finally:
+        await connection.close()
+    return steps
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ POLL_S = 0.05
 PATIENCE_S = 30.0
 """How long to wait for the transactions that were writing when a reader began. The store ends them sooner."""
 FOREVER_MS = 2**62
-PIECE, MOST_LOOKED_AT = 50, 5_000
-"""Events that are read at once, and that one search looks at. SQLite reads on the event loop, half a millisecond for a piece."""
+PIECE, MOST_LOOKED_AT = 25, 5_000
+"""Events that are read or described in one turn of the event loop, at most half a millisecond; and that one search looks at."""
 SLACK, SLACK_MS = 200, 60_000
 """By how much the order of the numbers may differ from that of the times."""
 Page = list[tuple[int, Event]]
@@ -44,7 +44,7 @@ class AuditTrail:
             Unavailable: If the store does not answer, or if a transaction writes for too long.
         """
         last = await self.find_end()
-        while page := await self.read_page(after, last, since_ms=since_ms, before_ms=before_ms, limit=PAGE_SIZE):
+        while page := await self._read(after, last, since_ms=since_ms, before_ms=before_ms, limit=PAGE_SIZE):
             after = page[-1][0]
             yield page
 
@@ -64,8 +64,20 @@ class AuditTrail:
         """Return the highest number of an event; 0 if there is none. Events with lower numbers may still be invisible."""
         return await self._store.read(lambda rows: rows.events.get_last_number())
 
-    async def read_page(self, after: int, until: int, *, limit: int, since_ms: int = 0, before_ms: int = FOREVER_MS) -> Page:
-        """Return up to `limit` events with numbers above `after` and at most `until`. Raises `Unavailable`."""
+    async def read_page(self, after: int, until: int, *, limit: int) -> Page:
+        """Return up to `limit` events with numbers above `after` and at most `until`, piece by piece. Raises `Unavailable`."""
+        page: Page = []
+        while len(page) < limit:
+            asked = min(PIECE, limit - len(page))
+            piece = await self._read(after, until, limit=asked)
+            page += piece
+            if len(piece) < asked:
+                break
+            after = piece[-1][0]
+            await asyncio.sleep(0)
+        return page
+
+    async def _read(self, after: int, until: int, *, limit: int, since_ms: int = 0, before_ms: int = FOREVER_MS) -> Page:
         return await self._store.read(
             lambda rows: rows.events.list_page(after=after, until=until, since_ms=since_ms, before_ms=before_ms, limit=limit)
         )
@@ -126,6 +138,15 @@ class AuditTrail:
                 return
             await asyncio.sleep(POLL_S)
         raise Unavailable("a transaction has been writing for too long")
+
+
+async def describe_events(page: Page) -> list[dict[str, object]]:
+    """Return events as `describe_event` does. The event loop turns after each piece of them."""
+    described = []
+    for start in range(0, len(page), PIECE):
+        described += [describe_event(*each) for each in page[start : start + PIECE]]
+        await asyncio.sleep(0)
+    return described
 
 
 def describe_event(number: int, event: Event) -> dict[str, object]:

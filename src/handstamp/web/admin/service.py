@@ -9,7 +9,7 @@ from starlette.responses import Response
 from ...domain.credential import Credential, CredentialScope
 from ...domain.keyring import KeyState
 from ...errors import AdministratorProtected, ConfigurationError, InvalidFields, NewProofRequired, NotFound
-from ...service.operating.audit_trail import describe_event
+from ...service.operating.audit_trail import describe_events
 from ...text import mark
 from ..answers import write_json, write_nothing
 from ..api.shapes import AnswerShape, RequestShape, Time, described, utc
@@ -82,7 +82,7 @@ async def admin_list_events(use: UseCases, call: Call, _: None) -> Response:
     page = await use.audit_trail.read_page(after, end, limit=limit)
     last = page[-1][0] if page else after
     following = write_cursor(last) if last > 0 else None
-    return write_json(AdminEventsAnswer(events=tuple(describe_event(*each) for each in page), next=following))
+    return write_json(AdminEventsAnswer(events=tuple(await describe_events(page)), next=following))
 
 
 async def admin_list_credentials(use: UseCases, call: Call, _: None) -> Response:  # noqa: ARG001 - as all handlers

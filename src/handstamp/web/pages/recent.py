@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import re
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class RecentPages:
             events, following = await self.use.audit_trail.look_back(**_read(query), limit=PAGE_SIZE)
         except InvalidFields as error:
             return self.writer.write_form_again("recent.html", error, call, **_values(query))
+        await asyncio.sleep(0)  # the page is written in a turn of the event loop of its own
         names = await self.use.accounts.name_all(_list_accounts([event for _, event in events]))
         values = _values(query) | {
             "events": [_describe(event, names, call) for _, event in events],
