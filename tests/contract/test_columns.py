@@ -200,6 +200,26 @@ def test_every_field_comes_back_as_it_was_written(open_store: Opened, struct: ty
     assert describe_with_types(found) == describe_with_types(written)
 
 
+@shared_store
+@given(account=structs_of(Account, id=_names(), email=_names()), session=_sessions(), is_of_account=st.booleans())
+def test_the_fast_read_of_a_session_returns_every_field(
+    open_store: Opened, account: Account, session: Session, is_of_account: bool
+) -> None:
+    """`session` reads the same as the tables, with and without an account."""
+    if is_of_account:
+        session = msgspec.structs.replace(session, subject=account.id)
+
+    async def write(rows: Transaction) -> None:
+        await rows.accounts.insert(account)
+        await rows.sessions.insert(session)
+
+    open_store.run(open_store.store.transact(write))
+    found = open_store.run(open_store.store.session(session.id))
+    assert describe_with_types(found) == describe_with_types(
+        (session, account if is_of_account and session.epoch is not None else None)
+    )
+
+
 def _calling(work: Callable[[Any, Any], Awaitable[Any]], value: Any) -> Callable[[Any], Awaitable[Any]]:
     async def call(rows: Any) -> Any:
         return await work(rows, value)

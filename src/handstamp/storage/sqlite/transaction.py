@@ -11,6 +11,7 @@ from ...domain.session import Session
 from ..batching import Decisions
 from ..sql import events, mails, revocations, sessions
 from ..sql.transaction import SqlTransaction
+from . import session_row
 
 T = TypeVar("T")
 
@@ -34,12 +35,13 @@ class SqliteTransaction(SqlTransaction):
     `get_session` and `write` are plain functions for the fast paths of the store.
     """
 
-    __slots__ = ("_execute", "_execute_many")
+    __slots__ = ("_execute", "_execute_many", "_session_rows")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Run statements on `connection`."""
         self._execute = connection.execute
         self._execute_many = connection.executemany
+        self._session_rows = connection.cursor()
 
     async def run(self, sql: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
         """Execute a statement and return all rows that it yields."""
@@ -51,8 +53,8 @@ class SqliteTransaction(SqlTransaction):
 
     def get_session(self, sid: str) -> tuple[Session, Account | None] | None:
         """Return a session and its subject's account."""
-        row = self._execute(sessions.SELECT_WITH_ACCOUNT, (sid,)).fetchone()
-        return None if row is None else sessions.decode_with_account(row)
+        row = self._session_rows.execute(session_row.SELECT, (sid,)).fetchone()
+        return None if row is None else session_row.decode(row[0])
 
     def write(self, decided: Decisions) -> None:
         """Write the sessions that were changed, a revocation for each that is revoked, the events and the mails."""
