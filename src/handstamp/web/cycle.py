@@ -27,7 +27,10 @@ class AnswerCycle(RequestResponseCycle):
 
     async def send(self, message: Any) -> None:
         """Send a message (ASGI)."""
-        if self.response_started or message["type"] != "http.response.start" or not self._write_head(message):
+        kind = message["type"]
+        if kind == "http.response.body" and self._write_body(message):
+            return
+        if kind != "http.response.start" or self.response_started or not self._write_head(message):
             await super().send(message)
 
     def _write_head(self, message: Any) -> bool:
@@ -48,4 +51,24 @@ class AnswerCycle(RequestResponseCycle):
         self.chunked_encoding = False
         self.expected_content_length = int(values[names.index(b"content-length")])
         self.transport.write(STATUS_LINE[message["status"]] + b"\r\n".join(map(b": ".join, fields)) + b"\r\n\r\n")
+        return True
+
+    def _write_body(self, message: Any) -> bool:
+        """Write the body and return True if it is whole and the connection goes on."""
+        body = message.get("body", b"")
+        if (
+            self.chunked_encoding is not False
+            or self.response_complete
+            or len(body) != self.expected_content_length
+            or message.get("more_body")
+            or not self.keep_alive
+            or self.flow.write_paused
+            or self.disconnected
+            or self.scope["method"] == "HEAD"
+        ):
+            return False
+        self.transport.write(body)
+        self.response_complete = True
+        self.message_event.set()
+        self.on_response()
         return True

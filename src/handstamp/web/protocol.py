@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 import msgspec
@@ -37,6 +38,8 @@ MAX_PIPELINED = 32
 """Requests of one connection that wait for the answers to earlier ones. Browsers send none ahead."""
 REQUEST_TIMEOUT_S = 30.0
 """Seconds that a client has for its first byte, for the head of each request, and for its body."""
+_EARLY_S = 0.001
+"""By how much a timer may come too early: event loops round."""
 _FIELDS = {"content-type": MEDIA_TYPE, "cache-control": "no-store", **SECURITY_HEADERS, "connection": "close"}
 _log = BoundedLogger("handstamp.web")
 
@@ -53,7 +56,9 @@ class Protocol(HttpToolsProtocol):
         self._is_refused = False
         self._chunks = 0
         self._held_bytes = 0  # received since the request began or since the last piece of its body
-        self._deadline: asyncio.TimerHandle | None = None
+        self._is_expecting = False  # the client must send something within `_request_timeout_s`
+        self._ends_s: float | None = None  # when the connection is given up unless more arrives, by the clock of the loop
+        self._timer: asyncio.TimerHandle | None = None
 
     # --- the connection
 
@@ -64,20 +69,13 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
-        self._expect_no_more()
+        self._cancel_timer()
         super().connection_lost(exc)
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that has been idle for too long."""
-        if not self.transport.is_closing() and self.client:
-            IDLE_CLOSINGS.count(self.client[0])
-        super().timeout_keep_alive_handler()
 
     def data_received(self, data: bytes) -> None:
         """Read on, or refuse what cannot be a request."""
         if self._is_refused:
             return
-        self._unset_keepalive_if_required()
         self._held_bytes += len(data)
         try:
             self._feed(data)
@@ -86,7 +84,6 @@ class Protocol(HttpToolsProtocol):
             return
         if not self._is_reading:
             self._held_bytes = 0
-            self._expect_no_more()
         elif self._held_bytes > MAX_HEAD_BYTES:
             self._refuse(431, f"The header or trailer fields take more than {MAX_HEAD_BYTES} bytes.")
         else:
@@ -127,7 +124,9 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        super().on_message_begin()
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.expect_100_continue: bool = False
         self._is_reading = True
         self._is_head_complete = self._has_cycle = False
         self._chunks = 0
@@ -151,7 +150,7 @@ class Protocol(HttpToolsProtocol):
             raise httptools.HttpParserError("too many fields")
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue: bool = True
+            self.expect_100_continue = True
         self.headers.append((name, value.strip(b" \t")))  # RFC 9112 §5.1; httptools leaves the space behind a value
 
     def on_headers_complete(self) -> None:
@@ -174,10 +173,50 @@ class Protocol(HttpToolsProtocol):
             self._refuse(400, f"More than {MAX_PIPELINED} requests wait for their answers.")
             raise httptools.HttpParserError("too many requests ahead")
         self._has_cycle = True
-        super().on_headers_complete()
-        self.cycle.__class__ = AnswerCycle  # its task has not begun; uvicorn does not let a protocol choose the class
-        if STOPPING.is_on:
-            self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
+        self._hand_over(version)
+
+    def _hand_over(self, version: str) -> None:
+        """Give the request to the application, after those that came earlier on this connection.
+
+        It is what uvicorn's `on_headers_complete` does, with a cycle of our own, and without its limit for connections.
+        """
+        target = httptools.parse_url(self.url)
+        path = target.path.decode("ascii")
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": self.parser.get_method().decode("ascii"),
+            "root_path": self.root_path,
+            "path": self.root_path + (unquote(path) if "%" in path else path),
+            "raw_path": self.root_path.encode("ascii") + target.path,
+            "query_string": target.query or b"",
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
+        earlier: RequestResponseCycle | None = self.cycle
+        default = self.server_state.default_headers
+        self.cycle = AnswerCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=[*default, (b"connection", b"close")] if STOPPING.is_on else default,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_chunk_header(self) -> None:
         """Count a piece of a body in chunks (RFC 9112 §7.1)."""
@@ -197,7 +236,23 @@ class Protocol(HttpToolsProtocol):
         if self._has_cycle:
             self._is_reading = False
             self._held_bytes = 0
-            super().on_message_complete()
+            self._expect_no_more()
+            if self.cycle.response_complete:
+                self._end_after(self.timeout_keep_alive)
+            else:
+                self.cycle.more_body = False
+                self.cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, which has come already or is expected."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self._is_expecting:
+            self._end_after(self.timeout_keep_alive)
 
     # --- deadlines and refusals
 
@@ -207,19 +262,41 @@ class Protocol(HttpToolsProtocol):
         return cycle is None or cycle.response_complete
 
     def _expect_more(self) -> None:
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(self._request_timeout_s, self._give_up)
+        if not self._is_expecting:
+            self._is_expecting = True
+            self._end_after(self._request_timeout_s)
 
     def _expect_no_more(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self._is_expecting, self._ends_s = False, None
+
+    def _end_after(self, seconds: float) -> None:
+        """Give up after so many seconds. The timer is rarely set: a timer for each request costs as much as finding a session."""
+        self._ends_s = self.loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._ends_s:
+            self._cancel_timer()
+            self._timer = self.loop.call_at(self._ends_s, self._look_at_time)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_at_time(self) -> None:
+        self._timer = None
+        if self._ends_s is None:
+            return
+        left_s = self._ends_s - self.loop.time()
+        if left_s > _EARLY_S:
+            self._end_after(left_s)
+        else:
+            self._give_up()
 
     def _give_up(self) -> None:
-        self._deadline = None
         if self._is_reading:
             self._refuse(408, "The request took too long to arrive.")
         elif not self.transport.is_closing():
+            if not self._is_expecting and self.client:
+                IDLE_CLOSINGS.count(self.client[0])
             self.transport.close()
 
     def _refuse(self, status: int, why: str) -> None:
