@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 from functools import partial
-from importlib.metadata import version
 
 from starlette.types import ASGIApp
 
@@ -21,6 +20,7 @@ from ..web.proxies import ClientAddress
 from ..web.stopping import running_until_drained
 from .deployment import Deployment
 from .tracing import Tracing
+from .version import running_version
 
 
 def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
@@ -105,7 +105,7 @@ def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
     application = asgi(
         use,
         edge,
-        version=version("handstamp"),
+        version=running_version(),
         hsts_includes_subdomains=settings.hsts_include_subdomains,
         running=partial(running_until_drained, deployment.run, drain_s) if drain_s else deployment.run,
     )

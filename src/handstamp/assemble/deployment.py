@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from ..clock import Clock
 from ..config.private_files import warn_if_readable
@@ -64,6 +63,7 @@ from ..verify.verifier import Verifier
 from .auditing import Auditing
 from .parts import Parts
 from .tracing import NO_TRACING, Tracing
+from .version import running_version
 
 
 class Deployment(Parts):
@@ -386,7 +386,7 @@ class Deployment(Parts):
             readiness=self.readiness,
             clock=clock,
             read_receivers=self.auditing.read_receivers,
-            version=version("handstamp"),
+            version=running_version(),
         )
         self.housekeeping = Housekeeping(
             store=store,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from ..clock import monotonic_s
 from ..config.settings import Settings
 from ..service.parts.meter import NO_METER, Meter
 from ..storage.batching import Commit
+from .version import running_version
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -59,7 +59,7 @@ class Measuring:
                     store=deployment.store,
                     keys=deployment.keys,
                     clock=deployment.clock,
-                    version=version("handstamp"),
+                    version=running_version(),
                     read_receivers=deployment.auditing.read_receivers,
                 ),
                 store=deployment.store,

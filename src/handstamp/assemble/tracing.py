@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
@@ -15,6 +14,7 @@ from ..service.mailing.delivery import Transport
 from ..service.parts.hashing import Hashing
 from ..storage.batching import Commit
 from ..storage.store import Store
+from .version import running_version
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
@@ -35,7 +35,7 @@ class Tracing:
         self._own: SdkTracerProvider | None = None
         self.is_on: bool = provider is not None
         if provider is not None:
-            self._tracer = provider.get_tracer("handstamp", version("handstamp"))
+            self._tracer = provider.get_tracer("handstamp", running_version())
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Tracing:
@@ -58,7 +58,7 @@ class Tracing:
                 "The environment asks for traces (OTEL_*), which need libraries: pip install 'handstamp[otel]'. "
                 "Set OTEL_SDK_DISABLED=true to do without."
             ) from None
-        own = make_provider(environment, version=version("handstamp"))
+        own = make_provider(environment, version=running_version())
         made = cls(own)
         made._own = own
         return made
