@@ -10,6 +10,7 @@ import msgspec
 
 from handstamp.assemble.deployment import Deployment
 from handstamp.config.loading import load
+from handstamp.config.secret_file import load_master_secret
 from handstamp.config.settings import Settings
 from handstamp.crypto.identifiers import new_id
 from handstamp.domain.delivery import Delivery
@@ -21,13 +22,19 @@ from handstamp.service.parts.tokens import TokenPair
 from handstamp.storage.sqlite.store import SqliteStore
 from handstamp.storage.store import Transaction
 from tests.builders import Clock
+from tests.prepared import prepare_database
 
 ISSUER = "https://auth.example.com"
 
 
 def settings_in(folder: Path, **fields: object) -> Settings:
-    """Return settings for a deployment in `folder`."""
-    return load({}, **{"database": f"sqlite:///{folder}/handstamp.db", "issuer": ISSUER} | fields)
+    """Return settings for a deployment in `folder`. Unless they name a database, there is one without rows."""
+    path = folder / "handstamp.db"
+    settings = load({}, **{"database": f"sqlite:///{path}", "issuer": ISSUER} | fields)
+    if "database" not in fields and not path.exists():
+        load_master_secret(settings)
+        prepare_database(path)
+    return settings
 
 
 @asynccontextmanager

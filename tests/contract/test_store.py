@@ -32,6 +32,7 @@ from handstamp.storage.store import Rows, Store, Transaction, Update
 from handstamp.storage.store.failures import Count
 from tests.builders import DAY_MS, HOUR_MS, NOW_MS, a_mail, a_session, a_sweep, an_account
 from tests.postgres import fresh_database
+from tests.prepared import prepare_database
 
 pytestmark = pytest.mark.anyio
 Opened = Callable[[], Awaitable[Store]]
@@ -47,7 +48,7 @@ async def another(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         if request.param == "postgres":
             url = await opened.enter_async_context(fresh_database(request.getfixturevalue("postgres_server")))
         kinds: dict[str, Callable[[], Store]] = {
-            "sqlite": lambda: SqliteStore(tmp_path / "store.db"),
+            "sqlite": lambda: SqliteStore(prepare_database(tmp_path / "store.db")),
             "postgres": lambda: PostgresStore(url),
         }
 

@@ -29,6 +29,7 @@ from handstamp.service.parts.one_time import Issued, OneTimeGrants, Shown, keep_
 from handstamp.service.parts.throttling import Throttling
 from handstamp.storage.sqlite.store import SqliteStore
 from tests.builders import HOUR_MS, MINUTE_MS, NOW_MS, SECOND_MS, an_account
+from tests.prepared import prepare_database
 
 T = TypeVar("T")
 SECRET = MasterSecret(b"a master secret for the tests of grants")
@@ -60,7 +61,7 @@ class LivesOfGrants(RuleBasedStateMachine):
         """Open a store with one account."""
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
-        self.store = SqliteStore(Path(self.folder.name) / "store.db")
+        self.store = SqliteStore(prepare_database(Path(self.folder.name) / "store.db"))
         self.run(self.store.open())
         throttling = Throttling(Pseudonyms(SECRET), Audit(), people_per_network=10_000)
         self.grants = OneTimeGrants(
