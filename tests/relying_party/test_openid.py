@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -404,7 +405,7 @@ def test_a_provider_that_is_slow(path: str, script: Any, upstream: Upstream, mon
 
 def test_userinfo_is_asked_only_for_what_is_missing(upstream: Upstream) -> None:
     """For an address that the ID token does not have; what the ID token says counts more."""
-    upstream.claims = {"email": ABSENT, "email_verified": ABSENT}
+    upstream.claims = {"email": ABSENT, "email_verified": ABSENT, "auth_time": int(time.time())}
     identity = upstream.client().sign_in()
     assert (identity.email, identity.email_verified, identity.name) == ("ada@example.com", True, "Ada Lovelace")
     (asked,) = [asked for asked in upstream.asked if asked.path == USERINFO]
