@@ -13,15 +13,18 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from handstamp.buckets import Buckets
+from handstamp.crypto.passwords import COSTS
 from handstamp.service.parts.bounded_logger import BURST, PER_S, BoundedLogger
-from tests import postgres
+from tests import hashing, postgres
 from tests.commands import PATIENCE_S, interrupted_after
 from tests.packaging.npm import ClientPackage, build_client
-from tests.serving import QuickServer, Server
+from tests.serving import Server
 
 # A slow machine must not make a test fail.
 settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+COSTS["owasp"] = hashing.CHEAP
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def default_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a service with default settings, one for each test process. Each test creates its own accounts."""
-    server = QuickServer(tmp_path_factory.mktemp("default"))
+    server = Server(tmp_path_factory.mktemp("default"))
     try:
         yield server.start()
     finally:
@@ -58,6 +61,12 @@ def default_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 def client_package(tmp_path_factory: pytest.TempPathFactory) -> ClientPackage:
     """Build the browser client's package. Tests that use it are in the group `npm-clients`, so that one process builds it."""
     return build_client(tmp_path_factory.mktemp("npm"))
+
+
+@pytest.fixture
+def real_hashing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords of this process at the default cost of the service."""
+    monkeypatch.setitem(COSTS, "owasp", hashing.REAL)
 
 
 @pytest.fixture
@@ -80,6 +89,10 @@ def pytest_xdist_auto_num_workers() -> int:
     return -(-3 * (os.cpu_count() or 1) // 2)
 
 
+_GC_THRESHOLD = (20_000, 10, 10)
+"""Services leave many cycles. With the default, 700, looking for them takes a tenth of the processor time of their tests."""
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Collect without the garbage collector, and keep it from visiting the collected objects later."""
@@ -88,6 +101,7 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLD)
         gc.enable()
 
 

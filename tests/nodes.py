@@ -10,19 +10,19 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.serving import QuickServer, Server
+from tests.serving import Server
 
 NODES = 3
 
 
-class SkewedServer(QuickServer):
+class SkewedServer(Server):
     """A server whose clock is wrong."""
 
     def __init__(self, folder: Path, *options: str, ahead_s: float, **settings: str) -> None:
         """Set how many seconds the clock is ahead."""
         super().__init__(folder, *options, **settings)
         self.first = (
-            f"{QuickServer.first}import time; right = time.time_ns; "
+            f"{Server.first}import time; right = time.time_ns; "
             f"time.time_ns = lambda: right() + {int(ahead_s * 10**9)}; time.time = lambda: time.time_ns() / 10**9; "
         )
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tests import hashing
 from tests.commands import command, environment_with
 from tests.warm import WarmProcess
 
@@ -46,11 +47,11 @@ def listens(port: int) -> bool:
 
 
 class Server:
-    """A `handstamp serve` process on its own port. Its output goes to the file `log`."""
+    """A `handstamp serve` process on its own port, with a cheap password hash. Its output goes to the file `log`."""
 
-    first = ""
+    first = hashing.SETTING
     """Statements that run before Handstamp starts."""
-    is_warm = False
+    is_warm = True
     """Whether it may be forked from a process that has imported the service: see `tests.warm`."""
 
     def __init__(self, folder: Path, *options: str, **settings: str) -> None:
@@ -141,11 +142,8 @@ class Server:
         return tokens
 
 
-class QuickServer(Server):
-    """A server that starts quickly and has a cheap password hash, for tests of something else than starts and hashing.
+class ColdServer(Server):
+    """A server as an operator starts it: from a new interpreter, and with the real cost of a password hash."""
 
-    Hashing at the real cost would take most of the time of files that sign in hundreds of times.
-    """
-
-    first = "from handstamp.crypto.passwords import COSTS; COSTS['owasp'] = (1, 8, 1); "
-    is_warm = True
+    first = ""
+    is_warm = False

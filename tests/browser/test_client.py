@@ -17,7 +17,7 @@ from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Rout
 from handstamp.crypto import jws
 from tests.browser.conftest import PATIENCE_MS, open_page
 from tests.commands import run_process
-from tests.serving import PASSWORD, QuickServer, Server, free_port
+from tests.serving import PASSWORD, Server, free_port
 from tests.verifying import eventually
 
 pytestmark = pytest.mark.xdist_group("browser-client")
@@ -60,7 +60,7 @@ APP_PORT = free_port()
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a running service with the longest grace window, so that slow tabs are within it."""
     settings = {"TRUSTED_ORIGINS": f"http://localhost:{APP_PORT}", "ACCESS_LIFETIME": f"{LIFETIME_S}s", "GRACE": "60s"}
-    running = QuickServer(tmp_path_factory.mktemp("client"), **settings)
+    running = Server(tmp_path_factory.mktemp("client"), **settings)
     yield running.start()
     running.kill()
 

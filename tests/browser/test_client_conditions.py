@@ -21,7 +21,7 @@ from tests.browser.conftest import ARGUMENTS, chromium_path, open_page
 from tests.browser.test_client import expect_state, open_tab, pass_time, profile, sign_in, state, wait_until
 from tests.commands import run_process
 from tests.embedded.test_sockets import serve_application
-from tests.serving import PASSWORD, QuickServer, Server, free_port
+from tests.serving import PASSWORD, Server, free_port
 from tests.verifying import verifier_of
 
 pytestmark = pytest.mark.xdist_group("browser-client")
@@ -93,7 +93,7 @@ class Api:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a running service that trusts the application."""
-    running = QuickServer(tmp_path_factory.mktemp("conditions"), TRUSTED_ORIGINS=f"http://localhost:{PORT}", GRACE="60s")
+    running = Server(tmp_path_factory.mktemp("conditions"), TRUSTED_ORIGINS=f"http://localhost:{PORT}", GRACE="60s")
     running.start()
     assert running.register("ada@example.com").status_code == 201
     yield running

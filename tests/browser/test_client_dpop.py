@@ -18,7 +18,7 @@ from handstamp.crypto.proofs import read_proof
 from tests.browser.conftest import open_page
 from tests.browser.test_client import expect_state, sign_in, state, wait_until
 from tests.integration.helpers import new_email
-from tests.serving import PASSWORD, QuickServer, Server, free_port
+from tests.serving import PASSWORD, Server, free_port
 
 pytestmark = pytest.mark.xdist_group("browser-client")
 EMAIL = "ada@example.com"
@@ -153,7 +153,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a running service that trusts the application."""
-    running = QuickServer(tmp_path_factory.mktemp("dpop"), TRUSTED_ORIGINS=ORIGIN, GRACE="60s", DEVICE_BINDING="off")
+    running = Server(tmp_path_factory.mktemp("dpop"), TRUSTED_ORIGINS=ORIGIN, GRACE="60s", DEVICE_BINDING="off")
     running.start()
     assert running.register(EMAIL).status_code == 201
     yield running

@@ -14,7 +14,7 @@ from tests.browser.conftest import open_page
 from tests.browser.test_client import expect_state, profile, sign_in, state, wait_until
 from tests.browser.test_client_conditions import Api
 from tests.browser.test_client_second_factor import RECOVERY_CODES, begin, call
-from tests.serving import PASSWORD, QuickServer, Server, free_port
+from tests.serving import PASSWORD, Server, free_port
 
 pytestmark = pytest.mark.xdist_group("browser-client")
 PORT = free_port()
@@ -33,7 +33,7 @@ NOTE_CEREMONIES = """{
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a running service that trusts the application."""
-    running = QuickServer(tmp_path_factory.mktemp("passkeys"), TRUSTED_ORIGINS=f"http://localhost:{PORT}")
+    running = Server(tmp_path_factory.mktemp("passkeys"), TRUSTED_ORIGINS=f"http://localhost:{PORT}")
     yield running.start()
     running.stop()
 

@@ -16,7 +16,7 @@ from handstamp.domain.session import FRESH_MS
 from tests.browser.conftest import open_page
 from tests.browser.test_client import expect_state, open_tab, profile, sign_in, state
 from tests.browser.test_client_conditions import Api
-from tests.serving import PASSWORD, QuickServer, Server, free_port
+from tests.serving import PASSWORD, Server, free_port
 
 pytestmark = pytest.mark.xdist_group("browser-client")
 PORT = free_port()
@@ -27,7 +27,7 @@ RECOVERY_CODES = 10
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a running service that trusts the application."""
-    running = QuickServer(tmp_path_factory.mktemp("second-factor"), TRUSTED_ORIGINS=ORIGIN)
+    running = Server(tmp_path_factory.mktemp("second-factor"), TRUSTED_ORIGINS=ORIGIN)
     yield running.start()
     running.stop()
 
@@ -175,7 +175,7 @@ def test_an_answer_with_recovery_codes_that_is_lost(tab: Page, server: Server) -
 def test_a_service_that_requires_a_second_factor(page: Page, tmp_path: Path) -> None:
     """The person sets one up during the sign-in, and is signed in by it. No token is there before."""
     port = free_port()
-    running = QuickServer(tmp_path, TRUSTED_ORIGINS=f"http://localhost:{port}", SECOND_FACTOR="required").start()
+    running = Server(tmp_path, TRUSTED_ORIGINS=f"http://localhost:{port}", SECOND_FACTOR="required").start()
     try:
         assert running.register("ada@example.com").status_code == 201
         with Api(running.url).running(port) as origin:

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route
 
 from tests.browser.test_client import expect_state, wait_until
-from tests.serving import PASSWORD, QuickServer, Server, free_port
+from tests.serving import PASSWORD, Server, free_port
 
 pytestmark = pytest.mark.xdist_group("browser-client")
 EMAIL = "ada@example.com"
@@ -75,7 +75,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a running service that trusts the application."""
-    running = QuickServer(tmp_path_factory.mktemp("step-up"), TRUSTED_ORIGINS=f"http://localhost:{PORT}", GRACE="60s")
+    running = Server(tmp_path_factory.mktemp("step-up"), TRUSTED_ORIGINS=f"http://localhost:{PORT}", GRACE="60s")
     running.start()
     assert running.register(EMAIL).status_code == 201
     yield running

@@ -25,7 +25,7 @@ from playwright.sync_api import BrowserContext, BrowserType, Page, sync_playwrig
 from handstamp.crypto.strict import base64url_decode
 from tests.browser.conftest import ARGUMENTS, PATIENCE_MS, chromium_path
 from tests.certificates import build_command
-from tests.serving import EMAIL, PASSWORD, QuickServer
+from tests.serving import EMAIL, PASSWORD, Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser-bound")]
 FEATURES = "DeviceBoundSessions,EnableBoundSessionCredentialsSoftwareKeysForManualTesting,DeviceBoundSessionsIncludeAudienceClaim"
@@ -44,7 +44,7 @@ FETCH = """async ([method, path, body]) => {
 class Visitor:
     """A browser with a profile on disk, and what Chromium tells about its device-bound sessions."""
 
-    def __init__(self, kind: BrowserType, server: QuickServer, profile: Path, arguments: list[str]) -> None:
+    def __init__(self, kind: BrowserType, server: Server, profile: Path, arguments: list[str]) -> None:
         """Start it."""
         self._kind, self.server, self._profile, self._arguments = kind, server, profile, arguments
         self.events: list[dict[str, Any]] = []
@@ -124,7 +124,7 @@ class Visitor:
         return sum(event.get("refreshEventDetails", {}).get("refreshResult") == "Refreshed" for event in self.events)
 
 
-class SecureServer(QuickServer):
+class SecureServer(Server):
     """The service over https as `auth.handstamp.test`, and an application on a sibling host. Both are this machine."""
 
     def __init__(self, folder: Path) -> None:

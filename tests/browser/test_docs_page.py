@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Locator, Page, Request, Response, Route
 
 from tests.browser.conftest import open_page
 from tests.commands import run_process
-from tests.serving import PASSWORD, QuickServer, Server
+from tests.serving import PASSWORD, Server
 
 pytestmark = pytest.mark.xdist_group("browser-docs")
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.xdist_group("browser-docs")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a running service, shared by all tests of this file: each creates its own account."""
-    running = QuickServer(tmp_path_factory.mktemp("docs"))
+    running = Server(tmp_path_factory.mktemp("docs"))
     yield running.start()
     running.kill()
 

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from handstamp import SessionEnded, Verifier
 from tests.browser.conftest import open_page
 from tests.commands import run_process
-from tests.serving import EMAIL, PASSWORD, QuickServer, Server
+from tests.serving import EMAIL, PASSWORD, Server
 from tests.verifying import eventually
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -27,7 +27,7 @@ WIDTH = 390
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a service in which everybody must have a second factor, and support may look at accounts."""
-    running = QuickServer(tmp_path_factory.mktemp("factors"), SECOND_FACTOR="required", IMPERSONATION="read")
+    running = Server(tmp_path_factory.mktemp("factors"), SECOND_FACTOR="required", IMPERSONATION="read")
     yield running.start()
     running.stop()
 

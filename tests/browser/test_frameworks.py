@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 
 from tests.integration.helpers import change_session
 from tests.packaging.npm import ROOT, ClientPackage, install, npm
-from tests.serving import PASSWORD, QuickServer, Server, free_port
+from tests.serving import PASSWORD, Server, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("npm-clients")]
 PORT = free_port()
@@ -24,7 +24,7 @@ PORT = free_port()
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a running service that trusts the application's origin."""
-    running = QuickServer(tmp_path_factory.mktemp("frameworks"), TRUSTED_ORIGINS=f"http://localhost:{PORT}")
+    running = Server(tmp_path_factory.mktemp("frameworks"), TRUSTED_ORIGINS=f"http://localhost:{PORT}")
     yield running.start()
     running.stop()
 

@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import open_page
-from tests.serving import PASSWORD, QuickServer, Server, cookie_name, free_port
+from tests.serving import PASSWORD, Server, cookie_name, free_port
 
 pytestmark = pytest.mark.xdist_group("browser")
 APP_PORT = free_port()
@@ -29,7 +29,7 @@ HOSTILE = """<!doctype html><title>Another site</title><h1>Another site</h1>
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a running service, shared by all tests of this file: each creates its own account."""
-    running = QuickServer(tmp_path_factory.mktemp("pages"), TRUSTED_ORIGINS=APP)
+    running = Server(tmp_path_factory.mktemp("pages"), TRUSTED_ORIGINS=APP)
     yield running.start()
     running.kill()
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser.authenticator import Authenticator, record_signals
 from tests.browser.conftest import open_page
 from tests.browser.test_factor_pages import age_sign_ins, expect_sound, sign_in, type_code
-from tests.serving import PASSWORD, QuickServer, Server
+from tests.serving import PASSWORD, Server
 
 _RUN_CONDITIONAL = """
 const create = CredentialsContainer.prototype.create;
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.xdist_group("browser")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a service. Each test has an account of its own."""
-    running = QuickServer(tmp_path_factory.mktemp("passkeys"))
+    running = Server(tmp_path_factory.mktemp("passkeys"))
     yield running.start()
     running.stop()
 
@@ -175,7 +175,7 @@ def test_a_passkey_that_is_not_known_is_forgotten(chromium: Browser, server: Ser
 
 def test_who_must_have_a_factor_creates_a_passkey(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> None:
     """While signing in, on a phone, in Arabic and in the dark; then the codes, then on to where the person wanted to go."""
-    running = QuickServer(tmp_path_factory.mktemp("required"), SECOND_FACTOR="required")
+    running = Server(tmp_path_factory.mktemp("required"), SECOND_FACTOR="required")
     running.start()
     look: dict[str, Any] = {"locale": "ar-EG", "color_scheme": "dark", "viewport": {"width": 390, "height": 700}}
     try:

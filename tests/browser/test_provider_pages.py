@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import open_page
 from tests.oidc_provider import OidcProvider
-from tests.serving import PASSWORD, QuickServer, Server, cookie_name
+from tests.serving import PASSWORD, Server, cookie_name
 
 pytestmark = pytest.mark.xdist_group("browser")
 WIDTH = 390
@@ -21,7 +21,7 @@ WIDTH = 390
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a service, and a provider with which people sign in there."""
-    service = QuickServer(tmp_path_factory.mktemp("providers"), OUTBOUND_ALLOW="127.0.0.1")
+    service = Server(tmp_path_factory.mktemp("providers"), OUTBOUND_ALLOW="127.0.0.1")
     callback = f"{service.url}/sign-in/with/company/callback"
     client = {
         "client_id": "ours",

@@ -28,7 +28,7 @@ from tests.certificates import build_command
 from tests.commands import run_process
 from tests.deployments.test_shared_connections import run_proxy
 from tests.nodes import SkewedServer
-from tests.serving import QuickServer, free_port
+from tests.serving import Server, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("doctor")]
 HOST = "auth.handstamp.test"
@@ -227,12 +227,12 @@ def reports(tmp_path_factory: pytest.TempPathFactory, ports: dict[str, int]) -> 
         credentials: dict[str, str] = {}
         for name, settings in SERVICES.items():
             (home := folder / name.replace(" ", "-")).mkdir()
-            server = (SkewedServer(home, ahead_s=60, **settings) if name == "ahead" else QuickServer(home, **settings)).start()
+            server = (SkewedServer(home, ahead_s=60, **settings) if name == "ahead" else Server(home, **settings)).start()
             stack.callback(server.kill)
             backends[name] = server.port
             made = run_process(home, "credentials", "create", "doctor", **server.settings)
             credentials[name] = re.findall(r"\S+:\S{20,}", made.stdout)[0]
-        other = QuickServer(folder / "closes-early", **{**SERVICES["closes early"], "KEEP_ALIVE": "5m"}).start()
+        other = Server(folder / "closes-early", **{**SERVICES["closes early"], "KEEP_ALIVE": "5m"}).start()
         stack.callback(other.kill)
         values = {"certificate": certificate, "key": key, "both": both, "closing": backends["closes early"], "other": other.port}
         backends["switches"] = stack.enter_context(_run_switch())

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from tests.commands import run_process
-from tests.serving import EMAIL, PASSWORD, QuickServer, Server, free_port
+from tests.serving import EMAIL, PASSWORD, Server, free_port
 from tests.verifying import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.xdist_group("proxy")]
@@ -89,7 +89,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
     nodes: list[Server] = []
     for number, options in enumerate(((), ("--workers", "2"))):
         (home := tmp_path / f"node-{number}").mkdir()
-        nodes.append(QuickServer(home, *options, **settings).start())
+        nodes.append(Server(home, *options, **settings).start())
     configuration = tmp_path / "haproxy.cfg"
     configuration.write_text(CONFIGURATION.format(port=port, one=nodes[0].port, two=nodes[1].port, socket=tmp_path / "s"))
     with (tmp_path / "haproxy.log").open("wb") as log:

@@ -29,6 +29,8 @@ IMAGE = {"HOST": "0.0.0.0", "ISSUER": "https://auth.example.com"}
 class Container(Server):
     """A service as the image runs it: the port is set by a variable, or by the options of the test."""
 
+    is_warm = False  # the check reads its command line
+
     def command(self, *arguments: str) -> list[str]:
         """Return the command of the image, without the port that other tests choose."""
         if "PORT" in self.settings:

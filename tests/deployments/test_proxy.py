@@ -18,7 +18,7 @@ import pytest
 
 from tests import certificates
 from tests.commands import run_process
-from tests.serving import EMAIL, PASSWORD, QuickServer, Server, free_port
+from tests.serving import EMAIL, PASSWORD, Server, free_port
 from tests.verifying import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.xdist_group("proxy")]
@@ -60,7 +60,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
     nodes = []
     for number in (1, 2):
         (home := tmp_path / f"node-{number}").mkdir()
-        nodes.append(QuickServer(home, **settings).start())
+        nodes.append(Server(home, **settings).start())
     text = CONFIGURATION.read_text("utf-8").replace("8443", f"127.0.0.1:{port}").replace("/tmp/nginx.pid", f"{folder}/pid")
     for number, node in enumerate(nodes, 1):
         text = text.replace(f"node-{number}:8000", f"127.0.0.1:{node.port}")

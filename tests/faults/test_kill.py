@@ -22,7 +22,7 @@ from tests.devices import challenge_in
 from tests.hostile import Asked, Script, answer
 from tests.integration.test_device_bound import Browser
 from tests.relying_party.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
-from tests.serving import EMAIL, QuickServer, Server
+from tests.serving import EMAIL, Server
 from tests.verifying import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
@@ -113,7 +113,7 @@ async def test_nothing_is_lost_when_the_process_is_killed(serve: Callable[..., S
     count(f"{KILLS} kills, {renewals} renewals, {len(ended)} signed out, account {EMAIL}: nothing lost")
 
 
-class SecureServer(QuickServer):
+class SecureServer(Server):
     """A server over https, as browsers want it for bound sessions."""
 
     def __init__(self, folder: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_sign_in_with_a_provider_is_whole_or_did_not_happen(tmp_path: Path) ->
     """Killed after the provider has redeemed the code, it leaves nothing. Killed after the commit, it can be asked for again."""
     with OnceOnly() as upstream, ExitStack() as stack:
         table = {"label": "Work", "issuer": upstream.url, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
-        server = QuickServer(tmp_path, PROVIDERS=json.dumps({"company": table}), OUTBOUND_ALLOW="127.0.0.1")
+        server = Server(tmp_path, PROVIDERS=json.dumps({"company": table}), OUTBOUND_ALLOW="127.0.0.1")
         stack.callback(server.stop)
         server.start()
         body = come_back(server, upstream, "code-1")

@@ -20,7 +20,7 @@ from tests.integration.helpers import (
     sign_in_new_user,
     sign_up,
 )
-from tests.serving import PASSWORD, QuickServer, Server
+from tests.serving import PASSWORD, Server
 
 pytestmark = pytest.mark.xdist_group("cross-site")
 ISSUER = "https://auth.example.com"
@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a server that trusts two origins, one of them on loopback, for development."""
     folder = tmp_path_factory.mktemp("trusting")
     settings = {"ISSUER": ISSUER, "TRUSTED_ORIGINS": f"{APP}, {ADMIN}", "TRUSTED_PROXIES": "127.0.0.1"}
-    with running(QuickServer(folder, **settings)) as server:
+    with running(Server(folder, **settings)) as server:
         yield server
 
 

@@ -17,7 +17,6 @@ import pytest
 from handstamp.assemble.application import make_application
 from handstamp.assemble.deployment import Deployment
 from handstamp.clock import now_ms as right_now
-from handstamp.crypto.passwords import COSTS
 from handstamp.domain.session import Session
 from handstamp.storage.store import Rows
 from handstamp.web.edge import Edge
@@ -142,12 +141,6 @@ async def site_in(folder: Path, *, now_ms: int = NOW_MS, **settings: object) -> 
         site = Site(running, clock)
         await running.create_account(EMAIL, PASSWORD, caller(clock))
         yield site
-
-
-@pytest.fixture(autouse=True)
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hash with little work: other files test that."""
-    monkeypatch.setitem(COSTS, "owasp", (1, 8, 1))
 
 
 @pytest.fixture

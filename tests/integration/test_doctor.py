@@ -22,7 +22,7 @@ from handstamp.domain.policy import DAY_MS
 from tests.certificates import build_command
 from tests.commands import run_command
 from tests.postgres import fresh_database
-from tests.serving import QuickServer, free_port
+from tests.serving import Server, free_port
 
 pytestmark = pytest.mark.xdist_group("doctor-inside")
 SECRET = "0123456789abcdef" * 4
@@ -38,7 +38,7 @@ FOUND: set[str] = set()
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Return the folder of a service that has run."""
-    server = QuickServer(tmp_path)
+    server = Server(tmp_path)
     server.start()
     server.kill()
     return tmp_path

@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from handstamp.crypto import used_proofs
-from handstamp.crypto.passwords import COSTS
 from handstamp.crypto.strict import base64url_encode
 from handstamp.errors import InvalidToken
 from handstamp.verify.verifier import Verifier
@@ -77,12 +76,6 @@ class Program:
 
     def _take(self, answer: httpx.Response) -> None:
         self.access, self.refresh_token = answer.json()["accessToken"], answer.json().get("refreshToken", "")
-
-
-@pytest.fixture(autouse=True)
-def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hash with little work: other files test that."""
-    monkeypatch.setitem(COSTS, "owasp", (1, 8, 1))
 
 
 @pytest.fixture

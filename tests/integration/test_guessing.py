@@ -245,6 +245,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         yield url
 
 
+@pytest.mark.usefixtures("real_hashing")  # so that all are at it at once
 @pytest.mark.parametrize("is_known", [False, True], ids=["stranger", "known device"])
 async def test_many_guesses_at_once_do_not_exceed_the_limit(tmp_path: Path, database: str, is_known: bool) -> None:
     """Of many concurrent guesses, all beyond the limit are refused, by two nodes together (R71)."""
@@ -262,6 +263,7 @@ async def test_many_guesses_at_once_do_not_exceed_the_limit(tmp_path: Path, data
             await sign_in(other, clock, cookie=cookie)
 
 
+@pytest.mark.usefixtures("real_hashing")  # so that all are at it at once
 async def test_many_guesses_at_once_do_not_pass_the_ceiling(tmp_path: Path) -> None:
     """Also the hundredth failure is counted once. What was hashed beside it is refused."""
     clock = Clock()

@@ -19,7 +19,7 @@ from handstamp import KeySet, Verifier
 from handstamp.crypto import jws
 from handstamp.domain.claims import ACCESS_TYPE, AccessClaims
 from handstamp.verify import jwks
-from tests.serving import EMAIL, PASSWORD, QuickServer, Server
+from tests.serving import EMAIL, PASSWORD, Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 MAX_AGE_S = 1
@@ -38,10 +38,10 @@ housekeeping.INTERVAL_S = housekeeping.ABANDONED_AFTER_S = 0.2
 """
 
 
-class RotatingServer(QuickServer):
+class RotatingServer(Server):
     """A service that rotates its key every two seconds."""
 
-    first = QuickServer.first + f"exec({TIMES!r}); "
+    first = Server.first + f"exec({TIMES!r}); "
     is_warm = False
 
 

@@ -24,7 +24,7 @@ from tests.integration.helpers import (
     sign_in,
     sign_up,
 )
-from tests.serving import PASSWORD, QuickServer, Server, cookie_name
+from tests.serving import PASSWORD, Server, cookie_name
 
 pytestmark = pytest.mark.xdist_group("known-devices")
 WRONG = "a sentence that ada never said"
@@ -35,7 +35,7 @@ ISSUER = "https://auth.example.com"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a server behind a local proxy, so that tests can choose the client's address."""
-    with running(QuickServer(tmp_path_factory.mktemp("devices"), TRUSTED_PROXIES="127.0.0.1")) as server:
+    with running(Server(tmp_path_factory.mktemp("devices"), TRUSTED_PROXIES="127.0.0.1")) as server:
         yield server
 
 

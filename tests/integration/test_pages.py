@@ -13,7 +13,7 @@ import pytest
 
 from handstamp.web.pages.account import MAX_DEVICES
 from tests.integration.helpers import change_session, client_of, new_email, run_server, running
-from tests.serving import PASSWORD, QuickServer, Server, cookie_name
+from tests.serving import PASSWORD, Server, cookie_name
 
 pytestmark = pytest.mark.xdist_group("pages")
 APP = "http://localhost:9999"
@@ -22,7 +22,7 @@ APP = "http://localhost:9999"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a server that trusts an application on another origin."""
-    with running(QuickServer(tmp_path_factory.mktemp("pages"), TRUSTED_ORIGINS=APP)) as server:
+    with running(Server(tmp_path_factory.mktemp("pages"), TRUSTED_ORIGINS=APP)) as server:
         yield server
 
 

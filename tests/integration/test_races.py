@@ -42,6 +42,7 @@ async def list_active_sessions(running: Deployment, clock: Clock) -> list[Sessio
     return found
 
 
+@pytest.mark.usefixtures("real_hashing")
 async def test_a_sign_in_overtaken_by_a_change_starts_no_session(tmp_path: Path) -> None:
     """A sign-in fails if the epoch changed while its password was hashed, although the password was right (T22, T23)."""
     clock = Clock()
@@ -58,6 +59,7 @@ async def test_a_sign_in_overtaken_by_a_change_starts_no_session(tmp_path: Path)
         assert (await sign_in(running, clock)).session_id
 
 
+@pytest.mark.usefixtures("real_hashing")
 async def test_a_password_change_that_a_sign_out_overtook_changes_nothing(tmp_path: Path) -> None:
     """A password change fails if its session ended during hashing. It starts no session and keeps the old password (T6)."""
     clock = Clock()
@@ -77,6 +79,7 @@ async def test_a_password_change_that_a_sign_out_overtook_changes_nothing(tmp_pa
         assert (await sign_in(running, clock)).session_id
 
 
+@pytest.mark.usefixtures("real_hashing")
 async def test_concurrent_guesses_are_counted(tmp_path: Path) -> None:
     """Failure counters are checked again before a session starts.
 
@@ -162,6 +165,7 @@ async def test_a_signing_failure_leaves_the_old_token_valid(tmp_path: Path) -> N
         assert (await running.refresh(pair.refresh_token, way="body", caller=caller(clock))).refresh_token != pair.refresh_token
 
 
+@pytest.mark.usefixtures("real_hashing")
 async def test_a_password_is_rehashed_after_the_cost_has_changed(tmp_path: Path) -> None:
     """A sign-in rehashes the password if the cost setting has changed, and ends no session (R66, T23)."""
     clock = Clock()
@@ -179,6 +183,7 @@ async def test_a_password_is_rehashed_after_the_cost_has_changed(tmp_path: Path)
         assert (await sign_in(running, clock)).session_id
 
 
+@pytest.mark.usefixtures("real_hashing")
 def test_an_unknown_address_is_hashed_with_the_parameters_of_a_known_one() -> None:
     """An unknown address costs the same hashing work as a known one, and no password matches (R72, T24)."""
     for hasher in (PasswordHasher("owasp"), PasswordHasher("rfc9106")):

@@ -29,7 +29,6 @@ from handstamp.assemble.application import make_application
 from handstamp.assemble.deployment import Deployment
 from handstamp.config.loading import load
 from handstamp.crypto.identifiers import new_id
-from handstamp.crypto.passwords import COSTS
 from handstamp.service.parts.caller import Caller
 from handstamp.web.operation import Operation
 from handstamp.web.routing import OPERATIONS
@@ -174,11 +173,9 @@ class Request(NamedTuple):
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Run a service. Its passwords are hashed at a low cost, which is not that of the event loop."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(COSTS, "owasp", (1, 8, 1))
-        with Service(tmp_path_factory.mktemp("cost")) as service:
-            yield service
+    """Run a service."""
+    with Service(tmp_path_factory.mktemp("cost")) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from tests.integration.helpers import (
     sign_in_new_user,
     sign_up,
 )
-from tests.serving import PASSWORD, QuickServer, Server
+from tests.serving import PASSWORD, Server
 
 pytestmark = pytest.mark.xdist_group("sign-in")
 WRONG = "a sentence that ada never said"
@@ -36,7 +36,7 @@ WRONG = "a sentence that ada never said"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a server behind a local proxy, so that tests can choose the client's address."""
-    with running(QuickServer(tmp_path_factory.mktemp("sign-in"), TRUSTED_PROXIES="127.0.0.1")) as server:
+    with running(Server(tmp_path_factory.mktemp("sign-in"), TRUSTED_PROXIES="127.0.0.1")) as server:
         yield server
 
 

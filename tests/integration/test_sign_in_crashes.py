@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from handstamp.crypto.passwords import COSTS
 from handstamp.domain.totp import Totp
 from handstamp.storage.postgres.store import PostgresStore
 from handstamp.storage.sqlite.store import SqliteStore
@@ -44,9 +43,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
 
 @pytest.fixture(autouse=True)
-def quick_and_timeless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hash at the lowest cost, and let the test's clock be that of all, as with SQLite."""
-    monkeypatch.setitem(COSTS, "owasp", (1, 8, 1))
+def timeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test's clock be that of all, as with SQLite."""
     monkeypatch.setattr(PostgresStore, "time", SqliteStore.time)
 
 

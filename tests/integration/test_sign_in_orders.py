@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from handstamp.crypto.passwords import COSTS
 from handstamp.domain.assurance import is_as_strong
 from handstamp.domain.attempt import LIFETIME_MS, MAX_TRIES
 from handstamp.storage.postgres.store import PostgresStore
@@ -97,7 +96,6 @@ async def test_every_order_of_three_steps(
 
     On PostgreSQL the 39 pairs of a right step with another one or with an end: what else is refused does not depend on the store.
     """
-    monkeypatch.setitem(COSTS, "owasp", (1, 8, 1))
     monkeypatch.setattr(PostgresStore, "time", SqliteStore.time)
     server = request.getfixturevalue("postgres_server") if store == "postgres" else ""
     async with a_person(tmp_path, server) as ada:

@@ -29,8 +29,8 @@ from handstamp.config.secret_file import load_master_secret
 from handstamp.crypto.seal import MasterSecret
 from handstamp.storage.migrations import load_migrations
 from tests.commands import run_command
-from tests.integration.helpers import profile, refresh, run_server, set_cookies, sign_in, sign_in_new_user, sign_up
-from tests.serving import PASSWORD, Server
+from tests.integration.helpers import profile, refresh, run_server, running, set_cookies, sign_in, sign_in_new_user, sign_up
+from tests.serving import PASSWORD, ColdServer, Server
 
 SECRET = "kJ8v_Zq3Wm1xT7yB4nR0pL6sD9fG2hCa"
 
@@ -62,7 +62,7 @@ def initialised_folder(tmp_path: Path) -> Path:
 
 def test_a_first_start_creates_all_files(tmp_path: Path) -> None:
     """The first start in an empty folder creates the secret, the schema and a key. Only the owner can read the files."""
-    with run_server(tmp_path) as server, server.client() as client:
+    with running(ColdServer(tmp_path)) as server, server.client() as client:
         for name in ("handstamp.secret", "handstamp.db"):
             assert mode_of(tmp_path / name) == 0o600, name
         for file in tmp_path.glob("handstamp.db-*"):
@@ -90,7 +90,7 @@ def test_a_start_prints_url_and_example(tmp_path: Path) -> None:
 
 def test_a_second_start_keeps_everything(tmp_path: Path) -> None:
     """The secret, the key, accounts and sessions survive a restart. Earlier tokens stay valid and can be refreshed."""
-    with run_server(tmp_path) as server, server.client() as client:
+    with running(ColdServer(tmp_path)) as server, server.client() as client:
         ada = sign_in_new_user(client)
         secret = (tmp_path / "handstamp.secret").read_bytes()
         keys = client.get("/.well-known/jwks.json").json()
@@ -128,7 +128,7 @@ def test_concurrent_starts_agree(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_several_workers_serve_one_deployment(tmp_path: Path) -> None:
     """The processes of `--workers 2` share the secret, the key and the sessions. All of them stop with the first."""
-    with run_server(tmp_path, "--workers", "2") as server, server.client() as client:
+    with running(ColdServer(tmp_path, "--workers", "2")) as server, server.client() as client:
         ada = sign_in_new_user(client)
         assert {profile(client, ada).status_code for _ in range(20)} == {200}
         assert fetch_one(tmp_path / "handstamp.db", "SELECT count(*) FROM signing_key") == 1
@@ -140,7 +140,7 @@ def test_several_workers_serve_one_deployment(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_stopping_is_clean(tmp_path: Path, stop: signal.Signals) -> None:
     """A stop releases the port, closes the database with all data written, and causes no traceback."""
-    with run_server(tmp_path) as server, server.client() as client:
+    with running(ColdServer(tmp_path)) as server, server.client() as client:
         email = sign_up(client)
         status = server.kill(stop)
         assert status in (0, -stop, 128 + stop)

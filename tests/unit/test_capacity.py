@@ -126,6 +126,7 @@ def test_the_setting_overrides_what_is_measured(tmp_path: Path, wanted: int, wor
     assert count_hashing_threads(ARGON2, workers=workers, wanted=wanted, root=root) == expected
 
 
+@pytest.mark.usefixtures("real_hashing")
 @pytest.mark.parametrize("cost", ["owasp", "rfc9106"])
 def test_any_number_of_sign_ins_stays_inside_the_memory_of_the_manifest(tmp_path: Path, cost: Cost) -> None:
     """On a node with 64 cores, and no limit of processors as in the manifest, the pod is not killed."""

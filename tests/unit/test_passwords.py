@@ -34,6 +34,7 @@ for work in [lambda: hasher.hash("kelp"), *(lambda each=each: hasher.matches(eac
 """
 
 
+@pytest.mark.usefixtures("real_hashing")
 @pytest.mark.parametrize("cost", get_args(Cost))
 def test_the_decoy_costs_a_full_hash_and_matches_nothing(cost: Cost) -> None:
     """It has the parameters, salt and tag of a real hash, so Argon2 computes all of it before it finds a mismatch."""
