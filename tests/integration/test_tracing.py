@@ -303,7 +303,7 @@ async def test_off_leaves_every_part_as_it_is(tmp_path: Path) -> None:
     assert running.store._group._commit == running.store._commit_together  # type: ignore[attr-defined]
     application = make_application(running)
     assert isinstance(application, ClientAddress)
-    assert type(application._app).__name__ == "SecurityHeaders"
+    assert type(application._app).__name__ == "Routes"
 
 
 @pytest.mark.parametrize("variable", ["", "OTEL_SDK_DISABLED=true", "OTEL_TRACES_EXPORTER=none"])

@@ -107,10 +107,10 @@ def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
         edge,
         version=running_version(),
         hsts_includes_subdomains=settings.hsts_include_subdomains,
+        time_request=deployment.measuring.time_request,
         running=partial(running_until_drained, deployment.run, drain_s) if drain_s else deployment.run,
     )
-    application = deployment.tracing.trace_requests(deployment.measuring.time_requests(application))
-    return ClientAddress(application, settings.trusted_proxies)
+    return ClientAddress(deployment.tracing.trace_requests(application), settings.trusted_proxies)
 
 
 def application() -> ASGIApp:

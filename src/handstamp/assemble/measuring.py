@@ -13,10 +13,9 @@ from ..storage.batching import Commit
 from .version import running_version
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
     from ..metrics.exporter import Exporter
     from ..metrics.meter import PrometheusMeter
+    from ..web.headers import TimeRequest
     from .deployment import Deployment
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -86,13 +85,10 @@ class Measuring:
 
         return commit_and_measure
 
-    def time_requests(self, app: ASGIApp) -> ASGIApp:
-        """Return an application whose requests are timed, or the application itself."""
-        if not self.is_on:
-            return app
-        from ..metrics.requests import TimedRequests  # noqa: PLC0415
-
-        return TimedRequests(app, self.meter)
+    @property
+    def time_request(self) -> TimeRequest | None:
+        """What takes the time of each answered request; None if metrics are off."""
+        return None if self._prometheus is None else self._prometheus.time_request
 
     def works(self) -> list[Coroutine[Any, Any, None]]:
         """Return the work in the background."""

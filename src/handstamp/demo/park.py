@@ -17,7 +17,6 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -34,6 +33,7 @@ from ..storage.store import Store
 from ..web.answers import write_problem
 from ..web.cookies import Cookies
 from ..web.headers import SecurityHeaders
+from ..web.routing import Routes
 from .cards import Cards, header_values
 from .thief import renew_with
 
@@ -69,7 +69,7 @@ class Park:
         self._clock = clock
         self._issuer = issuer
         self._address = address
-        self._pages = SecurityHeaders(Starlette(routes=self._routes(person)), is_https=False, varies_by_origin=False)
+        self._pages = Routes(self._routes(person), service, SecurityHeaders(is_https=False, varies_by_origin=False))
 
     def _routes(self, person: tuple[str, str]) -> list[Route]:
         modules = ("park", "story", "visitor", "conversation", "wire", "key")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -25,6 +25,7 @@ _REFRESHES = {
 """The events of refreshes, each with its outcome."""
 _METHODS = {"totp": "otp", "recovery_code": "otp"}
 """The second factors that can be wrong, each with its `amr`. Without one, a password was wrong."""
+_HTTP_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OTHERS = frozenset({"signed_in", "sign_in_failed", "attempt_throttled", "mail_given_up"})
 """Events that are counted as something else too, and are rarer than refreshes."""
 _MOST_CHILDREN = 1000
@@ -164,12 +165,13 @@ class PrometheusMeter(Meter):
         self._commits.add(seconds)
         self._commit_sizes.add(changes)
 
-    def request_timer(self, route: str, method: str, status: int) -> Callable[[float], None]:
-        """Return what records a request that was answered. `route` is the path of its route: there are as many as routes."""
+    def time_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Record a request that was answered. Strangers choose methods: unknown ones are counted as `other`."""
         tally = self._timed.get((route, method, status))
         if tally is None:
-            tally = self._timed[route, method, status] = _Tally(_DURATIONS_S)
-        return tally.add
+            place = route, method if method in _HTTP_METHODS else "other", status
+            tally = self._timed.setdefault(place, _Tally(_DURATIONS_S))
+        tally.add(seconds)
 
     def publish(self) -> None:
         """Add to the metrics what was counted since the last call."""

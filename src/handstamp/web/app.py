@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from . import openapi
 from .brand import brand_routes
 from .edge import Edge
-from .headers import SecurityHeaders, with_cors
+from .headers import SecurityHeaders, TimeRequest, with_cors
 from .operation import UseCases
 from .pages.documentation import documentation_routes
 from .pages.routes import page_routes
@@ -27,6 +27,7 @@ def asgi(
     *,
     version: str,
     hsts_includes_subdomains: bool,
+    time_request: TimeRequest | None,
     running: Callable[[], AbstractAsyncContextManager[None]],
 ) -> ASGIApp:
     """Return the application.
@@ -39,6 +40,7 @@ def asgi(
         edge: What every endpoint goes through.
         version: The version that the OpenAPI document names.
         hsts_includes_subdomains: Whether subdomains of the issuer's host are always https too.
+        time_request: What each answered request is reported to, if they are timed.
         running: Entered when the server starts, and left when it stops.
     """
 
@@ -55,12 +57,10 @@ def asgi(
         *static_routes(),
         *brand_routes(use.brand),
     ]
-    app: ASGIApp = Routes(table, Router(lifespan=lifespan), issuer_path=edge.issuer.path)
-    if edge.trusted_origins:
-        app = with_cors(app, edge.trusted_origins)
-    return SecurityHeaders(
-        app,
+    headers = SecurityHeaders(
         is_https=edge.issuer.is_https,
         hsts_includes_subdomains=hsts_includes_subdomains,
         varies_by_origin=bool(edge.trusted_origins),
     )
+    app = Routes(table, Router(lifespan=lifespan), headers, issuer_path=edge.issuer.path, time_request=time_request)
+    return with_cors(app, edge.trusted_origins, headers, time_request) if edge.trusted_origins else app

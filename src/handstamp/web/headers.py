@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Callable, Collection
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..clock import monotonic_s
 from ..current_request import CURRENT
 from ..errors import CrossSite, InvalidRequest
 from ..wire.device import REFRESH_PATH, START_PATH
@@ -18,22 +19,25 @@ from .answers import write_problem
 _HSTS_MAX_AGE_S = 365 * 24 * 60 * 60
 _PREFLIGHT_MAX_AGE_S = 600
 _METHODS = ("GET", "POST", "PATCH", "DELETE")
+TimeRequest = Callable[[str, str, int, float], None]
+"""Takes the path of the route of an answered request ("other" if it has none), its method, the status and the seconds."""
 
 
 class SecurityHeaders:
-    """Adds the security headers to every answer, unless it has its own (OWASP ASVS 3.4), and the id of the request."""
+    """Adds the security headers to an answer, unless it has its own (OWASP ASVS 3.4), and the id of the request.
 
-    def __init__(self, app: ASGIApp, *, is_https: bool, varies_by_origin: bool, hsts_includes_subdomains: bool = False) -> None:
-        """Wrap an application.
+    It is no layer around the application: one that looks at every message of an answer takes three times as long.
+    """
+
+    def __init__(self, *, is_https: bool, varies_by_origin: bool, hsts_includes_subdomains: bool = False) -> None:
+        """Prepare the fields.
 
         Args:
-            app: What answers.
             is_https: True to tell browsers that this host is always https (RFC 6797).
             hsts_includes_subdomains: True to tell them the same of all its subdomains.
             varies_by_origin: True if answers to trusted origins differ. Every answer then says so, also those to others: a cache
                 must not give one origin's answer to another.
         """
-        self._app = app
         headers = dict(SECURITY_HEADERS)
         if varies_by_origin:
             headers["vary"] = "Origin"
@@ -43,27 +47,17 @@ class SecurityHeaders:
         self._headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
         self._names = {name for name, _ in self._headers}
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one connection. Neither this nor what it sends has a coroutine of its own: each would double the cost."""
-        if scope["type"] != "http":
-            return self._app(scope, receive, send)
-
-        def send_with_headers(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                message["headers"] = self._complete(message["headers"])
-            return send(message)
-
-        return self._app(scope, receive, send_with_headers)
-
-    def _complete(self, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        added = self._headers
+    def add_to(self, response: Response) -> None:
+        """Complete the header fields of an answer, before it is sent."""
+        headers, added = response.raw_headers, self._headers
         own = dict(headers)  # names are in lower case (ASGI)
         if not self._names.isdisjoint(own):
             added = [each for each in added if each[0] not in own or _is_missing_in_vary(each, own)]
         request = CURRENT.get()
         if request is None:
-            return [*headers, *added]
-        return [*headers, *added, (b"x-request-id", request.id.encode("ascii"))]
+            response.raw_headers = [*headers, *added]
+        else:
+            response.raw_headers = [*headers, *added, (b"x-request-id", request.id.encode("ascii"))]
 
 
 def _is_missing_in_vary(header: tuple[bytes, bytes], own: dict[bytes, bytes]) -> bool:
@@ -72,9 +66,18 @@ def _is_missing_in_vary(header: tuple[bytes, bytes], own: dict[bytes, bytes]) ->
     return name == b"vary" and value not in own[name]
 
 
-def with_cors(app: ASGIApp, trusted_origins: Collection[str]) -> ASGIApp:
-    """Return an application whose answers the scripts of these origins may read, with cookies (Fetch standard, CORS protocol)."""
-    return _Cors(
+def with_cors(
+    app: ASGIApp, trusted_origins: Collection[str], headers: SecurityHeaders, time_request: TimeRequest | None
+) -> ASGIApp:
+    """Return an application whose answers the scripts of these origins may read, with cookies (Fetch standard, CORS protocol).
+
+    Args:
+        app: The application. Its answers have the security headers.
+        trusted_origins: The origins.
+        headers: For the answers to preflights, which are given here.
+        time_request: What those are reported to.
+    """
+    made = _Cors(
         app,
         allow_origins=sorted(trusted_origins),
         allow_credentials=True,
@@ -83,10 +86,15 @@ def with_cors(app: ASGIApp, trusted_origins: Collection[str]) -> ASGIApp:
         expose_headers=["Retry-After", "WWW-Authenticate", "DPoP-Nonce", "X-Request-ID"],
         max_age=_PREFLIGHT_MAX_AGE_S,
     )
+    made.security_headers, made.time_request = headers, time_request
+    return made
 
 
 class _Cors(CORSMiddleware):
     """Starlette's middleware, except for what it says about refused preflights, and that no script reads what browsers bind."""
+
+    security_headers: SecurityHeaders
+    time_request: TimeRequest | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -97,10 +105,22 @@ class _Cors(CORSMiddleware):
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """Return whether a page of that origin may send that request."""
+        began_s = monotonic_s()
         response = super().preflight_response(request_headers)
-        if response.status_code < 400:
-            return response
-        if not self.is_allowed_origin(request_headers["origin"]):
+        if response.status_code >= 400:
+            response = self._refuse(request_headers["origin"])
+        self.security_headers.add_to(response)
+        if self.time_request is not None:
+            self.time_request("other", "OPTIONS", response.status_code, monotonic_s() - began_s)
+        return response
+
+    def _refuse(self, origin: str) -> Response:
+        if not self.is_allowed_origin(origin):
             return write_problem(CrossSite())
         refused = InvalidRequest(f"Pages of trusted origins may use the methods {', '.join(_METHODS)}, and no other.")
         return write_problem(refused)
+
+    @staticmethod
+    def allow_explicit_origin(headers: MutableHeaders, origin: str) -> None:
+        """Let an origin read an answer. That answers differ by origin, all of them say."""
+        headers["access-control-allow-origin"] = origin

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..clock import monotonic_s
 from ..errors import HandstampError, InvalidRequest, NotFound
 from ..languages.catalogue import open_catalogue
 from ..languages.choice import accepted_language
@@ -53,6 +54,7 @@ from .api import (
 from .api.tokens import TokenAnswer
 from .body import read_form, read_json
 from .edge import Call, Edge, Handler
+from .headers import SecurityHeaders, TimeRequest
 from .oauth import introspect, metadata, revoke, token
 from .operation import Operation, UseCases
 from .repeatable import read_repeatable
@@ -168,12 +170,22 @@ class Routes:
     `scope["route"]` is then the route that serves the request, for middleware that measures or traces.
     """
 
-    def __init__(self, routes: Iterable[Route], others: ASGIApp, *, issuer_path: str = "") -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        others: ASGIApp,
+        headers: SecurityHeaders,
+        *,
+        issuer_path: str = "",
+        time_request: TimeRequest | None = None,
+    ) -> None:
         """Serve these routes.
 
         Args:
             routes: Their endpoints take a request and return the answer; they may raise `HTTPException`.
             others: The application for everything that is not a request.
+            headers: What every answer gets.
+            time_request: What each answered request is reported to, if they are timed.
             issuer_path: The path of the issuer. A proxy may remove it from each request or leave it there, and both are served.
                 If one of the routes begins with the same segment, requests with and without it could be confused: then it must
                 be removed.
@@ -182,6 +194,8 @@ class Routes:
         for route in routes:
             by_path[route.path] |= dict.fromkeys(route.methods or (), route)
         self._others = others
+        self._headers = headers
+        self._time_request = time_request
         is_unique = _first_segment(issuer_path) not in {_first_segment(path) for path in by_path}
         self._kept = issuer_path if is_unique else ""
         self._allowed = {path: ", ".join(sorted(by_method)) for path, by_method in by_path.items()}
@@ -193,6 +207,7 @@ class Routes:
         if scope["type"] != "http":
             await self._others(scope, receive, send)
             return
+        began_s = 0.0 if self._time_request is None else monotonic_s()
         by_method = self._find(scope)
         if by_method is None:
             response = await _write_routing_problem(404, "", scope)
@@ -206,7 +221,11 @@ class Routes:
                 response = await run(Request(scope, receive, send))
             except HTTPException as error:
                 response = await _write_routing_problem(error.status_code, self._allowed[scope["route"].path], scope)
+        self._headers.add_to(response)
         await response(scope, receive, send)
+        if self._time_request is not None:
+            path = "other" if by_method is None else scope["route"].path
+            self._time_request(path, scope["method"], response.status_code, monotonic_s() - began_s)
 
     def _find(self, scope: Scope) -> dict[str, Route] | None:
         """Return the routes of a path by method, and put into the scope what the path says."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -57,10 +57,6 @@ class Meter:
 
     def time_commit(self, changes: int, seconds: float) -> None:
         """That many changes were committed together."""
-
-    def request_timer(self, route: str, method: str, status: int) -> Callable[[float], None]:  # noqa: ARG002 - measures nothing
-        """Return what takes the seconds in which requests of a route, with a method, were answered with a status."""
-        return lambda _: None
 
     def show_load(self, load: Load) -> None:
         """This is how busy the process is now."""
