@@ -51,11 +51,16 @@ class ProcessLock:
 
     def __enter__(self) -> None:
         """Acquire the lock."""
-        self.acquire()
+        lock = self._made.get("lock")
+        if lock is None:
+            lock = self._made.setdefault("lock", threading.Lock())  # atomic
+        lock.acquire()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Release the lock."""
-        self.release()
+        """Release the lock, as `release` does."""
+        lock = self._made.get("lock")
+        if lock is not None:
+            lock.release()
 
     def _forget(self) -> None:
         self._made.clear()

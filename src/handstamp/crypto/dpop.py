@@ -6,12 +6,12 @@ import hashlib
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated, NamedTuple, Protocol
+from typing import Annotated, Protocol
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from ..domain.claims import AccessClaims, require_key
+from ..domain.claims import AccessClaims
 from ..domain.issuer import origin_of
 from ..errors import BoundTokenNeedsNonce, BoundTokenRefused, InvalidDpopProof, InvalidToken, UseDpopNonce
 from .identifiers import new_id
@@ -37,7 +37,7 @@ class DpopProof(msgspec.Struct, frozen=True, omit_defaults=True):
     nonce: str = ""
 
 
-class Proved(NamedTuple):
+class Proved(msgspec.Struct, frozen=True, gc=False):
     """A proof that is valid for a request. Whether it is new is not known yet."""
 
     key: ProofKey
@@ -182,7 +182,8 @@ class DpopProofs:
             raise InvalidToken("a token that is bound to no key came with the scheme DPoP")
         try:
             proved = self.check(proofs, method=method, path=path, now_ms=now_ms, access_token=token)
-            require_key(claims, proved.key.thumbprint)
+            if proved.key.thumbprint != claims.cnf.jkt:
+                raise InvalidToken("the token is bound to another key than the request has proved")
             self.use(proved, claims.cnf.jkt, now_ms)
         except UseDpopNonce as refused:
             raise BoundTokenNeedsNonce(refused.why, refused.nonce) from None

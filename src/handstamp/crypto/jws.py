@@ -81,7 +81,7 @@ def verify(token: str, keys: KeySet, *, typ: str, shape: type[_T]) -> _T:
     return json_decode(base64url_decode(payload), shape)
 
 
-def split(token: str) -> tuple[Header, str, bytes, bytes]:
+def split(token: str) -> tuple[Header, bytes, bytes, bytes]:
     """Return header, payload segment, signing input and signature. None of it is verified yet.
 
     Raises:
@@ -89,13 +89,15 @@ def split(token: str) -> tuple[Header, str, bytes, bytes]:
     """
     if len(token) > MAX_TOKEN_LENGTH:
         raise InvalidToken("the token is too long")
-    signing_input, _, signature = token.rpartition(".")
-    head, _, payload = signing_input.partition(".")
+    if not token.isascii():
+        raise InvalidToken("not three segments of base64url")
+    signing_input, _, signature = token.encode("ascii").rpartition(b".")
+    head, _, payload = signing_input.partition(b".")
     if len(head) > MAX_HEADER_LENGTH:
         raise InvalidToken("the header is too long")
-    if not (head and payload and signature and signing_input.isascii()) or "." in payload:
+    if not (head and payload and signature) or b"." in payload:
         raise InvalidToken("not three segments of base64url")
-    return _read_header(head), payload, signing_input.encode("ascii"), base64url_decode(signature)
+    return _read_header(head), payload, signing_input, base64url_decode(signature)
 
 
 def normalise_typ(typ: str) -> str:
@@ -104,7 +106,7 @@ def normalise_typ(typ: str) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _read_header(segment: str) -> Header:
+def _read_header(segment: bytes) -> Header:
     """Return a checked header. Cached, because all tokens of one key have the same header; failures are not cached."""
     header = json_decode(base64url_decode(segment), Header)
     if header.crit is not _ABSENT or header.b64 is not _ABSENT:

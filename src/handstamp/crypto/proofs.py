@@ -103,22 +103,24 @@ def read_proof(proof: str, *, typ: str, shape: type[_T], key: ProofKey | None = 
     """
     if len(proof) > MAX_PROOF_LENGTH:
         raise InvalidToken("the proof is too long")
-    signing_input, _, signature = proof.rpartition(".")
-    head, _, payload = signing_input.partition(".")
-    if not (head and payload and signature and signing_input.isascii()) or "." in payload:
+    if not proof.isascii():
+        raise InvalidToken("the proof is not three segments of base64url")
+    signing_input, _, signature = proof.encode("ascii").rpartition(b".")
+    head, _, payload = signing_input.partition(b".")
+    if not (head and payload and signature) or b"." in payload:
         raise InvalidToken("the proof is not three segments of base64url")
     named = _read_header(head, typ)
     if (named is None) == (key is None):
         raise InvalidToken("the proof has no jwk, or one although its key is known")
     key = key or named
     assert key is not None  # noqa: S101 - for mypy; checked above
-    if not key.verifies(signing_input.encode("ascii"), base64url_decode(signature)):
+    if not key.verifies(signing_input, base64url_decode(signature)):
         raise InvalidToken("the signature of the proof is invalid")
     return json_decode(base64url_decode(payload), shape), key
 
 
 @lru_cache(KEPT_HEADERS)
-def _read_header(head: str, typ: str) -> ProofKey | None:
+def _read_header(head: bytes, typ: str) -> ProofKey | None:
     """Return the key in the header of a proof, None if it has none.
 
     A program sends the same header with each proof, and to check that its key is on the curve takes longer than half a signature.

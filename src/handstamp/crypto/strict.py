@@ -24,7 +24,7 @@ _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/***")
 """Translates base64url to standard base64; "+", "/" and "=" become "*", which binascii rejects."""
 _PADDING = {0: b"", 2: b"==", 3: b"="}
 """What standard base64 adds, by the number of characters beyond the last group of four."""
-_LAST_CHARACTERS = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
+_LAST_CHARACTERS = {2: frozenset(b"AQgw"), 3: frozenset(b"AEIMQUYcgkosw048")}
 """The valid last characters of a text with two or three characters beyond the last group of four: their unused bits are 0."""
 _encode = msgspec.json.Encoder().encode
 _make_decoder: Callable[[Any], msgspec.json.Decoder[Any]] = functools.lru_cache(64)(msgspec.json.Decoder)
@@ -37,7 +37,7 @@ def base64url_encode(data: bytes | bytearray) -> str:
     return binascii.b2a_base64(data, newline=False).translate(_FROM_STANDARD, b"=").decode("ascii")
 
 
-def base64url_decode(text: str) -> bytes:
+def base64url_decode(text: str | bytes) -> bytes:
     """Return the bytes of base64url without padding (RFC 7515 §2).
 
     Raises:
@@ -47,7 +47,9 @@ def base64url_decode(text: str) -> bytes:
     if left == 1:
         raise InvalidToken("a segment has an impossible length")
     try:
-        data = binascii.a2b_base64(text.encode("ascii").translate(_TO_STANDARD) + _PADDING[left], strict_mode=True)
+        if isinstance(text, str):
+            text = text.encode("ascii")
+        data = binascii.a2b_base64(text.translate(_TO_STANDARD) + _PADDING[left], strict_mode=True)
     except (UnicodeEncodeError, binascii.Error):
         raise InvalidToken("a segment is empty or not base64url") from None
     if not data:

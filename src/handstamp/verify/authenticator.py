@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Collection, MutableMapping
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
+import msgspec
+
 from ..crypto.dpop import DpopProofs
 from ..crypto.identifiers import new_id
 from ..domain.assurance import is_as_strong
@@ -106,20 +108,17 @@ class Needs(NamedTuple):
         return self._replace(impersonation="write") if self.impersonation == "safe" else self
 
 
-class _Sent(NamedTuple):
+class _Sent(msgspec.Struct, frozen=True, gc=False):
     """An access token as it was sent."""
 
     token: str
-    is_dpop: bool = False
+    is_dpop: bool
     """True if it must come with a proof of its key. A token that is bound to one is valid in no other way."""
-
-    @property
-    def proved(self) -> str | None:
-        """What `Verifier.verify` requires of the key. The proof is read afterwards, so that strangers' proofs cost nothing."""
-        return "any" if self.is_dpop else None
+    proved: str | None
+    """What `Verifier.verify` requires of the key. The proof is read afterwards, so that strangers' proofs cost nothing."""
 
 
-class _Verified(NamedTuple):
+class _Verified(msgspec.Struct, frozen=True, gc=False):
     """What has been verified for a request: another requirement of the same request need not verify it again."""
 
     sent: _Sent
@@ -365,7 +364,7 @@ class Authenticator:
             token = only_value(self._cookie, cookies)
         if token is None:
             raise MissingToken
-        return _Sent(token, is_dpop)
+        return _Sent(token, is_dpop, "any" if is_dpop else None)
 
 
 def refuse(error: HandstampError) -> Refusal:
