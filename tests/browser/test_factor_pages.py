@@ -11,10 +11,10 @@ from typing import Any
 
 import pyotp
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from handstamp import SessionEnded, Verifier
+from tests.browser.axe import faults_of
 from tests.browser.conftest import open_page
 from tests.commands import run_process
 from tests.serving import EMAIL, PASSWORD, Server
@@ -44,8 +44,7 @@ def sign_in(page: Page, server: Server, email: str, query: str = "") -> None:
 def expect_sound(page: Page) -> None:
     """Assert that the page is no wider than the screen, and that axe finds nothing."""
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTH
-    found = Axe().run(page).response["violations"]
-    assert [(page.url, rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+    assert faults_of(page) == []
 
 
 def type_code(page: Page, code: str) -> None:

@@ -10,11 +10,11 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.axe import faults_of
 from tests.browser.conftest import open_page
-from tests.serving import PASSWORD, Server
+from tests.serving import PASSWORD, QuickServer, Server
 
 pytestmark = pytest.mark.xdist_group("browser")
 EMAIL, NEW_EMAIL = "ada@example.com", "ada@example.net"
@@ -25,7 +25,7 @@ WIDTH = 390
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a service whose mail is in the development inbox."""
-    running = Server(
+    running = QuickServer(
         tmp_path_factory.mktemp("mailed"), SMTP_URL="inbox", SIGN_IN_BY_CODE="on", SUPPORT_CONTACT="help@example.com"
     )
     yield running.start()
@@ -47,8 +47,7 @@ def expect_sound(page: Page, direction: str = "rtl") -> None:
     """Assert that the page has this direction, is no wider than the screen, and that axe finds nothing."""
     expect(page.locator("html")).to_have_attribute("dir", direction)
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTH
-    found = Axe().run(page).response["violations"]
-    assert [(page.url, rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+    assert faults_of(page) == []
 
 
 def press(page: Page) -> None:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.axe import faults_of
 from tests.browser.conftest import open_page
 from tests.oidc_provider import OidcProvider
 from tests.serving import PASSWORD, Server, cookie_name
@@ -47,8 +47,7 @@ def provider_of(server: Server) -> str:
 def expect_sound(page: Page) -> None:
     """Assert that the page is no wider than the screen, and that axe finds nothing."""
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTH
-    found = Axe().run(page).response["violations"]
-    assert [(page.url, rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+    assert faults_of(page) == []
 
 
 def go_there(page: Page, server: Server, query: str = "") -> None:
