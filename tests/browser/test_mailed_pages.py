@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.axe import faults_of
 from tests.browser.conftest import open_page
-from tests.serving import PASSWORD, QuickServer, Server
+from tests.serving import PASSWORD, Server
 
 pytestmark = pytest.mark.xdist_group("browser")
 EMAIL, NEW_EMAIL = "ada@example.com", "ada@example.net"
@@ -25,7 +25,7 @@ WIDTH = 390
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a service whose mail is in the development inbox."""
-    running = QuickServer(
+    running = Server(
         tmp_path_factory.mktemp("mailed"), SMTP_URL="inbox", SIGN_IN_BY_CODE="on", SUPPORT_CONTACT="help@example.com"
     )
     yield running.start()
