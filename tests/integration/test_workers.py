@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -27,11 +28,13 @@ from tests.integration.helpers import (
     sign_in_new_user,
     sign_up,
 )
-from tests.serving import PASSWORD, Server
+from tests.serving import PASSWORD, Server, listens
+from tests.verifying import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workers")]
 WORKERS = 2
 CONNECTIONS = 40
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +214,45 @@ def test_a_stop_answers_requests_in_progress(tmp_path_factory: pytest.TempPathFa
         with pytest.raises(httpx.ConnectError), client_of(server) as client:
             client.get("/healthz")
         assert [pid for pid in processes if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_a_stop_answers_connections_that_have_just_been_made(tmp_path: Path) -> None:
+    """A proxy that has opened one sends its request there, and cannot know that the service stops."""
+    server = Server(tmp_path)
+    server.first += "from handstamp.web import protocol; protocol.FIRST_REQUEST_S = 60.0; "
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.stop)
+        process = server.start().process
+        assert process is not None
+        connections = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 60)) for _ in range(3)]
+        with client_of(server) as client:
+            assert client.get("/healthz").status_code == 200  # so the connections before it are accepted, too
+        process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: not listens(server.port))
+        for connection in connections:
+            connection.sendall(HEALTH)
+            assert connection.recv(64).startswith(b"HTTP/1.1 200 ")
+            connection.close()
+        assert process.wait(60) == -signal.SIGTERM
+
+
+def test_a_stop_takes_no_connection_that_nobody_answers(tmp_path: Path) -> None:
+    """While a worker finishes a request, new connections are refused: the supervisor does not hold the socket open."""
+    server = Server(tmp_path, "--workers", str(WORKERS))
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.stop)
+        process = server.start().process
+        assert process is not None
+        connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 60))
+        connection.sendall(
+            b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
+        )
+        process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: not listens(server.port))
+        assert process.poll() is None
+        connection.sendall(b"}")
+        assert connection.recv(64).startswith(b"HTTP/1.1 422 ")
+        assert process.wait(60) == 0
 
 
 def test_sessions_outlive_a_stop(tmp_path_factory: pytest.TempPathFactory) -> None:

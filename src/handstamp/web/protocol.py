@@ -40,6 +40,8 @@ REQUEST_TIMEOUT_S = 30.0
 """Seconds that a client has for its first byte, for the head of each request, and for its body."""
 _EARLY_S = 0.001
 """By how much a timer may come too early: event loops round."""
+FIRST_REQUEST_S = 1.0
+"""For how long a new connection may bring its first request when the server stops."""
 _FIELDS = {"content-type": MEDIA_TYPE, "cache-control": "no-store", **SECURITY_HEADERS, "connection": "close"}
 _log = BoundedLogger("handstamp.web")
 
@@ -71,6 +73,17 @@ class Protocol(HttpToolsProtocol):
         """End."""
         self._cancel_timer()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Answer what was asked, and close the connection.
+
+        A connection on which nothing was asked yet stays for a moment. A proxy that has just made it sends a request, and would
+        not send it again on another connection.
+        """
+        if self.cycle is None and not self.transport.is_closing():
+            self.loop.call_later(FIRST_REQUEST_S, super().shutdown)
+        else:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Read on, or refuse what cannot be a request."""

@@ -83,6 +83,12 @@ class Supervisor(Multiprocess):
             if self._forget is not None and pid is not None:
                 self._forget(pid)
 
+    def terminate_all(self) -> None:
+        """Stop the workers, after closing the socket here: else it would take connections that no worker accepts any more."""
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
+
     def handle_signals(self) -> None:
         """Handle what has arrived since the last call, half a second ago."""
         if signal.SIGHUP in signal.sigpending():
