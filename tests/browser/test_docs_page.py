@@ -62,18 +62,33 @@ def section(docs: Page, operation: str) -> Locator:
     return docs.locator(f".opblock-{method.lower()}").filter(has=docs.locator(f'[data-path="{path}"]'))
 
 
-def show_tag_of(docs: Page, operation: str) -> None:
-    """Collapse every tag but the one of an operation: each key and click renders all operations that are shown."""
+def show_only(docs: Page, operation: str) -> None:
+    """Leave one operation with one of its answers in the page's document: each key and click renders all that is shown."""
     method, _, path = operation.partition(" ")
     expect(docs.locator(".opblock").first).to_be_attached()  # after a reload, the page is made some time after its load event
     docs.evaluate(
         """([method, path]) => {
-          const wanted = ui.specSelectors.specJson().getIn(["paths", path, method, "tags", 0]);
-          const tags = [...ui.specSelectors.taggedOperations().keys()];
-          for (const tag of tags) ui.layoutActions.show(["operations-tag", tag], tag === wanted);
+          const whole = (window.whole ??= ui.specSelectors.specJson().toJS());
+          const { schemas: known, ...others } = whole.components;
+          const schemas = {};
+          const keep = (part) => JSON.stringify(part, (key, value) => {
+            const name = key === "$ref" && value.split("/schemas/")[1];
+            if (name && !(name in schemas)) keep(schemas[name] = known[name]);
+            return value;
+          });
+          const shown = whole.paths[path][method];
+          const responses = Object.fromEntries(Object.entries(shown.responses).slice(0, 1));
+          const paths = { [path]: { [method]: { ...shown, responses } } };
+          keep([paths, others]);
+          ui.specActions.updateJsonSpec({ ...whole, paths, components: { ...others, schemas } });
         }""",
         [method.lower(), path],
     )
+
+
+def show_all(docs: Page) -> None:
+    """Show every operation again."""
+    docs.evaluate("() => { ui.specActions.updateJsonSpec(window.whole); }")
 
 
 def send(docs: Page, operation: str, body: object = None, **fields: str) -> Response:
@@ -85,7 +100,7 @@ def send(docs: Page, operation: str, body: object = None, **fields: str) -> Resp
         body: The JSON body to type instead of the example.
         fields: Values of parameters and form fields by name.
     """
-    show_tag_of(docs, operation)
+    show_only(docs, operation)
     part = section(docs, operation)
     part.locator(".opblock-summary-control").click()
     if body is not None:
@@ -284,7 +299,7 @@ def test_a_received_access_token_is_used_at_once(docs: Page, email: str) -> None
 
 def test_the_page_signs_the_requests_of_a_bound_session(docs: Page, email: str) -> None:
     """If a sign-in is to be signed, its session is bound to a key of the page, which proves it with each request (RFC 9449)."""
-    show_tag_of(docs, "POST /login")
+    show_only(docs, "POST /login")
     part = section(docs, "POST /login")
     part.locator(".opblock-summary-control").click()
     part.locator('tr[data-param-name="DPoP"] select').select_option("sign")
@@ -382,6 +397,9 @@ def test_axe_finds_no_serious_problem(chromium: Browser, server: Server, email: 
         open_docs(page, f"{server.url}/docs")
         sign_in(page, email)
         send(page, "GET /profile")
+        show_all(page)
+        section(page, "GET /profile").locator(".opblock-summary-control").click()
+        expect(page.locator(".live-responses-table")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.locator(".auth-wrapper .authorize").first.click()
         expect(page.locator(".modal-ux")).to_be_visible()
