@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -31,6 +33,13 @@ COSTS["owasp"] = hashing.CHEAP
 def anyio_backend() -> str:
     """Run `async` tests on asyncio."""
     return "asyncio"
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a new folder. pytest's own fixture finds a number for its name by looking at the folders of all tests before."""
+    name = re.sub(r"\W", "_", request.node.name)[:20]
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=tmp_path_factory.getbasetemp()))
 
 
 @pytest.fixture
