@@ -496,6 +496,34 @@ async def _press(service: Service, token: str, **fields: str) -> httpx.Response:
     return await service.client.post("/look", data={"token": token} | fields, headers=PAGE | {"cookie": ""})
 
 
+async def test_a_link_that_is_pressed_twice_begins_one_look(service: Service) -> None:
+    """As by a double click, or after a lost answer: the second gets the tokens of the first. Another press is refused."""
+    ada = await service.account("ada@example.com")
+    scene = Scene(service, ada, *await _administrator(service))
+    token, key = await _make_link(scene), "a-key-of-the-page-behind-the-link"
+    first, second = [await _press(service, token, idempotency_key=key) for _ in range(2)]
+    assert (first.status_code, second.status_code) == (303, 303)
+    assert first.headers["set-cookie"].partition(";")[0] == second.headers["set-cookie"].partition(";")[0]
+    assert [event.kind for event in await service.events()].count("impersonation_begun") == 1
+    mails = await service.running.store.read(lambda rows: rows.mails.list_of(ada.id, limit=9))
+    assert [mail.kind for mail in mails] == ["support_looks"]
+    for fields in ({}, {"idempotency_key": "another-key-of-that-page"}):
+        assert (await _press(service, token, **fields)).status_code == 422
+
+
+async def test_a_link_that_is_made_twice_is_harmless(service: Service) -> None:
+    """The operation takes no `Idempotency-Key`. Nothing begins, nobody is told, and the first that is used voids the other."""
+    ada = await service.account("ada@example.com")
+    scene = Scene(service, ada, *await _administrator(service))
+    before = len(await service.events())
+    first, second = [await _make_link(scene) for _ in range(2)]
+    assert (first != second, len(await service.events())) == (True, before)
+    assert await service.running.store.read(lambda rows: rows.mails.list_of(ada.id, limit=9)) == []
+    assert [(await _press(service, token)).status_code for token in (second, first)] == [303, 422]
+    living, _ = await service.running.sessions.list_all(ada.id, service.caller)
+    assert len(living) == 1
+
+
 async def test_a_link_begins_a_look_once_in_a_browser_without_a_session(service: Service) -> None:
     """Loading it begins nothing. In the operator's own browser it is refused and stays good, so that they stay signed in."""
     ada = await service.account("ada@example.com", name="Ada")

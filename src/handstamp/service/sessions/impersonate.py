@@ -14,11 +14,13 @@ from ...domain.impersonation import LIFETIME_MS, NEVER_MS, ImpersonationPolicy, 
 from ...domain.mail import SupportLooks
 from ...domain.one_time import OneTime
 from ...domain.proof import Proof
+from ...domain.receipt import Repeatable
 from ...domain.session import Session, end_reason, refresh_expires_at_s
 from ...errors import (
     AdministratorProtected,
     Impersonated,
     InsufficientScope,
+    InvalidCode,
     InvalidFields,
     NotFound,
     PersonRequired,
@@ -139,9 +141,19 @@ class Impersonate:
         """Return the grant of a link, which stays unused. Raises as `OneTimeGrants.prove`."""
         return await self._grants.prove("impersonate", shown, caller)
 
-    async def by_link(self, shown: Shown, *, delivery: Delivery, caller: Caller) -> TokenPair:
-        """Begin the session of a link. Raises as `__call__`, and `InvalidCode` if the link is not accepted."""
-        grant = (await self.look(shown, caller)).grant
+    async def by_link(self, shown: Shown, *, delivery: Delivery, caller: Caller, request: Repeatable | None = None) -> TokenPair:
+        """Begin the session of a link, or return the pair of the one that the same request has begun before.
+
+        Raises as `__call__`, and `InvalidCode` if the link is not accepted.
+        """
+        try:
+            grant = (await self.look(shown, caller)).grant
+            return await self._begin_by(grant, delivery, msgspec.structs.replace(caller, request=request))
+        except InvalidCode as refused:
+            nothing = Proof(subject="", account=None, amr=(), authenticated_at_ms=NEVER_MS)
+            return await self._begin_session.repeat_used(refused, nothing, request, delivery=delivery, caller=caller)
+
+    async def _begin_by(self, grant: OneTime, delivery: Delivery, caller: Caller) -> TokenPair:
         by = Impersonator(
             account_id=grant.details["operator"],
             sid=grant.details["sid"],

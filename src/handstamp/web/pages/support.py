@@ -14,6 +14,7 @@ from ..body import read_form
 from ..cookies import set_pair
 from ..edge import Call
 from ..operation import UseCases
+from ..repeatable import repeatable_form
 from .admitting import require_id
 from .destination import Destination
 from .mailed import MailedForm
@@ -68,7 +69,8 @@ class SupportPages:
                 mark("Somebody is signed in in this browser. Open the link in a private window, so that you stay signed in here.")
             )
         delivery = destination.delivery or "split"
-        pair = await self.use.impersonate.by_link(form.shown(call), delivery=delivery, caller=call.caller)
+        request = repeatable_form(form.idempotency_key, "look", form.token, delivery)
+        pair = await self.use.impersonate.by_link(form.shown(call), delivery=delivery, caller=call.caller, request=request)
         return_to = destination.return_to
         response = self.writer.redirect_to_url(return_to) if return_to else self.writer.redirect("/account")
         set_pair(response, pair, call.cookies)
