@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -30,7 +31,15 @@ class Wire:
         self.is_closed = True
 
 
-def answer(kind: type[RequestResponseCycle], fields: Fields, *, status: int, method: str, keep_alive: bool) -> list[Any]:
+def answer(
+    kind: type[RequestResponseCycle],
+    fields: Fields,
+    *,
+    status: int,
+    method: str,
+    keep_alive: bool,
+    messages: Sequence[str] = (),
+) -> list[Any]:
     """Return what a cycle writes for an answer, and what it raises."""
     wire = Wire()
     transport = cast("asyncio.Transport", wire)
@@ -50,8 +59,11 @@ def answer(kind: type[RequestResponseCycle], fields: Fields, *, status: int, met
     )
 
     async def send() -> None:
-        await cycle.send({"type": "http.response.start", "status": status, "headers": fields})
-        await cycle.send({"type": "http.response.body", "body": b"{}"})
+        for name in messages:
+            await cycle.send(cast("Any", {"type": f"http.response.{name}", "status": status, "headers": fields}))
+        if not messages:
+            await cycle.send({"type": "http.response.start", "status": status, "headers": fields})
+            await cycle.send({"type": "http.response.body", "body": b"{}"})
 
     try:
         asyncio.run(send())
@@ -97,3 +109,14 @@ def test_no_field_ends_the_head(byte: int) -> None:
         )
         assert mine == theirs
         assert mine[0] in ("Invalid HTTP header name.", "Invalid HTTP header value.") or (byte == 0x09 and field[0] == b"x-a")
+
+
+def test_no_answer_begins_or_ends_twice() -> None:
+    """Not even an empty one."""
+    for messages in (("start", "start"), ("start", "body", "body"), ("start", "body", "start")):
+        mine, theirs = (
+            answer(kind, [(b"content-length", b"0")], status=200, method="GET", keep_alive=True, messages=messages)
+            for kind in (AnswerCycle, RequestResponseCycle)
+        )
+        assert mine == theirs
+        assert "ASGI message" in mine[0]

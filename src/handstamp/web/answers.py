@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from ..crypto.identifiers import new_id
 from ..current_request import CURRENT
@@ -40,6 +41,10 @@ class _Json(Response):
             (b"content-type", b"application/json"),
             (b"cache-control", b"no-store"),
         ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 def write_json(answer: msgspec.Struct, status: int = 200) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -22,53 +23,51 @@ class AnswerCycle(RequestResponseCycle):
         """Whether the body of the request has arrived to its end."""
         return not self.more_body
 
-    chunked_encoding: bool | None
+    _has_plain_head = False
+    """Whether the head that was written promises a whole body and no end of the connection. False once the body is written."""
     expected_content_length: int
 
     async def send(self, message: Any) -> None:
         """Send a message (ASGI)."""
-        kind = message["type"]
-        if kind == "http.response.body" and self._write_body(message):
-            return
-        if kind != "http.response.start" or self.response_started or not self._write_head(message):
+        write = self._write_body if self._has_plain_head else self._write_head
+        if not write(message):
             await super().send(message)
 
     def _write_head(self, message: Any) -> bool:
         """Write the head and return True if it is plain. It is not if a field may not be sent: uvicorn then raises the error."""
-        if not self.keep_alive or self.flow.write_paused or self.disconnected or self.access_log:
+        if message["type"] != "http.response.start" or self.response_started or not self._can_go_on() or self.access_log:
             return False
         fields = [*self.default_headers, *message["headers"]]
         names, values = zip(*fields, strict=True)
-        if (
-            names.count(b"content-length") != 1
-            or not _DECIDING.isdisjoint(names)
-            or b"".join(names).translate(None, _IN_NAMES)
-            or b"".join(values).translate(None, _IN_VALUES)
-        ):
+        if not _are_plain(names) or b"".join(values).translate(None, _IN_VALUES):
             return False
         self.response_started = True
         self.waiting_for_100_continue = False
-        self.chunked_encoding = False
+        self.chunked_encoding: bool | None = False
         self.expected_content_length = int(values[names.index(b"content-length")])
+        self._has_plain_head = self.scope["method"] != "HEAD"
         self.transport.write(STATUS_LINE[message["status"]] + b"\r\n".join(map(b": ".join, fields)) + b"\r\n\r\n")
         return True
 
     def _write_body(self, message: Any) -> bool:
-        """Write the body and return True if it is whole and the connection goes on."""
+        """Write the body and return True if it is whole."""
         body = message.get("body", b"")
-        if (
-            self.chunked_encoding is not False
-            or self.response_complete
-            or len(body) != self.expected_content_length
-            or message.get("more_body")
-            or not self.keep_alive
-            or self.flow.write_paused
-            or self.disconnected
-            or self.scope["method"] == "HEAD"
-        ):
+        is_whole = len(body) == self.expected_content_length and not message.get("more_body")
+        if not is_whole or message["type"] != "http.response.body" or not self._can_go_on():
             return False
-        self.transport.write(body)
+        self._has_plain_head = False
         self.response_complete = True
+        self.transport.write(body)
         self.message_event.set()
         self.on_response()
         return True
+
+    def _can_go_on(self) -> bool:
+        return self.keep_alive and not self.flow.write_paused and not self.disconnected
+
+
+@functools.lru_cache(maxsize=256)
+def _are_plain(names: tuple[bytes, ...]) -> bool:
+    """Return whether the names of an answer's fields can be sent, with one length. Answers of one kind have the same names."""
+    is_valid = not b"".join(names).translate(None, _IN_NAMES)
+    return is_valid and names.count(b"content-length") == 1 and _DECIDING.isdisjoint(names)

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from ..errors import InvalidRequest, InvalidToken
 from ..text import mark
 
+_IS_DPOP = {"bearer": False, "dpop": True}
+"""The schemes of access tokens."""
+
 
 def bearer_token(authorization: Sequence[str]) -> str | None:
     """Return the token of the `Authorization` header, or None if there is none of this scheme (RFC 6750 §2.1).
@@ -33,10 +36,12 @@ def sent_token(authorization: Sequence[str]) -> tuple[str | None, bool]:
     """
     if len(authorization) > 1:
         raise InvalidRequest(mark("There is more than one Authorization header."))
-    scheme, _, token = (authorization[0] if authorization else "").partition(" ")
-    scheme = scheme.lower()
-    if scheme not in ("bearer", "dpop"):
+    if not authorization:
+        return None, False
+    scheme, _, token = authorization[0].partition(" ")
+    is_dpop = _IS_DPOP.get(scheme.lower())
+    if is_dpop is None:
         return None, False
     if not token:
         raise InvalidToken("Authorization without a token after its scheme")
-    return token.strip(" "), scheme == "dpop"
+    return token.strip(" "), is_dpop

@@ -42,6 +42,7 @@ class CommonClock:
         self._guard: LeapGuard | None = None
         self._follows_store = False
         self._latest_ms = 0
+        self._read_ms = -1  # the steady clock at the last reading that was believed
 
     @property
     def is_watched(self) -> bool:
@@ -62,6 +63,8 @@ class CommonClock:
         if self._given is not None and not self._follows_store:
             return self._given()
         steady_ms, guard = monotonic_ms(), self._guard
+        if steady_ms == self._read_ms:  # a busy process serves several requests in a millisecond
+            return self._latest_ms
         ahead_ms = guard.ahead_ms if self._follows_store and guard is not None else now_ms() - steady_ms
         if guard is None or not guard.believes(ahead_ms):
             guard = self._watch(steady_ms)
@@ -70,6 +73,7 @@ class CommonClock:
             ahead_ms = guard.ahead_ms
         if steady_ms + ahead_ms > self._latest_ms:  # noqa: PLR1730 - max() is slower
             self._latest_ms = steady_ms + ahead_ms
+        self._read_ms = steady_ms
         return self._latest_ms
 
     def estimate(self) -> int:
@@ -127,6 +131,7 @@ class CommonClock:
     async def _start(self, ahead_ms: int, steady_ms: int) -> None:
         kept = await self._store.read(lambda rows: rows.timekeeping.get())
         self._guard = LeapGuard(ahead_ms, steady_ms, seen_at_ms=None if kept is None else kept.seen_at_ms)
+        self._read_ms = -1
         if self._guard.is_in_doubt:
             _log.warning("clock_in_doubt", leapt_by_s=self._guard.leap_ms // 1000)
 
@@ -140,6 +145,7 @@ class CommonClock:
         return guard
 
     def _see(self, guard: LeapGuard, ahead_ms: int, steady_ms: int) -> None:
+        self._read_ms = -1
         was_in_doubt = guard.is_in_doubt
         guard.see(ahead_ms, steady_ms)
         if guard.is_in_doubt and not was_in_doubt:
