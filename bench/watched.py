@@ -131,7 +131,7 @@ async def _run(stack: AsyncExitStack, database: Path, name: str) -> Sequence[_Cl
 def _trace() -> Tracing:
     provider = TracerProvider(sampler=ParentBasedTraceIdRatio(_RECORDED), id_generator=DecidedIds())
     provider.add_span_processor(BatchSpanProcessor(InMemorySpanExporter()))
-    return Tracing(provider)
+    return Tracing(provider, is_outermost=True)  # as `handstamp serve`
 
 
 class _Client(asyncio.Transport):

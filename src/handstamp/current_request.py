@@ -19,14 +19,16 @@ class CurrentRequest:
     Attributes:
         id: In the answer's `X-Request-ID`, in problems and in all log lines of the request.
         is_from_proxy: Whether it came through a trusted proxy.
+        is_traced: False if it is certain that no span is recorded in it.
     """
 
-    __slots__ = ("_headers", "_trace_id", "id", "is_from_proxy")
+    __slots__ = ("_headers", "_trace_id", "id", "is_from_proxy", "is_traced")
 
     def __init__(self, request_id: str, headers: Headers, is_from_proxy: bool = False) -> None:
         """Take the id and the header fields."""
         self.id: str = request_id
         self.is_from_proxy: bool = is_from_proxy
+        self.is_traced: bool = True
         self._headers = headers
         self._trace_id: str | None = None
 

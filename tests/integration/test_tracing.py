@@ -195,6 +195,7 @@ async def test_spans_hold_nothing_about_a_person(tmp_path: Path, collector: Coll
     assert [secret for secret in secrets if secret.encode() in exported] == []
 
 
+@pytest.mark.parametrize("is_outermost", [True, False])
 @pytest.mark.parametrize(
     ("sampler", "is_from_proxy", "flags", "is_recorded"),
     [
@@ -205,25 +206,34 @@ async def test_spans_hold_nothing_about_a_person(tmp_path: Path, collector: Coll
     ],
 )
 async def test_a_stranger_does_not_decide_what_is_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, flags: str, *, is_from_proxy: bool, is_recorded: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sampler: str,
+    flags: str,
+    *,
+    is_from_proxy: bool,
+    is_recorded: bool,
+    is_outermost: bool,
 ) -> None:
     """The sampled flag of a trusted proxy is followed. Of other clients the trace id alone is."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
-    provider, exporter = TracerProvider(), InMemorySpanExporter()
+    provider, exporter = TracerProvider(id_generator=DecidedIds()), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    async with traced(tmp_path, provider, trusted_proxies=("127.0.0.1",) if is_from_proxy else ()) as (_, client):
+    tracing = Tracing(provider, is_outermost=is_outermost)
+    async with traced(tmp_path, tracing, trusted_proxies=("127.0.0.1",) if is_from_proxy else ()) as (_, client):
         await client.get("/healthz", headers={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-{flags}"})
     found = [span.context.trace_id for span in exporter.get_finished_spans() if span.name == "GET /healthz"]
     assert found == ([int(TRACE_ID, 16)] if is_recorded else [])
 
 
-async def test_a_request_is_sampled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_outermost", [True, False])
+async def test_a_request_is_sampled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_outermost: bool) -> None:
     """Of many requests so many are recorded as the sampler says, each with the trace id on which it has decided."""
-    monkeypatch.setattr("random.getrandbits", random.Random(1).getrandbits)
+    monkeypatch.setattr("handstamp.tracing.requests.getrandbits", random.Random(1).getrandbits)
     sampler, exporter = ParentBasedTraceIdRatio(0.25), InMemorySpanExporter()
     provider = TracerProvider(sampler=sampler, id_generator=DecidedIds())
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    async with traced(tmp_path, provider) as (_, client):
+    async with traced(tmp_path, Tracing(provider, is_outermost=is_outermost)) as (_, client):
         for _ in range(200):
             await client.get("/healthz")
             await client.get("/healthz", headers={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"})

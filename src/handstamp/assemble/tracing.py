@@ -29,9 +29,15 @@ _FLUSH_MS = 3_000
 class Tracing:
     """The traces of a deployment, or nothing if they are off: then every part is returned as it is."""
 
-    def __init__(self, provider: TracerProvider | None = None) -> None:
-        """Make spans with a provider of OpenTelemetry; None to make none."""
+    def __init__(self, provider: TracerProvider | None = None, *, is_outermost: bool = False) -> None:
+        """Make spans.
+
+        Args:
+            provider: The provider of OpenTelemetry; None to make none.
+            is_outermost: True if no application around this one can have started a span.
+        """
         self._provider = provider
+        self._is_outermost = is_outermost
         self._own: SdkTracerProvider | None = None
         self.is_on: bool = provider is not None
         if provider is not None:
@@ -59,7 +65,7 @@ class Tracing:
                 "Set OTEL_SDK_DISABLED=true to do without."
             ) from None
         own = make_provider(environment, version=running_version())
-        made = cls(own)
+        made = cls(own, is_outermost=True)
         made._own = own
         return made
 
@@ -109,7 +115,8 @@ class Tracing:
             return app
         from ..tracing.requests import TracedRequests  # noqa: PLC0415 - see the module
 
-        return TracedRequests(app, self._tracer, getattr(self._provider, "sampler", None))
+        sampler = getattr(self._provider, "sampler", None)
+        return TracedRequests(app, self._tracer, sampler, is_outermost=self._is_outermost)
 
     async def flush(self) -> None:
         """Export the spans that wait, for at most three seconds. The provider of an application is not flushed."""

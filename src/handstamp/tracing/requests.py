@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable
+from random import getrandbits
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -33,27 +33,35 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 class TracedRequests:
     """Makes a span for each request. Its name is the route: paths may contain ids."""
 
-    def __init__(self, app: ASGIApp, tracer: Tracer, sampler: Sampler | None) -> None:
+    def __init__(self, app: ASGIApp, tracer: Tracer, sampler: Sampler | None, *, is_outermost: bool) -> None:
         """Wrap an application whose router stores the route as `scope["route"]`.
 
         Args:
             app: The application.
             tracer: Makes the spans.
             sampler: Decides which traces of strangers are recorded. None to let their `traceparent` decide.
+            is_outermost: True if no application around this one can have started a span.
         """
         self._app = app
         self._tracer = tracer
+        self._is_outermost = is_outermost
         self._drops = None if sampler is None else _decide_by(sampler)
         generator = getattr(tracer, "id_generator", None)
         self._ids = generator if isinstance(generator, DecidedIds) else None
+        self._drops_first = self._drops if is_outermost and self._ids is not None else None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Run the application, in a span if it answers a request that is recorded."""
         if scope["type"] != "http":
             return self._app(scope, receive, send)
-        request = CURRENT.get()
-        parent = self._find_parent(scope, request)
+        request, trace_id = CURRENT.get(), getrandbits(128)
+        if self._drops_first is not None and request is not None and not request.is_from_proxy and self._drops_first(trace_id):
+            request.is_traced = False  # most requests end here
+            return self._app(scope, receive, send)
+        parent = self._find_parent(scope, request, trace_id)
         if parent is _LEFT_OUT:
+            if request is not None:
+                request.is_traced = False
             return self._app(scope, receive, send)
         return self._run(scope, receive, send, request, parent)
 
@@ -88,19 +96,18 @@ class TracedRequests:
                     span.update_name(f"{method} {route.path}")
                     span.set_attribute("http.route", route.path)
 
-    def _find_parent(self, scope: Scope, request: CurrentRequest | None) -> Context | None:
+    def _find_parent(self, scope: Scope, request: CurrentRequest | None, trace_id: int) -> Context | None:
         """Return the context of the caller's span; None if the application that embeds us has started a span.
 
         The sampler decides whether a request is recorded, not its `traceparent`, unless a trusted proxy sends it. If a request is
         not recorded, OpenTelemetry is not called: a span that is not recorded costs ten times as much as this layer.
         """
-        if get_current() and get_current_span().get_span_context().is_valid:
+        if not self._is_outermost and get_current() and get_current_span().get_span_context().is_valid:
             return None
         is_from_proxy = request is not None and request.is_from_proxy
         found = parse_traceparent(scope["headers"]) if is_from_proxy or self._drops is None else None
         flags = TraceFlags.DEFAULT if found is None else found[2]
         if self._drops is not None and found is None:
-            trace_id = random.getrandbits(128)
             is_dropped = self._drops(trace_id)
             if is_dropped and self._ids is not None:
                 return _LEFT_OUT

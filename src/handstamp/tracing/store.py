@@ -42,7 +42,8 @@ class TracedStore:
 
     def session(self, sid: str) -> Coroutine[Any, Any, tuple[Session, Account | None] | None]:
         """Read a session in a span."""
-        return self._trace("store read", self._store.session(sid))
+        call = self._store.session(sid)
+        return self._run_in_span("store read", call) if is_recorded() else call
 
     def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> Coroutine[Any, Any, T]:
         """Wait for a transaction in a span."""

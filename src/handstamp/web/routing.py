@@ -208,23 +208,22 @@ class Routes:
             await self._others(scope, receive, send)
             return
         began_s = 0.0 if self._time_request is None else monotonic_s()
-        by_method = self._find(scope)
+        by_method, route = self._find(scope), None
         if by_method is None:
             response = await _write_routing_problem(404, "", scope)
         else:
-            route = by_method.get(scope["method"])
-            scope["route"] = route or _any_of(by_method)
+            scope["route"] = route = by_method.get(scope["method"]) or _any_of(by_method)
             try:
-                if route is None:
+                if scope["method"] not in by_method:
                     raise HTTPException(405)  # noqa: TRY301 - as files do
                 run: Callable[[Request], Awaitable[Response]] = route.endpoint
                 response = await run(Request(scope, receive, send))
             except HTTPException as error:
-                response = await _write_routing_problem(error.status_code, self._allowed[scope["route"].path], scope)
+                response = await _write_routing_problem(error.status_code, self._allowed[route.path], scope)
         self._headers.add_to(response)
         await response(scope, receive, send)
         if self._time_request is not None:
-            path = "other" if by_method is None else scope["route"].path
+            path = "other" if route is None else route.path
             self._time_request(path, scope["method"], response.status_code, monotonic_s() - began_s)
 
     def _find(self, scope: Scope) -> dict[str, Route] | None:
