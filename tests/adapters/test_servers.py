@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -31,20 +33,33 @@ REFUSED = {"uvicorn": 401, "uvicorn h11": 401, "daphne": 403, "channels": 403}
 """Daphne has no extension for the answer, so the socket is closed before it is accepted, which is 403 (ASGI)."""
 
 
-@pytest.fixture(scope="module", params=COMMANDS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
-    """Run `served` or `served_channels` under a server; yield its name and its port. The server logs no error."""
-    port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
-    command = [sys.executable, "-m", *(part.format(port=port) for part in COMMANDS[request.param])]
+@pytest.fixture(scope="module")
+def port_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], int]]:
+    """Return a function that starts `served` or `served_channels` under a server once, and returns its port."""
+    with ExitStack() as running:
+        yield functools.cache(lambda name: running.enter_context(started(name, tmp_path_factory.mktemp("server") / "log")))
+
+
+@contextmanager
+def started(name: str, log: Path) -> Iterator[int]:
+    """Run a server for the length of a `with` block. It logs no error."""
+    port = free_port()
+    command = [sys.executable, "-m", *(part.format(port=port) for part in COMMANDS[name])]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
     try:
         assert eventually(lambda: listens(port)), log.read_text()
-        yield request.param, port
+        yield port
     finally:
         process.kill()
         process.wait()
     assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture(params=COMMANDS)
+def server(request: pytest.FixtureRequest, port_of: Callable[[str], int]) -> tuple[str, int]:
+    """Return the name and the port of a server."""
+    return request.param, port_of(request.param)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from handstamp.clock import now_ms
 from handstamp.verify.flask import Require
 from tests.client.applications import async_client_with, client_with
 from tests.client.helpers import load_tokens
-from tests.commands import run_process
+from tests.commands import run_command
 from tests.integration.helpers import expect_problem, sign_up
 from tests.serving import PASSWORD, Server
 
@@ -98,9 +98,9 @@ def test_operators_see_what_is_bound(server: Server, client: httpx.Client, store
     """`handstamp sessions list` says how, and `handstamp why` when."""
     email = sign_up(client)
     Auth(server.url, store, dpop=True).sign_in(email, PASSWORD)
-    (listed,) = json.loads(run_process(server.folder, "sessions", "list", email, "--json").stdout)
+    (listed,) = json.loads(run_command(server.folder, "sessions", "list", email, "--json").stdout)
     assert (listed["id"], listed["boundBy"]) == (load_tokens(store).session_id, "dpop")
-    assert "was bound to its device" in run_process(server.folder, "why", email).stdout
+    assert "was bound to its device" in run_command(server.folder, "why", email).stdout
 
 
 def test_a_bound_session_stays_bound(server: Server, client: httpx.Client, store: TokenStore) -> None:

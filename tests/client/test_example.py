@@ -17,7 +17,7 @@ import pytest
 from handstamp.client import FileTokens
 from handstamp.crypto.identifiers import new_id
 from tests.client.helpers import generation, keep, load_tokens, stale
-from tests.commands import environment_with, run_process
+from tests.commands import environment_with, run_command
 from tests.integration.helpers import sign_up
 from tests.serving import PASSWORD, Server, free_port
 
@@ -31,7 +31,7 @@ PATIENCE_S = 60
 def api(server: Server, tmp_path: Path) -> Iterator[str]:
     """Run the Starlette example and yield its URL."""
     port = free_port()
-    made = run_process(server.folder, "credentials", "create", f"orders-{new_id()}", "--json").stdout
+    made = run_command(server.folder, "credentials", "create", f"orders-{new_id()}", "--json").stdout
     credential = json.loads(made)["credential"]
     command = [sys.executable, "-m", "uvicorn", "--log-level", "warning", "--port", str(port), "orders:app"]
     environment = environment_with({}) | {"AUTH_ISSUER": server.url, "AUTH_CREDENTIAL": credential}

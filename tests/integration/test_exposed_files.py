@@ -16,7 +16,7 @@ from handstamp.config.loading import load
 from handstamp.config.private_files import require_database
 from handstamp.errors import ConfigurationError
 from tests import certificates
-from tests.commands import refusal_of, run_command, run_process
+from tests.commands import refusal_of, run_command
 from tests.deployment import settings_in
 
 SECRET = "0123456789abcdef" * 4
@@ -162,5 +162,5 @@ def test_a_key_for_tls_that_others_can_change_is_refused(tmp_path: Path, mode: i
     subprocess.run(certificates.build_command(cert, key), check=True, capture_output=True)
     key.chmod(mode)
     arguments = ("serve", "--port", "0", "--tls-cert", str(cert), "--tls-key", str(key))
-    said = refusal_of(run_process(tmp_path, *arguments, ISSUER="https://localhost:1"), 2)
+    said = refusal_of(run_command(tmp_path, *arguments, ISSUER="https://localhost:1"), 2)
     assert f"chmod go-w {key}" in said
