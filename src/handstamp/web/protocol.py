@@ -172,8 +172,9 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         version = self.parser.get_http_version()
-        names = [name for name, _ in self.headers]
-        if names.count(b"host") != 1 and not (version == "1.0" and b"host" not in names):
+        names = dict(self.headers)
+        repeats_host = len(names) < len(self.headers) and [name for name, _ in self.headers].count(b"host") > 1
+        if repeats_host or (b"host" not in names and version != "1.0"):
             self._refuse(400, "The request must have one Host field (RFC 9112 section 3.2).")
             raise httptools.HttpParserError("no single Host")
         if version != "1.1" and b"transfer-encoding" in names:

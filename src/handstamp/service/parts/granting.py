@@ -61,7 +61,9 @@ class Granting:
         roles = account.roles if account is not None else ()
         if roles and self._guarded and not is_as_strong(session.acr, "mfa"):
             roles = tuple(role for role in roles if role not in self._guarded)
-        grant = (Grant(roles=roles) if roles else NOTHING) + session.granted + from_hook
+        grant = (Grant(roles=roles) if roles else NOTHING) + session.granted
+        if from_hook is not NOTHING:
+            grant += from_hook
         return grant if session.impersonator is None else narrow(grant, session.impersonator)
 
     async def ask(self, subject: str) -> Grant:

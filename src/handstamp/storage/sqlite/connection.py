@@ -92,12 +92,13 @@ class SharedReader(FileConnection):
 
     def begin(self) -> SqliteTransaction:
         """Return the rows of the shared transaction. Open it if it is not open."""
-        if self._sqlite is None or not self._sqlite.in_transaction:
+        if self._rows is None or self._sqlite is None or not self._sqlite.in_transaction:
             connection = self.get()
             if self._is_shared:
                 connection.execute("BEGIN")
                 asyncio.get_running_loop().call_soon(self._end)
-        return self.rows
+            return self.rows
+        return self._rows
 
     @contextmanager
     def apart(self) -> Iterator[None]:
