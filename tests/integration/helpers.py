@@ -260,6 +260,15 @@ def row_counts(server: Server) -> dict[str, int]:
         return counts | {"revocation": written}
 
 
+@contextmanager
+def no_row_changes(server: Server) -> Iterator[None]:
+    """Check that no row is added or deleted meanwhile. Attempts of earlier tests may expire, and are then deleted."""
+    before = row_counts(server)
+    yield
+    after = row_counts(server)
+    assert after == before | {"attempt": min(after["attempt"], before["attempt"])}
+
+
 def session_row(server: Server, sid: str) -> dict[str, Any]:
     """Return a session's row from the database file."""
     with closing(_database(server)) as connection:

@@ -226,7 +226,7 @@ def test_every_change_of_an_account_is_in_the_list() -> None:
     declared = {(each.method, each.path) for each in OPERATORS if each.path.startswith("/admin/accounts/{id}")}
     read_only = {("GET", path) for _, path in declared}
     assert declared - read_only == {(method, f"/admin/accounts/{{id}}{path}") for method, path, _ in CHANGES} | {
-        ("POST", f"/admin/accounts/{{id}}{path}") for path in ("/sign-out", *LOOKS)
+        ("POST", f"/admin/accounts/{{id}}{path}") for path in ("/sign-out", "/reset-mail", *LOOKS)
     }
 
 

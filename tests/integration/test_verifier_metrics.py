@@ -66,7 +66,7 @@ def test_it_counts_what_happens(
     assert (count(outcome="invalid_token"), count()) == (1, count(outcome="valid") + 1 + ended)
     assert seen.value("handstamp_verifier_signatures_total") == 2, "the valid token once, and the invalid one"
     asked = partial(seen.value, "handstamp_verifier_request_duration_seconds_count", outcome="answered")
-    assert asked(request="jwks") == 1
+    assert asked(request="jwks") in (1, 2), "once more if the feed of this server tells of a voided key after the first time"
     assert asked(request="introspect") == 1
     assert asked(request="revocations") >= 1
     clock.shift_s = 3600
