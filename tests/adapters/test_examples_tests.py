@@ -46,7 +46,7 @@ def run_tests(file: Path, folder: Path, **environment: str) -> None:
     settings = folder / "pytest.ini"
     settings.write_text("[pytest]\n")
     # Plugins that only this project's own tests need would take most of the time to load.
-    without = ("-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:hypothesispytest")
+    without = [part for name in ("cacheprovider", "schemathesis", "hypothesispytest", "xdist") for part in ("-p", f"no:{name}")]
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-c", str(settings), *without, file.name]
     ran = subprocess.run(
         command, cwd=file.parent, env=environment_with({}) | environment, capture_output=True, text=True, timeout=300, check=False

@@ -39,7 +39,7 @@ def before_call(context, case, kwargs):
         case.headers["Authorization"] = authorization
 """
 """Gives each request the credential of its endpoint."""
-EXAMPLES = 15
+EXAMPLES = 5
 """Random requests per endpoint. Requests that try each rule of the schema once come in addition."""
 WITH_TOKEN = ("/profile", "/sessions", "/me/export", "/email/verify", "/email/change")
 """Endpoints called with a valid access token. The others that take one would end its session. `/me/delete` would do it, too:

@@ -69,6 +69,7 @@ def replace_files(folder: Path, pair: Pair) -> None:
 def test_a_renewed_certificate_is_served_without_a_restart(server: TlsServer, tmp_path: Path) -> None:
     """New connections get it by themselves. A broken pair is logged and changes nothing. Connections stay open throughout."""
     first, second, third = (Pair(tmp_path / name) for name in ("first", "second", "third"))
+    server.first += "from handstamp.web import certificate; certificate.POLL_INTERVAL_S = 0.5; "
     replace_files(tmp_path, first)
     try:
         with server.start().client() as client:

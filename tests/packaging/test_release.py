@@ -156,7 +156,7 @@ def test_the_tests_of_the_sdist_can_be_collected(build_result: BuildResult, tmp_
         packed.extractall(tmp_path, filter="data")
     (source,) = tmp_path.iterdir()
     environment = os.environ | {"PYTHONPATH": str(source / "src")}
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n0", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n0", "-p", "no:cacheprovider", "--assert=plain"]
     ran = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ran.returncode == 0, ran.stdout[-2000:]
 
