@@ -115,19 +115,9 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 _LONGEST_GROUPS = (
-    *(
-        "npm-clients",
-        "history",
-        "browser-docs",
-        "browser",
-        "request-cost",
-        "locked",
-        "proxy",
-        "park",
-        "disk-full",
-        "browser-client",
-    ),
-    *("pool", "wheel", "browser-accounts", "fail-over", "workers", "browser-examples"),
+    *("browser-client", "npm-clients", "request-cost", "history", "browser-docs", "browser", "locked", "park", "certificate"),
+    *("browser-bound", "revocations", "server-check", "wheel", "pool", "proxy", "workers", "disk-full", "browser-accounts"),
+    *("demo", "sockets", "fail-over", "healthcheck", "browser-examples"),
 )
 """The groups of tests that take longest, longest first. One process runs a group, so the others wait for one that comes last."""
 
