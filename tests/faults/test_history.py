@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import PATIENCE_S
 from tests.crowd import Crowd
 from tests.cutting import CuttingProxy
 from tests.history import Operation, violations
@@ -50,8 +51,9 @@ async def check(nodes: list[Server], trouble: Trouble, where: str, count: Callab
 
     async def go_on() -> str:
         what = await trouble(nodes, random.Random(seed))
-        while not is_enough(crowd.history):  # noqa: ASYNC110 - no event to wait for
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(PATIENCE_S):
+            while not is_enough(crowd.history):  # noqa: ASYNC110 - no event to wait for
+                await asyncio.sleep(0.05)
         return what
 
     what = await crowd.run(go_on())

@@ -63,6 +63,7 @@ def install(folder: Path) -> None:
     _link(installed, new := kept.with_name(f"new-{os.getpid()}"))
     with suppress(OSError):  # another run was faster
         new.rename(kept)
+    shutil.rmtree(new, ignore_errors=True)
 
 
 def _link(source: Path, target: Path) -> None:
