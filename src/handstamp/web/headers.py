@@ -26,7 +26,7 @@ TimeRequest = Callable[[str, str, int, float], None]
 class SecurityHeaders:
     """Adds the security headers to an answer, unless it has its own (OWASP ASVS 3.4), and the id of the request.
 
-    It is no layer around the application: one that looks at every message of an answer takes three times as long.
+    It is no layer around the application, which would have to look at every message of an answer.
     """
 
     def __init__(self, *, is_https: bool, varies_by_origin: bool, hsts_includes_subdomains: bool = False) -> None:

@@ -284,7 +284,7 @@ class Protocol(HttpToolsProtocol):
         self._is_expecting, self._ends_s = False, None
 
     def _end_after(self, seconds: float) -> None:
-        """Give up after so many seconds. The timer is rarely set: a timer for each request costs as much as finding a session."""
+        """Give up after so many seconds. The timer is rarely set: uvloop makes and closes a handle for each."""
         self._ends_s = self.loop.time() + seconds
         if self._timer is None or self._timer.when() > self._ends_s:
             self._cancel_timer()
