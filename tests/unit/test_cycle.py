@@ -39,6 +39,7 @@ def answer(
     method: str,
     keep_alive: bool,
     messages: Sequence[str] = (),
+    pieces: Sequence[bytes] = (b"{}",),
 ) -> list[Any]:
     """Return what a cycle writes for an answer, and what it raises."""
     wire = Wire()
@@ -63,12 +64,15 @@ def answer(
             await cycle.send(cast("Any", {"type": f"http.response.{name}", "status": status, "headers": fields}))
         if not messages:
             await cycle.send({"type": "http.response.start", "status": status, "headers": fields})
-            await cycle.send({"type": "http.response.body", "body": b"{}"})
+            for number, piece in enumerate(pieces, start=1):
+                await cycle.send({"type": "http.response.body", "body": piece, "more_body": number < len(pieces)})
 
     try:
         asyncio.run(send())
     except RuntimeError as refused:
         return [str(refused), b"".join(wire.written)]
+    if kind is AnswerCycle and fields == JSON and method == "GET" and keep_alive and pieces == (b"{}",):
+        assert len(wire.written) == 1, "a plain answer is one write"
     return [b"".join(wire.written), wire.is_closed, cycle.response_complete]
 
 
@@ -120,3 +124,13 @@ def test_no_answer_begins_or_ends_twice() -> None:
         )
         assert mine == theirs
         assert "ASGI message" in mine[0]
+
+
+@pytest.mark.parametrize("pieces", [(b"{", b"}"), (b"", b"{}"), (b"{}", b""), (b"{", b"}}"), (b"{", b"")])
+def test_a_body_may_come_in_pieces(pieces: tuple[bytes, ...]) -> None:
+    """Its head goes out with the first one, and a wrong length is an error."""
+    mine, theirs = (
+        answer(kind, list(JSON), status=200, method="GET", keep_alive=True, pieces=pieces)
+        for kind in (AnswerCycle, RequestResponseCycle)
+    )
+    assert mine == theirs

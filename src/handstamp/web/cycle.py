@@ -23,19 +23,26 @@ class AnswerCycle(RequestResponseCycle):
         """Whether the body of the request has arrived to its end."""
         return not self.more_body
 
-    _has_plain_head = False
-    """Whether the head that was written promises a whole body and no end of the connection. False once the body is written."""
+    _head = b""
+    """A plain head that waits for its body, so that both are one write: a system call, and a packet that wakes the client."""
     expected_content_length: int
 
     async def send(self, message: Any) -> None:
         """Send a message (ASGI)."""
-        write = self._write_body if self._has_plain_head else self._write_head
-        if not write(message):
-            await super().send(message)
+        if self._head:
+            if self._write_whole(message):
+                return
+            self.transport.write(self._head)
+            self._head = b""
+        elif self._keep_head(message):
+            return
+        await super().send(message)
 
-    def _write_head(self, message: Any) -> bool:
-        """Write the head and return True if it is plain. It is not if a field may not be sent: uvicorn then raises the error."""
+    def _keep_head(self, message: Any) -> bool:
+        """Keep the head and return True if it is plain. It is not if a field may not be sent: uvicorn then raises the error."""
         if message["type"] != "http.response.start" or self.response_started or not self._can_go_on() or self.access_log:
+            return False
+        if self.scope["method"] == "HEAD":
             return False
         fields = [*self.default_headers, *message["headers"]]
         names, values = zip(*fields, strict=True)
@@ -45,19 +52,18 @@ class AnswerCycle(RequestResponseCycle):
         self.waiting_for_100_continue = False
         self.chunked_encoding: bool | None = False
         self.expected_content_length = int(values[names.index(b"content-length")])
-        self._has_plain_head = self.scope["method"] != "HEAD"
-        self.transport.write(STATUS_LINE[message["status"]] + b"\r\n".join(map(b": ".join, fields)) + b"\r\n\r\n")
+        self._head = STATUS_LINE[message["status"]] + b"\r\n".join(map(b": ".join, fields)) + b"\r\n\r\n"
         return True
 
-    def _write_body(self, message: Any) -> bool:
-        """Write the body and return True if it is whole."""
+    def _write_whole(self, message: Any) -> bool:
+        """Write the head with the body and return True if the body is whole."""
         body = message.get("body", b"")
         is_whole = len(body) == self.expected_content_length and not message.get("more_body")
         if not is_whole or message["type"] != "http.response.body" or not self._can_go_on():
             return False
-        self._has_plain_head = False
         self.response_complete = True
-        self.transport.write(body)
+        self.transport.write(self._head + body)
+        self._head = b""
         self.message_event.set()
         self.on_response()
         return True
