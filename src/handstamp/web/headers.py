@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..clock import monotonic_s
 from ..current_request import CURRENT
@@ -98,7 +98,8 @@ class _Cors(CORSMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "http" and scope["path"].endswith((START_PATH, REFRESH_PATH)):
+        is_from_page = scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"])
+        if not is_from_page or scope["path"].endswith((START_PATH, REFRESH_PATH)):
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -120,7 +121,11 @@ class _Cors(CORSMiddleware):
         refused = InvalidRequest(f"Pages of trusted origins may use the methods {', '.join(_METHODS)}, and no other.")
         return write_problem(refused)
 
-    @staticmethod
-    def allow_explicit_origin(headers: MutableHeaders, origin: str) -> None:
-        """Let an origin read an answer. That answers differ by origin, all of them say."""
-        headers["access-control-allow-origin"] = origin
+    async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
+        """Let a trusted origin read an answer. That answers differ by origin, all of them say already."""
+        if message["type"] == "http.response.start":
+            headers, origin = MutableHeaders(scope=message), request_headers["origin"]
+            headers.update(self.simple_headers)
+            if self.is_allowed_origin(origin):
+                headers["access-control-allow-origin"] = origin
+        await send(message)
