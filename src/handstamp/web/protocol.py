@@ -137,7 +137,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self.url = b""
+        self.url: bytes = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.expect_100_continue: bool = False
         self._is_reading = True
@@ -213,7 +213,7 @@ class Protocol(HttpToolsProtocol):
         }
         earlier: RequestResponseCycle | None = self.cycle
         default = self.server_state.default_headers
-        self.cycle = AnswerCycle(
+        self.cycle: RequestResponseCycle = AnswerCycle(
             scope=scope,
             transport=self.transport,
             flow=self.flow,
