@@ -626,8 +626,6 @@ def test_inspecting_a_foreign_token_shows_it_and_sends_nothing(claims: dict[str,
 HOSTILE = pytest.mark.parametrize("value", [STEERING, MARKUP, "x" * 10_000], ids=["steering", "markup", "long"])
 
 
-# CPython leaves the socket of `create_server` to the garbage collector where the host cannot be encoded.
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 @HOSTILE
 @pytest.mark.parametrize(
     "arguments",

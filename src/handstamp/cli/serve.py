@@ -147,6 +147,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket. Raises `ConfigurationError`."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.getaddrinfo(host or None, port, family, socket.SOCK_STREAM)  # create_server leaks its socket where this raises
         return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, TypeError, ValueError) as problem:  # the latter two for a name that no host can have
         reason = getattr(problem, "strerror", None) or problem
