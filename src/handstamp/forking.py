@@ -41,7 +41,9 @@ class ProcessLock:
 
     def acquire(self, timeout_s: float = -1) -> bool:
         """Return True once the lock is held, or False after `timeout_s` seconds; -1 waits without end, 0 not at all."""
-        lock = self._made.setdefault("lock", threading.Lock())  # atomic
+        lock = self._made.get("lock")
+        if lock is None:
+            lock = self._made.setdefault("lock", threading.Lock())  # atomic
         return lock.acquire(timeout=timeout_s) if timeout_s else lock.acquire(blocking=False)
 
     def release(self) -> None:
@@ -51,16 +53,11 @@ class ProcessLock:
 
     def __enter__(self) -> None:
         """Acquire the lock."""
-        lock = self._made.get("lock")
-        if lock is None:
-            lock = self._made.setdefault("lock", threading.Lock())  # atomic
-        lock.acquire()
+        self.acquire()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Release the lock, as `release` does."""
-        lock = self._made.get("lock")
-        if lock is not None:
-            lock.release()
+        """Release the lock."""
+        self.release()
 
     def _forget(self) -> None:
         self._made.clear()

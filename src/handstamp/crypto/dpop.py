@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from ..domain.claims import AccessClaims
+from ..domain.claims import AccessClaims, require_key
 from ..domain.issuer import origin_of
 from ..errors import BoundTokenNeedsNonce, BoundTokenRefused, InvalidDpopProof, InvalidToken, UseDpopNonce
 from .identifiers import new_id
@@ -182,8 +182,7 @@ class DpopProofs:
             raise InvalidToken("a token that is bound to no key came with the scheme DPoP")
         try:
             proved = self.check(proofs, method=method, path=path, now_ms=now_ms, access_token=token)
-            if proved.key.thumbprint != claims.cnf.jkt:
-                raise InvalidToken("the token is bound to another key than the request has proved")
+            require_key(claims, proved.key.thumbprint)
             self.use(proved, claims.cnf.jkt, now_ms)
         except UseDpopNonce as refused:
             raise BoundTokenNeedsNonce(refused.why, refused.nonce) from None

@@ -61,7 +61,10 @@ class FactorsOf(NamedTuple):
 
 
 class AdministerAccounts:
-    """The use cases of operators about existing accounts. Those that give somebody a way in raise as `Caller.require_proof`."""
+    """The use cases of operators about existing accounts.
+
+    Those after which another person can sign in call `Caller.require_proof`.
+    """
 
     def __init__(
         self,

@@ -63,7 +63,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     def require_proof(self) -> None:
         """Raise `NewProofRequired` if the operator's session is bound to a device whose key this request has not proved.
 
-        Whatever gives somebody a way in asks here: a copy of an administrator's tokens must not outlive itself.
+        Use cases after which another person can sign in or administer call it. Otherwise a thief with a copy of an
+        administrator's tokens could make access for themselves that lasts longer than the copy.
         """
         if self.lacks_proof:
             raise NewProofRequired
