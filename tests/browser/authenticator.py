@@ -10,8 +10,8 @@ _RECORD = """
 for (const name of ["signalAllAcceptedCredentials", "signalCurrentUserDetails", "signalUnknownCredential"]) {
   const original = PublicKeyCredential[name].bind(PublicKeyCredential);
   PublicKeyCredential[name] = async (options) => {
+    await noteSignal({ name, options }); // first: who sees what the signal did can rely on its record
     await original(options);
-    await noteSignal({ name, options });
   };
 }
 """

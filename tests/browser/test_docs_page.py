@@ -86,6 +86,20 @@ def show_only(docs: Page, operation: str) -> None:
     )
 
 
+def open_alone(docs: Page, operation: str) -> Locator:
+    """Open an operation, with no other on the page, and return it once the page has rendered it completely.
+
+    The page renders it first as it stands in the document, and soon again with the parts that it refers to. A click in between
+    is lost.
+    """
+    show_only(docs, operation)
+    part = section(docs, operation)
+    part.locator(".opblock-summary-control").click()
+    method, _, path = operation.partition(" ")
+    docs.wait_for_function("path => ui.specSelectors.specResolvedSubtree(path)", arg=["paths", path, method.lower()])
+    return part
+
+
 def show_tag(docs: Page, wanted: str) -> None:
     """Show the whole document again, with one tag open."""
     docs.evaluate(
@@ -108,9 +122,7 @@ def send(docs: Page, operation: str, body: object = None, **fields: str) -> Resp
         body: The JSON body to type instead of the example.
         fields: Values of parameters and form fields by name.
     """
-    show_only(docs, operation)
-    part = section(docs, operation)
-    part.locator(".opblock-summary-control").click()
+    part = open_alone(docs, operation)
     if body is not None:
         part.get_by_label("Request body").fill(json.dumps(body))
     for name, value in fields.items():
@@ -307,9 +319,7 @@ def test_a_received_access_token_is_used_at_once(docs: Page, email: str) -> None
 
 def test_the_page_signs_the_requests_of_a_bound_session(docs: Page, email: str) -> None:
     """If a sign-in is to be signed, its session is bound to a key of the page, which proves it with each request (RFC 9449)."""
-    show_only(docs, "POST /login")
-    part = section(docs, "POST /login")
-    part.locator(".opblock-summary-control").click()
+    part = open_alone(docs, "POST /login")
     part.locator('tr[data-param-name="DPoP"] select').select_option("sign")
     part.locator(".opblock-summary-control").click()
     tokens = sign_in(docs, email, delivery="json").json()

@@ -26,8 +26,9 @@ CONFIGURATION = Path(__file__).parents[2] / "deploy" / "compose" / "nginx.conf"
 _MISSING = "nginx is not installed here (Debian: apt install nginx-light)"
 CHAINS = 8
 KILLS = 4
-LEFT_ALONE_S = 2.5
-"""Longer than the 2 s for which nginx avoids a failed node. If it avoids both nodes, it answers 502."""
+LEFT_ALONE_S = 3.2
+"""Longer than nginx avoids a failed node: for 2 s in its configuration, counted in whole seconds, so for up to 3 s. If it avoids
+both nodes, it answers 502."""
 
 
 class Deployment(NamedTuple):
