@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
@@ -98,7 +98,7 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 _OURS = frozenset(field.encode_name for field in msgspec.structs.fields(AccessClaims))
 
 
-class RefreshClaims(msgspec.Struct, frozen=True, kw_only=True):
+class RefreshClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The claims of a refresh token: its session and its generation. Nothing in it is random.
 
     So the current token can be made again from the session's row, byte for byte, and a retry gets the same token.
@@ -111,7 +111,7 @@ class RefreshClaims(msgspec.Struct, frozen=True, kw_only=True):
     gen: Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
     iat: NumericDate
     exp: NumericDate
-    impersonated: Literal[True] | msgspec.UnsetType = msgspec.UNSET
+    impersonated: bool = False
     """Whether an operator acts in the session: then its tokens do not show that the person has signed in on this device."""
 
 

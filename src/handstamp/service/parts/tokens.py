@@ -199,7 +199,7 @@ class TokenIssuer:
             gen=session.generation,
             iat=session.rotated_at_ms // 1000,
             exp=refresh_exp,
-            impersonated=msgspec.UNSET if by is None else True,
+            impersonated=by is not None,
         )
         access_token = jws.sign(access.to_members() if access.extra else access, self._keys.signing_at(now_ms), typ=ACCESS_TYPE)
         if len(access_token) > MAX_ACCESS_TOKEN_LENGTH:
@@ -249,7 +249,7 @@ class TokenIssuer:
         """
         try:
             refresh = self.read_refresh(token)
-            return SessionName(refresh.sid, refresh.sub, refresh.impersonated is True)
+            return SessionName(refresh.sid, refresh.sub, refresh.impersonated)
         except InvalidToken:
             pass
         try:
