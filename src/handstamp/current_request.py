@@ -24,11 +24,11 @@ class CurrentRequest:
 
     __slots__ = ("_headers", "_trace_id", "id", "is_from_proxy", "is_traced")
 
-    def __init__(self, request_id: str, headers: Headers, is_from_proxy: bool = False) -> None:
+    def __init__(self, request_id: str, headers: Headers, is_from_proxy: bool = False, *, is_traced: bool = True) -> None:
         """Take the id and the header fields."""
         self.id: str = request_id
         self.is_from_proxy: bool = is_from_proxy
-        self.is_traced: bool = True
+        self.is_traced: bool = is_traced
         self._headers = headers
         self._trace_id: str | None = None
 

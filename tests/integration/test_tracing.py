@@ -140,6 +140,21 @@ async def test_a_commit_is_linked_with_all_requests_that_share_it(tmp_path: Path
     assert {update.parent_id for update in updates.values()} == requests
 
 
+async def test_a_session_that_is_read_from_another_process_has_a_span(
+    tmp_path: Path, collector: Collector, database: str
+) -> None:
+    """SQLite reads it in microseconds, so there the request's own span says all."""
+    tracing = Tracing.from_environment({"OTEL_TRACES_EXPORTER": "otlp"})
+    async with traced(tmp_path, tracing, database=database) as (_, client):
+        tokens = await sign_up(client)
+        headers = {"authorization": f"Bearer {tokens['accessToken']}"}
+        assert (await client.get("/profile", headers=headers)).status_code == 200
+    spans = collector.wait_for("GET /profile")
+    (profile,) = [span for span in spans if span.name == "GET /profile"]
+    inside = [span.name for span in spans if span.parent_id == profile.span_id]
+    assert inside == (["store read"] if database.startswith("postgres") else [])
+
+
 async def test_mail_and_other_servers_have_spans(tmp_path: Path, collector: Collector) -> None:
     """The transport connects and sends. A request to another server tells the host and the status, and takes no trace there."""
     with mail_server() as smtp, Collector() as other:
@@ -229,7 +244,10 @@ async def test_a_stranger_does_not_decide_what_is_recorded(
 @pytest.mark.parametrize("is_outermost", [True, False])
 async def test_a_request_is_sampled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_outermost: bool) -> None:
     """Of many requests so many are recorded as the sampler says, each with the trace id on which it has decided."""
-    monkeypatch.setattr("handstamp.tracing.requests.getrandbits", random.Random(1).getrandbits)
+    chance = random.Random(1)
+    monkeypatch.setattr("handstamp.web.proxies.random", chance.random)
+    monkeypatch.setattr("handstamp.tracing.requests.getrandbits", chance.getrandbits)
+    monkeypatch.setattr("handstamp.tracing.requests.randrange", chance.randrange)
     sampler, exporter = ParentBasedTraceIdRatio(0.25), InMemorySpanExporter()
     provider = TracerProvider(sampler=sampler, id_generator=DecidedIds())
     provider.add_span_processor(SimpleSpanProcessor(exporter))

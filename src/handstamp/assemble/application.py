@@ -110,7 +110,7 @@ def make_application(deployment: Deployment, *, drain_s: int = 0) -> ASGIApp:
         time_request=deployment.measuring.time_request,
         running=partial(running_until_drained, deployment.run, drain_s) if drain_s else deployment.run,
     )
-    return ClientAddress(deployment.tracing.trace_requests(application), settings.trusted_proxies)
+    return ClientAddress(application, settings.trusted_proxies, traced=deployment.tracing.trace_requests(application))
 
 
 def application() -> ASGIApp:

@@ -123,7 +123,8 @@ class Parts:
         words = ("handstamp", self.issuer.host, settings.brand_name)
         self.rules = PasswordRules(min_length=settings.password_min_length, service_words=words)
         self.store = tracing.trace_store(
-            make_store(settings, around=lambda commit: tracing.trace_commits(self.measuring.time_commits(commit)))
+            make_store(settings, around=lambda commit: tracing.trace_commits(self.measuring.time_commits(commit))),
+            is_remote=settings.database_path is None,
         )
         self.clock = CommonClock(self.store, clock)
         self.changes = Changes(self.store)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
     from starlette.types import ASGIApp
 
+    from ..tracing.requests import TracedRequests
+
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _FLUSH_MS = 3_000
 """How long a stop waits for the last spans."""
@@ -77,13 +79,13 @@ class Tracing:
 
         return trace_commits(commit, self._tracer)
 
-    def trace_store(self, store: Store) -> Store:
-        """Return a store whose calls have spans."""
+    def trace_store(self, store: Store, *, is_remote: bool) -> Store:
+        """Return a store whose calls have spans. `is_remote` is true if the database is another process."""
         if not self.is_on:
             return store
         from ..tracing.store import TracedStore  # noqa: PLC0415 - see the module
 
-        return TracedStore(store, self._tracer)
+        return TracedStore(store, self._tracer, is_remote=is_remote)
 
     def trace_hashing(self) -> Callable[..., Hashing]:
         """Return the function that creates the part that hashes."""
@@ -109,10 +111,10 @@ class Tracing:
 
         return TracedTransport(transport, self._tracer)
 
-    def trace_requests(self, app: ASGIApp) -> ASGIApp:
-        """Return an application whose requests have spans."""
+    def trace_requests(self, app: ASGIApp) -> TracedRequests | None:
+        """Return an application whose requests have spans; None if traces are off."""
         if not self.is_on:
-            return app
+            return None
         from ..tracing.requests import TracedRequests  # noqa: PLC0415 - see the module
 
         sampler = getattr(self._provider, "sampler", None)

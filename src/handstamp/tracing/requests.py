@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from random import getrandbits
+from random import getrandbits, randrange
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -27,6 +27,8 @@ from ..current_request import CURRENT, CurrentRequest, parse_traceparent
 
 _LEFT_OUT = Context()
 """The parent of requests that are not recorded."""
+_ALL = TraceIdRatioBased.TRACE_ID_LIMIT + 1
+"""As many ids as the usual sampler tells apart: it looks at 64 bits."""
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
@@ -45,20 +47,19 @@ class TracedRequests:
         self._app = app
         self._tracer = tracer
         self._is_outermost = is_outermost
-        self._drops = None if sampler is None else _decide_by(sampler)
         generator = getattr(tracer, "id_generator", None)
         self._ids = generator if isinstance(generator, DecidedIds) else None
-        self._drops_first = self._drops if is_outermost and self._ids is not None else None
+        usual = _find_usual(sampler)
+        self._drops = None if sampler is None else _decide_by(usual or sampler)
+        self._bound = _ALL if usual is None or not is_outermost or self._ids is None else usual.bound
+        self.share: float = self._bound / _ALL
+        """The part of strangers' requests that must be answered here. The others are not recorded, and need not come."""
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Run the application, in a span if it answers a request that is recorded."""
-        if scope["type"] != "http":
-            return self._app(scope, receive, send)
-        request, trace_id = CURRENT.get(), getrandbits(128)
-        if self._drops_first is not None and request is not None and not request.is_from_proxy and self._drops_first(trace_id):
-            request.is_traced = False  # most requests end here
-            return self._app(scope, receive, send)
-        parent = self._find_parent(scope, request, trace_id)
+        """Answer a request, in a span if it is recorded."""
+        request = CURRENT.get()
+        bound = _ALL if request is None or request.is_from_proxy else self._bound
+        parent = self._find_parent(scope, request, getrandbits(64) << 64 | randrange(bound))  # noqa: S311 - no secret
         if parent is _LEFT_OUT:
             if request is not None:
                 request.is_traced = False
@@ -123,16 +124,21 @@ class TracedRequests:
         return set_span_in_context(NonRecordingSpan(parent), Context())
 
 
+def _find_usual(sampler: Sampler | None) -> TraceIdRatioBased | None:
+    """Return the sampler that keeps a share of the traces without a parent, if this is it."""
+    root = getattr(sampler, "_root", None) if type(sampler) in (ParentBased, ParentBasedTraceIdRatio) else sampler
+    return root if type(root) is TraceIdRatioBased else None
+
+
 def _decide_by(sampler: Sampler) -> Callable[[int], bool]:
     """Return a function that says whether a sampler drops the trace of an id that has no parent.
 
-    The usual sampler compares the id with a number. Asking it makes an object with the state of a parent, which takes ten times
-    as long.
+    The usual sampler compares the low half of the id with a number. Asking it makes an object with the state of a parent, which
+    takes ten times as long.
     """
-    root = getattr(sampler, "_root", None) if type(sampler) in (ParentBased, ParentBasedTraceIdRatio) else sampler
-    if type(root) is TraceIdRatioBased:
-        limit, bound = root.TRACE_ID_LIMIT, root.bound
-        return lambda trace_id: trace_id & limit >= bound
+    if type(sampler) is TraceIdRatioBased:
+        bound = sampler.bound
+        return lambda trace_id: trace_id % _ALL >= bound
     return lambda trace_id: sampler.should_sample(None, trace_id, "request").decision is Decision.DROP
 
 

@@ -23,10 +23,19 @@ class TracedStore:
     Only requests that are recorded have spans. Other requests and work in the background have none.
     """
 
-    def __init__(self, store: Store, tracer: Tracer) -> None:
-        """Wrap a store."""
+    def __init__(self, store: Store, tracer: Tracer, *, is_remote: bool) -> None:
+        """Wrap a store.
+
+        Args:
+            store: The store.
+            tracer: Makes the spans.
+            is_remote: True if the database is another process. SQLite reads a session in microseconds, and a span would take
+                longer.
+        """
         self._store = store
         self._tracer = tracer
+        if not is_remote:
+            self.session = store.session  # type: ignore[method-assign]
 
     async def open(self) -> None:
         """Open the store."""
@@ -42,8 +51,7 @@ class TracedStore:
 
     def session(self, sid: str) -> Coroutine[Any, Any, tuple[Session, Account | None] | None]:
         """Read a session in a span."""
-        call = self._store.session(sid)
-        return self._run_in_span("store read", call) if is_recorded() else call
+        return self._trace("store read", self._store.session(sid))
 
     def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> Coroutine[Any, Any, T]:
         """Wait for a transaction in a span."""

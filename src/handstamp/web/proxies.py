@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from random import random
+from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -35,12 +37,29 @@ _SETTING = "HANDSTAMP_TRUSTED_PROXIES"
 _log = Logger("handstamp.web")
 
 
+class TracedApp(Protocol):
+    """An application that makes spans for requests."""
+
+    share: float
+    """The part of strangers' requests that it must answer. In the others it would make none."""
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer a request."""
+
+
 class ClientAddress:
     """Gives the application behind it the address of the client instead of the proxy's, and each request its id."""
 
-    def __init__(self, app: ASGIApp, trusted_proxies: Sequence[str]) -> None:
-        """Wrap an application; `trusted_proxies` are addresses, networks and "unix"."""
+    def __init__(self, app: ASGIApp, trusted_proxies: Sequence[str], *, traced: TracedApp | None = None) -> None:
+        """Wrap an application.
+
+        Args:
+            app: The application.
+            trusted_proxies: Addresses, networks and "unix".
+            traced: The same application with spans, for a share of the requests, and for all that come through a trusted proxy.
+        """
         self._app = app
+        self._traced = traced
         networks = [ipaddress.ip_network(network) for network in trusted_proxies if network != UNIX]
         self._warned: set[str] = set()
         self._requests = 0
@@ -58,9 +77,11 @@ class ClientAddress:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        token = CURRENT.set(self._identify(scope))
+        request = self._identify(scope)
+        app = self._traced if request.is_traced and self._traced is not None else self._app
+        token = CURRENT.set(request)
         try:
-            await self._app(scope, receive, send)
+            await app(scope, receive, send)
         finally:
             CURRENT.reset(token)
 
@@ -83,7 +104,9 @@ class ClientAddress:
                 self._look_for_proxy(scope["headers"], peer)
         else:
             self._warn_once("client_address_unknown", peer, f"set {_SETTING}={UNIX} if the peer is a proxy on a Unix socket")
-        return CurrentRequest(request_id or new_id(), scope["headers"], is_from_proxy)
+        traced = self._traced
+        is_traced = traced is not None and (is_from_proxy or random() < traced.share)  # noqa: S311 - no secret
+        return CurrentRequest(request_id or new_id(), scope["headers"], is_from_proxy, is_traced=is_traced)
 
     def _believe(self, scope: Scope, peer: str) -> None:
         scope[PEER] = peer, scope["scheme"]
