@@ -134,7 +134,7 @@ async def test_a_form_that_gives_a_way_in_waits_for_a_new_proof(site: Site, deli
     assert {"credential_added", "account_renamed", "role_granted", "password_changed"} <= set(await _kinds(site))
 
 
-async def test_a_mark_is_for_one_form_and_the_next_proofs(site: Site) -> None:
+async def test_a_tag_is_for_one_form_and_the_next_proofs(site: Site) -> None:
     """One from the browser's history brings nothing: neither for another form, nor with a later copy of the cookies."""
     browser, ada = await _scene(site, "split")
     path, fields = _forms(ada)["look"]

@@ -171,7 +171,7 @@ class Deployment(Parts):
         self.sweeping = Sweeping(store=store, clock=self.clock, audit=audit)
         self.sign_out = SignOut(store=store, tokens=tokens, sweeping=self.sweeping, receipts=self.receipts, audit=audit)
         self.sessions = LivingSessions(store=store)
-        self.recognise = Recognise(store=store, tokens=tokens, policy=policy, marks=self.form_marks)
+        self.recognise = Recognise(store=store, tokens=tokens, policy=policy, tags=self.form_tags)
         self.prove_again = ProveAgain(store=store, audit=audit)
 
     def _add_accounts(self) -> None:

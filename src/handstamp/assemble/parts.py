@@ -15,7 +15,7 @@ from ..crypto.dpop import DpopProofs
 from ..crypto.one_time import OneTimeCodes
 from ..crypto.passkeys import Passkeys
 from ..crypto.passwords import PasswordHasher
-from ..crypto.proofs import Challenges, DevicePasses, DpopNonces, FormMarks
+from ..crypto.proofs import Challenges, DevicePasses, DpopNonces, FormTags
 from ..crypto.provider_tokens import TokenSeal
 from ..crypto.recovery_codes import RecoveryCodes
 from ..crypto.seal import DeviceTags, Pseudonyms
@@ -80,7 +80,7 @@ class Parts:
     keys: Keys
     challenges: Challenges
     passes: DevicePasses
-    form_marks: FormMarks
+    form_tags: FormTags
     dpop: DpopProofs
     tokens: TokenIssuer
     devices: Devices
@@ -146,7 +146,7 @@ class Parts:
         self.keys = Keys(store=self.store, secret=secret, algorithm=settings.algorithm, receipts=self.receipts, audit=self.audit)
         self.challenges = Challenges(secret)
         self.passes = DevicePasses(secret)
-        self.form_marks = FormMarks(secret)
+        self.form_tags = FormTags(secret)
         self.dpop = DpopProofs(self.issuer.origin, prefix=self.issuer.path, nonces=DpopNonces(secret))
         self.tokens = TokenIssuer(
             issuer=settings.issuer,

@@ -207,21 +207,21 @@ class Challenges:
         return _is_any(challenge, (_make_mac(key, sid, str(step)) for key in self._keys))
 
 
-class FormMarks:
-    """Marks of forms that wait until the browser has proved its key once more: an HMAC, so nothing is stored."""
+class FormTags:
+    """Tags of forms that wait until the browser has proved its key once more: an HMAC, so nothing is stored."""
 
     __slots__ = ("_keys",)
 
     def __init__(self, secret: MasterSecret) -> None:
-        self._keys = secret.derive_all("form mark v1")
+        self._keys = secret.derive_all("form tag v1")
 
     def make(self, sid: str, generation: int, content: str) -> str:
-        """Return the mark of a form with this content, sent while the session has this generation."""
+        """Return the tag of a form with this content, sent while the session has this generation."""
         return _make_mac(self._keys[0], sid, str(generation), content)
 
-    def is_valid(self, mark: str, sid: str, generation: int, content: str) -> bool:
-        """Return whether this is the mark of the form, also if a previous secret made it."""
-        return _is_any(mark, (_make_mac(key, sid, str(generation), content) for key in self._keys))
+    def is_valid(self, tag: str, sid: str, generation: int, content: str) -> bool:
+        """Return whether this is the tag of the form, also if a previous secret made it."""
+        return _is_any(tag, (_make_mac(key, sid, str(generation), content) for key in self._keys))
 
 
 class DevicePasses:

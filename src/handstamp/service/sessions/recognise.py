@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...crypto.proofs import FormMarks
+from ...crypto.proofs import FormTags
 from ...domain.account import Account
 from ...domain.policy import Policy
 from ...domain.rotation import Challenge, Ended, Reuse, decide
@@ -20,11 +20,11 @@ MOST_PROOFS = 3
 class Recognise:
     """The use case behind the HTML pages."""
 
-    def __init__(self, *, store: Store, tokens: TokenIssuer, policy: Policy, marks: FormMarks) -> None:
+    def __init__(self, *, store: Store, tokens: TokenIssuer, policy: Policy, tags: FormTags) -> None:
         self._store = store
         self._tokens = tokens
         self._policy = policy
-        self._marks = marks
+        self._tags = tags
 
     async def __call__(self, token: str, caller: Caller, find_end: FindEnd) -> tuple[Session, Account | None]:
         """Return the living session of a refresh token from a cookie, and its account.
@@ -56,22 +56,22 @@ class Recognise:
             raise InvalidToken("an old copy of the session's refresh token")
         return session, account
 
-    def mark_form(self, session: Session, token: str, content: str) -> str:
-        """Return the mark with which a form comes again, once the browser has proved the key. As `has_proved_since`."""
+    def tag_form(self, session: Session, token: str, content: str) -> str:
+        """Return the tag with which a form comes again, once the browser has proved the key. As `has_proved_since`."""
         generation = max(session.generation, self._tokens.read_refresh(token).gen)  # the row may be older, from a backup
-        return self._marks.make(session.id, generation, content)
+        return self._tags.make(session.id, generation, content)
 
-    def has_proved_since(self, session: Session, token: str, mark: str, content: str) -> bool:
-        """Return whether a form came again with its mark and with a refresh token that a proof has made since.
+    def has_proved_since(self, session: Session, token: str, tag: str, content: str) -> bool:
+        """Return whether a form came again with its tag and with a refresh token that a proof has made since.
 
         Only a proof moves on the generation of a session that is bound to its browser.
 
         Args:
             session: The session.
             token: Its refresh token, which `__call__` has accepted.
-            mark: What `mark_form` has returned.
-            content: The content of the form. A mark is for one, so that one from the browser's history is worth nothing.
+            tag: What `tag_form` has returned.
+            content: The content of the form. A tag is for one, so that one from the browser's history is worth nothing.
         """
         latest = self._tokens.read_refresh(token).gen
         before = range(max(0, latest - MOST_PROOFS), latest)
-        return any(self._marks.is_valid(mark, session.id, generation, content) for generation in before)
+        return any(self._tags.is_valid(tag, session.id, generation, content) for generation in before)

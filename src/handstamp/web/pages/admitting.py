@@ -15,7 +15,7 @@ from ..edge import Call, Handler
 from ..operation import UseCases
 from ..repeatable import repeatable_form
 from .visitor import arrives_from_elsewhere, require_visitor
-from .writer import MARK, PageWriter
+from .writer import TAG, PageWriter
 
 MAX_ID = 256
 """Characters of an id of an account, a session or a subject."""
@@ -48,17 +48,17 @@ def for_administrators(handle: Handler, use: UseCases, writer: PageWriter) -> Ha
         fields = await read_fields(call.request)
         content = [text for pair in sorted(fields.items()) for text in pair]
         request = repeatable_form(fields.get("idempotency_key", ""), handle.__name__, *content)
-        form, mark = msgspec.json.encode([handle.__name__, *content]).decode(), call.request.query_params.get(MARK, "")
+        form, tag = msgspec.json.encode([handle.__name__, *content]).decode(), call.request.query_params.get(TAG, "")
         token, _ = call.refresh_token(None)
-        has_proved = call.has_proved_factor or (mark != "" and use.recognise.has_proved_since(session, token, mark, form))
+        has_proved = call.has_proved_factor or (tag != "" and use.recognise.has_proved_since(session, token, tag, form))
         lacks_proof = call.operator.lacks_proof and not has_proved
         call.admit(msgspec.structs.replace(call.operator, request=request, lacks_proof=lacks_proof))
         try:
             return await handle(call)
         except NewProofRequired:
-            if mark or session.bound_by != "dbsc":  # the browser was asked already, and did not prove the key
+            if tag or session.bound_by != "dbsc":  # the browser was asked already, and did not prove the key
                 raise
-            return writer.send_again(call, use.recognise.mark_form(session, token, form), session.delivery)
+            return writer.send_again(call, use.recognise.tag_form(session, token, form), session.delivery)
 
     return admit_and_handle
 

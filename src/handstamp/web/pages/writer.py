@@ -36,7 +36,7 @@ from .visitor import describe_support
 
 SECOND_REQUEST = "here"
 """In the query of a page that has loaded itself again."""
-MARK = "proof"
+TAG = "proof"
 """In the query of a form that the browser sends again once it has proved the key of its session."""
 CONFIRM_PAGE = "/confirm"
 
@@ -111,12 +111,12 @@ class PageWriter:
         query = urlencode({**call.request.query_params, SECOND_REQUEST: ""})
         return self.write_page("arriving.html", call, there=f"{self._base}{path}?{query}")
 
-    def send_again(self, call: Call, mark: str, delivery: Delivery) -> Response:
-        """Return what has the browser prove the key of its session, and send the form of this call again with a mark.
+    def send_again(self, call: Call, tag: str, delivery: Delivery) -> Response:
+        """Return what has the browser prove the key of its session, and send the form of this call again with a tag.
 
         Without the cookie of a bound session, it does so before its next request (W3C DBSC §8.5). 307 keeps the form.
         """
-        response = RedirectResponse(f"{self._base}{call.request.scope['route'].path}?{urlencode({MARK: mark})}", 307)
+        response = RedirectResponse(f"{self._base}{call.request.scope['route'].path}?{urlencode({TAG: tag})}", 307)
         response.headers["cache-control"] = "no-store"
         expire_bound(response, delivery, call.cookies)
         return response
