@@ -152,7 +152,7 @@ def run_town(count: int, *, workers: int = 1, is_pinned: bool = True) -> Iterato
     its_core, own_core = cores()
     with ExitStack() as left_after:
         service = Service(left_after.enter_context(temporary_folder()), workers=workers)
-        people = asyncio.run(_move_in(service, count))
+        people = asyncio.run(move_in(service, count))
         with on_core(its_core) if is_pinned else nullcontext():
             left_after.enter_context(service)
         if is_pinned:
@@ -161,7 +161,8 @@ def run_town(count: int, *, workers: int = 1, is_pinned: bool = True) -> Iterato
         progress(f"  its main thread had a core for {service.had_core():.0%} of the time for which it wanted one")
 
 
-async def _move_in(service: Service, count: int) -> list[Person]:
+async def move_in(service: Service, count: int) -> list[Person]:
+    """Make the database of a service that does not run yet, with `count` people, who are signed in."""
     database = f"sqlite:///{service.database}"
     running = Deployment(without_environment(database=database, issuer=service.url, access_lifetime=3600))
     async with running.open():

@@ -1,79 +1,67 @@
 """Measure what it costs to be watched: refreshes and profiles with metrics, and with metrics and traces, beside a plain service.
 
-What is added is measured in this process, where all services take turns of some milliseconds, so that the figures hold on a
-machine that others use too. Requests come as bytes through the protocol of the server; only the sockets are left out. What a
-whole request costs is measured at a real service.
+Real services on one core take turns at the same load. Two processes of the same code can differ by three percent for as long as
+they live, so all services are started again many times.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import logging
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Annotated, Any
+import statistics
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Annotated
 
 import typer
-import uvloop
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
-from uvicorn.server import ServerState
 
-from handstamp.assemble.application import make_application
-from handstamp.assemble.deployment import Deployment
-from handstamp.assemble.tracing import NO_TRACING, Tracing
-from handstamp.config.loading import without_environment
-from handstamp.config.logs import configure_logging
-from handstamp.tracing.requests import DecidedIds
-from handstamp.web.protocol import Protocol
-from handstamp.web.server import uvicorn_config
-
-from .load import run
-from .people import Person, Seen, clients, profile, refresh, run_town, settle
+from .load import cores, on_core, run
+from .people import Person, Seen, Way, clients, move_in, profile, refresh
 from .report import AsJson, Cell, Promise, Table, progress, quartiles, show
-from .service import temporary_folder
-from .wire import Answer, bearer, get, parse_answer, post
+from .service import Service, temporary_folder
 
 _CLIENTS = 16
-_RECORDED = 0.01
-_WHOLE_S = 3.0
-_PLAIN, _METRICS, _ALL = "plain", "metrics", "metrics and traces"
+_TURNS, _TURN_S = 10, 0.15
+_PLAIN, _METRICS, _ALL, _OFTEN = "plain", "metrics", "metrics and traces", "the same, 1 in 100"
+_RECORDED = {_ALL: "0.001", _OFTEN: "0.01"}
+"""The share of requests of which a trace is recorded."""
+_WAYS: Mapping[str, Way] = {"refresh": refresh, "profile": profile}
 _PROMISED = (("refresh", _METRICS, 2), ("refresh", _ALL, 5), ("profile", _ALL, 5))
 """What may be how many percent dearer, and with what."""
-_COLUMNS = ("", "", "µs", "more, µs", "lower quartile", "upper quartile", "% of a request")
-_COMMON: dict[str, object] = {"issuer": "http://localhost:8000", "people_per_network": 10_000_000}
-Way = Callable[[Person], Generator[bytes, Answer, None]]
+_COLUMNS = ("", "", "µs", "% more", "lower quartile", "upper quartile", "standard error")
 
 
 def main(
     *,
-    rounds: Annotated[int, typer.Option(help="How many turns each service takes.", min=4)] = 2000,
+    starts: Annotated[int, typer.Option(help="How often all services are started.", min=4)] = 24,
     as_json: AsJson = False,
 ) -> None:
     """Print by how much a refresh and a profile are dearer."""
-    configure_logging(logging.WARNING)
-    with temporary_folder() as folder:
-        turns = uvloop.run(_measure(folder, rounds))
-    whole_us = _measure_whole()
+    names = (_PLAIN, _METRICS, _ALL, _OFTEN)
+    took: dict[tuple[str, str], list[float]] = {(kind, name): [] for kind in _WAYS for name in names}
+    with _collector() as endpoint:
+        for number in range(starts):
+            progress(f"being watched: start {number + 1} of {starts}")
+            shift = number % len(names)
+            with _services((*names[shift:], *names[:shift]), endpoint) as services:
+                for kind in _WAYS:
+                    for name, us in _take_turns(services, _WAYS[kind]).items():
+                        took[kind, name].append(us)
     rows: list[tuple[Cell, ...]] = []
     more: dict[tuple[str, str], float] = {}
-    for (kind, name), mine in turns.items():
-        lower, median, upper = quartiles([one - plain for one, plain in zip(mine, turns[kind, _PLAIN], strict=True)])
-        more[kind, name] = 100 * median / whole_us[kind]
-        compared: tuple[Cell, ...] = (median, lower, upper, more[kind, name])
-        if name == _PLAIN:
-            compared = ("", "", "", f"{whole_us[kind]:.0f} µs")
+    for (kind, name), mine in took.items():
+        percent = [100 * (one / plain - 1) for one, plain in zip(mine, took[kind, _PLAIN], strict=True)]
+        lower, _, upper = quartiles(percent)
+        more[kind, name] = statistics.mean(percent)
+        error = statistics.stdev(percent) / len(percent) ** 0.5
+        compared: tuple[Cell, ...] = ("", "", "", "") if name == _PLAIN else (more[kind, name], lower, upper, error)
         rows.append((kind if name == _PLAIN else "", name, quartiles(mine)[1], *compared))
     show(
         "watched",
         notes=(
-            f"Processor time of the event loop for one of {_CLIENTS} requests at once; medians of {rounds} turns.",
-            f"One request in {1 / _RECORDED:.0f} is recorded as a trace.",
+            f"Processor time of a real service for one request of {_CLIENTS} clients, with the export of its traces.",
+            f"Means over {starts} starts of all services; in each, {_TURNS} turns. One request in 1,000 is recorded as a trace.",
         ),
         tables=(Table("Being watched", _COLUMNS, rows),),
         promises=[
@@ -85,114 +73,65 @@ def main(
     )
 
 
-def _measure_whole() -> dict[str, float]:
-    """Return the microseconds of the processor that a real service takes for one operation."""
-    found = {}
-    with run_town(_CLIENTS) as town:
-        for kind, way in {"refresh": refresh, "profile": profile}.items():
-            before_s = town.service.processor_s()
-            seen = run(town.port, {"": clients(way, town.people, Seen(), count=_CLIENTS)}, seconds=_WHOLE_S)[""]
-            found[kind] = 1e6 * (town.service.processor_s() - before_s) / seen.ended
-    return found
+@contextmanager
+def _services(names: tuple[str, ...], endpoint: str) -> Iterator[dict[str, tuple[Service, list[Person]]]]:
+    """Run services with their people, all on one core and this process on another."""
+    its_core, own_core = cores()
+    with ExitStack() as stack:
+        running = {}
+        for name in names:
+            settings = {} if name == _PLAIN else {"HANDSTAMP_METRICS_ADDRESS": "credential"}
+            if name in _RECORDED:
+                settings |= {
+                    "OTEL_TRACES_EXPORTER": "otlp",
+                    "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+                    "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+                    "OTEL_TRACES_SAMPLER_ARG": _RECORDED[name],
+                }
+            service = Service(stack.enter_context(temporary_folder()), settings=settings)
+            people = asyncio.run(move_in(service, _CLIENTS))
+            with on_core(its_core):
+                stack.enter_context(service)
+            running[name] = service, people
+        stack.enter_context(on_core(own_core))
+        yield running
 
 
-async def _measure(folder: Path, rounds: int) -> dict[tuple[str, str], list[float]]:
-    """Return the microseconds of each turn, by operation and service. Turns with one number were one after the other."""
-    async with AsyncExitStack() as stack:
-        services = {
-            name: await _run(stack, folder / f"{number}.db", name) for number, name in enumerate((_PLAIN, _METRICS, _ALL))
-        }
-        gc.freeze()
-        turns: dict[tuple[str, str], list[float]] = {}
-        ways: Mapping[str, Way] = {"refresh": _refresh, "profile": _profile}
-        for kind, way in ways.items():
-            progress(f"being watched: {kind}")
-            turns |= {(kind, name): [] for name in services}
-            for number in range(rounds):
-                # Each comes after each other equally often, and never after itself: the processor's caches would be its own.
-                first, *others = services
-                for name in (first, *others[:: -1 if number % 2 else 1]):
-                    turns[kind, name].append(await _turn(services[name], way))
-        return turns
+def _take_turns(services: Mapping[str, tuple[Service, list[Person]]], way: Way) -> dict[str, float]:
+    """Return the microseconds of the processor for one operation, by service. The first turns do not count."""
+    turns: dict[str, list[float]] = {name: [] for name in services}
+    order = list(services)
+    for _ in range(_TURNS + 1):
+        order.append(order.pop(0))
+        for name in order:
+            service, people = services[name]
+            before_s = service.thread_s()
+            seen = run(service.port, {"": clients(way, people, Seen(), count=_CLIENTS)}, seconds=_TURN_S)[""]
+            turns[name].append(1e6 * (service.thread_s() - before_s) / seen.ended)
+    return {name: statistics.median(mine[1:]) for name, mine in turns.items()}
 
 
-async def _run(stack: AsyncExitStack, database: Path, name: str) -> Sequence[_Client]:
-    """Run a service, and return its clients."""
-    settings = _COMMON if name == _PLAIN else _COMMON | {"metrics_address": "credential"}
-    running = Deployment(
-        without_environment(database=f"sqlite:///{database}", **settings), tracing=_trace() if name == _ALL else NO_TRACING
-    )
-    await stack.enter_async_context(running.run())
-    config = uvicorn_config(make_application(running), request_timeout_s=30, keep_alive_s=75)
-    config.load()
-    state = ServerState()
-    return [_Client(Protocol(config, state, {}), person) for person in await settle(running, _CLIENTS)]
+@contextmanager
+def _collector() -> Iterator[str]:
+    """Run a collector that takes traces and forgets them. Yield its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
-def _trace() -> Tracing:
-    provider = TracerProvider(sampler=ParentBasedTraceIdRatio(_RECORDED), id_generator=DecidedIds())
-    provider.add_span_processor(BatchSpanProcessor(InMemorySpanExporter()))
-    return Tracing(provider, is_outermost=True)  # as `handstamp serve`
+class _Collector(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
 
+    def do_POST(self) -> None:
+        """Take what a service exports."""
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
 
-class _Client(asyncio.Transport):
-    """A client on the other end of the server's connection, without a socket."""
-
-    def __init__(self, server: Protocol, person: Person) -> None:
-        super().__init__({"peername": ("127.0.0.1", 50_000), "sockname": ("127.0.0.1", 8000)})
-        self._server = server
-        self._person = person
-        self._answered: asyncio.Future[Answer] | None = None
-        self._received = b""
-        server.connection_made(self)
-
-    async def ask(self, way: Way) -> None:
-        """Send the requests of an operation, one after the other. Raises `RuntimeError` unless each is answered 200."""
-        operation = way(self._person)
-        try:
-            request = next(operation)
-            while True:
-                self._answered = asyncio.get_running_loop().create_future()
-                self._server.data_received(request)
-                answer = await self._answered
-                if answer.status != 200:
-                    raise RuntimeError(f"the answer was {answer.status}: {answer.body.decode()}")
-                request = operation.send(answer)
-        except StopIteration:
-            pass
-
-    def write(self, data: Any) -> None:
-        """Take what the server sends."""
-        self._received += data
-        found = parse_answer(self._received)
-        if found is not None and self._answered is not None:
-            self._received = self._received[found[1] :]
-            self._answered.set_result(found[0])
-
-    def is_closing(self) -> bool:
-        """Return False: it stays open."""
-        return False
-
-    def pause_reading(self) -> None:
-        """Do nothing: a client sends one request at a time."""
-
-    resume_reading = close = pause_reading
-
-
-async def _turn(clients: Sequence[_Client], way: Way) -> float:
-    began_ns = time.thread_time_ns()
-    await asyncio.gather(*(client.ask(way) for client in clients))
-    return (time.thread_time_ns() - began_ns) / 1000 / len(clients)
-
-
-def _refresh(person: Person) -> Generator[bytes, Answer, None]:
-    answer = yield post(b"/refresh", {"refreshToken": person.refresh})
-    tokens = answer.json()
-    person.access, person.refresh = tokens["accessToken"], tokens["refreshToken"]
-
-
-def _profile(person: Person) -> Generator[bytes, Answer, None]:
-    yield get(b"/profile", bearer(person.access))
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
+        """Log nothing."""
 
 
 if __name__ == "__main__":

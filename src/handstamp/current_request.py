@@ -18,16 +18,16 @@ class CurrentRequest:
 
     Attributes:
         id: In the answer's `X-Request-ID`, in problems and in all log lines of the request.
-        is_from_proxy: Whether it came through a trusted proxy.
+        has_trusted_trace: Whether a trusted proxy sends its `traceparent`, which then decides whether it is recorded.
         is_traced: False if it is certain that no span is recorded in it.
     """
 
-    __slots__ = ("_headers", "_trace_id", "id", "is_from_proxy", "is_traced")
+    __slots__ = ("_headers", "_trace_id", "has_trusted_trace", "id", "is_traced")
 
-    def __init__(self, request_id: str, headers: Headers, is_from_proxy: bool = False, *, is_traced: bool = True) -> None:
+    def __init__(self, request_id: str, headers: Headers, has_trusted_trace: bool = False, *, is_traced: bool = True) -> None:
         """Take the id and the header fields."""
         self.id: str = request_id
-        self.is_from_proxy: bool = is_from_proxy
+        self.has_trusted_trace: bool = has_trusted_trace
         self.is_traced: bool = is_traced
         self._headers = headers
         self._trace_id: str | None = None

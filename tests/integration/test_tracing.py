@@ -241,8 +241,11 @@ async def test_a_stranger_does_not_decide_what_is_recorded(
     assert found == ([int(TRACE_ID, 16)] if is_recorded else [])
 
 
+@pytest.mark.parametrize("proxies", [(), ("127.0.0.1",)], ids=["direct", "proxy"])
 @pytest.mark.parametrize("is_outermost", [True, False])
-async def test_a_request_is_sampled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_outermost: bool) -> None:
+async def test_a_request_is_sampled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxies: tuple[str, ...], *, is_outermost: bool
+) -> None:
     """Of many requests so many are recorded as the sampler says, each with the trace id on which it has decided."""
     chance = random.Random(1)
     monkeypatch.setattr("handstamp.web.proxies.random", chance.random)
@@ -251,14 +254,18 @@ async def test_a_request_is_sampled_once(tmp_path: Path, monkeypatch: pytest.Mon
     sampler, exporter = ParentBasedTraceIdRatio(0.25), InMemorySpanExporter()
     provider = TracerProvider(sampler=sampler, id_generator=DecidedIds())
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    async with traced(tmp_path, Tracing(provider, is_outermost=is_outermost)) as (_, client):
+    tracing = Tracing(provider, is_outermost=is_outermost)
+    async with traced(tmp_path, tracing, trusted_proxies=proxies) as (_, client):
         for _ in range(200):
             await client.get("/healthz")
             await client.get("/healthz", headers={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"})
     found = [span.context.trace_id for span in exporter.get_finished_spans() if span.name == "GET /healthz"]
     own = [trace_id for trace_id in found if trace_id != int(TRACE_ID, 16)]
     assert 25 <= len(own) <= 75
-    assert 25 <= len(found) - len(own) <= 75
+    if proxies:  # its flag decides
+        assert len(found) - len(own) == 200
+    else:
+        assert 25 <= len(found) - len(own) <= 75
     assert all(sampler.should_sample(None, trace_id, "x").decision is Decision.RECORD_AND_SAMPLE for trace_id in own)
 
 

@@ -53,12 +53,12 @@ class TracedRequests:
         self._drops = None if sampler is None else _decide_by(usual or sampler)
         self._bound = _ALL if usual is None or not is_outermost or self._ids is None else usual.bound
         self.share: float = self._bound / _ALL
-        """The part of strangers' requests that must be answered here. The others are not recorded, and need not come."""
+        """As `handstamp.web.proxies.TracedApp` says."""
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer a request, in a span if it is recorded."""
         request = CURRENT.get()
-        bound = _ALL if request is None or request.is_from_proxy else self._bound
+        bound = _ALL if request is None or request.has_trusted_trace else self._bound
         parent = self._find_parent(scope, request, getrandbits(64) << 64 | randrange(bound))  # noqa: S311 - no secret
         if parent is _LEFT_OUT:
             if request is not None:
@@ -105,14 +105,14 @@ class TracedRequests:
         """
         if not self._is_outermost and get_current() and get_current_span().get_span_context().is_valid:
             return None
-        is_from_proxy = request is not None and request.is_from_proxy
-        found = parse_traceparent(scope["headers"]) if is_from_proxy or self._drops is None else None
+        is_trusted = request is not None and request.has_trusted_trace
+        found = parse_traceparent(scope["headers"]) if is_trusted or self._drops is None else None
         flags = TraceFlags.DEFAULT if found is None else found[2]
         if self._drops is not None and found is None:
             is_dropped = self._drops(trace_id)
             if is_dropped and self._ids is not None:
                 return _LEFT_OUT
-            found = None if is_from_proxy else parse_traceparent(scope["headers"])
+            found = None if is_trusted else parse_traceparent(scope["headers"])
             if found is None and self._ids is not None:
                 self._ids.decided = trace_id
             flags = TraceFlags.DEFAULT if is_dropped else TraceFlags.SAMPLED

@@ -41,7 +41,7 @@ class TracedApp(Protocol):
     """An application that makes spans for requests."""
 
     share: float
-    """The part of strangers' requests that it must answer. In the others it would make none."""
+    """The part of requests that it must answer, if no trusted proxy sends their `traceparent`. In the others it makes none."""
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer a request."""
@@ -56,7 +56,8 @@ class ClientAddress:
         Args:
             app: The application.
             trusted_proxies: Addresses, networks and "unix".
-            traced: The same application with spans, for a share of the requests, and for all that come through a trusted proxy.
+            traced: The same application with spans, for a share of the requests, and for all whose `traceparent` a trusted proxy
+                sends.
         """
         self._app = app
         self._traced = traced
@@ -94,9 +95,9 @@ class ClientAddress:
         address, is_from_proxy = self._judge(peer)
         if not address:
             scope["client"] = None  # some servers name the peer of a Unix socket, and TestClient is "testclient"
-        request_id = ""
+        request_id, has_trusted_trace = "", False
         if is_from_proxy:
-            self._believe(scope, peer)
+            has_trusted_trace = self._believe(scope, peer)
             request_id = find_request_id(scope["headers"])
         elif address:
             self._requests += 1
@@ -105,17 +106,20 @@ class ClientAddress:
         else:
             self._warn_once("client_address_unknown", peer, f"set {_SETTING}={UNIX} if the peer is a proxy on a Unix socket")
         traced = self._traced
-        is_traced = traced is not None and (is_from_proxy or random() < traced.share)  # noqa: S311 - no secret
-        return CurrentRequest(request_id or new_id(), scope["headers"], is_from_proxy, is_traced=is_traced)
+        is_traced = traced is not None and (has_trusted_trace or random() < traced.share)  # noqa: S311 - no secret
+        return CurrentRequest(request_id or new_id(), scope["headers"], has_trusted_trace, is_traced=is_traced)
 
-    def _believe(self, scope: Scope, peer: str) -> None:
+    def _believe(self, scope: Scope, peer: str) -> bool:
+        """Put what a trusted proxy says into a scope. Return whether it says to which trace the request belongs."""
         scope[PEER] = peer, scope["scheme"]
-        forwarded, scheme = [], ""
+        forwarded, scheme, has_trace = [], "", False
         for name, value in scope["headers"]:
             if name == b"x-forwarded-for":
                 forwarded.append(value.decode("latin-1"))
             elif name == b"x-forwarded-proto":
                 scheme = scheme or value.decode("latin-1").partition(",")[0].strip().lower()
+            elif name == b"traceparent":
+                has_trace = True
         if scheme in {"http", "https"}:
             scope["scheme"] = scheme
             scope[PLAIN_HTTP] = scheme == "http"
@@ -127,6 +131,7 @@ class ClientAddress:
                 self._warn_once("forwarded_no_address", peer, "make the proxy send the client's address in X-Forwarded-For")
         elif not parse_address(peer):
             self._warn_once("client_address_unknown", peer, "make the proxy send the client's address in X-Forwarded-For")
+        return has_trace
 
     def _find_client(self, forwarded: str) -> str:
         """Return the last address that is not a trusted proxy's: each proxy appends the address of its own peer.
