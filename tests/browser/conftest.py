@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Error, Page, Playwright, expect, sync_playwright
 
 PATIENCE_MS = 60_000
 """How long to wait for an expected event. A click may take seconds on a busy machine; a passing test never waits this long."""
@@ -61,16 +61,23 @@ def launch(kind: BrowserType, path: str | None) -> Iterator[Browser]:
         yield browser
 
 
-# Not for the whole run: Playwright runs its event loop in this thread, which prevents async tests.
+# Not for the whole run: Playwright runs its event loop in this thread, which prevents async tests and a second Playwright.
 @pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
+    """Run Playwright."""
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
     """Return a running Chromium. Without one, skip the test; in CI, fail it."""
     path = engine_path()
     if path is None:
         if os.environ.get("CI") == "true":
             pytest.fail(_MISSING)
         pytest.skip(_MISSING)
-    with sync_playwright() as playwright, launch(playwright.chromium, path) as browser:
+    with launch(playwright.chromium, path) as browser:
         yield browser
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from playwright.sync_api import BrowserContext, BrowserType, Page, sync_playwright
+from playwright.sync_api import BrowserContext, BrowserType, Page, Playwright
 
 from handstamp.crypto.strict import base64url_decode
 from tests.browser.conftest import ARGUMENTS, PATIENCE_MS, chromium_path
@@ -180,14 +180,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureServer]:
 
 
 @pytest.fixture(scope="module")
-def kind() -> Iterator[BrowserType]:
+def kind(playwright: Playwright) -> BrowserType:
     """Return what starts browsers."""
     if chromium_path() is None:
         if os.environ.get("CI") == "true":
             pytest.fail("These tests need Chromium.")
         pytest.skip("These tests need Chromium.")
-    with sync_playwright() as playwright:
-        yield playwright.chromium
+    return playwright.chromium
 
 
 @pytest.fixture

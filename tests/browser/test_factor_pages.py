@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from handstamp import SessionEnded, Verifier
-from tests.browser.axe import faults_of
+from tests.browser.axe import expect_sound
 from tests.browser.conftest import open_page
 from tests.commands import run_process
 from tests.serving import EMAIL, PASSWORD, Server
@@ -39,12 +39,6 @@ def sign_in(page: Page, server: Server, email: str, query: str = "") -> None:
     page.locator("#email").fill(email)
     page.locator("#password").fill(PASSWORD)
     page.locator("#password").press("Enter")
-
-
-def expect_sound(page: Page) -> None:
-    """Assert that the page is no wider than the screen, and that axe finds nothing."""
-    assert page.evaluate("document.documentElement.scrollWidth") <= WIDTH
-    assert faults_of(page) == []
 
 
 def type_code(page: Page, code: str) -> None:

@@ -13,8 +13,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.authenticator import Authenticator, record_signals
+from tests.browser.axe import expect_sound
 from tests.browser.conftest import open_page
-from tests.browser.test_factor_pages import age_sign_ins, expect_sound, sign_in, type_code
+from tests.browser.test_factor_pages import age_sign_ins, sign_in, type_code
 from tests.serving import PASSWORD, Server
 
 _RUN_CONDITIONAL = """

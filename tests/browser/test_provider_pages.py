@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.axe import faults_of
+from tests.browser.axe import expect_sound
 from tests.browser.conftest import open_page
 from tests.oidc_provider import OidcProvider
 from tests.serving import PASSWORD, Server, cookie_name
@@ -42,12 +42,6 @@ def provider_of(server: Server) -> str:
     """Return the URL of the provider."""
     url: str = json.loads(server.settings["PROVIDERS"])["company"]["issuer"]
     return url
-
-
-def expect_sound(page: Page) -> None:
-    """Assert that the page is no wider than the screen, and that axe finds nothing."""
-    assert page.evaluate("document.documentElement.scrollWidth") <= WIDTH
-    assert faults_of(page) == []
 
 
 def go_there(page: Page, server: Server, query: str = "") -> None:

@@ -3,6 +3,7 @@
 
 const can = Boolean(globalThis.PublicKeyCredential?.parseRequestOptionsFromJSON && PublicKeyCredential.prototype.toJSON);
 let ongoing = new AbortController();
+const PATIENCE_MS = 1000;
 
 // A browser runs one ceremony at a time: the one before must be aborted first.
 function nextSignal() {
@@ -82,12 +83,14 @@ async function signal() {
 }
 
 async function start() {
-  for (const form of document.querySelectorAll("form[data-passkey]")) {
-    offer(form);
+  const forms = document.querySelectorAll("form[data-passkey]");
+  forms.forEach(offer);
+  // First, or a passkey that was just refused could be offered once more. But a browser that does not answer is not waited for.
+  await Promise.race([signal().catch(() => {}), new Promise((go) => setTimeout(go, PATIENCE_MS))]);
+  for (const form of forms) {
     if (form.dataset.conditional === "get") offerInField(form).catch(() => {});
     if (form.dataset.conditional === "create") createQuietly(form).catch(() => {});
   }
-  signal().catch(() => {});
   const field = document.querySelector("input[name=passkeys]");
   if (field && (await PublicKeyCredential.isUserVerifyingPlatformAuthenticatorAvailable())) field.value = "on";
 }
