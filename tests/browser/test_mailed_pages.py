@@ -87,7 +87,7 @@ def sign_up_and_change_the_address(page: Page, other: Page, server: Server) -> N
     expect_sound(page)
     page.keyboard.type(NEW_EMAIL)
     press(page)
-    expect(code).to_be_visible()
+    expect(code).to_be_focused()
     page.keyboard.type(newest_mail(server)[1])
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_contain_text(NEW_EMAIL)
