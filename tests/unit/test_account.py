@@ -9,7 +9,7 @@ import pytest
 
 from handstamp.crypto.passwords import common_passwords
 from handstamp.domain.account import (
-    MAX_MARKS,
+    MAX_COMBINING,
     NAME_MAX_LENGTH,
     NAME_MAX_TYPED,
     PASSWORD_MAX_BYTES,
@@ -259,9 +259,9 @@ def test_overlong_text_is_not_normalised() -> None:
     assert len(unicodedata.normalize("NFD", longest)) == 1024
 
 
-def test_more_marks_in_a_row_than_any_language_has_are_not_sorted() -> None:
+def test_more_combining_characters_in_a_row_than_any_language_has_are_not_sorted() -> None:
     """The time for that grows as their square: a millisecond for as many as a password may have (R67, Unicode UAX #15 §13)."""
-    longest = "a" + "\u0301\u0316" * (MAX_MARKS // 2)
+    longest = "a" + "\u0301\u0316" * (MAX_COMBINING // 2)
     assert normalise_password(longest) == unicodedata.normalize("NFC", longest) != longest
     longer = longest + "\u0316"
     assert normalise_password(longer) == longer != unicodedata.normalize("NFC", longer)

@@ -18,7 +18,7 @@ NAME_MAX_TYPED = 4 * NAME_MAX_LENGTH
 """Code points of a name as it is typed. Composing a longer text costs time, and no form of it is a name."""
 PASSWORD_MAX_LENGTH = 256
 PASSWORD_MAX_BYTES = 4 * PASSWORD_MAX_LENGTH
-MAX_MARKS = 30
+MAX_COMBINING = 30
 """Combining characters in a row. No language has more (Unicode UAX #15 §13), and the time to sort them grows as their square."""
 _RUN_LENGTH = 6
 """A text is a run if no more than one in so many steps leaves it."""
@@ -82,18 +82,18 @@ def normalise_password(password: str) -> str:
     """Return the password in NFC, the form that is hashed.
 
     Keyboards differ in how they compose letters (NIST SP 800-63B-4 §3.1.1.2). A text of more than `PASSWORD_MAX_BYTES` code
-    points, or with more than `MAX_MARKS` combining characters in a row, is returned as it is: composing it takes long.
+    points, or with more than `MAX_COMBINING` combining characters in a row, is returned as it is: composing it takes long.
     """
-    if len(password) > PASSWORD_MAX_BYTES or (not password.isascii() and _has_many_marks(password)):
+    if len(password) > PASSWORD_MAX_BYTES or (not password.isascii() and _combines_many(password)):
         return password
     return unicodedata.normalize("NFC", password)
 
 
-def _has_many_marks(text: str) -> bool:
+def _combines_many(text: str) -> bool:
     run = 0
     for character in text:
         run = run + 1 if unicodedata.combining(character) else 0
-        if run > MAX_MARKS:
+        if run > MAX_COMBINING:
             return True
     return False
 
